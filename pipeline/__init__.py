@@ -1,0 +1,47 @@
+"""Terrazzo: a large satellite scene in, an unsupervised land-cover map out.
+
+    >>> from pipeline import open_scene, fit, label, write
+    >>> scene = open_scene("scene.tif", bands=["B04", "B03", "B08"])
+    >>> model = fit(scene, k=8)
+    >>> write(label(scene, model), "classes.tif")
+
+The public names are imported when first asked for: the command line answers `--help` without xarray.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.api import fit, open_scene, write
+    from pipeline.config import load_config
+    from pipeline.errors import TerrazzoError
+    from pipeline.labels.lazy import label
+    from pipeline.model import ClusterModel
+    from pipeline.run import predict, run_config
+
+try:
+    __version__ = version("terrazzo")
+except PackageNotFoundError:  # run from a source tree that was never installed
+    __version__ = "0+unknown"
+
+__all__ = ["ClusterModel", "TerrazzoError", "fit", "label", "load_config", "open_scene", "predict", "run_config", "write"]
+
+_HOMES = {
+    "ClusterModel": "pipeline.model",
+    "TerrazzoError": "pipeline.errors",
+    "fit": "pipeline.api",
+    "label": "pipeline.labels.lazy",
+    "load_config": "pipeline.config",
+    "open_scene": "pipeline.api",
+    "predict": "pipeline.run",
+    "run_config": "pipeline.run",
+    "write": "pipeline.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module 'pipeline' has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,153 @@
+"""The Python front door: lazy xarray in and out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from pipeline.config import FitConfig, ResourceConfig, parse_record
+from pipeline.errors import ConfigError
+from pipeline.fitting.fit import fit_source
+from pipeline.grid import Block
+from pipeline.mapping import map_tags
+from pipeline.model import ClusterModel
+from pipeline.plan import make_plan
+from pipeline.runtime.progress import Progress
+from pipeline.runtime.schedule import count_workers, stream
+from pipeline.scenes.describe import describe_scene
+from pipeline.scenes.files import find_files
+from pipeline.scenes.lazy import ArraySource, blocks_of, grid_of, to_dataarray
+from pipeline.scenes.raster import RasterSource
+from pipeline.sinks.geotiff import MapWriter
+from pipeline.sinks.palette import class_colours
+from pipeline.sinks.staging import Staging
+
+
+def open_scene(
+    source: str | Path | Sequence[str | Path],
+    bands: Sequence[str | int] | str = "all",
+    nodata: str | float = "auto",
+    chunk: int | str = "auto",
+) -> xr.DataArray:
+    """Open a scene lazily: only metadata is read.
+
+    Parameters
+    ----------
+    source : str, Path or sequence of them
+        A raster file that GDAL opens, or one file for each band: a list, a glob, a folder.
+    bands : sequence of str or int, or 'all'
+        Bands to keep, in this order: names (B04), numbers from 1, common names (red).
+    nodata : 'auto' or float
+        What marks pixels without data; 'auto' takes what the files say.
+    chunk : 'auto' or int
+        Side of a chunk in pixels; 'auto' takes whole blocks of the file.
+
+    Returns
+    -------
+    DataArray (band, y, x)
+        In the files' dtype, with coordinates `band`, `y`, `x`, `spatial_ref` and, lazy, `valid` (y, x): True
+        where every band holds data.
+
+    Raises
+    ------
+    SceneError, ConfigError
+        When the files can't be opened or stacked, or have no such band.
+    """
+    wanted = bands if isinstance(bands, str) else [str(band) for band in bands]
+    if isinstance(wanted, str) and wanted != "all":
+        wanted = [wanted]
+    scene = describe_scene(find_files(source), wanted, nodata)
+    resources = parse_record(ResourceConfig, {"chunk": chunk, "memory": 2**62}, "open_scene")
+    return to_dataarray(RasterSource(scene, make_plan(scene.info, resources, None).chunk))
+
+
+def fit(scene: xr.DataArray, k: int = 8, *, workers: int | str = "auto", **settings: Any) -> ClusterModel:
+    """Find the classes of a scene by k-means on a sample of its valid pixels. Reads the scene once.
+
+    Parameters
+    ----------
+    scene : DataArray (band, y, x)
+        From `open_scene`, or any other; nodata is what its `valid` coordinate says, else rioxarray's nodata
+        value, and NaN.
+    k : int
+        Number of classes, 2 to 254.
+    workers : 'auto' or int
+        Blocks worked on at once; 'auto' is one for each core.
+    **settings
+        As in the config's `fit`: method, pixels, seed, starts, max_iter, tol.
+
+    Returns
+    -------
+    ClusterModel
+        The same for any chunks and any number of workers.
+
+    Raises
+    ------
+    ConfigError
+        When a setting is not allowed.
+    SceneError, FitError
+        When no pixel is valid, a block can't be read, or there are fewer distinct pixels than classes.
+    """
+    config = parse_record(FitConfig, {"k": k, **settings}, "fit")
+    return fit_source(
+        ArraySource(scene), config, nodata="auto", workers=count_workers(workers), progress=Progress()
+    )
+
+
+def write(
+    labels: xr.DataArray,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    palette: str = "auto",
+    workers: int | str = "auto",
+) -> Path:
+    """Compute labels chunk by chunk and write them as a Cloud-Optimized GeoTIFF.
+
+    Parameters
+    ----------
+    labels : DataArray (y, x) of uint8
+        From `label`.
+    path : str or Path
+        The map. It appears when it is whole.
+    overwrite : bool
+        Whether a file of this name may be replaced.
+    palette : str
+        'auto', or the name of a matplotlib colour map.
+    workers : 'auto' or int
+        Chunks worked on at once; 'auto' is one for each core.
+
+    Returns
+    -------
+    Path
+        The map.
+
+    Raises
+    ------
+    ConfigError
+        When these are not labels.
+    OutputError
+        When the file exists already or can't be written.
+    """
+    if labels.dims != ("y", "x") or labels.dtype != np.uint8 or "k" not in labels.attrs:
+        msg = f"write: expected labels from label(), uint8 (y, x), not {labels.dtype} {labels.dims}"
+        raise ConfigError(msg)
+    chunked = labels if labels.chunks else labels.chunk({"y": 1024, "x": 1024})
+    colours, target = class_colours(int(labels.attrs["k"]), palette), Path(path)
+
+    def compute(block: Block) -> npt.NDArray[np.uint8]:
+        (part,) = dask.compute(chunked.data[block.slices], scheduler="synchronous")
+        return np.asarray(part, np.uint8)
+
+    with (
+        Staging([target], overwrite=overwrite) as staging,
+        MapWriter(staging.path(target), grid_of(chunked), colours, map_tags(str(labels.attrs.get("model", "")))) as writer,
+    ):
+        for block, part in stream(compute, blocks_of(chunked), count_workers(workers)):
+            writer.write(part, block)
+        writer.finish()
+    return target

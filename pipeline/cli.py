@@ -1,0 +1,237 @@
+"""The command line: parses, calls, prints. Heavy imports happen in the verbs, so that help is there at once."""
+
+import json
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pipeline import __version__
+from pipeline.errors import TerrazzoError
+
+if TYPE_CHECKING:
+    from pipeline.runtime.progress import Progress
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+_CONFIG = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="terrazzo")
+@click.option("--debug", is_flag=True, expose_value=False, help="On failure show Python's traceback, too.")
+def cli() -> None:
+    """Turn a large satellite scene into an unsupervised land-cover map.
+
+    \b
+    terrazzo init scene.tif > my.yaml     a config to edit
+    terrazzo run my.yaml                  the map, its model, table and picture
+
+    Results go to standard output, progress and warnings to standard error. Exit status: 0 done, 1 failed,
+    2 wrong usage or config.
+    """
+
+
+def _with_quiet(verb: Verb) -> Verb:
+    return click.option("-q", "--quiet", is_flag=True, help="No progress; warnings and errors only.")(verb)
+
+
+def _with_overwrite(verb: Verb) -> Verb:
+    return click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")(verb)
+
+
+def _with_json(verb: Verb) -> Verb:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(verb)
+
+
+def _with_config(verb: Verb) -> Verb:
+    settings = click.option(
+        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the config: --set fit.k=12."
+    )(verb)
+    return click.argument("config", type=_CONFIG)(settings)
+
+
+def _progress(*, quiet: bool) -> "Progress":
+    """Send logs to standard error and choose how progress is shown there."""
+    from pipeline.runtime.progress import Progress, console_progress  # noqa: PLC0415
+
+    if quiet:
+        return Progress()
+    logging.getLogger("pipeline").setLevel(logging.INFO)
+    return console_progress()
+
+
+@cli.command()
+@_with_config
+@_with_overwrite
+@_with_json
+@_with_quiet
+def run(config: Path, settings: tuple[str, ...], *, overwrite: bool, as_json: bool, quiet: bool) -> None:
+    """Fit a model to a scene and write the map, as CONFIG says."""
+    progress = _progress(quiet=quiet)
+    from pipeline.config import load_config  # noqa: PLC0415
+
+    loaded = load_config(config, settings)
+    from pipeline.run import run_config  # noqa: PLC0415
+
+    _print_report(run_config(loaded, overwrite=overwrite, progress=progress), as_json=as_json)
+
+
+@cli.command()
+@_with_config
+@click.option("-o", "--output", type=_CONFIG, required=True, help="The model to write, JSON.")
+@_with_overwrite
+@_with_quiet
+def fit(config: Path, settings: tuple[str, ...], output: Path, *, overwrite: bool, quiet: bool) -> None:
+    """Fit a model to a scene, as CONFIG says, and write it; no map."""
+    progress = _progress(quiet=quiet)
+    from pipeline.config import load_config  # noqa: PLC0415
+    from pipeline.run import fit_config  # noqa: PLC0415
+
+    model = fit_config(load_config(config, settings), output, overwrite=overwrite, progress=progress)
+    click.echo(f"model    {output}   {model.k} classes of {', '.join(model.bands)}")
+
+
+@cli.command()
+@click.argument("source", nargs=-1, required=True)
+@click.option("--model", type=_CONFIG, required=True, help="A model that `run` or `fit` wrote.")
+@click.option("-o", "--output", type=_CONFIG, required=True, help="The map to write, a GeoTIFF.")
+@click.option("--palette", default="auto", show_default=True, help="'auto' or a matplotlib colour map.")
+@click.option("--memory", default="2GB", show_default=True, help="The most memory to take.")
+@click.option("--workers", default="auto", show_default=True, help="Blocks worked on at once.")
+@_with_overwrite
+@_with_json
+@_with_quiet
+def predict(
+    source: tuple[str, ...],
+    model: Path,
+    output: Path,
+    palette: str,
+    *,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+    **resources: str,
+) -> None:
+    """Label another scene, SOURCE (a file, or one for each band), with a model that is there already."""
+    progress = _progress(quiet=quiet)
+    from pipeline.config import OutputConfig, ResourceConfig, parse_record  # noqa: PLC0415
+    from pipeline.model import ClusterModel  # noqa: PLC0415
+
+    limits = parse_record(ResourceConfig, resources, "predict")
+    files = parse_record(OutputConfig, {"labels": str(output), "palette": palette}, "predict")
+    loaded = ClusterModel.load(model)
+    from pipeline.run import predict as predict_scene  # noqa: PLC0415
+
+    report = predict_scene(source, loaded, files, resources=limits, overwrite=overwrite, progress=progress)
+    _print_report(report, as_json=as_json)
+
+
+@cli.command()
+@_with_config
+@_with_json
+def plan(config: Path, settings: tuple[str, ...], *, as_json: bool) -> None:
+    """Say what a run of CONFIG will read, write and hold in memory. Runs nothing."""
+    from pipeline.config import load_config  # noqa: PLC0415
+
+    loaded = load_config(config, settings)
+    from pipeline.run import plan_config  # noqa: PLC0415
+    from pipeline.words import plan_record, plan_words  # noqa: PLC0415
+
+    scene, planned = plan_config(loaded)
+    record = plan_record(scene.info, planned)
+    click.echo(_json(record) if as_json else plan_words(scene.info, planned, int(loaded.run.memory)))
+
+
+@cli.command()
+@click.argument("source", nargs=-1, required=True)
+@_with_json
+def inspect(source: tuple[str, ...], *, as_json: bool) -> None:
+    """Say what a scene, SOURCE, holds: size, bands, nodata, chunks, and what looks suspicious."""
+    from pipeline.scenes.inspect import inspect_scene  # noqa: PLC0415
+    from pipeline.words import inspection_words  # noqa: PLC0415
+
+    found = inspect_scene(source)
+    click.echo(_json(found.record()) if as_json else inspection_words(found))
+
+
+@cli.command()
+@click.argument("source", nargs=-1, required=True)
+def init(source: tuple[str, ...]) -> None:
+    """Print a commented config for SOURCE, to be saved and edited."""
+    from pipeline.template import config_template  # noqa: PLC0415
+
+    click.echo(config_template(source), nl=False)
+
+
+@cli.command()
+@_with_config
+def validate(config: Path, settings: tuple[str, ...]) -> None:
+    """Check CONFIG, and say what is wrong with it. Opens no scene."""
+    from pipeline.config import load_config  # noqa: PLC0415
+
+    load_config(config, settings)
+    click.echo(f"{config}: valid")
+
+
+@cli.command()
+@click.option("--out", type=_CONFIG, default=Path("terrazzo-demo"), show_default=True, help="Folder for all files.")
+@_with_quiet
+def demo(out: Path, *, quiet: bool) -> None:
+    """Map a small real Sentinel-2 scene (downloaded once, 5 MB): the whole road, to look at."""
+    progress = _progress(quiet=quiet)
+    from pipeline.demo import run_demo  # noqa: PLC0415
+
+    _print_report(run_demo(out, progress), as_json=False)
+
+
+def _json(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=2, ensure_ascii=False)
+
+
+def _print_report(report: dict[str, Any], *, as_json: bool) -> None:
+    from pipeline.words import report_words  # noqa: PLC0415
+
+    click.echo(_json(report) if as_json else report_words(report))
+
+
+def _set_up_logging() -> None:
+    """Show our own warnings on standard error; leave the libraries' to the errors that carry them."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("pipeline").addHandler(handler)
+    logging.getLogger("rasterio").addHandler(logging.NullHandler())
+    logging.getLogger("rasterio").propagate = False
+
+
+def _stop(signal_number: int, _frame: FrameType | None) -> None:
+    """End as Ctrl-C does, so that temporary files go."""
+    raise SystemExit(128 + signal_number)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit status."""
+    _set_up_logging()
+    warnings.filterwarnings("ignore", message="Dataset has no geotransform")  # we say so in our own words
+    signal.signal(signal.SIGTERM, _stop)
+    debug = "--debug" in sys.argv
+    try:
+        status = cli.main([word for word in sys.argv[1:] if word != "--debug"], "terrazzo", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("terrazzo: stopped; no output was left half-written", err=True)
+        sys.exit(130)
+    except TerrazzoError as error:
+        if debug:
+            raise
+        click.echo(f"terrazzo: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(status if isinstance(status, int) else 0)

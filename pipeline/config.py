@@ -1,0 +1,272 @@
+"""The YAML config as typed, frozen records. Every mistake in it is found here, before a scene is opened."""
+
+import difflib
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
+
+from pipeline.errors import ConfigError
+
+MAX_CLASSES: Final = 254
+"""Labels are uint8: 0 is nodata, 255 is kept for 'unclassified'."""
+
+Band = Annotated[str, BeforeValidator(lambda band: str(band) if isinstance(band, int) else band), Field(min_length=1)]
+
+
+def _as_list(value: object) -> object:
+    """Let one thing stand for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+class _Record(BaseModel):
+    """A mapping of the config: no unknown keys, no changes. Field descriptions say what is allowed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=False)
+
+
+class SceneConfig(_Record):
+    """Which pixels are clustered."""
+
+    source: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+        min_length=1,
+        description="a raster file, a folder or a glob with one file per band, or a list of files",
+        json_schema_extra={"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
+    )
+    bands: Literal["all"] | tuple[Band, ...] = Field(
+        "all",
+        description="'all', or a list of band names (B04), numbers (4, counted from 1) or common names (red)",
+        json_schema_extra={
+            "anyOf": [{"const": "all"}, {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1}]
+        },
+    )
+    nodata: Literal["auto"] | float = Field(
+        "auto", description="'auto' (what the files say), or the number that marks pixels without data"
+    )
+
+
+class FitConfig(_Record):
+    """How the classes are found."""
+
+    method: Literal["kmeans", "minibatch"] = Field("kmeans", description="'kmeans' or 'minibatch'")
+    k: int = Field(8, ge=2, le=MAX_CLASSES, description=f"the number of classes, a whole number from 2 to {MAX_CLASSES}")
+    pixels: int = Field(
+        500_000, ge=1, le=100_000_000, description="the number of valid pixels sampled for the fit, 1 to 100000000"
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="a whole number from 0 to 4294967295")
+    starts: int = Field(5, ge=1, le=1000, description="the number of starts of which the best is kept, 1 to 1000")
+    max_iter: int = Field(300, ge=1, description="the largest number of iterations of a start, at least 1")
+    tol: float = Field(
+        1e-4, ge=0, description="a number from 0: stop when centroids move less, relative to the variance of the data"
+    )
+
+
+class OutputConfig(_Record):
+    """Where the results go. All but `labels` stand beside it unless said otherwise."""
+
+    labels: str = Field(min_length=1, description="the path of the map, a GeoTIFF, for example out/classes.tif")
+    model: str | None = Field(None, description="the path of the model (default: <labels>.model.json)")
+    table: str | None = Field(None, description="the path of the table of classes (default: <labels>.csv)")
+    picture: str | None = Field(None, description="the path of the picture (default: <labels>_quicklook.png)")
+    report: str | None = Field(None, description="the path of the run's report (default: <labels>.run.json)")
+    palette: str = Field(
+        "auto", min_length=1, description="'auto' (told apart by the colour-blind), or a matplotlib colour map's name"
+    )
+
+
+class ResourceConfig(_Record):
+    """What the machine may be asked for."""
+
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
+        "auto", description="'auto' (one for each core), or the number of blocks worked on at once, 1 to 1024"
+    )
+    memory: ByteSize = Field(
+        ByteSize(2 * 10**9),
+        gt=0,
+        validate_default=True,
+        description="the most memory the run may take, such as 2GB or 800MB",
+        json_schema_extra={"type": ["string", "integer"], "default": "2GB"},
+    )
+    chunk: Literal["auto"] | Annotated[int, Field(ge=16, le=65536)] = Field(
+        "auto", description="'auto' (follows the file's own blocks), or the side of a block in pixels, 16 to 65536"
+    )
+
+
+class RunConfig(_Record):
+    """A whole run: version 1 of the config."""
+
+    version: Literal[1] = Field(description="1, the version of this config format")
+    scene: SceneConfig = Field(description="a mapping: source, bands, nodata")
+    fit: FitConfig = Field(default=FitConfig(), description="a mapping: method, k, pixels, seed, starts, max_iter, tol")
+    output: OutputConfig = Field(description="a mapping: labels, model, table, picture, report, palette")
+    run: ResourceConfig = Field(default=ResourceConfig(), description="a mapping: workers, memory, chunk")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader that also refuses a key given twice, which plain YAML settles in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
+        """Build a mapping whose keys are all different."""
+        keys = [key.value for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _parse_yaml(text: str, origin: str) -> object:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        msg = f"{origin}{place}: this is not plain YAML: {error.problem}"
+        raise ConfigError(msg) from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        msg = f"{origin}: this is not plain YAML: {str(error).splitlines()[0]}"
+        raise ConfigError(msg) from error
+
+
+def _anchor(path: object, base: Path) -> object:
+    """Make a relative path start at `base`; leave addresses and GDAL's virtual paths as they are."""
+    if not isinstance(path, str) or not path or path.startswith("/vsi") or "://" in path:
+        return path
+    return str(base / Path(path).expanduser())
+
+
+def _anchor_paths(settings: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Anchor every path of a config, whatever else may be wrong with it."""
+    anchored = dict(settings)
+    if isinstance(scene := settings.get("scene"), dict) and "source" in scene:
+        source = scene["source"]
+        source = [_anchor(item, base) for item in source] if isinstance(source, list) else _anchor(source, base)
+        anchored["scene"] = {**scene, "source": source}
+    if isinstance(output := settings.get("output"), dict):
+        anchored["output"] = {
+            key: value if key == "palette" else _anchor(value, base) for key, value in output.items()
+        }
+    return anchored
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _override(setting: str) -> dict[str, Any]:
+    """Turn `fit.k=12` into `{"fit": {"k": 12}}`, its path anchored in the current folder."""
+    key, equals, text = setting.partition("=")
+    if not equals or not all(key.split(".")):
+        msg = f"--set {setting}: expected key.path=value, for example fit.k=12"
+        raise ConfigError(msg)
+    value: Any = _parse_yaml(text, f"--set {setting}")
+    for part in reversed(key.strip().split(".")):
+        value = {part: value}
+    return _anchor_paths(value, Path.cwd())
+
+
+def _record_at(record: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel]:
+    """Find the record whose keys stand at a path below a record."""
+    for part in path:
+        inner = record.model_fields[str(part)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        record = inner
+    return record
+
+
+def _sentence(error: Mapping[str, Any], record: type[BaseModel]) -> str:
+    """One mistake that pydantic found, in a sentence: the full path, what is there, what is allowed."""
+    where = tuple(error["loc"])
+    if error["type"] == "extra_forbidden":
+        allowed = list(_record_at(record, where[:-1]).model_fields)
+        near = difflib.get_close_matches(str(where[-1]), allowed, n=1)
+        hint = f"did you mean {'.'.join((*map(str, where[:-1]), near[0]))}? " if near else ""
+        return f"{'.'.join(map(str, where))}: unknown key; {hint}allowed here: {', '.join(allowed)}"
+    depth = next((n for n in range(1, len(where)) if where[n] not in _record_at(record, where[:n]).model_fields), len(where))
+    path = where[:depth]
+    owner = _record_at(record, path[:-1])
+    if path and str(path[-1]) in owner.model_fields:
+        expected = owner.model_fields[str(path[-1])].description
+    else:
+        expected = f"a mapping with {', '.join(record.model_fields)}"
+    name = ".".join(map(str, path))
+    if error["type"] == "missing":
+        return f"{name}: missing; expected {expected}"
+    value = str(error["input"]) if len(str(error["input"])) <= 60 else str(error["input"])[:57] + "..."
+    return f"{name}: {value!r} is not allowed; expected {expected}" if name else f"expected {expected}"
+
+
+AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
+
+
+def parse_record(record: type[AnyRecord], settings: object, origin: str) -> AnyRecord:
+    """Check settings and turn them into a record.
+
+    Parameters
+    ----------
+    record : type
+        `RunConfig`, or one of the records it is made of.
+    settings : object
+        What the YAML said; a mapping, if all is well.
+    origin : str
+        Where it comes from, for messages.
+
+    Raises
+    ------
+    ConfigError
+        Naming the full path of the first mistake, what is allowed there and the nearest valid key.
+    """
+    if not isinstance(settings, dict):
+        what = "nothing" if settings is None else f"a {type(settings).__name__}"
+        msg = f"{origin}: expected a mapping with {', '.join(record.model_fields)}, found {what}"
+        raise ConfigError(msg)
+    try:
+        return record.model_validate(settings)
+    except ValidationError as error:
+        sentences = list(dict.fromkeys(_sentence(mistake, record) for mistake in error.errors()))
+        more = f" (and {len(sentences) - 1} more: {'; '.join(s.split(': ')[0] for s in sentences[1:4])})"
+        msg = f"{origin}: {sentences[0]}{more if len(sentences) > 1 else ''}"
+        raise ConfigError(msg) from error
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a config file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A YAML file. Relative paths in it are relative to its folder.
+    overrides : iterable of str
+        Settings such as `fit.k=12`, applied on top, the value read as YAML. Relative paths in them are
+        relative to the current folder, as anything typed into a shell is.
+
+    Raises
+    ------
+    ConfigError
+        When the file can't be read, is not plain YAML, or holds a mistake.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        msg = f"{path}: the config can't be read: {reason}"
+        raise ConfigError(msg) from error
+    settings = _parse_yaml(text, str(path))
+    if isinstance(settings, dict):
+        settings = _anchor_paths(settings, path.absolute().parent)
+        for setting in overrides:
+            settings = _merge(settings, _override(setting))
+    return parse_record(RunConfig, settings, str(path))
+
+
+def config_schema() -> dict[str, Any]:
+    """Describe the config as a JSON Schema, for editors."""
+    schema = RunConfig.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Terrazzo run config"}

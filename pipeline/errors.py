@@ -1,0 +1,37 @@
+"""The errors Terrazzo raises on purpose.
+
+Each message is one or two sentences that name the file, field or block, the numbers, and the fix. The command
+line prints the message alone and leaves with the class's `exit_code`.
+"""
+
+
+class TerrazzoError(Exception):
+    """Something the user can mend: bad input, bad config, no room."""
+
+    exit_code = 1
+
+
+class ConfigError(TerrazzoError):
+    """The config, a flag or an argument asks for something that is not allowed."""
+
+    exit_code = 2
+
+
+class SceneError(TerrazzoError):
+    """A scene can't be opened, read, or put on one grid."""
+
+
+class FitError(TerrazzoError):
+    """The pixels don't allow the clustering that was asked for."""
+
+
+class ModelError(TerrazzoError):
+    """A model file can't be read, or doesn't fit the scene."""
+
+
+class OutputError(TerrazzoError):
+    """An output can't be written, or stands in the way."""
+
+
+class MemoryBudgetError(TerrazzoError):
+    """The work can't be done within the memory the config allows."""

@@ -1,0 +1,1 @@
+"""From a scene's pixels to a model of its classes."""

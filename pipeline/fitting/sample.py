@@ -1,0 +1,118 @@
+"""N valid pixels of a scene, chosen by the hash of their position: the same for any chunking and workers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import SceneError
+from pipeline.grid import Block
+from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
+from pipeline.runtime.schedule import stream
+from pipeline.scenes.source import BlockSource, Pixels
+
+Keys = npt.NDArray[np.uint64]
+Values = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Pixels drawn from a scene."""
+
+    values: Values
+    """Shape (n, band), in the scene's dtype and units, in the order of their keys."""
+    valid: int
+    """How many valid pixels the scene has."""
+    total: int
+    """How many pixels the scene has."""
+
+
+class _Smallest:
+    """The values with the smallest keys of all that were added, in bounded memory."""
+
+    def __init__(self, wanted: int, bands: int, dtype: np.dtype[Any]) -> None:
+        self.wanted = wanted
+        self.threshold = LARGEST_KEY
+        """No key above it can be among the wanted ones any more."""
+        self.valid = 0
+        self._keys: list[Keys] = [np.empty(0, np.uint64)]
+        self._values: list[Values] = [np.empty((0, bands), dtype)]
+
+    def add(self, keys: Keys, values: Values, valid: int) -> None:
+        """Add candidates of a block that has `valid` valid pixels."""
+        self.valid += valid
+        self._keys.append(keys)
+        self._values.append(values)
+        if sum(part.size for part in self._keys) > 2 * self.wanted:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Keep the wanted ones only."""
+        keys, values = np.concatenate(self._keys), np.concatenate(self._values)
+        if keys.size > self.wanted:
+            best = np.argpartition(keys, self.wanted - 1)[: self.wanted]
+            keys, values = keys[best], values[best]
+            self.threshold = int(keys.max())
+        self._keys, self._values = [keys], [values]
+
+    def sorted_values(self) -> Values:
+        """Return the wanted values, in the order of their keys."""
+        self._shrink()
+        return self._values[0][np.argsort(self._keys[0])]
+
+
+def draw_sample(
+    source: BlockSource,
+    *,
+    wanted: int,
+    seed: int,
+    workers: int,
+    step: Callable[[], None] = lambda: None,
+    keep: Callable[[Block, Pixels], None] = lambda _block, _pixels: None,
+) -> Sample:
+    """Read a scene once and draw pixels that hold data in every band.
+
+    The pixels drawn are those whose positions have the smallest hashes ("bottom-k" sampling: Cohen &
+    Kaplan, 2007), so they depend on the seed and on which pixels are valid, and on nothing else.
+
+    Parameters
+    ----------
+    source : BlockSource
+        The scene.
+    wanted : int
+        How many pixels to draw; all valid ones where there are fewer.
+    seed : int
+        Which sample to draw.
+    workers : int
+        Blocks worked on at once.
+    step : callable
+        Called after each block, for progress.
+    keep : callable
+        Called with each block and its pixels, on the thread that read it, so that others need not read it again.
+
+    Raises
+    ------
+    SceneError
+        When no pixel is valid.
+    """
+    info = source.info
+    smallest = _Smallest(wanted, len(info.bands), info.dtype)
+
+    def candidates(block: Block) -> tuple[Keys, Values, int]:
+        pixels = source.read(block)
+        keep(block, pixels)
+        origin = (block.top, block.left)
+        keys, index = smallest_keys(pixels.valid, origin, seed, wanted, smallest.threshold)
+        values = pixels.data.reshape(pixels.data.shape[0], -1)[:, index].T
+        return keys, np.ascontiguousarray(values), int(np.count_nonzero(pixels.valid))
+
+    for _, found in stream(candidates, source.blocks, workers):
+        smallest.add(*found)
+        step()
+    if smallest.valid == 0:
+        rule = ", ".join(sorted({"NaN" if value is None else f"{value:g}" for value in info.nodata}))
+        msg = f"{info.sources[0]}: all {info.pixels} pixels are nodata ({rule}, or masked) in one of the chosen bands"
+        raise SceneError(msg)
+    return Sample(smallest.sorted_values(), smallest.valid, info.pixels)

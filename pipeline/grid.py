@@ -1,0 +1,109 @@
+"""Where pixels are: the grid of a scene and the blocks it is cut into. Geometry only, no pixels."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from affine import Affine
+
+_SAME_PIXEL: Final = 1e-3
+"""Two grids are the same when no corner differs by more than this share of a pixel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A rectangle of pixels that is read, worked on and written as one."""
+
+    row: int
+    """Row of the block among the blocks, from 0 at the top."""
+    column: int
+    """Column of the block among the blocks, from 0 at the left."""
+    top: int
+    """First pixel row."""
+    left: int
+    """First pixel column."""
+    height: int
+    """Number of pixel rows."""
+    width: int
+    """Number of pixel columns."""
+
+    @property
+    def window(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """((first row, last row + 1), (first column, last column + 1)), as rasterio takes it."""
+        return (self.top, self.top + self.height), (self.left, self.left + self.width)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) of pixels."""
+        return self.height, self.width
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of the block's pixels in an array (rows, columns) of the whole scene."""
+        (top, bottom), (left, right) = self.window
+        return slice(top, bottom), slice(left, right)
+
+    def __str__(self) -> str:
+        (top, bottom), (left, right) = self.window
+        return f"rows {top}-{bottom - 1}, columns {left}-{right - 1}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Shape, place and coordinate system of a scene's pixels."""
+
+    shape: tuple[int, int]
+    """(rows, columns)."""
+    transform: Affine
+    """From (column, row) of a pixel's corner to coordinates in the units of `crs`."""
+    crs: str | None
+    """Coordinate reference system as WKT, or None where the file states none."""
+
+    def __post_init__(self) -> None:
+        if min(self.shape) < 1:
+            msg = f"a grid needs at least one row and one column, not {self.shape[0]} x {self.shape[1]}"
+            raise ValueError(msg)
+
+    @property
+    def resolution(self) -> tuple[float, float]:
+        """Width and height of a pixel in the units of `crs`, both positive."""
+        t = self.transform
+        return (t.a**2 + t.d**2) ** 0.5, (t.b**2 + t.e**2) ** 0.5
+
+    def same_pixels(self, other: "Grid") -> bool:
+        """Whether both grids have the same shape and, but for rounding, the same corners, in whatever CRS."""
+        if self.shape != other.shape:
+            return False
+        tolerance = _SAME_PIXEL * min(self.resolution)
+        rows, columns = self.shape
+        for corner in ((0, 0), (columns, 0), (0, rows), (columns, rows)):
+            (x0, y0), (x1, y1) = self.transform @ corner, other.transform @ corner
+            if abs(x0 - x1) > tolerance or abs(y0 - y1) > tolerance:
+                return False
+        return True
+
+    def blocks(self, chunk: tuple[int, int]) -> Iterator[Block]:
+        """Cut the grid into blocks of at most `chunk` (rows, columns) pixels, row by row."""
+        rows, columns = self.shape
+        for row in range(ceil(rows / chunk[0])):
+            for column in range(ceil(columns / chunk[1])):
+                top, left = row * chunk[0], column * chunk[1]
+                yield Block(
+                    row=row,
+                    column=column,
+                    top=top,
+                    left=left,
+                    height=min(chunk[0], rows - top),
+                    width=min(chunk[1], columns - left),
+                )
+
+    def count_blocks(self, chunk: tuple[int, int]) -> int:
+        """Count the blocks that `blocks` yields."""
+        return ceil(self.shape[0] / chunk[0]) * ceil(self.shape[1] / chunk[1])
+
+    def describe(self) -> str:
+        """Size and resolution in words, for messages."""
+        width, height = self.resolution
+        size = f"{self.shape[1]} x {self.shape[0]} pixels of {width:g}"
+        return size if width == height else f"{size} x {height:g}"

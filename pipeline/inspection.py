@@ -1,0 +1,197 @@
+"""What a scene holds, told from metadata and a small picture of each band; and what looks suspicious."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+
+from pipeline.errors import SceneError
+from pipeline.kernels.validity import strike_invalid
+from pipeline.plan import chunk_shapes
+from pipeline.scenes.bands import common_name
+from pipeline.scenes.describe import FileBand, list_bands, representable, same_grid, summarize
+from pipeline.scenes.files import find_files
+from pipeline.scenes.gdal import gdal_options
+
+_LOOK: Final = 512
+"""Longest side of the small picture, in pixels."""
+
+_ZEROS_OF_NOTE: Final = 0.001
+"""Share of untagged zeros from which they are worth a word."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A band and its small picture."""
+
+    band: FileBand
+    picture: npt.NDArray[Any]
+    """Shape (rows, columns), every n-th pixel."""
+    valid: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandFacts:
+    """One band."""
+
+    name: str
+    common_name: str | None
+    path: str
+    dtype: str
+    columns: int
+    rows: int
+    resolution: float
+    nodata: float | None
+    scale: float
+    offset: float
+    valid_share: float
+    """0 to 1, of the pixels looked at."""
+    low: float | None
+    """Smallest valid value seen; None when there is none."""
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """A scene in facts and suspicions. Of bands on different grids, size and chunk are the first band's."""
+
+    sources: tuple[str, ...]
+    driver: str
+    columns: int
+    rows: int
+    resolution: tuple[float, float]
+    """(width, height) of a pixel in the units of the CRS."""
+    crs: str | None
+    """Such as EPSG:32648, or a name."""
+    block: tuple[int, int]
+    """(columns, rows) that the file stores as one."""
+    chunk: tuple[int, int]
+    """(columns, rows) that a run would read as one."""
+    bands: tuple[BandFacts, ...]
+    valid_share: float | None
+    """Share of pixels with data in every band; None when the bands are on different grids."""
+    warnings: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """Everything as plain values, for JSON."""
+        return asdict(self)
+
+
+def inspect_scene(source: str | Sequence[str]) -> Inspection:
+    """Look at a scene: its metadata, and a reduced picture of each band (from an overview where there is one).
+
+    Raises
+    ------
+    SceneError
+        When a file can't be opened or read.
+    """
+    looks = [_look(band) for band in list_bands(find_files(source))]
+    first = looks[0].band
+    one_grid = all(same_grid(first, look.band) for look in looks)
+    together = [look.band for look in looks if same_grid(first, look.band)]
+    chunk = chunk_shapes(summarize(together, "auto").info)[0]
+    rows, columns = first.grid.shape
+    return Inspection(
+        sources=tuple(dict.fromkeys(look.band.path for look in looks)),
+        driver=first.driver,
+        columns=columns,
+        rows=rows,
+        resolution=first.grid.resolution,
+        crs=_crs_name(first.grid.crs),
+        block=first.block_shape[::-1],
+        chunk=chunk[::-1],
+        bands=tuple(_facts(look) for look in looks),
+        valid_share=float(np.logical_and.reduce([look.valid for look in looks]).mean()) if one_grid else None,
+        warnings=tuple(_suspicions(looks, one_grid=one_grid)),
+    )
+
+
+def _crs_name(wkt: str | None) -> str | None:
+    """Authority and code of a CRS, or the name it gives itself."""
+    if wkt is None:
+        return None
+    authority = CRS.from_wkt(wkt).to_authority()
+    return ":".join(authority) if authority else wkt.split('"')[1]
+
+
+def _look(band: FileBand) -> _Look:
+    """Read a reduced picture of a band, by nearest neighbour, and which of its pixels hold data."""
+    rows, columns = band.grid.shape
+    step = max(1, -(-max(rows, columns) // _LOOK))
+    nearest = {"out_shape": (-(-rows // step), -(-columns // step)), "resampling": Resampling.nearest}
+    try:
+        with rasterio.Env(**gdal_options()), rasterio.open(band.path) as file:
+            picture = file.read(band.index, **nearest)
+            valid = np.ones(picture.shape, np.bool_)
+            if band.mask is not None:
+                valid &= file.read_masks(band.mask, **nearest) != 0
+            if band.alpha is not None:
+                valid &= file.read(band.alpha, **nearest) != 0
+    except RasterioError as error:
+        cause = error.__cause__ or error
+        msg = f"{band.path}: band {band.index} can't be read ({cause}); the file is damaged or cut short"
+        raise SceneError(msg) from error
+    usable = band.nodata is not None and representable(band.nodata, picture.dtype)
+    return _Look(band, picture, strike_invalid(picture[np.newaxis], (band.nodata if usable else None,), valid))
+
+
+def _facts(look: _Look) -> BandFacts:
+    band, seen = look.band, look.picture[look.valid]
+    return BandFacts(
+        name=band.name,
+        common_name=common_name(band.name),
+        path=band.path,
+        dtype=band.dtype,
+        columns=band.grid.shape[1],
+        rows=band.grid.shape[0],
+        resolution=band.grid.resolution[0],
+        nodata=None if band.nodata is None or np.isnan(band.nodata) else band.nodata,
+        scale=band.scale,
+        offset=band.offset,
+        valid_share=float(look.valid.mean()),
+        low=float(seen.min()) if seen.size else None,
+        high=float(seen.max()) if seen.size else None,
+    )
+
+
+def _suspicions(looks: Sequence[_Look], *, one_grid: bool) -> Iterator[str]:
+    """Say what may spoil a map."""
+    first = looks[0].band
+    if first.grid.crs is None:
+        yield "no coordinate reference system: the map will have none, and areas are unknown"
+    for path in dict.fromkeys(look.band.path for look in looks if look.band.alpha):
+        yield f"{path}: the alpha band is used as a mask, not as a band"
+    for i, look in enumerate(looks):
+        yield from _band_suspicions(look)
+        twin = next((other for other in looks[:i] if _same(look, other)), None)
+        if twin and look.picture[look.valid].size and look.picture.min() != look.picture.max():
+            yield f"band {look.band.name} looks the same as {twin.band.name}: it adds weight, not information"
+    if not one_grid:
+        sizes = {look.band.grid.describe(): look.band.name for look in reversed(looks)}
+        listed = "; ".join(f"{size} (such as {name})" for size, name in reversed(sizes.items()))
+        yield f"the bands are on different grids, choose bands of one: {listed}"
+    elif not any(look.band.mask or look.band.alpha or look.band.nodata is not None for look in looks):
+        zeros = float(np.logical_and.reduce([look.picture == 0 for look in looks]).mean())
+        if zeros > _ZEROS_OF_NOTE:
+            yield f"{zeros:.1%} of the pixels are 0 in every band, and no nodata is set: if 0 means no data, set scene.nodata: 0"
+
+
+def _band_suspicions(look: _Look) -> Iterator[str]:
+    seen = look.picture[look.valid]
+    if not seen.size:
+        yield f"band {look.band.name} has no valid pixel among those looked at"
+    elif seen.min() == seen.max():
+        yield f"band {look.band.name} is {seen.flat[0]:g} everywhere among the pixels looked at: leave it out"
+    if look.picture.dtype.kind == "f" and np.isinf(look.picture).any():
+        yield f"band {look.band.name} holds infinite values: they count as nodata"
+
+
+def _same(look: _Look, other: _Look) -> bool:
+    floats = look.picture.dtype.kind == "f"
+    return bool(np.array_equal(look.picture, other.picture, equal_nan=floats))

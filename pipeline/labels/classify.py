@@ -1,0 +1,109 @@
+"""Labels of a scene's blocks, and what is counted on the way."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.grid import Block, Grid
+from pipeline.kernels.assign import assign, class_sums
+from pipeline.model import ClusterModel
+from pipeline.runtime.schedule import stream
+from pipeline.scenes.source import BlockSource
+
+
+@dataclass(frozen=True)
+class Thinning:
+    """Every n-th pixel of a scene, for a picture."""
+
+    step: int
+    """Pixels whose row and column are whole multiples of it are kept."""
+    bands: tuple[int, ...]
+    """Positions of the bands kept."""
+
+    def shape(self, grid: Grid) -> tuple[int, int]:
+        """(rows, columns) of the thinned scene."""
+        return -(-grid.shape[0] // self.step), -(-grid.shape[1] // self.step)
+
+    def inside(self, block: Block) -> tuple[slice, slice]:
+        """Index of the kept pixels in a block."""
+        return slice(-block.top % self.step, None, self.step), slice(-block.left % self.step, None, self.step)
+
+    def onto(self, block: Block) -> tuple[slice, slice]:
+        """Index of the block's kept pixels in the thinned scene."""
+        (top, bottom), (left, right) = block.window
+        n = self.step
+        return slice(-(-top // n), -(-bottom // n)), slice(-(-left // n), -(-right // n))
+
+
+@dataclass(frozen=True)
+class LabelledBlock:
+    """Labels of a block, and sums over its classes. Row 0 of the sums stands for nodata."""
+
+    labels: npt.NDArray[np.uint8]
+    """Shape (rows, columns): 0 is nodata, 1 to k are classes."""
+    counts: npt.NDArray[np.int64]
+    """Pixels in each class, shape (k + 1,)."""
+    sums: npt.NDArray[Any]
+    """Sum of each band, shape (k + 1, band)."""
+    squares: npt.NDArray[Any]
+    """Sum of each band's squares, shape (k + 1, band)."""
+    thinned: npt.NDArray[Any]
+    """Pixels kept for the picture, shape (kept bands, kept rows, kept columns)."""
+
+
+def classify_blocks(
+    source: BlockSource, model: ClusterModel, thinning: Thinning, workers: int
+) -> Iterator[tuple[Block, LabelledBlock]]:
+    """Read and label a scene's blocks, several at a time, and yield them in order.
+
+    Parameters
+    ----------
+    source : BlockSource
+        A scene with the model's bands, in the model's order.
+    model : ClusterModel
+        The classes.
+    thinning : Thinning
+        Which pixels to keep for a picture.
+    workers : int
+        Blocks worked on at once.
+    """
+    centres = model.centres
+
+    def classify(block: Block) -> LabelledBlock:
+        data, valid = source.read(block)
+        labels = assign(data, valid, centres)
+        thinned = data[(list(thinning.bands), *thinning.inside(block))]
+        return LabelledBlock(labels, *class_sums(data, labels, model.k), thinned)
+
+    return stream(classify, source.blocks, workers)
+
+
+class ClassStatistics:
+    """Pixels, means and standard deviations of the classes of a scene, added up block by block."""
+
+    def __init__(self, model: ClusterModel) -> None:
+        self.counts = [0] * (model.k + 1)
+        """Pixels in each class; the first number counts nodata."""
+        self._sums = np.zeros((model.k + 1, len(model.bands)), object)
+        self._squares = np.zeros_like(self._sums)
+
+    def add(self, block: LabelledBlock) -> None:
+        """Add a block. Integer pixels are added up exactly: Python's numbers do not overflow."""
+        self.counts = [total + int(count) for total, count in zip(self.counts, block.counts, strict=True)]
+        self._sums += block.sums.astype(object)
+        self._squares += block.squares.astype(object)
+
+    def mean(self, label: int, band: int) -> float:
+        """Mean of a band over a class, in input units; NaN for an empty class."""
+        count = self.counts[label]
+        return float(self._sums[label, band] / count) if count else float("nan")
+
+    def std(self, label: int, band: int) -> float:
+        """Standard deviation (population) of a band over a class, in input units; NaN for an empty class."""
+        count, total = self.counts[label], self._sums[label, band]
+        if not count:
+            return float("nan")
+        return float(max(0.0, (self._squares[label, band] * count - total * total) / count**2) ** 0.5)

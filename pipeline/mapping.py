@@ -1,0 +1,147 @@
+"""From a source and a model to the files of a map: labels, table, picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import __version__
+from pipeline.config import OutputConfig
+from pipeline.errors import OutputError
+from pipeline.labels.classify import ClassStatistics, classify_blocks
+from pipeline.model import ClusterModel
+from pipeline.runtime.progress import Progress
+from pipeline.scenes.source import BlockSource
+from pipeline.sinks.geotiff import MapWriter
+from pipeline.sinks.palette import class_colours
+from pipeline.sinks.pictures import Layout, QuickLook, save_picture, thinning_for
+from pipeline.sinks.staging import Staging
+from pipeline.sinks.tables import pixel_area, write_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputPaths:
+    """Where each file of a run goes."""
+
+    labels: Path
+    table: Path
+    picture: Path
+    report: Path
+    model: Path | None
+    """None when the run uses a model that is there already."""
+
+    @classmethod
+    def of(cls, output: OutputConfig, *, fits: bool) -> "OutputPaths":
+        """Fill in the defaults, beside the labels.
+
+        Raises
+        ------
+        OutputError
+            When the labels would not be a GeoTIFF.
+        """
+        labels = Path(output.labels)
+        if labels.suffix.lower() not in {".tif", ".tiff"}:
+            msg = f"{labels}: the map is a GeoTIFF; give it a name that ends in .tif"
+            raise OutputError(msg)
+
+        def beside(name: str | None, ending: str) -> Path:
+            return Path(name) if name else labels.with_name(labels.stem + ending)
+
+        return cls(
+            labels=labels,
+            table=beside(output.table, ".csv"),
+            picture=beside(output.picture, "_quicklook.png"),
+            report=beside(output.report, ".run.json"),
+            model=beside(output.model, ".model.json") if fits else None,
+        )
+
+    def all(self) -> list[Path]:
+        """Every file that is written."""
+        return [path for path in vars(self).values() if path is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSummary:
+    """What a map holds."""
+
+    counts: tuple[int, ...]
+    """Pixels of nodata, then of each class."""
+    hectares_per_pixel: float | None
+    area_note: str
+    """Why the area is unknown, if it is."""
+
+
+def map_tags(digest: str) -> dict[str, str]:
+    """Tags that say what a map is and where it comes from."""
+    return {
+        "TIFFTAG_SOFTWARE": f"terrazzo {__version__}",
+        "TIFFTAG_IMAGEDESCRIPTION": "Classes of an unsupervised clustering, 0 is nodata. Clusters are not land cover.",
+        "TERRAZZO_VERSION": __version__,
+        "TERRAZZO_MODEL_SHA256": digest,
+    }
+
+
+def write_map(
+    source: BlockSource,
+    model: ClusterModel,
+    paths: OutputPaths,
+    staging: Staging,
+    palette: str,
+    workers: int,
+    progress: Progress,
+) -> MapSummary:
+    """Label a scene and write its map, table and picture under their temporary names.
+
+    Parameters
+    ----------
+    source : BlockSource
+        A scene with the model's bands, in the model's order.
+    model : ClusterModel
+        The classes.
+    paths : OutputPaths
+        Where the files shall stand.
+    staging : Staging
+        Gives the names they have until all are whole.
+    palette : str
+        'auto' or a matplotlib colour map.
+    workers : int
+        Blocks worked on at once.
+    progress : Progress
+        Shows the stages `label` and `write`.
+
+    Raises
+    ------
+    SceneError
+        When a block can't be read.
+    OutputError
+        When a file can't be written.
+    """
+    info, colours = source.info, class_colours(model.k, palette)
+    layout = Layout.of(info.grid, model.k)
+    thinning = thinning_for(layout, info.bands)
+    picture = QuickLook(info.grid, layout, thinning, info.dtype)
+    statistics = ClassStatistics(model)
+    with MapWriter(staging.path(paths.labels), info.grid, colours, map_tags(model.digest)) as writer:
+        with progress.stage("label", len(source.blocks)) as step:
+            for block, labelled in classify_blocks(source, model, thinning, workers):
+                writer.write(labelled.labels, block)
+                statistics.add(labelled)
+                picture.add(block, labelled)
+                step()
+        with progress.stage("write", 2) as step:
+            writer.finish()
+            step()
+            area = pixel_area(info.grid)
+            write_table(staging.path(paths.table), statistics, info.bands, area, colours)
+            save_picture(
+                picture.draw(info.bands, colours, shares(statistics.counts)), staging.path(paths.picture)
+            )
+            step()
+    return MapSummary(
+        counts=tuple(statistics.counts), hectares_per_pixel=area.hectares, area_note=area.reason
+    )
+
+
+def shares(counts: Sequence[int]) -> list[float]:
+    """Share of the valid pixels in each class, from pixels of nodata and of each class."""
+    valid = sum(counts[1:])
+    return [count / valid if valid else 0.0 for count in counts[1:]]

@@ -1,0 +1,212 @@
+"""The model: class centres and all that is needed to use them on another scene. JSON in and out, no pickle."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import ModelError
+
+MODEL_FORMAT: Final = "terrazzo-model"
+_LARGEST_FILE: Final = 64 * 2**20
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Units(_Record):
+    """What the numbers of the pixels mean, as far as the files say."""
+
+    dtype: str
+    """numpy's name of the pixels' type."""
+    scales: tuple[float, ...]
+    """Each band's factor from stored numbers to physical units."""
+    offsets: tuple[float, ...]
+    """What is added after the factor."""
+
+    @property
+    def family(self) -> str:
+        """The types whose numbers can mean the same: 8-bit, wider integers, floats."""
+        kind = np.dtype(self.dtype)
+        if kind.kind == "f":
+            return "floating-point"
+        return "8-bit" if kind.itemsize == 1 else "16-bit or wider integer"
+
+
+class Fitting(_Record):
+    """How the model came about."""
+
+    method: Literal["kmeans", "minibatch"]
+    seed: int
+    starts: int
+    max_iter: int
+    tol: float
+    iterations: int
+    """Of the start that was kept."""
+    sampled_pixels: int
+    valid_pixels: int
+    """In the scene the sample was drawn from."""
+    scene_pixels: int
+
+
+class Provenance(_Record):
+    """Where the model comes from."""
+
+    software: str
+    version: str
+    sources: tuple[str, ...]
+    """Names of the files it was fitted on, without their folders."""
+    crs: str | None
+    """Of the scene, as WKT."""
+
+
+class ClusterModel(_Record):
+    """Classes of a clustering. Frozen, and can't be built with parts that don't fit each other."""
+
+    format: Literal["terrazzo-model"] = "terrazzo-model"
+    schema_version: Literal[1] = 1
+    bands: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Names, in the order of the centroids' numbers."""
+    units: Units
+    nodata: Literal["auto"] | float
+    """The rule that was in force: what the files say, or a value from the config."""
+    class_order: Literal["brightness"] = "brightness"
+    """Classes are sorted by the mean of their centroid over the bands, the darkest first."""
+    centroids: tuple[tuple[float, ...], ...]
+    """k rows, a number for each band, in input units. Row 0 is class 1."""
+    counts: tuple[int, ...]
+    """Sampled pixels in each class."""
+    inertia: float
+    """Sum of the squared distances between sampled pixels and their centroids, in squared input units."""
+    fitting: Fitting
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        lengths = {len(row) for row in self.centroids}
+        if lengths != {len(self.bands)}:
+            msg = f"centroids have {sorted(lengths)} numbers each, there are {len(self.bands)} bands"
+            raise ValueError(msg)
+        if not 2 <= len(self.centroids) <= 254 or len(self.counts) != len(self.centroids):  # noqa: PLR2004
+            msg = f"{len(self.centroids)} centroids and {len(self.counts)} counts; expected 2 to 254 of both"
+            raise ValueError(msg)
+        if len(set(self.bands)) != len(self.bands):
+            msg = f"a band is named twice: {', '.join(self.bands)}"
+            raise ValueError(msg)
+        if {len(self.units.scales), len(self.units.offsets)} != {len(self.bands)}:
+            msg = "units: expected a scale and an offset for each band"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def k(self) -> int:
+        """Number of classes."""
+        return len(self.centroids)
+
+    @property
+    def centres(self) -> npt.NDArray[np.float64]:
+        """Centroids as an array, shape (k, band), in input units."""
+        return np.array(self.centroids, np.float64)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides a pixel's class, as hexadecimal digits: the same labels, the same digest."""
+        deciding = self.model_dump(mode="json", include={"bands", "units", "nodata", "centroids"})
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Write the model as JSON text that `from_json` reads back exactly."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, origin: str = "model") -> "ClusterModel":
+        """Read a model from JSON text.
+
+        Parameters
+        ----------
+        text : str
+            What `to_json` wrote.
+        origin : str
+            Where it comes from, for messages.
+
+        Raises
+        ------
+        ModelError
+            When it is not JSON, is another kind of file, or has parts that don't fit each other.
+        """
+        try:
+            content: Any = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            msg = f"{origin}: this is not a Terrazzo model, nor any JSON ({error})"
+            raise ModelError(msg) from error
+        if not isinstance(content, dict) or content.get("format") != MODEL_FORMAT:
+            msg = f'{origin}: this is JSON, but not a Terrazzo model (expected "format": "{MODEL_FORMAT}")'
+            raise ModelError(msg)
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            msg = f"{origin}: {where}{': ' if where else ''}{first['msg']}; the model was changed or is of another version"
+            raise ModelError(msg) from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> "ClusterModel":
+        """Read a model file.
+
+        Raises
+        ------
+        ModelError
+            When it can't be read or is not a model.
+        """
+        path = Path(path)
+        try:
+            if path.stat().st_size > _LARGEST_FILE:
+                msg = f"{path}: this is not a Terrazzo model: it is larger than {_LARGEST_FILE // 2**20} MB"
+                raise ModelError(msg)
+            return cls.from_json(path.read_text(encoding="utf-8"), str(path))
+        except UnicodeDecodeError as error:
+            msg = f"{path}: this is not a Terrazzo model: it is not text"
+            raise ModelError(msg) from error
+        except OSError as error:
+            msg = f"{path}: the model can't be read: {error.strerror}"
+            raise ModelError(msg) from error
+
+    def check_fits(self, bands: tuple[str, ...], units: Units, source: str) -> None:
+        """Raise ModelError unless pixels of these bands and units mean what the model's did.
+
+        Parameters
+        ----------
+        bands : tuple of str
+            Of the scene, in order.
+        units : Units
+            Of the scene.
+        source : str
+            The scene, for messages.
+        """
+        if bands != self.bands:
+            missing = [band for band in self.bands if band not in bands]
+            why = f"{', '.join(missing)} missing" if missing else "another order or number"
+            msg = f"{source}: the model wants bands {', '.join(self.bands)}; the scene has {', '.join(bands)} ({why})"
+            raise ModelError(msg)
+        if units.family != self.units.family:
+            msg = (
+                f"{source}: the model was fitted on {self.units.dtype} pixels ({self.units.family}), the scene has "
+                f"{units.dtype} ({units.family}); their numbers don't mean the same, so bring the scene to the "
+                "model's units or fit a new model"
+            )
+            raise ModelError(msg)
+        for band, *pairs in zip(
+            self.bands, self.units.scales, units.scales, self.units.offsets, units.offsets, strict=True
+        ):
+            if pairs[0] != pairs[1] or pairs[2] != pairs[3]:
+                msg = (
+                    f"{source}: band {band} has scale {pairs[1]:g} and offset {pairs[3]:g}, the model was fitted "
+                    f"with scale {pairs[0]:g} and offset {pairs[2]:g}; fit a new model on this scene"
+                )
+                raise ModelError(msg)

@@ -1,0 +1,134 @@
+"""What a run will read, write and hold in memory: arithmetic on metadata, before anything is read."""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from pipeline.config import FitConfig, ResourceConfig
+from pipeline.errors import MemoryBudgetError
+from pipeline.runtime.schedule import blocks_in_flight, count_workers
+from pipeline.scenes.gdal import GDAL_CACHE_BYTES
+from pipeline.scenes.scratch import scratch_bytes
+from pipeline.scenes.source import SceneInfo
+
+BASE_BYTES: Final = 330 * 10**6
+"""The interpreter and the libraries, with compiled kernels loaded: measured, with some room."""
+
+_TARGET_BLOCK_BYTES: Final = 32 * 2**20
+"""Enough for the cost of a call to vanish; few enough for many blocks to share the work evenly."""
+
+_DECODER_BYTES_PER_PIXEL: Final = 8
+"""Of one file block: what a decoder holds on the way to pixels (OpenJPEG: 4 bytes, twice)."""
+
+_DEAR_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
+"""Formats so dear to decode that a scene read twice is kept decoded in between."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A run in numbers. All sizes in bytes."""
+
+    chunk: tuple[int, int]
+    """(rows, columns) of a block."""
+    blocks: int
+    workers: int
+    passes: int
+    """How often the source's pixels are read and decoded."""
+    scratch: int
+    """Disk space for decoded pixels while the run lasts; 0 where the source is read again instead."""
+    map_scratch: int
+    """Disk space for the map before it is compressed, while the run lasts."""
+    per_block: int
+    """Pixels of all bands, their validity, labels and working copies."""
+    base: int
+    """Interpreter, libraries, GDAL's cache."""
+    fit: int
+    """The sample and what the fit makes of it."""
+
+    @property
+    def peak(self) -> int:
+        """Most memory the run shall take."""
+        return self.base + self.fit + self.workers * self.per_block
+
+
+def _per_block(info: SceneInfo, chunk: tuple[int, int], wanted: int) -> int:
+    pixels = chunk[0] * chunk[1]
+    candidates = min(2 * wanted, pixels) * (info.bytes_per_pixel + 16)
+    labels_waiting = blocks_in_flight(1) * pixels
+    decoder = info.block_shape[0] * info.block_shape[1] * (_DECODER_BYTES_PER_PIXEL if info.compressed else 0)
+    return pixels * (info.bytes_per_pixel + 2) + labels_waiting + candidates + decoder
+
+
+def chunk_shapes(info: SceneInfo) -> list[tuple[int, int]]:
+    """Block shapes to choose from, the largest first: whole file blocks, square or over the full width."""
+    rows, columns = info.grid.shape
+    high, wide = min(info.block_shape[0], rows), min(info.block_shape[1], columns)
+    target = _TARGET_BLOCK_BYTES / info.bytes_per_pixel
+    shapes = []
+    if wide == columns:
+        stack = max(1, int(target / (high * wide)))
+        while stack:
+            shapes.append((min(stack * high, rows), columns))
+            stack //= 2
+    else:
+        side = max(1, int(target**0.5 / max(high, wide)))
+        while side:
+            shapes.append((min(side * high, rows), min(side * wide, columns)))
+            side //= 2
+    return shapes
+
+
+def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, labels: bool = True) -> Plan:
+    """Choose blocks and workers for a scene, so that the work stays within the memory allowed.
+
+    Parameters
+    ----------
+    info : SceneInfo
+        The scene.
+    run : ResourceConfig
+        Workers, memory, chunk.
+    fit : FitConfig or None
+        The fit; None when a model is at hand.
+    labels : bool
+        Whether a map is made.
+
+    Raises
+    ------
+    MemoryBudgetError
+        When one block at a time is still too much, with the numbers and the memory that would do.
+    """
+    workers = count_workers(run.workers)
+    shapes = chunk_shapes(info)
+    if isinstance(run.chunk, int):
+        shapes = [(min(run.chunk, info.grid.shape[0]), min(run.chunk, info.grid.shape[1]))]
+    twice = fit is not None and labels
+    keep = twice and bool(_DEAR_DRIVERS.intersection(info.drivers))
+    wanted = min(fit.pixels, info.pixels) if fit else 0
+    sample = wanted * (2 * info.bytes_per_pixel + 16)
+    points = wanted * (2 * 4 * len(info.bands) + 24) * min(workers, fit.starts if fit else 0)
+    plans = [
+        Plan(
+            chunk=shape,
+            blocks=info.grid.count_blocks(shape),
+            workers=n,
+            passes=2 if twice and not keep else 1,
+            scratch=scratch_bytes(info) if keep else 0,
+            map_scratch=ceil(info.pixels * 4 / 3) if labels else 0,
+            per_block=_per_block(info, shape, wanted),
+            base=BASE_BYTES + GDAL_CACHE_BYTES,
+            fit=sample + points,
+        )
+        for n in sorted({workers, 1}, reverse=True)
+        for shape in shapes
+    ]
+    for plan in plans:
+        if plan.peak <= run.memory:
+            return plan
+    least = plans[-1]
+    msg = (
+        f"run.memory: {run.memory / 1e9:.2f} GB are allowed, but the least that would do is {least.peak / 1e9:.2f} GB: "
+        f"{least.base / 1e9:.2f} GB for the program, {least.fit / 1e9:.2f} GB for the fit and "
+        f"{least.per_block / 1e9:.2f} GB for one block of {least.chunk[1]} x {least.chunk[0]} pixels and "
+        f"{len(info.bands)} bands; allow more, or choose fewer bands"
+    )
+    raise MemoryBudgetError(msg)

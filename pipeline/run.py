@@ -1,0 +1,215 @@
+"""The straight line from a config to a map: the one place that knows every stage."""
+
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from pipeline.config import FitConfig, OutputConfig, ResourceConfig, RunConfig
+from pipeline.errors import ModelError
+from pipeline.fitting.fit import fit_source, units_of
+from pipeline.mapping import MapSummary, OutputPaths, shares, write_map
+from pipeline.model import ClusterModel
+from pipeline.plan import Plan, make_plan
+from pipeline.runtime.progress import Progress
+from pipeline.runtime.usage import peak_rss
+from pipeline.scenes.describe import RasterScene, describe_scene, list_bands
+from pipeline.scenes.files import find_files
+from pipeline.scenes.raster import RasterSource
+from pipeline.scenes.scratch import ScratchSource
+from pipeline.sinks.palette import class_colours
+from pipeline.sinks.report import report_json, versions, write_text
+from pipeline.sinks.staging import Staging
+
+
+def plan_config(config: RunConfig) -> tuple[RasterScene, Plan]:
+    """Open a config's scene and plan its run. Reads metadata only.
+
+    Raises
+    ------
+    SceneError, ConfigError, MemoryBudgetError
+        When the scene can't be opened as the config says, or the run needs more memory than it allows.
+    """
+    scene = describe_scene(find_files(config.scene.source), config.scene.bands, config.scene.nodata)
+    return scene, make_plan(scene.info, config.run, config.fit)
+
+
+def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+    """Do what a config says: fit a model to its scene and write the map with all that belongs to it.
+
+    Parameters
+    ----------
+    config : RunConfig
+        From `load_config`.
+    overwrite : bool
+        Whether outputs that exist may be replaced.
+    progress : Progress, optional
+        Shows the stages; nothing is shown without it.
+
+    Returns
+    -------
+    dict
+        The report, as it stands in the run's JSON file.
+
+    Raises
+    ------
+    TerrazzoError
+        One of its children, with a sentence that says what to mend. No output is left or touched then.
+    """
+    begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
+    paths = OutputPaths.of(config.output, fits=True)
+    class_colours(config.fit.k, config.output.palette)  # a wrong palette is said now, not after the fit
+    with Staging(paths.all(), overwrite=overwrite) as staging, ExitStack() as scratches:
+        scene, plan = plan_config(config)
+        source = RasterSource(scene, plan.chunk)
+        kept = scratches.enter_context(ScratchSource(source, paths.labels.parent)) if plan.scratch else None
+        model = fit_source(
+            source,
+            config.fit,
+            nodata=config.scene.nodata,
+            workers=plan.workers,
+            progress=progress,
+            **({"keep": kept.put} if kept else {}),
+        )
+        summary = write_map(kept or source, model, paths, staging, config.output.palette, plan.workers, progress)
+        write_text(staging.path(str(paths.model)), model.to_json())
+        clock = _Clock(started, perf_counter() - begin, progress.seconds)
+        asked = {"config": config.model_dump(mode="json")}
+        report = asked | _report(source, plan, model, summary, paths, clock)
+        write_text(staging.path(paths.report), report_json(report))
+    return report
+
+
+def fit_config(config: RunConfig, output: Path, *, overwrite: bool = False, progress: Progress | None = None) -> ClusterModel:
+    """Fit a model to a config's scene and write it as JSON.
+
+    Raises
+    ------
+    TerrazzoError
+        One of its children, with a sentence that says what to mend. No output is left or touched then.
+    """
+    with Staging([output], overwrite=overwrite) as staging:
+        scene = describe_scene(find_files(config.scene.source), config.scene.bands, config.scene.nodata)
+        plan = make_plan(scene.info, config.run, config.fit, labels=False)
+        model = fit_source(
+            RasterSource(scene, plan.chunk),
+            config.fit,
+            nodata=config.scene.nodata,
+            workers=plan.workers,
+            progress=progress or Progress(),
+        )
+        write_text(staging.path(output), model.to_json())
+    return model
+
+
+def predict(
+    files: list[str],
+    model: ClusterModel,
+    output: OutputConfig,
+    *,
+    resources: ResourceConfig | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Label another scene with a model that is there already, reading the scene once.
+
+    Parameters
+    ----------
+    files : list of str
+        The scene: files, folders or globs.
+    model : ClusterModel
+        From `fit` or `ClusterModel.load`.
+    output : OutputConfig
+        Where the map and what belongs to it go.
+    resources : ResourceConfig, optional
+        Workers, memory, chunk.
+    overwrite : bool
+        Whether outputs that exist may be replaced.
+    progress : Progress, optional
+        Shows the stages; nothing is shown without it.
+
+    Returns
+    -------
+    dict
+        The report, as it stands in the run's JSON file.
+
+    Raises
+    ------
+    ModelError
+        When the scene's bands or units don't fit the model.
+    TerrazzoError
+        When anything else is wrong. No output is left or touched then.
+    """
+    begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
+    paths = OutputPaths.of(output, fits=False)
+    class_colours(model.k, output.palette)
+    with Staging(paths.all(), overwrite=overwrite) as staging:
+        scene = _scene_for(model, find_files(files))
+        plan = make_plan(scene.info, resources or ResourceConfig(), None)
+        source = RasterSource(scene, plan.chunk)
+        summary = write_map(source, model, paths, staging, output.palette, plan.workers, progress)
+        clock = _Clock(started, perf_counter() - begin, progress.seconds)
+        report = _report(source, plan, model, summary, paths, clock)
+        write_text(staging.path(paths.report), report_json(report))
+    return report
+
+
+def _scene_for(model: ClusterModel, files: list[str]) -> RasterScene:
+    """Open a scene with the bands of a model, or say why it does not fit."""
+    there = [band.name for band in list_bands(files)]
+    missing = [band for band in model.bands if band not in there]
+    if missing:
+        msg = f"{files[0]}: the model wants bands {', '.join(model.bands)}; the scene has {', '.join(there)}, not {', '.join(missing)}"
+        raise ModelError(msg)
+    scene = describe_scene(files, model.bands, model.nodata)
+    model.check_fits(scene.info.bands, units_of(scene.info), files[0])
+    return scene
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """When a run began and how long it took."""
+
+    started: datetime
+    seconds: float
+    stages: dict[str, float]
+
+
+def _report(
+    source: RasterSource, plan: Plan, model: ClusterModel, summary: MapSummary, paths: OutputPaths, clock: _Clock
+) -> dict[str, Any]:
+    """Put together what a run did and what it took."""
+    info = source.info
+    area = summary.hectares_per_pixel
+    return {
+        "outputs": {name: str(path) for name, path in vars(paths).items() if path is not None},
+        "scene": {
+            "sources": list(info.sources),
+            "bands": list(info.bands),
+            "rows": info.grid.shape[0],
+            "columns": info.grid.shape[1],
+            "dtype": info.dtype.name,
+            "crs": info.grid.crs,
+        },
+        "model": {
+            "sha256": model.digest,
+            "k": model.k,
+            "inertia": model.inertia,
+            **model.fitting.model_dump(mode="json"),
+        },
+        "classes": [
+            {"class": label, "pixels": pixels, "share": share, "area_ha": None if area is None else pixels * area}
+            for label, (pixels, share) in enumerate(zip(summary.counts[1:], shares(summary.counts), strict=True), 1)
+        ],
+        "nodata_pixels": summary.counts[0],
+        "area_note": summary.area_note,
+        "plan": {**asdict(plan), "peak": plan.peak},
+        "source_passes": source.passes,
+        "started": clock.started.isoformat(timespec="seconds"),
+        "seconds": {**{name: round(took, 3) for name, took in clock.stages.items()}, "total": round(clock.seconds, 3)},
+        "pixels_per_second": round(info.pixels / clock.seconds),
+        "peak_rss": peak_rss(),
+        "versions": versions(),
+    }

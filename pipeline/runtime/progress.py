@@ -1,0 +1,79 @@
+"""What is shown while a run works: bars in a terminal, plain lines elsewhere, or nothing."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+logger = logging.getLogger("pipeline.progress")
+
+_LINES_PER_STAGE: Final = 4
+
+
+class Step(Protocol):
+    """Say that one more unit of the stage is done."""
+
+    def __call__(self) -> None:
+        """Advance by one."""
+
+
+class Progress:
+    """Times the stages of a run and shows nothing."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Step]:
+        """Time a stage of `total` steps and show how far it is."""
+        start = time.perf_counter()
+        try:
+            with self._shown(name, total) as step:
+                yield step
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    @contextmanager
+    def _shown(self, name: str, total: int) -> Iterator[Step]:  # noqa: ARG002 (for those that show something)
+        yield lambda: None
+
+
+class BarProgress(Progress):
+    """Shows each stage as a bar with the time left, on standard error."""
+
+    @contextmanager
+    def _shown(self, name: str, total: int) -> Iterator[Step]:
+        from tqdm import tqdm  # noqa: PLC0415 (only where there is a terminal)
+
+        shape = "{desc:<8} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
+        with tqdm(total=total, desc=name, bar_format=shape, file=sys.stderr, dynamic_ncols=True) as bar:
+
+            def step() -> None:
+                bar.update()
+
+            yield step
+
+
+class LineProgress(Progress):
+    """Logs a few plain lines for each stage, with the time left."""
+
+    @contextmanager
+    def _shown(self, name: str, total: int) -> Iterator[Step]:
+        start, done = time.perf_counter(), 0
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+            if done * _LINES_PER_STAGE // total > (done - 1) * _LINES_PER_STAGE // total:
+                passed = time.perf_counter() - start
+                left = passed / done * (total - done)
+                logger.info("%s: %d of %d, %.1f s, %.0f s left", name, done, total, passed, left)
+
+        yield step
+
+
+def console_progress() -> Progress:
+    """Progress as fits standard error: bars in a terminal, else lines."""
+    return BarProgress() if sys.stderr.isatty() else LineProgress()

@@ -1,0 +1,51 @@
+"""Work on blocks in parallel, a bounded number at a time, and hand the results on in order."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def count_workers(workers: int | str = "auto") -> int:
+    """How many blocks to work on at once: as told, or one for each core this process may use."""
+    if isinstance(workers, int):
+        return workers
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def blocks_in_flight(workers: int) -> int:
+    """How many blocks `stream` holds at most: those worked on, and as many finished ones."""
+    return 2 * workers
+
+
+def stream(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Iterator[tuple[Item, Result]]:
+    """Apply a function to items on threads; yield (item, result) in the order of the items.
+
+    At most `blocks_in_flight(workers)` items are under way or waiting to be taken, so the memory held does
+    not grow with the number of items. The order makes whatever is summed from the results the same for any
+    number of workers. The first error ends the work: what has not begun is dropped, what has begun is
+    waited for, and the error is raised.
+    """
+    queue = iter(items)
+    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="terrazzo")
+    try:
+        for item in islice(queue, blocks_in_flight(workers)):
+            waiting.append((item, pool.submit(function, item)))
+        while waiting:
+            item, future = waiting.popleft()
+            result = future.result()
+            for following in islice(queue, 1):
+                waiting.append((following, pool.submit(function, following)))
+            yield item, result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,1 @@
+"""Anything a user has, opened as pixels on one grid."""

@@ -1,0 +1,119 @@
+"""Names of bands: told from descriptions and file names, chosen by name, number or common name."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from os.path import commonprefix
+from pathlib import PurePath
+from typing import Final
+
+from pipeline.errors import ConfigError, SceneError
+
+SENTINEL2_COMMON_NAMES: Final = {
+    "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge071", "B06": "rededge075",
+    "B07": "rededge078", "B08": "nir", "B8A": "nir08", "B09": "nir09", "B10": "cirrus", "B11": "swir16",
+    "B12": "swir22",
+}  # fmt: skip
+"""Common names of Sentinel-2 bands (STAC electro-optical extension, version 2)."""
+
+_BAND_TOKEN: Final = re.compile(r"B\d{1,2}A?", re.IGNORECASE)
+_SPLIT: Final = re.compile(r"[_\-. ]+")
+
+
+def band_from_file_name(path: str) -> str | None:
+    """The last part of a file's name that looks like a band (`..._B02_10m.jp2` gives B02), or None."""
+    tokens = _SPLIT.split(PurePath(path).stem)
+    return next((token.upper() for token in reversed(tokens) if _BAND_TOKEN.fullmatch(token)), None)
+
+
+def names_of_band_files(paths: Sequence[str]) -> list[str]:
+    """Name the bands of one-band files after the files.
+
+    A name's band token where every file has one of its own (`T33UUU_B02.jp2` is B02); else what is left when
+    the start and the end that all names share are taken off (`farm_red2.tif`, `farm_nir.tif` are red2, nir);
+    else the whole stem. A lone file without a token is called band1, so that a model fits another such file.
+    """
+    tokens = [band_from_file_name(path) for path in paths]
+    if all(tokens) and len(set(tokens)) == len(paths):
+        return [str(token) for token in tokens]
+    if len(paths) == 1:
+        return ["band1"]
+    parts = [_SPLIT.split(PurePath(path).stem) for path in paths]
+    start = len(commonprefix(parts))
+    end = len(commonprefix([part[start:][::-1] for part in parts]))
+    names = ["_".join(part[start : len(part) - end]) for part in parts]
+    differ = all(names) and len(set(names)) == len(paths)
+    return names if differ else [PurePath(path).stem for path in paths]
+
+
+def band_order(name: str) -> tuple[object, ...]:
+    """Sort key that puts B2 before B10 and B8A right after B08."""
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)
+
+
+def common_name(band: str) -> str | None:
+    """The common name of a band: red for B04, red for Red, None for band_7."""
+    if band.lower() in SENTINEL2_COMMON_NAMES.values():
+        return band.lower()
+    return SENTINEL2_COMMON_NAMES.get(band.upper())
+
+
+def find_band(wanted: str, names: Sequence[str]) -> int:
+    """Position of a band asked for by name, by number counted from 1, or by common name, in this order.
+
+    Raises
+    ------
+    ConfigError
+        With the names there are, when there is no such band or the common name fits several.
+    """
+    if wanted in names:
+        return names.index(wanted)
+    if wanted.isdigit() and 1 <= int(wanted) <= len(names):
+        return int(wanted) - 1
+    fitting = [i for i, name in enumerate(names) if wanted.lower() in (name.lower(), common_name(name))]
+    if len(fitting) == 1:
+        return fitting[0]
+    shown = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
+    if fitting:
+        msg = f"scene.bands: {wanted!r} fits {', '.join(names[i] for i in fitting)}; name one of them"
+        raise ConfigError(msg)
+    near = difflib.get_close_matches(wanted, names, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    msg = f"scene.bands: there is no band {wanted!r}; {hint}The scene has {shown}, or 1 to {len(names)} by number"
+    raise ConfigError(msg)
+
+
+def choose_bands(wanted: Sequence[str] | str, names: Sequence[str]) -> list[int]:
+    """Positions of the bands asked for, in the order asked for; all of them for 'all'.
+
+    Raises
+    ------
+    ConfigError
+        When a band is unknown or asked for twice.
+    """
+    if isinstance(wanted, str):
+        return list(range(len(names)))
+    chosen = [find_band(str(band), names) for band in wanted]
+    for i, position in enumerate(chosen):
+        if position in chosen[:i]:
+            msg = f"scene.bands: {wanted[i]!r} asks for band {names[position]} a second time"
+            raise ConfigError(msg)
+    return chosen
+
+
+def check_names_differ(names: Sequence[str], paths: Sequence[str]) -> None:
+    """Raise SceneError, naming both files, when two bands have one name."""
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            first = paths[list(names).index(name)]
+            where = f"in {first}" if first == paths[i] else f"in {first} and in {paths[i]}"
+            msg = f"scene.source: two bands are called {name}, {where}; give files whose band names differ"
+            raise SceneError(msg)
+
+
+def find_rgb(names: Sequence[str]) -> tuple[int, int, int] | None:
+    """Positions of the red, green and blue band, told by common name; None when one is missing."""
+    common = [common_name(name) for name in names]
+    if all(common.count(colour) == 1 for colour in ("red", "green", "blue")):
+        return common.index("red"), common.index("green"), common.index("blue")
+    return None

@@ -1,0 +1,274 @@
+"""What raster files say of themselves: names, grids, types, nodata, masks. Metadata only, no pixels."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError
+
+from pipeline.errors import ConfigError, SceneError
+from pipeline.grid import Grid
+from pipeline.scenes.bands import check_names_differ, choose_bands, names_of_band_files
+from pipeline.scenes.gdal import gdal_options
+from pipeline.scenes.source import SceneInfo
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileBand:
+    """One band of one file, and what the file says of it."""
+
+    path: str
+    index: int
+    """Counted from 1."""
+    name: str
+    grid: Grid
+    dtype: str
+    nodata: float | None
+    scale: float
+    offset: float
+    block_shape: tuple[int, int]
+    alpha: int | None
+    """The file's alpha band, if it has one: no data where it is 0."""
+    mask: int | None
+    """Band whose GDAL mask says where this one holds data; None where only nodata or alpha do."""
+    driver: str
+    compressed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilePart:
+    """Bands that are read from one file in one call."""
+
+    path: str
+    first: int
+    """Where they start among the scene's bands."""
+    indexes: tuple[int, ...]
+    masks: tuple[int, ...]
+    """Bands whose GDAL masks are read along."""
+    alphas: tuple[int, ...]
+    """Alpha bands that are read along."""
+
+
+def _is_compressed(file: rasterio.DatasetReader) -> bool:
+    """Whether reading means decoding: True unless the format is known to store plain numbers."""
+    plain = file.driver in {"ENVI", "EHdr", "MEM", "VRT"}
+    return not (plain or (file.driver == "GTiff" and file.compression is None))
+
+
+def _read_facts(path: str) -> list[FileBand]:
+    """Open a file for its metadata: one record for each band that is not alpha."""
+    try:
+        with rasterio.Env(**gdal_options()), rasterio.open(path) as file:
+            return _band_facts(path, file)
+    except (RasterioError, ValueError) as error:
+        reason = f"{error}".splitlines()[0].removeprefix(f"'{path}' ").removeprefix(f"{path}: ")
+        msg = f"{path}: GDAL can't open this file as a raster ({reason})"
+        raise SceneError(msg) from error
+
+
+def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
+    if file.count == 0:
+        hint = f"; it holds {len(file.subdatasets)} subdatasets, name one: {file.subdatasets[0]}" if file.subdatasets else ""
+        msg = f"{path}: the file has no raster band{hint}"
+        raise SceneError(msg)
+    grid = Grid(shape=file.shape, transform=file.transform, crs=file.crs.to_wkt() if file.crs else None)
+    alpha = next((i for i in file.indexes if file.colorinterp[i - 1] == ColorInterp.alpha), None)
+    facts = []
+    for index in (i for i in file.indexes if file.colorinterp[i - 1] != ColorInterp.alpha):
+        flags = file.mask_flag_enums[index - 1]
+        by_mask = flags not in ([MaskFlags.nodata], [MaskFlags.all_valid]) and MaskFlags.alpha not in flags
+        facts.append(
+            FileBand(
+                path=path,
+                index=index,
+                name=file.descriptions[index - 1] or "",
+                grid=grid,
+                dtype=file.dtypes[index - 1],
+                nodata=file.nodatavals[index - 1],
+                scale=file.scales[index - 1],
+                offset=file.offsets[index - 1],
+                block_shape=file.block_shapes[index - 1],
+                alpha=alpha,
+                mask=(1 if MaskFlags.per_dataset in flags else index) if by_mask else None,
+                driver=file.driver,
+                compressed=_is_compressed(file),
+            )
+        )
+    if not facts:
+        msg = f"{path}: the file has an alpha band and no other"
+        raise SceneError(msg)
+    return facts
+
+
+def _name_bands(files: Sequence[Sequence[FileBand]]) -> list[str]:
+    """Name all bands: a file's descriptions, else the name of a one-band file, else band1, band2, ..."""
+    lone = [file[0].path for file in files if len(file) == 1 and not file[0].name]
+    lone_names = dict(zip(lone, names_of_band_files(lone), strict=True))
+    many = len(files) > 1
+    names = []
+    for file in files:
+        stem = f"{os.path.splitext(os.path.basename(file[0].path))[0]}_" if many else ""  # noqa: PTH119, PTH122 (may be /vsi...)
+        names += [band.name or lone_names.get(band.path) or f"{stem}band{band.index}" for band in file]
+    return names
+
+
+def list_bands(files: Sequence[str]) -> list[FileBand]:
+    """Describe every band of a scene's files that is not alpha, named.
+
+    Raises
+    ------
+    SceneError
+        When a file can't be opened, or two bands have one name.
+    """
+    described = [_read_facts(file) for file in files]
+    names = _name_bands(described)
+    everything = [band for file in described for band in file]
+    check_names_differ(names, [band.path for band in everything])
+    return [replace(band, name=name) for band, name in zip(everything, names, strict=True)]
+
+
+def same_grid(band: FileBand, other: FileBand) -> bool:
+    """Whether two bands have the same pixels in the same CRS, which their files may spell differently."""
+    return band.grid.same_pixels(other.grid) and _same_crs(band.grid.crs, other.grid.crs)
+
+
+def _same_crs(one: str | None, other: str | None) -> bool:
+    if one is None or other is None:
+        return one == other
+    return one == other or CRS.from_wkt(one) == CRS.from_wkt(other)
+
+
+def _check_one_grid(bands: Sequence[FileBand]) -> Grid:
+    """Raise SceneError, with both files, sizes and resolutions, unless all bands have the same pixels."""
+    first = bands[0]
+    for band in bands[1:]:
+        if not same_grid(first, band):
+            ours, theirs = first.grid, band.grid
+            what = "pixels" if _same_crs(ours.crs, theirs.crs) else "coordinate systems"
+            msg = (
+                f"scene.source: bands {first.name} and {band.name} are on different {what}: {first.path} has "
+                f"{ours.describe()} from {ours.transform.c:.10g}, {ours.transform.f:.10g} and {band.path} has "
+                f"{theirs.describe()} from {theirs.transform.c:.10g}, {theirs.transform.f:.10g}; choose bands of "
+                "one resolution with scene.bands, or bring the files onto one grid first"
+            )
+            raise SceneError(msg)
+    return first.grid
+
+
+def _choose_nodata(bands: Sequence[FileBand], asked: str | float, dtype: np.dtype[Any]) -> tuple[float | None, ...]:
+    """Each band's nodata value: what the config says, else the file's tag where a pixel can have that value."""
+    if not isinstance(asked, str):
+        if not representable(asked, dtype):
+            msg = f"scene.nodata: {asked:g} can't occur in pixels of type {dtype}; give a value that can, or 'auto'"
+            raise ConfigError(msg)
+        return (float(asked),) * len(bands)
+    values = []
+    for band in bands:
+        usable = band.nodata is None or representable(band.nodata, dtype)
+        if not usable:
+            logger.warning("%s: the nodata value %s can't occur in %s pixels: ignored", band.path, band.nodata, dtype)
+        values.append(band.nodata if usable else None)
+    return tuple(values)
+
+
+def representable(value: float, dtype: np.dtype[Any]) -> bool:
+    """Whether a pixel of this type can have this value, but for rounding of floats."""
+    if dtype.kind == "f":
+        return True
+    limits = np.iinfo(dtype)
+    return value == value and limits.min <= value <= limits.max and float(value).is_integer()  # noqa: PLR0124 (NaN)
+
+
+@dataclass(frozen=True)
+class RasterScene:
+    """Raster files described: which bands are read from where. Nothing but metadata has been read."""
+
+    info: SceneInfo
+    parts: tuple[FilePart, ...]
+    """In the order of the bands."""
+
+
+def describe_scene(
+    files: Sequence[str], bands: Sequence[str] | str = "all", nodata: str | float = "auto"
+) -> RasterScene:
+    """Read the metadata of a scene's files.
+
+    Parameters
+    ----------
+    files : sequence of str
+        One file, or several whose bands are stacked in this order.
+    bands : sequence of str, or 'all'
+        Bands to keep, in this order: names, numbers from 1, common names. Alpha bands are masks, not bands.
+    nodata : 'auto' or float
+        What marks pixels without data; 'auto' takes the files' tags.
+
+    Raises
+    ------
+    SceneError
+        When a file can't be opened or the bands are not on one grid.
+    ConfigError
+        When a band or the nodata value doesn't fit the files.
+    """
+    everything = list_bands(files)
+    scene = summarize([everything[i] for i in choose_bands(bands, [band.name for band in everything])], nodata)
+    if scene.info.grid.crs is None:
+        logger.warning("%s: no coordinate reference system; the map will have none either", scene.info.sources[0])
+    return scene
+
+
+def summarize(kept: Sequence[FileBand], nodata: str | float) -> RasterScene:
+    """Put bands together as a scene.
+
+    Raises
+    ------
+    SceneError
+        When they are not on one grid or hold no numbers to cluster.
+    ConfigError
+        When the nodata value can't occur in them.
+    """
+    grid = _check_one_grid(kept)
+    dtype = np.result_type(*{band.dtype for band in kept})
+    if dtype.kind not in "iuf":
+        msg = f"{kept[0].path}: pixels of type {dtype} can't be clustered; integers and floats can"
+        raise SceneError(msg)
+    info = SceneInfo(
+        grid=grid,
+        bands=tuple(band.name for band in kept),
+        dtype=dtype,
+        nodata=_choose_nodata(kept, nodata, dtype),
+        scales=tuple(band.scale for band in kept),
+        offsets=tuple(band.offset for band in kept),
+        block_shape=max((band.block_shape for band in kept), key=lambda shape: shape[0] * shape[1]),
+        masked=any((band.mask or band.alpha) is not None for band in kept),
+        drivers=tuple(dict.fromkeys(band.driver for band in kept)),
+        compressed=any(band.compressed for band in kept),
+        sources=tuple(dict.fromkeys(band.path for band in kept)),
+    )
+    return RasterScene(info, tuple(_group(kept)))
+
+
+def _group(bands: Sequence[FileBand]) -> list[FilePart]:
+    """Group neighbouring bands of one file, so that each group is read in one call."""
+    parts, first = [], 0
+    for path, members in groupby(bands, key=lambda band: band.path):
+        group = list(members)
+        parts.append(
+            FilePart(
+                path=path,
+                first=first,
+                indexes=tuple(band.index for band in group),
+                masks=tuple(dict.fromkeys(band.mask for band in group if band.mask is not None)),
+                alphas=tuple(dict.fromkeys(band.alpha for band in group if band.alpha is not None)),
+            )
+        )
+        first += len(group)
+    return parts

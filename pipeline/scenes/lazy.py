@@ -1,0 +1,178 @@
+"""Scenes as lazy xarray DataArrays, and DataArrays as scenes."""
+
+from itertools import accumulate
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+import rioxarray  # noqa: F401 (the .rio accessor)
+import xarray as xr
+
+from pipeline.errors import ConfigError
+from pipeline.grid import Block, Grid
+from pipeline.kernels.validity import strike_invalid
+from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
+
+
+def to_dataarray(source: BlockSource) -> xr.DataArray:
+    """Wrap a source as a DataArray (band, y, x) that reads its blocks when computed.
+
+    Parameters
+    ----------
+    source : BlockSource
+        The scene; its blocks become the chunks.
+
+    Returns
+    -------
+    DataArray
+        In the scene's dtype, with coordinates `band`, `y`, `x`, `spatial_ref`, and `valid` (y, x): lazy, True
+        where every band holds data. Data and `valid` of a block come from one read.
+    """
+    info = source.info
+    rows = tuple(block.height for block in source.blocks if block.column == 0)
+    columns = tuple(block.width for block in source.blocks if block.row == 0)
+    by_place = {(block.row, block.column): block for block in source.blocks}
+
+    def read(block_id: tuple[int, ...]) -> npt.NDArray[Any]:
+        held = np.empty((1, 1), object)
+        held[0, 0] = source.read(by_place[block_id[0], block_id[1]])
+        return held
+
+    ones = ((1,) * len(rows), (1,) * len(columns))
+    blocks = da.map_blocks(read, chunks=ones, dtype=object, meta=np.empty((0, 0), object), name=f"read-{id(source)}")
+    data = da.map_blocks(
+        lambda held: held[0, 0].data,
+        blocks,
+        new_axis=0,
+        chunks=((len(info.bands),), rows, columns),
+        dtype=info.dtype,
+        meta=np.empty((0, 0, 0), info.dtype),
+    )
+    valid = da.map_blocks(
+        lambda held: held[0, 0].valid, blocks, chunks=(rows, columns), dtype=bool, meta=np.empty((0, 0), bool)
+    )
+    scene = xr.DataArray(
+        data,
+        dims=("band", "y", "x"),
+        coords={
+            "band": list(info.bands),
+            "scale": ("band", list(info.scales)),
+            "offset": ("band", list(info.offsets)),
+            "valid": (("y", "x"), valid),
+            **_pixel_centres(info.grid),
+        },
+        attrs={"sources": info.sources, **_nodata_attrs(info)},
+        name="scene",
+    )
+    return georeference(scene, info.grid)
+
+
+def _nodata_attrs(info: SceneInfo) -> dict[str, Any]:
+    """What rioxarray knows as nodata, where all bands agree on it."""
+    values = set(info.nodata)
+    return {"_FillValue": info.dtype.type(values.pop())} if len(values) == 1 and None not in values else {}
+
+
+def _pixel_centres(grid: Grid) -> dict[str, Any]:
+    """Coordinates y and x, where rows and columns of the grid run along them."""
+    t = grid.transform
+    if t.b or t.d:
+        return {}
+    rows, columns = grid.shape
+    return {"y": t.f + t.e * (np.arange(rows) + 0.5), "x": t.c + t.a * (np.arange(columns) + 0.5)}
+
+
+def georeference(array: xr.DataArray, grid: Grid) -> xr.DataArray:
+    """Write a grid's CRS and transform into an array's `spatial_ref`, exactly."""
+    placed = array.rio.write_transform(grid.transform)
+    return placed.rio.write_crs(grid.crs) if grid.crs else placed
+
+
+def grid_of(array: xr.DataArray) -> Grid:
+    """Grid of a DataArray (..., y, x) with rioxarray's georeferencing."""
+    crs = array.rio.crs
+    return Grid(
+        shape=(array.sizes["y"], array.sizes["x"]),
+        transform=array.rio.transform(),
+        crs=crs.to_wkt() if crs else None,
+    )
+
+
+def blocks_of(array: xr.DataArray) -> tuple[Block, ...]:
+    """Blocks of a DataArray's chunks along y and x, row by row."""
+    heights, widths = (array.chunksizes[dim] for dim in ("y", "x"))
+    tops, lefts = (list(accumulate(sizes, initial=0)) for sizes in (heights, widths))
+    return tuple(
+        Block(row=i, column=j, top=tops[i], left=lefts[j], height=heights[i], width=widths[j])
+        for i in range(len(heights))
+        for j in range(len(widths))
+    )
+
+
+class ArraySource:
+    """Blocks of a DataArray (band, y, x), lazy or not; a `BlockSource`.
+
+    Nodata is what the array's `valid` coordinate says, else rioxarray's nodata value, and NaN.
+    """
+
+    def __init__(self, scene: xr.DataArray) -> None:
+        scene = scene.expand_dims("band") if scene.dims == ("y", "x") else scene
+        if scene.dims != ("band", "y", "x"):
+            msg = f"the scene has dimensions {', '.join(map(str, scene.dims))}; expected band, y, x"
+            raise ConfigError(msg)
+        if scene.dtype.kind not in "iuf":
+            msg = f"the scene has {scene.dtype} pixels; integers and floats can be clustered"
+            raise ConfigError(msg)
+        chunked = (scene if scene.chunks else scene.chunk({"y": 1024, "x": 1024})).chunk({"band": -1})
+        self.blocks = blocks_of(chunked)
+        self.info = _facts(chunked)
+        self.data: da.Array = chunked.data
+        """Lazy pixels, shape (band, y, x)."""
+        self.valid: da.Array = _validity(chunked, self.info.nodata)
+        """Lazy, shape (y, x): True where every band holds data."""
+
+    def read(self, block: Block) -> Pixels:
+        """Compute a block on the calling thread."""
+        rows, columns = block.slices
+        data, valid = dask.compute(self.data[:, rows, columns], self.valid[rows, columns], scheduler="synchronous")
+        return Pixels(data, valid)
+
+
+def _validity(scene: xr.DataArray, nodata: tuple[float | None, ...]) -> da.Array:
+    """Lazy validity of a scene chunked in whole bands."""
+    if "valid" in scene.coords:
+        return scene.coords["valid"].data
+
+    def valid(data: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        return strike_invalid(data, nodata, np.ones(data.shape[1:], np.bool_))
+
+    return da.map_blocks(valid, scene.data, drop_axis=0, dtype=bool, meta=np.empty((0, 0), bool))
+
+
+def _facts(scene: xr.DataArray) -> SceneInfo:
+    """What a DataArray tells of itself."""
+    count = scene.sizes["band"]
+    names = scene.coords["band"].values if "band" in scene.coords else np.arange(1, count + 1)
+    nodata = None if "valid" in scene.coords else scene.rio.nodata
+    return SceneInfo(
+        grid=grid_of(scene),
+        bands=tuple(str(name) if isinstance(name, str) else f"band{name}" for name in names.tolist()),
+        dtype=scene.dtype,
+        nodata=(None if nodata is None else float(nodata),) * count,
+        scales=_each_band(scene, "scale", 1.0),
+        offsets=_each_band(scene, "offset", 0.0),
+        block_shape=(scene.chunksizes["y"][0], scene.chunksizes["x"][0]),
+        masked="valid" in scene.coords,
+        drivers=("xarray",),
+        compressed=False,
+        sources=tuple(scene.attrs.get("sources", (str(scene.name or "array"),))),
+    )
+
+
+def _each_band(scene: xr.DataArray, coordinate: str, default: float) -> tuple[float, ...]:
+    """Coordinate with a number for each band."""
+    if coordinate in scene.coords and scene.coords[coordinate].dims == ("band",):
+        return tuple(float(value) for value in scene.coords[coordinate].values)
+    return (default,) * scene.sizes["band"]

@@ -1,0 +1,84 @@
+"""A scene's pixels, decoded once and kept on disk for the passes that follow."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from pipeline.errors import OutputError
+from pipeline.grid import Block
+from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
+
+
+def scratch_bytes(info: SceneInfo) -> int:
+    """Size on disk of a whole scene: its pixels in their own dtype, and a byte each for their validity."""
+    return info.pixels * (info.bytes_per_pixel + 1)
+
+
+class ScratchSource:
+    """Blocks of a scene as they were put; a `BlockSource`. The folder goes when the context ends.
+
+    One file a block, plain numbers: written with one call and read with one, by any thread.
+    """
+
+    def __init__(self, source: BlockSource, folder: str | Path) -> None:
+        self._source = source
+        self._parent = Path(folder)
+        self._folder = self._parent
+
+    def __enter__(self) -> Self:
+        needed, free = scratch_bytes(self.info), shutil.disk_usage(self._parent).free
+        if needed > free:
+            msg = (
+                f"{self._parent}: the decoded scene takes {needed / 1e9:.2f} GB of scratch space and "
+                f"{free / 1e9:.2f} GB are free; make room, or write the map to another disk"
+            )
+            raise OutputError(msg)
+        self._folder = Path(tempfile.mkdtemp(prefix=".terrazzo-scratch-", dir=self._parent))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self._folder)
+
+    @property
+    def info(self) -> SceneInfo:
+        """Facts about the scene."""
+        return self._source.info
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """The blocks that cover the scene, row by row."""
+        return self._source.blocks
+
+    def _path(self, block: Block) -> Path:
+        return self._folder / f"{block.row}-{block.column}"
+
+    def put(self, block: Block, pixels: Pixels) -> None:
+        """Keep a block's pixels.
+
+        Raises
+        ------
+        OutputError
+            When the disk is full.
+        """
+        try:
+            with self._path(block).open("wb") as file:
+                pixels.data.tofile(file)
+                pixels.valid.tofile(file)
+        except OSError as error:
+            msg = f"{self._folder}: the scratch copy of {block} can't be written ({error.strerror or error})"
+            raise OutputError(msg) from error
+
+    def read(self, block: Block) -> Pixels:
+        """Read back a block that was put."""
+        shape = (len(self.info.bands), *block.shape)
+        with self._path(block).open("rb") as file:
+            data = np.fromfile(file, self.info.dtype, int(np.prod(shape))).reshape(shape)
+            valid = np.fromfile(file, np.bool_, block.height * block.width).reshape(block.shape)
+        return Pixels(data, valid)

@@ -1,0 +1,71 @@
+"""What a scene is to the floors above: facts, and pixels block by block."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.grid import Block, Grid
+
+
+class Pixels(NamedTuple):
+    """The pixels of one block."""
+
+    data: npt.NDArray[Any]
+    """Shape (band, rows, columns), in the scene's own dtype and units."""
+    valid: npt.NDArray[np.bool_]
+    """Shape (rows, columns): True where every band holds data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneInfo:
+    """What is known of a scene from metadata alone."""
+
+    grid: Grid
+    bands: tuple[str, ...]
+    """Band names, in the order in which pixels are handed on."""
+    dtype: np.dtype[Any]
+    """Of the pixels handed on."""
+    nodata: tuple[float | None, ...]
+    """Each band's value for 'no data', None where there is none; NaN never counts as data."""
+    scales: tuple[float, ...]
+    """Each band's factor from stored numbers to physical units, as the file states it; 1 where it is silent."""
+    offsets: tuple[float, ...]
+    """What is added after the factor; 0 where the file is silent."""
+    block_shape: tuple[int, int]
+    """(rows, columns) that the files store, and so decode, as one."""
+    masked: bool
+    """Whether a mask or alpha band says, too, which pixels hold data."""
+    drivers: tuple[str, ...]
+    """GDAL's names of the files' formats."""
+    compressed: bool
+    """Whether reading pixels means decoding them."""
+    sources: tuple[str, ...]
+    """Paths of the files."""
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels the grid has."""
+        return self.grid.shape[0] * self.grid.shape[1]
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Of all bands together."""
+        return len(self.bands) * self.dtype.itemsize
+
+
+class BlockSource(Protocol):
+    """Pixels of a scene, block by block. `read` may be called from several threads at once."""
+
+    @property
+    def info(self) -> SceneInfo:
+        """Facts about the scene."""
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """The blocks that cover the scene, row by row."""
+
+    def read(self, block: Block) -> Pixels:
+        """Read one of `blocks`."""

@@ -1,0 +1,1 @@
+"""From results to files. Each file is whole or absent."""

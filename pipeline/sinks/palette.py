@@ -1,0 +1,75 @@
+"""Colours of classes."""
+
+import colorsys
+from collections.abc import Iterator
+from itertools import count, islice
+from typing import Final
+
+from pipeline.errors import ConfigError
+
+Colour = tuple[int, int, int]
+
+_TOL_MUTED: Final[tuple[Colour, ...]] = (
+    (51, 34, 136), (136, 204, 238), (17, 119, 51), (221, 204, 119), (204, 102, 119),
+    (68, 170, 153), (170, 68, 153), (153, 153, 51), (136, 34, 85),
+)  # fmt: skip
+"""Paul Tol's 'muted' qualitative scheme, told apart by the colour-blind (Technical Note SRON/EPS/TN/09-002)."""
+
+_CYCLIC: Final = frozenset({"hsv", "twilight", "twilight_shifted"})
+_GOLDEN_ANGLE: Final = 0.61803398875
+
+
+def _more_colours() -> Iterator[Colour]:
+    """Yield colours beyond the scheme: hues a golden angle apart, in steps of lightness that differ in grey too."""
+    for i in count():
+        rgb = colorsys.hls_to_rgb((i * _GOLDEN_ANGLE) % 1, (0.35, 0.65, 0.5, 0.8)[i % 4], (0.65, 0.5)[i // 4 % 2])
+        yield (round(rgb[0] * 255), round(rgb[1] * 255), round(rgb[2] * 255))
+
+
+def class_colours(k: int, palette: str = "auto") -> tuple[Colour, ...]:
+    """Colours of classes 1 to k, all different.
+
+    Parameters
+    ----------
+    k : int
+        Number of classes, at most 254.
+    palette : str
+        'auto' for a qualitative palette that the colour-blind can tell apart (up to 9 classes; beyond them,
+        no palette is safe), or the name of a matplotlib colour map.
+
+    Returns
+    -------
+    tuple of (red, green, blue)
+        0 to 255 each. A map of fewer colours than classes is sampled evenly or, if it is a list of colours,
+        refused.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such colour map, or it has too few colours.
+    """
+    if palette != "auto":
+        return _matplotlib_colours(k, palette)
+    more = (colour for colour in _more_colours() if colour not in _TOL_MUTED)
+    return (*_TOL_MUTED[:k], *islice(more, max(0, k - len(_TOL_MUTED))))
+
+
+def _matplotlib_colours(k: int, palette: str) -> tuple[Colour, ...]:
+    import difflib  # noqa: PLC0415
+
+    from matplotlib import colormaps  # noqa: PLC0415 (slow, and seldom asked for)
+    from matplotlib.colors import ListedColormap  # noqa: PLC0415
+
+    if palette not in colormaps:
+        near = difflib.get_close_matches(palette, list(colormaps), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        msg = f"output.palette: {palette!r} is no matplotlib colour map; {hint}Use 'auto', tab10, tab20, Set3, viridis, ..."
+        raise ConfigError(msg)
+    colours = colormaps[palette]
+    listed = isinstance(colours, ListedColormap) and colours.N < 256  # noqa: PLR2004 (the others are ramps)
+    if listed and colours.N < k:
+        msg = f"output.palette: {palette} has {colours.N} colours, there are {k} classes; use 'auto' or a longer one"
+        raise ConfigError(msg)
+    ends = k if palette in _CYCLIC else max(k - 1, 1)
+    shades = colours(range(k)) if listed else colours([i / ends for i in range(k)])
+    return tuple((round(r * 255), round(g * 255), round(b * 255)) for r, g, b, _ in shades)

@@ -1,0 +1,167 @@
+"""The quick-look: the scene as the eye sees it beside its classes, with a legend. A picture, not data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from pipeline.errors import OutputError
+from pipeline.grid import Block, Grid
+from pipeline.labels.classify import LabelledBlock, Thinning
+from pipeline.scenes.bands import find_rgb
+from pipeline.sinks.palette import Colour
+
+LARGEST_SIDE: Final = 2048
+"""Of the picture, in pixels."""
+
+_MARGIN: Final = 16
+_LINE: Final = 26
+_ENTRY_WIDTH: Final = 140
+_LONGEST_COLUMN: Final = 20
+"""Entries of the legend that may stand above each other."""
+
+_WISHED_PANEL: Final = 400
+"""Small scenes are shown larger than they are, at least so many pixels wide or high."""
+
+_STRETCH: Final = (5, 95)
+"""Percentiles of the valid pixels that become black and white."""
+
+_PAPER: Final = (255, 255, 255)
+_INK: Final = (30, 30, 30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where things stand in a picture, in pixels."""
+
+    panel: tuple[int, int]
+    """(width, height) of each of the two pictures side by side."""
+    page: tuple[int, int]
+    """(width, height) of the whole."""
+    step: int
+    """Every how many pixels of the scene one is shown."""
+    legend_columns: int
+
+    @classmethod
+    def of(cls, grid: Grid, k: int) -> Self:
+        """Lay out a picture of a scene with k classes."""
+        most_columns = (LARGEST_SIDE - 2 * _MARGIN) // _ENTRY_WIDTH
+        rows_at_most = max(-(-k // most_columns), min(k, 3))
+        widest = (LARGEST_SIDE - 3 * _MARGIN) // 2
+        highest = LARGEST_SIDE - 3 * _MARGIN - (1 + max(rows_at_most, min(k, _LONGEST_COLUMN))) * _LINE
+        rows, columns = grid.shape
+        step = max(1, -(-columns // widest), -(-rows // highest))
+        shown = (-(-columns // step), -(-rows // step))
+        zoom = max(1, min(_WISHED_PANEL // max(shown), widest // shown[0], highest // shown[1]))
+        panel = (shown[0] * zoom, shown[1] * zoom)
+        panels_width = 2 * max(panel[0], _ENTRY_WIDTH) + _MARGIN
+        legend_columns = max(panels_width // _ENTRY_WIDTH, -(-k // _LONGEST_COLUMN))
+        legend_rows = -(-k // legend_columns)
+        width = max(panels_width, legend_columns * _ENTRY_WIDTH) + 2 * _MARGIN
+        height = 3 * _MARGIN + (1 + legend_rows) * _LINE + panel[1]
+        return cls(panel=panel, page=(width, height), step=step, legend_columns=legend_columns)
+
+
+def thinning_for(layout: Layout, bands: tuple[str, ...]) -> Thinning:
+    """Which pixels and bands of a scene its picture needs: red, green, blue, else the first three bands, or one."""
+    rgb = find_rgb(bands) or ((0, 1, 2) if len(bands) >= 3 else (0,))  # noqa: PLR2004
+    return Thinning(layout.step, rgb)
+
+
+class QuickLook:
+    """Collects thinned blocks of a scene and draws its picture."""
+
+    def __init__(self, grid: Grid, layout: Layout, thinning: Thinning, dtype: np.dtype[Any]) -> None:
+        self._layout = layout
+        self._thinning = thinning
+        shape = thinning.shape(grid)
+        self._bands = np.zeros((len(thinning.bands), *shape), dtype)
+        self._labels = np.zeros(shape, np.uint8)
+
+    def add(self, block: Block, labelled: LabelledBlock) -> None:
+        """Take over a block's kept pixels."""
+        place = self._thinning.onto(block)
+        self._bands[(slice(None), *place)] = labelled.thinned
+        self._labels[place] = labelled.labels[self._thinning.inside(block)]
+
+    def draw(self, bands: tuple[str, ...], colours: tuple[Colour, ...], shares: list[float]) -> Image.Image:
+        """Draw the picture.
+
+        Parameters
+        ----------
+        bands : tuple of str
+            Names of the scene's bands.
+        colours : tuple of (red, green, blue)
+            Of classes 1 to k.
+        shares : list of float
+            Share of the valid pixels in each class, 0 to 1.
+        """
+        page = Image.new("RGB", self._layout.page, _PAPER)
+        draw, font = ImageDraw.Draw(page), ImageFont.load_default(15)
+        right = 2 * _MARGIN + max(self._layout.panel[0], _ENTRY_WIDTH)
+        palette = np.array([_PAPER, *colours], np.uint8)
+        original = stretch(self._bands, self._labels > 0)
+        shown = ", ".join(bands[band] for band in self._thinning.bands)
+        for left, picture, title in ((_MARGIN, original, shown), (right, palette[self._labels], f"{len(colours)} classes")):
+            draw.text((left, _MARGIN), title, _INK, font)
+            panel = Image.fromarray(picture).resize(self._layout.panel, Image.Resampling.NEAREST)
+            page.paste(panel, (left, _MARGIN + _LINE))
+        self._draw_legend(draw, font, colours, shares)
+        return page
+
+    def _draw_legend(
+        self, draw: ImageDraw.ImageDraw, font: Any, colours: tuple[Colour, ...], shares: list[float]
+    ) -> None:
+        """Draw a box, the class and its share for each class, row by row below the panels."""
+        top = 2 * _MARGIN + _LINE + self._layout.panel[1]
+        for i, (colour, share) in enumerate(zip(colours, shares, strict=True)):
+            row, column = divmod(i, self._layout.legend_columns)
+            x, y = _MARGIN + column * _ENTRY_WIDTH, top + row * _LINE
+            draw.rectangle((x, y, x + 24, y + 18), fill=colour, outline=_INK)
+            draw.text((x + 32, y), f"{i + 1}   {share:.1%}", _INK, font)
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a picture as PNG, with a note that it is not data.
+
+    Raises
+    ------
+    OutputError
+        When the file can't be written.
+    """
+    note = PngInfo()
+    note.add_text("Description", "A picture of a Terrazzo map, not data: use the GeoTIFF for any calculation.")
+    try:
+        picture.save(path, format="PNG", pnginfo=note)
+    except OSError as error:
+        msg = f"{path.parent}: the picture can't be written ({error.strerror or error})"
+        raise OutputError(msg) from error
+
+
+def stretch(bands: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Stretch each band between its 5th and 95th percentile.
+
+    Parameters
+    ----------
+    bands : ndarray, shape (3 or 1, rows, columns)
+        Pixels in any units.
+    valid : ndarray of bool, shape (rows, columns)
+        Pixels that count, and are shown.
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, columns, 3)
+        White where not valid.
+    """
+    picture = np.full((*valid.shape, 3), 255, np.uint8)
+    if valid.any():
+        for channel in range(3):
+            band = bands[channel % len(bands)][valid].astype(np.float64)
+            low, high = np.percentile(band, _STRETCH)
+            bright = np.clip((band - low) / ((high - low) or 1), 0, 1)
+            picture[..., channel][valid] = np.round(bright * 255).astype(np.uint8)
+    return picture

@@ -1,0 +1,104 @@
+"""The table of classes: how many pixels, how much land, what spectrum."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rasterio.crs import CRS
+from rasterio.warp import transform as warp_points
+
+from pipeline.errors import OutputError
+from pipeline.grid import Grid
+from pipeline.labels.classify import ClassStatistics
+from pipeline.sinks.palette import Colour
+
+_EARTH_RADIUS_M: Final = 6_371_007.2
+"""Authalic mean radius: only used to notice coordinate systems that distort area."""
+
+_TOLERATED_DISTORTION: Final = 0.02
+_SQUARE_METRES_PER_HECTARE: Final = 10_000
+
+
+@dataclass(frozen=True)
+class PixelArea:
+    """Area of a pixel on the ground, or why it is not known."""
+
+    hectares: float | None
+    reason: str
+    """Why it is unknown; empty where it is known."""
+
+
+def pixel_area(grid: Grid) -> PixelArea:
+    """Area of a grid's pixels, from a projected CRS that keeps area to 2 %.
+
+    A geographic CRS has pixels whose area changes with latitude, and some projections (Web Mercator) blow
+    areas up: there the area is said to be unknown rather than given wrong.
+    """
+    if grid.crs is None:
+        return PixelArea(None, "the scene has no coordinate reference system")
+    crs = CRS.from_wkt(grid.crs)
+    if not crs.is_projected:
+        return PixelArea(None, "the coordinate reference system is geographic: pixels have different areas")
+    _, metres = crs.linear_units_factor
+    t = grid.transform
+    planar = abs(t.a * t.e - t.b * t.d) * metres**2
+    stretch = planar / _area_on_sphere(grid, crs)
+    if abs(stretch - 1) > _TOLERATED_DISTORTION:
+        return PixelArea(None, f"the coordinate reference system stretches areas {stretch:.2f} times here")
+    return PixelArea(planar / _SQUARE_METRES_PER_HECTARE, "")
+
+
+def _area_on_sphere(grid: Grid, crs: CRS) -> float:
+    """Area in square metres of the pixel in the middle of a grid, roughly."""
+    from math import cos, radians  # noqa: PLC0415
+
+    rows, columns = grid.shape
+    corners = [grid.transform @ (columns / 2 + dx, rows / 2 + dy) for dx, dy in ((0, 0), (1, 0), (0, 1))]
+    lon, lat = warp_points(crs, CRS.from_epsg(4326), *zip(*corners, strict=True))
+    east = [radians(lon[i] - lon[0]) * cos(radians(lat[0])) for i in (1, 2)]
+    north = [radians(lat[i] - lat[0]) for i in (1, 2)]
+    return abs(east[0] * north[1] - east[1] * north[0]) * _EARTH_RADIUS_M**2
+
+
+def write_table(
+    path: Path, statistics: ClassStatistics, bands: tuple[str, ...], area: PixelArea, colours: tuple[Colour, ...]
+) -> None:
+    """Write the table as CSV, a row for each class.
+
+    Columns: class, colour (#rrggbb), pixels, share (of the valid pixels, 0 to 1), area_ha (empty where the
+    area is unknown), then mean and standard deviation of each band in input units (empty for a class that no
+    pixel of this scene is in).
+
+    Raises
+    ------
+    OutputError
+        When the file can't be written.
+    """
+    header = ["class", "colour", "pixels", "share", "area_ha"]
+    header += [f"{what}_{band}" for band in bands for what in ("mean", "std")]
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(header)
+            rows.writerows(table_rows(statistics, len(bands), area, colours))
+    except OSError as error:
+        msg = f"{path.parent}: the table of classes can't be written ({error.strerror})"
+        raise OutputError(msg) from error
+
+
+def table_rows(
+    statistics: ClassStatistics, bands: int, area: PixelArea, colours: tuple[Colour, ...]
+) -> list[list[str]]:
+    """Rows of the table, as text."""
+    valid = sum(statistics.counts[1:])
+    rows = []
+    for label, colour in enumerate(colours, start=1):
+        pixels = statistics.counts[label]
+        row = [str(label), "#{:02x}{:02x}{:02x}".format(*colour), str(pixels), f"{pixels / valid if valid else 0:.6f}"]
+        row.append("" if area.hectares is None else f"{pixels * area.hectares:.4f}")
+        for band in range(bands):
+            numbers = (statistics.mean(label, band), statistics.std(label, band))
+            row += [f"{number:.7g}" if pixels else "" for number in numbers]
+        rows.append(row)
+    return rows

@@ -1,0 +1,83 @@
+"""A commented config, filled in from a scene."""
+
+import json
+from collections.abc import Sequence
+from os.path import basename, splitext
+from pathlib import Path
+
+from pipeline.inspection import Inspection, inspect_scene
+
+
+def config_template(source: Sequence[str]) -> str:
+    """Write a config for a scene, with a comment for every key.
+
+    Parameters
+    ----------
+    source : sequence of str
+        Files, folders or globs.
+
+    Returns
+    -------
+    str
+        YAML. Paths in it are absolute, for it is not known where it will be saved.
+
+    Raises
+    ------
+    SceneError
+        When the scene can't be opened.
+    """
+    found = inspect_scene(source)
+    named = [item if item.startswith("/vsi") else str(Path(item).absolute()) for item in source]
+    stem = splitext(basename(named[0].rstrip("/*")))[0] or "scene"  # noqa: PTH119, PTH122 (may be /vsi...)
+    notes = "".join(f"# note: {warning}\n" for warning in found.warnings)
+    return f"""\
+# Terrazzo: which scene, which bands, how many classes. Run it with: terrazzo run FILE
+# {found.driver}, {found.columns} x {found.rows} pixels, {found.crs or "no CRS"}
+{notes}version: 1
+
+scene:
+  source: {_yaml(named[0] if len(named) == 1 else named)}
+  # names, numbers (from 1) or common names (red, nir); all takes every band below
+{_band_comments(found)}  bands: {_bands(found)}
+  nodata: auto              # what the files say, or the number that marks pixels without data
+
+fit:
+  method: kmeans            # or minibatch: faster, a little rougher
+  k: 8                      # number of classes, 2 to 254
+  pixels: 500000            # valid pixels sampled for the fit
+  seed: 0                   # the same seed gives the same map
+  starts: 5                 # the best of so many starts is kept
+  max_iter: 300
+  tol: 1.0e-4               # stop when centroids move less, relative to the variance of the data
+
+output:
+  labels: {_yaml(f"{stem}_classes.tif")}
+  # model, table, picture and report stand beside the labels unless named here
+  palette: auto             # told apart by the colour-blind; or a matplotlib colour map: tab20, viridis
+
+run:
+  workers: auto             # one for each core
+  memory: 2GB               # the most the run may take
+  chunk: auto               # side of a block in pixels; auto follows the file
+"""
+
+
+def _yaml(value: object) -> str:
+    """A string or list of strings as YAML takes it (JSON is YAML)."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _band_comments(found: Inspection) -> str:
+    lines = []
+    for number, band in enumerate(found.bands, start=1):
+        common = f", {band.common_name}" if band.common_name else ""
+        lines.append(f"  #   {number}: {band.name}{common}, {band.resolution:g} per pixel\n")
+    return "".join(lines)
+
+
+def _bands(found: Inspection) -> str:
+    """All bands, or, of bands on different grids, those of the finest."""
+    if found.valid_share is not None:
+        return "all"
+    finest = min(band.resolution for band in found.bands)
+    return _yaml([band.name for band in found.bands if band.resolution == finest])
