@@ -154,7 +154,7 @@ def plan(config: Path, settings: tuple[str, ...], *, as_json: bool) -> None:
 @_with_json
 def inspect(source: tuple[str, ...], *, as_json: bool) -> None:
     """Say what a scene, SOURCE, holds: size, bands, nodata, chunks, and what looks suspicious."""
-    from pipeline.scenes.inspect import inspect_scene  # noqa: PLC0415
+    from pipeline.inspection import inspect_scene  # noqa: PLC0415
     from pipeline.words import inspection_words  # noqa: PLC0415
 
     found = inspect_scene(source)
@@ -218,7 +218,7 @@ def _stop(signal_number: int, _frame: FrameType | None) -> None:
 def main() -> None:
     """Run the command line and leave with its exit status."""
     _set_up_logging()
-    warnings.filterwarnings("ignore", message="Dataset has no geotransform")  # we say so in our own words
+    warnings.filterwarnings("ignore", message="Dataset has no geotransform|The given matrix is equal")  # we say so
     signal.signal(signal.SIGTERM, _stop)
     debug = "--debug" in sys.argv
     try:

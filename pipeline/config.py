@@ -35,7 +35,7 @@ class SceneConfig(_Record):
         description="a raster file, a folder or a glob with one file per band, or a list of files",
         json_schema_extra={"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
     )
-    bands: Literal["all"] | tuple[Band, ...] = Field(
+    bands: Literal["all"] | Annotated[tuple[Band, ...], Field(min_length=1)] = Field(
         "all",
         description="'all', or a list of band names (B04), numbers (4, counted from 1) or common names (red)",
         json_schema_extra={

@@ -9,7 +9,6 @@ import numpy.typing as npt
 import rasterio
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 
 from pipeline.errors import SceneError
 from pipeline.kernels.validity import strike_invalid
@@ -17,7 +16,7 @@ from pipeline.plan import chunk_shapes
 from pipeline.scenes.bands import common_name
 from pipeline.scenes.describe import FileBand, list_bands, representable, same_grid, summarize
 from pipeline.scenes.files import find_files
-from pipeline.scenes.gdal import gdal_options
+from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
 
 _LOOK: Final = 512
 """Longest side of the small picture, in pixels."""
@@ -133,7 +132,7 @@ def _look(band: FileBand) -> _Look:
                 valid &= file.read_masks(band.mask, **nearest) != 0
             if band.alpha is not None:
                 valid &= file.read(band.alpha, **nearest) != 0
-    except RasterioError as error:
+    except GDAL_ERRORS as error:
         cause = error.__cause__ or error
         msg = f"{band.path}: band {band.index} can't be read ({cause}); the file is damaged or cut short"
         raise SceneError(msg) from error

@@ -1,12 +1,13 @@
 """From a source and a model to the files of a map: labels, table, picture."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import __version__
 from pipeline.config import OutputConfig
-from pipeline.errors import OutputError
+from pipeline.errors import ConfigError
 from pipeline.labels.classify import ClassStatistics, classify_blocks
 from pipeline.model import ClusterModel
 from pipeline.runtime.progress import Progress
@@ -16,6 +17,8 @@ from pipeline.sinks.palette import class_colours
 from pipeline.sinks.pictures import Layout, QuickLook, save_picture, thinning_for
 from pipeline.sinks.staging import Staging
 from pipeline.sinks.tables import pixel_area, write_table
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +38,13 @@ class OutputPaths:
 
         Raises
         ------
-        OutputError
+        ConfigError
             When the labels would not be a GeoTIFF.
         """
         labels = Path(output.labels)
         if labels.suffix.lower() not in {".tif", ".tiff"}:
-            msg = f"{labels}: the map is a GeoTIFF; give it a name that ends in .tif"
-            raise OutputError(msg)
+            msg = f"output.labels: {labels}: the map is a GeoTIFF; give it a name that ends in .tif"
+            raise ConfigError(msg)
 
         def beside(name: str | None, ending: str) -> Path:
             return Path(name) if name else labels.with_name(labels.stem + ending)
@@ -127,6 +130,8 @@ def write_map(
                 statistics.add(labelled)
                 picture.add(block, labelled)
                 step()
+        if not any(statistics.counts[1:]):
+            logger.warning("%s: no pixel holds data in every band; the map is all nodata", info.sources[0])
         with progress.stage("write", 2) as step:
             writer.finish()
             step()

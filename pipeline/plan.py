@@ -1,7 +1,6 @@
 """What a run will read, write and hold in memory: arithmetic on metadata, before anything is read."""
 
 from dataclasses import dataclass
-from math import ceil
 from typing import Final
 
 from pipeline.config import FitConfig, ResourceConfig
@@ -36,14 +35,19 @@ class Plan:
     """How often the source's pixels are read and decoded."""
     scratch: int
     """Disk space for decoded pixels while the run lasts; 0 where the source is read again instead."""
-    map_scratch: int
-    """Disk space for the map before it is compressed, while the run lasts."""
+    map_disk: int
+    """Disk space for the map: before it is compressed, while the run lasts, and after."""
     per_block: int
     """Pixels of all bands, their validity, labels and working copies."""
     base: int
     """Interpreter, libraries, GDAL's cache."""
     fit: int
     """The sample and what the fit makes of it."""
+
+    @property
+    def disk(self) -> int:
+        """Most disk space the run shall take beside its map."""
+        return self.scratch + self.map_disk
 
     @property
     def peak(self) -> int:
@@ -113,7 +117,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
             workers=n,
             passes=2 if twice and not keep else 1,
             scratch=scratch_bytes(info) if keep else 0,
-            map_scratch=ceil(info.pixels * 4 / 3) if labels else 0,
+            map_disk=2 * info.pixels if labels else 0,
             per_block=_per_block(info, shape, wanted),
             base=BASE_BYTES + GDAL_CACHE_BYTES,
             fit=sample + points,

@@ -21,7 +21,7 @@ from pipeline.scenes.raster import RasterSource
 from pipeline.scenes.scratch import ScratchSource
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.report import report_json, versions, write_text
-from pipeline.sinks.staging import Staging
+from pipeline.sinks.staging import Staging, check_room
 
 
 def plan_config(config: RunConfig) -> tuple[RasterScene, Plan]:
@@ -63,6 +63,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     class_colours(config.fit.k, config.output.palette)  # a wrong palette is said now, not after the fit
     with Staging(paths.all(), overwrite=overwrite) as staging, ExitStack() as scratches:
         scene, plan = plan_config(config)
+        check_room(paths.labels.parent, plan.disk)
         source = RasterSource(scene, plan.chunk)
         kept = scratches.enter_context(ScratchSource(source, paths.labels.parent)) if plan.scratch else None
         model = fit_source(
@@ -148,6 +149,7 @@ def predict(
     with Staging(paths.all(), overwrite=overwrite) as staging:
         scene = _scene_for(model, find_files(files))
         plan = make_plan(scene.info, resources or ResourceConfig(), None)
+        check_room(paths.labels.parent, plan.disk)
         source = RasterSource(scene, plan.chunk)
         summary = write_map(source, model, paths, staging, output.palette, plan.workers, progress)
         clock = _Clock(started, perf_counter() - begin, progress.seconds)

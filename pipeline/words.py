@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from textwrap import fill
 from typing import Any, Final
 
 from pipeline.inspection import BandFacts, Inspection
@@ -47,7 +48,7 @@ def plan_words(info: SceneInfo, plan: Plan, allowed: int) -> str:
                    f"{', ...' if len(info.bands) > 8 else ''}"),  # noqa: PLR2004
         ("blocks", f"{plan.blocks} of {wide} x {high} pixels, {plan.workers} worked on at once"),
         ("passes", f"{plan.passes} over the source{f', {again}' if again else ''}"),
-        ("disk", f"{size_words(plan.scratch + plan.map_scratch)} beside the map while the run lasts"),
+        ("disk", f"{size_words(plan.disk)} while the run lasts"),
         ("memory", f"{size_words(plan.peak)} at most, {size_words(allowed)} allowed: {size_words(plan.base)} program, "),
         ("", f"{size_words(plan.fit)} fit, {size_words(plan.per_block)} for each block"),
     ]  # fmt: skip
@@ -57,18 +58,19 @@ def plan_words(info: SceneInfo, plan: Plan, allowed: int) -> str:
 def inspection_words(found: Inspection) -> str:
     """Say what a scene holds."""
     more = f" and {len(found.sources) - 1} more" if len(found.sources) > 1 else ""
-    share = "unknown: the bands are on different grids" if found.valid_share is None else f"{found.valid_share:.1%}"
+    share = "unknown" if found.valid_share is None else f"{found.valid_share:.1%} of the pixels looked at, in every band"
     width, height = found.resolution
     lines = [
         f"source   {found.sources[0]}{more} ({found.driver})",
         f"pixels   {found.columns} x {found.rows} of {width:g}" + ("" if width == height else f" x {height:g}"),
         f"crs      {found.crs or 'none'}",
-        f"blocks   {found.block[0]} x {found.block[1]} in the file; a run reads {found.chunk[0]} x {found.chunk[1]} at once",
-        f"valid    {share} of the pixels looked at have data in every band",
+        f"blocks   {found.block[0]} x {found.block[1]} in the file, {found.chunk[0]} x {found.chunk[1]} suggested for a run",
+        f"valid    {share}",
         "",
         *_band_rows(found.bands),
     ]
-    return "\n".join(lines + [f"\nnote: {warning}" for warning in found.warnings])
+    notes = [fill(f"note: {warning}", 80, subsequent_indent="      ") for warning in found.warnings]
+    return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
 def _band_rows(bands: Sequence[BandFacts]) -> Iterable[str]:
@@ -78,7 +80,7 @@ def _band_rows(bands: Sequence[BandFacts]) -> Iterable[str]:
             [
                 str(number), band.name[:16], band.common_name or "", band.dtype, f"{band.columns}x{band.rows}",
                 "" if band.nodata is None else f"{band.nodata:g}", f"{band.scale:g}", f"{band.offset:g}",
-                f"{band.valid_share:.0%}", *("" if value is None else f"{value:.4g}" for value in (band.low, band.high)),
+                f"{band.valid_share:.0%}", *("" if value is None else f"{value:.5g}" for value in (band.low, band.high)),
             ]
         )  # fmt: skip
     empty = [i for i in range(len(rows[0])) if not any(row[i] for row in rows[1:])]

@@ -13,6 +13,7 @@ from pipeline import __version__
 from pipeline.config import FitConfig
 from pipeline.fitting.sample import Sample, draw_sample
 from pipeline.grid import Block
+from pipeline.kernels.assign import assign, class_sums
 from pipeline.model import ClusterModel, Fitting, Provenance, Units
 from pipeline.runtime.progress import Progress
 from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
@@ -74,16 +75,16 @@ def fit_source(
 def _model(
     info: SceneInfo, sample: Sample, clusterer: "Clusterer", config: FitConfig, nodata: str | float
 ) -> ClusterModel:
-    centres = clusterer.cluster_centers_.astype(np.float64)
-    order = brightness_order(centres)
-    counts = np.bincount(clusterer.labels_, minlength=config.k)
+    centres = exact_means(sample.values, clusterer.labels_, clusterer.cluster_centers_)
+    centres = centres[brightness_order(centres)]
+    labels, inertia = _assigned(sample.values, centres)
     return ClusterModel(
         bands=info.bands,
         units=units_of(info),
         nodata="auto" if isinstance(nodata, str) else nodata,
-        centroids=tuple(tuple(row) for row in centres[order].tolist()),
-        counts=tuple(counts[order].tolist()),
-        inertia=float(clusterer.inertia_),
+        centroids=tuple(tuple(row) for row in centres.tolist()),
+        counts=tuple(np.bincount(labels, minlength=config.k).tolist()),
+        inertia=inertia,
         fitting=Fitting(
             **config.model_dump(include={"method", "seed", "starts", "max_iter", "tol"}),
             iterations=int(clusterer.n_iter_),
@@ -98,6 +99,40 @@ def _model(
             crs=info.grid.crs,
         ),
     )
+
+
+def exact_means(
+    values: npt.NDArray[Any], labels: npt.NDArray[np.integer[Any]], centres: npt.NDArray[np.floating[Any]]
+) -> npt.NDArray[np.float64]:
+    """Means of the members of each class: one more step of Lloyd's algorithm, without rounding on the way.
+
+    scikit-learn works in float32 on centred data, and stops when centres move little; what is left of both
+    would show in centroids that are not quite the means of their pixels.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, band)
+        Pixels, in input units.
+    labels : ndarray of int, shape (n,)
+        Class of each pixel, from 0.
+    centres : ndarray, shape (k, band)
+        Kept for classes without members.
+
+    Returns
+    -------
+    ndarray of float64, shape (k, band)
+    """
+    as_blocks = np.ascontiguousarray(values.T)[:, np.newaxis]
+    counts, sums, _ = class_sums(as_blocks, (labels + 1).astype(np.uint8)[np.newaxis], len(centres))
+    members = counts[1:, np.newaxis]
+    return np.where(members > 0, sums[1:] / np.maximum(members, 1), centres)
+
+
+def _assigned(values: npt.NDArray[Any], centres: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.intp], float]:
+    """Class of each pixel as the map would have it, from 0, and the sum of squared distances."""
+    as_blocks = np.ascontiguousarray(values.T)[:, np.newaxis]
+    labels = assign(as_blocks, np.ones(as_blocks.shape[1:], np.bool_), centres)[0].astype(np.intp) - 1
+    return labels, float(((values - centres[labels]) ** 2).sum())
 
 
 def brightness_order(centres: npt.NDArray[np.float64]) -> npt.NDArray[Any]:

@@ -83,5 +83,6 @@ def check_distinct(values: npt.NDArray[Any], k: int) -> None:
         found = len(np.unique(rows, axis=0))
         if found >= k:
             return
-    msg = f"fit.k: {k} classes were asked for, but the {len(values)} sampled pixels have {found} distinct values"
-    raise FitError(f"{msg}; ask for {found} classes at most")
+    most = f"ask for {found} classes at most" if found > 1 else "there is nothing to tell apart"
+    msg = f"fit.k: {k} classes were asked for, but the {len(values)} sampled pixels have {found} distinct values; {most}"
+    raise FitError(msg)

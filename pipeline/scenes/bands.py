@@ -78,8 +78,8 @@ def find_band(wanted: str, names: Sequence[str]) -> int:
         msg = f"scene.bands: {wanted!r} fits {', '.join(names[i] for i in fitting)}; name one of them"
         raise ConfigError(msg)
     near = difflib.get_close_matches(wanted, names, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    msg = f"scene.bands: there is no band {wanted!r}; {hint}The scene has {shown}, or 1 to {len(names)} by number"
+    hint = f"did you mean {near[0]}? It has " if near else "the scene has "
+    msg = f"scene.bands: there is no band {wanted!r}; {hint}{shown}, or 1 to {len(names)} by number"
     raise ConfigError(msg)
 
 
@@ -93,6 +93,9 @@ def choose_bands(wanted: Sequence[str] | str, names: Sequence[str]) -> list[int]
     """
     if isinstance(wanted, str):
         return list(range(len(names)))
+    if not wanted:
+        msg = f"scene.bands: no band is chosen; the scene has {', '.join(names[:20])}"
+        raise ConfigError(msg)
     chosen = [find_band(str(band), names) for band in wanted]
     for i, position in enumerate(chosen):
         if position in chosen[:i]:

@@ -11,12 +11,11 @@ import numpy as np
 import rasterio
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import RasterioError
 
 from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Grid
 from pipeline.scenes.bands import check_names_differ, choose_bands, names_of_band_files
-from pipeline.scenes.gdal import gdal_options
+from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
 from pipeline.scenes.source import SceneInfo
 
 logger = logging.getLogger(__name__)
@@ -69,7 +68,7 @@ def _read_facts(path: str) -> list[FileBand]:
     try:
         with rasterio.Env(**gdal_options()), rasterio.open(path) as file:
             return _band_facts(path, file)
-    except (RasterioError, ValueError) as error:
+    except (*GDAL_ERRORS, ValueError) as error:
         reason = f"{error}".splitlines()[0].removeprefix(f"'{path}' ").removeprefix(f"{path}: ")
         msg = f"{path}: GDAL can't open this file as a raster ({reason})"
         raise SceneError(msg) from error

@@ -1,9 +1,15 @@
-"""GDAL's settings for our own reads."""
+"""GDAL's settings for our own reads, and what it raises."""
 
 import os
 from typing import Any, Final
 
-GDAL_CACHE_BYTES: Final = 64 * 2**20
+from rasterio._err import CPLE_BaseError  # private, but rasterio lets it through where it wraps no error
+from rasterio.errors import RasterioError
+
+GDAL_ERRORS: Final = (RasterioError, CPLE_BaseError)
+"""Whatever rasterio may raise when GDAL fails."""
+
+GDAL_CACHE_BYTES: Final = 32 * 2**20
 """GDAL's cache of decoded file blocks. Ours are whole multiples of the file's, so little is worth keeping."""
 
 

@@ -1,7 +1,8 @@
 """Scenes as lazy xarray DataArrays, and DataArrays as scenes."""
 
 from itertools import accumulate
-from typing import Any
+from math import floor
+from typing import Any, Final
 
 import dask
 import dask.array as da
@@ -9,11 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import rioxarray  # noqa: F401 (the .rio accessor)
 import xarray as xr
+from affine import Affine
 
 from pipeline.errors import ConfigError
 from pipeline.grid import Block, Grid
 from pipeline.kernels.validity import strike_invalid
 from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
+
+_OFF_CENTRE: Final = 1e-3
+"""Share of a pixel by which coordinates may miss the centres that a transform gives."""
 
 
 def to_dataarray(source: BlockSource) -> xr.DataArray:
@@ -94,10 +99,32 @@ def grid_of(array: xr.DataArray) -> Grid:
     """Grid of a DataArray (..., y, x) with rioxarray's georeferencing."""
     crs = array.rio.crs
     return Grid(
-        shape=(array.sizes["y"], array.sizes["x"]),
-        transform=array.rio.transform(),
-        crs=crs.to_wkt() if crs else None,
+        shape=(array.sizes["y"], array.sizes["x"]), transform=_transform_of(array), crs=crs.to_wkt() if crs else None
     )
+
+
+def _transform_of(array: xr.DataArray) -> Affine:
+    """Transform that was written into an array, moved along where the array was sliced since.
+
+    rioxarray computes it from the coordinates, which costs the last digits.
+    """
+    written = array.coords["spatial_ref"].attrs.get("GeoTransform") if "spatial_ref" in array.coords else None
+    if written is None or not {"y", "x"} <= set(array.coords):
+        return array.rio.transform()
+    t = Affine.from_gdal(*map(float, written.split()))
+    column, row = ~t @ (float(array.coords["x"][0]), float(array.coords["y"][0]))
+    if t.b or t.d or abs(column % 1 - 0.5) > _OFF_CENTRE or abs(row % 1 - 0.5) > _OFF_CENTRE or not _steps_fit(array, t):
+        return array.rio.transform()
+    return t @ Affine.translation(floor(column), floor(row))
+
+
+def _steps_fit(array: xr.DataArray, t: Affine) -> bool:
+    """Whether an array's pixels still have the size its transform says: slices with a step do not."""
+    for axis, size in (("x", t.a), ("y", t.e)):
+        centres = array.coords[axis]
+        if centres.size > 1 and abs(float(centres[-1] - centres[0]) / (centres.size - 1) / size - 1) > _OFF_CENTRE:
+            return False
+    return True
 
 
 def blocks_of(array: xr.DataArray) -> tuple[Block, ...]:

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from rasterio.errors import RasterioError
 
 from pipeline.errors import SceneError
 from pipeline.grid import Block
 from pipeline.kernels.validity import strike_invalid
 from pipeline.scenes.describe import FilePart, RasterScene
-from pipeline.scenes.gdal import gdal_options
+from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
 from pipeline.scenes.source import Pixels
 
 
@@ -56,7 +55,7 @@ class RasterSource:
             for part in self.scene.parts:
                 try:
                     self._read_part(part, block, data[part.first : part.first + len(part.indexes)], valid)
-                except RasterioError as error:
+                except GDAL_ERRORS as error:
                     cause = error.__cause__ or error
                     msg = f"{part.path}: {block} can't be read ({cause}); the file is damaged or cut short"
                     raise SceneError(msg) from error

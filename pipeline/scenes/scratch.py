@@ -31,13 +31,6 @@ class ScratchSource:
         self._folder = self._parent
 
     def __enter__(self) -> Self:
-        needed, free = scratch_bytes(self.info), shutil.disk_usage(self._parent).free
-        if needed > free:
-            msg = (
-                f"{self._parent}: the decoded scene takes {needed / 1e9:.2f} GB of scratch space and "
-                f"{free / 1e9:.2f} GB are free; make room, or write the map to another disk"
-            )
-            raise OutputError(msg)
         self._folder = Path(tempfile.mkdtemp(prefix=".terrazzo-scratch-", dir=self._parent))
         return self
 

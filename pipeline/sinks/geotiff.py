@@ -10,12 +10,13 @@ import numpy.typing as npt
 import rasterio
 import rasterio.shutil
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 
 from pipeline.errors import OutputError
 from pipeline.grid import Block, Grid
-from pipeline.scenes.gdal import GDAL_CACHE_BYTES
+from pipeline.kernels.checks import add_checksums, checksum
+from pipeline.scenes.gdal import GDAL_CACHE_BYTES, GDAL_ERRORS
 from pipeline.sinks.palette import Colour
+from pipeline.sinks.verify import verify_map
 
 TILE: Final = 512
 """Side of the map's tiles in pixels."""
@@ -47,7 +48,8 @@ class MapWriter:
     def __init__(self, path: Path, grid: Grid, colours: tuple[Colour, ...], tags: dict[str, str]) -> None:
         self._path = path
         self._raw = path.with_suffix(".raw.tif")
-        self._shape = grid.shape
+        self._grid = grid
+        self._checksum = 0
         self._colours = colours
         self._tags = tags
         self._profile = {
@@ -74,7 +76,7 @@ class MapWriter:
                 self._file.write_colormap(1, {0: (0, 0, 0), **dict(enumerate(self._colours, start=1))})
                 self._file.update_tags(**self._tags, AREA_OR_POINT="Area")
                 self._file.set_band_description(1, "class")
-        except RasterioError as error:
+        except GDAL_ERRORS as error:
             raise self._failure(error) from error
         return self
 
@@ -97,21 +99,22 @@ class MapWriter:
         try:
             with rasterio.Env(**_environment()):
                 self._file.write(labels, 1, window=block.window)
-        except RasterioError as error:
+            self._checksum = add_checksums(self._checksum, checksum(labels, (block.top, block.left)))
+        except GDAL_ERRORS as error:
             raise self._failure(error) from error
 
     def finish(self) -> None:
-        """Make overviews by majority and write the finished map.
+        """Make overviews by majority, write the finished map, and read it back.
 
         Raises
         ------
         OutputError
-            When the disk is full.
+            When the disk is full, or what is read back is not what was written.
         """
         try:
             with rasterio.Env(**_environment()):
                 self._file.close()
-                if factors := overview_factors(self._shape):
+                if factors := overview_factors(self._grid.shape):
                     with rasterio.open(self._raw, "r+") as file:
                         file.build_overviews(factors, Resampling.mode)
                 rasterio.shutil.copy(
@@ -126,8 +129,9 @@ class MapWriter:
                     BIGTIFF="IF_SAFER",
                     NUM_THREADS="ALL_CPUS",
                 )
-        except RasterioError as error:
+        except GDAL_ERRORS as error:
             raise self._failure(error) from error
+        verify_map(self._path, self._grid, self._checksum)
 
     def _failure(self, error: Exception) -> OutputError:
         cause = error.__cause__ or error

@@ -62,8 +62,8 @@ def _matplotlib_colours(k: int, palette: str) -> tuple[Colour, ...]:
 
     if palette not in colormaps:
         near = difflib.get_close_matches(palette, list(colormaps), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        msg = f"output.palette: {palette!r} is no matplotlib colour map; {hint}Use 'auto', tab10, tab20, Set3, viridis, ..."
+        hint = f"did you mean {near[0]}?" if near else "use 'auto', tab10, tab20, Set3, viridis, ..."
+        msg = f"output.palette: {palette!r} is no matplotlib colour map; {hint}"
         raise ConfigError(msg)
     colours = colormaps[palette]
     listed = isinstance(colours, ListedColormap) and colours.N < 256  # noqa: PLR2004 (the others are ramps)

@@ -1,6 +1,7 @@
 """Outputs under temporary names, renamed together when all are whole."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -53,6 +54,14 @@ class Staging:
         finally:
             for target in self._targets:
                 self.path(target).unlink(missing_ok=True)
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Raise OutputError unless a folder's disk has so many bytes free."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        msg = f"{folder}: the run needs {needed / 1e6:.0f} MB of disk while it lasts, and {free / 1e6:.0f} MB are free; make room"
+        raise OutputError(msg)
 
 
 def check_writable(target: Path, *, overwrite: bool) -> None:

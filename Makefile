@@ -1,0 +1,41 @@
+# Both targets work on a machine with git, make, python3 (3.11 or newer) with venv, and a package index.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test bench lint types schema clean
+
+demo: $(VENV)/installed
+	$(BIN)/terrazzo demo --out terrazzo-demo
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
+
+schema: $(VENV)/installed
+	$(BIN)/python -c "import json; from pipeline.config import config_schema; print(json.dumps(config_schema(), indent=2))" > configs/schema.json
+
+clean:
+	rm -rf $(VENV) terrazzo-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Terrazzo needs Python 3.11 or newer; say which with: make PYTHON=python3.12')"
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp for each set of dependencies: installed again only when pyproject.toml changes.
+$(VENV)/installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/installed-%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	touch $@

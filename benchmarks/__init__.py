@@ -1,0 +1,1 @@
+"""Whole-tile benchmarks of ``terrazzo run``; see ``benchmarks/README.md``."""

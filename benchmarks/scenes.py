@@ -1,0 +1,180 @@
+"""Build the whole-tile scenes that the benchmarks read.
+
+Measures nothing itself.  A real 10 m chip is mirror-tiled up to N x N pixels
+in four bands (B02, B03, B04, B08), as one GeoTIFF and as four JP2 files, in a
+cache folder outside the checkout.  ``python -m benchmarks.scenes`` builds what
+is missing and prints one JSON line with the paths and the chip used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from benchmarks.chips import Chip, find_chip
+from benchmarks.settings import BANDS, DEFAULT_SIZE, KINDS, cache_folder
+
+# Part of the folder name: a changed recipe never meets files of the old one.
+RECIPE = "v1"
+TIFF_TILE = 512
+JP2_TILE = 1024
+JP2_NAME = "T00XXX_20200101T000000_{band}.jp2"
+
+
+def mirror_index(length: int, size: int) -> NDArray[np.intp]:
+    """Give the chip index of each of `size` pixels when tiled by mirroring.
+
+    Parameters
+    ----------
+    length : int
+        Pixels of the chip along the axis.
+    size : int
+        Pixels wanted along the axis.
+
+    Returns
+    -------
+    ndarray
+        0 .. length-1, then back down to 0, and so on.
+
+    """
+    phase = np.arange(size) % (2 * length)
+    return np.where(phase < length, phase, 2 * length - 1 - phase)
+
+
+def build_scene(kind: str, size: int, chip: Chip, folder: Path) -> list[Path]:
+    """Build one scene where it is not in `folder` yet.
+
+    Parameters
+    ----------
+    kind : str
+        ``"geotiff"`` (one file of four bands) or ``"jp2"`` (four files).
+    size : int
+        Rows and columns of the scene.
+    chip : Chip
+        The real pixels to tile.
+    folder : Path
+        Where the scene is kept.
+
+    Returns
+    -------
+    list of Path
+        The files of the scene, in the order of the bands.
+
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if kind == "geotiff":
+        path = folder / "scene.tif"
+        if not path.exists():
+            with _renamed_when_whole(path) as part:
+                _write_tiff(part, chip, size, BANDS)
+        return [path]
+    paths = [folder / JP2_NAME.format(band=band) for band in BANDS]
+    for path, band in zip(paths, BANDS, strict=True):
+        if not path.exists():
+            with _renamed_when_whole(path) as part:
+                _write_jp2(part, chip, size, band)
+    return paths
+
+
+def scene_folder(size: int, chip: Chip) -> Path:
+    """Give the cache folder of the scenes of one chip and size."""
+    return cache_folder() / "scenes" / f"{chip.name}-{size}-{RECIPE}"
+
+
+def _write_tiff(
+    path: Path,
+    chip: Chip,
+    size: int,
+    bands: tuple[str, ...],
+    **overrides: Any,
+) -> None:
+    """Write the tiled chip, one row of tiles at a time."""
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "width": size,
+        "height": size,
+        "count": len(bands),
+        "dtype": chip.pixels.dtype,
+        "crs": chip.crs,
+        "transform": chip.transform,
+        "tiled": True,
+        "blockxsize": TIFF_TILE,
+        "blockysize": TIFF_TILE,
+        "interleave": "band",
+        "bigtiff": "if_safer",
+        "compress": "deflate",
+        "predictor": 2,
+        "num_threads": "all_cpus",
+    }
+    profile.update(overrides)
+    _, chip_rows, chip_cols = chip.pixels.shape
+    rows, cols = mirror_index(chip_rows, size), mirror_index(chip_cols, size)
+    picked = chip.pixels[[BANDS.index(band) for band in bands]]
+    with rasterio.open(path, "w", **profile) as sink:
+        if len(bands) > 1:
+            sink.descriptions = bands
+        for top in range(0, size, TIFF_TILE):
+            strip = picked[:, rows[top : top + TIFF_TILE]][:, :, cols]
+            sink.write(strip, window=Window(0, top, size, strip.shape[1]))
+
+
+def _write_jp2(path: Path, chip: Chip, size: int, band: str) -> None:
+    """Write one band as a lossless JP2 with the tiles that ESA uses."""
+    # JP2 can only be made as a copy, so the band passes through a plain file.
+    plain = path.with_name(path.name + ".plain.tif")
+    try:
+        _write_tiff(plain, chip, size, (band,), compress="none", predictor=1)
+        rasterio.shutil.copy(
+            plain,
+            path,
+            driver="JP2OpenJPEG",
+            quality="100",
+            reversible="yes",
+            blockxsize=str(JP2_TILE),
+            blockysize=str(JP2_TILE),
+        )
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+@contextmanager
+def _renamed_when_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary path that takes the name of `path` on success."""
+    # A folder of its own also catches side files, and its unpredictable name
+    # keeps two builds that run at once apart.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as temp:
+        part = Path(temp) / path.name
+        yield part
+        part.replace(path)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Build the scenes asked for and print where they are."""
+    parser = argparse.ArgumentParser(prog="benchmarks.scenes")
+    parser.add_argument("--size", type=int, default=DEFAULT_SIZE)
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    args = parser.parse_args(argv)
+    kinds = args.kinds.split(",")
+    if unknown := set(kinds) - set(KINDS):
+        parser.error(f"unknown kinds: {', '.join(sorted(unknown))}")
+    chip = find_chip()
+    folder = scene_folder(args.size, chip)
+    with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"):
+        paths = {k: build_scene(k, args.size, chip, folder) for k in kinds}
+    found = {kind: [str(path) for path in paths[kind]] for kind in kinds}
+    print(json.dumps({"scenes": found, "chip": chip.describe()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Scenes to test on: real imagery where it is at hand, small generated files everywhere."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.enums import ColorInterp
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("TERRAZZO_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+UTM = {"crs": "EPSG:32633", "transform": Affine(10, 0, 300_000, 0, -10, 5_900_000)}
+
+WriteRaster = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real imagery."""
+    if not (DATA / "scenes").is_dir():
+        pytest.skip(f"no real imagery: {DATA}/scenes is not there (set TERRAZZO_TEST_DATA to a folder that has it)")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def landscape(data: Path) -> list[str]:
+    """The four 10 m bands of a real Sentinel-2 chip, one GeoTIFF each, 1068 x 1068."""
+    return [str(data / "scenes" / "t48que_20200223_l2a" / f"{band}.tif") for band in ("B02", "B03", "B04", "B08")]
+
+
+@pytest.fixture(scope="session")
+def jpeg2000(data: Path) -> list[str]:
+    """The four 10 m bands of a real Sentinel-2 cut-out, one JPEG 2000 each, 1536 x 768."""
+    folder = data / "scenes" / "t33uuu_20170216_l1c"
+    return [str(folder / f"T33UUU_20170216T102101_{band}.jp2") for band in ("B02", "B03", "B04", "B08")]
+
+
+@pytest.fixture
+def write_raster(tmp_path: Path) -> WriteRaster:
+    """Write an array (band, rows, columns) as a raster file in the test's own folder."""
+
+    def write(
+        name: str, pixels: npt.NDArray[Any], *, bands: Sequence[str] = (), alpha: bool = False, **profile: Any
+    ) -> Path:
+        path = tmp_path / name
+        count, height, width = pixels.shape
+        shape = {"count": count, "height": height, "width": width, "dtype": pixels.dtype}
+        with rasterio.open(path, "w", **{"driver": "GTiff", **UTM, **shape, **profile}) as file:
+            if alpha:
+                file.colorinterp = [ColorInterp.gray] * (count - 1) + [ColorInterp.alpha]
+            file.write(pixels)
+            for index, band in enumerate(bands, start=1):
+                file.set_band_description(index, band)
+        return path
+
+    return write
+
+
+def patches(bands: int = 3, shape: tuple[int, int] = (200, 300), seed: int = 0, dtype: str = "uint16") -> npt.NDArray[Any]:
+    """Made-up pixels, shape (band, rows, columns): five blurred spectra and noise, never 0."""
+    rng = np.random.default_rng(seed)
+    spectra = rng.uniform(20, 230, (5, bands))
+    coarse = rng.integers(0, 5, (-(-shape[0] // 16), -(-shape[1] // 16)))
+    classes = np.kron(coarse, np.ones((16, 16), int))[: shape[0], : shape[1]]
+    pixels = spectra[classes].transpose(2, 0, 1) + rng.normal(0, 6, (bands, *shape))
+    return np.clip(pixels, 1, 255).astype(dtype)

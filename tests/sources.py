@@ -1,0 +1,67 @@
+"""Scenes in memory for tests."""
+
+import threading
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+
+from pipeline.grid import Block, Grid
+from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
+
+
+class MemorySource:
+    """A `BlockSource` over an array (band, rows, columns) that counts its reads."""
+
+    def __init__(
+        self,
+        data: npt.NDArray[Any],
+        valid: npt.NDArray[np.bool_] | None = None,
+        chunk: tuple[int, int] = (64, 64),
+        crs: str | None = None,
+    ) -> None:
+        self.data = data
+        self.valid = np.ones(data.shape[1:], bool) if valid is None else valid
+        grid = Grid(shape=data.shape[1:], transform=Affine(10, 0, 300_000, 0, -10, 5_900_000), crs=crs)
+        count = len(data)
+        self.info = SceneInfo(
+            grid=grid,
+            bands=tuple(f"band{n}" for n in range(1, count + 1)),
+            dtype=data.dtype,
+            nodata=(None,) * count,
+            scales=(1.0,) * count,
+            offsets=(0.0,) * count,
+            block_shape=chunk,
+            masked=valid is not None,
+            drivers=("memory",),
+            compressed=False,
+            sources=("memory",),
+        )
+        self.blocks = tuple(grid.blocks(chunk))
+        self.reads: Counter[tuple[int, int]] = Counter()
+        self._lock = threading.Lock()
+
+    def read(self, block: Block) -> Pixels:
+        with self._lock:
+            self.reads[block.row, block.column] += 1
+        rows, columns = block.slices
+        return Pixels(self.data[:, rows, columns], self.valid[rows, columns])
+
+
+class CountingSource:
+    """Counts the reads of another source."""
+
+    def __init__(self, source: BlockSource) -> None:
+        self._source = source
+        self.reads: Counter[tuple[int, int]] = Counter()
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def read(self, block: Block) -> Pixels:
+        with self._lock:
+            self.reads[block.row, block.column] += 1
+        return self._source.read(block)

@@ -1,0 +1,164 @@
+"""The Python front door: lazy in, lazy out, and the same labels as one numpy call."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from conftest import WriteRaster, patches
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import pairwise_distances
+from sources import CountingSource
+
+from pipeline import fit, label, open_scene, write
+from pipeline.errors import ConfigError, ModelError, OutputError
+from pipeline.scenes import lazy
+from pipeline.scenes.describe import describe_scene
+from pipeline.scenes.raster import RasterSource
+
+
+@pytest.fixture
+def scene_file(write_raster: WriteRaster) -> Path:
+    pixels = patches(4)
+    pixels[:, 40:60, 100:130] = 0
+    return write_raster(
+        "scene.tif", pixels, bands=["B02", "B03", "B04", "B08"], nodata=0, tiled=True, blockxsize=64, blockysize=64
+    )
+
+
+def test_the_three_lines_of_the_readme(scene_file: Path, tmp_path: Path) -> None:
+    scene = open_scene(scene_file, bands=["B04", "B03", "B08"])
+    model = fit(scene, k=6)
+    write(label(scene, model), tmp_path / "classes.tif")
+    with rasterio.open(tmp_path / "classes.tif") as file, rasterio.open(scene_file) as original:
+        labels, pixels = file.read(1), original.read([3, 2, 4])
+        assert (file.crs, file.transform, file.shape) == (original.crs, original.transform, original.shape)
+    invalid = (pixels == 0).any(axis=0)
+    np.testing.assert_array_equal(labels == 0, invalid)
+    distances = pairwise_distances(pixels[:, ~invalid].T.astype("float64"), model.centres)
+    np.testing.assert_array_equal(labels[~invalid], distances.argmin(axis=1) + 1)
+
+
+def test_opening_reads_no_pixel(scene_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RasterSource, "read", lambda *_: pytest.fail("a block was read"))
+    scene = open_scene(scene_file)
+    assert scene.dims == ("band", "y", "x")
+    assert scene.dtype == np.uint16
+    assert scene.chunks is not None
+    model_free = scene.sel(band=["B04"]).isel(x=slice(0, 10))
+    assert model_free.sizes == {"band": 1, "y": 200, "x": 10}
+
+
+def test_the_lazy_scene_is_what_rasterio_reads(scene_file: Path) -> None:
+    scene = open_scene(scene_file, chunk=48)
+    with rasterio.open(scene_file) as file:
+        np.testing.assert_array_equal(scene.values, file.read())
+        np.testing.assert_array_equal(scene.coords["valid"].values, (file.read() != 0).all(axis=0))
+        assert scene.rio.transform() == file.transform
+        assert scene.rio.crs == file.crs
+        assert scene.rio.nodata == 0
+        x, y = file.xy(7, 11)
+    assert (float(scene.x[11]), float(scene.y[7])) == (x, y)
+
+
+def test_pixels_and_validity_of_a_block_come_from_one_read(scene_file: Path) -> None:
+    source = CountingSource(RasterSource(describe_scene([str(scene_file)]), (64, 64)))
+    scene = lazy.to_dataarray(source)
+    model = fit(open_scene(scene_file), k=3)
+    label(scene, model).compute()
+    assert set(source.reads.values()) == {1}
+    assert len(source.reads) == len(source.blocks)
+
+
+def test_fitting_reads_each_block_once(scene_file: Path) -> None:
+    source = CountingSource(RasterSource(describe_scene([str(scene_file)]), (64, 64)))
+    fit(lazy.to_dataarray(source), k=3)
+    assert set(source.reads.values()) == {1}
+    assert len(source.reads) == len(source.blocks)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chunk=st.integers(16, 300), workers=st.integers(1, 4))
+def test_chunks_and_workers_do_not_change_model_or_labels(scene_file: Path, chunk: int, workers: int) -> None:
+    whole = open_scene(scene_file, chunk=400)
+    model = fit(whole, k=5, pixels=5000, starts=2, workers=1)
+    cut = open_scene(scene_file, chunk=chunk)
+    assert fit(cut, k=5, pixels=5000, starts=2, workers=workers) == model
+    np.testing.assert_array_equal(label(cut, model).values, label(whole, model).values)
+
+
+def test_a_plain_rioxarray_scene_works(scene_file: Path) -> None:
+    import rioxarray
+
+    ours = open_scene(scene_file)
+    theirs = rioxarray.open_rasterio(scene_file, chunks={"x": 100, "y": 50})
+    assert isinstance(theirs, xr.DataArray)
+    model = fit(ours, k=4)
+    unnamed = model.model_copy(update={"bands": ("band1", "band2", "band3", "band4")})
+    assert fit(theirs, k=4).centroids == model.centroids
+    np.testing.assert_array_equal(label(theirs, unnamed).values, label(ours, model).values)
+
+
+def test_an_array_in_memory_works() -> None:
+    pixels = patches(1, dtype="float32")[0]
+    pixels[:20] = np.nan
+    scene = xr.DataArray(pixels, dims=("y", "x"))
+    labels = label(scene, fit(scene, k=4))
+    np.testing.assert_array_equal(labels.values == 0, np.isnan(pixels))
+
+
+def test_band_order_of_the_scene_does_not_matter(scene_file: Path) -> None:
+    model = fit(open_scene(scene_file, bands=["B02", "B03", "B04", "B08"]), k=5)
+    other = open_scene(scene_file, bands=["B08", "B02", "B04", "B03"])
+    np.testing.assert_array_equal(label(other, model).values, label(open_scene(scene_file), model).values)
+
+
+def test_labels_are_lazy_and_say_what_they_are(scene_file: Path) -> None:
+    scene = open_scene(scene_file)
+    labels = label(scene, fit(scene, k=5))
+    assert labels.chunks == scene.chunks[1:]
+    assert labels.dtype == np.uint8
+    assert labels.rio.crs == scene.rio.crs
+    assert labels.rio.transform() == scene.rio.transform()
+    assert labels.rio.nodata == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"bands": ("B02", "B03", "B04", "B11")}, "B11"),
+        ({"units": {"dtype": "float32", "scales": [1] * 4, "offsets": [0] * 4}}, "uint16"),
+        ({"units": {"dtype": "uint16", "scales": [0.0001] * 4, "offsets": [0] * 4}}, "0.0001"),
+    ],
+)
+def test_a_scene_that_does_not_fit_is_refused_by_name(scene_file: Path, change: dict[str, Any], words: str) -> None:
+    scene = open_scene(scene_file)
+    model = fit(scene, k=3)
+    other = type(model).model_validate({**model.model_dump(), **change})
+    with pytest.raises(ModelError, match=words):
+        label(scene, other)
+
+
+def test_writing_twice_needs_permission(scene_file: Path, tmp_path: Path) -> None:
+    scene = open_scene(scene_file)
+    labels = label(scene, fit(scene, k=3))
+    path = write(labels, tmp_path / "classes.tif")
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match=r"classes\.tif: the file exists already"):
+        write(labels, path)
+    assert path.read_bytes() == before
+    write(labels, path, overwrite=True)
+
+
+def test_what_is_not_labels_is_refused(scene_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected labels"):
+        write(open_scene(scene_file), tmp_path / "classes.tif")
+
+
+@pytest.mark.parametrize(("setting", "words"), [({"k": 1}, "k: '1'"), ({"kk": 3}, "kk: unknown key"), ({"tol": -1}, "tol")])
+def test_wrong_settings_are_named(scene_file: Path, setting: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        fit(open_scene(scene_file), **setting)

@@ -1,0 +1,182 @@
+"""Labels are the nearest centroids: held against scikit-learn, exact integers and bounds of rounding."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import KMeans
+
+from pipeline.kernels.assign import assign, class_sums, working_dtype
+
+DTYPES = ["u1", "u2", "i2", "i4", "u4", "f4", "f8"]
+SHAPES = [(1, 2), (2, 254), (4, 8), (12, 20), (200, 5)]  # (bands, k)
+ROWS, COLUMNS = 41, 77  # more pixels than are worked on at once, and no whole number of times
+
+Floats = npt.NDArray[np.floating]
+
+
+def make(dtype: str, bands: int, k: int) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.float64]]:
+    """Pixels over the whole range of a type, and centroids among them that are no whole numbers."""
+    rng = np.random.default_rng([bands, k])
+    kind = np.dtype(dtype)
+    low, high = (-0.3, 1.2) if kind.kind == "f" else (np.iinfo(kind).min, np.iinfo(kind).max)
+    data = rng.uniform(low, high, (bands, ROWS, COLUMNS)).astype(kind)
+    return data, rng.uniform(low, high, (k, bands))
+
+
+def squared_distances(data: npt.NDArray[np.generic], centres: Floats) -> Floats:
+    """Every pixel to every centroid, shape (pixel, k), in extended precision."""
+    points = data.reshape(len(data), -1).T.astype(np.longdouble)
+    return np.stack([((points - centre) ** 2).sum(axis=1) for centre in centres.astype(np.longdouble)], axis=1)
+
+
+def rounding(distances: Floats, centres: Floats, kind: npt.DTypeLike) -> Floats:
+    """Bound the error of each squared distance that is computed in a float type, centroids rounded to it first.
+
+    A difference and its square are rounded once each, then as many sums as there are bands: (bands + 4) units
+    of d2 are enough. A centroid off by a unit shifts d2 by 2 |x - c| |c| units (Cauchy and Schwarz).
+    """
+    unit = float(np.finfo(kind).eps)
+    lengths = np.linalg.norm(centres, axis=1)
+    return unit * ((centres.shape[1] + 4) * distances + 2 * np.sqrt(distances) * lengths) + (unit * lengths) ** 2
+
+
+def rounding_of_scikit_learn(data: npt.NDArray[np.generic], centres: Floats) -> Floats:
+    """Bound the error of c.c - 2 x.c in float64, for each pixel: it grows with the size of the numbers."""
+    points = np.linalg.norm(data.reshape(len(data), -1).astype(np.float64), axis=0) ** 2
+    return 2 * np.finfo(np.float64).eps * (len(data) + 4) * (points + (centres**2).sum(axis=1).max())
+
+
+def predict(data: npt.NDArray[np.generic], centres: Floats) -> npt.NDArray[np.integer]:
+    """Ask scikit-learn for the class of each pixel, from 1."""
+    model = KMeans(n_clusters=len(centres), init=centres, n_init=1, max_iter=1).fit(centres)
+    model.cluster_centers_ = centres
+    return model.predict(data.reshape(len(data), -1).T.astype(np.float64)) + 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("bands", "k"), SHAPES)
+def test_labels_equal_scikit_learn_predict_where_the_margin_is_clear(dtype: str, bands: int, k: int) -> None:
+    data, centres = make(dtype, bands, k)
+    labels = assign(data, np.ones((ROWS, COLUMNS), np.bool_), centres).ravel()
+    distances = squared_distances(data, centres)
+    error = rounding(distances, centres, working_dtype(data.dtype))
+    nearest = distances.argmin(axis=1)
+    pixel = np.arange(len(nearest))
+    # no pixel is further from its centroid than rounding explains
+    chosen = labels.astype(np.int64) - 1
+    slack = error[pixel, chosen] + error[pixel, nearest]
+    assert (distances[pixel, chosen] <= distances[pixel, nearest] + slack).all()
+    # and where no rounding can blur it, there is one answer
+    others = np.where(np.arange(k) == nearest[:, None], np.inf, distances - error).min(axis=1)
+    clear = others > distances[pixel, nearest] + error[pixel, nearest] + rounding_of_scikit_learn(data, centres)
+    assert clear.mean() > 0.95
+    np.testing.assert_array_equal(labels[clear], nearest[clear] + 1)
+    np.testing.assert_array_equal(labels[clear], predict(data, centres)[clear])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    dtype=st.sampled_from(["u1", "i2", "f4", "f8"]), bands=st.integers(1, 4), k=st.integers(2, 12),
+    pixels=st.integers(1, 60), seed=st.integers(0, 10**6),
+)  # fmt: skip
+def test_equally_near_centroids_give_the_lower_class(dtype: str, bands: int, k: int, pixels: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    centres = rng.integers(0, 6, (k, bands))  # few numbers: many ties, and centroids that come twice
+    data = rng.integers(0, 6, (bands, 1, pixels))
+    distances = ((data[:, 0].T[:, None] - centres) ** 2).sum(axis=2)  # whole numbers: no rounding at all
+    labels = assign(data.astype(dtype), np.ones((1, pixels), np.bool_), centres.astype(np.float64))
+    np.testing.assert_array_equal(labels[0], distances.argmin(axis=1) + 1)  # numpy's argmin is the first one
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_labels_are_zero_exactly_where_pixels_are_not_valid(dtype: str) -> None:
+    data, centres = make(dtype, 3, 254)
+    valid = np.random.default_rng(5).random((ROWS, COLUMNS)) < 0.7
+    labels = assign(data, valid, centres)
+    np.testing.assert_array_equal(labels > 0, valid)
+    everywhere = assign(data, np.ones_like(valid), centres)
+    np.testing.assert_array_equal(labels[valid], everywhere[valid])
+
+
+@pytest.mark.parametrize(("dtype", "huge"), [("f4", 3e38), ("f8", 1e300)])
+def test_valid_pixels_so_large_that_distances_overflow_get_a_class_all_the_same(dtype: str, huge: float) -> None:
+    data = np.array([[[huge, -huge, 1.0]]], dtype)
+    labels = assign(data, np.ones((1, 3), np.bool_), np.array([[0.0], [5.0]]))
+    assert (labels > 0).all()
+
+
+def test_what_an_invalid_pixel_holds_does_not_matter() -> None:
+    data = np.array([[[np.nan, np.inf, -np.inf, 4.0]]], np.float32)
+    labels = assign(data, np.array([[False, False, False, True]]), np.array([[0.0], [5.0]]))
+    assert labels.tolist() == [[0, 0, 0, 2]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(top=st.integers(0, ROWS - 1), left=st.integers(0, COLUMNS - 1), height=st.integers(1, ROWS), width=st.integers(1, COLUMNS))
+def test_labels_of_a_part_are_a_part_of_the_labels(top: int, left: int, height: int, width: int) -> None:
+    data, centres = make("f4", 4, 30)
+    valid = data[0] > 0
+    part = slice(top, top + height), slice(left, left + width)
+    cut = assign(data[(slice(None), *part)], valid[part], centres)
+    np.testing.assert_array_equal(cut, assign(data, valid, centres)[part])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_memory_layout_does_not_matter(dtype: str) -> None:
+    data, centres = make(dtype, 4, 8)
+    valid = data[0] > data[1]
+    plain = assign(data, valid, centres)
+    by_pixel = np.ascontiguousarray(data.transpose(1, 2, 0)).transpose(2, 0, 1)
+    backwards = np.ascontiguousarray(data[:, ::-1, ::-1])[:, ::-1, ::-1]
+    for other in (by_pixel, backwards, np.asfortranarray(data)):
+        assert not other.flags.c_contiguous
+        np.testing.assert_array_equal(assign(other, np.asfortranarray(valid), np.asfortranarray(centres)), plain)
+
+
+def test_renaming_classes_renames_labels() -> None:
+    data, centres = make("u2", 4, 40)
+    valid = np.ones((ROWS, COLUMNS), np.bool_)
+    order = np.random.default_rng(2).permutation(40)
+    renamed = assign(data, valid, centres[order])
+    np.testing.assert_array_equal(order[renamed - 1] + 1, assign(data, valid, centres))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "i4", "u4"])
+def test_the_working_type_holds_every_integer_of_the_type_exactly(dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    steps = np.unique(np.linspace(limits.min, limits.max, 70_000).astype(np.int64))
+    there_and_back = steps.astype(dtype).astype(working_dtype(dtype)).astype(np.int64)
+    np.testing.assert_array_equal(there_and_back, steps)
+    assert {limits.min, limits.max} <= set(there_and_back.tolist())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_equal_numpy_for_each_class_and_whole_numbers_of_16_bits_exactly(dtype: str) -> None:
+    data, _ = make(dtype, 5, 2)
+    data[:, 0] = data.max()
+    k = 7
+    labels = np.random.default_rng(3).integers(0, k, (ROWS, COLUMNS)).astype(np.uint8)  # class k stays empty
+    counts, sums, squares = class_sums(data, labels, k)
+    assert counts.tolist() == np.bincount(labels.ravel(), minlength=k + 1).tolist()
+    exact = data.dtype.kind in "iu" and data.dtype.itemsize <= 2
+    wide = data.astype(object) if exact else data.astype(np.longdouble)
+    for label in range(k + 1):
+        members = wide[:, labels == label]
+        if exact:  # Python's own numbers
+            assert sums[label].tolist() == [sum(band.tolist()) for band in members]
+            assert squares[label].tolist() == [sum(value * value for value in band.tolist()) for band in members]
+        else:
+            scale = float(np.abs(members).sum(axis=1).max(initial=0))
+            np.testing.assert_allclose(sums[label].astype(float), members.sum(axis=1).astype(float), 1e-12, 1e-12 * scale)
+            np.testing.assert_allclose(squares[label].astype(float), (members**2).sum(axis=1).astype(float), 1e-12)
+
+
+def test_sums_do_not_depend_on_memory_layout() -> None:
+    data, centres = make("u2", 3, 9)
+    labels = assign(data, np.ones((ROWS, COLUMNS), np.bool_), centres)
+    plain = class_sums(data, labels, 9)
+    strided = class_sums(np.asfortranarray(data), np.asfortranarray(labels), 9)
+    for one, other in zip(plain, strided, strict=True):
+        np.testing.assert_array_equal(one, other)

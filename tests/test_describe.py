@@ -1,0 +1,63 @@
+"""Band names told from files, and what is said when they can't be."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from conftest import WriteRaster, patches
+
+from pipeline.errors import SceneError
+from pipeline.scenes.describe import describe_scene
+
+
+def test_descriptions_name_bands(data: Path) -> None:
+    info = describe_scene([str(data / "scenes" / "rstoolbox_s2" / "rstoolbox_sen2.tif")]).info
+    assert info.bands[:3] == ("B01", "B02", "B03")
+    assert info.dtype.name == "float32"
+
+
+def test_bands_without_descriptions_are_numbered(data: Path) -> None:
+    info = describe_scene([str(data / "scenes" / "rgbn_5m" / "rgbn.tif")]).info
+    assert info.bands == ("band1", "band2", "band3", "band4")
+
+
+def test_files_of_one_band_are_named_after_the_files(write_raster: WriteRaster) -> None:
+    files = [str(write_raster(f"farm_2020_{band}.tif", patches(1))) for band in ("red2", "green2", "nir")]
+    assert describe_scene(files).info.bands == ("red2", "green2", "nir")
+
+
+def test_two_bands_of_one_name_are_refused_with_both_files(write_raster: WriteRaster) -> None:
+    files = [str(write_raster(name, patches(1), bands=["B04"])) for name in ("one.tif", "two.tif")]
+    with pytest.raises(SceneError, match=r"called B04, in .*one\.tif and in .*two\.tif"):
+        describe_scene(files)
+
+
+def test_a_missing_crs_is_a_warning(write_raster: WriteRaster, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_raster("plain.tif", patches(1), crs=None)
+    with caplog.at_level(logging.WARNING):
+        info = describe_scene([str(path)]).info
+    assert info.grid.crs is None
+    assert "no coordinate reference system" in caplog.text
+
+
+def test_scales_and_offsets_are_read(write_raster: WriteRaster) -> None:
+    import rasterio
+
+    path = write_raster("scaled.tif", patches(2))
+    with rasterio.open(path, "r+") as file:
+        file.scales, file.offsets = (0.0001, 0.0001), (-0.1, -0.1)
+    info = describe_scene([str(path)]).info
+    assert (info.scales, info.offsets) == ((0.0001, 0.0001), (-0.1, -0.1))
+
+
+def test_crs_spelled_differently_is_the_same_grid(jpeg2000: list[str], tmp_path: Path) -> None:
+    import rasterio
+
+    copy = tmp_path / "T33UUU_20170216T102101_B03.tif"
+    with rasterio.open(jpeg2000[1]) as file:
+        profile = {**file.profile, "driver": "GTiff", "crs": rasterio.CRS.from_epsg(32633), "tiled": False}
+        for key in ("blockxsize", "blockysize"):
+            profile.pop(key, None)
+        with rasterio.open(copy, "w", **profile) as out:
+            out.write(file.read())
+    assert describe_scene([jpeg2000[0], str(copy)]).info.bands == ("B02", "B03")

@@ -1,0 +1,143 @@
+"""Models: scikit-learn's k-means, in a documented order, the same on any machine."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import patches
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+from sources import MemorySource
+
+from pipeline.config import FitConfig
+from pipeline.errors import FitError
+from pipeline.fitting.fit import brightness_order, fit_source
+from pipeline.fitting.kmeans import fit_sample
+from pipeline.fitting.sample import draw_sample
+from pipeline.model import ClusterModel
+from pipeline.runtime.progress import Progress
+
+
+def fitted(source: MemorySource, workers: int = 2, **settings: Any) -> ClusterModel:
+    config = FitConfig(**{"k": 5, "pixels": 20_000, "starts": 3, **settings})
+    return fit_source(source, config, nodata="auto", workers=workers, progress=Progress())
+
+
+@pytest.mark.parametrize("method", ["kmeans", "minibatch"])
+def test_chunks_and_workers_do_not_change_the_model(method: str) -> None:
+    data = patches(3)
+    valid = data[0] > 40
+    models = {
+        fitted(MemorySource(data, valid, chunk), workers, method=method).to_json()
+        for chunk, workers in (((200, 300), 1), ((64, 64), 3), ((31, 17), 2), ((1, 300), 4))
+    }
+    assert len(models) == 1
+
+
+def test_the_whole_scene_as_sample_matches_scikit_learn() -> None:
+    data = patches(3)
+    model = fitted(MemorySource(data), pixels=60_000)
+    points = data.reshape(3, -1).T.astype("float64")
+    best = min((KMeans(5, n_init=1, random_state=seed).fit(points) for seed in range(5)), key=lambda m: m.inertia_)
+    assert model.inertia == pytest.approx(best.inertia_, rel=1e-4)
+    nearest = np.argmin(((points[:, None] - model.centres) ** 2).sum(axis=2), axis=1)
+    assert adjusted_rand_score(nearest, best.labels_) > 0.999
+    assert sum(model.counts) == 60_000
+    np.testing.assert_allclose(np.bincount(nearest), model.counts, atol=60)
+
+
+def test_centroids_are_the_means_of_their_pixels() -> None:
+    data = patches(3)
+    source = MemorySource(data)
+    model = fitted(source, tol=0)
+    values = draw_sample(source, wanted=20_000, seed=0, workers=1).values.astype("float64")
+    nearest = np.argmin(((values[:, None] - model.centres) ** 2).sum(axis=2), axis=1)
+    means = np.stack([values[nearest == label].mean(axis=0) for label in range(5)])
+    np.testing.assert_allclose(model.centres, means, rtol=1e-4)
+    distances = ((values - model.centres[nearest]) ** 2).sum()
+    assert model.inertia == pytest.approx(distances, rel=1e-4)
+
+
+def test_the_best_of_several_starts_is_kept() -> None:
+    values = patches(3).reshape(3, -1).T[::7]
+    one, ten = (fit_sample(values, FitConfig(k=8, starts=starts), 1).inertia_ for starts in (1, 10))
+    assert ten <= one
+
+
+def test_classes_run_from_dark_to_bright() -> None:
+    brightness = fitted(MemorySource(patches(4))).centres.mean(axis=1)
+    assert (np.diff(brightness) > 0).all()
+
+
+def test_equally_bright_classes_are_ordered_by_their_first_bands() -> None:
+    centres = np.array([[3.0, 1.0], [1.0, 3.0], [2.0, 2.0], [0.0, 1.0]])
+    assert brightness_order(centres).tolist() == [3, 1, 2, 0]
+
+
+def test_permuting_bands_permutes_the_centroids() -> None:
+    data = patches(3)
+    one, two = fitted(MemorySource(data), tol=0), fitted(MemorySource(data[[2, 0, 1]]), tol=0)
+    np.testing.assert_allclose(two.centres, one.centres[:, [2, 0, 1]], rtol=1e-3)
+
+
+def test_another_seed_is_another_sample() -> None:
+    one, two = (fitted(MemorySource(patches(3)), pixels=500, seed=seed) for seed in (0, 1))
+    assert one.centroids != two.centroids
+
+
+def test_nodata_takes_no_part() -> None:
+    data = patches(2)
+    valid = np.ones(data.shape[1:], bool)
+    valid[:100] = False
+    poisoned = data.copy()
+    poisoned[:, :100] = 60_000
+    assert fitted(MemorySource(poisoned, valid)).centroids == fitted(MemorySource(data, valid)).centroids
+
+
+def test_more_classes_than_distinct_pixels_is_an_error_with_the_number() -> None:
+    data = np.zeros((1, 200, 300), "uint8")
+    data[0, :100], data[0, 100:150] = 7, 9
+    with pytest.raises(FitError, match=r"5 classes .* 60000|20000 sampled pixels have 3 distinct values; ask for 3"):
+        fitted(MemorySource(data))
+    with pytest.raises(FitError, match="1 distinct values; there is nothing to tell apart"):
+        fitted(MemorySource(data * 0))
+
+
+def test_as_many_classes_as_distinct_pixels_work() -> None:
+    data = np.zeros((1, 200, 300), "uint8")
+    data[0, :100], data[0, 100:150] = 7, 9
+    assert fitted(MemorySource(data), k=3).centroids == ((0.0,), (7.0,), (9.0,))
+
+
+def test_real_spectra_fall_into_their_land_covers(data: Any) -> None:
+    """Plain k-means of a real scene agrees with its training polygons as far as the data's notes say (0.8)."""
+    from pipeline.scenes.describe import describe_scene
+    from pipeline.scenes.raster import RasterSource
+
+    folder = data / "scenes" / "rstoolbox_s2"
+    source = RasterSource(describe_scene([str(folder / "rstoolbox_sen2.tif")]), (237, 247))
+    model = fit_source(source, FitConfig(k=4), nodata="auto", workers=1, progress=Progress())
+    truth = rasterized(folder / "rstoolbox_sen2_training_polygons.geojson", source)
+    pixels, _ = source.read(source.blocks[0])
+    points = pixels.reshape(12, -1).T[truth.ravel() > 0]
+    nearest = np.argmin(((points[:, None] - model.centres) ** 2).sum(axis=2), axis=1)
+    assert adjusted_rand_score(truth[truth > 0], nearest) > 0.6
+
+
+def rasterized(polygons: Any, source: Any) -> np.ndarray:
+    import json
+
+    from rasterio.features import rasterize
+    from rasterio.warp import transform_geom
+
+    content = json.loads(polygons.read_text())
+    features = content["features"]
+    crs = content.get("crs", {}).get("properties", {}).get("name", "OGC:CRS84")
+    key = next(name for name in features[0]["properties"] if name.lower().startswith("class"))
+    names = sorted({str(feature["properties"][key]) for feature in features})
+    grid = source.info.grid
+    shapes = [
+        (transform_geom(crs, grid.crs, feature["geometry"]), names.index(str(feature["properties"][key])) + 1)
+        for feature in features
+    ]
+    return rasterize(shapes, grid.shape, transform=grid.transform, dtype="uint8")

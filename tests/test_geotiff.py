@@ -1,0 +1,186 @@
+"""The map as a file: plain rasterio and rio-cogeo agree that it is what it should be."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import rasterio
+from affine import Affine
+from rio_cogeo.cogeo import cog_validate
+
+from pipeline.errors import OutputError
+from pipeline.grid import Grid
+from pipeline.sinks.geotiff import MapWriter, overview_factors
+from pipeline.sinks.palette import class_colours
+from pipeline.sinks.verify import verify_map
+
+CRS = rasterio.CRS.from_epsg(32633).to_wkt()
+
+
+def grid(shape: tuple[int, int], **changes: Any) -> Grid:
+    return Grid(**{"shape": shape, "transform": Affine(10, 0, 300_000, 0, -10, 5_900_000), "crs": CRS, **changes})
+
+
+def some_labels(shape: tuple[int, int], k: int = 8) -> npt.NDArray[np.uint8]:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, k + 1, (-(-shape[0] // 23), -(-shape[1] // 23)))
+    labels = np.kron(coarse, np.ones((23, 23), int))[: shape[0], : shape[1]].astype("uint8")
+    noise = rng.random(shape) < 0.05
+    labels[noise] = rng.integers(1, k + 1, noise.sum())
+    return labels
+
+
+def written(path: Path, labels: npt.NDArray[np.uint8], place: Grid, chunk: tuple[int, int] = (512, 512)) -> Path:
+    with MapWriter(path, place, class_colours(8), {"TERRAZZO_MODEL_SHA256": "abc"}) as writer:
+        for block in place.blocks(chunk):
+            writer.write(labels[block.slices], block)
+        writer.finish()
+    return path
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (511, 300), (512, 512), (1300, 1047), (3, 2500)])
+@pytest.mark.parametrize("chunk", [(512, 512), (100, 77), (4000, 4000)])
+def test_any_blocks_make_the_same_valid_cog(tmp_path: Path, shape: tuple[int, int], chunk: tuple[int, int]) -> None:
+    labels, place = some_labels(shape), grid(shape)
+    path = written(tmp_path / "map.tif", labels, place, chunk)
+    valid, errors, warnings = cog_validate(path, strict=True, quiet=True)
+    assert (valid, errors, warnings) == (True, [], [])
+    with rasterio.open(path) as file:
+        np.testing.assert_array_equal(file.read(1), labels)
+        assert file.overviews(1) == overview_factors(shape)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["map.tif"]
+
+
+def test_the_file_says_what_it_is(tmp_path: Path) -> None:
+    path = written(tmp_path / "map.tif", some_labels((700, 600)), grid((700, 600)))
+    with rasterio.open(path) as file:
+        assert file.dtypes == ("uint8",)
+        assert file.nodata == 0
+        assert file.descriptions == ("class",)
+        assert file.block_shapes == [(512, 512)]
+        assert file.compression.name == "deflate"
+        assert file.tags()["TERRAZZO_MODEL_SHA256"] == "abc"
+        assert file.tags()["AREA_OR_POINT"] == "Area"
+        assert file.colorinterp[0].name == "palette"
+        palette = file.colormap(1)
+        assert [palette[i][:3] for i in range(1, 9)] == list(class_colours(8))
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        Affine(10, 0, 362612.19685932994, 0, -10, 1987088.206431803),
+        Affine(8.983152841195214e-05, 0, 12.3456789012345, 0, -8.983152841195214e-05, 51.98765432109876),
+        Affine(7.1, 2.3, 100_000.1, 2.2, -7.3, 200_000.2),
+    ],
+)
+def test_the_transform_survives_to_the_last_digit(tmp_path: Path, transform: Affine) -> None:
+    place = grid((600, 520), transform=transform)
+    with rasterio.open(written(tmp_path / "map.tif", some_labels((600, 520)), place)) as file:
+        assert file.transform == transform
+        assert file.crs == rasterio.CRS.from_wkt(CRS)
+
+
+def test_a_scene_without_crs_makes_a_map_without_crs(tmp_path: Path) -> None:
+    place = grid((600, 520), crs=None, transform=Affine.identity())
+    with rasterio.open(written(tmp_path / "map.tif", some_labels((600, 520)), place)) as file:
+        assert file.crs is None
+        assert file.transform == Affine.identity()
+
+
+def test_overviews_are_majorities_and_never_averages(tmp_path: Path) -> None:
+    labels = some_labels((1024, 1024))
+    labels[:300] = 0
+    path = written(tmp_path / "map.tif", labels, grid((1024, 1024)))
+    with rasterio.open(path, overview_level=0) as file:
+        half = file.read(1)
+    quads = labels.reshape(512, 2, 512, 2).transpose(0, 2, 1, 3).reshape(512, 512, 4)
+    for value in range(9):
+        votes = (quads == value).sum(axis=2)
+        if value:
+            assert (half[votes >= 3] == value).all()
+    assert (half[(quads == 0).all(axis=2)] == 0).all()
+    assert (half[(quads != 0).any(axis=2)] != 0).all(), "nodata never wins over data"
+    assert (half[..., None] == quads).any(axis=2).all()
+
+
+def test_gaps_are_nodata(tmp_path: Path) -> None:
+    labels, place = some_labels((1100, 1100)), grid((1100, 1100))
+    path = tmp_path / "map.tif"
+    with MapWriter(path, place, class_colours(8), {}) as writer:
+        first = next(place.blocks((512, 512)))
+        writer.write(labels[first.slices], first)
+        writer.finish()
+    with rasterio.open(path) as file:
+        found = file.read(1)
+    expected = np.zeros_like(labels)
+    expected[first.slices] = labels[first.slices]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_an_error_leaves_no_file(tmp_path: Path) -> None:
+    place = grid((600, 600))
+
+    def stop() -> None:
+        with MapWriter(tmp_path / "map.tif", place, class_colours(8), {}) as writer:
+            for block in place.blocks((256, 256)):
+                writer.write(np.ones(block.shape, np.uint8), block)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    assert list(tmp_path.iterdir()) == []
+
+
+def changed(path: Path, **change: Any) -> None:
+    """Rewrite a map with some pixels changed, at full resolution or in an overview."""
+    with rasterio.open(path) as file:
+        labels, profile = file.read(1), file.profile
+        levels = file.overviews(1)
+    if "pixels" in change:
+        labels[change["pixels"]] = change["to"]
+    with rasterio.open(path, "w", **{**profile, "driver": "GTiff"}) as file:
+        file.write(labels, 1)
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews(levels, rasterio.enums.Resampling.mode)
+
+
+@pytest.mark.parametrize("pixels", [(slice(0, 1), slice(0, 1)), (slice(512, 1024), slice(0, 512))])
+def test_a_map_that_changed_on_disk_is_noticed(tmp_path: Path, pixels: tuple[slice, slice]) -> None:
+    from pipeline.kernels.checks import checksum
+
+    labels, place = np.maximum(some_labels((1100, 1100)), 1), grid((1100, 1100))
+    path = written(tmp_path / "map.tif", labels, place)
+    verify_map(path, place, checksum(labels, (0, 0)))
+    changed(path, pixels=pixels, to=0)
+    with pytest.raises(OutputError, match="differs from what was written"):
+        verify_map(path, place, checksum(labels, (0, 0)))
+
+
+def test_a_hole_in_an_overview_is_noticed(tmp_path: Path) -> None:
+    from pipeline.kernels.checks import checksum
+
+    labels, place = np.maximum(some_labels((1100, 1100)), 1), grid((1100, 1100))
+    path = tmp_path / "map.tif"
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": 1100, "width": 1100, "nodata": 0}
+    holed = labels.copy()
+    holed[:512, :512] = 0
+    with rasterio.open(path, "w", **profile, tiled=True) as file:
+        file.write(holed, 1)
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews([2, 4], rasterio.enums.Resampling.mode)
+        file.write(labels, 1)
+    with pytest.raises(OutputError, match="overviews have .* holes"):
+        verify_map(path, place, checksum(labels, (0, 0)))
+
+
+def test_a_map_cut_short_is_noticed(tmp_path: Path) -> None:
+    from pipeline.kernels.checks import checksum
+
+    labels, place = np.maximum(some_labels((1100, 1100)), 1), grid((1100, 1100))
+    path = written(tmp_path / "map.tif", labels, place)
+    path.write_bytes(path.read_bytes()[:-20_000])
+    with pytest.raises(OutputError, match="can't be read back"):
+        verify_map(path, place, checksum(labels, (0, 0)))

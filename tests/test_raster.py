@@ -1,0 +1,240 @@
+"""Reading files: the same pixels and the same validity as plain rasterio, whatever the blocks."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import rasterio
+from conftest import WriteRaster, patches
+
+from pipeline.errors import ConfigError, SceneError
+from pipeline.scenes.describe import describe_scene
+from pipeline.scenes.raster import RasterSource
+from pipeline.scenes.source import BlockSource
+
+
+def whole(source: BlockSource) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """All blocks of a source put together."""
+    info = source.info
+    data = np.zeros((len(info.bands), *info.grid.shape), info.dtype)
+    valid = np.zeros(info.grid.shape, bool)
+    for block in source.blocks:
+        pixels = source.read(block)
+        data[(slice(None), *block.slices)] = pixels.data
+        valid[block.slices] = pixels.valid
+    return data, valid
+
+
+def opened(files: list[str] | str | Path, chunk: int = 64, **settings: Any) -> RasterSource:
+    paths = [str(file) for file in files] if isinstance(files, list) else [str(files)]
+    return RasterSource(describe_scene(paths, **settings), (chunk, chunk))
+
+
+@pytest.mark.parametrize("chunk", [37, 512, 4096])
+def test_band_files_are_stacked_as_rasterio_reads_them(landscape: list[str], chunk: int) -> None:
+    data, valid = whole(opened(landscape, chunk))
+    for band, path in zip(data, landscape, strict=True):
+        with rasterio.open(path) as file:
+            np.testing.assert_array_equal(band, file.read(1))
+    assert valid.all()
+
+
+def test_jpeg2000_is_read_as_rasterio_reads_it(jpeg2000: list[str]) -> None:
+    source = opened(jpeg2000, 320)
+    data, _ = whole(source)
+    for band, path in zip(data, jpeg2000, strict=True):
+        with rasterio.open(path) as file:
+            np.testing.assert_array_equal(band, file.read(1))
+    assert source.info.bands == ("B02", "B03", "B04", "B08")
+    assert source.info.block_shape == (64, 64)
+
+
+def test_bands_come_in_the_order_asked_for(write_raster: WriteRaster) -> None:
+    pixels = patches(4)
+    path = write_raster("stack.tif", pixels, bands=["B02", "B03", "B04", "B08"])
+    source = opened(path, bands=["nir", "1", "B04"])
+    assert source.info.bands == ("B08", "B02", "B04")
+    np.testing.assert_array_equal(whole(source)[0], pixels[[3, 0, 2]])
+
+
+def test_bands_of_two_files_may_interleave(write_raster: WriteRaster) -> None:
+    one, two = patches(2, seed=1), patches(2, seed=2)
+    files = [
+        str(write_raster("one.tif", one, bands=["a", "b"])),
+        str(write_raster("two.tif", two, bands=["c", "d"])),
+    ]
+    data, _ = whole(opened(files, bands=["c", "a", "d", "b"]))
+    np.testing.assert_array_equal(data, np.stack([two[0], one[0], two[1], one[1]]))
+
+
+def test_two_hundred_bands_are_read(write_raster: WriteRaster) -> None:
+    pixels = patches(200, (40, 50))
+    path = write_raster("many.tif", pixels)
+    source = opened(path)
+    assert len(source.info.bands) == 200
+    np.testing.assert_array_equal(whole(source)[0], pixels)
+
+
+def test_a_pixel_is_invalid_where_any_band_has_the_tagged_value(write_raster: WriteRaster) -> None:
+    pixels = patches(3)
+    pixels[0, :10] = 0
+    pixels[2, :, :7] = 0
+    _, valid = whole(opened(write_raster("tagged.tif", pixels, nodata=0)))
+    np.testing.assert_array_equal(valid, (pixels != 0).all(axis=0))
+
+
+def test_the_config_value_replaces_the_tag(write_raster: WriteRaster) -> None:
+    pixels = patches(2)
+    pixels[0, :10], pixels[1, 20:30] = 0, 77
+    path = write_raster("tagged.tif", pixels, nodata=0)
+    _, valid = whole(opened(path, nodata=77))
+    np.testing.assert_array_equal(valid, (pixels != 77).all(axis=0))
+
+
+def test_untagged_zeros_are_data(write_raster: WriteRaster) -> None:
+    pixels = patches(2)
+    pixels[:, :50] = 0
+    _, valid = whole(opened(write_raster("plain.tif", pixels)))
+    assert valid.all()
+
+
+@pytest.mark.parametrize("nodata", [None, -9999.0, float("nan")])
+def test_nan_and_infinity_are_never_data(write_raster: WriteRaster, nodata: float | None) -> None:
+    pixels = patches(2, dtype="float32")
+    pixels[0, :5], pixels[1, 50:60, 3], pixels[0, 99], pixels[1, 120] = np.nan, np.inf, -np.inf, -9999
+    _, valid = whole(opened(write_raster("floats.tif", pixels, nodata=nodata)))
+    expected = np.isfinite(pixels).all(axis=0)
+    if nodata == -9999.0:
+        expected &= (pixels != -9999).all(axis=0)
+    np.testing.assert_array_equal(valid, expected)
+
+
+def test_an_alpha_band_is_a_mask_and_no_band(write_raster: WriteRaster) -> None:
+    pixels = patches(4, dtype="uint8")
+    pixels[3] = 255
+    pixels[3, :30] = 0
+    pixels[3, 40] = 1
+    source = opened(write_raster("rgba.tif", pixels, alpha=True))
+    data, valid = whole(source)
+    assert source.info.bands == ("band1", "band2", "band3")
+    np.testing.assert_array_equal(data, pixels[:3])
+    np.testing.assert_array_equal(valid, pixels[3] != 0)
+
+
+def test_alpha_counts_beside_a_nodata_tag(write_raster: WriteRaster) -> None:
+    pixels = patches(3)
+    pixels[2] = 65535
+    pixels[2, :30], pixels[0, 60:70] = 0, 9
+    _, valid = whole(opened(write_raster("both.tif", pixels, alpha=True, nodata=9)))
+    np.testing.assert_array_equal(valid, (pixels[2] != 0) & (pixels[:2] != 9).all(axis=0))
+
+
+def test_a_mask_band_counts(write_raster: WriteRaster) -> None:
+    pixels = patches(3)
+    mask = np.full(pixels.shape[1:], 255, np.uint8)
+    mask[33:44] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        path = write_raster("masked.tif", pixels)
+        with rasterio.open(path, "r+") as file:
+            file.write_mask(mask)
+    source = opened(path)
+    assert source.info.masked
+    np.testing.assert_array_equal(whole(source)[1], mask != 0)
+
+
+def test_mixed_types_are_read_in_a_type_that_holds_both(write_raster: WriteRaster) -> None:
+    small, large = patches(1, dtype="uint8"), patches(1, dtype="uint16") * 200
+    files = [str(write_raster("a_B02.tif", small)), str(write_raster("a_B03.tif", large))]
+    data, _ = whole(opened(files))
+    assert data.dtype == np.uint16
+    np.testing.assert_array_equal(data, np.concatenate([small, large]))
+
+
+def test_a_tag_the_type_cannot_hold_is_ignored_aloud(
+    write_raster: WriteRaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_raster("odd.tif", patches(1).astype("float32"))
+    vrt = path.with_suffix(".vrt")
+    with rasterio.open(path) as file:
+        rows, columns = file.shape
+    vrt.write_text(
+        f'<VRTDataset rasterXSize="{columns}" rasterYSize="{rows}"><VRTRasterBand dataType="Byte" band="1">'
+        f"<NoDataValue>-9999</NoDataValue><SimpleSource><SourceFilename>{path}</SourceFilename><SourceBand>1"
+        "</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    _, valid = whole(opened(vrt))
+    assert valid.all()
+    assert "-9999" in caplog.text or "nodata" not in caplog.text
+
+
+def test_a_config_value_the_type_cannot_hold_is_refused(write_raster: WriteRaster) -> None:
+    with pytest.raises(ConfigError, match=r"scene\.nodata: -1 can't occur in pixels of type uint16"):
+        opened(write_raster("plain.tif", patches(1)), nodata=-1)
+
+
+def test_files_on_different_grids_are_named_with_sizes_and_resolutions(data: Path) -> None:
+    folder = data / "scenes" / "t48que_20200223_l2a"
+    with pytest.raises(SceneError) as caught:
+        opened([str(folder / "B04.tif"), str(folder / "B8A.tif")])
+    for word in ("B04.tif", "B8A.tif", "1068 x 1068", "534 x 534", " of 10 ", " of 20 "):
+        assert word in str(caught.value)
+
+
+def test_a_shift_of_one_pixel_is_another_grid(write_raster: WriteRaster) -> None:
+    from affine import Affine
+
+    one = write_raster("s_B02.tif", patches(1))
+    two = write_raster("s_B03.tif", patches(1), transform=Affine(10, 0, 300_010, 0, -10, 5_900_000))
+    with pytest.raises(SceneError, match="300010"):
+        opened([str(one), str(two)])
+
+
+def test_only_the_bands_asked_for_need_to_fit(data: Path) -> None:
+    folder = data / "scenes" / "t48que_20200223_l2a"
+    files = sorted(str(path) for path in folder.glob("B*.tif"))
+    source = opened(files, bands=["B8A", "swir16"])
+    assert source.info.grid.shape == (534, 534)
+
+
+def test_a_truncated_geotiff_names_file_and_block(write_raster: WriteRaster) -> None:
+    path = write_raster("cut.tif", patches(3, (600, 600)), tiled=True, blockxsize=256, blockysize=256)
+    path.write_bytes(path.read_bytes()[:-600_000])
+    with pytest.raises(SceneError, match=r"cut\.tif: rows \d+-\d+, columns \d+-\d+ can't be read"):
+        whole(opened(path, 256))
+
+
+def test_a_truncated_jpeg2000_names_file_and_block(jpeg2000: list[str], tmp_path: Path) -> None:
+    cut = tmp_path / "cut_B02.jp2"
+    cut.write_bytes(Path(jpeg2000[0]).read_bytes()[:300_000])
+    with pytest.raises(SceneError, match=r"cut_B02\.jp2: rows \d+-\d+, columns \d+-\d+ can't be read"):
+        whole(opened(cut, 256))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a raster\n", b"II*\x00\x08\x00\x00\x00"])
+def test_what_is_no_raster_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "odd.tif"
+    path.write_bytes(content)
+    with pytest.raises(SceneError, match=r"odd\.tif: GDAL can't open this file as a raster"):
+        opened(path)
+
+
+def test_complex_pixels_are_refused(write_raster: WriteRaster) -> None:
+    with pytest.raises(SceneError, match="complex64"):
+        opened(write_raster("radar.tif", patches(1).astype("complex64")))
+
+
+def test_a_source_can_be_sent_to_another_process(write_raster: WriteRaster) -> None:
+    source = opened(write_raster("plain.tif", patches(2)))
+    first = source.blocks[0]
+    copy = pickle.loads(pickle.dumps(source))  # noqa: S301 (our own)
+    np.testing.assert_array_equal(copy.read(first).data, source.read(first).data)
+
+
+def test_reads_are_counted(write_raster: WriteRaster) -> None:
+    source = opened(write_raster("plain.tif", patches(1)), 100)
+    whole(source)
+    whole(source)
+    assert source.passes == 2

@@ -1,0 +1,296 @@
+"""Whole runs on real and made scenes: the same map for any blocks and workers, each block read as planned."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import rasterio
+from conftest import WriteRaster, patches
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from rio_cogeo.cogeo import cog_validate
+from sklearn.cluster import KMeans
+from sources import CountingSource
+
+import pipeline.run as run_module
+from pipeline.config import OutputConfig, RunConfig
+from pipeline.errors import ModelError, OutputError, SceneError, TerrazzoError
+from pipeline.model import ClusterModel
+from pipeline.run import fit_config, predict, run_config
+from pipeline.scenes.raster import RasterSource
+
+
+def config(source: Any, labels: Path, **sections: Any) -> RunConfig:
+    source = [str(item) for item in source] if isinstance(source, list) else str(source)
+    scene = {"source": source, **sections.pop("scene", {})}
+    output = {"labels": str(labels), **sections.pop("output", {})}
+    return RunConfig.model_validate({"version": 1, "scene": scene, "output": output, **sections})
+
+
+def read(path: Path) -> npt.NDArray[np.uint8]:
+    with rasterio.open(path) as file:
+        return file.read(1)
+
+
+def sklearn_labels(model: ClusterModel, pixels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Labels as scikit-learn's predict gives them for the model's centroids, and where the choice is clear."""
+    points = pixels.reshape(len(pixels), -1).T.astype("float64")
+    oracle = KMeans(model.k, n_init=1, max_iter=1).fit(np.repeat(model.centres, 2, axis=0))
+    oracle.cluster_centers_ = model.centres.copy()
+    distances = np.sort(((points[:, None] - model.centres) ** 2).sum(axis=2), axis=1)
+    clear = distances[:, 1] - distances[:, 0] > 1e-5 * distances[:, 1]
+    return oracle.predict(points) + 1, clear
+
+
+def test_a_real_scene_becomes_a_map(landscape: list[str], tmp_path: Path) -> None:
+    report = run_config(config(landscape, tmp_path / "classes.tif", fit={"k": 8, "pixels": 100_000}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "classes.csv", "classes.model.json", "classes.run.json", "classes.tif", "classes_quicklook.png",
+    ]  # fmt: skip
+    model = ClusterModel.load(tmp_path / "classes.model.json")
+    pixels = np.stack([read(Path(path)) for path in landscape])
+    labels = read(tmp_path / "classes.tif")
+    expected, clear = sklearn_labels(model, pixels)
+    np.testing.assert_array_equal(labels.ravel()[clear], expected[clear])
+    assert clear.mean() > 0.999
+    with rasterio.open(tmp_path / "classes.tif") as file, rasterio.open(landscape[0]) as original:
+        assert (file.crs, file.transform, file.shape) == (original.crs, original.transform, original.shape)
+        assert file.tags()["TERRAZZO_MODEL_SHA256"] == model.digest
+    assert cog_validate(tmp_path / "classes.tif", strict=True, quiet=True)[0]
+    check_table(tmp_path / "classes.csv", pixels, labels)
+    check_report(report, labels)
+    assert json.loads((tmp_path / "classes.run.json").read_text()) == report
+
+
+def check_table(path: Path, pixels: npt.NDArray[Any], labels: npt.NDArray[np.uint8]) -> None:
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["class"]) for row in rows] == list(range(1, len(rows) + 1))
+    for row in rows:
+        members = pixels[:, labels == int(row["class"])].astype("float64")
+        assert int(row["pixels"]) == members.shape[1]
+        assert float(row["share"]) == pytest.approx(members.shape[1] / (labels > 0).sum(), abs=1e-6)
+        assert float(row["area_ha"]) == pytest.approx(members.shape[1] * 0.01)
+        for band, values in zip(("B02", "B03", "B04", "B08"), members, strict=True):
+            assert float(row[f"mean_{band}"]) == pytest.approx(values.mean(), rel=1e-6)
+            assert float(row[f"std_{band}"]) == pytest.approx(values.std(), rel=1e-6)
+
+
+def check_report(report: dict[str, Any], labels: npt.NDArray[np.uint8]) -> None:
+    counts = np.bincount(labels.ravel(), minlength=9)
+    assert [entry["pixels"] for entry in report["classes"]] == counts[1:].tolist()
+    assert report["nodata_pixels"] == counts[0]
+    assert report["source_passes"] == report["plan"]["passes"]
+    assert set(report["seconds"]) == {"sample", "fit", "label", "write", "total"}
+    assert report["peak_rss"] is None or report["peak_rss"] > 10**8
+    assert report["config"]["fit"]["pixels"] == 100_000
+    assert {"terrazzo", "python", "gdal", "scikit-learn"} <= set(report["versions"])
+
+
+def test_jpeg2000_is_decoded_once_and_labelled_as_scikit_learn_would(jpeg2000: list[str], tmp_path: Path) -> None:
+    report = run_config(config(jpeg2000, tmp_path / "classes.tif", run={"chunk": 256}))
+    assert report["source_passes"] == report["plan"]["passes"] == 1
+    pixels = np.stack([read(Path(path)) for path in jpeg2000])
+    expected, clear = sklearn_labels(ClusterModel.load(tmp_path / "classes.model.json"), pixels)
+    np.testing.assert_array_equal(read(tmp_path / "classes.tif").ravel()[clear], expected[clear])
+    assert not list(tmp_path.glob(".*")), "no scratch is left"
+
+
+def test_no_block_is_read_more_often_than_planned(
+    write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources: list[CountingSource] = []
+
+    def counting(*args: Any) -> CountingSource:
+        sources.append(CountingSource(RasterSource(*args)))
+        return sources[-1]
+
+    monkeypatch.setattr(run_module, "RasterSource", counting)
+    path = write_raster("scene.tif", patches(3, (300, 300)), tiled=True, blockxsize=64, blockysize=64)
+    report = run_config(config(path, tmp_path / "classes.tif", run={"chunk": 64, "workers": 3}))
+    (source,) = sources
+    assert len(source.reads) == len(source.blocks) == 25
+    assert set(source.reads.values()) == {report["plan"]["passes"]} == {2}
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chunk=st.integers(16, 400), workers=st.integers(1, 5), hole=st.integers(0, 150))
+def test_blocks_and_workers_never_change_a_file(
+    write_raster: WriteRaster, tmp_path: Path, chunk: int, workers: int, hole: int
+) -> None:
+    pixels = patches(3, (260, 310))
+    pixels[:, hole : hole + 40, 30:200] = 0
+    path = write_raster("scene.tif", pixels, nodata=0)
+    kept = []
+    for side, threads in ((400, 1), (chunk, workers)):
+        run_config(
+            config(path, tmp_path / "c.tif", fit={"k": 4, "starts": 2}, run={"chunk": side, "workers": threads}),
+            overwrite=True,
+        )
+        names = ("c.tif", "c.model.json", "c.csv", "c_quicklook.png")
+        kept.append([(tmp_path / name).read_bytes() for name in names])
+    assert kept[0] == kept[1]
+    np.testing.assert_array_equal(read(tmp_path / "c.tif") == 0, (pixels == 0).any(axis=0))
+
+
+def test_permuted_bands_give_the_same_map(landscape: list[str], tmp_path: Path) -> None:
+    fit = {"k": 4, "pixels": 50_000, "tol": 0}
+    for name, order in (("one", [0, 1, 2, 3]), ("two", [3, 1, 0, 2])):
+        run_config(config([landscape[i] for i in order], tmp_path / f"{name}.tif", fit=fit))
+    one, two = read(tmp_path / "one.tif"), read(tmp_path / "two.tif")
+    assert (one == two).mean() > 0.999
+    model = ClusterModel.load(tmp_path / "one.model.json")
+    permuted = model.model_copy(
+        update={
+            "bands": tuple(model.bands[i] for i in (3, 1, 0, 2)),
+            "centroids": tuple(tuple(row[i] for i in (3, 1, 0, 2)) for row in model.centroids),
+        }
+    )
+    predict(landscape, permuted, OutputConfig(labels=str(tmp_path / "three.tif")))
+    assert (read(tmp_path / "three.tif") == one).mean() > 0.99999  # sums in another order round otherwise
+
+
+def test_predict_labels_another_scene_without_fitting(data: Path, tmp_path: Path) -> None:
+    folder = data / "scenes" / "rgbn_5m"
+    run_config(config(folder / "rgbn_suba.tif", tmp_path / "a.tif", fit={"k": 3}))
+    model = ClusterModel.load(tmp_path / "a.model.json")
+    report = predict([str(folder / "rgbn_subb.tif")], model, OutputConfig(labels=str(tmp_path / "b.tif")))
+    assert report["source_passes"] == 1
+    with rasterio.open(folder / "rgbn_subb.tif") as file:
+        pixels, nodata = file.read(), file.nodata
+    invalid = (pixels == nodata).any(axis=0)
+    labels = read(tmp_path / "b.tif")
+    np.testing.assert_array_equal(labels == 0, invalid)
+    expected, clear = sklearn_labels(model, pixels)
+    clear &= ~invalid.ravel()
+    np.testing.assert_array_equal(labels.ravel()[clear], expected[clear])
+
+
+def test_predict_refuses_a_scene_without_the_bands(landscape: list[str], tmp_path: Path) -> None:
+    model = fit_config(config(landscape, tmp_path / "unused.tif", fit={"pixels": 1000}), tmp_path / "m.json")
+    with pytest.raises(ModelError, match=r"wants bands B02, B03, B04, B08; .* not B02"):
+        predict(landscape[1:], model, OutputConfig(labels=str(tmp_path / "p.tif")))
+    assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
+
+
+def test_minibatch_is_one_word(landscape: list[str], tmp_path: Path) -> None:
+    kmeans, minibatch = (
+        run_config(config(landscape, tmp_path / f"{method}.tif", fit={"method": method, "k": 6}))
+        for method in ("kmeans", "minibatch")
+    )
+    assert minibatch["model"]["method"] == "minibatch"
+    assert minibatch["model"]["inertia"] == pytest.approx(kmeans["model"]["inertia"], rel=0.1)
+
+
+def test_one_band_alone_works(landscape: list[str], tmp_path: Path) -> None:
+    run_config(config(landscape[3], tmp_path / "c.tif", fit={"k": 5}))
+    labels, pixels = read(tmp_path / "c.tif"), read(Path(landscape[3]))
+    for label in range(1, 5):  # classes of one band are ranges of its values
+        assert pixels[labels == label].max() < pixels[labels == label + 1].min()
+
+
+def test_float_reflectance_in_degrees_works(data: Path, tmp_path: Path) -> None:
+    source = data / "scenes" / "rstoolbox_s2" / "rstoolbox_sen2.tif"
+    report = run_config(config(source, tmp_path / "c.tif", fit={"k": 4}))
+    assert "geographic" in report["area_note"]
+    assert all(entry["area_ha"] is None for entry in report["classes"])
+    with rasterio.open(source) as file:
+        np.testing.assert_array_equal(read(tmp_path / "c.tif") == 0, ~np.isfinite(file.read()).all(axis=0))
+
+
+def test_strips_of_three_rows_work(data: Path, tmp_path: Path) -> None:
+    source = data / "scenes" / "landsat7_olinda" / "L7_ETMs.tif"
+    report = run_config(config(source, tmp_path / "c.tif", fit={"k": 6}))
+    assert report["plan"]["chunk"][1] == 349
+    assert (read(tmp_path / "c.tif") > 0).all()
+
+
+def test_the_cogs_of_a_granule_work(data: Path, tmp_path: Path) -> None:
+    folder = data / "scenes" / "29rkh_20200219_l2a_cog"
+    bands = ["B02", "B03", "B04", "B08"]
+    run_config(config(folder, tmp_path / "c.tif", scene={"bands": bands}, fit={"k": 8}))
+    pixels = np.stack([read(folder / f"{band}.tif") for band in bands])
+    np.testing.assert_array_equal(read(tmp_path / "c.tif") == 0, (pixels == 0).any(axis=0))
+
+
+def test_two_hundred_bands_work(write_raster: WriteRaster, tmp_path: Path) -> None:
+    path = write_raster("many.tif", patches(200, (150, 160)))
+    report = run_config(config(path, tmp_path / "c.tif", fit={"k": 5}))
+    assert len(report["scene"]["bands"]) == 200
+
+
+def test_254_classes_work(landscape: list[str], tmp_path: Path) -> None:
+    run_config(config(landscape, tmp_path / "c.tif", fit={"k": 254, "pixels": 20_000, "starts": 1}))
+    assert read(tmp_path / "c.tif").max() == 254
+    with Image.open(tmp_path / "c_quicklook.png") as picture:
+        assert max(picture.size) <= 2048
+
+
+def test_the_same_seed_gives_the_same_model_file(landscape: list[str], tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run_config(config(landscape, tmp_path / f"{name}.tif", fit={"seed": 7, "pixels": 5000}))
+    assert (tmp_path / "one.model.json").read_bytes() == (tmp_path / "two.model.json").read_bytes()
+    assert (tmp_path / "one.tif").read_bytes() == (tmp_path / "two.tif").read_bytes()
+
+
+def test_outputs_go_where_the_config_says(write_raster: WriteRaster, tmp_path: Path) -> None:
+    names = {key: str(tmp_path / f"my.{key}") for key in ("model", "table", "picture", "report")}
+    path = write_raster("scene.tif", patches(3))
+    run_config(config(path, tmp_path / "m.tiff", output={**names, "palette": "viridis"}, fit={"k": 3}))
+    assert {"m.tiff", "my.model", "my.table", "my.picture", "my.report"} <= {p.name for p in tmp_path.iterdir()}
+    with rasterio.open(tmp_path / "m.tiff") as file:
+        assert file.colormap(1)[1][:3] == (68, 1, 84)  # viridis begins there
+
+
+def test_existing_outputs_are_refused_before_any_work(
+    write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_raster("scene.tif", patches(3))
+    (tmp_path / "c.csv").write_text("mine")
+    monkeypatch.setattr(RasterSource, "read", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(OutputError, match=r"c\.csv: the file exists already"):
+        run_config(config(path, tmp_path / "c.tif"))
+    assert (tmp_path / "c.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SceneError("cut short"), MemoryError])
+@pytest.mark.parametrize("failing", ["sample", "label"])
+def test_a_run_that_fails_leaves_nothing_and_touches_nothing(
+    jpeg2000: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any, failing: str
+) -> None:
+    from pipeline.scenes.scratch import ScratchSource
+
+    def broken(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(RasterSource if failing == "sample" else ScratchSource, "read", broken)
+    (tmp_path / "c.tif").write_text("the old map")
+    with pytest.raises(error if isinstance(error, type) else type(error)):
+        run_config(config(jpeg2000, tmp_path / "c.tif"), overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.tif"]
+    assert (tmp_path / "c.tif").read_text() == "the old map"
+
+
+def test_too_little_room_is_said_before_any_work(
+    write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+    from types import SimpleNamespace
+
+    path = write_raster("scene.tif", patches(3))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(RasterSource, "read", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(OutputError, match="0 MB are free"):
+        run_config(config(path, tmp_path / "c.tif"))
+
+
+def test_an_all_nodata_scene_is_an_error(write_raster: WriteRaster, tmp_path: Path) -> None:
+    path = write_raster("scene.tif", patches(3) * 0, nodata=0)
+    with pytest.raises(TerrazzoError, match="all 60000 pixels are nodata"):
+        run_config(config(path, tmp_path / "c.tif"))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["scene.tif"]

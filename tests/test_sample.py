@@ -1,0 +1,66 @@
+"""The sample: N valid pixels, the same for any chunking and any number of workers."""
+
+import numpy as np
+import pytest
+from conftest import patches
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sources import MemorySource
+
+from pipeline.errors import SceneError
+from pipeline.fitting.sample import draw_sample
+
+
+def placed(shape: tuple[int, int]) -> np.ndarray:
+    """Pixels that tell where they are: two bands, row and column."""
+    return np.stack(np.mgrid[: shape[0], : shape[1]]).astype("uint16")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    chunk=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    workers=st.integers(1, 4),
+    wanted=st.integers(1, 9000),
+    seed=st.integers(0, 2**32 - 1),
+    share=st.floats(0.01, 1),
+)
+def test_any_chunks_and_workers_draw_the_same_pixels(
+    chunk: tuple[int, int], workers: int, wanted: int, seed: int, share: float
+) -> None:
+    data = placed((83, 97))
+    valid = np.random.default_rng(seed).random((83, 97)) < share
+    valid[0, 0] = True
+    whole = draw_sample(MemorySource(data, valid, (83, 97)), wanted=wanted, seed=seed, workers=1)
+    cut = draw_sample(MemorySource(data, valid, chunk), wanted=wanted, seed=seed, workers=workers)
+    np.testing.assert_array_equal(cut.values, whole.values)
+    assert cut.valid == whole.valid == valid.sum()
+    assert len(cut.values) == min(wanted, valid.sum())
+    assert valid[cut.values[:, 0], cut.values[:, 1]].all()
+    assert len(np.unique(cut.values, axis=0)) == len(cut.values)
+
+
+def test_the_sample_is_spread_evenly() -> None:
+    sample = draw_sample(MemorySource(placed((400, 400))), wanted=16_000, seed=0, workers=2)
+    counts, _, _ = np.histogram2d(sample.values[:, 0], sample.values[:, 1], bins=8, range=[[0, 400], [0, 400]])
+    expected = 16_000 / 64
+    assert ((counts - expected) ** 2 / expected).sum() < 103.4  # chi-square, 63 degrees of freedom, p = 0.001
+
+
+def test_another_seed_draws_other_pixels() -> None:
+    one, two = (draw_sample(MemorySource(placed((200, 200))), wanted=500, seed=s, workers=1).values for s in (0, 1))
+    shared = {tuple(row) for row in one.tolist()} & {tuple(row) for row in two.tolist()}
+    assert len(shared) < 50  # 6 expected by chance
+
+
+def test_each_block_is_read_once_and_handed_on() -> None:
+    source = MemorySource(patches(2))
+    kept = {}
+    draw_sample(source, wanted=100, seed=0, workers=2, keep=lambda block, pixels: kept.update({block: pixels}))
+    assert set(source.reads.values()) == {1}
+    assert set(kept) == set(source.blocks)
+
+
+def test_no_valid_pixel_is_an_error_that_names_the_file() -> None:
+    source = MemorySource(patches(2), np.zeros((200, 300), bool))
+    with pytest.raises(SceneError, match="memory: all 60000 pixels are nodata"):
+        draw_sample(source, wanted=100, seed=0, workers=1)
