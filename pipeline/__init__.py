@@ -25,7 +25,17 @@ try:
 except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
-__all__ = ["ClusterModel", "TerrazzoError", "fit", "label", "load_config", "open_scene", "predict", "run_config", "write"]
+__all__ = [
+    "ClusterModel",
+    "TerrazzoError",
+    "fit",
+    "label",
+    "load_config",
+    "open_scene",
+    "predict",
+    "run_config",
+    "write",
+]
 
 _HOMES = {
     "ClusterModel": "pipeline.model",

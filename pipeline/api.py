@@ -93,9 +93,7 @@ def fit(scene: xr.DataArray, k: int = 8, *, workers: int | str = "auto", **setti
         When no pixel is valid, a block can't be read, or there are fewer distinct pixels than classes.
     """
     config = parse_record(FitConfig, {"k": k, **settings}, "fit")
-    return fit_source(
-        ArraySource(scene), config, nodata="auto", workers=count_workers(workers), progress=Progress()
-    )
+    return fit_source(ArraySource(scene), config, nodata="auto", workers=count_workers(workers), progress=Progress())
 
 
 def write(
@@ -145,7 +143,9 @@ def write(
 
     with (
         Staging([target], overwrite=overwrite) as staging,
-        MapWriter(staging.path(target), grid_of(chunked), colours, map_tags(str(labels.attrs.get("model", "")))) as writer,
+        MapWriter(
+            staging.path(target), grid_of(chunked), colours, map_tags(str(labels.attrs.get("model", "")))
+        ) as writer,
     ):
         for block, part in stream(compute, blocks_of(chunked), count_workers(workers)):
             writer.write(part, block)

@@ -27,7 +27,7 @@ _CONFIG = click.Path(path_type=Path)
 @click.version_option(__version__, prog_name="terrazzo")
 @click.option("--debug", is_flag=True, expose_value=False, help="On failure show Python's traceback, too.")
 def cli() -> None:
-    """Turn a large satellite scene into an unsupervised land-cover map.
+    r"""Turn a large satellite scene into an unsupervised land-cover map.
 
     \b
     terrazzo init scene.tif > my.yaml     a config to edit

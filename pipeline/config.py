@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import yaml
@@ -33,7 +34,9 @@ class SceneConfig(_Record):
     source: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
         min_length=1,
         description="a raster file, a folder or a glob with one file per band, or a list of files",
-        json_schema_extra={"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
+        json_schema_extra={
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
+        },
     )
     bands: Literal["all"] | Annotated[tuple[Band, ...], Field(min_length=1)] = Field(
         "all",
@@ -51,7 +54,9 @@ class FitConfig(_Record):
     """How the classes are found."""
 
     method: Literal["kmeans", "minibatch"] = Field("kmeans", description="'kmeans' or 'minibatch'")
-    k: int = Field(8, ge=2, le=MAX_CLASSES, description=f"the number of classes, a whole number from 2 to {MAX_CLASSES}")
+    k: int = Field(
+        8, ge=2, le=MAX_CLASSES, description=f"the number of classes, a whole number from 2 to {MAX_CLASSES}"
+    )
     pixels: int = Field(
         500_000, ge=1, le=100_000_000, description="the number of valid pixels sampled for the fit, 1 to 100000000"
     )
@@ -144,9 +149,7 @@ def _anchor_paths(settings: dict[str, Any], base: Path) -> dict[str, Any]:
         source = [_anchor(item, base) for item in source] if isinstance(source, list) else _anchor(source, base)
         anchored["scene"] = {**scene, "source": source}
     if isinstance(output := settings.get("output"), dict):
-        anchored["output"] = {
-            key: value if key == "palette" else _anchor(value, base) for key, value in output.items()
-        }
+        anchored["output"] = {key: value if key == "palette" else _anchor(value, base) for key, value in output.items()}
     return anchored
 
 
@@ -188,7 +191,9 @@ def _sentence(error: Mapping[str, Any], record: type[BaseModel]) -> str:
         near = difflib.get_close_matches(str(where[-1]), allowed, n=1)
         hint = f"did you mean {'.'.join((*map(str, where[:-1]), near[0]))}? " if near else ""
         return f"{'.'.join(map(str, where))}: unknown key; {hint}allowed here: {', '.join(allowed)}"
-    depth = next((n for n in range(1, len(where)) if where[n] not in _record_at(record, where[:n]).model_fields), len(where))
+    depth = next(
+        (n for n in range(1, len(where)) if where[n] not in _record_at(record, where[:n]).model_fields), len(where)
+    )
     path = where[:depth]
     owner = _record_at(record, path[:-1])
     if path and str(path[-1]) in owner.model_fields:
@@ -198,7 +203,7 @@ def _sentence(error: Mapping[str, Any], record: type[BaseModel]) -> str:
     name = ".".join(map(str, path))
     if error["type"] == "missing":
         return f"{name}: missing; expected {expected}"
-    value = str(error["input"]) if len(str(error["input"])) <= 60 else str(error["input"])[:57] + "..."
+    value = shorten(str(error["input"]), 60, placeholder="...")
     return f"{name}: {value!r} is not allowed; expected {expected}" if name else f"expected {expected}"
 
 
@@ -229,7 +234,8 @@ def parse_record(record: type[AnyRecord], settings: object, origin: str) -> AnyR
     try:
         return record.model_validate(settings)
     except ValidationError as error:
-        sentences = list(dict.fromkeys(_sentence(mistake, record) for mistake in error.errors()))
+        unknown_first = sorted(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
+        sentences = list(dict.fromkeys(_sentence(mistake, record) for mistake in unknown_first))
         more = f" (and {len(sentences) - 1} more: {'; '.join(s.split(': ')[0] for s in sentences[1:4])})"
         msg = f"{origin}: {sentences[0]}{more if len(sentences) > 1 else ''}"
         raise ConfigError(msg) from error

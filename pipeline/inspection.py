@@ -178,7 +178,10 @@ def _suspicions(looks: Sequence[_Look], *, one_grid: bool) -> Iterator[str]:
     elif not any(look.band.mask or look.band.alpha or look.band.nodata is not None for look in looks):
         zeros = float(np.logical_and.reduce([look.picture == 0 for look in looks]).mean())
         if zeros > _ZEROS_OF_NOTE:
-            yield f"{zeros:.1%} of the pixels are 0 in every band, and no nodata is set: if 0 means no data, set scene.nodata: 0"
+            yield (
+                f"{zeros:.1%} of the pixels are 0 in every band, and no nodata is set: "
+                "if 0 means no data, set scene.nodata: 0"
+            )
 
 
 def _band_suspicions(look: _Look) -> Iterator[str]:

@@ -87,6 +87,7 @@ def write_map(
     source: BlockSource,
     model: ClusterModel,
     paths: OutputPaths,
+    *,
     staging: Staging,
     palette: str,
     workers: int,
@@ -137,13 +138,9 @@ def write_map(
             step()
             area = pixel_area(info.grid)
             write_table(staging.path(paths.table), statistics, info.bands, area, colours)
-            save_picture(
-                picture.draw(info.bands, colours, shares(statistics.counts)), staging.path(paths.picture)
-            )
+            save_picture(picture.draw(info.bands, colours, shares(statistics.counts)), staging.path(paths.picture))
             step()
-    return MapSummary(
-        counts=tuple(statistics.counts), hectares_per_pixel=area.hectares, area_note=area.reason
-    )
+    return MapSummary(counts=tuple(statistics.counts), hectares_per_pixel=area.hectares, area_note=area.reason)
 
 
 def shares(counts: Sequence[int]) -> list[float]:

@@ -152,7 +152,8 @@ class ClusterModel(_Record):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            msg = f"{origin}: {where}{': ' if where else ''}{first['msg']}; the model was changed or is of another version"
+            what = f"{where}: {first['msg']}" if where else first["msg"]
+            msg = f"{origin}: {what}; the model was changed or is of another version"
             raise ModelError(msg) from error
 
     @classmethod

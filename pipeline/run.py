@@ -1,5 +1,6 @@
 """The straight line from a config to a map: the one place that knows every stage."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -7,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from pipeline.config import FitConfig, OutputConfig, ResourceConfig, RunConfig
+from pipeline.config import OutputConfig, ResourceConfig, RunConfig
 from pipeline.errors import ModelError
 from pipeline.fitting.fit import fit_source, units_of
 from pipeline.mapping import MapSummary, OutputPaths, shares, write_map
@@ -74,16 +75,26 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
             progress=progress,
             **({"keep": kept.put} if kept else {}),
         )
-        summary = write_map(kept or source, model, paths, staging, config.output.palette, plan.workers, progress)
+        summary = write_map(
+            kept or source,
+            model,
+            paths,
+            staging=staging,
+            palette=config.output.palette,
+            workers=plan.workers,
+            progress=progress,
+        )
         write_text(staging.path(str(paths.model)), model.to_json())
         clock = _Clock(started, perf_counter() - begin, progress.seconds)
         asked = {"config": config.model_dump(mode="json")}
-        report = asked | _report(source, plan, model, summary, paths, clock)
+        report = asked | _report(source, plan, model=model, summary=summary, paths=paths, clock=clock)
         write_text(staging.path(paths.report), report_json(report))
     return report
 
 
-def fit_config(config: RunConfig, output: Path, *, overwrite: bool = False, progress: Progress | None = None) -> ClusterModel:
+def fit_config(
+    config: RunConfig, output: Path, *, overwrite: bool = False, progress: Progress | None = None
+) -> ClusterModel:
     """Fit a model to a config's scene and write it as JSON.
 
     Raises
@@ -106,7 +117,7 @@ def fit_config(config: RunConfig, output: Path, *, overwrite: bool = False, prog
 
 
 def predict(
-    files: list[str],
+    files: Sequence[str],
     model: ClusterModel,
     output: OutputConfig,
     *,
@@ -118,7 +129,7 @@ def predict(
 
     Parameters
     ----------
-    files : list of str
+    files : sequence of str
         The scene: files, folders or globs.
     model : ClusterModel
         From `fit` or `ClusterModel.load`.
@@ -151,9 +162,17 @@ def predict(
         plan = make_plan(scene.info, resources or ResourceConfig(), None)
         check_room(paths.labels.parent, plan.disk)
         source = RasterSource(scene, plan.chunk)
-        summary = write_map(source, model, paths, staging, output.palette, plan.workers, progress)
+        summary = write_map(
+            source,
+            model,
+            paths,
+            staging=staging,
+            palette=output.palette,
+            workers=plan.workers,
+            progress=progress,
+        )
         clock = _Clock(started, perf_counter() - begin, progress.seconds)
-        report = _report(source, plan, model, summary, paths, clock)
+        report = _report(source, plan, model=model, summary=summary, paths=paths, clock=clock)
         write_text(staging.path(paths.report), report_json(report))
     return report
 
@@ -163,7 +182,8 @@ def _scene_for(model: ClusterModel, files: list[str]) -> RasterScene:
     there = [band.name for band in list_bands(files)]
     missing = [band for band in model.bands if band not in there]
     if missing:
-        msg = f"{files[0]}: the model wants bands {', '.join(model.bands)}; the scene has {', '.join(there)}, not {', '.join(missing)}"
+        wants, has = ", ".join(model.bands), ", ".join(there)
+        msg = f"{files[0]}: the model wants bands {wants}; the scene has {has}, not {', '.join(missing)}"
         raise ModelError(msg)
     scene = describe_scene(files, model.bands, model.nodata)
     model.check_fits(scene.info.bands, units_of(scene.info), files[0])
@@ -180,7 +200,7 @@ class _Clock:
 
 
 def _report(
-    source: RasterSource, plan: Plan, model: ClusterModel, summary: MapSummary, paths: OutputPaths, clock: _Clock
+    source: RasterSource, plan: Plan, *, model: ClusterModel, summary: MapSummary, paths: OutputPaths, clock: _Clock
 ) -> dict[str, Any]:
     """Put together what a run did and what it took."""
     info = source.info

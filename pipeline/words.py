@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from textwrap import fill
+from textwrap import fill, shorten
 from typing import Any, Final
 
 from pipeline.inspection import BandFacts, Inspection
 from pipeline.plan import Plan
 from pipeline.scenes.source import SceneInfo
 
+_WIDTH: Final = 80
 _MOST_CLASSES: Final = 30
 """Rows of a table printed in full; the CSV has them all."""
 
@@ -33,60 +34,73 @@ def _columns(rows: Sequence[Sequence[str]], left: int = 1) -> Iterable[str]:
 def plan_record(info: SceneInfo, plan: Plan) -> dict[str, Any]:
     """A plan as plain values, for JSON."""
     scene = {"sources": list(info.sources), "bands": list(info.bands), "dtype": info.dtype.name}
-    return {"scene": {**scene, "rows": info.grid.shape[0], "columns": info.grid.shape[1]}, **asdict(plan), "peak": plan.peak}
+    return {
+        "scene": {**scene, "rows": info.grid.shape[0], "columns": info.grid.shape[1]},
+        **asdict(plan),
+        "peak": plan.peak,
+    }
 
 
 def plan_words(info: SceneInfo, plan: Plan, allowed: int) -> str:
     """Say what a run will do."""
     rows, columns = info.grid.shape
     high, wide = plan.chunk
-    files = len(info.sources)
     again = "kept decoded in between" if plan.scratch else ("read anew each time" if plan.passes > 1 else "")
-    lines = [
-        ("scene", f"{info.sources[0]}{f' and {files - 1} more' if files > 1 else ''}"),
-        ("pixels", f"{columns} x {rows}, {len(info.bands)} bands of {info.dtype.name}: {', '.join(info.bands[:8])}"
-                   f"{', ...' if len(info.bands) > 8 else ''}"),  # noqa: PLR2004
-        ("blocks", f"{plan.blocks} of {wide} x {high} pixels, {plan.workers} worked on at once"),
-        ("passes", f"{plan.passes} over the source{f', {again}' if again else ''}"),
-        ("disk", f"{size_words(plan.disk)} while the run lasts"),
-        ("memory", f"{size_words(plan.peak)} at most, {size_words(allowed)} allowed: {size_words(plan.base)} program, "),
-        ("", f"{size_words(plan.fit)} fit, {size_words(plan.per_block)} for each block"),
-    ]  # fmt: skip
-    return "\n".join(f"{name:<8} {text}" for name, text in lines)
+    lines = {
+        "scene": _first_of(info.sources),
+        "pixels": f"{columns} x {rows}, {len(info.bands)} bands of {info.dtype.name}",
+        "bands": shorten(", ".join(info.bands), _WIDTH - 10, placeholder=" ..."),
+        "blocks": f"{plan.blocks} of {wide} x {high} pixels, {plan.workers} worked on at once",
+        "passes": f"{plan.passes} over the source{f', {again}' if again else ''}",
+        "disk": f"{size_words(plan.disk)} while the run lasts",
+        "memory": f"{size_words(plan.peak)} at most, of {size_words(allowed)} allowed:",
+        "": f"{size_words(plan.base)} program, {size_words(plan.fit)} fit, "
+        f"{plan.workers} x {size_words(plan.per_block)} for a block",
+    }
+    return _aligned(lines)
+
+
+def _aligned(lines: dict[str, str]) -> str:
+    return "\n".join(f"{name:<8} {text}" for name, text in lines.items())
+
+
+def _first_of(paths: Sequence[str]) -> str:
+    return f"{paths[0]} and {len(paths) - 1} more" if len(paths) > 1 else paths[0]
 
 
 def inspection_words(found: Inspection) -> str:
     """Say what a scene holds."""
-    more = f" and {len(found.sources) - 1} more" if len(found.sources) > 1 else ""
-    share = "unknown" if found.valid_share is None else f"{found.valid_share:.1%} of the pixels looked at, in every band"
+    share = "" if found.valid_share is None else f"{found.valid_share:.1%} of the pixels looked at, in every band"
     width, height = found.resolution
-    lines = [
-        f"source   {found.sources[0]}{more} ({found.driver})",
-        f"pixels   {found.columns} x {found.rows} of {width:g}" + ("" if width == height else f" x {height:g}"),
-        f"crs      {found.crs or 'none'}",
-        f"blocks   {found.block[0]} x {found.block[1]} in the file, {found.chunk[0]} x {found.chunk[1]} suggested for a run",
-        f"valid    {share}",
-        "",
-        *_band_rows(found.bands),
-    ]
-    notes = [fill(f"note: {warning}", 80, subsequent_indent="      ") for warning in found.warnings]
-    return "\n".join([*lines, *([""] if notes else []), *notes])
+    lines = {
+        "source": f"{_first_of(found.sources)} ({found.driver})",
+        "pixels": f"{found.columns} x {found.rows} of {width:g}" + ("" if width == height else f" x {height:g}"),
+        "crs": found.crs or "none",
+        "blocks": f"{found.block[0]} x {found.block[1]} in the file",
+        "chunks": f"{found.chunk[0]} x {found.chunk[1]} suggested for a run",
+        "valid": share or "unknown, as the bands are on different grids",
+    }
+    notes = [fill(f"note: {warning}", _WIDTH, subsequent_indent="      ") for warning in found.warnings]
+    return "\n".join([_aligned(lines), "", *_band_rows(found.bands), *([""] if notes else []), *notes])
 
 
 def _band_rows(bands: Sequence[BandFacts]) -> Iterable[str]:
-    rows = [["no", "band", "common", "dtype", "pixels", "nodata", "scale", "offset", "valid", "from", "to"]]
-    for number, band in enumerate(bands, start=1):
-        rows.append(
-            [
-                str(number), band.name[:16], band.common_name or "", band.dtype, f"{band.columns}x{band.rows}",
-                "" if band.nodata is None else f"{band.nodata:g}", f"{band.scale:g}", f"{band.offset:g}",
-                f"{band.valid_share:.0%}", *("" if value is None else f"{value:.5g}" for value in (band.low, band.high)),
-            ]
-        )  # fmt: skip
-    empty = [i for i in range(len(rows[0])) if not any(row[i] for row in rows[1:])]
-    plain = [i for i in (6, 7) if len({row[i] for row in rows[1:]} | {"10"[i - 6]}) == 1]
-    kept = [i for i in range(len(rows[0])) if i not in (*empty, *plain)]
-    return _columns([[row[i] for i in kept] for row in rows], left=4)
+    """Table of bands; columns that say nothing are left out."""
+    table = {
+        "no": [str(number) for number in range(1, len(bands) + 1)],
+        "band": [band.name[:16] for band in bands],
+        "common": [band.common_name or "" for band in bands],
+        "dtype": [band.dtype for band in bands],
+        "pixels": [f"{band.columns}x{band.rows}" for band in bands],
+        "nodata": ["" if band.nodata is None else f"{band.nodata:g}" for band in bands],
+        "scale": ["" if band.scale == 1 else f"{band.scale:g}" for band in bands],
+        "offset": ["" if band.offset == 0 else f"{band.offset:g}" for band in bands],
+        "valid": [f"{band.valid_share:.0%}" for band in bands],
+        "from": ["" if band.low is None else f"{band.low:.5g}" for band in bands],
+        "to": ["" if band.high is None else f"{band.high:.5g}" for band in bands],
+    }
+    said = {name: cells for name, cells in table.items() if any(cells)}
+    return _columns([list(said), *zip(*said.values(), strict=True)], left=1 + list(said).index("dtype"))
 
 
 def report_words(report: dict[str, Any]) -> str:

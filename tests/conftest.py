@@ -62,7 +62,9 @@ def write_raster(tmp_path: Path) -> WriteRaster:
     return write
 
 
-def patches(bands: int = 3, shape: tuple[int, int] = (200, 300), seed: int = 0, dtype: str = "uint16") -> npt.NDArray[Any]:
+def patches(
+    bands: int = 3, shape: tuple[int, int] = (200, 300), seed: int = 0, dtype: str = "uint16"
+) -> npt.NDArray[Any]:
     """Made-up pixels, shape (band, rows, columns): five blurred spectra and noise, never 0."""
     rng = np.random.default_rng(seed)
     spectra = rng.uniform(20, 230, (5, bands))

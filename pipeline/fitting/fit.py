@@ -64,9 +64,7 @@ def fit_source(
         # scikit-learn takes seconds to import: it is while the first blocks are decoded
         kmeans = loader.submit(import_module, "pipeline.fitting.kmeans")
         with progress.stage("sample", len(source.blocks)) as step:
-            sample = draw_sample(
-                source, wanted=config.pixels, seed=config.seed, workers=workers, step=step, keep=keep
-            )
+            sample = draw_sample(source, wanted=config.pixels, seed=config.seed, workers=workers, step=step, keep=keep)
         with progress.stage("fit", config.starts) as step:
             clusterer = kmeans.result().fit_sample(sample.values, config, workers, step)
     return _model(source.info, sample, clusterer, config, nodata)

@@ -1,7 +1,7 @@
 """scikit-learn's k-means on a sample of pixels, made to give the same answer on any machine."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from pipeline.errors import FitError
 from pipeline.kernels.assign import working_dtype
 from pipeline.runtime.schedule import stream
 
-Clusterer = KMeans | MiniBatchKMeans
+Clusterer: TypeAlias = KMeans | MiniBatchKMeans
 
 _FIRST_LOOK = 10_000
 """Pixels among which distinct ones are counted first: nearly always enough, and quick."""
@@ -84,5 +84,7 @@ def check_distinct(values: npt.NDArray[Any], k: int) -> None:
         if found >= k:
             return
     most = f"ask for {found} classes at most" if found > 1 else "there is nothing to tell apart"
-    msg = f"fit.k: {k} classes were asked for, but the {len(values)} sampled pixels have {found} distinct values; {most}"
+    msg = (
+        f"fit.k: {k} classes were asked for, but the {len(values)} sampled pixels have {found} distinct values; {most}"
+    )
     raise FitError(msg)

@@ -1,6 +1,6 @@
 """Nearest centroid of every pixel of a block, and sums over the pixels of each class."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ def working_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating]:
 
 
 @njit(nogil=True, cache=True)
-def _assign(
+def _assign(  # noqa: C901 (loops, not decisions)
     data: npt.NDArray[np.generic],
     valid: npt.NDArray[np.bool_],
     centroids: npt.NDArray[np.floating],
@@ -91,7 +91,7 @@ def _sums(data: npt.NDArray[np.generic], labels: npt.NDArray[np.uint8], counts: 
         counts[labels[i]] += 1
     for b in range(bands):
         for i in range(pixels):
-            value = sums.dtype.type(data[b, i])
+            value: Any = sums.dtype.type(data[b, i])
             sums[labels[i], b] += value
             squares[labels[i], b] += value * value
 
@@ -100,7 +100,7 @@ def class_sums(
     data: npt.NDArray[np.generic], labels: npt.NDArray[np.uint8], k: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.generic], npt.NDArray[np.generic]]:
     """Count, sum and sum of squares of the pixels of each class of a block."""
-    exact = data.dtype.kind in "iu" and data.dtype.itemsize <= 2
+    exact = data.dtype.kind in "iu" and data.dtype.itemsize <= np.dtype(np.int16).itemsize
     kind = np.int64 if exact else np.float64
     counts = np.zeros(k + 1, np.int64)
     sums = np.zeros((k + 1, data.shape[0]), kind)

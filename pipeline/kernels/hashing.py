@@ -26,7 +26,7 @@ def _mix(key: np.uint64) -> np.uint64:
 
 
 @njit(nogil=True, cache=True)
-def _scan(
+def _scan(  # noqa: PLR0917 (numba takes arguments by position)
     valid: npt.NDArray[np.bool_],
     origin: tuple[int, int],
     seed: np.uint64,

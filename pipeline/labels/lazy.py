@@ -36,7 +36,9 @@ def label(scene: xr.DataArray, model: ClusterModel) -> xr.DataArray:
     if set(model.bands) <= set(names) and names != model.bands:
         source = ArraySource(scene.isel(band=[names.index(band) for band in model.bands]))
     info = source.info
-    model.check_fits(info.bands, Units(dtype=info.dtype.name, scales=info.scales, offsets=info.offsets), info.sources[0])
+    model.check_fits(
+        info.bands, Units(dtype=info.dtype.name, scales=info.scales, offsets=info.offsets), info.sources[0]
+    )
     labels = da.map_blocks(
         lambda data, ok: assign(data, ok, model.centres),
         source.data,

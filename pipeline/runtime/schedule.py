@@ -25,9 +25,7 @@ def blocks_in_flight(workers: int) -> int:
     return 2 * workers
 
 
-def stream(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Iterator[tuple[Item, Result]]:
+def stream(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[tuple[Item, Result]]:
     """Apply a function to items on threads; yield (item, result) in the order of the items.
 
     At most `blocks_in_flight(workers)` items are under way or waiting to be taken, so the memory held does

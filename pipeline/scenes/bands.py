@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Sequence
-from os.path import commonprefix
+from itertools import takewhile
 from pathlib import PurePath
 from typing import Final
 
@@ -17,6 +17,7 @@ SENTINEL2_COMMON_NAMES: Final = {
 """Common names of Sentinel-2 bands (STAC electro-optical extension, version 2)."""
 
 _BAND_TOKEN: Final = re.compile(r"B\d{1,2}A?", re.IGNORECASE)
+_NAMES_SHOWN: Final = 20
 _SPLIT: Final = re.compile(r"[_\-. ]+")
 
 
@@ -39,11 +40,16 @@ def names_of_band_files(paths: Sequence[str]) -> list[str]:
     if len(paths) == 1:
         return ["band1"]
     parts = [_SPLIT.split(PurePath(path).stem) for path in paths]
-    start = len(commonprefix(parts))
-    end = len(commonprefix([part[start:][::-1] for part in parts]))
+    start = _shared(parts)
+    end = _shared([part[start:][::-1] for part in parts])
     names = ["_".join(part[start : len(part) - end]) for part in parts]
     differ = all(names) and len(set(names)) == len(paths)
     return names if differ else [PurePath(path).stem for path in paths]
+
+
+def _shared(lists: Sequence[Sequence[str]]) -> int:
+    """How many first items all lists share."""
+    return sum(1 for _ in takewhile(lambda items: len(set(items)) == 1, zip(*lists, strict=False)))
 
 
 def band_order(name: str) -> tuple[object, ...]:
@@ -73,7 +79,7 @@ def find_band(wanted: str, names: Sequence[str]) -> int:
     fitting = [i for i, name in enumerate(names) if wanted.lower() in (name.lower(), common_name(name))]
     if len(fitting) == 1:
         return fitting[0]
-    shown = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
+    shown = ", ".join(names[:_NAMES_SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > _NAMES_SHOWN else "")
     if fitting:
         msg = f"scene.bands: {wanted!r} fits {', '.join(names[i] for i in fitting)}; name one of them"
         raise ConfigError(msg)
@@ -94,7 +100,7 @@ def choose_bands(wanted: Sequence[str] | str, names: Sequence[str]) -> list[int]
     if isinstance(wanted, str):
         return list(range(len(names)))
     if not wanted:
-        msg = f"scene.bands: no band is chosen; the scene has {', '.join(names[:20])}"
+        msg = f"scene.bands: no band is chosen; the scene has {', '.join(names[:_NAMES_SHOWN])}"
         raise ConfigError(msg)
     chosen = [find_band(str(band), names) for band in wanted]
     for i, position in enumerate(chosen):

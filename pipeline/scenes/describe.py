@@ -76,7 +76,11 @@ def _read_facts(path: str) -> list[FileBand]:
 
 def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
     if file.count == 0:
-        hint = f"; it holds {len(file.subdatasets)} subdatasets, name one: {file.subdatasets[0]}" if file.subdatasets else ""
+        hint = (
+            f"; it holds {len(file.subdatasets)} subdatasets, name one: {file.subdatasets[0]}"
+            if file.subdatasets
+            else ""
+        )
         msg = f"{path}: the file has no raster band{hint}"
         raise SceneError(msg)
     grid = Grid(shape=file.shape, transform=file.transform, crs=file.crs.to_wkt() if file.crs else None)

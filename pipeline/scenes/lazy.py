@@ -3,6 +3,7 @@
 from itertools import accumulate
 from math import floor
 from typing import Any, Final
+from uuid import uuid4
 
 import dask
 import dask.array as da
@@ -46,7 +47,7 @@ def to_dataarray(source: BlockSource) -> xr.DataArray:
         return held
 
     ones = ((1,) * len(rows), (1,) * len(columns))
-    blocks = da.map_blocks(read, chunks=ones, dtype=object, meta=np.empty((0, 0), object), name=f"read-{id(source)}")
+    blocks = da.map_blocks(read, chunks=ones, dtype=object, meta=np.empty((0, 0), object), name=f"read-{uuid4().hex}")
     data = da.map_blocks(
         lambda held: held[0, 0].data,
         blocks,
@@ -91,8 +92,10 @@ def _pixel_centres(grid: Grid) -> dict[str, Any]:
 
 def georeference(array: xr.DataArray, grid: Grid) -> xr.DataArray:
     """Write a grid's CRS and transform into an array's `spatial_ref`, exactly."""
-    placed = array.rio.write_transform(grid.transform)
-    return placed.rio.write_crs(grid.crs) if grid.crs else placed
+    placed: xr.DataArray = array.rio.write_transform(grid.transform)
+    if grid.crs:
+        placed = placed.rio.write_crs(grid.crs)
+    return placed
 
 
 def grid_of(array: xr.DataArray) -> Grid:
@@ -108,14 +111,22 @@ def _transform_of(array: xr.DataArray) -> Affine:
 
     rioxarray computes it from the coordinates, which costs the last digits.
     """
+    computed: Affine = array.rio.transform()
     written = array.coords["spatial_ref"].attrs.get("GeoTransform") if "spatial_ref" in array.coords else None
     if written is None or not {"y", "x"} <= set(array.coords):
-        return array.rio.transform()
+        return computed
     t = Affine.from_gdal(*map(float, written.split()))
     column, row = ~t @ (float(array.coords["x"][0]), float(array.coords["y"][0]))
-    if t.b or t.d or abs(column % 1 - 0.5) > _OFF_CENTRE or abs(row % 1 - 0.5) > _OFF_CENTRE or not _steps_fit(array, t):
-        return array.rio.transform()
-    return t @ Affine.translation(floor(column), floor(row))
+    if (
+        t.b
+        or t.d
+        or abs(column % 1 - 0.5) > _OFF_CENTRE
+        or abs(row % 1 - 0.5) > _OFF_CENTRE
+        or not _steps_fit(array, t)
+    ):
+        return computed
+    moved: Affine = t @ Affine.translation(floor(column), floor(row))
+    return moved
 
 
 def _steps_fit(array: xr.DataArray, t: Affine) -> bool:
@@ -170,12 +181,14 @@ class ArraySource:
 def _validity(scene: xr.DataArray, nodata: tuple[float | None, ...]) -> da.Array:
     """Lazy validity of a scene chunked in whole bands."""
     if "valid" in scene.coords:
-        return scene.coords["valid"].data
+        given: da.Array = scene.coords["valid"].data
+        return given
 
     def valid(data: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         return strike_invalid(data, nodata, np.ones(data.shape[1:], np.bool_))
 
-    return da.map_blocks(valid, scene.data, drop_axis=0, dtype=bool, meta=np.empty((0, 0), bool))
+    told: da.Array = da.map_blocks(valid, scene.data, drop_axis=0, dtype=bool, meta=np.empty((0, 0), bool))
+    return told
 
 
 def _facts(scene: xr.DataArray) -> SceneInfo:

@@ -61,9 +61,7 @@ class RasterSource:
                     raise SceneError(msg) from error
         return Pixels(data, strike_invalid(data, self.info.nodata, valid))
 
-    def _read_part(
-        self, part: FilePart, block: Block, data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
-    ) -> None:
+    def _read_part(self, part: FilePart, block: Block, data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:
         file = self._handle(part.path)
         file.read(list(part.indexes), window=block.window, out=data)
         for index in part.masks:

@@ -136,4 +136,6 @@ class MapWriter:
     def _failure(self, error: Exception) -> OutputError:
         cause = error.__cause__ or error
         free = shutil.disk_usage(self._path.parent).free
-        return OutputError(f"{self._path.parent}: the map can't be written ({cause}); {free / 1e6:.0f} MB are free there")
+        return OutputError(
+            f"{self._path.parent}: the map can't be written ({cause}); {free / 1e6:.0f} MB are free there"
+        )

@@ -67,7 +67,7 @@ def _matplotlib_colours(k: int, palette: str) -> tuple[Colour, ...]:
         raise ConfigError(msg)
     colours = colormaps[palette]
     listed = isinstance(colours, ListedColormap) and colours.N < 256  # noqa: PLR2004 (the others are ramps)
-    if listed and colours.N < k:
+    if listed and k > colours.N:
         msg = f"output.palette: {palette} has {colours.N} colours, there are {k} classes; use 'auto' or a longer one"
         raise ConfigError(msg)
     ends = k if palette in _CYCLIC else max(k - 1, 1)

@@ -106,7 +106,10 @@ class QuickLook:
         palette = np.array([_PAPER, *colours], np.uint8)
         original = stretch(self._bands, self._labels > 0)
         shown = ", ".join(bands[band] for band in self._thinning.bands)
-        for left, picture, title in ((_MARGIN, original, shown), (right, palette[self._labels], f"{len(colours)} classes")):
+        for left, picture, title in (
+            (_MARGIN, original, shown),
+            (right, palette[self._labels], f"{len(colours)} classes"),
+        ):
             draw.text((left, _MARGIN), title, _INK, font)
             panel = Image.fromarray(picture).resize(self._layout.panel, Image.Resampling.NEAREST)
             page.paste(panel, (left, _MARGIN + _LINE))
@@ -136,7 +139,7 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     note = PngInfo()
     note.add_text("Description", "A picture of a Terrazzo map, not data: use the GeoTIFF for any calculation.")
     try:
-        picture.save(path, format="PNG", pnginfo=note)
+        picture.save(path, format="PNG", pnginfo=note, compress_level=3)  # twice as fast as 6, and no larger
     except OSError as error:
         msg = f"{path.parent}: the picture can't be written ({error.strerror or error})"
         raise OutputError(msg) from error

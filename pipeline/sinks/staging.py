@@ -60,7 +60,8 @@ def check_room(folder: Path, needed: int) -> None:
     """Raise OutputError unless a folder's disk has so many bytes free."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        msg = f"{folder}: the run needs {needed / 1e6:.0f} MB of disk while it lasts, and {free / 1e6:.0f} MB are free; make room"
+        has = f"{free / 1e6:.0f} MB are free"
+        msg = f"{folder}: the run needs {needed / 1e6:.0f} MB of disk while it lasts, and {has}; make room"
         raise OutputError(msg)
 
 

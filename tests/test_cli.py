@@ -1,0 +1,224 @@
+"""The command line as a process: what it prints where, and how it leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import rasterio
+import yaml
+from conftest import WriteRaster, patches
+
+
+def terrazzo(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=300)
+
+
+@pytest.fixture
+def job(write_raster: WriteRaster, tmp_path: Path) -> Path:
+    """A config beside a small scene."""
+    pixels = patches(4, (300, 300))
+    pixels[:, :20] = 0
+    write_raster("scene.tif", pixels, nodata=0, bands=["B02", "B03", "B04", "B08"])
+    path = tmp_path / "job.yaml"
+    path.write_text("version: 1\nscene: {source: scene.tif}\nfit: {k: 4}\noutput: {labels: out.tif}\n")
+    return path
+
+
+def assert_one_sentence(done: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    assert lines[-1].startswith("terrazzo: ")
+    assert len(lines) == 1, done.stderr
+    for word in words:
+        assert word in lines[-1]
+
+
+def test_help_lists_the_verbs_without_heavy_imports() -> None:
+    code = (
+        "import sys; sys.argv = ['terrazzo', '--help']\n"
+        "from pipeline.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'rasterio', 'xarray', 'dask', 'sklearn', 'numba', 'pydantic'} & set(sys.modules)\n"
+        "print('heavy:', sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for verb in ("init", "validate", "inspect", "plan", "run", "fit", "predict", "demo"):
+        assert f"\n  {verb} " in done.stdout
+    assert done.stdout.endswith("heavy: []\n")
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_run_prints_results_to_stdout_and_progress_to_stderr(job: Path, tmp_path: Path) -> None:
+    done = terrazzo("run", job)
+    assert done.returncode == 0, done.stderr
+    for name in ("out.tif", "out.csv", "out_quicklook.png", "out.model.json", "out.run.json"):
+        assert str(tmp_path / name) in done.stdout
+        assert (tmp_path / name).exists()
+    for stage in ("sample", "fit", "label", "write"):
+        assert f"{stage}: " in done.stderr
+        assert f"{stage}: " not in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines() if str(tmp_path) not in line) <= 80
+
+
+def test_quiet_is_silent_and_json_is_the_report(job: Path, tmp_path: Path) -> None:
+    done = terrazzo("run", job, "-q", "--json")
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == json.loads((tmp_path / "out.run.json").read_text())
+
+
+def test_settings_change_any_key(job: Path, tmp_path: Path) -> None:
+    settings = ["fit.k=3", "scene.bands=[B08, 1]", "output.palette=tab10", "run.workers=1", "fit.tol=1e-3"]
+    flags = [word for setting in settings for word in ("--set", setting)]
+    done = terrazzo("run", job, "-q", "--json", *flags, "--set", "output.labels=elsewhere.tif", cwd=tmp_path)
+    report = json.loads(done.stdout)
+    assert report["model"]["k"] == 3
+    assert report["scene"]["bands"] == ["B08", "B02"]
+    assert report["config"]["fit"]["tol"] == 1e-3
+    assert (tmp_path / "elsewhere.tif").exists()
+
+
+def test_the_verbs_work_one_after_another(job: Path, tmp_path: Path) -> None:
+    scene = tmp_path / "scene.tif"
+    assert "300 x 300" in terrazzo("inspect", scene).stdout
+    assert json.loads(terrazzo("inspect", scene, "--json").stdout)["bands"][0]["name"] == "B02"
+    made = terrazzo("init", scene)
+    (tmp_path / "made.yaml").write_text(made.stdout)
+    assert yaml.safe_load(made.stdout)["scene"]["source"] == str(scene)
+    assert terrazzo("validate", tmp_path / "made.yaml").stdout.endswith(": valid\n")
+    plan = json.loads(terrazzo("plan", job, "--json").stdout)
+    assert plan["passes"] == 2
+    assert "at most" in terrazzo("plan", job).stdout
+    assert not (tmp_path / "out.tif").exists(), "plan runs nothing"
+    assert terrazzo("fit", job, "-o", tmp_path / "m.json").returncode == 0
+    assert not (tmp_path / "out.tif").exists(), "fit makes no map"
+    done = terrazzo("predict", scene, "--model", tmp_path / "m.json", "-o", tmp_path / "p.tif")
+    assert done.returncode == 0, done.stderr
+    terrazzo("run", job)
+    with rasterio.open(tmp_path / "p.tif") as one, rasterio.open(tmp_path / "out.tif") as two:
+        assert (one.read() == two.read()).all()
+
+
+def test_an_existing_output_needs_overwrite(job: Path) -> None:
+    assert terrazzo("run", job, "-q").returncode == 0
+    assert_one_sentence(terrazzo("run", job, "-q"), 1, "out.tif", "--overwrite")
+    assert terrazzo("run", job, "-q", "--overwrite").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--set", "fit.k=0"], 2, ["fit.k", "2 to 254"]),
+        (["--set", "fit.k=1"], 2, ["fit.k", "2 to 254"]),
+        (["--set", "fit.k=255"], 2, ["fit.k", "2 to 254"]),
+        (["--set", "fit.k=1000000"], 2, ["fit.k", "2 to 254"]),
+        (["--set", "fit.kk=3"], 2, ["fit.kk", "did you mean fit.k?"]),
+        (["--set", "nonsense"], 2, ["key.path=value"]),
+        (["--set", "scene.bands=[B99]"], 2, ["B99", "B02, B03, B04, B08"]),
+        (["--set", "scene.bands=[]"], 2, ["scene.bands"]),
+        (["--set", "scene.source=missing.tif"], 1, ["missing.tif", "no such file"]),
+        (["--set", "scene.source=job.yaml"], 1, ["job.yaml", "can't open this file as a raster"]),
+        (["--set", "output.labels=nowhere/out.tif"], 1, ["nowhere", "does not exist"]),
+        (["--set", "output.labels=out.jpg"], 2, ["out.jpg", ".tif"]),
+        (["--set", "output.palette=rainbowish"], 2, ["rainbowish", "rainbow"]),
+        (["--set", "run.memory=10MB"], 1, ["run.memory", "0.01 GB are allowed"]),
+        (["--set", "scene.nodata=1.5"], 2, ["scene.nodata", "uint16"]),
+    ],
+)
+def test_wrong_settings_are_one_sentence(job: Path, words: list[str], status: int, said: list[str]) -> None:
+    assert_one_sentence(terrazzo("run", job, "-q", *words, cwd=job.parent), status, *said)
+    assert sorted(path.name for path in job.parent.iterdir()) == ["job.yaml", "scene.tif"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- a list\n", "a list"),
+        ("", "nothing"),
+        ("version: 1\nscene: !!python/object/apply:os.system [echo]\n", "python"),
+        ("version: [1\n", "not plain YAML"),
+        ("version: 1\nscne: {}\n", "did you mean scene?"),
+    ],
+)
+def test_wrong_configs_are_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    for verb in ("validate", "run", "plan"):
+        assert_one_sentence(terrazzo(verb, path), 2, "bad.yaml", said)
+
+
+def test_a_truncated_scene_leaves_nothing(job: Path, write_raster: WriteRaster) -> None:
+    scene = write_raster("scene.tif", patches(4, (300, 300)))
+    scene.write_bytes(scene.read_bytes()[:-300_000])
+    assert_one_sentence(terrazzo("run", job, "-q"), 1, "scene.tif", "rows", "cut short")
+    assert sorted(path.name for path in job.parent.iterdir()) == ["job.yaml", "scene.tif"]
+
+
+def test_wrong_models_are_one_sentence(job: Path, tmp_path: Path) -> None:
+    scene, output = tmp_path / "scene.tif", tmp_path / "p.tif"
+    (tmp_path / "other.json").write_text('{"type": "FeatureCollection"}')
+    for model, said in (
+        ("other.json", "not a Terrazzo model"),
+        ("scene.tif", "not text"),
+        ("none.json", "No such file"),
+    ):
+        done = terrazzo("predict", scene, "--model", tmp_path / model, "-o", output, "-q")
+        assert_one_sentence(done, 1, model, said)
+
+
+def test_debug_shows_the_traceback(job: Path) -> None:
+    done = terrazzo("--debug", "run", job, "--set", "scene.source=missing.tif")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["frobnicate"], ["run"], ["run", "--frobnicate"]])
+def test_wrong_usage_leaves_with_two(words: list[str]) -> None:
+    assert terrazzo(*words).returncode == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_leaves_no_file(landscape: list[str], tmp_path: Path, number: int) -> None:
+    """Stopped while it works on many small blocks, which takes long enough to be met."""
+    path = tmp_path / "job.yaml"
+    settings = {"scene": {"source": landscape}, "output": {"labels": "out.tif"}, "run": {"chunk": 16, "workers": 1}}
+    path.write_text(yaml.safe_dump({"version": 1, **settings}))
+    command = [sys.executable, "-m", "pipeline", "run", str(path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("label: "):
+            break
+    os.kill(process.pid, number)
+    begun = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, err
+    assert time.monotonic() - begun < 30
+    assert [entry.name for entry in tmp_path.iterdir()] == ["job.yaml"]
+
+
+def test_a_disk_that_fills_up_leaves_no_file(job: Path) -> None:
+    """A limit on the size of files stands for the disk: writes beyond it fail as on a full one."""
+    if sys.platform == "win32":
+        pytest.skip("no such limit on Windows")
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        f"sys.argv = ['terrazzo', 'run', {str(job)!r}, '-q']\n"
+        "from pipeline.cli import main\nmain()"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(job.parent.parent / "numba")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1, done.stderr
+    assert "can't be written" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in job.parent.iterdir()) == ["job.yaml", "scene.tif"]

@@ -1,0 +1,367 @@
+"""Every mistake in a config is found by name, and nothing else is: paths, overrides, the schema."""
+
+import copy
+import json
+from collections.abc import Iterator
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from pipeline.config import ResourceConfig, RunConfig, config_schema, load_config, parse_record
+from pipeline.errors import ConfigError
+
+CONFIGS = ROOT / "configs"
+
+SMALLEST: dict[str, Any] = {"version": 1, "scene": {"source": "a.tif"}, "output": {"labels": "b.tif"}}
+
+
+def with_setting(path: str, value: object, base: dict[str, Any] = SMALLEST) -> dict[str, Any]:
+    """Copy settings and put a value at a dotted path."""
+    settings = copy.deepcopy(base)
+    *sections, key = path.split(".")
+    reduce(lambda inside, section: inside.setdefault(section, {}), sections, settings)[key] = value
+    return settings
+
+
+def load(folder: Path, settings: object, *overrides: str) -> RunConfig:
+    """Load settings (YAML text, or what to dump as YAML) as a config file of a folder."""
+    path = folder / "run.yaml"
+    path.write_text(settings if isinstance(settings, str) else yaml.safe_dump(settings), encoding="utf-8")
+    return load_config(path, overrides)
+
+
+def look_up(config: RunConfig, path: str) -> Any:
+    return reduce(getattr, path.split("."), config)
+
+
+def leaves(record: type[BaseModel] = RunConfig, start: str = "") -> Iterator[tuple[str, bool]]:
+    """Dotted path of every key that holds a value, and whether it must be given."""
+    for name, field in record.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from leaves(field.annotation, f"{start}{name}.")
+        else:
+            yield start + name, field.is_required()
+
+
+LEAVES = dict(leaves())
+
+VALID = {
+    "version": ("1", 1),
+    "scene.source": ("[/x/a.tif, /x/b.tif]", ("/x/a.tif", "/x/b.tif")),
+    "scene.bands": ("[B04, 3, red]", ("B04", "3", "red")),
+    "scene.nodata": ("-9999", -9999.0),
+    "fit.method": ("minibatch", "minibatch"),
+    "fit.k": ("254", 254),
+    "fit.pixels": ("1000", 1000),
+    "fit.seed": ("4294967295", 2**32 - 1),
+    "fit.starts": ("1", 1),
+    "fit.max_iter": ("7", 7),
+    "fit.tol": ("1e-4", 0.0001),  # YAML takes it for text, for want of a dot
+    "output.labels": ("/y/c.tif", "/y/c.tif"),
+    "output.model": ("/y/m.json", "/y/m.json"),
+    "output.table": ("/y/t.csv", "/y/t.csv"),
+    "output.picture": ("/y/p.png", "/y/p.png"),
+    "output.report": ("/y/r.json", "/y/r.json"),
+    "output.palette": ("viridis", "viridis"),
+    "run.workers": ("3", 3),
+    "run.memory": ("1.5GiB", 3 * 2**29),
+    "run.chunk": ("16", 16),
+}
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_every_key_can_be_set_in_the_file_and_overridden_one_by_one(tmp_path: Path, path: str) -> None:
+    text, value = VALID[path]
+    before = load(tmp_path, SMALLEST)
+    assert look_up(load(tmp_path, with_setting(path, yaml.safe_load(text))), path) == value
+    after = load(tmp_path, SMALLEST, f"{path}={text}")
+    assert look_up(after, path) == value
+    assert [other for other in LEAVES if look_up(after, other) != look_up(before, other)] in ([], [path])
+
+
+def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
+    config = load(tmp_path, with_setting("fit.seed", 5), "fit.k=12", "fit={k: 13, starts: 2}", "fit.starts=3")
+    assert (config.fit.seed, config.fit.k, config.fit.starts) == (5, 13, 3)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "allowed"),
+    [
+        ("version", 2, "expected 1,"),
+        ("scene.source", [], "a raster file, a folder or a glob"),
+        ("scene.source", "", "a raster file, a folder or a glob"),
+        ("scene.source", 5, "a raster file, a folder or a glob"),
+        ("scene.source", ["a.tif", 5], "a raster file, a folder or a glob"),
+        ("scene.bands", "red", "'all', or a list"),
+        ("scene.bands", [], "'all', or a list"),
+        ("scene.bands", [""], "'all', or a list"),
+        ("scene.bands", [1.5], "'all', or a list"),
+        ("scene.nodata", "none", "the number that marks"),
+        ("scene.nodata", float("nan"), "the number that marks"),
+        ("fit.method", "dbscan", "'kmeans' or 'minibatch'"),
+        ("fit.k", 1, "from 2 to 254"),
+        ("fit.k", 255, "from 2 to 254"),
+        ("fit.k", 8.5, "from 2 to 254"),
+        ("fit.k", [8], "from 2 to 254"),
+        ("fit.pixels", 0, "1 to 100000000"),
+        ("fit.seed", -1, "from 0 to 4294967295"),
+        ("fit.seed", 2**32, "from 0 to 4294967295"),
+        ("fit.starts", 0, "1 to 1000"),
+        ("fit.max_iter", 0, "at least 1"),
+        ("fit.tol", -0.1, "a number from 0"),
+        ("fit.tol", float("inf"), "a number from 0"),
+        ("output.labels", "", "the path of the map"),
+        ("output.labels", None, "the path of the map"),
+        ("output.palette", ["red"], "matplotlib colour map"),
+        ("run.workers", 0, "1 to 1024"),
+        ("run.workers", "many", "1 to 1024"),
+        ("run.memory", 0, "such as 2GB or 800MB"),
+        ("run.memory", -5, "such as 2GB or 800MB"),
+        ("run.memory", "plenty", "such as 2GB or 800MB"),
+        ("run.memory", "2 parsecs", "such as 2GB or 800MB"),
+        ("run.memory", "2,5GB", "such as 2GB or 800MB"),
+        ("run.memory", "2GB/3", "such as 2GB or 800MB"),
+        ("run.chunk", 15, "16 to 65536"),
+        ("run.chunk", 65537, "16 to 65536"),
+        ("scene", "a.tif", "a mapping: source, bands, nodata"),
+        ("fit", [8], "a mapping: method, k"),
+        ("run", None, "a mapping: workers, memory"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named_with_its_path_and_with_what_is_allowed(
+    tmp_path: Path, path: str, value: object, allowed: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, with_setting(path, value))
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'run.yaml'}: {path}: ")
+    assert allowed in message
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["scene.nodata=no", "fit.seed=on", "fit.starts=yes", "fit.tol=off", "run.workers=true", "run.memory=yes",
+     "scene.bands=[yes]", "output.model=no"],
+)  # fmt: skip
+def test_yes_and_no_are_neither_numbers_nor_names(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(ConfigError, match=setting.split("=", maxsplit=1)[0]):
+        load(tmp_path, SMALLEST, setting)
+
+
+@pytest.mark.parametrize("path", [path for path, required in LEAVES.items() if required])
+def test_a_missing_key_is_named_with_its_path(tmp_path: Path, path: str) -> None:
+    settings = copy.deepcopy(SMALLEST)
+    *sections, key = path.split(".")
+    del reduce(dict.__getitem__, sections, settings)[key]
+    with pytest.raises(ConfigError, match=rf": {path}: missing; expected "):
+        load(tmp_path, settings)
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_a_misspelt_key_is_named_with_its_path_and_the_nearest_key(tmp_path: Path, path: str) -> None:
+    *sections, key = path.split(".")
+    wrong = ".".join([*sections, key + key[-1]])
+    settings = with_setting(wrong, 1)
+    if LEAVES[path]:  # a required key that is misspelt is missing, too
+        del reduce(dict.__getitem__, sections, settings)[key]
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, settings)
+    assert wrong in str(caught.value)
+    assert f"did you mean {path}?" in str(caught.value)
+
+
+def test_an_unknown_key_like_no_other_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"run\.gpu: unknown key; allowed here: workers, memory, chunk$"):
+        load(tmp_path, with_setting("run.gpu", 1))
+
+
+def test_several_mistakes_are_counted_and_named(tmp_path: Path) -> None:
+    settings = with_setting("fit.k", 1, with_setting("fit.seed", -1, with_setting("run.chunk", 3)))
+    with pytest.raises(ConfigError, match=r"and 2 more") as caught:
+        load(tmp_path, settings)
+    assert all(path in str(caught.value) for path in ("fit.k", "fit.seed", "run.chunk"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("version: 1\nversion: 1\n", r"line 1, .*the key 'version' is given twice"),
+        ("version: 1\nfit:\n  k: 3\n  seed: 1\n  k: 4\n", r"line 3, .*the key 'k' is given twice"),
+        ("fit: !!python/object/apply:os.getcwd []\n", r"line 1, .*not plain YAML.*python/object/apply"),
+        ("fit: !!python/name:os.getcwd\n", r"line 1, .*not plain YAML"),
+        ("version: 1\n---\nversion: 1\n", r"line 2, .*not plain YAML"),
+        ("version: [1\n", r"not plain YAML"),
+        ("\tversion: 1\n", r"line 1, .*not plain YAML"),
+        ("? [a]\n: 1\n", r"not plain YAML"),
+        ("version: 2020-02-31\n", r"not plain YAML: day is out of range"),
+        ("a: " + "[" * 5000, r"not plain YAML"),
+        ("a: \x07\n", r"not plain YAML"),
+        ("", r"expected a mapping with version, scene, fit, output, run, found nothing"),
+        ("- version: 1\n", r"expected a mapping with version, .*, found a list"),
+        ("version\n", r"expected a mapping with version, .*, found a str"),
+    ],
+)
+def test_what_is_no_plain_yaml_mapping_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["fit={k: 3, k: 4}", "fit=!!python/name:os.getcwd", "fit.k=["])
+def test_overrides_are_plain_yaml_too(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--set .*not plain YAML"):
+        load(tmp_path, SMALLEST, text)
+
+
+@pytest.mark.parametrize("text", ["fit.k", "=3", ".k=3", "fit.=3", "fit..k=3", ""])
+def test_an_override_without_key_or_value_is_answered_with_the_form_it_takes(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected key\.path=value, for example fit\.k=12"):
+        load(tmp_path, SMALLEST, text)
+
+
+def test_a_config_that_can_not_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "latin1.yaml").write_bytes("# Größe\nversion: 1\n".encode("latin-1"))
+    for name, reason in (("none.yaml", "No such file"), (".", "directory"), ("latin1.yaml", "not UTF-8 text")):
+        with pytest.raises(ConfigError, match=rf"can't be read: .*{reason}"):
+            load_config(tmp_path / name)
+
+
+def test_paths_in_the_file_start_at_its_folder_and_typed_ones_at_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    monkeypatch.chdir(here)
+    (there / "run.yaml").write_text(
+        yaml.safe_dump(with_setting("scene.source", ["a.tif", "../b.tif"], with_setting("output.model", "m.json")))
+    )
+    config = load_config("../there/run.yaml", ["output.table=t.csv"])
+    assert [Path(path).resolve() for path in config.scene.source] == [there / "a.tif", tmp_path / "b.tif"]
+    assert all(Path(path).is_absolute() for path in config.scene.source)
+    assert Path(str(config.output.model)).resolve() == there / "m.json"
+    assert Path(config.output.labels).resolve() == there / "b.tif"
+    assert Path(str(config.output.table)).resolve() == here / "t.csv"
+    assert (config.output.palette, config.output.picture) == ("auto", None)
+    assert load_config("../there/run.yaml", ["scene={source: c.tif}"]).scene.source == (str(here / "c.tif"),)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/vsizip/a.zip/b.tif", "/vsicurl/https://example.org/a.tif?x=1", "https://example.org/a.tif", "s3://bucket/a.tif",
+     "/data/a.tif"],
+)  # fmt: skip
+def test_absolute_paths_virtual_paths_and_addresses_stay_as_they_are(tmp_path: Path, path: str) -> None:
+    assert load(tmp_path, with_setting("scene.source", path)).scene.source == (path,)
+    assert load(tmp_path, SMALLEST, f"scene.source={json.dumps([path])}").scene.source == (path,)
+
+
+def test_the_home_folder_is_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert load(tmp_path, with_setting("output.labels", "~/b.tif")).output.labels == "/home/somebody/b.tif"
+
+
+def test_a_name_that_starts_with_a_tilde_is_a_name(tmp_path: Path) -> None:
+    assert load(tmp_path, with_setting("scene.source", "~scene.tif")).scene.source == (str(tmp_path / "~scene.tif"),)
+
+
+words = st.sampled_from(["a.tif", "auto", "all", "~x", "", "1e-4", "2GB", "kmeans", "B04", "\0", "é"])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(changes=st.dictionaries(st.sampled_from([*LEAVES, "scene", "fit", "output", "run", "fit.x"]), values, max_size=4))
+def test_whatever_values_a_config_holds_it_is_loaded_or_refused_as_a_config(
+    tmp_path_factory: pytest.TempPathFactory, changes: dict[str, object]
+) -> None:
+    settings = SMALLEST
+    for path, value in sorted(changes.items()):
+        if "." not in path or isinstance(settings.get(path.split(".")[0], {}), dict):
+            settings = with_setting(path, value, settings)
+    try:
+        config = load(tmp_path_factory.getbasetemp(), settings)
+    except ConfigError as error:
+        assert any(path.split(".")[0] in str(error) for path in changes)
+    else:
+        assert RunConfig.model_validate(config.model_dump()) == config
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=st.text(max_size=40))
+def test_whatever_a_file_holds_it_is_refused_as_a_config(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ConfigError, match=r"any\.yaml"):
+        load_config(path)
+
+
+def test_records_are_frozen_all_the_way_down(tmp_path: Path) -> None:
+    config = load(tmp_path, with_setting("scene.bands", ["B02"]))
+    assert hash(config) == hash(config.model_copy(deep=True))  # no list or dict inside
+    for path in LEAVES:
+        *sections, key = path.split(".")
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(reduce(getattr, sections, config), key, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [("2GB", 2 * 10**9), ("800MB", 8 * 10**8), ("0.5 GB", 5 * 10**8), ("2GiB", 2**31), ("512mib", 2**29), (10**9, 10**9)],
+)
+def test_memory_is_read_as_people_write_it(words: object, size: int) -> None:
+    assert parse_record(ResourceConfig, {"memory": words}, "here").memory == size
+
+
+def test_a_record_on_its_own_names_its_origin_and_key() -> None:
+    with pytest.raises(ConfigError, match=r"^open_scene: chunk: 'big' is not allowed; expected 'auto'"):
+        parse_record(ResourceConfig, {"chunk": "big"}, "open_scene")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_configs_that_come_along_load_and_keep_to_the_schema(path: Path) -> None:
+    config = load_config(path)
+    assert config.version == 1
+    assert Path(config.output.labels).parent == CONFIGS
+    jsonschema.validate(yaml.safe_load(path.read_text()), json.loads((CONFIGS / "schema.json").read_text()))
+
+
+def test_the_schema_that_comes_along_is_that_of_the_code() -> None:
+    schema = json.loads((CONFIGS / "schema.json").read_text())
+    assert schema == json.loads(json.dumps(config_schema()))
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("version", 1), ("version", 2), ("scene.source", "a.tif"), ("scene.source", ["a.tif", "b.tif"]),
+        ("scene.source", []), ("scene.source", 5), ("scene.bands", "all"), ("scene.bands", ["B04", 3]),
+        ("scene.bands", "red"), ("scene.bands", []), ("scene.nodata", "auto"), ("scene.nodata", 0),
+        ("scene.nodata", -1.5), ("scene.nodata", "none"), ("scene.extra", 1), ("fit.method", "minibatch"),
+        ("fit.method", "other"), ("fit.k", 2), ("fit.k", 254), ("fit.k", 1), ("fit.k", 255), ("fit.tol", 0),
+        ("fit.tol", -1), ("fit.extra", 1), ("output.model", None), ("output.model", "m.json"), ("output.labels", ""),
+        ("output.palette", "tab20"), ("run.memory", "2GB"), ("run.memory", 10**9), ("run.memory", -1),
+        ("run.memory", "plenty"), ("run.workers", "auto"), ("run.workers", 4), ("run.workers", 0), ("run.chunk", 512),
+        ("run.chunk", "big"), ("extra", 1), ("fit", []),
+    ],
+)  # fmt: skip
+def test_an_editor_with_the_schema_and_the_loader_agree(tmp_path: Path, path: str, value: object) -> None:
+    settings = with_setting(path, value)
+    try:
+        load(tmp_path, settings)
+    except ConfigError:
+        loads = False
+    else:
+        loads = True
+    assert jsonschema.Draft202012Validator(config_schema()).is_valid(settings) is loads

