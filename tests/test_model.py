@@ -161,7 +161,7 @@ def test_what_decides_nothing_leaves_the_digest_alone(path: str, value: object) 
 )
 def test_a_changed_model_file_is_refused_with_the_part_that_does_not_fit(path: str, value: object, told: str) -> None:
     with pytest.raises(ModelError, match=rf"^m\.json: .*({told})"):
-        ClusterModel.from_json(json.dumps(changed(path, value)), "m.json")
+        ClusterModel.from_json(json.dumps({"format": "terrazzo-model", **changed(path, value)}), "m.json")
 
 
 @pytest.mark.parametrize("key", sorted(content()))
