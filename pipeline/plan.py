@@ -1,10 +1,12 @@
 """What a run will read, write and hold in memory: arithmetic on metadata, before anything is read."""
 
 from dataclasses import dataclass
+from math import ceil, log
 from typing import Final
 
 from pipeline.config import FitConfig, ResourceConfig
 from pipeline.errors import MemoryBudgetError
+from pipeline.kernels.assign import working_dtype
 from pipeline.runtime.schedule import blocks_in_flight, count_workers
 from pipeline.scenes.gdal import GDAL_CACHE_BYTES
 from pipeline.scenes.scratch import scratch_bytes
@@ -18,6 +20,9 @@ _TARGET_BLOCK_BYTES: Final = 32 * 2**20
 
 _DECODER_BYTES_PER_PIXEL: Final = 8
 """Of one file block: what a decoder holds on the way to pixels (OpenJPEG: 4 bytes, twice)."""
+
+_LOOSE_DISTANCES: Final = 4
+"""Distances for each point that a start holds at once: k-means++ tries 2 + log(k) candidates, beside the best."""
 
 _DEAR_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
 """Formats so dear to decode that a scene read twice is kept decoded in between."""
@@ -63,23 +68,29 @@ def _per_block(info: SceneInfo, chunk: tuple[int, int], wanted: int) -> int:
     return pixels * (info.bytes_per_pixel + 2) + labels_waiting + candidates + decoder
 
 
+def _fit_bytes(info: SceneInfo, fit: FitConfig, workers: int) -> int:
+    """Size of the sample, twice while it is sorted, and for each start a float copy and k-means++'s distances."""
+    wanted = min(fit.pixels, info.pixels)
+    copies = 2 * working_dtype(info.dtype).itemsize * len(info.bands)
+    distances = 8 * (_LOOSE_DISTANCES + ceil(log(fit.k)))
+    return wanted * (2 * (info.bytes_per_pixel + 8) + min(workers, fit.starts) * (copies + distances))
+
+
+def halvings(number: int) -> list[int]:
+    """A number, its half, the half of that, down to 1."""
+    return [number, *halvings(number // 2)] if number > 1 else [1]
+
+
 def chunk_shapes(info: SceneInfo) -> list[tuple[int, int]]:
     """Block shapes to choose from, the largest first: whole file blocks, square or over the full width."""
     rows, columns = info.grid.shape
     high, wide = min(info.block_shape[0], rows), min(info.block_shape[1], columns)
     target = _TARGET_BLOCK_BYTES / info.bytes_per_pixel
-    shapes = []
     if wide == columns:
         stack = max(1, int(target / (high * wide)))
-        while stack:
-            shapes.append((min(stack * high, rows), columns))
-            stack //= 2
-    else:
-        side = max(1, int(target**0.5 / max(high, wide)))
-        while side:
-            shapes.append((min(side * high, rows), min(side * wide, columns)))
-            side //= 2
-    return shapes
+        return [(min(n * high, rows), columns) for n in halvings(stack)]
+    side = max(1, int(target**0.5 / max(high, wide)))
+    return [(min(n * high, rows), min(n * wide, columns)) for n in halvings(side)]
 
 
 def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, labels: bool = True) -> Plan:
@@ -108,8 +119,6 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
     twice = fit is not None and labels
     keep = twice and bool(_DEAR_DRIVERS.intersection(info.drivers))
     wanted = min(fit.pixels, info.pixels) if fit else 0
-    sample = wanted * (2 * info.bytes_per_pixel + 16)
-    points = wanted * (2 * 4 * len(info.bands) + 24) * min(workers, fit.starts if fit else 0)
     plans = [
         Plan(
             chunk=shape,
@@ -120,9 +129,9 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
             map_disk=2 * info.pixels if labels else 0,
             per_block=_per_block(info, shape, wanted),
             base=BASE_BYTES + GDAL_CACHE_BYTES,
-            fit=sample + points,
+            fit=_fit_bytes(info, fit, n) if fit else 0,
         )
-        for n in sorted({workers, 1}, reverse=True)
+        for n in halvings(workers)
         for shape in shapes
     ]
     for plan in plans:
@@ -133,6 +142,6 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
         f"run.memory: {run.memory / 1e9:.2f} GB are allowed, but the least that would do is {least.peak / 1e9:.2f} GB: "
         f"{least.base / 1e9:.2f} GB for the program, {least.fit / 1e9:.2f} GB for the fit and "
         f"{least.per_block / 1e9:.2f} GB for one block of {least.chunk[1]} x {least.chunk[0]} pixels and "
-        f"{len(info.bands)} bands; allow more, or choose fewer bands"
+        f"{len(info.bands)} bands; allow more, or take fewer bands or fit.pixels"
     )
     raise MemoryBudgetError(msg)

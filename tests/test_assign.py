@@ -114,7 +114,10 @@ def test_what_an_invalid_pixel_holds_does_not_matter() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(top=st.integers(0, ROWS - 1), left=st.integers(0, COLUMNS - 1), height=st.integers(1, ROWS), width=st.integers(1, COLUMNS))
+@given(
+    top=st.integers(0, ROWS - 1), left=st.integers(0, COLUMNS - 1),
+    height=st.integers(1, ROWS), width=st.integers(1, COLUMNS),
+)  # fmt: skip
 def test_labels_of_a_part_are_a_part_of_the_labels(top: int, left: int, height: int, width: int) -> None:
     data, centres = make("f4", 4, 30)
     valid = data[0] > 0
@@ -169,8 +172,8 @@ def test_sums_equal_numpy_for_each_class_and_whole_numbers_of_16_bits_exactly(dt
             assert squares[label].tolist() == [sum(value * value for value in band.tolist()) for band in members]
         else:
             scale = float(np.abs(members).sum(axis=1).max(initial=0))
-            np.testing.assert_allclose(sums[label].astype(float), members.sum(axis=1).astype(float), 1e-12, 1e-12 * scale)
-            np.testing.assert_allclose(squares[label].astype(float), (members**2).sum(axis=1).astype(float), 1e-12)
+            np.testing.assert_allclose(sums[label], members.sum(axis=1), 1e-12, 1e-12 * scale)
+            np.testing.assert_allclose(squares[label], (members**2).sum(axis=1), 1e-12)
 
 
 def test_sums_do_not_depend_on_memory_layout() -> None:

@@ -281,7 +281,9 @@ values = st.recursive(
 
 
 @settings(max_examples=150, deadline=None)
-@given(changes=st.dictionaries(st.sampled_from([*LEAVES, "scene", "fit", "output", "run", "fit.x"]), values, max_size=4))
+@given(
+    changes=st.dictionaries(st.sampled_from([*LEAVES, "scene", "fit", "output", "run", "fit.x"]), values, max_size=4)
+)
 def test_whatever_values_a_config_holds_it_is_loaded_or_refused_as_a_config(
     tmp_path_factory: pytest.TempPathFactory, changes: dict[str, object]
 ) -> None:
@@ -289,10 +291,13 @@ def test_whatever_values_a_config_holds_it_is_loaded_or_refused_as_a_config(
     for path, value in sorted(changes.items()):
         if "." not in path or isinstance(settings.get(path.split(".")[0], {}), dict):
             settings = with_setting(path, value, settings)
+    told = ""
     try:
         config = load(tmp_path_factory.getbasetemp(), settings)
     except ConfigError as error:
-        assert any(path.split(".")[0] in str(error) for path in changes)
+        told = str(error)
+    if told:
+        assert any(path.split(".")[0] in told for path in changes)
     else:
         assert RunConfig.model_validate(config.model_dump()) == config
 
@@ -317,8 +322,11 @@ def test_records_are_frozen_all_the_way_down(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "size"),
-    [("2GB", 2 * 10**9), ("800MB", 8 * 10**8), ("0.5 GB", 5 * 10**8), ("2GiB", 2**31), ("512mib", 2**29), (10**9, 10**9)],
-)
+    [
+        ("2GB", 2 * 10**9), ("800MB", 8 * 10**8), ("0.5 GB", 5 * 10**8), ("2GiB", 2**31), ("512mib", 2**29),
+        (10**9, 10**9),
+    ],
+)  # fmt: skip
 def test_memory_is_read_as_people_write_it(words: object, size: int) -> None:
     assert parse_record(ResourceConfig, {"memory": words}, "here").memory == size
 
@@ -357,7 +365,7 @@ def test_the_schema_that_comes_along_is_that_of_the_code() -> None:
     ],
 )  # fmt: skip
 def test_an_editor_with_the_schema_and_the_loader_agree(tmp_path: Path, path: str, value: object) -> None:
-    settings = with_setting(path, value)
+    settings = with_setting(path, value, with_setting("scene.source", ["a.tif"]))
     try:
         load(tmp_path, settings)
     except ConfigError:

@@ -62,8 +62,9 @@ def test_keys_are_splitmix64_of_seed_row_and_column(origin: tuple[int, int], see
 
 @settings(max_examples=150, deadline=None)
 @given(
-    valid=masks(), seed=seeds, wanted=st.integers(1, 700), quantile=st.floats(0, 1), origin=st.sampled_from([(0, 0), (9, 77)])
-)
+    valid=masks(), seed=seeds, wanted=st.integers(1, 700), quantile=st.floats(0, 1),
+    origin=st.sampled_from([(0, 0), (9, 77)]),
+)  # fmt: skip
 def test_a_block_hands_over_at_least_the_wanted_smallest_keys_below_the_threshold(
     valid: npt.NDArray[np.bool_], seed: int, wanted: int, quantile: float, origin: tuple[int, int]
 ) -> None:

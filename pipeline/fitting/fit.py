@@ -130,7 +130,8 @@ def _assigned(values: npt.NDArray[Any], centres: npt.NDArray[np.float64]) -> tup
     """Class of each pixel as the map would have it, from 0, and the sum of squared distances."""
     as_blocks = np.ascontiguousarray(values.T)[:, np.newaxis]
     labels = assign(as_blocks, np.ones(as_blocks.shape[1:], np.bool_), centres)[0].astype(np.intp) - 1
-    return labels, float(((values - centres[labels]) ** 2).sum())
+    steps = (values[:, band] - centres[labels, band] for band in range(centres.shape[1]))  # band by band: little memory
+    return labels, float(sum(np.square(step).sum() for step in steps))
 
 
 def brightness_order(centres: npt.NDArray[np.float64]) -> npt.NDArray[Any]:

@@ -47,9 +47,10 @@ def fit_sample(
     Raises
     ------
     FitError
-        When there are fewer distinct pixels than classes.
+        When there are fewer distinct pixels than classes, or pixels too large to be squared.
     """
     check_distinct(values, config.k)
+    check_magnitude(values)
     points = np.ascontiguousarray(values, working_dtype(values.dtype))
     threads = ThreadpoolController()
     seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(config.starts)]
@@ -88,3 +89,11 @@ def check_distinct(values: npt.NDArray[Any], k: int) -> None:
         f"fit.k: {k} classes were asked for, but the {len(values)} sampled pixels have {found} distinct values; {most}"
     )
     raise FitError(msg)
+
+
+def check_magnitude(values: npt.NDArray[Any]) -> None:
+    """Raise FitError where squares of the pixels, shape (n, band), would overflow: they hardly are measurements."""
+    largest = values.flat[np.argmax(np.abs(values))] if values.dtype.kind == "f" else 0
+    if abs(largest) > np.sqrt(np.finfo(working_dtype(values.dtype)).max) / len(values):
+        msg = f"the scene holds the value {largest:g}, which looks like 'no data'; if it is, set scene.nodata: {largest!r}"
+        raise FitError(msg)

@@ -38,7 +38,7 @@ def _assign(  # noqa: C901 (loops, not decisions)
                 tile[b, i] = data[b, start + i]
         for i in range(n):
             nearest[i] = np.inf
-            label[i] = 0
+            label[i] = 1  # kept where every distance overflows: a valid pixel has a class
         for c in range(centroids.shape[0]):
             for i in range(n):
                 distance[i] = 0

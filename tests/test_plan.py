@@ -1,0 +1,182 @@
+"""A plan stays within the memory allowed or says what would do, and its blocks suit the files."""
+
+import re
+from dataclasses import replace
+from math import ceil
+
+import numpy as np
+import pytest
+from affine import Affine
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from pipeline.config import FitConfig, ResourceConfig
+from pipeline.errors import MemoryBudgetError
+from pipeline.grid import Grid
+from pipeline.plan import Plan, make_plan
+from pipeline.scenes.source import SceneInfo
+
+GB = 10**9
+
+
+def info_of(
+    shape: tuple[int, int] = (10_980, 10_980), bands: int = 4, dtype: str = "uint16",
+    block: tuple[int, int] = (1024, 1024), driver: str = "GTiff",
+) -> SceneInfo:  # fmt: skip
+    return SceneInfo(
+        grid=Grid(shape=shape, transform=Affine.identity(), crs=None),
+        bands=tuple(f"band{n}" for n in range(bands)),
+        dtype=np.dtype(dtype),
+        nodata=(None,) * bands,
+        scales=(1.0,) * bands,
+        offsets=(0.0,) * bands,
+        block_shape=block,
+        masked=False,
+        drivers=(driver,),
+        compressed=True,
+        sources=("scene",),
+    )
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> SceneInfo:
+    shape = draw(st.tuples(st.integers(1, 40_000), st.integers(1, 40_000)))
+    tile = st.sampled_from([(256, 256), (512, 512), (1024, 1024), (128, 512), (4096, 4096)])
+    strip = st.integers(1, 64).map(lambda rows: (rows, shape[1]))
+    return info_of(
+        shape,
+        draw(st.sampled_from([1, 3, 4, 13, 200])),
+        draw(st.sampled_from(["uint8", "int16", "uint16", "float32", "float64"])),
+        draw(tile | strip),
+        draw(st.sampled_from(["GTiff", "JP2OpenJPEG", "VRT"])),
+    )
+
+
+resources = st.builds(
+    ResourceConfig,
+    memory=st.integers(4 * 10**8, 64 * GB) | st.integers(4 * 10**8, GB),
+    workers=st.integers(1, 64),
+)
+fits = st.none() | st.builds(FitConfig, pixels=st.integers(1, 2_000_000), starts=st.integers(1, 10))
+
+
+def plan_or_none(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, labels: bool = True) -> Plan | None:
+    try:
+        return make_plan(info, run, fit, labels=labels)
+    except MemoryBudgetError:
+        return None
+
+
+def surely_held(info: SceneInfo, plan: Plan, fit: FitConfig | None) -> int:
+    """Bytes of arrays that no run can do without: a block's pixels, validity and labels for each worker, the sample."""
+    pixels = plan.chunk[0] * plan.chunk[1]
+    blocks = plan.workers * (pixels * info.bytes_per_pixel + 2 * pixels)
+    return blocks + (min(fit.pixels, info.pixels) * info.bytes_per_pixel if fit else 0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(info=scenes(), run=resources, fit=fits)
+def test_a_plan_keeps_to_the_memory_allowed_and_counts_every_array_that_is_surely_held(
+    info: SceneInfo, run: ResourceConfig, fit: FitConfig | None
+) -> None:
+    plan = plan_or_none(info, run, fit)
+    assume(plan is not None)
+    assert plan is not None
+    assert surely_held(info, plan, fit) < plan.peak <= run.memory
+    assert 1 <= plan.workers <= run.workers
+    assert plan.blocks == ceil(info.grid.shape[0] / plan.chunk[0]) * ceil(info.grid.shape[1] / plan.chunk[1])
+
+
+@settings(max_examples=200, deadline=None)
+@given(info=scenes(), run=resources, fit=fits)
+def test_a_block_is_made_of_whole_file_blocks_or_reaches_over_the_whole_side(
+    info: SceneInfo, run: ResourceConfig, fit: FitConfig | None
+) -> None:
+    plan = plan_or_none(info, run, fit)
+    assume(plan is not None)
+    assert plan is not None
+    for side, file_side, whole in zip(plan.chunk, info.block_shape, info.grid.shape, strict=True):
+        assert side == whole or (side < whole and side % file_side == 0)
+    if info.block_shape[1] >= info.grid.shape[1]:
+        assert plan.chunk[1] == info.grid.shape[1]
+
+
+@settings(max_examples=100, deadline=None)
+@given(info=scenes(), run=resources, fit=fits, more=st.integers(0, 20 * GB))
+def test_more_memory_is_never_a_reason_to_refuse(
+    info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, more: int
+) -> None:
+    if plan_or_none(info, run, fit):
+        assert plan_or_none(info, run.model_copy(update={"memory": run.memory + more}), fit)
+    else:
+        fewer = run.model_copy(update={"memory": run.memory - min(more, run.memory - 1)})
+        assert plan_or_none(info, fewer, fit) is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(info=scenes(), fit=fits, workers=st.integers(1, 8))
+def test_a_refusal_names_memory_that_would_do_and_little_less_would_not(
+    info: SceneInfo, fit: FitConfig | None, workers: int
+) -> None:
+    with pytest.raises(MemoryBudgetError, match=r"^run\.memory: 0\.10 GB are allowed") as caught:
+        make_plan(info, ResourceConfig(memory=10**8, workers=workers), fit)
+    told = re.search(r"the least that would do is (\d+\.\d\d) GB", str(caught.value))
+    assert told
+    least = round(float(told[1]) * GB)
+    assert plan_or_none(info, ResourceConfig(memory=least - 2 * 10**7, workers=workers), fit) is None
+    assert plan_or_none(info, ResourceConfig(memory=least, workers=workers), fit)
+
+
+@settings(max_examples=100, deadline=None)
+@given(info=scenes(), chunk=st.integers(16, 50_000), workers=st.integers(1, 8))
+def test_a_chunk_that_was_asked_for_is_kept(info: SceneInfo, chunk: int, workers: int) -> None:
+    plan = make_plan(info, ResourceConfig(memory=10**16, workers=workers, chunk=chunk), None)
+    assert plan.chunk == (min(chunk, info.grid.shape[0]), min(chunk, info.grid.shape[1]))
+    assert plan.workers == workers
+
+
+def test_a_chunk_that_is_too_large_for_the_memory_is_refused_rather_than_made_smaller() -> None:
+    run = ResourceConfig(memory=GB, workers=1, chunk=10_980)
+    assert plan_or_none(info_of(), run.model_copy(update={"chunk": "auto"}), None)
+    with pytest.raises(MemoryBudgetError, match="10980 x 10980 pixels"):
+        make_plan(info_of(), run, None)
+
+
+@pytest.mark.parametrize(
+    ("driver", "fit", "labels", "passes", "kept"),
+    [
+        ("GTiff", FitConfig(), True, 2, False),
+        ("JP2OpenJPEG", FitConfig(), True, 1, True),  # dear to decode
+        ("GTiff", None, True, 1, False),
+        ("JP2OpenJPEG", None, True, 1, False),
+        ("GTiff", FitConfig(), False, 1, False),
+        ("JP2OpenJPEG", FitConfig(), False, 1, False),
+    ],
+)
+def test_a_scene_is_read_once_unless_it_is_cheap_to_read_twice(
+    driver: str, fit: FitConfig | None, passes: int, *, labels: bool, kept: bool
+) -> None:
+    info = info_of(driver=driver)
+    plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), fit, labels=labels)
+    assert plan.passes == passes
+    # what is kept is every pixel, and a byte each for its validity
+    assert plan.scratch == (10_980 * 10_980 * (4 * 2 + 1) if kept else 0)
+    assert (plan.map_disk >= info.pixels) is labels
+    assert plan.disk == plan.scratch + plan.map_disk
+
+
+def test_one_dear_file_among_cheap_ones_is_enough_to_keep_the_scene() -> None:
+    info = replace(info_of(), drivers=("GTiff", "JP2OpenJPEG"))
+    plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), FitConfig())
+    assert (plan.passes, plan.scratch > 0) == (1, True)
+
+
+def test_little_memory_means_smaller_blocks_before_it_means_fewer_workers() -> None:
+    plans = [
+        plan_or_none(info_of(), ResourceConfig(memory=size * 10**7, workers=4), FitConfig(pixels=10_000))
+        for size in range(40, 100)
+    ]
+    made = [plan for plan in plans if plan]
+    assert len({plan.chunk for plan in made if plan.workers == 4}) > 1
+    assert {plan.workers for plan in made} == {1, 4}
+    assert [plan.workers for plan in made] == sorted(plan.workers for plan in made)

@@ -1,0 +1,95 @@
+"""What is shown of a run: times of its stages, a few lines or a bar."""
+
+import io
+import logging
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.runtime import progress
+from pipeline.runtime.progress import BarProgress, LineProgress, Progress, console_progress
+
+
+class Clock:
+    """A clock that is put forward by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_stages_are_timed_added_up_by_name_and_kept_when_they_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, shown = Clock(monkeypatch), Progress()
+    for name, seconds in (("sample", 3.0), ("fit", 10.0), ("sample", 4.0)):
+        with shown.stage(name, 2) as step:
+            step()
+            clock.now += seconds
+
+    def fail() -> None:
+        with shown.stage("label", 5):
+            clock.now += 0.5
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert shown.seconds == {"sample": 7.0, "fit": 10.0, "label": 0.5}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(total=st.integers(1, 300))
+def test_a_stage_is_four_lines_or_fewer_and_the_last_says_that_all_is_done(
+    caplog: pytest.LogCaptureFixture, total: int
+) -> None:
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "pipeline.progress"), LineProgress().stage("label", total) as step:
+        for _ in range(total):
+            step()
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == min(4, total)
+    done = [int(line.split()[1]) for line in lines]
+    assert done == sorted(set(done))
+    assert lines[-1].startswith(f"label: {total} of {total}, ")
+    assert lines[-1].endswith(" 0 s left")
+    # evenly: no stretch between lines is longer than a quarter, rounded up
+    assert max(after - before for before, after in zip([0, *done], done, strict=False)) <= -(-total // 4)
+
+
+def test_a_line_says_the_time_that_is_left_at_the_pace_so_far(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    with caplog.at_level(logging.INFO, "pipeline.progress"), LineProgress().stage("label", 8) as step:
+        for _ in range(8):
+            clock.now += 5
+            step()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"label: {done} of 8, {5 * done:.1f} s, {5 * (8 - done)} s left" for done in (2, 4, 6, 8)
+    ]
+
+
+def test_a_bar_stands_on_standard_error_and_ends_full(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = BarProgress()
+    with shown.stage("label", 7) as step:
+        for _ in range(7):
+            step()
+    out, err = capsys.readouterr()
+    last = err.replace("\r", "\n").strip().splitlines()[-1]
+    assert out == ""
+    assert last.startswith("label")
+    assert "100%" in last
+    assert "7/7" in last
+    assert set(shown.seconds) == {"label"}
+
+
+def test_a_terminal_gets_bars_and_a_log_file_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", Terminal())
+    assert isinstance(console_progress(), BarProgress)
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    assert isinstance(console_progress(), LineProgress)
