@@ -15,7 +15,7 @@ from pipeline.fitting.fit import fit_source
 from pipeline.grid import Block
 from pipeline.mapping import map_tags
 from pipeline.model import ClusterModel
-from pipeline.plan import make_plan
+from pipeline.plan import chunk_shapes
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.schedule import count_workers, stream
 from pipeline.scenes.describe import describe_scene
@@ -61,8 +61,9 @@ def open_scene(
     if isinstance(wanted, str) and wanted != "all":
         wanted = [wanted]
     scene = describe_scene(find_files(source), wanted, nodata)
-    resources = parse_record(ResourceConfig, {"chunk": chunk, "memory": 2**62}, "open_scene")
-    return to_dataarray(RasterSource(scene, make_plan(scene.info, resources, None).chunk))
+    side = parse_record(ResourceConfig, {"chunk": chunk}, "open_scene").chunk
+    shape = (side, side) if isinstance(side, int) else chunk_shapes(scene.info)[0]
+    return to_dataarray(RasterSource(scene, shape))
 
 
 def fit(scene: xr.DataArray, k: int = 8, *, workers: int | str = "auto", **settings: Any) -> ClusterModel:
@@ -93,7 +94,7 @@ def fit(scene: xr.DataArray, k: int = 8, *, workers: int | str = "auto", **setti
         When no pixel is valid, a block can't be read, or there are fewer distinct pixels than classes.
     """
     config = parse_record(FitConfig, {"k": k, **settings}, "fit")
-    return fit_source(ArraySource(scene), config, nodata="auto", workers=count_workers(workers), progress=Progress())
+    return fit_source(ArraySource(scene), config, workers=count_workers(workers), progress=Progress())
 
 
 def write(
@@ -136,6 +137,7 @@ def write(
         raise ConfigError(msg)
     chunked = labels if labels.chunks else labels.chunk({"y": 1024, "x": 1024})
     colours, target = class_colours(int(labels.attrs["k"]), palette), Path(path)
+    tags, threads = map_tags(str(labels.attrs.get("model", ""))), count_workers(workers)
 
     def compute(block: Block) -> npt.NDArray[np.uint8]:
         (part,) = dask.compute(chunked.data[block.slices], scheduler="synchronous")
@@ -143,11 +145,9 @@ def write(
 
     with (
         Staging([target], overwrite=overwrite) as staging,
-        MapWriter(
-            staging.path(target), grid_of(chunked), colours, map_tags(str(labels.attrs.get("model", "")))
-        ) as writer,
+        MapWriter(staging.path(target), grid_of(chunked), colours, tags, threads) as writer,
     ):
-        for block, part in stream(compute, blocks_of(chunked), count_workers(workers)):
+        for block, part in stream(compute, blocks_of(chunked), threads):
             writer.write(part, block)
         writer.finish()
     return target

@@ -229,9 +229,12 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("terrazzo: stopped; no output was left half-written", err=True)
         sys.exit(130)
-    except TerrazzoError as error:
+    except BrokenPipeError:
+        sys.stdout = None  # nobody reads: not even Python's last flush may complain
+        sys.exit(1)
+    except (TerrazzoError, OSError, MemoryError) as error:
         if debug:
             raise
-        click.echo(f"terrazzo: {error}", err=True)
-        sys.exit(error.exit_code)
+        click.echo(f"terrazzo: {error or 'there is not enough memory; set run.memory lower'}", err=True)
+        sys.exit(getattr(error, "exit_code", 1))
     sys.exit(status if isinstance(status, int) else 0)

@@ -1,20 +1,35 @@
 """The YAML config as typed, frozen records. Every mistake in it is found here, before a scene is opened."""
 
 import difflib
-from collections.abc import Hashable, Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from textwrap import shorten
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+)
 
 from pipeline.errors import ConfigError
+from pipeline.settings import anchor_paths, merge, override, parse_yaml
 
 MAX_CLASSES: Final = 254
 """Labels are uint8: 0 is nodata, 255 is kept for 'unclassified'."""
 
-Band = Annotated[str, BeforeValidator(lambda band: str(band) if isinstance(band, int) else band), Field(min_length=1)]
+_SIZE: Final = re.compile(r"\s*\d+(\.\d+)?(e\d+)?\s*([kmgtp]i?)?b?\s*", re.IGNORECASE)
+
+
+def _band_name(band: object) -> object:
+    """Let a number name a band, but not the yes or no that YAML reads out of y, no, on."""
+    return str(band) if isinstance(band, int) and not isinstance(band, bool) else band
 
 
 def _as_list(value: object) -> object:
@@ -22,30 +37,63 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _size(value: object) -> object:
+    """Let pydantic read sizes that are whole words: on its own it reads '2GB/3' as 2 GB."""
+    if isinstance(value, str) and not _SIZE.fullmatch(value):
+        msg = "not a size"
+        raise ValueError(msg)
+    return value
+
+
+Text = Annotated[str, Field(min_length=1)]
+Band = Annotated[Text, BeforeValidator(_band_name)]
+
+
 class _Record(BaseModel):
     """A mapping of the config: no unknown keys, no changes. Field descriptions say what is allowed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_yes_or_no(cls, value: object) -> object:
+        """Refuse YAML's yes, no, on, off: no field wants one, and pydantic would read numbers out of them."""
+        if isinstance(value, bool):
+            msg = "yes or no"
+            raise ValueError(msg)  # noqa: TRY004 (pydantic wants this one)
+        return value
+
+
+_PATH_SCHEMA: Final[dict[str, Any]] = {"type": "string", "minLength": 1}
+_ONE_OR_MORE_PATHS: Final[dict[str, Any]] = {
+    "anyOf": [_PATH_SCHEMA, {"type": "array", "items": _PATH_SCHEMA, "minItems": 1}]
+}
+_ALL_OR_BANDS: Final[dict[str, Any]] = {
+    "anyOf": [
+        {"const": "all"},
+        {"type": "array", "items": {"type": ["string", "integer"], "minLength": 1}, "minItems": 1},
+    ]
+}
+_SIZE_SCHEMA: Final[dict[str, Any]] = {
+    "anyOf": [
+        {"type": "integer", "exclusiveMinimum": 0},
+        {"type": "string", "pattern": r"^\s*[0-9.]+(e[0-9]+)?\s*([kKmMgGtTpP][iI]?)?[bB]?\s*$"},
+    ]
+}
 
 
 class SceneConfig(_Record):
     """Which pixels are clustered."""
 
-    source: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
-        min_length=1,
-        description="a raster file, a folder or a glob with one file per band, or a list of files",
-        json_schema_extra={
-            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
-        },
+    source: Annotated[
+        tuple[Text, ...], Field(min_length=1), BeforeValidator(_as_list), WithJsonSchema(_ONE_OR_MORE_PATHS)
+    ] = Field(description="a raster file, a folder or a glob with one file per band, or a list of files")
+    bands: Annotated[
+        Literal["all"] | Annotated[tuple[Band, ...], Field(min_length=1)], WithJsonSchema(_ALL_OR_BANDS)
+    ] = Field(
+        "all", description="'all', or a list of band names (B04), numbers (4, counted from 1) or common names (red)"
     )
-    bands: Literal["all"] | Annotated[tuple[Band, ...], Field(min_length=1)] = Field(
-        "all",
-        description="'all', or a list of band names (B04), numbers (4, counted from 1) or common names (red)",
-        json_schema_extra={
-            "anyOf": [{"const": "all"}, {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1}]
-        },
-    )
-    nodata: Literal["auto"] | float = Field(
+    nodata: Literal["auto"] | int | float = Field(
         "auto", description="'auto' (what the files say), or the number that marks pixels without data"
     )
 
@@ -87,12 +135,8 @@ class ResourceConfig(_Record):
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto", description="'auto' (one for each core), or the number of blocks worked on at once, 1 to 1024"
     )
-    memory: ByteSize = Field(
-        ByteSize(2 * 10**9),
-        gt=0,
-        validate_default=True,
-        description="the most memory the run may take, such as 2GB or 800MB",
-        json_schema_extra={"type": ["string", "integer"], "default": "2GB"},
+    memory: Annotated[ByteSize, BeforeValidator(_size), WithJsonSchema(_SIZE_SCHEMA)] = Field(
+        ByteSize(2 * 10**9), gt=0, description="the most memory the run may take, such as 2GB or 800MB"
     )
     chunk: Literal["auto"] | Annotated[int, Field(ge=16, le=65536)] = Field(
         "auto", description="'auto' (follows the file's own blocks), or the side of a block in pixels, 16 to 65536"
@@ -107,70 +151,6 @@ class RunConfig(_Record):
     fit: FitConfig = Field(default=FitConfig(), description="a mapping: method, k, pixels, seed, starts, max_iter, tol")
     output: OutputConfig = Field(description="a mapping: labels, model, table, picture, report, palette")
     run: ResourceConfig = Field(default=ResourceConfig(), description="a mapping: workers, memory, chunk")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader that also refuses a key given twice, which plain YAML settles in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
-        """Build a mapping whose keys are all different."""
-        keys = [key.value for key, _ in node.value]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _parse_yaml(text: str, origin: str) -> object:
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        msg = f"{origin}{place}: this is not plain YAML: {error.problem}"
-        raise ConfigError(msg) from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        msg = f"{origin}: this is not plain YAML: {str(error).splitlines()[0]}"
-        raise ConfigError(msg) from error
-
-
-def _anchor(path: object, base: Path) -> object:
-    """Make a relative path start at `base`; leave addresses and GDAL's virtual paths as they are."""
-    if not isinstance(path, str) or not path or path.startswith("/vsi") or "://" in path:
-        return path
-    return str(base / Path(path).expanduser())
-
-
-def _anchor_paths(settings: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Anchor every path of a config, whatever else may be wrong with it."""
-    anchored = dict(settings)
-    if isinstance(scene := settings.get("scene"), dict) and "source" in scene:
-        source = scene["source"]
-        source = [_anchor(item, base) for item in source] if isinstance(source, list) else _anchor(source, base)
-        anchored["scene"] = {**scene, "source": source}
-    if isinstance(output := settings.get("output"), dict):
-        anchored["output"] = {key: value if key == "palette" else _anchor(value, base) for key, value in output.items()}
-    return anchored
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _override(setting: str) -> dict[str, Any]:
-    """Turn `fit.k=12` into `{"fit": {"k": 12}}`, its path anchored in the current folder."""
-    key, equals, text = setting.partition("=")
-    if not equals or not all(key.split(".")):
-        msg = f"--set {setting}: expected key.path=value, for example fit.k=12"
-        raise ConfigError(msg)
-    value: Any = _parse_yaml(text, f"--set {setting}")
-    for part in reversed(key.strip().split(".")):
-        value = {part: value}
-    return _anchor_paths(value, Path.cwd())
 
 
 def _record_at(record: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel]:
@@ -264,11 +244,11 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         msg = f"{path}: the config can't be read: {reason}"
         raise ConfigError(msg) from error
-    settings = _parse_yaml(text, str(path))
+    settings = parse_yaml(text, str(path))
     if isinstance(settings, dict):
-        settings = _anchor_paths(settings, path.absolute().parent)
+        settings = anchor_paths(settings, path.absolute().parent)
         for setting in overrides:
-            settings = _merge(settings, _override(setting))
+            settings = merge(settings, override(setting))
     return parse_record(RunConfig, settings, str(path))
 
 

@@ -14,7 +14,7 @@ from pipeline.errors import SceneError
 from pipeline.kernels.validity import strike_invalid
 from pipeline.plan import chunk_shapes
 from pipeline.scenes.bands import common_name
-from pipeline.scenes.describe import FileBand, list_bands, representable, same_grid, summarize
+from pipeline.scenes.describe import FileBand, list_bands, same_grid, summarize
 from pipeline.scenes.files import find_files
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
 
@@ -136,8 +136,7 @@ def _look(band: FileBand) -> _Look:
         cause = error.__cause__ or error
         msg = f"{band.path}: band {band.index} can't be read ({cause}); the file is damaged or cut short"
         raise SceneError(msg) from error
-    usable = band.nodata is not None and representable(band.nodata, picture.dtype)
-    return _Look(band, picture, strike_invalid(picture[np.newaxis], (band.nodata if usable else None,), valid))
+    return _Look(band, picture, strike_invalid(picture[np.newaxis], (band.nodata,), valid))
 
 
 def _facts(look: _Look) -> BandFacts:

@@ -120,11 +120,12 @@ def write_map(
         When a file can't be written.
     """
     info, colours = source.info, class_colours(model.k, palette)
+    area = pixel_area(info.grid)
     layout = Layout.of(info.grid, model.k)
     thinning = thinning_for(layout, info.bands)
     picture = QuickLook(info.grid, layout, thinning, info.dtype)
-    statistics = ClassStatistics(model)
-    with MapWriter(staging.path(paths.labels), info.grid, colours, map_tags(model.digest)) as writer:
+    statistics = ClassStatistics(model, info.dtype)
+    with MapWriter(staging.path(paths.labels), info.grid, colours, map_tags(model.digest), workers) as writer:
         with progress.stage("label", len(source.blocks)) as step:
             for block, labelled in classify_blocks(source, model, thinning, workers):
                 writer.write(labelled.labels, block)
@@ -136,7 +137,6 @@ def write_map(
         with progress.stage("write", 2) as step:
             writer.finish()
             step()
-            area = pixel_area(info.grid)
             write_table(staging.path(paths.table), statistics, info.bands, area, colours)
             save_picture(picture.draw(info.bands, colours, shares(statistics.counts)), staging.path(paths.picture))
             step()

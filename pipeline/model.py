@@ -7,11 +7,14 @@ from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import ModelError
 
 MODEL_FORMAT: Final = "terrazzo-model"
+PIXEL_TYPES: Final = (*(f"{sign}int{bits}" for bits in (8, 16, 32, 64) for sign in ("", "u")), "float32", "float64")
+"""numpy's names of the types of pixels that can be clustered."""
+
 _LARGEST_FILE: Final = 64 * 2**20
 
 
@@ -28,6 +31,14 @@ class Units(_Record):
     """Each band's factor from stored numbers to physical units."""
     offsets: tuple[float, ...]
     """What is added after the factor."""
+
+    @field_validator("dtype")
+    @classmethod
+    def _of_numbers(cls, dtype: str) -> str:
+        if dtype not in PIXEL_TYPES:
+            msg = f"{dtype} is no type of pixels; expected one of {', '.join(PIXEL_TYPES)}"
+            raise ValueError(msg)
+        return dtype
 
     @property
     def family(self) -> str:
@@ -73,7 +84,7 @@ class ClusterModel(_Record):
     bands: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names, in the order of the centroids' numbers."""
     units: Units
-    nodata: Literal["auto"] | float
+    nodata: Literal["auto"] | int | float
     """The rule that was in force: what the files say, or a value from the config."""
     class_order: Literal["brightness"] = "brightness"
     """Classes are sorted by the mean of their centroid over the bands, the darkest first."""

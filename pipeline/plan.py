@@ -7,19 +7,19 @@ from typing import Final
 from pipeline.config import FitConfig, ResourceConfig
 from pipeline.errors import MemoryBudgetError
 from pipeline.kernels.assign import working_dtype
-from pipeline.runtime.schedule import blocks_in_flight, count_workers
-from pipeline.scenes.gdal import GDAL_CACHE_BYTES
+from pipeline.runtime.schedule import count_workers
+from pipeline.scenes.gdal import cache_bytes
 from pipeline.scenes.scratch import scratch_bytes
 from pipeline.scenes.source import SceneInfo
 
-BASE_BYTES: Final = 330 * 10**6
-"""The interpreter and the libraries, with compiled kernels loaded: measured, with some room."""
+BASE_BYTES: Final = 400 * 10**6
+"""The interpreter and the libraries, while kernels are compiled for the first time: measured, with some room."""
 
 _TARGET_BLOCK_BYTES: Final = 32 * 2**20
 """Enough for the cost of a call to vanish; few enough for many blocks to share the work evenly."""
 
-_DECODER_BYTES_PER_PIXEL: Final = 8
-"""Of one file block: what a decoder holds on the way to pixels (OpenJPEG: 4 bytes, twice)."""
+_DECODER_COPIES: Final = 5
+"""A JPEG 2000 block while it is decoded, in sizes of the block: OpenJPEG works in 4 bytes a pixel, twice."""
 
 _LOOSE_DISTANCES: Final = 4
 """Distances for each point that a start holds at once: k-means++ tries 2 + log(k) candidates, beside the best."""
@@ -61,24 +61,33 @@ class Plan:
 
 
 def _per_block(info: SceneInfo, chunk: tuple[int, int], wanted: int) -> int:
+    """Bytes of one worker: a block's pixels and labels, the same of its finished ones, and what GDAL decodes."""
     pixels = chunk[0] * chunk[1]
-    candidates = min(2 * wanted, pixels) * (info.bytes_per_pixel + 16)
-    labels_waiting = blocks_in_flight(1) * pixels
-    decoder = info.block_shape[0] * info.block_shape[1] * (_DECODER_BYTES_PER_PIXEL if info.compressed else 0)
-    return pixels * (info.bytes_per_pixel + 2) + labels_waiting + candidates + decoder
+    reading = pixels * (info.bytes_per_pixel + 2)
+    candidates = min(2 * wanted, pixels) * (2 * info.bytes_per_pixel + 16)
+    waiting = max(pixels, candidates)
+    decoder = info.file_block_bytes * (_DECODER_COPIES if _DEAR_DRIVERS.intersection(info.drivers) else 2)
+    return reading + max(pixels, candidates) + waiting + decoder
 
 
 def _fit_bytes(info: SceneInfo, fit: FitConfig, workers: int) -> int:
-    """Size of the sample, twice while it is sorted, and for each start a float copy and k-means++'s distances."""
+    """Bytes of the sample while it is collected, or of the sample and what all starts at once make of it."""
     wanted = min(fit.pixels, info.pixels)
-    copies = 2 * working_dtype(info.dtype).itemsize * len(info.bands)
-    distances = 8 * (_LOOSE_DISTANCES + ceil(log(fit.k)))
-    return wanted * (2 * (info.bytes_per_pixel + 8) + min(workers, fit.starts) * (copies + distances))
+    sample = wanted * (info.bytes_per_pixel + 8)
+    points = wanted * working_dtype(info.dtype).itemsize * len(info.bands)
+    distances = wanted * 8 * (_LOOSE_DISTANCES + ceil(log(fit.k)))
+    return max(3 * sample, 2 * sample + points + min(workers, fit.starts) * (points + distances))
 
 
 def halvings(number: int) -> list[int]:
     """A number, its half, the half of that, down to 1."""
     return [number, *halvings(number // 2)] if number > 1 else [1]
+
+
+def whole_blocks(info: SceneInfo, side: int) -> tuple[int, int]:
+    """Side of a chunk, rounded up to whole blocks of the file: what straddles them is decoded more than once."""
+    (rows, columns), (high, wide) = info.grid.shape, info.block_shape
+    return min(ceil(side / high) * high, rows), min(ceil(side / wide) * wide, columns)
 
 
 def chunk_shapes(info: SceneInfo) -> list[tuple[int, int]]:
@@ -115,7 +124,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
     workers = count_workers(run.workers)
     shapes = chunk_shapes(info)
     if isinstance(run.chunk, int):
-        shapes = [(min(run.chunk, info.grid.shape[0]), min(run.chunk, info.grid.shape[1]))]
+        shapes = [whole_blocks(info, run.chunk)]
     twice = fit is not None and labels
     keep = twice and bool(_DEAR_DRIVERS.intersection(info.drivers))
     wanted = min(fit.pixels, info.pixels) if fit else 0
@@ -128,7 +137,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
             scratch=scratch_bytes(info) if keep else 0,
             map_disk=2 * info.pixels if labels else 0,
             per_block=_per_block(info, shape, wanted),
-            base=BASE_BYTES + GDAL_CACHE_BYTES,
+            base=BASE_BYTES + cache_bytes(info, n),
             fit=_fit_bytes(info, fit, n) if fit else 0,
         )
         for n in halvings(workers)
@@ -138,8 +147,9 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
         if plan.peak <= run.memory:
             return plan
     least = plans[-1]
+    needed = ceil(least.peak / 1e7) / 100  # rounded up: what is named must do
     msg = (
-        f"run.memory: {run.memory / 1e9:.2f} GB are allowed, but the least that would do is {least.peak / 1e9:.2f} GB: "
+        f"run.memory: {run.memory / 1e9:.2f} GB are allowed, but the least that would do is {needed:.2f} GB: "
         f"{least.base / 1e9:.2f} GB for the program, {least.fit / 1e9:.2f} GB for the fit and "
         f"{least.per_block / 1e9:.2f} GB for one block of {least.chunk[1]} x {least.chunk[0]} pixels and "
         f"{len(info.bands)} bands; allow more, or take fewer bands or fit.pixels"

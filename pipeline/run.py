@@ -8,9 +8,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import rasterio
+
 from pipeline.config import OutputConfig, ResourceConfig, RunConfig
 from pipeline.errors import ModelError
-from pipeline.fitting.fit import fit_source, units_of
+from pipeline.fitting.fit import fit_source
 from pipeline.mapping import MapSummary, OutputPaths, shares, write_map
 from pipeline.model import ClusterModel
 from pipeline.plan import Plan, make_plan
@@ -18,8 +20,10 @@ from pipeline.runtime.progress import Progress
 from pipeline.runtime.usage import peak_rss
 from pipeline.scenes.describe import RasterScene, describe_scene, list_bands
 from pipeline.scenes.files import find_files
+from pipeline.scenes.gdal import cache_bytes, gdal_options
 from pipeline.scenes.raster import RasterSource
 from pipeline.scenes.scratch import ScratchSource
+from pipeline.scenes.source import SceneInfo
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.report import report_json, versions, write_text
 from pipeline.sinks.staging import Staging, check_room
@@ -33,7 +37,9 @@ def plan_config(config: RunConfig) -> tuple[RasterScene, Plan]:
     SceneError, ConfigError, MemoryBudgetError
         When the scene can't be opened as the config says, or the run needs more memory than it allows.
     """
-    scene = describe_scene(find_files(config.scene.source), config.scene.bands, config.scene.nodata)
+    outputs = OutputPaths.of(config.output, fits=True).all()
+    files = find_files(config.scene.source, besides=outputs)
+    scene = describe_scene(files, config.scene.bands, config.scene.nodata)
     return scene, make_plan(scene.info, config.run, config.fit)
 
 
@@ -64,13 +70,14 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     class_colours(config.fit.k, config.output.palette)  # a wrong palette is said now, not after the fit
     with Staging(paths.all(), overwrite=overwrite) as staging, ExitStack() as scratches:
         scene, plan = plan_config(config)
+        staging.keep_apart(scene.info.sources)
+        scratches.enter_context(_gdal_cache(scene.info, plan))
         check_room(paths.labels.parent, plan.disk)
         source = RasterSource(scene, plan.chunk)
         kept = scratches.enter_context(ScratchSource(source, paths.labels.parent)) if plan.scratch else None
         model = fit_source(
             source,
             config.fit,
-            nodata=config.scene.nodata,
             workers=plan.workers,
             progress=progress,
             **({"keep": kept.put} if kept else {}),
@@ -104,14 +111,11 @@ def fit_config(
     """
     with Staging([output], overwrite=overwrite) as staging:
         scene = describe_scene(find_files(config.scene.source), config.scene.bands, config.scene.nodata)
+        staging.keep_apart(scene.info.sources)
         plan = make_plan(scene.info, config.run, config.fit, labels=False)
-        model = fit_source(
-            RasterSource(scene, plan.chunk),
-            config.fit,
-            nodata=config.scene.nodata,
-            workers=plan.workers,
-            progress=progress or Progress(),
-        )
+        source = RasterSource(scene, plan.chunk)
+        with _gdal_cache(scene.info, plan):
+            model = fit_source(source, config.fit, workers=plan.workers, progress=progress or Progress())
         write_text(staging.path(output), model.to_json())
     return model
 
@@ -158,23 +162,30 @@ def predict(
     paths = OutputPaths.of(output, fits=False)
     class_colours(model.k, output.palette)
     with Staging(paths.all(), overwrite=overwrite) as staging:
-        scene = _scene_for(model, find_files(files))
+        scene = _scene_for(model, find_files(files, besides=paths.all()))
+        staging.keep_apart(scene.info.sources)
         plan = make_plan(scene.info, resources or ResourceConfig(), None)
         check_room(paths.labels.parent, plan.disk)
         source = RasterSource(scene, plan.chunk)
-        summary = write_map(
-            source,
-            model,
-            paths,
-            staging=staging,
-            palette=output.palette,
-            workers=plan.workers,
-            progress=progress,
-        )
+        with _gdal_cache(scene.info, plan):
+            summary = write_map(
+                source,
+                model,
+                paths,
+                staging=staging,
+                palette=output.palette,
+                workers=plan.workers,
+                progress=progress,
+            )
         clock = _Clock(started, perf_counter() - begin, progress.seconds)
         report = _report(source, plan, model=model, summary=summary, paths=paths, clock=clock)
         write_text(staging.path(paths.report), report_json(report))
     return report
+
+
+def _gdal_cache(info: SceneInfo, plan: Plan) -> rasterio.Env:
+    """Hold GDAL's cache, which is the whole process's, to what the plan counts."""
+    return rasterio.Env(**gdal_options(GDAL_CACHEMAX=cache_bytes(info, plan.workers)))
 
 
 def _scene_for(model: ClusterModel, files: list[str]) -> RasterScene:
@@ -186,7 +197,7 @@ def _scene_for(model: ClusterModel, files: list[str]) -> RasterScene:
         msg = f"{files[0]}: the model wants bands {wants}; the scene has {has}, not {', '.join(missing)}"
         raise ModelError(msg)
     scene = describe_scene(files, model.bands, model.nodata)
-    model.check_fits(scene.info.bands, units_of(scene.info), files[0])
+    model.check_fits(scene.info.bands, scene.info.units, files[0])
     return scene
 
 

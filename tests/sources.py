@@ -31,12 +31,13 @@ class MemorySource:
             bands=tuple(f"band{n}" for n in range(1, count + 1)),
             dtype=data.dtype,
             nodata=(None,) * count,
+            nodata_rule="auto",
             scales=(1.0,) * count,
             offsets=(0.0,) * count,
             block_shape=chunk,
             masked=valid is not None,
             drivers=("memory",),
-            compressed=False,
+            file_block_bytes=chunk[0] * chunk[1] * data.dtype.itemsize,
             sources=("memory",),
         )
         self.blocks = tuple(grid.blocks(chunk))

@@ -40,7 +40,7 @@ def gather(
     """Put the blocks of a scene together: labels, statistics, thinned pixels."""
     grid = source.info.grid
     labels = np.full(grid.shape, 255, np.uint8)
-    statistics = ClassStatistics(model)
+    statistics = ClassStatistics(model, source.info.dtype)
     thinned = np.full((len(thinning.bands), *thinning.shape(grid)), 77, source.info.dtype)
     for block, labelled in classify_blocks(source, model, thinning, workers):
         labels[block.slices] = labelled.labels

@@ -27,9 +27,14 @@ def test_files_of_one_band_are_named_after_the_files(write_raster: WriteRaster) 
 
 
 def test_two_bands_of_one_name_are_refused_with_both_files(write_raster: WriteRaster) -> None:
-    files = [str(write_raster(name, patches(1), bands=["B04"])) for name in ("one.tif", "two.tif")]
+    files = [str(write_raster(name, patches(2), bands=["B04", name])) for name in ("one.tif", "two.tif")]
     with pytest.raises(SceneError, match=r"called B04, in .*one\.tif and in .*two\.tif"):
         describe_scene(files)
+
+
+def test_files_of_one_band_with_one_description_are_named_after_the_files(write_raster: WriteRaster) -> None:
+    files = [str(write_raster(f"s_{name}.tif", patches(1), bands=["reflectance"])) for name in ("red", "nir")]
+    assert describe_scene(files).info.bands == ("red", "nir")
 
 
 def test_a_missing_crs_is_a_warning(write_raster: WriteRaster, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,8 @@ from conftest import ROOT
 
 FLOORS = [
     {"errors"},
-    {"grid", "config"},
+    {"grid", "settings"},
+    {"config"},
     {"kernels"},
     {"model"},
     {"runtime"},

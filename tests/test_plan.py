@@ -33,7 +33,8 @@ def info_of(
         block_shape=block,
         masked=False,
         drivers=(driver,),
-        compressed=True,
+        nodata_rule="auto",
+        file_block_bytes=block[0] * block[1] * np.dtype(dtype).itemsize,
         sources=("scene",),
     )
 
@@ -129,9 +130,11 @@ def test_a_refusal_names_memory_that_would_do_and_little_less_would_not(
 
 @settings(max_examples=100, deadline=None)
 @given(info=scenes(), chunk=st.integers(16, 50_000), workers=st.integers(1, 8))
-def test_a_chunk_that_was_asked_for_is_kept(info: SceneInfo, chunk: int, workers: int) -> None:
+def test_a_chunk_that_was_asked_for_is_rounded_up_to_whole_file_blocks(info: SceneInfo, chunk: int, workers: int) -> None:
     plan = make_plan(info, ResourceConfig(memory=10**16, workers=workers, chunk=chunk), None)
-    assert plan.chunk == (min(chunk, info.grid.shape[0]), min(chunk, info.grid.shape[1]))
+    for side, file_side, whole in zip(plan.chunk, info.block_shape, info.grid.shape, strict=True):
+        assert side == whole or side % file_side == 0
+        assert min(chunk, whole) <= side < chunk + file_side
     assert plan.workers == workers
 
 
@@ -178,5 +181,5 @@ def test_little_memory_means_smaller_blocks_before_it_means_fewer_workers() -> N
     ]
     made = [plan for plan in plans if plan]
     assert len({plan.chunk for plan in made if plan.workers == 4}) > 1
-    assert {plan.workers for plan in made} == {1, 4}
+    assert {plan.workers for plan in made} == {1, 2, 4}
     assert [plan.workers for plan in made] == sorted(plan.workers for plan in made)

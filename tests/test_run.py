@@ -125,7 +125,7 @@ def test_blocks_and_workers_never_change_a_file(
 ) -> None:
     pixels = patches(3, (260, 310))
     pixels[:, hole : hole + 40, 30:200] = 0
-    path = write_raster("scene.tif", pixels, nodata=0)
+    path = write_raster("scene.tif", pixels, nodata=0, tiled=True, blockxsize=16, blockysize=16)
     kept = []
     for side, threads in ((400, 1), (chunk, workers)):
         run_config(

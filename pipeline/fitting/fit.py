@@ -13,8 +13,8 @@ from pipeline import __version__
 from pipeline.config import FitConfig
 from pipeline.fitting.sample import Sample, draw_sample
 from pipeline.grid import Block
-from pipeline.kernels.assign import assign, class_sums
-from pipeline.model import ClusterModel, Fitting, Provenance, Units
+from pipeline.kernels.assign import assign, class_sums, exact_sums
+from pipeline.model import ClusterModel, Fitting, Provenance
 from pipeline.runtime.progress import Progress
 from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
 
@@ -22,16 +22,10 @@ if TYPE_CHECKING:
     from pipeline.fitting.kmeans import Clusterer
 
 
-def units_of(info: SceneInfo) -> Units:
-    """What the numbers of a scene's pixels mean."""
-    return Units(dtype=info.dtype.name, scales=info.scales, offsets=info.offsets)
-
-
 def fit_source(
     source: BlockSource,
     config: FitConfig,
     *,
-    nodata: str | float,
     workers: int,
     progress: Progress,
     keep: Callable[[Block, Pixels], None] = lambda _block, _pixels: None,
@@ -44,8 +38,6 @@ def fit_source(
         The scene.
     config : FitConfig
         Method, number of classes, sample size, seed.
-    nodata : 'auto' or float
-        The nodata rule in force, which the model remembers.
     workers : int
         Blocks, then starts, worked on at once.
     progress : Progress
@@ -67,19 +59,17 @@ def fit_source(
             sample = draw_sample(source, wanted=config.pixels, seed=config.seed, workers=workers, step=step, keep=keep)
         with progress.stage("fit", config.starts) as step:
             clusterer = kmeans.result().fit_sample(sample.values, config, workers, step)
-    return _model(source.info, sample, clusterer, config, nodata)
+    return _model(source.info, sample, clusterer, config)
 
 
-def _model(
-    info: SceneInfo, sample: Sample, clusterer: "Clusterer", config: FitConfig, nodata: str | float
-) -> ClusterModel:
+def _model(info: SceneInfo, sample: Sample, clusterer: "Clusterer", config: FitConfig) -> ClusterModel:
     centres = exact_means(sample.values, clusterer.labels_, clusterer.cluster_centers_)
     centres = centres[brightness_order(centres)]
     labels, inertia = _assigned(sample.values, centres)
     return ClusterModel(
         bands=info.bands,
-        units=units_of(info),
-        nodata="auto" if isinstance(nodata, str) else nodata,
+        units=info.units,
+        nodata=info.nodata_rule,
         centroids=tuple(tuple(row) for row in centres.tolist()),
         counts=tuple(np.bincount(labels, minlength=config.k).tolist()),
         inertia=inertia,
@@ -121,9 +111,11 @@ def exact_means(
     ndarray of float64, shape (k, band)
     """
     as_blocks = np.ascontiguousarray(values.T)[:, np.newaxis]
-    counts, sums, _ = class_sums(as_blocks, (labels + 1).astype(np.uint8)[np.newaxis], len(centres))
+    near = centres.astype(np.float64)
+    counts, sums, _ = class_sums(as_blocks, (labels + 1).astype(np.uint8)[np.newaxis], near)
     members = counts[1:, np.newaxis]
-    return np.where(members > 0, sums[1:] / np.maximum(members, 1), centres)
+    means = sums[1:] / np.maximum(members, 1) + (0 if exact_sums(values.dtype) else near)
+    return np.where(members > 0, means, near)
 
 
 def _assigned(values: npt.NDArray[Any], centres: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.intp], float]:

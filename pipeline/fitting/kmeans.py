@@ -95,5 +95,6 @@ def check_magnitude(values: npt.NDArray[Any]) -> None:
     """Raise FitError where squares of the pixels, shape (n, band), would overflow: they hardly are measurements."""
     largest = values.flat[np.argmax(np.abs(values))] if values.dtype.kind == "f" else 0
     if abs(largest) > np.sqrt(np.finfo(working_dtype(values.dtype)).max) / len(values):
-        msg = f"the scene holds the value {largest:g}, which looks like 'no data'; if it is, set scene.nodata: {largest!r}"
+        value = float(largest)
+        msg = f"the scene holds the value {value:g}, which looks like 'no data'; if it is, set scene.nodata: {value!r}"
         raise FitError(msg)

@@ -45,12 +45,13 @@ class _Smallest:
         self.valid += valid
         self._keys.append(keys)
         self._values.append(values)
-        if sum(part.size for part in self._keys) > 2 * self.wanted:
+        if sum(part.size for part in self._keys) > 1.5 * self.wanted:
             self._shrink()
 
     def _shrink(self) -> None:
         """Keep the wanted ones only."""
         keys, values = np.concatenate(self._keys), np.concatenate(self._values)
+        self._keys, self._values = [], []  # the parts go before the best are copied
         if keys.size > self.wanted:
             best = np.argpartition(keys, self.wanted - 1)[: self.wanted]
             keys, values = keys[best], values[best]
@@ -105,8 +106,10 @@ def draw_sample(
         keep(block, pixels)
         origin = (block.top, block.left)
         keys, index = smallest_keys(pixels.valid, origin, seed, wanted, smallest.threshold)
-        values = pixels.data.reshape(pixels.data.shape[0], -1)[:, index].T
-        return keys, np.ascontiguousarray(values), int(np.count_nonzero(pixels.valid))
+        values = np.empty((index.size, len(info.bands)), info.dtype)
+        for band, plane in enumerate(pixels.data):
+            values[:, band] = plane.reshape(-1)[index]
+        return keys, values, int(np.count_nonzero(pixels.valid))
 
     for _, found in stream(candidates, source.blocks, workers):
         smallest.add(*found)

@@ -6,6 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+Block = npt.NDArray[Any]
+"""Pixels of a block, of any type."""
+
 _TILE: Final = 1024
 """Pixels worked on at once: a few bands of them stay in the first-level cache."""
 
@@ -20,7 +23,7 @@ def working_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating]:
 
 @njit(nogil=True, cache=True)
 def _assign(  # noqa: C901 (loops, not decisions)
-    data: npt.NDArray[np.generic],
+    data: Block,
     valid: npt.NDArray[np.bool_],
     centroids: npt.NDArray[np.floating],
     labels: npt.NDArray[np.uint8],
@@ -55,9 +58,7 @@ def _assign(  # noqa: C901 (loops, not decisions)
             labels[start + i] = label[i] if valid[start + i] else 0
 
 
-def assign(
-    data: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_], centroids: npt.NDArray[np.floating]
-) -> npt.NDArray[np.uint8]:
+def assign(data: Block, valid: npt.NDArray[np.bool_], centroids: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     """Label every pixel of a block with its nearest centroid.
 
     Parameters
@@ -82,29 +83,55 @@ def assign(
     return labels
 
 
+def exact_sums(dtype: np.dtype[Any]) -> bool:
+    """Whether sums of pixels of a dtype, and of their squares, fit 64-bit integers for any scene."""
+    return dtype.kind in "iu" and dtype.itemsize <= np.dtype(np.int16).itemsize
+
+
 @njit(nogil=True, cache=True)
-def _sums(data: npt.NDArray[np.generic], labels: npt.NDArray[np.uint8], counts: npt.NDArray[np.int64],
-          sums: npt.NDArray[np.generic], squares: npt.NDArray[np.generic]) -> None:  # fmt: skip
-    """Add the pixels of a (band, pixel) block to their classes' counts, sums and sums of squares."""
+def _sums(
+    data: Block,
+    labels: npt.NDArray[np.uint8],
+    shift: npt.NDArray[Any],
+    sums: npt.NDArray[Any],
+    squares: npt.NDArray[Any],
+) -> None:
+    """Add the pixels of a (band, pixel) block, less their class's shift, to their classes' sums."""
     bands, pixels = data.shape
-    for i in range(pixels):
-        counts[labels[i]] += 1
     for b in range(bands):
         for i in range(pixels):
-            value: Any = sums.dtype.type(data[b, i])
+            value: Any = sums.dtype.type(data[b, i]) - shift[labels[i], b]
             sums[labels[i], b] += value
             squares[labels[i], b] += value * value
 
 
 def class_sums(
-    data: npt.NDArray[np.generic], labels: npt.NDArray[np.uint8], k: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.generic], npt.NDArray[np.generic]]:
-    """Count, sum and sum of squares of the pixels of each class of a block."""
-    exact = data.dtype.kind in "iu" and data.dtype.itemsize <= np.dtype(np.int16).itemsize
-    kind = np.int64 if exact else np.float64
-    counts = np.zeros(k + 1, np.int64)
-    sums = np.zeros((k + 1, data.shape[0]), kind)
-    squares = np.zeros_like(sums)
-    flat = np.ascontiguousarray(data).reshape(data.shape[0], -1)
-    _sums(flat, labels.reshape(-1), counts, sums, squares)
-    return counts, sums, squares
+    data: Block, labels: npt.NDArray[np.uint8], centroids: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Count the pixels of each class of a block, and add up them and their squares.
+
+    Parameters
+    ----------
+    data : ndarray, shape (band, rows, columns)
+        Pixels in any units.
+    labels : ndarray of uint8, shape (rows, columns)
+        0 to k.
+    centroids : ndarray of float64, shape (k, band)
+        Near the means of the classes. Where sums can't be exact (`exact_sums`) pixels are taken less their
+        centroid, so that large numbers that differ little keep their digits.
+
+    Returns
+    -------
+    counts : ndarray of int64, shape (k + 1,)
+        Row 0 is for label 0, whatever its pixels hold.
+    sums, squares : ndarray of int64 (where exact) or float64, shape (k + 1, band)
+        Of the pixels, or of the pixels less their centroid.
+    """
+    k, bands = centroids.shape
+    kind = np.int64 if exact_sums(data.dtype) else np.float64
+    sums, squares, shift = (np.zeros((k + 1, bands), kind) for _ in range(3))
+    if not exact_sums(data.dtype):
+        shift[1:] = centroids
+    flat = np.ascontiguousarray(data).reshape(bands, -1)
+    _sums(flat, np.ascontiguousarray(labels).reshape(-1), shift, sums, squares)
+    return np.bincount(labels.reshape(-1), minlength=k + 1), sums, squares

@@ -1,5 +1,7 @@
 """Which pixels of a block hold data."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from numba import njit
@@ -18,6 +20,15 @@ def _strike(data: npt.NDArray[np.generic], marked: npt.NDArray[np.bool_], nodata
                 valid[i, j] &= np.isfinite(x) and not (is_marked and x == value)
 
 
+def representable(value: float, dtype: np.dtype[Any]) -> bool:
+    """Whether a pixel of this type can have this value, but for rounding of floats."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite(dtype.type(value)) or not np.isfinite(value))
+    limits = np.iinfo(dtype)
+    return bool(np.isfinite(value)) and limits.min <= value <= limits.max and float(value).is_integer()
+
+
 def strike_invalid(
     data: npt.NDArray[np.generic], nodata: tuple[float | None, ...], valid: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
@@ -28,7 +39,8 @@ def strike_invalid(
     data : ndarray, shape (band, rows, columns)
         Pixels as the file holds them.
     nodata : tuple of float or None
-        Each band's nodata value. NaN and the infinities never are data, whatever it says.
+        Each band's nodata value; one that the dtype can't hold marks nothing. NaN and the infinities never
+        are data, whatever it says.
     valid : ndarray of bool, shape (rows, columns)
         True where a mask or alpha band, if there is one, lets the pixel pass.
 
@@ -37,8 +49,9 @@ def strike_invalid(
     ndarray of bool, shape (rows, columns)
         The same array.
     """
-    marked = np.array([value is not None and not np.isnan(value) for value in nodata])
+    possible = [value if value is not None and representable(value, data.dtype) else None for value in nodata]
+    marked = np.array([value is not None for value in possible])
     if marked.any() or data.dtype.kind == "f":
-        values = np.array([value if m and value is not None else 0 for value, m in zip(nodata, marked, strict=True)])
-        _strike(data, marked, values.astype(data.dtype), valid)
+        values = np.array([0 if value is None else value for value in possible], data.dtype)
+        _strike(data, marked, values, valid)
     return valid

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.grid import Block, Grid
-from pipeline.kernels.assign import assign, class_sums
+from pipeline.kernels.assign import assign, class_sums, exact_sums
 from pipeline.model import ClusterModel
 from pipeline.runtime.schedule import stream
 from pipeline.scenes.source import BlockSource
@@ -47,7 +47,7 @@ class LabelledBlock:
     counts: npt.NDArray[np.int64]
     """Pixels in each class, shape (k + 1,)."""
     sums: npt.NDArray[Any]
-    """Sum of each band, shape (k + 1, band)."""
+    """Sum of each band, shape (k + 1, band), as `class_sums` adds it up."""
     squares: npt.NDArray[Any]
     """Sum of each band's squares, shape (k + 1, band)."""
     thinned: npt.NDArray[Any]
@@ -76,7 +76,7 @@ def classify_blocks(
         data, valid = source.read(block)
         labels = assign(data, valid, centres)
         thinned = data[(list(thinning.bands), *thinning.inside(block))]
-        return LabelledBlock(labels, *class_sums(data, labels, model.k), thinned)
+        return LabelledBlock(labels, *class_sums(data, labels, centres), thinned)
 
     return stream(classify, source.blocks, workers)
 
@@ -84,7 +84,10 @@ def classify_blocks(
 class ClassStatistics:
     """Pixels, means and standard deviations of the classes of a scene, added up block by block."""
 
-    def __init__(self, model: ClusterModel) -> None:
+    def __init__(self, model: ClusterModel, dtype: np.dtype[Any]) -> None:
+        self._shift = np.zeros((model.k + 1, len(model.bands)))
+        if not exact_sums(dtype):
+            self._shift[1:] = model.centres
         self.counts = [0] * (model.k + 1)
         """Pixels in each class; the first number counts nodata."""
         self._sums = np.zeros((model.k + 1, len(model.bands)), object)
@@ -99,7 +102,7 @@ class ClassStatistics:
     def mean(self, label: int, band: int) -> float:
         """Mean of a band over a class, in input units; NaN for an empty class."""
         count = self.counts[label]
-        return float(self._sums[label, band] / count) if count else float("nan")
+        return float(self._shift[label, band] + self._sums[label, band] / count) if count else float("nan")
 
     def std(self, label: int, band: int) -> float:
         """Standard deviation (population) of a band over a class, in input units; NaN for an empty class."""

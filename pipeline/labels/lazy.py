@@ -5,7 +5,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.kernels.assign import assign
-from pipeline.model import ClusterModel, Units
+from pipeline.model import ClusterModel
 from pipeline.scenes.lazy import ArraySource
 
 
@@ -36,9 +36,7 @@ def label(scene: xr.DataArray, model: ClusterModel) -> xr.DataArray:
     if set(model.bands) <= set(names) and names != model.bands:
         source = ArraySource(scene.isel(band=[names.index(band) for band in model.bands]))
     info = source.info
-    model.check_fits(
-        info.bands, Units(dtype=info.dtype.name, scales=info.scales, offsets=info.offsets), info.sources[0]
-    )
+    model.check_fits(info.bands, info.units, info.sources[0])
     labels = da.map_blocks(
         lambda data, ok: assign(data, ok, model.centres),
         source.data,

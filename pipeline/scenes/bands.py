@@ -53,8 +53,9 @@ def _shared(lists: Sequence[Sequence[str]]) -> int:
 
 
 def band_order(name: str) -> tuple[object, ...]:
-    """Sort key that puts B2 before B10 and B8A right after B08."""
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)
+    """Sort key that puts B2 before B10 and B8A right after B08: numbers by value, letters after punctuation."""
+    parts = re.split(r"([0-9]+)", name.lower())
+    return tuple((0, int(part), "") if i % 2 else (1, 0, part) for i, part in enumerate(parts) if part)
 
 
 def common_name(band: str) -> str | None:
@@ -74,7 +75,7 @@ def find_band(wanted: str, names: Sequence[str]) -> int:
     """
     if wanted in names:
         return names.index(wanted)
-    if wanted.isdigit() and 1 <= int(wanted) <= len(names):
+    if re.fullmatch(r"[0-9]{1,9}", wanted) and 1 <= int(wanted) <= len(names):
         return int(wanted) - 1
     fitting = [i for i, name in enumerate(names) if wanted.lower() in (name.lower(), common_name(name))]
     if len(fitting) == 1:

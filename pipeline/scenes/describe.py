@@ -5,7 +5,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -14,6 +13,8 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Grid
+from pipeline.kernels.validity import representable
+from pipeline.model import PIXEL_TYPES
 from pipeline.scenes.bands import check_names_differ, choose_bands, names_of_band_files
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
 from pipeline.scenes.source import SceneInfo
@@ -40,7 +41,8 @@ class FileBand:
     mask: int | None
     """Band whose GDAL mask says where this one holds data; None where only nodata or alpha do."""
     driver: str
-    compressed: bool
+    block_bytes: int
+    """Size of what GDAL decodes at once to read a block of this band."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +59,14 @@ class FilePart:
     """Alpha bands that are read along."""
 
 
-def _is_compressed(file: rasterio.DatasetReader) -> bool:
-    """Whether reading means decoding: True unless the format is known to store plain numbers."""
-    plain = file.driver in {"ENVI", "EHdr", "MEM", "VRT"}
-    return not (plain or (file.driver == "GTiff" and file.compression is None))
+def _block_bytes(file: rasterio.DatasetReader, index: int) -> int:
+    rows, columns = file.block_shapes[index - 1]
+    together = file.count if file.interleaving is not None and file.interleaving.name == "pixel" else 1
+    return int(rows * columns * together * _bytes_of(file.dtypes[index - 1]))
+
+
+def _bytes_of(dtype: str) -> int:
+    return np.dtype(dtype).itemsize if dtype in PIXEL_TYPES else 8
 
 
 def _read_facts(path: str) -> list[FileBand]:
@@ -88,7 +94,8 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
     facts = []
     for index in (i for i in file.indexes if file.colorinterp[i - 1] != ColorInterp.alpha):
         flags = file.mask_flag_enums[index - 1]
-        by_mask = flags not in ([MaskFlags.nodata], [MaskFlags.all_valid]) and MaskFlags.alpha not in flags
+        by_value = flags == [MaskFlags.nodata] and file.nodatavals[index - 1] is not None
+        by_mask = not by_value and flags != [MaskFlags.all_valid] and MaskFlags.alpha not in flags
         facts.append(
             FileBand(
                 path=path,
@@ -103,7 +110,7 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 alpha=alpha,
                 mask=(1 if MaskFlags.per_dataset in flags else index) if by_mask else None,
                 driver=file.driver,
-                compressed=_is_compressed(file),
+                block_bytes=_block_bytes(file, index),
             )
         )
     if not facts:
@@ -114,13 +121,14 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
 
 def _name_bands(files: Sequence[Sequence[FileBand]]) -> list[str]:
     """Name all bands: a file's descriptions, else the name of a one-band file, else band1, band2, ..."""
-    lone = [file[0].path for file in files if len(file) == 1 and not file[0].name]
+    told = [file[0].name for file in files if len(file) == 1]
+    lone = [file[0].path for file in files if len(file) == 1 and (not file[0].name or told.count(file[0].name) > 1)]
     lone_names = dict(zip(lone, names_of_band_files(lone), strict=True))
     many = len(files) > 1
     names = []
     for file in files:
         stem = f"{os.path.splitext(os.path.basename(file[0].path))[0]}_" if many else ""  # noqa: PTH119, PTH122 (may be /vsi...)
-        names += [band.name or lone_names.get(band.path) or f"{stem}band{band.index}" for band in file]
+        names += [lone_names.get(band.path) or band.name or f"{stem}band{band.index}" for band in file]
     return names
 
 
@@ -161,34 +169,31 @@ def _check_one_grid(bands: Sequence[FileBand]) -> Grid:
                 f"scene.source: bands {first.name} and {band.name} are on different {what}: {first.path} has "
                 f"{ours.describe()} from {ours.transform.c:.10g}, {ours.transform.f:.10g} and {band.path} has "
                 f"{theirs.describe()} from {theirs.transform.c:.10g}, {theirs.transform.f:.10g}; choose bands of "
-                "one resolution with scene.bands, or bring the files onto one grid first"
+                "one resolution with scene.bands, or bring the files onto one grid first "
+                "(gdalbuildvrt -separate -resolution highest stack.vrt FILES)"
             )
             raise SceneError(msg)
     return first.grid
 
 
-def _choose_nodata(bands: Sequence[FileBand], asked: str | float, dtype: np.dtype[Any]) -> tuple[float | None, ...]:
-    """Each band's nodata value: what the config says, else the file's tag where a pixel can have that value."""
-    if not isinstance(asked, str):
-        if not representable(asked, dtype):
-            msg = f"scene.nodata: {asked:g} can't occur in pixels of type {dtype}; give a value that can, or 'auto'"
-            raise ConfigError(msg)
-        return (float(asked),) * len(bands)
-    values = []
+def _choose_nodata(bands: Sequence[FileBand], asked: str | float) -> tuple[int | float | None, ...]:
+    """Each band's nodata value, as its pixels hold it: what the config says, else the file's tag.
+
+    A value is rounded in the band's own type, before bands of other types make that type wider.
+    """
+    if not isinstance(asked, str) and not any(representable(asked, np.dtype(band.dtype)) for band in bands):
+        msg = (
+            f"scene.nodata: {asked:g} can't occur in pixels of type {bands[0].dtype}; give a value that can, or 'auto'"
+        )
+        raise ConfigError(msg)
+    values: list[int | float | None] = []
     for band in bands:
-        usable = band.nodata is None or representable(band.nodata, dtype)
-        if not usable:
-            logger.warning("%s: the nodata value %s can't occur in %s pixels: ignored", band.path, band.nodata, dtype)
-        values.append(band.nodata if usable else None)
+        value, dtype = band.nodata if isinstance(asked, str) else asked, np.dtype(band.dtype)
+        if value is not None and not representable(value, dtype):
+            logger.warning("%s: the nodata value %s can't occur in %s pixels: ignored", band.path, value, dtype)
+            value = None
+        values.append(None if value is None else dtype.type(value).item())
     return tuple(values)
-
-
-def representable(value: float, dtype: np.dtype[Any]) -> bool:
-    """Whether a pixel of this type can have this value, but for rounding of floats."""
-    if dtype.kind == "f":
-        return True
-    limits = np.iinfo(dtype)
-    return value == value and limits.min <= value <= limits.max and float(value).is_integer()  # noqa: PLR0124 (NaN)
 
 
 @dataclass(frozen=True)
@@ -239,30 +244,32 @@ def summarize(kept: Sequence[FileBand], nodata: str | float) -> RasterScene:
         When the nodata value can't occur in them.
     """
     grid = _check_one_grid(kept)
+    for band in kept:
+        if band.dtype not in PIXEL_TYPES:
+            msg = f"{band.path}: pixels of type {band.dtype} can't be clustered; integers and floats can"
+            raise SceneError(msg)
     dtype = np.result_type(*{band.dtype for band in kept})
-    if dtype.kind not in "iuf":
-        msg = f"{kept[0].path}: pixels of type {dtype} can't be clustered; integers and floats can"
-        raise SceneError(msg)
     info = SceneInfo(
         grid=grid,
         bands=tuple(band.name for band in kept),
         dtype=dtype,
-        nodata=_choose_nodata(kept, nodata, dtype),
+        nodata=_choose_nodata(kept, nodata),
+        nodata_rule=nodata,
         scales=tuple(band.scale for band in kept),
         offsets=tuple(band.offset for band in kept),
         block_shape=max((band.block_shape for band in kept), key=lambda shape: shape[0] * shape[1]),
         masked=any((band.mask or band.alpha) is not None for band in kept),
         drivers=tuple(dict.fromkeys(band.driver for band in kept)),
-        compressed=any(band.compressed for band in kept),
+        file_block_bytes=max(band.block_bytes for band in kept),
         sources=tuple(dict.fromkeys(band.path for band in kept)),
     )
     return RasterScene(info, tuple(_group(kept)))
 
 
 def _group(bands: Sequence[FileBand]) -> list[FilePart]:
-    """Group neighbouring bands of one file, so that each group is read in one call."""
+    """Group neighbouring bands of one file and type, so that each group is read in one call."""
     parts, first = [], 0
-    for path, members in groupby(bands, key=lambda band: band.path):
+    for (path, _), members in groupby(bands, key=lambda band: (band.path, band.dtype)):
         group = list(members)
         parts.append(
             FilePart(

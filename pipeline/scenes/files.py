@@ -1,7 +1,9 @@
 """From what the user names (files, a glob, a folder) to a list of raster files."""
 
 import glob
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,14 +13,19 @@ from pipeline.scenes.bands import band_order
 RASTER_SUFFIXES: Final = frozenset({".tif", ".tiff", ".jp2", ".j2k", ".vrt", ".img", ".png", ".jpg", ".bil", ".bsq"})
 """What counts as a raster in a folder; a file named outright may have any suffix."""
 
+_DRIVER_PREFIX: Final = re.compile(r"[A-Za-z0-9_]{2,}:")
+"""Of GDAL's names for parts of files; a drive of Windows has one letter."""
 
-def find_files(source: str | Path | Sequence[str | Path]) -> list[str]:
+
+def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str | Path] = ()) -> list[str]:
     """List the files that a source stands for.
 
     Parameters
     ----------
     source : str, Path or sequence of them
         Files, folders (their raster files), globs, or GDAL's virtual paths (`/vsi...`), which are handed on.
+    besides : iterable of str or Path
+        Files that no folder or glob stands for: a run's own outputs, left there by an earlier run.
 
     Returns
     -------
@@ -31,10 +38,15 @@ def find_files(source: str | Path | Sequence[str | Path]) -> list[str]:
         When a file, folder or match is missing, or a file comes twice.
     """
     items = [source] if isinstance(source, str | Path) else list(source)
-    files = [file for item in items for file in _expand(str(item))]
-    for i, file in enumerate(files):
-        if file in files[:i]:
-            msg = f"scene.source: {file} is named twice; name each file once"
+    own = {os.path.realpath(path) for path in besides}
+    files = []
+    for item in items:
+        found = _expand(str(item))
+        files += [file for file in found if file == str(item) or os.path.realpath(file) not in own]
+    places = [file if is_address(file) else os.path.abspath(file) for file in files]  # noqa: PTH100 (as it is spelled)
+    for i, place in enumerate(places):
+        if place in places[:i]:
+            msg = f"scene.source: {files[places.index(place)]} is named twice; name each file once"
             raise SceneError(msg)
     if not files:
         msg = "scene.source: no file is named"
@@ -42,13 +54,35 @@ def find_files(source: str | Path | Sequence[str | Path]) -> list[str]:
     return files
 
 
+def _is_raster(file: Path) -> bool:
+    return file.suffix.lower() in RASTER_SUFFIXES and not file.name.startswith(".") and file.is_file()
+
+
+def is_address(item: str) -> bool:
+    """Whether GDAL, not the file system, knows what is meant: /vsi..., https://..., GTIFF_DIR:1:file.tif."""
+    return item.startswith("/vsi") or "://" in item or bool(_DRIVER_PREFIX.match(item) and not os.path.lexists(item))
+
+
 def _expand(item: str) -> list[str]:
     """List the files one item stands for."""
-    if item.startswith("/vsi"):
+    if is_address(item):
         return [item]
+    if not item:
+        msg = "scene.source: no file is named"
+        raise SceneError(msg)
+    try:
+        return _look_up(item)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        msg = f"{item}: this can't be looked up ({reason})"
+        raise SceneError(msg) from error
+
+
+def _look_up(item: str) -> list[str]:
+    """List the files of a folder or glob, or the file itself."""
     path = Path(item)
     if path.is_dir():
-        inside = [str(file) for file in path.iterdir() if file.suffix.lower() in RASTER_SUFFIXES and file.is_file()]
+        inside = [str(file) for file in path.iterdir() if _is_raster(file)]
         if not inside:
             msg = f"{item}: the folder holds no raster file ({', '.join(sorted(RASTER_SUFFIXES))})"
             raise SceneError(msg)

@@ -6,18 +6,26 @@ from typing import Any, Final
 from rasterio._err import CPLE_BaseError  # private, but rasterio lets it through where it wraps no error
 from rasterio.errors import RasterioError
 
+from pipeline.scenes.source import SceneInfo
+
 GDAL_ERRORS: Final = (RasterioError, CPLE_BaseError)
 """Whatever rasterio may raise when GDAL fails."""
 
-GDAL_CACHE_BYTES: Final = 32 * 2**20
-"""GDAL's cache of decoded file blocks. Ours are whole multiples of the file's, so little is worth keeping."""
+_SMALLEST_CACHE: Final = 32 * 2**20
 
 
-def gdal_options() -> dict[str, Any]:
-    """GDAL's settings for our own reads; what the user's environment says wins.
+def cache_bytes(info: SceneInfo, workers: int) -> int:
+    """Size of GDAL's cache of decoded file blocks for a run.
 
-    One decoding thread each, for there are as many of ours as cores; a small cache, for GDAL's own
-    default (5 % of the machine's memory) is outside any plan.
+    Our blocks are whole multiples of the file's, so little is worth keeping: what each worker is decoding.
+    GDAL's own default, 5 % of the machine's memory, is outside any plan.
     """
-    ours = {"GDAL_NUM_THREADS": "1", "GDAL_CACHEMAX": GDAL_CACHE_BYTES}
-    return {key: value for key, value in ours.items() if key not in os.environ}
+    return max(_SMALLEST_CACHE, 2 * workers * info.file_block_bytes)
+
+
+def gdal_options(**ours: Any) -> dict[str, Any]:
+    """GDAL's settings for our own work; what the user's environment says wins.
+
+    One decoding thread each unless told otherwise, for there are as many of ours as cores.
+    """
+    return {key: value for key, value in {"GDAL_NUM_THREADS": "1", **ours}.items() if key not in os.environ}

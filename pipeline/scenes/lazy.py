@@ -69,7 +69,7 @@ def to_dataarray(source: BlockSource) -> xr.DataArray:
             "valid": (("y", "x"), valid),
             **_pixel_centres(info.grid),
         },
-        attrs={"sources": info.sources, **_nodata_attrs(info)},
+        attrs={"sources": info.sources, "nodata_rule": info.nodata_rule, **_nodata_attrs(info)},
         name="scene",
     )
     return georeference(scene, info.grid)
@@ -130,12 +130,22 @@ def _transform_of(array: xr.DataArray) -> Affine:
 
 
 def _steps_fit(array: xr.DataArray, t: Affine) -> bool:
-    """Whether an array's pixels still have the size its transform says: slices with a step do not."""
+    """Whether an array's pixels still have the size its transform says: slices with a step do not.
+
+    Raises
+    ------
+    ConfigError
+        When pixels are not evenly spaced, and so on no grid.
+    """
+    fits = True
     for axis, size in (("x", t.a), ("y", t.e)):
-        centres = array.coords[axis]
-        if centres.size > 1 and abs(float(centres[-1] - centres[0]) / (centres.size - 1) / size - 1) > _OFF_CENTRE:
-            return False
-    return True
+        steps = np.diff(array.coords[axis].values)
+        if steps.size:
+            if np.ptp(steps) > _OFF_CENTRE * abs(steps[0]):
+                msg = f"the scene's coordinates {axis} are not evenly spaced, so its pixels are on no grid"
+                raise ConfigError(msg)
+            fits &= abs(steps[0] / size - 1) < _OFF_CENTRE
+    return bool(fits)
 
 
 def blocks_of(array: xr.DataArray) -> tuple[Block, ...]:
@@ -163,6 +173,7 @@ class ArraySource:
         if scene.dtype.kind not in "iuf":
             msg = f"the scene has {scene.dtype} pixels; integers and floats can be clustered"
             raise ConfigError(msg)
+        scene = scene.astype(_plain(scene.dtype), copy=False)
         chunked = (scene if scene.chunks else scene.chunk({"y": 1024, "x": 1024})).chunk({"band": -1})
         self.blocks = blocks_of(chunked)
         self.info = _facts(chunked)
@@ -178,16 +189,28 @@ class ArraySource:
         return Pixels(data, valid)
 
 
-def _validity(scene: xr.DataArray, nodata: tuple[float | None, ...]) -> da.Array:
-    """Lazy validity of a scene chunked in whole bands."""
-    if "valid" in scene.coords:
-        given: da.Array = scene.coords["valid"].data
-        return given
+def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Type of numbers, near a dtype, that kernels and files know: this machine's byte order, no odd floats."""
+    if dtype.kind == "f" and dtype.itemsize not in {4, 8}:
+        return np.dtype(np.float32 if dtype.itemsize < 4 else np.float64)  # noqa: PLR2004
+    return dtype.newbyteorder("=")
 
-    def valid(data: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        return strike_invalid(data, nodata, np.ones(data.shape[1:], np.bool_))
 
-    told: da.Array = da.map_blocks(valid, scene.data, drop_axis=0, dtype=bool, meta=np.empty((0, 0), bool))
+def _validity(scene: xr.DataArray, nodata: tuple[int | float | None, ...]) -> da.Array:
+    """Lazy validity of a scene chunked in whole bands: its `valid` coordinate, nodata values, and NaN, together."""
+    given = scene.coords.get("valid")
+    if given is None:
+        mask = da.ones(scene.shape[1:], dtype=bool, chunks=scene.data.chunks[1:])
+    elif set(given.dims) != {"y", "x"} or given.dtype != bool:
+        msg = f"the scene's coordinate 'valid' is {given.dtype} {given.dims}; expected bool (y, x)"
+        raise ConfigError(msg)
+    else:
+        mask = da.asarray(given.transpose("y", "x").data).rechunk(scene.data.chunks[1:])
+
+    def valid(data: npt.NDArray[Any], ok: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        return strike_invalid(data, nodata, ok.copy())
+
+    told: da.Array = da.map_blocks(valid, scene.data, mask, drop_axis=0, dtype=bool, meta=np.empty((0, 0), bool))
     return told
 
 
@@ -195,18 +218,23 @@ def _facts(scene: xr.DataArray) -> SceneInfo:
     """What a DataArray tells of itself."""
     count = scene.sizes["band"]
     names = scene.coords["band"].values if "band" in scene.coords else np.arange(1, count + 1)
-    nodata = None if "valid" in scene.coords else scene.rio.nodata
+    try:
+        nodata = scene.rio.nodata
+    except (OverflowError, ValueError) as error:
+        msg = f"the scene's nodata value can't occur in {scene.dtype} pixels ({error})"
+        raise ConfigError(msg) from error
     return SceneInfo(
         grid=grid_of(scene),
         bands=tuple(str(name) if isinstance(name, str) else f"band{name}" for name in names.tolist()),
         dtype=scene.dtype,
-        nodata=(None if nodata is None else float(nodata),) * count,
+        nodata=(None if nodata is None else nodata.item() if hasattr(nodata, "item") else nodata,) * count,
+        nodata_rule=scene.attrs.get("nodata_rule", "auto"),
         scales=_each_band(scene, "scale", 1.0),
         offsets=_each_band(scene, "offset", 0.0),
         block_shape=(scene.chunksizes["y"][0], scene.chunksizes["x"][0]),
         masked="valid" in scene.coords,
         drivers=("xarray",),
-        compressed=False,
+        file_block_bytes=0,
         sources=tuple(scene.attrs.get("sources", (str(scene.name or "array"),))),
     )
 

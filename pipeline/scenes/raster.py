@@ -1,7 +1,7 @@
 """Pixels of raster files, block by block."""
 
 import threading
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from pipeline.kernels.validity import strike_invalid
 from pipeline.scenes.describe import FilePart, RasterScene
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
 from pipeline.scenes.source import Pixels
+
+_MOST_HANDLES: Final = 24
+"""Files one thread keeps open: all bands of a Sentinel-2 scene, and far from what systems allow a process."""
 
 
 class RasterSource:
@@ -57,7 +60,8 @@ class RasterSource:
                     self._read_part(part, block, data[part.first : part.first + len(part.indexes)], valid)
                 except GDAL_ERRORS as error:
                     cause = error.__cause__ or error
-                    msg = f"{part.path}: {block} can't be read ({cause}); the file is damaged or cut short"
+                    why = "" if "open files" in str(cause) else "; the file is damaged or cut short"
+                    msg = f"{part.path}: {block} can't be read ({cause}){why}"
                     raise SceneError(msg) from error
         return Pixels(data, strike_invalid(data, self.info.nodata, valid))
 
@@ -73,5 +77,7 @@ class RasterSource:
         """Open a file, once for each thread."""
         handles: dict[str, rasterio.DatasetReader] = self._local.__dict__.setdefault("handles", {})
         if path not in handles:
+            if len(handles) >= _MOST_HANDLES:
+                handles.pop(next(iter(handles))).close()
             handles[path] = rasterio.open(path, sharing=False)
         return handles[path]

@@ -1,5 +1,6 @@
 """A scene's pixels, decoded once and kept on disk for the passes that follow."""
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ import numpy as np
 from pipeline.errors import OutputError
 from pipeline.grid import Block
 from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
+
+logger = logging.getLogger(__name__)
 
 
 def scratch_bytes(info: SceneInfo) -> int:
@@ -31,13 +34,19 @@ class ScratchSource:
         self._folder = self._parent
 
     def __enter__(self) -> Self:
-        self._folder = Path(tempfile.mkdtemp(prefix=".terrazzo-scratch-", dir=self._parent))
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix=".terrazzo-scratch-", dir=self._parent))
+        except OSError as error:
+            msg = f"{self._parent}: no scratch folder can be made here ({error.strerror})"
+            raise OutputError(msg) from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self._folder, ignore_errors=True)  # what is left must not cost the user the map
+        if self._folder.exists():
+            logger.warning("%s: the scratch folder can't be removed; remove it by hand", self._folder)
 
     @property
     def info(self) -> SceneInfo:
@@ -69,9 +78,19 @@ class ScratchSource:
             raise OutputError(msg) from error
 
     def read(self, block: Block) -> Pixels:
-        """Read back a block that was put."""
+        """Read back a block that was put.
+
+        Raises
+        ------
+        OutputError
+            When it is gone or cut short.
+        """
         shape = (len(self.info.bands), *block.shape)
-        with self._path(block).open("rb") as file:
-            data = np.fromfile(file, self.info.dtype, int(np.prod(shape))).reshape(shape)
-            valid = np.fromfile(file, np.bool_, block.height * block.width).reshape(block.shape)
+        try:
+            with self._path(block).open("rb") as file:
+                data = np.fromfile(file, self.info.dtype, int(np.prod(shape))).reshape(shape)
+                valid = np.fromfile(file, np.bool_, block.height * block.width).reshape(block.shape)
+        except (OSError, ValueError) as error:
+            msg = f"{self._folder}: the scratch copy of {block} can't be read back ({error})"
+            raise OutputError(msg) from error
         return Pixels(data, valid)

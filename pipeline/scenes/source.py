@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.grid import Block, Grid
+from pipeline.model import Units
 
 
 class Pixels(NamedTuple):
@@ -28,8 +29,10 @@ class SceneInfo:
     """Band names, in the order in which pixels are handed on."""
     dtype: np.dtype[Any]
     """Of the pixels handed on."""
-    nodata: tuple[float | None, ...]
+    nodata: tuple[int | float | None, ...]
     """Each band's value for 'no data', None where there is none; NaN never counts as data."""
+    nodata_rule: str | int | float
+    """What was asked for: 'auto', or a value."""
     scales: tuple[float, ...]
     """Each band's factor from stored numbers to physical units, as the file states it; 1 where it is silent."""
     offsets: tuple[float, ...]
@@ -40,10 +43,15 @@ class SceneInfo:
     """Whether a mask or alpha band says, too, which pixels hold data."""
     drivers: tuple[str, ...]
     """GDAL's names of the files' formats."""
-    compressed: bool
-    """Whether reading pixels means decoding them."""
+    file_block_bytes: int
+    """Size of what GDAL decodes at once: a block of one band, or of all where they are stored pixel by pixel."""
     sources: tuple[str, ...]
     """Paths of the files."""
+
+    @property
+    def units(self) -> Units:
+        """What the numbers of the pixels mean."""
+        return Units(dtype=self.dtype.name, scales=self.scales, offsets=self.offsets)
 
     @property
     def pixels(self) -> int:

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from rasterio.enums import Resampling
 from pipeline.errors import OutputError
 from pipeline.grid import Block, Grid
 from pipeline.kernels.checks import add_checksums, checksum
-from pipeline.scenes.gdal import GDAL_CACHE_BYTES, GDAL_ERRORS
+from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
 from pipeline.sinks.palette import Colour
 from pipeline.sinks.verify import verify_map
 
@@ -33,11 +33,6 @@ def overview_factors(shape: tuple[int, int]) -> list[int]:
     return factors if max(shape) > _SMALLEST_OVERVIEW else []
 
 
-def _environment() -> dict[str, Any]:
-    """GDAL's settings while the map is finished: nothing else runs then, so all cores may compress."""
-    return {"GDAL_NUM_THREADS": "ALL_CPUS", "GDAL_CACHEMAX": GDAL_CACHE_BYTES}
-
-
 class MapWriter:
     """Writes labels of a grid to a GeoTIFF, any block in any order, then finishes it as a COG.
 
@@ -45,7 +40,11 @@ class MapWriter:
     and a tile written twice leaves no dead space. GDAL writes with one thread at a time, so must we.
     """
 
-    def __init__(self, path: Path, grid: Grid, colours: tuple[Colour, ...], tags: dict[str, str]) -> None:
+    def __init__(
+        self, path: Path, grid: Grid, colours: tuple[Colour, ...], tags: dict[str, str], workers: int = 1
+    ) -> None:
+        self._workers = workers
+        self._options = gdal_options(GDAL_NUM_THREADS=str(workers))  # nothing else runs while GDAL compresses
         self._path = path
         self._raw = path.with_suffix(".raw.tif")
         self._grid = grid
@@ -70,13 +69,14 @@ class MapWriter:
 
     def __enter__(self) -> Self:
         try:
-            with rasterio.Env(**_environment()):
+            with rasterio.Env(**self._options):
                 self._file = rasterio.open(self._raw, "w", **self._profile)
                 # before any pixel: GDAL writes a palette into the file's head
                 self._file.write_colormap(1, {0: (0, 0, 0), **dict(enumerate(self._colours, start=1))})
                 self._file.update_tags(**self._tags, AREA_OR_POINT="Area")
                 self._file.set_band_description(1, "class")
         except GDAL_ERRORS as error:
+            self._raw.unlink(missing_ok=True)
             raise self._failure(error) from error
         return self
 
@@ -97,7 +97,7 @@ class MapWriter:
             When the disk is full.
         """
         try:
-            with rasterio.Env(**_environment()):
+            with rasterio.Env(**self._options):
                 self._file.write(labels, 1, window=block.window)
             self._checksum = add_checksums(self._checksum, checksum(labels, (block.top, block.left)))
         except GDAL_ERRORS as error:
@@ -112,7 +112,7 @@ class MapWriter:
             When the disk is full, or what is read back is not what was written.
         """
         try:
-            with rasterio.Env(**_environment()):
+            with rasterio.Env(**self._options):
                 self._file.close()
                 if factors := overview_factors(self._grid.shape):
                     with rasterio.open(self._raw, "r+") as file:
@@ -127,11 +127,11 @@ class MapWriter:
                     OVERVIEWS="AUTO",  # those there are; the driver would average palettes by 'nearest'
                     OVERVIEW_RESAMPLING="MODE",
                     BIGTIFF="IF_SAFER",
-                    NUM_THREADS="ALL_CPUS",
+                    NUM_THREADS=self._workers,
                 )
         except GDAL_ERRORS as error:
             raise self._failure(error) from error
-        verify_map(self._path, self._grid, self._checksum)
+        verify_map(self._path, self._grid, self._checksum, self._workers)
 
     def _failure(self, error: Exception) -> OutputError:
         cause = error.__cause__ or error

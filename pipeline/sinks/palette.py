@@ -15,7 +15,8 @@ _TOL_MUTED: Final[tuple[Colour, ...]] = (
 )  # fmt: skip
 """Paul Tol's 'muted' qualitative scheme, told apart by the colour-blind (Technical Note SRON/EPS/TN/09-002)."""
 
-_CYCLIC: Final = frozenset({"hsv", "twilight", "twilight_shifted"})
+_CYCLIC: Final = ("hsv", "twilight", "twilight_shifted")
+"""Colour maps, also reversed, whose ends are alike."""
 _GOLDEN_ANGLE: Final = 0.61803398875
 
 
@@ -70,6 +71,10 @@ def _matplotlib_colours(k: int, palette: str) -> tuple[Colour, ...]:
     if listed and k > colours.N:
         msg = f"output.palette: {palette} has {colours.N} colours, there are {k} classes; use 'auto' or a longer one"
         raise ConfigError(msg)
-    ends = k if palette in _CYCLIC else max(k - 1, 1)
+    ends = k if palette.removesuffix("_r") in _CYCLIC else max(k - 1, 1)
     shades = colours(range(k)) if listed else colours([i / ends for i in range(k)])
-    return tuple((round(r * 255), round(g * 255), round(b * 255)) for r, g, b, _ in shades)
+    chosen: list[Colour] = [(round(r * 255), round(g * 255), round(b * 255)) for r, g, b, _ in shades]
+    if len(set(chosen)) < k:
+        msg = f"output.palette: {palette} gives {len(set(chosen))} different colours for {k} classes; use 'auto'"
+        raise ConfigError(msg)
+    return tuple(chosen)

@@ -110,7 +110,7 @@ class QuickLook:
             (_MARGIN, original, shown),
             (right, palette[self._labels], f"{len(colours)} classes"),
         ):
-            draw.text((left, _MARGIN), title, _INK, font)
+            draw.text((left, _MARGIN), _fitted(title, font, right - 2 * _MARGIN), _INK, font)
             panel = Image.fromarray(picture).resize(self._layout.panel, Image.Resampling.NEAREST)
             page.paste(panel, (left, _MARGIN + _LINE))
         self._draw_legend(draw, font, colours, shares)
@@ -126,6 +126,14 @@ class QuickLook:
             x, y = _MARGIN + column * _ENTRY_WIDTH, top + row * _LINE
             draw.rectangle((x, y, x + 24, y + 18), fill=colour, outline=_INK)
             draw.text((x + 32, y), f"{i + 1}   {share:.1%}", _INK, font)
+
+
+def _fitted(text: str, font: Any, width: int) -> str:
+    """Cut a text short so that it is no wider than so many pixels."""
+    if font.getlength(text) <= width:
+        return text
+    kept = next(n for n in range(len(text), -1, -1) if font.getlength(text[:n] + "...") <= width or n == 0)
+    return text[:kept] + "..."
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:

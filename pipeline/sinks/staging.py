@@ -6,20 +6,26 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from pipeline.errors import OutputError
+
+_SIDECARS: Final = (".msk", ".ovr", ".aux.xml")
+_LONGEST_NAME: Final = 255
+"""Bytes in a file's name that file systems allow."""
 
 
 class Staging:
     """Temporary names for a set of outputs, in the folders where they will stand.
 
-    On leaving the context without an error each is renamed to its target, which is atomic on every system
-    we know; after an error, or Ctrl-C, they are removed and no target has been touched.
+    On leaving the context without an error each is renamed to its target, which is atomic for each file on
+    every system we know; after an error, or Ctrl-C, they are removed and no target has been touched. Only
+    where a rename itself fails may some targets be new and others not; each is whole.
     """
 
     def __init__(self, targets: Iterable[str | Path], *, overwrite: bool) -> None:
         self._targets = [Path(target) for target in targets]
+        self._places = [os.path.abspath(target) for target in self._targets]  # noqa: PTH100 (takes '..' out)
         self._overwrite = overwrite
         self._token = uuid.uuid4().hex[:8]
 
@@ -32,16 +38,25 @@ class Staging:
             When a target exists and may not be overwritten, or its folder is missing or read-only.
         """
         for i, target in enumerate(self._targets):
-            if target in self._targets[:i]:
+            if self._places[i] in self._places[:i]:
                 msg = f"{target}: two outputs have this name; give them different names"
                 raise OutputError(msg)
             check_writable(target, overwrite=self._overwrite)
         return self
 
+    def keep_apart(self, sources: Iterable[str]) -> None:
+        """Raise OutputError when an output would replace a file of the scene, overwriting allowed or not."""
+        taken = {os.path.realpath(source) for source in sources}
+        for target in self._targets:
+            if os.path.realpath(target) in taken:
+                msg = f"{target}: this file is part of the scene and will not be replaced; choose another name"
+                raise OutputError(msg)
+
     def path(self, target: str | Path) -> Path:
-        """Temporary name of a target."""
+        """Temporary name of a target: short, as the target's own may be as long as names can be."""
         target = Path(target)
-        return target.with_name(f".{target.stem}.{self._token}.part{target.suffix}")
+        number = self._places.index(os.path.abspath(target))  # noqa: PTH100
+        return target.with_name(f".terrazzo-{self._token}-{number}{target.suffix}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -50,10 +65,21 @@ class Staging:
         try:
             if kind is None:
                 for target in staged:
-                    os.replace(self.path(target), target)  # noqa: PTH105 (says what it does: overwrites)
+                    self._rename(target)
         finally:
             for target in self._targets:
                 self.path(target).unlink(missing_ok=True)
+
+    def _rename(self, target: Path) -> None:
+        try:
+            self.path(target).replace(target)
+            for ending in _SIDECARS:  # of the map that stood here: GDAL would take them for this one's
+                sidecar = f"{target}{ending}"
+                if os.path.lexists(sidecar):
+                    os.unlink(sidecar)  # noqa: PTH108
+        except OSError as error:
+            msg = f"{target}: the finished file can't be given its name ({error.strerror})"
+            raise OutputError(msg) from error
 
 
 def check_room(folder: Path, needed: int) -> None:
@@ -68,11 +94,16 @@ def check_room(folder: Path, needed: int) -> None:
 def check_writable(target: Path, *, overwrite: bool) -> None:
     """Raise OutputError unless a file of this name may and can be written."""
     folder = target.parent
+    if len(os.fsencode(target.name)) > _LONGEST_NAME:
+        msg = f"{target}: the name is longer than {_LONGEST_NAME} bytes, more than file systems take; shorten it"
+        raise OutputError(msg)
     if target.is_dir():
         msg = f"{target}: this is a folder; name a file in it"
         raise OutputError(msg)
     if target.exists() and not overwrite:
-        msg = f"{target}: the file exists already; allow overwriting with --overwrite, or choose another name"
+        msg = (
+            f"{target}: the file exists already; allow overwriting (--overwrite, overwrite=True) or choose another name"
+        )
         raise OutputError(msg)
     if not folder.is_dir():
         msg = f"{target}: the folder {folder} does not exist; create it first"

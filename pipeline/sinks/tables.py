@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import dataclass
+from math import cos, isfinite, nan, radians
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from rasterio.warp import transform as warp_points
 from pipeline.errors import OutputError
 from pipeline.grid import Grid
 from pipeline.labels.classify import ClassStatistics
+from pipeline.scenes.gdal import GDAL_ERRORS
 from pipeline.sinks.palette import Colour
 
 _EARTH_RADIUS_M: Final = 6_371_007.2
@@ -38,24 +40,30 @@ def pixel_area(grid: Grid) -> PixelArea:
     if grid.crs is None:
         return PixelArea(None, "the scene has no coordinate reference system")
     crs = CRS.from_wkt(grid.crs)
+    if crs.is_geographic:
+        return PixelArea(None, "the CRS is geographic: in degrees, pixels differ in area")
     if not crs.is_projected:
-        return PixelArea(None, "the coordinate reference system is geographic: pixels have different areas")
+        return PixelArea(None, "the CRS is local, not tied to the Earth")
     _, metres = crs.linear_units_factor
     t = grid.transform
     planar = abs(t.a * t.e - t.b * t.d) * metres**2
-    stretch = planar / _area_on_sphere(grid, crs)
+    ground = _area_on_sphere(grid, crs)
+    if not (isfinite(ground) and ground > 0 and planar > 0):
+        return PixelArea(None, "the coordinates lie outside the CRS")
+    stretch = planar / ground
     if abs(stretch - 1) > _TOLERATED_DISTORTION:
-        return PixelArea(None, f"the coordinate reference system stretches areas {stretch:.2f} times here")
+        return PixelArea(None, f"the CRS stretches areas {stretch:.2f} times here")
     return PixelArea(planar / _SQUARE_METRES_PER_HECTARE, "")
 
 
 def _area_on_sphere(grid: Grid, crs: CRS) -> float:
-    """Area in square metres of the pixel in the middle of a grid, roughly."""
-    from math import cos, radians  # noqa: PLC0415
-
+    """Area in square metres of the pixel in the middle of a grid, roughly; NaN where it has no place on Earth."""
     rows, columns = grid.shape
     corners = [grid.transform @ (columns / 2 + dx, rows / 2 + dy) for dx, dy in ((0, 0), (1, 0), (0, 1))]
-    lon, lat = warp_points(crs, CRS.from_epsg(4326), *zip(*corners, strict=True))
+    try:
+        lon, lat = warp_points(crs, CRS.from_epsg(4326), *zip(*corners, strict=True))
+    except GDAL_ERRORS:
+        return nan  # the corners can't be brought into degrees
     east = [radians(lon[i] - lon[0]) * cos(radians(lat[0])) for i in (1, 2)]
     north = [radians(lat[i] - lat[0]) for i in (1, 2)]
     return abs(east[0] * north[1] - east[1] * north[0]) * _EARTH_RADIUS_M**2

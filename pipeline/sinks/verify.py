@@ -13,14 +13,14 @@ import rasterio
 from pipeline.errors import OutputError
 from pipeline.grid import Block, Grid
 from pipeline.kernels.checks import add_checksums, checksum, count_holes
-from pipeline.runtime.schedule import count_workers, stream
+from pipeline.runtime.schedule import stream
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
 
 _PIECE: Final = 2048
 """Side of the pieces read at once: whole tiles of the map, at every level."""
 
 
-def verify_map(path: Path, grid: Grid, expected: int) -> None:
+def verify_map(path: Path, grid: Grid, expected: int, workers: int = 1) -> None:
     """Check that a map holds the labels that were written to it, and overviews without holes.
 
     Parameters
@@ -31,6 +31,8 @@ def verify_map(path: Path, grid: Grid, expected: int) -> None:
         Its grid.
     expected : int
         Checksum of the labels that were computed.
+    workers : int
+        Pieces worked on at once.
 
     Raises
     ------
@@ -44,7 +46,7 @@ def verify_map(path: Path, grid: Grid, expected: int) -> None:
         for level in range(max(1, overviews)):
             pieces = Grid(shape=_shape_of(path, level), transform=grid.transform, crs=None).blocks((_PIECE, _PIECE))
             check = partial(_check_piece, path, level, has_next=level < overviews)
-            for _, (total, holes) in stream(check, pieces, count_workers()):
+            for _, (total, holes) in stream(check, pieces, workers):
                 if holes:
                     msg = f"{path.parent}: the map's overviews have {holes} holes; is the disk full or failing?"
                     raise OutputError(msg)

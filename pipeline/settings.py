@@ -1,0 +1,94 @@
+"""The text of a config: YAML read safely, settings given on the command line, paths anchored. No records yet."""
+
+import glob
+import os
+import re
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from pipeline.errors import ConfigError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader that also refuses a key given twice, which plain YAML settles in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
+        """Build a mapping whose keys are all different."""
+        keys = [key.value for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, origin: str) -> object:
+    """Read YAML text, or raise ConfigError with the line and column that are wrong."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        msg = f"{origin}{place}: this is not plain YAML: {error.problem}"
+        raise ConfigError(msg) from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        msg = f"{origin}: this is not plain YAML: {str(error).splitlines()[0]}"
+        raise ConfigError(msg) from error
+
+
+_ADDRESS: Final = re.compile(r"/vsi|\w+://|\w{2,}:\d*:?.*[/.]")
+"""What GDAL, not the file system, knows: /vsi..., https://..., GTIFF_DIR:1:file.tif."""
+
+
+def _anchor(path: object, base: Path) -> object:
+    """Make a relative path start at `base`; leave addresses and GDAL's virtual paths as they are."""
+    if not isinstance(path, str) or not path or _ADDRESS.match(path):
+        return path
+    if path.startswith("~") and not _exists(base / path):
+        path = os.path.expanduser(path)  # noqa: PTH111 (leaves unknown users alone)
+    anchored = base / path
+    if glob.has_magic(path) and not Path(path).is_absolute() and not _exists(anchored):
+        return str(Path(glob.escape(str(base))) / path)  # the pattern is a pattern, the folder is a name
+    return str(anchored)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name no file can have
+        return False
+
+
+def anchor_paths(settings: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Anchor every path of a config, whatever else may be wrong with it."""
+    anchored = dict(settings)
+    if isinstance(scene := settings.get("scene"), dict) and "source" in scene:
+        source = scene["source"]
+        source = [_anchor(item, base) for item in source] if isinstance(source, list) else _anchor(source, base)
+        anchored["scene"] = {**scene, "source": source}
+    if isinstance(output := settings.get("output"), dict):
+        anchored["output"] = {key: value if key == "palette" else _anchor(value, base) for key, value in output.items()}
+    return anchored
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Put settings over others, mapping by mapping."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def override(setting: str) -> dict[str, Any]:
+    """Turn `fit.k=12` into `{"fit": {"k": 12}}`, its path anchored in the current folder."""
+    key, equals, text = setting.partition("=")
+    if not equals or not all(key.split(".")):
+        msg = f"--set {setting}: expected key.path=value, for example fit.k=12"
+        raise ConfigError(msg)
+    value: Any = parse_yaml(text, f"--set {setting}")
+    for part in reversed(key.strip().split(".")):
+        value = {part: value}
+    return anchor_paths(value, Path.cwd())
