@@ -27,7 +27,7 @@ _CONFIG = click.Path(path_type=Path)
 @click.version_option(__version__, prog_name="terrazzo")
 @click.option("--debug", is_flag=True, expose_value=False, help="On failure show Python's traceback, too.")
 def cli() -> None:
-    r"""Turn a large satellite scene into an unsupervised land-cover map.
+    """Turn a large satellite scene into an unsupervised land-cover map.
 
     \b
     terrazzo init scene.tif > my.yaml     a config to edit
@@ -35,7 +35,7 @@ def cli() -> None:
 
     Results go to standard output, progress and warnings to standard error. Exit status: 0 done, 1 failed,
     2 wrong usage or config.
-    """
+    """  # noqa: D301 (click wants the character itself)
 
 
 def _with_quiet(verb: Verb) -> Verb:
@@ -67,7 +67,7 @@ def _progress(*, quiet: bool) -> "Progress":
     return console_progress()
 
 
-@cli.command()
+@cli.command(short_help="Make the map that a config describes.")
 @_with_config
 @_with_overwrite
 @_with_json
@@ -83,7 +83,7 @@ def run(config: Path, settings: tuple[str, ...], *, overwrite: bool, as_json: bo
     _print_report(run_config(loaded, overwrite=overwrite, progress=progress), as_json=as_json)
 
 
-@cli.command()
+@cli.command(short_help="Make a model, and no map.")
 @_with_config
 @click.option("-o", "--output", type=_CONFIG, required=True, help="The model to write, JSON.")
 @_with_overwrite
@@ -98,7 +98,7 @@ def fit(config: Path, settings: tuple[str, ...], output: Path, *, overwrite: boo
     click.echo(f"model    {output}   {model.k} classes of {', '.join(model.bands)}")
 
 
-@cli.command()
+@cli.command(short_help="Label another scene with a model.")
 @click.argument("source", nargs=-1, required=True)
 @click.option("--model", type=_CONFIG, required=True, help="A model that `run` or `fit` wrote.")
 @click.option("-o", "--output", type=_CONFIG, required=True, help="The map to write, a GeoTIFF.")
@@ -133,7 +133,7 @@ def predict(
     _print_report(report, as_json=as_json)
 
 
-@cli.command()
+@cli.command(short_help="Say what a run would take; run nothing.")
 @_with_config
 @_with_json
 def plan(config: Path, settings: tuple[str, ...], *, as_json: bool) -> None:
@@ -149,7 +149,7 @@ def plan(config: Path, settings: tuple[str, ...], *, as_json: bool) -> None:
     click.echo(_json(record) if as_json else plan_words(scene.info, planned, int(loaded.run.memory)))
 
 
-@cli.command()
+@cli.command(short_help="Say what a scene holds.")
 @click.argument("source", nargs=-1, required=True)
 @_with_json
 def inspect(source: tuple[str, ...], *, as_json: bool) -> None:
@@ -161,7 +161,7 @@ def inspect(source: tuple[str, ...], *, as_json: bool) -> None:
     click.echo(_json(found.record()) if as_json else inspection_words(found))
 
 
-@cli.command()
+@cli.command(short_help="Print a config for a scene.")
 @click.argument("source", nargs=-1, required=True)
 def init(source: tuple[str, ...]) -> None:
     """Print a commented config for SOURCE, to be saved and edited."""
@@ -170,7 +170,7 @@ def init(source: tuple[str, ...]) -> None:
     click.echo(config_template(source), nl=False)
 
 
-@cli.command()
+@cli.command(short_help="Check a config.")
 @_with_config
 def validate(config: Path, settings: tuple[str, ...]) -> None:
     """Check CONFIG, and say what is wrong with it. Opens no scene."""
@@ -180,7 +180,7 @@ def validate(config: Path, settings: tuple[str, ...]) -> None:
     click.echo(f"{config}: valid")
 
 
-@cli.command()
+@cli.command(short_help="Map a small real scene.")
 @click.option("--out", type=_CONFIG, default=Path("terrazzo-demo"), show_default=True, help="Folder for all files.")
 @_with_quiet
 def demo(out: Path, *, quiet: bool) -> None:

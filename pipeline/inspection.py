@@ -58,7 +58,7 @@ class BandFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """A scene in facts and suspicions. Of bands on different grids, size and chunk are the first band's."""
+    """A scene in facts and suspicions. Of bands on different grids, size and chunk are those of the finest."""
 
     sources: tuple[str, ...]
     driver: str
@@ -66,6 +66,8 @@ class Inspection:
     rows: int
     resolution: tuple[float, float]
     """(width, height) of a pixel in the units of the CRS."""
+    unit: str
+    """Of the resolution: metre, degree, ...; pixel where there is no CRS."""
     crs: str | None
     """Such as EPSG:32648, or a name."""
     block: tuple[int, int]
@@ -91,7 +93,7 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
         When a file can't be opened or read.
     """
     looks = [_look(band) for band in list_bands(find_files(source))]
-    first = looks[0].band
+    first = min((look.band for look in looks), key=lambda band: band.grid.resolution)  # the first of the finest
     one_grid = all(same_grid(first, look.band) for look in looks)
     together = [look.band for look in looks if same_grid(first, look.band)]
     chunk = chunk_shapes(summarize(together, "auto").info)[0]
@@ -102,6 +104,7 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
         columns=columns,
         rows=rows,
         resolution=first.grid.resolution,
+        unit=_unit(first.grid.crs),
         crs=_crs_name(first.grid.crs),
         block=first.block_shape[::-1],
         chunk=chunk[::-1],
@@ -117,6 +120,13 @@ def _crs_name(wkt: str | None) -> str | None:
         return None
     authority = CRS.from_wkt(wkt).to_authority()
     return ":".join(authority) if authority else wkt.split('"')[1]
+
+
+def _unit(wkt: str | None) -> str:
+    if wkt is None:
+        return "pixel"
+    crs = CRS.from_wkt(wkt)
+    return "degree" if crs.is_geographic else crs.linear_units
 
 
 def _look(band: FileBand) -> _Look:

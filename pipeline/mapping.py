@@ -121,7 +121,7 @@ def write_map(
     """
     info, colours = source.info, class_colours(model.k, palette)
     area = pixel_area(info.grid)
-    layout = Layout.of(info.grid, model.k)
+    layout = Layout.of(info.grid, model.k + 1)
     thinning = thinning_for(layout, info.bands)
     picture = QuickLook(info.grid, layout, thinning, info.dtype)
     statistics = ClassStatistics(model, info.dtype)
@@ -138,7 +138,9 @@ def write_map(
             writer.finish()
             step()
             write_table(staging.path(paths.table), statistics, info.bands, area, colours)
-            save_picture(picture.draw(info.bands, colours, shares(statistics.counts)), staging.path(paths.picture))
+            nodata = statistics.counts[0] / info.pixels
+            drawn = picture.draw(info.bands, colours, shares(statistics.counts), nodata)
+            save_picture(drawn, staging.path(paths.picture))
             step()
     return MapSummary(counts=tuple(statistics.counts), hectares_per_pixel=area.hectares, area_note=area.reason)
 

@@ -1,11 +1,16 @@
 """A commented config, filled in from a scene."""
 
 import json
+import re
 from collections.abc import Sequence
 from os.path import basename, splitext
 from pathlib import Path
+from typing import Final
 
-from pipeline.inspection import Inspection, inspect_scene
+from pipeline.inspection import BandFacts, Inspection, inspect_scene
+
+_MASK: Final = re.compile(r"(?i)(^|[_\W])(scl|qa\w*|mask\w*|cloud\w*|cldprb|snwprb|aot|wvp|tci)($|[_\W])")
+"""Names of layers that come with scenes and are no measurements of the ground."""
 
 
 def config_template(source: Sequence[str]) -> str:
@@ -39,7 +44,7 @@ scene:
   source: {_yaml(named[0] if len(named) == 1 else named)}
   # names, numbers (from 1) or common names (red, nir); all takes every band below
 {_band_comments(found)}  bands: {_bands(found)}
-  nodata: auto              # what the files say, or the number that marks pixels without data
+  nodata: auto              # what the files say, or the number that marks pixels without data: 0
 
 fit:
   method: kmeans            # or minibatch: faster, a little rougher
@@ -71,13 +76,18 @@ def _band_comments(found: Inspection) -> str:
     lines = []
     for number, band in enumerate(found.bands, start=1):
         common = f", {band.common_name}" if band.common_name else ""
-        lines.append(f"  #   {number}: {band.name}{common}, {band.resolution:g} per pixel\n")
+        no = ": left out, it looks like a mask or holds one value" if not _is_measured(band) else ""
+        lines.append(f"  #   {number}: {band.name}{common}, {band.resolution:g} {found.unit}{no}\n")
     return "".join(lines)
 
 
 def _bands(found: Inspection) -> str:
-    """All bands, or, of bands on different grids, those of the finest."""
-    if found.valid_share is not None:
-        return "all"
-    finest = min(band.resolution for band in found.bands)
-    return _yaml([band.name for band in found.bands if band.resolution == finest])
+    """All bands that hold measurements; of bands on different grids, those of the finest."""
+    size = (found.columns, found.rows)
+    chosen = [band.name for band in found.bands if _is_measured(band) and (band.columns, band.rows) == size]
+    return "all" if len(chosen) in {0, len(found.bands)} else _yaml(chosen)
+
+
+def _is_measured(band: BandFacts) -> bool:
+    """Whether a band seems to hold measurements: no mask by its name, and not one value all over."""
+    return not (_MASK.search(band.name) or (band.low is not None and band.low == band.high))

@@ -74,7 +74,8 @@ def inspection_words(found: Inspection) -> str:
     width, height = found.resolution
     lines = {
         "source": f"{_first_of(found.sources)} ({found.driver})",
-        "pixels": f"{found.columns} x {found.rows} of {width:g}" + ("" if width == height else f" x {height:g}"),
+        "pixels": f"{found.columns} x {found.rows}",
+        "each": f"{width:g}{'' if width == height else f' x {height:g}'} {found.unit}",
         "crs": found.crs or "none",
         "blocks": f"{found.block[0]} x {found.block[1]} in the file",
         "chunks": f"{found.chunk[0]} x {found.chunk[1]} suggested for a run",
@@ -112,6 +113,8 @@ def report_words(report: dict[str, Any]) -> str:
         rows.append([str(entry["class"]), f"{entry['pixels']:,}", f"{entry['share']:.1%}", area])
     if report["nodata_pixels"]:
         rows.append(["nodata", f"{report['nodata_pixels']:,}", "", ""])
+    if all(row[3] == "" for row in rows[1:]):
+        rows = [row[:3] for row in rows]
     lines = [f"{name:<8} {path}" for name, path in report["outputs"].items()] + [""]
     lines += _columns(rows)
     if len(classes) > _MOST_CLASSES:

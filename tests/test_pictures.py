@@ -17,7 +17,7 @@ from pipeline.errors import OutputError
 from pipeline.grid import Grid
 from pipeline.labels.classify import classify_blocks
 from pipeline.sinks.palette import Colour, class_colours
-from pipeline.sinks.pictures import LARGEST_SIDE, Layout, QuickLook, save_picture, stretch, thinning_for
+from pipeline.sinks.pictures import _NO_DATA, LARGEST_SIDE, Layout, QuickLook, save_picture, stretch, thinning_for
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 Box = tuple[int, int, int, int]
@@ -116,7 +116,7 @@ def test_long_band_names_do_not_run_into_the_title_beside_them() -> None:
     seed=st.integers(0, 10**6), dtype=st.sampled_from(["u1", "u2", "i2", "f4"]), bands=st.sampled_from([1, 3]),
     share=st.sampled_from([0.02, 0.5, 1.0]), span=st.sampled_from([1, 3, 100]),
 )  # fmt: skip
-def test_bands_are_stretched_between_their_5th_and_95th_percentile_and_nodata_is_white(
+def test_bands_are_stretched_between_their_5th_and_95th_percentile_and_nodata_is_grey(
     seed: int, dtype: str, bands: int, share: float, span: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -124,7 +124,7 @@ def test_bands_are_stretched_between_their_5th_and_95th_percentile_and_nodata_is
     valid = rng.random((12, 15)) < share
     picture = stretch(data, valid)
     assert picture.shape == (12, 15, 3)
-    assert (picture[~valid] == 255).all()
+    assert (picture[~valid] == _NO_DATA).all()
     for channel in range(3):
         band = data[channel % bands][valid].astype(float).tolist()
         if len(band) < 2:
@@ -143,8 +143,8 @@ def test_nan_where_there_is_no_data_does_not_darken_the_rest() -> None:
     np.testing.assert_array_equal(stretch(data, valid), stretch(np.nan_to_num(data, nan=9.0), valid))
 
 
-def test_a_scene_without_data_is_white() -> None:
-    assert (stretch(np.zeros((3, 4, 5)), np.zeros((4, 5), np.bool_)) == 255).all()
+def test_a_scene_without_data_is_grey() -> None:
+    assert (stretch(np.zeros((3, 4, 5)), np.zeros((4, 5), np.bool_)) == _NO_DATA).all()
 
 
 def test_red_green_and_blue_are_shown_where_there_are_any() -> None:

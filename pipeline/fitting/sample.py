@@ -1,8 +1,9 @@
 """N valid pixels of a scene, chosen by the hash of their position: the same for any chunking and workers."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,12 @@ from pipeline.errors import SceneError
 from pipeline.grid import Block
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
 from pipeline.runtime.schedule import stream
-from pipeline.scenes.source import BlockSource, Pixels
+from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
+
+logger = logging.getLogger(__name__)
+
+_ZEROS_OF_NOTE: Final = 0.01
+"""Share of pixels of nothing but zeros from which they are worth a word."""
 
 Keys = npt.NDArray[np.uint64]
 Values = npt.NDArray[Any]
@@ -118,4 +124,18 @@ def draw_sample(
         rule = ", ".join(sorted({"NaN" if value is None else f"{value:g}" for value in info.nodata}))
         msg = f"{info.sources[0]}: all {info.pixels} pixels are nodata ({rule}, or masked) in one of the chosen bands"
         raise SceneError(msg)
-    return Sample(smallest.sorted_values(), smallest.valid, info.pixels)
+    sample = Sample(smallest.sorted_values(), smallest.valid, info.pixels)
+    _warn_of_zeros(sample, info)
+    return sample
+
+
+def _warn_of_zeros(sample: Sample, info: SceneInfo) -> None:
+    """Say when many sampled pixels are 0 in every band and nothing says what 'no data' is."""
+    zeros = float((sample.values == 0).all(axis=1).mean())
+    if zeros > _ZEROS_OF_NOTE and not info.masked and all(value is None for value in info.nodata):
+        logger.warning(
+            "%s: %.1f%% of the pixels are 0 in every band, and no nodata is set: "
+            "if 0 means no data, set scene.nodata: 0",
+            info.sources[0],
+            100 * zeros,
+        )

@@ -30,6 +30,10 @@ _WISHED_PANEL: Final = 400
 _STRETCH: Final = (5, 95)
 """Percentiles of the valid pixels that become black and white."""
 
+_CHANNELS: Final = {1: ("",), 3: ("red:", "green:", "blue:")}
+"""What the bands of a picture are shown as."""
+
+_NO_DATA: Final = (215, 215, 215)
 _PAPER: Final = (255, 255, 255)
 _INK: Final = (30, 30, 30)
 
@@ -47,20 +51,20 @@ class Layout:
     legend_columns: int
 
     @classmethod
-    def of(cls, grid: Grid, k: int) -> Self:
-        """Lay out a picture of a scene with k classes."""
+    def of(cls, grid: Grid, entries: int) -> Self:
+        """Lay out a picture of a scene with so many entries in its legend."""
         most_columns = (LARGEST_SIDE - 2 * _MARGIN) // _ENTRY_WIDTH
-        rows_at_most = max(-(-k // most_columns), min(k, 3))
+        legend_rows = max(-(-entries // most_columns), min(entries, _LONGEST_COLUMN))
         widest = (LARGEST_SIDE - 3 * _MARGIN) // 2
-        highest = LARGEST_SIDE - 3 * _MARGIN - (1 + max(rows_at_most, min(k, _LONGEST_COLUMN))) * _LINE
+        highest = LARGEST_SIDE - 3 * _MARGIN - (1 + legend_rows) * _LINE
         rows, columns = grid.shape
         step = max(1, -(-columns // widest), -(-rows // highest))
         shown = (-(-columns // step), -(-rows // step))
         zoom = max(1, min(_WISHED_PANEL // max(shown), widest // shown[0], highest // shown[1]))
         panel = (shown[0] * zoom, shown[1] * zoom)
         panels_width = 2 * max(panel[0], _ENTRY_WIDTH) + _MARGIN
-        legend_columns = max(panels_width // _ENTRY_WIDTH, -(-k // _LONGEST_COLUMN))
-        legend_rows = -(-k // legend_columns)
+        legend_columns = max(panels_width // _ENTRY_WIDTH, -(-entries // _LONGEST_COLUMN))
+        legend_rows = -(-entries // legend_columns)
         width = max(panels_width, legend_columns * _ENTRY_WIDTH) + 2 * _MARGIN
         height = 3 * _MARGIN + (1 + legend_rows) * _LINE + panel[1]
         return cls(panel=panel, page=(width, height), step=step, legend_columns=legend_columns)
@@ -88,7 +92,9 @@ class QuickLook:
         self._bands[(slice(None), *place)] = labelled.thinned
         self._labels[place] = labelled.labels[self._thinning.inside(block)]
 
-    def draw(self, bands: tuple[str, ...], colours: tuple[Colour, ...], shares: list[float]) -> Image.Image:
+    def draw(
+        self, bands: tuple[str, ...], colours: tuple[Colour, ...], shares: list[float], nodata: float = 0
+    ) -> Image.Image:
         """Draw the picture.
 
         Parameters
@@ -99,13 +105,18 @@ class QuickLook:
             Of classes 1 to k.
         shares : list of float
             Share of the valid pixels in each class, 0 to 1.
+        nodata : float
+            Share of all pixels that hold no data.
         """
         page = Image.new("RGB", self._layout.page, _PAPER)
         draw, font = ImageDraw.Draw(page), ImageFont.load_default(15)
         right = 2 * _MARGIN + max(self._layout.panel[0], _ENTRY_WIDTH)
-        palette = np.array([_PAPER, *colours], np.uint8)
+        palette = np.array([_NO_DATA, *colours], np.uint8)
         original = stretch(self._bands, self._labels > 0)
-        shown = ", ".join(bands[band] for band in self._thinning.bands)
+        shown = ", ".join(
+            f"{colour} {bands[band]}" if colour else bands[band]
+            for colour, band in zip(_CHANNELS[len(self._thinning.bands)], self._thinning.bands, strict=True)
+        )
         for left, picture, title in (
             (_MARGIN, original, shown),
             (right, palette[self._labels], f"{len(colours)} classes"),
@@ -113,19 +124,20 @@ class QuickLook:
             draw.text((left, _MARGIN), _fitted(title, font, right - 2 * _MARGIN), _INK, font)
             panel = Image.fromarray(picture).resize(self._layout.panel, Image.Resampling.NEAREST)
             page.paste(panel, (left, _MARGIN + _LINE))
-        self._draw_legend(draw, font, colours, shares)
+        entries = [
+            (colour, f"{i}   {share:.1%}") for i, (colour, share) in enumerate(zip(colours, shares, strict=True), 1)
+        ]
+        self._draw_legend(draw, font, [*entries, *([(_NO_DATA, f"no data   {nodata:.1%}")] if nodata else [])])
         return page
 
-    def _draw_legend(
-        self, draw: ImageDraw.ImageDraw, font: Any, colours: tuple[Colour, ...], shares: list[float]
-    ) -> None:
-        """Draw a box, the class and its share for each class, row by row below the panels."""
+    def _draw_legend(self, draw: ImageDraw.ImageDraw, font: Any, entries: list[tuple[Colour, str]]) -> None:
+        """Draw a box of a colour and what it stands for, row by row below the panels."""
         top = 2 * _MARGIN + _LINE + self._layout.panel[1]
-        for i, (colour, share) in enumerate(zip(colours, shares, strict=True)):
+        for i, (colour, text) in enumerate(entries):
             row, column = divmod(i, self._layout.legend_columns)
             x, y = _MARGIN + column * _ENTRY_WIDTH, top + row * _LINE
             draw.rectangle((x, y, x + 24, y + 18), fill=colour, outline=_INK)
-            draw.text((x + 32, y), f"{i + 1}   {share:.1%}", _INK, font)
+            draw.text((x + 32, y), text, _INK, font)
 
 
 def _fitted(text: str, font: Any, width: int) -> str:
@@ -166,9 +178,9 @@ def stretch(bands: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArra
     Returns
     -------
     ndarray of uint8, shape (rows, columns, 3)
-        White where not valid.
+        Grey where not valid.
     """
-    picture = np.full((*valid.shape, 3), 255, np.uint8)
+    picture = np.full((*valid.shape, 3), _NO_DATA, np.uint8)
     if valid.any():
         for channel in range(3):
             band = bands[channel % len(bands)][valid].astype(np.float64)
