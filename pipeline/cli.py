@@ -176,7 +176,10 @@ def validate(config: Path, settings: tuple[str, ...]) -> None:
     """Check CONFIG, and say what is wrong with it. Opens no scene."""
     from pipeline.config import load_config  # noqa: PLC0415
 
-    load_config(config, settings)
+    loaded = load_config(config, settings)
+    from pipeline.run import check_outputs  # noqa: PLC0415
+
+    check_outputs(loaded)
     click.echo(f"{config}: valid")
 
 
@@ -219,7 +222,9 @@ def main() -> None:
     """Run the command line and leave with its exit status."""
     _set_up_logging()
     warnings.filterwarnings("ignore", message="Dataset has no geotransform|The given matrix is equal")  # we say so
-    signal.signal(signal.SIGTERM, _stop)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), _stop)
     debug = "--debug" in sys.argv
     try:
         status = cli.main([word for word in sys.argv[1:] if word != "--debug"], "terrazzo", standalone_mode=False)
@@ -229,6 +234,9 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("terrazzo: stopped; no output was left half-written", err=True)
         sys.exit(130)
+    except SystemExit:
+        click.echo("terrazzo: stopped; no output was left half-written", err=True)
+        raise
     except BrokenPipeError:
         sys.stdout = None  # nobody reads: not even Python's last flush may complain
         sys.exit(1)

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from textwrap import shorten
@@ -45,7 +46,7 @@ def _size(value: object) -> object:
     return value
 
 
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 Band = Annotated[Text, BeforeValidator(_band_name)]
 
 
@@ -119,11 +120,11 @@ class FitConfig(_Record):
 class OutputConfig(_Record):
     """Where the results go. All but `labels` stand beside it unless said otherwise."""
 
-    labels: str = Field(min_length=1, description="the path of the map, a GeoTIFF, for example out/classes.tif")
-    model: str | None = Field(None, description="the path of the model (default: <labels>.model.json)")
-    table: str | None = Field(None, description="the path of the table of classes (default: <labels>.csv)")
-    picture: str | None = Field(None, description="the path of the picture (default: <labels>_quicklook.png)")
-    report: str | None = Field(None, description="the path of the run's report (default: <labels>.run.json)")
+    labels: Text = Field(description="the path of the map, a GeoTIFF, for example out/classes.tif")
+    model: Text | None = Field(None, description="the path of the model (default: <labels>.model.json)")
+    table: Text | None = Field(None, description="the path of the table of classes (default: <labels>.csv)")
+    picture: Text | None = Field(None, description="the path of the picture (default: <labels>_quicklook.png)")
+    report: Text | None = Field(None, description="the path of the run's report (default: <labels>.run.json)")
     palette: str = Field(
         "auto", min_length=1, description="'auto' (told apart by the colour-blind), or a matplotlib colour map's name"
     )
@@ -163,6 +164,13 @@ def _record_at(record: type[BaseModel], path: tuple[str | int, ...]) -> type[Bas
     return record
 
 
+def _shown(value: object) -> str:
+    """A value for a message: short, whatever it is. Lists are not spelled out, as aliases can make them endless."""
+    if isinstance(value, list | tuple | dict | set):
+        return f"a {type(value).__name__} of {len(value)}"
+    return shorten(reprlib.repr(value), 60, placeholder="...")
+
+
 def _sentence(error: Mapping[str, Any], record: type[BaseModel]) -> str:
     """One mistake that pydantic found, in a sentence: the full path, what is there, what is allowed."""
     where = tuple(error["loc"])
@@ -183,8 +191,8 @@ def _sentence(error: Mapping[str, Any], record: type[BaseModel]) -> str:
     name = ".".join(map(str, path))
     if error["type"] == "missing":
         return f"{name}: missing; expected {expected}"
-    value = shorten(str(error["input"]), 60, placeholder="...")
-    return f"{name}: {value!r} is not allowed; expected {expected}" if name else f"expected {expected}"
+    value = _shown(error["input"])
+    return f"{name}: {value} is not allowed; expected {expected}" if name else f"expected {expected}"
 
 
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)

@@ -90,9 +90,9 @@ class ClusterModel(_Record):
     """Classes are sorted by the mean of their centroid over the bands, the darkest first."""
     centroids: tuple[tuple[float, ...], ...]
     """k rows, a number for each band, in input units. Row 0 is class 1."""
-    counts: tuple[int, ...]
+    counts: tuple[Annotated[int, Field(ge=0)], ...]
     """Sampled pixels in each class."""
-    inertia: float
+    inertia: Annotated[float, Field(ge=0)]
     """Sum of the squared distances between sampled pixels and their centroids, in squared input units."""
     fitting: Fitting
     provenance: Provenance
@@ -159,7 +159,7 @@ class ClusterModel(_Record):
             msg = f'{origin}: this is JSON, but not a Terrazzo model (expected "format": "{MODEL_FORMAT}")'
             raise ModelError(msg)
         try:
-            return cls.model_validate_json(text)
+            return cls.model_validate_json(text, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))

@@ -29,6 +29,18 @@ from pipeline.sinks.report import report_json, versions, write_text
 from pipeline.sinks.staging import Staging, check_room
 
 
+def check_outputs(config: RunConfig) -> OutputPaths:
+    """Find what is wrong with a config's outputs without opening its scene.
+
+    Raises
+    ------
+    ConfigError
+        When the map would be no GeoTIFF, or the palette is unknown or has too few colours.
+    """
+    class_colours(config.fit.k, config.output.palette)
+    return OutputPaths.of(config.output, fits=True)
+
+
 def plan_config(config: RunConfig) -> tuple[RasterScene, Plan]:
     """Open a config's scene and plan its run. Reads metadata only.
 
@@ -37,8 +49,7 @@ def plan_config(config: RunConfig) -> tuple[RasterScene, Plan]:
     SceneError, ConfigError, MemoryBudgetError
         When the scene can't be opened as the config says, or the run needs more memory than it allows.
     """
-    outputs = OutputPaths.of(config.output, fits=True).all()
-    files = find_files(config.scene.source, besides=outputs)
+    files = find_files(config.scene.source, besides=check_outputs(config).all())
     scene = describe_scene(files, config.scene.bands, config.scene.nodata)
     return scene, make_plan(scene.info, config.run, config.fit)
 
@@ -66,11 +77,10 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         One of its children, with a sentence that says what to mend. No output is left or touched then.
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
-    paths = OutputPaths.of(config.output, fits=True)
-    class_colours(config.fit.k, config.output.palette)  # a wrong palette is said now, not after the fit
+    paths = check_outputs(config)
     with Staging(paths.all(), overwrite=overwrite) as staging, ExitStack() as scratches:
         scene, plan = plan_config(config)
-        staging.keep_apart(scene.info.sources)
+        staging.keep_apart(scene.info.files)
         scratches.enter_context(_gdal_cache(scene.info, plan))
         check_room(paths.labels.parent, plan.disk)
         source = RasterSource(scene, plan.chunk)
@@ -111,7 +121,7 @@ def fit_config(
     """
     with Staging([output], overwrite=overwrite) as staging:
         scene = describe_scene(find_files(config.scene.source), config.scene.bands, config.scene.nodata)
-        staging.keep_apart(scene.info.sources)
+        staging.keep_apart(scene.info.files)
         plan = make_plan(scene.info, config.run, config.fit, labels=False)
         source = RasterSource(scene, plan.chunk)
         with _gdal_cache(scene.info, plan):
@@ -163,7 +173,7 @@ def predict(
     class_colours(model.k, output.palette)
     with Staging(paths.all(), overwrite=overwrite) as staging:
         scene = _scene_for(model, find_files(files, besides=paths.all()))
-        staging.keep_apart(scene.info.sources)
+        staging.keep_apart(scene.info.files)
         plan = make_plan(scene.info, resources or ResourceConfig(), None)
         check_room(paths.labels.parent, plan.disk)
         source = RasterSource(scene, plan.chunk)

@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+from collections import Counter
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -11,14 +12,17 @@ import yaml
 
 from pipeline.errors import ConfigError
 
+_BROKEN_TAGS: Final = (ValueError, TypeError, LookupError, AttributeError)
+"""What PyYAML lets through when a value does not fit the tag that was put before it (`!!int x`)."""
+
 
 class _Loader(yaml.SafeLoader):
     """YAML's safe loader that also refuses a key given twice, which plain YAML settles in silence."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
         """Build a mapping whose keys are all different."""
-        keys = [key.value for key, _ in node.value]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
+        count = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        twice = next((key for key, times in count.items() if times > 1), None)
         if twice is not None:
             raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
         return super().construct_mapping(node, deep)
@@ -33,8 +37,8 @@ def parse_yaml(text: str, origin: str) -> object:
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         msg = f"{origin}{place}: this is not plain YAML: {error.problem}"
         raise ConfigError(msg) from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        msg = f"{origin}: this is not plain YAML: {str(error).splitlines()[0]}"
+    except (yaml.YAMLError, RecursionError, *_BROKEN_TAGS) as error:
+        msg = f"{origin}: this is not plain YAML: {(str(error).splitlines() or [type(error).__name__])[0]}"
         raise ConfigError(msg) from error
 
 

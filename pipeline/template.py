@@ -34,7 +34,7 @@ def config_template(source: Sequence[str]) -> str:
     found = inspect_scene(source)
     named = [item if item.startswith("/vsi") else str(Path(item).absolute()) for item in source]
     stem = splitext(basename(named[0].rstrip("/*")))[0] or "scene"  # noqa: PTH119, PTH122 (may be /vsi...)
-    notes = "".join(f"# note: {warning}\n" for warning in found.warnings)
+    notes = "".join(f"# note: {' '.join(warning.split())}\n" for warning in found.warnings)
     return f"""\
 # Terrazzo: which scene, which bands, how many classes. Run it with: terrazzo run FILE
 # {found.driver}, {found.columns} x {found.rows} pixels, {found.crs or "no CRS"}

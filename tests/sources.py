@@ -39,6 +39,7 @@ class MemorySource:
             drivers=("memory",),
             file_block_bytes=chunk[0] * chunk[1] * data.dtype.itemsize,
             sources=("memory",),
+            files=(),
         )
         self.blocks = tuple(grid.blocks(chunk))
         self.reads: Counter[tuple[int, int]] = Counter()

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import pairwise_distances
 from sources import CountingSource
 
-from pipeline import fit, label, open_scene, write
+from pipeline import fit, label, open_scene, predict, write
+from pipeline.config import OutputConfig
 from pipeline.errors import ConfigError, ModelError, OutputError
 from pipeline.scenes import lazy
 from pipeline.scenes.describe import describe_scene
@@ -164,3 +165,56 @@ def test_what_is_not_labels_is_refused(scene_file: Path, tmp_path: Path) -> None
 def test_wrong_settings_are_named(scene_file: Path, setting: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         fit(open_scene(scene_file), **setting)
+
+
+def test_the_nodata_rule_goes_into_the_model(write_raster: WriteRaster, tmp_path: Path) -> None:
+    pixels = patches(2)
+    pixels[:, :30] = 77
+    path = write_raster("s.tif", pixels)
+    model = fit(open_scene(path, nodata=77), k=3)
+    assert model.nodata == 77
+    predict([str(path)], model, OutputConfig(labels=str(tmp_path / "p.tif")))
+    with rasterio.open(tmp_path / "p.tif") as file:
+        np.testing.assert_array_equal(file.read(1) == 0, (pixels == 77).any(axis=0))
+
+
+def test_a_cloud_mask_may_be_put_into_the_scene(scene_file: Path) -> None:
+    scene = open_scene(scene_file, chunk=64)
+    model = fit(scene, k=3)
+    clear = np.zeros((200, 300), bool)
+    clear[50:, 20:] = True
+    masked = scene.assign_coords(valid=(("y", "x"), clear))
+    expected = clear & (scene.values != 0).all(axis=0)
+    np.testing.assert_array_equal(label(masked, model).values != 0, expected)
+    turned = scene.assign_coords(valid=(("x", "y"), clear.T))
+    np.testing.assert_array_equal(label(turned, model).values != 0, expected)
+    with pytest.raises(ConfigError, match="'valid' is float64"):
+        label(scene.assign_coords(valid=(("y", "x"), clear * 0.5)), model)
+
+
+def test_nan_put_into_a_scene_is_nodata(scene_file: Path) -> None:
+    scene = open_scene(scene_file).astype("float32")
+    scene = scene.where(scene > 100)
+    labels = label(scene, fit(scene, k=3))
+    np.testing.assert_array_equal(labels.values == 0, np.isnan(scene.values).any(axis=0))
+
+
+def test_slices_keep_their_place(scene_file: Path) -> None:
+    scene = open_scene(scene_file)
+    part = scene.isel(y=slice(17, 120), x=slice(30, 200))
+    with rasterio.open(scene_file) as file:
+        expected = rasterio.windows.transform(rasterio.windows.Window(30, 17, 170, 103), file.transform)
+    assert lazy.grid_of(part).transform == expected
+    thinned = lazy.grid_of(scene.isel(y=slice(None, None, 2), x=slice(None, None, 2)))
+    assert thinned.resolution == (20, 20)
+    order = np.r_[0:100, 150:200, 100:150, 200:300]
+    with pytest.raises(ConfigError, match="not evenly spaced"):
+        lazy.grid_of(scene.isel(x=order))
+
+
+def test_opening_a_scene_leaves_gdal_s_cache_alone(scene_file: Path) -> None:
+    from rasterio.env import get_gdal_config
+
+    before = get_gdal_config("GDAL_CACHEMAX")
+    fit(open_scene(scene_file), k=3)
+    assert get_gdal_config("GDAL_CACHEMAX") == before

@@ -29,6 +29,7 @@ several_names = st.lists(names, min_size=1, max_size=6, unique=True)
         ("S2A_OPER_MSI_L1C_TL_SGS__20160101T000000_A002733_T32TQM_B10.jp2", "B10"),  # level 1C before
         ("landsat.b4.tif", "B4"),
         ("B11.tif", "B11"),
+        ("field_B2_B04.tif", "B04"),  # the last of several
         ("LC08_L2SP_190024_20200101_SR_B1.TIF", "B1"),
         ("T33UUU_20170105T101402_TCI.jp2", None),
         ("B02/scene.tif", None),  # a folder's name is not the file's

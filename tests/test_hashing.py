@@ -107,6 +107,17 @@ def test_the_smallest_keys_of_the_blocks_are_those_of_the_scene_for_any_chunking
     assert len(best) == min(wanted, int(valid.sum()))
 
 
+@pytest.mark.parametrize("tenths", [1, 5])
+def test_no_key_is_lost_when_far_more_pixels_than_expected_lie_below_the_threshold(tenths: int) -> None:
+    threshold, everywhere = tenths * 2**64 // 10, np.ones((60, 60), np.bool_)
+    small = [position for position, key in every_key(everywhere, (0, 0), 1).items() if key <= threshold]
+    valid = np.zeros_like(everywhere)
+    valid.flat[small] = True  # as if a lake lay where all other pixels are
+    keys, index = smallest_keys(valid, (0, 0), 1, wanted=3600, threshold=threshold)
+    assert sorted(index.tolist()) == small
+    assert dict(zip(index.tolist(), keys.tolist(), strict=True)) == every_key(valid, (0, 0), 1)
+
+
 def test_a_large_block_hands_over_little_more_than_is_wanted() -> None:
     keys, _ = smallest_keys(np.ones((400, 500), np.bool_), (0, 0), 3, wanted=1000)
     assert 1000 <= len(keys) < 2000

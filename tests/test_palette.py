@@ -7,6 +7,7 @@ from matplotlib.colors import to_rgba
 
 from pipeline.errors import ConfigError
 from pipeline.sinks.palette import Colour, class_colours
+from pipeline.sinks.pictures import _NO_DATA
 
 
 def bytes_of(colour: object) -> Colour:
@@ -14,11 +15,11 @@ def bytes_of(colour: object) -> Colour:
     return red, green, blue
 
 
-def test_there_are_254_colours_none_of_them_twice_nor_black_nor_white() -> None:
+def test_there_are_254_colours_none_of_them_twice_nor_one_that_means_nodata() -> None:
     for k in range(2, 255):
         colours = class_colours(k)
         assert len(set(colours)) == len(colours) == k
-        assert not {(0, 0, 0), (255, 255, 255)} & set(colours)  # black is nodata in the map, white on paper
+        assert not {(0, 0, 0), (255, 255, 255), _NO_DATA} & set(colours)  # of nodata in the map, of paper, of nodata
         assert 0 <= np.min(colours) <= np.max(colours) <= 255
 
 

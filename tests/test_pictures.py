@@ -31,13 +31,13 @@ sides = st.integers(1, 300) | st.integers(1, 30_000)
 
 
 @settings(max_examples=300, deadline=None)
-@given(rows=sides, columns=sides, k=st.integers(2, 254))
-@example(rows=1, columns=1, k=254)
-@example(rows=30_000, columns=10, k=254)
-@example(rows=10, columns=30_000, k=2)
-@example(rows=200_000, columns=200_000, k=254)
-def test_a_page_is_never_too_large_and_shows_the_whole_scene_undistorted(rows: int, columns: int, k: int) -> None:
-    layout = Layout.of(grid_of((rows, columns)), k)
+@given(rows=sides, columns=sides, entries=st.integers(2, 255))
+@example(rows=1, columns=1, entries=255)
+@example(rows=30_000, columns=10, entries=255)
+@example(rows=10, columns=30_000, entries=3)
+@example(rows=200_000, columns=200_000, entries=255)
+def test_a_page_is_never_too_large_and_shows_the_whole_scene_undistorted(rows: int, columns: int, entries: int) -> None:
+    layout = Layout.of(grid_of((rows, columns)), entries)
     assert max(layout.page) <= LARGEST_SIDE
     assert layout.panel[0] >= 1 <= layout.panel[1]
     kept = len(range(0, columns, layout.step)), len(range(0, rows, layout.step))
@@ -47,18 +47,18 @@ def test_a_page_is_never_too_large_and_shows_the_whole_scene_undistorted(rows: i
 
 
 def draw(
-    data: npt.NDArray[np.generic], k: int, colours: tuple[Colour, ...], bands: tuple[str, ...] = ()
+    data: npt.NDArray[np.generic], k: int, colours: tuple[Colour, ...], bands: tuple[str, ...] = (), nodata: float = 0
 ) -> Image.Image:
-    """Classify a scene of one class, the first, and draw it."""
+    """Classify a scene of one class, the first, and draw it, with a share of nodata for the legend."""
     source = MemorySource(data, None, (256, 256))
     names = bands or source.info.bands
-    layout = Layout.of(source.info.grid, k)
+    layout = Layout.of(source.info.grid, k + 1)
     thinning = thinning_for(layout, names)
     look = QuickLook(source.info.grid, layout, thinning, data.dtype)
     model = model_of([data.mean(axis=(1, 2)) + 1000.0 * i for i in range(k)])
     for block, labelled in classify_blocks(source, model, thinning, 2):
         look.add(block, labelled)
-    return look.draw(names, colours, [1.0] + [0.0] * (k - 1))
+    return look.draw(names, colours, [1.0] + [0.0] * (k - 1), nodata)
 
 
 def box_of(page: npt.NDArray[np.uint8], colour: Colour, below: int = 0) -> Box:
@@ -75,12 +75,12 @@ def is_filled(page: npt.NDArray[np.uint8], box: Box, colour: Colour) -> bool:
 
 @pytest.mark.parametrize("k", [2, 9, 61, 254])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3), (1500, 40), (1500, 1100), (20, 4000)])
-def test_panels_stand_side_by_side_and_the_legend_below_with_a_whole_box_for_each_class(
+def test_panels_stand_side_by_side_and_the_legend_below_with_a_whole_box_for_each_entry(
     shape: tuple[int, int], k: int
 ) -> None:
     data = np.full((1, *shape), 7, np.uint8)  # one value everywhere is drawn black
     colours = class_colours(k)
-    page = np.asarray(draw(data, k, colours))
+    page = np.asarray(draw(data, k, colours, nodata=0.5))
     scene = box_of(page, BLACK)
     assert is_filled(page, scene, BLACK)
     beside = page[scene[1] : scene[3]]
@@ -89,9 +89,10 @@ def test_panels_stand_side_by_side_and_the_legend_below_with_a_whole_box_for_eac
     assert left > scene[2]
     assert right - left == scene[2] - scene[0]
     assert is_filled(beside, (left, top, right, bottom), colours[0])
-    # each class's box has the same size, none is cut or covered
-    boxes = [box_of(page, colour, below=scene[3]) for colour in colours]
-    assert all(is_filled(page, box, colour) for box, colour in zip(boxes, colours, strict=True))
+    # the boxes of classes and of nodata have one size, none is cut or covered
+    entries = [*colours, _NO_DATA]
+    boxes = [box_of(page, colour, below=scene[3]) for colour in entries]
+    assert all(is_filled(page, box, colour) for box, colour in zip(boxes, entries, strict=True))
     assert len({(box[2] - box[0], box[3] - box[1]) for box in boxes}) == 1
     assert min(boxes[0][2] - boxes[0][0], boxes[0][3] - boxes[0][1]) >= 10
     # nothing touches the edge of the page

@@ -36,6 +36,7 @@ def info_of(
         nodata_rule="auto",
         file_block_bytes=block[0] * block[1] * np.dtype(dtype).itemsize,
         sources=("scene",),
+        files=(),
     )
 
 
@@ -130,12 +131,23 @@ def test_a_refusal_names_memory_that_would_do_and_little_less_would_not(
 
 @settings(max_examples=100, deadline=None)
 @given(info=scenes(), chunk=st.integers(16, 50_000), workers=st.integers(1, 8))
-def test_a_chunk_that_was_asked_for_is_rounded_up_to_whole_file_blocks(info: SceneInfo, chunk: int, workers: int) -> None:
+def test_a_chunk_that_was_asked_for_is_rounded_up_to_whole_file_blocks(
+    info: SceneInfo, chunk: int, workers: int
+) -> None:
     plan = make_plan(info, ResourceConfig(memory=10**16, workers=workers, chunk=chunk), None)
     for side, file_side, whole in zip(plan.chunk, info.block_shape, info.grid.shape, strict=True):
         assert side == whole or side % file_side == 0
         assert min(chunk, whole) <= side < chunk + file_side
     assert plan.workers == workers
+
+
+@settings(max_examples=50, deadline=None)
+@given(info=scenes(), pixels=st.integers(1, 10**6), labels=st.booleans())
+def test_every_sampled_pixel_adds_at_least_its_bands_and_its_key(info: SceneInfo, pixels: int, *, labels: bool) -> None:
+    run = ResourceConfig(memory=10**16, workers=1, chunk=16)
+    few, many = (make_plan(info, run, FitConfig(pixels=n), labels=labels) for n in (1, pixels))
+    drawn = min(pixels, info.pixels) - 1
+    assert many.peak - few.peak >= drawn * (info.bytes_per_pixel + 8)
 
 
 def test_a_chunk_that_is_too_large_for_the_memory_is_refused_rather_than_made_smaller() -> None:

@@ -156,18 +156,59 @@ def test_mixed_types_are_read_in_a_type_that_holds_both(write_raster: WriteRaste
 def test_a_tag_the_type_cannot_hold_is_ignored_aloud(
     write_raster: WriteRaster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = write_raster("odd.tif", patches(1).astype("float32"))
-    vrt = path.with_suffix(".vrt")
-    with rasterio.open(path) as file:
-        rows, columns = file.shape
-    vrt.write_text(
-        f'<VRTDataset rasterXSize="{columns}" rasterYSize="{rows}"><VRTRasterBand dataType="Byte" band="1">'
-        f"<NoDataValue>-9999</NoDataValue><SimpleSource><SourceFilename>{path}</SourceFilename><SourceBand>1"
-        "</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
-    )
+    vrt = virtual(write_raster("odd.tif", patches(1)), ["Byte"], nodata="-9999")
     _, valid = whole(opened(vrt))
     assert valid.all()
-    assert "-9999" in caplog.text or "nodata" not in caplog.text
+    with rasterio.open(vrt) as file:
+        assert ("-9999" in caplog.text) == (file.nodata is not None)
+
+
+def virtual(path: Path, types: list[str], nodata: str = "") -> Path:
+    """A VRT beside a file, with a band of each type over its first band."""
+    with rasterio.open(path) as file:
+        rows, columns = file.shape
+    source = f"<SimpleSource><SourceFilename>{path}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>"
+    tag = f"<NoDataValue>{nodata}</NoDataValue>" if nodata else ""
+    bands = "".join(
+        f'<VRTRasterBand dataType="{kind}" band="{index}">{tag}{source}</VRTRasterBand>'
+        for index, kind in enumerate(types, start=1)
+    )
+    vrt = path.with_suffix(".vrt")
+    vrt.write_text(f'<VRTDataset rasterXSize="{columns}" rasterYSize="{rows}">{bands}</VRTDataset>')
+    return vrt
+
+
+def test_bands_of_different_types_in_one_file_are_read(write_raster: WriteRaster) -> None:
+    pixels = patches(1)
+    source = opened(virtual(write_raster("s.tif", pixels), ["UInt16", "Byte", "UInt16"]))
+    np.testing.assert_array_equal(whole(source)[0], np.repeat(pixels, 3, axis=0))
+
+
+def test_nodata_is_rounded_in_the_band_s_own_type(write_raster: WriteRaster) -> None:
+    reals, counts = patches(1, dtype="float32"), patches(1, dtype="int32")
+    reals[0, :10] = -9999.9
+    files = [str(write_raster("s_B02.tif", reals)), str(write_raster("s_B03.tif", counts))]
+    source = opened(files, nodata=-9999.9)
+    assert source.info.dtype == np.float64
+    np.testing.assert_array_equal(whole(source)[1], reals[0] > -9999)
+
+
+def test_nodata_of_64_bits_that_no_float_holds_is_nodata(write_raster: WriteRaster) -> None:
+    pixels = patches(1, dtype="int64")
+    pixels[0, :10] = 2**63 - 1
+    vrt = virtual(write_raster("s.tif", pixels), ["Int64"], nodata=str(2**63 - 1))
+    np.testing.assert_array_equal(whole(opened(vrt))[1], pixels[0] != 2**63 - 1)
+
+
+def test_complex_integers_are_refused(write_raster: WriteRaster) -> None:
+    with pytest.raises(SceneError, match=r"s\.vrt: pixels of type complex_int16 can't be clustered"):
+        opened(virtual(write_raster("s.tif", patches(1)), ["CInt16"]))
+
+
+def test_more_files_than_a_thread_keeps_open_are_read(write_raster: WriteRaster) -> None:
+    pixels = patches(30, (40, 50))
+    files = [str(write_raster(f"s_{n:02}.tif", pixels[n : n + 1])) for n in range(30)]
+    np.testing.assert_array_equal(whole(opened(files, 20))[0], pixels)
 
 
 def test_a_config_value_the_type_cannot_hold_is_refused(write_raster: WriteRaster) -> None:

@@ -294,3 +294,63 @@ def test_an_all_nodata_scene_is_an_error(write_raster: WriteRaster, tmp_path: Pa
     with pytest.raises(TerrazzoError, match="all 60000 pixels are nodata"):
         run_config(config(path, tmp_path / "c.tif"))
     assert [entry.name for entry in tmp_path.iterdir()] == ["scene.tif"]
+
+
+def test_a_run_never_takes_its_own_map_for_a_band(write_raster: WriteRaster, tmp_path: Path) -> None:
+    for band in ("B02", "B03"):
+        write_raster(f"s_{band}.tif", patches(1))
+    for source in (tmp_path, tmp_path / "*.tif"):
+        for _ in range(2):
+            report = run_config(config(source, tmp_path / "classes.tif", fit={"k": 3}), overwrite=True)
+            assert report["scene"]["bands"] == ["B02", "B03"]
+
+
+@pytest.mark.parametrize("output", ["labels", "table", "model"])
+def test_a_scene_is_never_overwritten(write_raster: WriteRaster, tmp_path: Path, output: str) -> None:
+    path = write_raster("scene.tif", patches(3))
+    before = path.read_bytes()
+    (tmp_path / "link.tif").symlink_to(path)
+    job = config(path, tmp_path / "c.tif", output={output: str(tmp_path / "link.tif")}, fit={"k": 3})
+    with pytest.raises(OutputError, match=r"link\.tif: this file is part of the scene"):
+        run_config(job, overwrite=True)
+    assert path.read_bytes() == before
+
+
+def test_sidecars_of_an_older_map_go_with_it(write_raster: WriteRaster, tmp_path: Path) -> None:
+    path = write_raster("scene.tif", patches(3))
+    for ending in ("", ".msk", ".ovr", ".aux.xml"):
+        (tmp_path / f"c.tif{ending}").write_text("old")
+    run_config(config(path, tmp_path / "c.tif", fit={"k": 3}), overwrite=True)
+    with rasterio.open(tmp_path / "c.tif") as file:
+        assert (file.read_masks(1) == 255).all()
+    assert not (tmp_path / "c.tif.msk").exists()
+
+
+def test_a_scratch_folder_that_stays_costs_no_map(
+    jpeg2000: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("os.rmdir", lambda *_, **__: (_ for _ in ()).throw(OSError("busy")))
+    run_config(config(jpeg2000, tmp_path / "c.tif", fit={"k": 3, "pixels": 1000}))
+    assert (tmp_path / "c.tif").exists()
+    assert "remove it by hand" in caplog.text
+
+
+def test_many_untagged_zeros_are_told(
+    write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels = patches(3)
+    pixels[:, :50] = 0
+    run_config(config(write_raster("plain.tif", pixels), tmp_path / "a.tif", fit={"k": 3}))
+    assert "25.0% of the pixels are 0 in every band" in caplog.text
+    caplog.clear()
+    run_config(config(write_raster("tagged.tif", pixels, nodata=0), tmp_path / "b.tif", fit={"k": 3}))
+    assert "0 in every band" not in caplog.text
+
+
+def test_a_fill_value_that_is_not_tagged_is_named(write_raster: WriteRaster, tmp_path: Path) -> None:
+    pixels = patches(2, dtype="float32")
+    pixels[:, :30] = np.finfo("float32").min
+    with pytest.raises(
+        TerrazzoError, match=r"the value -3\.40282e\+38, which looks like 'no data'.* set scene\.nodata"
+    ):
+        run_config(config(write_raster("s.tif", pixels), tmp_path / "c.tif", fit={"k": 3}))

@@ -3,12 +3,14 @@
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.runtime import schedule
 from pipeline.runtime.schedule import blocks_in_flight, count_workers, stream
 
 WAIT = 30.0
@@ -106,10 +108,18 @@ def test_the_first_error_is_raised_after_the_results_before_it_and_ends_the_work
     assert worker_threads() == []
 
 
-def test_what_has_begun_is_waited_for_and_what_has_not_is_dropped() -> None:
+def test_what_has_begun_is_waited_for_and_what_has_not_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     begun = [threading.Event() for _ in range(8)]
     go_on = threading.Event()
     ended = []
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            go_on.set()  # not before: until then both workers are busy, and the other items wait
+            super().shutdown(wait=wait)
+
+    monkeypatch.setattr(schedule, "ThreadPoolExecutor", Pool)
 
     def work(item: int) -> None:
         begun[item].set()
@@ -120,14 +130,10 @@ def test_what_has_begun_is_waited_for_and_what_has_not_is_dropped() -> None:
         go_on.wait(WAIT)
         ended.append(item)
 
-    releaser = threading.Timer(0.05, go_on.set)
-    releaser.start()
     with pytest.raises(ValueError, match="the first"):
         next(stream(work, range(8), 2))
-    assert go_on.is_set()
-    assert set(ended) == {item for item in range(1, 8) if begun[item].is_set()}
-    assert not any(event.is_set() for event in begun[blocks_in_flight(2) :])
-    releaser.join()
+    # item 1 was under way, and item 2 may have been taken up when item 0 failed; item 3 never was
+    assert {1} <= set(ended) == {item for item in range(1, 8) if begun[item].is_set()} <= {1, 2}
 
 
 @pytest.mark.parametrize("end", ["close", "throw"])

@@ -4,7 +4,8 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from pipeline.kernels.compiled import compiled
 
 Block = npt.NDArray[Any]
 """Pixels of a block, of any type."""
@@ -21,7 +22,7 @@ def working_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating]:
     return np.result_type(dtype, np.float32)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _assign(  # noqa: C901 (loops, not decisions)
     data: Block,
     valid: npt.NDArray[np.bool_],
@@ -88,7 +89,7 @@ def exact_sums(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "iu" and dtype.itemsize <= np.dtype(np.int16).itemsize
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sums(
     data: Block,
     labels: npt.NDArray[np.uint8],

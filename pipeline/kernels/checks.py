@@ -2,12 +2,13 @@
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from pipeline.kernels.compiled import compiled
 
 _MODULUS = 2**64
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _weighted_sum(labels: npt.NDArray[np.uint8], top: int, left: int) -> np.uint64:
     total = np.uint64(0)
     rows, columns = labels.shape
@@ -40,7 +41,7 @@ def add_checksums(one: int, other: int) -> int:
     return (one + other) % _MODULUS
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_holes(fine: npt.NDArray[np.uint8], coarse: npt.NDArray[np.uint8]) -> int:
     """Count pixels of an overview that are nodata although all pixels below and around them hold data.
 

@@ -8,7 +8,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from pipeline.kernels.compiled import compiled
 
 LARGEST_KEY: Final = 2**64 - 1
 """No pixel has a larger key: the threshold that lets every pixel pass."""
@@ -17,7 +18,7 @@ _MARGIN: Final = 1.2
 """How many more keys than wanted a first threshold aims at; too few and the block is scanned twice."""
 
 
-@njit(nogil=True, cache=True, inline="always")
+@compiled
 def _mix(key: np.uint64) -> np.uint64:
     """Scramble 64 bits one-to-one (the finaliser of SplitMix64: Steele, Lea & Flood, OOPSLA 2014)."""
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -25,7 +26,7 @@ def _mix(key: np.uint64) -> np.uint64:
     return key ^ (key >> np.uint64(31))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _scan(  # noqa: PLR0917 (numba takes arguments by position)
     valid: npt.NDArray[np.bool_],
     origin: tuple[int, int],

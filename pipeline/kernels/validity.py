@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from pipeline.kernels.compiled import compiled
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _strike(data: npt.NDArray[np.generic], marked: npt.NDArray[np.bool_], nodata: npt.NDArray[np.generic],
             valid: npt.NDArray[np.bool_]) -> None:  # fmt: skip
     """Set `valid` to False where a band is not finite or equals its nodata value."""

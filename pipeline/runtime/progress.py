@@ -76,4 +76,4 @@ class LineProgress(Progress):
 
 def console_progress() -> Progress:
     """Progress as fits standard error: bars in a terminal, else lines."""
-    return BarProgress() if sys.stderr.isatty() else LineProgress()
+    return BarProgress() if sys.stderr is not None and sys.stderr.isatty() else LineProgress()

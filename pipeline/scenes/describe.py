@@ -27,6 +27,8 @@ class FileBand:
     """One band of one file, and what the file says of it."""
 
     path: str
+    files: tuple[str, ...]
+    """The file and those it refers to: a VRT's sources, sidecars."""
     index: int
     """Counted from 1."""
     name: str
@@ -99,8 +101,9 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
         facts.append(
             FileBand(
                 path=path,
+                files=tuple(file.files),
                 index=index,
-                name=file.descriptions[index - 1] or "",
+                name=" ".join((file.descriptions[index - 1] or "").split()),
                 grid=grid,
                 dtype=file.dtypes[index - 1],
                 nodata=file.nodatavals[index - 1],
@@ -230,6 +233,8 @@ def describe_scene(
     scene = summarize([everything[i] for i in choose_bands(bands, [band.name for band in everything])], nodata)
     if scene.info.grid.crs is None:
         logger.warning("%s: no coordinate reference system; the map will have none either", scene.info.sources[0])
+    for path in dict.fromkeys(part.path for part in scene.parts if part.alphas):
+        logger.info("%s: the alpha band is used as a mask: no data where it is 0", path)
     return scene
 
 
@@ -262,6 +267,7 @@ def summarize(kept: Sequence[FileBand], nodata: str | float) -> RasterScene:
         drivers=tuple(dict.fromkeys(band.driver for band in kept)),
         file_block_bytes=max(band.block_bytes for band in kept),
         sources=tuple(dict.fromkeys(band.path for band in kept)),
+        files=tuple(dict.fromkeys(file for band in kept for file in (band.path, *band.files))),
     )
     return RasterScene(info, tuple(_group(kept)))
 

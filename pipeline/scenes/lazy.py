@@ -111,7 +111,7 @@ def _transform_of(array: xr.DataArray) -> Affine:
 
     rioxarray computes it from the coordinates, which costs the last digits.
     """
-    computed: Affine = array.rio.transform()
+    computed: Affine = array.rio.transform(recalc=True)
     written = array.coords["spatial_ref"].attrs.get("GeoTransform") if "spatial_ref" in array.coords else None
     if written is None or not {"y", "x"} <= set(array.coords):
         return computed
@@ -173,13 +173,14 @@ class ArraySource:
         if scene.dtype.kind not in "iuf":
             msg = f"the scene has {scene.dtype} pixels; integers and floats can be clustered"
             raise ConfigError(msg)
-        scene = scene.astype(_plain(scene.dtype), copy=False)
+        given = scene.coords.get("valid")
+        scene = scene.drop_vars("valid", errors="ignore").astype(_plain(scene.dtype), copy=False)
         chunked = (scene if scene.chunks else scene.chunk({"y": 1024, "x": 1024})).chunk({"band": -1})
         self.blocks = blocks_of(chunked)
-        self.info = _facts(chunked)
+        self.info = _facts(chunked, masked=given is not None)
         self.data: da.Array = chunked.data
         """Lazy pixels, shape (band, y, x)."""
-        self.valid: da.Array = _validity(chunked, self.info.nodata)
+        self.valid: da.Array = _validity(self.data, given, self.info.nodata)
         """Lazy, shape (y, x): True where every band holds data."""
 
     def read(self, block: Block) -> Pixels:
@@ -196,25 +197,24 @@ def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype.newbyteorder("=")
 
 
-def _validity(scene: xr.DataArray, nodata: tuple[int | float | None, ...]) -> da.Array:
-    """Lazy validity of a scene chunked in whole bands: its `valid` coordinate, nodata values, and NaN, together."""
-    given = scene.coords.get("valid")
+def _validity(data: da.Array, given: xr.DataArray | None, nodata: tuple[int | float | None, ...]) -> da.Array:
+    """Lazy validity of pixels chunked in whole bands: what is given, nodata values, and NaN, together."""
     if given is None:
-        mask = da.ones(scene.shape[1:], dtype=bool, chunks=scene.data.chunks[1:])
+        mask = da.ones(data.shape[1:], dtype=bool, chunks=data.chunks[1:])
     elif set(given.dims) != {"y", "x"} or given.dtype != bool:
         msg = f"the scene's coordinate 'valid' is {given.dtype} {given.dims}; expected bool (y, x)"
         raise ConfigError(msg)
     else:
-        mask = da.asarray(given.transpose("y", "x").data).rechunk(scene.data.chunks[1:])
+        mask = da.asarray(given.transpose("y", "x").data).rechunk(data.chunks[1:])
 
-    def valid(data: npt.NDArray[Any], ok: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        return strike_invalid(data, nodata, ok.copy())
+    def valid(pixels: npt.NDArray[Any], ok: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        return strike_invalid(pixels, nodata, ok.copy())
 
-    told: da.Array = da.map_blocks(valid, scene.data, mask, drop_axis=0, dtype=bool, meta=np.empty((0, 0), bool))
+    told: da.Array = da.map_blocks(valid, data, mask, drop_axis=0, dtype=bool, meta=np.empty((0, 0), bool))
     return told
 
 
-def _facts(scene: xr.DataArray) -> SceneInfo:
+def _facts(scene: xr.DataArray, *, masked: bool) -> SceneInfo:
     """What a DataArray tells of itself."""
     count = scene.sizes["band"]
     names = scene.coords["band"].values if "band" in scene.coords else np.arange(1, count + 1)
@@ -232,9 +232,10 @@ def _facts(scene: xr.DataArray) -> SceneInfo:
         scales=_each_band(scene, "scale", 1.0),
         offsets=_each_band(scene, "offset", 0.0),
         block_shape=(scene.chunksizes["y"][0], scene.chunksizes["x"][0]),
-        masked="valid" in scene.coords,
+        masked=masked,
         drivers=("xarray",),
         file_block_bytes=0,
+        files=(),
         sources=tuple(scene.attrs.get("sources", (str(scene.name or "array"),))),
     )
 

@@ -47,6 +47,8 @@ class SceneInfo:
     """Size of what GDAL decodes at once: a block of one band, or of all where they are stored pixel by pixel."""
     sources: tuple[str, ...]
     """Paths of the files."""
+    files: tuple[str, ...]
+    """The same, and all they refer to: what an output must not replace."""
 
     @property
     def units(self) -> Units:

@@ -25,7 +25,7 @@ class Staging:
 
     def __init__(self, targets: Iterable[str | Path], *, overwrite: bool) -> None:
         self._targets = [Path(target) for target in targets]
-        self._places = [os.path.abspath(target) for target in self._targets]  # noqa: PTH100 (takes '..' out)
+        self._places = [os.path.realpath(target) for target in self._targets]
         self._overwrite = overwrite
         self._token = uuid.uuid4().hex[:8]
 
@@ -55,7 +55,7 @@ class Staging:
     def path(self, target: str | Path) -> Path:
         """Temporary name of a target: short, as the target's own may be as long as names can be."""
         target = Path(target)
-        number = self._places.index(os.path.abspath(target))  # noqa: PTH100
+        number = self._places.index(os.path.realpath(target))
         return target.with_name(f".terrazzo-{self._token}-{number}{target.suffix}")
 
     def __exit__(
@@ -71,6 +71,9 @@ class Staging:
                 self.path(target).unlink(missing_ok=True)
 
     def _rename(self, target: Path) -> None:
+        if target.exists() and not self._overwrite:
+            msg = f"{target}: somebody else wrote this file meanwhile; it was left as it is"
+            raise OutputError(msg)
         try:
             self.path(target).replace(target)
             for ending in _SIDECARS:  # of the map that stood here: GDAL would take them for this one's
