@@ -172,7 +172,7 @@ def test_a_hole_in_an_overview_is_noticed(tmp_path: Path) -> None:
     with rasterio.open(path, "r+") as file:
         file.build_overviews([2, 4], rasterio.enums.Resampling.mode)
         file.write(labels, 1)
-    with pytest.raises(OutputError, match="overviews have .* holes"):
+    with pytest.raises(OutputError, match=r"overviews have .* holes"):
         verify_map(path, place, checksum(labels, (0, 0)))
 
 

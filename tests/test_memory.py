@@ -38,7 +38,8 @@ def test_peak_memory_is_below_the_plan_and_does_not_grow(landscape: list[str], t
         scene = mirrored(landscape, tmp_path / f"{side}.tif", side)
         for cap in CAPS:
             job = tmp_path / "job.yaml"
-            job.write_text(
+            limits = f"run: {{memory: {cap}, workers: 2}}"
+            job.write_text(f"version: 1\nscene: {{source: {scene}}}\noutput: {{labels: out.tif}}\n{limits}\n")
                 f"version: 1\nscene: {{source: {scene}}}\noutput: {{labels: out.tif}}\nrun: {{memory: {cap}, workers: 2}}\n"
             )
             command = [sys.executable, "-m", "pipeline", "run", str(job), "--json", "-q", "--overwrite"]

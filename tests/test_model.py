@@ -82,7 +82,7 @@ def models(draw: st.DrawFn) -> ClusterModel:
             nodata=draw(st.just("auto") | finite),
             centroids=draw(st.lists(each_band, min_size=k, max_size=k)),
             counts=draw(st.lists(st.integers(0, 2**40), min_size=k, max_size=k)),
-            inertia=draw(finite),
+            inertia=draw(finite.map(abs)),
         )
     )
 

@@ -11,8 +11,7 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 def compiled(kernel: Kernel) -> Kernel:
     """Compile a kernel; keep the machine code on disk unless no folder can be written to (a read-only install)."""
     try:
-        cached: Kernel = njit(nogil=True, cache=True)(kernel)
+        machine_code: Any = njit(nogil=True, cache=True)(kernel)
     except RuntimeError:  # numba: no locator available
-        uncached: Kernel = njit(nogil=True)(kernel)
-        return uncached
-    return cached
+        machine_code = njit(nogil=True)(kernel)
+    return machine_code  # type: ignore[no-any-return]
