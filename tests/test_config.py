@@ -263,6 +263,11 @@ def test_absolute_paths_virtual_paths_and_addresses_stay_as_they_are(tmp_path: P
     assert load(tmp_path, SMALLEST, f"scene.source={json.dumps([path])}").scene.source == (path,)
 
 
+def test_an_output_is_a_file_below_the_folder_even_with_a_colon_in_its_name(tmp_path: Path) -> None:
+    config = load(tmp_path, with_setting("output.labels", "run:1.tif"))
+    assert config.output.labels == str(tmp_path / "run:1.tif")
+
+
 def test_the_home_folder_is_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     assert load(tmp_path, with_setting("output.labels", "~/b.tif")).output.labels == "/home/somebody/b.tif"

@@ -34,6 +34,16 @@ def test_a_pattern_stands_for_its_matches_sorted_by_number(tmp_path: Path) -> No
     assert find_files(f"{tmp_path}/**/*.tif") == touch(tmp_path, "a/B9.tif", "a/B10.tif", "b/B1.tif")
 
 
+def test_files_of_an_earlier_run_and_hidden_ones_do_not_count_unless_they_are_named(tmp_path: Path) -> None:
+    band, own, hidden = touch(tmp_path, "B02.tif", "classes.tif", ".terrazzo-1.tif")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for besides in ([own], [tmp_path / "link" / "classes.tif"]):
+        assert find_files(tmp_path, besides) == [band]
+        assert find_files(f"{tmp_path}/*.tif", besides) == [band]
+        assert find_files([band, own], besides) == [band, own]
+    assert find_files(hidden) == [hidden]
+
+
 def test_files_stay_in_the_order_they_are_named_in(tmp_path: Path) -> None:
     files = touch(tmp_path, "c.tif", "a.tif", "b.dat")
     assert find_files(files) == files

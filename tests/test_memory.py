@@ -40,8 +40,6 @@ def test_peak_memory_is_below_the_plan_and_does_not_grow(landscape: list[str], t
             job = tmp_path / "job.yaml"
             limits = f"run: {{memory: {cap}, workers: 2}}"
             job.write_text(f"version: 1\nscene: {{source: {scene}}}\noutput: {{labels: out.tif}}\n{limits}\n")
-                f"version: 1\nscene: {{source: {scene}}}\noutput: {{labels: out.tif}}\nrun: {{memory: {cap}, workers: 2}}\n"
-            )
             command = [sys.executable, "-m", "pipeline", "run", str(job), "--json", "-q", "--overwrite"]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             report = json.loads(done.stdout)

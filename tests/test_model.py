@@ -79,7 +79,7 @@ def models(draw: st.DrawFn) -> ClusterModel:
                 "scales": draw(each_band),
                 "offsets": draw(each_band),
             },
-            nodata=draw(st.just("auto") | finite),
+            nodata=draw(st.just("auto") | finite | st.integers(-(2**70), 2**70)),
             centroids=draw(st.lists(each_band, min_size=k, max_size=k)),
             counts=draw(st.lists(st.integers(0, 2**40), min_size=k, max_size=k)),
             inertia=draw(finite.map(abs)),
@@ -143,6 +143,11 @@ def test_what_decides_nothing_leaves_the_digest_alone(path: str, value: object) 
     other = build(changed(path, value))
     assert other != build(content())
     assert other.digest == build(content()).digest
+
+
+def test_a_nodata_value_is_the_same_number_with_and_without_a_decimal_point() -> None:
+    whole, real = (build(content(nodata=number)) for number in (-9999, -9999.0))
+    assert whole.digest == real.digest
 
 
 @pytest.mark.parametrize(

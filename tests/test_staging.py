@@ -69,6 +69,42 @@ def test_an_output_that_was_never_written_leaves_the_old_one_alone(tmp_path: Pat
     assert snapshot(tmp_path) == {"map.tif": "new", "map.csv": "old"}
 
 
+def test_a_file_that_somebody_else_wrote_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    target = tmp_path / "map.tif"
+    with pytest.raises(OutputError, match=r"map\.tif"):
+        stage([target], then=lambda: target.write_text("theirs"))
+    assert snapshot(tmp_path) == {"map.tif": "theirs"}
+
+
+SIDECARS = ["map.tif.aux.xml", "map.tif.ovr", "map.tif.msk"]  # what GDAL reads along with map.tif
+
+
+def test_side_files_of_a_map_go_with_it_when_it_is_replaced_and_only_then(tmp_path: Path) -> None:
+    target = tmp_path / "map.tif"
+    for name in ["map.tif", *SIDECARS, "other.tif.ovr"]:
+        (tmp_path / name).write_text("old")
+    before = snapshot(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        stage([target], overwrite=True, then=interrupt(KeyboardInterrupt))
+    assert snapshot(tmp_path) == before
+    stage([target], overwrite=True)
+    assert snapshot(tmp_path) == {"map.tif": "map.tif", "other.tif.ovr": "old"}
+
+
+def test_a_file_of_the_scene_is_never_replaced_under_any_name(tmp_path: Path) -> None:
+    scene = tmp_path / "scene.tif"
+    scene.write_text("scene")
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "link.tif").symlink_to(scene)
+    for target in (scene, tmp_path / "link" / "scene.tif", tmp_path / "link.tif"):
+        staging = Staging([tmp_path / "map.csv", target], overwrite=True)
+        with pytest.raises(OutputError, match=rf"{target}: this file is part of the scene"), staging:
+            staging.keep_apart([str(tmp_path / "other.tif"), str(scene)])
+    with Staging([tmp_path / "map.tif"], overwrite=True) as staging:
+        staging.keep_apart([str(scene), "/vsizip/x.zip/map.tif"])
+    assert snapshot(tmp_path)["scene.tif"] == "scene"
+
+
 def test_two_runs_with_one_target_do_not_share_a_temporary_file(tmp_path: Path) -> None:
     target = tmp_path / "map.tif"
     assert Staging([target], overwrite=False).path(target) != Staging([target], overwrite=False).path(target)
