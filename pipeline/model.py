@@ -128,6 +128,8 @@ class ClusterModel(_Record):
     def digest(self) -> str:
         """SHA-256 of all that decides a pixel's class, as hexadecimal digits: the same labels, the same digest."""
         deciding = self.model_dump(mode="json", include={"bands", "units", "nodata", "centroids"})
+        if isinstance(self.nodata, float) and self.nodata.is_integer():
+            deciding["nodata"] = int(self.nodata)  # 0.0 is 0
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:

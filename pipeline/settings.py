@@ -42,20 +42,32 @@ def parse_yaml(text: str, origin: str) -> object:
         raise ConfigError(msg) from error
 
 
-_ADDRESS: Final = re.compile(r"/vsi|\w+://|\w{2,}:\d*:?.*[/.]")
-"""What GDAL, not the file system, knows: /vsi..., https://..., GTIFF_DIR:1:file.tif."""
+_ADDRESS: Final = re.compile(r"/vsi|[A-Za-z0-9_]+://|[A-Za-z0-9_]{2,}:")
+
+
+def is_address(item: str) -> bool:
+    """Whether GDAL, not the file system, knows what is meant: /vsi..., https://..., GTIFF_DIR:1:file.tif."""
+    return bool(_ADDRESS.match(item))
 
 
 def _anchor(path: object, base: Path) -> object:
-    """Make a relative path start at `base`; leave addresses and GDAL's virtual paths as they are."""
-    if not isinstance(path, str) or not path or _ADDRESS.match(path):
+    """Make a relative path start at `base`; '~' is the home folder unless a file is called so."""
+    if not isinstance(path, str) or not path:
         return path
     if path.startswith("~") and not _exists(base / path):
         path = os.path.expanduser(path)  # noqa: PTH111 (leaves unknown users alone)
-    anchored = base / path
-    if glob.has_magic(path) and not Path(path).is_absolute() and not _exists(anchored):
+    return str(base / path)
+
+
+def _anchor_source(path: object, base: Path) -> object:
+    """Anchor a source: a path or a pattern. What GDAL alone knows stays as it is."""
+    if not isinstance(path, str) or not path or _exists(base / path):
+        return _anchor(path, base)
+    if is_address(path):
+        return path
+    if glob.has_magic(path) and not Path(path).is_absolute():
         return str(Path(glob.escape(str(base))) / path)  # the pattern is a pattern, the folder is a name
-    return str(anchored)
+    return _anchor(path, base)
 
 
 def _exists(path: Path) -> bool:
@@ -70,7 +82,11 @@ def anchor_paths(settings: dict[str, Any], base: Path) -> dict[str, Any]:
     anchored = dict(settings)
     if isinstance(scene := settings.get("scene"), dict) and "source" in scene:
         source = scene["source"]
-        source = [_anchor(item, base) for item in source] if isinstance(source, list) else _anchor(source, base)
+        source = (
+            [_anchor_source(item, base) for item in source]
+            if isinstance(source, list)
+            else _anchor_source(source, base)
+        )
         anchored["scene"] = {**scene, "source": source}
     if isinstance(output := settings.get("output"), dict):
         anchored["output"] = {key: value if key == "palette" else _anchor(value, base) for key, value in output.items()}

@@ -2,19 +2,16 @@
 
 import glob
 import os
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from pipeline.errors import SceneError
 from pipeline.scenes.bands import band_order
+from pipeline.settings import is_address
 
 RASTER_SUFFIXES: Final = frozenset({".tif", ".tiff", ".jp2", ".j2k", ".vrt", ".img", ".png", ".jpg", ".bil", ".bsq"})
 """What counts as a raster in a folder; a file named outright may have any suffix."""
-
-_DRIVER_PREFIX: Final = re.compile(r"[A-Za-z0-9_]{2,}:")
-"""Of GDAL's names for parts of files; a drive of Windows has one letter."""
 
 
 def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str | Path] = ()) -> list[str]:
@@ -43,7 +40,7 @@ def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str 
     for item in items:
         found = _expand(str(item))
         files += [file for file in found if file == str(item) or os.path.realpath(file) not in own]
-    places = [file if is_address(file) else os.path.abspath(file) for file in files]  # noqa: PTH100 (as it is spelled)
+    places = [file if _is_handed_on(file) else os.path.abspath(file) for file in files]  # noqa: PTH100 (as it is spelled)
     for i, place in enumerate(places):
         if place in places[:i]:
             msg = f"scene.source: {files[places.index(place)]} is named twice; name each file once"
@@ -58,14 +55,14 @@ def _is_raster(file: Path) -> bool:
     return file.suffix.lower() in RASTER_SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
-def is_address(item: str) -> bool:
-    """Whether GDAL, not the file system, knows what is meant: /vsi..., https://..., GTIFF_DIR:1:file.tif."""
-    return item.startswith("/vsi") or "://" in item or bool(_DRIVER_PREFIX.match(item) and not os.path.lexists(item))
+def _is_handed_on(item: str) -> bool:
+    """Whether an item is no file but something that GDAL knows."""
+    return is_address(item) and (item.startswith("/vsi") or not os.path.lexists(item))
 
 
 def _expand(item: str) -> list[str]:
     """List the files one item stands for."""
-    if is_address(item):
+    if _is_handed_on(item):
         return [item]
     if not item:
         msg = "scene.source: no file is named"
