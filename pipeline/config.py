@@ -140,7 +140,8 @@ class ResourceConfig(_Record):
         ByteSize(2 * 10**9), gt=0, description="the most memory the run may take, such as 2GB or 800MB"
     )
     chunk: Literal["auto"] | Annotated[int, Field(ge=16, le=65536)] = Field(
-        "auto", description="'auto' (follows the file's own blocks), or the side of a block in pixels, 16 to 65536"
+        "auto",
+        description="'auto', or the side of a block in pixels, 16 to 65536, rounded up to whole blocks of the file",
     )
 
 
