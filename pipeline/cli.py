@@ -78,8 +78,10 @@ def run(config: Path, settings: tuple[str, ...], *, overwrite: bool, as_json: bo
     from pipeline.config import load_config  # noqa: PLC0415
 
     loaded = load_config(config, settings)
-    from pipeline.run import run_config  # noqa: PLC0415
+    from pipeline.run import check_outputs, run_config  # noqa: PLC0415
+    from pipeline.sinks.staging import keep_apart  # noqa: PLC0415
 
+    keep_apart(check_outputs(loaded).all(), [config])
     _print_report(run_config(loaded, overwrite=overwrite, progress=progress), as_json=as_json)
 
 
@@ -93,7 +95,9 @@ def fit(config: Path, settings: tuple[str, ...], output: Path, *, overwrite: boo
     progress = _progress(quiet=quiet)
     from pipeline.config import load_config  # noqa: PLC0415
     from pipeline.run import fit_config  # noqa: PLC0415
+    from pipeline.sinks.staging import keep_apart  # noqa: PLC0415
 
+    keep_apart([output], [config])
     model = fit_config(load_config(config, settings), output, overwrite=overwrite, progress=progress)
     click.echo(f"model    {output}   {model.k} classes of {', '.join(model.bands)}")
 
@@ -127,8 +131,11 @@ def predict(
     limits = parse_record(ResourceConfig, resources, "predict")
     files = parse_record(OutputConfig, {"labels": str(output), "palette": palette}, "predict")
     loaded = ClusterModel.load(model)
+    from pipeline.mapping import OutputPaths  # noqa: PLC0415
     from pipeline.run import predict as predict_scene  # noqa: PLC0415
+    from pipeline.sinks.staging import keep_apart  # noqa: PLC0415
 
+    keep_apart(OutputPaths.of(files, fits=False).all(), [model])
     report = predict_scene(source, loaded, files, resources=limits, overwrite=overwrite, progress=progress)
     _print_report(report, as_json=as_json)
 

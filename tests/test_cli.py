@@ -173,6 +173,13 @@ def test_wrong_models_are_one_sentence(tmp_path: Path) -> None:
         assert_one_sentence(done, 1, model, said)
 
 
+def test_neither_config_nor_model_is_replaced(job: Path) -> None:
+    done = terrazzo("run", job, "-q", "--overwrite", "--set", "output.report=job.yaml", cwd=job.parent)
+    assert_one_sentence(done, 1, "job.yaml", "will not be replaced")
+    assert_one_sentence(terrazzo("fit", job, "-q", "-o", job, "--overwrite"), 1, "will not be replaced")
+    assert job.read_text().startswith("version: 1")
+
+
 def test_debug_shows_the_traceback(job: Path) -> None:
     done = terrazzo("--debug", "run", job, "--set", "scene.source=missing.tif")
     assert done.returncode == 1

@@ -44,13 +44,9 @@ class Staging:
             check_writable(target, overwrite=self._overwrite)
         return self
 
-    def keep_apart(self, sources: Iterable[str]) -> None:
-        """Raise OutputError when an output would replace a file of the scene, overwriting allowed or not."""
-        taken = {os.path.realpath(source) for source in sources}
-        for target in self._targets:
-            if os.path.realpath(target) in taken:
-                msg = f"{target}: this file is part of the scene and will not be replaced; choose another name"
-                raise OutputError(msg)
+    def keep_apart(self, inputs: Iterable[str]) -> None:
+        """Raise OutputError when an output would replace a file that is read, overwriting allowed or not."""
+        keep_apart(self._targets, inputs)
 
     def path(self, target: str | Path) -> Path:
         """Temporary name of a target: short, as the target's own may be as long as names can be."""
@@ -83,6 +79,16 @@ class Staging:
         except OSError as error:
             msg = f"{target}: the finished file can't be given its name ({error.strerror})"
             raise OutputError(msg) from error
+
+
+def keep_apart(targets: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
+    """Raise OutputError when a target is, under whatever name, one of the files that are read."""
+    taken = {os.path.realpath(path) for path in inputs}
+    for target in targets:
+        if os.path.realpath(target) in taken:
+            what = "this file is part of the scene, or its config or model"
+            msg = f"{target}: {what}, and will not be replaced; choose another name"
+            raise OutputError(msg)
 
 
 def check_room(folder: Path, needed: int) -> None:
