@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Iterator
 from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -378,3 +379,11 @@ def test_an_editor_with_the_schema_and_the_loader_agree(tmp_path: Path, path: st
     else:
         loads = True
     assert jsonschema.Draft202012Validator(config_schema()).is_valid(settings) is loads
+
+
+def test_aliases_that_unfold_without_end_are_refused_at_once(tmp_path: Path) -> None:
+    levels = "".join(f"{name}: &{name} [{', '.join([f'*{below}'] * 9)}]\n" for below, name in pairwise("abcdefghij"))
+    text = f"a: &a [x, x]\n{levels}version: *j\n"
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert len(str(caught.value)) < 1000
