@@ -85,18 +85,7 @@ class Grid:
 
     def blocks(self, chunk: tuple[int, int]) -> Iterator[Block]:
         """Cut the grid into blocks of at most `chunk` (rows, columns) pixels, row by row."""
-        rows, columns = self.shape
-        for row in range(ceil(rows / chunk[0])):
-            for column in range(ceil(columns / chunk[1])):
-                top, left = row * chunk[0], column * chunk[1]
-                yield Block(
-                    row=row,
-                    column=column,
-                    top=top,
-                    left=left,
-                    height=min(chunk[0], rows - top),
-                    width=min(chunk[1], columns - left),
-                )
+        return cut(self.shape, chunk)
 
     def count_blocks(self, chunk: tuple[int, int]) -> int:
         """Count the blocks that `blocks` yields."""
@@ -107,3 +96,19 @@ class Grid:
         width, height = self.resolution
         size = f"{self.shape[1]} x {self.shape[0]} pixels of {width:g}"
         return size if width == height else f"{size} x {height:g}"
+
+
+def cut(shape: tuple[int, int], chunk: tuple[int, int]) -> Iterator[Block]:
+    """Cut (rows, columns) of pixels into blocks of at most `chunk` (rows, columns) pixels, row by row."""
+    rows, columns = shape
+    for row in range(ceil(rows / chunk[0])):
+        for column in range(ceil(columns / chunk[1])):
+            top, left = row * chunk[0], column * chunk[1]
+            yield Block(
+                row=row,
+                column=column,
+                top=top,
+                left=left,
+                height=min(chunk[0], rows - top),
+                width=min(chunk[1], columns - left),
+            )

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from pipeline.kernels.assign import assign, class_sums, working_dtype
+from pipeline.kernels.assign import assign, working_dtype
 
 DTYPES = ["u1", "u2", "i2", "i4", "u4", "f4", "f8"]
 SHAPES = [(1, 2), (2, 254), (4, 8), (12, 20), (200, 5)]  # (bands, k)
@@ -153,44 +153,3 @@ def test_the_working_type_holds_every_integer_of_the_type_exactly(dtype: str) ->
     there_and_back = steps.astype(dtype).astype(working_dtype(dtype)).astype(np.int64)
     np.testing.assert_array_equal(there_and_back, steps)
     assert {limits.min, limits.max} <= set(there_and_back.tolist())
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_sums_equal_numpy_for_each_class_and_whole_numbers_of_16_bits_exactly(dtype: str) -> None:
-    data, _ = make(dtype, 5, 2)
-    data[:, 0] = data.max()
-    k = 7
-    labels = np.random.default_rng(3).integers(0, k, (ROWS, COLUMNS)).astype(np.uint8)  # class k stays empty
-    centres = np.array(
-        [data[:, labels == label].mean(axis=1) if label < k else data[:, 0, 0] for label in range(1, k + 1)]
-    )
-    counts, sums, squares = class_sums(data, labels, centres)
-    assert counts.tolist() == np.bincount(labels.ravel(), minlength=k + 1).tolist()
-    exact = data.dtype.kind in "iu" and data.dtype.itemsize <= 2
-    for label in range(1, k + 1):
-        members = data[:, labels == label]
-        if exact:  # in Python's own numbers
-            whole = [band.tolist() for band in members]
-            assert sums[label].tolist() == [sum(band) for band in whole]
-            assert squares[label].tolist() == [sum(value**2 for value in band) for band in whole]
-        else:  # less the centroid, so that sums stay small where pixels are large
-            less = members.astype(np.longdouble) - centres[label - 1][:, None]
-            spread = (less**2).sum(axis=1)
-            np.testing.assert_allclose(squares[label], spread, 1e-12)
-            np.testing.assert_allclose(sums[label], less.sum(axis=1), 0, 1e-11 * spread.max(initial=0) ** 0.5 + 1e-300)
-
-
-def test_sums_do_not_depend_on_memory_layout() -> None:
-    data, centres = make("u2", 3, 9)
-    labels = assign(data, np.ones((ROWS, COLUMNS), np.bool_), centres)
-    plain = class_sums(data, labels, centres)
-    strided = class_sums(np.asfortranarray(data), np.asfortranarray(labels), np.asfortranarray(centres))
-    for one, other in zip(plain, strided, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_what_pixels_without_data_hold_reaches_no_class() -> None:
-    data = np.array([[[np.nan, 4.0, 6.0]], [[1.0, np.inf, 8.0]]])
-    counts, sums, squares = class_sums(data, np.array([[0, 0, 1]], np.uint8), np.array([[5.0, 7.0]]))
-    assert counts.tolist() == [2, 1]
-    assert sums[1].tolist() == squares[1].tolist() == [1.0, 1.0]

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.kernels.checks import add_checksums, checksum, count_holes
+from pipeline.kernels.checks import add_checksums, checksum
 
 
 def scene(seed: int) -> np.ndarray:
@@ -34,13 +34,3 @@ def test_moved_labels_change_the_sum() -> None:
     labels = scene(1)
     assert checksum(np.roll(labels, 1, axis=0), (0, 0)) != checksum(labels, (0, 0))
     assert checksum(np.roll(labels, 1, axis=1), (0, 0)) != checksum(labels, (0, 0))
-
-
-def test_holes_are_overview_pixels_without_data_amid_data() -> None:
-    fine = np.ones((20, 20), np.uint8)
-    coarse = np.ones((10, 10), np.uint8)
-    assert count_holes(fine, coarse) == 0
-    coarse[4:6, 4:6] = 0
-    assert count_holes(fine, coarse) == 4
-    fine[8:12, 8:12] = 0
-    assert count_holes(fine, coarse) == 0

@@ -1,31 +1,27 @@
-"""scikit-learn's k-means on a sample of pixels, made to give the same answer on any machine."""
+"""K-means on a sample of pixels: several starts, of which the best is kept."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.cluster import KMeans, MiniBatchKMeans
-from threadpoolctl import ThreadpoolController
 
 from pipeline.config import FitConfig
 from pipeline.errors import FitError
+from pipeline.fitting.lloyd import Clustering, lloyd, plus_plus
 from pipeline.kernels.assign import working_dtype
+from pipeline.kernels.lloyd import Points, own_distances
 from pipeline.runtime.schedule import stream
 
-Clusterer: TypeAlias = KMeans | MiniBatchKMeans
-
-_FIRST_LOOK = 10_000
+_FIRST_LOOK: Final = 10_000
 """Pixels among which distinct ones are counted first: nearly always enough, and quick."""
 
 
 def fit_sample(
     values: npt.NDArray[Any], config: FitConfig, workers: int, step: Callable[[], None] = lambda: None
-) -> Clusterer:
+) -> Clustering:
     """Cluster sampled pixels, from several starts, and keep the best.
-
-    Each start runs on one thread with a seed of its own: scikit-learn sums on several threads in the order
-    in which they end, which makes the last digits of its centroids depend on the load of the machine.
 
     Parameters
     ----------
@@ -35,14 +31,14 @@ def fit_sample(
         Method, number of classes, seed, starts, and when to stop. `tol` is relative to the mean variance
         of the bands.
     workers : int
-        Starts worked on at once.
+        Starts worked on at once; each runs on one thread.
     step : callable
         Called after each start, for progress.
 
     Returns
     -------
-    KMeans or MiniBatchKMeans
-        Fitted; its centroids are in no particular order.
+    Clustering
+        Its centres are in no particular order.
 
     Raises
     ------
@@ -51,31 +47,36 @@ def fit_sample(
     """
     check_distinct(values, config.k)
     check_magnitude(values)
-    points = np.ascontiguousarray(values, working_dtype(values.dtype))
-    threads = ThreadpoolController()
+    points = np.ascontiguousarray(values.T)
     seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(config.starts)]
-
-    def start(seed: int) -> Clusterer:
-        with threads.limit(limits=1, user_api="openmp"):  # OpenMP keeps this setting for each thread
-            return _clusterer(config, seed).fit(points)
-
-    best: Clusterer | None = None
-    with threads.limit(limits=1, user_api="blas"):  # and BLAS one for the whole process
-        for _, fitted in stream(start, seeds, workers):
-            if best is None or fitted.inertia_ < best.inertia_:
-                best = fitted
+    found: list[Clustering] = []
+    with _method(points, config) as start:
+        for _, clustering in stream(start, seeds, workers):
+            found.append(clustering)
             step()
-    if best is None:
-        msg = "fit.starts: at least one start is needed"
-        raise FitError(msg)
-    return best
+    return min(found, key=lambda clustering: clustering.inertia)
 
 
-def _clusterer(config: FitConfig, seed: int) -> Clusterer:
-    common = {"n_clusters": config.k, "max_iter": config.max_iter, "tol": config.tol, "random_state": seed}
+def _method(points: Points, config: FitConfig) -> AbstractContextManager[Callable[[int], Clustering]]:
+    """Give the function that clusters points from the start with a seed."""
     if config.method == "minibatch":
-        return MiniBatchKMeans(n_init=1, **common)
-    return KMeans(n_init=1, copy_x=True, algorithm="lloyd", **common)
+        from pipeline.fitting.minibatch import minibatch  # noqa: PLC0415 (scikit-learn takes a second to import)
+
+        return minibatch(points, config)
+    tolerance = config.tol * mean_variance(points)
+
+    def start(seed: int) -> Clustering:
+        centres = plus_plus(points, config.k, np.random.default_rng(seed))
+        return lloyd(points, centres, max_iter=config.max_iter, tolerance=tolerance)
+
+    return nullcontext(start)
+
+
+def mean_variance(points: Points) -> float:
+    """Mean over the bands of the variance of points of shape (band, point), summed in the order of the points."""
+    count = points.shape[1]
+    centre = np.array([[float(np.cumsum(band, dtype=np.float64)[-1]) / count] for band in points]).T
+    return own_distances(points, np.ones(count, np.uint8), centre)[1] / points.size
 
 
 def check_distinct(values: npt.NDArray[Any], k: int) -> None:

@@ -10,7 +10,7 @@ from pipeline.kernels.compiled import compiled
 Block = npt.NDArray[Any]
 """Pixels of a block, of any type."""
 
-_TILE: Final = 1024
+TILE: Final = 1024
 """Pixels worked on at once: a few bands of them stay in the first-level cache."""
 
 
@@ -23,7 +23,47 @@ def working_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating]:
 
 
 @compiled
-def _assign(  # noqa: C901 (loops, not decisions)
+def nearest_class(  # noqa: PLR0917 (numba takes arguments by position)
+    data: Block,
+    start: int,
+    stop: int,
+    centroids: npt.NDArray[np.floating],
+    tile: npt.NDArray[np.floating],
+    distance: npt.NDArray[np.floating],
+    nearest: npt.NDArray[np.floating],
+    label: npt.NDArray[np.int32],
+) -> None:
+    """Fill `label` with 1 + the nearest centroid of a (band, pixel) block's pixels from start to stop, a tile at most.
+
+    Every inner loop runs from 0 over rows that are contiguous to the compiler's knowledge: only then does it
+    work on many pixels at once.
+    """
+    bands, n = data.shape[0], stop - start
+    for b in range(bands):
+        row, wide = data[b, start:stop], tile[b]
+        for i in range(n):
+            wide[i] = row[i]
+    for i in range(n):
+        nearest[i] = np.inf
+        label[i] = 1  # kept where every distance overflows: a valid pixel has a class
+    for c in range(centroids.shape[0]):
+        wide, centre = tile[0], centroids[c, 0]
+        for i in range(n):
+            step = wide[i] - centre
+            distance[i] = step * step
+        for b in range(1, bands):
+            wide, centre = tile[b], centroids[c, b]
+            for i in range(n):
+                step = wide[i] - centre
+                distance[i] += step * step
+        for i in range(n):
+            closer = distance[i] < nearest[i]
+            nearest[i] = distance[i] if closer else nearest[i]
+            label[i] = c + 1 if closer else label[i]
+
+
+@compiled
+def _assign(
     data: Block,
     valid: npt.NDArray[np.bool_],
     centroids: npt.NDArray[np.floating],
@@ -31,32 +71,15 @@ def _assign(  # noqa: C901 (loops, not decisions)
 ) -> None:
     """Label the pixels of a (band, pixel) block tile by tile: 0 where not valid, else 1 + nearest centroid."""
     bands, pixels = data.shape
-    tile = np.empty((bands, _TILE), centroids.dtype)
-    distance = np.empty(_TILE, centroids.dtype)
-    nearest = np.empty(_TILE, centroids.dtype)
-    label = np.empty(_TILE, np.int32)
-    for start in range(0, pixels, _TILE):
-        n = min(_TILE, pixels - start)
-        for b in range(bands):
-            for i in range(n):
-                tile[b, i] = data[b, start + i]
-        for i in range(n):
-            nearest[i] = np.inf
-            label[i] = 1  # kept where every distance overflows: a valid pixel has a class
-        for c in range(centroids.shape[0]):
-            for i in range(n):
-                distance[i] = 0
-            for b in range(bands):
-                centre = centroids[c, b]
-                for i in range(n):
-                    step = tile[b, i] - centre
-                    distance[i] += step * step
-            for i in range(n):
-                closer = distance[i] < nearest[i]
-                nearest[i] = distance[i] if closer else nearest[i]
-                label[i] = c + 1 if closer else label[i]
-        for i in range(n):
-            labels[start + i] = label[i] if valid[start + i] else 0
+    tile = np.empty((bands, TILE), centroids.dtype)
+    distance, nearest = np.empty(TILE, centroids.dtype), np.empty(TILE, centroids.dtype)
+    label = np.empty(TILE, np.int32)
+    for start in range(0, pixels, TILE):
+        stop = min(start + TILE, pixels)
+        nearest_class(data, start, stop, centroids, tile, distance, nearest, label)
+        found, holds = labels[start:stop], valid[start:stop]
+        for i in range(stop - start):
+            found[i] = label[i] * holds[i]
 
 
 def assign(data: Block, valid: npt.NDArray[np.bool_], centroids: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
@@ -82,57 +105,3 @@ def assign(data: Block, valid: npt.NDArray[np.bool_], centroids: npt.NDArray[np.
     flat = np.ascontiguousarray(data).reshape(data.shape[0], -1)
     _assign(flat, np.ascontiguousarray(valid).reshape(-1), centres, labels.reshape(-1))
     return labels
-
-
-def exact_sums(dtype: np.dtype[Any]) -> bool:
-    """Whether sums of pixels of a dtype, and of their squares, fit 64-bit integers for any scene."""
-    return dtype.kind in "iu" and dtype.itemsize <= np.dtype(np.int16).itemsize
-
-
-@compiled
-def _sums(
-    data: Block,
-    labels: npt.NDArray[np.uint8],
-    shift: npt.NDArray[Any],
-    sums: npt.NDArray[Any],
-    squares: npt.NDArray[Any],
-) -> None:
-    """Add the pixels of a (band, pixel) block, less their class's shift, to their classes' sums."""
-    bands, pixels = data.shape
-    for b in range(bands):
-        for i in range(pixels):
-            value: Any = sums.dtype.type(data[b, i]) - shift[labels[i], b]
-            sums[labels[i], b] += value
-            squares[labels[i], b] += value * value
-
-
-def class_sums(
-    data: Block, labels: npt.NDArray[np.uint8], centroids: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Count the pixels of each class of a block, and add up them and their squares.
-
-    Parameters
-    ----------
-    data : ndarray, shape (band, rows, columns)
-        Pixels in any units.
-    labels : ndarray of uint8, shape (rows, columns)
-        0 to k.
-    centroids : ndarray of float64, shape (k, band)
-        Near the means of the classes. Where sums can't be exact (`exact_sums`) pixels are taken less their
-        centroid, so that large numbers that differ little keep their digits.
-
-    Returns
-    -------
-    counts : ndarray of int64, shape (k + 1,)
-        Row 0 is for label 0, whatever its pixels hold.
-    sums, squares : ndarray of int64 (where exact) or float64, shape (k + 1, band)
-        Of the pixels, or of the pixels less their centroid.
-    """
-    k, bands = centroids.shape
-    kind = np.int64 if exact_sums(data.dtype) else np.float64
-    sums, squares, shift = (np.zeros((k + 1, bands), kind) for _ in range(3))
-    if not exact_sums(data.dtype):
-        shift[1:] = centroids
-    flat = np.ascontiguousarray(data).reshape(bands, -1)
-    _sums(flat, np.ascontiguousarray(labels).reshape(-1), shift, sums, squares)
-    return np.bincount(labels.reshape(-1), minlength=k + 1), sums, squares

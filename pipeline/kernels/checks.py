@@ -39,27 +39,3 @@ def checksum(labels: npt.NDArray[np.uint8], origin: tuple[int, int]) -> int:
 def add_checksums(one: int, other: int) -> int:
     """Checksum of two blocks together."""
     return (one + other) % _MODULUS
-
-
-@compiled
-def count_holes(fine: npt.NDArray[np.uint8], coarse: npt.NDArray[np.uint8]) -> int:
-    """Count pixels of an overview that are nodata although all pixels below and around them hold data.
-
-    Parameters
-    ----------
-    fine : ndarray of uint8, shape (rows, columns)
-        Labels.
-    coarse : ndarray of uint8, shape (about rows / 2, about columns / 2)
-        The same at half the resolution. GDAL's factor is not exactly 2 where a side is odd, hence 'around'.
-    """
-    holes = 0
-    rows, columns = fine.shape
-    for i in range(coarse.shape[0]):
-        for j in range(coarse.shape[1]):
-            if coarse[i, j] == 0:
-                full = True
-                for y in range(max(0, 2 * i - 2), min(rows, 2 * i + 4)):
-                    for x in range(max(0, 2 * j - 2), min(columns, 2 * j + 4)):
-                        full &= fine[y, x] != 0
-                holes += full
-    return holes

@@ -9,28 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import rasterio.shutil
-from rasterio.enums import Resampling
 
 from pipeline.errors import OutputError
 from pipeline.grid import Block, Grid
 from pipeline.kernels.checks import add_checksums, checksum
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
 from pipeline.sinks.palette import Colour
+from pipeline.sinks.pyramid import overview_paths, write_overviews
 from pipeline.sinks.verify import verify_map
 
 TILE: Final = 512
 """Side of the map's tiles in pixels."""
-
-_SMALLEST_OVERVIEW: Final = 512
-"""Overviews are halved until the longer side is no more than this."""
-
-
-def overview_factors(shape: tuple[int, int]) -> list[int]:
-    """By how much each overview of a map is smaller: 2, 4, 8, ... until it fits one tile."""
-    factors = [2]
-    while max(shape) / factors[-1] > _SMALLEST_OVERVIEW:
-        factors.append(2 * factors[-1])
-    return factors if max(shape) > _SMALLEST_OVERVIEW else []
 
 
 class MapWriter:
@@ -86,7 +75,8 @@ class MapWriter:
         try:
             self._file.close()
         finally:
-            self._raw.unlink(missing_ok=True)
+            for path in (self._raw, *overview_paths(self._raw, self._grid.shape)):
+                path.unlink(missing_ok=True)
 
     def write(self, labels: npt.NDArray[np.uint8], block: Block) -> None:
         """Write a block of labels.
@@ -114,9 +104,7 @@ class MapWriter:
         try:
             with rasterio.Env(**self._options):
                 self._file.close()
-                if factors := overview_factors(self._grid.shape):
-                    with rasterio.open(self._raw, "r+") as file:
-                        file.build_overviews(factors, Resampling.mode)
+                checksums = [self._checksum, *write_overviews(self._raw, self._profile, self._workers)]
                 rasterio.shutil.copy(
                     self._raw,
                     self._path,
@@ -124,14 +112,13 @@ class MapWriter:
                     BLOCKSIZE=TILE,
                     COMPRESS="DEFLATE",
                     LEVEL=1,  # level 6 takes ten times as long to save 15 %
-                    OVERVIEWS="AUTO",  # those there are; the driver would average palettes by 'nearest'
-                    OVERVIEW_RESAMPLING="MODE",
+                    OVERVIEWS="FORCE_USE_EXISTING",  # the driver's own would be 'nearest'
                     BIGTIFF="IF_SAFER",
                     NUM_THREADS=self._workers,
                 )
         except GDAL_ERRORS as error:
             raise self._failure(error) from error
-        verify_map(self._path, self._grid, self._checksum, self._workers)
+        verify_map(self._path, checksums, self._workers)
 
     def _failure(self, error: Exception) -> OutputError:
         cause = error.__cause__ or error

@@ -1,0 +1,42 @@
+"""Mini-batch k-means: scikit-learn's, held to one thread a start."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from sklearn.cluster import MiniBatchKMeans
+from threadpoolctl import ThreadpoolController
+
+from pipeline.config import FitConfig
+from pipeline.fitting.lloyd import Clustering, lloyd
+from pipeline.kernels.assign import working_dtype
+from pipeline.kernels.lloyd import Points
+
+
+@contextmanager
+def minibatch(points: Points, config: FitConfig) -> Iterator[Callable[[int], Clustering]]:
+    """Give the function that clusters points from the start with a seed.
+
+    Its centres are those of scikit-learn's MiniBatchKMeans, moved to the exact means of their points. Each call is
+    held to one thread: scikit-learn sums on several threads in the order in which they end, which makes the last
+    digits of its centroids depend on the load of the machine.
+
+    Parameters
+    ----------
+    points : ndarray, shape (band, point)
+        In input units.
+    config : FitConfig
+        Number of classes, and when to stop.
+    """
+    rows = np.ascontiguousarray(points.T, working_dtype(points.dtype))
+    threads = ThreadpoolController()
+    settings = {"n_clusters": config.k, "n_init": 1, "max_iter": config.max_iter, "tol": config.tol}
+
+    def start(seed: int) -> Clustering:
+        with threads.limit(limits=1, user_api="openmp"):  # OpenMP keeps this setting for each thread
+            clusterer = MiniBatchKMeans(**settings, random_state=seed).fit(rows)
+        refined = lloyd(points, clusterer.cluster_centers_.astype(np.float64), max_iter=1, tolerance=0)
+        return Clustering(refined.centres, refined.inertia, int(clusterer.n_iter_))
+
+    with threads.limit(limits=1, user_api="blas"):  # and BLAS one for the whole process
+        yield start

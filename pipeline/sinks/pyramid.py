@@ -1,0 +1,79 @@
+"""Overviews of a map by majority, each half the size of the one before.
+
+GDAL takes `map.tif.ovr` for the first overview of `map.tif`, `map.tif.ovr.ovr` for the second, and so on. They are
+files of their own because rasterio can't write into a file's overviews.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from affine import Affine
+
+from pipeline.grid import Block, cut
+from pipeline.kernels.checks import add_checksums, checksum
+from pipeline.kernels.majority import halve
+from pipeline.runtime.schedule import stream
+
+PIECE: Final = (2048, 2048)
+"""(rows, columns) read at once: whole tiles, and even numbers."""
+
+_LARGEST_LAST: Final = 512
+"""Labels are halved until the longer side is no more than this."""
+
+
+def overview_paths(path: Path, shape: tuple[int, int]) -> list[Path]:
+    """Where GDAL looks for the overviews of a file of (rows, columns) labels, the largest first."""
+    names, side = [path.name], max(shape)
+    while side > _LARGEST_LAST:
+        names.append(names[-1] + ".ovr")
+        side = -(-side // 2)
+    return [path.with_name(name) for name in names[1:]]
+
+
+def write_overviews(path: Path, profile: dict[str, Any], workers: int) -> list[int]:
+    """Write the overviews of a finished file of labels beside it.
+
+    Parameters
+    ----------
+    path : Path
+        A GeoTIFF.
+    profile : dict
+        How rasterio created it.
+    workers : int
+        Pieces worked on at once.
+
+    Returns
+    -------
+    list of int
+        The overviews' checksums, the largest overview first.
+    """
+    sums: list[int] = []
+    for coarser in overview_paths(path, (profile["height"], profile["width"])):
+        rows, columns = profile["height"], profile["width"]
+        profile = profile | {
+            "height": -(-rows // 2),
+            "width": -(-columns // 2),
+            "transform": profile["transform"] @ Affine.scale(2),
+        }
+        with rasterio.open(coarser, "w", **profile) as file:
+            sums.append(_halve_into(file, path, (rows, columns), workers))
+        path = coarser
+    return sums
+
+
+def _halve_into(file: rasterio.io.DatasetWriter, path: Path, shape: tuple[int, int], workers: int) -> int:
+    """Fill a file with the majorities of another one's labels; give its checksum."""
+
+    def majorities(piece: Block) -> npt.NDArray[np.uint8]:
+        with rasterio.open(path, sharing=False) as finer:
+            return halve(finer.read(1, window=piece.window))
+
+    total = 0
+    for piece, labels in stream(majorities, cut(shape, PIECE), workers):
+        top, left = piece.top // 2, piece.left // 2
+        file.write(labels, 1, window=((top, top + labels.shape[0]), (left, left + labels.shape[1])))
+        total = add_checksums(total, checksum(labels, (top, left)))
+    return total
