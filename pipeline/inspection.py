@@ -92,7 +92,7 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
     SceneError
         When a file can't be opened or read.
     """
-    looks = [_look(band) for band in list_bands(find_files(source))]
+    looks = [_look(band) for band in list_bands(find_files(source)) if not band.is_alpha]
     first = min((look.band for look in looks), key=lambda band: band.grid.resolution)  # the first of the finest
     one_grid = all(same_grid(first, look.band) for look in looks)
     together = [look.band for look in looks if same_grid(first, look.band)]
@@ -173,8 +173,8 @@ def _suspicions(looks: Sequence[_Look], *, one_grid: bool) -> Iterator[str]:
     first = looks[0].band
     if first.grid.crs is None:
         yield "no coordinate reference system: the map will have none, and areas are unknown"
-    for path in dict.fromkeys(look.band.path for look in looks if look.band.alpha):
-        yield f"{path}: the alpha band is used as a mask, not as a band"
+    for path, alpha in dict.fromkeys((look.band.path, look.band.alpha) for look in looks if look.band.alpha):
+        yield f"{path}: band {alpha} is marked as alpha and used as a mask; if it is data, name it in scene.bands"
     for i, look in enumerate(looks):
         yield from _band_suspicions(look)
         twin = next((other for other in looks[:i] if _same(look, other)), None)

@@ -1,7 +1,7 @@
 """What a run will read, write and hold in memory: arithmetic on metadata, before anything is read."""
 
 from dataclasses import dataclass
-from math import ceil, log
+from math import ceil
 from typing import Final
 
 from pipeline.config import FitConfig, ResourceConfig
@@ -12,8 +12,11 @@ from pipeline.scenes.gdal import cache_bytes
 from pipeline.scenes.scratch import scratch_bytes
 from pipeline.scenes.source import SceneInfo
 
-BASE_BYTES: Final = 400 * 10**6
-"""The interpreter and the libraries, while kernels are compiled for the first time: measured, with some room."""
+BASE_BYTES: Final = {"kmeans": 300 * 10**6, "minibatch": 400 * 10**6}
+"""The interpreter and the libraries, while kernels are compiled for the first time: measured, with some room.
+
+Mini-batches are scikit-learn's, which comes with libraries of its own.
+"""
 
 _TARGET_BLOCK_BYTES: Final = 32 * 2**20
 """Enough for the cost of a call to vanish; few enough for many blocks to share the work evenly."""
@@ -21,8 +24,8 @@ _TARGET_BLOCK_BYTES: Final = 32 * 2**20
 _DECODER_COPIES: Final = 5
 """A JPEG 2000 block while it is decoded, in sizes of the block: OpenJPEG works in 4 bytes a pixel, twice."""
 
-_LOOSE_DISTANCES: Final = 4
-"""Distances for each point that a start holds at once: k-means++ tries 2 + log(k) candidates, beside the best."""
+_ROOM_OF_A_POINT: Final = 8 + 8 + 1
+"""A start keeps for each point a running sum, its distance to its centre, and its class, and three distances beside."""
 
 _DEAR_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
 """Formats so dear to decode that a scene read twice is kept decoded in between."""
@@ -74,9 +77,10 @@ def _fit_bytes(info: SceneInfo, fit: FitConfig, workers: int) -> int:
     """Bytes of the sample while it is collected, or of the sample and what all starts at once make of it."""
     wanted = min(fit.pixels, info.pixels)
     sample = wanted * (info.bytes_per_pixel + 8)
-    points = wanted * working_dtype(info.dtype).itemsize * len(info.bands)
-    distances = wanted * 8 * (_LOOSE_DISTANCES + ceil(log(fit.k)))
-    return max(3 * sample, 2 * sample + points + min(workers, fit.starts) * (points + distances))
+    width = working_dtype(info.dtype).itemsize
+    rows = wanted * width * len(info.bands) if fit.method == "minibatch" else 0
+    start = wanted * (3 * width + _ROOM_OF_A_POINT)
+    return max(3 * sample, 2 * sample + rows + min(workers, fit.starts) * start)
 
 
 def halvings(number: int) -> list[int]:
@@ -137,7 +141,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
             scratch=scratch_bytes(info) if keep else 0,
             map_disk=2 * info.pixels if labels else 0,
             per_block=_per_block(info, shape, wanted),
-            base=BASE_BYTES + cache_bytes(info, n),
+            base=BASE_BYTES[fit.method if fit else "kmeans"] + cache_bytes(info, n),
             fit=_fit_bytes(info, fit, n) if fit else 0,
         )
         for n in halvings(workers)

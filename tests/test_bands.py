@@ -139,7 +139,6 @@ def test_whatever_band_is_asked_for_is_found_or_refused_with_the_names_there_are
 def test_bands_come_in_the_order_asked_for(names: list[str], data: st.DataObject) -> None:
     positions = data.draw(st.lists(st.sampled_from(range(len(names))), min_size=1, unique=True))
     assert choose_bands([names[i] for i in positions], names) == positions
-    assert choose_bands("all", names) == list(range(len(names)))
 
 
 @pytest.mark.parametrize("twice", [["B04", "B04"], ["B04", "red"], ["2", "B04"], ["B02", "red", "b04"]])

@@ -64,7 +64,9 @@ def test_constant_and_duplicate_bands_are_named(write_raster: WriteRaster) -> No
 
 def test_alpha_and_infinity_and_missing_crs_are_named(write_raster: WriteRaster) -> None:
     pixels = patches(4, dtype="uint8")
-    assert "alpha band is used as a mask" in notes(write_raster("rgba.tif", pixels, alpha=True))
+    assert "is marked as alpha and used as a mask; if it is data, name it" in notes(
+        write_raster("rgba.tif", pixels, alpha=True)
+    )
     floats = patches(1, dtype="float32")
     floats[0, 0, 0] = np.inf
     said = notes(write_raster("floats.tif", floats, crs=None))

@@ -11,7 +11,7 @@ import rasterio
 from conftest import UTM
 from rasterio.windows import Window
 
-CAPS = ["700MB", "2GB"]
+CAPS = ["450MB", "2GB"]
 
 
 def mirrored(chips: list[str], path: Path, side: int) -> Path:

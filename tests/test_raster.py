@@ -124,6 +124,20 @@ def test_an_alpha_band_is_a_mask_and_no_band(write_raster: WriteRaster) -> None:
     np.testing.assert_array_equal(valid, pixels[3] != 0)
 
 
+def test_an_alpha_band_that_is_asked_for_is_a_band_and_no_mask(write_raster: WriteRaster) -> None:
+    """GDAL takes the fourth of four bytes for alpha; it may well be near infrared."""
+    pixels = np.random.default_rng(0).integers(0, 9, (4, 20, 30)).astype("uint8")
+    path = write_raster("rgbn.tif", pixels)
+    with rasterio.open(path) as file:
+        assert file.colorinterp[3].name == "alpha"
+    source = opened(path, bands=["4", "2"])
+    data, valid = whole(source)
+    assert source.info.bands == ("band4", "band2")
+    np.testing.assert_array_equal(data, pixels[[3, 1]])
+    assert valid.all()
+    assert not whole(opened(path))[1].all()
+
+
 def test_alpha_counts_beside_a_nodata_tag(write_raster: WriteRaster) -> None:
     pixels = patches(3)
     pixels[2] = 65535

@@ -2,7 +2,10 @@
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from errno import EOPNOTSUPP
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -180,3 +183,33 @@ def test_a_disk_without_room_is_told_with_the_numbers(tmp_path: Path) -> None:
     check_room(tmp_path, 0)
     with pytest.raises(OutputError, match=r"needs 1000000000000 MB of disk .* \d+ MB are free"):
         check_room(tmp_path, 10**18)
+
+
+def test_of_many_runs_that_end_at_once_one_gets_the_name(tmp_path: Path) -> None:
+    target, gate = tmp_path / "map.tif", Barrier(8)
+
+    def run(_number: int) -> bool:
+        try:
+            stage([target], then=gate.wait)
+        except OutputError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(run, range(8))) == 1
+    assert snapshot(tmp_path) == {"map.tif": "map.tif"}
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_file_system_without_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, taken: bool) -> None:
+    def refuse(_self: Path, _target: Path) -> None:
+        raise OSError(EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    target = tmp_path / "map.tif"
+    if taken:
+        with pytest.raises(OutputError, match="somebody else wrote this file"):
+            stage([target], then=lambda: target.write_text("theirs"))
+    else:
+        stage([target])
+    assert snapshot(tmp_path) == {"map.tif": "theirs" if taken else "map.tif"}

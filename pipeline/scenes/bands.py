@@ -90,16 +90,14 @@ def find_band(wanted: str, names: Sequence[str]) -> int:
     raise ConfigError(msg)
 
 
-def choose_bands(wanted: Sequence[str] | str, names: Sequence[str]) -> list[int]:
-    """Positions of the bands asked for, in the order asked for; all of them for 'all'.
+def choose_bands(wanted: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Positions of the bands asked for, in the order asked for.
 
     Raises
     ------
     ConfigError
         When a band is unknown or asked for twice.
     """
-    if isinstance(wanted, str):
-        return list(range(len(names)))
     if not wanted:
         msg = f"scene.bands: no band is chosen; the scene has {', '.join(names[:_NAMES_SHOWN])}"
         raise ConfigError(msg)

@@ -40,6 +40,8 @@ class FileBand:
     block_shape: tuple[int, int]
     alpha: int | None
     """The file's alpha band, if it has one: no data where it is 0."""
+    is_alpha: bool
+    """Whether this is one: a mask, unless it is asked for as a band."""
     mask: int | None
     """Band whose GDAL mask says where this one holds data; None where only nodata or alpha do."""
     driver: str
@@ -72,7 +74,7 @@ def _bytes_of(dtype: str) -> int:
 
 
 def _read_facts(path: str) -> list[FileBand]:
-    """Open a file for its metadata: one record for each band that is not alpha."""
+    """Open a file for its metadata: one record for each band."""
     try:
         with rasterio.Env(**gdal_options()), rasterio.open(path) as file:
             return _band_facts(path, file)
@@ -92,9 +94,12 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
         msg = f"{path}: the file has no raster band{hint}"
         raise SceneError(msg)
     grid = Grid(shape=file.shape, transform=file.transform, crs=file.crs.to_wkt() if file.crs else None)
-    alpha = next((i for i in file.indexes if file.colorinterp[i - 1] == ColorInterp.alpha), None)
+    alphas = [i for i in file.indexes if file.colorinterp[i - 1] == ColorInterp.alpha]
+    if len(alphas) == file.count:
+        msg = f"{path}: the file has an alpha band and no other"
+        raise SceneError(msg)
     facts = []
-    for index in (i for i in file.indexes if file.colorinterp[i - 1] != ColorInterp.alpha):
+    for index in file.indexes:
         flags = file.mask_flag_enums[index - 1]
         by_value = flags == [MaskFlags.nodata] and file.nodatavals[index - 1] is not None
         by_mask = not by_value and flags != [MaskFlags.all_valid] and MaskFlags.alpha not in flags
@@ -110,33 +115,37 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 scale=file.scales[index - 1],
                 offset=file.offsets[index - 1],
                 block_shape=file.block_shapes[index - 1],
-                alpha=alpha,
+                alpha=alphas[0] if alphas else None,
+                is_alpha=index in alphas,
                 mask=(1 if MaskFlags.per_dataset in flags else index) if by_mask else None,
                 driver=file.driver,
                 block_bytes=_block_bytes(file, index),
             )
         )
-    if not facts:
-        msg = f"{path}: the file has an alpha band and no other"
-        raise SceneError(msg)
     return facts
 
 
 def _name_bands(files: Sequence[Sequence[FileBand]]) -> list[str]:
     """Name all bands: a file's descriptions, else the name of a one-band file, else band1, band2, ..."""
-    told = [file[0].name for file in files if len(file) == 1]
-    lone = [file[0].path for file in files if len(file) == 1 and (not file[0].name or told.count(file[0].name) > 1)]
+    first = [[band for band in file if not band.is_alpha] for file in files]
+    told = [measured[0].name for measured in first if len(measured) == 1]
+    lone = [
+        measured[0].path
+        for measured in first
+        if len(measured) == 1 and (not measured[0].name or told.count(measured[0].name) > 1)
+    ]
     lone_names = dict(zip(lone, names_of_band_files(lone), strict=True))
-    many = len(files) > 1
     names = []
     for file in files:
-        stem = f"{os.path.splitext(os.path.basename(file[0].path))[0]}_" if many else ""  # noqa: PTH119, PTH122 (may be /vsi...)
-        names += [lone_names.get(band.path) or band.name or f"{stem}band{band.index}" for band in file]
+        stem = f"{os.path.splitext(os.path.basename(file[0].path))[0]}_" if len(files) > 1 else ""  # noqa: PTH119, PTH122 (may be /vsi...)
+        for band in file:
+            lone_name = None if band.is_alpha else lone_names.get(band.path)
+            names.append(lone_name or band.name or f"{stem}band{band.index}")
     return names
 
 
 def list_bands(files: Sequence[str]) -> list[FileBand]:
-    """Describe every band of a scene's files that is not alpha, named.
+    """Describe every band of a scene's files, named.
 
     Raises
     ------
@@ -218,7 +227,9 @@ def describe_scene(
     files : sequence of str
         One file, or several whose bands are stacked in this order.
     bands : sequence of str, or 'all'
-        Bands to keep, in this order: names, numbers from 1, common names. Alpha bands are masks, not bands.
+        Bands to keep, in this order: names, numbers from 1, common names. 'all' leaves out alpha bands, which are
+        masks; one that is named is a band like any other (GDAL takes the fourth of four bytes for alpha, which
+        may well be near infrared).
     nodata : 'auto' or float
         What marks pixels without data; 'auto' takes the files' tags.
 
@@ -230,12 +241,23 @@ def describe_scene(
         When a band or the nodata value doesn't fit the files.
     """
     everything = list_bands(files)
-    scene = summarize([everything[i] for i in choose_bands(bands, [band.name for band in everything])], nodata)
+    scene = summarize(_choose(bands, everything), nodata)
     if scene.info.grid.crs is None:
         logger.warning("%s: no coordinate reference system; the map will have none either", scene.info.sources[0])
     for path in dict.fromkeys(part.path for part in scene.parts if part.alphas):
         logger.info("%s: the alpha band is used as a mask: no data where it is 0", path)
     return scene
+
+
+def _choose(wanted: Sequence[str] | str, everything: Sequence[FileBand]) -> list[FileBand]:
+    """Bands asked for. An alpha band among them masks nothing any more."""
+    if isinstance(wanted, str):
+        return [band for band in everything if not band.is_alpha]
+    kept = [everything[i] for i in choose_bands(wanted, [band.name for band in everything])]
+    data = [(band.path, band.index) for band in kept if band.is_alpha]
+    for path, index in data:
+        logger.info("%s: band %d is marked as alpha; it is taken for data, as scene.bands asks for it", path, index)
+    return [replace(band, alpha=None) if (band.path, band.alpha) in data else band for band in kept]
 
 
 def summarize(kept: Sequence[FileBand], nodata: str | float) -> RasterScene:

@@ -67,18 +67,33 @@ class Staging:
                 self.path(target).unlink(missing_ok=True)
 
     def _rename(self, target: Path) -> None:
-        if target.exists() and not self._overwrite:
-            msg = f"{target}: somebody else wrote this file meanwhile; it was left as it is"
-            raise OutputError(msg)
         try:
-            self.path(target).replace(target)
+            if self._overwrite:
+                self.path(target).replace(target)
+            else:
+                _name_new(self.path(target), target)
             for ending in _SIDECARS:  # of the map that stood here: GDAL would take them for this one's
                 sidecar = f"{target}{ending}"
                 if os.path.lexists(sidecar):
                     os.unlink(sidecar)  # noqa: PTH108
+        except FileExistsError as error:
+            msg = f"{target}: somebody else wrote this file meanwhile; it was left as it is"
+            raise OutputError(msg) from error
         except OSError as error:
             msg = f"{target}: the finished file can't be given its name ({error.strerror})"
             raise OutputError(msg) from error
+
+
+def _name_new(path: Path, target: Path) -> None:
+    """Give a file one more name, or raise FileExistsError: of two at once only one can succeed."""
+    try:
+        target.hardlink_to(path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links (FAT, some network drives): look, then rename
+        if target.exists():
+            raise FileExistsError from None
+        path.replace(target)
 
 
 def keep_apart(targets: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
