@@ -14,7 +14,8 @@ from pipeline.errors import SceneError
 from pipeline.kernels.validity import strike_invalid
 from pipeline.plan import chunk_shapes
 from pipeline.scenes.bands import common_name
-from pipeline.scenes.describe import FileBand, list_bands, same_grid, summarize
+from pipeline.scenes.describe import same_grid, summarize
+from pipeline.scenes.filebands import FileBand, list_bands
 from pipeline.scenes.files import find_files
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
 

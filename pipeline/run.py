@@ -18,7 +18,8 @@ from pipeline.model import ClusterModel
 from pipeline.plan import Plan, make_plan
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.usage import peak_rss
-from pipeline.scenes.describe import RasterScene, describe_scene, list_bands
+from pipeline.scenes.describe import RasterScene, describe_scene
+from pipeline.scenes.filebands import list_bands
 from pipeline.scenes.files import find_files
 from pipeline.scenes.gdal import cache_bytes, gdal_options
 from pipeline.scenes.raster import RasterSource

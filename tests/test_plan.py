@@ -189,7 +189,7 @@ def test_one_dear_file_among_cheap_ones_is_enough_to_keep_the_scene() -> None:
 def test_little_memory_means_smaller_blocks_before_it_means_fewer_workers() -> None:
     plans = [
         plan_or_none(info_of(), ResourceConfig(memory=size * 10**7, workers=4), FitConfig(pixels=10_000))
-        for size in range(40, 100)
+        for size in range(30, 100)
     ]
     made = [plan for plan in plans if plan]
     assert len({plan.chunk for plan in made if plan.workers == 4}) > 1

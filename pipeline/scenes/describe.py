@@ -1,52 +1,22 @@
-"""What raster files say of themselves: names, grids, types, nodata, masks. Metadata only, no pixels."""
+"""A scene put together from the bands of raster files: which are read, on what grid, from where."""
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
-import rasterio
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, MaskFlags
 
 from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Grid
 from pipeline.kernels.validity import representable
 from pipeline.model import PIXEL_TYPES
-from pipeline.scenes.bands import check_names_differ, choose_bands, names_of_band_files
-from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
+from pipeline.scenes.bands import choose_bands
+from pipeline.scenes.filebands import FileBand, list_bands
 from pipeline.scenes.source import SceneInfo
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileBand:
-    """One band of one file, and what the file says of it."""
-
-    path: str
-    files: tuple[str, ...]
-    """The file and those it refers to: a VRT's sources, sidecars."""
-    index: int
-    """Counted from 1."""
-    name: str
-    grid: Grid
-    dtype: str
-    nodata: float | None
-    scale: float
-    offset: float
-    block_shape: tuple[int, int]
-    alpha: int | None
-    """The file's alpha band, if it has one: no data where it is 0."""
-    is_alpha: bool
-    """Whether this is one: a mask, unless it is asked for as a band."""
-    mask: int | None
-    """Band whose GDAL mask says where this one holds data; None where only nodata or alpha do."""
-    driver: str
-    block_bytes: int
-    """Size of what GDAL decodes at once to read a block of this band."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,102 +31,6 @@ class FilePart:
     """Bands whose GDAL masks are read along."""
     alphas: tuple[int, ...]
     """Alpha bands that are read along."""
-
-
-def _block_bytes(file: rasterio.DatasetReader, index: int) -> int:
-    rows, columns = file.block_shapes[index - 1]
-    together = file.count if file.interleaving is not None and file.interleaving.name == "pixel" else 1
-    return int(rows * columns * together * _bytes_of(file.dtypes[index - 1]))
-
-
-def _bytes_of(dtype: str) -> int:
-    return np.dtype(dtype).itemsize if dtype in PIXEL_TYPES else 8
-
-
-def _read_facts(path: str) -> list[FileBand]:
-    """Open a file for its metadata: one record for each band."""
-    try:
-        with rasterio.Env(**gdal_options()), rasterio.open(path) as file:
-            return _band_facts(path, file)
-    except (*GDAL_ERRORS, ValueError) as error:
-        reason = f"{error}".splitlines()[0].removeprefix(f"'{path}' ").removeprefix(f"{path}: ")
-        msg = f"{path}: GDAL can't open this file as a raster ({reason})"
-        raise SceneError(msg) from error
-
-
-def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
-    if file.count == 0:
-        hint = (
-            f"; it holds {len(file.subdatasets)} subdatasets, name one: {file.subdatasets[0]}"
-            if file.subdatasets
-            else ""
-        )
-        msg = f"{path}: the file has no raster band{hint}"
-        raise SceneError(msg)
-    grid = Grid(shape=file.shape, transform=file.transform, crs=file.crs.to_wkt() if file.crs else None)
-    alphas = [i for i in file.indexes if file.colorinterp[i - 1] == ColorInterp.alpha]
-    if len(alphas) == file.count:
-        msg = f"{path}: the file has an alpha band and no other"
-        raise SceneError(msg)
-    facts = []
-    for index in file.indexes:
-        flags = file.mask_flag_enums[index - 1]
-        by_value = flags == [MaskFlags.nodata] and file.nodatavals[index - 1] is not None
-        by_mask = not by_value and flags != [MaskFlags.all_valid] and MaskFlags.alpha not in flags
-        facts.append(
-            FileBand(
-                path=path,
-                files=tuple(file.files),
-                index=index,
-                name=" ".join((file.descriptions[index - 1] or "").split()),
-                grid=grid,
-                dtype=file.dtypes[index - 1],
-                nodata=file.nodatavals[index - 1],
-                scale=file.scales[index - 1],
-                offset=file.offsets[index - 1],
-                block_shape=file.block_shapes[index - 1],
-                alpha=alphas[0] if alphas else None,
-                is_alpha=index in alphas,
-                mask=(1 if MaskFlags.per_dataset in flags else index) if by_mask else None,
-                driver=file.driver,
-                block_bytes=_block_bytes(file, index),
-            )
-        )
-    return facts
-
-
-def _name_bands(files: Sequence[Sequence[FileBand]]) -> list[str]:
-    """Name all bands: a file's descriptions, else the name of a one-band file, else band1, band2, ..."""
-    first = [[band for band in file if not band.is_alpha] for file in files]
-    told = [measured[0].name for measured in first if len(measured) == 1]
-    lone = [
-        measured[0].path
-        for measured in first
-        if len(measured) == 1 and (not measured[0].name or told.count(measured[0].name) > 1)
-    ]
-    lone_names = dict(zip(lone, names_of_band_files(lone), strict=True))
-    names = []
-    for file in files:
-        stem = f"{os.path.splitext(os.path.basename(file[0].path))[0]}_" if len(files) > 1 else ""  # noqa: PTH119, PTH122 (may be /vsi...)
-        for band in file:
-            lone_name = None if band.is_alpha else lone_names.get(band.path)
-            names.append(lone_name or band.name or f"{stem}band{band.index}")
-    return names
-
-
-def list_bands(files: Sequence[str]) -> list[FileBand]:
-    """Describe every band of a scene's files, named.
-
-    Raises
-    ------
-    SceneError
-        When a file can't be opened, or two bands have one name.
-    """
-    described = [_read_facts(file) for file in files]
-    names = _name_bands(described)
-    everything = [band for file in described for band in file]
-    check_names_differ(names, [band.path for band in everything])
-    return [replace(band, name=name) for band, name in zip(everything, names, strict=True)]
 
 
 def same_grid(band: FileBand, other: FileBand) -> bool:
