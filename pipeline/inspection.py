@@ -93,7 +93,8 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
     SceneError
         When a file can't be opened or read.
     """
-    looks = [_look(band) for band in list_bands(find_files(source)) if not band.is_alpha]
+    everything = list_bands(find_files(source))
+    looks = [_look(band) for band in everything if not band.is_alpha]
     first = min((look.band for look in looks), key=lambda band: band.grid.resolution)  # the first of the finest
     one_grid = all(same_grid(first, look.band) for look in looks)
     together = [look.band for look in looks if same_grid(first, look.band)]
@@ -111,7 +112,15 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
         chunk=chunk[::-1],
         bands=tuple(_facts(look) for look in looks),
         valid_share=float(np.logical_and.reduce([look.valid for look in looks]).mean()) if one_grid else None,
-        warnings=tuple(_suspicions(looks, one_grid=one_grid)),
+        warnings=(
+            *(
+                f"{band.path}: band {band.index} is marked as alpha and used as a mask; "
+                f"if it is data, name it in scene.bands: {band.name}"
+                for band in everything
+                if band.is_alpha
+            ),
+            *_suspicions(looks, one_grid=one_grid),
+        ),
     )
 
 
@@ -174,8 +183,6 @@ def _suspicions(looks: Sequence[_Look], *, one_grid: bool) -> Iterator[str]:
     first = looks[0].band
     if first.grid.crs is None:
         yield "no coordinate reference system: the map will have none, and areas are unknown"
-    for path, alpha in dict.fromkeys((look.band.path, look.band.alpha) for look in looks if look.band.alpha):
-        yield f"{path}: band {alpha} is marked as alpha and used as a mask; if it is data, name it in scene.bands"
     for i, look in enumerate(looks):
         yield from _band_suspicions(look)
         twin = next((other for other in looks[:i] if _same(look, other)), None)

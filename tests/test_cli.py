@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rasterio
 import yaml
@@ -231,3 +232,13 @@ def test_a_disk_that_fills_up_leaves_no_file(job: Path) -> None:
     assert "can't be written" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in job.parent.iterdir()) == ["job.yaml", "scene.tif"]
+
+
+def test_json_is_json_whatever_the_file_says(write_raster: WriteRaster) -> None:
+    path = write_raster("endless.tif", patches(1, dtype="float32"), nodata=-np.inf)
+    done = terrazzo("inspect", path, "--json")
+
+    def refuse(name: str) -> None:
+        pytest.fail(f"{name} is no JSON")
+
+    assert json.loads(done.stdout, parse_constant=refuse)["bands"][0]["nodata"] == "-inf"

@@ -103,6 +103,18 @@ def test_more_classes_than_distinct_pixels_is_an_error_with_the_number() -> None
         fitted(MemorySource(data * 0))
 
 
+def test_differences_too_small_to_be_squared_are_refused() -> None:
+    data = patches(2).astype("float32") * np.float32(1e-30)
+    with pytest.raises(FitError, match=r"differ by .* at most: too little for float32"):
+        fitted(MemorySource(data))
+
+
+def test_classes_that_no_pixel_can_tell_apart_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    data = (np.arange(60_000).reshape(1, 200, 300) % 100 + 2**60).astype("int64")
+    fitted(MemorySource(data), k=4)
+    assert "of the 4 classes found differ" in caplog.text
+
+
 def test_as_many_classes_as_distinct_pixels_work() -> None:
     data = np.zeros((1, 200, 300), "uint8")
     data[0, :100], data[0, 100:150] = 7, 9

@@ -138,6 +138,41 @@ def test_an_alpha_band_that_is_asked_for_is_a_band_and_no_mask(write_raster: Wri
     assert not whole(opened(path))[1].all()
 
 
+def test_alpha_bands_shift_no_number_and_their_names_give_way(write_raster: WriteRaster) -> None:
+    pixels = np.full((2, 20, 30), 7, "uint8")
+    paths = [write_raster(f"{name}.tif", pixels, alpha=True) for name in ("B02", "B03", "B04")]
+    for path in paths:
+        with rasterio.open(path, "r+") as file:
+            file.set_band_description(2, "alpha")
+    assert opened(paths).info.bands == ("B02", "B03", "B04")
+    assert opened(paths, bands=["1", "2", "3"]).info.bands == ("B02", "B03", "B04")
+    assert opened(paths, bands=["4", "B03", "5"]).info.bands == ("alpha", "B03", "B03_alpha")
+
+
+def test_an_alpha_band_in_the_middle_shifts_no_number(write_raster: WriteRaster) -> None:
+    path = write_raster("middle.tif", patches(4, dtype="uint8"))
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [rasterio.enums.ColorInterp[name] for name in ("red", "alpha", "green", "blue")]
+    assert opened(path, bands=["2"]).info.bands == ("band3",)
+    assert opened(path, bands=["4"]).info.bands == ("band2",)
+
+
+@pytest.mark.parametrize("factor", [np.nan, np.inf])
+def test_a_scale_that_is_no_number_is_refused(write_raster: WriteRaster, factor: float) -> None:
+    path = write_raster("scaled.tif", patches(2))
+    with rasterio.open(path, "r+") as file:
+        file.scales = (1.0, factor)
+    with pytest.raises(SceneError, match=r"scaled\.tif: a band's scale is not a finite number: 1.0, (nan|inf)"):
+        opened(path)
+
+
+@pytest.mark.parametrize("size", [np.nan, 1e308])
+def test_a_geotransform_that_places_nothing_is_refused(write_raster: WriteRaster, size: float) -> None:
+    path = write_raster("nowhere.tif", patches(1), transform=rasterio.Affine(size, 0, 0, 0, -10, 0))
+    with pytest.raises(SceneError, match=r"nowhere\.tif: the file's geotransform holds numbers that place nothing"):
+        opened(path)
+
+
 def test_alpha_counts_beside_a_nodata_tag(write_raster: WriteRaster) -> None:
     pixels = patches(3)
     pixels[2] = 65535

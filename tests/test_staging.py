@@ -213,3 +213,17 @@ def test_a_file_system_without_links_will_do(tmp_path: Path, monkeypatch: pytest
     else:
         stage([target])
     assert snapshot(tmp_path) == {"map.tif": "theirs" if taken else "map.tif"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+@pytest.mark.parametrize("dangling", [False, True])
+def test_an_output_that_is_a_link_is_refused_early_or_replaced(tmp_path: Path, *, dangling: bool) -> None:
+    target, behind = tmp_path / "map.tif", tmp_path / "behind.tif"
+    if not dangling:
+        behind.write_text("old")
+    target.symlink_to(behind)
+    with pytest.raises(OutputError, match="exists already"), Staging([target], overwrite=False):
+        pytest.fail("work was begun")
+    stage([target], overwrite=True)
+    assert target.read_text() == "map.tif"
+    assert not list(tmp_path.glob(".terrazzo-*"))

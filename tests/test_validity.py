@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.kernels.validity import strike_invalid
+from pipeline.kernels.validity import representable, strike_invalid
 
 DTYPES = ["u1", "u2", "i2", "i4", "f4", "f8"]
 Nodata = tuple[float | None, ...]
@@ -96,3 +96,10 @@ def test_memory_layout_does_not_matter(dtype: str) -> None:
     strided = np.repeat(data, 2, axis=2)[:, :, ::2]
     np.testing.assert_array_equal(strike_invalid(strided, (2.0, None, 0.0), np.ones((11, 13), np.bool_)), plain)
     assert 0 < plain.sum() < plain.size
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i8", "u8", "f4", "f8"])
+@pytest.mark.parametrize("value", [2**64, 10**30, -(10**39), 10**400], ids=["2^64", "10^30", "-10^39", "10^400"])
+def test_whole_numbers_of_any_size_are_judged(dtype: str, value: int) -> None:
+    largest = float(np.finfo(dtype).max) if dtype[0] == "f" else float(np.iinfo(dtype).max)
+    assert representable(value, np.dtype(dtype)) == (abs(value) <= largest and (dtype[0] == "f"))

@@ -1,5 +1,6 @@
 """K-means on a sample of pixels: several starts, of which the best is kept."""
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
@@ -9,10 +10,15 @@ import numpy.typing as npt
 
 from pipeline.config import FitConfig
 from pipeline.errors import FitError
-from pipeline.fitting.lloyd import Clustering, lloyd, plus_plus
+from pipeline.fitting.lloyd import Centres, Clustering, lloyd, plus_plus
 from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.lloyd import Points, own_distances
 from pipeline.runtime.schedule import stream
+
+logger = logging.getLogger(__name__)
+
+_ROOM_FOR_SQUARES: Final = 1e4
+"""How many times larger than the smallest number that can be squared the range of the pixels must be."""
 
 _FIRST_LOOK: Final = 10_000
 """Pixels among which distinct ones are counted first: nearly always enough, and quick."""
@@ -54,7 +60,16 @@ def fit_sample(
         for _, clustering in stream(start, seeds, workers):
             found.append(clustering)
             step()
-    return min(found, key=lambda clustering: clustering.inertia)
+    best = min(found, key=lambda clustering: clustering.inertia)
+    _warn_of_equal_classes(best.centres, values.dtype)
+    return best
+
+
+def _warn_of_equal_classes(centres: Centres, dtype: np.dtype[Any]) -> None:
+    """Say when classes are so alike that no pixel can tell them apart."""
+    k, different = len(centres), len(np.unique(centres.astype(working_dtype(dtype)), axis=0))
+    if different < k:
+        logger.warning("fit.k: only %d of the %d classes found differ; the others stay empty", different, k)
 
 
 def _method(points: Points, config: FitConfig) -> AbstractContextManager[Callable[[int], Clustering]]:
@@ -93,9 +108,16 @@ def check_distinct(values: npt.NDArray[Any], k: int) -> None:
 
 
 def check_magnitude(values: npt.NDArray[Any]) -> None:
-    """Raise FitError where squares of the pixels, shape (n, band), would overflow: they hardly are measurements."""
-    largest = values.flat[np.argmax(np.abs(values))] if values.dtype.kind == "f" else 0
-    if abs(largest) > np.sqrt(np.finfo(working_dtype(values.dtype)).max) / len(values):
+    """Raise FitError where squares of the pixels, shape (n, band), overflow, or those of all differences vanish."""
+    if values.dtype.kind != "f":
+        return
+    limits = np.finfo(working_dtype(values.dtype))
+    largest = values.flat[np.argmax(np.abs(values))]
+    if abs(largest) > np.sqrt(limits.max) / len(values):
         value = float(largest)
         msg = f"the scene holds the value {value:g}, which looks like 'no data'; if it is, set scene.nodata: {value!r}"
+        raise FitError(msg)
+    spread = float(np.ptp(values, axis=0).max())
+    if 0 < spread < np.sqrt(limits.tiny) * _ROOM_FOR_SQUARES:
+        msg = f"the pixels differ by {spread:g} at most: too little for {values.dtype}; multiply the bands first"
         raise FitError(msg)

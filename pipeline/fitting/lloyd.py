@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.assign import working_dtype
-from pipeline.kernels.lloyd import Points, closer, move, own_distances
+from pipeline.kernels.assign import move, working_dtype
+from pipeline.kernels.lloyd import Points, closer, own_distances
 from pipeline.kernels.sums import class_sums, exact_sums
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,8 @@
-"""Nearest centroid of every pixel of a block, and sums over the pixels of each class."""
+"""Nearest centroid of every pixel of a block, or of points that move from class to class.
+
+Kernels that call `_nearest_class` stand in its file: numba, when it looks whether compiled code is out of date, looks
+no further.
+"""
 
 from typing import Any, Final
 
@@ -23,7 +27,7 @@ def working_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating]:
 
 
 @compiled
-def nearest_class(  # noqa: PLR0917 (numba takes arguments by position)
+def _nearest_class(  # noqa: PLR0917 (numba takes arguments by position)
     data: Block,
     start: int,
     stop: int,
@@ -76,7 +80,7 @@ def _assign(
     label = np.empty(TILE, np.int32)
     for start in range(0, pixels, TILE):
         stop = min(start + TILE, pixels)
-        nearest_class(data, start, stop, centroids, tile, distance, nearest, label)
+        _nearest_class(data, start, stop, centroids, tile, distance, nearest, label)
         found, holds = labels[start:stop], valid[start:stop]
         for i in range(stop - start):
             found[i] = label[i] * holds[i]
@@ -105,3 +109,61 @@ def assign(data: Block, valid: npt.NDArray[np.bool_], centroids: npt.NDArray[np.
     flat = np.ascontiguousarray(data).reshape(data.shape[0], -1)
     _assign(flat, np.ascontiguousarray(valid).reshape(-1), centres, labels.reshape(-1))
     return labels
+
+
+@compiled
+def _move(
+    points: Block,
+    centroids: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.uint8],
+    counts: npt.NDArray[np.int64],
+    sums: npt.NDArray[np.int64] | None,
+) -> int:
+    """Move each point to its nearest class, its numbers from one class's sum to another's; count the moves."""
+    bands, count = points.shape
+    tile = np.empty((bands, TILE), centroids.dtype)
+    distance, nearest = np.empty(TILE, centroids.dtype), np.empty(TILE, centroids.dtype)
+    label = np.empty(TILE, np.int32)
+    moves = 0
+    for start in range(0, count, TILE):
+        stop = min(start + TILE, count)
+        _nearest_class(points, start, stop, centroids, tile, distance, nearest, label)
+        for i in range(stop - start):
+            old, new = labels[start + i], label[i]
+            if new != old:
+                moves += 1
+                labels[start + i] = new
+                counts[old] -= 1
+                counts[new] += 1
+                if sums is not None:  # decided when the kernel is compiled
+                    for b in range(bands):
+                        value = np.int64(points[b, start + i])
+                        sums[old, b] -= value
+                        sums[new, b] += value
+    return moves
+
+
+def move(
+    points: Block,
+    centres: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.uint8],
+    counts: npt.NDArray[np.int64],
+    sums: npt.NDArray[np.int64] | None,
+) -> int:
+    """Move each point to the class of its nearest centre, as `assign` finds it, and count the moves.
+
+    Parameters
+    ----------
+    points : ndarray, shape (band, point)
+        Any units.
+    centres : ndarray of float64, shape (k, band)
+        In the points' units.
+    labels : ndarray of uint8, shape (point,)
+        1 to k, or 0 for a point that is in no class yet; changed in place.
+    counts : ndarray of int64, shape (k + 1,)
+        Points with each label; changed in place.
+    sums : ndarray of int64, shape (k + 1, band), or None
+        Sums of the points with each label, but for label 0; changed in place. Only the points that move
+        are added and subtracted, which is exact for whole numbers and only for them.
+    """
+    return _move(points, centres.astype(working_dtype(points.dtype)), labels, counts, sums)

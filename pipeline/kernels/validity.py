@@ -1,5 +1,7 @@
 """Which pixels of a block hold data."""
 
+import sys
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -23,11 +25,13 @@ def _strike(data: npt.NDArray[np.generic], marked: npt.NDArray[np.bool_], nodata
 
 def representable(value: float, dtype: np.dtype[Any]) -> bool:
     """Whether a pixel of this type can have this value, but for rounding of floats."""
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return False
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
-            return bool(np.isfinite(dtype.type(value)) or not np.isfinite(value))
+            return isfinite(dtype.type(float(value))) or not isfinite(value)
     limits = np.iinfo(dtype)
-    return bool(np.isfinite(value)) and limits.min <= value <= limits.max and float(value).is_integer()
+    return isfinite(value) and limits.min <= value <= limits.max and float(value).is_integer()
 
 
 def strike_invalid(

@@ -1,6 +1,7 @@
 """A scene put together from the bands of raster files: which are read, on what grid, from where."""
 
 import logging
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -68,9 +69,7 @@ def _choose_nodata(bands: Sequence[FileBand], asked: str | float) -> tuple[int |
     A value is rounded in the band's own type, before bands of other types make that type wider.
     """
     if not isinstance(asked, str) and not any(representable(asked, np.dtype(band.dtype)) for band in bands):
-        msg = (
-            f"scene.nodata: {asked:g} can't occur in pixels of type {bands[0].dtype}; give a value that can, or 'auto'"
-        )
+        msg = f"scene.nodata: {reprlib.repr(asked)} can't occur in pixels of type {bands[0].dtype}; give a value that can, or 'auto'"
         raise ConfigError(msg)
     values: list[int | float | None] = []
     for band in bands:
@@ -130,7 +129,7 @@ def _choose(wanted: Sequence[str] | str, everything: Sequence[FileBand]) -> list
     kept = [everything[i] for i in choose_bands(wanted, [band.name for band in everything])]
     data = [(band.path, band.index) for band in kept if band.is_alpha]
     for path, index in data:
-        logger.info("%s: band %d is marked as alpha; it is taken for data, as scene.bands asks for it", path, index)
+        logger.warning("%s: band %d is marked as alpha, but was asked for as a band: it masks nothing", path, index)
     return [replace(band, alpha=None) if (band.path, band.alpha) in data else band for band in kept]
 
 

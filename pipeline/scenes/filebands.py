@@ -3,6 +3,8 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
+from typing import Final
 
 import numpy as np
 import rasterio
@@ -13,6 +15,9 @@ from pipeline.grid import Grid
 from pipeline.model import PIXEL_TYPES
 from pipeline.scenes.bands import check_names_differ, names_of_band_files
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
+
+_LARGEST_COORDINATE: Final = 1e100
+"""Beyond it squares overflow, and nothing is there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,15 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
         )
         msg = f"{path}: the file has no raster band{hint}"
         raise SceneError(msg)
+    if not all(abs(number) < _LARGEST_COORDINATE for number in file.transform):  # NaN is not
+        msg = f"{path}: the file's geotransform holds numbers that place nothing: {tuple(file.transform)[:6]}"
+        raise SceneError(msg)
+    for kind, numbers in (("scale", file.scales), ("offset", file.offsets)):
+        if not np.isfinite(numbers).all():
+            msg = (
+                f"{path}: a band's {kind} is not a finite number: {', '.join(map(str, numbers))}; mend the file's tags"
+            )
+            raise SceneError(msg)
     grid = Grid(shape=file.shape, transform=file.transform, crs=file.crs.to_wkt() if file.crs else None)
     alphas = [i for i in file.indexes if file.colorinterp[i - 1] == ColorInterp.alpha]
     if len(alphas) == file.count:
@@ -104,27 +118,35 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
     return facts
 
 
-def _name_bands(files: Sequence[Sequence[FileBand]]) -> list[str]:
-    """Name all bands: a file's descriptions, else the name of a one-band file, else band1, band2, ..."""
-    first = [[band for band in file if not band.is_alpha] for file in files]
-    told = [measured[0].name for measured in first if len(measured) == 1]
-    lone = [
-        measured[0].path
-        for measured in first
-        if len(measured) == 1 and (not measured[0].name or told.count(measured[0].name) > 1)
-    ]
+def _name_bands(files: Sequence[Sequence[FileBand]]) -> list[FileBand]:
+    """Name bands: a file's descriptions, else the name of a one-band file, else band1, band2, ..."""
+    told = [file[0].name for file in files if len(file) == 1]
+    lone = [file[0].path for file in files if len(file) == 1 and (not file[0].name or told.count(file[0].name) > 1)]
     lone_names = dict(zip(lone, names_of_band_files(lone), strict=True))
-    names = []
+    named: list[FileBand] = []
     for file in files:
         stem = f"{os.path.splitext(os.path.basename(file[0].path))[0]}_" if len(files) > 1 else ""  # noqa: PTH119, PTH122 (may be /vsi...)
-        for band in file:
-            lone_name = None if band.is_alpha else lone_names.get(band.path)
-            names.append(lone_name or band.name or f"{stem}band{band.index}")
-    return names
+        named += [
+            replace(band, name=lone_names.get(band.path) or band.name or f"{stem}band{band.index}") for band in file
+        ]
+    return named
+
+
+def _name_alphas(alphas: Sequence[FileBand], taken: set[str]) -> list[FileBand]:
+    """Name alpha bands as other bands are, but so that no name is taken."""
+    named = []
+    for band in alphas:
+        stem = os.path.splitext(os.path.basename(band.path))[0]  # noqa: PTH119, PTH122 (may be /vsi...)
+        wished = band.name or f"band{band.index}"
+        names = chain([wished], (f"{stem}_{wished}{'_alpha' * n}" for n in count()))
+        name = next(name for name in names if name not in taken)
+        taken = taken | {name}
+        named.append(replace(band, name=name))
+    return named
 
 
 def list_bands(files: Sequence[str]) -> list[FileBand]:
-    """Describe every band of a scene's files, named.
+    """Describe every band of a scene's files, named: alpha bands come last, so that they shift no number.
 
     Raises
     ------
@@ -132,7 +154,7 @@ def list_bands(files: Sequence[str]) -> list[FileBand]:
         When a file can't be opened, or two bands have one name.
     """
     described = [_read_facts(file) for file in files]
-    names = _name_bands(described)
-    everything = [band for file in described for band in file]
-    check_names_differ(names, [band.path for band in everything])
-    return [replace(band, name=name) for band, name in zip(everything, names, strict=True)]
+    bands = _name_bands([[band for band in file if not band.is_alpha] for file in described])
+    check_names_differ([band.name for band in bands], [band.path for band in bands])
+    alphas = [band for file in described for band in file if band.is_alpha]
+    return bands + _name_alphas(alphas, {band.name for band in bands})

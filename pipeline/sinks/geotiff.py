@@ -64,9 +64,11 @@ class MapWriter:
                 self._file.write_colormap(1, {0: (0, 0, 0), **dict(enumerate(self._colours, start=1))})
                 self._file.update_tags(**self._tags, AREA_OR_POINT="Area")
                 self._file.set_band_description(1, "class")
-        except GDAL_ERRORS as error:
+        except BaseException as error:
             self._raw.unlink(missing_ok=True)
-            raise self._failure(error) from error
+            if isinstance(error, GDAL_ERRORS):
+                raise self._failure(error) from error
+            raise
         return self
 
     def __exit__(

@@ -27,7 +27,11 @@ class Staging:
         self._targets = [Path(target) for target in targets]
         self._places = [os.path.realpath(target) for target in self._targets]
         self._overwrite = overwrite
-        self._token = uuid.uuid4().hex[:8]
+        token = uuid.uuid4().hex[:8]
+        self._staged = {  # found once, as links among the targets may be replaced
+            place: target.with_name(f".terrazzo-{token}-{number}{target.suffix}")
+            for number, (place, target) in enumerate(zip(self._places, self._targets, strict=True))
+        }
 
     def __enter__(self) -> Self:
         """Check that every target can be written, before any work is done.
@@ -50,28 +54,26 @@ class Staging:
 
     def path(self, target: str | Path) -> Path:
         """Temporary name of a target: short, as the target's own may be as long as names can be."""
-        target = Path(target)
-        number = self._places.index(os.path.realpath(target))
-        return target.with_name(f".terrazzo-{self._token}-{number}{target.suffix}")
+        return self._staged[os.path.realpath(target)]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        staged = [target for target in self._targets if self.path(target).exists()]
         try:
             if kind is None:
-                for target in staged:
-                    self._rename(target)
+                for target, staged in zip(self._targets, self._staged.values(), strict=True):
+                    if staged.exists():
+                        self._rename(staged, target)
         finally:
-            for target in self._targets:
-                self.path(target).unlink(missing_ok=True)
+            for staged in self._staged.values():
+                staged.unlink(missing_ok=True)
 
-    def _rename(self, target: Path) -> None:
+    def _rename(self, staged: Path, target: Path) -> None:
         try:
             if self._overwrite:
-                self.path(target).replace(target)
+                staged.replace(target)
             else:
-                _name_new(self.path(target), target)
+                _name_new(staged, target)
             for ending in _SIDECARS:  # of the map that stood here: GDAL would take them for this one's
                 sidecar = f"{target}{ending}"
                 if os.path.lexists(sidecar):
@@ -91,7 +93,7 @@ def _name_new(path: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError:  # a file system without links (FAT, some network drives): look, then rename
-        if target.exists():
+        if os.path.lexists(target):
             raise FileExistsError from None
         path.replace(target)
 
@@ -124,7 +126,7 @@ def check_writable(target: Path, *, overwrite: bool) -> None:
     if target.is_dir():
         msg = f"{target}: this is a folder; name a file in it"
         raise OutputError(msg)
-    if target.exists() and not overwrite:
+    if os.path.lexists(target) and not overwrite:
         msg = (
             f"{target}: the file exists already; allow overwriting (--overwrite, overwrite=True) or choose another name"
         )
