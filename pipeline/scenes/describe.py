@@ -69,7 +69,8 @@ def _choose_nodata(bands: Sequence[FileBand], asked: str | float) -> tuple[int |
     A value is rounded in the band's own type, before bands of other types make that type wider.
     """
     if not isinstance(asked, str) and not any(representable(asked, np.dtype(band.dtype)) for band in bands):
-        msg = f"scene.nodata: {reprlib.repr(asked)} can't occur in pixels of type {bands[0].dtype}; give a value that can, or 'auto'"
+        shown = reprlib.repr(asked)  # which may have hundreds of digits
+        msg = f"scene.nodata: {shown} can't occur in pixels of type {bands[0].dtype}; give a value that can, or 'auto'"
         raise ConfigError(msg)
     values: list[int | float | None] = []
     for band in bands:
