@@ -5,35 +5,28 @@ import numpy.typing as npt
 
 from pipeline.kernels.compiled import compiled
 
-Pairs = npt.NDArray[np.uint16]
-"""Labels two by two: the left one of each pair in the low byte."""
+
+@compiled
+def _majority(a: int, b: int, c: int, d: int) -> int:
+    """Which of four labels comes most often, 0 left out; of equally frequent ones the first."""
+    best, most = 0, 0
+    for label in (a, b, c, d):
+        votes = (label == a) + (label == b) + (label == c) + (label == d)
+        if label != 0 and votes > most:
+            best, most = label, votes
+    return best
 
 
 @compiled
-def _halve_rows(above: Pairs, below: Pairs, out: npt.NDArray[np.uint8]) -> None:
-    """Fill a row with the majority of 2 x 2 labels a b / c d.
-
-    Two of a kind among four win unless the other two are a kind, too; then the first of them does. So the first
-    pair of equal labels decides, else the first label that is not 0. There are no branches and all numbers are
-    narrow, so that the compiler works on many at once: about 50 times as fast as the plain way.
-    """
-    low, high, none = np.uint16(255), np.uint16(8), np.uint16(0)
-    for j in range(out.size):
-        a, b = np.uint16(above[j] & low), np.uint16(above[j] >> high)
-        c, d = np.uint16(below[j] & low), np.uint16(below[j] >> high)
-        best = c if c != none else d
-        best = b if b != none else best
-        best = a if a != none else best
-        best = c if (c != none) & (c == d) else best
-        best = b if (b != none) & ((b == c) | (b == d)) else best
-        out[j] = a if (a != none) & ((a == b) | (a == c) | (a == d)) else best
-
-
-@compiled
-def _halve(pairs: Pairs, out: npt.NDArray[np.uint8]) -> None:
-    last = pairs.shape[0] - 1
+def _halve(labels: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8]) -> None:
+    """At an odd edge the last row or column stands for the one that is missing, which changes no majority."""
+    rows, columns = labels.shape
     for i in range(out.shape[0]):
-        _halve_rows(pairs[2 * i], pairs[min(2 * i + 1, last)], out[i])
+        above, below = labels[2 * i], labels[min(2 * i + 1, rows - 1)]
+        for j in range(columns // 2):
+            out[i, j] = _majority(above[2 * j], above[2 * j + 1], below[2 * j], below[2 * j + 1])
+        if columns % 2:
+            out[i, columns // 2] = _majority(above[-1], above[-1], below[-1], below[-1])
 
 
 def halve(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -51,8 +44,6 @@ def halve(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         frequent ones the first, row by row. 0 only where all are 0.
     """
     rows, columns = labels.shape
-    even = np.pad(labels, ((0, 0), (0, 1)), mode="edge") if columns % 2 else labels
-    pairs = np.ascontiguousarray(even).view("<u2").astype(np.uint16, copy=False)
     out = np.empty((-(-rows // 2), -(-columns // 2)), np.uint8)
-    _halve(pairs, out)
+    _halve(np.ascontiguousarray(labels), out)
     return out
