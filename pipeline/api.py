@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pipeline.config import FitConfig, ResourceConfig, parse_record
+from pipeline.config import FitConfig, ResourceConfig, SceneConfig, parse_record
 from pipeline.errors import ConfigError
 from pipeline.fitting.fit import fit_source
 from pipeline.grid import Block
@@ -19,7 +19,6 @@ from pipeline.plan import chunk_shapes
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.schedule import count_workers, stream
 from pipeline.scenes.describe import describe_scene
-from pipeline.scenes.files import find_files
 from pipeline.scenes.lazy import ArraySource, blocks_of, grid_of, to_dataarray
 from pipeline.scenes.raster import RasterSource
 from pipeline.sinks.geotiff import MapWriter
@@ -29,9 +28,10 @@ from pipeline.sinks.staging import Staging
 
 def open_scene(
     source: str | Path | Sequence[str | Path],
-    bands: Sequence[str | int] | str = "all",
+    bands: Sequence[str | int] | str = "auto",
     nodata: str | float = "auto",
     chunk: int | str = "auto",
+    **placing: Any,
 ) -> xr.DataArray:
     """Open a scene lazily: only metadata is read.
 
@@ -39,12 +39,15 @@ def open_scene(
     ----------
     source : str, Path or sequence of them
         A raster file that GDAL opens, or one file for each band: a list, a glob, a folder.
-    bands : sequence of str or int, or 'all'
-        Bands to keep, in this order: names (B04), numbers from 1, common names (red).
+    bands : sequence of str or int, 'all' or 'auto'
+        Bands to keep, in this order: names (B04), numbers, common names (red); 'auto' is the four 10 m bands of a
+        Sentinel-2 product, and all of anything else.
     nodata : 'auto' or float
         What marks pixels without data; 'auto' takes what the files say.
     chunk : 'auto' or int
         Side of a chunk in pixels; 'auto' takes whole blocks of the file.
+    **placing
+        As in the config's `scene`: resolution, resampling.
 
     Returns
     -------
@@ -57,10 +60,13 @@ def open_scene(
     SceneError, ConfigError
         When the files can't be opened or stacked, or have no such band.
     """
-    wanted = bands if isinstance(bands, str) else [str(band) for band in bands]
-    if isinstance(wanted, str) and wanted != "all":
-        wanted = [wanted]
-    scene = describe_scene(find_files(source), wanted, nodata)
+    asked = {
+        "source": [str(source)] if isinstance(source, str | Path) else [str(file) for file in source],
+        "bands": [bands] if isinstance(bands, str) and bands not in {"auto", "all"} else bands,
+        "nodata": nodata,
+        **placing,
+    }
+    scene = describe_scene(parse_record(SceneConfig, asked, "open_scene"))
     side = parse_record(ResourceConfig, {"chunk": chunk}, "open_scene").chunk
     shape = (side, side) if isinstance(side, int) else chunk_shapes(scene.info)[0]
     return to_dataarray(RasterSource(scene, shape))

@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from textwrap import shorten
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -71,9 +71,17 @@ _ONE_OR_MORE_PATHS: Final[dict[str, Any]] = {
 }
 _ALL_OR_BANDS: Final[dict[str, Any]] = {
     "anyOf": [
-        {"const": "all"},
+        {"enum": ["auto", "all"]},
         {"type": "array", "items": {"type": ["string", "integer"], "minLength": 1}, "minItems": 1},
     ]
+}
+ResamplingMethod = Literal[
+    "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med", "q1", "q3", "rms"
+]
+"""GDAL's words."""
+_METHODS: Final = {"enum": list(get_args(ResamplingMethod))}
+_METHOD_OR_METHODS: Final[dict[str, Any]] = {
+    "anyOf": [_METHODS, {"type": "object", "additionalProperties": _METHODS, "minProperties": 1}]
 }
 _SIZE_SCHEMA: Final[dict[str, Any]] = {
     "anyOf": [
@@ -90,12 +98,27 @@ class SceneConfig(_Record):
         tuple[Text, ...], Field(min_length=1), BeforeValidator(_as_list), WithJsonSchema(_ONE_OR_MORE_PATHS)
     ] = Field(description="a raster file, a folder or a glob with one file per band, or a list of files")
     bands: Annotated[
-        Literal["all"] | Annotated[tuple[Band, ...], Field(min_length=1)], WithJsonSchema(_ALL_OR_BANDS)
+        Literal["auto", "all"] | Annotated[tuple[Band, ...], Field(min_length=1)], WithJsonSchema(_ALL_OR_BANDS)
     ] = Field(
-        "all", description="'all', or a list of band names (B04), numbers (4, counted from 1) or common names (red)"
+        "auto",
+        description="'auto' (the four 10 m bands of a Sentinel-2 product, else all), 'all', or a list of band names "
+        "(B04), numbers (4) or common names (red)",
     )
     nodata: Literal["auto"] | int | float = Field(
         "auto", description="'auto' (what the files say), or the number that marks pixels without data"
+    )
+    resolution: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
+        "auto",
+        description="'auto' (that of the finest band chosen), or the side of the map's pixels in the units of the "
+        "scene's CRS, such as 20",
+    )
+    resampling: Annotated[
+        ResamplingMethod | Annotated[dict[Text, ResamplingMethod], Field(min_length=1)],
+        WithJsonSchema(_METHOD_OR_METHODS),
+    ] = Field(
+        "nearest",
+        description="how bands of other grids come onto the map's, in GDAL's words (nearest, bilinear, cubic, average, "
+        "mode, ...), or a mapping of bands to such words, with 'default' for the others",
     )
 
 
@@ -149,7 +172,7 @@ class RunConfig(_Record):
     """A whole run: version 1 of the config."""
 
     version: Literal[1] = Field(description="1, the version of this config format")
-    scene: SceneConfig = Field(description="a mapping: source, bands, nodata")
+    scene: SceneConfig = Field(description="a mapping: source, bands, nodata, resolution, resampling")
     fit: FitConfig = Field(default=FitConfig(), description="a mapping: method, k, pixels, seed, starts, max_iter, tol")
     output: OutputConfig = Field(description="a mapping: labels, model, table, picture, report, palette")
     run: ResourceConfig = Field(default=ResourceConfig(), description="a mapping: workers, memory, chunk")

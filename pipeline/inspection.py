@@ -10,14 +10,17 @@ import rasterio
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
 
+from pipeline.config import SceneConfig
 from pipeline.errors import SceneError
 from pipeline.kernels.validity import strike_invalid
 from pipeline.plan import chunk_shapes
 from pipeline.scenes.bands import common_name
-from pipeline.scenes.describe import same_grid, summarize
-from pipeline.scenes.filebands import FileBand, list_bands
-from pipeline.scenes.files import find_files
+from pipeline.scenes.catalogue import open_catalogue
+from pipeline.scenes.describe import summarize
+from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
+from pipeline.scenes.offers import best_version
+from pipeline.scenes.placing import bounds, same_crs
 
 _LOOK: Final = 512
 """Longest side of the small picture, in pixels."""
@@ -93,12 +96,12 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
     SceneError
         When a file can't be opened or read.
     """
-    everything = list_bands(find_files(source))
-    looks = [_look(band) for band in everything if not band.is_alpha]
-    first = min((look.band for look in looks), key=lambda band: band.grid.resolution)  # the first of the finest
-    one_grid = all(same_grid(first, look.band) for look in looks)
-    together = [look.band for look in looks if same_grid(first, look.band)]
-    chunk = chunk_shapes(summarize(together, "auto").info)[0]
+    catalogue = open_catalogue(source)
+    bands = [offer.open(version) for offer in catalogue.choose("all") if (version := best_version(offer))]
+    first = min(bands, key=lambda band: band.grid.resolution)  # the first of the finest
+    looks = [_look(band, first) for band in bands]
+    together = all(look.picture.shape == looks[0].picture.shape for look in looks)
+    chunk = chunk_shapes(summarize(bands, SceneConfig(source=(catalogue.origin,))).info)[0]
     rows, columns = first.grid.shape
     return Inspection(
         sources=tuple(dict.fromkeys(look.band.path for look in looks)),
@@ -111,15 +114,16 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
         block=first.block_shape[::-1],
         chunk=chunk[::-1],
         bands=tuple(_facts(look) for look in looks),
-        valid_share=float(np.logical_and.reduce([look.valid for look in looks]).mean()) if one_grid else None,
+        valid_share=float(np.logical_and.reduce([look.valid for look in looks]).mean()) if together else None,
         warnings=(
             *(
                 f"{band.path}: band {band.index} is marked as alpha and used as a mask; "
                 f"if it is data, name it in scene.bands: {band.name}"
-                for band in everything
-                if band.is_alpha
+                for offer in catalogue.bands
+                if (band := offer.opened) and band.is_alpha
             ),
-            *_suspicions(looks, one_grid=one_grid),
+            *catalogue.notes,
+            *_suspicions(looks),
         ),
     )
 
@@ -139,9 +143,15 @@ def _unit(wkt: str | None) -> str:
     return "degree" if crs.is_geographic else crs.linear_units
 
 
-def _look(band: FileBand) -> _Look:
-    """Read a reduced picture of a band, by nearest neighbour, and which of its pixels hold data."""
-    rows, columns = band.grid.shape
+def _look(band: FileBand, first: FileBand) -> _Look:
+    """Read a reduced picture of a band, by nearest neighbour, and which of its pixels hold data.
+
+    It has the size of the first band's where both cover the same ground.
+    """
+    same_ground = same_crs(band.grid.crs, first.grid.crs) and np.allclose(
+        bounds(band.grid), bounds(first.grid), rtol=0, atol=first.grid.resolution[0] / 2
+    )
+    rows, columns = first.grid.shape if same_ground else band.grid.shape
     step = max(1, -(-max(rows, columns) // _LOOK))
     nearest = {"out_shape": (-(-rows // step), -(-columns // step)), "resampling": Resampling.nearest}
     try:
@@ -178,7 +188,7 @@ def _facts(look: _Look) -> BandFacts:
     )
 
 
-def _suspicions(looks: Sequence[_Look], *, one_grid: bool) -> Iterator[str]:
+def _suspicions(looks: Sequence[_Look]) -> Iterator[str]:
     """Say what may spoil a map."""
     first = looks[0].band
     if first.grid.crs is None:
@@ -188,11 +198,13 @@ def _suspicions(looks: Sequence[_Look], *, one_grid: bool) -> Iterator[str]:
         twin = next((other for other in looks[:i] if _same(look, other)), None)
         if twin and look.picture[look.valid].size and look.picture.min() != look.picture.max():
             yield f"band {look.band.name} looks the same as {twin.band.name}: it adds weight, not information"
-    if not one_grid:
-        sizes = {look.band.grid.describe(): look.band.name for look in reversed(looks)}
+    sizes = {look.band.grid.describe(): look.band.name for look in reversed(looks)}
+    if len(sizes) > 1:
         listed = "; ".join(f"{size} (such as {name})" for size, name in reversed(sizes.items()))
-        yield f"the bands are on different grids, choose bands of one: {listed}"
-    elif not any(look.band.mask or look.band.alpha or look.band.nodata is not None for look in looks):
+        yield f"the bands have different grids; together they are brought onto the finest: {listed}"
+    if len({look.picture.shape for look in looks}) == 1 and not any(
+        look.band.mask or look.band.alpha or look.band.nodata is not None for look in looks
+    ):
         zeros = float(np.logical_and.reduce([look.picture == 0 for look in looks]).mean())
         if zeros > _ZEROS_OF_NOTE:
             yield (

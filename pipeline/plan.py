@@ -9,7 +9,6 @@ from pipeline.errors import MemoryBudgetError
 from pipeline.kernels.assign import working_dtype
 from pipeline.runtime.schedule import count_workers
 from pipeline.scenes.gdal import cache_bytes
-from pipeline.scenes.scratch import scratch_bytes
 from pipeline.scenes.source import SceneInfo
 
 BASE_BYTES: Final = {"kmeans": 300 * 10**6, "minibatch": 400 * 10**6}
@@ -26,9 +25,6 @@ _DECODER_COPIES: Final = 5
 
 _ROOM_OF_A_POINT: Final = 8 + 8 + 1
 """A start keeps for each point a running sum, its distance to its centre, and its class, and three distances beside."""
-
-_DEAR_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
-"""Formats so dear to decode that a scene read twice is kept decoded in between."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +62,10 @@ class Plan:
 def _per_block(info: SceneInfo, chunk: tuple[int, int], wanted: int) -> int:
     """Bytes of one worker: a block's pixels and labels, the same of its finished ones, and what GDAL decodes."""
     pixels = chunk[0] * chunk[1]
-    reading = pixels * (info.bytes_per_pixel + 2)
+    reading = pixels * (info.bytes_per_pixel + 2 + ceil(info.bytes_beside))
     candidates = min(2 * wanted, pixels) * (2 * info.bytes_per_pixel + 16)
     waiting = max(pixels, candidates)
-    decoder = info.file_block_bytes * (_DECODER_COPIES if _DEAR_DRIVERS.intersection(info.drivers) else 2)
+    decoder = info.file_block_bytes * (_DECODER_COPIES if info.dear else 2)
     return reading + max(pixels, candidates) + waiting + decoder
 
 
@@ -130,7 +126,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
     if isinstance(run.chunk, int):
         shapes = [whole_blocks(info, run.chunk)]
     twice = fit is not None and labels
-    keep = twice and bool(_DEAR_DRIVERS.intersection(info.drivers))
+    keep = info.dear and (twice or info.split)
     wanted = min(fit.pixels, info.pixels) if fit else 0
     plans = [
         Plan(
@@ -138,7 +134,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
             blocks=info.grid.count_blocks(shape),
             workers=n,
             passes=2 if twice and not keep else 1,
-            scratch=scratch_bytes(info) if keep else 0,
+            scratch=info.decoded_bytes if keep else 0,
             map_disk=2 * info.pixels if labels else 0,
             per_block=_per_block(info, shape, wanted),
             base=BASE_BYTES[fit.method if fit else "kmeans"] + cache_bytes(info, n),

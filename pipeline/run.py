@@ -1,7 +1,7 @@
 """The straight line from a config to a map: the one place that knows every stage."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 import rasterio
 
-from pipeline.config import OutputConfig, ResourceConfig, RunConfig
+from pipeline.config import OutputConfig, ResourceConfig, RunConfig, SceneConfig
 from pipeline.errors import ModelError
 from pipeline.fitting.fit import fit_source
 from pipeline.mapping import MapSummary, OutputPaths, shares, write_map
@@ -18,13 +18,11 @@ from pipeline.model import ClusterModel
 from pipeline.plan import Plan, make_plan
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.usage import peak_rss
+from pipeline.scenes.catalogue import open_catalogue
 from pipeline.scenes.describe import RasterScene, describe_scene
-from pipeline.scenes.filebands import list_bands
-from pipeline.scenes.files import find_files
 from pipeline.scenes.gdal import cache_bytes, gdal_options
 from pipeline.scenes.raster import RasterSource
-from pipeline.scenes.scratch import ScratchSource
-from pipeline.scenes.source import SceneInfo
+from pipeline.scenes.scratch import Scratch
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.report import report_json, versions, write_text
 from pipeline.sinks.staging import Staging, check_room
@@ -50,8 +48,7 @@ def plan_config(config: RunConfig) -> tuple[RasterScene, Plan]:
     SceneError, ConfigError, MemoryBudgetError
         When the scene can't be opened as the config says, or the run needs more memory than it allows.
     """
-    files = find_files(config.scene.source, besides=check_outputs(config).all())
-    scene = describe_scene(files, config.scene.bands, config.scene.nodata)
+    scene = describe_scene(config.scene, besides=check_outputs(config).all())
     return scene, make_plan(scene.info, config.run, config.fit)
 
 
@@ -79,22 +76,14 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths = check_outputs(config)
-    with Staging(paths.all(), overwrite=overwrite) as staging, ExitStack() as scratches:
+    with Staging(paths.all(), overwrite=overwrite) as staging, ExitStack() as reading:
         scene, plan = plan_config(config)
         staging.keep_apart(scene.info.files)
-        scratches.enter_context(_gdal_cache(scene.info, plan))
         check_room(paths.labels.parent, plan.disk)
-        source = RasterSource(scene, plan.chunk)
-        kept = scratches.enter_context(ScratchSource(source, paths.labels.parent)) if plan.scratch else None
-        model = fit_source(
-            source,
-            config.fit,
-            workers=plan.workers,
-            progress=progress,
-            **({"keep": kept.put} if kept else {}),
-        )
+        source = reading.enter_context(_reading(scene, plan, paths.labels.parent))
+        model = fit_source(source, config.fit, workers=plan.workers, progress=progress)
         summary = write_map(
-            kept or source,
+            source,
             model,
             paths,
             staging=staging,
@@ -121,11 +110,11 @@ def fit_config(
         One of its children, with a sentence that says what to mend. No output is left or touched then.
     """
     with Staging([output], overwrite=overwrite) as staging:
-        scene = describe_scene(find_files(config.scene.source), config.scene.bands, config.scene.nodata)
+        scene = describe_scene(config.scene)
         staging.keep_apart(scene.info.files)
         plan = make_plan(scene.info, config.run, config.fit, labels=False)
-        source = RasterSource(scene, plan.chunk)
-        with _gdal_cache(scene.info, plan):
+        check_room(output.parent, plan.disk)
+        with _reading(scene, plan, output.parent) as source:
             model = fit_source(source, config.fit, workers=plan.workers, progress=progress or Progress())
         write_text(staging.path(output), model.to_json())
     return model
@@ -173,12 +162,11 @@ def predict(
     paths = OutputPaths.of(output, fits=False)
     class_colours(model.k, output.palette)
     with Staging(paths.all(), overwrite=overwrite) as staging:
-        scene = _scene_for(model, find_files(files, besides=paths.all()))
+        scene = _scene_for(model, files, besides=paths.all())
         staging.keep_apart(scene.info.files)
         plan = make_plan(scene.info, resources or ResourceConfig(), None)
         check_room(paths.labels.parent, plan.disk)
-        source = RasterSource(scene, plan.chunk)
-        with _gdal_cache(scene.info, plan):
+        with _reading(scene, plan, paths.labels.parent) as source:
             summary = write_map(
                 source,
                 model,
@@ -194,20 +182,24 @@ def predict(
     return report
 
 
-def _gdal_cache(info: SceneInfo, plan: Plan) -> rasterio.Env:
-    """Hold GDAL's cache, which is the whole process's, to what the plan counts."""
-    return rasterio.Env(**gdal_options(GDAL_CACHEMAX=cache_bytes(info, plan.workers)))
+@contextmanager
+def _reading(scene: RasterScene, plan: Plan, folder: Path) -> Iterator[RasterSource]:
+    """Read a scene as planned, with GDAL's cache, which is the whole process's, held to what the plan counts."""
+    with ExitStack() as context:
+        context.enter_context(rasterio.Env(**gdal_options(GDAL_CACHEMAX=cache_bytes(scene.info, plan.workers))))
+        scratch = context.enter_context(Scratch(folder)) if plan.scratch else None
+        yield RasterSource(scene, plan.chunk, scratch)
 
 
-def _scene_for(model: ClusterModel, files: list[str]) -> RasterScene:
+def _scene_for(model: ClusterModel, files: Sequence[str], besides: Iterable[Path]) -> RasterScene:
     """Open a scene with the bands of a model, or say why it does not fit."""
-    there = [band.name for band in list_bands(files)]
+    there = open_catalogue(files, besides).names
     missing = [band for band in model.bands if band not in there]
     if missing:
         wants, has = ", ".join(model.bands), ", ".join(there)
         msg = f"{files[0]}: the model wants bands {wants}; the scene has {has}, not {', '.join(missing)}"
         raise ModelError(msg)
-    scene = describe_scene(files, model.bands, model.nodata)
+    scene = describe_scene(SceneConfig(source=tuple(files), bands=model.bands, nodata=model.nodata), besides)
     model.check_fits(scene.info.bands, scene.info.units, files[0])
     return scene
 

@@ -2,14 +2,24 @@
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
+from pipeline.config import SceneConfig
 from pipeline.grid import Block, Grid
+from pipeline.scenes.describe import RasterScene, describe_scene
 from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
+
+
+def described(files: Sequence[str | Path] | str | Path, **settings: Any) -> RasterScene:
+    """A scene of files, its metadata read."""
+    source = [str(files)] if isinstance(files, str | Path) else [str(file) for file in files]
+    return describe_scene(SceneConfig.model_validate({"source": source, **settings}))
 
 
 class MemorySource:

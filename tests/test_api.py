@@ -11,13 +11,12 @@ from conftest import WriteRaster, patches
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import pairwise_distances
-from sources import CountingSource
+from sources import CountingSource, described
 
 from pipeline import fit, label, open_scene, predict, write
 from pipeline.config import OutputConfig
 from pipeline.errors import ConfigError, ModelError, OutputError
 from pipeline.scenes import lazy
-from pipeline.scenes.describe import describe_scene
 from pipeline.scenes.raster import RasterSource
 
 
@@ -66,7 +65,7 @@ def test_the_lazy_scene_is_what_rasterio_reads(scene_file: Path) -> None:
 
 
 def test_pixels_and_validity_of_a_block_come_from_one_read(scene_file: Path) -> None:
-    source = CountingSource(RasterSource(describe_scene([str(scene_file)]), (64, 64)))
+    source = CountingSource(RasterSource(described([str(scene_file)]), (64, 64)))
     scene = lazy.to_dataarray(source)
     model = fit(open_scene(scene_file), k=3)
     label(scene, model).compute()
@@ -75,7 +74,7 @@ def test_pixels_and_validity_of_a_block_come_from_one_read(scene_file: Path) -> 
 
 
 def test_fitting_reads_each_block_once(scene_file: Path) -> None:
-    source = CountingSource(RasterSource(describe_scene([str(scene_file)]), (64, 64)))
+    source = CountingSource(RasterSource(described([str(scene_file)]), (64, 64)))
     fit(lazy.to_dataarray(source), k=3)
     assert set(source.reads.values()) == {1}
     assert len(source.reads) == len(source.blocks)

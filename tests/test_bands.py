@@ -111,7 +111,7 @@ def test_a_common_name_that_fits_two_bands_is_refused_with_both() -> None:
 
 
 def test_an_unknown_band_is_answered_with_the_nearest_and_all_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"no band 'B44'; did you mean B04\? .* B02, B04, or 1 to 2"):
+    with pytest.raises(ConfigError, match=r"no band 'B44'; did you mean B04\? .* B02, B04; by number, 1 to 2"):
         find_band("B44", ["B02", "B04"])
 
 

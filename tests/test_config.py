@@ -59,6 +59,8 @@ VALID = {
     "scene.source": ("[/x/a.tif, /x/b.tif]", ("/x/a.tif", "/x/b.tif")),
     "scene.bands": ("[B04, 3, red]", ("B04", "3", "red")),
     "scene.nodata": ("-9999", -9999.0),
+    "scene.resolution": ("20", 20.0),
+    "scene.resampling": ("{B05: cubic, default: average}", {"B05": "cubic", "default": "average"}),
     "fit.method": ("minibatch", "minibatch"),
     "fit.k": ("254", 254),
     "fit.pixels": ("1000", 1000),

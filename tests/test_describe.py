@@ -5,42 +5,42 @@ from pathlib import Path
 
 import pytest
 from conftest import WriteRaster, patches
+from sources import described
 
 from pipeline.errors import SceneError
-from pipeline.scenes.describe import describe_scene
 
 
 def test_descriptions_name_bands(data: Path) -> None:
-    info = describe_scene([str(data / "scenes" / "rstoolbox_s2" / "rstoolbox_sen2.tif")]).info
+    info = described([str(data / "scenes" / "rstoolbox_s2" / "rstoolbox_sen2.tif")]).info
     assert info.bands[:3] == ("B01", "B02", "B03")
     assert info.dtype.name == "float32"
 
 
 def test_bands_without_descriptions_are_numbered(data: Path) -> None:
-    info = describe_scene([str(data / "scenes" / "rgbn_5m" / "rgbn.tif")]).info
+    info = described([str(data / "scenes" / "rgbn_5m" / "rgbn.tif")]).info
     assert info.bands == ("band1", "band2", "band3", "band4")
 
 
 def test_files_of_one_band_are_named_after_the_files(write_raster: WriteRaster) -> None:
     files = [str(write_raster(f"farm_2020_{band}.tif", patches(1))) for band in ("red2", "green2", "nir")]
-    assert describe_scene(files).info.bands == ("red2", "green2", "nir")
+    assert described(files).info.bands == ("red2", "green2", "nir")
 
 
 def test_two_bands_of_one_name_are_refused_with_both_files(write_raster: WriteRaster) -> None:
     files = [str(write_raster(name, patches(2), bands=["B04", name])) for name in ("one.tif", "two.tif")]
     with pytest.raises(SceneError, match=r"called B04, in .*one\.tif and in .*two\.tif"):
-        describe_scene(files)
+        described(files)
 
 
 def test_files_of_one_band_with_one_description_are_named_after_the_files(write_raster: WriteRaster) -> None:
     files = [str(write_raster(f"s_{name}.tif", patches(1), bands=["reflectance"])) for name in ("red", "nir")]
-    assert describe_scene(files).info.bands == ("red", "nir")
+    assert described(files).info.bands == ("red", "nir")
 
 
 def test_a_missing_crs_is_a_warning(write_raster: WriteRaster, caplog: pytest.LogCaptureFixture) -> None:
     path = write_raster("plain.tif", patches(1), crs=None)
     with caplog.at_level(logging.WARNING):
-        info = describe_scene([str(path)]).info
+        info = described([str(path)]).info
     assert info.grid.crs is None
     assert "no coordinate reference system" in caplog.text
 
@@ -51,7 +51,7 @@ def test_scales_and_offsets_are_read(write_raster: WriteRaster) -> None:
     path = write_raster("scaled.tif", patches(2))
     with rasterio.open(path, "r+") as file:
         file.scales, file.offsets = (0.0001, 0.0001), (-0.1, -0.1)
-    info = describe_scene([str(path)]).info
+    info = described([str(path)]).info
     assert (info.scales, info.offsets) == ((0.0001, 0.0001), (-0.1, -0.1))
 
 
@@ -65,4 +65,4 @@ def test_crs_spelled_differently_is_the_same_grid(jpeg2000: list[str], tmp_path:
             profile.pop(key, None)
         with rasterio.open(copy, "w", **profile) as out:
             out.write(file.read())
-    assert describe_scene([jpeg2000[0], str(copy)]).info.bands == ("B02", "B03")
+    assert described([jpeg2000[0], str(copy)]).info.bands == ("B02", "B03")

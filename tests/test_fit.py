@@ -7,7 +7,7 @@ import pytest
 from conftest import patches
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
-from sources import MemorySource
+from sources import MemorySource, described
 
 from pipeline.config import FitConfig
 from pipeline.errors import FitError
@@ -123,11 +123,10 @@ def test_as_many_classes_as_distinct_pixels_work() -> None:
 
 def test_real_spectra_fall_into_their_land_covers(data: Any) -> None:
     """Plain k-means of a real scene agrees with its training polygons as far as the data's notes say (0.8)."""
-    from pipeline.scenes.describe import describe_scene
     from pipeline.scenes.raster import RasterSource
 
     folder = data / "scenes" / "rstoolbox_s2"
-    source = RasterSource(describe_scene([str(folder / "rstoolbox_sen2.tif")]), (237, 247))
+    source = RasterSource(described([str(folder / "rstoolbox_sen2.tif")]), (237, 247))
     model = fit_source(source, FitConfig(k=4), workers=1, progress=Progress())
     truth = rasterized(folder / "rstoolbox_sen2_training_polygons.geojson", source)
     pixels, _ = source.read(source.blocks[0])

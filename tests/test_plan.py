@@ -37,6 +37,8 @@ def info_of(
         file_block_bytes=block[0] * block[1] * np.dtype(dtype).itemsize,
         sources=("scene",),
         files=(),
+        dear=driver != "GTiff",
+        decoded_bytes=shape[0] * shape[1] * bands * np.dtype(dtype).itemsize,
     )
 
 
@@ -174,15 +176,14 @@ def test_a_scene_is_read_once_unless_it_is_cheap_to_read_twice(
     info = info_of(driver=driver)
     plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), fit, labels=labels)
     assert plan.passes == passes
-    # what is kept is every pixel, and a byte each for its validity
-    assert plan.scratch == (10_980 * 10_980 * (4 * 2 + 1) if kept else 0)
+    assert plan.scratch == (10_980 * 10_980 * 4 * 2 if kept else 0)
     assert (plan.map_disk >= info.pixels) is labels
     assert plan.disk == plan.scratch + plan.map_disk
 
 
-def test_one_dear_file_among_cheap_ones_is_enough_to_keep_the_scene() -> None:
-    info = replace(info_of(), drivers=("GTiff", "JP2OpenJPEG"))
-    plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), FitConfig())
+def test_dear_blocks_that_straddle_the_scenes_are_kept_even_for_one_pass() -> None:
+    info = replace(info_of(driver="JP2OpenJPEG"), split=True)
+    plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), None)
     assert (plan.passes, plan.scratch > 0) == (1, True)
 
 

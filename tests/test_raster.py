@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pytest
 import rasterio
 from conftest import WriteRaster, patches
+from sources import described
 
 from pipeline.errors import ConfigError, SceneError
-from pipeline.scenes.describe import describe_scene
 from pipeline.scenes.raster import RasterSource
 from pipeline.scenes.source import BlockSource
 
@@ -30,7 +30,7 @@ def whole(source: BlockSource) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]
 
 def opened(files: list[str] | str | Path, chunk: int = 64, **settings: Any) -> RasterSource:
     paths = [str(file) for file in files] if isinstance(files, list) else [str(files)]
-    return RasterSource(describe_scene(paths, **settings), (chunk, chunk))
+    return RasterSource(described(paths, **settings), (chunk, chunk))
 
 
 @pytest.mark.parametrize("chunk", [37, 512, 4096])
@@ -263,23 +263,6 @@ def test_more_files_than_a_thread_keeps_open_are_read(write_raster: WriteRaster)
 def test_a_config_value_the_type_cannot_hold_is_refused(write_raster: WriteRaster) -> None:
     with pytest.raises(ConfigError, match=r"scene\.nodata: -1 can't occur in pixels of type uint16"):
         opened(write_raster("plain.tif", patches(1)), nodata=-1)
-
-
-def test_files_on_different_grids_are_named_with_sizes_and_resolutions(data: Path) -> None:
-    folder = data / "scenes" / "t48que_20200223_l2a"
-    with pytest.raises(SceneError) as caught:
-        opened([str(folder / "B04.tif"), str(folder / "B8A.tif")])
-    for word in ("B04.tif", "B8A.tif", "1068 x 1068", "534 x 534", " of 10 ", " of 20 "):
-        assert word in str(caught.value)
-
-
-def test_a_shift_of_one_pixel_is_another_grid(write_raster: WriteRaster) -> None:
-    from affine import Affine
-
-    one = write_raster("s_B02.tif", patches(1))
-    two = write_raster("s_B03.tif", patches(1), transform=Affine(10, 0, 300_010, 0, -10, 5_900_000))
-    with pytest.raises(SceneError, match="300010"):
-        opened([str(one), str(two)])
 
 
 def test_only_the_bands_asked_for_need_to_fit(data: Path) -> None:

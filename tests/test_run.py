@@ -263,12 +263,12 @@ def test_existing_outputs_are_refused_before_any_work(
 def test_a_run_that_fails_leaves_nothing_and_touches_nothing(
     jpeg2000: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any, failing: str
 ) -> None:
-    from pipeline.scenes.scratch import ScratchSource
+    from pipeline.scenes.scratch import KeptReader
 
     def broken(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(RasterSource if failing == "sample" else ScratchSource, "read", broken)
+    monkeypatch.setattr(*((RasterSource, "read") if failing == "sample" else (KeptReader, "_take")), broken)
     (tmp_path / "c.tif").write_text("the old map")
     with pytest.raises(error if isinstance(error, type) else type(error)):
         run_config(config(jpeg2000, tmp_path / "c.tif"), overwrite=True)

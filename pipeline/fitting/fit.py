@@ -1,6 +1,5 @@
 """A scene's model: draw a sample, cluster it, put the classes in order."""
 
-from collections.abc import Callable
 from os.path import basename
 from typing import Any
 
@@ -12,12 +11,11 @@ from pipeline.config import FitConfig
 from pipeline.fitting.kmeans import fit_sample
 from pipeline.fitting.lloyd import Clustering
 from pipeline.fitting.sample import Sample, draw_sample
-from pipeline.grid import Block
 from pipeline.kernels.assign import assign
 from pipeline.kernels.lloyd import own_distances
 from pipeline.model import ClusterModel, Fitting, Provenance
 from pipeline.runtime.progress import Progress
-from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
+from pipeline.scenes.source import BlockSource, SceneInfo
 
 
 def fit_source(
@@ -26,7 +24,6 @@ def fit_source(
     *,
     workers: int,
     progress: Progress,
-    keep: Callable[[Block, Pixels], None] = lambda _block, _pixels: None,
 ) -> ClusterModel:
     """Find the classes of a scene, reading it once.
 
@@ -40,8 +37,6 @@ def fit_source(
         Blocks, then starts, worked on at once.
     progress : Progress
         Shows the stages `sample` and `fit`.
-    keep : callable
-        Called with each block and its pixels, so that others need not read it again.
 
     Raises
     ------
@@ -51,7 +46,7 @@ def fit_source(
         When there are fewer distinct pixels than classes.
     """
     with progress.stage("sample", len(source.blocks)) as step:
-        sample = draw_sample(source, wanted=config.pixels, seed=config.seed, workers=workers, step=step, keep=keep)
+        sample = draw_sample(source, wanted=config.pixels, seed=config.seed, workers=workers, step=step)
     with progress.stage("fit", config.starts) as step:
         clustering = fit_sample(sample.values, config, workers, step)
     return _model(source.info, sample, clustering, config)

@@ -12,7 +12,7 @@ from pipeline.errors import SceneError
 from pipeline.grid import Block
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
 from pipeline.runtime.schedule import stream
-from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
+from pipeline.scenes.source import BlockSource, SceneInfo
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,6 @@ def draw_sample(
     seed: int,
     workers: int,
     step: Callable[[], None] = lambda: None,
-    keep: Callable[[Block, Pixels], None] = lambda _block, _pixels: None,
 ) -> Sample:
     """Read a scene once and draw pixels that hold data in every band.
 
@@ -96,8 +95,6 @@ def draw_sample(
         Blocks worked on at once.
     step : callable
         Called after each block, for progress.
-    keep : callable
-        Called with each block and its pixels, on the thread that read it, so that others need not read it again.
 
     Raises
     ------
@@ -109,7 +106,6 @@ def draw_sample(
 
     def candidates(block: Block) -> tuple[Keys, Values, int]:
         pixels = source.read(block)
-        keep(block, pixels)
         origin = (block.top, block.left)
         keys, index = smallest_keys(pixels.valid, origin, seed, wanted, smallest.threshold)
         values = np.empty((index.size, len(info.bands)), info.dtype)

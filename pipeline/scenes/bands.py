@@ -65,8 +65,27 @@ def common_name(band: str) -> str | None:
     return SENTINEL2_COMMON_NAMES.get(band.upper())
 
 
-def find_band(wanted: str, names: Sequence[str]) -> int:
-    """Position of a band asked for by name, by number counted from 1, or by common name, in this order.
+def find_band(
+    wanted: str,
+    names: Sequence[str],
+    common: Sequence[str | None] | None = None,
+    numbers: Sequence[str] | None = None,
+    key: str = "scene.bands",
+) -> int:
+    """Position of a band asked for by name, by number, or by common name, in this order.
+
+    Parameters
+    ----------
+    wanted : str
+        What was asked for.
+    names : sequence of str
+        Of all bands.
+    common : sequence of str or None, optional
+        Their common names; told from the names unless given.
+    numbers : sequence of str, optional
+        The numbers that stand for them: 1, 2, ... unless given.
+    key : str
+        Of the config, for messages.
 
     Raises
     ------
@@ -75,23 +94,30 @@ def find_band(wanted: str, names: Sequence[str]) -> int:
     """
     if wanted in names:
         return names.index(wanted)
-    if re.fullmatch(r"[0-9]{1,9}", wanted) and 1 <= int(wanted) <= len(names):
-        return int(wanted) - 1
-    fitting = [i for i, name in enumerate(names) if wanted.lower() in (name.lower(), common_name(name))]
+    numbers = numbers or [str(number) for number in range(1, len(names) + 1)]
+    if re.fullmatch(r"[0-9]{1,9}", wanted) and str(int(wanted)) in numbers:
+        return numbers.index(str(int(wanted)))
+    common = common or [common_name(name) for name in names]
+    fitting = [i for i, name in enumerate(names) if wanted.lower() in (name.lower(), common[i])]
     if len(fitting) == 1:
         return fitting[0]
     shown = ", ".join(names[:_NAMES_SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > _NAMES_SHOWN else "")
     if fitting:
-        msg = f"scene.bands: {wanted!r} fits {', '.join(names[i] for i in fitting)}; name one of them"
+        msg = f"{key}: {wanted!r} fits {', '.join(names[i] for i in fitting)}; name one of them"
         raise ConfigError(msg)
     near = difflib.get_close_matches(wanted, names, n=1)
     hint = f"did you mean {near[0]}? It has " if near else "the scene has "
-    msg = f"scene.bands: there is no band {wanted!r}; {hint}{shown}, or 1 to {len(names)} by number"
+    msg = f"{key}: there is no band {wanted!r}; {hint}{shown}; by number, {numbers[0]} to {numbers[-1]}"
     raise ConfigError(msg)
 
 
-def choose_bands(wanted: Sequence[str], names: Sequence[str]) -> list[int]:
-    """Positions of the bands asked for, in the order asked for.
+def choose_bands(
+    wanted: Sequence[str],
+    names: Sequence[str],
+    common: Sequence[str | None] | None = None,
+    numbers: Sequence[str] | None = None,
+) -> list[int]:
+    """Positions of the bands asked for, in the order asked for; parameters as in `find_band`.
 
     Raises
     ------
@@ -101,7 +127,7 @@ def choose_bands(wanted: Sequence[str], names: Sequence[str]) -> list[int]:
     if not wanted:
         msg = f"scene.bands: no band is chosen; the scene has {', '.join(names[:_NAMES_SHOWN])}"
         raise ConfigError(msg)
-    chosen = [find_band(str(band), names) for band in wanted]
+    chosen = [find_band(str(band), names, common, numbers) for band in wanted]
     for i, position in enumerate(chosen):
         if position in chosen[:i]:
             msg = f"scene.bands: {wanted[i]!r} asks for band {names[position]} a second time"

@@ -2,65 +2,26 @@
 
 import logging
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from pathlib import Path
 
 import numpy as np
-from rasterio.crs import CRS
 
+from pipeline.config import ResamplingMethod, SceneConfig
 from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Grid
 from pipeline.kernels.validity import representable
 from pipeline.model import PIXEL_TYPES
-from pipeline.scenes.bands import choose_bands
-from pipeline.scenes.filebands import FileBand, list_bands
+from pipeline.scenes.bands import find_band
+from pipeline.scenes.catalogue import open_catalogue
+from pipeline.scenes.filebands import FileBand
+from pipeline.scenes.offers import Catalogue, finest_resolution, pick_version
+from pipeline.scenes.parts import FilePart, make_parts
+from pipeline.scenes.placing import check_placeable, same_grid, scene_grid
 from pipeline.scenes.source import SceneInfo
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FilePart:
-    """Bands that are read from one file in one call."""
-
-    path: str
-    first: int
-    """Where they start among the scene's bands."""
-    indexes: tuple[int, ...]
-    masks: tuple[int, ...]
-    """Bands whose GDAL masks are read along."""
-    alphas: tuple[int, ...]
-    """Alpha bands that are read along."""
-
-
-def same_grid(band: FileBand, other: FileBand) -> bool:
-    """Whether two bands have the same pixels in the same CRS, which their files may spell differently."""
-    return band.grid.same_pixels(other.grid) and _same_crs(band.grid.crs, other.grid.crs)
-
-
-def _same_crs(one: str | None, other: str | None) -> bool:
-    if one is None or other is None:
-        return one == other
-    return one == other or CRS.from_wkt(one) == CRS.from_wkt(other)
-
-
-def _check_one_grid(bands: Sequence[FileBand]) -> Grid:
-    """Raise SceneError, with both files, sizes and resolutions, unless all bands have the same pixels."""
-    first = bands[0]
-    for band in bands[1:]:
-        if not same_grid(first, band):
-            ours, theirs = first.grid, band.grid
-            what = "pixels" if _same_crs(ours.crs, theirs.crs) else "coordinate systems"
-            msg = (
-                f"scene.source: bands {first.name} and {band.name} are on different {what}: {first.path} has "
-                f"{ours.describe()} from {ours.transform.c:.10g}, {ours.transform.f:.10g} and {band.path} has "
-                f"{theirs.describe()} from {theirs.transform.c:.10g}, {theirs.transform.f:.10g}; choose bands of "
-                "one resolution with scene.bands, or bring the files onto one grid first "
-                "(gdalbuildvrt -separate -resolution highest stack.vrt FILES)"
-            )
-            raise SceneError(msg)
-    return first.grid
 
 
 def _choose_nodata(bands: Sequence[FileBand], asked: str | float) -> tuple[int | float | None, ...]:
@@ -91,31 +52,28 @@ class RasterScene:
     """In the order of the bands."""
 
 
-def describe_scene(
-    files: Sequence[str], bands: Sequence[str] | str = "all", nodata: str | float = "auto"
-) -> RasterScene:
-    """Read the metadata of a scene's files.
+def describe_scene(config: SceneConfig, besides: Iterable[str | Path] = ()) -> RasterScene:
+    """Read the metadata of a scene's files: only of those whose bands are asked for, where names tell.
 
     Parameters
     ----------
-    files : sequence of str
-        One file, or several whose bands are stacked in this order.
-    bands : sequence of str, or 'all'
-        Bands to keep, in this order: names, numbers from 1, common names. 'all' leaves out alpha bands, which are
-        masks; one that is named is a band like any other (GDAL takes the fourth of four bytes for alpha, which
-        may well be near infrared).
-    nodata : 'auto' or float
-        What marks pixels without data; 'auto' takes the files' tags.
+    config : SceneConfig
+        Source, bands, and how they come onto one grid.
+    besides : iterable of str or Path
+        Files that are no part of the scene: a run's own outputs, left there by an earlier run.
 
     Raises
     ------
     SceneError
-        When a file can't be opened or the bands are not on one grid.
+        When a file can't be opened or the bands can't be brought onto one grid.
     ConfigError
-        When a band or the nodata value doesn't fit the files.
+        When a band, the nodata value or the resolution doesn't fit the files.
     """
-    everything = list_bands(files)
-    scene = summarize(_choose(bands, everything), nodata)
+    catalogue = open_catalogue(config.source, besides)
+    for note in catalogue.notes:
+        logger.warning("%s", note)
+    bands = _let_alphas_be_bands(_open(catalogue, config))
+    scene = summarize(bands, config, catalogue.files)
     if scene.info.grid.crs is None:
         logger.warning("%s: no coordinate reference system; the map will have none either", scene.info.sources[0])
     for path in dict.fromkeys(part.path for part in scene.parts if part.alphas):
@@ -123,64 +81,112 @@ def describe_scene(
     return scene
 
 
-def _choose(wanted: Sequence[str] | str, everything: Sequence[FileBand]) -> list[FileBand]:
-    """Bands asked for. An alpha band among them masks nothing any more."""
-    if isinstance(wanted, str):
-        return [band for band in everything if not band.is_alpha]
-    kept = [everything[i] for i in choose_bands(wanted, [band.name for band in everything])]
-    data = [(band.path, band.index) for band in kept if band.is_alpha]
+def _open(catalogue: Catalogue, config: SceneConfig) -> list[FileBand]:
+    """Open the files of the bands asked for, each in the version that suits the scene's resolution."""
+    offers = catalogue.choose(config.bands)
+    resolution = finest_resolution(offers) if config.resolution == "auto" else config.resolution
+    return [offer.open(pick_version(offer, resolution, catalogue.origin)) for offer in offers]
+
+
+def _let_alphas_be_bands(bands: Sequence[FileBand]) -> list[FileBand]:
+    """An alpha band that was asked for masks nothing any more."""
+    data = [(band.path, band.index) for band in bands if band.is_alpha]
     for path, index in data:
         logger.warning("%s: band %d is marked as alpha, but was asked for as a band: it masks nothing", path, index)
-    return [replace(band, alpha=None) if (band.path, band.alpha) in data else band for band in kept]
+    return [replace(band, alpha=None) if (band.path, band.alpha) in data else band for band in bands]
 
 
-def summarize(kept: Sequence[FileBand], nodata: str | float) -> RasterScene:
+def summarize(bands: Sequence[FileBand], config: SceneConfig, files: Iterable[str] = ()) -> RasterScene:
     """Put bands together as a scene.
+
+    Parameters
+    ----------
+    bands : sequence of FileBand
+        Opened.
+    config : SceneConfig
+        Nodata, resolution, resampling.
+    files : iterable of str
+        What belongs to the scene beside the bands' files.
 
     Raises
     ------
     SceneError
-        When they are not on one grid or hold no numbers to cluster.
+        When they can't be brought onto one grid or hold no numbers to cluster.
     ConfigError
-        When the nodata value can't occur in them.
+        When the nodata value or the resolution doesn't suit them.
     """
-    grid = _check_one_grid(kept)
-    for band in kept:
+    for band in bands:
         if band.dtype not in PIXEL_TYPES:
             msg = f"{band.path}: pixels of type {band.dtype} can't be clustered; integers and floats can"
             raise SceneError(msg)
-    dtype = np.result_type(*{band.dtype for band in kept})
+    grid = scene_grid(bands, None if config.resolution == "auto" else config.resolution)
+    first = next((band for band in bands if same_grid(grid, band.grid)), bands[0])
+    for band in bands:
+        check_placeable(grid, band, first)
+    nodata = _choose_nodata(bands, config.nodata)
+    parts = tuple(make_parts(bands, grid, _methods(bands, config.resampling), nodata))
+    _say_what_moves(parts, bands, grid)
     info = SceneInfo(
         grid=grid,
-        bands=tuple(band.name for band in kept),
-        dtype=dtype,
-        nodata=_choose_nodata(kept, nodata),
-        nodata_rule=nodata,
-        scales=tuple(band.scale for band in kept),
-        offsets=tuple(band.offset for band in kept),
-        block_shape=max((band.block_shape for band in kept), key=lambda shape: shape[0] * shape[1]),
-        masked=any((band.mask or band.alpha) is not None for band in kept),
-        drivers=tuple(dict.fromkeys(band.driver for band in kept)),
-        file_block_bytes=max(band.block_bytes for band in kept),
-        sources=tuple(dict.fromkeys(band.path for band in kept)),
-        files=tuple(dict.fromkeys(file for band in kept for file in (band.path, *band.files))),
+        bands=tuple(band.name for band in bands),
+        dtype=np.result_type(*{band.dtype for band in bands}),
+        nodata=nodata,
+        nodata_rule=config.nodata,
+        scales=tuple(band.scale for band in bands),
+        offsets=tuple(band.offset for band in bands),
+        block_shape=_block_shape(bands, parts, grid),
+        masked=any(part.tells_validity for part in parts),
+        drivers=tuple(dict.fromkeys(band.driver for band in bands)),
+        file_block_bytes=max(band.block_bytes for band in bands),
+        dear=any(part.is_dear for part in parts),
+        split=not all(same_grid(grid, part.grid) for part in parts),
+        decoded_bytes=sum(part.size for part in parts),
+        bytes_beside=max(part.bytes_per_scene_pixel for part in parts),
+        sources=tuple(dict.fromkeys(band.path for band in bands)),
+        files=tuple(dict.fromkeys([*(file for band in bands for file in (band.path, *band.files)), *files])),
     )
-    return RasterScene(info, tuple(_group(kept)))
+    return RasterScene(info, parts)
 
 
-def _group(bands: Sequence[FileBand]) -> list[FilePart]:
-    """Group neighbouring bands of one file and type, so that each group is read in one call."""
-    parts, first = [], 0
-    for (path, _), members in groupby(bands, key=lambda band: (band.path, band.dtype)):
-        group = list(members)
-        parts.append(
-            FilePart(
-                path=path,
-                first=first,
-                indexes=tuple(band.index for band in group),
-                masks=tuple(dict.fromkeys(band.mask for band in group if band.mask is not None)),
-                alphas=tuple(dict.fromkeys(band.alpha for band in group if band.alpha is not None)),
+def _methods(
+    bands: Sequence[FileBand], asked: ResamplingMethod | Mapping[str, ResamplingMethod]
+) -> list[ResamplingMethod]:
+    """How each band is resampled, where it has to be."""
+    if isinstance(asked, str):
+        return [asked] * len(bands)
+    names = [band.name for band in bands]
+    methods = [asked.get("default", "nearest")] * len(bands)
+    for name, method in asked.items():
+        if name != "default":
+            methods[find_band(name, names, key="scene.resampling")] = method
+    return methods
+
+
+def _say_what_moves(parts: Sequence[FilePart], bands: Sequence[FileBand], grid: Grid) -> None:
+    """Tell which bands don't lie on the scene's grid, so that their pixels are not quite where they were."""
+    for part in parts:
+        band = bands[part.first]
+        if part.warp:
+            logger.info(
+                "%s: warped (%s) from %s onto %s",
+                part.path,
+                part.warp.resampling,
+                band.grid.describe(),
+                grid.describe(),
             )
-        )
-        first += len(group)
-    return parts
+        elif part.placement and not part.placement.aligned:
+            logger.info(
+                "%s: brought by nearest neighbour from %s onto %s, whose pixel edges differ",
+                part.path,
+                band.grid.describe(),
+                grid.describe(),
+            )
+
+
+def _block_shape(bands: Sequence[FileBand], parts: Sequence[FilePart], grid: Grid) -> tuple[int, int]:
+    """(rows, columns) of the scene that are decoded as one: the largest of the files that lie on its grid."""
+    shapes = [band.block_shape for band in bands if same_grid(grid, band.grid)]
+    if not shapes:
+        steps = [(part.block_shape, part.placement.steps if part.placement else (1.0, 1.0)) for part in parts]
+        shapes = [(max(1, round(high / down)), max(1, round(wide / across))) for (high, wide), (down, across) in steps]
+    return max(shapes, key=lambda shape: shape[0] * shape[1])

@@ -35,6 +35,8 @@ class FileBand:
     nodata: float | None
     scale: float
     offset: float
+    quantity: str
+    """What scale and offset make of the numbers: 'numbers' (nothing), 'scaled', 'reflectance'."""
     block_shape: tuple[int, int]
     alpha: int | None
     """The file's alpha band, if it has one: no data where it is 0."""
@@ -66,6 +68,21 @@ def _read_facts(path: str) -> list[FileBand]:
         reason = f"{error}".splitlines()[0].removeprefix(f"'{path}' ").removeprefix(f"{path}: ")
         msg = f"{path}: GDAL can't open this file as a raster ({reason})"
         raise SceneError(msg) from error
+
+
+def read_band(path: str, index: int) -> FileBand:
+    """Describe one band of a file.
+
+    Raises
+    ------
+    SceneError
+        When the file can't be opened, or has no such band.
+    """
+    bands = _read_facts(path)
+    if index > len(bands):
+        msg = f"{path}: band {index} is wanted, but the file has {len(bands)}"
+        raise SceneError(msg)
+    return bands[index - 1]
 
 
 def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
@@ -107,6 +124,7 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 nodata=file.nodatavals[index - 1],
                 scale=file.scales[index - 1],
                 offset=file.offsets[index - 1],
+                quantity="numbers" if (file.scales[index - 1], file.offsets[index - 1]) == (1, 0) else "scaled",
                 block_shape=file.block_shapes[index - 1],
                 alpha=alphas[0] if alphas else None,
                 is_alpha=index in alphas,

@@ -45,6 +45,14 @@ class SceneInfo:
     """GDAL's names of the files' formats."""
     file_block_bytes: int
     """Size of what GDAL decodes at once: a block of one band, or of all where they are stored pixel by pixel."""
+    dear: bool = False
+    """Whether pixels are so dear to decode that those needed twice are kept in between."""
+    split: bool = False
+    """Whether some bands have a grid of their own, so that their files' blocks straddle the scene's."""
+    decoded_bytes: int = 0
+    """All pixels, on the grids they are decoded on."""
+    bytes_beside: float = 0.0
+    """For a pixel of the scene: what is held beside it while bands come onto its grid."""
     sources: tuple[str, ...]
     """Paths of the files."""
     files: tuple[str, ...]

@@ -1,0 +1,187 @@
+"""What a source offers before its pixels' files are opened: bands, at which resolutions, and masks."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from pipeline.errors import SceneError
+from pipeline.scenes.bands import choose_bands, common_name
+from pipeline.scenes.filebands import FileBand, read_band
+
+Quantity = Literal["numbers", "scaled", "reflectance"]
+"""What pixels become by scale and offset: 'numbers' where none are stated."""
+
+_SAME_RESOLUTION: Final = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandVersion:
+    """One of the files that hold a band."""
+
+    path: str
+    index: int = 1
+    """Band of the file, counted from 1."""
+    resolution: float = 0.0
+    """Nominal size of a pixel, as the product says; 0 where only the file knows."""
+    present: bool = True
+    """False where the product lists the file, but it is not there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandOffer:
+    """A band that may be chosen."""
+
+    name: str
+    versions: tuple[BandVersion, ...]
+    """The files that hold it, the finest first."""
+    common: str | None = None
+    """Common name, such as red."""
+    number: str = ""
+    """The number that stands for it, where that isn't its place among the bands."""
+    scale: float | None = None
+    """From stored numbers to physical units, as the product says; None where the file's tags do."""
+    offset: float | None = None
+    nodata: float | None = None
+    quantity: Quantity | None = None
+    opened: FileBand | None = None
+    """Where the file had to be opened to know the band."""
+
+    @property
+    def finest(self) -> BandVersion:
+        """The version of the finest nominal resolution, there or not."""
+        return self.versions[0]
+
+    def open(self, version: BandVersion) -> FileBand:
+        """Read the metadata of one of the band's files.
+
+        Raises
+        ------
+        SceneError
+            When it can't be opened, or has no such band.
+        """
+        band = self.opened or read_band(version.path, version.index)
+        return replace(
+            band,
+            name=self.name,
+            scale=band.scale if self.scale is None else self.scale,
+            offset=band.offset if self.offset is None else self.offset,
+            nodata=band.nodata if self.nodata is None else self.nodata,
+            quantity=self.quantity or band.quantity,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskOffer:
+    """A layer of classes or bits that tells which pixels to leave out."""
+
+    kind: Literal["scl", "qa_pixel"]
+    versions: tuple[BandVersion, ...]
+    """The finest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """What a product says of itself."""
+
+    name: str
+    format: str
+    """Such as Sentinel-2 SAFE."""
+    level: str
+    date: str
+    tile: str
+    baseline: str
+    radiometry: str
+    """How reflectance comes from the stored numbers, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """All that a source offers."""
+
+    origin: str
+    """What the user named, for messages."""
+    bands: tuple[BandOffer, ...]
+    default: tuple[str, ...] = ()
+    """Names of the bands that are taken unless others are asked for; none means all."""
+    masks: tuple[MaskOffer, ...] = ()
+    product: Product | None = None
+    files: tuple[str, ...] = ()
+    """What must not be written over, beside the bands' own files."""
+    notes: tuple[str, ...] = ()
+    """What the user should know."""
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the bands, alpha bands among them."""
+        return [band.name for band in self.bands]
+
+    def mask(self, kind: str) -> MaskOffer | None:
+        """The mask of a kind, if there is one."""
+        return next((mask for mask in self.masks if mask.kind == kind), None)
+
+    def choose(self, wanted: Sequence[str] | str) -> list[BandOffer]:
+        """Bands asked for, in the order asked for.
+
+        Parameters
+        ----------
+        wanted : sequence of str, 'all' or 'auto'
+            Names, numbers or common names; all bands but alpha bands; or what the source takes by default.
+
+        Raises
+        ------
+        ConfigError
+            When a band is unknown or asked for twice.
+        """
+        if wanted == "auto" and self.default:
+            wanted = self.default
+        if isinstance(wanted, str):
+            return [band for band in self.bands if not (band.opened and band.opened.is_alpha)]
+        common = [band.common or common_name(band.name) for band in self.bands]
+        numbers = [band.number or str(place) for place, band in enumerate(self.bands, 1)]
+        return [self.bands[i] for i in choose_bands(wanted, self.names, common, numbers)]
+
+
+def finest_resolution(offers: Sequence[BandOffer]) -> float:
+    """The finest nominal resolution among the files of bands that are there; 0 where none is stated."""
+    return min((version.resolution for offer in offers for version in offer.versions if version.present), default=0.0)
+
+
+def best_version(offer: BandOffer) -> BandVersion | None:
+    """The finest of a band's files that are there."""
+    return next((version for version in offer.versions if version.present), None)
+
+
+def pick_version(offer: BandOffer, resolution: float, origin: str) -> BandVersion:
+    """The file a band is read from: the one of this resolution, else the finest.
+
+    Parameters
+    ----------
+    offer : BandOffer
+        The band.
+    resolution : float
+        Of the scene's grid; nominal.
+    origin : str
+        The product, for messages.
+
+    Raises
+    ------
+    SceneError
+        When the file isn't there, and none that is as fine as the grid stands in for it.
+    """
+    there = [version for version in offer.versions if version.present]
+    for version in there:
+        if math.isclose(version.resolution, resolution, rel_tol=_SAME_RESOLUTION):
+            return version
+    if offer.finest.present:
+        return offer.finest
+    finer = [version for version in there if version.resolution < resolution]
+    if finer:
+        return finer[-1]
+    coarser = ", ".join(f"{version.resolution:g}" for version in there)
+    instead = f"; it is there at {coarser} m: set scene.resolution: {there[0].resolution:g} to use it" if there else ""
+    msg = (
+        f"{origin}: band {offer.name} is not all there: the product lists {offer.finest.path}, but that file is "
+        f"missing; download the product again{instead}"
+    )
+    raise SceneError(msg)

@@ -1,0 +1,126 @@
+"""What is read from one file in one call, and how it comes onto the scene's grid."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+import numpy as np
+
+from pipeline.config import ResamplingMethod
+from pipeline.grid import Grid
+from pipeline.scenes.filebands import FileBand
+from pipeline.scenes.placing import Placement, same_grid
+
+_DEAR_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
+"""Formats so dear to decode that pixels needed twice are kept decoded in between."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warp:
+    """Resampling by GDAL's warper, onto a grid whose pixels all windows share."""
+
+    grid: Grid
+    """The scene's."""
+    resampling: ResamplingMethod
+    nodata: float | None
+    """Of the file's pixels: they take no part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilePart:
+    """Bands that are read from one file in one call."""
+
+    path: str
+    first: int
+    """Where they start among the scene's bands."""
+    indexes: tuple[int, ...]
+    masks: tuple[int, ...]
+    """Bands whose GDAL masks are read along."""
+    alphas: tuple[int, ...]
+    """Alpha bands that are read along."""
+    grid: Grid
+    """On which they are read: the file's own, or the scene's where they are warped."""
+    dtype: str
+    block_shape: tuple[int, int]
+    """(rows, columns) that are decoded as one."""
+    driver: str
+    placement: Placement | None
+    """From the grid on which they are read to the scene's, by nearest neighbour; None where that is the scene's."""
+    warp: Warp | None
+
+    @property
+    def tells_validity(self) -> bool:
+        """Whether reading tells which pixels hold data, beside what their values tell."""
+        return bool(self.masks or self.alphas or self.warp)
+
+    @property
+    def is_dear(self) -> bool:
+        """Whether what is read is worth keeping."""
+        return self.driver in _DEAR_DRIVERS or self.warp is not None or self.path.startswith("/vsicurl/")
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Of the grid on which it is read, validity with it."""
+        return len(self.indexes) * np.dtype(self.dtype).itemsize + self.tells_validity
+
+    @property
+    def size(self) -> int:
+        """All its pixels in bytes, as they are read."""
+        return self.grid.shape[0] * self.grid.shape[1] * self.bytes_per_pixel
+
+    @property
+    def bytes_per_scene_pixel(self) -> float:
+        """What is held beside a pixel of the scene while this part is brought onto its grid."""
+        steps = self.placement.steps if self.placement else (0.0, 0.0)
+        return steps[0] * steps[1] * self.bytes_per_pixel
+
+
+def make_parts(
+    bands: Sequence[FileBand], grid: Grid, methods: Sequence[ResamplingMethod], nodata: Sequence[float | None]
+) -> Iterator[FilePart]:
+    """Group neighbouring bands that are read from one file in one way.
+
+    Parameters
+    ----------
+    bands : sequence of FileBand
+        Of the scene.
+    grid : Grid
+        Of the scene.
+    methods : sequence of str
+        How each band is resampled, where it has to be.
+    nodata : sequence of float or None
+        Of each band.
+    """
+    ways = [_way(*facts, grid) for facts in zip(bands, methods, nodata, strict=True)]
+    first = 0
+    for (path, dtype, (placement, warp)), members in groupby(
+        zip(bands, ways, strict=True), key=lambda pair: (pair[0].path, pair[0].dtype, pair[1])
+    ):
+        group = [band for band, _ in members]
+        yield FilePart(
+            path=path,
+            first=first,
+            indexes=tuple(band.index for band in group),
+            masks=tuple(dict.fromkeys(band.mask for band in group if band.mask is not None)) if not warp else (),
+            alphas=tuple(dict.fromkeys(band.alpha for band in group if band.alpha is not None)) if not warp else (),
+            grid=grid if warp or not placement else group[0].grid,
+            dtype=dtype,
+            block_shape=group[0].block_shape,
+            driver=group[0].driver,
+            placement=placement,
+            warp=warp,
+        )
+        first += len(group)
+
+
+def _way(
+    band: FileBand, method: ResamplingMethod, nodata: float | None, grid: Grid
+) -> tuple[Placement | None, Warp | None]:
+    """How a band comes onto a grid: as it is, by nearest neighbour, or warped."""
+    if same_grid(grid, band.grid):
+        return None, None
+    placement = Placement.of(grid, band.grid)
+    if placement and (method == "nearest" or placement.is_identity):
+        return placement, None
+    return None, Warp(grid=grid, resampling=method, nodata=nodata)

@@ -1,0 +1,170 @@
+"""Bands of several grids on one: the grid of a scene, and where on a file's grid each of its pixels lies."""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.warp import transform_bounds
+
+from pipeline.errors import ConfigError, SceneError
+from pipeline.grid import Grid
+from pipeline.kernels.gather import Places
+from pipeline.scenes.filebands import FileBand
+
+logger = logging.getLogger(__name__)
+
+_ON_AN_EDGE: Final = 1e-6
+"""Share of a pixel by which a centre may miss the edge between two pixels through rounding."""
+
+_SAME_SIZE: Final = 1e-6
+_MOST_PIXELS: Final = 2**40
+
+
+def same_crs(one: str | None, other: str | None) -> bool:
+    """Whether two coordinate systems are the same, however they are spelled."""
+    if one is None or other is None:
+        return one == other
+    return one == other or CRS.from_wkt(one) == CRS.from_wkt(other)
+
+
+def same_grid(one: Grid, other: Grid) -> bool:
+    """Whether two grids have the same pixels in the same CRS."""
+    return one.same_pixels(other) and same_crs(one.crs, other.crs)
+
+
+def scene_grid(bands: Sequence[FileBand], resolution: float | None) -> Grid:
+    """The grid of a scene: that of its finest band, or one of another resolution with the same upper left corner.
+
+    Parameters
+    ----------
+    bands : sequence of FileBand
+        All bands of the scene.
+    resolution : float or None
+        Side of a pixel in the units of the CRS; None for that of the finest band.
+
+    Raises
+    ------
+    ConfigError
+        When the resolution is coarser than the whole scene, or absurdly fine.
+    """
+    finest = min((band.grid for band in bands), key=lambda grid: math.prod(grid.resolution))
+    if resolution is None:
+        return finest
+    for band in bands:
+        if all(math.isclose(size, resolution, rel_tol=_SAME_SIZE) for size in band.grid.resolution):
+            return band.grid
+    width, height = finest.resolution
+    rows, columns = (
+        math.ceil(count * size / resolution - _ON_AN_EDGE)
+        for count, size in zip(finest.shape, (height, width), strict=True)
+    )
+    if resolution > max(finest.shape[0] * height, finest.shape[1] * width) or rows * columns > _MOST_PIXELS:
+        msg = (
+            f"scene.resolution: pixels of {resolution:g} make no grid of a scene with {finest.describe()}; "
+            "give the side of a pixel in the units of its CRS"
+        )
+        raise ConfigError(msg)
+    transform = finest.transform @ Affine.scale(resolution / width, resolution / height)
+    return Grid(shape=(rows, columns), transform=transform, crs=finest.crs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Nearest neighbours between two grids whose rows and columns are parallel.
+
+    The pixel in row i of the scene's grid takes the one in row floor((i + 0.5) * step + start) of the file's: so it
+    does not matter which rows are read together.
+    """
+
+    steps: tuple[float, float]
+    """(rows, columns) of the file for one of the scene."""
+    starts: tuple[float, float]
+    """(row, column) of the file at the scene's upper left corner."""
+    shape: tuple[int, int]
+    """(rows, columns) of the file."""
+
+    @classmethod
+    def of(cls, grid: Grid, file: Grid) -> "Placement | None":
+        """Place a scene's grid on a file's; None where they aren't parallel, or not in one CRS."""
+        if not same_crs(grid.crs, file.crs):
+            return None
+        t = ~file.transform @ grid.transform
+        if abs(t.b) > _SAME_SIZE * abs(t.a) or abs(t.d) > _SAME_SIZE * abs(t.e) or t.a <= 0 or t.e <= 0:
+            return None
+        return cls(steps=(t.e, t.a), starts=(t.f, t.c), shape=file.shape)
+
+    def along(self, axis: int, start: int, stop: int) -> Places:
+        """For the scene's rows (axis 0) or columns (axis 1) from start to stop: those of the file, -1 outside it."""
+        centres = (np.arange(start, stop) + 0.5) * self.steps[axis] + self.starts[axis]
+        places = np.floor(centres + _ON_AN_EDGE).astype(np.int64)
+        return np.where((places >= 0) & (places < self.shape[axis]), places, -1)
+
+    @property
+    def aligned(self) -> bool:
+        """Whether edges of the coarser pixels are edges of the finer ones everywhere."""
+        finer = [min(step, 1.0) for step in self.steps]
+        ratios = [step if step >= 1 else 1 / step for step in self.steps]
+        offsets = [start / size for start, size in zip(self.starts, finer, strict=True)]
+        return all(abs(number - round(number)) < _ON_AN_EDGE**0.5 for number in (*ratios, *offsets))
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether pixels of both grids are the same, but for the extent."""
+        return self.aligned and all(math.isclose(step, 1, rel_tol=_SAME_SIZE) for step in self.steps)
+
+
+def check_placeable(grid: Grid, band: FileBand, first: FileBand) -> None:
+    """Raise SceneError unless a band can be brought onto a grid: it has a place, and the two overlap."""
+    if same_grid(grid, band.grid):
+        return
+    nowhere = (
+        (grid.crs is None) != (band.grid.crs is None)
+        or grid.transform == Affine.identity()
+        or band.grid.transform == Affine.identity()
+    )
+    if nowhere:
+        what = "pixels" if same_crs(grid.crs, band.grid.crs) else "coordinate systems"
+        msg = (
+            f"scene.source: bands {first.name} and {band.name} are on different {what}: {first.path} has "
+            f"{place(grid)} and {band.path} has {place(band.grid)}; at least one of them says not where it lies, "
+            "so they can't be brought onto one grid; choose bands of one of them with scene.bands"
+        )
+        raise SceneError(msg)
+    if not overlap(grid, band.grid):
+        msg = (
+            f"scene.source: bands {first.name} and {band.name} show different places: {first.path} has "
+            f"{place(grid)} and {band.path} has {place(band.grid)}; name files of one place"
+        )
+        raise SceneError(msg)
+
+
+def place(grid: Grid) -> str:
+    """Size, resolution and upper left corner in words."""
+    return f"{grid.describe()} from {grid.transform.c:.10g}, {grid.transform.f:.10g}"
+
+
+def bounds(grid: Grid) -> tuple[float, float, float, float]:
+    """(left, bottom, right, top) of a grid, in its own CRS."""
+    rows, columns = grid.shape
+    corners = [grid.transform @ corner for corner in ((0, 0), (columns, 0), (0, rows), (columns, rows))]
+    xs, ys = zip(*corners, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def overlap(one: Grid, other: Grid) -> bool:
+    """Whether two grids share any ground."""
+    ours, theirs = bounds(one), bounds(other)
+    if not same_crs(one.crs, other.crs):
+        try:
+            with rasterio.Env():
+                theirs = transform_bounds(other.crs, one.crs, *theirs)
+        except Exception as error:  # noqa: BLE001 (PROJ's own kinds, when a place is outside the other CRS)
+            logger.debug("bounds can't be compared: %s", error)
+            return False
+    return ours[0] < theirs[2] and theirs[0] < ours[2] and ours[1] < theirs[3] and theirs[1] < ours[3]

@@ -1,0 +1,103 @@
+"""Windows of files, decoded."""
+
+import threading
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
+
+from pipeline.errors import SceneError
+from pipeline.grid import Block
+from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
+from pipeline.scenes.parts import FilePart, Warp
+
+_MOST_HANDLES: Final = 24
+"""Files one thread keeps open: all bands of a Sentinel-2 scene, and far from what systems allow a process."""
+
+_EXACT: Final = 1e-12
+"""Pixels by which GDAL may miss a place: less than rounding, so that no place depends on the window it is read in."""
+
+_SOME_PLANE: Final = "EPSG:3857"
+"""Stands for the plane of two grids without CRS, as the warper wants one."""
+
+Planes = npt.NDArray[Any]
+Validity = npt.NDArray[np.bool_]
+
+
+class WindowReader(Protocol):
+    """Reads windows of a part, from several threads at once."""
+
+    def read(self, window: Block, out: Planes, valid: Validity) -> None:
+        """Fill `out`, shape (band, rows, columns), and strike out of `valid` what masks say is no data."""
+
+
+class Handles:
+    """Open files: each thread has its own, as GDAL wants it, kept until the thread ends or they are let go."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def get(self, path: str, warp: Warp | None) -> rasterio.DatasetReader:
+        """Open a file, or a view of it on another grid, once for each thread."""
+        handles: dict[tuple[str, Warp | None], rasterio.DatasetReader]
+        handles = self._local.__dict__.setdefault("handles", {})
+        if (path, warp) not in handles:
+            if len(handles) >= _MOST_HANDLES:
+                handles.pop(next(iter(handles))).close()
+            handles[path, warp] = _open(path, warp)
+        return handles[path, warp]
+
+
+def _open(path: str, warp: Warp | None) -> rasterio.DatasetReader:
+    """Open a file, or a view of it on another grid whose last band tells which pixels hold data."""
+    file = rasterio.open(path, sharing=False)
+    if warp is None:
+        return file
+    crs = warp.grid.crs or _SOME_PLANE
+    return WarpedVRT(
+        file,
+        src_crs=file.crs or _SOME_PLANE,
+        crs=crs,
+        transform=warp.grid.transform,
+        height=warp.grid.shape[0],
+        width=warp.grid.shape[1],
+        resampling=Resampling[warp.resampling],
+        src_nodata=warp.nodata,
+        nodata=warp.nodata,
+        add_alpha=True,
+        tolerance=_EXACT,
+    )
+
+
+class GdalReader:
+    """Reads a part of a raster file; a `WindowReader`."""
+
+    def __init__(self, part: FilePart, handles: Handles) -> None:
+        self._part = part
+        self._handles = handles
+
+    def read(self, window: Block, out: Planes, valid: Validity) -> None:
+        """Read a window.
+
+        Raises
+        ------
+        SceneError
+            Naming the file and the window, when the file is damaged or cut short.
+        """
+        part = self._part
+        try:
+            with rasterio.Env(**gdal_options()):
+                file = self._handles.get(part.path, part.warp)
+                file.read(list(part.indexes), window=window.window, out=out)
+                for index in part.masks:
+                    valid &= file.read_masks(index, window=window.window) != 0
+                for index in (file.count,) if part.warp else part.alphas:
+                    valid &= file.read(index, window=window.window) != 0
+        except GDAL_ERRORS as error:
+            cause = error.__cause__ or error
+            why = "" if "open files" in str(cause) else "; the file is damaged or cut short"
+            msg = f"{part.path}: {window} can't be read ({cause}){why}"
+            raise SceneError(msg) from error
