@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pipeline.config import FitConfig, ResourceConfig, SceneConfig, parse_record
+from pipeline.config import FeaturesConfig, FitConfig, ResourceConfig, SceneConfig, parse_record
 from pipeline.errors import ConfigError
 from pipeline.fitting.fit import fit_source
 from pipeline.grid import Block
@@ -72,7 +72,9 @@ def open_scene(
     return to_dataarray(RasterSource(scene, shape))
 
 
-def fit(scene: xr.DataArray, k: int = 8, *, workers: int | str = "auto", **settings: Any) -> ClusterModel:
+def fit(
+    scene: xr.DataArray, k: int = 8, *, workers: int | str = "auto", scale: str = "auto", **settings: Any
+) -> ClusterModel:
     """Find the classes of a scene by k-means on a sample of its valid pixels. Reads the scene once.
 
     Parameters
@@ -84,6 +86,9 @@ def fit(scene: xr.DataArray, k: int = 8, *, workers: int | str = "auto", **setti
         Number of classes, 2 to 254.
     workers : 'auto' or int
         Blocks worked on at once; 'auto' is one for each core.
+    scale : 'auto' or 'none'
+        'auto' clusters what the scene's coordinates `scale` and `offset` make of its numbers, where `open_scene`
+        found any (reflectance); 'none' the numbers as they are.
     **settings
         As in the config's `fit`: method, pixels, seed, starts, max_iter, tol.
 
@@ -100,7 +105,9 @@ def fit(scene: xr.DataArray, k: int = 8, *, workers: int | str = "auto", **setti
         When no pixel is valid, a block can't be read, or there are fewer distinct pixels than classes.
     """
     config = parse_record(FitConfig, {"k": k, **settings}, "fit")
-    return fit_source(ArraySource(scene), config, workers=count_workers(workers), progress=Progress())
+    features = parse_record(FeaturesConfig, {"scale": scale}, "fit")
+    source = ArraySource(scene.assign_attrs(quantity="numbers") if features.scale == "none" else scene)
+    return fit_source(source, config, workers=count_workers(workers), progress=Progress())
 
 
 def write(

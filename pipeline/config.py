@@ -1,53 +1,20 @@
 """The YAML config as typed, frozen records. Every mistake in it is found here, before a scene is opened."""
 
 import difflib
-import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from textwrap import shorten
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ByteSize,
-    ConfigDict,
-    Field,
-    ValidationError,
-    WithJsonSchema,
-    field_validator,
-)
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline.errors import ConfigError
+from pipeline.fields import Bands, Paths, Resampling, Size, Text
 from pipeline.settings import anchor_paths, merge, override, parse_yaml
 
 MAX_CLASSES: Final = 254
 """Labels are uint8: 0 is nodata, 255 is kept for 'unclassified'."""
-
-_SIZE: Final = re.compile(r"\s*\d+(\.\d+)?(e\d+)?\s*([kmgtp]i?)?b?\s*", re.IGNORECASE)
-
-
-def _band_name(band: object) -> object:
-    """Let a number name a band, but not the yes or no that YAML reads out of y, no, on."""
-    return str(band) if isinstance(band, int) and not isinstance(band, bool) else band
-
-
-def _as_list(value: object) -> object:
-    """Let one thing stand for a list of one."""
-    return [value] if isinstance(value, str) else value
-
-
-def _size(value: object) -> object:
-    """Let pydantic read sizes that are whole words: on its own it reads '2GB/3' as 2 GB."""
-    if isinstance(value, str) and not _SIZE.fullmatch(value):
-        msg = "not a size"
-        raise ValueError(msg)
-    return value
-
-
-Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
-Band = Annotated[Text, BeforeValidator(_band_name)]
 
 
 class _Record(BaseModel):
@@ -65,41 +32,14 @@ class _Record(BaseModel):
         return value
 
 
-_PATH_SCHEMA: Final[dict[str, Any]] = {"type": "string", "minLength": 1}
-_ONE_OR_MORE_PATHS: Final[dict[str, Any]] = {
-    "anyOf": [_PATH_SCHEMA, {"type": "array", "items": _PATH_SCHEMA, "minItems": 1}]
-}
-_ALL_OR_BANDS: Final[dict[str, Any]] = {
-    "anyOf": [
-        {"enum": ["auto", "all"]},
-        {"type": "array", "items": {"type": ["string", "integer"], "minLength": 1}, "minItems": 1},
-    ]
-}
-ResamplingMethod = Literal[
-    "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med", "q1", "q3", "rms"
-]
-"""GDAL's words."""
-_METHODS: Final = {"enum": list(get_args(ResamplingMethod))}
-_METHOD_OR_METHODS: Final[dict[str, Any]] = {
-    "anyOf": [_METHODS, {"type": "object", "additionalProperties": _METHODS, "minProperties": 1}]
-}
-_SIZE_SCHEMA: Final[dict[str, Any]] = {
-    "anyOf": [
-        {"type": "integer", "exclusiveMinimum": 0},
-        {"type": "string", "pattern": r"^\s*[0-9.]+(e[0-9]+)?\s*([kKmMgGtTpP][iI]?)?[bB]?\s*$"},
-    ]
-}
-
-
 class SceneConfig(_Record):
     """Which pixels are clustered."""
 
-    source: Annotated[
-        tuple[Text, ...], Field(min_length=1), BeforeValidator(_as_list), WithJsonSchema(_ONE_OR_MORE_PATHS)
-    ] = Field(description="a raster file, a folder or a glob with one file per band, or a list of files")
-    bands: Annotated[
-        Literal["auto", "all"] | Annotated[tuple[Band, ...], Field(min_length=1)], WithJsonSchema(_ALL_OR_BANDS)
-    ] = Field(
+    source: Paths = Field(
+        description="a Sentinel-2 product (.SAFE folder or zip), a raster file, a folder or a glob with one file per "
+        "band, or a list of files"
+    )
+    bands: Bands = Field(
         "auto",
         description="'auto' (the four 10 m bands of a Sentinel-2 product, else all), 'all', or a list of band names "
         "(B04), numbers (4) or common names (red)",
@@ -112,13 +52,20 @@ class SceneConfig(_Record):
         description="'auto' (that of the finest band chosen), or the side of the map's pixels in the units of the "
         "scene's CRS, such as 20",
     )
-    resampling: Annotated[
-        ResamplingMethod | Annotated[dict[Text, ResamplingMethod], Field(min_length=1)],
-        WithJsonSchema(_METHOD_OR_METHODS),
-    ] = Field(
+    resampling: Resampling = Field(
         "nearest",
         description="how bands of other grids come onto the map's, in GDAL's words (nearest, bilinear, cubic, average, "
         "mode, ...), or a mapping of bands to such words, with 'default' for the others",
+    )
+
+
+class FeaturesConfig(_Record):
+    """What of the pixels is clustered."""
+
+    scale: Literal["auto", "none"] = Field(
+        "auto",
+        description="'auto' (by the scale and offset that the product or file states: reflectance), or 'none' (the "
+        "stored numbers as they are)",
     )
 
 
@@ -159,7 +106,7 @@ class ResourceConfig(_Record):
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto", description="'auto' (one for each core), or the number of blocks worked on at once, 1 to 1024"
     )
-    memory: Annotated[ByteSize, BeforeValidator(_size), WithJsonSchema(_SIZE_SCHEMA)] = Field(
+    memory: Size = Field(
         ByteSize(2 * 10**9), gt=0, description="the most memory the run may take, such as 2GB or 800MB"
     )
     chunk: Literal["auto"] | Annotated[int, Field(ge=16, le=65536)] = Field(
@@ -173,6 +120,7 @@ class RunConfig(_Record):
 
     version: Literal[1] = Field(description="1, the version of this config format")
     scene: SceneConfig = Field(description="a mapping: source, bands, nodata, resolution, resampling")
+    features: FeaturesConfig = Field(default=FeaturesConfig(), description="a mapping: scale")
     fit: FitConfig = Field(default=FitConfig(), description="a mapping: method, k, pixels, seed, starts, max_iter, tol")
     output: OutputConfig = Field(description="a mapping: labels, model, table, picture, report, palette")
     run: ResourceConfig = Field(default=ResourceConfig(), description="a mapping: workers, memory, chunk")

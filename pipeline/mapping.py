@@ -124,7 +124,7 @@ def write_map(
     layout = Layout.of(info.grid, model.k + 1)
     thinning = thinning_for(layout, info.bands)
     picture = QuickLook(info.grid, layout, thinning, info.dtype)
-    statistics = ClassStatistics(model, info.dtype)
+    statistics = ClassStatistics(model, info.units)
     with MapWriter(staging.path(paths.labels), info.grid, colours, map_tags(model.digest), workers) as writer:
         with progress.stage("label", len(source.blocks)) as step:
             for block, labelled in classify_blocks(source, model, thinning, workers):

@@ -31,6 +31,8 @@ class Units(_Record):
     """Each band's factor from stored numbers to physical units."""
     offsets: tuple[float, ...]
     """What is added after the factor."""
+    quantity: Literal["numbers", "scaled", "reflectance"] = "numbers"
+    """What centroids and tables are in: the stored numbers as they are, or what scale and offset make of them."""
 
     @field_validator("dtype")
     @classmethod
@@ -47,6 +49,29 @@ class Units(_Record):
         if kind.kind == "f":
             return "floating-point"
         return "8-bit" if kind.itemsize == 1 else "16-bit or wider integer"
+
+    def to_physical(self, stored: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Turn stored numbers, shape (..., band), into this quantity."""
+        return stored if self.quantity == "numbers" else stored * np.array(self.scales) + np.array(self.offsets)
+
+    def to_stored(self, physical: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Turn numbers of this quantity, shape (..., band), into stored ones."""
+        return physical if self.quantity == "numbers" else (physical - np.array(self.offsets)) / np.array(self.scales)
+
+    @property
+    def spreads(self) -> npt.NDArray[np.float64]:
+        """What differences of stored numbers are multiplied by, shape (band,)."""
+        return np.ones(len(self.scales)) if self.quantity == "numbers" else np.abs(self.scales)
+
+    @property
+    def stretch(self) -> npt.NDArray[np.float64] | None:
+        """What differences of stored numbers are multiplied by, shape (band,), the first by 1.
+
+        None where that is 1 for every band: distances between stored numbers then are those of the quantity, in
+        other units.
+        """
+        spreads = self.spreads
+        return None if (spreads == spreads[0]).all() else spreads / spreads[0]
 
 
 class Fitting(_Record):
@@ -89,11 +114,11 @@ class ClusterModel(_Record):
     class_order: Literal["brightness"] = "brightness"
     """Classes are sorted by the mean of their centroid over the bands, the darkest first."""
     centroids: tuple[tuple[float, ...], ...]
-    """k rows, a number for each band, in input units. Row 0 is class 1."""
+    """k rows, a number for each band, in the quantity that `units` names. Row 0 is class 1."""
     counts: tuple[Annotated[int, Field(ge=0)], ...]
     """Sampled pixels in each class."""
     inertia: Annotated[float, Field(ge=0)]
-    """Sum of the squared distances between sampled pixels and their centroids, in squared input units."""
+    """Sum of the squared distances between sampled pixels and their centroids, in the squared quantity."""
     fitting: Fitting
     provenance: Provenance
 
@@ -112,6 +137,9 @@ class ClusterModel(_Record):
         if {len(self.units.scales), len(self.units.offsets)} != {len(self.bands)}:
             msg = "units: expected a scale and an offset for each band"
             raise ValueError(msg)
+        if self.units.quantity != "numbers" and 0 in self.units.scales:
+            msg = "units: a scale is 0"
+            raise ValueError(msg)
         return self
 
     @property
@@ -121,8 +149,12 @@ class ClusterModel(_Record):
 
     @property
     def centres(self) -> npt.NDArray[np.float64]:
-        """Centroids as an array, shape (k, band), in input units."""
+        """Centroids as an array, shape (k, band), in the quantity that `units` names."""
         return np.array(self.centroids, np.float64)
+
+    def centres_in(self, units: Units) -> npt.NDArray[np.float64]:
+        """Centroids as an array, shape (k, band), in the stored numbers of a scene with these units."""
+        return units.to_stored(self.centres)
 
     @property
     def digest(self) -> str:
@@ -131,6 +163,10 @@ class ClusterModel(_Record):
         if isinstance(self.nodata, float) and self.nodata.is_integer():
             deciding["nodata"] = int(self.nodata)  # 0.0 is 0
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def _quantity_words(self) -> str:
+        return "scaled numbers" if self.units.quantity == "scaled" else self.units.quantity
 
     def to_json(self) -> str:
         """Write the model as JSON text that `from_json` reads back exactly."""
@@ -208,6 +244,14 @@ class ClusterModel(_Record):
             why = f"{', '.join(missing)} missing" if missing else "another order or number"
             msg = f"{source}: the model wants bands {', '.join(self.bands)}; the scene has {', '.join(bands)} ({why})"
             raise ModelError(msg)
+        if self.units.quantity != "numbers":
+            if units.quantity == "numbers":
+                msg = (
+                    f"{source}: the model is in {self._quantity_words}, but the scene's {units.dtype} numbers state no "
+                    "scale that would make them so; give the files scale and offset tags, or fit a new model"
+                )
+                raise ModelError(msg)
+            return
         if units.family != self.units.family:
             msg = (
                 f"{source}: the model was fitted on {self.units.dtype} pixels ({self.units.family}), the scene has "

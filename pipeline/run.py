@@ -1,5 +1,6 @@
 """The straight line from a config to a map: the one place that knows every stage."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -27,6 +28,8 @@ from pipeline.sinks.palette import class_colours
 from pipeline.sinks.report import report_json, versions, write_text
 from pipeline.sinks.staging import Staging, check_room
 
+logger = logging.getLogger(__name__)
+
 
 def check_outputs(config: RunConfig) -> OutputPaths:
     """Find what is wrong with a config's outputs without opening its scene.
@@ -48,7 +51,7 @@ def plan_config(config: RunConfig) -> tuple[RasterScene, Plan]:
     SceneError, ConfigError, MemoryBudgetError
         When the scene can't be opened as the config says, or the run needs more memory than it allows.
     """
-    scene = describe_scene(config.scene, besides=check_outputs(config).all())
+    scene = _scene_of(config, besides=check_outputs(config).all())
     return scene, make_plan(scene.info, config.run, config.fit)
 
 
@@ -110,7 +113,7 @@ def fit_config(
         One of its children, with a sentence that says what to mend. No output is left or touched then.
     """
     with Staging([output], overwrite=overwrite) as staging:
-        scene = describe_scene(config.scene)
+        scene = _scene_of(config)
         staging.keep_apart(scene.info.files)
         plan = make_plan(scene.info, config.run, config.fit, labels=False)
         check_room(output.parent, plan.disk)
@@ -191,6 +194,12 @@ def _reading(scene: RasterScene, plan: Plan, folder: Path) -> Iterator[RasterSou
         yield RasterSource(scene, plan.chunk, scratch)
 
 
+def _scene_of(config: RunConfig, besides: Iterable[Path] = ()) -> RasterScene:
+    """Open a config's scene, in the quantity that it asks for."""
+    scene = describe_scene(config.scene, besides)
+    return scene.as_numbers() if config.features.scale == "none" else scene
+
+
 def _scene_for(model: ClusterModel, files: Sequence[str], besides: Iterable[Path]) -> RasterScene:
     """Open a scene with the bands of a model, or say why it does not fit."""
     there = open_catalogue(files, besides).names
@@ -200,7 +209,16 @@ def _scene_for(model: ClusterModel, files: Sequence[str], besides: Iterable[Path
         msg = f"{files[0]}: the model wants bands {wants}; the scene has {has}, not {', '.join(missing)}"
         raise ModelError(msg)
     scene = describe_scene(SceneConfig(source=tuple(files), bands=model.bands, nodata=model.nodata), besides)
+    if model.units.quantity == "numbers":
+        scene = scene.as_numbers()
     model.check_fits(scene.info.bands, scene.info.units, files[0])
+    if (scene.info.scales, scene.info.offsets) != (model.units.scales, model.units.offsets):
+        logger.info(
+            "%s: its numbers become %s by another scale or offset than the model's scene had; the centroids are "
+            "converted, exactly",
+            files[0],
+            model.units.quantity,
+        )
     return scene
 
 

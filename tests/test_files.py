@@ -97,7 +97,7 @@ def test_a_part_of_a_file_that_gdal_names_can_be_named(write_raster: WriteRaster
         ("none.tif", r"none\.tif: no such file or folder"),
         (["a.tif", "none.tif"], r"none\.tif: no such file or folder"),
         ("none*.tif", r"none\*\.tif: no file matches; check the pattern"),
-        ("empty", r"empty: the folder holds no raster file \(.*\.jp2.*\.tif"),
+        ("empty", r"empty: the folder holds no product and no raster file \(.*\.jp2.*\.tif"),
         ([], r"scene\.source: no file is named"),
         ("", r"no such file|no file is named"),
         ("x" * 300 + ".tif", r"x{300}\.tif: "),

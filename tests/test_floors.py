@@ -8,7 +8,7 @@ from conftest import ROOT
 
 FLOORS = [
     {"errors"},
-    {"grid", "settings"},
+    {"grid", "settings", "fields"},
     {"config"},
     {"kernels"},
     {"model"},

@@ -261,3 +261,33 @@ def test_pixels_that_mean_something_else_are_refused_with_what_differs(
     scene_units = Units(**{**model.units.model_dump(), **units})
     with pytest.raises(ModelError, match=rf"^s\.tif: .*{told}"):
         model.check_fits(bands or model.bands, scene_units, "s.tif")
+
+
+@pytest.mark.parametrize("quantity", ["scaled", "reflectance"])
+def test_physical_centroids_become_the_numbers_of_any_scene(quantity: str) -> None:
+    one = Units(dtype="uint16", scales=(1e-4, 1e-4), offsets=(0.0, 0.0), quantity=quantity)
+    other = Units(dtype="uint16", scales=(1e-4, 2e-4), offsets=(-0.1, 0.3), quantity=quantity)
+    stored = np.array([[1200.0, 30.0], [5.5, 9000.0]])
+    parts = content(units=one.model_dump(), centroids=one.to_physical(stored).tolist(), counts=(1, 1))
+    model = build(parts)
+    np.testing.assert_allclose(model.centres_in(one), stored, rtol=1e-13)
+    np.testing.assert_allclose(other.to_physical(model.centres_in(other)), model.centres, rtol=1e-13)
+    assert model.check_fits(model.bands, other, "s.tif") is None  # type: ignore[func-returns-value]
+    assert one.stretch is None
+    np.testing.assert_allclose(other.stretch, [1, 2])
+
+
+def test_a_model_in_reflectance_refuses_numbers_without_a_scale() -> None:
+    parts = content()
+    parts["units"] = {**parts["units"], "quantity": "reflectance"}
+    plain = Units(dtype="uint16", scales=(1.0, 1.0), offsets=(0.0, 0.0))
+    with pytest.raises(ModelError, match=r"s\.tif: the model is in reflectance, but the scene's uint16 numbers state"):
+        build(parts).check_fits(("B04", "B08"), plain, "s.tif")
+
+
+def test_stored_numbers_are_left_alone_where_no_quantity_is_stated() -> None:
+    units = Units(dtype="uint16", scales=(1e-4, 7.0), offsets=(-0.1, 3.0))
+    values = np.array([[1.0, 2.0]])
+    assert units.to_physical(values) is values
+    assert units.to_stored(values) is values
+    assert units.stretch is None

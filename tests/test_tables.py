@@ -106,7 +106,7 @@ def test_the_table_says_what_numpy_says_of_each_class(
     data = rng.gamma(2, 500, (2, 50, 60)).astype(np.uint16)
     valid = rng.random((50, 60)) < 0.8
     model = model_of([[300, 300], [1000, 1000], [3000, 300], [60_000, 60_000]], ("B04", "B08"), "uint16")
-    statistics = ClassStatistics(model, data.dtype)
+    statistics = ClassStatistics(model, model.units)
     labels = np.zeros((50, 60), int)
     for block, labelled in classify_blocks(MemorySource(data, valid, chunk), model, Thinning(5, (0,)), 2):
         statistics.add(labelled)
@@ -148,7 +148,7 @@ def test_the_table_says_what_numpy_says_of_each_class(
 
 def test_a_map_without_data_has_a_table_without_shares(tmp_path: Path) -> None:
     model = model_of([[1.0], [2.0]])
-    statistics = ClassStatistics(model, np.dtype("u1"))
+    statistics = ClassStatistics(model, model.units)
     write_table(tmp_path / "t.csv", statistics, ("a, b",), PixelArea(0.01, ""), class_colours(2))
     table = read_table(tmp_path / "t.csv")
     assert [float(row["share"] or nan) for row in table] == [0, 0]
@@ -156,7 +156,8 @@ def test_a_map_without_data_has_a_table_without_shares(tmp_path: Path) -> None:
 
 
 def test_a_table_that_can_not_be_written_is_told_with_its_folder(tmp_path: Path) -> None:
-    statistics = ClassStatistics(model_of([[1.0], [2.0]]), np.dtype("u1"))
+    model = model_of([[1.0], [2.0]])
+    statistics = ClassStatistics(model, model.units)
     with pytest.raises(
         OutputError, match=rf"{tmp_path / 'none'}: the table of classes can't be written \(No such file"
     ):

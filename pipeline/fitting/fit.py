@@ -48,21 +48,24 @@ def fit_source(
     with progress.stage("sample", len(source.blocks)) as step:
         sample = draw_sample(source, wanted=config.pixels, seed=config.seed, workers=workers, step=step)
     with progress.stage("fit", config.starts) as step:
-        clustering = fit_sample(sample.values, config, workers, step)
+        clustering = fit_sample(sample.values, config, workers, step, source.info.units.stretch)
     return _model(source.info, sample, clustering, config)
 
 
 def _model(info: SceneInfo, sample: Sample, clustering: Clustering, config: FitConfig) -> ClusterModel:
-    centres = clustering.centres[brightness_order(clustering.centres)]
+    units = info.units
+    found = units.to_physical(clustering.centres)
+    physical = found[brightness_order(found)]
+    centres = units.to_stored(physical)  # as every scene will have them, this one among them
     points = np.ascontiguousarray(sample.values.T)
-    labels = assign(points[:, np.newaxis], np.ones((1, points.shape[1]), np.bool_), centres)[0]
+    labels = assign(points[:, np.newaxis], np.ones((1, points.shape[1]), np.bool_), centres, units.stretch)[0]
     return ClusterModel(
         bands=info.bands,
-        units=info.units,
+        units=units,
         nodata=info.nodata_rule,
-        centroids=tuple(tuple(row) for row in centres.tolist()),
+        centroids=tuple(tuple(row) for row in physical.tolist()),
         counts=tuple(np.bincount(labels, minlength=config.k + 1)[1:].tolist()),
-        inertia=own_distances(points, labels, centres)[1],
+        inertia=own_distances(points, labels, centres, units.stretch)[1] * float(units.spreads[0]) ** 2,
         fitting=Fitting(
             **config.model_dump(include={"method", "seed", "starts", "max_iter", "tol"}),
             iterations=clustering.iterations,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pipeline.config import FitConfig
 from pipeline.errors import FitError
 from pipeline.fitting.lloyd import Centres, Clustering, lloyd, plus_plus
-from pipeline.kernels.assign import working_dtype
+from pipeline.kernels.assign import Stretch, working_dtype
 from pipeline.kernels.lloyd import Points, own_distances
 from pipeline.runtime.schedule import stream
 
@@ -25,7 +25,11 @@ _FIRST_LOOK: Final = 10_000
 
 
 def fit_sample(
-    values: npt.NDArray[Any], config: FitConfig, workers: int, step: Callable[[], None] = lambda: None
+    values: npt.NDArray[Any],
+    config: FitConfig,
+    workers: int,
+    step: Callable[[], None] = lambda: None,
+    stretch: Stretch = None,
 ) -> Clustering:
     """Cluster sampled pixels, from several starts, and keep the best.
 
@@ -40,6 +44,8 @@ def fit_sample(
         Starts worked on at once; each runs on one thread.
     step : callable
         Called after each start, for progress.
+    stretch : ndarray of float64, shape (band,), optional
+        What differences of each band are multiplied by.
 
     Returns
     -------
@@ -56,7 +62,7 @@ def fit_sample(
     points = np.ascontiguousarray(values.T)
     seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(config.starts)]
     found: list[Clustering] = []
-    with _method(points, config) as start:
+    with _method(points, config, stretch) as start:
         for _, clustering in stream(start, seeds, workers):
             found.append(clustering)
             step()
@@ -72,26 +78,26 @@ def _warn_of_equal_classes(centres: Centres, dtype: np.dtype[Any]) -> None:
         logger.warning("fit.k: only %d of the %d classes found differ; the others stay empty", different, k)
 
 
-def _method(points: Points, config: FitConfig) -> AbstractContextManager[Callable[[int], Clustering]]:
+def _method(points: Points, config: FitConfig, stretch: Stretch) -> AbstractContextManager[Callable[[int], Clustering]]:
     """Give the function that clusters points from the start with a seed."""
     if config.method == "minibatch":
         from pipeline.fitting.minibatch import minibatch  # noqa: PLC0415 (scikit-learn takes a second to import)
 
-        return minibatch(points, config)
-    tolerance = config.tol * mean_variance(points)
+        return minibatch(points, config, stretch)
+    tolerance = config.tol * mean_variance(points, stretch)
 
     def start(seed: int) -> Clustering:
-        centres = plus_plus(points, config.k, np.random.default_rng(seed))
-        return lloyd(points, centres, max_iter=config.max_iter, tolerance=tolerance)
+        centres = plus_plus(points, config.k, np.random.default_rng(seed), stretch)
+        return lloyd(points, centres, max_iter=config.max_iter, tolerance=tolerance, stretch=stretch)
 
     return nullcontext(start)
 
 
-def mean_variance(points: Points) -> float:
-    """Mean over the bands of the variance of points of shape (band, point), summed in the order of the points."""
+def mean_variance(points: Points, stretch: Stretch = None) -> float:
+    """Mean over the bands of the (stretched) variance of points (band, point), summed in the order of the points."""
     count = points.shape[1]
     centre = np.array([[float(np.cumsum(band, dtype=np.float64)[-1]) / count] for band in points]).T
-    return own_distances(points, np.ones(count, np.uint8), centre)[1] / points.size
+    return own_distances(points, np.ones(count, np.uint8), centre, stretch)[1] / points.size
 
 
 def check_distinct(values: npt.NDArray[Any], k: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.assign import move, working_dtype
+from pipeline.kernels.assign import Stretch, move, working_dtype
 from pipeline.kernels.lloyd import Points, closer, own_distances
 from pipeline.kernels.sums import class_sums, exact_sums
 
@@ -33,8 +33,9 @@ class Clustering:
 class Partition:
     """Which class each point is in, and the classes' means, kept up to date as points move."""
 
-    def __init__(self, points: Points, k: int) -> None:
+    def __init__(self, points: Points, k: int, stretch: Stretch = None) -> None:
         self._points = points
+        self._stretch = stretch
         self.labels = np.zeros(points.shape[1], np.uint8)
         """1 to k; 0 before the first move."""
         self.counts = np.zeros(k + 1, np.int64)
@@ -43,14 +44,14 @@ class Partition:
 
     def assign(self, centres: Centres) -> int:
         """Move each point to the class of its nearest centre; give the number of points that moved."""
-        return move(self._points, centres, self.labels, self.counts, self._sums)
+        return move(self._points, centres, self.labels, self.counts, self._sums, self._stretch)
 
     def fill(self, centres: Centres) -> None:
         """Give each empty class one of the points that are farthest from their centres."""
         empty = np.flatnonzero(self.counts[1:] == 0) + 1
         if not empty.size:
             return
-        distances, _ = own_distances(self._points, self.labels, centres)
+        distances, _ = own_distances(self._points, self.labels, centres, self._stretch)
         farthest = np.argsort(-distances, kind="stable")[: empty.size]
         logger.debug("%d empty classes begin anew at the points farthest from their centres", empty.size)
         for label, point in zip(empty, farthest, strict=True):
@@ -72,7 +73,7 @@ class Partition:
         return np.where(members > 0, means, centres)
 
 
-def lloyd(points: Points, centres: Centres, *, max_iter: int, tolerance: float) -> Clustering:
+def lloyd(points: Points, centres: Centres, *, max_iter: int, tolerance: float, stretch: Stretch = None) -> Clustering:
     """Move points to their nearest centres and centres to the means of their points, again and again.
 
     Parameters
@@ -85,26 +86,28 @@ def lloyd(points: Points, centres: Centres, *, max_iter: int, tolerance: float) 
         Most moves of the centres.
     tolerance : float
         Enough is when the squared moves of all centres together are no more; or when no point changes class.
+    stretch : ndarray of float64, shape (band,), optional
+        What differences of each band are multiplied by.
 
     References
     ----------
     S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory 28 (1982).
     """
-    partition = Partition(points, len(centres))
+    partition = Partition(points, len(centres), stretch)
     iterations = 0
     while iterations < max_iter and partition.assign(centres):
         iterations += 1
         partition.fill(centres)
         means = partition.means(centres)
-        shift = float(np.square(means - centres).sum())
+        shift = float(np.square((means - centres) * (1 if stretch is None else stretch)).sum())
         centres = means
         if shift <= tolerance:
             break
     partition.assign(centres)
-    return Clustering(centres, own_distances(points, partition.labels, centres)[1], iterations)
+    return Clustering(centres, own_distances(points, partition.labels, centres, stretch)[1], iterations)
 
 
-def plus_plus(points: Points, k: int, generator: np.random.Generator) -> Centres:
+def plus_plus(points: Points, k: int, generator: np.random.Generator, stretch: Stretch = None) -> Centres:
     """Choose points to start from, by "greedy k-means++": far from each other, but no outliers.
 
     Each next one is the best of 2 + log(k) points drawn with a chance proportional to their squared distance from
@@ -118,6 +121,8 @@ def plus_plus(points: Points, k: int, generator: np.random.Generator) -> Centres
         How many to choose.
     generator : numpy.random.Generator
         Draws.
+    stretch : ndarray of float64, shape (band,), optional
+        What differences of each band are multiplied by.
 
     References
     ----------
@@ -126,12 +131,12 @@ def plus_plus(points: Points, k: int, generator: np.random.Generator) -> Centres
     count = points.shape[1]
     chosen = [int(generator.integers(count))]
     nothing = np.full(count, np.inf, working_dtype(points.dtype))
-    closest, _ = closer(points, chosen[0], nothing)
+    closest, _ = closer(points, chosen[0], nothing, stretch)
     for _ in range(k - 1):
         cumulative = np.cumsum(closest, dtype=np.float64)
         draws = generator.random(2 + int(np.log(k))) * cumulative[-1]
         tries = np.minimum(np.searchsorted(cumulative, draws, side="right"), count - 1)
-        attempts = ((point, *closer(points, point, closest)) for point in tries.tolist())
+        attempts = ((point, *closer(points, point, closest, stretch)) for point in tries.tolist())
         point, closest, _ = min(attempts, key=lambda attempt: attempt[2])
         chosen.append(point)
     return np.ascontiguousarray(points[:, chosen].T, np.float64)

@@ -9,12 +9,12 @@ from threadpoolctl import ThreadpoolController
 
 from pipeline.config import FitConfig
 from pipeline.fitting.lloyd import Clustering, lloyd
-from pipeline.kernels.assign import working_dtype
+from pipeline.kernels.assign import Stretch, working_dtype
 from pipeline.kernels.lloyd import Points
 
 
 @contextmanager
-def minibatch(points: Points, config: FitConfig) -> Iterator[Callable[[int], Clustering]]:
+def minibatch(points: Points, config: FitConfig, stretch: Stretch = None) -> Iterator[Callable[[int], Clustering]]:
     """Give the function that clusters points from the start with a seed.
 
     Its centres are those of scikit-learn's MiniBatchKMeans, moved to the exact means of their points. Each call is
@@ -27,15 +27,22 @@ def minibatch(points: Points, config: FitConfig) -> Iterator[Callable[[int], Clu
         In input units.
     config : FitConfig
         Number of classes, and when to stop.
+    stretch : ndarray of float64, shape (band,), optional
+        What differences of each band are multiplied by.
     """
     rows = np.ascontiguousarray(points.T, working_dtype(points.dtype))
+    if stretch is not None:
+        rows *= stretch.astype(rows.dtype)
+    back = 1 if stretch is None else stretch
     threads = ThreadpoolController()
     settings = {"n_clusters": config.k, "n_init": 1, "max_iter": config.max_iter, "tol": config.tol}
 
     def start(seed: int) -> Clustering:
         with threads.limit(limits=1, user_api="openmp"):  # OpenMP keeps this setting for each thread
             clusterer = MiniBatchKMeans(**settings, random_state=seed).fit(rows)
-        refined = lloyd(points, clusterer.cluster_centers_.astype(np.float64), max_iter=1, tolerance=0)
+        refined = lloyd(
+            points, clusterer.cluster_centers_.astype(np.float64) / back, max_iter=1, tolerance=0, stretch=stretch
+        )
         return Clustering(refined.centres, refined.inertia, int(clusterer.n_iter_))
 
     with threads.limit(limits=1, user_api="blas"):  # and BLAS one for the whole process

@@ -14,6 +14,9 @@ from pipeline.kernels.compiled import compiled
 Block = npt.NDArray[Any]
 """Pixels of a block, of any type."""
 
+Stretch = npt.NDArray[np.floating] | None
+"""What differences of each band are multiplied by, shape (band,); None where that is 1 for all."""
+
 TILE: Final = 1024
 """Pixels worked on at once: a few bands of them stay in the first-level cache."""
 
@@ -27,17 +30,20 @@ def working_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating]:
 
 
 @compiled
-def _nearest_class(  # noqa: PLR0917 (numba takes arguments by position)
+def _nearest_class(  # noqa: C901, PLR0917 (numba takes arguments by position)
     data: Block,
     start: int,
     stop: int,
     centroids: npt.NDArray[np.floating],
+    stretch: Stretch,
     tile: npt.NDArray[np.floating],
     distance: npt.NDArray[np.floating],
     nearest: npt.NDArray[np.floating],
     label: npt.NDArray[np.int32],
 ) -> None:
     """Fill `label` with 1 + the nearest centroid of a (band, pixel) block's pixels from start to stop, a tile at most.
+
+    Centroids are stretched already.
 
     Every inner loop runs from 0 over rows that are contiguous to the compiler's knowledge: only then does it
     work on many pixels at once.
@@ -47,6 +53,9 @@ def _nearest_class(  # noqa: PLR0917 (numba takes arguments by position)
         row, wide = data[b, start:stop], tile[b]
         for i in range(n):
             wide[i] = row[i]
+        if stretch is not None:  # decided when the kernel is compiled
+            for i in range(n):
+                wide[i] *= stretch[b]
     for i in range(n):
         nearest[i] = np.inf
         label[i] = 1  # kept where every distance overflows: a valid pixel has a class
@@ -71,6 +80,7 @@ def _assign(
     data: Block,
     valid: npt.NDArray[np.bool_],
     centroids: npt.NDArray[np.floating],
+    stretch: Stretch,
     labels: npt.NDArray[np.uint8],
 ) -> None:
     """Label the pixels of a (band, pixel) block tile by tile: 0 where not valid, else 1 + nearest centroid."""
@@ -80,13 +90,26 @@ def _assign(
     label = np.empty(TILE, np.int32)
     for start in range(0, pixels, TILE):
         stop = min(start + TILE, pixels)
-        _nearest_class(data, start, stop, centroids, tile, distance, nearest, label)
+        _nearest_class(data, start, stop, centroids, stretch, tile, distance, nearest, label)
         found, holds = labels[start:stop], valid[start:stop]
         for i in range(stop - start):
             found[i] = label[i] * holds[i]
 
 
-def assign(data: Block, valid: npt.NDArray[np.bool_], centroids: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+def working_stretch(stretch: Stretch, dtype: npt.DTypeLike) -> Stretch:
+    """Stretch in the type in which distances between pixels of `dtype` are computed."""
+    return None if stretch is None else np.ascontiguousarray(stretch, working_dtype(dtype))
+
+
+def _stretched(centroids: npt.NDArray[np.floating], stretch: Stretch, dtype: npt.DTypeLike) -> npt.NDArray[np.floating]:
+    """Centroids, shape (k, band), as `_nearest_class` wants them for pixels of `dtype`."""
+    wide = centroids if stretch is None else centroids * stretch
+    return np.ascontiguousarray(wide, working_dtype(dtype))
+
+
+def assign(
+    data: Block, valid: npt.NDArray[np.bool_], centroids: npt.NDArray[np.floating], stretch: Stretch = None
+) -> npt.NDArray[np.uint8]:
     """Label every pixel of a block with its nearest centroid.
 
     Parameters
@@ -97,6 +120,8 @@ def assign(data: Block, valid: npt.NDArray[np.bool_], centroids: npt.NDArray[np.
         True where a pixel holds data.
     centroids : ndarray of float, shape (k, band)
         Class centres in the same units; k is at most 254.
+    stretch : ndarray of float, shape (band,), optional
+        What differences of each band are multiplied by; 1 unless given.
 
     Returns
     -------
@@ -104,17 +129,24 @@ def assign(data: Block, valid: npt.NDArray[np.bool_], centroids: npt.NDArray[np.
         0 where `valid` is False, else 1 + the index of the nearest centroid (the first of equally near ones).
         Distances are Euclidean, summed band by band in `working_dtype`.
     """
-    centres = np.ascontiguousarray(centroids, working_dtype(data.dtype))
+    centres = _stretched(centroids, stretch, data.dtype)
     labels = np.empty(data.shape[1:], np.uint8)
     flat = np.ascontiguousarray(data).reshape(data.shape[0], -1)
-    _assign(flat, np.ascontiguousarray(valid).reshape(-1), centres, labels.reshape(-1))
+    _assign(
+        flat,
+        np.ascontiguousarray(valid).reshape(-1),
+        centres,
+        working_stretch(stretch, data.dtype),
+        labels.reshape(-1),
+    )
     return labels
 
 
 @compiled
-def _move(
+def _move(  # noqa: PLR0917 (numba takes arguments by position)
     points: Block,
     centroids: npt.NDArray[np.floating],
+    stretch: Stretch,
     labels: npt.NDArray[np.uint8],
     counts: npt.NDArray[np.int64],
     sums: npt.NDArray[np.int64] | None,
@@ -127,7 +159,7 @@ def _move(
     moves = 0
     for start in range(0, count, TILE):
         stop = min(start + TILE, count)
-        _nearest_class(points, start, stop, centroids, tile, distance, nearest, label)
+        _nearest_class(points, start, stop, centroids, stretch, tile, distance, nearest, label)
         for i in range(stop - start):
             old, new = labels[start + i], label[i]
             if new != old:
@@ -143,12 +175,13 @@ def _move(
     return moves
 
 
-def move(
+def move(  # noqa: PLR0917 (as the kernel)
     points: Block,
     centres: npt.NDArray[np.float64],
     labels: npt.NDArray[np.uint8],
     counts: npt.NDArray[np.int64],
     sums: npt.NDArray[np.int64] | None,
+    stretch: Stretch = None,
 ) -> int:
     """Move each point to the class of its nearest centre, as `assign` finds it, and count the moves.
 
@@ -165,5 +198,8 @@ def move(
     sums : ndarray of int64, shape (k + 1, band), or None
         Sums of the points with each label, but for label 0; changed in place. Only the points that move
         are added and subtracted, which is exact for whole numbers and only for them.
+    stretch : ndarray of float, shape (band,), optional
+        What differences of each band are multiplied by.
     """
-    return _move(points, centres.astype(working_dtype(points.dtype)), labels, counts, sums)
+    kind = working_dtype(points.dtype)
+    return _move(points, _stretched(centres, stretch, kind), working_stretch(stretch, kind), labels, counts, sums)

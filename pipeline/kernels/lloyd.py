@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.assign import TILE, working_dtype
+from pipeline.kernels.assign import TILE, Stretch, working_dtype, working_stretch
 from pipeline.kernels.compiled import compiled
 
 Points = npt.NDArray[Any]
@@ -17,6 +17,7 @@ def _closer(
     points: Points,
     centre: npt.NDArray[np.floating],
     closest: npt.NDArray[np.floating],
+    stretch: Stretch,
     out: npt.NDArray[np.floating],
 ) -> float:
     """Fill `out` with the lesser of `closest` and the squared distance to a centre; give its sum."""
@@ -30,9 +31,15 @@ def _closer(
             distance[i] = 0
         for b in range(bands):
             row, at = points[b, start:stop], centre[b]
-            for i in range(n):
-                step = row[i] - at
-                distance[i] += step * step
+            if stretch is None:  # decided when the kernel is compiled
+                for i in range(n):
+                    step = row[i] - at
+                    distance[i] += step * step
+            else:
+                factor = stretch[b]
+                for i in range(n):
+                    step = (row[i] - at) * factor
+                    distance[i] += step * step
         for i in range(n):
             distance[i] = min(distance[i], known[i])
         for i in range(n):
@@ -40,7 +47,9 @@ def _closer(
     return total
 
 
-def closer(points: Points, centre: int, closest: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.floating], float]:
+def closer(
+    points: Points, centre: int, closest: npt.NDArray[np.floating], stretch: Stretch = None
+) -> tuple[npt.NDArray[np.floating], float]:
     """Squared distance of each point to the nearest centre, once one more point has become a centre.
 
     Parameters
@@ -51,6 +60,8 @@ def closer(points: Points, centre: int, closest: npt.NDArray[np.floating]) -> tu
         The point that becomes a centre.
     closest : ndarray of float, shape (point,)
         Squared distances to the nearest centre so far; infinite where there is none.
+    stretch : ndarray of float, shape (band,), optional
+        What differences of each band are multiplied by.
 
     Returns
     -------
@@ -60,12 +71,17 @@ def closer(points: Points, centre: int, closest: npt.NDArray[np.floating]) -> tu
     """
     kind = working_dtype(points.dtype)
     out = np.empty(points.shape[1], kind)
-    return out, _closer(points, np.ascontiguousarray(points[:, centre], kind), closest, out)
+    at = np.ascontiguousarray(points[:, centre], kind)
+    return out, _closer(points, at, closest, working_stretch(stretch, kind), out)
 
 
 @compiled
 def _own_distances(
-    points: Points, labels: npt.NDArray[np.uint8], centres: npt.NDArray[np.float64], out: npt.NDArray[np.float64]
+    points: Points,
+    labels: npt.NDArray[np.uint8],
+    centres: npt.NDArray[np.float64],
+    stretch: Stretch,
+    out: npt.NDArray[np.float64],
 ) -> float:
     total = 0.0
     bands, count = points.shape
@@ -74,6 +90,8 @@ def _own_distances(
         distance = 0.0
         for b in range(bands):
             step = points[b, i] - centre[b]
+            if stretch is not None:  # decided when the kernel is compiled
+                step *= stretch[b]
             distance += step * step
         out[i] = distance
         total += distance
@@ -81,7 +99,7 @@ def _own_distances(
 
 
 def own_distances(
-    points: Points, labels: npt.NDArray[np.uint8], centres: npt.NDArray[np.float64]
+    points: Points, labels: npt.NDArray[np.uint8], centres: npt.NDArray[np.float64], stretch: Stretch = None
 ) -> tuple[npt.NDArray[np.float64], float]:
     """Squared distance of each point to the centre of its own class, and their sum (the inertia).
 
@@ -93,6 +111,8 @@ def own_distances(
         1 to k.
     centres : ndarray of float64, shape (k, band)
         In the points' units.
+    stretch : ndarray of float, shape (band,), optional
+        What differences of each band are multiplied by.
     """
     out = np.empty(points.shape[1])
-    return out, _own_distances(points, labels, centres, out)
+    return out, _own_distances(points, labels, centres, stretch, out)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pipeline.grid import Block, Grid
 from pipeline.kernels.assign import assign
 from pipeline.kernels.sums import class_sums, exact_sums
-from pipeline.model import ClusterModel
+from pipeline.model import ClusterModel, Units
 from pipeline.runtime.schedule import stream
 from pipeline.scenes.source import BlockSource
 
@@ -71,11 +71,12 @@ def classify_blocks(
     workers : int
         Blocks worked on at once.
     """
-    centres = model.centres
+    units = source.info.units
+    centres, stretch = model.centres_in(units), units.stretch
 
     def classify(block: Block) -> LabelledBlock:
         data, valid = source.read(block)
-        labels = assign(data, valid, centres)
+        labels = assign(data, valid, centres, stretch)
         thinned = data[(list(thinning.bands), *thinning.inside(block))]
         return LabelledBlock(labels, *class_sums(data, labels, centres), thinned)
 
@@ -85,10 +86,11 @@ def classify_blocks(
 class ClassStatistics:
     """Pixels, means and standard deviations of the classes of a scene, added up block by block."""
 
-    def __init__(self, model: ClusterModel, dtype: np.dtype[Any]) -> None:
+    def __init__(self, model: ClusterModel, units: Units) -> None:
+        self._units = units
         self._shift = np.zeros((model.k + 1, len(model.bands)))
-        if not exact_sums(dtype):
-            self._shift[1:] = model.centres
+        if not exact_sums(np.dtype(units.dtype)):
+            self._shift[1:] = model.centres_in(units)
         self.counts = [0] * (model.k + 1)
         """Pixels in each class; the first number counts nodata."""
         self._sums = np.zeros((model.k + 1, len(model.bands)), object)
@@ -100,13 +102,19 @@ class ClassStatistics:
         self._sums += block.sums.astype(object)
         self._squares += block.squares.astype(object)
 
-    def mean(self, label: int, band: int) -> float:
-        """Mean of a band over a class, in input units; NaN for an empty class."""
+    def means(self, label: int) -> npt.NDArray[np.float64]:
+        """Mean of each band over a class, shape (band,), in the quantity of the units; NaN for an empty class."""
         count = self.counts[label]
-        return float(self._shift[label, band] + self._sums[label, band] / count) if count else float("nan")
+        if not count:
+            return np.full(self._shift.shape[1], np.nan)
+        return self._units.to_physical(self._shift[label] + (self._sums[label] / count).astype(np.float64))
 
-    def std(self, label: int, band: int) -> float:
-        """Standard deviation (population) of a band over a class, in input units; NaN for an empty class."""
+    def stds(self, label: int) -> npt.NDArray[np.float64]:
+        """Standard deviation (population) of each band over a class, shape (band,); NaN for an empty class."""
+        return self._units.spreads * [self._std(label, band) for band in range(self._shift.shape[1])]
+
+    def _std(self, label: int, band: int) -> float:
+        """Of stored numbers."""
         count, total = self.counts[label], self._sums[label, band]
         if not count:
             return float("nan")

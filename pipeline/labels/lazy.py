@@ -1,5 +1,7 @@
 """Labels as a lazy xarray DataArray."""
 
+from dataclasses import replace
+
 import dask.array as da
 import numpy as np
 import xarray as xr
@@ -35,10 +37,11 @@ def label(scene: xr.DataArray, model: ClusterModel) -> xr.DataArray:
     names = source.info.bands
     if set(model.bands) <= set(names) and names != model.bands:
         source = ArraySource(scene.isel(band=[names.index(band) for band in model.bands]))
-    info = source.info
+    info = source.info if model.units.quantity != "numbers" else replace(source.info, quantity="numbers")
     model.check_fits(info.bands, info.units, info.sources[0])
+    centres, stretch = model.centres_in(info.units), info.units.stretch
     labels = da.map_blocks(
-        lambda data, ok: assign(data, ok, model.centres),
+        lambda data, ok: assign(data, ok, centres, stretch),
         source.data,
         source.valid,
         drop_axis=0,

@@ -65,6 +65,11 @@ def common_name(band: str) -> str | None:
     return SENTINEL2_COMMON_NAMES.get(band.upper())
 
 
+def _plain(name: str) -> str:
+    """A name without its case, and a band's number without leading zeros: B08, b8 and B8 are one."""
+    return re.sub(r"^b0+(?=\d)", "b", name.lower())
+
+
 def find_band(
     wanted: str,
     names: Sequence[str],
@@ -95,10 +100,11 @@ def find_band(
     if wanted in names:
         return names.index(wanted)
     numbers = numbers or [str(number) for number in range(1, len(names) + 1)]
-    if re.fullmatch(r"[0-9]{1,9}", wanted) and str(int(wanted)) in numbers:
-        return numbers.index(str(int(wanted)))
+    if wanted.upper().lstrip("0") in numbers:
+        return numbers.index(wanted.upper().lstrip("0"))
     common = common or [common_name(name) for name in names]
-    fitting = [i for i, name in enumerate(names) if wanted.lower() in (name.lower(), common[i])]
+    plain = _plain(wanted)
+    fitting = [i for i, name in enumerate(names) if plain == _plain(name) or wanted.lower() == common[i]]
     if len(fitting) == 1:
         return fitting[0]
     shown = ", ".join(names[:_NAMES_SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > _NAMES_SHOWN else "")

@@ -5,23 +5,29 @@ import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
-from pipeline.config import ResamplingMethod, SceneConfig
+from pipeline.config import SceneConfig
 from pipeline.errors import ConfigError, SceneError
+from pipeline.fields import ResamplingMethod
 from pipeline.grid import Grid
 from pipeline.kernels.validity import representable
 from pipeline.model import PIXEL_TYPES
 from pipeline.scenes.bands import find_band
 from pipeline.scenes.catalogue import open_catalogue
-from pipeline.scenes.filebands import FileBand
+from pipeline.scenes.filebands import FileBand, Quantity
 from pipeline.scenes.offers import Catalogue, finest_resolution, pick_version
 from pipeline.scenes.parts import FilePart, make_parts
 from pipeline.scenes.placing import check_placeable, same_grid, scene_grid
 from pipeline.scenes.source import SceneInfo
 
 logger = logging.getLogger(__name__)
+
+_TINIEST: Final = 1e-15
+_LARGEST: Final = 1e15
+"""Between them lie the scales and offsets that mean something; products of others may overflow."""
 
 
 def _choose_nodata(bands: Sequence[FileBand], asked: str | float) -> tuple[int | float | None, ...]:
@@ -50,6 +56,10 @@ class RasterScene:
     info: SceneInfo
     parts: tuple[FilePart, ...]
     """In the order of the bands."""
+
+    def as_numbers(self) -> "RasterScene":
+        """The same scene, whose scale and offset are left aside."""
+        return replace(self, info=replace(self.info, quantity="numbers"))
 
 
 def describe_scene(config: SceneConfig, besides: Iterable[str | Path] = ()) -> RasterScene:
@@ -134,6 +144,7 @@ def summarize(bands: Sequence[FileBand], config: SceneConfig, files: Iterable[st
         nodata_rule=config.nodata,
         scales=tuple(band.scale for band in bands),
         offsets=tuple(band.offset for band in bands),
+        quantity=_quantity(bands),
         block_shape=_block_shape(bands, parts, grid),
         masked=any(part.tells_validity for part in parts),
         drivers=tuple(dict.fromkeys(band.driver for band in bands)),
@@ -146,6 +157,26 @@ def summarize(bands: Sequence[FileBand], config: SceneConfig, files: Iterable[st
         files=tuple(dict.fromkeys([*(file for band in bands for file in (band.path, *band.files)), *files])),
     )
     return RasterScene(info, parts)
+
+
+def _quantity(bands: Sequence[FileBand]) -> Quantity:
+    """What scales and offsets make of the bands together."""
+    for band in bands:
+        if band.quantity != "numbers" and not (_TINIEST < abs(band.scale) < _LARGEST and abs(band.offset) < _LARGEST):
+            logger.warning(
+                "%s: scale %g and offset %g make no sense: stored numbers are taken as they are",
+                band.path,
+                band.scale,
+                band.offset,
+            )
+            return "numbers"
+    quantities: set[Quantity] = {band.quantity for band in bands}
+    if len(quantities) > 1:
+        names = {quantity: [b.name for b in bands if b.quantity == quantity] for quantity in sorted(quantities)}
+        listed = "; ".join(f"{', '.join(members)}: {quantity}" for quantity, members in names.items())
+        logger.warning("%s: the bands are in different quantities: %s", bands[0].path, listed)
+        return "scaled"
+    return quantities.pop()
 
 
 def _methods(

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import rasterio
@@ -18,6 +18,10 @@ from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
 
 _LARGEST_COORDINATE: Final = 1e100
 """Beyond it squares overflow, and nothing is there."""
+
+
+Quantity = Literal["numbers", "scaled", "reflectance"]
+"""What pixels become by scale and offset: 'numbers' where none are stated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,7 @@ class FileBand:
     nodata: float | None
     scale: float
     offset: float
-    quantity: str
+    quantity: Quantity
     """What scale and offset make of the numbers: 'numbers' (nothing), 'scaled', 'reflectance'."""
     block_shape: tuple[int, int]
     alpha: int | None

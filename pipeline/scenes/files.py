@@ -40,7 +40,7 @@ def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str 
     for item in items:
         found = _expand(str(item))
         files += [file for file in found if file == str(item) or os.path.realpath(file) not in own]
-    places = [file if _is_handed_on(file) else os.path.abspath(file) for file in files]  # noqa: PTH100 (as it is spelled)
+    places = [file if is_handed_on(file) else os.path.abspath(file) for file in files]  # noqa: PTH100 (as it is spelled)
     for i, place in enumerate(places):
         if place in places[:i]:
             msg = f"scene.source: {files[places.index(place)]} is named twice; name each file once"
@@ -55,14 +55,21 @@ def _is_raster(file: Path) -> bool:
     return file.suffix.lower() in RASTER_SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
-def _is_handed_on(item: str) -> bool:
+def rasters_in(folder: Path, besides: Iterable[str | Path] = ()) -> list[str]:
+    """Raster files that lie in a folder itself, sorted with numbers by value."""
+    own = {os.path.realpath(path) for path in besides}
+    inside = (str(file) for file in folder.iterdir() if _is_raster(file))
+    return sorted((file for file in inside if os.path.realpath(file) not in own), key=band_order)
+
+
+def is_handed_on(item: str) -> bool:
     """Whether an item is no file but something that GDAL knows."""
     return is_address(item) and (item.startswith("/vsi") or not os.path.lexists(item))
 
 
 def _expand(item: str) -> list[str]:
     """List the files one item stands for."""
-    if _is_handed_on(item):
+    if is_handed_on(item):
         return [item]
     if not item:
         msg = "scene.source: no file is named"
@@ -79,11 +86,11 @@ def _look_up(item: str) -> list[str]:
     """List the files of a folder or glob, or the file itself."""
     path = Path(item)
     if path.is_dir():
-        inside = [str(file) for file in path.iterdir() if _is_raster(file)]
+        inside = rasters_in(path)
         if not inside:
-            msg = f"{item}: the folder holds no raster file ({', '.join(sorted(RASTER_SUFFIXES))})"
+            msg = f"{item}: the folder holds no product and no raster file ({', '.join(sorted(RASTER_SUFFIXES))})"
             raise SceneError(msg)
-        return sorted(inside, key=band_order)
+        return inside
     if path.exists():
         return [str(path)]
     if glob.has_magic(item):

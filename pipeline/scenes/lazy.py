@@ -2,7 +2,7 @@
 
 from itertools import accumulate
 from math import floor
-from typing import Any, Final
+from typing import Any, Final, cast, get_args
 from uuid import uuid4
 
 import dask
@@ -16,6 +16,7 @@ from affine import Affine
 from pipeline.errors import ConfigError
 from pipeline.grid import Block, Grid
 from pipeline.kernels.validity import strike_invalid
+from pipeline.scenes.filebands import Quantity
 from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
 
 _OFF_CENTRE: Final = 1e-3
@@ -69,7 +70,12 @@ def to_dataarray(source: BlockSource) -> xr.DataArray:
             "valid": (("y", "x"), valid),
             **_pixel_centres(info.grid),
         },
-        attrs={"sources": info.sources, "nodata_rule": info.nodata_rule, **_nodata_attrs(info)},
+        attrs={
+            "sources": info.sources,
+            "quantity": info.quantity,
+            "nodata_rule": info.nodata_rule,
+            **_nodata_attrs(info),
+        },
         name="scene",
     )
     return georeference(scene, info.grid)
@@ -231,6 +237,7 @@ def _facts(scene: xr.DataArray, *, masked: bool) -> SceneInfo:
         nodata_rule=scene.attrs.get("nodata_rule", "auto"),
         scales=_each_band(scene, "scale", 1.0),
         offsets=_each_band(scene, "offset", 0.0),
+        quantity=_quantity(scene),
         block_shape=(scene.chunksizes["y"][0], scene.chunksizes["x"][0]),
         masked=masked,
         drivers=("xarray",),
@@ -238,6 +245,18 @@ def _facts(scene: xr.DataArray, *, masked: bool) -> SceneInfo:
         files=(),
         sources=tuple(scene.attrs.get("sources", (str(scene.name or "array"),))),
     )
+
+
+def _quantity(scene: xr.DataArray) -> Quantity:
+    """What scale and offset make of the numbers, as `to_dataarray` wrote it down."""
+    quantity = scene.attrs.get("quantity", "numbers")
+    if quantity not in get_args(Quantity):
+        msg = f"the scene's attribute 'quantity' is {quantity!r}; expected one of {', '.join(get_args(Quantity))}"
+        raise ConfigError(msg)
+    if quantity != "numbers" and 0 in _each_band(scene, "scale", 1.0):
+        msg = "the scene's coordinate 'scale' is 0 for a band; drop it, or set the attribute 'quantity' to 'numbers'"
+        raise ConfigError(msg)
+    return cast("Quantity", quantity)
 
 
 def _each_band(scene: xr.DataArray, coordinate: str, default: float) -> tuple[float, ...]:

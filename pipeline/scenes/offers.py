@@ -7,10 +7,7 @@ from typing import Final, Literal
 
 from pipeline.errors import SceneError
 from pipeline.scenes.bands import choose_bands, common_name
-from pipeline.scenes.filebands import FileBand, read_band
-
-Quantity = Literal["numbers", "scaled", "reflectance"]
-"""What pixels become by scale and offset: 'numbers' where none are stated."""
+from pipeline.scenes.filebands import FileBand, Quantity, read_band
 
 _SAME_RESOLUTION: Final = 1e-6
 
@@ -34,7 +31,7 @@ class BandOffer:
 
     name: str
     versions: tuple[BandVersion, ...]
-    """The files that hold it, the finest first."""
+    """The files that hold it: the one of the resolution at which it was measured first, then the finest."""
     common: str | None = None
     """Common name, such as red."""
     number: str = ""
@@ -48,8 +45,8 @@ class BandOffer:
     """Where the file had to be opened to know the band."""
 
     @property
-    def finest(self) -> BandVersion:
-        """The version of the finest nominal resolution, there or not."""
+    def native(self) -> BandVersion:
+        """The file of the resolution at which it was measured, there or not."""
         return self.versions[0]
 
     def open(self, version: BandVersion) -> FileBand:
@@ -104,6 +101,8 @@ class Catalogue:
     bands: tuple[BandOffer, ...]
     default: tuple[str, ...] = ()
     """Names of the bands that are taken unless others are asked for; none means all."""
+    whole: tuple[str, ...] = ()
+    """Names of the bands that 'all' stands for; none means all but alpha bands."""
     masks: tuple[MaskOffer, ...] = ()
     product: Product | None = None
     files: tuple[str, ...] = ()
@@ -133,8 +132,7 @@ class Catalogue:
         ConfigError
             When a band is unknown or asked for twice.
         """
-        if wanted == "auto" and self.default:
-            wanted = self.default
+        wanted = {"auto": self.default or self.whole or "all", "all": self.whole or "all"}.get(str(wanted), wanted)
         if isinstance(wanted, str):
             return [band for band in self.bands if not (band.opened and band.opened.is_alpha)]
         common = [band.common or common_name(band.name) for band in self.bands]
@@ -142,18 +140,18 @@ class Catalogue:
         return [self.bands[i] for i in choose_bands(wanted, self.names, common, numbers)]
 
 
-def finest_resolution(offers: Sequence[BandOffer]) -> float:
-    """The finest nominal resolution among the files of bands that are there; 0 where none is stated."""
-    return min((version.resolution for offer in offers for version in offer.versions if version.present), default=0.0)
-
-
 def best_version(offer: BandOffer) -> BandVersion | None:
-    """The finest of a band's files that are there."""
+    """The best of a band's files that are there."""
     return next((version for version in offer.versions if version.present), None)
 
 
+def finest_resolution(offers: Sequence[BandOffer]) -> float:
+    """The finest nominal resolution among the best files of bands; 0 where none is stated."""
+    return min((version.resolution for offer in offers if (version := best_version(offer))), default=0.0)
+
+
 def pick_version(offer: BandOffer, resolution: float, origin: str) -> BandVersion:
-    """The file a band is read from: the one of this resolution, else the finest.
+    """The file a band is read from: the one of this resolution, else the native one.
 
     Parameters
     ----------
@@ -173,15 +171,14 @@ def pick_version(offer: BandOffer, resolution: float, origin: str) -> BandVersio
     for version in there:
         if math.isclose(version.resolution, resolution, rel_tol=_SAME_RESOLUTION):
             return version
-    if offer.finest.present:
-        return offer.finest
+    if offer.native.present:
+        return offer.native
     finer = [version for version in there if version.resolution < resolution]
     if finer:
         return finer[-1]
-    coarser = ", ".join(f"{version.resolution:g}" for version in there)
-    instead = f"; it is there at {coarser} m: set scene.resolution: {there[0].resolution:g} to use it" if there else ""
+    instead = f", or set scene.resolution: {there[0].resolution:g}, at which it is there" if there else ""
     msg = (
-        f"{origin}: band {offer.name} is not all there: the product lists {offer.finest.path}, but that file is "
-        f"missing; download the product again{instead}"
+        f"{origin}: band {offer.name} is missing: the product lists {offer.native.path}, but there is no such file; "
+        f"download the product again{instead}"
     )
     raise SceneError(msg)

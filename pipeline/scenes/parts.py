@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.config import ResamplingMethod
+from pipeline.fields import ResamplingMethod
 from pipeline.grid import Grid
 from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.placing import Placement, same_grid

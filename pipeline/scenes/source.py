@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,8 @@ class SceneInfo:
     """Each band's factor from stored numbers to physical units, as the file states it; 1 where it is silent."""
     offsets: tuple[float, ...]
     """What is added after the factor; 0 where the file is silent."""
+    quantity: Literal["numbers", "scaled", "reflectance"] = "numbers"
+    """What scale and offset make of stored numbers; 'numbers' where they are to stay what they are."""
     block_shape: tuple[int, int]
     """(rows, columns) that the files store, and so decode, as one."""
     masked: bool
@@ -61,7 +63,7 @@ class SceneInfo:
     @property
     def units(self) -> Units:
         """What the numbers of the pixels mean."""
-        return Units(dtype=self.dtype.name, scales=self.scales, offsets=self.offsets)
+        return Units(dtype=self.dtype.name, scales=self.scales, offsets=self.offsets, quantity=self.quantity)
 
     @property
     def pixels(self) -> int:

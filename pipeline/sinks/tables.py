@@ -75,7 +75,7 @@ def write_table(
     """Write the table as CSV, a row for each class.
 
     Columns: class, colour (#rrggbb), pixels, share (of the valid pixels, 0 to 1), area_ha (empty where the
-    area is unknown), then mean and standard deviation of each band in input units (empty for a class that no
+    area is unknown), then mean and standard deviation of each band in the units of the model (empty for a class that no
     pixel of this scene is in).
 
     Raises
@@ -89,15 +89,13 @@ def write_table(
         with path.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(header)
-            rows.writerows(table_rows(statistics, len(bands), area, colours))
+            rows.writerows(table_rows(statistics, area, colours))
     except OSError as error:
         msg = f"{path.parent}: the table of classes can't be written ({error.strerror})"
         raise OutputError(msg) from error
 
 
-def table_rows(
-    statistics: ClassStatistics, bands: int, area: PixelArea, colours: tuple[Colour, ...]
-) -> list[list[str]]:
+def table_rows(statistics: ClassStatistics, area: PixelArea, colours: tuple[Colour, ...]) -> list[list[str]]:
     """Rows of the table, as text."""
     valid = sum(statistics.counts[1:])
     rows = []
@@ -105,8 +103,7 @@ def table_rows(
         pixels = statistics.counts[label]
         row = [str(label), "#{:02x}{:02x}{:02x}".format(*colour), str(pixels), f"{pixels / valid if valid else 0:.6f}"]
         row.append("" if area.hectares is None else f"{pixels * area.hectares:.4f}")
-        for band in range(bands):
-            numbers = (statistics.mean(label, band), statistics.std(label, band))
-            row += [f"{number:.7g}" if pixels else "" for number in numbers]
+        for pair in zip(statistics.means(label), statistics.stds(label), strict=True):
+            row += [f"{number:.7g}" if pixels else "" for number in pair]
         rows.append(row)
     return rows

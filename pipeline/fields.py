@@ -1,0 +1,79 @@
+"""Kinds of fields in the config: what is read out of YAML's values, and how editors are told."""
+
+import re
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import BeforeValidator, ByteSize, Field, WithJsonSchema
+
+_SIZE: Final = re.compile(r"\s*\d+(\.\d+)?(e\d+)?\s*([kmgtp]i?)?b?\s*", re.IGNORECASE)
+
+
+def _band_name(band: object) -> object:
+    """Let a number name a band, but not the yes or no that YAML reads out of y, no, on."""
+    return str(band) if isinstance(band, int) and not isinstance(band, bool) else band
+
+
+def _as_list(value: object) -> object:
+    """Let one thing stand for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def _size(value: object) -> object:
+    """Let pydantic read sizes that are whole words: on its own it reads '2GB/3' as 2 GB."""
+    if isinstance(value, str) and not _SIZE.fullmatch(value):
+        msg = "not a size"
+        raise ValueError(msg)
+    return value
+
+
+Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
+Band = Annotated[Text, BeforeValidator(_band_name)]
+
+_TEXT_SCHEMA: Final[dict[str, Any]] = {"type": "string", "minLength": 1}
+
+Paths = Annotated[
+    tuple[Text, ...],
+    Field(min_length=1),
+    BeforeValidator(_as_list),
+    WithJsonSchema({"anyOf": [_TEXT_SCHEMA, {"type": "array", "items": _TEXT_SCHEMA, "minItems": 1}]}),
+]
+"""One path or several."""
+
+Bands = Annotated[
+    Literal["auto", "all"] | Annotated[tuple[Band, ...], Field(min_length=1)],
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["auto", "all"]},
+                {"type": "array", "items": {"type": ["string", "integer"], "minLength": 1}, "minItems": 1},
+            ]
+        }
+    ),
+]
+
+ResamplingMethod = Literal[
+    "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med", "q1", "q3", "rms"
+]
+"""GDAL's words."""
+
+_METHODS: Final = {"enum": list(get_args(ResamplingMethod))}
+
+Resampling = Annotated[
+    ResamplingMethod | Annotated[dict[Text, ResamplingMethod], Field(min_length=1)],
+    WithJsonSchema({"anyOf": [_METHODS, {"type": "object", "additionalProperties": _METHODS, "minProperties": 1}]}),
+]
+"""A method for all bands, or one for each."""
+
+Size = Annotated[
+    ByteSize,
+    BeforeValidator(_size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": r"^\s*[0-9.]+(e[0-9]+)?\s*([kKmMgGtTpP][iI]?)?[bB]?\s*$"},
+            ]
+        }
+    ),
+]
+"""Bytes, such as 2GB."""
