@@ -5,34 +5,21 @@ import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from textwrap import shorten
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ByteSize, Field, ValidationError
 
+from pipeline.areas import MASK_WORDS, AreaConfig, MaskConfig
 from pipeline.errors import ConfigError
 from pipeline.fields import Bands, Paths, Resampling, Size, Text
+from pipeline.record import Record
 from pipeline.settings import anchor_paths, merge, override, parse_yaml
 
 MAX_CLASSES: Final = 254
 """Labels are uint8: 0 is nodata, 255 is kept for 'unclassified'."""
 
 
-class _Record(BaseModel):
-    """A mapping of the config: no unknown keys, no changes. Field descriptions say what is allowed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_yes_or_no(cls, value: object) -> object:
-        """Refuse YAML's yes, no, on, off: no field wants one, and pydantic would read numbers out of them."""
-        if isinstance(value, bool):
-            msg = "yes or no"
-            raise ValueError(msg)  # noqa: TRY004 (pydantic wants this one)
-        return value
-
-
-class SceneConfig(_Record):
+class SceneConfig(Record):
     """Which pixels are clustered."""
 
     source: Paths = Field(
@@ -57,9 +44,15 @@ class SceneConfig(_Record):
         description="how bands of other grids come onto the map's, in GDAL's words (nearest, bilinear, cubic, average, "
         "mode, ...), or a mapping of bands to such words, with 'default' for the others",
     )
+    mask: MaskConfig = Field(None, description=MASK_WORDS)
+    aoi: AreaConfig = Field(
+        None,
+        description="the area of interest, outside of which there is no data: [west, south, east, north] in degrees, "
+        "the path of a vector file, or a mapping: bounds, crs, path",
+    )
 
 
-class FeaturesConfig(_Record):
+class FeaturesConfig(Record):
     """What of the pixels is clustered."""
 
     scale: Literal["auto", "none"] = Field(
@@ -69,7 +62,7 @@ class FeaturesConfig(_Record):
     )
 
 
-class FitConfig(_Record):
+class FitConfig(Record):
     """How the classes are found."""
 
     method: Literal["kmeans", "minibatch"] = Field("kmeans", description="'kmeans' or 'minibatch'")
@@ -85,9 +78,10 @@ class FitConfig(_Record):
     tol: float = Field(
         1e-4, ge=0, description="a number from 0: stop when centroids move less, relative to the variance of the data"
     )
+    mask: MaskConfig = Field(None, description=f"for the fit alone: {MASK_WORDS}")
 
 
-class OutputConfig(_Record):
+class OutputConfig(Record):
     """Where the results go. All but `labels` stand beside it unless said otherwise."""
 
     labels: Text = Field(description="the path of the map, a GeoTIFF, for example out/classes.tif")
@@ -100,7 +94,7 @@ class OutputConfig(_Record):
     )
 
 
-class ResourceConfig(_Record):
+class ResourceConfig(Record):
     """What the machine may be asked for."""
 
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
@@ -115,13 +109,15 @@ class ResourceConfig(_Record):
     )
 
 
-class RunConfig(_Record):
+class RunConfig(Record):
     """A whole run: version 1 of the config."""
 
     version: Literal[1] = Field(description="1, the version of this config format")
-    scene: SceneConfig = Field(description="a mapping: source, bands, nodata, resolution, resampling")
+    scene: SceneConfig = Field(description="a mapping: source, bands, nodata, resolution, resampling, mask, aoi")
     features: FeaturesConfig = Field(default=FeaturesConfig(), description="a mapping: scale")
-    fit: FitConfig = Field(default=FitConfig(), description="a mapping: method, k, pixels, seed, starts, max_iter, tol")
+    fit: FitConfig = Field(
+        default=FitConfig(), description="a mapping: method, k, pixels, seed, starts, max_iter, tol, mask"
+    )
     output: OutputConfig = Field(description="a mapping: labels, model, table, picture, report, palette")
     run: ResourceConfig = Field(default=ResourceConfig(), description="a mapping: workers, memory, chunk")
 
@@ -129,10 +125,13 @@ class RunConfig(_Record):
 def _record_at(record: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel]:
     """Find the record whose keys stand at a path below a record."""
     for part in path:
-        inner = record.model_fields[str(part)].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        if str(part) not in record.model_fields:
             break
-        record = inner
+        kind = record.model_fields[str(part)].annotation
+        inner = [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel)]
+        if not inner:
+            break
+        record = inner[0]
     return record
 
 
@@ -163,6 +162,8 @@ def _sentence(error: Mapping[str, Any], record: type[BaseModel]) -> str:
     name = ".".join(map(str, path))
     if error["type"] == "missing":
         return f"{name}: missing; expected {expected}"
+    if error["type"] == "value_error" and isinstance(error["input"], dict):
+        return f"{name}: {error['ctx']['error']}"
     value = _shown(error["input"])
     return f"{name}: {value} is not allowed; expected {expected}" if name else f"expected {expected}"
 

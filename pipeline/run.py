@@ -22,7 +22,7 @@ from pipeline.runtime.usage import peak_rss
 from pipeline.scenes.catalogue import open_catalogue
 from pipeline.scenes.describe import RasterScene, describe_scene
 from pipeline.scenes.gdal import cache_bytes, gdal_options
-from pipeline.scenes.raster import RasterSource
+from pipeline.scenes.raster import ForFit, RasterSource
 from pipeline.scenes.scratch import Scratch
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.report import report_json, versions, write_text
@@ -84,7 +84,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         staging.keep_apart(scene.info.files)
         check_room(paths.labels.parent, plan.disk)
         source = reading.enter_context(_reading(scene, plan, paths.labels.parent))
-        model = fit_source(source, config.fit, workers=plan.workers, progress=progress)
+        model = fit_source(ForFit(source), config.fit, workers=plan.workers, progress=progress)
         summary = write_map(
             source,
             model,
@@ -118,7 +118,7 @@ def fit_config(
         plan = make_plan(scene.info, config.run, config.fit, labels=False)
         check_room(output.parent, plan.disk)
         with _reading(scene, plan, output.parent) as source:
-            model = fit_source(source, config.fit, workers=plan.workers, progress=progress or Progress())
+            model = fit_source(ForFit(source), config.fit, workers=plan.workers, progress=progress or Progress())
         write_text(staging.path(output), model.to_json())
     return model
 
@@ -196,7 +196,7 @@ def _reading(scene: RasterScene, plan: Plan, folder: Path) -> Iterator[RasterSou
 
 def _scene_of(config: RunConfig, besides: Iterable[Path] = ()) -> RasterScene:
     """Open a config's scene, in the quantity that it asks for."""
-    scene = describe_scene(config.scene, besides)
+    scene = describe_scene(config.scene, besides, config.fit.mask)
     return scene.as_numbers() if config.features.scale == "none" else scene
 
 

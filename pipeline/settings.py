@@ -42,6 +42,9 @@ def parse_yaml(text: str, origin: str) -> object:
         raise ConfigError(msg) from error
 
 
+NO_PATHS: Final = ("none", "scl", "qa_pixel")
+"""Words that stand where a mask's path may stand."""
+
 _ADDRESS: Final = re.compile(r"/vsi|[A-Za-z0-9_]+://|[A-Za-z0-9_]{2,}:")
 
 
@@ -77,17 +80,28 @@ def _exists(path: Path) -> bool:
         return False
 
 
+def _anchor_sources(source: object, base: Path) -> object:
+    return [_anchor_source(item, base) for item in source] if isinstance(source, list) else _anchor_source(source, base)
+
+
+def _anchor_layer(layer: object, base: Path) -> object:
+    """Anchor the path of a mask or an area, in its short form or in a mapping."""
+    if isinstance(layer, dict) and "path" in layer:
+        return {**layer, "path": _anchor_source(layer["path"], base)}
+    return layer if layer in NO_PATHS else _anchor_source(layer, base)
+
+
+_ANCHORED: Final = {"source": _anchor_sources, "mask": _anchor_layer, "aoi": _anchor_layer}
+
+
 def anchor_paths(settings: dict[str, Any], base: Path) -> dict[str, Any]:
     """Anchor every path of a config, whatever else may be wrong with it."""
     anchored = dict(settings)
-    if isinstance(scene := settings.get("scene"), dict) and "source" in scene:
-        source = scene["source"]
-        source = (
-            [_anchor_source(item, base) for item in source]
-            if isinstance(source, list)
-            else _anchor_source(source, base)
-        )
-        anchored["scene"] = {**scene, "source": source}
+    for section in ("scene", "fit"):
+        if isinstance(part := settings.get(section), dict):
+            anchored[section] = {
+                key: _ANCHORED[key](value, base) if key in _ANCHORED else value for key, value in part.items()
+            }
     if isinstance(output := settings.get("output"), dict):
         anchored["output"] = {key: value if key == "palette" else _anchor(value, base) for key, value in output.items()}
     return anchored

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from pipeline.areas import AreaRecord, MaskRecord
 from pipeline.config import ResourceConfig, RunConfig, config_schema, load_config, parse_record
 from pipeline.errors import ConfigError
 
@@ -61,6 +62,12 @@ VALID = {
     "scene.nodata": ("-9999", -9999.0),
     "scene.resolution": ("20", 20.0),
     "scene.resampling": ("{B05: cubic, default: average}", {"B05": "cubic", "default": "average"}),
+    "scene.mask": (
+        "{scl: [0, cirrus], dilate: 60}",
+        MaskRecord(layer="scl", drop=(0, 10), dilate=60),
+    ),
+    "scene.aoi": ("[7.5, 50, 8, 51]", AreaRecord(bounds=(7.5, 50, 8, 51))),
+    "fit.mask": ("/x/mask.tif", MaskRecord(path="/x/mask.tif")),
     "features.scale": ("none", "none"),
     "fit.method": ("minibatch", "minibatch"),
     "fit.k": ("254", 254),

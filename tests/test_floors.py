@@ -8,7 +8,7 @@ from conftest import ROOT
 
 FLOORS = [
     {"errors"},
-    {"grid", "settings", "fields"},
+    {"grid", "settings", "fields", "record", "areas"},
     {"config"},
     {"kernels"},
     {"model"},

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from affine import Affine
 
+from pipeline.areas import MaskRecord
 from pipeline.config import SceneConfig
 from pipeline.errors import ConfigError, SceneError
 from pipeline.fields import ResamplingMethod
@@ -18,8 +20,10 @@ from pipeline.model import PIXEL_TYPES
 from pipeline.scenes.bands import find_band
 from pipeline.scenes.catalogue import open_catalogue
 from pipeline.scenes.filebands import FileBand, Quantity
+from pipeline.scenes.masks import LayerMask, Mask, make_mask
 from pipeline.scenes.offers import Catalogue, finest_resolution, pick_version
 from pipeline.scenes.parts import FilePart, make_parts
+from pipeline.scenes.places import Area, area_of
 from pipeline.scenes.placing import check_placeable, same_grid, scene_grid
 from pipeline.scenes.source import SceneInfo
 
@@ -56,13 +60,19 @@ class RasterScene:
     info: SceneInfo
     parts: tuple[FilePart, ...]
     """In the order of the bands."""
+    masks: tuple[Mask, ...] = ()
+    """What is left out."""
+    fit_masks: tuple[Mask, ...] = ()
+    """What is left out of the fit, beside that."""
 
     def as_numbers(self) -> "RasterScene":
         """The same scene, whose scale and offset are left aside."""
         return replace(self, info=replace(self.info, quantity="numbers"))
 
 
-def describe_scene(config: SceneConfig, besides: Iterable[str | Path] = ()) -> RasterScene:
+def describe_scene(
+    config: SceneConfig, besides: Iterable[str | Path] = (), fit_mask: MaskRecord | None = None
+) -> RasterScene:
     """Read the metadata of a scene's files: only of those whose bands are asked for, where names tell.
 
     Parameters
@@ -71,6 +81,8 @@ def describe_scene(config: SceneConfig, besides: Iterable[str | Path] = ()) -> R
         Source, bands, and how they come onto one grid.
     besides : iterable of str or Path
         Files that are no part of the scene: a run's own outputs, left there by an earlier run.
+    fit_mask : MaskRecord, optional
+        What is left out of the fit alone.
 
     Raises
     ------
@@ -83,12 +95,32 @@ def describe_scene(config: SceneConfig, besides: Iterable[str | Path] = ()) -> R
     for note in catalogue.notes:
         logger.warning("%s", note)
     bands = _let_alphas_be_bands(_open(catalogue, config))
-    scene = summarize(bands, config, catalogue.files)
+    scene = _leave_out(summarize(bands, config, catalogue.files), config, catalogue, fit_mask)
     if scene.info.grid.crs is None:
         logger.warning("%s: no coordinate reference system; the map will have none either", scene.info.sources[0])
     for path in dict.fromkeys(part.path for part in scene.parts if part.alphas):
         logger.info("%s: the alpha band is used as a mask: no data where it is 0", path)
     return scene
+
+
+def _leave_out(
+    scene: RasterScene, config: SceneConfig, catalogue: Catalogue, fit_mask: MaskRecord | None
+) -> RasterScene:
+    """Add the masks of a scene."""
+    grid = scene.info.grid
+    masks = (make_mask(config.mask, catalogue, grid, "scene.mask"),) if config.mask else ()
+    for_fit = (make_mask(fit_mask, catalogue, grid, "fit.mask"),) if fit_mask else ()
+    layers = [mask for mask in (*masks, *for_fit) if isinstance(mask, LayerMask)]
+    info = replace(
+        scene.info,
+        masked=scene.info.masked or bool(masks or for_fit),
+        dear=scene.info.dear or any(layer.part.is_dear for layer in layers),
+        split=scene.info.split or any(layer.part.placement or layer.radius for layer in layers),
+        decoded_bytes=scene.info.decoded_bytes + sum(part.size for part in {layer.part for layer in layers}),
+        bytes_beside=max([scene.info.bytes_beside, *(layer.bytes_per_scene_pixel for layer in layers)]),
+        files=tuple(dict.fromkeys([*scene.info.files, *(layer.part.path for layer in layers)])),
+    )
+    return replace(scene, info=info, masks=(*scene.masks, *masks), fit_masks=for_fit)
 
 
 def _open(catalogue: Catalogue, config: SceneConfig) -> list[FileBand]:
@@ -133,6 +165,10 @@ def summarize(bands: Sequence[FileBand], config: SceneConfig, files: Iterable[st
     first = next((band for band in bands if same_grid(grid, band.grid)), bands[0])
     for band in bands:
         check_placeable(grid, band, first)
+    block_shape = _block_shape(bands, grid)
+    area = area_of(config.aoi, grid) if config.aoi else None
+    if area:
+        grid, area = _cropped(grid, area, block_shape)
     nodata = _choose_nodata(bands, config.nodata)
     parts = tuple(make_parts(bands, grid, _methods(bands, config.resampling), nodata))
     _say_what_moves(parts, bands, grid)
@@ -145,8 +181,8 @@ def summarize(bands: Sequence[FileBand], config: SceneConfig, files: Iterable[st
         scales=tuple(band.scale for band in bands),
         offsets=tuple(band.offset for band in bands),
         quantity=_quantity(bands),
-        block_shape=_block_shape(bands, parts, grid),
-        masked=any(part.tells_validity for part in parts),
+        block_shape=block_shape,
+        masked=area is not None or any(part.tells_validity for part in parts),
         drivers=tuple(dict.fromkeys(band.driver for band in bands)),
         file_block_bytes=max(band.block_bytes for band in bands),
         dear=any(part.is_dear for part in parts),
@@ -156,7 +192,21 @@ def summarize(bands: Sequence[FileBand], config: SceneConfig, files: Iterable[st
         sources=tuple(dict.fromkeys(band.path for band in bands)),
         files=tuple(dict.fromkeys([*(file for band in bands for file in (band.path, *band.files)), *files])),
     )
-    return RasterScene(info, parts)
+    return RasterScene(info, parts, masks=(area,) if area else ())
+
+
+def _cropped(grid: Grid, area: Area, block_shape: tuple[int, int]) -> tuple[Grid, Area]:
+    """A grid cut down to the whole blocks that an area lies on, and the area on it."""
+    window = area.window(grid, block_shape)
+    if window is None:
+        return grid, area
+    rows, columns = window
+    cut = Grid(
+        shape=(rows.stop - rows.start, columns.stop - columns.start),
+        transform=grid.transform @ Affine.translation(columns.start, rows.start),
+        crs=grid.crs,
+    )
+    return cut, area.moved(rows.start, columns.start)
 
 
 def _quantity(bands: Sequence[FileBand]) -> Quantity:
@@ -214,10 +264,12 @@ def _say_what_moves(parts: Sequence[FilePart], bands: Sequence[FileBand], grid: 
             )
 
 
-def _block_shape(bands: Sequence[FileBand], parts: Sequence[FilePart], grid: Grid) -> tuple[int, int]:
+def _block_shape(bands: Sequence[FileBand], grid: Grid) -> tuple[int, int]:
     """(rows, columns) of the scene that are decoded as one: the largest of the files that lie on its grid."""
     shapes = [band.block_shape for band in bands if same_grid(grid, band.grid)]
     if not shapes:
-        steps = [(part.block_shape, part.placement.steps if part.placement else (1.0, 1.0)) for part in parts]
-        shapes = [(max(1, round(high / down)), max(1, round(wide / across))) for (high, wide), (down, across) in steps]
+        finest = min(bands, key=lambda band: band.grid.resolution)
+        ratios = zip(finest.block_shape, finest.grid.resolution[::-1], grid.resolution[::-1], strict=True)
+        high, wide = (max(1, round(size * theirs / ours)) for size, theirs, ours in ratios)
+        shapes = [(high, wide)]
     return max(shapes, key=lambda shape: shape[0] * shape[1])

@@ -1,17 +1,20 @@
 """Pixels of raster files, block by block."""
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.grid import Block
-from pipeline.kernels.gather import Places, gather
 from pipeline.kernels.validity import strike_invalid
 from pipeline.scenes.describe import RasterScene
+from pipeline.scenes.masks import LayerMask, Mask, strike_masked
 from pipeline.scenes.parts import FilePart
 from pipeline.scenes.readers import GdalReader, Handles, WindowReader
+from pipeline.scenes.regrid import read_part
 from pipeline.scenes.scratch import Scratch
 from pipeline.scenes.source import Pixels
 
@@ -35,20 +38,31 @@ class RasterSource:
         self.info = scene.info
         self.blocks = tuple(scene.info.grid.blocks(chunk))
         self._decoded = _Counter()
-        handles = Handles()
-        self._readers = [self._reader(part, handles, scratch) for part in scene.parts]
+        self._handles = Handles()
+        self._scratch = scratch
+        self._readers = [self._reader(part) for part in scene.parts]
+        self._masks = [self._with_reader(mask) for mask in scene.masks]
+        self._fit_masks = [self._with_reader(mask) for mask in scene.fit_masks]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.scene, self.chunk)
 
-    def _reader(self, part: FilePart, handles: Handles, scratch: Scratch | None) -> WindowReader:
-        reader = _CountedReader(GdalReader(part, handles), self._decoded)
-        return scratch.keep(part, reader) if scratch else reader
+    def _reader(self, part: FilePart) -> WindowReader:
+        reader = _CountedReader(GdalReader(part, self._handles), self._decoded)
+        return self._scratch.keep(part, reader) if self._scratch else reader
+
+    def _with_reader(self, mask: Mask) -> Callable[[Block, npt.NDArray[np.bool_]], None]:
+        """Give the function that strikes out of a block's validity what a mask leaves out."""
+        if isinstance(mask, LayerMask):
+            return partial(strike_masked, mask, self._reader(mask.part))
+        return mask.strike
 
     @property
     def passes(self) -> float:
         """How often the scene's files have been decoded so far: pixels decoded over pixels there are."""
-        pixels = sum(len(part.indexes) * part.grid.shape[0] * part.grid.shape[1] for part in self.scene.parts)
+        masks = [mask.part for mask in (*self.scene.masks, *self.scene.fit_masks) if isinstance(mask, LayerMask)]
+        parts = dict.fromkeys([*self.scene.parts, *masks])
+        pixels = sum(len(part.indexes) * part.grid.shape[0] * part.grid.shape[1] for part in parts)
         return self._decoded.pixels / pixels
 
     def read(self, block: Block) -> Pixels:
@@ -63,53 +77,25 @@ class RasterSource:
         valid = np.ones(block.shape, np.bool_)
         for part, reader in zip(self.scene.parts, self._readers, strict=True):
             read_part(part, reader, block, data[part.first : part.first + len(part.indexes)], valid)
+        for strike in self._masks:
+            strike(block, valid)
         return Pixels(data, strike_invalid(data, self.info.nodata, valid))
 
-
-def read_part(
-    part: FilePart, reader: WindowReader, block: Block, out: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
-) -> None:
-    """Read what a part holds of a block of the scene, brought onto the scene's grid.
-
-    Parameters
-    ----------
-    part : FilePart
-        Bands of one file.
-    reader : WindowReader
-        Reads the part.
-    block : Block
-        Of the scene.
-    out : ndarray, shape (band, rows, columns)
-        Filled.
-    valid : ndarray of bool, shape (rows, columns)
-        Pixels that lie outside the file, or hold no data by its masks, are struck out.
-    """
-    if part.placement is None:
-        reader.read(block, out, valid)
-        return
-    (top, bottom), (left, right) = block.window
-    rows, columns = part.placement.along(0, top, bottom), part.placement.along(1, left, right)
-    window = _window(rows, columns)
-    if window is None:
-        out[...] = 0
-        valid[...] = False
-        return
-    data = np.empty((len(part.indexes), *window.shape), part.dtype)
-    holds = np.ones(window.shape, np.bool_)
-    reader.read(window, data, holds)
-    rows, columns = np.where(rows < 0, -1, rows - window.top), np.where(columns < 0, -1, columns - window.left)
-    gather(data, rows, columns, out, valid)
-    if part.tells_validity:
-        valid &= holds[rows[:, np.newaxis], columns]
+    def read_for_fit(self, block: Block) -> Pixels:
+        """Read a block as `read` does, without what is left out of the fit alone."""
+        pixels = self.read(block)
+        for strike in self._fit_masks:
+            strike(block, pixels.valid)
+        return pixels
 
 
-def _window(rows: Places, columns: Places) -> Block | None:
-    """The smallest window with these rows and columns; None where there are none."""
-    rows, columns = rows[rows >= 0], columns[columns >= 0]
-    if not (rows.size and columns.size):
-        return None
-    top, left = int(rows[0]), int(columns[0])
-    return Block(row=0, column=0, top=top, left=left, height=int(rows[-1]) + 1 - top, width=int(columns[-1]) + 1 - left)
+class ForFit:
+    """A scene as the fit sees it; a `BlockSource`."""
+
+    def __init__(self, source: RasterSource) -> None:
+        self.info = source.info
+        self.blocks = source.blocks
+        self.read = source.read_for_fit if source.scene.fit_masks else source.read
 
 
 class _Counter:

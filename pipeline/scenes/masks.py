@@ -1,0 +1,222 @@
+"""What is left out of a scene: classes or bits of a layer, areas outside of polygons; grown by a distance."""
+
+import logging
+from dataclasses import dataclass
+from math import ceil
+from pathlib import PurePath
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from rasterio.crs import CRS
+from scipy.ndimage import distance_transform_edt
+
+from pipeline.areas import QA_DROPPED, SCL_CLASSES, SCL_DROPPED, MaskRecord
+from pipeline.errors import ConfigError, SceneError
+from pipeline.grid import Block, Grid
+from pipeline.scenes.filebands import FileBand, read_band
+from pipeline.scenes.offers import BandVersion, Catalogue, MaskOffer
+from pipeline.scenes.parts import FilePart, make_parts
+from pipeline.scenes.places import VECTOR_SUFFIXES, Area, read_area
+from pipeline.scenes.placing import overlap, place
+from pipeline.scenes.readers import WindowReader
+from pipeline.scenes.regrid import read_part
+
+logger = logging.getLogger(__name__)
+
+Validity = npt.NDArray[np.bool_]
+
+_SCL_NODATA: Final = 0
+_USUAL_SIDE: Final = 512
+_BYTES_OF_A_DISTANCE: Final = 24
+"""A distance, the place of the nearest pixel that is left out, and copies of the layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerMask:
+    """Pixels left out by what a layer holds."""
+
+    part: FilePart
+    values: tuple[int, ...] = ()
+    """Left out where the layer has one of them, or, where `keeps`, none of them."""
+    keeps: bool = False
+    bits: int = 0
+    """Left out where one of these bits is set."""
+    nodata: float | None = None
+    """Of the layer: always left out, and not grown."""
+    radius: float = 0.0
+    """Pixels of the layer by which what is left out grows."""
+
+    @property
+    def margin(self) -> int:
+        """Pixels of the layer around a window that have a say in it."""
+        return ceil(self.radius)
+
+    @property
+    def bytes_per_scene_pixel(self) -> float:
+        """What is held beside a pixel of the scene while the mask is applied; distances take most of it."""
+        down, across = self.part.placement.steps if self.part.placement else (1.0, 1.0)
+        around = (1 + 2 * self.margin / _USUAL_SIDE) ** 2
+        return 3 + down * across * around * (_BYTES_OF_A_DISTANCE if self.radius else 3)
+
+    def dropped(self, layer: npt.NDArray[Any]) -> Validity:
+        """Which pixels of a layer are left out, before they grow."""
+        if self.bits:
+            return np.asarray(layer & layer.dtype.type(self.bits) != 0, np.bool_)
+        return np.asarray(np.isin(layer, self.values, invert=self.keeps), np.bool_)
+
+
+Mask = LayerMask | Area
+
+
+def make_mask(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) -> Mask:
+    """Find the layer of a mask and bring it onto a grid.
+
+    Parameters
+    ----------
+    wanted : MaskRecord
+        From the config.
+    catalogue : Catalogue
+        What the source offers: its own masks among it.
+    grid : Grid
+        Of the scene.
+    key : str
+        Of the config, for messages.
+
+    Raises
+    ------
+    ConfigError
+        When the source has no such layer, or its values can't be told apart so.
+    SceneError
+        When the file can't be opened, or shows another place.
+    """
+    if wanted.path and PurePath(wanted.path).suffix.lower() in VECTOR_SUFFIXES:
+        _check_plain(wanted, key)
+        return read_area(wanted.path, grid, key)
+    band = read_band(wanted.path, 1) if wanted.path else _open_layer(wanted, catalogue, grid, key)
+    if not overlap(grid, band.grid):
+        msg = f"{key}: {band.path} shows another place than the scene: {place(band.grid)}; the scene has {place(grid)}"
+        raise SceneError(msg)
+    if np.dtype(band.dtype).kind not in "iu" and (wanted.bits or wanted.layer):
+        msg = f"{key}: {band.path} has {band.dtype} pixels, which have no classes or bits; expected whole numbers"
+        raise ConfigError(msg)
+    rule = _rule(wanted)
+    nodata = band.nodata
+    if wanted.layer == "scl" and (_SCL_NODATA in rule["values"]) != rule.get("keeps", False):
+        nodata = _SCL_NODATA
+    (part,) = make_parts([band], grid, ["nearest"], [nodata])
+    logger.info("%s: %s", key, _words(band, rule, wanted.dilate))
+    return LayerMask(part=part, nodata=nodata, radius=_radius(wanted.dilate, part.grid, key), **rule)
+
+
+def _check_plain(wanted: MaskRecord, key: str) -> None:
+    if wanted.drop or wanted.keep or wanted.bits or wanted.dilate:
+        msg = f"{key}: {wanted.path} is a vector file, of which the inside is kept; it has no values to choose"
+        raise ConfigError(msg)
+
+
+def _open_layer(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) -> FileBand:
+    """Open the product's own mask, of the resolution that suits the grid."""
+    offer = catalogue.mask(str(wanted.layer))
+    if offer is None:
+        there = ", ".join(mask.kind for mask in catalogue.masks) or "none"
+        msg = (
+            f"{key}: {catalogue.origin} has no layer {wanted.layer} (it has {there}); give the path of a mask: "
+            f"{key}: {{path: mask.tif}}"
+        )
+        raise ConfigError(msg)
+    version = _version(offer, min(grid.resolution))
+    return read_band(version.path, version.index)
+
+
+def _version(offer: MaskOffer, resolution: float) -> BandVersion:
+    same = [version for version in offer.versions if version.resolution == resolution]
+    return (same or list(offer.versions))[0]
+
+
+def _rule(wanted: MaskRecord) -> dict[str, Any]:
+    """Which values are left out."""
+    if wanted.bits is not None or wanted.layer == "qa_pixel":
+        return {"bits": sum(1 << bit for bit in set(QA_DROPPED if wanted.bits is None else wanted.bits))}
+    if wanted.keep is not None:
+        return {"values": wanted.keep, "keeps": True}
+    if wanted.drop is not None:
+        return {"values": wanted.drop}
+    return {"values": SCL_DROPPED if wanted.layer == "scl" else (0,)}
+
+
+def _words(band: FileBand, rule: dict[str, Any], dilate: float) -> str:
+    names = {number: name for name, number in SCL_CLASSES.items()} if "SCL" in PurePath(band.path).name else {}
+    values = ", ".join(f"{value} {names.get(value, '')}".strip() for value in rule.get("values", ()))
+    what = f"bits {rule['bits']:b}" if "bits" in rule else f"values {values}"
+    grown = f", grown by {dilate:g} m" if dilate else ""
+    return f"{band.path} {'keeps' if rule.get('keeps') else 'leaves out'} {what}{grown}"
+
+
+def _radius(metres: float, grid: Grid, key: str) -> float:
+    """A distance in pixels of a grid.
+
+    Raises
+    ------
+    ConfigError
+        When the CRS isn't in units of length.
+    """
+    if not metres:
+        return 0.0
+    crs = CRS.from_wkt(grid.crs) if grid.crs else None
+    if crs is None or not crs.is_projected:
+        msg = f"{key}.dilate: metres mean nothing on a grid in degrees or without a CRS; leave it out"
+        raise ConfigError(msg)
+    return float(metres / (min(grid.resolution) * crs.linear_units_factor[1]))
+
+
+def strike_masked(mask: LayerMask, reader: WindowReader, block: Block, valid: Validity) -> None:
+    """Strike out of `valid`, in place, what a layer leaves out of a block of the scene.
+
+    Parameters
+    ----------
+    mask : LayerMask
+        The layer and its rule.
+    reader : WindowReader
+        Reads the layer.
+    block : Block
+        Of the scene.
+    valid : ndarray of bool, shape (rows, columns)
+        Changed.
+    """
+    bad = np.empty((1, *block.shape), np.uint8)
+    read_part(mask.part, _Grown(mask, reader), block, bad, valid)
+    valid &= bad[0] == 0
+
+
+class _Grown:
+    """Windows of what a mask leaves out, grown: pixels depend on no window; a `WindowReader`."""
+
+    def __init__(self, mask: LayerMask, reader: WindowReader) -> None:
+        self._mask = mask
+        self._reader = reader
+
+    def read(self, window: Block, out: npt.NDArray[Any], valid: Validity) -> None:
+        """Fill `out` with what is left out; what the layer knows nothing of is struck out of `valid`."""
+        wide, inside = self._widen(window)
+        layer = np.empty((1, *wide.shape), self._mask.part.dtype)
+        known = np.ones(wide.shape, np.bool_)
+        self._reader.read(wide, layer, known)
+        if self._mask.nodata is not None:
+            known &= layer[0] != self._mask.nodata
+        bad = self._mask.dropped(layer[0]) & known
+        if self._mask.radius and bad.any():
+            bad = distance_transform_edt(~bad) <= self._mask.radius
+        out[0] = bad[inside]
+        valid &= known[inside]
+
+    def _widen(self, window: Block) -> tuple[Block, tuple[slice, slice]]:
+        """A window with a margin as wide as the mask grows, and the window inside of it."""
+        margin = self._mask.margin
+        rows, columns = self._mask.part.grid.shape
+        top, left = max(0, window.top - margin), max(0, window.left - margin)
+        bottom = min(rows, window.top + window.height + margin)
+        right = min(columns, window.left + window.width + margin)
+        wide = Block(row=0, column=0, top=top, left=left, height=bottom - top, width=right - left)
+        start = (window.top - top, window.left - left)
+        return wide, (slice(start[0], start[0] + window.height), slice(start[1], start[1] + window.width))

@@ -1,0 +1,166 @@
+"""Areas: vector files and bounds, brought onto a scene's grid and asked block by block."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+import shapely
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from rasterio.features import geometry_mask
+from rasterio.warp import transform as warp_points
+
+from pipeline.areas import AreaRecord
+from pipeline.errors import ConfigError, SceneError
+from pipeline.grid import Block, Grid
+from pipeline.scenes.gdal import GDAL_ERRORS
+from pipeline.scenes.placing import bounds
+
+_DEGREES: Final = "EPSG:4326"
+_STEPS: Final = 64
+"""An edge of bounds in another CRS is bent: it gets so many corners."""
+
+VECTOR_SUFFIXES: Final = frozenset({".gpkg", ".geojson", ".json", ".shp", ".fgb", ".kml", ".gml", ".parquet", ".zip"})
+
+
+@dataclass(frozen=True)
+class Area:
+    """A polygon in columns and rows of a grid."""
+
+    shape: Any
+    """A shapely polygon or multipolygon."""
+
+    def inside(self, block: Block) -> npt.NDArray[np.bool_]:
+        """Which pixels of a block have their centre in the area, shape (rows, columns)."""
+        left, top, right, bottom = self.shape.bounds
+        (first, last), (west, east) = block.window
+        if left >= east or right <= west or top >= last or bottom <= first:
+            return np.zeros(block.shape, np.bool_)
+        # moved by whole pixels, so that a pixel's answer doesn't depend on its block
+        return np.asarray(
+            geometry_mask([self.shape], block.shape, Affine.translation(west, first), invert=True), np.bool_
+        )
+
+    def strike(self, block: Block, valid: npt.NDArray[np.bool_]) -> None:
+        """Strike out of a block's validity, in place, what lies outside of the area."""
+        valid &= self.inside(block)
+
+    def moved(self, rows: int, columns: int) -> "Area":
+        """The same area on a grid that begins so many rows and columns later."""
+        return Area(shapely.transform(self.shape, partial(np.add, [-columns, -rows])))
+
+    def window(self, grid: Grid, block: tuple[int, int]) -> tuple[slice, slice] | None:
+        """Rows and columns of a grid that hold the area, in whole blocks; None where it lies outside."""
+        left, top, right, bottom = self.shape.bounds
+        slices = []
+        for start, stop, count, size in zip((top, left), (bottom, right), grid.shape, block, strict=True):
+            first = max(0, int(np.floor(start / size)) * size)
+            last = min(count, int(np.ceil(stop / size)) * size)
+            if first >= last:
+                return None
+            slices.append(slice(first, last))
+        return slices[0], slices[1]
+
+
+def area_of(wanted: AreaRecord, grid: Grid) -> Area:
+    """Bring an area of interest onto a grid.
+
+    Raises
+    ------
+    ConfigError
+        When its CRS is unknown.
+    SceneError
+        When the file can't be read, holds no polygon, or the area lies outside of the scene.
+    """
+    if wanted.path:
+        return read_area(wanted.path, grid, "scene.aoi")
+    crs = wanted.crs or _DEGREES
+    try:
+        CRS.from_user_input(crs)
+    except CRSError as error:
+        msg = f"scene.aoi.crs: {crs!r} is no coordinate reference system; give one such as EPSG:32633"
+        raise ConfigError(msg) from error
+    box = shapely.box(*(wanted.bounds or ()))
+    west, south, east, north = box.bounds
+    fine = shapely.segmentize(box, max(east - west, north - south) / _STEPS)
+    return _onto(fine, crs, grid, f"scene.aoi: {', '.join(f'{number:g}' for number in box.bounds)} ({crs})")
+
+
+def read_area(path: str, grid: Grid, key: str) -> Area:
+    """Bring the polygons of a vector file onto a grid.
+
+    Parameters
+    ----------
+    path : str
+        Any vector file GDAL opens; of several layers the first counts.
+    grid : Grid
+        Of the scene.
+    key : str
+        Of the config, for messages.
+
+    Raises
+    ------
+    SceneError
+        When it can't be read, holds no polygon, or lies outside of the scene.
+    """
+    import pyogrio  # noqa: PLC0415 (a GDAL of its own, that most runs need not load)
+
+    try:
+        meta, _, geometry, _ = pyogrio.raw.read(path, columns=[])
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError) as error:
+        msg = f"{key}: {path} can't be read as a vector file ({f'{error}'.splitlines()[0]})"
+        raise SceneError(msg) from error
+    shapes = shapely.make_valid(shapely.from_wkb(geometry)) if geometry is not None else np.empty(0, object)
+    polygons = [part for shape in shapes if shape is not None for part in _polygons(shape)]
+    if not polygons:
+        msg = f"{key}: {path} holds no polygon"
+        raise SceneError(msg)
+    return _onto(shapely.union_all(polygons), meta["crs"] or _DEGREES, grid, f"{key}: {path}")
+
+
+def _polygons(shape: Any) -> list[Any]:
+    """Polygons that a geometry is made of."""
+    return [part for part in shapely.get_parts(shape, return_index=False) if part.geom_type.endswith("Polygon")]
+
+
+def _onto(shape: Any, crs: str, grid: Grid, what: str) -> Area:
+    """Bring a polygon into columns and rows of a grid.
+
+    Raises
+    ------
+    SceneError
+        When it lies outside of the grid, or the scene has no CRS.
+    """
+    if grid.crs is None:
+        msg = f"{what}: the scene has no coordinate reference system, so no area can be found in it"
+        raise SceneError(msg)
+
+    def pixels(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        with rasterio.Env():
+            xs, ys = warp_points(crs, grid.crs, points[:, 0], points[:, 1])
+        columns, rows = ~grid.transform @ (np.asarray(xs), np.asarray(ys))
+        return np.column_stack([columns, rows])
+
+    try:
+        placed = shapely.transform(shape, pixels)
+    except GDAL_ERRORS as error:
+        msg = f"{what} can't be brought into the scene's coordinate system ({error})"
+        raise SceneError(msg) from error
+    rows, columns = grid.shape
+    if not (np.isfinite(placed.bounds).all() and placed.intersects(shapely.box(0, 0, columns, rows))):
+        msg = f"{what}: the scene does not overlap this area; it covers {_degrees(grid)}"
+        raise SceneError(msg)
+    return Area(placed)
+
+
+def _degrees(grid: Grid) -> str:
+    """The bounds of a grid in words: in its own CRS, and in degrees."""
+    west, south, east, north = bounds(grid)
+    with rasterio.Env():
+        lon, lat = warp_points(grid.crs, _DEGREES, [west, west, east, east], [south, north, south, north])
+    own = f"{west:.10g}, {south:.10g}, {east:.10g}, {north:.10g}"
+    return f"{own} in its own CRS, {min(lon):.4f}, {min(lat):.4f}, {max(lon):.4f}, {max(lat):.4f} in degrees"

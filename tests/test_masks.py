@@ -1,0 +1,170 @@
+"""What is left out: the classes named, grown by the distance asked for, the same for every chunking."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from affine import Affine
+from conftest import UTM, WriteRaster, patches
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import binary_dilation
+from test_raster import opened, whole
+from test_safe import FULL, SIDES, layers
+
+from benchmarks.safe import write_safe
+from pipeline.areas import SCL_DROPPED
+from pipeline.config import RunConfig
+from pipeline.errors import ConfigError, SceneError
+from pipeline.run import run_config
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Path:
+    return write_safe(tmp_path, layers(), tile_sides=SIDES)
+
+
+def scl_at_ten_metres() -> npt.NDArray[Any]:
+    return layers()["SCL"].repeat(2, axis=0).repeat(2, axis=1)
+
+
+def disk(radius: float) -> npt.NDArray[np.bool_]:
+    reach = int(radius)
+    y, x = np.ogrid[-reach : reach + 1, -reach : reach + 1]
+    return np.asarray(x * x + y * y <= radius * radius)
+
+
+@pytest.mark.parametrize(
+    ("mask", "dropped"),
+    [
+        ("scl", SCL_DROPPED),
+        ({"scl": "default"}, SCL_DROPPED),
+        ({"scl": [9]}, (9,)),
+        ({"scl": ["cloud_high", "Cloud_Shadow"]}, (9, 3)),
+        ({"layer": "scl", "keep": ["vegetation"]}, (0, 3, 9)),
+        ("none", ()),
+    ],
+)
+def test_classes_of_the_scene_classification_are_left_out(product: Path, mask: Any, dropped: tuple[int, ...]) -> None:
+    for chunk in (128, 100, 4096):
+        _, valid = whole(opened(product, chunk, mask=mask))
+        np.testing.assert_array_equal(valid, ~np.isin(scl_at_ten_metres(), dropped))
+
+
+@pytest.mark.parametrize("metres", [20, 50, 60.1, 400])
+@pytest.mark.parametrize("chunk", [100, 128, 4096])
+def test_what_is_left_out_grows_by_metres(product: Path, metres: float, chunk: int) -> None:
+    _, valid = whole(opened(product, chunk, mask={"scl": [3, 9], "dilate": metres}))
+    bad = np.isin(layers()["SCL"], [3, 9])
+    expected = binary_dilation(bad, disk(metres / 20)).repeat(2, axis=0).repeat(2, axis=1)
+    np.testing.assert_array_equal(valid, ~expected)
+
+
+def test_nodata_of_the_classification_is_left_out_but_does_not_grow(product: Path) -> None:
+    _, valid = whole(opened(product, mask={"scl": [0, 9], "dilate": 60}))
+    scl = layers()["SCL"]
+    expected = (binary_dilation(scl == 9, disk(3)) | (scl == 0)).repeat(2, axis=0).repeat(2, axis=1)
+    np.testing.assert_array_equal(valid, ~expected)
+
+
+def test_the_classification_of_a_genuine_product_masks_its_clouds(data: Path) -> None:
+    import rasterio
+
+    product = data / "s2-safe" / FULL
+    source = opened(product, 915, bands=["B04"], mask="scl")
+    (path,) = product.rglob("*SCL_60m.jp2")
+    with rasterio.open(path) as file:
+        scl = file.read(1)
+    pixels, valid = whole(source)
+    np.testing.assert_array_equal(valid, ~np.isin(scl, SCL_DROPPED) & (pixels[0] != 0))
+
+
+def test_a_mask_file_keeps_what_is_not_zero(write_raster: WriteRaster) -> None:
+    mask = (np.random.default_rng(3).random((1, 200, 300)) < 0.5).astype("uint8") * 7
+    scene, path = write_raster("scene.tif", patches(2)), write_raster("mask.tif", mask)
+    np.testing.assert_array_equal(whole(opened(scene, mask=str(path)))[1], mask[0] > 0)
+
+
+def test_a_mask_file_keeps_or_drops_values_on_a_grid_of_its_own(write_raster: WriteRaster) -> None:
+    mask = np.random.default_rng(4).integers(0, 5, (1, 67, 100)).astype("int16")
+    scene = write_raster("scene.tif", patches(2))
+    path = str(write_raster("mask.tif", mask, transform=UTM["transform"] @ Affine.scale(3), nodata=4))
+    near = mask[0].repeat(3, axis=0).repeat(3, axis=1)[:200, :300]
+    _, kept = whole(opened(scene, 90, mask={"path": path, "keep": [1, 2]}))
+    np.testing.assert_array_equal(kept, np.isin(near, [1, 2]))
+    _, dropped = whole(opened(scene, 90, mask={"path": path, "drop": [1, 2]}))
+    np.testing.assert_array_equal(dropped, np.isin(near, [0, 3]))
+
+
+def test_bits_of_a_quality_band_are_left_out(write_raster: WriteRaster) -> None:
+    quality = np.random.default_rng(5).integers(0, 2**16, (1, 200, 300)).astype("uint16")
+    scene, path = write_raster("scene.tif", patches(2)), str(write_raster("qa.tif", quality))
+    _, valid = whole(opened(scene, mask={"path": path, "bits": ["cloud", "cloud_shadow", 15]}))
+    np.testing.assert_array_equal(valid, quality[0] & (1 << 3 | 1 << 4 | 1 << 15) == 0)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chunk=st.integers(7, 300), size=st.sampled_from([10, 20, 30, 25]), metres=st.sampled_from([0, 35, 90, 200]))
+def test_no_chunking_changes_a_mask(write_raster: WriteRaster, chunk: int, size: float, metres: float) -> None:
+    mask = (np.random.default_rng(6).random((1, 90, 120)) < 0.98).astype("uint8")
+    scene = write_raster("scene.tif", patches(1))
+    path = write_raster("mask.tif", mask, transform=Affine(size, 0, 300_000, 0, -size, 5_900_000))
+    rule = {"path": str(path), "dilate": metres}
+    np.testing.assert_array_equal(whole(opened(scene, chunk, mask=rule))[1], whole(opened(scene, 4096, mask=rule))[1])
+
+
+def test_a_mask_for_the_fit_alone_leaves_the_map_whole(product: Path, tmp_path: Path) -> None:
+    def run(name: str, **scene: Any) -> dict[str, Any]:
+        fit = {"k": 3, "pixels": 5000} | scene.pop("fit", {})
+        return run_config(
+            RunConfig.model_validate(
+                {
+                    "version": 1,
+                    "scene": {"source": str(product), **scene},
+                    "fit": fit,
+                    "output": {"labels": str(tmp_path / f"{name}.tif")},
+                }
+            )
+        )
+
+    plain, both, alone = run("plain"), run("both", mask="scl"), run("alone", fit={"mask": "scl"})
+    masked = int(np.isin(scl_at_ten_metres(), SCL_DROPPED).sum())
+    assert (plain["nodata_pixels"], both["nodata_pixels"], alone["nodata_pixels"]) == (0, masked, 0)
+    assert both["model"] | {"sha256": 0} == alone["model"] | {"sha256": 0}
+    assert plain["model"]["sampled_pixels"] == 5000
+    assert all(report["source_passes"] == 1 for report in (plain, both, alone))
+
+
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        ("qa_pixel", r"scene\.mask: .* has no layer qa_pixel \(it has scl\)"),
+        ({"path": "none.tif"}, r"none\.tif"),
+    ],
+)
+def test_a_mask_that_is_not_there_is_named(product: Path, mask: Any, told: str) -> None:
+    with pytest.raises((ConfigError, SceneError), match=told):
+        opened(product, mask=mask)
+
+
+def test_a_mask_of_another_place_is_refused(write_raster: WriteRaster) -> None:
+    scene = write_raster("scene.tif", patches(1))
+    far = write_raster("mask.tif", patches(1), transform=Affine(10, 0, 500_000, 0, -10, 5_900_000))
+    with pytest.raises(SceneError, match=r"scene\.mask: .*mask\.tif shows another place than the scene: .*500000"):
+        opened(scene, mask=str(far))
+
+
+def test_metres_mean_nothing_in_degrees(write_raster: WriteRaster) -> None:
+    place = {"crs": "EPSG:4326", "transform": Affine(1e-4, 0, 12, 0, -1e-4, 52)}
+    scene, mask = write_raster("scene.tif", patches(1), **place), write_raster("mask.tif", patches(1), **place)
+    with pytest.raises(ConfigError, match=r"scene\.mask\.dilate: metres mean nothing on a grid in degrees"):
+        opened(scene, mask={"path": str(mask), "dilate": 60})
+
+
+def test_classes_want_whole_numbers(write_raster: WriteRaster) -> None:
+    scene = write_raster("scene.tif", patches(1))
+    mask = write_raster("mask.tif", patches(1, dtype="float32"))
+    with pytest.raises(ConfigError, match="float32 pixels, which have no classes or bits"):
+        opened(scene, mask={"path": str(mask), "bits": [3]})

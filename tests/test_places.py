@@ -1,0 +1,169 @@
+"""Areas of interest: outside is nodata, as rasterio burns the polygon, and blocks outside are not read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from conftest import WriteRaster, patches
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rasterio.features import geometry_mask
+from rasterio.warp import transform_bounds, transform_geom
+from sources import described
+from test_raster import opened, whole
+
+from pipeline.errors import ConfigError, SceneError
+
+ORIGIN = Affine(10, 0, 300_000, 0, -10, 5_900_000)
+
+
+def polygon(*corners: tuple[float, float]) -> dict[str, Any]:
+    return {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
+
+
+TRIANGLE = polygon((300_203, 5_899_871), (302_517, 5_899_333), (300_811, 5_898_213))
+
+
+def write_vector(path: Path, *shapes: dict[str, Any], crs: str = "EPSG:32633") -> str:
+    features = [{"type": "Feature", "properties": {}, "geometry": shape} for shape in shapes]
+    named = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:{crs.replace(':', '::')}"}}
+    path.write_text(json.dumps({"type": "FeatureCollection", "crs": {"type": "name", **named}, "features": features}))
+    return str(path)
+
+
+def burnt(scene: Any, shape: dict[str, Any]) -> Any:
+    grid = scene.info.grid
+    return geometry_mask([shape], grid.shape, grid.transform, invert=True)
+
+
+@pytest.mark.parametrize("chunk", [37, 64, 4096])
+def test_outside_of_a_polygon_is_nodata(write_raster: WriteRaster, tmp_path: Path, chunk: int) -> None:
+    scene = write_raster("scene.tif", patches(2))
+    source = opened(scene, chunk, aoi=write_vector(tmp_path / "a.geojson", TRIANGLE))
+    _, valid = whole(source)
+    np.testing.assert_array_equal(valid, burnt(source, TRIANGLE))
+    assert 0 < valid.mean() < 1
+
+
+def test_a_polygon_in_another_crs_is_brought_over(write_raster: WriteRaster, tmp_path: Path) -> None:
+    scene = write_raster("scene.tif", patches(1))
+    degrees = transform_geom("EPSG:32633", "EPSG:4326", TRIANGLE)
+    source = opened(scene, aoi=write_vector(tmp_path / "a.geojson", degrees, crs="EPSG:4326"))
+    back = transform_geom("EPSG:4326", "EPSG:32633", degrees)
+    assert (whole(source)[1] != burnt(source, back)).sum() <= 2  # corners' last digits may tip a centre over
+
+
+def test_bounds_in_degrees_and_in_metres_are_the_same_area(write_raster: WriteRaster) -> None:
+    scene = write_raster("scene.tif", patches(1), tiled=True, blockxsize=512, blockysize=512)
+    metres = (300_500, 5_898_500, 302_000, 5_899_500)
+    by_metres = whole(opened(scene, aoi={"bounds": metres, "crs": "EPSG:32633"}))[1]
+    expected = np.zeros((200, 300), bool)
+    expected[50:150, 50:200] = True
+    np.testing.assert_array_equal(by_metres, expected)
+    by_degrees = whole(opened(scene, aoi=transform_bounds("EPSG:32633", "EPSG:4326", *metres)))[1]
+    assert by_degrees[by_metres].mean() > 0.97  # the box in degrees is turned a little, and wider
+
+
+def test_a_scene_is_cut_down_to_the_whole_blocks_of_the_area(write_raster: WriteRaster) -> None:
+    pixels = patches(2)
+    path = write_raster("scene.tif", pixels, tiled=True, blockxsize=64, blockysize=32)
+    source = opened(path, 32, aoi={"bounds": (300_700, 5_899_100, 301_500, 5_899_500), "crs": "EPSG:32633"})
+    grid = source.info.grid
+    assert grid.shape == (64, 128)  # rows 50..90 lie on blocks from 32 to 96, columns 70..150 on those from 64 to 192
+    assert grid.transform == ORIGIN @ Affine.translation(64, 32)
+    data, valid = whole(source)
+    np.testing.assert_array_equal(data, pixels[:, 32:96, 64:192])
+    expected = np.zeros((200, 300), bool)
+    expected[50:90, 70:150] = True
+    np.testing.assert_array_equal(valid, expected[32:96, 64:192])
+    assert source.passes == pytest.approx(64 * 128 / 60_000)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    chunk=st.integers(5, 300),
+    corners=st.lists(st.tuples(st.integers(-40, 340), st.integers(-40, 240)), min_size=3, max_size=6, unique=True),
+    half=st.sampled_from([0, 5]),
+)
+def test_no_chunking_changes_an_area(
+    write_raster: WriteRaster, tmp_path: Path, chunk: int, corners: list[tuple[int, int]], half: int
+) -> None:
+    """Corners on edges and centres of pixels, where a rounded digit would show."""
+    import shapely
+
+    shape = shapely.convex_hull(shapely.MultiPoint([ORIGIN @ corner for corner in corners]))
+    shape = shapely.transform(shape, lambda points: points + half)
+    box = shapely.box(300_000, 5_898_000, 303_000, 5_900_000)
+    if shape.geom_type != "Polygon" or not shape.intersects(box):
+        return
+    path = write_vector(tmp_path / "a.geojson", shapely.geometry.mapping(shape))
+    scene = write_raster("scene.tif", patches(1), tiled=True, blockxsize=16, blockysize=16)
+    (one, ok), (other, also) = (whole(opened(scene, size, aoi=path)) for size in (chunk, 4096))
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(ok, also)
+
+
+def test_several_polygons_and_lines_are_one_area(write_raster: WriteRaster, tmp_path: Path) -> None:
+    two = [polygon((300_101, 5_899_900), (300_402, 5_899_900), (300_402, 5_899_603)), TRIANGLE]
+    line = {"type": "LineString", "coordinates": [(300_000, 5_899_000), (303_000, 5_899_000)]}
+    scene = write_raster("scene.tif", patches(1))
+    source = opened(scene, aoi=write_vector(tmp_path / "a.geojson", *two, line))
+    np.testing.assert_array_equal(whole(source)[1], burnt(source, two[0]) | burnt(source, two[1]))
+
+
+def test_real_polygons_of_a_geopackage_are_an_area(data: Path) -> None:
+    folder = data / "scenes" / "t33uuu_20170216_l1c"
+    source = opened([str(folder / "T33UUU_20170216T102101_B04.jp2")], 320, aoi=str(folder / "s2l1c_ref.gpkg"))
+    _, valid = whole(source)
+    assert 0 < valid.mean() < 1
+
+
+def test_a_vector_file_may_be_a_mask_too(write_raster: WriteRaster, tmp_path: Path) -> None:
+    scene = write_raster("scene.tif", patches(1))
+    source = opened(scene, mask=write_vector(tmp_path / "m.geojson", TRIANGLE))
+    assert source.info.grid.shape == (200, 300)
+    np.testing.assert_array_equal(whole(source)[1], burnt(source, TRIANGLE))
+
+
+def test_an_area_elsewhere_is_refused_with_what_the_scene_covers(write_raster: WriteRaster, tmp_path: Path) -> None:
+    scene = write_raster("scene.tif", patches(1))
+    for aoi in ([7, 50, 8, 51], write_vector(tmp_path / "a.geojson", polygon((0, 0), (1, 1), (1, 0)))):
+        with pytest.raises(SceneError, match=r"does not overlap this area; it covers 300000, 5898000, 303000, 5900000"):
+            described(scene, aoi=aoi)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("{}", "can't be read as a vector file"), ("none", "can't be read as a vector file"), (None, "can't be read")],
+)
+def test_a_file_that_is_no_vector_is_told(
+    write_raster: WriteRaster, tmp_path: Path, content: str | None, told: str
+) -> None:
+    path = tmp_path / "a.geojson"
+    if content:
+        path.write_text(content)
+    with pytest.raises(SceneError, match=rf"scene\.aoi: .*a\.geojson {told}"):
+        described(write_raster("scene.tif", patches(1)), aoi=str(path))
+
+
+def test_a_vector_file_without_polygons_is_told(write_raster: WriteRaster, tmp_path: Path) -> None:
+    path = write_vector(tmp_path / "a.geojson", {"type": "Point", "coordinates": [300_100, 5_899_000]})
+    with pytest.raises(SceneError, match=r"a\.geojson holds no polygon"):
+        described(write_raster("scene.tif", patches(1)), aoi=path)
+
+
+def test_an_unknown_crs_is_told(write_raster: WriteRaster) -> None:
+    with pytest.raises(ConfigError, match=r"scene\.aoi\.crs: 'EPSG:1' is no coordinate reference system"):
+        described(write_raster("scene.tif", patches(1)), aoi={"bounds": [1, 2, 3, 4], "crs": "EPSG:1"})
+
+
+def test_a_scene_without_a_place_has_no_areas(write_raster: WriteRaster) -> None:
+    path = write_raster("scene.tif", patches(1), crs=None)
+    with pytest.raises(SceneError, match="the scene has no coordinate reference system"):
+        described(path, aoi=[7, 50, 8, 51])
+    with rasterio.open(path) as file:
+        assert file.crs is None
