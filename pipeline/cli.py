@@ -110,6 +110,9 @@ def fit(config: Path, settings: tuple[str, ...], output: Path, *, overwrite: boo
 @click.option("--palette", default="auto", show_default=True, help="'auto' or a matplotlib colour map.")
 @click.option("--memory", default="2GB", show_default=True, help="The most memory to take.")
 @click.option("--workers", default="auto", show_default=True, help="Blocks worked on at once.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Say more of the scene: --set scene.mask=scl."
+)
 @_with_overwrite
 @_with_json
 @_with_quiet
@@ -118,6 +121,7 @@ def predict(
     model: Path,
     output: Path,
     palette: str,
+    settings: tuple[str, ...],
     *,
     overwrite: bool,
     as_json: bool,
@@ -126,9 +130,10 @@ def predict(
 ) -> None:
     """Label another scene, SOURCE (a file, or one for each band), with a model that is there already."""
     progress = _progress(quiet=quiet)
-    from pipeline.config import OutputConfig, ResourceConfig, parse_record  # noqa: PLC0415
+    from pipeline.config import OutputConfig, ResourceConfig, load_scene, parse_record  # noqa: PLC0415
     from pipeline.model import ClusterModel  # noqa: PLC0415
 
+    scene = load_scene(source, settings)
     limits = parse_record(ResourceConfig, resources, "predict")
     files = parse_record(OutputConfig, {"labels": str(output), "palette": palette}, "predict")
     loaded = ClusterModel.load(model)
@@ -137,7 +142,7 @@ def predict(
     from pipeline.sinks.staging import keep_apart  # noqa: PLC0415
 
     keep_apart(OutputPaths.of(files, fits=False).all(), [model])
-    report = predict_scene(source, loaded, files, resources=limits, overwrite=overwrite, progress=progress)
+    report = predict_scene(scene, loaded, files, resources=limits, overwrite=overwrite, progress=progress)
     _print_report(report, as_json=as_json)
 
 

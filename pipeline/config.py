@@ -2,7 +2,7 @@
 
 import difflib
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
@@ -231,6 +231,31 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
         for setting in overrides:
             settings = merge(settings, override(setting))
     return parse_record(RunConfig, settings, str(path))
+
+
+def load_scene(source: Sequence[str], overrides: Iterable[str] = ()) -> SceneConfig:
+    """Describe a scene by what is typed into a shell.
+
+    Parameters
+    ----------
+    source : sequence of str
+        Files, folders, globs, or one product.
+    overrides : iterable of str
+        Settings such as `scene.mask=scl`.
+
+    Raises
+    ------
+    ConfigError
+        When a setting is not the scene's, or not allowed.
+    """
+    settings: dict[str, Any] = {"scene": {"source": list(source)}}
+    for setting in overrides:
+        changed = override(setting)
+        if set(changed) != {"scene"}:
+            msg = f"--set {setting}: only scene.* can be set here: {', '.join(SceneConfig.model_fields)}"
+            raise ConfigError(msg)
+        settings = merge(settings, changed)
+    return parse_record(SceneConfig, settings["scene"], "scene")
 
 
 def config_schema() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from pipeline.scenes.catalogue import open_catalogue
 from pipeline.scenes.describe import summarize
 from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
-from pipeline.scenes.offers import best_version
+from pipeline.scenes.offers import BandVersion, Product, best_version
 from pipeline.scenes.placing import bounds, same_crs
 
 _LOOK: Final = 512
@@ -43,6 +43,8 @@ class _Look:
 class BandFacts:
     """One band."""
 
+    number: str
+    """That stands for it in `scene.bands`."""
     name: str
     common_name: str | None
     path: str
@@ -64,6 +66,12 @@ class BandFacts:
 class Inspection:
     """A scene in facts and suspicions. Of bands on different grids, size and chunk are those of the finest."""
 
+    origin: str
+    """What was named, or the first file it stands for."""
+    product: Product | None
+    """What a product says of itself."""
+    masks: tuple[str, ...]
+    """Layers of the product that `scene.mask` takes, in words."""
     sources: tuple[str, ...]
     driver: str
     columns: int
@@ -97,13 +105,21 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
         When a file can't be opened or read.
     """
     catalogue = open_catalogue(source)
-    bands = [offer.open(version) for offer in catalogue.choose("all") if (version := best_version(offer))]
+    offers = [offer for offer in catalogue.choose("all") if best_version(offer)]
+    if not offers:
+        msg = f"{catalogue.origin}: none of the product's images is there; download it again"
+        raise SceneError(msg)
+    bands = [offer.open(cast("BandVersion", best_version(offer))) for offer in offers]
+    numbers = {offer.name: catalogue.number(place) for place, offer in enumerate(catalogue.bands)}
     first = min(bands, key=lambda band: band.grid.resolution)  # the first of the finest
     looks = [_look(band, first) for band in bands]
     together = all(look.picture.shape == looks[0].picture.shape for look in looks)
     chunk = chunk_shapes(summarize(bands, SceneConfig(source=(catalogue.origin,))).info)[0]
     rows, columns = first.grid.shape
     return Inspection(
+        origin=catalogue.origin,
+        product=catalogue.product,
+        masks=tuple(map(str, catalogue.masks)),
         sources=tuple(dict.fromkeys(look.band.path for look in looks)),
         driver=first.driver,
         columns=columns,
@@ -113,7 +129,7 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
         crs=_crs_name(first.grid.crs),
         block=first.block_shape[::-1],
         chunk=chunk[::-1],
-        bands=tuple(_facts(look) for look in looks),
+        bands=tuple(_facts(look, numbers[look.band.name]) for look in looks),
         valid_share=float(np.logical_and.reduce([look.valid for look in looks]).mean()) if together else None,
         warnings=(
             *(
@@ -169,9 +185,10 @@ def _look(band: FileBand, first: FileBand) -> _Look:
     return _Look(band, picture, strike_invalid(picture[np.newaxis], (band.nodata,), valid))
 
 
-def _facts(look: _Look) -> BandFacts:
+def _facts(look: _Look, number: str) -> BandFacts:
     band, seen = look.band, look.picture[look.valid]
     return BandFacts(
+        number=number,
         name=band.name,
         common_name=common_name(band.name),
         path=band.path,

@@ -1,7 +1,7 @@
 """The straight line from a config to a map: the one place that knows every stage."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -124,7 +124,7 @@ def fit_config(
 
 
 def predict(
-    files: Sequence[str],
+    scene: SceneConfig,
     model: ClusterModel,
     output: OutputConfig,
     *,
@@ -136,8 +136,8 @@ def predict(
 
     Parameters
     ----------
-    files : sequence of str
-        The scene: files, folders or globs.
+    scene : SceneConfig
+        The other scene. Its bands are the model's; so is what marks nodata, unless it is said here.
     model : ClusterModel
         From `fit` or `ClusterModel.load`.
     output : OutputConfig
@@ -165,11 +165,11 @@ def predict(
     paths = OutputPaths.of(output, fits=False)
     class_colours(model.k, output.palette)
     with Staging(paths.all(), overwrite=overwrite) as staging:
-        scene = _scene_for(model, files, besides=paths.all())
-        staging.keep_apart(scene.info.files)
-        plan = make_plan(scene.info, resources or ResourceConfig(), None)
+        described = _scene_for(model, scene, besides=paths.all())
+        staging.keep_apart(described.info.files)
+        plan = make_plan(described.info, resources or ResourceConfig(), None)
         check_room(paths.labels.parent, plan.disk)
-        with _reading(scene, plan, paths.labels.parent) as source:
+        with _reading(described, plan, paths.labels.parent) as source:
             summary = write_map(
                 source,
                 model,
@@ -200,23 +200,25 @@ def _scene_of(config: RunConfig, besides: Iterable[Path] = ()) -> RasterScene:
     return scene.as_numbers() if config.features.scale == "none" else scene
 
 
-def _scene_for(model: ClusterModel, files: Sequence[str], besides: Iterable[Path]) -> RasterScene:
+def _scene_for(model: ClusterModel, config: SceneConfig, besides: Iterable[Path]) -> RasterScene:
     """Open a scene with the bands of a model, or say why it does not fit."""
-    there = open_catalogue(files, besides).names
+    besides = list(besides)
+    origin, there = config.source[0], open_catalogue(config.source, besides).names
     missing = [band for band in model.bands if band not in there]
     if missing:
         wants, has = ", ".join(model.bands), ", ".join(there)
-        msg = f"{files[0]}: the model wants bands {wants}; the scene has {has}, not {', '.join(missing)}"
+        msg = f"{origin}: the model wants bands {wants}; the scene has {has}, not {', '.join(missing)}"
         raise ModelError(msg)
-    scene = describe_scene(SceneConfig(source=tuple(files), bands=model.bands, nodata=model.nodata), besides)
+    nodata = model.nodata if config.nodata == "auto" else config.nodata
+    scene = describe_scene(config.model_copy(update={"bands": model.bands, "nodata": nodata}), besides)
     if model.units.quantity == "numbers":
         scene = scene.as_numbers()
-    model.check_fits(scene.info.bands, scene.info.units, files[0])
+    model.check_fits(scene.info.bands, scene.info.units, origin)
     if (scene.info.scales, scene.info.offsets) != (model.units.scales, model.units.offsets):
         logger.info(
             "%s: its numbers become %s by another scale or offset than the model's scene had; the centroids are "
             "converted, exactly",
-            files[0],
+            origin,
             model.units.quantity,
         )
     return scene

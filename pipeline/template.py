@@ -42,9 +42,11 @@ def config_template(source: Sequence[str]) -> str:
 
 scene:
   source: {_yaml(named[0] if len(named) == 1 else named)}
-  # names, numbers (from 1) or common names (red, nir); all takes every band below
+  # names, numbers or common names (red, nir); all takes every band below
 {_band_comments(found)}  bands: {_bands(found)}
   nodata: auto              # what the files say, or the number that marks pixels without data: 0
+  resolution: auto          # side of the map's pixels; auto is that of the finest band chosen
+  mask: none                # {_mask_words(found)}
 
 fit:
   method: kmeans            # or minibatch: faster, a little rougher
@@ -74,11 +76,17 @@ def _yaml(value: object) -> str:
 
 def _band_comments(found: Inspection) -> str:
     lines = []
-    for number, band in enumerate(found.bands, start=1):
+    for band in found.bands:
         common = f", {band.common_name}" if band.common_name else ""
         no = ": left out, it looks like a mask or holds one value" if not _is_measured(band) else ""
-        lines.append(f"  #   {number}: {band.name}{common}, {band.resolution:g} {found.unit}{no}\n")
+        lines.append(f"  #   {band.number}: {band.name}{common}, {band.resolution:g} {found.unit}{no}\n")
     return "".join(lines)
+
+
+def _mask_words(found: Inspection) -> str:
+    if any(mask.startswith("scl") for mask in found.masks):
+        return "scl leaves out clouds, their shadows and defects; or the path of a mask"
+    return "the path of a raster (kept where not 0) or vector file (kept inside)"
 
 
 def _bands(found: Inspection) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pipeline.inspection import BandFacts, Inspection
 from pipeline.plan import Plan
+from pipeline.scenes.offers import Product
 from pipeline.scenes.source import SceneInfo
 
 _WIDTH: Final = 80
@@ -72,8 +73,10 @@ def inspection_words(found: Inspection) -> str:
     """Say what a scene holds."""
     share = "" if found.valid_share is None else f"{found.valid_share:.1%} of the pixels looked at, in every band"
     width, height = found.resolution
+    product = found.product
     lines = {
-        "source": f"{_first_of(found.sources)} ({found.driver})",
+        "source": f"{found.origin if product else _first_of(found.sources)} ({found.driver})",
+        **(_product_lines(product, found.masks) if product else {}),
         "pixels": f"{found.columns} x {found.rows}",
         "each": f"{width:g}{'' if width == height else f' x {height:g}'} {found.unit}",
         "crs": found.crs or "none",
@@ -85,14 +88,28 @@ def inspection_words(found: Inspection) -> str:
     return "\n".join([_aligned(lines), "", *_band_rows(found.bands), *([""] if notes else []), *notes])
 
 
+def _product_lines(product: Product, masks: Sequence[str]) -> dict[str, str]:
+    """What a product says of itself."""
+    return {
+        "product": product.name,
+        "format": f"{product.format} {product.level}".strip(),
+        "date": product.date or "unknown",
+        "tile": product.tile or "unknown",
+        "baseline": product.baseline or "unknown",
+        "numbers": product.radiometry,
+        "masks": "; ".join(masks) or "none",
+    }
+
+
 def _band_rows(bands: Sequence[BandFacts]) -> Iterable[str]:
     """Table of bands; columns that say nothing are left out."""
     table = {
-        "no": [str(number) for number in range(1, len(bands) + 1)],
+        "no": [band.number for band in bands],
         "band": [band.name[:16] for band in bands],
         "common": [band.common_name or "" for band in bands],
         "dtype": [band.dtype for band in bands],
         "pixels": [f"{band.columns}x{band.rows}" for band in bands],
+        "each": [f"{band.resolution:g}" for band in bands] if len({band.resolution for band in bands}) > 1 else [""],
         "nodata": ["" if band.nodata is None else f"{band.nodata:g}" for band in bands],
         "scale": ["" if band.scale == 1 else f"{band.scale:g}" for band in bands],
         "offset": ["" if band.offset == 0 else f"{band.offset:g}" for band in bands],

@@ -14,7 +14,7 @@ from sklearn.metrics import pairwise_distances
 from sources import CountingSource, described
 
 from pipeline import fit, label, open_scene, predict, write
-from pipeline.config import OutputConfig
+from pipeline.config import OutputConfig, SceneConfig
 from pipeline.errors import ConfigError, ModelError, OutputError
 from pipeline.scenes import lazy
 from pipeline.scenes.raster import RasterSource
@@ -172,7 +172,7 @@ def test_the_nodata_rule_goes_into_the_model(write_raster: WriteRaster, tmp_path
     path = write_raster("s.tif", pixels)
     model = fit(open_scene(path, nodata=77), k=3)
     assert model.nodata == 77
-    predict([str(path)], model, OutputConfig(labels=str(tmp_path / "p.tif")))
+    predict(SceneConfig(source=(str(path),)), model, OutputConfig(labels=str(tmp_path / "p.tif")))
     with rasterio.open(tmp_path / "p.tif") as file:
         np.testing.assert_array_equal(file.read(1) == 0, (pixels == 77).any(axis=0))
 

@@ -8,7 +8,8 @@ from conftest import ROOT
 
 FLOORS = [
     {"errors"},
-    {"grid", "settings", "fields", "record", "areas"},
+    {"grid", "settings", "fields", "record"},
+    {"areas"},
     {"config"},
     {"kernels"},
     {"model"},

@@ -18,7 +18,7 @@ from sklearn.cluster import KMeans
 from sources import CountingSource
 
 import pipeline.run as run_module
-from pipeline.config import OutputConfig, RunConfig
+from pipeline.config import OutputConfig, RunConfig, SceneConfig
 from pipeline.errors import ModelError, OutputError, SceneError, TerrazzoError
 from pipeline.model import ClusterModel
 from pipeline.run import fit_config, predict, run_config
@@ -151,7 +151,7 @@ def test_permuted_bands_give_the_same_map(landscape: list[str], tmp_path: Path) 
             "centroids": tuple(tuple(row[i] for i in (3, 1, 0, 2)) for row in model.centroids),
         }
     )
-    predict(landscape, permuted, OutputConfig(labels=str(tmp_path / "three.tif")))
+    predict(SceneConfig(source=tuple(landscape)), permuted, OutputConfig(labels=str(tmp_path / "three.tif")))
     assert (read(tmp_path / "three.tif") == one).mean() > 0.99999  # sums in another order round otherwise
 
 
@@ -159,7 +159,9 @@ def test_predict_labels_another_scene_without_fitting(data: Path, tmp_path: Path
     folder = data / "scenes" / "rgbn_5m"
     run_config(config(folder / "rgbn_suba.tif", tmp_path / "a.tif", fit={"k": 3}))
     model = ClusterModel.load(tmp_path / "a.model.json")
-    report = predict([str(folder / "rgbn_subb.tif")], model, OutputConfig(labels=str(tmp_path / "b.tif")))
+    report = predict(
+        SceneConfig(source=(str(folder / "rgbn_subb.tif"),)), model, OutputConfig(labels=str(tmp_path / "b.tif"))
+    )
     assert report["source_passes"] == 1
     with rasterio.open(folder / "rgbn_subb.tif") as file:
         pixels, nodata = file.read(), file.nodata
@@ -174,7 +176,7 @@ def test_predict_labels_another_scene_without_fitting(data: Path, tmp_path: Path
 def test_predict_refuses_a_scene_without_the_bands(landscape: list[str], tmp_path: Path) -> None:
     model = fit_config(config(landscape, tmp_path / "unused.tif", fit={"pixels": 1000}), tmp_path / "m.json")
     with pytest.raises(ModelError, match=r"wants bands B02, B03, B04, B08; .* not B02"):
-        predict(landscape[1:], model, OutputConfig(labels=str(tmp_path / "p.tif")))
+        predict(SceneConfig(source=tuple(landscape[1:])), model, OutputConfig(labels=str(tmp_path / "p.tif")))
     assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
 
 

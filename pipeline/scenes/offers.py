@@ -74,7 +74,11 @@ class MaskOffer:
 
     kind: Literal["scl", "qa_pixel"]
     versions: tuple[BandVersion, ...]
-    """The finest first."""
+    """The one of the resolution at which it was made first."""
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{version.resolution:g} m" for version in self.versions if version.resolution)
+        return f"{self.kind} at {sizes}" if sizes else self.kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +119,10 @@ class Catalogue:
         """Names of the bands, alpha bands among them."""
         return [band.name for band in self.bands]
 
+    def number(self, place: int) -> str:
+        """The number that stands for the band at a place among all, from 0."""
+        return self.bands[place].number or str(place + 1)
+
     def mask(self, kind: str) -> MaskOffer | None:
         """The mask of a kind, if there is one."""
         return next((mask for mask in self.masks if mask.kind == kind), None)
@@ -136,7 +144,7 @@ class Catalogue:
         if isinstance(wanted, str):
             return [band for band in self.bands if not (band.opened and band.opened.is_alpha)]
         common = [band.common or common_name(band.name) for band in self.bands]
-        numbers = [band.number or str(place) for place, band in enumerate(self.bands, 1)]
+        numbers = [self.number(place) for place in range(len(self.bands))]
         return [self.bands[i] for i in choose_bands(wanted, self.names, common, numbers)]
 
 
