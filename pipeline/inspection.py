@@ -18,7 +18,7 @@ from pipeline.scenes.bands import common_name
 from pipeline.scenes.catalogue import open_catalogue
 from pipeline.scenes.describe import summarize
 from pipeline.scenes.filebands import FileBand
-from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
+from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
 from pipeline.scenes.offers import BandVersion, Product, best_version
 from pipeline.scenes.placing import bounds, same_crs
 
@@ -171,7 +171,7 @@ def _look(band: FileBand, first: FileBand) -> _Look:
     step = max(1, -(-max(rows, columns) // _LOOK))
     nearest = {"out_shape": (-(-rows // step), -(-columns // step)), "resampling": Resampling.nearest}
     try:
-        with rasterio.Env(**gdal_options()), rasterio.open(band.path) as file:
+        with rasterio.Env(**gdal_options(band.path)), rasterio.open(band.path) as file:
             picture = file.read(band.index, **nearest)
             valid = np.ones(picture.shape, np.bool_)
             if band.mask is not None:
@@ -180,7 +180,7 @@ def _look(band: FileBand, first: FileBand) -> _Look:
                 valid &= file.read(band.alpha, **nearest) != 0
     except GDAL_ERRORS as error:
         cause = error.__cause__ or error
-        msg = f"{band.path}: band {band.index} can't be read ({cause}); the file is damaged or cut short"
+        msg = f"{shown(band.path)}: band {band.index} can't be read ({cause}); the file is damaged or cut short"
         raise SceneError(msg) from error
     return _Look(band, picture, strike_invalid(picture[np.newaxis], (band.nodata,), valid))
 

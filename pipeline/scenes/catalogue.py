@@ -8,6 +8,7 @@ from pipeline.scenes.filebands import FileBand, list_bands
 from pipeline.scenes.files import find_files, is_handed_on, rasters_in
 from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue
 from pipeline.scenes.safe import open_product, product_root, products_in
+from pipeline.scenes.stac import is_stac, open_items
 
 
 def open_catalogue(source: str | Path | Sequence[str | Path], besides: Iterable[str | Path] = ()) -> Catalogue:
@@ -27,6 +28,8 @@ def open_catalogue(source: str | Path | Sequence[str | Path], besides: Iterable[
     """
     items = [str(item) for item in ([source] if isinstance(source, str | Path) else source)]
     besides = list(besides)
+    if len(items) == 1 and is_stac(items[0]):
+        return open_items(items[0])
     product = _find_product(items, besides)
     if product:
         return open_product(*product)

@@ -14,7 +14,7 @@ from pipeline.errors import SceneError
 from pipeline.grid import Grid
 from pipeline.model import PIXEL_TYPES
 from pipeline.scenes.bands import check_names_differ, names_of_band_files
-from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
+from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
 
 _LARGEST_COORDINATE: Final = 1e100
 """Beyond it squares overflow, and nothing is there."""
@@ -66,11 +66,11 @@ def _bytes_of(dtype: str) -> int:
 def _read_facts(path: str) -> list[FileBand]:
     """Open a file for its metadata: one record for each band."""
     try:
-        with rasterio.Env(**gdal_options()), rasterio.open(path) as file:
+        with rasterio.Env(**gdal_options(path)), rasterio.open(path) as file:
             return _band_facts(path, file)
     except (*GDAL_ERRORS, ValueError) as error:
         reason = f"{error}".splitlines()[0].removeprefix(f"'{path}' ").removeprefix(f"{path}: ")
-        msg = f"{path}: GDAL can't open this file as a raster ({reason})"
+        msg = f"{shown(path)}: GDAL can't open this file as a raster ({reason})"
         raise SceneError(msg) from error
 
 

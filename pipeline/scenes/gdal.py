@@ -1,6 +1,7 @@
 """GDAL's settings for our own reads, and what it raises."""
 
 import os
+import re
 from typing import Any, Final
 
 from rasterio._err import CPLE_BaseError  # private, but rasterio lets it through where it wraps no error
@@ -13,6 +14,31 @@ GDAL_ERRORS: Final = (RasterioError, CPLE_BaseError)
 
 _SMALLEST_CACHE: Final = 32 * 2**20
 
+_REMOTE: Final = re.compile(r"(https?|ftp|s3|gs|az|oss)://|/vsi(curl|s3|gs|az|oss|swift|adls)", re.IGNORECASE)
+
+_FOR_REMOTE: Final = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing, no looking for files beside
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_HTTP_MAX_RETRY": "5",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",  # doubled each time
+    "GDAL_HTTP_CONNECTTIMEOUT": "20",
+    "GDAL_HTTP_TIMEOUT": "120",
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",  # the header of a COG, in one request
+    "VSI_CACHE": "YES",
+    "VSI_CACHE_SIZE": str(4 * 2**20),
+}
+"""Settings for files that are not on this machine."""
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is read over a network."""
+    return bool(_REMOTE.match(path))
+
+
+def shown(path: str) -> str:
+    """A path as the user knows it."""
+    return path.removeprefix("/vsicurl/")
+
 
 def cache_bytes(info: SceneInfo, workers: int) -> int:
     """Size of GDAL's cache of decoded file blocks for a run.
@@ -23,9 +49,11 @@ def cache_bytes(info: SceneInfo, workers: int) -> int:
     return max(_SMALLEST_CACHE, 2 * workers * info.file_block_bytes)
 
 
-def gdal_options(**ours: Any) -> dict[str, Any]:
+def gdal_options(path: str = "", **ours: Any) -> dict[str, Any]:
     """GDAL's settings for our own work; what the user's environment says wins.
 
-    One decoding thread each unless told otherwise, for there are as many of ours as cores.
+    One decoding thread each unless told otherwise, for there are as many of ours as cores. Settings for files on
+    other machines depend on `path`, the file to be opened.
     """
-    return {key: value for key, value in {"GDAL_NUM_THREADS": "1", **ours}.items() if key not in os.environ}
+    settings = {"GDAL_NUM_THREADS": "1", **(_FOR_REMOTE if is_remote(path) else {}), **ours}
+    return {key: value for key, value in settings.items() if key not in os.environ}

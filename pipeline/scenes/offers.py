@@ -1,5 +1,6 @@
 """What a source offers before its pixels' files are opened: bands, at which resolutions, and masks."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,6 +9,8 @@ from typing import Final, Literal
 from pipeline.errors import SceneError
 from pipeline.scenes.bands import choose_bands, common_name
 from pipeline.scenes.filebands import FileBand, Quantity, read_band
+
+logger = logging.getLogger(__name__)
 
 _SAME_RESOLUTION: Final = 1e-6
 
@@ -21,6 +24,8 @@ class BandVersion:
     """Band of the file, counted from 1."""
     resolution: float = 0.0
     """Nominal size of a pixel, as the product says; 0 where only the file knows."""
+    shape: tuple[int, ...] = ()
+    """(rows, columns) as the product says; none where only the file knows."""
     present: bool = True
     """False where the product lists the file, but it is not there."""
 
@@ -36,6 +41,8 @@ class BandOffer:
     """Common name, such as red."""
     number: str = ""
     """The number that stands for it, where that isn't its place among the bands."""
+    keys: tuple[str, ...] = ()
+    """Other names, such as those of a STAC item's assets."""
     scale: float | None = None
     """From stored numbers to physical units, as the product says; None where the file's tags do."""
     offset: float | None = None
@@ -58,6 +65,9 @@ class BandOffer:
             When it can't be opened, or has no such band.
         """
         band = self.opened or read_band(version.path, version.index)
+        if version.shape and version.shape != band.grid.shape:
+            stated = " x ".join(map(str, version.shape[::-1]))
+            logger.warning("%s: %s pixels are stated, but the file has %s", version.path, stated, band.grid.describe())
         return replace(
             band,
             name=self.name,
@@ -66,6 +76,17 @@ class BandOffer:
             nodata=band.nodata if self.nodata is None else self.nodata,
             quantity=self.quantity or band.quantity,
         )
+
+
+def numbers_words(bands: Sequence[BandOffer]) -> str:
+    """How stored numbers become what they mean, in words."""
+    pairs = {(band.scale, band.offset) for band in bands}
+    if len(pairs) > 1:
+        return "scale and offset differ by band"
+    scale, offset = pairs.pop()
+    if scale is None:
+        return "as the files' tags say"
+    return f"{bands[0].quantity or 'value'} = {scale:g} x DN{f' {offset:+g}' if offset else ''}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +164,8 @@ class Catalogue:
         wanted = {"auto": self.default or self.whole or "all", "all": self.whole or "all"}.get(str(wanted), wanted)
         if isinstance(wanted, str):
             return [band for band in self.bands if not (band.opened and band.opened.is_alpha)]
+        keys = {key: band.name for band in self.bands for key in band.keys}
+        wanted = [band if band in self.names else keys.get(band, band) for band in wanted]
         common = [band.common or common_name(band.name) for band in self.bands]
         numbers = [self.number(place) for place in range(len(self.bands))]
         return [self.bands[i] for i in choose_bands(wanted, self.names, common, numbers)]

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.fields import ResamplingMethod
 from pipeline.grid import Grid
 from pipeline.scenes.filebands import FileBand
+from pipeline.scenes.gdal import is_remote
 from pipeline.scenes.placing import Placement, same_grid
 
 _DEAR_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
@@ -57,7 +58,7 @@ class FilePart:
     @property
     def is_dear(self) -> bool:
         """Whether what is read is worth keeping."""
-        return self.driver in _DEAR_DRIVERS or self.warp is not None or self.path.startswith("/vsicurl/")
+        return self.driver in _DEAR_DRIVERS or self.warp is not None or is_remote(self.path)
 
     @property
     def bytes_per_pixel(self) -> int:

@@ -1,6 +1,7 @@
 """Windows of files, decoded."""
 
 import threading
+import time
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -11,11 +12,16 @@ from rasterio.vrt import WarpedVRT
 
 from pipeline.errors import SceneError
 from pipeline.grid import Block
-from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
+from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, is_remote, shown
 from pipeline.scenes.parts import FilePart, Warp
 
 _MOST_HANDLES: Final = 24
 """Files one thread keeps open: all bands of a Sentinel-2 scene, and far from what systems allow a process."""
+
+_TRIES: Final = 3
+"""How often a window of a file on another machine is asked for, beside GDAL's own retries."""
+
+_PAUSE: Final = 1.0
 
 _EXACT: Final = 1e-12
 """Pixels by which GDAL may miss a place: less than rounding, so that no place depends on the window it is read in."""
@@ -39,6 +45,12 @@ class Handles:
 
     def __init__(self) -> None:
         self._local = threading.local()
+
+    def drop(self, path: str, warp: Warp | None) -> None:
+        """Close a file, so that it is opened anew."""
+        file = self._local.__dict__.get("handles", {}).pop((path, warp), None)
+        if file:
+            file.close()
 
     def get(self, path: str, warp: Warp | None) -> rasterio.DatasetReader:
         """Open a file, or a view of it on another grid, once for each thread."""
@@ -87,17 +99,30 @@ class GdalReader:
         SceneError
             Naming the file and the window, when the file is damaged or cut short.
         """
+        for turn in range(_TRIES if is_remote(self._part.path) else 1, 0, -1):
+            try:
+                return self._read(window, out, valid)
+            except GDAL_ERRORS as error:
+                if turn > 1:  # a connection that broke; the handle may remember half a file
+                    self._handles.drop(self._part.path, self._part.warp)
+                    time.sleep(_PAUSE)
+                    continue
+                cause = error.__cause__ or error
+                msg = f"{shown(self._part.path)}: {window} can't be read ({cause}){self._why(str(cause))}"
+                raise SceneError(msg) from error
+        return None
+
+    def _why(self, cause: str) -> str:
+        if is_remote(self._part.path):
+            return f"; tried {_TRIES} times"
+        return "" if "open files" in cause else "; the file is damaged or cut short"
+
+    def _read(self, window: Block, out: Planes, valid: Validity) -> None:
         part = self._part
-        try:
-            with rasterio.Env(**gdal_options()):
-                file = self._handles.get(part.path, part.warp)
-                file.read(list(part.indexes), window=window.window, out=out)
-                for index in part.masks:
-                    valid &= file.read_masks(index, window=window.window) != 0
-                for index in (file.count,) if part.warp else part.alphas:
-                    valid &= file.read(index, window=window.window) != 0
-        except GDAL_ERRORS as error:
-            cause = error.__cause__ or error
-            why = "" if "open files" in str(cause) else "; the file is damaged or cut short"
-            msg = f"{part.path}: {window} can't be read ({cause}){why}"
-            raise SceneError(msg) from error
+        with rasterio.Env(**gdal_options(part.path)):
+            file = self._handles.get(part.path, part.warp)
+            file.read(list(part.indexes), window=window.window, out=out)
+            for index in part.masks:
+                valid &= file.read_masks(index, window=window.window) != 0
+            for index in (file.count,) if part.warp else part.alphas:
+                valid &= file.read(index, window=window.window) != 0

@@ -1,0 +1,344 @@
+"""STAC items: their assets as bands.
+
+Sources: STAC specification 1.0.0 and 1.1.0; the extensions eo, raster, projection; Earth Search v1, Planetary
+Computer, the Copernicus Data Space and stactools' sentinel2 package, as their items are.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from pipeline.errors import SceneError
+from pipeline.scenes.bands import SENTINEL2_COMMON_NAMES, band_from_file_name, band_order
+from pipeline.scenes.fetch import fetch
+from pipeline.scenes.files import RASTER_SUFFIXES
+from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue, MaskOffer, Product, numbers_words
+from pipeline.scenes.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION
+
+_RASTER_TYPES: Final = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2", "application/x-geotiff")
+_NO_DATA_ROLES: Final = frozenset({"thumbnail", "overview", "visual", "metadata", "tiles"})
+_MASKS: Final = {"scl": "scl", "qa_pixel": "qa_pixel"}
+_REDEDGE: Final = {"rededge1": "B05", "rededge2": "B06", "rededge3": "B07"}
+_FIRST_WITH_OFFSET: Final = (4, 0)
+_QUANTIFICATION: Final = 10_000
+_OFFSET: Final = -1000
+_LARGEST_JSON: Final = 64 * 2**20
+
+
+def is_stac(source: str) -> bool:
+    """Whether a source looks like a STAC item: a JSON file, or an address that is no raster's."""
+    parts = urlsplit(source)
+    if parts.scheme in {"http", "https"}:
+        return PurePosixPath(parts.path).suffix.lower() not in RASTER_SUFFIXES | {".zip"}
+    return source.lower().endswith((".json", ".geojson")) and Path(source).is_file()
+
+
+def open_items(source: str) -> Catalogue:
+    """Read what a STAC item offers.
+
+    Parameters
+    ----------
+    source : str
+        A JSON file or an address: an item, or a list or collection of features that holds one.
+
+    Raises
+    ------
+    SceneError
+        When it can't be read, is no item, or has no raster asset.
+    """
+    items = read_items(source)
+    if len(items) > 1:
+        listed = ", ".join(str(item.id) for item in items[:3])
+        msg = f"{source}: this holds {len(items)} items ({listed}{', ...' if len(items) > 3 else ''}); name one"  # noqa: PLR2004
+        raise SceneError(msg)
+    return item_catalogue(items[0], source)
+
+
+def read_items(source: str) -> list[Any]:
+    """Read STAC items, with pystac.
+
+    Raises
+    ------
+    SceneError
+        When the text can't be read or holds no item.
+    """
+    import pystac  # noqa: PLC0415 (not for every scene)
+
+    try:
+        content = json.loads(fetch(source, _LARGEST_JSON))
+    except (ValueError, RecursionError) as error:
+        msg = f"{source}: this is no JSON ({f'{error}'.splitlines()[0]}), so no STAC item; name an item or raster files"
+        raise SceneError(msg) from error
+    found = content if isinstance(content, list) else [content]
+    if isinstance(content, dict) and content.get("type") == "FeatureCollection":
+        found = content.get("features") or []
+    items = []
+    for entry in found:
+        if not (isinstance(entry, dict) and entry.get("type") == "Feature" and "stac_version" in entry):
+            what = entry.get("type") if isinstance(entry, dict) else type(entry).__name__
+            msg = f"{source}: this is JSON, but no STAC item (found {what!r})"
+            raise SceneError(msg)
+        try:
+            items.append(pystac.Item.from_dict(entry, href=source, preserve_dict=False))
+        except (pystac.STACError, KeyError, TypeError, ValueError, AttributeError) as error:
+            msg = f"{source}: this STAC item can't be read ({type(error).__name__}: {error})"
+            raise SceneError(msg) from error
+    if not items:
+        msg = f"{source}: this holds no STAC item"
+        raise SceneError(msg)
+    return items
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layer:
+    """One band of one asset, and what the item says of it."""
+
+    key: str
+    """Of the asset."""
+    name: str
+    common: str | None
+    version: BandVersion
+    scale: float | None
+    offset: float | None
+    nodata: float | None
+    roles: frozenset[str]
+    dear: int
+    """How dear the file is to read, among those that hold the same: JPEG 2000 more than GeoTIFF, S3 more than HTTP."""
+
+
+def item_catalogue(item: Any, source: str) -> Catalogue:
+    """What an item offers.
+
+    Parameters
+    ----------
+    item : pystac.Item
+        The item.
+    source : str
+        Where it comes from, for messages.
+
+    Raises
+    ------
+    SceneError
+        When it has no raster asset, or states numbers that are none.
+    """
+    layers = [layer for key, asset in item.assets.items() for layer in _layers(key, asset, source)]
+    is_s2 = _is_sentinel2(item)
+    masks = [layer for layer in layers if _mask_kind(layer)]
+    measured = [layer for layer in layers if not _mask_kind(layer) and not layer.roles & _NO_DATA_ROLES]
+    radiometry = _Radiometry.of(item) if is_s2 else None
+    bands = list(_sentinel2_bands(measured, radiometry) if radiometry else _other_bands(measured))
+    if not bands:
+        msg = f"{source}: the item {item.id} has no raster asset; it has {', '.join(item.assets) or 'none'}"
+        raise SceneError(msg)
+    names = {band.name for band in bands}
+    return Catalogue(
+        origin=source,
+        bands=tuple(bands),
+        default=DEFAULT_BANDS if is_s2 and names.issuperset(DEFAULT_BANDS) else (),
+        masks=tuple(_masks(masks)),
+        product=_product(item, bands, radiometry),
+        files=() if "://" in source else (source,),
+        notes=radiometry.notes(measured, source) if radiometry else (),
+    )
+
+
+def _is_sentinel2(item: Any) -> bool:
+    named = f"{item.properties.get('constellation', '')} {item.properties.get('platform', '')}".lower()
+    return "sentinel-2" in named or "sentinel 2" in named
+
+
+def _layers(key: str, asset: Any, source: str) -> Iterator[_Layer]:
+    """Bands of an asset, if it is a raster."""
+    kind = (asset.media_type or "").split(";")[0].strip().lower()
+    href = asset.get_absolute_href() or asset.href
+    suffix = PurePosixPath(urlsplit(href).path).suffix.lower()
+    if kind not in _RASTER_TYPES and not (not kind and suffix in RASTER_SUFFIXES):
+        return
+    fields = asset.extra_fields
+    stated = fields.get("bands") or _joined(fields.get("eo:bands"), fields.get("raster:bands")) or [{}]
+    for index, band in enumerate(stated, 1):
+        said: Mapping[str, Any] = {**fields, **band}
+        transform = said.get("proj:transform") or [said.get("gsd") or said.get("spatial_resolution") or 0]
+        yield _Layer(
+            key=key,
+            name=str(band.get("name") or band.get("description") or ""),
+            common=band.get("eo:common_name") or band.get("common_name"),
+            version=BandVersion(
+                path=gdal_path(href),
+                index=index,
+                resolution=abs(_number(transform[0], key, source) or 0.0),
+                shape=tuple(said.get("proj:shape") or ()),
+            ),
+            scale=_number(said.get("raster:scale", said.get("scale")), key, source),
+            offset=_number(said.get("raster:offset", said.get("offset")), key, source),
+            nodata=_number(said.get("nodata"), key, source),
+            roles=frozenset(asset.roles or ()),
+            dear=2 * href.startswith("s3://") + (suffix in {".jp2", ".j2k"}),
+        )
+
+
+def _joined(named: Any, stored: Any) -> list[dict[str, Any]]:
+    """One list of what two lists say of the same bands, as STAC 1.0 has them."""
+    named, stored = named or [], stored or []
+    count = max(len(named), len(stored))
+    pad: list[dict[str, Any]] = [{}] * count
+    return [{**one, **other} for one, other in zip([*named, *pad], [*stored, *pad], strict=False)][:count]
+
+
+def _number(value: Any, key: str, source: str) -> float | None:
+    """A number that an item states; NaN may be spelled out."""
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        msg = f"{source}: asset {key}: {value!r} stands where a number should"
+        raise SceneError(msg) from error
+
+
+def gdal_path(href: str) -> str:
+    """The path by which GDAL opens what an asset refers to."""
+    parts = urlsplit(href)
+    handlers = {"s3": "/vsis3", "gs": "/vsigs", "az": "/vsiaz", "abfs": "/vsiadls"}
+    if parts.scheme in {"http", "https"}:
+        return f"/vsicurl/{href}"
+    if parts.scheme in handlers:
+        return f"{handlers[parts.scheme]}/{parts.netloc}{parts.path}"
+    return unquote(parts.path) if parts.scheme == "file" else href
+
+
+def _mask_kind(layer: _Layer) -> str | None:
+    """Which mask a layer is, told by its asset's key or its file's name."""
+    stem = PurePosixPath(urlsplit(layer.version.path).path).stem.lower()
+    words = {*layer.key.lower().replace("-", "_").split("_"), *stem.split("_"), layer.key.lower()}
+    return next((kind for word, kind in _MASKS.items() if word in words or stem.endswith(word)), None)
+
+
+def _masks(layers: Sequence[_Layer]) -> Iterator[MaskOffer]:
+    for kind in _MASKS.values():
+        mine = _best([layer for layer in layers if _mask_kind(layer) == kind], 20.0)
+        if mine:
+            yield MaskOffer(kind=kind, versions=tuple(layer.version for layer in mine))  # type: ignore[arg-type]
+
+
+def _best(layers: Iterable[_Layer], native: float | None) -> list[_Layer]:
+    """Of each resolution the layer that is cheapest to read; the native resolution first, then the finest."""
+    by_size: dict[float, _Layer] = {}
+    for layer in sorted(layers, key=lambda layer: layer.dear):
+        by_size.setdefault(layer.version.resolution, layer)
+    return sorted(by_size.values(), key=lambda layer: (layer.version.resolution != native, layer.version.resolution))
+
+
+def _sentinel2_id(layer: _Layer) -> str | None:
+    """Which of Sentinel-2's bands a layer is, told by its name, its file's name or its common name."""
+    told = (layer.name.upper(), band_from_file_name(urlsplit(layer.version.path).path))
+    known = next((name for name in told if name in BAND_IDS), None)
+    if known:
+        return known
+    words = (layer.key.lower(), (layer.common or "").lower())
+    ids = {common: band for band, common in SENTINEL2_COMMON_NAMES.items()} | _REDEDGE
+    return next((ids[word] for word in words if word in ids), None)
+
+
+def _sentinel2_bands(layers: Sequence[_Layer], radiometry: "_Radiometry") -> Iterator[BandOffer]:
+    """Reflectance bands, by Sentinel-2's own names, so that models fit whatever form a product comes in."""
+    for band in BAND_IDS:
+        mine = _best((layer for layer in layers if _sentinel2_id(layer) == band), NATIVE_RESOLUTION[band])
+        if mine:
+            scale, offset = radiometry.scale_and_offset(mine[0])
+            yield BandOffer(
+                name=band,
+                versions=tuple(layer.version for layer in mine),
+                number=band.removeprefix("B").lstrip("0"),
+                keys=tuple(layer.key for layer in mine),
+                scale=scale,
+                offset=offset,
+                nodata=0.0 if mine[0].nodata is None else mine[0].nodata,
+                quantity="reflectance",
+            )
+
+
+def _other_bands(layers: Sequence[_Layer]) -> Iterator[BandOffer]:
+    """Bands of other sensors, named as the item names them, or as the asset is called."""
+    names = [layer.name or layer.common or layer.key for layer in layers]
+    for layer, name in sorted(zip(layers, names, strict=True), key=lambda pair: band_order(pair[0].key)):
+        unique = name if names.count(name) == 1 else layer.key if len({*names}) == len(names) else f"{layer.key}_{name}"
+        scaled = layer.scale is not None or layer.offset is not None
+        yield BandOffer(
+            name=unique,
+            versions=(layer.version,),
+            common=layer.common,
+            keys=(layer.key,) if len(names) == len({other.key for other in layers}) else (),
+            scale=1.0 if scaled and layer.scale is None else layer.scale,
+            offset=0.0 if scaled and layer.offset is None else layer.offset,
+            nodata=layer.nodata,
+            quantity="scaled" if scaled and (layer.scale, layer.offset) != (1, 0) else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Radiometry:
+    """How a Sentinel-2 item's numbers become reflectance."""
+
+    baseline: str
+    harmonised: bool
+    """Whether the item says that the offset has been taken off the numbers already."""
+
+    @classmethod
+    def of(cls, item: Any) -> "_Radiometry":
+        """What an item states."""
+        said = item.properties
+        return cls(
+            baseline=str(said.get("s2:processing_baseline") or said.get("processing:version") or ""),
+            harmonised=said.get("earthsearch:boa_offset_applied") is True,
+        )
+
+    @property
+    def rule(self) -> float:
+        """The offset in stored numbers that goes with the baseline."""
+        try:
+            major, minor = (int(part) for part in self.baseline.split(".")[:2])
+        except ValueError:
+            return 0.0
+        return float(_OFFSET) if (major, minor) >= _FIRST_WITH_OFFSET else 0.0
+
+    def scale_and_offset(self, layer: _Layer) -> tuple[float, float]:
+        """What the item states of a layer; else what goes with the baseline; no offset where it is off already."""
+        scale = 1 / _QUANTIFICATION if layer.scale is None else layer.scale
+        if self.harmonised:
+            return scale, 0.0
+        if layer.offset is not None or layer.scale is not None:
+            return scale, layer.offset or 0.0
+        return scale, self.rule / _QUANTIFICATION
+
+    def notes(self, layers: Sequence[_Layer], source: str) -> tuple[str, ...]:
+        """What was taken for granted."""
+        if self.harmonised:
+            told = f"the item says that the offset of baseline {self.baseline} is off its numbers already"
+            return (f"{source}: {told}: no other is taken off",)
+        if all(layer.scale is None and layer.offset is None for layer in layers):
+            added = f"{self.rule:+g}" if self.rule else "no offset"
+            told = f"the item states no scale or offset; by its baseline, {self.baseline or 'unknown'},"
+            return (f"{source}: {told} reflectance is taken for (DN {added}) / {_QUANTIFICATION}",)
+        return ()
+
+
+def _product(item: Any, bands: Sequence[BandOffer], radiometry: "_Radiometry | None") -> Product:
+    said = item.properties
+    return Product(
+        name=str(said.get("s2:product_uri") or item.id).removesuffix(".SAFE"),
+        format=f"STAC item ({item.collection_id or said.get('constellation') or 'no collection'})",
+        level=_level(said, item.id),
+        date=str(said.get("datetime") or said.get("start_datetime") or "")[:10],
+        tile=str(said.get("s2:mgrs_tile") or said.get("grid:code", "")).removeprefix("MGRS-"),
+        baseline=radiometry.baseline if radiometry else "",
+        radiometry=numbers_words(bands),
+    )
+
+
+def _level(said: Mapping[str, Any], name: str) -> str:
+    words = f"{said.get('s2:product_type', '')} {said.get('product:type', '')} {name}".upper()
+    return next((level for level, mark in (("L2A", "2A"), ("L1C", "1C")) if mark in words), "")

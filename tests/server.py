@@ -1,0 +1,108 @@
+"""A web server on this machine that answers range requests, and misbehaves as told."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Moods:
+    """How the server answers."""
+
+    delay: float = 0.0
+    """Seconds before each answer."""
+    unavailable: int = 0
+    """How many of the next answers are 503."""
+    dropped: int = 0
+    """How many of the next answers with content end in the middle."""
+    skip: int = 0
+    """How many answers with content are good before any is dropped or unavailable."""
+    missing: tuple[str, ...] = ()
+    """Names that are answered with 404."""
+    asked: Counter[str] = field(default_factory=Counter)
+    """Requests for each path."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, name: str) -> bool:
+        """Whether this answer is to be of a kind of which some are left."""
+        with self.lock:
+            if self.skip:
+                return False
+            left = getattr(self, name)
+            setattr(self, name, max(0, left - 1))
+            return bool(left)
+
+
+@contextmanager
+def serving(root: Path) -> Iterator[tuple[str, Moods]]:  # noqa: C901 (a class within)
+    """Serve a folder; give its address and the server's moods."""
+    moods = Moods()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def do_HEAD(self) -> None:
+            self._answer(with_content=False)
+
+        def do_GET(self) -> None:
+            self._answer(with_content=True)
+
+        def _answer(self, *, with_content: bool) -> None:
+            name = self.path.split("?")[0].lstrip("/")
+            moods.asked[name] += 1
+            time.sleep(moods.delay)
+            path = root / name
+            if name.endswith(moods.missing or ("\0",)) or not path.is_file():
+                self._say(404)
+                return
+            if moods.take("unavailable"):
+                self._say(503)
+                return
+            content = path.read_bytes()
+            first, last = 0, len(content) - 1
+            asked = self.headers.get("Range")
+            if asked:
+                start, _, stop = asked.removeprefix("bytes=").partition("-")
+                first, last = int(start), min(int(stop or last), last)
+                if first > last:
+                    self._say(416)
+                    return
+            part = content[first : last + 1]
+            self.send_response(206 if asked else 200)
+            self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Content-Length", str(len(part)))
+            if asked:
+                self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+            self.end_headers()
+            if with_content:
+                drop = moods.take("dropped")
+                with moods.lock:
+                    moods.skip = max(0, moods.skip - 1)
+                self.wfile.write(part[: len(part) // 2] if drop else part)
+                if drop:
+                    self.close_connection = True
+
+        def _say(self, status: int) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", moods
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
