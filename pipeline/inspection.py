@@ -14,10 +14,11 @@ from pipeline.config import SceneConfig
 from pipeline.errors import SceneError
 from pipeline.kernels.validity import strike_invalid
 from pipeline.plan import chunk_shapes
+from pipeline.scenes.arrays import ArrayReader
 from pipeline.scenes.bands import common_name
 from pipeline.scenes.catalogue import open_catalogue
 from pipeline.scenes.describe import summarize
-from pipeline.scenes.filebands import FileBand
+from pipeline.scenes.filebands import ArrayRef, FileBand
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
 from pipeline.scenes.offers import BandVersion, Product, best_version
 from pipeline.scenes.placing import bounds, same_crs
@@ -170,6 +171,8 @@ def _look(band: FileBand, first: FileBand) -> _Look:
     rows, columns = first.grid.shape if same_ground else band.grid.shape
     step = max(1, -(-max(rows, columns) // _LOOK))
     nearest = {"out_shape": (-(-rows // step), -(-columns // step)), "resampling": Resampling.nearest}
+    if band.array:
+        return _look_at_array(band, (-(-rows // step), -(-columns // step)))
     try:
         with rasterio.Env(**gdal_options(band.path)), rasterio.open(band.path) as file:
             picture = file.read(band.index, **nearest)
@@ -183,6 +186,26 @@ def _look(band: FileBand, first: FileBand) -> _Look:
         msg = f"{shown(band.path)}: band {band.index} can't be read ({cause}); the file is damaged or cut short"
         raise SceneError(msg) from error
     return _Look(band, picture, strike_invalid(picture[np.newaxis], (band.nodata,), valid))
+
+
+def _look_at_array(band: FileBand, shape: tuple[int, int]) -> _Look:
+    """The same of a store, which has no overviews: each of its chunks is read once."""
+    reader = ArrayReader(cast("ArrayRef", band.array))
+    picked = [
+        ((np.arange(wanted) + 0.5) * count / wanted).astype(int)
+        for wanted, count in zip(shape, band.grid.shape, strict=True)
+    ]
+    picture = np.empty(shape, band.dtype)
+    for block in band.grid.blocks(band.block_shape):
+        data = np.empty((1, *block.shape), band.dtype)
+        reader.read(block, data, np.ones(block.shape, np.bool_))
+        inside = [
+            np.flatnonzero((places >= part.start) & (places < part.stop))
+            for places, part in zip(picked, block.slices, strict=True)
+        ]
+        rows, columns = (picked[axis][inside[axis]] - block.slices[axis].start for axis in (0, 1))
+        picture[np.ix_(*inside)] = data[0][np.ix_(rows, columns)]
+    return _Look(band, picture, strike_invalid(picture[np.newaxis], (band.nodata,), np.ones(shape, np.bool_)))
 
 
 def _facts(look: _Look, number: str) -> BandFacts:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.errors import SceneError
+from pipeline.scenes.arrays import is_store
+from pipeline.scenes.eopf import open_store
 from pipeline.scenes.filebands import FileBand, list_bands
 from pipeline.scenes.files import find_files, is_handed_on, rasters_in
 from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue
@@ -30,6 +32,8 @@ def open_catalogue(source: str | Path | Sequence[str | Path], besides: Iterable[
     besides = list(besides)
     if len(items) == 1 and is_stac(items[0]):
         return open_items(items[0])
+    if len(items) == 1 and is_store(items[0]):
+        return open_store(items[0])
     product = _find_product(items, besides)
     if product:
         return open_product(*product)

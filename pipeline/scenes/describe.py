@@ -17,6 +17,7 @@ from pipeline.fields import ResamplingMethod
 from pipeline.grid import Grid
 from pipeline.kernels.validity import representable
 from pipeline.model import PIXEL_TYPES
+from pipeline.scenes.arrays import LARGEST_BLOCK
 from pipeline.scenes.bands import find_band
 from pipeline.scenes.catalogue import open_catalogue
 from pipeline.scenes.filebands import FileBand, Quantity
@@ -28,6 +29,9 @@ from pipeline.scenes.placing import check_placeable, same_grid, scene_grid
 from pipeline.scenes.source import SceneInfo
 
 logger = logging.getLogger(__name__)
+
+_SIDE_OF_A_PIECE: Final = 1024
+"""Pixels: of a store's chunks that are too large to be worked on whole."""
 
 _TINIEST: Final = 1e-15
 _LARGEST: Final = 1e15
@@ -186,7 +190,7 @@ def summarize(bands: Sequence[FileBand], config: SceneConfig, files: Iterable[st
         drivers=tuple(dict.fromkeys(band.driver for band in bands)),
         file_block_bytes=max(band.block_bytes for band in bands),
         dear=any(part.is_dear for part in parts),
-        split=not all(same_grid(grid, part.grid) for part in parts),
+        split=_straddles(parts, grid, block_shape),
         decoded_bytes=sum(part.size for part in parts),
         bytes_beside=max(part.bytes_per_scene_pixel for part in parts),
         sources=tuple(dict.fromkeys(band.path for band in bands)),
@@ -272,4 +276,12 @@ def _block_shape(bands: Sequence[FileBand], grid: Grid) -> tuple[int, int]:
         ratios = zip(finest.block_shape, finest.grid.resolution[::-1], grid.resolution[::-1], strict=True)
         high, wide = (max(1, round(size * theirs / ours)) for size, theirs, ours in ratios)
         shapes = [(high, wide)]
-    return max(shapes, key=lambda shape: shape[0] * shape[1])
+    largest = max(shapes, key=lambda shape: shape[0] * shape[1])
+    if all(band.array for band in bands) and largest[0] * largest[1] > LARGEST_BLOCK:
+        return _SIDE_OF_A_PIECE, _SIDE_OF_A_PIECE
+    return largest
+
+
+def _straddles(parts: Sequence[FilePart], grid: Grid, block_shape: tuple[int, int]) -> bool:
+    """Whether blocks of some file straddle those of the scene, so that they would be decoded more than once."""
+    return any(not same_grid(grid, part.grid) or (part.array and part.block_shape != block_shape) for part in parts)

@@ -25,6 +25,17 @@ Quantity = Literal["numbers", "scaled", "reflectance"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArrayRef:
+    """A band in a Zarr or NetCDF store."""
+
+    path: str
+    group: str
+    variable: str
+    index: int = 0
+    """Along the variable's band dimension, where it has one."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileBand:
     """One band of one file, and what the file says of it."""
 
@@ -50,7 +61,9 @@ class FileBand:
     """Band whose GDAL mask says where this one holds data; None where only nodata or alpha do."""
     driver: str
     block_bytes: int
-    """Size of what GDAL decodes at once to read a block of this band."""
+    """Size of what is decoded at once to read a block of this band."""
+    array: ArrayRef | None = None
+    """Where it is no band of a raster file."""
 
 
 def _block_bytes(file: rasterio.DatasetReader, index: int) -> int:

@@ -15,7 +15,7 @@ from pipeline.areas import QA_DROPPED, SCL_CLASSES, SCL_DROPPED, MaskRecord
 from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Block, Grid
 from pipeline.scenes.filebands import FileBand, read_band
-from pipeline.scenes.offers import BandVersion, Catalogue, MaskOffer
+from pipeline.scenes.offers import BandVersion, Catalogue, MaskOffer, open_version
 from pipeline.scenes.parts import FilePart, make_parts
 from pipeline.scenes.places import VECTOR_SUFFIXES, Area, read_area
 from pipeline.scenes.placing import overlap, place
@@ -125,8 +125,7 @@ def _open_layer(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) 
             f"{key}: {{path: mask.tif}}"
         )
         raise ConfigError(msg)
-    version = _version(offer, min(grid.resolution))
-    return read_band(version.path, version.index)
+    return open_version(_version(offer, min(grid.resolution)))
 
 
 def _version(offer: MaskOffer, resolution: float) -> BandVersion:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from pipeline.errors import SceneError
+from pipeline.scenes.arrays import describe_variable
 from pipeline.scenes.bands import choose_bands, common_name
-from pipeline.scenes.filebands import FileBand, Quantity, read_band
+from pipeline.scenes.filebands import ArrayRef, FileBand, Quantity, read_band
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +27,21 @@ class BandVersion:
     """Nominal size of a pixel, as the product says; 0 where only the file knows."""
     shape: tuple[int, ...] = ()
     """(rows, columns) as the product says; none where only the file knows."""
+    array: ArrayRef | None = None
+    """Where it is a variable of a Zarr or NetCDF store."""
     present: bool = True
     """False where the product lists the file, but it is not there."""
+
+
+def open_version(version: BandVersion) -> FileBand:
+    """Read the metadata of a band's file or array.
+
+    Raises
+    ------
+    SceneError
+        When it can't be opened, or has no such band.
+    """
+    return describe_variable(version.array) if version.array else read_band(version.path, version.index)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +71,14 @@ class BandOffer:
         return self.versions[0]
 
     def open(self, version: BandVersion) -> FileBand:
-        """Read the metadata of one of the band's files.
+        """Read the metadata of one of the band's files, and say of it what the product does.
 
         Raises
         ------
         SceneError
             When it can't be opened, or has no such band.
         """
-        band = self.opened or read_band(version.path, version.index)
+        band = self.opened or open_version(version)
         if version.shape and version.shape != band.grid.shape:
             stated = " x ".join(map(str, version.shape[::-1]))
             logger.warning("%s: %s pixels are stated, but the file has %s", version.path, stated, band.grid.describe())

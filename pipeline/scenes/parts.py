@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.fields import ResamplingMethod
 from pipeline.grid import Grid
-from pipeline.scenes.filebands import FileBand
+from pipeline.scenes.filebands import ArrayRef, FileBand
 from pipeline.scenes.gdal import is_remote
 from pipeline.scenes.placing import Placement, same_grid
 
@@ -49,6 +49,8 @@ class FilePart:
     placement: Placement | None
     """From the grid on which they are read to the scene's, by nearest neighbour; None where that is the scene's."""
     warp: Warp | None
+    array: ArrayRef | None = None
+    """Where it is no raster file."""
 
     @property
     def tells_validity(self) -> bool:
@@ -58,7 +60,7 @@ class FilePart:
     @property
     def is_dear(self) -> bool:
         """Whether what is read is worth keeping."""
-        return self.driver in _DEAR_DRIVERS or self.warp is not None or is_remote(self.path)
+        return self.driver in _DEAR_DRIVERS or self.array is not None or self.warp is not None or is_remote(self.path)
 
     @property
     def bytes_per_pixel(self) -> int:
@@ -95,8 +97,8 @@ def make_parts(
     """
     ways = [_way(*facts, grid) for facts in zip(bands, methods, nodata, strict=True)]
     first = 0
-    for (path, dtype, (placement, warp)), members in groupby(
-        zip(bands, ways, strict=True), key=lambda pair: (pair[0].path, pair[0].dtype, pair[1])
+    for (path, dtype, array, (placement, warp)), members in groupby(
+        zip(bands, ways, strict=True), key=lambda pair: (pair[0].path, pair[0].dtype, pair[0].array, pair[1])
     ):
         group = [band for band, _ in members]
         yield FilePart(
@@ -111,6 +113,7 @@ def make_parts(
             driver=group[0].driver,
             placement=placement,
             warp=warp,
+            array=array,
         )
         first += len(group)
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pipeline.grid import Block
 from pipeline.kernels.validity import strike_invalid
+from pipeline.scenes.arrays import ArrayReader
 from pipeline.scenes.describe import RasterScene
 from pipeline.scenes.masks import LayerMask, Mask, strike_masked
 from pipeline.scenes.parts import FilePart
@@ -48,7 +49,8 @@ class RasterSource:
         return type(self), (self.scene, self.chunk)
 
     def _reader(self, part: FilePart) -> WindowReader:
-        reader = _CountedReader(GdalReader(part, self._handles), self._decoded)
+        own = ArrayReader(part.array) if part.array else GdalReader(part, self._handles)
+        reader = _CountedReader(own, self._decoded)
         return self._scratch.keep(part, reader) if self._scratch else reader
 
     def _with_reader(self, mask: Mask) -> Callable[[Block, npt.NDArray[np.bool_]], None]:

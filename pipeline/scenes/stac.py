@@ -16,15 +16,13 @@ from pipeline.scenes.bands import SENTINEL2_COMMON_NAMES, band_from_file_name, b
 from pipeline.scenes.fetch import fetch
 from pipeline.scenes.files import RASTER_SUFFIXES
 from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue, MaskOffer, Product, numbers_words
+from pipeline.scenes.radiometry import Radiometry
 from pipeline.scenes.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION
 
 _RASTER_TYPES: Final = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2", "application/x-geotiff")
 _NO_DATA_ROLES: Final = frozenset({"thumbnail", "overview", "visual", "metadata", "tiles"})
 _MASKS: Final = {"scl": "scl", "qa_pixel": "qa_pixel"}
 _REDEDGE: Final = {"rededge1": "B05", "rededge2": "B06", "rededge3": "B07"}
-_FIRST_WITH_OFFSET: Final = (4, 0)
-_QUANTIFICATION: Final = 10_000
-_OFFSET: Final = -1000
 _LARGEST_JSON: Final = 64 * 2**20
 
 
@@ -128,12 +126,13 @@ def item_catalogue(item: Any, source: str) -> Catalogue:
     is_s2 = _is_sentinel2(item)
     masks = [layer for layer in layers if _mask_kind(layer)]
     measured = [layer for layer in layers if not _mask_kind(layer) and not layer.roles & _NO_DATA_ROLES]
-    radiometry = _Radiometry.of(item) if is_s2 else None
+    radiometry = Radiometry.of(item) if is_s2 else None
     bands = list(_sentinel2_bands(measured, radiometry) if radiometry else _other_bands(measured))
     if not bands:
         msg = f"{source}: the item {item.id} has no raster asset; it has {', '.join(item.assets) or 'none'}"
         raise SceneError(msg)
     names = {band.name for band in bands}
+    stated = any(layer.scale is not None or layer.offset is not None for layer in measured)
     return Catalogue(
         origin=source,
         bands=tuple(bands),
@@ -141,7 +140,7 @@ def item_catalogue(item: Any, source: str) -> Catalogue:
         masks=tuple(_masks(masks)),
         product=_product(item, bands, radiometry),
         files=() if "://" in source else (source,),
-        notes=radiometry.notes(measured, source) if radiometry else (),
+        notes=radiometry.notes(source, stated=stated) if radiometry else (),
     )
 
 
@@ -243,12 +242,12 @@ def _sentinel2_id(layer: _Layer) -> str | None:
     return next((ids[word] for word in words if word in ids), None)
 
 
-def _sentinel2_bands(layers: Sequence[_Layer], radiometry: "_Radiometry") -> Iterator[BandOffer]:
+def _sentinel2_bands(layers: Sequence[_Layer], radiometry: Radiometry) -> Iterator[BandOffer]:
     """Reflectance bands, by Sentinel-2's own names, so that models fit whatever form a product comes in."""
     for band in BAND_IDS:
         mine = _best((layer for layer in layers if _sentinel2_id(layer) == band), NATIVE_RESOLUTION[band])
         if mine:
-            scale, offset = radiometry.scale_and_offset(mine[0])
+            scale, offset = radiometry.scale_and_offset(mine[0].scale, mine[0].offset)
             yield BandOffer(
                 name=band,
                 versions=tuple(layer.version for layer in mine),
@@ -279,54 +278,7 @@ def _other_bands(layers: Sequence[_Layer]) -> Iterator[BandOffer]:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Radiometry:
-    """How a Sentinel-2 item's numbers become reflectance."""
-
-    baseline: str
-    harmonised: bool
-    """Whether the item says that the offset has been taken off the numbers already."""
-
-    @classmethod
-    def of(cls, item: Any) -> "_Radiometry":
-        """What an item states."""
-        said = item.properties
-        return cls(
-            baseline=str(said.get("s2:processing_baseline") or said.get("processing:version") or ""),
-            harmonised=said.get("earthsearch:boa_offset_applied") is True,
-        )
-
-    @property
-    def rule(self) -> float:
-        """The offset in stored numbers that goes with the baseline."""
-        try:
-            major, minor = (int(part) for part in self.baseline.split(".")[:2])
-        except ValueError:
-            return 0.0
-        return float(_OFFSET) if (major, minor) >= _FIRST_WITH_OFFSET else 0.0
-
-    def scale_and_offset(self, layer: _Layer) -> tuple[float, float]:
-        """What the item states of a layer; else what goes with the baseline; no offset where it is off already."""
-        scale = 1 / _QUANTIFICATION if layer.scale is None else layer.scale
-        if self.harmonised:
-            return scale, 0.0
-        if layer.offset is not None or layer.scale is not None:
-            return scale, layer.offset or 0.0
-        return scale, self.rule / _QUANTIFICATION
-
-    def notes(self, layers: Sequence[_Layer], source: str) -> tuple[str, ...]:
-        """What was taken for granted."""
-        if self.harmonised:
-            told = f"the item says that the offset of baseline {self.baseline} is off its numbers already"
-            return (f"{source}: {told}: no other is taken off",)
-        if all(layer.scale is None and layer.offset is None for layer in layers):
-            added = f"{self.rule:+g}" if self.rule else "no offset"
-            told = f"the item states no scale or offset; by its baseline, {self.baseline or 'unknown'},"
-            return (f"{source}: {told} reflectance is taken for (DN {added}) / {_QUANTIFICATION}",)
-        return ()
-
-
-def _product(item: Any, bands: Sequence[BandOffer], radiometry: "_Radiometry | None") -> Product:
+def _product(item: Any, bands: Sequence[BandOffer], radiometry: Radiometry | None) -> Product:
     said = item.properties
     return Product(
         name=str(said.get("s2:product_uri") or item.id).removesuffix(".SAFE"),

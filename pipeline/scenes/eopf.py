@@ -1,0 +1,92 @@
+"""Sentinel-2 products in ESA's EOPF Zarr format: bands in groups r10m, r20m and r60m."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.scenes.arrays import list_variables, open_group
+from pipeline.scenes.filebands import ArrayRef
+from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue, MaskOffer, Product, numbers_words
+from pipeline.scenes.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION, NODATA
+
+_REFLECTANCE: Final = "measurements/reflectance"
+_CLASSES: Final = "conditions/mask/l2a_classification"
+_GROUPS: Final = {10.0: "r10m", 20.0: "r20m", 60.0: "r60m"}
+
+
+def open_store(path: str) -> Catalogue:
+    """Read what a Zarr or NetCDF store offers: an EOPF product, or any variables with rows and columns.
+
+    Raises
+    ------
+    SceneError
+        When it can't be opened, or has no such variable.
+    """
+    if (Path(path) / _REFLECTANCE).is_dir():
+        return _open_eopf(path)
+    bands = tuple(
+        BandOffer(name=name, versions=(BandVersion(path=path, array=ref),)) for name, ref in list_variables(path)
+    )
+    return Catalogue(origin=path, bands=bands, files=(path,))
+
+
+def _open_eopf(path: str) -> Catalogue:
+    bands = tuple(_bands(path))
+    scl = tuple(_versions(path, _CLASSES, "scl", NATIVE_RESOLUTION["B05"]))
+    names = {band.name for band in bands}
+    return Catalogue(
+        origin=path,
+        bands=bands,
+        default=DEFAULT_BANDS if names.issuperset(DEFAULT_BANDS) else (),
+        masks=(MaskOffer(kind="scl", versions=scl),) if scl else (),
+        product=_product(path, bands),
+        files=(path,),
+    )
+
+
+def _bands(path: str) -> Iterator[BandOffer]:
+    for band in BAND_IDS:
+        versions = tuple(_versions(path, _REFLECTANCE, band.lower(), NATIVE_RESOLUTION[band]))
+        if versions:
+            attrs = _attrs(path, versions[0])
+            yield BandOffer(
+                name=band,
+                versions=versions,
+                number=band.removeprefix("B").lstrip("0"),
+                scale=float(attrs.get("scale_factor", 1)),
+                offset=float(attrs.get("add_offset", 0)),
+                nodata=float(attrs.get("fill_value", NODATA)),
+                quantity="reflectance",
+            )
+
+
+def _versions(path: str, where: str, name: str, native: float) -> Iterator[BandVersion]:
+    """Arrays of a name, the one of the native resolution first."""
+    for resolution in sorted(_GROUPS, key=lambda size: (size != native, size)):
+        group = f"{where}/{_GROUPS[resolution]}"
+        if (Path(path) / group / name).is_dir():
+            ref = ArrayRef(path=path, group=group, variable=name)
+            yield BandVersion(path=path, resolution=resolution, array=ref)
+
+
+def _attrs(path: str, version: BandVersion) -> Mapping[str, Any]:
+    """Attributes of an array, those that EOPF keeps apart among them."""
+    ref = version.array
+    attrs = open_group(path, ref.group)[ref.variable].attrs if ref else {}
+    return {**attrs.get("_eopf_attrs", {}), **attrs}
+
+
+def _product(path: str, bands: tuple[BandOffer, ...]) -> Product:
+    stac = open_group(path).attrs.get("stac_discovery", {})
+    said = stac.get("properties", {})
+    name = str(stac.get("id") or Path(path).stem).removesuffix(".SAFE").removesuffix(".zarr")
+    tile = next((part[1:] for part in name.split("_") if len(part) == 6 and part.startswith("T")), "")  # noqa: PLR2004
+    return Product(
+        name=name,
+        format="EOPF Zarr",
+        level=str(said.get("processing:level", "")),
+        date=str(said.get("datetime") or said.get("start_datetime") or "")[:10],
+        tile=tile,
+        baseline=str(said.get("eopf:baseline") or said.get("processing:version") or ""),
+        radiometry=numbers_words(bands),
+    )

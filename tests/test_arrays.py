@@ -1,0 +1,236 @@
+"""Zarr and NetCDF stores: an EOPF product as one scene, and whatever else has rows and columns."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+import zarr
+from affine import Affine
+from conftest import patches
+from sources import described
+from test_raster import opened, whole
+from test_safe import layers
+
+from pipeline.config import RunConfig
+from pipeline.errors import SceneError
+from pipeline.inspection import inspect_scene
+from pipeline.run import run_config
+from pipeline.scenes.catalogue import open_catalogue
+from pipeline.words import inspection_words
+
+NAMES = ("red", "green", "nir")
+METADATA = "S2A_MSIL2A_20251008T100041_N0511_R122_T32TQM_20251008T122613.json"
+
+
+def write_eopf(data: Path, folder: Path, chunk: int = 180) -> Path:
+    """A small product with the tree and the attributes of a real one, and generated pixels."""
+    tree = json.loads((data / "eopf-zarr-metadata" / METADATA).read_text())
+    path = folder / "S2A_MSIL2A_20251008.zarr"
+    root = zarr.create_group(path, zarr_format=2, attributes=tree["attributes"])
+    made = layers()
+
+    def add(where: str, name: str, pixels: npt.NDArray[Any], size: int) -> None:
+        node = tree
+        for part in [*where.split("/"), name]:
+            node = node["members"][part]
+        attributes = {key: value for key, value in node["attributes"].items() if key not in {"proj:bbox", "proj:shape"}}
+        group = root.require_group(where)
+        group.create_array(
+            name, data=pixels, chunks=tuple(min(chunk, side) for side in pixels.shape), fill_value=node["fill_value"]
+        ).attrs.update(attributes)
+        for axis, start, step in (("x", 699_960, size), ("y", 4_700_040, -size)):
+            if axis not in group:
+                centres = start + step * (np.arange(len(pixels)) + 0.5)
+                group.create_array(axis, data=centres.astype("int64"), chunks=(len(pixels),)).attrs.update(
+                    {"_ARRAY_DIMENSIONS": [axis]}
+                )
+
+    for size in (10, 20, 60):
+        for band, pixels in made.items():
+            native = len(pixels) * {10: 1, 20: 2, 60: 6}[size] == 360
+            if native and band != "SCL":
+                add(f"measurements/reflectance/r{size}m", band.lower(), pixels, size)
+    add("conditions/mask/l2a_classification/r20m", "scl", made["SCL"], 20)
+    return path
+
+
+@pytest.mark.parametrize("chunk", [180, 360, 100])
+def test_an_eopf_product_is_one_scene(data: Path, tmp_path: Path, chunk: int) -> None:
+    source = opened(write_eopf(data, tmp_path, chunk), 128, bands="all", mask={"scl": [9, 3], "dilate": 40})
+    assert source.info.bands == ("B01", "B02", "B03", "B04", "B05", "B08", "B8A", "B09", "B11")
+    assert source.info.grid.crs is not None
+    assert "UTM zone 32N" in source.info.grid.crs
+    assert source.info.grid.transform == Affine(10, 0, 699_960, 0, -10, 4_700_040)
+    assert (source.info.scales, source.info.offsets) == ((1e-4,) * 9, (-0.1,) * 9)
+    assert source.info.units.quantity == "reflectance"
+    pixels, valid = whole(source)
+    for band, plane in zip(source.info.bands, pixels, strict=True):
+        native = layers()[band]
+        ratio = 360 // len(native)
+        np.testing.assert_array_equal(plane, native.repeat(ratio, axis=0).repeat(ratio, axis=1))
+    assert 0 < valid.mean() < 1
+
+
+def test_an_eopf_product_becomes_a_map_each_chunk_read_once(data: Path, tmp_path: Path) -> None:
+    path = write_eopf(data, tmp_path)
+    report = run_config(
+        RunConfig.model_validate(
+            {
+                "version": 1,
+                "scene": {"source": str(path), "bands": "all"},
+                "fit": {"k": 4, "pixels": 5000},
+                "output": {"labels": str(tmp_path / "c.tif")},
+                "run": {"chunk": 100},
+            }
+        )
+    )
+    assert report["source_passes"] == report["plan"]["passes"] == 1
+    assert report["nodata_pixels"] == 0
+
+
+def test_what_an_eopf_product_says_of_itself(data: Path, tmp_path: Path) -> None:
+    found = inspect_scene(str(write_eopf(data, tmp_path)))
+    assert found.product is not None
+    assert (found.product.baseline, found.product.level, found.product.tile) == ("05.11", "L2A", "32TQM")
+    assert found.product.date == "2025-10-08"
+    words = inspection_words(found)
+    assert "reflectance = 0.0001 x DN -0.1" in words
+    assert "scl at 20 m" in words
+
+
+@pytest.mark.parametrize("place", ["proj:epsg", "proj:wkt2", "stac_discovery", "other_metadata"])
+def test_the_crs_is_found_in_every_place_it_occurs(data: Path, tmp_path: Path, place: str) -> None:
+    path = write_eopf(data, tmp_path)
+    for attributes in path.rglob("reflectance/**/.zattrs"):
+        content = json.loads(attributes.read_text())
+        kept = {key: value for key, value in content.items() if not key.startswith("proj:") or key == place}
+        attributes.write_text(json.dumps(kept))
+    root = json.loads((path / ".zattrs").read_text())
+    root["stac_discovery"]["properties"].pop("proj:code", None)
+    if place != "stac_discovery":
+        root["stac_discovery"]["properties"].pop("proj:epsg", None)
+    root["other_metadata"] = {"horizontal_CRS_code": "EPSG:32632"} if place == "other_metadata" else {}
+    (path / ".zattrs").write_text(json.dumps(root))
+    grid = described(path).info.grid
+    assert grid.crs is not None
+    assert "UTM zone 32N" in grid.crs
+    assert grid.transform == Affine(10, 0, 699_960, 0, -10, 4_700_040)
+
+
+def dataset(kind: str) -> tuple[xr.Dataset, npt.NDArray[Any]]:
+    """A scene of three bands as people save them, and its pixels."""
+    pixels = patches(3, (80, 100))
+    y, x = 5_900_000 - 10 * (np.arange(80) + 0.5), 300_000 + 10 * (np.arange(100) + 0.5)
+    crs = xr.DataArray(0, attrs={"crs_wkt": "EPSG:32633"})
+    if kind == "variables":
+        made = xr.Dataset({name: (("y", "x"), plane) for name, plane in zip(NAMES, pixels, strict=True)})
+        return made.assign_coords(y=y, x=x, spatial_ref=crs), pixels
+    if kind == "bands":
+        made = xr.Dataset({"refl": (("band", "y", "x"), pixels)}, {"band": list(NAMES), "y": y, "x": x})
+        return made.assign_coords(spatial_ref=crs), pixels
+    if kind == "south up":
+        made = xr.Dataset({"refl": (("band", "y", "x"), pixels[:, ::-1])}, {"band": [1, 2, 3], "y": y[::-1], "x": x})
+        return made.assign_coords(spatial_ref=crs), pixels
+    lat, lon = 52 - 1e-4 * np.arange(80), 12 + 1e-4 * np.arange(100)
+    made = xr.Dataset(
+        {"refl": (("latitude", "longitude", "band"), pixels.transpose(1, 2, 0))},
+        {"latitude": lat, "longitude": lon, "band": list(NAMES)},
+    )
+    return made, pixels
+
+
+@pytest.mark.filterwarnings("ignore:The data type:zarr.errors.UnstableSpecificationWarning")
+@pytest.mark.parametrize("kind", ["variables", "bands", "south up", "degrees"])
+@pytest.mark.parametrize("form", ["zarr 2", "zarr 3", "netcdf"])
+def test_stores_that_xarray_writes_open(tmp_path: Path, kind: str, form: str) -> None:
+    made, pixels = dataset(kind)
+    path = tmp_path / ("s.nc" if form == "netcdf" else "s.zarr")
+    if form == "netcdf":
+        made.to_netcdf(path, engine="h5netcdf")
+    else:
+        made.chunk({dim: 37 for dim in made.dims if dim != "band"}).to_zarr(
+            path, zarr_format=int(form[-1]), consolidated=False
+        )
+    source = opened(path, 33)
+    data, valid = whole(source)
+    names = {"south up": ("band1", "band2", "band3"), "variables": ("green", "nir", "red")}.get(kind, NAMES)
+    np.testing.assert_array_equal(data, pixels[[1, 2, 0]] if kind == "variables" else pixels)
+    assert valid.all()
+    grid = source.info.grid
+    if kind == "degrees":
+        np.testing.assert_allclose(list(grid.transform)[:6], [1e-4, 0, 12 - 5e-5, 0, -1e-4, 52 + 5e-5], rtol=1e-9)
+        assert grid.crs is not None
+        assert "WGS 84" in grid.crs
+    else:
+        assert grid.transform.almost_equals(Affine(10, 0, 300_000, 0, -10, 5_900_000), precision=1e-6)
+        assert grid.crs is not None
+    assert source.info.bands == names
+
+
+def test_scale_offset_and_fill_value_are_read_not_applied(tmp_path: Path) -> None:
+    made, pixels = dataset("bands")
+    pixels[:, :5] = 0
+    made["refl"][:] = pixels
+    made["refl"].encoding.update({"scale_factor": 1e-4, "add_offset": -0.1, "_FillValue": 0, "dtype": "uint16"})
+    stored = made.copy()
+    stored["refl"] = made["refl"] * 1e-4 - 0.1
+    stored["refl"] = stored["refl"].where(made["refl"] != 0)
+    stored["refl"].encoding = made["refl"].encoding
+    stored.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
+    source = opened(tmp_path / "s.nc", 40)
+    assert (source.info.scales, source.info.offsets) == ((1e-4,) * 3, (-0.1,) * 3)
+    assert source.info.units.quantity == "scaled"
+    data, valid = whole(source)
+    np.testing.assert_array_equal(data, pixels)
+    np.testing.assert_array_equal(valid, pixels[0] != 0)
+
+
+def test_floats_with_nan_are_nodata(tmp_path: Path) -> None:
+    made, pixels = dataset("variables")
+    floats = made.astype("float32")
+    floats["red"][10:20, 5:9] = np.nan
+    floats.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
+    _, valid = whole(opened(tmp_path / "s.nc", 40))
+    assert (~valid).sum() == 40
+    assert not valid[10:20, 5:9].any()
+    assert pixels.dtype == np.uint16
+
+
+def test_uneven_coordinates_are_refused(tmp_path: Path) -> None:
+    made, _ = dataset("variables")
+    y = made.y.values.copy()
+    y[40:] -= 7
+    made.assign_coords(y=y).to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
+    with pytest.raises(SceneError, match=r"s\.nc: red: the coordinates y are not evenly spaced"):
+        described(tmp_path / "s.nc")
+
+
+def test_several_times_are_refused(tmp_path: Path) -> None:
+    made = xr.Dataset({"refl": (("time", "y", "x"), patches(2, (20, 30)))})
+    made.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
+    with pytest.raises(SceneError, match="refl holds 2 times"):
+        described(tmp_path / "s.nc")
+
+
+def test_a_store_without_rows_and_columns_is_told(tmp_path: Path) -> None:
+    xr.Dataset({"a": (("t",), np.arange(3))}).to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
+    with pytest.raises(SceneError, match=r"s\.nc: no variable has rows and columns .* it has a \('t',\)"):
+        described(tmp_path / "s.nc")
+
+
+def test_a_file_that_is_no_netcdf_is_told(tmp_path: Path) -> None:
+    (tmp_path / "s.nc").write_bytes(b"no netcdf at all")
+    with pytest.raises(SceneError, match=r"s\.nc: xarray can't open this"):
+        described(tmp_path / "s.nc")
+
+
+def test_a_damaged_chunk_is_told_with_its_window(data: Path, tmp_path: Path) -> None:
+    path = write_eopf(data, tmp_path)
+    (path / "measurements/reflectance/r10m/b03/1.1").write_bytes(b"damaged")
+    with pytest.raises(SceneError, match=r"\.zarr: b03: rows .* can't be read .* is it all there\?"):
+        whole(opened(path, 128))
+    assert open_catalogue(str(path)).names
