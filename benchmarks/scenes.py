@@ -1,8 +1,9 @@
 """Build the whole-tile scenes that the benchmarks read.
 
 Measures nothing itself.  A real 10 m chip is mirror-tiled up to N x N pixels
-in four bands (B02, B03, B04, B08), as one GeoTIFF and as four JP2 files, in a
-cache folder outside the checkout.  ``python -m benchmarks.scenes`` builds what
+in four bands (B02, B03, B04, B08), as one GeoTIFF and as four JP2 files, and in
+twelve at 10, 20 and 60 m as a Sentinel-2 product, in a cache folder outside the
+checkout.  ``python -m benchmarks.scenes`` builds what
 is missing and prints one JSON line with the paths and the chip used.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from benchmarks.chips import Chip, find_chip
-from benchmarks.settings import BANDS, DEFAULT_SIZE, KINDS, cache_folder
+from benchmarks.safe import RESOLUTIONS, SafeRecipe, write_safe
+from benchmarks.settings import BANDS, CASES, DEFAULT_SIZE, SIXTY_METRES, TWENTY_METRES, cache_folder
 
 # Part of the folder name: a changed recipe never meets files of the old one.
 RECIPE = "v1"
@@ -58,7 +60,8 @@ def build_scene(kind: str, size: int, chip: Chip, folder: Path) -> list[Path]:
     Parameters
     ----------
     kind : str
-        ``"geotiff"`` (one file of four bands) or ``"jp2"`` (four files).
+        ``"geotiff"`` (one file of four bands), ``"jp2"`` (four files) or
+        ``"safe"`` (a product).
     size : int
         Rows and columns of the scene.
     chip : Chip
@@ -69,10 +72,13 @@ def build_scene(kind: str, size: int, chip: Chip, folder: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        The files of the scene, in the order of the bands.
+        The scene as it is opened: its files in the order of the bands, or the
+        product's folder.
 
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if kind == "safe":
+        return [_build_safe(size, chip, folder)]
     if kind == "geotiff":
         path = folder / "scene.tif"
         if not path.exists():
@@ -85,6 +91,52 @@ def build_scene(kind: str, size: int, chip: Chip, folder: Path) -> list[Path]:
             with _renamed_when_whole(path) as part:
                 _write_jp2(part, chip, size, band)
     return paths
+
+
+def _build_safe(size: int, chip: Chip, folder: Path) -> Path:
+    """Build a Level-2A product of all twelve bands and a classification."""
+    recipe = SafeRecipe()
+    product = folder / recipe.name
+    if not product.exists():
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temp:
+            write_safe(Path(temp), _Layers(size, chip), recipe).replace(product)
+    return product
+
+
+class _Layers(Mapping[str, NDArray[Any]]):
+    """Layers of a product, each made when it is asked for: one at a time fits memory."""
+
+    def __init__(self, size: int, chip: Chip) -> None:
+        self._size = size
+        self._chip = chip
+        self._names = (*BANDS, *TWENTY_METRES, *SIXTY_METRES, "SCL")
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        rows = self._size * 10 // RESOLUTIONS[name]
+        if name == "SCL":
+            # bare soil and vegetation by the red edge, a bank of clouds in a corner
+            red_edge = self["B05"]
+            scl = np.where(red_edge > np.median(red_edge), 5, 4).astype(np.uint8)
+            scl[: rows // 8, : rows // 5] = 9
+            return scl
+        pixels = self._chip.band(name)
+        tiled = pixels[mirror_index(len(pixels), rows)][:, mirror_index(pixels.shape[1], rows)]
+        return tiled + np.uint16(1000)  # as baselines from 04.00 on add
+
+
+def files_of(case: str, source: Sequence[Path]) -> list[Path]:
+    """Give the files that hold the bands of a case."""
+    if CASES[case].scene != "safe":
+        return list(source)
+    recipe = SafeRecipe()
+    images = (recipe.image(band, RESOLUTIONS[band]) for band in CASES[case].bands)
+    return [source[0] / f"{image}.jp2" for image in images]
 
 
 def scene_folder(size: int, chip: Chip) -> Path:
@@ -163,16 +215,19 @@ def main(argv: list[str] | None = None) -> None:
     """Build the scenes asked for and print where they are."""
     parser = argparse.ArgumentParser(prog="benchmarks.scenes")
     parser.add_argument("--size", type=int, default=DEFAULT_SIZE)
-    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--cases", default=",".join(CASES))
     args = parser.parse_args(argv)
-    kinds = args.kinds.split(",")
-    if unknown := set(kinds) - set(KINDS):
-        parser.error(f"unknown kinds: {', '.join(sorted(unknown))}")
+    cases = args.cases.split(",")
+    if unknown := set(cases) - set(CASES):
+        parser.error(f"unknown cases: {', '.join(sorted(unknown))}")
     chip = find_chip()
     folder = scene_folder(args.size, chip)
     with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"):
-        paths = {k: build_scene(k, args.size, chip, folder) for k in kinds}
-    found = {kind: [str(path) for path in paths[kind]] for kind in kinds}
+        built = {case: build_scene(CASES[case].scene, args.size, chip, folder) for case in cases}
+    found = {
+        case: {"source": [str(path) for path in source], "files": [str(path) for path in files_of(case, source)]}
+        for case, source in built.items()
+    }
     print(json.dumps({"scenes": found, "chip": chip.describe()}))
 
 

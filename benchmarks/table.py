@@ -11,13 +11,11 @@ from statistics import median
 from typing import Any, Literal
 
 from benchmarks.measure import Measured
+from benchmarks.settings import CASES
 
 MEGABYTE = 10**6
-# Highest ratio of a run to the floor of the same scene.
-FLOOR_TARGETS = {"geotiff": 1.6, "jp2": 1.3}
 # Lowest ratio of the blog posts' way to a run.
 BLOG_TARGET = 8.0
-PEAK_TARGET_MB = 1000.0
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def judge(rows: Iterable[Row]) -> list[Target]:
         if what != "terrazzo":
             continue
         name = f"{case}: terrazzo / floor, seconds"
-        targets.append(Target(name, "<=", FLOOR_TARGETS[case], row.to_floor))
+        targets.append(Target(name, "<=", CASES[case].floor, row.to_floor))
         blog = found.get((case, "blog"))
         if blog is not None:
             name = f"{case}: blog posts' way / terrazzo, seconds"
@@ -127,7 +125,7 @@ def judge(rows: Iterable[Row]) -> list[Target]:
             targets.append(Target(name, ">=", BLOG_TARGET, ratio))
         if row.peak_mb is not None:
             name = f"{case}: terrazzo, peak memory in MB"
-            targets.append(Target(name, "<=", PEAK_TARGET_MB, row.peak_mb))
+            targets.append(Target(name, "<=", CASES[case].peak_mb, row.peak_mb))
     return targets
 
 

@@ -11,18 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.settings import BANDS, CLUSTERS
+from benchmarks.settings import CLUSTERS
 
 MAP_NAME = "classes.tif"
 
 
-def terrazzo_command(sources: Sequence[str], folder: Path) -> list[str]:
+def terrazzo_command(sources: Sequence[str], bands: Sequence[str], folder: Path) -> list[str]:
     """Write the configuration of a run and give the command that runs it.
 
     Parameters
     ----------
     sources : sequence of str
-        The files of the scene: one with all bands, or one for each band.
+        The scene: a file with all bands, one for each band, or a product.
+    bands : sequence of str
+        The bands to run on.
     folder : Path
         Where the configuration and the map (`MAP_NAME`) go.
 
@@ -36,7 +38,7 @@ def terrazzo_command(sources: Sequence[str], folder: Path) -> list[str]:
         "version": 1,
         "scene": {
             "source": sources[0] if len(sources) == 1 else list(sources),
-            "bands": list(BANDS),
+            "bands": list(bands),
         },
         "fit": {"method": "kmeans", "k": CLUSTERS},
         "output": {"labels": str(folder / MAP_NAME)},

@@ -205,7 +205,7 @@ def test_uneven_coordinates_are_refused(tmp_path: Path) -> None:
     y = made.y.values.copy()
     y[40:] -= 7
     made.assign_coords(y=y).to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
-    with pytest.raises(SceneError, match=r"s\.nc: red: the coordinates y are not evenly spaced"):
+    with pytest.raises(SceneError, match=r"s\.nc: green: the coordinates y are not evenly spaced"):
         described(tmp_path / "s.nc")
 
 
