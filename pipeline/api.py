@@ -18,9 +18,9 @@ from pipeline.model import ClusterModel
 from pipeline.plan import chunk_shapes
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.schedule import count_workers, stream
-from pipeline.scenes.describe import describe_scene
 from pipeline.scenes.lazy import ArraySource, blocks_of, grid_of, to_dataarray
-from pipeline.scenes.raster import RasterSource
+from pipeline.scenes.mosaic import open_source
+from pipeline.scenes.opening import describe_scene
 from pipeline.sinks.geotiff import MapWriter
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.staging import Staging
@@ -69,7 +69,7 @@ def open_scene(
     scene = describe_scene(parse_record(SceneConfig, asked, "open_scene"))
     side = parse_record(ResourceConfig, {"chunk": chunk}, "open_scene").chunk
     shape = (side, side) if isinstance(side, int) else chunk_shapes(scene.info)[0]
-    return to_dataarray(RasterSource(scene, shape))
+    return to_dataarray(open_source(scene, shape))
 
 
 def fit(

@@ -16,7 +16,7 @@ from pipeline.kernels.validity import strike_invalid
 from pipeline.plan import chunk_shapes
 from pipeline.scenes.arrays import ArrayReader
 from pipeline.scenes.bands import common_name
-from pipeline.scenes.catalogue import open_catalogue
+from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import summarize
 from pipeline.scenes.filebands import ArrayRef, FileBand
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
@@ -105,7 +105,7 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
     SceneError
         When a file can't be opened or read.
     """
-    catalogue = open_catalogue(source)
+    catalogue, *others = open_catalogues(source)
     offers = [offer for offer in catalogue.choose("all") if best_version(offer)]
     if not offers:
         msg = f"{catalogue.origin}: none of the product's images is there; download it again"
@@ -139,6 +139,7 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
                 for offer in catalogue.bands
                 if (band := offer.opened) and band.is_alpha
             ),
+            *(f"this is the first of {len(others) + 1} that are named" for _ in others[:1]),
             *catalogue.notes,
             *_suspicions(looks),
         ),

@@ -19,9 +19,11 @@ from pipeline.model import ClusterModel
 from pipeline.plan import Plan, make_plan
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.usage import peak_rss
-from pipeline.scenes.catalogue import open_catalogue
-from pipeline.scenes.describe import RasterScene, describe_scene
+from pipeline.scenes.catalogue import open_catalogues
+from pipeline.scenes.describe import RasterScene
 from pipeline.scenes.gdal import cache_bytes, gdal_options
+from pipeline.scenes.mosaic import Mosaic, MosaicSource, open_source
+from pipeline.scenes.opening import describe_scene
 from pipeline.scenes.raster import ForFit, RasterSource
 from pipeline.scenes.scratch import Scratch
 from pipeline.sinks.palette import class_colours
@@ -29,6 +31,9 @@ from pipeline.sinks.report import report_json, versions, write_text
 from pipeline.sinks.staging import Staging, check_room
 
 logger = logging.getLogger(__name__)
+
+Scene = RasterScene | Mosaic
+Source = RasterSource | MosaicSource
 
 
 def check_outputs(config: RunConfig) -> OutputPaths:
@@ -43,7 +48,7 @@ def check_outputs(config: RunConfig) -> OutputPaths:
     return OutputPaths.of(config.output, fits=True)
 
 
-def plan_config(config: RunConfig) -> tuple[RasterScene, Plan]:
+def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     """Open a config's scene and plan its run. Reads metadata only.
 
     Raises
@@ -186,24 +191,24 @@ def predict(
 
 
 @contextmanager
-def _reading(scene: RasterScene, plan: Plan, folder: Path) -> Iterator[RasterSource]:
+def _reading(scene: Scene, plan: Plan, folder: Path) -> Iterator[Source]:
     """Read a scene as planned, with GDAL's cache, which is the whole process's, held to what the plan counts."""
     with ExitStack() as context:
         context.enter_context(rasterio.Env(**gdal_options(GDAL_CACHEMAX=cache_bytes(scene.info, plan.workers))))
         scratch = context.enter_context(Scratch(folder)) if plan.scratch else None
-        yield RasterSource(scene, plan.chunk, scratch)
+        yield open_source(scene, plan.chunk, scratch)
 
 
-def _scene_of(config: RunConfig, besides: Iterable[Path] = ()) -> RasterScene:
+def _scene_of(config: RunConfig, besides: Iterable[Path] = ()) -> Scene:
     """Open a config's scene, in the quantity that it asks for."""
     scene = describe_scene(config.scene, besides, config.fit.mask)
     return scene.as_numbers() if config.features.scale == "none" else scene
 
 
-def _scene_for(model: ClusterModel, config: SceneConfig, besides: Iterable[Path]) -> RasterScene:
+def _scene_for(model: ClusterModel, config: SceneConfig, besides: Iterable[Path]) -> Scene:
     """Open a scene with the bands of a model, or say why it does not fit."""
     besides = list(besides)
-    origin, there = config.source[0], open_catalogue(config.source, besides).names
+    origin, there = config.source[0], open_catalogues(config.source, besides)[0].names
     missing = [band for band in model.bands if band not in there]
     if missing:
         wants, has = ", ".join(model.bands), ", ".join(there)
@@ -234,7 +239,7 @@ class _Clock:
 
 
 def _report(
-    source: RasterSource, plan: Plan, *, model: ClusterModel, summary: MapSummary, paths: OutputPaths, clock: _Clock
+    source: Source, plan: Plan, *, model: ClusterModel, summary: MapSummary, paths: OutputPaths, clock: _Clock
 ) -> dict[str, Any]:
     """Put together what a run did and what it took."""
     info = source.info

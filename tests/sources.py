@@ -12,7 +12,8 @@ from affine import Affine
 
 from pipeline.config import SceneConfig
 from pipeline.grid import Block, Grid
-from pipeline.scenes.describe import RasterScene, describe_scene
+from pipeline.scenes.describe import RasterScene
+from pipeline.scenes.opening import describe_scene
 from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
 
 

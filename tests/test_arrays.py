@@ -19,7 +19,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import SceneError
 from pipeline.inspection import inspect_scene
 from pipeline.run import run_config
-from pipeline.scenes.catalogue import open_catalogue
+from pipeline.scenes.catalogue import open_catalogues
 from pipeline.words import inspection_words
 
 NAMES = ("red", "green", "nir")
@@ -233,4 +233,4 @@ def test_a_damaged_chunk_is_told_with_its_window(data: Path, tmp_path: Path) -> 
     (path / "measurements/reflectance/r10m/b03/1.1").write_bytes(b"damaged")
     with pytest.raises(SceneError, match=r"\.zarr: b03: rows .* can't be read .* is it all there\?"):
         whole(opened(path, 128))
-    assert open_catalogue(str(path)).names
+    assert open_catalogues(str(path))[0].names

@@ -16,7 +16,7 @@ from test_raster import opened, whole
 
 from benchmarks.safe import SafeRecipe, write_safe
 from pipeline.errors import ConfigError, SceneError, TerrazzoError
-from pipeline.scenes.catalogue import open_catalogue
+from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.raster import RasterSource
 from pipeline.scenes.scratch import Scratch
 
@@ -164,7 +164,7 @@ def test_a_genuine_product_without_ten_metres_opens_at_sixty_and_says_what_is_mi
             with rasterio.open(path) as file:
                 np.testing.assert_array_equal(plane, file.read(1, window=block.window))
         np.testing.assert_array_equal(pixels.valid, (pixels.data != 0).all(axis=0))
-    assert open_catalogue(str(product)).mask("scl") is not None
+    assert open_catalogues(str(product))[0].mask("scl") is not None
 
 
 def test_a_band_whose_image_is_missing_is_named_with_its_file(data: Path) -> None:
@@ -195,7 +195,7 @@ def test_the_complete_thumbnail_tree_opens_and_its_files_decide_the_size(data: P
 def test_metadata_of_every_baseline_is_read(data: Path) -> None:
     found = {}
     for folder in sorted((data / "s2-xml").iterdir()) + sorted((data / "s2-safe").iterdir()):
-        product = open_catalogue(str(folder)).product
+        product = open_catalogues(str(folder))[0].product
         assert product is not None
         found[product.baseline] = (product.level, product.tile, product.date, product.radiometry)
     assert found["05.09"] == ("L2A", "01WCP", "2023-06-25", "reflectance = (DN -1000) / 10000")
@@ -214,8 +214,10 @@ def test_two_products_in_a_folder_are_named(product: Path, tmp_path: Path) -> No
     other = write_safe(tmp_path, {"B02": layers()["B02"]}, SafeRecipe(tile="T33UVU"), tile_sides=SIDES)
     with pytest.raises(SceneError, match=rf"holds {product.name} and {other.name}; name the one to take"):
         described(tmp_path)
-    with pytest.raises(SceneError, match="is a product, and 1 more are named beside it"):
-        described([product, other])
+    plain = tmp_path / "plain.tif"
+    plain.write_bytes(b"")
+    with pytest.raises(SceneError, match=rf"{product.name} is a product, .*plain\.tif a file or folder of images"):
+        described([product, plain])
 
 
 def test_a_folder_without_any_product_says_so(tmp_path: Path) -> None:
@@ -338,6 +340,6 @@ def test_old_names_are_read(tmp_path: Path) -> None:
     (old / "S2A_OPER_MTD_SAFL1C_PDMC_20160607T163016_R065_V20160607T102021.xml").write_text(text)
     source = opened(old, bands=["B04", "B8A"])
     np.testing.assert_array_equal(whole(source)[0][0], layers()["B04"])
-    product = open_catalogue(str(old)).product
+    product = open_catalogues(str(old))[0].product
     assert product is not None
     assert (product.tile, product.baseline) == ("33UUU", "02.04")

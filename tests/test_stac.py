@@ -16,7 +16,7 @@ from test_safe import SIDES, layers
 
 from benchmarks.safe import write_safe
 from pipeline.errors import ConfigError, SceneError
-from pipeline.scenes.catalogue import open_catalogue
+from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.offers import Catalogue
 from pipeline.scenes.stac import gdal_path, item_catalogue, read_items
 
@@ -182,13 +182,13 @@ def test_an_item_on_a_server_is_read_with_its_files(tmp_path: Path) -> None:
         pixels, _ = whole(opened(f"{address}/item.json", 128))
         np.testing.assert_array_equal(pixels, [layers()[band] for band in ("B02", "B03", "B04", "B08")])
         with pytest.raises(SceneError, match=rf"{address}/none\.json: this can't be read: the server answers 404"):
-            open_catalogue(f"{address}/none.json")
+            open_catalogues(f"{address}/none.json")
 
 
 def test_an_address_that_answers_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.scenes.fetch._PAUSE", 0.01)
     with pytest.raises(SceneError, match=r"http://127\.0\.0\.1:1/item: this can't be read: .*after 4 tries"):
-        open_catalogue("http://127.0.0.1:1/item")
+        open_catalogues("http://127.0.0.1:1/item")
 
 
 @pytest.mark.parametrize(

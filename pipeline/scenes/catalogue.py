@@ -13,46 +13,48 @@ from pipeline.scenes.safe import open_product, product_root, products_in
 from pipeline.scenes.stac import is_stac, open_items
 
 
-def open_catalogue(source: str | Path | Sequence[str | Path], besides: Iterable[str | Path] = ()) -> Catalogue:
-    """Find out what a source is and what it offers.
+def open_catalogues(source: str | Path | Sequence[str | Path], besides: Iterable[str | Path] = ()) -> list[Catalogue]:
+    """Find out what a source is and what it offers: one catalogue, or one for each of several items or products.
 
     Parameters
     ----------
     source : str, Path or sequence of them
-        Raster files, folders, globs; or one product.
+        Raster files, folders, globs; or products, STAC items, stores.
     besides : iterable of str or Path
         Files that no folder or glob stands for: a run's own outputs, left there by an earlier run.
 
     Raises
     ------
     SceneError
-        When there is nothing to open, or more than one product.
+        When there is nothing to open, or products are mixed with plain files.
     """
     items = [str(item) for item in ([source] if isinstance(source, str | Path) else source)]
     besides = list(besides)
-    if len(items) == 1 and is_stac(items[0]):
-        return open_items(items[0])
-    if len(items) == 1 and is_store(items[0]):
-        return open_store(items[0])
-    product = _find_product(items, besides)
-    if product:
-        return open_product(*product)
+    found = [_open_special(item, besides) for item in items]
+    if any(found):
+        plain = [item for item, catalogues in zip(items, found, strict=True) if not catalogues]
+        if plain:
+            special = next(item for item, catalogues in zip(items, found, strict=True) if catalogues)
+            msg = f"scene.source: {special} is a product, {plain[0]} a file or folder of images; name one kind"
+            raise SceneError(msg)
+        return [catalogue for catalogues in found for catalogue in catalogues]
     files = find_files(items, besides)
-    return Catalogue(origin=files[0], bands=tuple(_offer(band) for band in list_bands(files)))
+    return [Catalogue(origin=files[0], bands=tuple(_offer(band) for band in list_bands(files)))]
+
+
+def _open_special(item: str, besides: Sequence[str | Path]) -> list[Catalogue]:
+    """What an item offers that is more than image files: STAC items, a store, a product; else nothing."""
+    if is_stac(item):
+        return open_items(item)
+    if is_store(item):
+        return [open_store(item)]
+    product = _product_at(item, besides)
+    return [open_product(*product)] if product else []
 
 
 def _offer(band: FileBand) -> BandOffer:
     """A band whose file had to be opened to know it."""
     return BandOffer(name=band.name, versions=(BandVersion(path=band.path, index=band.index),), opened=band)
-
-
-def _find_product(items: Sequence[str], besides: Sequence[str | Path]) -> tuple[Path, str] | None:
-    """The product that a source stands for, if it does for one."""
-    found = [(item, product) for item in items if (product := _product_at(item, besides))]
-    if found and len(items) > 1:
-        msg = f"scene.source: {found[0][0]} is a product, and {len(items) - 1} more are named beside it; name one"
-        raise SceneError(msg)
-    return found[0][1] if found else None
 
 
 def _product_at(item: str, besides: Sequence[str | Path]) -> tuple[Path, str] | None:

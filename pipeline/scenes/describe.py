@@ -4,13 +4,11 @@ import logging
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 from affine import Affine
 
-from pipeline.areas import MaskRecord
 from pipeline.config import SceneConfig
 from pipeline.errors import ConfigError, SceneError
 from pipeline.fields import ResamplingMethod
@@ -19,13 +17,11 @@ from pipeline.kernels.validity import representable
 from pipeline.model import PIXEL_TYPES
 from pipeline.scenes.arrays import LARGEST_BLOCK
 from pipeline.scenes.bands import find_band
-from pipeline.scenes.catalogue import open_catalogue
 from pipeline.scenes.filebands import FileBand, Quantity
-from pipeline.scenes.masks import LayerMask, Mask, make_mask
-from pipeline.scenes.offers import Catalogue, finest_resolution, pick_version
+from pipeline.scenes.masks import Mask
 from pipeline.scenes.parts import FilePart, make_parts
 from pipeline.scenes.places import Area, area_of
-from pipeline.scenes.placing import check_placeable, same_grid, scene_grid
+from pipeline.scenes.placing import Placement, check_placeable, same_grid, scene_grid
 from pipeline.scenes.source import SceneInfo
 
 logger = logging.getLogger(__name__)
@@ -65,7 +61,7 @@ class RasterScene:
     parts: tuple[FilePart, ...]
     """In the order of the bands."""
     masks: tuple[Mask, ...] = ()
-    """What is left out."""
+    """What is left out of the map."""
     fit_masks: tuple[Mask, ...] = ()
     """What is left out of the fit, beside that."""
 
@@ -74,75 +70,9 @@ class RasterScene:
         return replace(self, info=replace(self.info, quantity="numbers"))
 
 
-def describe_scene(
-    config: SceneConfig, besides: Iterable[str | Path] = (), fit_mask: MaskRecord | None = None
+def summarize(
+    bands: Sequence[FileBand], config: SceneConfig, files: Iterable[str] = (), grid: Grid | None = None
 ) -> RasterScene:
-    """Read the metadata of a scene's files: only of those whose bands are asked for, where names tell.
-
-    Parameters
-    ----------
-    config : SceneConfig
-        Source, bands, and how they come onto one grid.
-    besides : iterable of str or Path
-        Files that are no part of the scene: a run's own outputs, left there by an earlier run.
-    fit_mask : MaskRecord, optional
-        What is left out of the fit alone.
-
-    Raises
-    ------
-    SceneError
-        When a file can't be opened or the bands can't be brought onto one grid.
-    ConfigError
-        When a band, the nodata value or the resolution doesn't fit the files.
-    """
-    catalogue = open_catalogue(config.source, besides)
-    for note in catalogue.notes:
-        logger.warning("%s", note)
-    bands = _let_alphas_be_bands(_open(catalogue, config))
-    scene = _leave_out(summarize(bands, config, catalogue.files), config, catalogue, fit_mask)
-    if scene.info.grid.crs is None:
-        logger.warning("%s: no coordinate reference system; the map will have none either", scene.info.sources[0])
-    for path in dict.fromkeys(part.path for part in scene.parts if part.alphas):
-        logger.info("%s: the alpha band is used as a mask: no data where it is 0", path)
-    return scene
-
-
-def _leave_out(
-    scene: RasterScene, config: SceneConfig, catalogue: Catalogue, fit_mask: MaskRecord | None
-) -> RasterScene:
-    """Add the masks of a scene."""
-    grid = scene.info.grid
-    masks = (make_mask(config.mask, catalogue, grid, "scene.mask"),) if config.mask else ()
-    for_fit = (make_mask(fit_mask, catalogue, grid, "fit.mask"),) if fit_mask else ()
-    layers = [mask for mask in (*masks, *for_fit) if isinstance(mask, LayerMask)]
-    info = replace(
-        scene.info,
-        masked=scene.info.masked or bool(masks or for_fit),
-        dear=scene.info.dear or any(layer.part.is_dear for layer in layers),
-        split=scene.info.split or any(layer.part.placement or layer.radius for layer in layers),
-        decoded_bytes=scene.info.decoded_bytes + sum(part.size for part in {layer.part for layer in layers}),
-        bytes_beside=max([scene.info.bytes_beside, *(layer.bytes_per_scene_pixel for layer in layers)]),
-        files=tuple(dict.fromkeys([*scene.info.files, *(layer.part.path for layer in layers)])),
-    )
-    return replace(scene, info=info, masks=(*scene.masks, *masks), fit_masks=for_fit)
-
-
-def _open(catalogue: Catalogue, config: SceneConfig) -> list[FileBand]:
-    """Open the files of the bands asked for, each in the version that suits the scene's resolution."""
-    offers = catalogue.choose(config.bands)
-    resolution = finest_resolution(offers) if config.resolution == "auto" else config.resolution
-    return [offer.open(pick_version(offer, resolution, catalogue.origin)) for offer in offers]
-
-
-def _let_alphas_be_bands(bands: Sequence[FileBand]) -> list[FileBand]:
-    """An alpha band that was asked for masks nothing any more."""
-    data = [(band.path, band.index) for band in bands if band.is_alpha]
-    for path, index in data:
-        logger.warning("%s: band %d is marked as alpha, but was asked for as a band: it masks nothing", path, index)
-    return [replace(band, alpha=None) if (band.path, band.alpha) in data else band for band in bands]
-
-
-def summarize(bands: Sequence[FileBand], config: SceneConfig, files: Iterable[str] = ()) -> RasterScene:
     """Put bands together as a scene.
 
     Parameters
@@ -153,6 +83,8 @@ def summarize(bands: Sequence[FileBand], config: SceneConfig, files: Iterable[st
         Nodata, resolution, resampling.
     files : iterable of str
         What belongs to the scene beside the bands' files.
+    grid : Grid, optional
+        The grid to bring them onto; by default that of the finest, cut down to the area of interest.
 
     Raises
     ------
@@ -165,14 +97,10 @@ def summarize(bands: Sequence[FileBand], config: SceneConfig, files: Iterable[st
         if band.dtype not in PIXEL_TYPES:
             msg = f"{band.path}: pixels of type {band.dtype} can't be clustered; integers and floats can"
             raise SceneError(msg)
-    grid = scene_grid(bands, None if config.resolution == "auto" else config.resolution)
-    first = next((band for band in bands if same_grid(grid, band.grid)), bands[0])
-    for band in bands:
-        check_placeable(grid, band, first)
+    area = None
+    if grid is None:
+        grid, area = cut_to_area(one_grid(bands, config), bands, config)
     block_shape = _block_shape(bands, grid)
-    area = area_of(config.aoi, grid) if config.aoi else None
-    if area:
-        grid, area = _cropped(grid, area, block_shape)
     nodata = _choose_nodata(bands, config.nodata)
     parts = tuple(make_parts(bands, grid, _methods(bands, config.resampling), nodata))
     _say_what_moves(parts, bands, grid)
@@ -199,10 +127,32 @@ def summarize(bands: Sequence[FileBand], config: SceneConfig, files: Iterable[st
     return RasterScene(info, parts, masks=(area,) if area else ())
 
 
-def _cropped(grid: Grid, area: Area, block_shape: tuple[int, int]) -> tuple[Grid, Area]:
-    """A grid cut down to the whole blocks that an area lies on, and the area on it."""
-    window = area.window(grid, block_shape)
-    if window is None:
+def one_grid(bands: Sequence[FileBand], config: SceneConfig) -> Grid:
+    """The grid of the finest band, or of the resolution asked for.
+
+    Raises
+    ------
+    SceneError
+        When a band can't be brought onto it.
+    """
+    grid = scene_grid(bands, None if config.resolution == "auto" else config.resolution)
+    first = next((band for band in bands if same_grid(grid, band.grid)), bands[0])
+    for band in bands:
+        check_placeable(grid, band, first)
+    return grid
+
+
+def cut_to_area(grid: Grid, bands: Sequence[FileBand], config: SceneConfig) -> tuple[Grid, Area | None]:
+    """A grid cut down to the whole blocks that the area of interest lies on, and the area on it.
+
+    Raises
+    ------
+    SceneError
+        When the area lies elsewhere.
+    """
+    area = area_of(config.aoi, grid) if config.aoi else None
+    window = area.window(grid, _block_shape(bands, grid)) if area else None
+    if area is None or window is None:
         return grid, area
     rows, columns = window
     cut = Grid(
@@ -270,7 +220,7 @@ def _say_what_moves(parts: Sequence[FilePart], bands: Sequence[FileBand], grid: 
 
 def _block_shape(bands: Sequence[FileBand], grid: Grid) -> tuple[int, int]:
     """(rows, columns) of the scene that are decoded as one: the largest of the files that lie on its grid."""
-    shapes = [band.block_shape for band in bands if same_grid(grid, band.grid)]
+    shapes = [band.block_shape for band in bands if _same_lattice(grid, band.grid)]
     if not shapes:
         finest = min(bands, key=lambda band: band.grid.resolution)
         ratios = zip(finest.block_shape, finest.grid.resolution[::-1], grid.resolution[::-1], strict=True)
@@ -280,6 +230,12 @@ def _block_shape(bands: Sequence[FileBand], grid: Grid) -> tuple[int, int]:
     if all(band.array for band in bands) and largest[0] * largest[1] > LARGEST_BLOCK:
         return _SIDE_OF_A_PIECE, _SIDE_OF_A_PIECE
     return largest
+
+
+def _same_lattice(grid: Grid, other: Grid) -> bool:
+    """Whether pixels of two grids are the same where both are."""
+    placement = Placement.of(grid, other)
+    return placement is not None and placement.is_identity
 
 
 def _straddles(parts: Sequence[FilePart], grid: Grid, block_shape: tuple[int, int]) -> bool:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from pipeline.scenes.parts import FilePart
 from pipeline.scenes.readers import GdalReader, Handles, WindowReader
 from pipeline.scenes.regrid import read_part
 from pipeline.scenes.scratch import Scratch
-from pipeline.scenes.source import Pixels
+from pipeline.scenes.source import BlockSource, Pixels
 
 
 class RasterSource:
@@ -62,10 +62,19 @@ class RasterSource:
     @property
     def passes(self) -> float:
         """How often the scene's files have been decoded so far: pixels decoded over pixels there are."""
+        return self.decoded / self.decodable
+
+    @property
+    def decoded(self) -> int:
+        """Pixels decoded so far."""
+        return self._decoded.pixels
+
+    @property
+    def decodable(self) -> int:
+        """Pixels that the scene's files have."""
         masks = [mask.part for mask in (*self.scene.masks, *self.scene.fit_masks) if isinstance(mask, LayerMask)]
         parts = dict.fromkeys([*self.scene.parts, *masks])
-        pixels = sum(len(part.indexes) * part.grid.shape[0] * part.grid.shape[1] for part in parts)
-        return self._decoded.pixels / pixels
+        return sum(len(part.indexes) * part.grid.shape[0] * part.grid.shape[1] for part in parts)
 
     def read(self, block: Block) -> Pixels:
         """Read a block's pixels and tell which hold data.
@@ -91,13 +100,18 @@ class RasterSource:
         return pixels
 
 
+class _ForMapAndFit(BlockSource, Protocol):
+    def read_for_fit(self, block: Block) -> Pixels:
+        """Read one of the blocks, without what is left out of the fit alone."""
+
+
 class ForFit:
     """A scene as the fit sees it; a `BlockSource`."""
 
-    def __init__(self, source: RasterSource) -> None:
+    def __init__(self, source: _ForMapAndFit) -> None:
         self.info = source.info
         self.blocks = source.blocks
-        self.read = source.read_for_fit if source.scene.fit_masks else source.read
+        self.read = source.read_for_fit
 
 
 class _Counter:

@@ -34,13 +34,13 @@ def is_stac(source: str) -> bool:
     return source.lower().endswith((".json", ".geojson")) and Path(source).is_file()
 
 
-def open_items(source: str) -> Catalogue:
-    """Read what a STAC item offers.
+def open_items(source: str) -> list[Catalogue]:
+    """Read what STAC items offer.
 
     Parameters
     ----------
     source : str
-        A JSON file or an address: an item, or a list or collection of features that holds one.
+        A JSON file or an address: an item, or a list or collection of features that holds some.
 
     Raises
     ------
@@ -48,11 +48,7 @@ def open_items(source: str) -> Catalogue:
         When it can't be read, is no item, or has no raster asset.
     """
     items = read_items(source)
-    if len(items) > 1:
-        listed = ", ".join(str(item.id) for item in items[:3])
-        msg = f"{source}: this holds {len(items)} items ({listed}{', ...' if len(items) > 3 else ''}); name one"  # noqa: PLR2004
-        raise SceneError(msg)
-    return item_catalogue(items[0], source)
+    return [item_catalogue(item, source if len(items) == 1 else f"{source} ({item.id})") for item in items]
 
 
 def read_items(source: str) -> list[Any]:
@@ -139,7 +135,7 @@ def item_catalogue(item: Any, source: str) -> Catalogue:
         default=DEFAULT_BANDS if is_s2 and names.issuperset(DEFAULT_BANDS) else (),
         masks=tuple(_masks(masks)),
         product=_product(item, bands, radiometry),
-        files=() if "://" in source else (source,),
+        files=() if "://" in source else (source.partition(" (")[0],),
         notes=radiometry.notes(source, stated=stated) if radiometry else (),
     )
 

@@ -1,0 +1,205 @@
+"""Several scenes as one: each pixel, with all its bands, comes from the first that holds data there."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from affine import Affine
+from rasterio.warp import transform_bounds
+
+from pipeline.errors import SceneError
+from pipeline.grid import Block, Grid
+from pipeline.scenes.describe import RasterScene
+from pipeline.scenes.placing import bounds, same_crs
+from pipeline.scenes.raster import RasterSource
+from pipeline.scenes.scratch import Scratch
+from pipeline.scenes.source import Pixels, SceneInfo
+
+_WHOLE: Final = 1e-4
+"""Stored numbers by which a shift may miss a whole one through rounding."""
+
+_WIDEST: Final = 2**31
+"""Pixels of a mosaic; what is larger was hardly meant to be one map."""
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Scenes described on one grid, the first in front."""
+
+    info: SceneInfo
+    """Of the whole, in the first scene's units."""
+    scenes: tuple[RasterScene, ...]
+    shifts: tuple[tuple[int, ...], ...]
+    """For each scene what is added to each band's numbers to bring them into the first's units."""
+
+    def as_numbers(self) -> "Mosaic":
+        """The same, whose scale and offset are left aside.
+
+        Raises
+        ------
+        SceneError
+            When they differ between scenes, so that their numbers mean different things.
+        """
+        if any(any(shift) for shift in self.shifts):
+            msg = (
+                f"features.scale: {self.info.sources[0]} and others have different offsets, so their stored numbers "
+                "can't stand side by side; leave it at 'auto', or name scenes of one baseline"
+            )
+            raise SceneError(msg)
+        return replace(self, info=replace(self.info, quantity="numbers"))
+
+
+def union_grid(grids: Sequence[Grid]) -> Grid:
+    """The first of some grids, made wide enough for all.
+
+    Raises
+    ------
+    SceneError
+        When one has no CRS, or they lie so far apart that no one map was meant.
+    """
+    first = grids[0]
+    corners = [(0.0, 0.0), (float(first.shape[1]), float(first.shape[0]))]
+    for grid in grids[1:]:
+        if (grid.crs is None) != (first.crs is None):
+            msg = "scene.source: one of the scenes has no coordinate reference system, so they can't be put together"
+            raise SceneError(msg)
+        west, south, east, north = _bounds_in(grid, first)
+        corners += [
+            ~first.transform @ corner for corner in ((west, north), (east, south), (west, south), (east, north))
+        ]
+    columns, rows = zip(*corners, strict=True)
+    left, top = math.floor(min(columns) + _WHOLE), math.floor(min(rows) + _WHOLE)
+    shape = (math.ceil(max(rows) - _WHOLE) - top, math.ceil(max(columns) - _WHOLE) - left)
+    if shape[0] * shape[1] > _WIDEST:
+        msg = (
+            f"scene.source: a map of all scenes would have {shape[1]} x {shape[0]} pixels; name scenes that lie "
+            "together, or set scene.aoi"
+        )
+        raise SceneError(msg)
+    return Grid(shape=shape, transform=first.transform @ Affine.translation(left, top), crs=first.crs)
+
+
+def _bounds_in(grid: Grid, other: Grid) -> tuple[float, float, float, float]:
+    """Bounds of a grid in another's CRS."""
+    if same_crs(grid.crs, other.crs):
+        return bounds(grid)
+    with rasterio.Env():
+        west, south, east, north = transform_bounds(grid.crs, other.crs, *bounds(grid))
+    return west, south, east, north
+
+
+def make_mosaic(scenes: Sequence[RasterScene]) -> Mosaic:
+    """Put scenes of the same bands on the same grid together.
+
+    Raises
+    ------
+    SceneError
+        When their numbers can't be brought into one unit exactly, or none is left.
+    """
+    if not scenes:
+        msg = "scene.aoi: none of the scenes overlaps the area of interest"
+        raise SceneError(msg)
+    first, infos = scenes[0].info, [scene.info for scene in scenes]
+    shifts = tuple(_shifts(first, info) for info in infos)
+    kinds = {info.dtype for info in infos} | ({np.dtype(np.int32)} if any(map(any, shifts)) else set())
+    dtype = np.result_type(*kinds)
+    info = replace(
+        first,
+        dtype=dtype,
+        nodata=(None,) * len(first.bands),  # told by each scene; once shifted, its value may mean something
+        masked=True,
+        dear=any(info.dear for info in infos),
+        split=True,
+        decoded_bytes=sum(info.decoded_bytes for info in infos),
+        bytes_beside=max(info.bytes_beside + info.bytes_per_pixel + 1 for info in infos),
+        file_block_bytes=max(info.file_block_bytes for info in infos),
+        drivers=tuple(dict.fromkeys(driver for info in infos for driver in info.drivers)),
+        sources=tuple(dict.fromkeys(source for info in infos for source in info.sources)),
+        files=tuple(dict.fromkeys(file for info in infos for file in info.files)),
+    )
+    return Mosaic(info, tuple(scenes), shifts)
+
+
+def _shifts(first: SceneInfo, info: SceneInfo) -> tuple[int, ...]:
+    """What is added to stored numbers of a scene, so that they mean what the first's do.
+
+    Raises
+    ------
+    SceneError
+        When adding a whole number is not enough.
+    """
+    one = f"{first.sources[0]} and {info.sources[0]}"
+    if info.bands != first.bands:
+        msg = f"scene.source: {one} have different bands: {', '.join(first.bands)}, and {', '.join(info.bands)}"
+        raise SceneError(msg)
+    shifts = []
+    for band, scale, offset, our_scale, our_offset in zip(
+        first.bands, info.scales, info.offsets, first.scales, first.offsets, strict=True
+    ):
+        shift = (offset - our_offset) / our_scale
+        if not math.isclose(scale, our_scale) or abs(shift - round(shift)) > _WHOLE:
+            msg = (
+                f"scene.source: {one} have band {band} in units that don't fit: scale {our_scale:g} and offset "
+                f"{our_offset:g}, and scale {scale:g} and offset {offset:g}; name scenes of one scale"
+            )
+            raise SceneError(msg)
+        shifts.append(round(shift))
+    return tuple(shifts)
+
+
+class MosaicSource:
+    """Reads the blocks of a `Mosaic`; a `BlockSource`."""
+
+    def __init__(self, mosaic: Mosaic, chunk: tuple[int, int], scratch: Scratch | None = None) -> None:
+        self._mosaic = mosaic
+        self.info = mosaic.info
+        self.blocks = tuple(mosaic.info.grid.blocks(chunk))
+        self._sources = [RasterSource(scene, chunk, scratch) for scene in mosaic.scenes]
+
+    @property
+    def passes(self) -> float:
+        """How often the scenes' files have been decoded so far: pixels decoded over pixels there are."""
+        return sum(source.decoded for source in self._sources) / sum(source.decodable for source in self._sources)
+
+    def read(self, block: Block) -> Pixels:
+        """Read a block: a scene only where those before it leave pixels without data."""
+        return self._read(block, [source.read for source in self._sources])
+
+    def read_for_fit(self, block: Block) -> Pixels:
+        """Read a block as `read` does, without what is left out of the fit alone."""
+        return self._read(block, [source.read_for_fit for source in self._sources])
+
+    def _read(self, block: Block, reads: Sequence[Callable[[Block], Pixels]]) -> Pixels:
+        data = np.zeros((len(self.info.bands), *block.shape), self.info.dtype)
+        valid = np.zeros(block.shape, np.bool_)
+        for read, shifts in zip(reads, self._mosaic.shifts, strict=True):
+            pixels = read(block)
+            _fill(data, valid, pixels, shifts)
+            if valid.all():
+                break
+        return Pixels(data, valid)
+
+
+def open_source(
+    scene: RasterScene | Mosaic, chunk: tuple[int, int], scratch: Scratch | None = None
+) -> RasterSource | MosaicSource:
+    """Read a scene that was described, whichever it is."""
+    if isinstance(scene, Mosaic):
+        return MosaicSource(scene, chunk, scratch)
+    return RasterSource(scene, chunk, scratch)
+
+
+def _fill(data: npt.NDArray[Any], valid: npt.NDArray[np.bool_], pixels: Pixels, shifts: Sequence[int]) -> None:
+    """Fill what has no data yet, and note what has been filled."""
+    new = pixels.valid & ~valid
+    if not new.any():
+        return
+    for plane, own, shift in zip(data, pixels.data, shifts, strict=True):
+        np.copyto(plane, own, where=new)
+        if shift:
+            np.add(plane, shift, out=plane, where=new)
+    valid |= new

@@ -1,0 +1,113 @@
+"""From a config's `scene` to a scene described: one, or a mosaic of several. Reads metadata only."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.areas import MaskRecord
+from pipeline.config import SceneConfig
+from pipeline.grid import Grid
+from pipeline.scenes.catalogue import open_catalogues
+from pipeline.scenes.describe import RasterScene, cut_to_area, one_grid, summarize
+from pipeline.scenes.filebands import FileBand
+from pipeline.scenes.masks import LayerMask, make_mask
+from pipeline.scenes.mosaic import Mosaic, make_mosaic, union_grid
+from pipeline.scenes.offers import Catalogue, finest_resolution, pick_version
+from pipeline.scenes.placing import overlap
+
+logger = logging.getLogger(__name__)
+
+
+def describe_scene(
+    config: SceneConfig, besides: Iterable[str | Path] = (), fit_mask: MaskRecord | None = None
+) -> RasterScene | Mosaic:
+    """Read the metadata of a scene's files: only of those whose bands are asked for, where names tell.
+
+    Parameters
+    ----------
+    config : SceneConfig
+        Source, bands, and how they come onto one grid.
+    besides : iterable of str or Path
+        Files that are no part of the scene: a run's own outputs, left there by an earlier run.
+    fit_mask : MaskRecord, optional
+        What is left out of the fit alone.
+
+    Raises
+    ------
+    SceneError
+        When a file can't be opened or the bands can't be brought onto one grid.
+    ConfigError
+        When a band, the nodata value or the resolution doesn't fit the files.
+    """
+    catalogues = open_catalogues(config.source, besides)
+    for note in (note for catalogue in catalogues for note in catalogue.notes):
+        logger.warning("%s", note)
+    if len(catalogues) > 1:
+        return _describe_mosaic(catalogues, config, fit_mask)
+    (catalogue,) = catalogues
+    bands = _let_alphas_be_bands(_open(catalogue, config))
+    scene = _leave_out(summarize(bands, config, catalogue.files), config, catalogue, fit_mask)
+    if scene.info.grid.crs is None:
+        logger.warning("%s: no coordinate reference system; the map will have none either", scene.info.sources[0])
+    for path in dict.fromkeys(part.path for part in scene.parts if part.alphas):
+        logger.info("%s: the alpha band is used as a mask: no data where it is 0", path)
+    return scene
+
+
+def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_mask: MaskRecord | None) -> Mosaic:
+    """Describe several items or products on one grid: that of the first, wide enough for all."""
+    opened = [_open(catalogue, config) for catalogue in catalogues]
+    grids = [one_grid(bands, config) for bands in opened]
+    grid, area = cut_to_area(union_grid(grids), opened[0], config)
+    scenes = [
+        _leave_out(summarize(bands, config, catalogue.files, grid), config, catalogue, fit_mask)
+        for catalogue, bands, own in zip(catalogues, opened, grids, strict=True)
+        if _is_in(grid, own, catalogue)
+    ]
+    if area:
+        scenes = [replace(scene, masks=(area, *scene.masks)) for scene in scenes]
+    return make_mosaic(scenes)
+
+
+def _is_in(grid: Grid, own: Grid, catalogue: Catalogue) -> bool:
+    """Whether a scene has anything to give to a mosaic."""
+    inside = overlap(grid, own)
+    if not inside:
+        logger.info("%s: lies outside of the area of interest: left out", catalogue.origin)
+    return inside
+
+
+def _leave_out(
+    scene: RasterScene, config: SceneConfig, catalogue: Catalogue, fit_mask: MaskRecord | None
+) -> RasterScene:
+    """Add the masks of a scene."""
+    grid = scene.info.grid
+    masks = (make_mask(config.mask, catalogue, grid, "scene.mask"),) if config.mask else ()
+    for_fit = (make_mask(fit_mask, catalogue, grid, "fit.mask"),) if fit_mask else ()
+    layers = [mask for mask in (*masks, *for_fit) if isinstance(mask, LayerMask)]
+    info = replace(
+        scene.info,
+        masked=scene.info.masked or bool(masks or for_fit),
+        dear=scene.info.dear or any(layer.part.is_dear for layer in layers),
+        split=scene.info.split or any(layer.part.placement or layer.radius for layer in layers),
+        decoded_bytes=scene.info.decoded_bytes + sum(part.size for part in {layer.part for layer in layers}),
+        bytes_beside=max([scene.info.bytes_beside, *(layer.bytes_per_scene_pixel for layer in layers)]),
+        files=tuple(dict.fromkeys([*scene.info.files, *(layer.part.path for layer in layers)])),
+    )
+    return replace(scene, info=info, masks=(*scene.masks, *masks), fit_masks=for_fit)
+
+
+def _open(catalogue: Catalogue, config: SceneConfig) -> list[FileBand]:
+    """Open the files of the bands asked for, each in the version that suits the scene's resolution."""
+    offers = catalogue.choose(config.bands)
+    resolution = finest_resolution(offers) if config.resolution == "auto" else config.resolution
+    return [offer.open(pick_version(offer, resolution, catalogue.origin)) for offer in offers]
+
+
+def _let_alphas_be_bands(bands: Sequence[FileBand]) -> list[FileBand]:
+    """An alpha band that was asked for masks nothing any more."""
+    data = [(band.path, band.index) for band in bands if band.is_alpha]
+    for path, index in data:
+        logger.warning("%s: band %d is marked as alpha, but was asked for as a band: it masks nothing", path, index)
+    return [replace(band, alpha=None) if (band.path, band.alpha) in data else band for band in bands]
