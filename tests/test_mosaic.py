@@ -147,7 +147,10 @@ def test_a_mosaic_becomes_a_map_each_image_decoded_once(two: list[Path], tmp_pat
     assert int((labels == 0).sum()) == report["nodata_pixels"]
 
 
-def test_an_area_of_interest_leaves_out_what_lies_elsewhere(two: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+def test_an_area_of_interest_leaves_out_what_lies_elsewhere(
+    two: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    two[1] = product(tmp_path, "far", layers(), origin=(LEFT + 3000, TOP))
     bounds = (LEFT, TOP - 300, LEFT + 500, TOP)
     with caplog.at_level(logging.INFO, logger="pipeline"):
         source = mosaic(two, aoi={"bounds": bounds, "crs": "EPSG:32633"})
@@ -184,6 +187,6 @@ def test_scales_that_no_shift_brings_together_are_refused(tmp_path: Path) -> Non
 
 
 def test_places_far_apart_are_refused(tmp_path: Path) -> None:
-    far = product(tmp_path, "two", layers(), origin=(LEFT, 900_040))
-    with pytest.raises(SceneError, match="a map of all scenes would have .* pixels"):
+    far = product(tmp_path, "two", layers(), origin=(LEFT + 400_000, 900_040))
+    with pytest.raises(SceneError, match=r"a map of all scenes would have .* pixels"):
         described([product(tmp_path, "one", layers()), far])
