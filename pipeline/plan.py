@@ -137,7 +137,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
             scratch=info.decoded_bytes if keep else 0,
             map_disk=2 * info.pixels if labels else 0,
             per_block=_per_block(info, shape, wanted),
-            base=BASE_BYTES[fit.method if fit else "kmeans"] + cache_bytes(info, n),
+            base=BASE_BYTES[fit.method if fit else "kmeans"] + info.libraries + cache_bytes(info, n),
             fit=_fit_bytes(info, fit, n) if fit else 0,
         )
         for n in halvings(workers)

@@ -11,6 +11,9 @@ from pipeline.scenes.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION
 
 _REFLECTANCE: Final = "measurements/reflectance"
 _CLASSES: Final = "conditions/mask/l2a_classification"
+_XARRAY: Final = 60 * 10**6
+"""Bytes that xarray and the library of the format take: measured, with some room."""
+
 _GROUPS: Final = {10.0: "r10m", 20.0: "r20m", 60.0: "r60m"}
 
 
@@ -27,7 +30,7 @@ def open_store(path: str) -> Catalogue:
     bands = tuple(
         BandOffer(name=name, versions=(BandVersion(path=path, array=ref),)) for name, ref in list_variables(path)
     )
-    return Catalogue(origin=path, bands=bands, files=(path,))
+    return Catalogue(origin=path, bands=bands, files=(path,), libraries=_XARRAY)
 
 
 def _open_eopf(path: str) -> Catalogue:
@@ -41,6 +44,7 @@ def _open_eopf(path: str) -> Catalogue:
         masks=(MaskOffer(kind="scl", versions=scl),) if scl else (),
         product=_product(path, bands),
         files=(path,),
+        libraries=_XARRAY,
     )
 
 

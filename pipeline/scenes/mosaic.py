@@ -114,6 +114,7 @@ def make_mosaic(scenes: Sequence[RasterScene]) -> Mosaic:
         masked=True,
         dear=any(info.dear for info in infos),
         split=True,
+        libraries=max(info.libraries for info in infos),
         decoded_bytes=sum(info.decoded_bytes for info in infos),
         bytes_beside=max(info.bytes_beside + info.bytes_per_pixel + 1 for info in infos),
         file_block_bytes=max(info.file_block_bytes for info in infos),

@@ -14,6 +14,7 @@ from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.masks import LayerMask, make_mask
 from pipeline.scenes.mosaic import Mosaic, make_mosaic, union_grid
 from pipeline.scenes.offers import Catalogue, finest_resolution, pick_version
+from pipeline.scenes.places import PYOGRIO, Area
 from pipeline.scenes.placing import overlap
 
 logger = logging.getLogger(__name__)
@@ -86,8 +87,10 @@ def _leave_out(
     masks = (make_mask(config.mask, catalogue, grid, "scene.mask"),) if config.mask else ()
     for_fit = (make_mask(fit_mask, catalogue, grid, "fit.mask"),) if fit_mask else ()
     layers = [mask for mask in (*masks, *for_fit) if isinstance(mask, LayerMask)]
+    vectors = any(isinstance(mask, Area) for mask in (*masks, *for_fit)) or bool(config.aoi and config.aoi.path)
     info = replace(
         scene.info,
+        libraries=catalogue.libraries + PYOGRIO * vectors,
         masked=scene.info.masked or bool(masks or for_fit),
         dear=scene.info.dear or any(layer.part.is_dear for layer in layers),
         split=scene.info.split or any(layer.part.placement or layer.radius for layer in layers),

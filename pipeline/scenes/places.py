@@ -24,6 +24,9 @@ _DEGREES: Final = "EPSG:4326"
 _STEPS: Final = 64
 """An edge of bounds in another CRS is bent: it gets so many corners."""
 
+PYOGRIO: Final = 80 * 10**6
+"""Bytes that the library and its own GDAL take: measured, with some room."""
+
 VECTOR_SUFFIXES: Final = frozenset({".gpkg", ".geojson", ".json", ".shp", ".fgb", ".kml", ".gml", ".parquet", ".zip"})
 
 

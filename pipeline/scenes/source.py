@@ -53,6 +53,8 @@ class SceneInfo:
     """Whether some bands have a grid of their own, so that their files' blocks straddle the scene's."""
     decoded_bytes: int = 0
     """All pixels, on the grids they are decoded on."""
+    libraries: int = 0
+    """Bytes of libraries that are loaded for this kind of scene alone."""
     bytes_beside: float = 0.0
     """For a pixel of the scene: what is held beside it while bands come onto its grid."""
     sources: tuple[str, ...]

@@ -23,6 +23,9 @@ _RASTER_TYPES: Final = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2", "ap
 _NO_DATA_ROLES: Final = frozenset({"thumbnail", "overview", "visual", "metadata", "tiles"})
 _MASKS: Final = {"scl": "scl", "qa_pixel": "qa_pixel"}
 _REDEDGE: Final = {"rededge1": "B05", "rededge2": "B06", "rededge3": "B07"}
+_PYSTAC: Final = 40 * 10**6
+"""Bytes that the library takes: measured, with some room."""
+
 _LARGEST_JSON: Final = 64 * 2**20
 
 
@@ -136,6 +139,7 @@ def item_catalogue(item: Any, source: str) -> Catalogue:
         masks=tuple(_masks(masks)),
         product=_product(item, bands, radiometry),
         files=() if "://" in source else (source.partition(" (")[0],),
+        libraries=_PYSTAC,
         notes=radiometry.notes(source, stated=stated) if radiometry else (),
     )
 
