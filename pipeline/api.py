@@ -38,7 +38,9 @@ def open_scene(
     Parameters
     ----------
     source : str, Path or sequence of them
-        A raster file that GDAL opens, or one file for each band: a list, a glob, a folder.
+        A Sentinel-2 product (SAFE folder or zip, EOPF Zarr, STAC item by file or address), a Zarr or NetCDF store, a
+        raster that GDAL opens, or one file for each band: a list, a glob, a folder. Of several products each pixel
+        comes from the first that holds data there.
     bands : sequence of str or int, 'all' or 'auto'
         Bands to keep, in this order: names (B04), numbers, common names (red); 'auto' is the four 10 m bands of a
         Sentinel-2 product, and all of anything else.
@@ -47,7 +49,7 @@ def open_scene(
     chunk : 'auto' or int
         Side of a chunk in pixels; 'auto' takes whole blocks of the file.
     **placing
-        As in the config's `scene`: resolution, resampling.
+        As in the config's `scene`: resolution, resampling, mask, aoi.
 
     Returns
     -------
