@@ -65,8 +65,9 @@ def _per_block(info: SceneInfo, chunk: tuple[int, int], wanted: int) -> int:
     reading = pixels * (info.bytes_per_pixel + 2 + ceil(info.bytes_beside))
     candidates = min(2 * wanted, pixels) * (2 * info.bytes_per_pixel + 16)
     waiting = max(pixels, candidates)
+    around = max((ceil((chunk[0] + 2 * m) * (chunk[1] + 2 * m) * each) for m, each in info.margins), default=0)
     decoder = info.file_block_bytes * (_DECODER_COPIES if info.dear else 2)
-    return reading + max(pixels, candidates) + waiting + decoder
+    return reading + max(pixels, candidates, around) + waiting + decoder + info.warp_bytes
 
 
 def _fit_bytes(info: SceneInfo, fit: FitConfig, workers: int) -> int:

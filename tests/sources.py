@@ -78,3 +78,9 @@ class CountingSource:
         with self._lock:
             self.reads[block.row, block.column] += 1
         return self._source.read(block)
+
+    def read_for_fit(self, block: Block) -> Pixels:
+        with self._lock:
+            self.reads[block.row, block.column] += 1
+        pixels: Pixels = self._source.read_for_fit(block)  # type: ignore[attr-defined]
+        return pixels

@@ -18,7 +18,8 @@ from benchmarks.safe import write_safe
 from pipeline.errors import ConfigError, SceneError
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.offers import Catalogue
-from pipeline.scenes.stac import gdal_path, item_catalogue, read_items
+from pipeline.scenes.stac import item_catalogue, read_items
+from pipeline.scenes.stacassets import gdal_path
 
 COGS = "29rkh_20200219_l2a_cog"
 Edit = Callable[[dict[str, Any]], None]

@@ -12,10 +12,13 @@ from rasterio.errors import CRSError
 
 from pipeline.errors import SceneError
 from pipeline.grid import Grid
+from pipeline.scenes.numbers import as_number
 
 _ROWS: Final = ("y", "lat", "latitude", "northing", "row")
 
 _COLUMNS: Final = ("x", "lon", "longitude", "easting", "col", "column")
+
+_NUMBERS_OF_A_TRANSFORM: Final = 6
 
 _UNEVEN: Final = 1e-3
 """Share of a pixel by which steps between coordinates may differ."""
@@ -58,43 +61,80 @@ class Variable:
     axes: Axes
 
 
-def variable_grid(variable: Variable) -> Grid:
-    """Where a variable's pixels lie: by a transform that is stated, else by its coordinates. North is up.
+def variable_grid(variable: Variable) -> tuple[Grid, bool]:
+    """Where a variable's pixels lie, north up, and whether its rows are stored the other way round.
+
+    By a transform that is stated, else by its coordinates.
 
     Raises
     ------
     SceneError
-        When the coordinates are not evenly spaced, or the CRS is none.
+        When the coordinates are not evenly spaced, contradict the transform, or the CRS is none.
     """
     array, axes = variable.array, variable.axes
     mapping = _grid_mapping(variable)
-    stated = array.attrs.get("proj:transform") or array.attrs.get("spatial:transform")
-    if stated is None and "GeoTransform" in mapping:
-        numbers = [float(number) for number in str(mapping["GeoTransform"]).split()]
-        stated = Affine.from_gdal(*numbers)[:6]
     shape = (array.sizes[axes.rows], array.sizes[axes.columns])
-    if stated is not None:
-        transform = Affine(*(float(number) for number in list(stated)[:6]))
-    else:
-        left, across = _start_and_step(variable, axes.columns)
-        top, down = _start_and_step(variable, axes.rows)
-        transform = Affine(across, 0, left, 0, down, top)
-    if transform.e > 0:  # rows from south to north: they are read the other way round
+    stated = _stated_transform(variable, mapping)
+    transform = stated or _by_coordinates(variable)
+    flipped = bool(transform.e > 0)
+    rows = variable.group[axes.rows].values if axes.rows in variable.group.coords else np.zeros(1)
+    if stated and rows[-1] != rows[0] and (rows[-1] > rows[0]) != flipped:
+        msg = (
+            f"{variable.where}: the transform says that rows go {'north' if flipped else 'south'}, the coordinates "
+            f"{axes.rows} say the opposite; mend the store"
+        )
+        raise SceneError(msg)
+    if flipped:
         transform = transform @ Affine.translation(0, shape[0]) @ Affine.scale(1, -1)
-    return Grid(shape=shape, transform=transform, crs=_crs(variable, mapping))
+    return Grid(shape=shape, transform=transform, crs=_crs(variable, mapping)), flipped
+
+
+def _stated_transform(variable: Variable, mapping: Mapping[str, Any]) -> Affine | None:
+    """The transform that a variable or its grid mapping states.
+
+    Raises
+    ------
+    SceneError
+        When it is not six numbers.
+    """
+    stated = variable.array.attrs.get("proj:transform") or variable.array.attrs.get("spatial:transform")
+    gdal = mapping.get("GeoTransform") if stated is None else None
+    listed = str(gdal).split() if gdal is not None else stated
+    if listed is None:
+        return None
+    if not isinstance(listed, list | tuple | np.ndarray) or len(listed) < _NUMBERS_OF_A_TRANSFORM:
+        msg = f"{variable.where}: {str(listed)[:60]!r} is no transform; expected six numbers"
+        raise SceneError(msg)
+    numbers = [as_number(number, f"{variable.where}: transform") for number in listed[:_NUMBERS_OF_A_TRANSFORM]]
+    transform = Affine(*numbers) if gdal is None else Affine.from_gdal(*numbers)
+    if not transform.determinant:
+        msg = f"{variable.where}: the transform {numbers} gives pixels no size"
+        raise SceneError(msg)
+    return transform
+
+
+def _by_coordinates(variable: Variable) -> Affine:
+    left, across = _start_and_step(variable, variable.axes.columns)
+    top, down = _start_and_step(variable, variable.axes.rows)
+    return Affine(across, 0, left, 0, down, top)
 
 
 def _start_and_step(variable: Variable, dim: str) -> tuple[float, float]:
     """Edge of the first pixel, and size of a pixel, from coordinates of centres."""
     if dim not in variable.group.coords:
-        return 0.0, 1.0
-    where, centres = variable.where, np.asarray(variable.group[dim].values, np.float64)
+        return (0.0, 1.0) if dim == variable.axes.columns else (0.0, -1.0)
+    where = variable.where
+    try:
+        centres = np.asarray(variable.group[dim].values, np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"{where}: the coordinates {dim} are no numbers"
+        raise SceneError(msg) from error
     if centres.size < 2:  # noqa: PLR2004
         msg = f"{where}: one pixel along {dim} has no size; give the store a transform"
         raise SceneError(msg)
     steps = np.diff(centres)
     step = float((centres[-1] - centres[0]) / (centres.size - 1))
-    if not step or np.abs(steps - step).max() > _UNEVEN * abs(step):
+    if not step or not np.abs(steps - step).max() <= _UNEVEN * abs(step):  # NaN is not
         msg = f"{where}: the coordinates {dim} are not evenly spaced, so its pixels are on no grid"
         raise SceneError(msg)
     return float(centres[0]) - step / 2, step

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from pipeline.model import PIXEL_TYPES
 from pipeline.scenes.arraygrids import Axes, Variable, variable_grid
 from pipeline.scenes.bands import band_order
 from pipeline.scenes.filebands import ArrayRef, FileBand
+from pipeline.scenes.numbers import as_number
 
 _ZARR_MARKS: Final = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
 _NETCDF_SUFFIXES: Final = frozenset({".nc", ".nc4", ".cdf", ".netcdf"})
@@ -103,7 +105,12 @@ def describe_variable(ref: ArrayRef) -> FileBand:
     array = dataset[ref.variable]
     axes = _axes(ref, array)
     attrs = array.attrs
-    scale, offset = (float(attrs.get(name, default)) for name, default in (("scale_factor", 1), ("add_offset", 0)))
+    where = f"{ref.path}: {ref.variable}"
+    scale, offset = (
+        as_number(attrs.get(name, default), f"{where}: {name}")
+        for name, default in (("scale_factor", 1), ("add_offset", 0))
+    )
+    grid, flipped = variable_grid(Variable(where, array, dataset, open_group(ref.path).attrs, axes))
     nodata = next((attrs[key] for key in ("_FillValue", "fill_value", "missing_value") if key in attrs), None)
     chunks = dict(
         zip(array.dims, array.encoding.get("chunks") or array.encoding.get("chunksizes") or array.shape, strict=True)
@@ -115,9 +122,9 @@ def describe_variable(ref: ArrayRef) -> FileBand:
         files=(ref.path,),
         index=1,
         name=ref.variable,
-        grid=variable_grid(Variable(f"{ref.path}: {ref.variable}", array, dataset, open_group(ref.path).attrs, axes)),
+        grid=grid,
         dtype=kind.name if kind.name in PIXEL_TYPES else "float32",
-        nodata=None if nodata is None else float(np.asarray(nodata).reshape(-1)[0]),
+        nodata=_nodata(nodata, where),
         scale=scale,
         offset=offset,
         quantity="numbers" if (scale, offset) == (1, 0) else "scaled",
@@ -127,8 +134,15 @@ def describe_variable(ref: ArrayRef) -> FileBand:
         mask=None,
         driver="xarray",
         block_bytes=int(np.prod(list(chunks.values()))) * kind.itemsize,
-        array=ref,
+        array=replace(ref, flipped=flipped),
     )
+
+
+def _nodata(value: Any, where: str) -> float | None:
+    """A nodata value; NaN is one, too."""
+    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
+        return None if value is None else float("nan")
+    return as_number(value, f"{where}: nodata")
 
 
 def _axes(ref: ArrayRef, array: xr.DataArray) -> Axes:
@@ -158,24 +172,15 @@ class ArrayReader:
             array = open_group(ref.path, ref.group)[ref.variable]
             axes = _axes(ref, array)
             rows, columns = window.slices
-            south_up = self._is_south_up(array, axes)
-            if south_up:
+            if ref.flipped:
                 count = array.sizes[axes.rows]
                 rows = slice(count - rows.stop, count - rows.start)
             place: dict[str, Any] = {axes.rows: rows, axes.columns: columns}
             if axes.other:
                 place[axes.other] = ref.index
             plane = array.variable.isel(place).transpose(axes.rows, axes.columns).values
-            out[0] = plane[::-1] if south_up else plane
+            out[0] = plane[::-1] if ref.flipped else plane
         except _BROKEN as error:
             why = f"{type(error).__name__}: {error}"
             msg = f"{ref.path}: {ref.variable}: {window} can't be read ({why}); is it all there?"
             raise SceneError(msg) from error
-
-    @staticmethod
-    def _is_south_up(array: xr.DataArray, axes: Axes) -> bool:
-        """Whether rows go from south to north, as they are stored."""
-        if axes.rows not in array.coords or "proj:transform" in array.attrs:
-            return False
-        first, last = array.coords[axes.rows].values[[0, -1]]
-        return bool(last > first)

@@ -18,6 +18,7 @@ from pipeline.model import PIXEL_TYPES
 from pipeline.scenes.arrays import LARGEST_BLOCK
 from pipeline.scenes.bands import find_band
 from pipeline.scenes.filebands import FileBand, Quantity
+from pipeline.scenes.gdal import is_remote
 from pipeline.scenes.masks import Mask
 from pipeline.scenes.parts import FilePart, make_parts
 from pipeline.scenes.places import Area, area_of
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 _SIDE_OF_A_PIECE: Final = 1024
 """Pixels: of a store's chunks that are too large to be worked on whole."""
+
+_CURL: Final = 40 * 10**6
+"""Bytes that reading from other machines takes: GDAL's cache of what it has fetched, and buffers."""
 
 _TINIEST: Final = 1e-15
 _LARGEST: Final = 1e15
@@ -97,6 +101,7 @@ def summarize(
         if band.dtype not in PIXEL_TYPES:
             msg = f"{band.path}: pixels of type {band.dtype} can't be clustered; integers and floats can"
             raise SceneError(msg)
+    bands = _with_sensible_scales(bands)
     area = None
     if grid is None:
         grid, area = cut_to_area(one_grid(bands, config), bands, config)
@@ -121,6 +126,8 @@ def summarize(
         split=_straddles(parts, grid, block_shape),
         decoded_bytes=sum(part.size for part in parts),
         bytes_beside=max(part.bytes_per_scene_pixel for part in parts),
+        warp_bytes=max(part.warp_bytes for part in parts),
+        libraries=_CURL if any(is_remote(part.path) for part in parts) else 0,
         sources=tuple(dict.fromkeys(band.path for band in bands)),
         files=tuple(dict.fromkeys([*(file for band in bands for file in (band.path, *band.files)), *files])),
     )
@@ -165,15 +172,6 @@ def cut_to_area(grid: Grid, bands: Sequence[FileBand], config: SceneConfig) -> t
 
 def _quantity(bands: Sequence[FileBand]) -> Quantity:
     """What scales and offsets make of the bands together."""
-    for band in bands:
-        if band.quantity != "numbers" and not (_TINIEST < abs(band.scale) < _LARGEST and abs(band.offset) < _LARGEST):
-            logger.warning(
-                "%s: scale %g and offset %g make no sense: stored numbers are taken as they are",
-                band.path,
-                band.scale,
-                band.offset,
-            )
-            return "numbers"
     quantities: set[Quantity] = {band.quantity for band in bands}
     if len(quantities) > 1:
         names = {quantity: [b.name for b in bands if b.quantity == quantity] for quantity in sorted(quantities)}
@@ -181,6 +179,28 @@ def _quantity(bands: Sequence[FileBand]) -> Quantity:
         logger.warning("%s: the bands are in different quantities: %s", bands[0].path, listed)
         return "scaled"
     return quantities.pop()
+
+
+def _with_sensible_scales(bands: Sequence[FileBand]) -> list[FileBand]:
+    """Bands as they are; without any scale or offset where one of them makes no sense."""
+    odd = next(
+        (
+            band
+            for band in bands
+            if not (_TINIEST < abs(band.scale) < _LARGEST and abs(band.offset) < _LARGEST)
+            and band.quantity != "numbers"
+        ),
+        None,
+    )
+    if odd is None:
+        return list(bands)
+    logger.warning(
+        "%s: scale %g and offset %g make no sense: stored numbers are taken as they are",
+        odd.path,
+        odd.scale,
+        odd.offset,
+    )
+    return [replace(band, scale=1.0, offset=0.0, quantity="numbers") for band in bands]
 
 
 def _methods(

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pipeline.scenes.arrays import list_variables, open_group
 from pipeline.scenes.filebands import ArrayRef
+from pipeline.scenes.numbers import as_number
 from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue, MaskOffer, Product, numbers_words
 from pipeline.scenes.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION, NODATA
 
@@ -25,6 +26,7 @@ def open_store(path: str) -> Catalogue:
     SceneError
         When it can't be opened, or has no such variable.
     """
+    open_group.cache_clear()  # a store may have been written anew since
     if (Path(path) / _REFLECTANCE).is_dir():
         return _open_eopf(path)
     bands = tuple(
@@ -57,9 +59,9 @@ def _bands(path: str) -> Iterator[BandOffer]:
                 name=band,
                 versions=versions,
                 number=band.removeprefix("B").lstrip("0"),
-                scale=float(attrs.get("scale_factor", 1)),
-                offset=float(attrs.get("add_offset", 0)),
-                nodata=float(attrs.get("fill_value", NODATA)),
+                scale=as_number(attrs.get("scale_factor", 1), f"{path}: {band}: scale_factor"),
+                offset=as_number(attrs.get("add_offset", 0), f"{path}: {band}: add_offset"),
+                nodata=NODATA,
                 quantity="reflectance",
             )
 

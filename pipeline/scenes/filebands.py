@@ -33,6 +33,8 @@ class ArrayRef:
     variable: str
     index: int = 0
     """Along the variable's band dimension, where it has one."""
+    flipped: bool = False
+    """Whether rows are stored from south to north."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,8 +24,6 @@ _FOR_REMOTE: Final = {
     "GDAL_HTTP_CONNECTTIMEOUT": "20",
     "GDAL_HTTP_TIMEOUT": "120",
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",  # the header of a COG, in one request
-    "VSI_CACHE": "YES",
-    "VSI_CACHE_SIZE": str(4 * 2**20),
 }
 """Settings for files that are not on this machine."""
 

@@ -27,9 +27,8 @@ logger = logging.getLogger(__name__)
 Validity = npt.NDArray[np.bool_]
 
 _SCL_NODATA: Final = 0
-_USUAL_SIDE: Final = 512
-_BYTES_OF_A_DISTANCE: Final = 24
-"""A distance, the place of the nearest pixel that is left out, and copies of the layer."""
+_BYTES_OF_A_DISTANCE: Final = 26
+"""A distance, and the place of the nearest pixel that is left out: measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +52,18 @@ class LayerMask:
         return ceil(self.radius)
 
     @property
-    def bytes_per_scene_pixel(self) -> float:
-        """What is held beside a pixel of the scene while the mask is applied; distances take most of it."""
+    def margin_and_bytes(self) -> tuple[int, float]:
+        """Pixels of the scene around a block that have a say in it, and bytes for each: distances take most of them."""
         down, across = self.part.placement.steps if self.part.placement else (1.0, 1.0)
-        around = (1 + 2 * self.margin / _USUAL_SIDE) ** 2
-        return 3 + down * across * around * (_BYTES_OF_A_DISTANCE if self.radius else 3)
+        layer = self.part.bytes_per_pixel + 3
+        each = 3 + down * across * (layer + (_BYTES_OF_A_DISTANCE if self.radius else 0))
+        return ceil(self.margin / min(down, across)), each
 
     def dropped(self, layer: npt.NDArray[Any]) -> Validity:
         """Which pixels of a layer are left out, before they grow."""
         if self.bits:
-            return np.asarray(layer & layer.dtype.type(self.bits) != 0, np.bool_)
+            kind = np.dtype(f"u{layer.dtype.itemsize}")
+            return np.asarray(layer.view(kind) & kind.type(self.bits) != 0, np.bool_)
         return np.asarray(np.isin(layer, self.values, invert=self.keeps), np.bool_)
 
 
@@ -101,6 +102,11 @@ def make_mask(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) ->
         msg = f"{key}: {band.path} has {band.dtype} pixels, which have no classes or bits; expected whole numbers"
         raise ConfigError(msg)
     rule = _rule(wanted)
+    width = 8 * np.dtype(band.dtype).itemsize
+    if rule.get("bits", 0) >> width:
+        highest = rule["bits"].bit_length() - 1
+        msg = f"{key}: bit {highest} is asked for, but {band.path} has {band.dtype} pixels of {width} bits"
+        raise ConfigError(msg)
     nodata = band.nodata
     if wanted.layer == "scl" and (_SCL_NODATA in rule["values"]) != rule.get("keeps", False):
         nodata = _SCL_NODATA

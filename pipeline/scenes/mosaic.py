@@ -1,12 +1,11 @@
 """Several scenes as one: each pixel, with all its bands, comes from the first that holds data there."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import rasterio
 from affine import Affine
 from rasterio.warp import transform_bounds
@@ -16,6 +15,7 @@ from pipeline.grid import Block, Grid
 from pipeline.scenes.describe import RasterScene
 from pipeline.scenes.placing import bounds, same_crs
 from pipeline.scenes.raster import RasterSource
+from pipeline.scenes.readers import Handles, Planes, Validity
 from pipeline.scenes.scratch import Scratch
 from pipeline.scenes.source import Pixels, SceneInfo
 
@@ -114,6 +114,8 @@ def make_mosaic(scenes: Sequence[RasterScene]) -> Mosaic:
         masked=True,
         dear=any(info.dear for info in infos),
         split=True,
+        margins=max((info.margins for info in infos), key=lambda margins: sum(m * b for m, b in margins)),
+        warp_bytes=max(info.warp_bytes for info in infos),
         libraries=max(info.libraries for info in infos),
         decoded_bytes=sum(info.decoded_bytes for info in infos),
         bytes_beside=max(info.bytes_beside + info.bytes_per_pixel + 1 for info in infos),
@@ -159,7 +161,8 @@ class MosaicSource:
         self._mosaic = mosaic
         self.info = mosaic.info
         self.blocks = tuple(mosaic.info.grid.blocks(chunk))
-        self._sources = [RasterSource(scene, chunk, scratch) for scene in mosaic.scenes]
+        handles = Handles()
+        self._sources = [RasterSource(scene, chunk, scratch, handles) for scene in mosaic.scenes]
 
     @property
     def passes(self) -> float:
@@ -168,21 +171,29 @@ class MosaicSource:
 
     def read(self, block: Block) -> Pixels:
         """Read a block: a scene only where those before it leave pixels without data."""
-        return self._read(block, [source.read for source in self._sources])
+        data, valid, _ = self._read(block)
+        return Pixels(data, valid)
 
     def read_for_fit(self, block: Block) -> Pixels:
-        """Read a block as `read` does, without what is left out of the fit alone."""
-        return self._read(block, [source.read_for_fit for source in self._sources])
+        """Read a block as `read` does, without the pixels that the scenes they come from leave out of the fit."""
+        data, _, fitting = self._read(block, for_fit=True)
+        return Pixels(data, fitting)
 
-    def _read(self, block: Block, reads: Sequence[Callable[[Block], Pixels]]) -> Pixels:
+    def _read(self, block: Block, *, for_fit: bool = False) -> tuple[Planes, Validity, Validity]:
         data = np.zeros((len(self.info.bands), *block.shape), self.info.dtype)
-        valid = np.zeros(block.shape, np.bool_)
-        for read, shifts in zip(reads, self._mosaic.shifts, strict=True):
-            pixels = read(block)
-            _fill(data, valid, pixels, shifts)
+        valid, fitting = np.zeros((2, *block.shape), np.bool_)
+        for source, shifts in zip(self._sources, self._mosaic.shifts, strict=True):
+            pixels = source.read(block)
+            new = pixels.valid & ~valid
+            _fill(data, new, pixels.data, shifts)
+            del pixels  # before the next scene's are read
+            valid |= new
+            if for_fit:
+                source.strike_for_fit(block, new)
+                fitting |= new
             if valid.all():
                 break
-        return Pixels(data, valid)
+        return data, valid, fitting
 
 
 def open_source(
@@ -194,13 +205,9 @@ def open_source(
     return RasterSource(scene, chunk, scratch)
 
 
-def _fill(data: npt.NDArray[Any], valid: npt.NDArray[np.bool_], pixels: Pixels, shifts: Sequence[int]) -> None:
-    """Fill what has no data yet, and note what has been filled."""
-    new = pixels.valid & ~valid
-    if not new.any():
-        return
-    for plane, own, shift in zip(data, pixels.data, shifts, strict=True):
-        np.copyto(plane, own, where=new)
+def _fill(data: Planes, new: Validity, own: Planes, shifts: Sequence[int]) -> None:
+    """Fill in a scene's numbers where they are new, in the first scene's units."""
+    for plane, numbers, shift in zip(data, own, shifts, strict=True):
+        np.copyto(plane, numbers, where=new)
         if shift:
             np.add(plane, shift, out=plane, where=new)
-    valid |= new

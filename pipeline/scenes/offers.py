@@ -61,6 +61,7 @@ class BandOffer:
     """From stored numbers to physical units, as the product says; None where the file's tags do."""
     offset: float | None = None
     nodata: float | None = None
+    """Where the file has no tag that says so."""
     quantity: Quantity | None = None
     opened: FileBand | None = None
     """Where the file had to be opened to know the band."""
@@ -87,7 +88,7 @@ class BandOffer:
             name=self.name,
             scale=band.scale if self.scale is None else self.scale,
             offset=band.offset if self.offset is None else self.offset,
-            nodata=band.nodata if self.nodata is None else self.nodata,
+            nodata=self.nodata if band.nodata is None else band.nodata,
             quantity=self.quantity or band.quantity,
         )
 

@@ -90,12 +90,13 @@ def _leave_out(
     vectors = any(isinstance(mask, Area) for mask in (*masks, *for_fit)) or bool(config.aoi and config.aoi.path)
     info = replace(
         scene.info,
-        libraries=catalogue.libraries + PYOGRIO * vectors,
+        libraries=scene.info.libraries + catalogue.libraries + PYOGRIO * vectors,
         masked=scene.info.masked or bool(masks or for_fit),
         dear=scene.info.dear or any(layer.part.is_dear for layer in layers),
         split=scene.info.split or any(layer.part.placement or layer.radius for layer in layers),
         decoded_bytes=scene.info.decoded_bytes + sum(part.size for part in {layer.part for layer in layers}),
-        bytes_beside=max([scene.info.bytes_beside, *(layer.bytes_per_scene_pixel for layer in layers)]),
+        margins=tuple(layer.margin_and_bytes for layer in layers),
+        warp_bytes=max([scene.info.warp_bytes, *(layer.part.warp_bytes for layer in layers)]),
         files=tuple(dict.fromkeys([*scene.info.files, *(layer.part.path for layer in layers)])),
     )
     return replace(scene, info=info, masks=(*scene.masks, *masks), fit_masks=for_fit)

@@ -11,10 +11,19 @@ from pipeline.fields import ResamplingMethod
 from pipeline.grid import Grid
 from pipeline.scenes.filebands import ArrayRef, FileBand
 from pipeline.scenes.gdal import is_remote
-from pipeline.scenes.placing import Placement, same_grid
+from pipeline.scenes.placing import Placement, resolution_in, same_grid
 
 _DEAR_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
 """Formats so dear to decode that pixels needed twice are kept decoded in between."""
+
+_WARP_BLOCK: Final = (128, 512)
+"""(rows, columns) that GDAL warps at once."""
+
+_KERNEL: Final = 32
+"""Pixels of the file around them that a kernel may reach."""
+
+_WEIGHTS: Final = 9
+"""Bytes that the warper keeps beside a pixel: density and validity."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +32,20 @@ class Warp:
 
     grid: Grid
     """The scene's."""
+    source: Grid
+    """Of the file."""
+    alpha: int | None
+    """The file's alpha band, if it has one: it is warped along."""
     resampling: ResamplingMethod
     nodata: float | None
     """Of the file's pixels: they take no part."""
+
+    @property
+    def steps(self) -> tuple[float, float]:
+        """Rows and columns of the file under one of the scene's, in the middle of the file."""
+        width, height = resolution_in(self.source, self.grid)
+        ours = self.grid.resolution
+        return ours[1] / height, ours[0] / width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +91,18 @@ class FilePart:
     def size(self) -> int:
         """All its pixels in bytes, as they are read."""
         return self.grid.shape[0] * self.grid.shape[1] * self.bytes_per_pixel
+
+    @property
+    def warp_bytes(self) -> int:
+        """What GDAL's warper holds at once: the pixels of the file under one of its blocks, and weights."""
+        if not self.warp:
+            return 0
+        rows, columns = self.warp.source.shape
+        down, across = self.warp.steps
+        under = min(rows, _WARP_BLOCK[0] * down + _KERNEL) * min(columns, _WARP_BLOCK[1] * across + _KERNEL)
+        made = _WARP_BLOCK[0] * _WARP_BLOCK[1]
+        each = len(self.indexes) * np.dtype(self.dtype).itemsize + _WEIGHTS
+        return int((under + made) * each)
 
     @property
     def bytes_per_scene_pixel(self) -> float:
@@ -127,4 +159,4 @@ def _way(
     placement = Placement.of(grid, band.grid)
     if placement and (method == "nearest" or placement.is_identity):
         return placement, None
-    return None, Warp(grid=grid, resampling=method, nodata=nodata)
+    return None, Warp(grid=grid, source=band.grid, alpha=band.alpha, resampling=method, nodata=nodata)

@@ -13,16 +13,17 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.features import geometry_mask
 from rasterio.warp import transform as warp_points
+from rasterio.warp import transform_bounds
 
 from pipeline.areas import AreaRecord
 from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Block, Grid
 from pipeline.scenes.gdal import GDAL_ERRORS
-from pipeline.scenes.placing import bounds
+from pipeline.scenes.placing import bounds, same_crs
 
 _DEGREES: Final = "EPSG:4326"
-_STEPS: Final = 64
-"""An edge of bounds in another CRS is bent: it gets so many corners."""
+_STEPS: Final = 256
+"""Corners along the side of a scene that an edge in another CRS gets."""
 
 PYOGRIO: Final = 80 * 10**6
 """Bytes that the library and its own GDAL take: measured, with some room."""
@@ -88,9 +89,7 @@ def area_of(wanted: AreaRecord, grid: Grid) -> Area:
         msg = f"scene.aoi.crs: {crs!r} is no coordinate reference system; give one such as EPSG:32633"
         raise ConfigError(msg) from error
     box = shapely.box(*(wanted.bounds or ()))
-    west, south, east, north = box.bounds
-    fine = shapely.segmentize(box, max(east - west, north - south) / _STEPS)
-    return _onto(fine, crs, grid, f"scene.aoi: {', '.join(f'{number:g}' for number in box.bounds)} ({crs})")
+    return _onto(box, crs, grid, f"scene.aoi: {', '.join(f'{number:g}' for number in box.bounds)} ({crs})")
 
 
 def read_area(path: str, grid: Grid, key: str) -> Area:
@@ -149,15 +148,28 @@ def _onto(shape: Any, crs: str, grid: Grid, what: str) -> Area:
         return np.column_stack([columns, rows])
 
     try:
-        placed = shapely.transform(shape, pixels)
+        placed = shapely.transform(_bendable(shape, crs, grid), pixels)
     except GDAL_ERRORS as error:
         msg = f"{what} can't be brought into the scene's coordinate system ({error})"
         raise SceneError(msg) from error
     rows, columns = grid.shape
-    if not (np.isfinite(placed.bounds).all() and placed.intersects(shapely.box(0, 0, columns, rows))):
+    placed = shapely.make_valid(placed)
+    if placed.is_empty or not (
+        np.isfinite(placed.bounds).all() and placed.intersects(shapely.box(0, 0, columns, rows))
+    ):
         msg = f"{what}: the scene does not overlap this area; it covers {_degrees(grid)}"
         raise SceneError(msg)
     return Area(placed)
+
+
+def _bendable(shape: Any, crs: str, grid: Grid) -> Any:
+    """A polygon with many corners near a grid: edges that are straight in one CRS are bent in another."""
+    if same_crs(CRS.from_user_input(crs).to_wkt(), grid.crs):
+        return shape
+    west, south, east, north = transform_bounds(grid.crs, crs, *bounds(grid))
+    side = max(east - west, north - south)
+    near = shapely.box(west - side, south - side, east + side, north + side)
+    return shapely.segmentize(shapely.intersection(shape, near), side / _STEPS)
 
 
 def _degrees(grid: Grid) -> str:

@@ -157,6 +157,15 @@ def bounds(grid: Grid) -> tuple[float, float, float, float]:
     return min(xs), min(ys), max(xs), max(ys)
 
 
+def resolution_in(grid: Grid, other: Grid) -> tuple[float, float]:
+    """Width and height of a grid's pixels in the units of another's CRS, roughly."""
+    if same_crs(grid.crs, other.crs):
+        return grid.resolution
+    with rasterio.Env():
+        west, south, east, north = transform_bounds(grid.crs, other.crs, *bounds(grid))
+    return (east - west) / grid.shape[1], (north - south) / grid.shape[0]
+
+
 def overlap(one: Grid, other: Grid) -> bool:
     """Whether two grids share any ground."""
     ours, theirs = bounds(one), bounds(other)

@@ -18,7 +18,7 @@ class Radiometry:
 
     baseline: str
     harmonised: bool
-    """Whether the item says that the offset has been taken off the numbers already."""
+    """Whether the item says that the offset is off the numbers already: those of its copies, not of ESA's files."""
 
     @classmethod
     def of(cls, item: Any) -> "Radiometry":
@@ -38,10 +38,10 @@ class Radiometry:
             return 0.0
         return float(_OFFSET) if (major, minor) >= _FIRST_WITH_OFFSET else 0.0
 
-    def scale_and_offset(self, scale: float | None, offset: float | None) -> tuple[float, float]:
+    def scale_and_offset(self, scale: float | None, offset: float | None, *, original: bool) -> tuple[float, float]:
         """What the item states of a band; else what goes with the baseline; no offset where it is off already."""
         factor = 1 / _QUANTIFICATION if scale is None else scale
-        if self.harmonised:
+        if self.harmonised and not original:
             return factor, 0.0
         if offset is not None or scale is not None:
             return factor, offset or 0.0

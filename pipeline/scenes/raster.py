@@ -31,15 +31,23 @@ class RasterSource:
         (rows, columns) of a block.
     scratch : Scratch, optional
         Keeps what is decoded; without it files are read anew each time.
+    handles : Handles, optional
+        Open files, where several scenes share them.
     """
 
-    def __init__(self, scene: RasterScene, chunk: tuple[int, int], scratch: Scratch | None = None) -> None:
+    def __init__(
+        self,
+        scene: RasterScene,
+        chunk: tuple[int, int],
+        scratch: Scratch | None = None,
+        handles: Handles | None = None,
+    ) -> None:
         self.scene = scene
         self.chunk = chunk
         self.info = scene.info
         self.blocks = tuple(scene.info.grid.blocks(chunk))
         self._decoded = _Counter()
-        self._handles = Handles()
+        self._handles = handles or Handles()
         self._scratch = scratch
         self._readers = [self._reader(part) for part in scene.parts]
         self._masks = [self._with_reader(mask) for mask in scene.masks]
@@ -95,9 +103,13 @@ class RasterSource:
     def read_for_fit(self, block: Block) -> Pixels:
         """Read a block as `read` does, without what is left out of the fit alone."""
         pixels = self.read(block)
-        for strike in self._fit_masks:
-            strike(block, pixels.valid)
+        self.strike_for_fit(block, pixels.valid)
         return pixels
+
+    def strike_for_fit(self, block: Block, valid: npt.NDArray[np.bool_]) -> None:
+        """Strike out of a block's validity, in place, what is left out of the fit alone."""
+        for strike in self._fit_masks:
+            strike(block, valid)
 
 
 class _ForMapAndFit(BlockSource, Protocol):

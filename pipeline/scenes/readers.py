@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from rasterio.enums import Resampling
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.vrt import WarpedVRT
 
 from pipeline.errors import SceneError
@@ -68,6 +68,13 @@ def _open(path: str, warp: Warp | None) -> rasterio.DatasetReader:
     file = rasterio.open(path, sharing=False)
     if warp is None:
         return file
+    if warp.alpha is None and ColorInterp.alpha in file.colorinterp:
+        file.close()
+        msg = (
+            f"{path}: its band marked as alpha was asked for as a band, and GDAL can't bring such a file onto another "
+            "grid; take the mark off first (gdal_translate -colorinterp_4 undefined)"
+        )
+        raise SceneError(msg)
     crs = warp.grid.crs or _SOME_PLANE
     return WarpedVRT(
         file,
@@ -79,7 +86,7 @@ def _open(path: str, warp: Warp | None) -> rasterio.DatasetReader:
         resampling=Resampling[warp.resampling],
         src_nodata=warp.nodata,
         nodata=warp.nodata,
-        add_alpha=True,
+        add_alpha=warp.alpha is None,
         tolerance=_EXACT,
     )
 
@@ -124,5 +131,5 @@ class GdalReader:
             file.read(list(part.indexes), window=window.window, out=out)
             for index in part.masks:
                 valid &= file.read_masks(index, window=window.window) != 0
-            for index in (file.count,) if part.warp else part.alphas:
+            for index in (part.warp.alpha or file.count,) if part.warp else part.alphas:
                 valid &= file.read(index, window=window.window) != 0

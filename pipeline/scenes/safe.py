@@ -86,6 +86,9 @@ def open_product(path: Path, granule: str = "") -> Catalogue:
     bands = tuple(
         _offer(band, _versions(images, band), metadata) for band in BAND_IDS if any(i.layer == band for i in images)
     )
+    if not bands:
+        msg = f"{tree.origin}: the product holds and lists no image; download it again"
+        raise SceneError(msg)
     scl = tuple(version for version in _versions(images, "SCL") if version.present)
     return Catalogue(
         origin=tree.origin,

@@ -57,6 +57,10 @@ class SceneInfo:
     """Bytes of libraries that are loaded for this kind of scene alone."""
     bytes_beside: float = 0.0
     """For a pixel of the scene: what is held beside it while bands come onto its grid."""
+    margins: tuple[tuple[int, float], ...] = ()
+    """Of each mask: pixels of the scene around a block that have a say in it, and bytes for each that is looked at."""
+    warp_bytes: int = 0
+    """What GDAL's warper holds for each worker."""
     sources: tuple[str, ...]
     """Paths of the files."""
     files: tuple[str, ...]

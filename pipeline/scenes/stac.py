@@ -5,22 +5,31 @@ Computer, the Copernicus Data Space and stactools' sentinel2 package, as their i
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pipeline.errors import SceneError
 from pipeline.scenes.bands import SENTINEL2_COMMON_NAMES, band_from_file_name, band_order
 from pipeline.scenes.fetch import fetch
 from pipeline.scenes.files import RASTER_SUFFIXES
-from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue, MaskOffer, Product, numbers_words
+from pipeline.scenes.offers import BandOffer, Catalogue, MaskOffer, Product, numbers_words
 from pipeline.scenes.radiometry import Radiometry
 from pipeline.scenes.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION
+from pipeline.scenes.stacassets import Layer, layers_of
 
-_RASTER_TYPES: Final = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2", "application/x-geotiff")
 _NO_DATA_ROLES: Final = frozenset({"thumbnail", "overview", "visual", "metadata", "tiles"})
+_PICTURE: Final = re.compile(r"(?i)(^|[_\W])(visual|preview|overview|thumbnail|tci)($|[_\W\d])")
+"""Keys and names of pictures, which some items call data."""
+
+_QUALITY_ROLES: Final = frozenset(
+    {"cloud", "cloud-shadow", "snow-ice", "saturation", "data-mask", "water-mask", "land-water", "quality"}
+)
+_QUALITY: Final = re.compile(r"(?i)(^|[_\W])(qa|cloud_qa|st_qa|scl|aot|wvp|mask)($|[_\W])")
+"""Keys of layers that describe a scene and measure nothing of the ground."""
+
 _MASKS: Final = {"scl": "scl", "qa_pixel": "qa_pixel"}
 _REDEDGE: Final = {"rededge1": "B05", "rededge2": "B06", "rededge3": "B07"}
 _PYSTAC: Final = 40 * 10**6
@@ -89,23 +98,6 @@ def read_items(source: str) -> list[Any]:
     return items
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Layer:
-    """One band of one asset, and what the item says of it."""
-
-    key: str
-    """Of the asset."""
-    name: str
-    common: str | None
-    version: BandVersion
-    scale: float | None
-    offset: float | None
-    nodata: float | None
-    roles: frozenset[str]
-    dear: int
-    """How dear the file is to read, among those that hold the same: JPEG 2000 more than GeoTIFF, S3 more than HTTP."""
-
-
 def item_catalogue(item: Any, source: str) -> Catalogue:
     """What an item offers.
 
@@ -121,21 +113,22 @@ def item_catalogue(item: Any, source: str) -> Catalogue:
     SceneError
         When it has no raster asset, or states numbers that are none.
     """
-    layers = [layer for key, asset in item.assets.items() for layer in _layers(key, asset, source)]
+    layers = [layer for key, asset in item.assets.items() for layer in layers_of(key, asset, source)]
     is_s2 = _is_sentinel2(item)
     masks = [layer for layer in layers if _mask_kind(layer)]
-    measured = [layer for layer in layers if not _mask_kind(layer) and not layer.roles & _NO_DATA_ROLES]
+    measured = [layer for layer in layers if not _mask_kind(layer) and not _is_picture(layer)]
     radiometry = Radiometry.of(item) if is_s2 else None
     bands = list(_sentinel2_bands(measured, radiometry) if radiometry else _other_bands(measured))
     if not bands:
         msg = f"{source}: the item {item.id} has no raster asset; it has {', '.join(item.assets) or 'none'}"
         raise SceneError(msg)
-    names = {band.name for band in bands}
+    default, whole = _choices(bands, measured, is_s2=is_s2)
     stated = any(layer.scale is not None or layer.offset is not None for layer in measured)
     return Catalogue(
         origin=source,
         bands=tuple(bands),
-        default=DEFAULT_BANDS if is_s2 and names.issuperset(DEFAULT_BANDS) else (),
+        default=default,
+        whole=whole,
         masks=tuple(_masks(masks)),
         product=_product(item, bands, radiometry),
         files=() if "://" in source else (source.partition(" (")[0],),
@@ -144,94 +137,52 @@ def item_catalogue(item: Any, source: str) -> Catalogue:
     )
 
 
+def _choices(
+    bands: Sequence[BandOffer], layers: Sequence[Layer], *, is_s2: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the bands that are taken by default, and that 'all' stands for: no layers of quality."""
+    names = tuple(band.name for band in bands)
+    if is_s2:
+        return (DEFAULT_BANDS if set(names) >= set(DEFAULT_BANDS) else ()), names
+    quality = {layer.key for layer in layers if layer.roles & _QUALITY_ROLES or _QUALITY.search(layer.key)}
+    whole = tuple(band.name for band in bands if not quality.intersection(band.keys))
+    known = tuple(band.name for band in bands if band.common and band.name in whole)
+    return known, whole
+
+
+def _is_picture(layer: Layer) -> bool:
+    stem = PurePosixPath(urlsplit(layer.version.path).path).stem
+    return bool(layer.roles & _NO_DATA_ROLES or _PICTURE.search(layer.key) or _PICTURE.search(stem))
+
+
 def _is_sentinel2(item: Any) -> bool:
     named = f"{item.properties.get('constellation', '')} {item.properties.get('platform', '')}".lower()
     return "sentinel-2" in named or "sentinel 2" in named
 
 
-def _layers(key: str, asset: Any, source: str) -> Iterator[_Layer]:
-    """Bands of an asset, if it is a raster."""
-    kind = (asset.media_type or "").split(";")[0].strip().lower()
-    href = asset.get_absolute_href() or asset.href
-    suffix = PurePosixPath(urlsplit(href).path).suffix.lower()
-    if kind not in _RASTER_TYPES and not (not kind and suffix in RASTER_SUFFIXES):
-        return
-    fields = asset.extra_fields
-    stated = fields.get("bands") or _joined(fields.get("eo:bands"), fields.get("raster:bands")) or [{}]
-    for index, band in enumerate(stated, 1):
-        said: Mapping[str, Any] = {**fields, **band}
-        transform = said.get("proj:transform") or [said.get("gsd") or said.get("spatial_resolution") or 0]
-        yield _Layer(
-            key=key,
-            name=str(band.get("name") or band.get("description") or ""),
-            common=band.get("eo:common_name") or band.get("common_name"),
-            version=BandVersion(
-                path=gdal_path(href),
-                index=index,
-                resolution=abs(_number(transform[0], key, source) or 0.0),
-                shape=tuple(said.get("proj:shape") or ()),
-            ),
-            scale=_number(said.get("raster:scale", said.get("scale")), key, source),
-            offset=_number(said.get("raster:offset", said.get("offset")), key, source),
-            nodata=_number(said.get("nodata"), key, source),
-            roles=frozenset(asset.roles or ()),
-            dear=2 * href.startswith("s3://") + (suffix in {".jp2", ".j2k"}),
-        )
-
-
-def _joined(named: Any, stored: Any) -> list[dict[str, Any]]:
-    """One list of what two lists say of the same bands, as STAC 1.0 has them."""
-    named, stored = named or [], stored or []
-    count = max(len(named), len(stored))
-    pad: list[dict[str, Any]] = [{}] * count
-    return [{**one, **other} for one, other in zip([*named, *pad], [*stored, *pad], strict=False)][:count]
-
-
-def _number(value: Any, key: str, source: str) -> float | None:
-    """A number that an item states; NaN may be spelled out."""
-    if value is None:
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        msg = f"{source}: asset {key}: {value!r} stands where a number should"
-        raise SceneError(msg) from error
-
-
-def gdal_path(href: str) -> str:
-    """The path by which GDAL opens what an asset refers to."""
-    parts = urlsplit(href)
-    handlers = {"s3": "/vsis3", "gs": "/vsigs", "az": "/vsiaz", "abfs": "/vsiadls"}
-    if parts.scheme in {"http", "https"}:
-        return f"/vsicurl/{href}"
-    if parts.scheme in handlers:
-        return f"{handlers[parts.scheme]}/{parts.netloc}{parts.path}"
-    return unquote(parts.path) if parts.scheme == "file" else href
-
-
-def _mask_kind(layer: _Layer) -> str | None:
+def _mask_kind(layer: Layer) -> str | None:
     """Which mask a layer is, told by its asset's key or its file's name."""
     stem = PurePosixPath(urlsplit(layer.version.path).path).stem.lower()
     words = {*layer.key.lower().replace("-", "_").split("_"), *stem.split("_"), layer.key.lower()}
     return next((kind for word, kind in _MASKS.items() if word in words or stem.endswith(word)), None)
 
 
-def _masks(layers: Sequence[_Layer]) -> Iterator[MaskOffer]:
+def _masks(layers: Sequence[Layer]) -> Iterator[MaskOffer]:
     for kind in _MASKS.values():
         mine = _best([layer for layer in layers if _mask_kind(layer) == kind], 20.0)
         if mine:
             yield MaskOffer(kind=kind, versions=tuple(layer.version for layer in mine))  # type: ignore[arg-type]
 
 
-def _best(layers: Iterable[_Layer], native: float | None) -> list[_Layer]:
+def _best(layers: Iterable[Layer], native: float | None) -> list[Layer]:
     """Of each resolution the layer that is cheapest to read; the native resolution first, then the finest."""
-    by_size: dict[float, _Layer] = {}
+    by_size: dict[float, Layer] = {}
     for layer in sorted(layers, key=lambda layer: layer.dear):
         by_size.setdefault(layer.version.resolution, layer)
     return sorted(by_size.values(), key=lambda layer: (layer.version.resolution != native, layer.version.resolution))
 
 
-def _sentinel2_id(layer: _Layer) -> str | None:
+def _sentinel2_id(layer: Layer) -> str | None:
     """Which of Sentinel-2's bands a layer is, told by its name, its file's name or its common name."""
     told = (layer.name.upper(), band_from_file_name(urlsplit(layer.version.path).path))
     known = next((name for name in told if name in BAND_IDS), None)
@@ -242,12 +193,12 @@ def _sentinel2_id(layer: _Layer) -> str | None:
     return next((ids[word] for word in words if word in ids), None)
 
 
-def _sentinel2_bands(layers: Sequence[_Layer], radiometry: Radiometry) -> Iterator[BandOffer]:
+def _sentinel2_bands(layers: Sequence[Layer], radiometry: Radiometry) -> Iterator[BandOffer]:
     """Reflectance bands, by Sentinel-2's own names, so that models fit whatever form a product comes in."""
     for band in BAND_IDS:
-        mine = _best((layer for layer in layers if _sentinel2_id(layer) == band), NATIVE_RESOLUTION[band])
+        mine = _best((one for one in layers if one.alone and _sentinel2_id(one) == band), NATIVE_RESOLUTION[band])
         if mine:
-            scale, offset = radiometry.scale_and_offset(mine[0].scale, mine[0].offset)
+            scale, offset = radiometry.scale_and_offset(mine[0].scale, mine[0].offset, original=mine[0].is_original)
             yield BandOffer(
                 name=band,
                 versions=tuple(layer.version for layer in mine),
@@ -260,7 +211,7 @@ def _sentinel2_bands(layers: Sequence[_Layer], radiometry: Radiometry) -> Iterat
             )
 
 
-def _other_bands(layers: Sequence[_Layer]) -> Iterator[BandOffer]:
+def _other_bands(layers: Sequence[Layer]) -> Iterator[BandOffer]:
     """Bands of other sensors, named as the item names them, or as the asset is called."""
     names = [layer.name or layer.common or layer.key for layer in layers]
     for layer, name in sorted(zip(layers, names, strict=True), key=lambda pair: band_order(pair[0].key)):
@@ -270,7 +221,7 @@ def _other_bands(layers: Sequence[_Layer]) -> Iterator[BandOffer]:
             name=unique,
             versions=(layer.version,),
             common=layer.common,
-            keys=(layer.key,) if len(names) == len({other.key for other in layers}) else (),
+            keys=(layer.key,),
             scale=1.0 if scaled and layer.scale is None else layer.scale,
             offset=0.0 if scaled and layer.offset is None else layer.offset,
             nodata=layer.nodata,

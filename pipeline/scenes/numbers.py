@@ -1,0 +1,27 @@
+"""Numbers that files and items state, which may be anything."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import SceneError
+
+
+def as_number(value: Any, where: str) -> float:
+    """Read a number, also one that an array of one holds.
+
+    Raises
+    ------
+    SceneError
+        When it is none, or not finite.
+    """
+    try:
+        (number,) = np.asarray(value, np.float64).reshape(-1).tolist()
+    except (TypeError, ValueError, OverflowError) as error:
+        msg = f"{where}: {str(value)[:40]!r} stands where a number should"
+        raise SceneError(msg) from error
+    if not math.isfinite(number):
+        msg = f"{where}: {number} stands where a finite number should"
+        raise SceneError(msg)
+    return float(number)
