@@ -36,10 +36,10 @@ _SHORT: Final = NO_PATHS[1:]
 
 def _spelled_out(value: object) -> object:
     """A mask as a mapping with `layer` or `path`, whatever short form it was given in."""
-    if value == "none":
+    if isinstance(value, str) and value.lower() == "none":
         return None
     if isinstance(value, str):
-        return {"layer": value} if value in _SHORT else {"path": value}
+        return {"layer": value.lower()} if value.lower() in _SHORT else {"path": value}
     if isinstance(value, dict):
         for layer, key in (("scl", "drop"), ("qa_pixel", "bits")):
             if layer in value:
@@ -84,6 +84,9 @@ class MaskRecord(Record):
             raise ValueError(msg)
         if sum(rule is not None for rule in (self.drop, self.keep, self.bits)) > 1:
             msg = "give one of 'drop', 'keep' and 'bits'"
+            raise ValueError(msg)
+        if self.layer == "scl" and max((*(self.drop or ()), *(self.keep or ())), default=0) > max(SCL_CLASSES.values()):
+            msg = f"scl has classes 0 to 11: {', '.join(f'{number} {name}' for name, number in SCL_CLASSES.items())}"
             raise ValueError(msg)
         if (self.layer == "scl" and self.bits) or (self.layer == "qa_pixel" and (self.drop or self.keep)):
             msg = f"{self.layer} goes by {'classes: drop or keep' if self.layer == 'scl' else 'bits'}"

@@ -21,7 +21,7 @@ from pipeline.scenes.describe import summarize
 from pipeline.scenes.filebands import ArrayRef, FileBand
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
 from pipeline.scenes.offers import BandVersion, Product, best_version
-from pipeline.scenes.placing import bounds, same_crs
+from pipeline.scenes.placing import bounds, crs_name, same_crs
 
 _LOOK: Final = 512
 """Longest side of the small picture, in pixels."""
@@ -127,7 +127,7 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
         rows=rows,
         resolution=first.grid.resolution,
         unit=_unit(first.grid.crs),
-        crs=_crs_name(first.grid.crs),
+        crs=crs_name(first.grid.crs) if first.grid.crs else None,
         block=first.block_shape[::-1],
         chunk=chunk[::-1],
         bands=tuple(_facts(look, numbers[look.band.name]) for look in looks),
@@ -144,14 +144,6 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
             *_suspicions(looks),
         ),
     )
-
-
-def _crs_name(wkt: str | None) -> str | None:
-    """Authority and code of a CRS, or the name it gives itself."""
-    if wkt is None:
-        return None
-    authority = CRS.from_wkt(wkt).to_authority()
-    return ":".join(authority) if authority else wkt.split('"')[1]
 
 
 def _unit(wkt: str | None) -> str:

@@ -88,7 +88,7 @@ def _anchor_layer(layer: object, base: Path) -> object:
     """Anchor the path of a mask or an area, in its short form or in a mapping."""
     if isinstance(layer, dict) and "path" in layer:
         return {**layer, "path": _anchor_source(layer["path"], base)}
-    return layer if layer in NO_PATHS else _anchor_source(layer, base)
+    return layer if str(layer).lower() in NO_PATHS else _anchor_source(layer, base)
 
 
 _ANCHORED: Final = {"source": _anchor_sources, "mask": _anchor_layer, "aoi": _anchor_layer}

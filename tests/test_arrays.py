@@ -234,3 +234,92 @@ def test_a_damaged_chunk_is_told_with_its_window(data: Path, tmp_path: Path) -> 
     with pytest.raises(SceneError, match=r"\.zarr: b03: rows .* can't be read .* is it all there\?"):
         whole(opened(path, 128))
     assert open_catalogues(str(path))[0].names
+
+
+@pytest.mark.parametrize("rows_from", ["south", "north"])
+@pytest.mark.parametrize("way", ["proj:transform", "GeoTransform"])
+@pytest.mark.parametrize("coordinates", [True, False])
+def test_rows_from_the_south_are_turned_round_whoever_says_so(
+    tmp_path: Path, rows_from: str, way: str, *, coordinates: bool
+) -> None:
+    pixels = patches(1, (60, 40))[0]
+    down = 10 if rows_from == "south" else -10
+    top = 5_000_000 - (600 if rows_from == "south" else 0)
+    stored = pixels[::-1] if rows_from == "south" else pixels
+    made = xr.Dataset({"a": (("y", "x"), stored)})
+    if coordinates:
+        made = made.assign_coords(y=top + down * (np.arange(60) + 0.5), x=300_000 + 10 * (np.arange(40) + 0.5))
+    if way == "proj:transform":
+        made["a"].attrs = {"proj:transform": [10, 0, 300_000, 0, down, top], "proj:epsg": 32633}
+    else:
+        crs = {"crs_wkt": "EPSG:32633", "GeoTransform": f"300000 10 0 {top} 0 {down}"}
+        made = made.assign_coords(spatial_ref=xr.DataArray(0, attrs=crs))
+    made.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
+    source = opened(tmp_path / "s.nc", 17)
+    assert source.info.grid.transform == Affine(10, 0, 300_000, 0, -10, 5_000_000)
+    np.testing.assert_array_equal(whole(source)[0][0], pixels)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "told"),
+    [
+        ({"proj:transform": [1, 2]}, "is no transform"),
+        ({"proj:transform": "x"}, "is no transform"),
+        ({"proj:transform": ["a"] * 6}, "stands where a number should"),
+        ({"proj:transform": [float("nan")] * 6}, "stands where a finite number should"),
+        ({"proj:transform": [0.0] * 6}, "gives pixels no size"),
+        ({"proj:transform": [10, 0, 3e5, 0, 10, 5.9e6]}, "the coordinates y say the opposite"),
+        ({"scale_factor": "x"}, "scale_factor: 'x' stands where a number should"),
+        ({"scale_factor": [0.1, 0.2]}, "stands where a number should"),
+        ({"scale_factor": float("nan")}, "stands where a finite number should"),
+        ({"proj:epsg": 1}, "'1' is no coordinate reference system"),
+    ],
+)
+def test_attributes_that_make_no_sense_are_one_sentence(
+    tmp_path: Path, attributes: dict[str, Any], told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made, _ = dataset("variables")
+    made[["red"]].to_zarr(tmp_path / "s.zarr", zarr_format=2, consolidated=False)
+    path = tmp_path / "s.zarr" / "red" / ".zattrs"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **attributes}))
+    with pytest.raises(SceneError, match=rf"red.*{told}"):
+        described(tmp_path / "s.zarr")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_coordinates_that_are_no_numbers_are_refused(tmp_path: Path, bad: float) -> None:
+    made, _ = dataset("variables")
+    x = made.x.values.copy()
+    x[5] = bad
+    made.assign_coords(x=x).to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
+    with pytest.raises(SceneError, match="the coordinates x are not evenly spaced"):
+        described(tmp_path / "s.nc")
+
+
+def test_chunks_that_are_not_stored_are_nodata(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made, pixels = dataset("variables")
+    made.chunk(y=40, x=50).to_zarr(tmp_path / "s.zarr", zarr_format=3, consolidated=False)
+    (tmp_path / "s.zarr" / "green" / "c" / "1" / "0").unlink()
+    _, valid = whole(opened(tmp_path / "s.zarr", 33))
+    expected = np.ones((80, 100), bool)
+    expected[40:, :50] = False
+    np.testing.assert_array_equal(valid, expected)
+    assert "1 of 4 chunks are not stored" in caplog.text
+    assert pixels.all()
+
+
+def test_a_store_without_coordinates_has_no_place(tmp_path: Path) -> None:
+    xr.Dataset({"a": (("y", "x"), patches(1, (20, 30))[0], {"proj:epsg": 32633})}).to_netcdf(
+        tmp_path / "s.nc", engine="h5netcdf"
+    )
+    grid = described(tmp_path / "s.nc").info.grid
+    assert (grid.crs, grid.transform) == (None, Affine.identity())
+
+
+def test_a_store_written_anew_is_read_anew(tmp_path: Path) -> None:
+    for size in (30, 10):
+        pixels = patches(1, (size, size), seed=size)[0]
+        made = xr.Dataset({"a": (("y", "x"), pixels)}, {"y": -10.0 * np.arange(size), "x": 10.0 * np.arange(size)})
+        made.to_zarr(tmp_path / "s.zarr", zarr_format=2, consolidated=False, mode="w")
+        np.testing.assert_array_equal(whole(opened(tmp_path / "s.zarr"))[0][0], pixels)

@@ -168,3 +168,43 @@ def test_classes_want_whole_numbers(write_raster: WriteRaster) -> None:
     mask = write_raster("mask.tif", patches(1, dtype="float32"))
     with pytest.raises(ConfigError, match="float32 pixels, which have no classes or bits"):
         opened(scene, mask={"path": str(mask), "bits": [3]})
+
+
+def test_bits_beyond_the_layers_type_are_told(write_raster: WriteRaster) -> None:
+    scene, mask = write_raster("scene.tif", patches(1)), write_raster("mask.tif", patches(1, dtype="uint8"))
+    with pytest.raises(ConfigError, match=r"bit 8 is asked for, but .*mask\.tif has uint8 pixels of 8 bits"):
+        opened(scene, mask={"path": str(mask), "bits": [8]})
+
+
+def test_the_sign_bit_is_a_bit_like_others(write_raster: WriteRaster) -> None:
+    quality = np.array([[[-32768, 5, -1, 0]]], "int16").repeat(200, axis=1).repeat(75, axis=2)
+    scene, mask = write_raster("scene.tif", patches(1)), write_raster("mask.tif", quality)
+    _, valid = whole(opened(scene, mask={"path": str(mask), "bits": [15]}))
+    np.testing.assert_array_equal(valid, quality[0] >= 0)
+
+
+def test_nan_in_a_mask_keeps_nothing(write_raster: WriteRaster) -> None:
+    mask = np.full((1, 200, 300), np.nan, "float32")
+    mask[:, :50] = 1
+    scene, path = write_raster("scene.tif", patches(1)), write_raster("mask.tif", mask)
+    np.testing.assert_array_equal(whole(opened(scene, mask=str(path)))[1], np.isfinite(mask[0]))
+
+
+def test_classes_that_scl_does_not_have_are_told(product: Path) -> None:
+    from pydantic import ValidationError
+
+    with pytest.raises(ValidationError, match="scl has classes 0 to 11"):
+        opened(product, mask={"scl": [99]})
+
+
+def test_a_file_with_an_alpha_band_is_warped_with_it(write_raster: WriteRaster) -> None:
+    fine, coarse = patches(1), patches(2, (100, 150), dtype="uint16")
+    coarse[1] = 255
+    coarse[1, 20:40] = 0
+    place = UTM["transform"] @ Affine.scale(2)
+    files = [write_raster("s_B02.tif", fine), write_raster("s_B05.tif", coarse, alpha=True, transform=place)]
+    (one, ok), (other, also) = (whole(opened(list(map(str, files)), size, resampling="bilinear")) for size in (64, 512))
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(ok, also)
+    assert not ok[44:76].any()
+    assert ok[:36].all()

@@ -190,3 +190,38 @@ def test_places_far_apart_are_refused(tmp_path: Path) -> None:
     far = product(tmp_path, "two", layers(), origin=(LEFT + 400_000, 900_040))
     with pytest.raises(SceneError, match=r"a map of all scenes would have .* pixels"):
         described([product(tmp_path, "one", layers()), far])
+
+
+def test_the_fit_sees_the_maps_pixels_and_no_others(tmp_path: Path) -> None:
+    """What is left out of the fit is not filled from a scene behind."""
+    one, other = layers(), layers()
+    for band in ("B02", "B03", "B04", "B08"):
+        one[band][:], other[band][:] = 1100, 1900
+    other["SCL"][:] = 4
+    sources = [product(tmp_path, "one", one), product(tmp_path, "two", other, tile="T33UVU")]
+    from pipeline.areas import MaskRecord
+    from pipeline.config import SceneConfig
+    from pipeline.scenes.opening import describe_scene
+
+    scene = describe_scene(SceneConfig(source=tuple(map(str, sources))), fit_mask=MaskRecord(layer="scl", drop=(9,)))
+    assert isinstance(scene, Mosaic)
+    source = MosaicSource(scene, (100, 100))
+    for block in source.blocks:
+        shown, fitted = source.read(block), source.read_for_fit(block)
+        assert set(np.unique(shown.data[:, shown.valid])) == {1100}
+        assert set(np.unique(fitted.data[:, fitted.valid])) <= {1100}
+        cloudy = (one["SCL"] == 9).repeat(2, axis=0).repeat(2, axis=1)[block.slices]
+        np.testing.assert_array_equal(fitted.valid, ~cloudy)
+
+
+def test_products_may_be_named_by_a_pattern(two: list[Path], tmp_path: Path) -> None:
+    ours = whole(mosaic([tmp_path / "*" / "S2A_*.SAFE"]))
+    np.testing.assert_array_equal(ours[0], whole(mosaic(two))[0])
+
+
+def test_scenes_far_apart_are_said_to_be_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    far = product(tmp_path, "two", layers(), origin=(LEFT + 40_000, TOP), tile="T33UVU")
+    source = mosaic([product(tmp_path, "one", layers()), far], 360)
+    assert "most of them between the scenes" in caplog.text
+    _, valid = whole(source)
+    assert valid.sum() == 2 * 360 * 360

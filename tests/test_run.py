@@ -356,3 +356,18 @@ def test_a_fill_value_that_is_not_tagged_is_named(write_raster: WriteRaster, tmp
         TerrazzoError, match=r"the value -3\.40282e\+38, which looks like 'no data'.* set scene\.nodata"
     ):
         run_config(config(write_raster("s.tif", pixels), tmp_path / "c.tif", fit={"k": 3}))
+
+
+@pytest.mark.parametrize("place", ["GRANULE/x.csv", "MTD_MSIL2A.xml", "SCL"])
+def test_nothing_is_written_into_a_product(tmp_path: Path, place: str) -> None:
+    from test_safe import SIDES, layers
+
+    from benchmarks.safe import write_safe
+
+    product = write_safe(tmp_path, layers(), tile_sides=SIDES)
+    target = next(product.rglob("*SCL*")) if place == "SCL" else product / place
+    before = target.read_bytes() if target.exists() else None
+    with pytest.raises(OutputError, match=r"part of the scene, .* will not be written"):
+        run_config(config(product, tmp_path / "c.tif", output={"table": str(target)}), overwrite=True)
+    assert (target.read_bytes() if target.exists() else None) == before
+    assert not (tmp_path / "c.tif").exists()

@@ -247,3 +247,101 @@ def test_numbers_that_are_none_are_told(item: Callable[..., Path]) -> None:
 
     with pytest.raises(SceneError, match="asset red: 'a lot' stands where a number should"):
         described(item(edit))
+
+
+def test_the_files_own_nodata_goes_before_sentinel2s(tmp_path: Path) -> None:
+    from affine import Affine
+
+    pixels = np.full((40, 50), 700, "int16")
+    pixels[:10] = -9999
+    assets = {}
+    for band in ("B02", "B03"):
+        path = tmp_path / f"HLS_{band}.tif"
+        shape = {"count": 1, "height": 40, "width": 50, "dtype": "int16", "nodata": -9999, "crs": "EPSG:32633"}
+        with rasterio.open(path, "w", driver="GTiff", transform=Affine(30, 0, 3e5, 0, -30, 5.9e6), **shape) as file:
+            file.write(pixels, 1)
+        assets[band] = {"href": str(path), "type": "image/tiff"}
+    content = {
+        "type": "Feature", "stac_version": "1.0.0", "id": "HLS", "geometry": None, "links": [],
+        "properties": {"datetime": "2023-06-25T10:20:21Z", "platform": "sentinel-2a"}, "assets": assets,
+    }  # fmt: skip
+    (tmp_path / "item.json").write_text(json.dumps(content))
+    _, valid = whole(opened(tmp_path / "item.json"))
+    np.testing.assert_array_equal(valid, pixels != -9999)
+
+
+def test_a_picture_is_no_band_in_whatever_order_the_assets_come(data: Path, tmp_path: Path) -> None:
+    content = json.loads((data / "stac" / "pc_sentinel-2-l2a_4items_N0510.json").read_text())[0]
+    content["assets"] = {"visual": content["assets"]["visual"], **content["assets"]}
+    (tmp_path / "item.json").write_text(json.dumps(content))
+    found = first_of(tmp_path / "item.json")
+    assert not any("TCI" in version.path for band in found.bands for version in band.versions)
+
+
+def test_originals_of_a_harmonised_item_keep_their_offset(item: Callable[..., Path]) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        content["properties"] |= {"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": True}
+        for asset in content["assets"].values():
+            for band in asset.get("raster:bands", []):
+                band["offset"] = -0.1
+        del content["assets"]["red"]
+
+    offsets = {band.name: band.offset for band in first_of(item(edit)).bands}
+    assert offsets["B04"] == -0.1, "ESA's own JPEG 2000"
+    assert offsets["B03"] == 0
+
+
+def test_layers_of_quality_are_no_bands_unless_named(tmp_path: Path) -> None:
+    def asset(name: str, common: str | None = None, *roles: str) -> dict[str, Any]:
+        bands = [{"name": name, **({"common_name": common} if common else {})}]
+        return {"href": f"./{name}.tif", "type": "image/tiff", "roles": list(roles), "eo:bands": bands}
+
+    content = {
+        "type": "Feature", "stac_version": "1.0.0", "id": "LC09", "geometry": None, "links": [],
+        "properties": {"datetime": "2023-06-25T10:20:21Z", "platform": "landsat-9"},
+        "assets": {
+            "red": asset("SR_B4", "red", "data", "reflectance"),
+            "nir08": asset("SR_B5", "nir08", "data", "reflectance"),
+            "atran": asset("ST_ATRAN", None, "data"),
+            "qa_aerosol": asset("SR_QA_AEROSOL", None, "data", "data-mask", "water-mask"),
+            "qa_radsat": asset("QA_RADSAT", None, "saturation"),
+            "qa_pixel": asset("QA_PIXEL", None, "cloud", "cloud-shadow"),
+        },
+    }  # fmt: skip
+    (tmp_path / "item.json").write_text(json.dumps(content))
+    found = first_of(tmp_path / "item.json")
+    assert [band.name for band in found.choose("auto")] == ["SR_B5", "SR_B4"]
+    assert [band.name for band in found.choose("all")] == ["ST_ATRAN", "SR_B5", "SR_B4"]
+    assert [band.name for band in found.choose(["red", "atran"])] == ["SR_B4", "ST_ATRAN"]
+    assert [mask.kind for mask in found.masks] == ["qa_pixel"]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("assets", "red", "eo:bands"), "x"),
+        (("assets", "red", "eo:bands"), [None]),
+        (("assets", "red", "raster:bands"), [5]),
+        (("assets", "red", "type"), [5]),
+        (("assets", "red", "href"), None),
+        (("assets", "red", "href"), ""),
+        (("assets",), None),
+        (("stac_version",), None),
+    ],
+)
+def test_fields_of_a_wrong_kind_are_one_sentence(item: Callable[..., Path], place: tuple[str, ...], value: Any) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        inside = content
+        for key in place[:-1]:
+            inside = inside[key]
+        inside[place[-1]] = value
+
+    with pytest.raises(SceneError, match=r"item\.json"):
+        described(item(edit))
+
+
+@pytest.mark.parametrize("source", ["http://[::1", "http://"])
+def test_what_is_no_address_is_one_sentence(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.scenes.fetch._PAUSE", 0.01)
+    with pytest.raises(SceneError):
+        described(source)

@@ -118,7 +118,12 @@ def draw_sample(
         step()
     if smallest.valid == 0:
         rule = ", ".join(sorted({"NaN" if value is None else f"{value:g}" for value in info.nodata}))
-        msg = f"{info.sources[0]}: all {info.pixels} pixels are nodata ({rule}, or masked) in one of the chosen bands"
+        beside = ", under a mask or outside of the area" if info.masked else ""
+        fix = "scene.nodata, scene.mask, fit.mask and scene.aoi" if info.masked else "scene.nodata"
+        msg = (
+            f"{info.sources[0]}: all {info.pixels} pixels are nodata ({rule}) in one of the chosen bands{beside}; "
+            f"check {fix}"
+        )
         raise SceneError(msg)
     sample = Sample(smallest.sorted_values(), smallest.valid, info.pixels)
     _warn_of_zeros(sample, info)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import rasterio
 import xarray as xr
 from affine import Affine
 from rasterio.crs import CRS
@@ -18,6 +19,7 @@ _ROWS: Final = ("y", "lat", "latitude", "northing", "row")
 
 _COLUMNS: Final = ("x", "lon", "longitude", "easting", "col", "column")
 
+_TRANSFORMS: Final = ("proj:transform", "spatial:transform")
 _NUMBERS_OF_A_TRANSFORM: Final = 6
 
 _UNEVEN: Final = 1e-3
@@ -75,6 +77,8 @@ def variable_grid(variable: Variable) -> tuple[Grid, bool]:
     mapping = _grid_mapping(variable)
     shape = (array.sizes[axes.rows], array.sizes[axes.columns])
     stated = _stated_transform(variable, mapping)
+    if stated is None and not {axes.rows, axes.columns} <= set(variable.group.coords):
+        return Grid(shape=shape, transform=Affine.identity(), crs=None), False  # nothing says where it lies
     transform = stated or _by_coordinates(variable)
     flipped = bool(transform.e > 0)
     rows = variable.group[axes.rows].values if axes.rows in variable.group.coords else np.zeros(1)
@@ -97,7 +101,7 @@ def _stated_transform(variable: Variable, mapping: Mapping[str, Any]) -> Affine 
     SceneError
         When it is not six numbers.
     """
-    stated = variable.array.attrs.get("proj:transform") or variable.array.attrs.get("spatial:transform")
+    stated = next((variable.array.attrs[key] for key in _TRANSFORMS if key in variable.array.attrs), None)
     gdal = mapping.get("GeoTransform") if stated is None else None
     listed = str(gdal).split() if gdal is not None else stated
     if listed is None:
@@ -121,8 +125,6 @@ def _by_coordinates(variable: Variable) -> Affine:
 
 def _start_and_step(variable: Variable, dim: str) -> tuple[float, float]:
     """Edge of the first pixel, and size of a pixel, from coordinates of centres."""
-    if dim not in variable.group.coords:
-        return (0.0, 1.0) if dim == variable.axes.columns else (0.0, -1.0)
     where = variable.where
     try:
         centres = np.asarray(variable.group[dim].values, np.float64)
@@ -167,7 +169,8 @@ def _crs(variable: Variable, mapping: Mapping[str, Any]) -> str | None:
     for stated in places:
         if stated:
             try:
-                return str(CRS.from_user_input(int(stated) if str(stated).isdigit() else str(stated)).to_wkt())
+                with rasterio.Env():
+                    return str(CRS.from_user_input(int(stated) if str(stated).isdigit() else str(stated)).to_wkt())
             except (CRSError, ValueError) as error:
                 msg = f"{variable.where}: {str(stated)[:60]!r} is no coordinate reference system"
                 raise SceneError(msg) from error

@@ -1,5 +1,6 @@
 """Variables of Zarr and NetCDF stores: what they say of themselves, and their pixels. Read with xarray, undecoded."""
 
+import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+import zarr
 
 from pipeline.errors import SceneError
 from pipeline.grid import Block
@@ -18,6 +20,8 @@ from pipeline.scenes.arraygrids import Axes, Variable, variable_grid
 from pipeline.scenes.bands import band_order
 from pipeline.scenes.filebands import ArrayRef, FileBand
 from pipeline.scenes.numbers import as_number
+
+logger = logging.getLogger(__name__)
 
 _ZARR_MARKS: Final = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
 _NETCDF_SUFFIXES: Final = frozenset({".nc", ".nc4", ".cdf", ".netcdf"})
@@ -124,7 +128,7 @@ def describe_variable(ref: ArrayRef) -> FileBand:
         name=ref.variable,
         grid=grid,
         dtype=kind.name if kind.name in PIXEL_TYPES else "float32",
-        nodata=_nodata(nodata, where),
+        nodata=_absent_value(ref, where) if nodata is None else _nodata(nodata, where),
         scale=scale,
         offset=offset,
         quantity="numbers" if (scale, offset) == (1, 0) else "scaled",
@@ -136,6 +140,24 @@ def describe_variable(ref: ArrayRef) -> FileBand:
         block_bytes=int(np.prod(list(chunks.values()))) * kind.itemsize,
         array=replace(ref, flipped=flipped),
     )
+
+
+def _absent_value(ref: ArrayRef, where: str) -> float | None:
+    """What a Zarr array gives for chunks that are not stored, if there are such: it is no data."""
+    if not Path(ref.path).is_dir():
+        return None
+    array = zarr.open_array(Path(ref.path) / ref.group / ref.variable, mode="r")
+    missing = array.nchunks - array.nchunks_initialized
+    if not missing:
+        return None
+    logger.warning(
+        "%s: %d of %d chunks are not stored: their value, %s, is taken for nodata",
+        where,
+        missing,
+        array.nchunks,
+        array.fill_value,
+    )
+    return _nodata(array.fill_value, where)
 
 
 def _nodata(value: Any, where: str) -> float | None:

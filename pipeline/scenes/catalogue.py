@@ -1,5 +1,6 @@
 """From what the user names to what it offers: plain files, or a product."""
 
+import glob
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def open_catalogues(source: str | Path | Sequence[str | Path], besides: Iterable
     SceneError
         When there is nothing to open, or products are mixed with plain files.
     """
-    items = [str(item) for item in ([source] if isinstance(source, str | Path) else source)]
+    named = [str(item) for item in ([source] if isinstance(source, str | Path) else source)]
+    items = [place for item in named for place in (_products_matching(item) or [item])]
     besides = list(besides)
     found = [_open_special(item, besides) for item in items]
     if any(found):
@@ -40,6 +42,17 @@ def open_catalogues(source: str | Path | Sequence[str | Path], besides: Iterable
         return [catalogue for catalogues in found for catalogue in catalogues]
     files = find_files(items, besides)
     return [Catalogue(origin=files[0], bands=tuple(_offer(band) for band in list_bands(files)))]
+
+
+def _products_matching(item: str) -> list[str]:
+    """Products, folders or zips, that a pattern fits."""
+    try:
+        if not glob.has_magic(item) or is_handed_on(item) or Path(item).exists():
+            return []
+        matches = sorted(glob.glob(item))  # noqa: PTH207 (keeps absolute patterns)
+        return [match for match in matches if product_root(Path(match)) or is_store(match)]
+    except (OSError, ValueError):  # which the look at plain files puts into words
+        return []
 
 
 def _open_special(item: str, besides: Sequence[str | Path]) -> list[Catalogue]:

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from math import ceil
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +21,7 @@ from pipeline.scenes.places import VECTOR_SUFFIXES, Area, read_area
 from pipeline.scenes.placing import overlap, place
 from pipeline.scenes.readers import WindowReader
 from pipeline.scenes.regrid import read_part
+from pipeline.settings import is_address
 
 logger = logging.getLogger(__name__)
 
@@ -94,9 +95,15 @@ def make_mask(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) ->
     if wanted.path and PurePath(wanted.path).suffix.lower() in VECTOR_SUFFIXES:
         _check_plain(wanted, key)
         return read_area(wanted.path, grid, key)
+    if wanted.path and not is_address(wanted.path) and not Path(wanted.path).exists():
+        msg = f"{key}: {wanted.path}: no such file; a mask is 'scl', 'qa_pixel', 'none', or a raster or vector file"
+        raise ConfigError(msg)
     band = read_band(wanted.path, 1) if wanted.path else _open_layer(wanted, catalogue, grid, key)
     if not overlap(grid, band.grid):
-        msg = f"{key}: {band.path} shows another place than the scene: {place(band.grid)}; the scene has {place(grid)}"
+        msg = (
+            f"{key}: {band.path} shows another place than the scene: {place(band.grid)}; the scene has {place(grid)}; "
+            "give a mask that overlaps it"
+        )
         raise SceneError(msg)
     if np.dtype(band.dtype).kind not in "iu" and (wanted.bits or wanted.layer):
         msg = f"{key}: {band.path} has {band.dtype} pixels, which have no classes or bits; expected whole numbers"
@@ -209,6 +216,8 @@ class _Grown:
         self._reader.read(wide, layer, known)
         if self._mask.nodata is not None:
             known &= layer[0] != self._mask.nodata
+        if layer.dtype.kind == "f":
+            known &= np.isfinite(layer[0])
         bad = self._mask.dropped(layer[0]) & known
         if self._mask.radius and bad.any():
             bad = distance_transform_edt(~bad) <= self._mask.radius

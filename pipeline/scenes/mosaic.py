@@ -1,5 +1,6 @@
 """Several scenes as one: each pixel, with all its bands, comes from the first that holds data there."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +20,14 @@ from pipeline.scenes.readers import Handles, Planes, Validity
 from pipeline.scenes.scratch import Scratch
 from pipeline.scenes.source import Pixels, SceneInfo
 
+logger = logging.getLogger(__name__)
+
 _WHOLE: Final = 1e-4
 """Stored numbers by which a shift may miss a whole one through rounding."""
+
+_REACH: Final = 8
+_SPARSE: Final = 0.2
+"""Share of a map that its scenes cover below which it is worth a word."""
 
 _WIDEST: Final = 2**31
 """Pixels of a mosaic; what is larger was hardly meant to be one map."""
@@ -35,6 +42,8 @@ class Mosaic:
     scenes: tuple[RasterScene, ...]
     shifts: tuple[tuple[int, ...], ...]
     """For each scene what is added to each band's numbers to bring them into the first's units."""
+    places: tuple[Block, ...]
+    """For each scene the part of the grid that it covers at most."""
 
     def as_numbers(self) -> "Mosaic":
         """The same, whose scale and offset are left aside.
@@ -62,18 +71,12 @@ def union_grid(grids: Sequence[Grid]) -> Grid:
         When one has no CRS, or they lie so far apart that no one map was meant.
     """
     first = grids[0]
-    corners = [(0.0, 0.0), (float(first.shape[1]), float(first.shape[0]))]
-    for grid in grids[1:]:
-        if (grid.crs is None) != (first.crs is None):
-            msg = "scene.source: one of the scenes has no coordinate reference system, so they can't be put together"
-            raise SceneError(msg)
-        west, south, east, north = _bounds_in(grid, first)
-        corners += [
-            ~first.transform @ corner for corner in ((west, north), (east, south), (west, south), (east, north))
-        ]
-    columns, rows = zip(*corners, strict=True)
-    left, top = math.floor(min(columns) + _WHOLE), math.floor(min(rows) + _WHOLE)
-    shape = (math.ceil(max(rows) - _WHOLE) - top, math.ceil(max(columns) - _WHOLE) - left)
+    if any((grid.crs is None) != (first.crs is None) for grid in grids):
+        msg = "scene.source: one of the scenes has no coordinate reference system, so they can't be put together"
+        raise SceneError(msg)
+    tops, lefts, bottoms, rights = zip(*(_window(grid, first) for grid in grids), strict=True)
+    top, left = min(tops), min(lefts)
+    shape = (max(bottoms) - top, max(rights) - left)
     if shape[0] * shape[1] > _WIDEST:
         msg = (
             f"scene.source: a map of all scenes would have {shape[1]} x {shape[0]} pixels; name scenes that lie "
@@ -81,6 +84,19 @@ def union_grid(grids: Sequence[Grid]) -> Grid:
         )
         raise SceneError(msg)
     return Grid(shape=shape, transform=first.transform @ Affine.translation(left, top), crs=first.crs)
+
+
+def _window(grid: Grid, other: Grid) -> tuple[int, int, int, int]:
+    """(top, left, bottom, right) of a grid in rows and columns of another."""
+    west, south, east, north = _bounds_in(grid, other)
+    corners = [~other.transform @ corner for corner in ((west, north), (east, south), (west, south), (east, north))]
+    columns, rows = zip(*corners, strict=True)
+    return (
+        math.floor(min(rows) + _WHOLE),
+        math.floor(min(columns) + _WHOLE),
+        math.ceil(max(rows) - _WHOLE),
+        math.ceil(max(columns) - _WHOLE),
+    )
 
 
 def _bounds_in(grid: Grid, other: Grid) -> tuple[float, float, float, float]:
@@ -92,8 +108,8 @@ def _bounds_in(grid: Grid, other: Grid) -> tuple[float, float, float, float]:
     return west, south, east, north
 
 
-def make_mosaic(scenes: Sequence[RasterScene]) -> Mosaic:
-    """Put scenes of the same bands on the same grid together.
+def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid]) -> Mosaic:
+    """Put scenes of the same bands on the same grid together; `grids` are those of their files.
 
     Raises
     ------
@@ -124,7 +140,27 @@ def make_mosaic(scenes: Sequence[RasterScene]) -> Mosaic:
         sources=tuple(dict.fromkeys(source for info in infos for source in info.sources)),
         files=tuple(dict.fromkeys(file for info in infos for file in info.files)),
     )
-    return Mosaic(info, tuple(scenes), shifts)
+    places = tuple(_place(first.grid, grid) for grid in grids)
+    covered = sum(place.height * place.width for place in places) / info.pixels
+    if covered < _SPARSE:
+        rows, columns = first.grid.shape
+        logger.warning("the map of all scenes has %d x %d pixels, most of them between the scenes", columns, rows)
+    return Mosaic(info, tuple(scenes), shifts, places)
+
+
+def _place(grid: Grid, own: Grid) -> Block:
+    """The part of a grid that another lies on, with a margin for what a kernel may reach."""
+    top, left, bottom, right = _window(own, grid)
+    rows, columns = grid.shape
+    top, left = (min(max(0, start - _REACH), count - 1) for start, count in ((top, rows), (left, columns)))
+    height, width = max(1, min(rows, bottom + _REACH) - top), max(1, min(columns, right + _REACH) - left)
+    return Block(row=0, column=0, top=top, left=left, height=height, width=width)
+
+
+def _touch(one: Block, other: Block) -> bool:
+    """Whether two rectangles share pixels."""
+    pairs = zip(one.window, other.window, strict=True)
+    return all(start < their_stop and their_start < stop for (start, stop), (their_start, their_stop) in pairs)
 
 
 def _shifts(first: SceneInfo, info: SceneInfo) -> tuple[int, ...]:
@@ -182,7 +218,9 @@ class MosaicSource:
     def _read(self, block: Block, *, for_fit: bool = False) -> tuple[Planes, Validity, Validity]:
         data = np.zeros((len(self.info.bands), *block.shape), self.info.dtype)
         valid, fitting = np.zeros((2, *block.shape), np.bool_)
-        for source, shifts in zip(self._sources, self._mosaic.shifts, strict=True):
+        for source, shifts, place in zip(self._sources, self._mosaic.shifts, self._mosaic.places, strict=True):
+            if not _touch(block, place):
+                continue
             pixels = source.read(block)
             new = pixels.valid & ~valid
             _fill(data, new, pixels.data, shifts)

@@ -61,14 +61,14 @@ def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_m
     opened = [_open(catalogue, config) for catalogue in catalogues]
     grids = [one_grid(bands, config) for bands in opened]
     grid, area = cut_to_area(union_grid(grids), opened[0], config)
+    inside = [place for place, own in enumerate(grids) if _is_in(grid, own, catalogues[place])]
     scenes = [
-        _leave_out(summarize(bands, config, catalogue.files, grid), config, catalogue, fit_mask)
-        for catalogue, bands, own in zip(catalogues, opened, grids, strict=True)
-        if _is_in(grid, own, catalogue)
+        _leave_out(summarize(opened[i], config, catalogues[i].files, grid), config, catalogues[i], fit_mask)
+        for i in inside
     ]
     if area:
         scenes = [replace(scene, masks=(area, *scene.masks)) for scene in scenes]
-    return make_mosaic(scenes)
+    return make_mosaic(scenes, [grids[i] for i in inside])
 
 
 def _is_in(grid: Grid, own: Grid, catalogue: Catalogue) -> bool:
@@ -97,9 +97,14 @@ def _leave_out(
         decoded_bytes=scene.info.decoded_bytes + sum(part.size for part in {layer.part for layer in layers}),
         margins=tuple(layer.margin_and_bytes for layer in layers),
         warp_bytes=max([scene.info.warp_bytes, *(layer.part.warp_bytes for layer in layers)]),
-        files=tuple(dict.fromkeys([*scene.info.files, *(layer.part.path for layer in layers)])),
+        files=tuple(dict.fromkeys([*scene.info.files, *_side_files(config, fit_mask)])),
     )
     return replace(scene, info=info, masks=(*scene.masks, *masks), fit_masks=for_fit)
+
+
+def _side_files(config: SceneConfig, fit_mask: MaskRecord | None) -> list[str]:
+    """Files of masks and areas."""
+    return [record.path for record in (config.mask, config.aoi, fit_mask) if record and record.path]
 
 
 def _open(catalogue: Catalogue, config: SceneConfig) -> list[FileBand]:

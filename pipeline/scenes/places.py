@@ -1,5 +1,6 @@
 """Areas: vector files and bounds, brought onto a scene's grid and asked block by block."""
 
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -84,7 +85,8 @@ def area_of(wanted: AreaRecord, grid: Grid) -> Area:
         return read_area(wanted.path, grid, "scene.aoi")
     crs = wanted.crs or _DEGREES
     try:
-        CRS.from_user_input(crs)
+        with rasterio.Env():
+            CRS.from_user_input(crs)
     except CRSError as error:
         msg = f"scene.aoi.crs: {crs!r} is no coordinate reference system; give one such as EPSG:32633"
         raise ConfigError(msg) from error
@@ -112,21 +114,32 @@ def read_area(path: str, grid: Grid, key: str) -> Area:
     import pyogrio  # noqa: PLC0415 (a GDAL of its own, that most runs need not load)
 
     try:
-        meta, _, geometry, _ = pyogrio.raw.read(path, columns=[])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of GDAL, about geometries that are judged below
+            meta, _, geometry, _ = pyogrio.raw.read(path, columns=[])
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError) as error:
         msg = f"{key}: {path} can't be read as a vector file ({f'{error}'.splitlines()[0]})"
         raise SceneError(msg) from error
-    shapes = shapely.make_valid(shapely.from_wkb(geometry)) if geometry is not None else np.empty(0, object)
-    polygons = [part for shape in shapes if shape is not None for part in _polygons(shape)]
-    if not polygons:
+    try:
+        with np.errstate(all="ignore"):
+            shapes = shapely.make_valid(shapely.from_wkb(geometry)) if geometry is not None else np.empty(0, object)
+            polygons = [part for shape in shapes if shape is not None for part in _polygons(shape)]
+            area = shapely.union_all(polygons)
+    except shapely.errors.ShapelyError as error:
+        msg = (
+            f"{key}: {path} holds a polygon that is none ({error}); mend it, for instance with QGIS's 'Fix geometries'"
+        )
+        raise SceneError(msg) from error
+    if area.is_empty:
         msg = f"{key}: {path} holds no polygon"
         raise SceneError(msg)
-    return _onto(shapely.union_all(polygons), meta["crs"] or _DEGREES, grid, f"{key}: {path}")
+    return _onto(area, meta["crs"] or _DEGREES, grid, f"{key}: {path}")
 
 
 def _polygons(shape: Any) -> list[Any]:
     """Polygons that a geometry is made of."""
-    return [part for part in shapely.get_parts(shape, return_index=False) if part.geom_type.endswith("Polygon")]
+    parts = shapely.get_parts(shape, return_index=False)
+    return [part for part in parts if part.geom_type.endswith("Polygon") and np.isfinite(part.bounds).all()]
 
 
 def _onto(shape: Any, crs: str, grid: Grid, what: str) -> Area:
@@ -148,12 +161,12 @@ def _onto(shape: Any, crs: str, grid: Grid, what: str) -> Area:
         return np.column_stack([columns, rows])
 
     try:
-        placed = shapely.transform(_bendable(shape, crs, grid), pixels)
-    except GDAL_ERRORS as error:
+        with np.errstate(all="ignore"):
+            placed = shapely.make_valid(shapely.transform(_bendable(shape, crs, grid), pixels))
+    except (*GDAL_ERRORS, shapely.errors.ShapelyError) as error:
         msg = f"{what} can't be brought into the scene's coordinate system ({error})"
         raise SceneError(msg) from error
     rows, columns = grid.shape
-    placed = shapely.make_valid(placed)
     if placed.is_empty or not (
         np.isfinite(placed.bounds).all() and placed.intersects(shapely.box(0, 0, columns, rows))
     ):

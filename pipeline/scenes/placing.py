@@ -33,6 +33,13 @@ def same_crs(one: str | None, other: str | None) -> bool:
     return one == other or CRS.from_wkt(one) == CRS.from_wkt(other)
 
 
+def crs_name(wkt: str) -> str:
+    """Authority and code of a CRS, or the name it gives itself."""
+    with rasterio.Env():
+        authority = CRS.from_wkt(wkt).to_authority()
+    return ":".join(authority) if authority else wkt.split('"')[1]
+
+
 def same_grid(one: Grid, other: Grid) -> bool:
     """Whether two grids have the same pixels in the same CRS."""
     return one.same_pixels(other) and same_crs(one.crs, other.crs)
@@ -60,16 +67,14 @@ def scene_grid(bands: Sequence[FileBand], resolution: float | None) -> Grid:
         if all(math.isclose(size, resolution, rel_tol=_SAME_SIZE) for size in band.grid.resolution):
             return band.grid
     width, height = finest.resolution
-    rows, columns = (
-        math.ceil(count * size / resolution - _ON_AN_EDGE)
-        for count, size in zip(finest.shape, (height, width), strict=True)
-    )
-    if resolution > max(finest.shape[0] * height, finest.shape[1] * width) or rows * columns > _MOST_PIXELS:
+    wide, high = finest.shape[1] * width, finest.shape[0] * height
+    if resolution > max(wide, high) or wide * high > _MOST_PIXELS * resolution**2:
         msg = (
             f"scene.resolution: pixels of {resolution:g} make no grid of a scene with {finest.describe()}; "
             "give the side of a pixel in the units of its CRS"
         )
         raise ConfigError(msg)
+    rows, columns = (math.ceil(side / resolution - _ON_AN_EDGE) for side in (high, wide))
     transform = finest.transform @ Affine.scale(resolution / width, resolution / height)
     return Grid(shape=(rows, columns), transform=transform, crs=finest.crs)
 
@@ -145,8 +150,9 @@ def check_placeable(grid: Grid, band: FileBand, first: FileBand) -> None:
 
 
 def place(grid: Grid) -> str:
-    """Size, resolution and upper left corner in words."""
-    return f"{grid.describe()} from {grid.transform.c:.10g}, {grid.transform.f:.10g}"
+    """Size, resolution, upper left corner and CRS in words."""
+    crs = f"in {crs_name(grid.crs)}" if grid.crs else "without a CRS"
+    return f"{grid.describe()} from {grid.transform.c:.10g}, {grid.transform.f:.10g} {crs}"
 
 
 def bounds(grid: Grid) -> tuple[float, float, float, float]:

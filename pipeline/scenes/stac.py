@@ -40,7 +40,10 @@ _LARGEST_JSON: Final = 64 * 2**20
 
 def is_stac(source: str) -> bool:
     """Whether a source looks like a STAC item: a JSON file, or an address that is no raster's."""
-    parts = urlsplit(source)
+    try:
+        parts = urlsplit(source)
+    except ValueError:  # no address at all
+        return False
     if parts.scheme in {"http", "https"}:
         return PurePosixPath(parts.path).suffix.lower() not in RASTER_SUFFIXES | {".zip"}
     return source.lower().endswith((".json", ".geojson")) and Path(source).is_file()
@@ -60,7 +63,12 @@ def open_items(source: str) -> list[Catalogue]:
         When it can't be read, is no item, or has no raster asset.
     """
     items = read_items(source)
-    return [item_catalogue(item, source if len(items) == 1 else f"{source} ({item.id})") for item in items]
+    named = [(item, source if len(items) == 1 else f"{source} ({item.id})") for item in items]
+    try:
+        return [item_catalogue(item, name) for item, name in named]
+    except (TypeError, AttributeError, KeyError, ValueError, IndexError) as error:
+        msg = f"{source}: an asset of this item is not as STAC has it ({error}); mend the item"
+        raise SceneError(msg) from error
 
 
 def read_items(source: str) -> list[Any]:
@@ -81,12 +89,16 @@ def read_items(source: str) -> list[Any]:
     found = content if isinstance(content, list) else [content]
     if isinstance(content, dict) and content.get("type") == "FeatureCollection":
         found = content.get("features") or []
+        if not isinstance(found, list):
+            msg = f"{source}: 'features' is no list; expected a collection of STAC items"
+            raise SceneError(msg)
     items = []
     for entry in found:
         if not (isinstance(entry, dict) and entry.get("type") == "Feature" and "stac_version" in entry):
             what = entry.get("type") if isinstance(entry, dict) else type(entry).__name__
             msg = f"{source}: this is JSON, but no STAC item (found {what!r})"
             raise SceneError(msg)
+        _check_assets(entry, source)
         try:
             items.append(pystac.Item.from_dict(entry, href=source, preserve_dict=False))
         except (pystac.STACError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -96,6 +108,18 @@ def read_items(source: str) -> list[Any]:
         msg = f"{source}: this holds no STAC item"
         raise SceneError(msg)
     return items
+
+
+def _check_assets(entry: dict[str, Any], source: str) -> None:
+    """Raise SceneError unless an item's assets are a mapping of mappings with addresses."""
+    assets = entry.get("assets", {})
+    if not isinstance(assets, dict) or not isinstance(entry["stac_version"], str):
+        msg = f"{source}: the item {str(entry.get('id'))[:60]!r} has no assets, or no STAC version, as STAC has them"
+        raise SceneError(msg)
+    for key, asset in assets.items():
+        if not (isinstance(asset, dict) and isinstance(asset.get("href"), str) and asset["href"]):
+            msg = f"{source}: asset {key} has no href, so there is nothing to open"
+            raise SceneError(msg)
 
 
 def item_catalogue(item: Any, source: str) -> Catalogue:

@@ -43,7 +43,7 @@ class FolderTree:
     def __init__(self, root: Path) -> None:
         self._root = root
         self.origin = str(root)
-        self.files: tuple[str, ...] = ()
+        self.files = (str(root),)
         self.names = tuple(sorted(self._walk()))
 
     def _walk(self) -> list[str]:

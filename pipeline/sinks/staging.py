@@ -99,12 +99,14 @@ def _name_new(path: Path, target: Path) -> None:
 
 
 def keep_apart(targets: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
-    """Raise OutputError when a target is, under whatever name, one of the files that are read."""
+    """Raise OutputError when a target is, under whatever name, a file that is read, or in a folder that is."""
     taken = {os.path.realpath(path) for path in inputs}
     for target in targets:
-        if os.path.realpath(target) in taken:
-            what = "this file is part of the scene, or its config or model"
-            msg = f"{target}: {what}, and will not be replaced; choose another name"
+        place = Path(os.path.realpath(target))
+        if taken.intersection([str(place), *map(str, place.parents)]):
+            inside = " in" if str(place) not in taken else ""
+            what = f"this file is{inside} part of the scene, or its config or model"
+            msg = f"{target}: {what}, and will not be written; choose another name"
             raise OutputError(msg)
 
 
