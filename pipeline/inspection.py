@@ -14,7 +14,6 @@ from pipeline.config import SceneConfig
 from pipeline.errors import SceneError
 from pipeline.kernels.validity import strike_invalid
 from pipeline.plan import chunk_shapes
-from pipeline.scenes.arrays import ArrayReader
 from pipeline.scenes.bands import common_name
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import summarize
@@ -183,6 +182,8 @@ def _look(band: FileBand, first: FileBand) -> _Look:
 
 def _look_at_array(band: FileBand, shape: tuple[int, int]) -> _Look:
     """The same of a store, which has no overviews: each of its chunks is read once."""
+    from pipeline.scenes.arrays import ArrayReader  # noqa: PLC0415 (xarray takes half a second to import)
+
     reader = ArrayReader(cast("ArrayRef", band.array))
     picked = [
         ((np.arange(wanted) + 0.5) * count / wanted).astype(int)

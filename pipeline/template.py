@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.inspection import BandFacts, Inspection, inspect_scene
+from pipeline.scenes.files import is_handed_on
 
 _MASK: Final = re.compile(r"(?i)(^|[_\W])(scl|qa\w*|mask\w*|cloud\w*|cldprb|snwprb|aot|wvp|tci)($|[_\W])")
 """Names of layers that come with scenes and are no measurements of the ground."""
@@ -32,7 +33,7 @@ def config_template(source: Sequence[str]) -> str:
         When the scene can't be opened.
     """
     found = inspect_scene(source)
-    named = [item if item.startswith("/vsi") else str(Path(item).absolute()) for item in source]
+    named = [item if is_handed_on(item) else str(Path(item).absolute()) for item in source]
     stem = splitext(basename(named[0].rstrip("/*")))[0] or "scene"  # noqa: PTH119, PTH122 (may be /vsi...)
     notes = "".join(f"# note: {' '.join(warning.split())}\n" for warning in found.warnings)
     return f"""\

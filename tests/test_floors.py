@@ -95,3 +95,14 @@ def test_dask_and_xarray_stay_where_graphs_are_made() -> None:
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_is_over_three_hundred_lines(module: Path) -> None:
     assert len(module.read_text().splitlines()) <= 300
+
+
+def test_a_run_of_plain_files_loads_no_library_of_other_scenes() -> None:
+    """Each of them takes a noticeable part of a small run, and of its memory."""
+    import subprocess
+    import sys
+
+    heavy = {"xarray", "zarr", "dask", "pandas", "h5py", "shapely", "pyogrio", "pystac", "sklearn"}
+    code = f"import sys, pipeline.run; print(*sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -23,23 +23,9 @@ from pipeline.scenes.numbers import as_number
 
 logger = logging.getLogger(__name__)
 
-_ZARR_MARKS: Final = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
-_NETCDF_SUFFIXES: Final = frozenset({".nc", ".nc4", ".cdf", ".netcdf"})
-
-LARGEST_BLOCK: Final = 2048 * 2048
-"""Pixels; larger chunks are cut into several of the run's blocks."""
-
 
 _BROKEN: Final = (OSError, ValueError, RuntimeError, KeyError, TypeError, IndexError)
 """What zarr, h5py and the codecs raise when a store is damaged."""
-
-
-def is_store(path: str) -> bool:
-    """Whether a path is a Zarr group or a NetCDF file."""
-    place = Path(path)
-    if place.is_dir():
-        return any((place / mark).is_file() for mark in _ZARR_MARKS)
-    return place.suffix.lower() in _NETCDF_SUFFIXES and place.is_file()
 
 
 @lru_cache(maxsize=64)

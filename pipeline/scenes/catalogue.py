@@ -5,10 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.errors import SceneError
-from pipeline.scenes.arrays import is_store
-from pipeline.scenes.eopf import open_store
 from pipeline.scenes.filebands import FileBand, list_bands
-from pipeline.scenes.files import find_files, is_handed_on, rasters_in
+from pipeline.scenes.files import find_files, is_handed_on, is_store, rasters_in
 from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue
 from pipeline.scenes.safe import open_product, product_root, products_in
 from pipeline.scenes.stac import is_stac, open_items
@@ -60,6 +58,8 @@ def _open_special(item: str, besides: Sequence[str | Path]) -> list[Catalogue]:
     if is_stac(item):
         return open_items(item)
     if is_store(item):
+        from pipeline.scenes.eopf import open_store  # noqa: PLC0415 (xarray takes half a second to import)
+
         return [open_store(item)]
     product = _product_at(item, besides)
     return [open_product(*product)] if product else []

@@ -15,12 +15,11 @@ from pipeline.fields import ResamplingMethod
 from pipeline.grid import Grid
 from pipeline.kernels.validity import representable
 from pipeline.model import PIXEL_TYPES
-from pipeline.scenes.arrays import LARGEST_BLOCK
 from pipeline.scenes.bands import find_band
 from pipeline.scenes.filebands import FileBand, Quantity
 from pipeline.scenes.gdal import is_remote
 from pipeline.scenes.masks import Mask
-from pipeline.scenes.parts import FilePart, make_parts
+from pipeline.scenes.parts import LARGEST_BLOCK, FilePart, make_parts
 from pipeline.scenes.places import Area, area_of
 from pipeline.scenes.placing import Placement, check_placeable, same_grid, scene_grid
 from pipeline.scenes.source import SceneInfo

@@ -10,6 +10,8 @@ from pipeline.errors import SceneError
 from pipeline.scenes.bands import band_order
 from pipeline.settings import is_address
 
+_ZARR_MARKS: Final = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
+_NETCDF_SUFFIXES: Final = frozenset({".nc", ".nc4", ".cdf", ".netcdf"})
 RASTER_SUFFIXES: Final = frozenset({".tif", ".tiff", ".jp2", ".j2k", ".vrt", ".img", ".png", ".jpg", ".bil", ".bsq"})
 """What counts as a raster in a folder; a file named outright may have any suffix."""
 
@@ -53,6 +55,14 @@ def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str 
 
 def _is_raster(file: Path) -> bool:
     return file.suffix.lower() in RASTER_SUFFIXES and not file.name.startswith(".") and file.is_file()
+
+
+def is_store(path: str) -> bool:
+    """Whether a path is a Zarr group or a NetCDF file."""
+    place = Path(path)
+    if place.is_dir():
+        return any((place / mark).is_file() for mark in _ZARR_MARKS)
+    return place.suffix.lower() in _NETCDF_SUFFIXES and place.is_file()
 
 
 def rasters_in(folder: Path, besides: Iterable[str | Path] = ()) -> list[str]:

@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from rasterio.crs import CRS
-from scipy.ndimage import distance_transform_edt
 
 from pipeline.areas import QA_DROPPED, SCL_CLASSES, SCL_DROPPED, MaskRecord
 from pipeline.errors import ConfigError, SceneError
@@ -220,6 +219,8 @@ class _Grown:
             known &= np.isfinite(layer[0])
         bad = self._mask.dropped(layer[0]) & known
         if self._mask.radius and bad.any():
+            from scipy.ndimage import distance_transform_edt  # noqa: PLC0415 (not for every run)
+
             bad = distance_transform_edt(~bad) <= self._mask.radius
         out[0] = bad[inside]
         valid &= known[inside]

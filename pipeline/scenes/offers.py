@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from pipeline.errors import SceneError
-from pipeline.scenes.arrays import describe_variable
 from pipeline.scenes.bands import choose_bands, common_name
 from pipeline.scenes.filebands import ArrayRef, FileBand, Quantity, read_band
 
@@ -41,7 +40,11 @@ def open_version(version: BandVersion) -> FileBand:
     SceneError
         When it can't be opened, or has no such band.
     """
-    return describe_variable(version.array) if version.array else read_band(version.path, version.index)
+    if version.array:
+        from pipeline.scenes.arrays import describe_variable  # noqa: PLC0415 (xarray takes half a second to import)
+
+        return describe_variable(version.array)
+    return read_band(version.path, version.index)
 
 
 @dataclass(frozen=True, kw_only=True)

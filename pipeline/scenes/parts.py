@@ -16,6 +16,10 @@ from pipeline.scenes.placing import Placement, resolution_in, same_grid
 _DEAR_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
 """Formats so dear to decode that pixels needed twice are kept decoded in between."""
 
+LARGEST_BLOCK: Final = 2048 * 2048
+"""Pixels; larger chunks are cut into several of the run's blocks."""
+
+
 _WARP_BLOCK: Final = (128, 512)
 """(rows, columns) that GDAL warps at once."""
 

@@ -8,7 +8,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import rasterio
-import shapely
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
@@ -56,6 +55,8 @@ class Area:
 
     def moved(self, rows: int, columns: int) -> "Area":
         """The same area on a grid that begins so many rows and columns later."""
+        import shapely  # noqa: PLC0415 (not for every run)
+
         return Area(shapely.transform(self.shape, partial(np.add, [-columns, -rows])))
 
     def window(self, grid: Grid, block: tuple[int, int]) -> tuple[slice, slice] | None:
@@ -81,6 +82,8 @@ def area_of(wanted: AreaRecord, grid: Grid) -> Area:
     SceneError
         When the file can't be read, holds no polygon, or the area lies outside of the scene.
     """
+    import shapely  # noqa: PLC0415 (not for every run)
+
     if wanted.path:
         return read_area(wanted.path, grid, "scene.aoi")
     crs = wanted.crs or _DEGREES
@@ -112,6 +115,7 @@ def read_area(path: str, grid: Grid, key: str) -> Area:
         When it can't be read, holds no polygon, or lies outside of the scene.
     """
     import pyogrio  # noqa: PLC0415 (a GDAL of its own, that most runs need not load)
+    import shapely  # noqa: PLC0415
 
     try:
         with warnings.catch_warnings():
@@ -138,6 +142,8 @@ def read_area(path: str, grid: Grid, key: str) -> Area:
 
 def _polygons(shape: Any) -> list[Any]:
     """Polygons that a geometry is made of."""
+    import shapely  # noqa: PLC0415 (not for every run)
+
     parts = shapely.get_parts(shape, return_index=False)
     return [part for part in parts if part.geom_type.endswith("Polygon") and np.isfinite(part.bounds).all()]
 
@@ -150,6 +156,8 @@ def _onto(shape: Any, crs: str, grid: Grid, what: str) -> Area:
     SceneError
         When it lies outside of the grid, or the scene has no CRS.
     """
+    import shapely  # noqa: PLC0415 (not for every run)
+
     if grid.crs is None:
         msg = f"{what}: the scene has no coordinate reference system, so no area can be found in it"
         raise SceneError(msg)
@@ -177,6 +185,8 @@ def _onto(shape: Any, crs: str, grid: Grid, what: str) -> Area:
 
 def _bendable(shape: Any, crs: str, grid: Grid) -> Any:
     """A polygon with many corners near a grid: edges that are straight in one CRS are bent in another."""
+    import shapely  # noqa: PLC0415 (not for every run)
+
     if same_crs(CRS.from_user_input(crs).to_wkt(), grid.crs):
         return shape
     west, south, east, north = transform_bounds(grid.crs, crs, *bounds(grid))

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from pipeline.grid import Block
 from pipeline.kernels.validity import strike_invalid
-from pipeline.scenes.arrays import ArrayReader
 from pipeline.scenes.describe import RasterScene
 from pipeline.scenes.masks import LayerMask, Mask, strike_masked
 from pipeline.scenes.parts import FilePart
@@ -57,9 +56,15 @@ class RasterSource:
         return type(self), (self.scene, self.chunk)
 
     def _reader(self, part: FilePart) -> WindowReader:
-        own = ArrayReader(part.array) if part.array else GdalReader(part, self._handles)
-        reader = _CountedReader(own, self._decoded)
+        reader = _CountedReader(self._own_reader(part), self._decoded)
         return self._scratch.keep(part, reader) if self._scratch else reader
+
+    def _own_reader(self, part: FilePart) -> WindowReader:
+        if part.array:
+            from pipeline.scenes.arrays import ArrayReader  # noqa: PLC0415 (xarray takes half a second to import)
+
+            return ArrayReader(part.array)
+        return GdalReader(part, self._handles)
 
     def _with_reader(self, mask: Mask) -> Callable[[Block, npt.NDArray[np.bool_]], None]:
         """Give the function that strikes out of a block's validity what a mask leaves out."""
