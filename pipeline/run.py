@@ -252,6 +252,7 @@ def _report(
             "rows": info.grid.shape[0],
             "columns": info.grid.shape[1],
             "dtype": info.dtype.name,
+            "quantity": info.quantity,
             "crs": info.grid.crs,
         },
         "model": {

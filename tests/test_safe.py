@@ -16,9 +16,11 @@ from test_raster import opened, whole
 
 from benchmarks.safe import SafeRecipe, write_safe
 from pipeline.errors import ConfigError, SceneError, TerrazzoError
+from pipeline.scenes.bands import SENTINEL2_COMMON_NAMES
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.raster import RasterSource
 from pipeline.scenes.scratch import Scratch
+from pipeline.scenes.sentinel2 import BAND_IDS, NATIVE_RESOLUTION
 
 FULL = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE"
 THUMBNAILS = "esa_S2B_MSIL2A_20210122T133229_N0214_R081_T22HBD_20210122T155500.SAFE"
@@ -52,6 +54,10 @@ def zipped(product: Path) -> Path:
         for path in sorted(product.rglob("*")):
             file.write(path, path.relative_to(product.parent))
     return archive
+
+
+def test_every_band_has_a_name_a_common_name_and_a_resolution() -> None:
+    assert set(BAND_IDS) == set(SENTINEL2_COMMON_NAMES) == set(NATIVE_RESOLUTION)
 
 
 def test_the_four_bands_of_ten_metres_are_the_default(product: Path) -> None:

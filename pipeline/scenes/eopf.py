@@ -8,7 +8,7 @@ from pipeline.scenes.arrays import list_variables, open_group
 from pipeline.scenes.filebands import ArrayRef
 from pipeline.scenes.numbers import as_number
 from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue, MaskOffer, Product, numbers_words
-from pipeline.scenes.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION, NODATA
+from pipeline.scenes.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION, reflectance_band
 
 _REFLECTANCE: Final = "measurements/reflectance"
 _CLASSES: Final = "conditions/mask/l2a_classification"
@@ -55,15 +55,11 @@ def _bands(path: str) -> Iterator[BandOffer]:
         versions = tuple(_versions(path, _REFLECTANCE, band.lower(), NATIVE_RESOLUTION[band]))
         if versions:
             attrs = _attrs(path, versions[0])
-            yield BandOffer(
-                name=band,
-                versions=versions,
-                number=band.removeprefix("B").lstrip("0"),
-                scale=as_number(attrs.get("scale_factor", 1), f"{path}: {band}: scale_factor"),
-                offset=as_number(attrs.get("add_offset", 0), f"{path}: {band}: add_offset"),
-                nodata=NODATA,
-                quantity="reflectance",
+            scale, offset = (
+                as_number(attrs.get(name, default), f"{path}: {band}: {name}")
+                for name, default in (("scale_factor", 1), ("add_offset", 0))
             )
+            yield reflectance_band(band, versions, scale, offset)
 
 
 def _versions(path: str, where: str, name: str, native: float) -> Iterator[BandVersion]:

@@ -12,9 +12,9 @@ from pipeline.scenes.sentinel2 import (
     BAND_IDS,
     DEFAULT_BANDS,
     NATIVE_RESOLUTION,
-    NODATA,
     Sentinel2Metadata,
     read_metadata,
+    reflectance_band,
 )
 from pipeline.scenes.trees import FolderTree, Tree, ZipTree
 from pipeline.scenes.xml import parse_xml
@@ -84,7 +84,9 @@ def open_product(path: Path, granule: str = "") -> Catalogue:
     root = PurePosixPath(found[0]).parent
     images = _images(tree, root, metadata, _one_granule(tree, root, granule))
     bands = tuple(
-        _offer(band, _versions(images, band), metadata) for band in BAND_IDS if any(i.layer == band for i in images)
+        reflectance_band(band, _versions(images, band), *metadata.scale_and_offset(band))
+        for band in BAND_IDS
+        if any(image.layer == band for image in images)
     )
     if not bands:
         msg = f"{tree.origin}: the product holds and lists no image; download it again"
@@ -159,21 +161,7 @@ def _images(tree: Tree, root: PurePosixPath, metadata: Sentinel2Metadata, granul
 
 def _versions(images: Sequence[_Image], layer: str) -> tuple[BandVersion, ...]:
     versions = [image.version for image in images if image.layer == layer]
-    native = NATIVE_RESOLUTION.get(layer)
-    return tuple(sorted(versions, key=lambda version: (version.resolution != native, version.resolution)))
-
-
-def _offer(band: str, versions: tuple[BandVersion, ...], metadata: Sentinel2Metadata) -> BandOffer:
-    scale, offset = metadata.scale_and_offset(band)
-    return BandOffer(
-        name=band,
-        versions=versions,
-        number=band.removeprefix("B").lstrip("0"),
-        scale=scale,
-        offset=offset,
-        nodata=NODATA,
-        quantity="reflectance",
-    )
+    return tuple(sorted(versions, key=lambda version: version.resolution))
 
 
 def _default(bands: Sequence[BandOffer]) -> tuple[str, ...]:

@@ -5,11 +5,12 @@ Source: Sentinel-2 Products Specification Document, S2-PDGS-TAS-DI-PSD, issues 1
 
 import math
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pipeline.errors import SceneError
-from pipeline.scenes.bands import SENTINEL2_COMMON_NAMES
+from pipeline.scenes.offers import BandOffer, BandVersion
 from pipeline.scenes.xml import text, texts
 
 BAND_IDS: Final = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
@@ -25,7 +26,42 @@ NATIVE_RESOLUTION: Final = {
 DEFAULT_BANDS: Final = ("B02", "B03", "B04", "B08")
 NODATA: Final = 0.0
 
-assert set(BAND_IDS) == set(SENTINEL2_COMMON_NAMES) == set(NATIVE_RESOLUTION)  # noqa: S101
+
+def reflectance_band(
+    band: str,
+    versions: Sequence[BandVersion],
+    scale: float,
+    offset: float,
+    *,
+    keys: tuple[str, ...] = (),
+    nodata: float | None = None,
+) -> BandOffer:
+    """Offer one of the bands, in whatever form the product comes.
+
+    Parameters
+    ----------
+    band : str
+        One of `BAND_IDS`.
+    versions : sequence of BandVersion
+        The files that hold it, in any order.
+    scale, offset : float
+        From stored numbers to reflectance.
+    keys : tuple of str
+        Other names of the band.
+    nodata : float, optional
+        As the product states it; 0 unless it does.
+    """
+    native = NATIVE_RESOLUTION[band]
+    return BandOffer(
+        name=band,
+        versions=tuple(sorted(versions, key=lambda one: (one.resolution != native, one.resolution))),
+        number=band.removeprefix("B").lstrip("0"),
+        keys=keys,
+        scale=scale,
+        offset=offset,
+        nodata=NODATA if nodata is None else nodata,
+        quantity="reflectance",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from pipeline.scenes.fetch import fetch
 from pipeline.scenes.files import RASTER_SUFFIXES
 from pipeline.scenes.offers import BandOffer, Catalogue, MaskOffer, Product, numbers_words
 from pipeline.scenes.radiometry import Radiometry
-from pipeline.scenes.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION
+from pipeline.scenes.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION, reflectance_band
 from pipeline.scenes.stacassets import Layer, layers_of
 
 _NO_DATA_ROLES: Final = frozenset({"thumbnail", "overview", "visual", "metadata", "tiles"})
@@ -223,16 +223,9 @@ def _sentinel2_bands(layers: Sequence[Layer], radiometry: Radiometry) -> Iterato
         mine = _best((one for one in layers if one.alone and _sentinel2_id(one) == band), NATIVE_RESOLUTION[band])
         if mine:
             scale, offset = radiometry.scale_and_offset(mine[0].scale, mine[0].offset, original=mine[0].is_original)
-            yield BandOffer(
-                name=band,
-                versions=tuple(layer.version for layer in mine),
-                number=band.removeprefix("B").lstrip("0"),
-                keys=tuple(layer.key for layer in mine),
-                scale=scale,
-                offset=offset,
-                nodata=0.0 if mine[0].nodata is None else mine[0].nodata,
-                quantity="reflectance",
-            )
+            versions = [layer.version for layer in mine]
+            keys = tuple(layer.key for layer in mine)
+            yield reflectance_band(band, versions, scale, offset, keys=keys, nodata=mine[0].nodata)
 
 
 def _other_bands(layers: Sequence[Layer]) -> Iterator[BandOffer]:
