@@ -19,7 +19,7 @@ from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import summarize
 from pipeline.scenes.filebands import ArrayRef, FileBand
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
-from pipeline.scenes.offers import BandVersion, Product, best_version
+from pipeline.scenes.offers import BandVersion, Product, best_version, warn_of_sizes
 from pipeline.scenes.placing import bounds, crs_name, same_crs
 
 _LOOK: Final = 512
@@ -70,6 +70,8 @@ class Inspection:
     """What was named, or the first file it stands for."""
     product: Product | None
     """What a product says of itself."""
+    complete: bool
+    """Whether all bands that 'all' stands for are there."""
     masks: tuple[str, ...]
     """Layers of the product that `scene.mask` takes, in words."""
     sources: tuple[str, ...]
@@ -109,7 +111,9 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
     if not offers:
         msg = f"{catalogue.origin}: none of the product's images is there; download it again"
         raise SceneError(msg)
-    bands = [offer.open(cast("BandVersion", best_version(offer))) for offer in offers]
+    versions = [cast("BandVersion", best_version(offer)) for offer in offers]
+    bands = [offer.open(version) for offer, version in zip(offers, versions, strict=True)]
+    warn_of_sizes(versions, bands)
     numbers = {offer.name: catalogue.number(place) for place, offer in enumerate(catalogue.bands)}
     first = min(bands, key=lambda band: band.grid.resolution)  # the first of the finest
     looks = [_look(band, first) for band in bands]
@@ -119,6 +123,7 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
     return Inspection(
         origin=catalogue.origin,
         product=catalogue.product,
+        complete=len(offers) == len(catalogue.choose("all")),
         masks=tuple(map(str, catalogue.masks)),
         sources=tuple(dict.fromkeys(look.band.path for look in looks)),
         driver=first.driver,

@@ -35,6 +35,7 @@ def config_template(source: Sequence[str]) -> str:
     found = inspect_scene(source)
     named = [item if is_handed_on(item) else str(Path(item).absolute()) for item in source]
     stem = splitext(basename(named[0].rstrip("/*")))[0] or "scene"  # noqa: PTH119, PTH122 (may be /vsi...)
+    stem = stem.removesuffix(".SAFE")
     notes = "".join(f"# note: {' '.join(warning.split())}\n" for warning in found.warnings)
     return f"""\
 # Terrazzo: which scene, which bands, how many classes. Run it with: terrazzo run FILE
@@ -47,7 +48,12 @@ scene:
 {_band_comments(found)}  bands: {_bands(found)}
   nodata: auto              # what the files say, or the number that marks pixels without data: 0
   resolution: auto          # side of the map's pixels; auto is that of the finest band chosen
+  resampling: nearest       # how other bands come onto them: GDAL's words; average where many become one
   mask: none                # {_mask_words(found)}
+  # aoi: [west, south, east, north]   in degrees, or the path of a vector file: the rest is nodata
+
+features:
+  scale: auto               # reflectance, where product or tags state the scale; none: stored numbers
 
 fit:
   method: kmeans            # or minibatch: faster, a little rougher
@@ -94,7 +100,8 @@ def _bands(found: Inspection) -> str:
     """All bands that hold measurements; of bands on different grids, those of the finest."""
     size = (found.columns, found.rows)
     chosen = [band.name for band in found.bands if _is_measured(band) and (band.columns, band.rows) == size]
-    return "all" if len(chosen) in {0, len(found.bands)} else _yaml(chosen)
+    everything = found.complete and len(chosen) in {0, len(found.bands)}
+    return "all" if everything else _yaml(chosen or [band.name for band in found.bands])
 
 
 def _is_measured(band: BandFacts) -> bool:

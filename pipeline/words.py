@@ -78,14 +78,15 @@ def inspection_words(found: Inspection) -> str:
         "source": f"{found.origin if product else _first_of(found.sources)} ({found.driver})",
         **(_product_lines(product, found.masks) if product else {}),
         "pixels": f"{found.columns} x {found.rows}",
-        "each": f"{width:g}{'' if width == height else f' x {height:g}'} {found.unit}",
+        "pixel": f"{width:g}{'' if width == height else f' x {height:g}'} {found.unit}",
         "crs": found.crs or "none",
         "blocks": f"{found.block[0]} x {found.block[1]} in the file",
         "chunks": f"{found.chunk[0]} x {found.chunk[1]} suggested for a run",
         "valid": share or "unknown, as the bands are on different grids",
     }
     notes = [fill(f"note: {warning}", _WIDTH, subsequent_indent="      ") for warning in found.warnings]
-    return "\n".join([_aligned(lines), "", *_band_rows(found.bands), *([""] if notes else []), *notes])
+    rows = _band_rows(found.bands, radiometry=product is None)
+    return "\n".join([_aligned(lines), "", *rows, *([""] if notes else []), *notes])
 
 
 def _product_lines(product: Product, masks: Sequence[str]) -> dict[str, str]:
@@ -101,8 +102,8 @@ def _product_lines(product: Product, masks: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _band_rows(bands: Sequence[BandFacts]) -> Iterable[str]:
-    """Table of bands; columns that say nothing are left out."""
+def _band_rows(bands: Sequence[BandFacts], *, radiometry: bool) -> Iterable[str]:
+    """Table of bands; columns that say nothing are left out, and those of scale and offset unless asked for."""
     table = {
         "no": [band.number for band in bands],
         "band": [band.name[:16] for band in bands],
@@ -111,8 +112,8 @@ def _band_rows(bands: Sequence[BandFacts]) -> Iterable[str]:
         "pixels": [f"{band.columns}x{band.rows}" for band in bands],
         "each": [f"{band.resolution:g}" for band in bands] if len({band.resolution for band in bands}) > 1 else [""],
         "nodata": ["" if band.nodata is None else f"{band.nodata:g}" for band in bands],
-        "scale": ["" if band.scale == 1 else f"{band.scale:g}" for band in bands],
-        "offset": ["" if band.offset == 0 else f"{band.offset:g}" for band in bands],
+        "scale": ["" if band.scale == 1 or not radiometry else f"{band.scale:g}" for band in bands],
+        "offset": ["" if band.offset == 0 or not radiometry else f"{band.offset:g}" for band in bands],
         "valid": [f"{band.valid_share:.0%}" for band in bands],
         "from": ["" if band.low is None else f"{band.low:.5g}" for band in bands],
         "to": ["" if band.high is None else f"{band.high:.5g}" for band in bands],

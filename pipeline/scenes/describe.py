@@ -244,7 +244,7 @@ def _block_shape(bands: Sequence[FileBand], grid: Grid) -> tuple[int, int]:
         finest = min(bands, key=lambda band: band.grid.resolution)
         ratios = zip(finest.block_shape, finest.grid.resolution[::-1], grid.resolution[::-1], strict=True)
         high, wide = (max(1, round(size * theirs / ours)) for size, theirs, ours in ratios)
-        shapes = [(high, wide)]
+        shapes = [(min(high, _SIDE_OF_A_PIECE), min(wide, _SIDE_OF_A_PIECE))]
     largest = max(shapes, key=lambda shape: shape[0] * shape[1])
     if all(band.array for band in bands) and largest[0] * largest[1] > LARGEST_BLOCK:
         return _SIDE_OF_A_PIECE, _SIDE_OF_A_PIECE

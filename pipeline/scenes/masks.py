@@ -161,7 +161,7 @@ def _words(band: FileBand, rule: dict[str, Any], dilate: float) -> str:
     values = ", ".join(f"{value} {names.get(value, '')}".strip() for value in rule.get("values", ()))
     what = f"bits {rule['bits']:b}" if "bits" in rule else f"values {values}"
     grown = f", grown by {dilate:g} m" if dilate else ""
-    return f"{band.path} {'keeps' if rule.get('keeps') else 'leaves out'} {what}{grown}"
+    return f"{PurePath(band.path).name} {'keeps' if rule.get('keeps') else 'leaves out'} {what}{grown}"
 
 
 def _radius(metres: float, grid: Grid, key: str) -> float:
@@ -178,7 +178,10 @@ def _radius(metres: float, grid: Grid, key: str) -> float:
     if crs is None or not crs.is_projected:
         msg = f"{key}.dilate: metres mean nothing on a grid in degrees or without a CRS; leave it out"
         raise ConfigError(msg)
-    return float(metres / (min(grid.resolution) * crs.linear_units_factor[1]))
+    radius = float(metres / (min(grid.resolution) * crs.linear_units_factor[1]))
+    if radius < 1:
+        logger.warning("%s.dilate: %g m are less than one pixel of the layer, so nothing grows", key, metres)
+    return radius
 
 
 def strike_masked(mask: LayerMask, reader: WindowReader, block: Block, valid: Validity) -> None:

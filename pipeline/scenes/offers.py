@@ -83,9 +83,6 @@ class BandOffer:
             When it can't be opened, or has no such band.
         """
         band = self.opened or open_version(version)
-        if version.shape and version.shape != band.grid.shape:
-            stated = " x ".join(map(str, version.shape[::-1]))
-            logger.warning("%s: %s pixels are stated, but the file has %s", version.path, stated, band.grid.describe())
         return replace(
             band,
             name=self.name,
@@ -194,6 +191,23 @@ class Catalogue:
 def best_version(offer: BandOffer) -> BandVersion | None:
     """The best of a band's files that are there."""
     return next((version for version in offer.versions if version.present), None)
+
+
+def warn_of_sizes(versions: Sequence[BandVersion], bands: Sequence[FileBand]) -> None:
+    """Say, once, when files have other sizes than their product states."""
+    pairs = zip(versions, bands, strict=True)
+    odd = [(version, band) for version, band in pairs if version.shape not in {(), band.grid.shape}]
+    if odd:
+        version, band = odd[0]
+        stated = " x ".join(map(str, version.shape[::-1]))
+        more = f"; so it is with {len(odd) - 1} more" if len(odd) > 1 else ""
+        logger.warning(
+            "%s: %s pixels are stated, but the file has %s, which counts%s",
+            version.path,
+            stated,
+            band.grid.describe(),
+            more,
+        )
 
 
 def finest_resolution(offers: Sequence[BandOffer]) -> float:

@@ -13,7 +13,7 @@ from pipeline.scenes.describe import RasterScene, cut_to_area, one_grid, summari
 from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.masks import LayerMask, make_mask
 from pipeline.scenes.mosaic import Mosaic, make_mosaic, union_grid
-from pipeline.scenes.offers import Catalogue, finest_resolution, pick_version
+from pipeline.scenes.offers import Catalogue, finest_resolution, pick_version, warn_of_sizes
 from pipeline.scenes.places import PYOGRIO, Area
 from pipeline.scenes.placing import overlap
 
@@ -111,7 +111,10 @@ def _open(catalogue: Catalogue, config: SceneConfig) -> list[FileBand]:
     """Open the files of the bands asked for, each in the version that suits the scene's resolution."""
     offers = catalogue.choose(config.bands)
     resolution = finest_resolution(offers) if config.resolution == "auto" else config.resolution
-    return [offer.open(pick_version(offer, resolution, catalogue.origin)) for offer in offers]
+    versions = [pick_version(offer, resolution, catalogue.origin) for offer in offers]
+    bands = [offer.open(version) for offer, version in zip(offers, versions, strict=True)]
+    warn_of_sizes(versions, bands)
+    return bands
 
 
 def _let_alphas_be_bands(bands: Sequence[FileBand]) -> list[FileBand]:

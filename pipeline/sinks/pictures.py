@@ -127,7 +127,7 @@ class QuickLook:
         entries = [
             (colour, f"{i}   {share:.1%}") for i, (colour, share) in enumerate(zip(colours, shares, strict=True), 1)
         ]
-        self._draw_legend(draw, font, [*entries, *([(_NO_DATA, f"no data   {nodata:.1%}")] if nodata else [])])
+        self._draw_legend(draw, font, [*entries, *([(_NO_DATA, f"no data   {nodata:.1%} of all")] if nodata else [])])
         return page
 
     def _draw_legend(self, draw: ImageDraw.ImageDraw, font: Any, entries: list[tuple[Colour, str]]) -> None:
