@@ -323,3 +323,16 @@ def test_a_store_written_anew_is_read_anew(tmp_path: Path) -> None:
         made = xr.Dataset({"a": (("y", "x"), pixels)}, {"y": -10.0 * np.arange(size), "x": 10.0 * np.arange(size)})
         made.to_zarr(tmp_path / "s.zarr", zarr_format=2, consolidated=False, mode="w")
         np.testing.assert_array_equal(whole(opened(tmp_path / "s.zarr"))[0][0], pixels)
+
+
+def test_sharded_stores_are_whole(tmp_path: Path) -> None:
+    pixels = patches(1, (100, 100))[0]
+    pixels[:3] = 0
+    group = zarr.create_group(tmp_path / "s.zarr", zarr_format=3)
+    array = group.create_array(
+        "a", shape=(100, 100), chunks=(16, 16), shards=(64, 64), dtype="uint16", dimension_names=["y", "x"]
+    )
+    array[:] = pixels
+    data, valid = whole(opened(tmp_path / "s.zarr", 33))
+    np.testing.assert_array_equal(data[0], pixels)
+    assert valid.all()

@@ -208,3 +208,39 @@ def test_a_file_with_an_alpha_band_is_warped_with_it(write_raster: WriteRaster) 
     np.testing.assert_array_equal(ok, also)
     assert not ok[44:76].any()
     assert ok[:36].all()
+
+
+def test_what_lies_outside_of_a_cut_grows_into_it(write_raster: WriteRaster) -> None:
+    """Also where the layer is in another CRS."""
+    from rasterio.warp import calculate_default_transform, reproject
+
+    scene = write_raster("scene.tif", patches(1), tiled=True, blockxsize=64, blockysize=64)
+    mask = np.ones((1, 200, 300), "uint8")
+    mask[:, 90:110, 40:60] = 0
+    near = write_raster("near.tif", mask)
+    transform, width, height = calculate_default_transform(
+        "EPSG:32633", "EPSG:32632", 300, 200, left=300_000, bottom=5_898_000, right=303_000, top=5_900_000
+    )
+    turned = np.full((1, height, width), 255, "uint8")
+    reproject(mask, turned, src_transform=UTM["transform"], src_crs="EPSG:32633", dst_transform=transform,
+              dst_crs="EPSG:32632", dst_nodata=255)  # fmt: skip
+    other = write_raster("other.tif", turned, crs="EPSG:32632", transform=transform, nodata=255)
+    aoi = {"bounds": [300_650, 5_898_700, 301_270, 5_899_300], "crs": "EPSG:32633"}
+    for path in (near, other):
+        rule = {"path": str(path), "dilate": 300}
+        full, cut = opened(scene, 64, mask=rule), opened(scene, 64, mask=rule, aoi=aoi)
+        (_, valid), (_, inner) = whole(full), whole(cut)
+        column, row = ~full.info.grid.transform @ (cut.info.grid.transform.c, cut.info.grid.transform.f)
+        rows, columns = (
+            slice(round(row), round(row) + inner.shape[0]),
+            slice(round(column), round(column) + inner.shape[1]),
+        )
+        inside = whole(opened(scene, 64, aoi=aoi))[1]
+        np.testing.assert_array_equal(inner, valid[rows, columns] & inside)
+        assert 0 < inner.sum() < inside.sum()
+
+
+def test_the_plan_knows_of_a_masks_large_blocks(write_raster: WriteRaster) -> None:
+    scene = write_raster("scene.tif", patches(1), tiled=True, blockxsize=64, blockysize=64)
+    mask = write_raster("mask.tif", patches(1), tiled=True, blockxsize=512, blockysize=512)
+    assert opened(scene, mask=str(mask)).info.file_block_bytes == 512 * 512 * 2

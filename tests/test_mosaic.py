@@ -225,3 +225,10 @@ def test_scenes_far_apart_are_said_to_be_so(tmp_path: Path, caplog: pytest.LogCa
     assert "most of them between the scenes" in caplog.text
     _, valid = whole(source)
     assert valid.sum() == 2 * 360 * 360
+
+
+def test_an_area_of_interest_brings_together_what_lies_far_apart(tmp_path: Path) -> None:
+    far = product(tmp_path, "two", layers(), origin=(LEFT + 400_000, 900_040))
+    aoi = {"bounds": (LEFT, TOP - 300, LEFT + 500, TOP), "crs": "EPSG:32633"}
+    _, valid = whole(mosaic([product(tmp_path, "one", layers()), far], aoi=aoi))
+    assert valid.sum() == 30 * 50

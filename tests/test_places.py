@@ -190,3 +190,19 @@ def test_polygons_that_are_none_are_told(write_raster: WriteRaster, tmp_path: Pa
     path = write_vector(tmp_path / "a.geojson", {"type": "Polygon", "coordinates": [ring]})
     with pytest.raises(SceneError, match=r"a\.geojson"):
         described(write_raster("scene.tif", patches(1)), aoi=path)
+
+
+@pytest.mark.parametrize("side", ["west", "east"])
+def test_areas_on_both_sides_of_the_antimeridian_are_found(write_raster: WriteRaster, side: str) -> None:
+    fiji = {"crs": "EPSG:32760", "transform": Affine(1000, 0, 780_000, 0, -1000, 8_100_000)}
+    scene = write_raster("scene.tif", patches(1, (100, 100)), tiled=True, blockxsize=128, blockysize=128, **fiji)
+    bounds = [179.7, -17.9, 179.9, -17.6] if side == "west" else [-179.9, -17.9, -179.7, -17.6]
+    _, valid = whole(opened(scene, aoi=bounds))
+    assert 400 < valid.sum() < 1000
+
+
+def test_a_scene_that_no_degrees_can_hold_takes_an_area_in_degrees(write_raster: WriteRaster) -> None:
+    disk = {"crs": "+proj=geos +h=35785831 +lon_0=0 +sweep=y", "transform": Affine(60_000, 0, -6e6, 0, -60_000, 6e6)}
+    scene = write_raster("scene.tif", patches(1, (200, 200)), tiled=True, blockxsize=256, blockysize=256, **disk)
+    _, valid = whole(opened(scene, aoi=[-10, -10, 10, 10]))
+    assert 500 < valid.sum() < 2500

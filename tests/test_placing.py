@@ -218,3 +218,49 @@ def test_the_resolution_of_a_coarser_band_takes_its_own_grid(data: Path) -> None
     assert scene.parts[1].placement is None
     assert same_grid(scene.info.grid, described(folder / "B8A.tif").info.grid)
     assert isinstance(RasterSource(scene, (64, 64)).passes, float)
+
+
+@pytest.mark.parametrize("method", ["bilinear", "cubic", "lanczos"])
+def test_a_cut_changes_no_warped_pixel(write_raster: WriteRaster, method: str) -> None:
+    """Across zones, where GDAL would guess another kernel for every block it warps."""
+    noise = np.random.default_rng(3).integers(1, 5000, (1, 420, 420)).astype("uint16")
+    tiles = {"tiled": True, "blockxsize": 64, "blockysize": 64}
+    here = write_raster("s_B02.tif", patches(1, (400, 400)), crs="EPSG:32633", **tiles, transform=Affine(
+        10, 0, 300_000, 0, -10, 5_900_000))  # fmt: skip
+    from rasterio.warp import transform
+
+    (x,), (y,) = transform("EPSG:32633", "EPSG:32632", [300_000], [5_900_000])
+    other = write_raster(
+        "s_B03.tif", noise, crs="EPSG:32632", transform=Affine(10, 0, round(x) - 300, 0, -10, round(y) + 100)
+    )
+    files = [str(here), str(other)]
+    whole_scene = opened(files, 128, resampling=method)
+    pixels, valid = whole(whole_scene)
+    cut = opened(
+        files, 64, resampling=method, aoi={"bounds": [301_500, 5_897_000, 302_700, 5_898_100], "crs": "EPSG:32633"}
+    )
+    inner, ok = whole(cut)
+    column, row = ~whole_scene.info.grid.transform @ (cut.info.grid.transform.c, cut.info.grid.transform.f)
+    rows, columns = (
+        slice(round(start), round(start) + size) for start, size in ((row, ok.shape[0]), (column, ok.shape[1]))
+    )
+    np.testing.assert_array_equal(inner, pixels[:, rows, columns])
+    assert (ok <= valid[rows, columns]).all()
+    assert ok.any()
+
+
+def test_grids_meet_across_the_antimeridian() -> None:
+    from pipeline.scenes.placing import bounds_in, overlap, steps_between
+
+    utm = Grid(shape=(100, 100), transform=Affine(1000, 0, 780_000, 0, -1000, 8_100_000),
+               crs=CRS.from_epsg(32760).to_wkt())  # fmt: skip
+    degrees = CRS.from_epsg(4326).to_wkt()
+    west, _, east, _ = bounds_in(utm, degrees)
+    assert west < 180 < east < 182
+    for left in (-179.9, 179.9):
+        there = Grid(shape=(10, 10), transform=Affine(0.01, 0, left, 0, -0.01, -17.5), crs=degrees)
+        assert overlap(there, utm)
+        assert overlap(utm, there)
+        assert all(0 < step < 1000 for step in steps_between(utm, there))
+    far = Grid(shape=(10, 10), transform=Affine(0.01, 0, 20, 0, -0.01, -17.5), crs=degrees)
+    assert not overlap(far, utm)

@@ -133,8 +133,10 @@ def _absent_value(ref: ArrayRef, where: str) -> float | None:
     if not Path(ref.path).is_dir():
         return None
     array = zarr.open_array(Path(ref.path) / ref.group / ref.variable, mode="r")
+    if array.shards is not None:  # of which zarr counts chunks that lie outside of the array, too
+        return None
     missing = array.nchunks - array.nchunks_initialized
-    if not missing:
+    if missing <= 0:
         return None
     logger.warning(
         "%s: %d of %d chunks are not stored: their value, %s, is taken for nodata",

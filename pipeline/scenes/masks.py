@@ -1,13 +1,14 @@
 """What is left out of a scene: classes or bits of a layer, areas outside of polygons; grown by a distance."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path, PurePath
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from affine import Affine
 from rasterio.crs import CRS
 
 from pipeline.areas import QA_DROPPED, SCL_CLASSES, SCL_DROPPED, MaskRecord
@@ -17,7 +18,7 @@ from pipeline.scenes.filebands import FileBand, read_band
 from pipeline.scenes.offers import BandVersion, Catalogue, MaskOffer, open_version
 from pipeline.scenes.parts import FilePart, make_parts
 from pipeline.scenes.places import VECTOR_SUFFIXES, Area, read_area
-from pipeline.scenes.placing import overlap, place
+from pipeline.scenes.placing import Placement, overlap, place
 from pipeline.scenes.readers import WindowReader
 from pipeline.scenes.regrid import read_part
 from pipeline.settings import is_address
@@ -43,6 +44,8 @@ class LayerMask:
     """Left out where one of these bits is set."""
     nodata: float | None = None
     """Of the layer: always left out, and not grown."""
+    block_bytes: int = 0
+    """Size of what is decoded at once to read the layer."""
     radius: float = 0.0
     """Pixels of the layer by which what is left out grows."""
 
@@ -117,8 +120,24 @@ def make_mask(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) ->
     if wanted.layer == "scl" and (_SCL_NODATA in rule["values"]) != rule.get("keeps", False):
         nodata = _SCL_NODATA
     (part,) = make_parts([band], grid, ["nearest"], [nodata])
+    if part.warp and wanted.dilate:
+        part = _with_margin(band, grid, ceil(_radius(wanted.dilate, grid, key)), nodata)
     logger.info("%s: %s", key, _words(band, rule, wanted.dilate))
-    return LayerMask(part=part, nodata=nodata, radius=_radius(wanted.dilate, part.grid, key), **rule)
+    return LayerMask(
+        part=part, nodata=nodata, block_bytes=band.block_bytes, radius=_radius(wanted.dilate, part.grid, key), **rule
+    )
+
+
+def _with_margin(band: FileBand, grid: Grid, margin: int, nodata: float | None) -> FilePart:
+    """A layer warped onto a grid and so many pixels around it, which have a say in what grows into it."""
+    rows, columns = grid.shape
+    wide = Grid(
+        shape=(rows + 2 * margin, columns + 2 * margin),
+        transform=grid.transform @ Affine.translation(-margin, -margin),
+        crs=grid.crs,
+    )
+    (part,) = make_parts([band], wide, ["nearest"], [nodata])
+    return replace(part, placement=Placement.of(grid, wide))
 
 
 def _check_plain(wanted: MaskRecord, key: str) -> None:

@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import rasterio
 from affine import Affine
-from rasterio.warp import transform_bounds
 
 from pipeline.errors import SceneError
 from pipeline.grid import Block, Grid
 from pipeline.scenes.describe import RasterScene
-from pipeline.scenes.placing import bounds, same_crs
+from pipeline.scenes.placing import bounds, bounds_in
 from pipeline.scenes.raster import RasterSource
 from pipeline.scenes.readers import Handles, Planes, Validity
 from pipeline.scenes.scratch import Scratch
@@ -68,7 +66,7 @@ def union_grid(grids: Sequence[Grid]) -> Grid:
     Raises
     ------
     SceneError
-        When one has no CRS, or they lie so far apart that no one map was meant.
+        When one has no CRS.
     """
     first = grids[0]
     if any((grid.crs is None) != (first.crs is None) for grid in grids):
@@ -77,18 +75,23 @@ def union_grid(grids: Sequence[Grid]) -> Grid:
     tops, lefts, bottoms, rights = zip(*(_window(grid, first) for grid in grids), strict=True)
     top, left = min(tops), min(lefts)
     shape = (max(bottoms) - top, max(rights) - left)
-    if shape[0] * shape[1] > _WIDEST:
+    return Grid(shape=shape, transform=first.transform @ Affine.translation(left, top), crs=first.crs)
+
+
+def check_width(grid: Grid) -> None:
+    """Raise SceneError when a map is so large that no one map was meant."""
+    rows, columns = grid.shape
+    if rows * columns > _WIDEST:
         msg = (
-            f"scene.source: a map of all scenes would have {shape[1]} x {shape[0]} pixels; name scenes that lie "
-            "together, or set scene.aoi"
+            f"scene.source: a map of all scenes would have {columns} x {rows} pixels; name scenes that lie "
+            "together, or set a smaller scene.aoi"
         )
         raise SceneError(msg)
-    return Grid(shape=shape, transform=first.transform @ Affine.translation(left, top), crs=first.crs)
 
 
 def _window(grid: Grid, other: Grid) -> tuple[int, int, int, int]:
     """(top, left, bottom, right) of a grid in rows and columns of another."""
-    west, south, east, north = _bounds_in(grid, other)
+    west, south, east, north = bounds(grid) if other.crs is None else bounds_in(grid, other.crs)
     corners = [~other.transform @ corner for corner in ((west, north), (east, south), (west, south), (east, north))]
     columns, rows = zip(*corners, strict=True)
     return (
@@ -97,15 +100,6 @@ def _window(grid: Grid, other: Grid) -> tuple[int, int, int, int]:
         math.ceil(max(rows) - _WHOLE),
         math.ceil(max(columns) - _WHOLE),
     )
-
-
-def _bounds_in(grid: Grid, other: Grid) -> tuple[float, float, float, float]:
-    """Bounds of a grid in another's CRS."""
-    if same_crs(grid.crs, other.crs):
-        return bounds(grid)
-    with rasterio.Env():
-        west, south, east, north = transform_bounds(grid.crs, other.crs, *bounds(grid))
-    return west, south, east, north
 
 
 def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid]) -> Mosaic:

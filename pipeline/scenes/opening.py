@@ -12,7 +12,7 @@ from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import RasterScene, cut_to_area, one_grid, summarize
 from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.masks import LayerMask, make_mask
-from pipeline.scenes.mosaic import Mosaic, make_mosaic, union_grid
+from pipeline.scenes.mosaic import Mosaic, check_width, make_mosaic, union_grid
 from pipeline.scenes.offers import Catalogue, finest_resolution, pick_version, warn_of_sizes
 from pipeline.scenes.places import PYOGRIO, Area
 from pipeline.scenes.placing import overlap
@@ -61,6 +61,7 @@ def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_m
     opened = [_open(catalogue, config) for catalogue in catalogues]
     grids = [one_grid(bands, config) for bands in opened]
     grid, area = cut_to_area(union_grid(grids), opened[0], config)
+    check_width(grid)
     inside = [place for place, own in enumerate(grids) if _is_in(grid, own, catalogues[place])]
     scenes = [
         _leave_out(summarize(opened[i], config, catalogues[i].files, grid), config, catalogues[i], fit_mask)
@@ -96,6 +97,7 @@ def _leave_out(
         split=scene.info.split or any(layer.part.placement or layer.radius for layer in layers),
         decoded_bytes=scene.info.decoded_bytes + sum(part.size for part in {layer.part for layer in layers}),
         margins=tuple(layer.margin_and_bytes for layer in layers),
+        file_block_bytes=max([scene.info.file_block_bytes, *(layer.block_bytes for layer in layers)]),
         warp_bytes=max([scene.info.warp_bytes, *(layer.part.warp_bytes for layer in layers)]),
         files=tuple(dict.fromkeys([*scene.info.files, *_side_files(config, fit_mask)])),
     )

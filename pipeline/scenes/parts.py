@@ -11,7 +11,7 @@ from pipeline.fields import ResamplingMethod
 from pipeline.grid import Grid
 from pipeline.scenes.filebands import ArrayRef, FileBand
 from pipeline.scenes.gdal import is_remote
-from pipeline.scenes.placing import Placement, resolution_in, same_grid
+from pipeline.scenes.placing import Placement, same_grid, steps_between
 
 _DEAR_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
 """Formats so dear to decode that pixels needed twice are kept decoded in between."""
@@ -46,10 +46,8 @@ class Warp:
 
     @property
     def steps(self) -> tuple[float, float]:
-        """Rows and columns of the file under one of the scene's, in the middle of the file."""
-        width, height = resolution_in(self.source, self.grid)
-        ours = self.grid.resolution
-        return ours[1] / height, ours[0] / width
+        """Rows and columns of the file under one of the scene's."""
+        return steps_between(self.grid, self.source)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,13 +13,12 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.features import geometry_mask
 from rasterio.warp import transform as warp_points
-from rasterio.warp import transform_bounds
 
 from pipeline.areas import AreaRecord
 from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Block, Grid
 from pipeline.scenes.gdal import GDAL_ERRORS
-from pipeline.scenes.placing import bounds, same_crs
+from pipeline.scenes.placing import bounds, bounds_in, same_crs
 
 _DEGREES: Final = "EPSG:4326"
 _STEPS: Final = 256
@@ -175,8 +174,10 @@ def _onto(shape: Any, crs: str, grid: Grid, what: str) -> Area:
         msg = f"{what} can't be brought into the scene's coordinate system ({error})"
         raise SceneError(msg) from error
     rows, columns = grid.shape
-    if placed.is_empty or not (
-        np.isfinite(placed.bounds).all() and placed.intersects(shapely.box(0, 0, columns, rows))
+    if (
+        placed is None
+        or placed.is_empty
+        or not (np.isfinite(placed.bounds).all() and placed.intersects(shapely.box(0, 0, columns, rows)))
     ):
         msg = f"{what}: the scene does not overlap this area; it covers {_degrees(grid)}"
         raise SceneError(msg)
@@ -189,10 +190,15 @@ def _bendable(shape: Any, crs: str, grid: Grid) -> Any:
 
     if same_crs(CRS.from_user_input(crs).to_wkt(), grid.crs):
         return shape
-    west, south, east, north = transform_bounds(grid.crs, crs, *bounds(grid))
+    try:
+        west, south, east, north = bounds_in(grid, CRS.from_user_input(crs).to_wkt())
+    except (SceneError, *GDAL_ERRORS):  # the scene reaches beyond what the area's CRS can show
+        left, bottom, right, top = shape.bounds
+        return shapely.segmentize(shape, max(right - left, top - bottom) / _STEPS)
     side = max(east - west, north - south)
-    near = shapely.box(west - side, south - side, east + side, north + side)
-    return shapely.segmentize(shapely.intersection(shape, near), side / _STEPS)
+    turns = (-360, 0, 360) if CRS.from_user_input(crs).is_geographic else (0,)
+    near = [shapely.box(west - side + turn, south - side, east + side + turn, north + side) for turn in turns]
+    return shapely.segmentize(shapely.intersection(shape, shapely.union_all(near)), side / _STEPS)
 
 
 def _degrees(grid: Grid) -> str:

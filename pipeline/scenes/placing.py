@@ -10,12 +10,14 @@ import numpy as np
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
+from rasterio.warp import transform as warp_points
 from rasterio.warp import transform_bounds
 
 from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Grid
 from pipeline.kernels.gather import Places
 from pipeline.scenes.filebands import FileBand
+from pipeline.scenes.gdal import GDAL_ERRORS
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +26,9 @@ _ON_AN_EDGE: Final = 1e-6
 
 _SAME_SIZE: Final = 1e-6
 _MOST_PIXELS: Final = 2**40
+_FINEST_STEP: Final = 0.01
+_AROUND: Final = 360
+"""Degrees."""
 
 
 def same_crs(one: str | None, other: str | None) -> bool:
@@ -163,23 +168,52 @@ def bounds(grid: Grid) -> tuple[float, float, float, float]:
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def resolution_in(grid: Grid, other: Grid) -> tuple[float, float]:
-    """Width and height of a grid's pixels in the units of another's CRS, roughly."""
-    if same_crs(grid.crs, other.crs):
-        return grid.resolution
+def steps_between(grid: Grid, file: Grid) -> tuple[float, float]:
+    """Rows and columns of a file under one row or column of a grid, in the middle of the file; at least 0.01."""
+    rows, columns = file.shape
+    middle = (columns / 2, rows / 2)
+    points = [file.transform @ (middle[0] + dx, middle[1] + dy) for dx, dy in ((0, 0), (1, 0), (0, 1))]
+    xs, ys = zip(*points, strict=True)
+    if not same_crs(grid.crs, file.crs):
+        with rasterio.Env():
+            xs, ys = warp_points(file.crs, grid.crs, xs, ys)
+    sizes = [math.hypot(xs[i] - xs[0], ys[i] - ys[0]) for i in (1, 2)]  # along columns, along rows
+    (width, height), (across, down) = grid.resolution, sizes
+    known = all(math.isfinite(size) and size > 0 for size in sizes)
+    return (max(height / down, _FINEST_STEP), max(width / across, _FINEST_STEP)) if known else (1.0, 1.0)
+
+
+def bounds_in(grid: Grid, crs: str) -> tuple[float, float, float, float]:
+    """(left, bottom, right, top) of a grid in another CRS; right of 180 degrees where it crosses the antimeridian.
+
+    Raises
+    ------
+    SceneError
+        When the grid reaches beyond what the CRS can show.
+    """
+    if same_crs(grid.crs, crs):
+        return bounds(grid)
     with rasterio.Env():
-        west, south, east, north = transform_bounds(grid.crs, other.crs, *bounds(grid))
-    return (east - west) / grid.shape[1], (north - south) / grid.shape[0]
+        west, south, east, north = transform_bounds(grid.crs, crs, *bounds(grid))
+    if not all(map(math.isfinite, (west, south, east, north))):
+        msg = f"a scene with {place(grid)} reaches beyond what {crs_name(crs)} can show"
+        raise SceneError(msg)
+    return west, south, east + (_AROUND if east < west else 0), north
 
 
 def overlap(one: Grid, other: Grid) -> bool:
     """Whether two grids share any ground."""
-    ours, theirs = bounds(one), bounds(other)
-    if not same_crs(one.crs, other.crs):
-        try:
-            with rasterio.Env():
-                theirs = transform_bounds(other.crs, one.crs, *theirs)
-        except Exception as error:  # noqa: BLE001 (PROJ's own kinds, when a place is outside the other CRS)
-            logger.debug("bounds can't be compared: %s", error)
-            return False
+    if one.crs is None or other.crs is None:
+        return one.crs == other.crs and _meet(bounds(one), bounds(other))
+    try:
+        theirs = bounds_in(other, one.crs)
+    except (SceneError, *GDAL_ERRORS) as error:
+        logger.debug("bounds can't be compared: %s", error)
+        return False
+    west, south, east, north = theirs
+    turns = (-_AROUND, 0, _AROUND) if CRS.from_wkt(one.crs).is_geographic else (0,)
+    return any(_meet(bounds(one), (west + turn, south, east + turn, north)) for turn in turns)
+
+
+def _meet(ours: tuple[float, ...], theirs: tuple[float, ...]) -> bool:
     return ours[0] < theirs[2] and theirs[0] < ours[2] and ours[1] < theirs[3] and theirs[1] < ours[3]

@@ -76,6 +76,7 @@ def _open(path: str, warp: Warp | None) -> rasterio.DatasetReader:
         )
         raise SceneError(msg)
     crs = warp.grid.crs or _SOME_PLANE
+    down, across = (f"{min(1.0, 1 / step)!r}" for step in warp.steps)
     return WarpedVRT(
         file,
         src_crs=file.crs or _SOME_PLANE,
@@ -88,6 +89,8 @@ def _open(path: str, warp: Warp | None) -> rasterio.DatasetReader:
         nodata=warp.nodata,
         add_alpha=warp.alpha is None,
         tolerance=_EXACT,
+        XSCALE=across,  # GDAL would guess the kernel's width anew for each block it warps
+        YSCALE=down,
     )
 
 

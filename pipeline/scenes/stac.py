@@ -7,6 +7,7 @@ Computer, the Copernicus Data Space and stactools' sentinel2 package, as their i
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -64,8 +65,9 @@ def open_items(source: str) -> list[Catalogue]:
     """
     items = read_items(source)
     named = [(item, source if len(items) == 1 else f"{source} ({item.id})") for item in items]
+    files = () if "://" in source else (source,)
     try:
-        return [item_catalogue(item, name) for item, name in named]
+        return [replace(item_catalogue(item, name), files=files) for item, name in named]
     except (TypeError, AttributeError, KeyError, ValueError, IndexError) as error:
         msg = f"{source}: an asset of this item is not as STAC has it ({error}); mend the item"
         raise SceneError(msg) from error
@@ -155,7 +157,6 @@ def item_catalogue(item: Any, source: str) -> Catalogue:
         whole=whole,
         masks=tuple(_masks(masks)),
         product=_product(item, bands, radiometry),
-        files=() if "://" in source else (source.partition(" (")[0],),
         libraries=_PYSTAC,
         notes=radiometry.notes(source, stated=stated) if radiometry else (),
     )
