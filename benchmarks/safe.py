@@ -120,16 +120,21 @@ def write_jp2(path: Path, pixels: NDArray[Any], resolution: int, recipe: SafeRec
         with memory.open(**profile) as plain:
             plain.write(np.ascontiguousarray(pixels), 1)
         with memory.open() as plain:
-            rasterio.shutil.copy(
-                plain,
-                path,
-                driver="JP2OpenJPEG",
-                quality="100",
-                reversible="yes",
-                blockxsize=str(side),
-                blockysize=str(side),
-            )
+            copy_as_jp2(plain, path, side)
     path.with_name(path.name + ".aux.xml").unlink(missing_ok=True)
+
+
+def copy_as_jp2(source: Any, path: Path, side: int) -> None:
+    """Copy a raster as a lossless JPEG 2000 with square tiles."""
+    rasterio.shutil.copy(
+        source,
+        path,
+        driver="JP2OpenJPEG",
+        quality="100",
+        reversible="yes",
+        blockxsize=str(side),
+        blockysize=str(side),
+    )
 
 
 def metadata(recipe: SafeRecipe, images: Sequence[str]) -> str:

@@ -19,12 +19,11 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from benchmarks.chips import Chip, find_chip
-from benchmarks.safe import RESOLUTIONS, SafeRecipe, write_safe
+from benchmarks.safe import RESOLUTIONS, SafeRecipe, copy_as_jp2, write_safe
 from benchmarks.settings import BANDS, CASES, DEFAULT_SIZE, SIXTY_METRES, TWENTY_METRES, cache_folder
 
 # Part of the folder name: a changed recipe never meets files of the old one.
@@ -187,15 +186,7 @@ def _write_jp2(path: Path, chip: Chip, size: int, band: str) -> None:
     plain = path.with_name(path.name + ".plain.tif")
     try:
         _write_tiff(plain, chip, size, (band,), compress="none", predictor=1)
-        rasterio.shutil.copy(
-            plain,
-            path,
-            driver="JP2OpenJPEG",
-            quality="100",
-            reversible="yes",
-            blockxsize=str(JP2_TILE),
-            blockysize=str(JP2_TILE),
-        )
+        copy_as_jp2(plain, path, JP2_TILE)
     finally:
         plain.unlink(missing_ok=True)
 

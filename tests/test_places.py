@@ -206,3 +206,17 @@ def test_a_scene_that_no_degrees_can_hold_takes_an_area_in_degrees(write_raster:
     scene = write_raster("scene.tif", patches(1, (200, 200)), tiled=True, blockxsize=256, blockysize=256, **disk)
     _, valid = whole(opened(scene, aoi=[-10, -10, 10, 10]))
     assert 500 < valid.sum() < 2500
+
+
+def test_lines_that_come_with_polygons_are_not_burnt(write_raster: WriteRaster) -> None:
+    import shapely
+
+    from pipeline.scenes.places import _onto
+
+    grid = described(write_raster("scene.tif", patches(1))).info.grid
+    box = shapely.box(300_500, 5_899_000, 301_000, 5_899_500)
+    both = shapely.GeometryCollection([box, shapely.LineString([(300_000, 5_898_505), (303_000, 5_898_505)])])
+    (block,) = grid.blocks(grid.shape)
+    np.testing.assert_array_equal(
+        _onto(both, "EPSG:32633", grid, "a").inside(block), _onto(box, "EPSG:32633", grid, "a").inside(block)
+    )

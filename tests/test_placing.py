@@ -264,3 +264,11 @@ def test_grids_meet_across_the_antimeridian() -> None:
         assert all(0 < step < 1000 for step in steps_between(utm, there))
     far = Grid(shape=(10, 10), transform=Affine(0.01, 0, 20, 0, -0.01, -17.5), crs=degrees)
     assert not overlap(far, utm)
+
+
+def test_what_is_warped_is_kept_in_blocks_of_a_fair_size(write_raster: WriteRaster) -> None:
+    """A file in strips of one row would otherwise be kept in a file for each of the map's rows."""
+    one = write_raster("s_B02.tif", patches(1))
+    two = write_raster("s_B05.tif", patches(1, (100, 150)), transform=Affine(20, 0, 300_000, 0, -20, 5_900_000),
+                       blockysize=1)  # fmt: skip
+    assert described([one, two], resampling="bilinear").parts[1].block_shape == (512, 512)

@@ -19,9 +19,11 @@ _DEAR_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"}
 LARGEST_BLOCK: Final = 2048 * 2048
 """Pixels; larger chunks are cut into several of the run's blocks."""
 
-
 _WARP_BLOCK: Final = (128, 512)
 """(rows, columns) that GDAL warps at once."""
+
+_KEPT_BLOCK: Final = (512, 512)
+"""(rows, columns) of what is warped that are kept as one: whole blocks of the warper, whatever the file's are."""
 
 _KERNEL: Final = 32
 """Pixels of the file around them that a kernel may reach."""
@@ -143,7 +145,7 @@ def make_parts(
             alphas=tuple(dict.fromkeys(band.alpha for band in group if band.alpha is not None)) if not warp else (),
             grid=grid if warp or not placement else group[0].grid,
             dtype=dtype,
-            block_shape=group[0].block_shape,
+            block_shape=_KEPT_BLOCK if warp else group[0].block_shape,
             driver=group[0].driver,
             placement=placement,
             warp=warp,

@@ -169,16 +169,13 @@ def _onto(shape: Any, crs: str, grid: Grid, what: str) -> Area:
 
     try:
         with np.errstate(all="ignore"):
-            placed = shapely.make_valid(shapely.transform(_bendable(shape, crs, grid), pixels))
+            moved = shapely.make_valid(shapely.transform(_bendable(shape, crs, grid), pixels))
+            placed = shapely.union_all(_polygons(moved))  # no lines, which would be burnt, too
     except (*GDAL_ERRORS, shapely.errors.ShapelyError) as error:
         msg = f"{what} can't be brought into the scene's coordinate system ({error})"
         raise SceneError(msg) from error
     rows, columns = grid.shape
-    if (
-        placed is None
-        or placed.is_empty
-        or not (np.isfinite(placed.bounds).all() and placed.intersects(shapely.box(0, 0, columns, rows)))
-    ):
+    if not placed.intersects(shapely.box(0, 0, columns, rows)):
         msg = f"{what}: the scene does not overlap this area; it covers {_degrees(grid)}"
         raise SceneError(msg)
     return Area(placed)
