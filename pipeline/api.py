@@ -1,8 +1,9 @@
 """The Python front door: lazy xarray in and out."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dask
 import numpy as np
@@ -18,9 +19,12 @@ from pipeline.model import ClusterModel
 from pipeline.plan import chunk_shapes
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.schedule import count_workers, stream
+from pipeline.runtime.scratch import open_scratch
+from pipeline.scenes.keptblocks import KeptBlocks, ReadBlocks
 from pipeline.scenes.lazy import ArraySource, blocks_of, grid_of, to_dataarray
 from pipeline.scenes.mosaic import open_source
 from pipeline.scenes.opening import describe_scene
+from pipeline.scenes.source import FitSource
 from pipeline.sinks.geotiff import MapWriter
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.staging import Staging
@@ -75,9 +79,16 @@ def open_scene(
 
 
 def fit(
-    scene: xr.DataArray, k: int = 8, *, workers: int | str = "auto", scale: str = "auto", **settings: Any
+    scene: xr.DataArray,
+    k: int = 8,
+    *,
+    workers: int | str = "auto",
+    scale: str = "auto",
+    standardize: str = "none",
+    scratch_dir: str | Path | None = None,
+    **settings: Any,
 ) -> ClusterModel:
-    """Find the classes of a scene by k-means on a sample of its valid pixels. Reads the scene once.
+    """Find the classes of a scene by k-means, on a sample of its valid pixels or all of them. Reads the scene once.
 
     Parameters
     ----------
@@ -91,6 +102,10 @@ def fit(
     scale : 'auto' or 'none'
         'auto' clusters what the scene's coordinates `scale` and `offset` make of its numbers, where `open_scene`
         found any (reflectance); 'none' the numbers as they are.
+    standardize : 'none', 'zscore', 'minmax' or 'robust'
+        What bands are divided by before distances are taken.
+    scratch_dir : str or Path, optional
+        Where `pixels="all"` keeps the pixels between passes: a folder; in memory unless one is named.
     **settings
         As in the config's `fit`: method, pixels, seed, starts, max_iter, tol.
 
@@ -107,9 +122,18 @@ def fit(
         When no pixel is valid, a block can't be read, or there are fewer distinct pixels than classes.
     """
     config = parse_record(FitConfig, {"k": k, **settings}, "fit")
-    features = parse_record(FeaturesConfig, {"scale": scale}, "fit")
+    features = parse_record(FeaturesConfig, {"scale": scale, "standardize": standardize}, "fit")
     source = ArraySource(scene.assign_attrs(quantity="numbers") if features.scale == "none" else scene)
-    return fit_source(source, config, workers=count_workers(workers), progress=Progress())
+    with ExitStack() as context:
+        pixels: FitSource = source
+        if config.pixels == "all" and config.method == "minibatch":
+            pixels = ReadBlocks(source)
+        elif config.pixels == "all":
+            kind: Literal["memory", "disk"] = "memory" if scratch_dir is None else "disk"
+            pixels = KeptBlocks(
+                source, context.enter_context(open_scratch(kind, Path(scratch_dir or "."))), labelled=True
+            )
+        return fit_source(pixels, config, features, workers=count_workers(workers), progress=Progress()).model
 
 
 def write(

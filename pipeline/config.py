@@ -18,6 +18,9 @@ from pipeline.settings import anchor_paths, merge, override, parse_yaml
 MAX_CLASSES: Final = 254
 """Labels are uint8: 0 is nodata, 255 is kept for 'unclassified'."""
 
+SAMPLE: Final = 500_000
+"""Pixels sampled unless said otherwise."""
+
 
 class SceneConfig(Record):
     """Which pixels are clustered."""
@@ -60,17 +63,26 @@ class FeaturesConfig(Record):
         description="'auto' (by the scale and offset that the product or file states: reflectance), or 'none' (the "
         "stored numbers as they are)",
     )
+    standardize: Literal["none", "zscore", "minmax", "robust"] = Field(
+        "none",
+        description="what bands are divided by before distances are taken: 'none', 'zscore' (their standard "
+        "deviation), 'minmax' (their range) or 'robust' (the range of their middle half), of the sampled pixels",
+    )
 
 
 class FitConfig(Record):
     """How the classes are found."""
 
-    method: Literal["kmeans", "minibatch"] = Field("kmeans", description="'kmeans' or 'minibatch'")
+    method: Literal["kmeans", "minibatch", "dask-ml"] = Field(
+        "kmeans", description="'kmeans', 'minibatch' or 'dask-ml'"
+    )
     k: int = Field(
         8, ge=2, le=MAX_CLASSES, description=f"the number of classes, a whole number from 2 to {MAX_CLASSES}"
     )
-    pixels: int = Field(
-        500_000, ge=1, le=100_000_000, description="the number of valid pixels sampled for the fit, 1 to 100000000"
+    pixels: Literal["all"] | Annotated[int, Field(ge=1, le=100_000_000)] = Field(
+        SAMPLE,
+        description=f"the number of valid pixels sampled for the fit, 1 to 100000000, or 'all' (start from {SAMPLE} "
+        "sampled ones, then pass over every pixel)",
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="a whole number from 0 to 4294967295")
     starts: int = Field(5, ge=1, le=1000, description="the number of starts of which the best is kept, 1 to 1000")
@@ -79,6 +91,11 @@ class FitConfig(Record):
         1e-4, ge=0, description="a number from 0: stop when centroids move less, relative to the variance of the data"
     )
     mask: MaskConfig = Field(None, description=f"for the fit alone: {MASK_WORDS}")
+
+    @property
+    def sampled(self) -> int:
+        """How many pixels are sampled, if the scene has so many."""
+        return SAMPLE if self.pixels == "all" else self.pixels
 
 
 class OutputConfig(Record):
@@ -107,6 +124,14 @@ class ResourceConfig(Record):
         "auto",
         description="'auto', or the side of a block in pixels, 16 to 65536, rounded up to whole blocks of the file",
     )
+    scratch: Literal["auto", "memory", "disk", "none"] = Field(
+        "auto",
+        description="where decoded pixels are kept between passes: 'disk', 'memory', 'none' (files are read again for "
+        "each pass), or 'auto' (on disk, where reading again would cost more)",
+    )
+    scratch_dir: Text | None = Field(
+        None, description="the folder for a scratch on disk, which must exist (default: that of the map)"
+    )
 
 
 class RunConfig(Record):
@@ -114,12 +139,14 @@ class RunConfig(Record):
 
     version: Literal[1] = Field(description="1, the version of this config format")
     scene: SceneConfig = Field(description="a mapping: source, bands, nodata, resolution, resampling, mask, aoi")
-    features: FeaturesConfig = Field(default=FeaturesConfig(), description="a mapping: scale")
+    features: FeaturesConfig = Field(default=FeaturesConfig(), description="a mapping: scale, standardize")
     fit: FitConfig = Field(
         default=FitConfig(), description="a mapping: method, k, pixels, seed, starts, max_iter, tol, mask"
     )
     output: OutputConfig = Field(description="a mapping: labels, model, table, picture, report, palette")
-    run: ResourceConfig = Field(default=ResourceConfig(), description="a mapping: workers, memory, chunk")
+    run: ResourceConfig = Field(
+        default=ResourceConfig(), description="a mapping: workers, memory, chunk, scratch, scratch_dir"
+    )
 
 
 def _record_at(record: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel]:

@@ -7,90 +7,34 @@ from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from pipeline.errors import ModelError
+from pipeline.units import ModelRecord, Preparation, Units, relative
 
 MODEL_FORMAT: Final = "terrazzo-model"
-PIXEL_TYPES: Final = (*(f"{sign}int{bits}" for bits in (8, 16, 32, 64) for sign in ("", "u")), "float32", "float64")
-"""numpy's names of the types of pixels that can be clustered."""
-
 _LARGEST_FILE: Final = 64 * 2**20
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Units(_Record):
-    """What the numbers of the pixels mean, as far as the files say."""
-
-    dtype: str
-    """numpy's name of the pixels' type."""
-    scales: tuple[float, ...]
-    """Each band's factor from stored numbers to physical units."""
-    offsets: tuple[float, ...]
-    """What is added after the factor."""
-    quantity: Literal["numbers", "scaled", "reflectance"] = "numbers"
-    """What centroids and tables are in: the stored numbers as they are, or what scale and offset make of them."""
-
-    @field_validator("dtype")
-    @classmethod
-    def _of_numbers(cls, dtype: str) -> str:
-        if dtype not in PIXEL_TYPES:
-            msg = f"{dtype} is no type of pixels; expected one of {', '.join(PIXEL_TYPES)}"
-            raise ValueError(msg)
-        return dtype
-
-    @property
-    def family(self) -> str:
-        """The types whose numbers can mean the same: 8-bit, wider integers, floats."""
-        kind = np.dtype(self.dtype)
-        if kind.kind == "f":
-            return "floating-point"
-        return "8-bit" if kind.itemsize == 1 else "16-bit or wider integer"
-
-    def to_physical(self, stored: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Turn stored numbers, shape (..., band), into this quantity."""
-        return stored if self.quantity == "numbers" else stored * np.array(self.scales) + np.array(self.offsets)
-
-    def to_stored(self, physical: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Turn numbers of this quantity, shape (..., band), into stored ones."""
-        return physical if self.quantity == "numbers" else (physical - np.array(self.offsets)) / np.array(self.scales)
-
-    @property
-    def spreads(self) -> npt.NDArray[np.float64]:
-        """What differences of stored numbers are multiplied by, shape (band,)."""
-        return np.ones(len(self.scales)) if self.quantity == "numbers" else np.abs(self.scales)
-
-    @property
-    def stretch(self) -> npt.NDArray[np.float64] | None:
-        """What differences of stored numbers are multiplied by, shape (band,), the first by 1.
-
-        None where that is 1 for every band: distances between stored numbers then are those of the quantity, in
-        other units.
-        """
-        spreads = self.spreads
-        return None if (spreads == spreads[0]).all() else spreads / spreads[0]
-
-
-class Fitting(_Record):
+class Fitting(ModelRecord):
     """How the model came about."""
 
-    method: Literal["kmeans", "minibatch"]
+    method: Literal["kmeans", "minibatch", "dask-ml"]
+    pixels: Literal["sampled", "all"] = "sampled"
+    """Which pixels the centroids rest on: those sampled, or all valid ones."""
     seed: int
     starts: int
     max_iter: int
     tol: float
     iterations: int
-    """Of the start that was kept."""
+    """Of the start that was kept; of the passes over all pixels, where there were any."""
     sampled_pixels: int
     valid_pixels: int
     """In the scene the sample was drawn from."""
     scene_pixels: int
 
 
-class Provenance(_Record):
+class Provenance(ModelRecord):
     """Where the model comes from."""
 
     software: str
@@ -101,7 +45,7 @@ class Provenance(_Record):
     """Of the scene, as WKT."""
 
 
-class ClusterModel(_Record):
+class ClusterModel(ModelRecord):
     """Classes of a clustering. Frozen, and can't be built with parts that don't fit each other."""
 
     format: Literal["terrazzo-model"] = "terrazzo-model"
@@ -109,6 +53,8 @@ class ClusterModel(_Record):
     bands: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names, in the order of the centroids' numbers."""
     units: Units
+    preparation: Preparation = Preparation()
+    """What bands are divided by before distances are taken."""
     nodata: Literal["auto"] | int | float
     """The rule that was in force: what the files say, or a value from the config."""
     class_order: Literal["brightness"] = "brightness"
@@ -116,9 +62,9 @@ class ClusterModel(_Record):
     centroids: tuple[tuple[float, ...], ...]
     """k rows, a number for each band, in the quantity that `units` names. Row 0 is class 1."""
     counts: tuple[Annotated[int, Field(ge=0)], ...]
-    """Sampled pixels in each class."""
+    """Pixels in each class, of those the centroids rest on."""
     inertia: Annotated[float, Field(ge=0)]
-    """Sum of the squared distances between sampled pixels and their centroids, in the squared quantity."""
+    """Sum of the squared distances between these pixels and their centroids, in the squared quantity, prepared."""
     fitting: Fitting
     provenance: Provenance
 
@@ -130,6 +76,9 @@ class ClusterModel(_Record):
             raise ValueError(msg)
         if not 2 <= len(self.centroids) <= 254 or len(self.counts) != len(self.centroids):  # noqa: PLR2004
             msg = f"{len(self.centroids)} centroids and {len(self.counts)} counts; expected 2 to 254 of both"
+            raise ValueError(msg)
+        if self.preparation.standardize != "none" and len(self.preparation.spread) != len(self.bands):
+            msg = "preparation: expected a centre and a spread for each band"
             raise ValueError(msg)
         if len(set(self.bands)) != len(self.bands):
             msg = f"a band is named twice: {', '.join(self.bands)}"
@@ -156,10 +105,16 @@ class ClusterModel(_Record):
         """Centroids as an array, shape (k, band), in the stored numbers of a scene with these units."""
         return units.to_stored(self.centres)
 
+    def stretch_in(self, units: Units) -> npt.NDArray[np.float64] | None:
+        """What differences of a scene's stored numbers are multiplied by, shape (band,); None where all are alike."""
+        return relative(units.spreads / self.preparation.spreads)
+
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides a pixel's class, as hexadecimal digits: the same labels, the same digest."""
         deciding = self.model_dump(mode="json", include={"bands", "units", "nodata", "centroids"})
+        if self.preparation.standardize != "none":
+            deciding["preparation"] = self.preparation.model_dump(mode="json")
         if isinstance(self.nodata, float) and self.nodata.is_integer():
             deciding["nodata"] = int(self.nodata)  # 0.0 is 0
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()

@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 from math import ceil
-from typing import Final
+from typing import Final, Literal
 
 from pipeline.config import FitConfig, ResourceConfig
-from pipeline.errors import MemoryBudgetError
+from pipeline.errors import ConfigError, MemoryBudgetError
 from pipeline.kernels.assign import working_dtype
 from pipeline.runtime.schedule import count_workers
 from pipeline.scenes.gdal import cache_bytes
 from pipeline.scenes.source import SceneInfo
 
-BASE_BYTES: Final = {"kmeans": 300 * 10**6, "minibatch": 400 * 10**6}
+BASE_BYTES: Final = {"kmeans": 300 * 10**6, "minibatch": 400 * 10**6, "dask-ml": 600 * 10**6}
 """The interpreter and the libraries, while kernels are compiled for the first time: measured, with some room.
 
-Mini-batches are scikit-learn's, which comes with libraries of its own.
+Mini-batches are scikit-learn's, which comes with libraries of its own, and dask-ml with more.
 """
 
 _TARGET_BLOCK_BYTES: Final = 32 * 2**20
@@ -27,6 +27,11 @@ _ROOM_OF_A_POINT: Final = 8 + 8 + 1
 """A start keeps for each point a running sum, its distance to its centre, and its class, and three distances beside."""
 
 
+_DASK_ROW: Final = 3 * 4
+_DASK_LABELS: Final = 3 * 8
+"""Bytes that dask-ml takes for a number of a pixel, and for the pixel beside."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """A run in numbers. All sizes in bytes."""
@@ -36,9 +41,15 @@ class Plan:
     blocks: int
     workers: int
     passes: int
-    """How often the source's pixels are read and decoded."""
+    """How often the source's pixels are read and decoded, at most."""
+    kept: Literal["none", "memory", "disk"]
+    """Where decoded pixels are kept between passes."""
+    keeps_files: bool
+    """Whether blocks of the files are kept, at the size they are decoded at."""
+    keeps_blocks: bool
+    """Whether blocks of the scene are kept, with a class for each pixel, for many passes over them."""
     scratch: int
-    """Disk space for decoded pixels while the run lasts; 0 where the source is read again instead."""
+    """Space for decoded pixels while the run lasts; 0 where the source is read again instead."""
     map_disk: int
     """Disk space for the map: before it is compressed, while the run lasts, and after."""
     per_block: int
@@ -50,29 +61,38 @@ class Plan:
 
     @property
     def disk(self) -> int:
-        """Most disk space the run shall take beside its map."""
-        return self.scratch + self.map_disk
+        """Most disk space the run shall take."""
+        return self.scratch_disk + self.map_disk
+
+    @property
+    def scratch_disk(self) -> int:
+        """Of this, what is kept between passes."""
+        return self.scratch if self.kept == "disk" else 0
 
     @property
     def peak(self) -> int:
         """Most memory the run shall take."""
-        return self.base + self.fit + self.workers * self.per_block
+        return self.base + self.fit + self.workers * self.per_block + self.scratch - self.scratch_disk
 
 
-def _per_block(info: SceneInfo, chunk: tuple[int, int], wanted: int) -> int:
+def _per_block(info: SceneInfo, chunk: tuple[int, int], fit: FitConfig | None) -> int:
     """Bytes of one worker: a block's pixels and labels, the same of its finished ones, and what GDAL decodes."""
+    wanted = min(fit.sampled, info.pixels) if fit else 0
     pixels = chunk[0] * chunk[1]
     reading = pixels * (info.bytes_per_pixel + 2 + ceil(info.bytes_beside))
     candidates = min(2 * wanted, pixels) * (2 * info.bytes_per_pixel + 16)
     waiting = max(pixels, candidates)
     around = max((ceil((chunk[0] + 2 * m) * (chunk[1] + 2 * m) * each) for m, each in info.margins), default=0)
     decoder = info.file_block_bytes * (_DECODER_COPIES if info.dear else 2)
-    return reading + max(pixels, candidates, around) + waiting + decoder + info.warp_bytes
+    over_all = method_over_all(fit)
+    chosen = pixels * (info.dtype.itemsize + 1) if over_all else 0
+    dask = pixels * (len(info.bands) * _DASK_ROW + _DASK_LABELS) if over_all == "dask-ml" else 0
+    return max(reading + max(pixels, candidates, around) + chosen + waiting + decoder + info.warp_bytes, dask)
 
 
 def _fit_bytes(info: SceneInfo, fit: FitConfig, workers: int) -> int:
     """Bytes of the sample while it is collected, or of the sample and what all starts at once make of it."""
-    wanted = min(fit.pixels, info.pixels)
+    wanted = min(fit.sampled, info.pixels)
     sample = wanted * (info.bytes_per_pixel + 8)
     width = working_dtype(info.dtype).itemsize
     rows = wanted * width * len(info.bands) if fit.method == "minibatch" else 0
@@ -103,6 +123,45 @@ def chunk_shapes(info: SceneInfo) -> list[tuple[int, int]]:
     return [(min(n * high, rows), min(n * wide, columns)) for n in halvings(side)]
 
 
+def method_over_all(fit: FitConfig | None) -> str | None:
+    """The method by which all pixels are gone over; None where a sample is enough."""
+    return fit.method if fit and fit.pixels == "all" else None
+
+
+def _passes(fit: FitConfig | None, *, labels: bool) -> int:
+    """How often a scene is read when nothing is kept: for the sample, for what follows it, and for the map."""
+    if fit is None:
+        return 1
+    between = {None: 0, "minibatch": 1}.get(method_over_all(fit), fit.max_iter + 1)
+    return 1 + between + labels
+
+
+def _keeping(
+    info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, labels: bool
+) -> tuple[Literal["none", "memory", "disk"], bool, bool]:
+    """Where decoded pixels are kept, whether files' blocks are, and whether the scene's blocks are.
+
+    Raises
+    ------
+    ConfigError
+        When the method can't do without.
+    """
+    over_all = method_over_all(fit)
+    if run.scratch == "none":
+        if over_all == "dask-ml":
+            msg = "run.scratch: none: dask-ml reads all pixels again for each pass, so it needs a scratch; take disk"
+            raise ConfigError(msg)
+        return "none", False, False
+    again = _passes(fit, labels=labels) > 1
+    worth_it = info.dear or run.scratch != "auto"
+    blocks = over_all in {"kmeans", "dask-ml"} or (over_all is None and worth_it and again and not info.split)
+    # where nothing is split, and blocks are kept, each block of a file is read for one block of the scene alone
+    files = (worth_it or over_all == "minibatch") and (info.split or (again and not blocks))
+    if not (files or blocks):
+        return "none", False, False
+    return "memory" if run.scratch == "memory" else "disk", files, blocks
+
+
 def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, labels: bool = True) -> Plan:
     """Choose blocks and workers for a scene, so that the work stays within the memory allowed.
 
@@ -119,6 +178,8 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
 
     Raises
     ------
+    ConfigError
+        When the method can't do without a scratch.
     MemoryBudgetError
         When one block at a time is still too much, with the numbers and the memory that would do.
     """
@@ -126,18 +187,20 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
     shapes = chunk_shapes(info)
     if isinstance(run.chunk, int):
         shapes = [whole_blocks(info, run.chunk)]
-    twice = fit is not None and labels
-    keep = info.dear and (twice or info.split)
-    wanted = min(fit.pixels, info.pixels) if fit else 0
+    where, files, blocks = _keeping(info, run, fit, labels=labels)
+    each = 1 if method_over_all(fit) is None else 2  # whether it holds data, and its class
     plans = [
         Plan(
             chunk=shape,
             blocks=info.grid.count_blocks(shape),
             workers=n,
-            passes=2 if twice and not keep else 1,
-            scratch=info.decoded_bytes if keep else 0,
+            passes=1 if files or blocks else _passes(fit, labels=labels),
+            kept=where,
+            keeps_files=files,
+            keeps_blocks=blocks,
+            scratch=info.decoded_bytes * files + info.pixels * (info.bytes_per_pixel + each) * blocks,
             map_disk=2 * info.pixels if labels else 0,
-            per_block=_per_block(info, shape, wanted),
+            per_block=_per_block(info, shape, fit),
             base=BASE_BYTES[fit.method if fit else "kmeans"] + info.libraries + cache_bytes(info, n),
             fit=_fit_bytes(info, fit, n) if fit else 0,
         )
@@ -148,11 +211,13 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
         if plan.peak <= run.memory:
             return plan
     least = plans[-1]
+    held = least.scratch - least.scratch_disk
+    in_memory = f", and {held / 1e9:.2f} GB for the scratch in memory (run.scratch: disk spares it)" if held else ""
     needed = ceil(least.peak / 1e7) / 100  # rounded up: what is named must do
     msg = (
         f"run.memory: {run.memory / 1e9:.2f} GB are allowed, but the least that would do is {needed:.2f} GB: "
         f"{least.base / 1e9:.2f} GB for the program, {least.fit / 1e9:.2f} GB for the fit and "
         f"{least.per_block / 1e9:.2f} GB for one block of {least.chunk[1]} x {least.chunk[0]} pixels and "
-        f"{len(info.bands)} bands; allow more, or take fewer bands or fit.pixels"
+        f"{len(info.bands)} bands{in_memory}; allow more, or take fewer bands or fit.pixels"
     )
     raise MemoryBudgetError(msg)

@@ -11,21 +11,24 @@ from typing import Any
 
 import rasterio
 
-from pipeline.config import OutputConfig, ResourceConfig, RunConfig, SceneConfig
+from pipeline.config import FitConfig, OutputConfig, ResourceConfig, RunConfig, SceneConfig
 from pipeline.errors import ModelError
-from pipeline.fitting.fit import fit_source
+from pipeline.fitting.fit import Fit, fit_source
 from pipeline.mapping import MapSummary, OutputPaths, shares, write_map
 from pipeline.model import ClusterModel
 from pipeline.plan import Plan, make_plan
 from pipeline.runtime.progress import Progress
+from pipeline.runtime.scratch import open_scratch
 from pipeline.runtime.usage import peak_rss
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import RasterScene
 from pipeline.scenes.gdal import cache_bytes, gdal_options
+from pipeline.scenes.keptblocks import KeptBlocks, ReadBlocks
+from pipeline.scenes.keptfiles import KeptFiles
 from pipeline.scenes.mosaic import Mosaic, MosaicSource, open_source
 from pipeline.scenes.opening import describe_scene
-from pipeline.scenes.raster import ForFit, RasterSource
-from pipeline.scenes.scratch import Scratch
+from pipeline.scenes.raster import RasterSource
+from pipeline.scenes.source import BlockSource, FitSource
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.report import report_json, versions, write_text
 from pipeline.sinks.staging import Staging, check_room
@@ -87,22 +90,21 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     with Staging(paths.all(), overwrite=overwrite) as staging, ExitStack() as reading:
         scene, plan = plan_config(config)
         staging.keep_apart(scene.info.files)
-        check_room(paths.labels.parent, plan.disk)
-        source = reading.enter_context(_reading(scene, plan, paths.labels.parent))
-        model = fit_source(ForFit(source), config.fit, workers=plan.workers, progress=progress)
+        read = reading.enter_context(_reading(scene, plan, config.run, paths.labels.parent, config.fit))
+        fit = fit_source(read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress)
         summary = write_map(
-            source,
-            model,
+            read.for_map,
+            fit.model,
             paths,
             staging=staging,
             palette=config.output.palette,
             workers=plan.workers,
             progress=progress,
         )
-        write_text(staging.path(str(paths.model)), model.to_json())
+        write_text(staging.path(str(paths.model)), fit.model.to_json())
         clock = _Clock(started, perf_counter() - begin, progress.seconds)
         asked = {"config": config.model_dump(mode="json")}
-        report = asked | _report(source, plan, model=model, summary=summary, paths=paths, clock=clock)
+        report = asked | _report(read.source, plan, fit=fit, summary=summary, paths=paths, clock=clock)
         write_text(staging.path(paths.report), report_json(report))
     return report
 
@@ -121,11 +123,12 @@ def fit_config(
         scene = _scene_of(config)
         staging.keep_apart(scene.info.files)
         plan = make_plan(scene.info, config.run, config.fit, labels=False)
-        check_room(output.parent, plan.disk)
-        with _reading(scene, plan, output.parent) as source:
-            model = fit_source(ForFit(source), config.fit, workers=plan.workers, progress=progress or Progress())
-        write_text(staging.path(output), model.to_json())
-    return model
+        with _reading(scene, plan, config.run, output.parent, config.fit) as read:
+            fit = fit_source(
+                read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress or Progress()
+            )
+        write_text(staging.path(output), fit.model.to_json())
+    return fit.model
 
 
 def predict(
@@ -167,16 +170,15 @@ def predict(
         When anything else is wrong. No output is left or touched then.
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
-    paths = OutputPaths.of(output, fits=False)
+    paths, resources = OutputPaths.of(output, fits=False), resources or ResourceConfig()
     class_colours(model.k, output.palette)
     with Staging(paths.all(), overwrite=overwrite) as staging:
         described = _scene_for(model, scene, besides=paths.all())
         staging.keep_apart(described.info.files)
-        plan = make_plan(described.info, resources or ResourceConfig(), None)
-        check_room(paths.labels.parent, plan.disk)
-        with _reading(described, plan, paths.labels.parent) as source:
+        plan = make_plan(described.info, resources, None)
+        with _reading(described, plan, resources, paths.labels.parent) as read:
             summary = write_map(
-                source,
+                read.for_map,
                 model,
                 paths,
                 staging=staging,
@@ -185,18 +187,37 @@ def predict(
                 progress=progress,
             )
         clock = _Clock(started, perf_counter() - begin, progress.seconds)
-        report = _report(source, plan, model=model, summary=summary, paths=paths, clock=clock)
+        report = _report(read.source, plan, fit=Fit(model), summary=summary, paths=paths, clock=clock)
         write_text(staging.path(paths.report), report_json(report))
     return report
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """A scene, as each stage reads it."""
+
+    source: Source
+    for_fit: FitSource
+    for_map: BlockSource
+
+
 @contextmanager
-def _reading(scene: Scene, plan: Plan, folder: Path) -> Iterator[Source]:
+def _reading(
+    scene: Scene, plan: Plan, resources: ResourceConfig, folder: Path, fit: FitConfig | None = None
+) -> Iterator[_Reading]:
     """Read a scene as planned, with GDAL's cache, which is the whole process's, held to what the plan counts."""
+    place = Path(resources.scratch_dir) if resources.scratch_dir else folder
     with ExitStack() as context:
         context.enter_context(rasterio.Env(**gdal_options(GDAL_CACHEMAX=cache_bytes(scene.info, plan.workers))))
-        scratch = context.enter_context(Scratch(folder)) if plan.scratch else None
-        yield open_source(scene, plan.chunk, scratch)
+        scratch = None if plan.kept == "none" else context.enter_context(open_scratch(plan.kept, place))
+        check_room((folder, plan.map_disk), (place, plan.scratch_disk))
+        source = open_source(scene, plan.chunk, KeptFiles(scratch) if scratch and plan.keeps_files else None)
+        over_all = fit is not None and fit.pixels == "all"
+        if scratch and plan.keeps_blocks:
+            kept = KeptBlocks(source, scratch, labelled=over_all)
+            yield _Reading(source, kept, kept)
+        else:
+            yield _Reading(source, ReadBlocks(source) if over_all else source, source)
 
 
 def _scene_of(config: RunConfig, besides: Iterable[Path] = ()) -> Scene:
@@ -239,10 +260,10 @@ class _Clock:
 
 
 def _report(
-    source: Source, plan: Plan, *, model: ClusterModel, summary: MapSummary, paths: OutputPaths, clock: _Clock
+    source: Source, plan: Plan, *, fit: Fit, summary: MapSummary, paths: OutputPaths, clock: _Clock
 ) -> dict[str, Any]:
     """Put together what a run did and what it took."""
-    info = source.info
+    info, model = source.info, fit.model
     area = summary.hectares_per_pixel
     return {
         "outputs": {name: str(path) for name, path in vars(paths).items() if path is not None},
@@ -261,6 +282,7 @@ def _report(
             "inertia": model.inertia,
             **model.fitting.model_dump(mode="json"),
         },
+        "passes": [asdict(done) for done in fit.passes],
         "classes": [
             {"class": label, "pixels": pixels, "share": share, "area_ha": None if area is None else pixels * area}
             for label, (pixels, share) in enumerate(zip(summary.counts[1:], shares(summary.counts), strict=True), 1)

@@ -11,6 +11,8 @@ from pipeline.scenes.offers import Product
 from pipeline.scenes.source import SceneInfo
 
 _WIDTH: Final = 80
+_KEPT: Final = {"none": "", "disk": "on disk", "memory": "in memory"}
+
 _MOST_CLASSES: Final = 30
 """Rows of a table printed in full; the CSV has them all."""
 
@@ -46,13 +48,13 @@ def plan_words(info: SceneInfo, plan: Plan, allowed: int) -> str:
     """Say what a run will do."""
     rows, columns = info.grid.shape
     high, wide = plan.chunk
-    again = "kept decoded in between" if plan.scratch else ("read anew each time" if plan.passes > 1 else "")
+    kept = f"; {size_words(plan.scratch)} of decoded pixels are kept {_KEPT[plan.kept]}" if plan.scratch else ""
     lines = {
         "scene": _first_of(info.sources),
         "pixels": f"{columns} x {rows}, {len(info.bands)} bands of {info.dtype.name}",
         "bands": shorten(", ".join(info.bands), _WIDTH - 10, placeholder=" ..."),
         "blocks": f"{plan.blocks} of {wide} x {high} pixels, {plan.workers} worked on at once",
-        "passes": f"{plan.passes} over the source{f', {again}' if again else ''}",
+        "passes": f"{plan.passes} over the source{kept}",
         "disk": f"{size_words(plan.disk)} while the run lasts",
         "memory": f"{size_words(plan.peak)} at most, of {size_words(allowed)} allowed:",
         "": f"{size_words(plan.base)} program, {size_words(plan.fit)} fit, "

@@ -14,7 +14,7 @@ from pipeline.config import SceneConfig
 from pipeline.grid import Block, Grid
 from pipeline.scenes.describe import RasterScene
 from pipeline.scenes.opening import describe_scene
-from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
+from pipeline.scenes.source import FitSource, Pixels, SceneInfo
 
 
 def described(files: Sequence[str | Path] | str | Path, **settings: Any) -> RasterScene:
@@ -24,7 +24,7 @@ def described(files: Sequence[str | Path] | str | Path, **settings: Any) -> Rast
 
 
 class MemorySource:
-    """A `BlockSource` over an array (band, rows, columns) that counts its reads."""
+    """A `FitSource` over an array (band, rows, columns) that counts its reads."""
 
     def __init__(
         self,
@@ -62,11 +62,15 @@ class MemorySource:
         rows, columns = block.slices
         return Pixels(self.data[:, rows, columns], self.valid[rows, columns])
 
+    def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+        pixels = self.read(block)
+        return pixels, pixels.valid
+
 
 class CountingSource:
     """Counts the reads of another source."""
 
-    def __init__(self, source: BlockSource) -> None:
+    def __init__(self, source: FitSource) -> None:
         self._source = source
         self.reads: Counter[tuple[int, int]] = Counter()
         self._lock = threading.Lock()
@@ -79,8 +83,7 @@ class CountingSource:
             self.reads[block.row, block.column] += 1
         return self._source.read(block)
 
-    def read_for_fit(self, block: Block) -> Pixels:
+    def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
         with self._lock:
             self.reads[block.row, block.column] += 1
-        pixels: Pixels = self._source.read_for_fit(block)  # type: ignore[attr-defined]
-        return pixels
+        return self._source.read_for_fit(block)

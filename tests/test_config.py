@@ -69,6 +69,7 @@ VALID = {
     "scene.aoi": ("[7.5, 50, 8, 51]", AreaRecord(bounds=(7.5, 50, 8, 51))),
     "fit.mask": ("/x/mask.tif", MaskRecord(path="/x/mask.tif")),
     "features.scale": ("none", "none"),
+    "features.standardize": ("zscore", "zscore"),
     "fit.method": ("minibatch", "minibatch"),
     "fit.k": ("254", 254),
     "fit.pixels": ("1000", 1000),
@@ -85,6 +86,8 @@ VALID = {
     "run.workers": ("3", 3),
     "run.memory": ("1.5GiB", 3 * 2**29),
     "run.chunk": ("16", 16),
+    "run.scratch": ("memory", "memory"),
+    "run.scratch_dir": ("/x/fast", "/x/fast"),
 }
 
 
@@ -117,7 +120,7 @@ def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
         ("scene.bands", [1.5], "'all', or a list"),
         ("scene.nodata", "none", "the number that marks"),
         ("scene.nodata", float("nan"), "the number that marks"),
-        ("fit.method", "dbscan", "'kmeans' or 'minibatch'"),
+        ("fit.method", "dbscan", "'kmeans', 'minibatch' or 'dask-ml'"),
         ("fit.k", 1, "from 2 to 254"),
         ("fit.k", 255, "from 2 to 254"),
         ("fit.k", 8.5, "from 2 to 254"),
@@ -190,7 +193,9 @@ def test_a_misspelt_key_is_named_with_its_path_and_the_nearest_key(tmp_path: Pat
 
 
 def test_an_unknown_key_like_no_other_is_answered_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"run\.gpu: unknown key; allowed here: workers, memory, chunk$"):
+    with pytest.raises(
+        ConfigError, match=r"run\.gpu: unknown key; allowed here: workers, memory, chunk, scratch, scratch_dir$"
+    ):
         load(tmp_path, with_setting("run.gpu", 1))
 
 

@@ -20,7 +20,7 @@ from pipeline.runtime.progress import Progress
 
 def fitted(source: MemorySource, workers: int = 2, **settings: Any) -> ClusterModel:
     config = FitConfig(**{"k": 5, "pixels": 20_000, "starts": 3, **settings})
-    return fit_source(source, config, workers=workers, progress=Progress())
+    return fit_source(source, config, workers=workers, progress=Progress()).model
 
 
 @pytest.mark.parametrize("method", ["kmeans", "minibatch"])
@@ -127,7 +127,7 @@ def test_real_spectra_fall_into_their_land_covers(data: Any) -> None:
 
     folder = data / "scenes" / "rstoolbox_s2"
     source = RasterSource(described([str(folder / "rstoolbox_sen2.tif")]), (237, 247))
-    model = fit_source(source, FitConfig(k=4), workers=1, progress=Progress())
+    model = fit_source(source, FitConfig(k=4), workers=1, progress=Progress()).model
     truth = rasterized(folder / "rstoolbox_sen2_training_polygons.geojson", source)
     pixels, _ = source.read(source.blocks[0])
     points = pixels.reshape(12, -1).T[truth.ravel() > 0]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.errors import ModelError
-from pipeline.model import ClusterModel, Units
+from pipeline.model import ClusterModel
+from pipeline.units import Units, relative
 
 
 def content(**changes: Any) -> dict[str, Any]:
@@ -273,8 +274,8 @@ def test_physical_centroids_become_the_numbers_of_any_scene(quantity: str) -> No
     np.testing.assert_allclose(model.centres_in(one), stored, rtol=1e-13)
     np.testing.assert_allclose(other.to_physical(model.centres_in(other)), model.centres, rtol=1e-13)
     assert model.check_fits(model.bands, other, "s.tif") is None  # type: ignore[func-returns-value]
-    assert one.stretch is None
-    np.testing.assert_allclose(other.stretch, [1, 2])
+    assert relative(one.spreads) is None
+    np.testing.assert_allclose(relative(other.spreads), [1, 2])
 
 
 def test_a_model_in_reflectance_refuses_numbers_without_a_scale() -> None:
@@ -290,4 +291,4 @@ def test_stored_numbers_are_left_alone_where_no_quantity_is_stated() -> None:
     values = np.array([[1.0, 2.0]])
     assert units.to_physical(values) is values
     assert units.to_stored(values) is values
-    assert units.stretch is None
+    assert relative(units.spreads) is None

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import FitConfig, ResourceConfig
-from pipeline.errors import MemoryBudgetError
+from pipeline.errors import ConfigError, MemoryBudgetError
 from pipeline.grid import Grid
 from pipeline.plan import Plan, make_plan
 from pipeline.scenes.source import SceneInfo
@@ -164,6 +164,9 @@ def test_a_chunk_that_is_too_large_for_the_memory_is_refused_rather_than_made_sm
     [
         ("GTiff", FitConfig(), True, 2, False),
         ("JP2OpenJPEG", FitConfig(), True, 1, True),  # dear to decode
+        ("GTiff", FitConfig(pixels="all"), True, 1, True),
+        ("JP2OpenJPEG", FitConfig(pixels="all"), False, 1, True),
+        ("GTiff", FitConfig(pixels="all", method="minibatch"), True, 1, True),
         ("GTiff", None, True, 1, False),
         ("JP2OpenJPEG", None, True, 1, False),
         ("GTiff", FitConfig(), False, 1, False),
@@ -176,9 +179,36 @@ def test_a_scene_is_read_once_unless_it_is_cheap_to_read_twice(
     info = info_of(driver=driver)
     plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), fit, labels=labels)
     assert plan.passes == passes
-    assert plan.scratch == (10_980 * 10_980 * 4 * 2 if kept else 0)
+    decoded, validity, labels_too = 4 * 2, plan.keeps_blocks, plan.keeps_blocks and fit and fit.pixels == "all"
+    assert plan.scratch == (10_980 * 10_980 * (decoded + bool(validity) + bool(labels_too)) if kept else 0)
     assert (plan.map_disk >= info.pixels) is labels
     assert plan.disk == plan.scratch + plan.map_disk
+
+
+@pytest.mark.parametrize("fit", [FitConfig(), FitConfig(pixels="all"), FitConfig(pixels="all", method="minibatch")])
+@pytest.mark.parametrize("driver", ["GTiff", "JP2OpenJPEG"])
+def test_the_scratch_is_where_it_was_asked_for(driver: str, fit: FitConfig) -> None:
+    plans = {
+        scratch: make_plan(info_of(driver=driver), ResourceConfig(memory=8 * GB, workers=2, scratch=scratch), fit)
+        for scratch in ("none", "disk", "memory")
+    }
+    assert {scratch: plan.kept for scratch, plan in plans.items()} == {name: name for name in plans}
+    assert plans["none"].scratch == 0
+    assert plans["none"].passes == (2 if fit.pixels != "all" else 3 if fit.method == "minibatch" else fit.max_iter + 3)
+    assert plans["disk"].passes == plans["memory"].passes == 1
+    assert plans["memory"].peak == plans["disk"].peak + plans["memory"].scratch
+    assert plans["memory"].scratch_disk == 0 < plans["disk"].scratch_disk == plans["memory"].scratch
+
+
+def test_dask_ml_over_all_pixels_wants_a_scratch() -> None:
+    fit = FitConfig(pixels="all", method="dask-ml")
+    with pytest.raises(ConfigError, match=r"^run\.scratch: none: dask-ml .* take disk$"):
+        make_plan(info_of(), ResourceConfig(scratch="none"), fit)
+
+
+def test_a_scratch_that_does_not_fit_into_memory_is_refused_with_its_size() -> None:
+    with pytest.raises(MemoryBudgetError, match=r"and 1\.21 GB for the scratch in memory \(run\.scratch: disk spares"):
+        make_plan(info_of(), ResourceConfig(memory=GB, scratch="memory"), FitConfig(pixels="all"))
 
 
 def test_dear_blocks_that_straddle_the_scenes_are_kept_even_for_one_pass() -> None:

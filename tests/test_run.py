@@ -22,6 +22,7 @@ from pipeline.config import OutputConfig, RunConfig, SceneConfig
 from pipeline.errors import ModelError, OutputError, SceneError, TerrazzoError
 from pipeline.model import ClusterModel
 from pipeline.run import fit_config, predict, run_config
+from pipeline.runtime.scratch import DiskScratch
 from pipeline.scenes.raster import RasterSource
 
 
@@ -265,12 +266,10 @@ def test_existing_outputs_are_refused_before_any_work(
 def test_a_run_that_fails_leaves_nothing_and_touches_nothing(
     jpeg2000: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any, failing: str
 ) -> None:
-    from pipeline.scenes.scratch import KeptReader
-
     def broken(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(*((RasterSource, "read") if failing == "sample" else (KeptReader, "_take")), broken)
+    monkeypatch.setattr(*((RasterSource, "read") if failing == "sample" else (DiskScratch, "take")), broken)
     (tmp_path / "c.tif").write_text("the old map")
     with pytest.raises(error if isinstance(error, type) else type(error)):
         run_config(config(jpeg2000, tmp_path / "c.tif"), overwrite=True)
@@ -371,3 +370,54 @@ def test_nothing_is_written_into_a_product(tmp_path: Path, place: str) -> None:
         run_config(config(product, tmp_path / "c.tif", output={"table": str(target)}), overwrite=True)
     assert (target.read_bytes() if target.exists() else None) == before
     assert not (tmp_path / "c.tif").exists()
+
+
+@pytest.mark.parametrize("scratch", ["auto", "memory", "disk", "none"])
+@pytest.mark.parametrize("method", ["kmeans", "minibatch"])
+@pytest.mark.parametrize("pixels", [5000, "all"])
+def test_a_scratch_changes_no_bit_and_spares_every_second_reading(
+    jpeg2000: list[str], tmp_path: Path, scratch: str, method: str, pixels: Any
+) -> None:
+    """Files count what is decoded of them; there are more passes over the scene than one in all of these runs."""
+    fit = {"k": 4, "pixels": pixels, "method": method, "starts": 2}
+    plain = run_config(config(jpeg2000, tmp_path / "plain.tif", fit=fit, run={"scratch": "none", "chunk": 256}))
+    report = run_config(config(jpeg2000, tmp_path / "kept.tif", fit=fit, run={"scratch": scratch, "chunk": 512}))
+    assert report["model"]["sha256"] == plain["model"]["sha256"]
+    assert (read(tmp_path / "kept.tif") == read(tmp_path / "plain.tif")).all()
+    assert plain["source_passes"] >= 2
+    if scratch != "none":
+        assert report["source_passes"] == 1
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_each_block_of_a_geotiff_is_decoded_once_for_a_fit_over_all_pixels(
+    landscape: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from collections import Counter
+
+    from pipeline.scenes.readers import GdalReader
+
+    decoded: Counter[Any] = Counter()
+    plain = GdalReader.read
+
+    def counted(self: GdalReader, window: Any, out: Any, valid: Any) -> None:
+        decoded[self._part.path, window.window] += 1
+        plain(self, window, out, valid)
+
+    monkeypatch.setattr(GdalReader, "read", counted)
+    report = run_config(config(landscape, tmp_path / "c.tif", fit={"k": 5, "pixels": "all", "tol": 0}))
+    assert len(report["passes"]) > 2
+    assert set(decoded.values()) == {1}
+    assert report["source_passes"] == 1
+
+
+def test_the_curve_of_all_passes_is_in_the_report(landscape: list[str], tmp_path: Path) -> None:
+    report = run_config(config(landscape, tmp_path / "c.tif", fit={"k": 5, "pixels": "all", "tol": 1e-6}))
+    inertias = [done["inertia"] for done in report["passes"]]
+    assert inertias == sorted(inertias, reverse=True)
+    assert report["passes"][0]["changed"] == 1
+    assert report["passes"][-1]["shift"] <= 1e-6
+    assert report["model"]["iterations"] == len(inertias)
+    assert report["model"]["pixels"] == "all"
+    pixels = [entry["pixels"] for entry in report["classes"]]
+    assert pixels == list(ClusterModel.load(tmp_path / "c.model.json").counts)

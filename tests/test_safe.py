@@ -16,10 +16,11 @@ from test_raster import opened, whole
 
 from benchmarks.safe import SafeRecipe, write_safe
 from pipeline.errors import ConfigError, SceneError, TerrazzoError
+from pipeline.runtime.scratch import open_scratch
 from pipeline.scenes.bands import SENTINEL2_COMMON_NAMES
 from pipeline.scenes.catalogue import open_catalogues
+from pipeline.scenes.keptfiles import KeptFiles
 from pipeline.scenes.raster import RasterSource
-from pipeline.scenes.scratch import Scratch
 from pipeline.scenes.sentinel2 import BAND_IDS, NATIVE_RESOLUTION
 
 FULL = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE"
@@ -115,9 +116,10 @@ def test_each_tile_of_every_image_is_decoded_once_whatever_the_chunks(
     from concurrent.futures import ThreadPoolExecutor
 
     scene = described(product, bands="all")
-    with Scratch(tmp_path) as scratch, ThreadPoolExecutor(workers) as pool:
+    with open_scratch("disk", tmp_path) as scratch, ThreadPoolExecutor(workers) as pool:
+        files = KeptFiles(scratch)
         for chunk in (100, 128):
-            source = RasterSource(scene, (chunk, chunk), scratch)
+            source = RasterSource(scene, (chunk, chunk), files)
             first = first if chunk != 100 else source  # noqa: F821 (bound in the first round)
             list(pool.map(source.read, source.blocks))
         assert first.passes == 1

@@ -1,126 +1,70 @@
-"""Decoded pixels come back from disk as they were, each decoded once, and the disk is left as it was."""
+"""What is kept comes back bit for bit, and nothing of it stays behind, however the run ends."""
 
-import threading
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import OutputError, SceneError
-from pipeline.grid import Block, Grid
-from pipeline.scenes.parts import FilePart
-from pipeline.scenes.scratch import Scratch
+from pipeline.errors import OutputError
+from pipeline.runtime.scratch import open_scratch
 
-SHAPE = (50, 70)
+KINDS: list[Literal["memory", "disk"]] = ["memory", "disk"]
+ARRAYS = st.lists(
+    st.tuples(st.sampled_from(["u1", "u2", "f4", "?"]), st.integers(1, 300), st.integers(0, 99)), min_size=1, max_size=4
+)
 
 
-def part(dtype: str, blocks: tuple[int, int] = (16, 20), *, masks: tuple[int, ...] = (1,)) -> FilePart:
-    grid = Grid(shape=SHAPE, transform=Affine.identity(), crs=None)
-    return FilePart(
-        path="memory",
-        first=0,
-        indexes=(1, 2, 3),
-        masks=masks,
-        alphas=(),
-        grid=grid,
-        dtype=dtype,
-        block_shape=blocks,
-        driver="memory",
-        placement=None,
-        warp=None,
+def made(dtype: str, count: int, seed: int) -> npt.NDArray[Any]:
+    return (
+        np.random.default_rng(seed).integers(0, 2, count * 8, np.uint8)[: count * np.dtype(dtype).itemsize].view(dtype)
     )
 
 
-class Memory:
-    """A `WindowReader` over an array that counts how often each window is read."""
-
-    def __init__(self, dtype: str) -> None:
-        rng = np.random.default_rng(7)
-        raw = rng.integers(0, 256, (3, *SHAPE, np.dtype(dtype).itemsize), np.uint8)
-        self.data = raw.view(dtype)[..., 0]  # every pattern of bits there is, NaNs with a payload among the floats
-        self.valid = rng.random(SHAPE) < 0.8
-        self.reads: Counter[Block] = Counter()
-        self._lock = threading.Lock()
-
-    def read(self, window: Block, out: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:
-        with self._lock:
-            self.reads[window] += 1
-        out[...] = self.data[(slice(None), *window.slices)]
-        valid &= self.valid[window.slices]
-
-
-def window(top: int, left: int, height: int, width: int) -> Block:
-    return Block(row=0, column=0, top=top, left=left, height=height, width=width)
-
-
-def read(reader: Any, block: Block, dtype: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    out, valid = np.empty((3, *block.shape), dtype), np.ones(block.shape, bool)
-    reader.read(block, out, valid)
-    return out, valid
-
-
-@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "f4", "f8"])
-def test_windows_come_back_bit_for_bit_and_each_block_is_decoded_once(tmp_path: Path, dtype: str) -> None:
-    memory = Memory(dtype)
-    windows = [window(t, left, 13, 17) for t in range(0, 37, 7) for left in range(0, 53, 11)] * 2
-    with Scratch(tmp_path) as scratch, ThreadPoolExecutor(4) as pool:
-        reader = scratch.keep(part(dtype), memory)
-        for block, (data, valid) in zip(windows, pool.map(lambda w: read(reader, w, dtype), windows), strict=True):
-            assert data.tobytes() == memory.data[(slice(None), *block.slices)].tobytes()
-            np.testing.assert_array_equal(valid, memory.valid[block.slices])
-        assert set(memory.reads.values()) == {1}
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_any_window_of_any_blocks_is_what_the_source_holds(data: st.DataObject) -> None:
-    import tempfile
-
-    blocks = (data.draw(st.integers(1, 60)), data.draw(st.integers(1, 80)))
-    memory = Memory("u2")
-    with tempfile.TemporaryDirectory() as folder, Scratch(folder) as scratch:
-        reader = scratch.keep(part("u2", blocks), memory)
-        for _ in range(3):
-            top, left = data.draw(st.integers(0, 49)), data.draw(st.integers(0, 69))
-            block = window(top, left, data.draw(st.integers(1, 50 - top)), data.draw(st.integers(1, 70 - left)))
-            out, valid = read(reader, block, "u2")
-            np.testing.assert_array_equal(out, memory.data[(slice(None), *block.slices)])
-            np.testing.assert_array_equal(valid, memory.valid[block.slices])
-        assert max(memory.reads.values()) == 1
-
-
-def test_all_who_read_a_part_share_what_is_kept(tmp_path: Path) -> None:
-    memory = Memory("u1")
-    with Scratch(tmp_path) as scratch:
-        for _ in range(2):
-            read(scratch.keep(part("u1"), memory), window(0, 0, 50, 70), "u1")
-    assert set(memory.reads.values()) == {1}
-
-
-@pytest.mark.parametrize("masks", [(), (1,)])
-def test_the_space_taken_is_the_space_foretold_and_lies_below_the_folder(
-    tmp_path: Path, masks: tuple[int, ...]
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=40, deadline=None)
+@given(spec=ARRAYS, data=st.data())
+def test_any_part_of_what_was_kept_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, kind: Literal["memory", "disk"], spec: Any, data: st.DataObject
 ) -> None:
-    memory, described = Memory("f4"), part("f4", masks=masks)
-    with Scratch(tmp_path) as scratch:
-        read(scratch.keep(described, memory), window(0, 0, 50, 70), "f4")
-        taken = [path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()]
-        assert sum(taken) == described.size == memory.data.nbytes + bool(masks) * memory.valid.nbytes
-    assert list(tmp_path.iterdir()) == []
+    arrays = [made(*one) for one in spec]
+    with open_scratch(kind, tmp_path_factory.mktemp("s")) as scratch:
+        scratch.put("a", *arrays)
+        start = 0
+        for array in arrays:
+            first = data.draw(st.integers(0, array.size - 1))
+            out = np.empty(data.draw(st.integers(1, array.size - first)), array.dtype)
+            scratch.take("a", (start + first * array.itemsize, out))
+            assert out.tobytes() == array[first : first + out.size].tobytes()
+            start += array.nbytes
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_over_comes_back_and_nothing_beside_it_moves(
+    tmp_path: Path, kind: Literal["memory", "disk"]
+) -> None:
+    labels = np.arange(100, dtype=np.uint8)
+    with open_scratch(kind, tmp_path) as scratch:
+        scratch.put("labels", labels.copy())
+        scratch.change("labels", 40, np.full(7, 255, np.uint8))
+        out = np.empty_like(labels)
+        scratch.take("labels", (0, out))
+    labels[40:47] = 255
+    np.testing.assert_array_equal(out, labels)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_nothing_stays_on_disk_after_an_error(tmp_path: Path, error: type[BaseException]) -> None:
     def fail() -> None:
-        with Scratch(tmp_path) as scratch:
-            read(scratch.keep(part("u1"), Memory("u1")), window(0, 0, 50, 70), "u1")
+        with open_scratch("disk", tmp_path) as scratch:
+            scratch.put("a", np.zeros(10))
             raise error
 
     with pytest.raises(error):
@@ -128,32 +72,70 @@ def test_nothing_stays_on_disk_after_an_error(tmp_path: Path, error: type[BaseEx
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_runs_in_one_folder_do_not_meet(tmp_path: Path) -> None:
-    one, other = Memory("u1"), Memory("u1")
-    other.data = 255 - one.data
-    with Scratch(tmp_path) as first, Scratch(tmp_path) as second:
-        readers = [first.keep(part("u1"), one), second.keep(part("u1"), other)]
-        for _ in range(2):
-            for reader, memory in zip(readers, (one, other), strict=True):
-                np.testing.assert_array_equal(read(reader, window(3, 5, 40, 60), "u1")[0], memory.data[:, 3:43, 5:65])
+HANG = """
+import sys, time, numpy as np
+from pathlib import Path
+from pipeline.runtime.scratch import open_scratch
+with open_scratch("disk", Path(sys.argv[1])) as scratch:
+    scratch.put("a", np.zeros(1000))
+    print("kept", flush=True)
+    time.sleep(600)
+"""
 
 
-def test_a_block_that_can_not_be_decoded_fails_for_all_who_wait_for_it(tmp_path: Path) -> None:
-    class Broken(Memory):
-        def read(self, *_: Any) -> None:
-            raise SceneError
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by a signal")
+def test_what_a_killed_run_left_is_removed_by_the_next_and_what_a_living_one_keeps_is_not(tmp_path: Path) -> None:
+    runs = [
+        subprocess.Popen([sys.executable, "-c", HANG, str(tmp_path)], stdout=subprocess.PIPE, text=True) for _ in "ab"
+    ]
+    try:
+        for run in runs:
+            assert run.stdout
+            assert run.stdout.readline() == "kept\n"
+        assert len(list(tmp_path.iterdir())) == 2
+        runs[0].send_signal(signal.SIGKILL)
+        runs[0].wait()
+        with open_scratch("disk", tmp_path):
+            assert len(list(tmp_path.iterdir())) == 2, "its own, and that of the run that lives"
+        (left,) = tmp_path.iterdir()
+        assert {file.name for file in left.iterdir()} == {"a", "lock"}
+    finally:
+        for run in runs:
+            run.kill()
+            run.communicate()
 
-    with Scratch(tmp_path) as scratch:
-        reader = scratch.keep(part("u1"), Broken("u1"))
-        for _ in range(2):
-            with pytest.raises(SceneError):
-                read(reader, window(0, 0, 5, 5), "u1")
+
+def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".terrazzo-scratch-notes").mkdir()
+    (tmp_path / ".terrazzo-scratch-notes" / "mine.txt").write_text("keep")
+    with open_scratch("disk", tmp_path):
+        pass
+    assert (tmp_path / ".terrazzo-scratch-notes" / "mine.txt").read_text() == "keep"
+
+
+def test_a_missing_folder_is_named_with_the_setting_that_mends_it(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=rf"^{tmp_path}/no: this folder does not exist.*run\.scratch_dir"),
+        open_scratch("disk", tmp_path / "no"),
+    ):
+        pass
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-def test_a_full_disk_is_told_with_the_folder_and_the_block(tmp_path: Path) -> None:
-    with Scratch(tmp_path) as scratch:
-        reader = scratch.keep(part("u2", SHAPE), Memory("u2"))
-        reader._path(window(0, 0, *SHAPE)).symlink_to("/dev/full")
-        with pytest.raises(OutputError, match=rf"{tmp_path}/.*rows 0-49, columns 0-69 can't be written \(.+\)"):
-            read(reader, window(0, 0, *SHAPE), "u2")
+def test_a_full_disk_is_told_with_the_folder_and_the_name(tmp_path: Path) -> None:
+    with open_scratch("disk", tmp_path) as scratch:
+        scratch.put("a", np.zeros(1))
+        (file,) = tmp_path.glob("*/a")
+        file.unlink()
+        file.symlink_to("/dev/full")
+        with pytest.raises(OutputError, match=rf"^{tmp_path}/.*: the scratch file a can't be written \(.+\)"):
+            scratch.put("a", np.zeros(1000))
+
+
+def test_a_file_that_is_cut_short_is_told(tmp_path: Path) -> None:
+    with open_scratch("disk", tmp_path) as scratch:
+        scratch.put("a", np.zeros(10))
+        (file,) = tmp_path.glob("*/a")
+        os.truncate(file, 50)
+        with pytest.raises(OutputError, match="can't be read back"):
+            scratch.take("a", (0, np.empty(10)))

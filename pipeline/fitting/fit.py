@@ -1,74 +1,178 @@
-"""A scene's model: draw a sample, cluster it, put the classes in order."""
+"""A scene's model: draw a sample, cluster it, go on over all pixels if that is asked for, put the classes in order."""
 
+from dataclasses import dataclass
 from os.path import basename
-from typing import Any
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline import __version__
-from pipeline.config import FitConfig
+from pipeline.config import FeaturesConfig, FitConfig
+from pipeline.fitting.batches import count_batches, stream_batches
+from pipeline.fitting.exact import Pass, refine
 from pipeline.fitting.kmeans import fit_sample
-from pipeline.fitting.lloyd import Clustering
+from pipeline.fitting.lloyd import Centres, Clustering
+from pipeline.fitting.passes import Engine
 from pipeline.fitting.sample import Sample, draw_sample
-from pipeline.kernels.assign import assign
-from pipeline.kernels.lloyd import own_distances
+from pipeline.fitting.standardize import prepare
+from pipeline.kernels.assign import Stretch, assign
+from pipeline.kernels.lloyd import Points, own_distances
 from pipeline.model import ClusterModel, Fitting, Provenance
-from pipeline.runtime.progress import Progress
-from pipeline.scenes.source import BlockSource, SceneInfo
+from pipeline.runtime.progress import Progress, Step
+from pipeline.scenes.keptblocks import FitPixels, KeptBlocks, ReadBlocks
+from pipeline.scenes.source import FitSource, SceneInfo
+from pipeline.units import Preparation, relative
+
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model, and how it was come by."""
+
+    model: ClusterModel
+    passes: tuple[Pass, ...] = ()
+    """Over all pixels; empty unless there were exact ones."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Classes in stored numbers, in any order."""
+
+    centres: Centres
+    counts: Counts
+    inertia: float
+    """In squared stretched units."""
+    iterations: int
+    passes: tuple[Pass, ...] = ()
 
 
 def fit_source(
-    source: BlockSource,
+    source: FitSource | FitPixels,
     config: FitConfig,
+    features: FeaturesConfig = FeaturesConfig(),  # noqa: B008 (frozen)
     *,
     workers: int,
     progress: Progress,
-) -> ClusterModel:
-    """Find the classes of a scene, reading it once.
+) -> Fit:
+    """Find the classes of a scene.
 
     Parameters
     ----------
-    source : BlockSource
-        The scene.
+    source : FitSource
+        The scene; a `FitPixels` where `config.pixels` is 'all'. A fit on a sample reads it once.
     config : FitConfig
         Method, number of classes, sample size, seed.
+    features : FeaturesConfig
+        How bands are standardized.
     workers : int
         Blocks, then starts, worked on at once.
     progress : Progress
-        Shows the stages `sample` and `fit`.
+        Shows the stages `sample`, `fit` and `refine`.
 
     Raises
     ------
     SceneError
         When no pixel is valid, or a block can't be read.
     FitError
-        When there are fewer distinct pixels than classes.
+        When there are fewer distinct pixels than classes, or a band has no spread to be divided by.
     """
     with progress.stage("sample", len(source.blocks)) as step:
-        sample = draw_sample(source, wanted=config.pixels, seed=config.seed, workers=workers, step=step)
+        sample = draw_sample(source, wanted=config.sampled, seed=config.seed, workers=workers, step=step)
+    preparation = prepare(sample.values, source.info, features)
+    spreads = source.info.units.spreads / preparation.spreads
+    stretch = relative(spreads)
     with progress.stage("fit", config.starts) as step:
-        clustering = fit_sample(sample.values, config, workers, step, source.info.units.stretch)
-    return _model(source.info, sample, clustering, config)
+        start = fit_sample(sample.values, config, workers, step, stretch)
+    finish = _Finish(source, np.ascontiguousarray(sample.values.T), config, stretch, workers)
+    if config.pixels == "all" or config.method == "dask-ml":
+        with progress.stage("refine", finish.steps) as step:
+            found = finish.run(start, step)
+    else:
+        found = finish.on_the_sample(start.centres, start.iterations)
+    return Fit(_model(source.info, sample, found, config, preparation), found.passes)
 
 
-def _model(info: SceneInfo, sample: Sample, clustering: Clustering, config: FitConfig) -> ClusterModel:
-    units = info.units
-    found = units.to_physical(clustering.centres)
-    physical = found[brightness_order(found)]
-    centres = units.to_stored(physical)  # as every scene will have them, this one among them
-    points = np.ascontiguousarray(sample.values.T)
-    labels = assign(points[:, np.newaxis], np.ones((1, points.shape[1]), np.bool_), centres, units.stretch)[0]
+@dataclass(frozen=True)
+class _Finish:
+    """What follows once the sampled pixels are clustered."""
+
+    source: FitSource | FitPixels
+    points: Points
+    """Sampled, shape (band, point)."""
+    config: FitConfig
+    stretch: Stretch
+    workers: int
+
+    @property
+    def steps(self) -> int | None:
+        """How many steps there will be; None where that shows only as they are done."""
+        by_batches = self.config.method == "minibatch" and self.config.pixels == "all"
+        return count_batches(self.source.info.grid.shape) if by_batches else None
+
+    def run(self, start: Clustering, step: Step) -> _Found:
+        """Go on by dask-ml, or over all pixels."""
+        kept = isinstance(self.source, KeptBlocks | ReadBlocks) and self.config.pixels == "all"
+        over_all = cast("FitPixels", self.source) if kept else None
+        if self.config.method == "dask-ml":
+            return self._by_dask(over_all, start.centres)
+        if over_all is None:
+            msg = "a fit over all pixels wants KeptBlocks or ReadBlocks"
+            raise TypeError(msg)
+        if self.config.method == "minibatch":
+            return self._by_batches(over_all, start, step)
+        refined = refine(
+            over_all, start.centres, self.points, self.config, self.stretch, self.workers, self._settle, step
+        )
+        return _Found(refined.centres, refined.counts, refined.inertia, len(refined.passes), refined.passes)
+
+    def _by_dask(self, pixels: FitPixels | None, centres: Centres) -> _Found:
+        from pipeline.fitting.daskml import refine_by_dask  # noqa: PLC0415 (takes seconds to import)
+
+        found, passes = refine_by_dask(pixels, self.points, centres, self.config, self.stretch, self.workers)
+        if pixels is None:
+            return self.on_the_sample(found, passes)
+        engine, settled = Engine(pixels, len(found), self.stretch, self.workers), self._settle(found)
+        engine.run(settled)
+        return _Found(settled, engine.counts, engine.inertia(settled), passes)
+
+    def _by_batches(self, pixels: FitPixels, start: Clustering, step: Step) -> _Found:
+        seen = self.on_the_sample(start.centres, start.iterations).counts
+        centres = stream_batches(
+            pixels, start.centres, seen, seed=self.config.seed, stretch=self.stretch, workers=self.workers, step=step
+        )
+        return self.on_the_sample(centres, start.iterations)
+
+    def on_the_sample(self, centres: Centres, iterations: int) -> _Found:
+        """Count the sampled pixels of each class."""
+        settled, everywhere = self._settle(centres), np.ones((1, self.points.shape[1]), np.bool_)
+        labels = assign(self.points[:, np.newaxis], everywhere, settled, self.stretch)[0]
+        counts = np.bincount(labels, minlength=len(centres) + 1)[1:]
+        inertia = own_distances(self.points, labels, settled, self.stretch)[1]
+        return _Found(settled, counts, inertia, iterations)
+
+    def _settle(self, centres: Centres) -> Centres:
+        """Centres as every scene will have them, this one among them: by way of the model's quantity."""
+        units = self.source.info.units
+        return units.to_stored(units.to_physical(centres))
+
+
+def _model(info: SceneInfo, sample: Sample, found: _Found, config: FitConfig, preparation: Preparation) -> ClusterModel:
+    physical = info.units.to_physical(found.centres)
+    order = brightness_order(physical)
     return ClusterModel(
         bands=info.bands,
-        units=units,
+        units=info.units,
+        preparation=preparation,
         nodata=info.nodata_rule,
-        centroids=tuple(tuple(row) for row in physical.tolist()),
-        counts=tuple(np.bincount(labels, minlength=config.k + 1)[1:].tolist()),
-        inertia=own_distances(points, labels, centres, units.stretch)[1] * float(units.spreads[0]) ** 2,
+        centroids=tuple(tuple(row) for row in physical[order].tolist()),
+        counts=tuple(found.counts[order].tolist()),
+        inertia=found.inertia * float((info.units.spreads / preparation.spreads)[0]) ** 2,
         fitting=Fitting(
             **config.model_dump(include={"method", "seed", "starts", "max_iter", "tol"}),
-            iterations=clustering.iterations,
+            pixels="all" if config.pixels == "all" else "sampled",
+            iterations=found.iterations,
             sampled_pixels=len(sample.values),
             valid_pixels=sample.valid,
             scene_pixels=sample.total,
@@ -82,7 +186,7 @@ def _model(info: SceneInfo, sample: Sample, clustering: Clustering, config: FitC
     )
 
 
-def brightness_order(centres: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+def brightness_order(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
     """Order of classes from the darkest to the brightest.
 
     Parameters

@@ -1,6 +1,6 @@
 """Lloyd's k-means on sampled points, to the same bit on any machine.
 
-What scikit-learn's KMeans does, with two differences: sums of whole numbers are whole numbers, so nothing depends
+What scikit-learn's KMeans does, with two differences: sums are those of whole numbers, so nothing depends
 on the order in which they are added, and no step is left to a BLAS, whose last digits differ between processors.
 """
 
@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.kernels.assign import Stretch, move, working_dtype
+from pipeline.kernels.fixed import FixedPoint, Ledger
 from pipeline.kernels.lloyd import Points, closer, own_distances
-from pipeline.kernels.sums import class_sums, exact_sums
 
 logger = logging.getLogger(__name__)
 
@@ -36,15 +36,17 @@ class Partition:
     def __init__(self, points: Points, k: int, stretch: Stretch = None) -> None:
         self._points = points
         self._stretch = stretch
+        self._fixed = FixedPoint.of(points.dtype, points.min(axis=1), points.max(axis=1))
         self.labels = np.zeros(points.shape[1], np.uint8)
         """1 to k; 0 before the first move."""
         self.counts = np.zeros(k + 1, np.int64)
         self.counts[0] = points.shape[1]
-        self._sums = np.zeros((k + 1, len(points)), np.int64) if exact_sums(points.dtype) else None
+        self._sums = np.zeros((k + 1, self._fixed.columns), np.int64)
 
     def assign(self, centres: Centres) -> int:
         """Move each point to the class of its nearest centre; give the number of points that moved."""
-        return move(self._points, centres, self.labels, self.counts, self._sums, self._stretch)
+        scaling = self._fixed.scaling
+        return move(self._points, centres, self.labels, self.counts, self._sums, self._stretch, scaling)
 
     def fill(self, centres: Centres) -> None:
         """Give each empty class one of the points that are farthest from their centres."""
@@ -55,22 +57,17 @@ class Partition:
         farthest = np.argsort(-distances, kind="stable")[: empty.size]
         logger.debug("%d empty classes begin anew at the points farthest from their centres", empty.size)
         for label, point in zip(empty, farthest, strict=True):
-            old, value = self.labels[point], self._points[:, point]
+            old, value = self.labels[point], self._fixed.split(self._points[:, point])
             self.labels[point] = label
             self.counts[[old, label]] += -1, 1
-            if self._sums is not None:
-                self._sums[old] -= value
-                self._sums[label] += value
+            self._sums[old] -= value
+            self._sums[label] += value
 
     def means(self, centres: Centres) -> Centres:
-        """Mean of each class's points; `centres`, which must be near, stay where a class is empty."""
-        members = self.counts[1:, np.newaxis]
-        if self._sums is None:
-            _, sums, _ = class_sums(self._points[:, np.newaxis], self.labels[np.newaxis], centres)
-            means = centres + sums[1:] / np.maximum(members, 1)
-        else:
-            means = self._sums[1:] / np.maximum(members, 1)
-        return np.where(members > 0, means, centres)
+        """Mean of each class's points; `centres` stay where a class is empty."""
+        ledger = Ledger(len(centres), self._fixed)
+        ledger.add(self.counts, self._sums)
+        return ledger.means(centres)
 
 
 def lloyd(points: Points, centres: Centres, *, max_iter: int, tolerance: float, stretch: Stretch = None) -> Clustering:

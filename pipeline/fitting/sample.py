@@ -12,7 +12,7 @@ from pipeline.errors import SceneError
 from pipeline.grid import Block
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
 from pipeline.runtime.schedule import stream
-from pipeline.scenes.source import BlockSource, SceneInfo
+from pipeline.scenes.source import FitSource, SceneInfo
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class _Smallest:
 
 
 def draw_sample(
-    source: BlockSource,
+    source: FitSource,
     *,
     wanted: int,
     seed: int,
@@ -85,7 +85,7 @@ def draw_sample(
 
     Parameters
     ----------
-    source : BlockSource
+    source : FitSource
         The scene.
     wanted : int
         How many pixels to draw; all valid ones where there are fewer.
@@ -105,13 +105,13 @@ def draw_sample(
     smallest = _Smallest(wanted, len(info.bands), info.dtype)
 
     def candidates(block: Block) -> tuple[Keys, Values, int]:
-        pixels = source.read(block)
+        pixels, fitting = source.read_for_fit(block)
         origin = (block.top, block.left)
-        keys, index = smallest_keys(pixels.valid, origin, seed, wanted, smallest.threshold)
+        keys, index = smallest_keys(fitting, origin, seed, wanted, smallest.threshold)
         values = np.empty((index.size, len(info.bands)), info.dtype)
         for band, plane in enumerate(pixels.data):
             values[:, band] = plane.reshape(-1)[index]
-        return keys, values, int(np.count_nonzero(pixels.valid))
+        return keys, values, int(np.count_nonzero(fitting))
 
     for _, found in stream(candidates, source.blocks, workers):
         smallest.add(*found)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.kernels.compiled import compiled
+from pipeline.kernels.fixed import LIMB
 
 Block = npt.NDArray[Any]
 """Pixels of a block, of any type."""
@@ -142,14 +143,22 @@ def assign(
     return labels
 
 
+Scaling = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None
+"""Origin and factor of each band, shape (band,) both, by which pixels become whole numbers; None where they are."""
+
+OUTSIDE: Final = 255
+"""Label of a point that is in no class and shall stay so."""
+
+
 @compiled
 def _move(  # noqa: PLR0917 (numba takes arguments by position)
     points: Block,
     centroids: npt.NDArray[np.floating],
     stretch: Stretch,
+    scaling: Scaling,
     labels: npt.NDArray[np.uint8],
     counts: npt.NDArray[np.int64],
-    sums: npt.NDArray[np.int64] | None,
+    sums: npt.NDArray[np.int64],
 ) -> int:
     """Move each point to its nearest class, its numbers from one class's sum to another's; count the moves."""
     bands, count = points.shape
@@ -159,19 +168,32 @@ def _move(  # noqa: PLR0917 (numba takes arguments by position)
     moves = 0
     for start in range(0, count, TILE):
         stop = min(start + TILE, count)
+        known = labels[start:stop]
+        inside = 0
+        for i in range(stop - start):
+            inside += known[i] != OUTSIDE
+        if not inside:
+            continue
         _nearest_class(points, start, stop, centroids, stretch, tile, distance, nearest, label)
         for i in range(stop - start):
-            old, new = labels[start + i], label[i]
-            if new != old:
+            old, new = known[i], label[i]
+            if new != old and old != OUTSIDE:  # noqa: PLR1714 (compiled)
                 moves += 1
-                labels[start + i] = new
+                known[i] = new
                 counts[old] -= 1
                 counts[new] += 1
-                if sums is not None:  # decided when the kernel is compiled
-                    for b in range(bands):
+                for b in range(bands):
+                    if scaling is None:  # decided when the kernel is compiled
                         value = np.int64(points[b, start + i])
-                        sums[old, b] -= value
-                        sums[new, b] += value
+                    else:
+                        exact = (points[b, start + i] - scaling[0][b]) * scaling[1][b]
+                        rounded = np.rint(exact)
+                        value = np.int64(rounded)
+                        rest = np.int64(np.rint((exact - rounded) * LIMB))
+                        sums[old, bands + b] -= rest
+                        sums[new, bands + b] += rest
+                    sums[old, b] -= value
+                    sums[new, b] += value
     return moves
 
 
@@ -180,8 +202,9 @@ def move(  # noqa: PLR0917 (as the kernel)
     centres: npt.NDArray[np.float64],
     labels: npt.NDArray[np.uint8],
     counts: npt.NDArray[np.int64],
-    sums: npt.NDArray[np.int64] | None,
+    sums: npt.NDArray[np.int64],
     stretch: Stretch = None,
+    scaling: Scaling = None,
 ) -> int:
     """Move each point to the class of its nearest centre, as `assign` finds it, and count the moves.
 
@@ -192,14 +215,17 @@ def move(  # noqa: PLR0917 (as the kernel)
     centres : ndarray of float64, shape (k, band)
         In the points' units.
     labels : ndarray of uint8, shape (point,)
-        1 to k, or 0 for a point that is in no class yet; changed in place.
+        1 to k, 0 for a point that is in no class yet, `OUTSIDE` for one that takes no part; changed in place.
     counts : ndarray of int64, shape (k + 1,)
         Points with each label; changed in place.
-    sums : ndarray of int64, shape (k + 1, band), or None
-        Sums of the points with each label, but for label 0; changed in place. Only the points that move
-        are added and subtracted, which is exact for whole numbers and only for them.
+    sums : ndarray of int64, shape (k + 1, column)
+        Sums of the points with each label, as whole numbers (`FixedPoint.join`); row 0 means nothing. Only
+        the points that move are added and subtracted, which is exact for whole numbers.
     stretch : ndarray of float, shape (band,), optional
         What differences of each band are multiplied by.
+    scaling : tuple of ndarray, optional
+        How points become whole numbers (`FixedPoint.scaling`); None where they are.
     """
     kind = working_dtype(points.dtype)
-    return _move(points, _stretched(centres, stretch, kind), working_stretch(stretch, kind), labels, counts, sums)
+    centroids = _stretched(centres, stretch, kind)
+    return _move(points, centroids, working_stretch(stretch, kind), scaling, labels, counts, sums)

@@ -10,9 +10,10 @@ import numpy.typing as npt
 from pipeline.grid import Block, Grid
 from pipeline.kernels.assign import assign
 from pipeline.kernels.sums import class_sums, exact_sums
-from pipeline.model import ClusterModel, Units
+from pipeline.model import ClusterModel
 from pipeline.runtime.schedule import stream
 from pipeline.scenes.source import BlockSource
+from pipeline.units import Units
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def classify_blocks(
         Blocks worked on at once.
     """
     units = source.info.units
-    centres, stretch = model.centres_in(units), units.stretch
+    centres, stretch = model.centres_in(units), model.stretch_in(units)
 
     def classify(block: Block) -> LabelledBlock:
         data, valid = source.read(block)

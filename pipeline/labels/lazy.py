@@ -39,7 +39,7 @@ def label(scene: xr.DataArray, model: ClusterModel) -> xr.DataArray:
         source = ArraySource(scene.isel(band=[names.index(band) for band in model.bands]))
     info = source.info if model.units.quantity != "numbers" else replace(source.info, quantity="numbers")
     model.check_fits(info.bands, info.units, info.sources[0])
-    centres, stretch = model.centres_in(info.units), info.units.stretch
+    centres, stretch = model.centres_in(info.units), model.stretch_in(info.units)
     labels = da.map_blocks(
         lambda data, ok: assign(data, ok, centres, stretch),
         source.data,

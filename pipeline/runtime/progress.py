@@ -26,8 +26,8 @@ class Progress:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Step]:
-        """Time a stage of `total` steps and show how far it is."""
+    def stage(self, name: str, total: int | None) -> Iterator[Step]:
+        """Time a stage of `total` steps, None where nobody knows, and show how far it is."""
         start = time.perf_counter()
         try:
             with self._shown(name, total) as step:
@@ -36,7 +36,7 @@ class Progress:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     @contextmanager
-    def _shown(self, name: str, total: int) -> Iterator[Step]:  # noqa: ARG002 (for those that show something)
+    def _shown(self, name: str, total: int | None) -> Iterator[Step]:  # noqa: ARG002 (for those that show something)
         yield lambda: None
 
 
@@ -44,10 +44,11 @@ class BarProgress(Progress):
     """Shows each stage as a bar with the time left, on standard error."""
 
     @contextmanager
-    def _shown(self, name: str, total: int) -> Iterator[Step]:
+    def _shown(self, name: str, total: int | None) -> Iterator[Step]:
         from tqdm import tqdm  # noqa: PLC0415 (only where there is a terminal)
 
         shape = "{desc:<8} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
+        shape = shape if total else "{desc:<8} {n_fmt} passes [{elapsed}]"
         with tqdm(total=total, desc=name, bar_format=shape, file=sys.stderr, dynamic_ncols=True) as bar:
 
             def step() -> None:
@@ -60,12 +61,14 @@ class LineProgress(Progress):
     """Logs a few plain lines for each stage, with the time left."""
 
     @contextmanager
-    def _shown(self, name: str, total: int) -> Iterator[Step]:
+    def _shown(self, name: str, total: int | None) -> Iterator[Step]:
         start, done = time.perf_counter(), 0
 
         def step() -> None:
             nonlocal done
             done += 1
+            if total is None:
+                return  # each says what it brought
             if done * _LINES_PER_STAGE // total > (done - 1) * _LINES_PER_STAGE // total:
                 passed = time.perf_counter() - start
                 left = passed / done * (total - done)

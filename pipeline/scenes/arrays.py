@@ -15,11 +15,11 @@ import zarr
 
 from pipeline.errors import SceneError
 from pipeline.grid import Block
-from pipeline.model import PIXEL_TYPES
 from pipeline.scenes.arraygrids import Axes, Variable, variable_grid
 from pipeline.scenes.bands import band_order
 from pipeline.scenes.filebands import ArrayRef, FileBand
 from pipeline.scenes.numbers import as_number
+from pipeline.units import PIXEL_TYPES
 
 logger = logging.getLogger(__name__)
 

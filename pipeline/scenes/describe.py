@@ -14,7 +14,6 @@ from pipeline.errors import ConfigError, SceneError
 from pipeline.fields import ResamplingMethod
 from pipeline.grid import Grid
 from pipeline.kernels.validity import representable
-from pipeline.model import PIXEL_TYPES
 from pipeline.scenes.bands import find_band
 from pipeline.scenes.filebands import FileBand, Quantity
 from pipeline.scenes.gdal import is_remote
@@ -23,6 +22,7 @@ from pipeline.scenes.parts import LARGEST_BLOCK, FilePart, make_parts
 from pipeline.scenes.places import Area, area_of
 from pipeline.scenes.placing import Placement, check_placeable, same_grid, scene_grid
 from pipeline.scenes.source import SceneInfo
+from pipeline.units import PIXEL_TYPES
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def summarize(
         drivers=tuple(dict.fromkeys(band.driver for band in bands)),
         file_block_bytes=max(band.block_bytes for band in bands),
         dear=any(part.is_dear for part in parts),
-        split=_straddles(parts, grid, block_shape),
+        split=_straddles(parts, grid, block_shape) or any(is_remote(part.path) for part in parts),
         decoded_bytes=sum(part.size for part in parts),
         bytes_beside=max(part.bytes_per_scene_pixel for part in parts),
         warp_bytes=max(part.warp_bytes for part in parts),
@@ -259,4 +259,11 @@ def _same_lattice(grid: Grid, other: Grid) -> bool:
 
 def _straddles(parts: Sequence[FilePart], grid: Grid, block_shape: tuple[int, int]) -> bool:
     """Whether blocks of some file straddle those of the scene, so that they would be decoded more than once."""
-    return any(not same_grid(grid, part.grid) or (part.array and part.block_shape != block_shape) for part in parts)
+    return any(
+        not same_grid(grid, part.grid)
+        or any(
+            ours % theirs and theirs < side
+            for ours, theirs, side in zip(block_shape, part.block_shape, grid.shape, strict=True)
+        )
+        for part in parts
+    )

@@ -12,9 +12,9 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from pipeline.errors import SceneError
 from pipeline.grid import Grid
-from pipeline.model import PIXEL_TYPES
 from pipeline.scenes.bands import check_names_differ, names_of_band_files
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
+from pipeline.units import PIXEL_TYPES
 
 _LARGEST_COORDINATE: Final = 1e100
 """Beyond it squares overflow, and nothing is there."""

@@ -166,7 +166,7 @@ def blocks_of(array: xr.DataArray) -> tuple[Block, ...]:
 
 
 class ArraySource:
-    """Blocks of a DataArray (band, y, x), lazy or not; a `BlockSource`.
+    """Blocks of a DataArray (band, y, x), lazy or not; a `FitSource`.
 
     Nodata is what the array's `valid` coordinate says, else rioxarray's nodata value, and NaN.
     """
@@ -194,6 +194,11 @@ class ArraySource:
         rows, columns = block.slices
         data, valid = dask.compute(self.data[:, rows, columns], self.valid[rows, columns], scheduler="synchronous")
         return Pixels(data, valid)
+
+    def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+        """Compute a block; all its valid pixels take part in the fit."""
+        pixels = self.read(block)
+        return pixels, pixels.valid
 
 
 def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -12,10 +12,10 @@ from affine import Affine
 from pipeline.errors import SceneError
 from pipeline.grid import Block, Grid
 from pipeline.scenes.describe import RasterScene
+from pipeline.scenes.keptfiles import KeptFiles
 from pipeline.scenes.placing import bounds, bounds_in
 from pipeline.scenes.raster import RasterSource
 from pipeline.scenes.readers import Handles, Planes, Validity
-from pipeline.scenes.scratch import Scratch
 from pipeline.scenes.source import Pixels, SceneInfo
 
 logger = logging.getLogger(__name__)
@@ -185,14 +185,14 @@ def _shifts(first: SceneInfo, info: SceneInfo) -> tuple[int, ...]:
 
 
 class MosaicSource:
-    """Reads the blocks of a `Mosaic`; a `BlockSource`."""
+    """Reads the blocks of a `Mosaic`; a `FitSource`."""
 
-    def __init__(self, mosaic: Mosaic, chunk: tuple[int, int], scratch: Scratch | None = None) -> None:
+    def __init__(self, mosaic: Mosaic, chunk: tuple[int, int], kept: KeptFiles | None = None) -> None:
         self._mosaic = mosaic
         self.info = mosaic.info
         self.blocks = tuple(mosaic.info.grid.blocks(chunk))
         handles = Handles()
-        self._sources = [RasterSource(scene, chunk, scratch, handles) for scene in mosaic.scenes]
+        self._sources = [RasterSource(scene, chunk, kept, handles) for scene in mosaic.scenes]
 
     @property
     def passes(self) -> float:
@@ -204,10 +204,10 @@ class MosaicSource:
         data, valid, _ = self._read(block)
         return Pixels(data, valid)
 
-    def read_for_fit(self, block: Block) -> Pixels:
-        """Read a block as `read` does, without the pixels that the scenes they come from leave out of the fit."""
-        data, _, fitting = self._read(block, for_fit=True)
-        return Pixels(data, fitting)
+    def read_for_fit(self, block: Block) -> tuple[Pixels, Validity]:
+        """Read a block as `read` does, and tell which pixels the scenes they come from let take part in the fit."""
+        data, valid, fitting = self._read(block, for_fit=True)
+        return Pixels(data, valid), fitting
 
     def _read(self, block: Block, *, for_fit: bool = False) -> tuple[Planes, Validity, Validity]:
         data = np.zeros((len(self.info.bands), *block.shape), self.info.dtype)
@@ -229,12 +229,12 @@ class MosaicSource:
 
 
 def open_source(
-    scene: RasterScene | Mosaic, chunk: tuple[int, int], scratch: Scratch | None = None
+    scene: RasterScene | Mosaic, chunk: tuple[int, int], kept: KeptFiles | None = None
 ) -> RasterSource | MosaicSource:
     """Read a scene that was described, whichever it is."""
     if isinstance(scene, Mosaic):
-        return MosaicSource(scene, chunk, scratch)
-    return RasterSource(scene, chunk, scratch)
+        return MosaicSource(scene, chunk, kept)
+    return RasterSource(scene, chunk, kept)
 
 
 def _fill(data: Planes, new: Validity, own: Planes, shifts: Sequence[int]) -> None:

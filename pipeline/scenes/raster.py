@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,16 +11,16 @@ import numpy.typing as npt
 from pipeline.grid import Block
 from pipeline.kernels.validity import strike_invalid
 from pipeline.scenes.describe import RasterScene
+from pipeline.scenes.keptfiles import KeptFiles
 from pipeline.scenes.masks import LayerMask, Mask, strike_masked
 from pipeline.scenes.parts import FilePart
 from pipeline.scenes.readers import GdalReader, Handles, WindowReader
 from pipeline.scenes.regrid import read_part
-from pipeline.scenes.scratch import Scratch
-from pipeline.scenes.source import BlockSource, Pixels
+from pipeline.scenes.source import Pixels
 
 
 class RasterSource:
-    """Reads the blocks of a `RasterScene`; a `BlockSource`.
+    """Reads the blocks of a `RasterScene`; a `FitSource`.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class RasterSource:
         What is read.
     chunk : tuple of int
         (rows, columns) of a block.
-    scratch : Scratch, optional
+    kept : KeptFiles, optional
         Keeps what is decoded; without it files are read anew each time.
     handles : Handles, optional
         Open files, where several scenes share them.
@@ -38,7 +38,7 @@ class RasterSource:
         self,
         scene: RasterScene,
         chunk: tuple[int, int],
-        scratch: Scratch | None = None,
+        kept: KeptFiles | None = None,
         handles: Handles | None = None,
     ) -> None:
         self.scene = scene
@@ -47,7 +47,7 @@ class RasterSource:
         self.blocks = tuple(scene.info.grid.blocks(chunk))
         self._decoded = _Counter()
         self._handles = handles or Handles()
-        self._scratch = scratch
+        self._kept = kept
         self._readers = [self._reader(part) for part in scene.parts]
         self._masks = [self._with_reader(mask) for mask in scene.masks]
         self._fit_masks = [self._with_reader(mask) for mask in scene.fit_masks]
@@ -57,7 +57,7 @@ class RasterSource:
 
     def _reader(self, part: FilePart) -> WindowReader:
         reader = _CountedReader(self._own_reader(part), self._decoded)
-        return self._scratch.keep(part, reader) if self._scratch else reader
+        return self._kept.keep(part, reader) if self._kept else reader
 
     def _own_reader(self, part: FilePart) -> WindowReader:
         if part.array:
@@ -105,30 +105,19 @@ class RasterSource:
             strike(block, valid)
         return Pixels(data, strike_invalid(data, self.info.nodata, valid))
 
-    def read_for_fit(self, block: Block) -> Pixels:
-        """Read a block as `read` does, without what is left out of the fit alone."""
+    def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+        """Read a block as `read` does, and tell which of its pixels take part in the fit."""
         pixels = self.read(block)
-        self.strike_for_fit(block, pixels.valid)
-        return pixels
+        if not self._fit_masks:
+            return pixels, pixels.valid
+        fitting = pixels.valid.copy()
+        self.strike_for_fit(block, fitting)
+        return pixels, fitting
 
     def strike_for_fit(self, block: Block, valid: npt.NDArray[np.bool_]) -> None:
         """Strike out of a block's validity, in place, what is left out of the fit alone."""
         for strike in self._fit_masks:
             strike(block, valid)
-
-
-class _ForMapAndFit(BlockSource, Protocol):
-    def read_for_fit(self, block: Block) -> Pixels:
-        """Read one of the blocks, without what is left out of the fit alone."""
-
-
-class ForFit:
-    """A scene as the fit sees it; a `BlockSource`."""
-
-    def __init__(self, source: _ForMapAndFit) -> None:
-        self.info = source.info
-        self.blocks = source.blocks
-        self.read = source.read_for_fit
 
 
 class _Counter:

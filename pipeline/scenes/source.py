@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.grid import Block, Grid
-from pipeline.model import Units
+from pipeline.units import Units
 
 
 class Pixels(NamedTuple):
@@ -50,7 +50,8 @@ class SceneInfo:
     dear: bool = False
     """Whether pixels are so dear to decode that those needed twice are kept in between."""
     split: bool = False
-    """Whether some bands have a grid of their own, so that their files' blocks straddle the scene's."""
+    """Whether files are to be read block by block of their own: theirs straddle the scene's (some bands have a grid of
+    their own), or they are on another machine, and what fails is asked for again in small pieces."""
     decoded_bytes: int = 0
     """All pixels, on the grids they are decoded on."""
     libraries: int = 0
@@ -95,3 +96,10 @@ class BlockSource(Protocol):
 
     def read(self, block: Block) -> Pixels:
         """Read one of `blocks`."""
+
+
+class FitSource(BlockSource, Protocol):
+    """A scene of which a part may be left out of the fit alone."""
+
+    def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+        """Read one of `blocks`, and tell which of its valid pixels take part in the fit."""

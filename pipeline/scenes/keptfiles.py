@@ -1,66 +1,43 @@
-"""Decoded pixels kept on disk: each block of a file is decoded once, whoever asks for it and how often."""
+"""Blocks of files kept decoded: each is decoded once, whoever asks for it and how often."""
 
-import logging
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
 
 import numpy as np
 
-from pipeline.errors import OutputError
 from pipeline.grid import Block
+from pipeline.runtime.scratch import Scratch
 from pipeline.scenes.parts import FilePart
 from pipeline.scenes.readers import Planes, Validity, WindowReader
 
-logger = logging.getLogger(__name__)
 
+class KeptFiles:
+    """What is kept of the parts of scenes."""
 
-class Scratch:
-    """A folder of decoded pixels, gone when the context ends."""
-
-    def __init__(self, folder: str | Path) -> None:
-        self._parent = Path(folder)
-        self._folder = self._parent
-        self._kept: dict[FilePart, KeptReader] = {}
-
-    def __enter__(self) -> Self:
-        try:
-            self._folder = Path(tempfile.mkdtemp(prefix=".terrazzo-scratch-", dir=self._parent))
-        except OSError as error:
-            msg = f"{self._parent}: no scratch folder can be made here ({error.strerror})"
-            raise OutputError(msg) from error
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)  # what is left must not cost the user the map
-        if self._folder.exists():
-            logger.warning("%s: the scratch folder can't be removed; remove it by hand", self._folder)
+    def __init__(self, scratch: Scratch) -> None:
+        self._scratch = scratch
+        self._readers: dict[FilePart, KeptReader] = {}
 
     def keep(self, part: FilePart, reader: WindowReader) -> "KeptReader":
         """Put the scratch between a part and its reader; the same for all who read this part."""
-        if part not in self._kept:
-            self._kept[part] = KeptReader(part, reader, self._folder / str(len(self._kept)))
-        return self._kept[part]
+        if part not in self._readers:
+            self._readers[part] = KeptReader(part, reader, self._scratch, f"part{len(self._readers)}")
+        return self._readers[part]
 
 
 class KeptReader:
     """Windows of a part, each of whose blocks is decoded when it is first asked for; a `WindowReader`.
 
-    One file a block: the planes of its bands as plain numbers, then, where the part tells it, a byte of validity
-    for each pixel. Blocks have the size the source's have, so that none is decoded twice and none is enlarged.
+    Of a block are kept the planes of its bands, then, where the part tells it, a byte of validity for each pixel.
+    Blocks have the size the source's have, so that none is decoded twice and none is enlarged.
     """
 
-    def __init__(self, part: FilePart, reader: WindowReader, folder: Path) -> None:
+    def __init__(self, part: FilePart, reader: WindowReader, scratch: Scratch, name: str) -> None:
         self._part = part
         self._reader = reader
-        self._folder = folder
+        self._scratch = scratch
+        self._name = name
         self._dtype = np.dtype(part.dtype)
         self._guard = threading.Lock()
         self._blocks: dict[tuple[int, int], Future[None]] = {}
@@ -120,35 +97,21 @@ class KeptReader:
         out[...] = data[:, rows, columns]
         valid &= holds[rows, columns]
 
-    def _path(self, block: Block) -> Path:
-        return self._folder.with_name(f"{self._folder.name}-{block.row}-{block.column}")
+    def _key(self, block: Block) -> str:
+        return f"{self._name}-{block.row}-{block.column}"
 
     def _put(self, block: Block, data: Planes, holds: Validity) -> None:
-        try:
-            with self._path(block).open("wb") as file:
-                data.tofile(file)
-                if self._part.tells_validity:
-                    holds.tofile(file)
-        except OSError as error:
-            msg = f"{self._folder.parent}: the scratch copy of {block} can't be written ({error.strerror or error})"
-            raise OutputError(msg) from error
+        self._scratch.put(self._key(block), data, *([holds] if self._part.tells_validity else []))
 
     def _take(self, block: Block, rows: slice, columns: slice, out: Planes, valid: Validity) -> None:
         """Read back some rows and columns of a block."""
-        planes = block.height * block.width * self._dtype.itemsize
-        try:
-            with self._path(block).open("rb") as file:
-                for band, plane in enumerate(out):
-                    plane[...] = _rows_of(file, band * planes, block, rows, self._dtype)[:, columns]
-                if self._part.tells_validity:
-                    valid &= _rows_of(file, len(out) * planes, block, rows, np.dtype(bool))[:, columns]
-        except (OSError, ValueError) as error:
-            msg = f"{self._folder.parent}: the scratch copy of {block} can't be read back ({error})"
-            raise OutputError(msg) from error
-
-
-def _rows_of(file: BinaryIO, start: int, block: Block, rows: slice, dtype: np.dtype[np.generic]) -> Planes:
-    """Read whole rows of a plane that starts at a byte of a file."""
-    file.seek(start + rows.start * block.width * dtype.itemsize)
-    count = (rows.stop - rows.start) * block.width
-    return np.fromfile(file, dtype, count).reshape(-1, block.width)
+        pixels, before = block.height * block.width, rows.start * block.width
+        size, shape = self._dtype.itemsize, (rows.stop - rows.start, block.width)
+        planes = np.empty((len(out), *shape), self._dtype)
+        parts: list[tuple[int, Planes]] = [((b * pixels + before) * size, plane) for b, plane in enumerate(planes)]
+        holds = np.ones(shape, np.bool_)
+        if self._part.tells_validity:
+            parts.append((len(out) * pixels * size + before, holds))
+        self._scratch.take(self._key(block), *parts)
+        out[...] = planes[:, :, columns]
+        valid &= holds[:, columns]

@@ -1,0 +1,77 @@
+"""Passes over all pixels of a scene: each is assigned to its nearest centre, and classes are added up exactly."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.fitting.lloyd import Centres
+from pipeline.grid import Block
+from pipeline.kernels.assign import OUTSIDE, Stretch, move
+from pipeline.kernels.fixed import FixedPoint, Ledger, squares
+from pipeline.runtime.schedule import stream
+from pipeline.scenes.keptblocks import FitPixels
+
+
+class Engine:
+    """Assigns all pixels to centres, pass by pass, and keeps account of the classes."""
+
+    def __init__(self, pixels: FitPixels, k: int, stretch: Stretch, workers: int) -> None:
+        self._pixels = pixels
+        self._k = k
+        self._stretch = stretch
+        self._workers = workers
+        self._fixed = FixedPoint.of(pixels.info.dtype, pixels.low, pixels.high)
+        self.ledger = Ledger(k, self._fixed)
+        factors = np.ones(len(pixels.info.bands)) if stretch is None else stretch
+        self._weights = np.square(factors, dtype=np.float64)
+
+    def run(self, centres: Centres, blocks: Sequence[Block] | None = None) -> int:
+        """Assign each pixel to its nearest centre; give the number that changed class.
+
+        Where classes are not kept from pass to pass, the account is that of this pass alone, which may be one over
+        any `blocks` of the scene.
+        """
+        first, moves = not self.ledger.squares.any(), 0
+        if not self._pixels.remembers:
+            self.ledger = Ledger(self._k, self._fixed)
+            first = True
+
+        def work(block: Block) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+            return self._work(block, centres, with_squares=first)
+
+        for _, (moved, counts, sums, squared) in stream(work, blocks or self._pixels.blocks, self._workers):
+            moves += moved
+            self.ledger.add(counts, sums)
+            self.ledger.squares += squared.astype(object)
+        return moves
+
+    def _work(
+        self, block: Block, centres: Centres, *, with_squares: bool
+    ) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Move the pixels of a block; give what that changes."""
+        moves, counts = 0, np.zeros(self._k + 1, np.int64)
+        sums = np.zeros((self._k + 1, self._fixed.columns), np.int64)
+        squared = np.zeros(len(self._weights), np.int64)
+        for piece in self._pixels.pieces(block):
+            if with_squares:
+                squared += squares(piece.points, piece.labels != OUTSIDE, self._fixed)
+            moved = move(piece.points, centres, piece.labels, counts, sums, self._stretch, self._fixed.scaling)
+            if moved:
+                self._pixels.keep_labels(piece)
+            moves += moved
+        return moves, counts, sums, squared
+
+    def inertia(self, centres: Centres) -> float:
+        """Sum of squared distances of all pixels to the centres they were assigned to last."""
+        return self.ledger.inertia(centres, self._weights)
+
+    @property
+    def variance(self) -> float:
+        """Mean over the bands of their stretched variances."""
+        return float((self.ledger.variances() * self._weights).mean())
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Pixels of each class."""
+        return self.ledger.counts[1:].astype(np.int64)

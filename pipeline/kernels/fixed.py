@@ -1,0 +1,186 @@
+"""Sums whose last bit does not depend on the order: numbers are rounded to whole ones before they are added.
+
+Whole numbers of up to 16 bits stay as they are. Others are taken from the middle of their range and cut into two whole
+numbers of 36 bits each, so that sums of either over any block fit 64-bit integers. After J. Demmel and H. D. Nguyen,
+"Fast reproducible floating-point summation", ARITH 2013, who cut in the same way, but without knowing the range.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import frexp, ldexp
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.kernels.compiled import compiled
+
+LIMB: Final = 2.0**36
+"""Largest whole number; 2**26 pixels of a block and the sign take the other 27 bits."""
+
+_LARGEST_EXPONENT: Final = 900
+"""Of factors: some less than floats can have."""
+
+Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """How pixels become whole numbers: less `origin`, times `factor`; and their squares, times `square`."""
+
+    origin: Numbers
+    """Shape (band,)."""
+    factor: Numbers
+    """Powers of 2, shape (band,)."""
+    square: Numbers
+    """Powers of 2, shape (band,)."""
+    is_identity: bool
+    """Whether pixels are whole numbers that are added as they are."""
+
+    @classmethod
+    def of(cls, dtype: np.dtype[Any], low: npt.NDArray[Any], high: npt.NDArray[Any]) -> Self:
+        """Choose it for pixels of a type, from the least and the largest number of each band."""
+        bands = len(low)
+        if dtype.kind in "iu" and dtype.itemsize <= np.dtype(np.int16).itemsize:
+            return cls(np.zeros(bands), np.ones(bands), np.ones(bands), is_identity=True)
+        least, largest = low.astype(np.float64), high.astype(np.float64)
+        origin = least + (largest - least) / 2
+        exponents = [frexp(float(half))[1] for half in np.maximum(largest - origin, origin - least)]
+        factor, square = (
+            np.array([ldexp(1.0, min(36 - power * e, _LARGEST_EXPONENT)) for e in exponents]) for power in (1, 2)
+        )
+        return cls(origin, factor, square, is_identity=False)
+
+    @property
+    def scaling(self) -> tuple[Numbers, Numbers] | None:
+        """Origin and factor, as kernels take them; None for whole numbers that are added as they are."""
+        return None if self.is_identity else (self.origin, self.factor)
+
+    @property
+    def columns(self) -> int:
+        """Whole numbers that a pixel becomes: one for each band, or two."""
+        return len(self.origin) * (1 if self.is_identity else 2)
+
+    def split(self, point: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Numbers of a point, shape (band,), as whole ones, shape (column,)."""
+        if self.is_identity:
+            return point.astype(np.int64)
+        exact = (point - self.origin) * self.factor
+        return np.concatenate([np.rint(exact), np.rint((exact - np.rint(exact)) * LIMB)]).astype(np.int64)
+
+    def join(self, sums: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Sums (..., column) as Python's whole numbers, one for each band."""
+        whole = sums.astype(object)
+        if self.is_identity:
+            return whole
+        bands = len(self.origin)
+        joined: npt.NDArray[Any] = whole[..., :bands] * int(LIMB) + whole[..., bands:]
+        return joined
+
+    @property
+    def step(self) -> Numbers:
+        """What a difference of 1 between joined sums stands for, shape (band,)."""
+        return 1 / self.factor if self.is_identity else 1 / self.factor / LIMB
+
+
+@compiled
+def _squares(points: npt.NDArray[Any], takes_part: npt.NDArray[np.bool_], origin: Numbers, square: Numbers,
+             out: npt.NDArray[np.int64]) -> None:  # fmt: skip
+    for b in range(points.shape[0]):
+        row, middle, factor, total = points[b], origin[b], square[b], np.int64(0)
+        for i in range(row.size):
+            if takes_part[i]:
+                step = np.float64(row[i]) - middle
+                total += np.int64(np.rint(step * step * factor))
+        out[b] = total
+
+
+@compiled
+def _whole_squares(points: npt.NDArray[Any], takes_part: npt.NDArray[np.bool_], out: npt.NDArray[np.int64]) -> None:
+    for b in range(points.shape[0]):
+        row, total = points[b], np.int64(0)
+        for i in range(row.size):
+            value = np.int64(row[i])
+            total += value * value * takes_part[i]
+        out[b] = total
+
+
+def squares(points: npt.NDArray[Any], takes_part: npt.NDArray[np.bool_], fixed: FixedPoint) -> npt.NDArray[np.int64]:
+    """Sum of the squares of each band, as whole numbers.
+
+    Parameters
+    ----------
+    points : ndarray, shape (band, point)
+        No more than 2**26 points.
+    takes_part : ndarray of bool, shape (point,)
+        The others are left out.
+    fixed : FixedPoint
+        For pixels of this type and range.
+
+    Returns
+    -------
+    ndarray of int64, shape (band,)
+    """
+    out = np.empty(len(points), np.int64)
+    if fixed.is_identity:
+        _whole_squares(points, takes_part, out)
+    else:
+        _squares(points, takes_part, fixed.origin, fixed.square, out)
+    return out
+
+
+class Ledger:
+    """Pixels, sums and squares of classes over any number of blocks: Python's whole numbers, which don't overflow."""
+
+    def __init__(self, k: int, fixed: FixedPoint) -> None:
+        bands = len(fixed.origin)
+        self.fixed = fixed
+        self.counts = np.zeros(k + 1, object)
+        """Of each label; 0 is for those in no class yet."""
+        self.sums = np.zeros((k + 1, bands), object)
+        self.squares = np.zeros(bands, object)
+        """Of all pixels together."""
+
+    def add(self, counts: npt.NDArray[np.int64], sums: npt.NDArray[np.int64]) -> None:
+        """Add what has changed in a block."""
+        self.counts += counts.astype(object)
+        self.sums += self.fixed.join(sums)
+
+    def means(self, centres: Numbers) -> Numbers:
+        """Mean of each class, shape (k, band); `centres` stay where a class is empty."""
+        members = self.counts[1:, np.newaxis]
+        with np.errstate(invalid="ignore"):
+            means = self.fixed.origin + (self.sums[1:] / np.maximum(members, 1)).astype(np.float64) * self.fixed.step
+        return np.where(members > 0, means, centres)
+
+    def variances(self) -> Numbers:
+        """Variance of each band over all classes together, shape (band,)."""
+        total = sum(int(count) for count in self.counts[1:])
+        whole = np.array([int(column.sum()) for column in self.sums[1:].T], object)
+        middle = (whole / total).astype(np.float64) * self.fixed.step
+        return np.array([float(v) for v in self._around([middle], [whole], [total])]) / total
+
+    def inertia(self, centres: Numbers, weights: Numbers) -> float:
+        """Sum of the weighted squared distances of all pixels to the centre of their class.
+
+        Parameters
+        ----------
+        centres : ndarray of float64, shape (k, band)
+            In the pixels' units.
+        weights : ndarray of float64, shape (band,)
+            What squared differences of each band are multiplied by.
+        """
+        bands = self._around(centres - self.fixed.origin, self.sums[1:], self.counts[1:])
+        return float(sum(weight * float(band) for weight, band in zip(weights, bands, strict=True)))
+
+    def _around(self, centres: Any, sums: Any, counts: Any) -> list[Fraction]:
+        """Sum of squared differences from centres, which are given less the origin, of each band: exactly."""
+        found = []
+        for b, total in enumerate(self.squares):
+            spread = Fraction(int(total)) / Fraction(float(self.fixed.square[b]))
+            step = Fraction(float(self.fixed.step[b]))
+            for centre, added, count in zip(centres, sums, counts, strict=True):
+                at = Fraction(float(centre[b]))
+                spread += at * (int(count) * at - 2 * int(added[b]) * step)
+            found.append(max(spread, Fraction(0)))
+        return found

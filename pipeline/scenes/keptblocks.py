@@ -1,0 +1,173 @@
+"""Pixels of a scene for fits that pass over all of them many times: kept as they were first read, or read anew."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.grid import Block
+from pipeline.kernels.assign import OUTSIDE
+from pipeline.runtime.scratch import Scratch
+from pipeline.scenes.source import FitSource, Pixels, SceneInfo
+
+PIECE: Final = 2**16
+"""Pixels that are taken out of the scratch at once: those of a few bands stay in the second-level cache."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Pixels of a part of a block."""
+
+    points: npt.NDArray[Any]
+    """Shape (band, pixel)."""
+    labels: npt.NDArray[np.uint8]
+    """Shape (pixel,): what was kept last; 0 at first, `OUTSIDE` where a pixel takes no part in the fit."""
+    block: Block
+    start: int
+    """Place of the first pixel in the flattened block."""
+
+
+class FitPixels(FitSource, Protocol):
+    """A scene whose pixels, once each block was read for the fit, can be passed over again and again."""
+
+    @property
+    def remembers(self) -> bool:
+        """Whether labels are kept from pass to pass."""
+
+    @property
+    def low(self) -> npt.NDArray[Any]:
+        """Least number of each band among the pixels of the fit, shape (band,)."""
+
+    @property
+    def high(self) -> npt.NDArray[Any]:
+        """Largest number of each band among them."""
+
+    @property
+    def fitting(self) -> Mapping[Block, int]:
+        """How many pixels of each block take part in the fit."""
+
+    def pieces(self, block: Block) -> Iterator[Piece]:
+        """Give a block's pixels and labels, piece by piece; nothing where none is in the fit.
+
+        The arrays of a piece may be used again for the next one.
+        """
+
+    def keep_labels(self, piece: Piece) -> None:
+        """Keep the labels of a piece for the next pass."""
+
+
+class _Census:
+    """Reads a source for the fit and counts what takes part."""
+
+    def __init__(self, source: FitSource) -> None:
+        self._source = source
+        self._guard = threading.Lock()
+        self.info: SceneInfo = source.info
+        self.blocks: Sequence[Block] = source.blocks
+        self.fitting: dict[Block, int] = {}
+        """How many pixels of each block take part in the fit."""
+        self._limits: list[npt.NDArray[Any]] = []
+
+    @property
+    def low(self) -> npt.NDArray[Any]:
+        """Least number of each band among the pixels of the fit, shape (band,)."""
+        least: npt.NDArray[Any] = np.min(np.stack(self._limits)[:, 0], axis=0)
+        return least
+
+    @property
+    def high(self) -> npt.NDArray[Any]:
+        """Largest number of each band among the pixels of the fit, shape (band,)."""
+        largest: npt.NDArray[Any] = np.max(np.stack(self._limits)[:, 1], axis=0)
+        return largest
+
+    def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+        """Read a block from the source, and say which of its pixels take part in the fit."""
+        pixels, fitting = self._source.read_for_fit(block)
+        count = int(np.count_nonzero(fitting))
+        limits = np.empty((2, len(pixels.data)), pixels.data.dtype)
+        for band, plane in enumerate(pixels.data if count else ()):
+            chosen = plane if count == fitting.size else plane[fitting]
+            limits[:, band] = chosen.min(), chosen.max()
+        with self._guard:
+            self.fitting[block] = count
+            if count:
+                self._limits.append(limits)
+        return pixels, fitting
+
+
+class ReadBlocks(_Census):
+    """Reads the source anew for each pass."""
+
+    remembers = False
+
+    def read(self, block: Block) -> Pixels:
+        """Read a block from the source."""
+        return self._source.read(block)
+
+    def pieces(self, block: Block) -> Iterator[Piece]:
+        """Read a block, or any other window, and give it as one piece whose labels are 0."""
+        if not self.fitting.get(block, 1):
+            return
+        pixels, fitting = self._source.read_for_fit(block)
+        labels = np.where(fitting, np.uint8(0), np.uint8(OUTSIDE)).reshape(-1)
+        yield Piece(np.ascontiguousarray(pixels.data).reshape(len(pixels.data), -1), labels, block, 0)
+
+    def keep_labels(self, piece: Piece) -> None:
+        """Do nothing."""
+
+
+class KeptBlocks(_Census):
+    """Keeps blocks in a scratch when the fit first reads them.
+
+    Of each block are kept the planes of its bands, a byte for each pixel that says whether it holds data, and, by
+    themselves and only if `labelled`, its labels.
+    """
+
+    remembers = True
+
+    def __init__(self, source: FitSource, scratch: Scratch, *, labelled: bool) -> None:
+        super().__init__(source)
+        self._scratch = scratch
+        self._labelled = labelled
+
+    def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+        """Read a block from the source, keep it, and say which of its pixels take part in the fit."""
+        pixels, fitting = super().read_for_fit(block)
+        self._scratch.put(_name("block", block), pixels.data, pixels.valid)
+        if self._labelled:
+            self._scratch.put(_name("labels", block), np.where(fitting, np.uint8(0), np.uint8(OUTSIDE)))
+        return pixels, fitting
+
+    def read(self, block: Block) -> Pixels:
+        """Read a block that is kept."""
+        data = np.empty((len(self.info.bands), *block.shape), self.info.dtype)
+        valid = np.empty(block.shape, np.bool_)
+        self._scratch.take(_name("block", block), (0, data), (data.nbytes, valid))
+        return Pixels(data, valid)
+
+    def pieces(self, block: Block) -> Iterator[Piece]:
+        """Take a block's pixels and labels out of the scratch."""
+        pixels, bands = block.height * block.width, len(self.info.bands)
+        if not self.fitting[block]:
+            return
+        room = np.empty(bands * min(PIECE, pixels), self.info.dtype)
+        labels = np.empty(min(PIECE, pixels), np.uint8)
+        for start in range(0, pixels, PIECE):
+            count = min(PIECE, pixels - start)
+            points, known = room[: bands * count].reshape(bands, count), labels[:count]
+            size = points.itemsize
+            planes = (((band * pixels + start) * size, points[band]) for band in range(bands))
+            self._scratch.take(_name("block", block), *planes)
+            self._scratch.take(_name("labels", block), (start, known))
+            yield Piece(points, known, block, start)
+
+    def keep_labels(self, piece: Piece) -> None:
+        """Keep the labels of a piece."""
+        self._scratch.change(_name("labels", piece.block), piece.start, piece.labels)
+
+
+def _name(what: str, block: Block) -> str:
+    return f"{what}-{block.row}-{block.column}"

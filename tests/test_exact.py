@@ -1,0 +1,225 @@
+"""Exact k-means over all pixels: scikit-learn's answer, and the same bits for any blocks, workers and scratch."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import rasterio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import KMeans
+from sources import MemorySource, described
+
+from pipeline.config import FeaturesConfig, FitConfig
+from pipeline.fitting.exact import Refined, refine
+from pipeline.fitting.fit import Fit, fit_source
+from pipeline.kernels.assign import assign
+from pipeline.runtime.progress import Progress
+from pipeline.runtime.scratch import open_scratch
+from pipeline.scenes.keptblocks import FitPixels, KeptBlocks, ReadBlocks
+from pipeline.scenes.raster import RasterSource
+from pipeline.scenes.source import FitSource
+
+DTYPES = ["uint8", "uint16", "int16", "uint32", "int64", "float32", "float64"]
+
+
+def scene(dtype: str, shape: tuple[int, int] = (120, 150), bands: int = 3, seed: int = 0) -> npt.NDArray[Any]:
+    """A landscape of smooth patches around a few places, shape (band, row, column)."""
+    rng = np.random.default_rng([seed, bands])
+    patches = rng.integers(0, 6, (-(-shape[0] // 10), -(-shape[1] // 10))).repeat(10, 0).repeat(10, 1)
+    places = rng.uniform(40, 200, (6, bands))
+    pixels = places[patches[: shape[0], : shape[1]]] + rng.normal(0, 9, (*shape, bands))
+    return np.ascontiguousarray(np.moveaxis(pixels.clip(0, 255), 2, 0).astype(dtype))
+
+
+def holes(shape: tuple[int, int], seed: int = 3) -> npt.NDArray[np.bool_]:
+    valid = np.random.default_rng(seed).random(shape) < 0.9
+    valid[: shape[0] // 3, : shape[1] // 3] = False
+    return valid
+
+
+@contextmanager
+def kept(source: FitSource, folder: Path | None = None) -> Iterator[FitPixels]:
+    """A source each block of which was read for the fit already."""
+    with open_scratch("disk" if folder else "memory", folder or Path()) as scratch:
+        pixels = KeptBlocks(source, scratch, labelled=True)
+        for block in source.blocks:
+            pixels.read_for_fit(block)
+        yield pixels
+
+
+def refined(source: MemorySource, start: npt.NDArray[np.float64], workers: int = 2, **settings: Any) -> Refined:
+    config = FitConfig(k=len(start), **{"max_iter": 200, "tol": 0, **settings})
+    points = source.data[:, source.valid]
+    with kept(source) as pixels:
+        return refine(pixels, start, np.ascontiguousarray(points[:, ::7]), config, None, workers)
+
+
+def starts(data: npt.NDArray[Any], valid: npt.NDArray[np.bool_], k: int, seed: int = 0) -> npt.NDArray[np.float64]:
+    """Some pixels, moved a little, so that no pixel lies exactly between two of them."""
+    points, rng = np.unique(data[:, valid].T, axis=0), np.random.default_rng(seed)
+    return points[rng.choice(len(points), k, replace=False)] + rng.random((k, len(data)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("bands", "k"), [(1, 3), (4, 6), (11, 5)])
+def test_from_the_same_start_it_ends_where_scikit_learn_ends(dtype: str, bands: int, k: int) -> None:
+    data, valid = scene(dtype, bands=bands), holes((120, 150))
+    start = starts(data, valid, k)
+    theirs = KMeans(k, init=start, n_init=1, max_iter=200, tol=0).fit(data[:, valid].T.astype(np.float64))
+    ours = refined(MemorySource(data, valid, (64, 70)), start)
+    assert ours.inertia == pytest.approx(theirs.inertia_, rel=1e-6)
+    assert ours.counts.sum() == valid.sum()
+    np.testing.assert_allclose(ours.centres, theirs.cluster_centers_, rtol=2e-3)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_a_stop_by_tolerance_is_scikit_learns(dtype: str) -> None:
+    data, valid = scene(dtype, bands=4), holes((120, 150))
+    start, tol = starts(data, valid, 8), 3e-3
+    theirs = KMeans(8, init=start, n_init=1, max_iter=200, tol=tol).fit(data[:, valid].T.astype(np.float64))
+    ours = refined(MemorySource(data, valid), start, tol=tol)
+    assert len(ours.passes) == theirs.n_iter_ < 200
+    assert ours.inertia == pytest.approx(theirs.inertia_, rel=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    dtype=st.sampled_from(DTYPES), chunk=st.tuples(st.integers(7, 150), st.integers(7, 160)),
+    workers=st.integers(1, 4), keep=st.booleans(),
+)  # fmt: skip
+def test_blocks_workers_and_scratch_change_no_bit(
+    dtype: str, chunk: tuple[int, int], workers: int, *, keep: bool
+) -> None:
+    data, valid = scene(dtype), holes((120, 150))
+    if dtype.startswith("float"):
+        data = data / data.dtype.type(7)  # no number is round
+        data[0, 60, 60] = 3e8  # one that takes most of the range
+    start = starts(data, valid, 5)
+    whole = refined(MemorySource(data, valid, (120, 150)), start, workers=1)
+    source = MemorySource(data, valid, chunk)
+    config = FitConfig(k=5, max_iter=200, tol=0)
+    points = np.ascontiguousarray(data[:, valid][:, ::7])
+    if keep:
+        with kept(source) as pixels:
+            cut = refine(pixels, start, points, config, None, workers)
+    else:
+        read = ReadBlocks(source)
+        for block in source.blocks:
+            read.read_for_fit(block)
+        cut = refine(read, start, points, config, None, workers)
+    assert cut.centres.tobytes() == whole.centres.tobytes()
+    assert cut.counts.tolist() == whole.counts.tolist()
+    assert [(p.shift, p.inertia) for p in cut.passes] == [(p.shift, p.inertia) for p in whole.passes][: len(cut.passes)]
+
+
+def test_an_outlier_costs_the_other_pixels_no_digit() -> None:
+    data = scene("float32", bands=2) / np.float32(255)
+    data[:, 5, 5] = 1e10
+    valid = np.ones(data.shape[1:], bool)
+    start = np.vstack([starts(data[:, 10:], valid[10:], 4), [[1e10, 1e10]]])
+    found = refined(MemorySource(data), start)
+    assert found.counts[4] == 1
+    rest = data.reshape(2, -1).T.astype(np.float64)
+    rest = rest[rest[:, 0] < 10]
+    theirs = KMeans(4, init=start[:4], n_init=1, max_iter=200, tol=0).fit(rest)
+    np.testing.assert_allclose(found.centres[:4], theirs.cluster_centers_, rtol=1e-5)
+
+
+def test_the_account_of_a_pass_is_numpys() -> None:
+    data, valid = scene("int16", bands=2), holes((120, 150))
+    start = starts(data, valid, 4)
+    found = refined(MemorySource(data, valid, (50, 40)), start, max_iter=2)
+    rows = data[:, valid].T.astype(np.float64)
+    before: npt.NDArray[Any] = np.full(len(rows), -1)
+    centres = start
+    for done in found.passes:
+        squared = ((rows[:, None] - centres) ** 2).sum(axis=2)
+        labels = squared.argmin(axis=1)
+        means = np.array([rows[labels == c].mean(axis=0) for c in range(4)])
+        assert done.inertia == pytest.approx(squared.min(axis=1).sum(), rel=1e-12)
+        assert done.changed == (labels != before).mean()
+        assert done.shift == pytest.approx(((means - centres) ** 2).sum() / rows.var(axis=0).mean(), rel=1e-9)
+        before, centres = labels, means
+    np.testing.assert_allclose(found.centres, centres, rtol=1e-13)
+
+
+def test_a_class_without_pixels_begins_anew_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    data = scene("uint16", bands=2)
+    valid = np.ones(data.shape[1:], bool)
+    start = np.vstack([starts(data, valid, 4), [[60_000.0, 60_000.0]]])
+    with caplog.at_level(logging.INFO, "pipeline"):
+        found = refined(MemorySource(data), start)
+    assert "1 empty classes begin anew at the sampled pixels farthest" in caplog.text
+    assert (found.counts > 0).all()
+    best = KMeans(5, n_init=5, random_state=0).fit(data.reshape(2, -1).T.astype(np.float64)).inertia_
+    assert found.inertia < 1.5 * best
+
+
+def test_each_pass_is_logged_and_never_raises_the_inertia(caplog: pytest.LogCaptureFixture) -> None:
+    data = scene("uint16", bands=3)
+    with caplog.at_level(logging.INFO, "pipeline"):
+        found = refined(MemorySource(data), starts(data, np.ones((120, 150), bool), 7))
+    lines = [line for line in caplog.messages if line.startswith("pass ")]
+    assert len(lines) == len(found.passes) > 3
+    assert "of the pixels changed class" in lines[-1]
+    inertias = [done.inertia for done in found.passes]
+    assert inertias == sorted(inertias, reverse=True)
+    assert found.passes[-1].shift == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [3, 8])
+def test_a_real_scene_ends_where_scikit_learn_ends(landscape: list[str], k: int) -> None:
+    data = np.stack([rasterio.open(path).read(1) for path in landscape])
+    valid = np.ones(data.shape[1:], bool)
+    start = starts(data, valid, k)
+    rows = data.reshape(len(data), -1).T.astype(np.float64)
+    theirs = KMeans(k, init=start, n_init=1, max_iter=300, tol=1e-6).fit(rows)
+    ours = refined(MemorySource(data, valid, (256, 300)), start, max_iter=300, tol=1e-6)
+    assert len(ours.passes) == theirs.n_iter_
+    assert ours.inertia == pytest.approx(theirs.inertia_, rel=1e-6)
+
+
+def fitted(source: FitSource, config: FitConfig, features: FeaturesConfig | None = None, workers: int = 2) -> Fit:
+    with open_scratch("memory", Path()) as scratch:
+        pixels = KeptBlocks(source, scratch, labelled=True)
+        return fit_source(pixels, config, features or FeaturesConfig(), workers=workers, progress=Progress())
+
+
+def test_on_a_real_scene_all_pixels_are_counted_and_lie_closer_than_from_a_sample(landscape: list[str]) -> None:
+    source = RasterSource(described(landscape), (512, 512))
+    exact = fitted(source, FitConfig(k=6, pixels="all", tol=0)).model
+    sampled = fit_source(source, FitConfig(k=6, pixels=2000), workers=2, progress=Progress()).model
+    data = np.stack([rasterio.open(path).read(1) for path in landscape])
+    everywhere = np.ones(data.shape[1:], bool)
+
+    def inertia(centres: npt.NDArray[np.float64]) -> float:
+        labels = assign(data, everywhere, centres)
+        return float(sum(((band - centres[labels - 1, b]) ** 2).sum() for b, band in enumerate(data.astype(float))))
+
+    assert exact.inertia == pytest.approx(inertia(exact.centres), rel=1e-12)
+    assert exact.counts == tuple(np.bincount(assign(data, everywhere, exact.centres).ravel(), minlength=7)[1:].tolist())
+    assert inertia(exact.centres) < inertia(sampled.centres)
+    assert (exact.fitting.pixels, exact.fitting.sampled_pixels) == ("all", min(500_000, data[0].size))
+
+
+def test_pixels_left_out_of_the_fit_have_no_say() -> None:
+    data = scene("uint16", bands=3)
+    data[:, :40] += 5000
+
+    class LeftOut(MemorySource):
+        def read_for_fit(self, block: Any) -> Any:
+            pixels = self.read(block)
+            return pixels, pixels.valid & (np.arange(block.top, block.top + block.height) >= 40)[:, None]
+
+    ours = fitted(LeftOut(data, chunk=(64, 64)), FitConfig(k=4, pixels="all")).model
+    theirs = fitted(MemorySource(data[:, 40:].copy()), FitConfig(k=4, pixels="all")).model
+    assert sum(ours.counts) == 80 * 150
+    assert ours.inertia == pytest.approx(theirs.inertia, rel=0.2)
+    assert ours.centres.max() < 1000
