@@ -1,4 +1,4 @@
-"""Measure ``terrazzo run`` against its floor and the blog posts' way.
+"""Measure ``terrazzo run`` against its floor and against its peers.
 
 Each run is a fresh process on a whole-tile scene; floor and run take turns, so
 that both see the same state of the machine.  Prints a table with the targets
@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import available_memory, describe_machine, describe_versions
 from benchmarks.measure import Measured, run_fresh
-from benchmarks.settings import CASES, DEFAULT_SIZE, ROOT, cache_folder
+from benchmarks.settings import CASES, DASK_LIMIT, DEFAULT_SIZE, GROWTH, PEERS, ROOT, cache_folder
 from benchmarks.table import Run, format_rows, format_targets, judge, summarise
 from benchmarks.terrazzo_run import MAP_NAME, terrazzo_command
 
@@ -41,33 +43,47 @@ class Bench:
         """The label array that the floor writes."""
         return self.folder / "labels.npy"
 
+    def files(self, case: str) -> list[str]:
+        """Give the files that hold the bands of a case."""
+        return self.scenes[case]["files"]
+
     def floor(self, case: str) -> Measured:
-        """Measure the floor of one scene."""
+        """Measure the floor of one case's files."""
         places = ["--labels", str(self.labels), "--out", str(self.folder / "floor.tif")]
-        return run_module("floor", *places, *self.scenes[case]["files"])
+        return run_module("floor", *places, *self.files(case))
 
-    def terrazzo(self, case: str) -> Measured:
-        """Measure one ``terrazzo run`` of a scene."""
-        return run_fresh(terrazzo_command(self.scenes[case]["source"], CASES[case].bands, self.folder), ROOT)
+    def terrazzo(self, case: str, sources: Sequence[str] | None = None) -> Measured:
+        """Measure one ``terrazzo run``."""
+        return run_fresh(terrazzo_command(sources or self.scenes[case]["source"], CASES[case], self.folder), ROOT)
 
-    def blog(self, case: str) -> Measured:
-        """Measure the blog posts' way on one scene."""
-        out = str(self.folder / "blog.tif")
-        return run_module("blog", "--out", out, *self.scenes[case]["files"])
+    def peer(self, name: str, passes: int) -> Measured:
+        """Measure another way to the map of a case."""
+        out, files = ["--out", str(self.folder / f"{name}.tif")], self.files(PEERS[name].case)
+        if name.startswith("sklearn"):
+            return run_module("sklearn_kmeans", *out, "--model", str(self.start), "--passes", str(passes), *files)
+        if name == "dask-ml":
+            return run_module("dask_kmeans", *out, *files, most=DASK_LIMIT)
+        return run_module(name, *out, *files)
+
+    @property
+    def start(self) -> Path:
+        """A model from a sample: the centroids from which passes over all pixels start."""
+        return self.folder / "start.json"
 
     def prepare(self, case: str) -> None:
-        """Make the labels from one run, which also warms compiled code."""
+        """Make the labels and the start from one run, which also warms compiled code."""
         self.terrazzo(case)
         run_module("labels", str(self.folder / MAP_NAME), str(self.labels))
+        (self.folder / MAP_NAME).with_suffix(".model.json").replace(self.start)
 
 
-def run_module(name: str, *arguments: str) -> Measured:
+def run_module(name: str, *arguments: str, most: float | None = None) -> Measured:
     """Run a module of this package as a fresh process."""
-    return run_fresh([sys.executable, "-m", f"benchmarks.{name}", *arguments], ROOT)
+    return run_fresh([sys.executable, "-m", f"benchmarks.{name}", *arguments], ROOT, most)
 
 
-def measure_all(bench: Bench, repeat: int, blog: str | None) -> list[Run]:
-    """Run every round of every scene, floor and run in turns.
+def measure_all(bench: Bench, repeat: int, peers: Sequence[str]) -> list[Run]:
+    """Run every round of every case: floors, runs and peers in turns.
 
     Parameters
     ----------
@@ -75,8 +91,8 @@ def measure_all(bench: Bench, repeat: int, blog: str | None) -> list[Run]:
         The scenes, with labels made.
     repeat : int
         How many rounds.
-    blog : str or None
-        The scene to run the blog posts' way on, once.
+    peers : sequence of str
+        Other ways to measure beside.
 
     Returns
     -------
@@ -85,17 +101,41 @@ def measure_all(bench: Bench, repeat: int, blog: str | None) -> list[Run]:
 
     """
     runs: list[Run] = []
-    for number in range(1, repeat + 1):
-        for case, scene in bench.scenes.items():
-            read_through(scene["files"])
-            steps = {"floor": bench.floor, "terrazzo": bench.terrazzo}
-            for what, step in steps.items():
-                runs.append(Run(case, what, number, step(case)))
-                note(runs[-1])
-    if blog is not None:
-        read_through(bench.scenes[blog]["files"])
-        runs.append(Run(blog, "blog", 1, bench.blog(blog)))
+
+    def add(case: str, what: str, number: int, measure: Callable[[], Measured]) -> None:
+        runs.append(Run(case, what, number, measure()))
         note(runs[-1])
+
+    for number in range(1, repeat + 1):
+        floors: set[str] = set()
+        for case in bench.scenes:
+            read_through(bench.files(case))
+            if CASES[case].input not in floors:
+                floors.add(CASES[case].input)
+                add(CASES[case].input, "floor", number, partial(bench.floor, case))
+            add(case, "terrazzo", number, partial(bench.terrazzo, case))
+            passes = len(runs[-1].measured.report["passes"])
+            for name in peers:
+                if PEERS[name].case == case and number <= (PEERS[name].rounds or repeat):
+                    try:
+                        add(case, name, number, partial(bench.peer, name, passes))
+                    except TimeoutError as error:
+                        print(error, file=sys.stderr, flush=True)
+    return runs
+
+
+def measure_growth(bench: Bench, sizes: Sequence[int], repeat: int) -> list[Run]:
+    """Run on GeoTIFFs of growing size, in turns."""
+    scenes = {
+        size: run_module("scenes", "--size", str(size), "--cases", "geotiff").report["scenes"]["geotiff"]
+        for size in sizes
+    }
+    runs: list[Run] = []
+    for number in range(1, repeat + 1):
+        for size, scene in scenes.items():
+            read_through(scene["files"])
+            runs.append(Run(str(size), "growth", number, bench.terrazzo("geotiff", scene["source"])))
+            note(runs[-1])
     return runs
 
 
@@ -113,19 +153,21 @@ def note(run: Run) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def reason_against_blog(args: argparse.Namespace) -> str | None:
-    """Tell why the blog posts' way is not run, or None where it is."""
-    if args.no_blog:
-        return "asked not to"
-    if "geotiff" not in args.cases:
-        return "it runs on the GeoTIFF scene only"
+def choose_peers(args: argparse.Namespace) -> dict[str, str]:
+    """Tell of each peer why it is not run; nothing where it is."""
+    reasons = {}
     needed = BLOG_MEMORY * (args.size / DEFAULT_SIZE) ** 2
     free = available_memory()
-    if free is None:
-        return "the available memory is not known"
-    if free < needed:
-        return f"{free / 1e9:.1f} GB of memory available, {needed / 1e9:.1f} GB needed"
-    return None
+    for name, peer in PEERS.items():
+        if args.no_peers:
+            reasons[name] = "asked not to"
+        elif peer.case not in args.cases:
+            reasons[name] = f"it runs beside the case {peer.case} only"
+        elif name == "grass" and not shutil.which("grass"):
+            reasons[name] = "GRASS is not installed"
+        elif name != "grass" and (free is None or free < needed):
+            reasons[name] = f"{(free or 0) / 1e9:.1f} GB of memory available, {needed / 1e9:.1f} GB needed"
+    return reasons
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -134,10 +176,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=DEFAULT_SIZE)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--cases", default=",".join(CASES))
-    parser.add_argument("--no-blog", action="store_true")
+    parser.add_argument("--no-peers", action="store_true", help="Terrazzo and its floors alone")
+    parser.add_argument("--growth", default=",".join(map(str, GROWTH)), help="sides of scenes, or nothing")
     parser.add_argument("--json", type=Path, help="where the result is kept")
     args = parser.parse_args(argv)
     args.cases = args.cases.split(",")
+    args.growth = [int(size) for size in args.growth.split(",") if size]
     if unknown := set(args.cases) - set(CASES):
         parser.error(f"unknown cases: {', '.join(sorted(unknown))}")
     if args.repeat < 1:
@@ -161,12 +205,13 @@ def main(argv: list[str] | None = None) -> None:
     date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     cases = ",".join(args.cases)
     built = run_module("scenes", "--size", str(args.size), "--cases", cases).report
-    against = reason_against_blog(args)
+    skipped = choose_peers(args)
+    kernels = run_module("kernels").report
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="run-") as folder:
         bench = Bench(built["scenes"], Path(folder))
         bench.prepare(args.cases[0])
-        blog = "geotiff" if against is None else None
-        runs = measure_all(bench, args.repeat, blog)
+        runs = measure_all(bench, args.repeat, [name for name in PEERS if name not in skipped])
+        runs += measure_growth(bench, args.growth, args.repeat)
     rows = summarise(runs)
     targets = judge(rows)
     result = {
@@ -176,15 +221,18 @@ def main(argv: list[str] | None = None) -> None:
         "chip": built["chip"],
         "machine": describe_machine(),
         "versions": describe_versions(),
-        "blog_skipped": against,
+        "skipped": skipped,
+        "kernels": kernels,
         "summary": [asdict(row) for row in rows],
         "targets": [target.as_dict() for target in targets],
         "runs": [asdict(run) for run in runs],
     }
     print(format_rows(rows), end="\n\n")
     print(format_targets(targets))
-    if against is not None:
-        print(f"\nblog posts' way not run: {against}")
+    for line in kernels["lines"]:
+        print(line)
+    for name, reason in skipped.items():
+        print(f"{name} not run: {reason}")
     print(f"\nkept in {save(args.json, result)}")
 
 

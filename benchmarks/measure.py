@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Measured:
     report: dict[str, Any]
 
 
-def run_fresh(command: Sequence[str], folder: Path) -> Measured:
+def run_fresh(command: Sequence[str], folder: Path, most: float | None = None) -> Measured:
     """Run a command that prints one JSON object, and measure it.
 
     Parameters
@@ -57,6 +58,8 @@ def run_fresh(command: Sequence[str], folder: Path) -> Measured:
         The program and its arguments.
     folder : Path
         Where it runs.
+    most : float, optional
+        Seconds after which it is stopped.
 
     Returns
     -------
@@ -65,6 +68,8 @@ def run_fresh(command: Sequence[str], folder: Path) -> Measured:
 
     Raises
     ------
+    TimeoutError
+        Where it took too long.
     RunFailedError
         Where the exit status is not 0, or the output is not a JSON object.
 
@@ -79,9 +84,17 @@ def run_fresh(command: Sequence[str], folder: Path) -> Measured:
             stdout=out,
             stderr=err,
         )
+        timer = threading.Timer(most, child.kill) if most else None
+        if timer:
+            timer.start()
         status, peak = _wait(child)
         seconds = time.perf_counter() - start
+        if timer:
+            timer.cancel()
         printed, complaint = _text(out), _text(err)
+    if status != 0 and most and seconds >= most:
+        message = f"{_shown(command)} was stopped after {most:.0f} s"
+        raise TimeoutError(message)
     if status != 0:
         message = f"{_shown(command)} exited with status {status}:\n{complaint}"
         raise RunFailedError(message)

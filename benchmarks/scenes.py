@@ -59,8 +59,8 @@ def build_scene(kind: str, size: int, chip: Chip, folder: Path) -> list[Path]:
     Parameters
     ----------
     kind : str
-        ``"geotiff"`` (one file of four bands), ``"jp2"`` (four files) or
-        ``"safe"`` (a product).
+        ``"geotiff"`` (one file of four bands), ``"geotiff10"`` (of ten),
+        ``"jp2"`` (four files) or ``"safe"`` (a product).
     size : int
         Rows and columns of the scene.
     chip : Chip
@@ -78,11 +78,12 @@ def build_scene(kind: str, size: int, chip: Chip, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     if kind == "safe":
         return [_build_safe(size, chip, folder)]
-    if kind == "geotiff":
-        path = folder / "scene.tif"
+    if kind in {"geotiff", "geotiff10"}:
+        path = folder / ("scene.tif" if kind == "geotiff" else "scene10.tif")
+        bands = BANDS if kind == "geotiff" else BANDS + TWENTY_METRES
         if not path.exists():
             with _renamed_when_whole(path) as part:
-                _write_tiff(part, chip, size, BANDS)
+                _write_tiff(part, chip, size, bands)
         return [path]
     paths = [folder / JP2_NAME.format(band=band) for band in BANDS]
     for path, band in zip(paths, BANDS, strict=True):
@@ -171,13 +172,22 @@ def _write_tiff(
     profile.update(overrides)
     _, chip_rows, chip_cols = chip.pixels.shape
     rows, cols = mirror_index(chip_rows, size), mirror_index(chip_cols, size)
-    picked = chip.pixels[[BANDS.index(band) for band in bands]]
+    picked = np.stack([_at_ten_metres(chip, band) for band in bands])
     with rasterio.open(path, "w", **profile) as sink:
         if len(bands) > 1:
             sink.descriptions = bands
         for top in range(0, size, TIFF_TILE):
             strip = picked[:, rows[top : top + TIFF_TILE]][:, :, cols]
             sink.write(strip, window=Window(0, top, size, strip.shape[1]))
+
+
+def _at_ten_metres(chip: Chip, band: str) -> NDArray[np.uint16]:
+    """Give a band of the chip in pixels of 10 m, each coarser one repeated."""
+    if band in BANDS:
+        return chip.pixels[BANDS.index(band)]
+    times = RESOLUTIONS[band] // 10
+    rows, cols = chip.pixels.shape[1:]
+    return chip.band(band).repeat(times, 0).repeat(times, 1)[:rows, :cols]
 
 
 def _write_jp2(path: Path, chip: Chip, size: int, band: str) -> None:

@@ -7,8 +7,10 @@ a child's peak memory cannot read lower than what its parent held at the fork.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 BANDS = ("B02", "B03", "B04", "B08")
@@ -20,22 +22,68 @@ CLUSTERS = 8
 
 @dataclass(frozen=True)
 class Case:
-    """One scene to run on, and what is wanted of it."""
+    """One run of Terrazzo, and what is wanted of it."""
 
     scene: str
-    """Kind of scene: geotiff, jp2 or safe."""
+    """Kind of scene: geotiff, geotiff10 (of ten bands), jp2 or safe."""
     bands: tuple[str, ...]
-    floor: float
-    """Highest ratio of a run to the floor of the same files."""
+    floor: float | None
+    """Highest ratio of the run to the floor of the same files; None where that is not the measure."""
     peak_mb: float
+    k: int = CLUSTERS
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    """What the config says beside k."""
+    run: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def input(self) -> str:
+        """Name of the files that are read: cases that share them share a floor."""
+        return f"{self.scene}{len(self.bands)}"
 
 
+ALL = {"pixels": "all"}
+FINE = {"pixels": "all", "tol": 1e-6}
 CASES = {
-    "geotiff": Case("geotiff", BANDS, 1.6, 1000),
-    "jp2": Case("jp2", BANDS, 1.3, 1000),
+    "geotiff": Case("geotiff", BANDS, 1.3, 1000),
+    "geotiff-ram": Case("geotiff", BANDS, 1.3, 2000, run={"scratch": "memory"}),
+    "geotiff-all": Case("geotiff", BANDS, None, 1000, fit=ALL),
+    "geotiff-fine": Case("geotiff", BANDS, None, 1000, fit=FINE),
+    "ten-all": Case("geotiff10", BANDS + TWENTY_METRES, None, 2000, k=16, fit=ALL, run={"memory": "2GB"}),
+    "jp2": Case("jp2", BANDS, 1.1, 1000),
+    "jp2-all": Case("jp2", BANDS, 1.6, 1000, fit=ALL),
     "safe4": Case("safe", BANDS, 1.25, 1200),
     "safe10": Case("safe", BANDS + TWENTY_METRES, 1.25, 1200),
 }
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another way to the same map, on the files of a case, and what is wanted of it."""
+
+    case: str
+    """What it is measured against."""
+    slower: float
+    """Lowest ratio of its time to Terrazzo's."""
+    larger: float | None = None
+    """Lowest ratio of its peak memory to Terrazzo's."""
+    rounds: int | None = None
+    """How often it runs; as often as Terrazzo, unless it takes minutes."""
+
+
+PEERS = {
+    "sklearn": Peer("geotiff-all", 3, 8),
+    "sklearn-fine": Peer("geotiff-fine", 3, 8, rounds=1),
+    "blog": Peer("geotiff-all", 6, rounds=1),
+    "grass": Peer("geotiff", 2.5),
+    "dask-ml": Peer("geotiff-all", 20, rounds=1),
+}
+"""scikit-learn in memory from the same start and for as many passes; the blog posts' way; GRASS; dask-ml."""
+
+DASK_LIMIT = 600
+"""Seconds after which dask-ml is stopped."""
+
+GROWTH = (2745, 5490, 10980, 21960)
+"""Sides of the scenes on which growth is measured, in pixels."""
 
 
 def cache_folder() -> Path:

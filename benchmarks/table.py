@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
+from math import log
+from statistics import linear_regression, median
 from typing import Any, Literal
 
 from benchmarks.measure import Measured
-from benchmarks.settings import CASES
+from benchmarks.settings import CASES, DEFAULT_SIZE, PEERS
 
 MEGABYTE = 10**6
-# Lowest ratio of the blog posts' way to a run.
-BLOG_TARGET = 8.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Row:
     seconds: float
     least: float
     most: float
-    to_floor: float
+    to_floor: float | None
     peak_mb: float | None
 
 
@@ -69,7 +68,7 @@ def summarise(runs: Sequence[Run]) -> list[Row]:
     Parameters
     ----------
     runs : sequence of Run
-        All runs; every scene among them has its floor.
+        All runs; floors stand under the name of the files they read.
 
     Returns
     -------
@@ -89,7 +88,8 @@ def summarise(runs: Sequence[Run]) -> list[Row]:
         times = [one.seconds for one in group]
         peaks = [one.peak_bytes for one in group if one.peak_bytes is not None]
         middle = medians[case, what]
-        ratio = middle / medians[case, "floor"]
+        floor = medians.get((CASES[case].input if case in CASES else case, "floor"))
+        ratio = middle / floor if floor else None
         peak = max(peaks) / MEGABYTE if peaks else None
         rows.append(
             Row(case, what, len(times), middle, min(times), max(times), ratio, peak),
@@ -113,19 +113,40 @@ def judge(rows: Iterable[Row]) -> list[Target]:
     """
     found = {(row.case, row.what): row for row in rows}
     targets = []
-    for (case, what), row in found.items():
-        if what != "terrazzo":
+    for name, case in CASES.items():
+        ours = found.get((name, "terrazzo"))
+        if ours is None:
             continue
-        name = f"{case}: terrazzo / floor, seconds"
-        targets.append(Target(name, "<=", CASES[case].floor, row.to_floor))
-        blog = found.get((case, "blog"))
-        if blog is not None:
-            name = f"{case}: blog posts' way / terrazzo, seconds"
-            ratio = blog.seconds / row.seconds
-            targets.append(Target(name, ">=", BLOG_TARGET, ratio))
-        if row.peak_mb is not None:
-            name = f"{case}: terrazzo, peak memory in MB"
-            targets.append(Target(name, "<=", CASES[case].peak_mb, row.peak_mb))
+        if case.floor and ours.to_floor:
+            targets.append(Target(f"{name}: terrazzo / floor, time", "<=", case.floor, ours.to_floor))
+        if ours.peak_mb is not None:
+            targets.append(Target(f"{name}: terrazzo, peak memory in MB", "<=", case.peak_mb, ours.peak_mb))
+        for what, peer in PEERS.items():
+            theirs = found.get((name, what))
+            if peer.case == name and theirs:
+                targets.append(
+                    Target(f"{name}: {what} / terrazzo, time", ">=", peer.slower, theirs.seconds / ours.seconds)
+                )
+                if peer.larger and theirs.peak_mb and ours.peak_mb:
+                    ratio = theirs.peak_mb / ours.peak_mb
+                    targets.append(Target(f"{name}: {what} / terrazzo, memory", ">=", peer.larger, ratio))
+    return [*targets, *_growth(rows)]
+
+
+def _growth(rows: Iterable[Row]) -> list[Target]:
+    """Judge how time and memory grow with the side of the scene."""
+    sizes = sorted((int(row.case), row) for row in rows if row.what == "growth")
+    if len(sizes) <= 1:
+        return []
+    pixels = [log(side**2) for side, _ in sizes]
+    times = [log(row.seconds) for _, row in sizes]
+    targets = [Target("growth: exponent of time over pixels", "<=", 1.05, linear_regression(pixels, times).slope)]
+    # the largest scenes alone, where what a run takes to start weighs little
+    last = (times[-1] - times[-2]) / (pixels[-1] - pixels[-2])
+    targets.append(Target("growth: the same of the two largest", "<=", 1.05, last))
+    peaks = [row.peak_mb for side, row in sizes if side >= DEFAULT_SIZE // 2 and row.peak_mb]
+    if len(peaks) > 1:
+        targets.append(Target("growth: largest / least peak, from half a tile", "<=", 1.1, max(peaks) / min(peaks)))
     return targets
 
 
@@ -136,7 +157,8 @@ def format_rows(rows: Iterable[Row]) -> str:
     for row in rows:
         span = f"{row.least:.2f}-{row.most:.2f}"
         peak = "-" if row.peak_mb is None else f"{row.peak_mb:.0f}"
-        middle, ratio = f"{row.seconds:.2f}", f"{row.to_floor:.2f}"
+        middle = f"{row.seconds:.2f}"
+        ratio = "-" if row.to_floor is None else f"{row.to_floor:.2f}"
         lines.append(
             _columns(row.case, row.what, str(row.rounds), middle, span, ratio, peak),
         )
@@ -155,6 +177,6 @@ def format_targets(targets: Iterable[Target]) -> str:
 
 def _columns(*cells: str) -> str:
     """Set one line of the summary."""
-    widths = ("<8", "<9", ">4", ">9", ">16", ">8", ">8")
+    widths = ("<12", "<12", ">4", ">9", ">16", ">8", ">8")
     joined = (f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True))
     return " ".join(joined).rstrip()

@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.settings import CLUSTERS
+from benchmarks.settings import Case
 
 MAP_NAME = "classes.tif"
 
 
-def terrazzo_command(sources: Sequence[str], bands: Sequence[str], folder: Path) -> list[str]:
+def terrazzo_command(sources: Sequence[str], case: Case, folder: Path) -> list[str]:
     """Write the configuration of a run and give the command that runs it.
 
     Parameters
     ----------
     sources : sequence of str
         The scene: a file with all bands, one for each band, or a product.
-    bands : sequence of str
-        The bands to run on.
+    case : Case
+        Bands, classes, and what else the configuration says.
     folder : Path
         Where the configuration and the map (`MAP_NAME`) go.
 
@@ -38,9 +38,10 @@ def terrazzo_command(sources: Sequence[str], bands: Sequence[str], folder: Path)
         "version": 1,
         "scene": {
             "source": sources[0] if len(sources) == 1 else list(sources),
-            "bands": list(bands),
+            "bands": list(case.bands),
         },
-        "fit": {"method": "kmeans", "k": CLUSTERS},
+        "fit": {"method": "kmeans", "k": case.k, **case.fit},
+        "run": dict(case.run),
         "output": {"labels": str(folder / MAP_NAME)},
     }
     path = folder / "benchmark.yaml"

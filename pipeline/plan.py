@@ -188,7 +188,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
     if isinstance(run.chunk, int):
         shapes = [whole_blocks(info, run.chunk)]
     where, files, blocks = _keeping(info, run, fit, labels=labels)
-    each = 1 if method_over_all(fit) is None else 2  # whether it holds data, and its class
+    each = 1 if method_over_all(fit) is None else 3  # whether it holds data, its class, and how sure that is
     plans = [
         Plan(
             chunk=shape,

@@ -180,7 +180,7 @@ def test_a_scene_is_read_once_unless_it_is_cheap_to_read_twice(
     plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), fit, labels=labels)
     assert plan.passes == passes
     decoded, validity, labels_too = 4 * 2, plan.keeps_blocks, plan.keeps_blocks and fit and fit.pixels == "all"
-    assert plan.scratch == (10_980 * 10_980 * (decoded + bool(validity) + bool(labels_too)) if kept else 0)
+    assert plan.scratch == (10_980 * 10_980 * (decoded + bool(validity) + 2 * bool(labels_too)) if kept else 0)
     assert (plan.map_disk >= info.pixels) is labels
     assert plan.disk == plan.scratch + plan.map_disk
 
@@ -207,7 +207,7 @@ def test_dask_ml_over_all_pixels_wants_a_scratch() -> None:
 
 
 def test_a_scratch_that_does_not_fit_into_memory_is_refused_with_its_size() -> None:
-    with pytest.raises(MemoryBudgetError, match=r"and 1\.21 GB for the scratch in memory \(run\.scratch: disk spares"):
+    with pytest.raises(MemoryBudgetError, match=r"and 1\.33 GB for the scratch in memory \(run\.scratch: disk spares"):
         make_plan(info_of(), ResourceConfig(memory=GB, scratch="memory"), FitConfig(pixels="all"))
 
 

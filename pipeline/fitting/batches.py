@@ -63,7 +63,7 @@ def stream_batches(
     """
     cells = list(pixels.info.grid.blocks(_CELL))
     order = np.random.default_rng(seed).permutation(len(cells))
-    engine = Engine(pixels, len(start), stretch, workers)
+    engine = Engine(pixels, len(start), stretch, workers, width=1.0)
     centres, seen = start, seen.copy()
     for first in range(0, len(cells), _CELLS_OF_A_BATCH):
         engine.run(centres, [cells[i] for i in order[first : first + _CELLS_OF_A_BATCH]])

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import FitConfig
+from pipeline.fitting.kmeans import mean_variance
 from pipeline.fitting.lloyd import Centres
 from pipeline.fitting.passes import Engine
 from pipeline.kernels.assign import Stretch, assign
@@ -77,7 +78,7 @@ def refine(  # noqa: PLR0917
     ----------
     S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory 28 (1982).
     """
-    engine = Engine(pixels, len(start), stretch, workers)
+    engine = Engine(pixels, len(start), stretch, workers, mean_variance(sample, stretch) ** 0.5)
     centres, passes, moves = start, list[Pass](), 1
     while moves and len(passes) < config.max_iter:
         assigned = centres

@@ -133,7 +133,7 @@ class _Finish:
         found, passes = refine_by_dask(pixels, self.points, centres, self.config, self.stretch, self.workers)
         if pixels is None:
             return self.on_the_sample(found, passes)
-        engine, settled = Engine(pixels, len(found), self.stretch, self.workers), self._settle(found)
+        engine, settled = Engine(pixels, len(found), self.stretch, self.workers, width=1.0), self._settle(found)
         engine.run(settled)
         return _Found(settled, engine.counts, engine.inertia(settled), passes)
 

@@ -84,11 +84,12 @@ def _method(points: Points, config: FitConfig, stretch: Stretch) -> AbstractCont
         from pipeline.fitting.minibatch import minibatch  # noqa: PLC0415 (scikit-learn takes a second to import)
 
         return minibatch(points, config, stretch)
-    tolerance = config.tol * mean_variance(points, stretch)
+    variance = mean_variance(points, stretch)
+    tolerance, width = config.tol * variance, variance**0.5
 
     def start(seed: int) -> Clustering:
         centres = plus_plus(points, config.k, np.random.default_rng(seed), stretch)
-        return lloyd(points, centres, max_iter=config.max_iter, tolerance=tolerance, stretch=stretch)
+        return lloyd(points, centres, max_iter=config.max_iter, tolerance=tolerance, stretch=stretch, width=width)
 
     return nullcontext(start)
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.assign import Stretch, move, working_dtype
+from pipeline.kernels.assign import Stretch, working_dtype
 from pipeline.kernels.fixed import FixedPoint, Ledger
 from pipeline.kernels.lloyd import Points, closer, own_distances
+from pipeline.kernels.moving import Mover
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +34,12 @@ class Clustering:
 class Partition:
     """Which class each point is in, and the classes' means, kept up to date as points move."""
 
-    def __init__(self, points: Points, k: int, stretch: Stretch = None) -> None:
+    def __init__(self, points: Points, k: int, stretch: Stretch = None, width: float = 1.0) -> None:
         self._points = points
         self._stretch = stretch
         self._fixed = FixedPoint.of(points.dtype, points.min(axis=1), points.max(axis=1))
+        self._mover = Mover(points.dtype, stretch, self._fixed.scaling, width)
+        self._bounds = np.zeros(points.shape[1], np.uint8)
         self.labels = np.zeros(points.shape[1], np.uint8)
         """1 to k; 0 before the first move."""
         self.counts = np.zeros(k + 1, np.int64)
@@ -45,8 +48,8 @@ class Partition:
 
     def assign(self, centres: Centres) -> int:
         """Move each point to the class of its nearest centre; give the number of points that moved."""
-        scaling = self._fixed.scaling
-        return move(self._points, centres, self.labels, self.counts, self._sums, self._stretch, scaling)
+        self._mover.aim(centres)
+        return self._mover.move(self._points, self.labels, self._bounds, self.counts, self._sums)
 
     def fill(self, centres: Centres) -> None:
         """Give each empty class one of the points that are farthest from their centres."""
@@ -58,7 +61,7 @@ class Partition:
         logger.debug("%d empty classes begin anew at the points farthest from their centres", empty.size)
         for label, point in zip(empty, farthest, strict=True):
             old, value = self.labels[point], self._fixed.split(self._points[:, point])
-            self.labels[point] = label
+            self.labels[point], self._bounds[point] = label, 0
             self.counts[[old, label]] += -1, 1
             self._sums[old] -= value
             self._sums[label] += value
@@ -70,7 +73,15 @@ class Partition:
         return ledger.means(centres)
 
 
-def lloyd(points: Points, centres: Centres, *, max_iter: int, tolerance: float, stretch: Stretch = None) -> Clustering:
+def lloyd(
+    points: Points,
+    centres: Centres,
+    *,
+    max_iter: int,
+    tolerance: float,
+    stretch: Stretch = None,
+    width: float = 1.0,
+) -> Clustering:
     """Move points to their nearest centres and centres to the means of their points, again and again.
 
     Parameters
@@ -85,12 +96,14 @@ def lloyd(points: Points, centres: Centres, *, max_iter: int, tolerance: float, 
         Enough is when the squared moves of all centres together are no more; or when no point changes class.
     stretch : ndarray of float64, shape (band,), optional
         What differences of each band are multiplied by.
+    width : float
+        Some distance of points from their centres: see `Mover`. It changes no result.
 
     References
     ----------
     S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory 28 (1982).
     """
-    partition = Partition(points, len(centres), stretch)
+    partition = Partition(points, len(centres), stretch, width)
     iterations = 0
     while iterations < max_iter and partition.assign(centres):
         iterations += 1

@@ -7,8 +7,9 @@ import numpy.typing as npt
 
 from pipeline.fitting.lloyd import Centres
 from pipeline.grid import Block
-from pipeline.kernels.assign import OUTSIDE, Stretch, move
+from pipeline.kernels.assign import OUTSIDE, Stretch
 from pipeline.kernels.fixed import FixedPoint, Ledger, squares
+from pipeline.kernels.moving import Mover
 from pipeline.runtime.schedule import stream
 from pipeline.scenes.keptblocks import FitPixels
 
@@ -16,14 +17,14 @@ from pipeline.scenes.keptblocks import FitPixels
 class Engine:
     """Assigns all pixels to centres, pass by pass, and keeps account of the classes."""
 
-    def __init__(self, pixels: FitPixels, k: int, stretch: Stretch, workers: int) -> None:
+    def __init__(self, pixels: FitPixels, k: int, stretch: Stretch, workers: int, width: float) -> None:
         self._pixels = pixels
         self._k = k
-        self._stretch = stretch
         self._workers = workers
         self._fixed = FixedPoint.of(pixels.info.dtype, pixels.low, pixels.high)
         self.ledger = Ledger(k, self._fixed)
         factors = np.ones(len(pixels.info.bands)) if stretch is None else stretch
+        self._mover = Mover(pixels.info.dtype, stretch, self._fixed.scaling, width)
         self._weights = np.square(factors, dtype=np.float64)
 
     def run(self, centres: Centres, blocks: Sequence[Block] | None = None) -> int:
@@ -37,8 +38,10 @@ class Engine:
             self.ledger = Ledger(self._k, self._fixed)
             first = True
 
+        self._mover.aim(centres)
+
         def work(block: Block) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-            return self._work(block, centres, with_squares=first)
+            return self._work(block, with_squares=first)
 
         for _, (moved, counts, sums, squared) in stream(work, blocks or self._pixels.blocks, self._workers):
             moves += moved
@@ -47,7 +50,7 @@ class Engine:
         return moves
 
     def _work(
-        self, block: Block, centres: Centres, *, with_squares: bool
+        self, block: Block, *, with_squares: bool
     ) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Move the pixels of a block; give what that changes."""
         moves, counts = 0, np.zeros(self._k + 1, np.int64)
@@ -56,10 +59,8 @@ class Engine:
         for piece in self._pixels.pieces(block):
             if with_squares:
                 squared += squares(piece.points, piece.labels != OUTSIDE, self._fixed)
-            moved = move(piece.points, centres, piece.labels, counts, sums, self._stretch, self._fixed.scaling)
-            if moved:
-                self._pixels.keep_labels(piece)
-            moves += moved
+            moves += self._mover.move(piece.points, piece.labels, piece.bounds, counts, sums)
+            self._pixels.keep(piece)
         return moves, counts, sums, squared
 
     def inertia(self, centres: Centres) -> float:

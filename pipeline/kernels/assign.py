@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.compiled import compiled
+from pipeline.kernels.compiled import compiled, fma
 from pipeline.kernels.fixed import LIMB
 
 Block = npt.NDArray[Any]
@@ -18,8 +18,11 @@ Block = npt.NDArray[Any]
 Stretch = npt.NDArray[np.floating] | None
 """What differences of each band are multiplied by, shape (band,); None where that is 1 for all."""
 
-TILE: Final = 1024
+TILE: Final = 512
 """Pixels worked on at once: a few bands of them stay in the first-level cache."""
+
+BANDS: Final = 4
+"""Bands whose differences are added up in one go."""
 
 
 def working_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating]:
@@ -31,49 +34,66 @@ def working_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating]:
 
 
 @compiled
-def _nearest_class(  # noqa: C901, PLR0917 (numba takes arguments by position)
-    data: Block,
-    start: int,
-    stop: int,
-    centroids: npt.NDArray[np.floating],
-    stretch: Stretch,
+def _nearest_class(  # noqa: PLR0917 (numba takes arguments by position)
     tile: npt.NDArray[np.floating],
+    n: int,
+    centroids: npt.NDArray[np.floating],
     distance: npt.NDArray[np.floating],
     nearest: npt.NDArray[np.floating],
+    second: npt.NDArray[np.floating] | None,
     label: npt.NDArray[np.int32],
 ) -> None:
-    """Fill `label` with 1 + the nearest centroid of a (band, pixel) block's pixels from start to stop, a tile at most.
+    """Fill `label` with 1 + the nearest centroid of the first n pixels of a tile (band, pixel), with stretched bands.
 
-    Centroids are stretched already.
+    The squared distances to it and to the next one are left in `nearest` and `second`. Bands are filled up to a whole
+    multiple of `BANDS` by zeros, in the tile and in the centroids. `distance` is full of zeros, before and after.
 
     Every inner loop runs from 0 over rows that are contiguous to the compiler's knowledge: only then does it
     work on many pixels at once.
     """
-    bands, n = data.shape[0], stop - start
-    for b in range(bands):
-        row, wide = data[b, start:stop], tile[b]
+    last = tile.shape[0] - BANDS
+    for i in range(n):
+        nearest[i] = np.inf
+        label[i] = 1  # kept where every distance overflows: a valid pixel has a class
+        if second is not None:  # decided when the kernel is compiled
+            second[i] = np.inf
+    for c in range(centroids.shape[0]):
+        for g in range(0, last, BANDS):
+            p, q, r, s = tile[g], tile[g + 1], tile[g + 2], tile[g + 3]
+            at_p, at_q, at_r, at_s = centroids[c, g], centroids[c, g + 1], centroids[c, g + 2], centroids[c, g + 3]
+            for i in range(n):
+                total = fma(p[i] - at_p, p[i] - at_p, distance[i])
+                total = fma(q[i] - at_q, q[i] - at_q, total)
+                total = fma(r[i] - at_r, r[i] - at_r, total)
+                distance[i] = fma(s[i] - at_s, s[i] - at_s, total)
+        g = last
+        p, q, r, s = tile[g], tile[g + 1], tile[g + 2], tile[g + 3]
+        at_p, at_q, at_r, at_s = centroids[c, g], centroids[c, g + 1], centroids[c, g + 2], centroids[c, g + 3]
+        for i in range(n):
+            total = fma(p[i] - at_p, p[i] - at_p, distance[i])
+            total = fma(q[i] - at_q, q[i] - at_q, total)
+            total = fma(r[i] - at_r, r[i] - at_r, total)
+            total = fma(s[i] - at_s, s[i] - at_s, total)
+            distance[i] = 0
+            known = nearest[i]
+            closer = total < known
+            nearest[i] = total if closer else known
+            label[i] = c + 1 if closer else label[i]
+            if second is not None:
+                farther = known if closer else total
+                second[i] = min(second[i], farther)
+
+
+@compiled
+def _load(data: Block, start: int, n: int, stretch: Stretch, tile: npt.NDArray[np.floating]) -> None:
+    """Fill a tile with n pixels of a block (band, pixel) from start on, their bands stretched."""
+    for b in range(data.shape[0]):
+        row, wide = data[b, start : start + n], tile[b]
         for i in range(n):
             wide[i] = row[i]
         if stretch is not None:  # decided when the kernel is compiled
             for i in range(n):
                 wide[i] *= stretch[b]
-    for i in range(n):
-        nearest[i] = np.inf
-        label[i] = 1  # kept where every distance overflows: a valid pixel has a class
-    for c in range(centroids.shape[0]):
-        wide, centre = tile[0], centroids[c, 0]
-        for i in range(n):
-            step = wide[i] - centre
-            distance[i] = step * step
-        for b in range(1, bands):
-            wide, centre = tile[b], centroids[c, b]
-            for i in range(n):
-                step = wide[i] - centre
-                distance[i] += step * step
-        for i in range(n):
-            closer = distance[i] < nearest[i]
-            nearest[i] = distance[i] if closer else nearest[i]
-            label[i] = c + 1 if closer else label[i]
 
 
 @compiled
@@ -85,15 +105,19 @@ def _assign(
     labels: npt.NDArray[np.uint8],
 ) -> None:
     """Label the pixels of a (band, pixel) block tile by tile: 0 where not valid, else 1 + nearest centroid."""
-    bands, pixels = data.shape
-    tile = np.empty((bands, TILE), centroids.dtype)
-    distance, nearest = np.empty(TILE, centroids.dtype), np.empty(TILE, centroids.dtype)
+    pixels = data.shape[1]
+    tile = np.zeros((centroids.shape[1], TILE), centroids.dtype)
+    distance, nearest = np.zeros(TILE, centroids.dtype), np.empty(TILE, centroids.dtype)
     label = np.empty(TILE, np.int32)
     for start in range(0, pixels, TILE):
-        stop = min(start + TILE, pixels)
-        _nearest_class(data, start, stop, centroids, stretch, tile, distance, nearest, label)
-        found, holds = labels[start:stop], valid[start:stop]
-        for i in range(stop - start):
+        n = min(TILE, pixels - start)
+        found, holds = labels[start : start + n], valid[start : start + n]
+        if not holds.any():
+            found[:] = 0
+            continue
+        _load(data, start, n, stretch, tile)
+        _nearest_class(tile, n, centroids, distance, nearest, None, label)
+        for i in range(n):
             found[i] = label[i] * holds[i]
 
 
@@ -102,10 +126,14 @@ def working_stretch(stretch: Stretch, dtype: npt.DTypeLike) -> Stretch:
     return None if stretch is None else np.ascontiguousarray(stretch, working_dtype(dtype))
 
 
-def _stretched(centroids: npt.NDArray[np.floating], stretch: Stretch, dtype: npt.DTypeLike) -> npt.NDArray[np.floating]:
-    """Centroids, shape (k, band), as `_nearest_class` wants them for pixels of `dtype`."""
-    wide = centroids if stretch is None else centroids * stretch
-    return np.ascontiguousarray(wide, working_dtype(dtype))
+def working_centroids(
+    centroids: npt.NDArray[np.floating], stretch: Stretch, dtype: npt.DTypeLike
+) -> npt.NDArray[np.floating]:
+    """Centroids, shape (k, band), as distances to pixels of `dtype` are taken from them: stretched, with more bands."""
+    k, bands = centroids.shape
+    wide = np.zeros((k, -(-bands // BANDS) * BANDS), working_dtype(dtype))
+    wide[:, :bands] = centroids if stretch is None else centroids * stretch
+    return wide
 
 
 def assign(
@@ -130,7 +158,7 @@ def assign(
         0 where `valid` is False, else 1 + the index of the nearest centroid (the first of equally near ones).
         Distances are Euclidean, summed band by band in `working_dtype`.
     """
-    centres = _stretched(centroids, stretch, data.dtype)
+    centres = working_centroids(centroids, stretch, data.dtype)
     labels = np.empty(data.shape[1:], np.uint8)
     flat = np.ascontiguousarray(data).reshape(data.shape[0], -1)
     _assign(
@@ -151,33 +179,58 @@ OUTSIDE: Final = 255
 
 
 @compiled
-def _move(  # noqa: PLR0917 (numba takes arguments by position)
+def move(  # noqa: C901, PLR0912, PLR0917 (numba takes arguments by position)
     points: Block,
     centroids: npt.NDArray[np.floating],
     stretch: Stretch,
     scaling: Scaling,
     labels: npt.NDArray[np.uint8],
+    bounds: npt.NDArray[np.uint8],
+    drift: tuple[int, float, float, float],
     counts: npt.NDArray[np.int64],
     sums: npt.NDArray[np.int64],
 ) -> int:
-    """Move each point to its nearest class, its numbers from one class's sum to another's; count the moves."""
+    """Move points (band, point) to their nearest class, their numbers from one class's sum to another's; count moves.
+
+    Points whose bound says that they can't have another nearest class are passed over: see `Mover`, which calls this.
+    """
     bands, count = points.shape
-    tile = np.empty((bands, TILE), centroids.dtype)
-    distance, nearest = np.empty(TILE, centroids.dtype), np.empty(TILE, centroids.dtype)
-    label = np.empty(TILE, np.int32)
+    due, base, per_step, doubt = drift
+    tile = np.zeros((centroids.shape[1], TILE), centroids.dtype)
+    distance, nearest = np.zeros(TILE, centroids.dtype), np.empty(TILE, centroids.dtype)
+    second, label, place = np.empty(TILE, centroids.dtype), np.empty(TILE, np.int32), np.empty(TILE, np.int32)
     moves = 0
     for start in range(0, count, TILE):
-        stop = min(start + TILE, count)
-        known = labels[start:stop]
-        inside = 0
-        for i in range(stop - start):
-            inside += known[i] != OUTSIDE
-        if not inside:
+        n = min(TILE, count - start)
+        known, bound = labels[start : start + n], bounds[start : start + n]
+        waiting = 0
+        for i in range(n):
+            waiting += (bound[i] < due) & (known[i] != OUTSIDE)
+        if not waiting:
             continue
-        _nearest_class(points, start, stop, centroids, stretch, tile, distance, nearest, label)
-        for i in range(stop - start):
-            old, new = known[i], label[i]
-            if new != old and old != OUTSIDE:  # noqa: PLR1714 (compiled)
+        looked_at = 0
+        for i in range(n):
+            place[looked_at] = i
+            looked_at += (bound[i] < due) & (known[i] != OUTSIDE)
+        if looked_at == n:
+            _load(points, start, n, stretch, tile)
+        else:
+            for b in range(bands):
+                row, wide = points[b, start : start + n], tile[b]
+                for j in range(looked_at):
+                    wide[j] = row[place[j]]
+                if stretch is not None:  # decided when the kernel is compiled
+                    for j in range(looked_at):
+                        wide[j] *= stretch[b]
+        _nearest_class(tile, looked_at, centroids, distance, nearest, second, label)
+        for j in range(looked_at):
+            apart = np.sqrt(second[j])
+            steps = base + (apart - np.sqrt(nearest[j]) - doubt * apart) * per_step
+            bound[place[j]] = min(steps, 255.0) if steps > 0 else 0
+        for j in range(looked_at):
+            i = place[j]
+            old, new = known[i], label[j]
+            if new != old:
                 moves += 1
                 known[i] = new
                 counts[old] -= 1
@@ -195,37 +248,3 @@ def _move(  # noqa: PLR0917 (numba takes arguments by position)
                     sums[old, b] -= value
                     sums[new, b] += value
     return moves
-
-
-def move(  # noqa: PLR0917 (as the kernel)
-    points: Block,
-    centres: npt.NDArray[np.float64],
-    labels: npt.NDArray[np.uint8],
-    counts: npt.NDArray[np.int64],
-    sums: npt.NDArray[np.int64],
-    stretch: Stretch = None,
-    scaling: Scaling = None,
-) -> int:
-    """Move each point to the class of its nearest centre, as `assign` finds it, and count the moves.
-
-    Parameters
-    ----------
-    points : ndarray, shape (band, point)
-        Any units.
-    centres : ndarray of float64, shape (k, band)
-        In the points' units.
-    labels : ndarray of uint8, shape (point,)
-        1 to k, 0 for a point that is in no class yet, `OUTSIDE` for one that takes no part; changed in place.
-    counts : ndarray of int64, shape (k + 1,)
-        Points with each label; changed in place.
-    sums : ndarray of int64, shape (k + 1, column)
-        Sums of the points with each label, as whole numbers (`FixedPoint.join`); row 0 means nothing. Only
-        the points that move are added and subtracted, which is exact for whole numbers.
-    stretch : ndarray of float, shape (band,), optional
-        What differences of each band are multiplied by.
-    scaling : tuple of ndarray, optional
-        How points become whole numbers (`FixedPoint.scaling`); None where they are.
-    """
-    kind = working_dtype(points.dtype)
-    centroids = _stretched(centres, stretch, kind)
-    return _move(points, centroids, working_stretch(stretch, kind), scaling, labels, counts, sums)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from numba import njit
+from numba.extending import intrinsic
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
@@ -15,3 +16,15 @@ def compiled(kernel: Kernel) -> Kernel:
     except RuntimeError:  # numba: no locator available
         machine_code = njit(nogil=True)(kernel)
     return machine_code  # type: ignore[no-any-return]
+
+
+def _fma(_typing: Any, a: Any, _b: Any, _c: Any) -> Any:
+    """A * b + c of floats of one type, rounded once, on every machine; left to itself, each compiler decides."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    return a(a, a, a), generate
+
+
+fma: Any = intrinsic(_fma)

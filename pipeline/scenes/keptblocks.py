@@ -13,8 +13,8 @@ from pipeline.kernels.assign import OUTSIDE
 from pipeline.runtime.scratch import Scratch
 from pipeline.scenes.source import FitSource, Pixels, SceneInfo
 
-PIECE: Final = 2**16
-"""Pixels that are taken out of the scratch at once: those of a few bands stay in the second-level cache."""
+PIECE: Final = 2**18
+"""Pixels that are taken out of the scratch at once: enough for the cost of a call to vanish."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Piece:
     """Shape (band, pixel)."""
     labels: npt.NDArray[np.uint8]
     """Shape (pixel,): what was kept last; 0 at first, `OUTSIDE` where a pixel takes no part in the fit."""
+    bounds: npt.NDArray[np.uint8]
+    """Shape (pixel,): what was kept last; 0 at first."""
     block: Block
     start: int
     """Place of the first pixel in the flattened block."""
@@ -55,8 +57,8 @@ class FitPixels(FitSource, Protocol):
         The arrays of a piece may be used again for the next one.
         """
 
-    def keep_labels(self, piece: Piece) -> None:
-        """Keep the labels of a piece for the next pass."""
+    def keep(self, piece: Piece) -> None:
+        """Keep labels and bounds of a piece for the next pass."""
 
 
 class _Census:
@@ -113,9 +115,10 @@ class ReadBlocks(_Census):
             return
         pixels, fitting = self._source.read_for_fit(block)
         labels = np.where(fitting, np.uint8(0), np.uint8(OUTSIDE)).reshape(-1)
-        yield Piece(np.ascontiguousarray(pixels.data).reshape(len(pixels.data), -1), labels, block, 0)
+        points = np.ascontiguousarray(pixels.data).reshape(len(pixels.data), -1)
+        yield Piece(points, labels, np.zeros_like(labels), block, 0)
 
-    def keep_labels(self, piece: Piece) -> None:
+    def keep(self, piece: Piece) -> None:
         """Do nothing."""
 
 
@@ -123,7 +126,7 @@ class KeptBlocks(_Census):
     """Keeps blocks in a scratch when the fit first reads them.
 
     Of each block are kept the planes of its bands, a byte for each pixel that says whether it holds data, and, by
-    themselves and only if `labelled`, its labels.
+    themselves and only if `labelled`, labels and bounds, piece by piece.
     """
 
     remembers = True
@@ -138,7 +141,11 @@ class KeptBlocks(_Census):
         pixels, fitting = super().read_for_fit(block)
         self._scratch.put(_name("block", block), pixels.data, pixels.valid)
         if self._labelled:
-            self._scratch.put(_name("labels", block), np.where(fitting, np.uint8(0), np.uint8(OUTSIDE)))
+            labels = np.where(fitting, np.uint8(0), np.uint8(OUTSIDE)).reshape(-1)
+            beside = [
+                np.stack([part, np.zeros_like(part)]) for part in np.split(labels, range(PIECE, labels.size, PIECE))
+            ]
+            self._scratch.put(_name("labels", block), np.concatenate(beside, axis=None))
         return pixels, fitting
 
     def read(self, block: Block) -> Pixels:
@@ -154,19 +161,21 @@ class KeptBlocks(_Census):
         if not self.fitting[block]:
             return
         room = np.empty(bands * min(PIECE, pixels), self.info.dtype)
-        labels = np.empty(min(PIECE, pixels), np.uint8)
+        beside = np.empty(2 * min(PIECE, pixels), np.uint8)
         for start in range(0, pixels, PIECE):
             count = min(PIECE, pixels - start)
-            points, known = room[: bands * count].reshape(bands, count), labels[:count]
+            points, known = room[: bands * count].reshape(bands, count), beside[: 2 * count]
             size = points.itemsize
             planes = (((band * pixels + start) * size, points[band]) for band in range(bands))
             self._scratch.take(_name("block", block), *planes)
-            self._scratch.take(_name("labels", block), (start, known))
-            yield Piece(points, known, block, start)
+            self._scratch.take(_name("labels", block), (2 * start, known))
+            yield Piece(points, known[:count], known[count:], block, start)
 
-    def keep_labels(self, piece: Piece) -> None:
-        """Keep the labels of a piece."""
-        self._scratch.change(_name("labels", piece.block), piece.start, piece.labels)
+    def keep(self, piece: Piece) -> None:
+        """Keep labels and bounds of a piece."""
+        self._scratch.change(
+            _name("labels", piece.block), 2 * piece.start, np.concatenate([piece.labels, piece.bounds])
+        )
 
 
 def _name(what: str, block: Block) -> str:

@@ -1,0 +1,98 @@
+"""Points that move to their nearest centres, pass after pass, most of them unseen.
+
+A point whose nearest centre was nearer by some distance than the next one can't have changed class while the two
+fastest centres together have come less far. That distance is kept for each point, in a byte, as in G. Hamerly, "Making
+k-means even faster", SDM 2010, who keeps it in floats; rounded down, so that no class is ever other than `assign` would
+find it.
+"""
+
+from math import ceil
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.kernels.assign import Scaling, Stretch, move, working_centroids, working_dtype, working_stretch
+
+Points = npt.NDArray[Any]
+"""Shape (band, point), C-contiguous, of any type."""
+
+_STEPS: Final = 255
+"""Largest bound: a byte."""
+
+_STEPS_OF_A_CLASS: Final = 64
+"""Steps that the distance from a class's centre is cut into."""
+
+_DOUBT: Final = 16
+"""How many times the error of a distance is allowed for; what is known of it is 2 or 3."""
+
+
+class Mover:
+    """Moves points to their nearest centres; knows how far those have come since each point was looked at.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Of the points.
+    stretch : ndarray of float64, shape (band,), optional
+        What differences of each band are multiplied by.
+    scaling : tuple of ndarray, optional
+        How points become whole numbers (`FixedPoint.scaling`); None where they are.
+    width : float
+        Some distance of points from their centres, in stretched units: how fine bounds are. It changes no result.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], stretch: Stretch, scaling: Scaling, width: float) -> None:
+        self._kind = working_dtype(dtype)
+        self._given = stretch
+        self._stretch = working_stretch(stretch, dtype)
+        self._scaling = scaling
+        self._step = width / _STEPS_OF_A_CLASS or 1.0
+        self._come = self._step
+        """How far the two fastest centres have come, together, since bounds began."""
+        self._centroids: npt.NDArray[np.floating] = np.empty((0, 0))
+        self._drift = (0, 0.0, 0.0, 0.0)
+
+    def aim(self, centres: npt.NDArray[np.float64]) -> None:
+        """Take the centres, shape (k, band), to which points are moved from now on."""
+        centroids = working_centroids(centres, self._given, self._kind)
+        if self._centroids.size:
+            moved = np.sort(np.linalg.norm(centroids.astype(np.float64) - self._centroids, axis=1))
+            self._come += float(moved[-1] + moved[-2])
+        due = ceil(self._come / self._step + 1e-6) if np.isfinite(self._come) else _STEPS + 1
+        if due > _STEPS:  # all points are looked at, and bounds begin anew
+            due, self._come = _STEPS + 1, self._step
+        self._centroids = centroids
+        doubt = _DOUBT * (len(centroids[0]) + 8) * float(np.finfo(self._kind).eps)
+        self._drift = (due, self._come / self._step - 0.01, 1 / self._step, doubt)
+
+    def move(
+        self,
+        points: Points,
+        labels: npt.NDArray[np.uint8],
+        bounds: npt.NDArray[np.uint8],
+        counts: npt.NDArray[np.int64],
+        sums: npt.NDArray[np.int64],
+    ) -> int:
+        """Move each point to the class of its nearest centre, as `assign` finds it, and count the moves.
+
+        May be called from several threads at once.
+
+        Parameters
+        ----------
+        points : ndarray, shape (band, point)
+            Any units.
+        labels : ndarray of uint8, shape (point,)
+            1 to k, 0 for a point that is in no class yet, `OUTSIDE` for one that takes no part; changed in place.
+        bounds : ndarray of uint8, shape (point,)
+            0 at first; changed in place.
+        counts : ndarray of int64, shape (k + 1,)
+            Points with each label; changed in place.
+        sums : ndarray of int64, shape (k + 1, column)
+            Sums of the points with each label, as whole numbers (`FixedPoint.join`); row 0 means nothing. Only
+            the points that move are added and subtracted, which is exact for whole numbers.
+        """
+        moves: int = move(
+            points, self._centroids, self._stretch, self._scaling, labels, bounds, self._drift, counts, sums
+        )
+        return moves
