@@ -158,8 +158,7 @@ def plan(config: Path, settings: tuple[str, ...], *, as_json: bool) -> None:
     from pipeline.words import plan_record, plan_words  # noqa: PLC0415
 
     scene, planned = plan_config(loaded)
-    record = plan_record(scene.info, planned)
-    click.echo(_json(record) if as_json else plan_words(scene.info, planned, int(loaded.run.memory)))
+    click.echo(_json(plan_record(scene.info, planned, loaded)) if as_json else plan_words(scene.info, planned, loaded))
 
 
 @cli.command(short_help="Say what a scene holds.")
@@ -240,6 +239,12 @@ def _stop(signal_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + signal_number)
 
 
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """End as Python does at Ctrl-C; a second one ends the process at once, whatever it is in the middle of."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line and leave with its exit status."""
     _set_up_logging()
@@ -247,6 +252,8 @@ def main() -> None:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # Windows has no SIGHUP
             signal.signal(getattr(signal, name), _stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores it
+        signal.signal(signal.SIGINT, _interrupt)
     debug = "--debug" in sys.argv
     try:
         status = cli.main([word for word in sys.argv[1:] if word != "--debug"], "terrazzo", standalone_mode=False)

@@ -11,6 +11,7 @@ from pipeline.errors import ConfigError
 from pipeline.labels.classify import ClassStatistics, classify_blocks
 from pipeline.model import ClusterModel
 from pipeline.runtime.progress import Progress
+from pipeline.runtime.usage import hand_back
 from pipeline.scenes.source import BlockSource
 from pipeline.sinks.geotiff import MapWriter
 from pipeline.sinks.palette import class_colours
@@ -132,15 +133,18 @@ def write_map(
                 statistics.add(labelled)
                 picture.add(block, labelled)
                 step()
+        hand_back()
         if not any(statistics.counts[1:]):
             logger.warning("%s: no pixel holds data in every band; the map is all nodata", info.sources[0])
         with progress.stage("write", 2) as step:
-            writer.finish()
-            step()
             write_table(staging.path(paths.table), statistics, info.bands, area, colours)
             nodata = statistics.counts[0] / info.pixels
             drawn = picture.draw(info.bands, colours, shares(statistics.counts), nodata)
             save_picture(drawn, staging.path(paths.picture))
+            del drawn, picture
+            hand_back()  # before GDAL takes its share
+            step()
+            writer.finish()
             step()
     return MapSummary(counts=tuple(statistics.counts), hectares_per_pixel=area.hectares, area_note=area.reason)
 

@@ -85,7 +85,7 @@ def _per_block(info: SceneInfo, chunk: tuple[int, int], fit: FitConfig | None) -
     around = max((ceil((chunk[0] + 2 * m) * (chunk[1] + 2 * m) * each) for m, each in info.margins), default=0)
     decoder = info.file_block_bytes * (_DECODER_COPIES if info.dear else 2)
     over_all = method_over_all(fit)
-    chosen = pixels * (info.dtype.itemsize + 1) if over_all else 0
+    chosen = pixels * (info.dtype.itemsize + 4) if over_all else 0
     dask = pixels * (len(info.bands) * _DASK_ROW + _DASK_LABELS) if over_all == "dask-ml" else 0
     return max(reading + max(pixels, candidates, around) + chosen + waiting + decoder + info.warp_bytes, dask)
 
@@ -97,7 +97,8 @@ def _fit_bytes(info: SceneInfo, fit: FitConfig, workers: int) -> int:
     width = working_dtype(info.dtype).itemsize
     rows = wanted * width * len(info.bands) if fit.method == "minibatch" else 0
     start = wanted * (3 * width + _ROOM_OF_A_POINT)
-    return max(3 * sample, 2 * sample + rows + min(workers, fit.starts) * start)
+    dask = wanted * (len(info.bands) * _DASK_ROW + _DASK_LABELS) if fit.method == "dask-ml" else 0
+    return max(3 * sample, 2 * sample + rows + max(dask, min(workers, fit.starts) * start))
 
 
 def halvings(number: int) -> list[int]:
@@ -132,7 +133,8 @@ def _passes(fit: FitConfig | None, *, labels: bool) -> int:
     """How often a scene is read when nothing is kept: for the sample, for what follows it, and for the map."""
     if fit is None:
         return 1
-    between = {None: 0, "minibatch": 1}.get(method_over_all(fit), fit.max_iter + 1)
+    over_all = method_over_all(fit)
+    between = 0 if over_all is None else 1 if over_all == "minibatch" else fit.max_iter + 1
     return 1 + between + labels
 
 
@@ -148,8 +150,8 @@ def _keeping(
     """
     over_all = method_over_all(fit)
     if run.scratch == "none":
-        if over_all == "dask-ml":
-            msg = "run.scratch: none: dask-ml reads all pixels again for each pass, so it needs a scratch; take disk"
+        if over_all not in {None, "kmeans"}:
+            msg = f"run.scratch: none: {over_all} reads all pixels again, in an order of its own; take disk or memory"
             raise ConfigError(msg)
         return "none", False, False
     again = _passes(fit, labels=labels) > 1
@@ -213,11 +215,12 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
     least = plans[-1]
     held = least.scratch - least.scratch_disk
     in_memory = f", and {held / 1e9:.2f} GB for the scratch in memory (run.scratch: disk spares it)" if held else ""
+    fewer = " or fit.pixels" if fit and fit.pixels != "all" else ""
     needed = ceil(least.peak / 1e7) / 100  # rounded up: what is named must do
     msg = (
         f"run.memory: {run.memory / 1e9:.2f} GB are allowed, but the least that would do is {needed:.2f} GB: "
-        f"{least.base / 1e9:.2f} GB for the program, {least.fit / 1e9:.2f} GB for the fit and "
-        f"{least.per_block / 1e9:.2f} GB for one block of {least.chunk[1]} x {least.chunk[0]} pixels and "
-        f"{len(info.bands)} bands{in_memory}; allow more, or take fewer bands or fit.pixels"
+        f"{least.base / 1e6:.0f} MB for the program, {least.fit / 1e6:.0f} MB for the fit and "
+        f"{least.per_block / 1e6:.0f} MB for one block of {least.chunk[1]} x {least.chunk[0]} pixels and "
+        f"{len(info.bands)} bands{in_memory}; allow more, or take fewer bands{fewer}"
     )
     raise MemoryBudgetError(msg)

@@ -1,42 +1,30 @@
 """The straight line from a config to a map: the one place that knows every stage."""
 
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import rasterio
-
-from pipeline.config import FitConfig, OutputConfig, ResourceConfig, RunConfig, SceneConfig
-from pipeline.errors import ModelError
+from pipeline.config import OutputConfig, ResourceConfig, RunConfig, SceneConfig
+from pipeline.errors import ConfigError, ModelError
 from pipeline.fitting.fit import Fit, fit_source
 from pipeline.mapping import MapSummary, OutputPaths, shares, write_map
 from pipeline.model import ClusterModel
 from pipeline.plan import Plan, make_plan
+from pipeline.reading import Scene, Source, reading
 from pipeline.runtime.progress import Progress
-from pipeline.runtime.scratch import open_scratch
 from pipeline.runtime.usage import peak_rss
 from pipeline.scenes.catalogue import open_catalogues
-from pipeline.scenes.describe import RasterScene
-from pipeline.scenes.gdal import cache_bytes, gdal_options
-from pipeline.scenes.keptblocks import KeptBlocks, ReadBlocks
-from pipeline.scenes.keptfiles import KeptFiles
-from pipeline.scenes.mosaic import Mosaic, MosaicSource, open_source
 from pipeline.scenes.opening import describe_scene
-from pipeline.scenes.raster import RasterSource
-from pipeline.scenes.source import BlockSource, FitSource
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.report import report_json, versions, write_text
-from pipeline.sinks.staging import Staging, check_room
+from pipeline.sinks.staging import Staging
 
 logger = logging.getLogger(__name__)
-
-Scene = RasterScene | Mosaic
-Source = RasterSource | MosaicSource
 
 
 def check_outputs(config: RunConfig) -> OutputPaths:
@@ -45,9 +33,14 @@ def check_outputs(config: RunConfig) -> OutputPaths:
     Raises
     ------
     ConfigError
-        When the map would be no GeoTIFF, or the palette is unknown or has too few colours.
+        When the map would be no GeoTIFF, the palette is unknown or has too few colours, or there is no folder for
+        the scratch.
     """
     class_colours(config.fit.k, config.output.palette)
+    place = config.run.scratch_dir
+    if place and not Path(place).is_dir():
+        msg = f"run.scratch_dir: {place}: this folder does not exist; create it, or name one that does"
+        raise ConfigError(msg)
     return OutputPaths.of(config.output, fits=True)
 
 
@@ -87,10 +80,10 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths = check_outputs(config)
-    with Staging(paths.all(), overwrite=overwrite) as staging, ExitStack() as reading:
+    with Staging(paths.all(), overwrite=overwrite) as staging, ExitStack() as context:
         scene, plan = plan_config(config)
         staging.keep_apart(scene.info.files)
-        read = reading.enter_context(_reading(scene, plan, config.run, paths.labels.parent, config.fit))
+        read = context.enter_context(reading(scene, plan, config.run, paths.labels.parent, config.fit))
         fit = fit_source(read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress)
         summary = write_map(
             read.for_map,
@@ -123,7 +116,7 @@ def fit_config(
         scene = _scene_of(config)
         staging.keep_apart(scene.info.files)
         plan = make_plan(scene.info, config.run, config.fit, labels=False)
-        with _reading(scene, plan, config.run, output.parent, config.fit) as read:
+        with reading(scene, plan, config.run, output.parent, config.fit) as read:
             fit = fit_source(
                 read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress or Progress()
             )
@@ -176,7 +169,7 @@ def predict(
         described = _scene_for(model, scene, besides=paths.all())
         staging.keep_apart(described.info.files)
         plan = make_plan(described.info, resources, None)
-        with _reading(described, plan, resources, paths.labels.parent) as read:
+        with reading(described, plan, resources, paths.labels.parent) as read:
             summary = write_map(
                 read.for_map,
                 model,
@@ -190,34 +183,6 @@ def predict(
         report = _report(read.source, plan, fit=Fit(model), summary=summary, paths=paths, clock=clock)
         write_text(staging.path(paths.report), report_json(report))
     return report
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """A scene, as each stage reads it."""
-
-    source: Source
-    for_fit: FitSource
-    for_map: BlockSource
-
-
-@contextmanager
-def _reading(
-    scene: Scene, plan: Plan, resources: ResourceConfig, folder: Path, fit: FitConfig | None = None
-) -> Iterator[_Reading]:
-    """Read a scene as planned, with GDAL's cache, which is the whole process's, held to what the plan counts."""
-    place = Path(resources.scratch_dir) if resources.scratch_dir else folder
-    with ExitStack() as context:
-        context.enter_context(rasterio.Env(**gdal_options(GDAL_CACHEMAX=cache_bytes(scene.info, plan.workers))))
-        scratch = None if plan.kept == "none" else context.enter_context(open_scratch(plan.kept, place))
-        check_room((folder, plan.map_disk), (place, plan.scratch_disk))
-        source = open_source(scene, plan.chunk, KeptFiles(scratch) if scratch and plan.keeps_files else None)
-        over_all = fit is not None and fit.pixels == "all"
-        if scratch and plan.keeps_blocks:
-            kept = KeptBlocks(source, scratch, labelled=over_all)
-            yield _Reading(source, kept, kept)
-        else:
-            yield _Reading(source, ReadBlocks(source) if over_all else source, source)
 
 
 def _scene_of(config: RunConfig, besides: Iterable[Path] = ()) -> Scene:

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from textwrap import fill, shorten
 from typing import Any, Final
 
+from pipeline.config import RunConfig
 from pipeline.inspection import BandFacts, Inspection
 from pipeline.plan import Plan
 from pipeline.scenes.offers import Product
 from pipeline.scenes.source import SceneInfo
 
 _WIDTH: Final = 80
-_KEPT: Final = {"none": "", "disk": "on disk", "memory": "in memory"}
+_FIXED_PASSES: Final = 3
+"""Passes over the source whose number is known before: for the sample, for mini-batches, for the map."""
 
 _MOST_CLASSES: Final = 30
 """Rows of a table printed in full; the CSV has them all."""
@@ -34,33 +37,49 @@ def _columns(rows: Sequence[Sequence[str]], left: int = 1) -> Iterable[str]:
         yield "  ".join(cells).rstrip()
 
 
-def plan_record(info: SceneInfo, plan: Plan) -> dict[str, Any]:
+def plan_record(info: SceneInfo, plan: Plan, config: RunConfig) -> dict[str, Any]:
     """A plan as plain values, for JSON."""
     scene = {"sources": list(info.sources), "bands": list(info.bands), "dtype": info.dtype.name}
     return {
         "scene": {**scene, "rows": info.grid.shape[0], "columns": info.grid.shape[1]},
+        "fit": config.fit.model_dump(mode="json", include={"method", "pixels", "k"}),
         **asdict(plan),
+        "scratch_dir": _scratch_dir(config) if plan.kept == "disk" else None,
+        "disk": plan.disk,
         "peak": plan.peak,
+        "memory": int(config.run.memory),
     }
 
 
-def plan_words(info: SceneInfo, plan: Plan, allowed: int) -> str:
+def _scratch_dir(config: RunConfig) -> str:
+    """Folder of a scratch on disk."""
+    return config.run.scratch_dir or str(Path(config.output.labels).parent)
+
+
+def plan_words(info: SceneInfo, plan: Plan, config: RunConfig) -> str:
     """Say what a run will do."""
     rows, columns = info.grid.shape
     high, wide = plan.chunk
-    kept = f"; {size_words(plan.scratch)} of decoded pixels are kept {_KEPT[plan.kept]}" if plan.scratch else ""
+    most = " at most" if plan.passes > _FIXED_PASSES else ""
+    where = {"memory": "in memory", "disk": f"on disk, in {_short(_scratch_dir(config))}", "none": "nowhere"}
     lines = {
         "scene": _first_of(info.sources),
         "pixels": f"{columns} x {rows}, {len(info.bands)} bands of {info.dtype.name}",
         "bands": shorten(", ".join(info.bands), _WIDTH - 10, placeholder=" ..."),
         "blocks": f"{plan.blocks} of {wide} x {high} pixels, {plan.workers} worked on at once",
-        "passes": f"{plan.passes} over the source{kept}",
+        "passes": f"{plan.passes} over the source{most}",
+        "scratch": f"{size_words(plan.scratch)} {where[plan.kept]}" if plan.scratch else "none",
         "disk": f"{size_words(plan.disk)} while the run lasts",
-        "memory": f"{size_words(plan.peak)} at most, of {size_words(allowed)} allowed:",
+        "memory": f"{size_words(plan.peak)} at most, of {size_words(int(config.run.memory))} allowed:",
         "": f"{size_words(plan.base)} program, {size_words(plan.fit)} fit, "
         f"{plan.workers} x {size_words(plan.per_block)} for a block",
     }
     return _aligned(lines)
+
+
+def _short(path: str) -> str:
+    """A path, its beginning left out where it is long."""
+    return path if len(path) <= _WIDTH // 2 else "..." + path[-_WIDTH // 2 :]
 
 
 def _aligned(lines: dict[str, str]) -> str:

@@ -223,3 +223,35 @@ def test_pixels_left_out_of_the_fit_have_no_say() -> None:
     assert sum(ours.counts) == 80 * 150
     assert ours.inertia == pytest.approx(theirs.inertia, rel=0.2)
     assert ours.centres.max() < 1000
+
+
+def test_scales_that_are_too_far_apart_for_the_numbers_are_told() -> None:
+    from pipeline.errors import FitError
+    from pipeline.fitting.kmeans import check_magnitude
+
+    low, high = np.array([0, 0], np.uint16), np.array([999, 999], np.uint16)
+    check_magnitude(low, high, 1000, np.array([1, 1e3]))
+    with pytest.raises(FitError, match="too far apart"):
+        check_magnitude(low, high, 1000, np.array([1, 1e18]))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_no_piece_is_too_large_for_sums_of_64_bits(keep: bool) -> None:  # noqa: FBT001
+    from pipeline.scenes.keptblocks import PIECE
+
+    source = MemorySource(np.zeros((1, 700, 1100), np.uint8), chunk=(700, 1100))
+    (block,) = source.blocks
+    with kept(source) as labelled:
+        pixels: FitPixels = labelled if keep else ReadBlocks(source)
+        pixels.read_for_fit(block)
+        sizes = [(piece.start, piece.points.shape[1]) for piece in pixels.pieces(block)]
+    assert sum(size for _, size in sizes) == 700 * 1100
+    assert [start for start, _ in sizes] == list(range(0, 700 * 1100, PIECE))
+
+
+def test_arrays_a_scratch_in_memory_keeps_are_nobody_elses() -> None:
+    data = scene("uint16")
+    with kept(MemorySource(data)) as pixels:
+        before = pixels.read(pixels.blocks[0]).data.copy()
+        data[:] = 0  # the user's own array, read without a copy
+        np.testing.assert_array_equal(pixels.read(pixels.blocks[0]).data, before)

@@ -20,7 +20,7 @@ FLOORS = [
     {"labels"},
     {"sinks"},
     {"plan"},
-    {"mapping", "inspection"},
+    {"mapping", "inspection", "reading"},
     {"run", "api", "template"},
     {"words", "demo"},
     {"cli"},

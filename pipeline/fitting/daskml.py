@@ -3,18 +3,22 @@
 What is done for it, as its own ways lose pixels, digits or hours (dask-ml 2025.1): it gets valid pixels alone, as
 it refuses NaN and knows no mask; float32, centred and scaled, as it truncates centres of integers; an array to start
 from, as its own start reads everything some fifty times; `tol` turned from relative to absolute; pixels from the
-scratch, as it reads them again for each pass. Its labels are not used: ours are those of every map.
+scratch, as it reads them again for each pass. Its labels are not used: ours are those of every map. What is not mended:
+it adds up floats chunk by chunk, so that other blocks may change the last digits.
 """
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import nextafter
-from typing import Any
+from typing import Any, Final
 
 import dask
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 from pipeline.config import FitConfig
 from pipeline.fitting.lloyd import Centres
@@ -28,18 +32,24 @@ Rows = npt.NDArray[np.float32]
 """Shape (pixel, band), centred and scaled."""
 
 
+_ROWS: Final = 2**16
+"""Sampled pixels of a chunk."""
+
+
 class _Scaling:
     """Turns stored numbers into float32 features around 0 with a mean variance of 1, and back."""
 
     def __init__(self, sample: Points, stretch: Stretch) -> None:
         factor = np.ones(len(sample)) if stretch is None else stretch
-        wide = sample.astype(np.float64)
-        self._origin = wide.mean(axis=1)
-        self._factor = factor / float((wide.var(axis=1) * factor**2).mean()) ** 0.5
+        self._origin = np.array([band.mean(dtype=np.float64) for band in sample])
+        variances = np.array([band.var(dtype=np.float64) for band in sample])
+        self._factor = factor / float((variances * factor**2).mean()) ** 0.5
 
     def rows(self, points: Points) -> Rows:
-        scaled = (points.T - self._origin) * self._factor
-        return np.ascontiguousarray(scaled, np.float32)
+        rows = np.empty(points.shape[::-1], np.float32)
+        for band, numbers in enumerate(points):
+            rows[:, band] = (numbers - self._origin[band]) * self._factor[band]
+        return rows
 
     def centres(self, rows: npt.NDArray[Any]) -> Centres:
         centres: Centres = rows.astype(np.float64) / self._factor + self._origin
@@ -64,7 +74,7 @@ def refine_by_dask(  # noqa: PLR0917
     stretch : ndarray of float64, shape (band,), optional
         What differences of each band are multiplied by.
     workers : int
-        Blocks worked on at once, unless a dask client is in force.
+        Blocks worked on at once, on threads of this process: what is kept for the passes is here.
 
     Returns
     -------
@@ -74,16 +84,20 @@ def refine_by_dask(  # noqa: PLR0917
     from dask_ml.cluster import KMeans  # noqa: PLC0415 (takes seconds to import)
 
     scaling = _Scaling(sample, stretch)
-    features = da.from_array(scaling.rows(sample), chunks=(-(-sample.shape[1] // workers), -1))
-    if pixels is not None:
-        features = _all_rows(pixels, scaling)
+    features = _all_rows(pixels, scaling) if pixels else da.from_array(scaling.rows(sample), chunks=(_ROWS, -1))
     clusterer = KMeans(
         n_clusters=len(start),
         init=scaling.rows(np.ascontiguousarray(start.T)),
         max_iter=config.max_iter,
         tol=max(config.tol, nextafter(0.0, 1.0)),  # it goes on at a shift of 0 where tol is 0
     )
-    with dask.config.set(num_workers=workers):
+    controller = ThreadpoolController()
+    # OpenMP keeps its setting for each thread: those that work on blocks must set it themselves
+    with (
+        ThreadPoolExecutor(workers, initializer=partial(controller.limit, limits=1)) as pool,
+        controller.limit(limits=1, user_api="blas"),
+        dask.config.set(scheduler="threads", pool=pool, num_workers=workers),
+    ):
         clusterer.fit(features)
     logger.info("dask-ml: %d passes", clusterer.n_iter_)
     return scaling.centres(clusterer.cluster_centers_), int(clusterer.n_iter_)

@@ -35,8 +35,9 @@ class Refined:
     """Classes of all pixels."""
 
     centres: Centres
+    """Not settled."""
     counts: npt.NDArray[np.int64]
-    """Pixels of each class, shape (k,)."""
+    """Pixels of each class, shape (k,), of the settled centres."""
     inertia: float
     passes: tuple[Pass, ...]
 
@@ -69,8 +70,7 @@ def refine(  # noqa: PLR0917
     workers : int
         Blocks worked on at once.
     settle : callable
-        What becomes of the centres at the end (they are written in another quantity and read back), before pixels
-        are counted.
+        What becomes of the centres before pixels are counted: they are written in another quantity and read back.
     step : callable
         Called after each pass, for progress.
 
@@ -92,11 +92,11 @@ def refine(  # noqa: PLR0917
         _log(len(passes), passes[-1])
         if shift <= config.tol:
             break
-    centres = settle(centres)
-    if moves or not np.array_equal(centres, assigned):
-        engine.run(centres)
+    settled = settle(centres)
+    if not np.array_equal(settled, assigned):
+        engine.run(settled)
         step()
-    return Refined(centres, engine.counts, engine.inertia(centres), tuple(passes))
+    return Refined(centres, engine.counts, engine.inertia(settled), tuple(passes))
 
 
 def _log(number: int, done: Pass) -> None:

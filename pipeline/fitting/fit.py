@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from os.path import basename
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,7 @@ from pipeline import __version__
 from pipeline.config import FeaturesConfig, FitConfig
 from pipeline.fitting.batches import count_batches, stream_batches
 from pipeline.fitting.exact import Pass, refine
-from pipeline.fitting.kmeans import fit_sample
+from pipeline.fitting.kmeans import check_magnitude, fit_sample
 from pipeline.fitting.lloyd import Centres, Clustering
 from pipeline.fitting.passes import Engine
 from pipeline.fitting.sample import Sample, draw_sample
@@ -20,6 +19,7 @@ from pipeline.kernels.assign import Stretch, assign
 from pipeline.kernels.lloyd import Points, own_distances
 from pipeline.model import ClusterModel, Fitting, Provenance
 from pipeline.runtime.progress import Progress, Step
+from pipeline.runtime.usage import hand_back
 from pipeline.scenes.keptblocks import FitPixels, KeptBlocks, ReadBlocks
 from pipeline.scenes.source import FitSource, SceneInfo
 from pipeline.units import Preparation, relative
@@ -38,10 +38,12 @@ class Fit:
 
 @dataclass(frozen=True)
 class _Found:
-    """Classes in stored numbers, in any order."""
+    """Classes in any order."""
 
     centres: Centres
+    """In stored numbers, not yet brought into the model's quantity."""
     counts: Counts
+    """Pixels of each class, once they were."""
     inertia: float
     """In squared stretched units."""
     iterations: int
@@ -80,17 +82,23 @@ def fit_source(
     """
     with progress.stage("sample", len(source.blocks)) as step:
         sample = draw_sample(source, wanted=config.sampled, seed=config.seed, workers=workers, step=step)
+    hand_back()
+    over_all = source if isinstance(source, KeptBlocks | ReadBlocks) and config.pixels == "all" else None
+    if over_all:
+        check_magnitude(over_all.low, over_all.high, sample.valid)
+    check_magnitude(sample.values.min(axis=0), sample.values.max(axis=0), len(sample.values))
     preparation = prepare(sample.values, source.info, features)
     spreads = source.info.units.spreads / preparation.spreads
     stretch = relative(spreads)
     with progress.stage("fit", config.starts) as step:
         start = fit_sample(sample.values, config, workers, step, stretch)
-    finish = _Finish(source, np.ascontiguousarray(sample.values.T), config, stretch, workers)
+    finish = _Finish(over_all, source.info, np.ascontiguousarray(sample.values.T), config, stretch, workers)
     if config.pixels == "all" or config.method == "dask-ml":
         with progress.stage("refine", finish.steps) as step:
             found = finish.run(start, step)
     else:
         found = finish.on_the_sample(start.centres, start.iterations)
+    hand_back()
     return Fit(_model(source.info, sample, found, config, preparation), found.passes)
 
 
@@ -98,7 +106,9 @@ def fit_source(
 class _Finish:
     """What follows once the sampled pixels are clustered."""
 
-    source: FitSource | FitPixels
+    pixels: FitPixels | None
+    """All of them, if they are to be gone over."""
+    info: SceneInfo
     points: Points
     """Sampled, shape (band, point)."""
     config: FitConfig
@@ -109,33 +119,31 @@ class _Finish:
     def steps(self) -> int | None:
         """How many steps there will be; None where that shows only as they are done."""
         by_batches = self.config.method == "minibatch" and self.config.pixels == "all"
-        return count_batches(self.source.info.grid.shape) if by_batches else None
+        return count_batches(self.info.grid.shape) if by_batches else None
 
     def run(self, start: Clustering, step: Step) -> _Found:
         """Go on by dask-ml, or over all pixels."""
-        kept = isinstance(self.source, KeptBlocks | ReadBlocks) and self.config.pixels == "all"
-        over_all = cast("FitPixels", self.source) if kept else None
         if self.config.method == "dask-ml":
-            return self._by_dask(over_all, start.centres)
-        if over_all is None:
+            return self._by_dask(start.centres)
+        if self.pixels is None:
             msg = "a fit over all pixels wants KeptBlocks or ReadBlocks"
             raise TypeError(msg)
         if self.config.method == "minibatch":
-            return self._by_batches(over_all, start, step)
+            return self._by_batches(self.pixels, start, step)
         refined = refine(
-            over_all, start.centres, self.points, self.config, self.stretch, self.workers, self._settle, step
+            self.pixels, start.centres, self.points, self.config, self.stretch, self.workers, self._settle, step
         )
         return _Found(refined.centres, refined.counts, refined.inertia, len(refined.passes), refined.passes)
 
-    def _by_dask(self, pixels: FitPixels | None, centres: Centres) -> _Found:
+    def _by_dask(self, centres: Centres) -> _Found:
         from pipeline.fitting.daskml import refine_by_dask  # noqa: PLC0415 (takes seconds to import)
 
-        found, passes = refine_by_dask(pixels, self.points, centres, self.config, self.stretch, self.workers)
-        if pixels is None:
+        found, passes = refine_by_dask(self.pixels, self.points, centres, self.config, self.stretch, self.workers)
+        if self.pixels is None:
             return self.on_the_sample(found, passes)
-        engine, settled = Engine(pixels, len(found), self.stretch, self.workers, width=1.0), self._settle(found)
+        engine, settled = Engine(self.pixels, len(found), self.stretch, self.workers, width=1.0), self._settle(found)
         engine.run(settled)
-        return _Found(settled, engine.counts, engine.inertia(settled), passes)
+        return _Found(found, engine.counts, engine.inertia(settled), passes)
 
     def _by_batches(self, pixels: FitPixels, start: Clustering, step: Step) -> _Found:
         seen = self.on_the_sample(start.centres, start.iterations).counts
@@ -150,11 +158,11 @@ class _Finish:
         labels = assign(self.points[:, np.newaxis], everywhere, settled, self.stretch)[0]
         counts = np.bincount(labels, minlength=len(centres) + 1)[1:]
         inertia = own_distances(self.points, labels, settled, self.stretch)[1]
-        return _Found(settled, counts, inertia, iterations)
+        return _Found(centres, counts, inertia, iterations)
 
     def _settle(self, centres: Centres) -> Centres:
-        """Centres as every scene will have them, this one among them: by way of the model's quantity."""
-        units = self.source.info.units
+        """Centres as every scene, this one among them, will have them of the model: by way of its quantity."""
+        units = self.info.units
         return units.to_stored(units.to_physical(centres))
 
 

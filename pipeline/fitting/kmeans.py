@@ -58,7 +58,7 @@ def fit_sample(
         When there are fewer distinct pixels than classes, or pixels too large to be squared.
     """
     check_distinct(values, config.k)
-    check_magnitude(values)
+    check_magnitude(values.min(axis=0), values.max(axis=0), len(values), stretch)
     points = np.ascontiguousarray(values.T)
     seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(config.starts)]
     found: list[Clustering] = []
@@ -114,17 +114,33 @@ def check_distinct(values: npt.NDArray[Any], k: int) -> None:
     raise FitError(msg)
 
 
-def check_magnitude(values: npt.NDArray[Any]) -> None:
-    """Raise FitError where squares of the pixels, shape (n, band), overflow, or those of all differences vanish."""
-    if values.dtype.kind != "f":
-        return
-    limits = np.finfo(working_dtype(values.dtype))
-    largest = values.flat[np.argmax(np.abs(values))]
-    if abs(largest) > np.sqrt(limits.max) / len(values):
-        value = float(largest)
-        msg = f"the scene holds the value {value:g}, which looks like 'no data'; if it is, set scene.nodata: {value!r}"
+def check_magnitude(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, stretch: Stretch = None) -> None:
+    """Raise FitError where squares of differences overflow, or all vanish.
+
+    Parameters
+    ----------
+    low, high : ndarray, shape (band,)
+        Least and largest numbers of the pixels.
+    count : int
+        How many pixels there are.
+    stretch : ndarray of float, shape (band,), optional
+        What differences of each band are multiplied by.
+    """
+    kind = low.dtype
+    limits = np.finfo(working_dtype(kind))
+    most = float(np.sqrt(limits.max)) / count
+    ends = np.concatenate([low, high]).astype(np.float64)
+    largest = float(ends[np.argmax(np.abs(ends))])
+    if abs(largest) > most:
+        what = f"the scene holds the value {largest:g}, which looks like 'no data'"
+        msg = f"{what}; if it is, set scene.nodata: {largest!r}"
         raise FitError(msg)
-    spread = float(np.ptp(values, axis=0).max())
-    if 0 < spread < np.sqrt(limits.tiny) * _ROOM_FOR_SQUARES:
-        msg = f"the pixels differ by {spread:g} at most: too little for {values.dtype}; multiply the bands first"
+    spreads = (high.astype(np.float64) - low.astype(np.float64)) * (1 if stretch is None else stretch)
+    if spreads.max() > most:
+        msg = (
+            f"scales of bands are too far apart: one counts {spreads.max():.3g} times another; see features.standardize"
+        )
+        raise FitError(msg)
+    if kind.kind == "f" and 0 < spreads.max() < np.sqrt(limits.tiny) * _ROOM_FOR_SQUARES:
+        msg = f"the pixels differ by {spreads.max():g} at most: too little for {kind}; multiply the bands first"
         raise FitError(msg)

@@ -40,28 +40,27 @@ class Engine:
 
         self._mover.aim(centres)
 
-        def work(block: Block) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        def work(block: Block) -> tuple[int, Ledger]:
             return self._work(block, with_squares=first)
 
-        for _, (moved, counts, sums, squared) in stream(work, blocks or self._pixels.blocks, self._workers):
+        for _, (moved, changes) in stream(work, blocks or self._pixels.blocks, self._workers):
             moves += moved
-            self.ledger.add(counts, sums)
-            self.ledger.squares += squared.astype(object)
+            self.ledger.merge(changes)
         return moves
 
-    def _work(
-        self, block: Block, *, with_squares: bool
-    ) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Move the pixels of a block; give what that changes."""
-        moves, counts = 0, np.zeros(self._k + 1, np.int64)
-        sums = np.zeros((self._k + 1, self._fixed.columns), np.int64)
-        squared = np.zeros(len(self._weights), np.int64)
-        for piece in self._pixels.pieces(block):
+    def _work(self, block: Block, *, with_squares: bool) -> tuple[int, Ledger]:
+        """Move the pixels of a block; give how many moved, and what that changes."""
+        moves, changes = 0, Ledger(self._k, self._fixed)
+        for piece in self._pixels.pieces(block):  # each small enough for sums of 64 bits
+            counts, sums = np.zeros(self._k + 1, np.int64), np.zeros((self._k + 1, self._fixed.columns), np.int64)
             if with_squares:
-                squared += squares(piece.points, piece.labels != OUTSIDE, self._fixed)
-            moves += self._mover.move(piece.points, piece.labels, piece.bounds, counts, sums)
+                changes.squares += squares(piece.points, piece.labels != OUTSIDE, self._fixed).astype(object)
+            moved = self._mover.move(piece.points, piece.labels, piece.bounds, counts, sums)
+            if moved:
+                changes.add(counts, sums)
             self._pixels.keep(piece)
-        return moves, counts, sums, squared
+            moves += moved
+        return moves, changes
 
     def inertia(self, centres: Centres) -> float:
         """Sum of squared distances of all pixels to the centres they were assigned to last."""

@@ -146,6 +146,12 @@ class Ledger:
         self.counts += counts.astype(object)
         self.sums += self.fixed.join(sums)
 
+    def merge(self, changes: "Ledger") -> None:
+        """Add what another one holds."""
+        self.counts += changes.counts
+        self.sums += changes.sums
+        self.squares += changes.squares
+
     def means(self, centres: Numbers) -> Numbers:
         """Mean of each class, shape (k, band); `centres` stay where a class is empty."""
         members = self.counts[1:, np.newaxis]

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 _PREFIX: Final = ".terrazzo-scratch-"
 _LOCK: Final = "lock"
 _HELD: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK})
+_TRIES: Final = 5
 
 Array = npt.NDArray[Any]
 
@@ -50,7 +51,8 @@ class MemoryScratch:
 
     def put(self, name: str, *arrays: Array) -> None:
         """Keep arrays themselves, not copies: nobody may change them any more."""
-        self._kept[name] = [_bytes(array) for array in arrays]
+        # a part of an array is copied: it would keep the whole, and somebody else may own that
+        self._kept[name] = [_bytes(array if array.base is None else array.copy()) for array in arrays]
 
     def take(self, name: str, *parts: tuple[int, Array]) -> None:
         """Fill arrays with what is kept."""
@@ -94,8 +96,12 @@ class DiskScratch:
         with self._file(name, "rb", "read back") as file:
             for start, out in parts:
                 file.seek(start)
-                if file.readinto(_bytes(out).data) != out.nbytes:  # type: ignore[attr-defined]
-                    raise OSError(errno.EIO, "it was cut short")
+                room = _bytes(out).data
+                while room.nbytes:  # systems give some 2 GB at once
+                    read = file.readinto(room)  # type: ignore[attr-defined]
+                    if not read:
+                        raise OSError(errno.EIO, "it was cut short")
+                    room = room[read:]
 
     def change(self, name: str, start: int, array: Array) -> None:
         """Write an array over what is kept."""
@@ -143,27 +149,34 @@ def open_scratch(kind: Literal["memory", "disk"], folder: Path) -> Iterator[Scra
 
 
 def _make_folder(parent: Path) -> tuple[Path, BinaryIO]:
-    """Make a folder with a file in it that this process holds locked."""
-    while True:
+    """Make a folder with a file in it that this process holds locked.
+
+    A run that is just looking for leftovers may take it for one, before it is locked: then another is made.
+    """
+    if not parent.is_dir():
+        msg = f"{parent}: this folder does not exist; create it, or set run.scratch_dir to one that does"
+        raise OutputError(msg)
+    reason = "it goes again at once"
+    for _ in range(_TRIES):
         try:
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
             lock = (folder / _LOCK).open("wb")
-        except FileNotFoundError:
-            if parent.is_dir():
-                continue  # somebody took the new, empty folder for a leftover
-            msg = f"{parent}: this folder does not exist; create it, or set run.scratch_dir to one that does"
-            raise OutputError(msg) from None
         except OSError as error:
-            msg = f"{parent}: no scratch folder can be made here ({error.strerror}); set run.scratch_dir to another"
-            raise OutputError(msg) from error
+            reason = str(error.strerror)
+            continue
         try:
             _take_lock(lock)
         except OSError as error:
-            if error.errno in _HELD:  # the same, a moment later
-                lock.close()
-                continue
-            logger.debug("%s: files can't be locked here (%s)", parent, error.strerror)
-        return folder, lock
+            if error.errno not in _HELD:
+                logger.debug("%s: files can't be locked here (%s)", parent, error.strerror)
+                return folder, lock
+        else:
+            if (folder / _LOCK).exists():
+                return folder, lock
+        lock.close()
+        shutil.rmtree(folder, ignore_errors=True)
+    msg = f"{parent}: no scratch folder can be made here ({reason}); set run.scratch_dir to another"
+    raise OutputError(msg)
 
 
 def _take_lock(file: BinaryIO) -> None:
@@ -189,8 +202,11 @@ def remove_leftovers(parent: Path) -> None:
                 with (folder / _LOCK).open("r+b") as lock:
                     _take_lock(lock)
                     size = sum(file.stat().st_size for file in folder.iterdir())
+                    if sys.platform != "win32":
+                        _remove(folder)  # still locked: whoever is just making it finds that out
+                if sys.platform == "win32":  # where an open file can't be removed
+                    _remove(folder)
                 logger.info("%s: %.0f MB that a killed run left are removed", folder, size / 1e6)
-                _remove(folder)
 
 
 def _remove(folder: Path) -> None:

@@ -110,13 +110,16 @@ class ReadBlocks(_Census):
         return self._source.read(block)
 
     def pieces(self, block: Block) -> Iterator[Piece]:
-        """Read a block, or any other window, and give it as one piece whose labels are 0."""
+        """Read a block, or any other window, and give its pieces, whose labels are 0."""
         if not self.fitting.get(block, 1):
             return
         pixels, fitting = self._source.read_for_fit(block)
         labels = np.where(fitting, np.uint8(0), np.uint8(OUTSIDE)).reshape(-1)
-        points = np.ascontiguousarray(pixels.data).reshape(len(pixels.data), -1)
-        yield Piece(points, labels, np.zeros_like(labels), block, 0)
+        points = pixels.data.reshape(len(pixels.data), -1)
+        for start in range(0, labels.size, PIECE):
+            known = labels[start : start + PIECE]
+            some = np.ascontiguousarray(points[:, start : start + PIECE])
+            yield Piece(some, known, np.zeros_like(known), block, start)
 
     def keep(self, piece: Piece) -> None:
         """Do nothing."""
@@ -141,11 +144,11 @@ class KeptBlocks(_Census):
         pixels, fitting = super().read_for_fit(block)
         self._scratch.put(_name("block", block), pixels.data, pixels.valid)
         if self._labelled:
-            labels = np.where(fitting, np.uint8(0), np.uint8(OUTSIDE)).reshape(-1)
-            beside = [
-                np.stack([part, np.zeros_like(part)]) for part in np.split(labels, range(PIECE, labels.size, PIECE))
-            ]
-            self._scratch.put(_name("labels", block), np.concatenate(beside, axis=None))
+            beside, outside = np.zeros(2 * fitting.size, np.uint8), ~fitting.reshape(-1)
+            for start in range(0, fitting.size, PIECE):  # labels, then bounds
+                some = outside[start : start + PIECE]
+                beside[2 * start : 2 * start + some.size][some] = OUTSIDE
+            self._scratch.put(_name("labels", block), beside)
         return pixels, fitting
 
     def read(self, block: Block) -> Pixels:

@@ -211,7 +211,7 @@ class MosaicSource:
 
     def _read(self, block: Block, *, for_fit: bool = False) -> tuple[Planes, Validity, Validity]:
         data = np.zeros((len(self.info.bands), *block.shape), self.info.dtype)
-        valid, fitting = np.zeros((2, *block.shape), np.bool_)
+        valid, fitting = np.zeros(block.shape, np.bool_), np.zeros(block.shape, np.bool_)
         for source, shifts, place in zip(self._sources, self._mosaic.shifts, self._mosaic.places, strict=True):
             if not _touch(block, place):
                 continue

@@ -110,16 +110,13 @@ def keep_apart(targets: Iterable[str | Path], inputs: Iterable[str | Path]) -> N
             raise OutputError(msg)
 
 
-def check_room(*needs: tuple[Path, int]) -> None:
-    """Raise OutputError unless the disks of folders have so many bytes free for each."""
-    disks: dict[int, int] = {}
-    for folder, needed in needs:
-        disk, free = folder.stat().st_dev, shutil.disk_usage(folder).free
-        disks[disk] = disks.get(disk, 0) + needed
-        if disks[disk] > free:
-            has = f"{free / 1e6:.0f} MB are free"
-            msg = f"{folder}: the run needs {disks[disk] / 1e6:.0f} MB of disk while it lasts, and {has}; make room"
-            raise OutputError(msg)
+def check_room(folder: Path, needed: int, fix: str) -> None:
+    """Raise OutputError, and say what mends it, unless a folder's disk has so many bytes free."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        has = f"{free / 1e6:.0f} MB are free"
+        msg = f"{folder}: the run needs {needed / 1e6:.0f} MB of disk while it lasts, and {has}; {fix}"
+        raise OutputError(msg)
 
 
 def check_writable(target: Path, *, overwrite: bool) -> None:

@@ -1,0 +1,57 @@
+"""A scene as the stages of a run read it: from its files, or from what is kept of them in between."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import rasterio
+
+from pipeline.config import FitConfig, ResourceConfig
+from pipeline.plan import Plan
+from pipeline.runtime.scratch import open_scratch, remove_leftovers
+from pipeline.scenes.describe import RasterScene
+from pipeline.scenes.gdal import cache_bytes, gdal_options
+from pipeline.scenes.keptblocks import KeptBlocks, ReadBlocks
+from pipeline.scenes.keptfiles import KeptFiles
+from pipeline.scenes.mosaic import Mosaic, MosaicSource, open_source
+from pipeline.scenes.raster import RasterSource
+from pipeline.scenes.source import BlockSource, FitSource
+from pipeline.sinks.staging import check_room
+
+Scene = RasterScene | Mosaic
+Source = RasterSource | MosaicSource
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A scene, as each stage reads it."""
+
+    source: Source
+    for_fit: FitSource
+    for_map: BlockSource
+
+
+@contextmanager
+def reading(
+    scene: Scene, plan: Plan, resources: ResourceConfig, folder: Path, fit: FitConfig | None = None
+) -> Iterator[Reading]:
+    """Read a scene as planned, with GDAL's cache, which is the whole process's, held to what the plan counts."""
+    place = Path(resources.scratch_dir) if resources.scratch_dir else folder
+    for one in {folder, place}:
+        remove_leftovers(one)
+    with ExitStack() as context:
+        context.enter_context(rasterio.Env(**gdal_options(GDAL_CACHEMAX=cache_bytes(scene.info, plan.workers))))
+        scratch = None if plan.kept == "none" else context.enter_context(open_scratch(plan.kept, place))
+        check_room(folder, plan.map_disk, "make room, or write the map to another disk")
+        if plan.scratch_disk:
+            own_disk = place.stat().st_dev != folder.stat().st_dev
+            needed = plan.scratch_disk + (0 if own_disk else plan.map_disk)
+            check_room(place, needed, "make room, or set run.scratch_dir to a folder of another disk")
+        source = open_source(scene, plan.chunk, KeptFiles(scratch) if scratch and plan.keeps_files else None)
+        over_all = fit is not None and fit.pixels == "all"
+        if scratch and plan.keeps_blocks:
+            kept = KeptBlocks(source, scratch, labelled=over_all)
+            yield Reading(source, kept, kept)
+        else:
+            yield Reading(source, ReadBlocks(source) if over_all else source, source)

@@ -1,0 +1,83 @@
+"""Points that are passed over are in the class where looking at them would have put them."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.kernels.assign import OUTSIDE, assign
+from pipeline.kernels.fixed import FixedPoint
+from pipeline.kernels.moving import Mover
+
+DTYPES = ["uint8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64"]
+
+
+def crowd(dtype: str, bands: int, count: int, seed: int) -> npt.NDArray[Any]:
+    """Points in heaps, many of them equal."""
+    rng = np.random.default_rng(seed)
+    heaps = rng.integers(0, 250, (bands, 5))
+    points = heaps[:, rng.integers(0, 5, count)] + rng.integers(-4, 5, (bands, count))
+    return np.ascontiguousarray(points.clip(0, 255).astype(dtype) * np.dtype(dtype).type(1 if dtype == "uint8" else 37))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    dtype=st.sampled_from(DTYPES), bands=st.integers(1, 9), k=st.integers(2, 12), seed=st.integers(0, 10**6),
+    stretched=st.booleans(), width=st.sampled_from([0.0, 1e-6, 0.3, 40.0, 1e5]),
+    moves=st.lists(st.sampled_from([0.0, 1e-7, 1e-3, 0.1, 3.0, 500.0]), min_size=2, max_size=9),
+)  # fmt: skip
+def test_every_pass_ends_with_the_labels_that_assign_gives(  # noqa: PLR0917
+    dtype: str, bands: int, k: int, seed: int, width: float, moves: list[float], *, stretched: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    points = crowd(dtype, bands, 1500, seed)
+    takes_part = rng.random(1500) < 0.9
+    stretch = rng.uniform(0.1, 3, bands) if stretched else None
+    fixed = FixedPoint.of(points.dtype, points.min(axis=1), points.max(axis=1))
+    mover = Mover(points.dtype, stretch, fixed.scaling, width)
+    labels, bounds = np.where(takes_part, 0, OUTSIDE).astype(np.uint8), np.zeros(1500, np.uint8)
+    counts, sums = np.zeros(k + 1, np.int64), np.zeros((k + 1, fixed.columns), np.int64)
+    centres = points[:, rng.integers(0, 1500, k)].T.astype(np.float64)  # some may be equal
+    for far in moves:
+        mover.aim(centres)
+        before = labels.copy()
+        moved = mover.move(points, labels, bounds, counts, sums)
+        expected = assign(points[:, np.newaxis], np.ones((1, 1500), bool), centres, stretch)[0]
+        np.testing.assert_array_equal(labels, np.where(takes_part, expected, OUTSIDE))
+        assert moved == (before != labels).sum()
+        assert counts[1:].tolist() == np.bincount(labels[takes_part], minlength=k + 1)[1:].tolist()
+        centres = centres + rng.normal(0, 1, centres.shape) * far * (rng.random((k, 1)) < 0.7)
+    whole = fixed.join(sums)[1:]
+    for label in range(1, k + 1):
+        members = points[:, labels == label].astype(np.float64) - fixed.origin[:, np.newaxis]
+        np.testing.assert_allclose(
+            (whole[label - 1] * fixed.step).astype(float), members.sum(axis=1), rtol=1e-9, atol=1e-4
+        )
+
+
+def test_when_centres_hardly_move_hardly_any_point_is_looked_at() -> None:
+    points = crowd("uint16", 4, 100_000, 1)
+    mover = Mover(points.dtype, None, None, 1000.0)
+    labels, bounds = np.zeros((2, 100_000), np.uint8)
+    counts, sums = np.zeros(6, np.int64), np.zeros((6, 4), np.int64)
+    centres = points[:, :5].T + np.arange(20).reshape(5, 4) * 300.0
+    mover.aim(centres)
+    assert mover.move(points, labels, bounds, counts, sums) == 100_000
+    spoilt = np.full_like(points, 60_000)  # whoever is looked at now changes class
+    mover.aim(centres + 0.01)
+    assert mover.move(spoilt, labels.copy(), bounds, counts, sums) < 10_000
+
+
+@pytest.mark.parametrize("value", [1e30, -1e30, 3e38])
+def test_distances_that_overflow_leave_no_point_without_a_class(value: float) -> None:
+    points = np.array([[0, 1, value, 2]], np.float32)
+    mover = Mover(points.dtype, None, (np.zeros(1), np.ones(1)), 1.0)
+    labels, bounds = np.zeros((2, 4), np.uint8)
+    for centre in (0.5, 0.75):
+        mover.aim(np.array([[centre], [2.0]]))
+        mover.move(points, labels, bounds, np.zeros(3, np.int64), np.zeros((3, 2), np.int64))
+        expected = assign(points[:, np.newaxis], np.ones((1, 4), bool), np.array([[centre], [2.0]]))[0]
+        np.testing.assert_array_equal(labels, expected)
