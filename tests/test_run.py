@@ -17,6 +17,7 @@ from rio_cogeo.cogeo import cog_validate
 from sklearn.cluster import KMeans
 from sources import CountingSource
 
+import pipeline.reading as reading_module
 import pipeline.run as run_module
 from pipeline.config import OutputConfig, RunConfig, SceneConfig
 from pipeline.errors import ConfigError, FitError, ModelError, OutputError, SceneError, TerrazzoError
@@ -111,7 +112,7 @@ def test_no_block_is_read_more_often_than_planned(
         sources.append(CountingSource(RasterSource(*args)))
         return sources[-1]
 
-    monkeypatch.setattr(run_module, "open_source", counting)
+    monkeypatch.setattr(reading_module, "open_source", counting)
     path = write_raster("scene.tif", patches(3, (300, 300)), tiled=True, blockxsize=64, blockysize=64)
     report = run_config(config(path, tmp_path / "classes.tif", run={"chunk": 64, "workers": 3}))
     (source,) = sources
