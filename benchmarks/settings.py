@@ -38,7 +38,7 @@ class Case:
     @property
     def input(self) -> str:
         """Name of the files that are read: cases that share them share a floor."""
-        return f"{self.scene}{len(self.bands)}"
+        return f"{self.scene}/{len(self.bands)}"
 
 
 ALL = {"pixels": "all"}

@@ -112,7 +112,7 @@ def fit(
     Returns
     -------
     ClusterModel
-        The same for any chunks and any number of workers.
+        The same for any chunks and any number of workers, but for the last digits of dask-ml.
 
     Raises
     ------

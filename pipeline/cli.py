@@ -225,9 +225,21 @@ def _print_report(report: dict[str, Any], *, as_json: bool) -> None:
     click.echo(_json(report) if as_json else report_words(report))
 
 
+class _AboveBars(logging.StreamHandler[Any]):
+    """Writes lines on standard error, above the bar that is shown there, if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        bars = sys.modules.get("tqdm")
+        if bars and sys.stderr is not None and sys.stderr.isatty():
+            bars.tqdm.write(self.format(record), file=sys.stderr)
+        else:
+            super().emit(record)
+
+
 def _set_up_logging() -> None:
     """Show our own warnings on standard error; leave the libraries' to the errors that carry them."""
-    handler = logging.StreamHandler()
+    handler = _AboveBars()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("pipeline").addHandler(handler)
     logging.getLogger("rasterio").addHandler(logging.NullHandler())

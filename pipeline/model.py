@@ -27,7 +27,7 @@ class Fitting(ModelRecord):
     max_iter: int
     tol: float
     iterations: int
-    """Of the start that was kept; of the passes over all pixels, where there were any."""
+    """Of the start that was kept; passes over all pixels, where there were any."""
     sampled_pixels: int
     valid_pixels: int
     """In the scene the sample was drawn from."""
@@ -62,9 +62,9 @@ class ClusterModel(ModelRecord):
     centroids: tuple[tuple[float, ...], ...]
     """k rows, a number for each band, in the quantity that `units` names. Row 0 is class 1."""
     counts: tuple[Annotated[int, Field(ge=0)], ...]
-    """Pixels in each class, of those the centroids rest on."""
+    """Pixels in each class: all valid ones after passes over all of them, else (mini-batches too) the sampled ones."""
     inertia: Annotated[float, Field(ge=0)]
-    """Sum of the squared distances between these pixels and their centroids, in the squared quantity, prepared."""
+    """Sum of the squared distances between these pixels and their centroids, in the quantity, prepared, squared."""
     fitting: Fitting
     provenance: Provenance
 

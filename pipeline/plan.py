@@ -17,8 +17,8 @@ BASE_BYTES: Final = {"kmeans": 300 * 10**6, "minibatch": 400 * 10**6, "dask-ml":
 Mini-batches are scikit-learn's, which comes with libraries of its own, and dask-ml with more.
 """
 
-_TARGET_BLOCK_BYTES: Final = 32 * 2**20
-"""Enough for the cost of a call to vanish; few enough for many blocks to share the work evenly."""
+_TARGET_BLOCK_BYTES: Final = 8 * 2**20
+"""Enough for the cost of a call to vanish; few enough for the peak not to depend on which blocks meet in memory."""
 
 _DECODER_COPIES: Final = 5
 """A JPEG 2000 block while it is decoded, in sizes of the block: OpenJPEG works in 4 bytes a pixel, twice."""

@@ -54,11 +54,12 @@ scene:
 
 features:
   scale: auto               # reflectance, where product or tags state the scale; none: stored numbers
+  standardize: none         # zscore, minmax or robust: each band has the same say
 
 fit:
-  method: kmeans            # or minibatch: faster, a little rougher
+  method: kmeans            # or minibatch, a little rougher; or dask-ml
   k: 8                      # number of classes, 2 to 254
-  pixels: 500000            # valid pixels sampled for the fit
+  pixels: 500000            # valid pixels sampled for the fit; or all: exact passes over every one
   seed: 0                   # the same seed gives the same map
   starts: 5                 # the best of so many starts is kept
   max_iter: 300
@@ -73,6 +74,8 @@ run:
   workers: auto             # one for each core
   memory: 2GB               # the most the run may take
   chunk: auto               # side of a block in pixels; auto follows the file
+  scratch: auto             # decoded pixels between passes: disk, memory (faster; grows with the scene), none
+  # scratch_dir: /fast/disk   where they stand on disk, unless beside the labels
 """
 
 

@@ -92,6 +92,9 @@ def refine(  # noqa: PLR0917
         _log(len(passes), passes[-1])
         if shift <= config.tol:
             break
+    else:
+        if moves:
+            logger.warning("fit.max_iter: after %d passes centroids still move; allow more", len(passes))
     settled = settle(centres)
     if not np.array_equal(settled, assigned):
         engine.run(settled)
@@ -100,7 +103,7 @@ def refine(  # noqa: PLR0917
 
 
 def _log(number: int, done: Pass) -> None:
-    changed = "" if done.changed is None else f", {done.changed:.3%} of the pixels changed class"
+    changed = "" if done.changed is None else f", {done.changed:.3%} changed class"
     logger.info("pass %d: inertia %.6g, shift %.3g%s", number, done.inertia, done.shift, changed)
 
 

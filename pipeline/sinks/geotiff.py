@@ -22,6 +22,10 @@ TILE: Final = 512
 """Side of the map's tiles in pixels."""
 
 
+_CACHE: Final = 12 * 2**20
+"""Bytes of GDAL's cache while the map is finished: each tile is wanted once."""
+
+
 class MapWriter:
     """Writes labels of a grid to a GeoTIFF, any block in any order, then finishes it as a COG.
 
@@ -104,7 +108,7 @@ class MapWriter:
             When the disk is full, or what is read back is not what was written.
         """
         try:
-            with rasterio.Env(**self._options):
+            with rasterio.Env(**gdal_options(GDAL_NUM_THREADS=str(self._workers), GDAL_CACHEMAX=_CACHE)):
                 self._file.close()
                 checksums = [self._checksum, *write_overviews(self._raw, self._profile, self._workers)]
                 rasterio.shutil.copy(

@@ -1,0 +1,42 @@
+"""Compiled kernels are kept for the next process, also where the install can't be written to."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import ROOT
+
+USE = """
+import numpy as np
+from pipeline.kernels.hashing import smallest_keys
+import pipeline
+print(pipeline.__file__)
+smallest_keys(np.ones((4, 4), bool), (0, 0), 0, 5, 2**63)
+"""
+
+
+def test_machine_code_is_kept_for_the_user_where_the_install_is_read_only(tmp_path: Path) -> None:
+    """A file where Python keeps what it has compiled stands for an install that nobody may write into."""
+    site, cache = tmp_path / "site", tmp_path / "cache"
+    shutil.copytree(ROOT / "pipeline", site / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in [site / "pipeline", *(path for path in (site / "pipeline").iterdir() if path.is_dir())]:
+        (folder / "__pycache__").write_text("no folder")
+    environment = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
+    environment |= {"PYTHONPATH": str(site), "XDG_CACHE_HOME": str(cache), "HOME": str(tmp_path)}
+    kept = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-B", "-c", USE],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=tmp_path,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(str(site)), "the copy was used"
+        kept.append({path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb[ic]")})
+    assert any("smallest_keys" in name or "_scan" in name for name in kept[0])
+    assert kept[0] == kept[1], "the second process compiled nothing"
