@@ -224,9 +224,9 @@ def test_dear_blocks_that_straddle_the_scenes_are_kept_even_for_one_pass() -> No
 def test_little_memory_means_smaller_blocks_before_it_means_fewer_workers() -> None:
     plans = [
         plan_or_none(
-            info_of(block=(256, 256)), ResourceConfig(memory=size * 10**7, workers=4), FitConfig(pixels=10_000)
+            info_of(block=(256, 256)), ResourceConfig(memory=size * 10**6, workers=4), FitConfig(pixels=10_000)
         )
-        for size in range(30, 100)
+        for size in range(300, 600)
     ]
     made = [plan for plan in plans if plan]
     assert len({plan.chunk for plan in made if plan.workers == 4}) > 1
