@@ -127,7 +127,7 @@ class ResourceConfig(Record):
     scratch: Literal["auto", "memory", "disk", "none"] = Field(
         "auto",
         description="where decoded pixels are kept between passes: 'disk', 'memory', 'none' (files are read again for "
-        "each pass), or 'auto' (on disk, where reading again would cost more)",
+        "each pass), or 'auto' (on disk, where reading again would cost more); its folder is run.scratch_dir",
     )
     scratch_dir: Text | None = Field(
         None, description="the folder for a scratch on disk, which must exist (default: that of the map)"

@@ -8,6 +8,15 @@ from pydantic import BeforeValidator, ByteSize, Field, WithJsonSchema
 _SIZE: Final = re.compile(r"\s*\d+(\.\d+)?(e\d+)?\s*([kmgtp]i?)?b?\s*", re.IGNORECASE)
 
 
+def size_words(size: float) -> str:
+    """Bytes as people say them, in powers of ten."""
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:  # noqa: PLR2004
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.2f} GB"
+
+
 def _band_name(band: object) -> object:
     """Let a number name a band, but not the yes or no that YAML reads out of y, no, on."""
     return str(band) if isinstance(band, int) and not isinstance(band, bool) else band

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from pipeline.config import FitConfig, ResourceConfig
 from pipeline.errors import ConfigError, MemoryBudgetError
+from pipeline.fields import size_words
 from pipeline.kernels.assign import working_dtype
 from pipeline.runtime.schedule import count_workers
 from pipeline.scenes.gdal import cache_bytes
@@ -70,9 +71,14 @@ class Plan:
         return self.scratch if self.kept == "disk" else 0
 
     @property
+    def at_once(self) -> int:
+        """Blocks worked on at once: there may be fewer than workers."""
+        return min(self.workers, self.blocks)
+
+    @property
     def peak(self) -> int:
         """Most memory the run shall take."""
-        return self.base + self.fit + self.workers * self.per_block + self.scratch - self.scratch_disk
+        return self.base + self.fit + self.at_once * self.per_block + self.scratch - self.scratch_disk
 
 
 def _per_block(info: SceneInfo, chunk: tuple[int, int], fit: FitConfig | None) -> int:
@@ -81,13 +87,12 @@ def _per_block(info: SceneInfo, chunk: tuple[int, int], fit: FitConfig | None) -
     pixels = chunk[0] * chunk[1]
     reading = pixels * (info.bytes_per_pixel + 2 + ceil(info.bytes_beside))
     candidates = min(2 * wanted, pixels) * (2 * info.bytes_per_pixel + 16)
-    waiting = max(pixels, candidates)
     around = max((ceil((chunk[0] + 2 * m) * (chunk[1] + 2 * m) * each) for m, each in info.margins), default=0)
     decoder = info.file_block_bytes * (_DECODER_COPIES if info.dear else 2)
     over_all = method_over_all(fit)
     chosen = pixels * (info.dtype.itemsize + 4) if over_all else 0
     dask = pixels * (len(info.bands) * _DASK_ROW + _DASK_LABELS) if over_all == "dask-ml" else 0
-    return max(reading + max(pixels, candidates, around) + chosen + waiting + decoder + info.warp_bytes, dask)
+    return max(reading + max(pixels, candidates, around) + chosen + pixels + decoder + info.warp_bytes, dask)
 
 
 def _fit_bytes(info: SceneInfo, fit: FitConfig, workers: int) -> int:
@@ -212,15 +217,24 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
     for plan in plans:
         if plan.peak <= run.memory:
             return plan
-    least = plans[-1]
+    raise MemoryBudgetError(_refusal(plans[-1], info, run, fit))
+
+
+def _refusal(least: Plan, info: SceneInfo, run: ResourceConfig, fit: FitConfig | None) -> str:
+    """Say that even the smallest plan is too large, what it takes, and what can be done."""
     held = least.scratch - least.scratch_disk
-    in_memory = f", and {held / 1e9:.2f} GB for the scratch in memory (run.scratch: disk spares it)" if held else ""
-    fewer = " or fit.pixels" if fit and fit.pixels != "all" else ""
+    in_memory = f", and {size_words(held)} for the scratch in memory (run.scratch: disk spares it)" if held else ""
+    ways = ["allow more"]
+    if least.base < run.memory:
+        ways.append("take fewer bands")
+        if isinstance(run.chunk, int):
+            ways.append(f"a smaller run.chunk than {run.chunk}")
+        if fit and fit.pixels != "all":
+            ways.append(f"a smaller sample (fit.pixels) than {min(fit.pixels, info.pixels)}")
     needed = ceil(least.peak / 1e7) / 100  # rounded up: what is named must do
-    msg = (
-        f"run.memory: {run.memory / 1e9:.2f} GB are allowed, but the least that would do is {needed:.2f} GB: "
-        f"{least.base / 1e6:.0f} MB for the program, {least.fit / 1e6:.0f} MB for the fit and "
-        f"{least.per_block / 1e6:.0f} MB for one block of {least.chunk[1]} x {least.chunk[0]} pixels and "
-        f"{len(info.bands)} bands{in_memory}; allow more, or take fewer bands{fewer}"
+    return (
+        f"run.memory: {size_words(run.memory)} are allowed, but the least that would do is {needed:.2f} GB: "
+        f"{size_words(least.base)} for the program, {size_words(least.fit)} for the fit and "
+        f"{size_words(least.per_block)} for one block of {least.chunk[1]} x {least.chunk[0]} pixels and "
+        f"{len(info.bands)} bands{in_memory}; {', or '.join(ways)}"
     )
-    raise MemoryBudgetError(msg)

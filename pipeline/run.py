@@ -3,28 +3,30 @@
 import logging
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
+from pipeline.account import Clock, run_report
 from pipeline.config import OutputConfig, ResourceConfig, RunConfig, SceneConfig
 from pipeline.errors import ConfigError, ModelError
 from pipeline.fitting.fit import Fit, fit_source
 from pipeline.mapping import MapSummary, OutputPaths, shares, write_map
 from pipeline.model import ClusterModel
 from pipeline.plan import Plan, make_plan
-from pipeline.reading import Scene, Source, reading
+from pipeline.reading import Scene, reading
 from pipeline.runtime.progress import Progress
-from pipeline.runtime.usage import peak_rss
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.opening import describe_scene
 from pipeline.sinks.palette import class_colours
-from pipeline.sinks.report import report_json, versions, write_text
+from pipeline.sinks.report import report_json, write_text
 from pipeline.sinks.staging import Staging
 
 logger = logging.getLogger(__name__)
+
+_NEARLY_ALL: Final = 0.99
+"""Share of a class from which a map says nothing."""
 
 
 def check_outputs(config: RunConfig) -> OutputPaths:
@@ -95,9 +97,9 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
             progress=progress,
         )
         write_text(staging.path(str(paths.model)), fit.model.to_json())
-        clock = _Clock(started, perf_counter() - begin, progress.seconds)
+        clock = Clock(started, perf_counter() - begin, progress.seconds)
         asked = {"config": config.model_dump(mode="json")}
-        report = asked | _report(read.source, plan, fit=fit, summary=summary, paths=paths, clock=clock)
+        report = asked | run_report(read.source, plan, fit=fit, summary=summary, paths=paths, clock=clock)
         write_text(staging.path(paths.report), report_json(report))
     return report
 
@@ -179,8 +181,9 @@ def predict(
                 workers=plan.workers,
                 progress=progress,
             )
-        clock = _Clock(started, perf_counter() - begin, progress.seconds)
-        report = _report(read.source, plan, fit=Fit(model), summary=summary, paths=paths, clock=clock)
+        _warn_of_one_class(summary, described.info.sources[0])
+        clock = Clock(started, perf_counter() - begin, progress.seconds)
+        report = run_report(read.source, plan, fit=Fit(model), summary=summary, paths=paths, clock=clock)
         write_text(staging.path(paths.report), report_json(report))
     return report
 
@@ -215,50 +218,14 @@ def _scene_for(model: ClusterModel, config: SceneConfig, besides: Iterable[Path]
     return scene
 
 
-@dataclass(frozen=True)
-class _Clock:
-    """When a run began and how long it took."""
-
-    started: datetime
-    seconds: float
-    stages: dict[str, float]
-
-
-def _report(
-    source: Source, plan: Plan, *, fit: Fit, summary: MapSummary, paths: OutputPaths, clock: _Clock
-) -> dict[str, Any]:
-    """Put together what a run did and what it took."""
-    info, model = source.info, fit.model
-    area = summary.hectares_per_pixel
-    return {
-        "outputs": {name: str(path) for name, path in vars(paths).items() if path is not None},
-        "scene": {
-            "sources": list(info.sources),
-            "bands": list(info.bands),
-            "rows": info.grid.shape[0],
-            "columns": info.grid.shape[1],
-            "dtype": info.dtype.name,
-            "quantity": info.quantity,
-            "crs": info.grid.crs,
-        },
-        "model": {
-            "sha256": model.digest,
-            "k": model.k,
-            "inertia": model.inertia,
-            **model.fitting.model_dump(mode="json"),
-        },
-        "passes": [asdict(done) for done in fit.passes],
-        "classes": [
-            {"class": label, "pixels": pixels, "share": share, "area_ha": None if area is None else pixels * area}
-            for label, (pixels, share) in enumerate(zip(summary.counts[1:], shares(summary.counts), strict=True), 1)
-        ],
-        "nodata_pixels": summary.counts[0],
-        "area_note": summary.area_note,
-        "plan": {**asdict(plan), "peak": plan.peak},
-        "source_passes": source.passes,
-        "started": clock.started.isoformat(timespec="seconds"),
-        "seconds": {**{name: round(took, 3) for name, took in clock.stages.items()}, "total": round(clock.seconds, 3)},
-        "pixels_per_second": round(info.pixels / clock.seconds),
-        "peak_rss": peak_rss(),
-        "versions": versions(),
-    }
+def _warn_of_one_class(summary: MapSummary, origin: str) -> None:
+    """Say when a model tells nothing apart: often a sign of other units, which no tag spoke of."""
+    taken = shares(summary.counts)
+    most = max(range(len(taken)), key=taken.__getitem__)
+    if taken[most] > _NEARLY_ALL:
+        logger.warning(
+            "%s: %.1f%% of the pixels fall into class %d; does the model's scene have the same units and season?",
+            origin,
+            100 * taken[most],
+            most + 1,
+        )

@@ -38,7 +38,7 @@ def config_template(source: Sequence[str]) -> str:
     stem = stem.removesuffix(".SAFE")
     notes = "".join(f"# note: {' '.join(warning.split())}\n" for warning in found.warnings)
     return f"""\
-# Terrazzo: which scene, which bands, how many classes. Run it with: terrazzo run FILE
+# Terrazzo: which scene, which bands, how many classes. Run: terrazzo run FILE
 # {found.driver}, {found.columns} x {found.rows} pixels, {found.crs or "no CRS"}
 {notes}version: 1
 
@@ -46,35 +46,35 @@ scene:
   source: {_yaml(named[0] if len(named) == 1 else named)}
   # names, numbers or common names (red, nir); all takes every band below
 {_band_comments(found)}  bands: {_bands(found)}
-  nodata: auto              # what the files say, or the number that marks pixels without data: 0
-  resolution: auto          # side of the map's pixels; auto is that of the finest band chosen
-  resampling: nearest       # how other bands come onto them: GDAL's words; average where many become one
-  mask: none                # {_mask_words(found)}
-  # aoi: [west, south, east, north]   in degrees, or the path of a vector file: the rest is nodata
+  nodata: auto          # what files say, or a number for no data: 0
+  resolution: auto      # side of the map's pixels; auto: the finest band's
+  resampling: nearest   # for bands of other grids: bilinear, average, ...
+  mask: none            # {_mask_words(found)}
+  # aoi: [west, south, east, north]   degrees, or a vector file; rest: nodata
 
 features:
-  scale: auto               # reflectance, where product or tags state the scale; none: stored numbers
-  standardize: none         # zscore, minmax or robust: each band has the same say
+  scale: auto           # reflectance, where a scale is stated; none: as stored
+  standardize: none     # zscore, minmax, robust: bands have the same say
 
 fit:
-  method: kmeans            # or minibatch, a little rougher; or dask-ml
-  k: 8                      # number of classes, 2 to 254
-  pixels: 500000            # valid pixels sampled for the fit; or all: exact passes over every one
-  seed: 0                   # the same seed gives the same map
-  starts: 5                 # the best of so many starts is kept
+  method: kmeans        # or minibatch, a little rougher; or dask-ml
+  k: 8                  # number of classes, 2 to 254
+  pixels: 500000        # sampled for the fit; or all: passes over every pixel
+  seed: 0               # the same seed gives the same map
+  starts: 5             # the best of so many starts is kept
   max_iter: 300
-  tol: 1.0e-4               # stop when centroids move less, relative to the variance of the data
+  tol: 1.0e-4           # stop when centroids move less (share of variance)
 
 output:
   labels: {_yaml(f"{stem}_classes.tif")}
   # model, table, picture and report stand beside the labels unless named here
-  palette: auto             # told apart by the colour-blind; or a matplotlib colour map: tab20, viridis
+  palette: auto         # safe for the colour-blind; or matplotlib's: viridis
 
 run:
-  workers: auto             # one for each core
-  memory: 2GB               # the most the run may take
-  chunk: auto               # side of a block in pixels; auto follows the file
-  scratch: auto             # decoded pixels between passes: disk, memory (faster; grows with the scene), none
+  workers: auto         # one for each core
+  memory: 2GB           # the most the run may take
+  chunk: auto           # side of a block in pixels; auto follows the file
+  scratch: auto         # where decoded pixels wait: disk, memory, none
   # scratch_dir: /fast/disk   where they stand on disk, unless beside the labels
 """
 
@@ -95,8 +95,8 @@ def _band_comments(found: Inspection) -> str:
 
 def _mask_words(found: Inspection) -> str:
     if any(mask.startswith("scl") for mask in found.masks):
-        return "scl leaves out clouds, their shadows and defects; or the path of a mask"
-    return "the path of a raster (kept where not 0) or vector file (kept inside)"
+        return "scl leaves out clouds, shadows, defects; or a path"
+    return "a raster (kept: not 0) or vector file (kept: inside)"
 
 
 def _bands(found: Inspection) -> str:

@@ -7,8 +7,9 @@ from textwrap import fill, shorten
 from typing import Any, Final
 
 from pipeline.config import RunConfig
+from pipeline.fields import size_words
 from pipeline.inspection import BandFacts, Inspection
-from pipeline.plan import Plan
+from pipeline.plan import Plan, method_over_all
 from pipeline.scenes.offers import Product
 from pipeline.scenes.source import SceneInfo
 
@@ -18,15 +19,6 @@ _FIXED_PASSES: Final = 3
 
 _MOST_CLASSES: Final = 30
 """Rows of a table printed in full; the CSV has them all."""
-
-
-def size_words(size: float) -> str:
-    """Bytes as people say them, in powers of ten."""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:  # noqa: PLR2004
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.2f} GB"
 
 
 def _columns(rows: Sequence[Sequence[str]], left: int = 1) -> Iterable[str]:
@@ -61,18 +53,20 @@ def plan_words(info: SceneInfo, plan: Plan, config: RunConfig) -> str:
     rows, columns = info.grid.shape
     high, wide = plan.chunk
     most = " at most" if plan.passes > _FIXED_PASSES else ""
+    rests = plan.keeps_blocks and method_over_all(config.fit)
+    then = ", then over the scratch until centroids rest" if rests else ""
     where = {"memory": "in memory", "disk": f"on disk, in {_short(_scratch_dir(config))}", "none": "nowhere"}
     lines = {
         "scene": _first_of(info.sources),
         "pixels": f"{columns} x {rows}, {len(info.bands)} bands of {info.dtype.name}",
         "bands": shorten(", ".join(info.bands), _WIDTH - 10, placeholder=" ..."),
-        "blocks": f"{plan.blocks} of {wide} x {high} pixels, {plan.workers} worked on at once",
-        "passes": f"{plan.passes} over the source{most}",
+        "blocks": f"{plan.blocks} of {wide} x {high} pixels, {plan.at_once} worked on at once",
+        "passes": f"{plan.passes} over the source{most}{then}",
         "scratch": f"{size_words(plan.scratch)} {where[plan.kept]}" if plan.scratch else "none",
         "disk": f"{size_words(plan.disk)} while the run lasts",
         "memory": f"{size_words(plan.peak)} at most, of {size_words(int(config.run.memory))} allowed:",
         "": f"{size_words(plan.base)} program, {size_words(plan.fit)} fit, "
-        f"{plan.workers} x {size_words(plan.per_block)} for a block",
+        f"{plan.at_once} x {size_words(plan.per_block)} for a block",
     }
     return _aligned(lines)
 

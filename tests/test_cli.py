@@ -92,10 +92,13 @@ def test_the_verbs_work_one_after_another(job: Path, tmp_path: Path) -> None:
     made = terrazzo("init", scene)
     (tmp_path / "made.yaml").write_text(made.stdout)
     assert yaml.safe_load(made.stdout)["scene"]["source"] == str(scene)
+    assert max(len(line) for line in made.stdout.splitlines() if str(tmp_path) not in line) <= 80
     assert terrazzo("validate", tmp_path / "made.yaml").stdout.endswith(": valid\n")
     plan = json.loads(terrazzo("plan", job, "--json").stdout)
     assert plan["passes"] == 2
     assert "at most" in terrazzo("plan", job).stdout
+    told = terrazzo("plan", job, "--set", "fit.pixels=all").stdout
+    assert "passes   1 over the source, then over the scratch until centroids rest\n" in told
     assert not (tmp_path / "out.tif").exists(), "plan runs nothing"
     assert terrazzo("fit", job, "-o", tmp_path / "m.json").returncode == 0
     assert not (tmp_path / "out.tif").exists(), "fit makes no map"
@@ -128,7 +131,7 @@ def test_an_existing_output_needs_overwrite(job: Path) -> None:
         (["--set", "output.labels=nowhere/out.tif"], 1, ["nowhere", "does not exist"]),
         (["--set", "output.labels=out.jpg"], 2, ["out.jpg", ".tif"]),
         (["--set", "output.palette=rainbowish"], 2, ["rainbowish", "rainbow"]),
-        (["--set", "run.memory=10MB"], 1, ["run.memory", "0.01 GB are allowed"]),
+        (["--set", "run.memory=10MB"], 1, ["run.memory", "10 MB are allowed"]),
         (["--set", "scene.nodata=1.5"], 2, ["scene.nodata", "uint16"]),
     ],
 )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
 
 USE = """
@@ -40,3 +41,25 @@ def test_machine_code_is_kept_for_the_user_where_the_install_is_read_only(tmp_pa
         kept.append({path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb[ic]")})
     assert any("smallest_keys" in name or "_scan" in name for name in kept[0])
     assert kept[0] == kept[1], "the second process compiled nothing"
+
+
+LIMITED = """
+import logging, resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))  # as a full disk: files end after 64 bytes
+logging.basicConfig(level=logging.INFO)
+import numpy as np
+from pipeline.kernels.hashing import smallest_keys
+keys, index = smallest_keys(np.ones((4, 4), bool), (0, 0), 0, 16)
+print(sorted(index.tolist()) == list(range(16)))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no files")
+def test_a_disk_too_full_for_machine_code_stops_no_run(tmp_path: Path) -> None:
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", LIMITED], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "True\n"
+    assert done.stderr.count("compiled code can't be kept here (File too large)") == 1

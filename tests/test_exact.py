@@ -136,14 +136,14 @@ def test_the_account_of_a_pass_is_numpys() -> None:
     start = starts(data, valid, 4)
     found = refined(MemorySource(data, valid, (50, 40)), start, max_iter=2)
     rows = data[:, valid].T.astype(np.float64)
-    before: npt.NDArray[Any] = np.full(len(rows), -1)
+    before: npt.NDArray[Any] | None = None
     centres = start
     for done in found.passes:
         squared = ((rows[:, None] - centres) ** 2).sum(axis=2)
         labels = squared.argmin(axis=1)
         means = np.array([rows[labels == c].mean(axis=0) for c in range(4)])
         assert done.inertia == pytest.approx(squared.min(axis=1).sum(), rel=1e-12)
-        assert done.changed == (labels != before).mean()
+        assert done.changed == (None if before is None else (labels != before).mean())
         assert done.shift == pytest.approx(((means - centres) ** 2).sum() / rows.var(axis=0).mean(), rel=1e-9)
         before, centres = labels, means
     np.testing.assert_allclose(found.centres, centres, rtol=1e-13)

@@ -132,7 +132,7 @@ def test_one_worker_keeps_one_processor_busy(landscape: list[str], tmp_path: Pat
     """Threads of BLAS, OpenMP or GDAL beside ours would take more processor time than there is time."""
     scene = mirrored(landscape, tmp_path / "scene.tif", 2745)
     job = tmp_path / "job.yaml"
-    fit = f"fit: {{pixels: all, method: {method}, k: 12, tol: 1.0e-6, max_iter: 30}}"
+    fit = f"fit: {{pixels: all, method: {method}, k: 12, tol: 1.0e-6, max_iter: 10}}"
     job.write_text(f"version: 1\nscene: {{source: {scene}}}\n{fit}\noutput: {{labels: o.tif}}\nrun: {{workers: 1}}\n")
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "pipeline", "run", str(job), "-q"], stdout=subprocess.DEVNULL)

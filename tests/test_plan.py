@@ -75,7 +75,7 @@ def plan_or_none(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *,
 def surely_held(info: SceneInfo, plan: Plan, fit: FitConfig | None) -> int:
     """Bytes of arrays that no run can do without: a block's pixels, validity and labels for each worker, the sample."""
     pixels = plan.chunk[0] * plan.chunk[1]
-    blocks = plan.workers * (pixels * info.bytes_per_pixel + 2 * pixels)
+    blocks = plan.at_once * (pixels * info.bytes_per_pixel + 2 * pixels)
     return blocks + (min(fit.pixels, info.pixels) * info.bytes_per_pixel if fit else 0)
 
 
@@ -123,7 +123,7 @@ def test_more_memory_is_never_a_reason_to_refuse(
 def test_a_refusal_names_memory_that_would_do_and_little_less_would_not(
     info: SceneInfo, fit: FitConfig | None, workers: int
 ) -> None:
-    with pytest.raises(MemoryBudgetError, match=r"^run\.memory: 0\.10 GB are allowed") as caught:
+    with pytest.raises(MemoryBudgetError, match=r"^run\.memory: 100 MB are allowed") as caught:
         make_plan(info, ResourceConfig(memory=10**8, workers=workers), fit)
     told = re.search(r"the least that would do is (\d+\.\d\d) GB", str(caught.value))
     assert told
@@ -156,8 +156,14 @@ def test_every_sampled_pixel_adds_at_least_its_bands_and_its_key(info: SceneInfo
 def test_a_chunk_that_is_too_large_for_the_memory_is_refused_rather_than_made_smaller() -> None:
     run = ResourceConfig(memory=GB, workers=1, chunk=10_980)
     assert plan_or_none(info_of(), run.model_copy(update={"chunk": "auto"}), None)
-    with pytest.raises(MemoryBudgetError, match="10980 x 10980 pixels"):
+    with pytest.raises(MemoryBudgetError, match=r"10980 x 10980 pixels.* or a smaller run.chunk than 10980"):
         make_plan(info_of(), run, None)
+
+
+def test_no_memory_is_planned_for_workers_without_a_block() -> None:
+    one, many = (make_plan(info_of((100, 100)), ResourceConfig(workers=n), None) for n in (1, 64))
+    assert (many.blocks, many.at_once) == (1, 1)
+    assert many.peak - one.peak == many.base - one.base
 
 
 @pytest.mark.parametrize(

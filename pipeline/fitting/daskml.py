@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 Rows = npt.NDArray[np.float32]
 """Shape (pixel, band), centred and scaled."""
 
-
 _ROWS: Final = 2**16
 """Sampled pixels of a chunk."""
 
@@ -99,7 +98,7 @@ def refine_by_dask(  # noqa: PLR0917
         dask.config.set(scheduler="threads", pool=pool, num_workers=workers),
     ):
         clusterer.fit(features)
-    logger.info("dask-ml: %d passes", clusterer.n_iter_)
+    logger.info("dask-ml: passes: %d", clusterer.n_iter_)
     return scaling.centres(clusterer.cluster_centers_), int(clusterer.n_iter_)
 
 

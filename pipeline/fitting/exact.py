@@ -27,7 +27,8 @@ class Pass:
     inertia: float
     """Sum of squared distances of all pixels to the centres they were assigned to, in squared stretched units."""
     changed: float | None
-    """Share of the pixels that changed class; None where their classes are not kept."""
+    """Share of the pixels that changed class; None in the first pass, before which they had none, and where their
+    classes are not kept."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def refine(  # noqa: PLR0917
         centres = _refill(engine.ledger.means(assigned), engine.counts, sample, stretch)
         squared = float(np.square((centres - assigned) * (1 if stretch is None else stretch)).sum())
         shift = squared / engine.variance if squared else 0.0
-        changed = moves / int(engine.counts.sum()) if pixels.remembers else None
+        changed = moves / int(engine.counts.sum()) if passes and pixels.remembers else None
         passes.append(Pass(shift=shift, inertia=engine.inertia(assigned), changed=changed))
         _log(len(passes), passes[-1])
         if shift <= config.tol:

@@ -138,7 +138,8 @@ def check_magnitude(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, s
     spreads = (high.astype(np.float64) - low.astype(np.float64)) * (1 if stretch is None else stretch)
     if spreads.max() > most:
         msg = (
-            f"scales of bands are too far apart: one counts {spreads.max():.3g} times another; see features.standardize"
+            f"the bands' scales are too far apart: pixels of one differ by {spreads.max():.3g} in units of the first, "
+            f"more than {limits.dtype} can square; see features.standardize"
         )
         raise FitError(msg)
     if kind.kind == "f" and 0 < spreads.max() < np.sqrt(limits.tiny) * _ROOM_FOR_SQUARES:

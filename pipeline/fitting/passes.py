@@ -37,7 +37,6 @@ class Engine:
         if not self._pixels.remembers:
             self.ledger = Ledger(self._k, self._fixed)
             first = True
-
         self._mover.aim(centres)
 
         def work(block: Block) -> tuple[int, Ledger]:

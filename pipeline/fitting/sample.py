@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any, Final
 
 import numpy as np
@@ -36,23 +38,33 @@ class Sample:
 
 
 class _Smallest:
-    """The values with the smallest keys of all that were added, in bounded memory."""
+    """The values with the smallest keys of all that were added, in bounded memory; threads may add in any order."""
 
     def __init__(self, wanted: int, bands: int, dtype: np.dtype[Any]) -> None:
         self.wanted = wanted
         self.threshold = LARGEST_KEY
         """No key above it can be among the wanted ones any more."""
         self.valid = 0
+        self._guard = RLock()
         self._keys: list[Keys] = [np.empty(0, np.uint64)]
         self._values: list[Values] = [np.empty((0, bands), dtype)]
 
+    def turn(self) -> AbstractContextManager[object]:
+        """To be held from the search for candidates until they are added.
+
+        As long as no key is ruled out, all pixels of a block are candidates, so blocks take turns: the memory taken
+        shall not depend on how many begin at once.
+        """
+        return self._guard if self.threshold == LARGEST_KEY else nullcontext()
+
     def add(self, keys: Keys, values: Values, valid: int) -> None:
         """Add candidates of a block that has `valid` valid pixels."""
-        self.valid += valid
-        self._keys.append(keys)
-        self._values.append(values)
-        if sum(part.size for part in self._keys) > 1.5 * self.wanted:
-            self._shrink()
+        with self._guard:
+            self.valid += valid
+            self._keys.append(keys)
+            self._values.append(values)
+            if sum(part.size for part in self._keys) > 1.5 * self.wanted:
+                self._shrink()
 
     def _shrink(self) -> None:
         """Keep the wanted ones only."""
@@ -104,17 +116,17 @@ def draw_sample(
     info = source.info
     smallest = _Smallest(wanted, len(info.bands), info.dtype)
 
-    def candidates(block: Block) -> tuple[Keys, Values, int]:
+    def look(block: Block) -> None:
         pixels, fitting = source.read_for_fit(block)
         origin = (block.top, block.left)
-        keys, index = smallest_keys(fitting, origin, seed, wanted, smallest.threshold)
-        values = np.empty((index.size, len(info.bands)), info.dtype)
-        for band, plane in enumerate(pixels.data):
-            values[:, band] = plane.reshape(-1)[index]
-        return keys, values, int(np.count_nonzero(fitting))
+        with smallest.turn():
+            keys, index = smallest_keys(fitting, origin, seed, wanted, smallest.threshold)
+            values = np.empty((index.size, len(info.bands)), info.dtype)
+            for band, plane in enumerate(pixels.data):
+                values[:, band] = plane.reshape(-1)[index]
+            smallest.add(keys, values, int(np.count_nonzero(fitting)))
 
-    for _, found in stream(candidates, source.blocks, workers):
-        smallest.add(*found)
+    for _ in stream(look, source.blocks, workers):
         step()
     if smallest.valid == 0:
         rule = ", ".join(sorted({"NaN" if value is None else f"{value:g}" for value in info.nodata}))

@@ -179,7 +179,41 @@ OUTSIDE: Final = 255
 
 
 @compiled
-def move(  # noqa: C901, PLR0912, PLR0917 (numba takes arguments by position)
+def _pick(
+    points: Block, start: int, place: npt.NDArray[np.int32], stretch: Stretch, tile: npt.NDArray[np.floating]
+) -> None:
+    """Fill a tile with the points (band, point) at some places behind `start`, their bands stretched."""
+    for b in range(points.shape[0]):
+        row, wide = points[b, start:], tile[b]
+        for j in range(place.size):
+            wide[j] = row[place[j]]
+        if stretch is not None:  # decided when the kernel is compiled
+            for j in range(place.size):
+                wide[j] *= stretch[b]
+
+
+@compiled
+def _carry(  # noqa: PLR0917 (numba takes arguments by position)
+    points: Block, i: int, scaling: Scaling, old: int, new: int, sums: npt.NDArray[np.int64]
+) -> None:
+    """Take the numbers of a point out of a class's sums, and add them to another's."""
+    bands = points.shape[0]
+    for b in range(bands):
+        if scaling is None:  # decided when the kernel is compiled
+            value = np.int64(points[b, i])
+        else:
+            exact = (points[b, i] - scaling[0][b]) * scaling[1][b]
+            rounded = np.rint(exact)
+            value = np.int64(rounded)
+            rest = np.int64(np.rint((exact - rounded) * LIMB))
+            sums[old, bands + b] -= rest
+            sums[new, bands + b] += rest
+        sums[old, b] -= value
+        sums[new, b] += value
+
+
+@compiled
+def move(  # noqa: PLR0917 (numba takes arguments by position)
     points: Block,
     centroids: npt.NDArray[np.floating],
     stretch: Stretch,
@@ -194,7 +228,7 @@ def move(  # noqa: C901, PLR0912, PLR0917 (numba takes arguments by position)
 
     Points whose bound says that they can't have another nearest class are passed over: see `Mover`, which calls this.
     """
-    bands, count = points.shape
+    count = points.shape[1]
     due, base, per_step, doubt = drift
     tile = np.zeros((centroids.shape[1], TILE), centroids.dtype)
     distance, nearest = np.zeros(TILE, centroids.dtype), np.empty(TILE, centroids.dtype)
@@ -215,13 +249,7 @@ def move(  # noqa: C901, PLR0912, PLR0917 (numba takes arguments by position)
         if looked_at == n:
             _load(points, start, n, stretch, tile)
         else:
-            for b in range(bands):
-                row, wide = points[b, start : start + n], tile[b]
-                for j in range(looked_at):
-                    wide[j] = row[place[j]]
-                if stretch is not None:  # decided when the kernel is compiled
-                    for j in range(looked_at):
-                        wide[j] *= stretch[b]
+            _pick(points, start, place[:looked_at], stretch, tile)
         _nearest_class(tile, looked_at, centroids, distance, nearest, second, label)
         for j in range(looked_at):
             apart = np.sqrt(second[j])
@@ -235,16 +263,5 @@ def move(  # noqa: C901, PLR0912, PLR0917 (numba takes arguments by position)
                 known[i] = new
                 counts[old] -= 1
                 counts[new] += 1
-                for b in range(bands):
-                    if scaling is None:  # decided when the kernel is compiled
-                        value = np.int64(points[b, start + i])
-                    else:
-                        exact = (points[b, start + i] - scaling[0][b]) * scaling[1][b]
-                        rounded = np.rint(exact)
-                        value = np.int64(rounded)
-                        rest = np.int64(np.rint((exact - rounded) * LIMB))
-                        sums[old, bands + b] -= rest
-                        sums[new, bands + b] += rest
-                    sums[old, b] -= value
-                    sums[new, b] += value
+                _carry(points, start + i, scaling, old, new, sums)
     return moves

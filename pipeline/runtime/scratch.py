@@ -160,9 +160,14 @@ def _make_folder(parent: Path) -> tuple[Path, BinaryIO]:
     for _ in range(_TRIES):
         try:
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-            lock = (folder / _LOCK).open("wb")
         except OSError as error:
             reason = str(error.strerror)
+            continue
+        try:
+            lock = (folder / _LOCK).open("wb")
+        except OSError as error:  # another run has just taken the folder for a leftover, or the disk is full
+            reason = str(error.strerror)
+            shutil.rmtree(folder, ignore_errors=True)
             continue
         try:
             _take_lock(lock)

@@ -1,0 +1,61 @@
+"""What a run did and what it took, as its report tells it."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from pipeline.fitting.fit import Fit
+from pipeline.mapping import MapSummary, OutputPaths, shares
+from pipeline.plan import Plan
+from pipeline.reading import Source
+from pipeline.runtime.usage import peak_rss
+from pipeline.sinks.report import versions
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When a run began and how long it took."""
+
+    started: datetime
+    seconds: float
+    stages: dict[str, float]
+
+
+def run_report(
+    source: Source, plan: Plan, *, fit: Fit, summary: MapSummary, paths: OutputPaths, clock: Clock
+) -> dict[str, Any]:
+    """Put together what a run did and what it took."""
+    info, model = source.info, fit.model
+    area = summary.hectares_per_pixel
+    return {
+        "outputs": {name: str(path) for name, path in vars(paths).items() if path is not None},
+        "scene": {
+            "sources": list(info.sources),
+            "bands": list(info.bands),
+            "rows": info.grid.shape[0],
+            "columns": info.grid.shape[1],
+            "dtype": info.dtype.name,
+            "quantity": info.quantity,
+            "crs": info.grid.crs,
+        },
+        "model": {
+            "sha256": model.digest,
+            "k": model.k,
+            "inertia": model.inertia,
+            **model.fitting.model_dump(mode="json"),
+        },
+        "passes": [asdict(done) for done in fit.passes],
+        "classes": [
+            {"class": label, "pixels": pixels, "share": share, "area_ha": None if area is None else pixels * area}
+            for label, (pixels, share) in enumerate(zip(summary.counts[1:], shares(summary.counts), strict=True), 1)
+        ],
+        "nodata_pixels": summary.counts[0],
+        "area_note": summary.area_note,
+        "plan": {**asdict(plan), "peak": plan.peak},
+        "source_passes": source.passes,
+        "started": clock.started.isoformat(timespec="seconds"),
+        "seconds": {**{name: round(took, 3) for name, took in clock.stages.items()}, "total": round(clock.seconds, 3)},
+        "pixels_per_second": round(info.pixels / clock.seconds),
+        "peak_rss": peak_rss(),
+        "versions": versions(),
+    }
