@@ -79,11 +79,12 @@ def compare(bands: tuple[str, ...], k: int) -> dict[str, float]:
     few, many = (
         timed(lambda n=n: KMeans(k, init=centres, n_init=1, max_iter=n, tol=0).fit(table)) for n in (FIRST, LAST)
     )
-    ours = {workers: timed_passes(pieces, centres, workers) for workers in (1, threads)}
+    rounds = [[timed_passes(pieces, centres, workers) for workers in (1, threads)] for _ in range(ROUNDS)]
+    alone, together = (median(took) for took in zip(*rounds, strict=True))
     return {
         "assign": predict / timed(assign_all),
-        "steady pass": (many - few) / (LAST - FIRST) / ours[threads],
-        "threads": ours[1] / ours[threads],
+        "steady pass": (many - few) / (LAST - FIRST) / together,
+        "threads": alone / together,
     }
 
 

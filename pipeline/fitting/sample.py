@@ -72,14 +72,14 @@ class _Smallest:
         self._keys, self._values = [], []  # the parts go before the best are copied
         if keys.size > self.wanted:
             best = np.argpartition(keys, self.wanted - 1)[: self.wanted]
-            keys, values = keys[best], values[best]
+            keys, values = keys.take(best), values.take(best, axis=0)  # a dozen times as fast as values[best]
             self.threshold = int(keys.max())
         self._keys, self._values = [keys], [values]
 
     def sorted_values(self) -> Values:
         """Return the wanted values, in the order of their keys."""
         self._shrink()
-        return self._values[0][np.argsort(self._keys[0])]
+        return self._values[0].take(np.argsort(self._keys[0]), axis=0)
 
 
 def draw_sample(
@@ -123,7 +123,7 @@ def draw_sample(
             keys, index = smallest_keys(fitting, origin, seed, wanted, smallest.threshold)
             values = np.empty((index.size, len(info.bands)), info.dtype)
             for band, plane in enumerate(pixels.data):
-                values[:, band] = plane.reshape(-1)[index]
+                values[:, band] = plane.take(index)
             smallest.add(keys, values, int(np.count_nonzero(fitting)))
 
     for _ in stream(look, source.blocks, workers):

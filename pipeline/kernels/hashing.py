@@ -14,6 +14,9 @@ from pipeline.kernels.compiled import compiled
 LARGEST_KEY: Final = 2**64 - 1
 """No pixel has a larger key: the threshold that lets every pixel pass."""
 
+_RUN: Final = 64
+"""Pixels of a row whose keys are made at once, and passed over together where none is under the threshold."""
+
 _MARGIN: Final = 1.2
 """How many more keys than wanted a first threshold aims at; too few and the block is scanned twice."""
 
@@ -39,15 +42,22 @@ def _scan(  # noqa: PLR0917 (numba takes arguments by position)
     salt = _mix(seed + np.uint64(0x9E3779B97F4A7C15))
     found = 0
     rows, columns = valid.shape
+    some = np.empty(_RUN, np.uint64)
     for i in range(rows):
         high = np.uint64(origin[0] + i) << np.uint64(32)
-        for j in range(columns):
-            if valid[i, j]:
-                key = _mix((high | np.uint64(origin[1] + j)) ^ salt)
-                if key <= threshold:
+        for start in range(0, columns, _RUN):
+            n = min(_RUN, columns - start)
+            holds, first, under = valid[i, start : start + n], np.uint64(origin[1] + start), 0
+            for j in range(n):  # without a branch: many at once
+                some[j] = _mix((high | (first + np.uint64(j))) ^ salt)
+                under += holds[j] & (some[j] <= threshold)
+            if not under:
+                continue
+            for j in range(n):
+                if holds[j] and some[j] <= threshold:
                     if found < keys.size:
-                        keys[found] = key
-                        index[found] = i * columns + j
+                        keys[found] = some[j]
+                        index[found] = i * columns + start + j
                     found += 1
     return found
 
