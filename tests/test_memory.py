@@ -71,6 +71,7 @@ def peak_of(scene: Path, folder: Path, cap: str, fit: str = "{}", scratch: str =
 def test_peak_memory_is_below_the_plan_and_flat_up_to_four_tiles(landscape: list[str], tmp_path: Path) -> None:
     tile = mirrored(landscape[:2], tmp_path / "quarter.tif", 5490)
     scenes = [repeated(tile, times, tmp_path / f"{times}.vrt") for times in (1, 2, 4)]
+    peak_of(mirrored(landscape[:2], tmp_path / "small.tif", 549), tmp_path, "2GB")  # kernels are compiled by then
     for cap in CAPS:
         peaks = [peak_of(scene, tmp_path, cap) for scene in scenes]
         assert max(peaks) <= 1.1 * min(peaks), f"{cap}: {peaks} bytes for one, four and sixteen times the pixels"
