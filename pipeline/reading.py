@@ -9,7 +9,7 @@ import rasterio
 
 from pipeline.config import FitConfig, ResourceConfig
 from pipeline.plan import Plan
-from pipeline.runtime.scratch import open_scratch, remove_leftovers
+from pipeline.runtime.scratch import open_scratch
 from pipeline.scenes.describe import RasterScene
 from pipeline.scenes.gdal import cache_bytes, gdal_options
 from pipeline.scenes.keptblocks import KeptBlocks, ReadBlocks
@@ -38,8 +38,6 @@ def reading(
 ) -> Iterator[Reading]:
     """Read a scene as planned, with GDAL's cache, which is the whole process's, held to what the plan counts."""
     place = Path(resources.scratch_dir) if resources.scratch_dir else folder
-    for one in {folder, place}:
-        remove_leftovers(one)
     with ExitStack() as context:
         context.enter_context(rasterio.Env(**gdal_options(GDAL_CACHEMAX=cache_bytes(scene.info, plan.workers))))
         scratch = None if plan.kept == "none" else context.enter_context(open_scratch(plan.kept, place))

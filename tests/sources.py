@@ -53,12 +53,13 @@ class MemorySource:
             files=(),
         )
         self.blocks = tuple(grid.blocks(chunk))
-        self.reads: Counter[tuple[int, int]] = Counter()
+        self.reads: Counter[Any] = Counter()
+        """By window."""
         self._lock = threading.Lock()
 
     def read(self, block: Block) -> Pixels:
         with self._lock:
-            self.reads[block.row, block.column] += 1
+            self.reads[block.window] += 1
         rows, columns = block.slices
         return Pixels(self.data[:, rows, columns], self.valid[rows, columns])
 
@@ -72,7 +73,8 @@ class CountingSource:
 
     def __init__(self, source: FitSource) -> None:
         self._source = source
-        self.reads: Counter[tuple[int, int]] = Counter()
+        self.reads: Counter[Any] = Counter()
+        """By window."""
         self._lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
@@ -80,10 +82,10 @@ class CountingSource:
 
     def read(self, block: Block) -> Pixels:
         with self._lock:
-            self.reads[block.row, block.column] += 1
+            self.reads[block.window] += 1
         return self._source.read(block)
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
         with self._lock:
-            self.reads[block.row, block.column] += 1
+            self.reads[block.window] += 1
         return self._source.read_for_fit(block)

@@ -40,6 +40,13 @@ def test_each_pixel_is_read_once_more_for_the_batches() -> None:
     assert set(source.reads.values()) == {2}
 
 
+def test_no_window_is_larger_than_the_blocks_that_memory_was_planned_for() -> None:
+    source = MemorySource(scene("uint16", (300, 700)), chunk=(64, 128))
+    fitted(source, "minibatch", k=4)
+    assert max(bottom - top for (top, bottom), _ in source.reads) == 64
+    assert max(right - left for _, (left, right) in source.reads) == 128
+
+
 @pytest.mark.parametrize("method", ["minibatch", "dask-ml"])
 def test_a_real_scene_ends_near_the_exact_inertia(landscape: list[str], method: str) -> None:
     source = RasterSource(described(landscape), (300, 512))

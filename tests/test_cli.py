@@ -218,6 +218,22 @@ def test_a_stopped_run_leaves_no_file(jpeg2000: list[str], tmp_path: Path, numbe
     assert [entry.name for entry in tmp_path.iterdir()] == ["job.yaml"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_the_next_run_removes_what_a_killed_one_left(job: Path, jpeg2000: list[str]) -> None:
+    before = sorted(path.name for path in job.parent.iterdir())
+    hang = ["--set", f"scene.source={json.dumps(jpeg2000)}", "--set", "fit.starts=1000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "run", str(job), *hang], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert any(line.startswith("sample: ") for line in process.stderr)
+    process.kill()
+    process.communicate(timeout=60)
+    assert len(list(job.parent.glob(".terrazzo-scratch-*"))) == 2, "of its outputs, and of its pixels"
+    assert terrazzo("fit", job, "-q", "-o", job.parent / "m.json").returncode == 0
+    assert sorted(path.name for path in job.parent.iterdir()) == sorted([*before, "m.json"])
+
+
 def test_a_disk_that_fills_up_leaves_no_file(job: Path) -> None:
     """A limit on the size of files stands for the disk: writes beyond it fail as on a full one."""
     if sys.platform == "win32":

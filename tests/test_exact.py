@@ -128,7 +128,21 @@ def test_an_outlier_costs_the_other_pixels_no_digit() -> None:
     rest = data.reshape(2, -1).T.astype(np.float64)
     rest = rest[rest[:, 0] < 10]
     theirs = KMeans(4, init=start[:4], n_init=1, max_iter=200, tol=0).fit(rest)
-    np.testing.assert_allclose(found.centres[:4], theirs.cluster_centers_, rtol=1e-5)
+    np.testing.assert_allclose(found.centres[:4], theirs.cluster_centers_, rtol=1e-9)
+    assert found.inertia == pytest.approx(theirs.inertia_, rel=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("odd", [-9999, -32768, 65535, 1e6])
+def test_inertia_is_numpys_beside_numbers_that_no_tag_calls_nodata(dtype: str, odd: float) -> None:
+    data = (scene("float64", bands=2) / 25500).astype(dtype)
+    data[:, :, :15] = odd
+    start = np.vstack([starts(data[:, :, 15:], np.ones((120, 135), bool), 4), [[odd, odd]]])
+    found = refined(MemorySource(data), start, tol=0)
+    rows = data.reshape(2, -1).T.astype(np.float64)
+    expected = ((rows[:, None] - found.centres) ** 2).sum(axis=2).min(axis=1).sum()
+    assert found.inertia == pytest.approx(expected, rel=1e-9)
+    assert found.passes[-1].inertia == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_account_of_a_pass_is_numpys() -> None:

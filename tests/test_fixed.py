@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.kernels.fixed import FixedPoint, Ledger, squares
+from pipeline.kernels.fixed import LIMB, FixedPoint, Ledger, squares
 from pipeline.kernels.moving import Mover
 
 DTYPES = ["uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
@@ -34,7 +34,7 @@ def ledger_of(points: Any, centres: Any, parts: int) -> Ledger:
         labels, bounds = np.zeros((2, len(part)), np.uint8)
         mover.move(some, labels, bounds, counts, sums)
         ledger.add(counts, sums)
-        ledger.squares += squares(some, np.ones(len(part), bool), fixed).astype(object)
+        ledger.squares += squares(some, np.ones(len(part), bool), fixed)
     return ledger
 
 
@@ -83,5 +83,5 @@ def test_sums_of_a_whole_block_of_extremes_fit() -> None:
     fixed = FixedPoint.of(points.dtype, points.min(axis=1), points.max(axis=1))
     most = 2**26 * int(max(np.abs(fixed.split(points[:, 0])).max(), np.abs(fixed.split(points[:, 1])).max()))
     assert most < 2**63
-    total = squares(points, np.ones(2**16, bool), fixed)[0]
-    assert 0 < int(total) * 2**10 < 2**63
+    squared = points.astype(np.float64) ** 2 * fixed.factor[0] ** 2 / LIMB
+    assert 0 < squared.max() <= LIMB

@@ -105,6 +105,32 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_what_a_living_one_kee
             run.communicate()
 
 
+def test_a_run_that_is_killed_while_it_removes_its_files_leaves_what_the_next_one_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed, unlink = [], Path.unlink
+
+    def killed(path: Path, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002 (as Path.unlink)
+        removed.append(path)
+        if len(removed) > 3:
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    def run() -> None:
+        with open_scratch("disk", tmp_path) as scratch:
+            for name in "abcdefgh":
+                scratch.put(name, np.zeros(1))
+            monkeypatch.setattr(Path, "unlink", killed)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    monkeypatch.undo()
+    assert len(list(tmp_path.glob("*/*"))) == 6, "five of eight files, and the lock"
+    with open_scratch("disk", tmp_path):
+        assert len(list(tmp_path.iterdir())) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / ".terrazzo-scratch-notes").mkdir()
     (tmp_path / ".terrazzo-scratch-notes" / "mine.txt").write_text("keep")
@@ -115,7 +141,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_named_with_the_setting_that_mends_it(tmp_path: Path) -> None:
     with (
-        pytest.raises(OutputError, match=rf"^{tmp_path}/no: this folder does not exist.*run\.scratch_dir"),
+        pytest.raises(OutputError, match=rf"^{tmp_path}/no: this is no folder, or does not exist.*run\.scratch_dir"),
         open_scratch("disk", tmp_path / "no"),
     ):
         pass
@@ -128,7 +154,7 @@ def test_a_full_disk_is_told_with_the_folder_and_the_name(tmp_path: Path) -> Non
         (file,) = tmp_path.glob("*/a")
         file.unlink()
         file.symlink_to("/dev/full")
-        with pytest.raises(OutputError, match=rf"^{tmp_path}/.*: the scratch file a can't be written \(.+\)"):
+        with pytest.raises(OutputError, match=rf"^{tmp_path}: the scratch file a can't be written \(.+\); make room"):
             scratch.put("a", np.zeros(1000))
 
 

@@ -25,7 +25,7 @@ def stage(targets: Sequence[Path], *, overwrite: bool = False, then: Callable[[]
     """Write each target's own name into it, under its temporary name; then do something else."""
     with Staging(targets, overwrite=overwrite) as staging:
         for target in targets:
-            assert staging.path(target).parent == target.parent  # so that a rename is no copy
+            assert staging.path(target).parent.parent == target.parent  # so that a rename is no copy
             staging.path(target).write_text(target.name)
         then()
 
@@ -110,7 +110,8 @@ def test_a_file_of_the_scene_is_never_replaced_under_any_name(tmp_path: Path) ->
 
 def test_two_runs_with_one_target_do_not_share_a_temporary_file(tmp_path: Path) -> None:
     target = tmp_path / "map.tif"
-    assert Staging([target], overwrite=False).path(target) != Staging([target], overwrite=False).path(target)
+    with Staging([target], overwrite=False) as one, Staging([target], overwrite=False) as other:
+        assert one.path(target) != other.path(target)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Mini-batch k-means over every pixel of a scene, read once, in an order of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy.typing as npt
 
 from pipeline.fitting.lloyd import Centres
 from pipeline.fitting.passes import Engine
+from pipeline.grid import Block, cut
 from pipeline.kernels.assign import Stretch
 from pipeline.scenes.keptblocks import FitPixels
 
@@ -22,6 +25,12 @@ def count_batches(shape: tuple[int, int]) -> int:
     """How many batches a scene of (rows, columns) has."""
     cells = -(-shape[0] // _CELL[0]) * -(-shape[1] // _CELL[1])
     return -(-cells // _CELLS_OF_A_BATCH)
+
+
+def _within(cell: Block, most: tuple[int, int]) -> Iterator[Block]:
+    """Cut a square into blocks that are no larger than those that memory was planned for; no sum notices."""
+    for part in cut(cell.shape, most):
+        yield replace(part, top=cell.top + part.top, left=cell.left + part.left)
 
 
 def stream_batches(
@@ -61,12 +70,12 @@ def stream_batches(
     ----------
     D. Sculley, "Web-scale k-means clustering", WWW 2010.
     """
-    cells = list(pixels.info.grid.blocks(_CELL))
+    cells = [list(_within(cell, pixels.blocks[0].shape)) for cell in pixels.info.grid.blocks(_CELL)]
     order = np.random.default_rng(seed).permutation(len(cells))
     engine = Engine(pixels, len(start), stretch, workers, width=1.0)
     centres, seen = start, seen.copy()
     for first in range(0, len(cells), _CELLS_OF_A_BATCH):
-        engine.run(centres, [cells[i] for i in order[first : first + _CELLS_OF_A_BATCH]])
+        engine.run(centres, list(chain.from_iterable(cells[i] for i in order[first : first + _CELLS_OF_A_BATCH])))
         means = engine.ledger.means(centres)
         seen += engine.counts
         centres = centres + (means - centres) * (engine.counts / np.maximum(seen, 1))[:, np.newaxis]

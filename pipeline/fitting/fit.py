@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from os.path import basename
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from pipeline import __version__
 from pipeline.config import FeaturesConfig, FitConfig
 from pipeline.fitting.batches import count_batches, stream_batches
 from pipeline.fitting.exact import Pass, refine
-from pipeline.fitting.kmeans import check_magnitude, fit_sample
+from pipeline.fitting.kmeans import check_magnitude, check_outliers, fit_sample
 from pipeline.fitting.lloyd import Centres, Clustering
 from pipeline.fitting.passes import Engine
 from pipeline.fitting.sample import Sample, draw_sample
@@ -85,8 +86,8 @@ def fit_source(
     hand_back()
     over_all = source if isinstance(source, KeptBlocks | ReadBlocks) and config.pixels == "all" else None
     if over_all:
-        check_magnitude(over_all.low, over_all.high, sample.valid)
-    check_magnitude(sample.values.min(axis=0), sample.values.max(axis=0), len(sample.values))
+        _check_numbers(over_all.low, over_all.high, sample.valid, sample)
+    _check_numbers(sample.values.min(axis=0), sample.values.max(axis=0), len(sample.values), sample)
     preparation = prepare(sample.values, source.info, features)
     spreads = source.info.units.spreads / preparation.spreads
     stretch = relative(spreads)
@@ -100,6 +101,12 @@ def fit_source(
         found = finish.on_the_sample(start.centres, start.iterations)
     hand_back()
     return Fit(_model(source.info, sample, found, config, preparation), found.passes)
+
+
+def _check_numbers(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, sample: Sample) -> None:
+    """Raise FitError where the least and largest numbers of bands can't be reckoned with, or not beside each other."""
+    check_magnitude(low, high, count)
+    check_outliers(low, high, sample.values)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pipeline.config import FitConfig
 from pipeline.errors import FitError
 from pipeline.fitting.lloyd import Centres, Clustering, lloyd, plus_plus
 from pipeline.kernels.assign import Stretch, working_dtype
+from pipeline.kernels.fixed import exact_sums
 from pipeline.kernels.lloyd import Points, own_distances
 from pipeline.runtime.schedule import stream
 
@@ -19,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 _ROOM_FOR_SQUARES: Final = 1e4
 """How many times larger than the smallest number that can be squared the range of the pixels must be."""
+
+_FARTHEST: Final = 2.0**40
+"""How many times what half of the pixels lie within a number may be, for sums that hold both to keep all digits."""
 
 _FIRST_LOOK: Final = 10_000
 """Pixels among which distinct ones are counted first: nearly always enough, and quick."""
@@ -132,8 +136,7 @@ def check_magnitude(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, s
     ends = np.concatenate([low, high]).astype(np.float64)
     largest = float(ends[np.argmax(np.abs(ends))])
     if abs(largest) > most:
-        what = f"the scene holds the value {largest:g}, which looks like 'no data'"
-        msg = f"{what}; if it is, set scene.nodata: {largest!r}"
+        msg = f"{_no_data(largest)}; if all pixels are so large, divide the bands first"
         raise FitError(msg)
     spreads = (high.astype(np.float64) - low.astype(np.float64)) * (1 if stretch is None else stretch)
     if spreads.max() > most:
@@ -145,3 +148,27 @@ def check_magnitude(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, s
     if kind.kind == "f" and 0 < spreads.max() < np.sqrt(limits.tiny) * _ROOM_FOR_SQUARES:
         msg = f"the pixels differ by {spreads.max():g} at most: too little for {kind}; multiply the bands first"
         raise FitError(msg)
+
+
+def check_outliers(low: npt.NDArray[Any], high: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
+    """Raise FitError where a number is so far from most pixels that `FixedPoint`'s sums would lose their digits.
+
+    Parameters
+    ----------
+    low, high : ndarray, shape (band,)
+        Least and largest numbers of the pixels.
+    values : ndarray, shape (n, band)
+        Some of the pixels.
+    """
+    if exact_sums(values.dtype):
+        return
+    first, third = np.percentile(values.astype(np.float64), (25, 75), axis=0)
+    widths = np.tile(third - first, 2)
+    for number, width in zip(np.concatenate([low, high]).tolist(), widths.tolist(), strict=True):
+        if 0 < width * _FARTHEST < abs(number):
+            msg = f"{_no_data(number)}; beside it half of the pixels, within {width:.3g}, could not be told apart"
+            raise FitError(msg)
+
+
+def _no_data(number: float) -> str:
+    return f"the scene holds the value {number:g}, which looks like 'no data'; if it is, set scene.nodata: {number!r}"

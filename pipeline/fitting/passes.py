@@ -53,7 +53,7 @@ class Engine:
         for piece in self._pixels.pieces(block):  # each small enough for sums of 64 bits
             counts, sums = np.zeros(self._k + 1, np.int64), np.zeros((self._k + 1, self._fixed.columns), np.int64)
             if with_squares:
-                changes.squares += squares(piece.points, piece.labels != OUTSIDE, self._fixed).astype(object)
+                changes.squares += squares(piece.points, piece.labels != OUTSIDE, self._fixed)
             moved = self._mover.move(piece.points, piece.labels, piece.bounds, counts, sums)
             if moved:
                 changes.add(counts, sums)

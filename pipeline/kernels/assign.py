@@ -171,8 +171,8 @@ def assign(
     return labels
 
 
-Scaling = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None
-"""Origin and factor of each band, shape (band,) both, by which pixels become whole numbers; None where they are."""
+Scaling = npt.NDArray[np.float64] | None
+"""Factor of each band, shape (band,), by which pixels become whole numbers; None where they are."""
 
 OUTSIDE: Final = 255
 """Label of a point that is in no class and shall stay so."""
@@ -202,7 +202,7 @@ def _carry(  # noqa: PLR0917 (numba takes arguments by position)
         if scaling is None:  # decided when the kernel is compiled
             value = np.int64(points[b, i])
         else:
-            exact = (points[b, i] - scaling[0][b]) * scaling[1][b]
+            exact = points[b, i] * scaling[b]
             rounded = np.rint(exact)
             value = np.int64(rounded)
             rest = np.int64(np.rint((exact - rounded) * LIMB))

@@ -1,8 +1,9 @@
 """Sums whose last bit does not depend on the order: numbers are rounded to whole ones before they are added.
 
-Whole numbers of up to 16 bits stay as they are. Others are taken from the middle of their range and cut into two whole
-numbers of 36 bits each, so that sums of either over any block fit 64-bit integers. After J. Demmel and H. D. Nguyen,
-"Fast reproducible floating-point summation", ARITH 2013, who cut in the same way, but without knowing the range.
+Whole numbers of up to 16 bits stay as they are. Others are cut into two whole numbers of 36 bits each, their squares
+into three, so that sums of each over any block fit 64-bit integers. Of a pixel that is a million times smaller than the
+largest no digit is lost, nor of its square. After J. Demmel and H. D. Nguyen, "Fast reproducible floating-point
+summation", ARITH 2013, who cut in the same way, but without knowing the largest number.
 """
 
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.compiled import compiled
+from pipeline.kernels.compiled import compiled, fma
 
 LIMB: Final = 2.0**36
-"""Largest whole number; 2**26 pixels of a block and the sign take the other 27 bits."""
+"""What the first of the whole numbers is no larger than; 2**26 pixels of a block and the sign take the other bits."""
 
 _LARGEST_EXPONENT: Final = 900
 """Of factors: some less than floats can have."""
@@ -24,15 +25,16 @@ _LARGEST_EXPONENT: Final = 900
 Numbers = npt.NDArray[np.float64]
 
 
+def exact_sums(dtype: np.dtype[Any]) -> bool:
+    """Whether pixels of a dtype are whole numbers whose sums, and sums of squares, fit 64 bits for any scene."""
+    return dtype.kind in "iu" and dtype.itemsize <= np.dtype(np.int16).itemsize
+
+
 @dataclass(frozen=True)
 class FixedPoint:
-    """How pixels become whole numbers: less `origin`, times `factor`; and their squares, times `square`."""
+    """How pixels become whole numbers: times `factor`; and their squares, times its square over `LIMB`."""
 
-    origin: Numbers
-    """Shape (band,)."""
     factor: Numbers
-    """Powers of 2, shape (band,)."""
-    square: Numbers
     """Powers of 2, shape (band,)."""
     is_identity: bool
     """Whether pixels are whole numbers that are added as they are."""
@@ -40,32 +42,27 @@ class FixedPoint:
     @classmethod
     def of(cls, dtype: np.dtype[Any], low: npt.NDArray[Any], high: npt.NDArray[Any]) -> Self:
         """Choose it for pixels of a type, from the least and the largest number of each band."""
-        bands = len(low)
-        if dtype.kind in "iu" and dtype.itemsize <= np.dtype(np.int16).itemsize:
-            return cls(np.zeros(bands), np.ones(bands), np.ones(bands), is_identity=True)
-        least, largest = low.astype(np.float64), high.astype(np.float64)
-        origin = least + (largest - least) / 2
-        exponents = [frexp(float(half))[1] for half in np.maximum(largest - origin, origin - least)]
-        factor, square = (
-            np.array([ldexp(1.0, min(36 - power * e, _LARGEST_EXPONENT)) for e in exponents]) for power in (1, 2)
-        )
-        return cls(origin, factor, square, is_identity=False)
+        if exact_sums(dtype):
+            return cls(np.ones(len(low)), is_identity=True)
+        largest = np.maximum(np.abs(low.astype(np.float64)), np.abs(high.astype(np.float64)))
+        exponents = [frexp(float(number))[1] for number in largest]
+        return cls(np.array([ldexp(1.0, min(36 - e, _LARGEST_EXPONENT)) for e in exponents]), is_identity=False)
 
     @property
-    def scaling(self) -> tuple[Numbers, Numbers] | None:
-        """Origin and factor, as kernels take them; None for whole numbers that are added as they are."""
-        return None if self.is_identity else (self.origin, self.factor)
+    def scaling(self) -> Numbers | None:
+        """The factor, as kernels take it; None for whole numbers that are added as they are."""
+        return None if self.is_identity else self.factor
 
     @property
     def columns(self) -> int:
         """Whole numbers that a pixel becomes: one for each band, or two."""
-        return len(self.origin) * (1 if self.is_identity else 2)
+        return len(self.factor) * (1 if self.is_identity else 2)
 
     def split(self, point: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Numbers of a point, shape (band,), as whole ones, shape (column,)."""
         if self.is_identity:
             return point.astype(np.int64)
-        exact = (point - self.origin) * self.factor
+        exact = point * self.factor
         return np.concatenate([np.rint(exact), np.rint((exact - np.rint(exact)) * LIMB)]).astype(np.int64)
 
     def join(self, sums: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
@@ -73,7 +70,7 @@ class FixedPoint:
         whole = sums.astype(object)
         if self.is_identity:
             return whole
-        bands = len(self.origin)
+        bands = len(self.factor)
         joined: npt.NDArray[Any] = whole[..., :bands] * int(LIMB) + whole[..., bands:]
         return joined
 
@@ -82,17 +79,32 @@ class FixedPoint:
         """What a difference of 1 between joined sums stands for, shape (band,)."""
         return 1 / self.factor if self.is_identity else 1 / self.factor / LIMB
 
+    @property
+    def square_steps(self) -> list[Fraction]:
+        """What a difference of 1 between sums of squares stands for, of each band."""
+        return [Fraction(float(step)) ** 2 * (1 if self.is_identity else int(LIMB)) for step in self.step]
+
 
 @compiled
-def _squares(points: npt.NDArray[Any], takes_part: npt.NDArray[np.bool_], origin: Numbers, square: Numbers,
-             out: npt.NDArray[np.int64]) -> None:  # fmt: skip
+def _squares(
+    points: npt.NDArray[Any], takes_part: npt.NDArray[np.bool_], factor: Numbers, out: npt.NDArray[np.int64]
+) -> None:
+    """Add up squares of each band, cut into three: first what a float holds of a square, then what it lost."""
     for b in range(points.shape[0]):
-        row, middle, factor, total = points[b], origin[b], square[b], np.int64(0)
+        row, large, middle, small = points[b], np.int64(0), np.int64(0), np.int64(0)
         for i in range(row.size):
             if takes_part[i]:
-                step = np.float64(row[i]) - middle
-                total += np.int64(np.rint(step * step * factor))
-        out[b] = total
+                number = row[i] * factor[b]
+                square = number * number
+                lost = fma(number, number, -square)
+                first = np.rint(square / LIMB)
+                rest = square - first * LIMB
+                second = np.rint(rest)
+                third = np.rint(lost)
+                large += np.int64(first)
+                middle += np.int64(second) + np.int64(third)
+                small += np.int64(np.rint((rest - second) * LIMB)) + np.int64(np.rint((lost - third) * LIMB))
+        out[b, 0], out[b, 1], out[b, 2] = large, middle, small
 
 
 @compiled
@@ -105,7 +117,7 @@ def _whole_squares(points: npt.NDArray[Any], takes_part: npt.NDArray[np.bool_], 
         out[b] = total
 
 
-def squares(points: npt.NDArray[Any], takes_part: npt.NDArray[np.bool_], fixed: FixedPoint) -> npt.NDArray[np.int64]:
+def squares(points: npt.NDArray[Any], takes_part: npt.NDArray[np.bool_], fixed: FixedPoint) -> npt.NDArray[Any]:
     """Sum of the squares of each band, as whole numbers.
 
     Parameters
@@ -119,21 +131,25 @@ def squares(points: npt.NDArray[Any], takes_part: npt.NDArray[np.bool_], fixed: 
 
     Returns
     -------
-    ndarray of int64, shape (band,)
+    ndarray of int, shape (band,)
+        Python's, which don't overflow; see `FixedPoint.square_steps`.
     """
-    out = np.empty(len(points), np.int64)
     if fixed.is_identity:
-        _whole_squares(points, takes_part, out)
-    else:
-        _squares(points, takes_part, fixed.origin, fixed.square, out)
-    return out
+        sums = np.empty(len(points), np.int64)
+        _whole_squares(points, takes_part, sums)
+        return sums.astype(object)
+    cut = np.empty((len(points), 3), np.int64)
+    _squares(points, takes_part, fixed.factor, cut)
+    large, middle, small = cut.astype(object).T
+    joined: npt.NDArray[Any] = (large * int(LIMB) + middle) * int(LIMB) + small
+    return joined
 
 
 class Ledger:
     """Pixels, sums and squares of classes over any number of blocks: Python's whole numbers, which don't overflow."""
 
     def __init__(self, k: int, fixed: FixedPoint) -> None:
-        bands = len(fixed.origin)
+        bands = len(fixed.factor)
         self.fixed = fixed
         self.counts = np.zeros(k + 1, object)
         """Of each label; 0 is for those in no class yet."""
@@ -156,7 +172,7 @@ class Ledger:
         """Mean of each class, shape (k, band); `centres` stay where a class is empty."""
         members = self.counts[1:, np.newaxis]
         with np.errstate(invalid="ignore"):
-            means = self.fixed.origin + (self.sums[1:] / np.maximum(members, 1)).astype(np.float64) * self.fixed.step
+            means = (self.sums[1:] / np.maximum(members, 1)).astype(np.float64) * self.fixed.step
         return np.where(members > 0, means, centres)
 
     def variances(self) -> Numbers:
@@ -176,14 +192,14 @@ class Ledger:
         weights : ndarray of float64, shape (band,)
             What squared differences of each band are multiplied by.
         """
-        bands = self._around(centres - self.fixed.origin, self.sums[1:], self.counts[1:])
+        bands = self._around(centres, self.sums[1:], self.counts[1:])
         return float(sum(weight * float(band) for weight, band in zip(weights, bands, strict=True)))
 
     def _around(self, centres: Any, sums: Any, counts: Any) -> list[Fraction]:
-        """Sum of squared differences from centres, which are given less the origin, of each band: exactly."""
+        """Sum of squared differences from centres, of each band: exactly."""
         found = []
-        for b, total in enumerate(self.squares):
-            spread = Fraction(int(total)) / Fraction(float(self.fixed.square[b]))
+        for b, (total, each) in enumerate(zip(self.squares, self.fixed.square_steps, strict=True)):
+            spread = int(total) * each
             step = Fraction(float(self.fixed.step[b]))
             for centre, added, count in zip(centres, sums, counts, strict=True):
                 at = Fraction(float(centre[b]))

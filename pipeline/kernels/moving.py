@@ -36,7 +36,7 @@ class Mover:
         Of the points.
     stretch : ndarray of float64, shape (band,), optional
         What differences of each band are multiplied by.
-    scaling : tuple of ndarray, optional
+    scaling : ndarray of float64, shape (band,), optional
         How points become whole numbers (`FixedPoint.scaling`); None where they are.
     width : float
         Some distance of points from their centres, in stretched units: how fine bounds are. It changes no result.

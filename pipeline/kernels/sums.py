@@ -7,11 +7,7 @@ import numpy.typing as npt
 
 from pipeline.kernels.assign import Block
 from pipeline.kernels.compiled import compiled
-
-
-def exact_sums(dtype: np.dtype[Any]) -> bool:
-    """Whether sums of pixels of a dtype, and of their squares, fit 64-bit integers for any scene."""
-    return dtype.kind in "iu" and dtype.itemsize <= np.dtype(np.int16).itemsize
+from pipeline.kernels.fixed import exact_sums
 
 
 @compiled

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from pipeline.grid import Block, Grid
 from pipeline.kernels.assign import assign
-from pipeline.kernels.sums import class_sums, exact_sums
+from pipeline.kernels.fixed import exact_sums
+from pipeline.kernels.sums import class_sums
 from pipeline.model import ClusterModel
 from pipeline.runtime.schedule import stream
 from pipeline.scenes.source import BlockSource

@@ -1,26 +1,16 @@
 """Bytes kept while a run lasts: on disk or in memory, by name, gone at the end however the run ends."""
 
 import errno
-import logging
-import shutil
-import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import OutputError
-
-logger = logging.getLogger(__name__)
-
-_PREFIX: Final = ".terrazzo-scratch-"
-_LOCK: Final = "lock"
-_HELD: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK})
-_TRIES: Final = 5
+from pipeline.runtime.workfolder import own_folder
 
 Array = npt.NDArray[Any]
 
@@ -116,7 +106,8 @@ class DiskScratch:
             with (self._folder / name).open(mode, buffering=0 if mode == "rb" else -1) as file:
                 yield file  # type: ignore[misc]
         except OSError as error:
-            msg = f"{self._folder}: the scratch file {name} can't be {done} ({error.strerror or error})"
+            why = f"the scratch file {name} can't be {done} ({error.strerror or error})"
+            msg = f"{self._folder.parent}: {why}; make room there, or set run.scratch_dir to a folder of another disk"
             raise OutputError(msg) from error
 
 
@@ -129,7 +120,7 @@ def open_scratch(kind: Literal["memory", "disk"], folder: Path) -> Iterator[Scra
     kind : 'memory' or 'disk'
         Where the bytes are.
     folder : Path
-        Where a scratch on disk makes a folder of its own. What earlier runs that were killed left there is removed.
+        Where a scratch on disk makes a folder of its own.
 
     Raises
     ------
@@ -139,82 +130,5 @@ def open_scratch(kind: Literal["memory", "disk"], folder: Path) -> Iterator[Scra
     if kind == "memory":
         yield MemoryScratch()
         return
-    remove_leftovers(folder)
-    own, lock = _make_folder(folder)
-    try:
+    with own_folder(folder, "set run.scratch_dir to another") as own:
         yield DiskScratch(own)
-    finally:
-        lock.close()
-        _remove(own)
-
-
-def _make_folder(parent: Path) -> tuple[Path, BinaryIO]:
-    """Make a folder with a file in it that this process holds locked.
-
-    A run that is just looking for leftovers may take it for one, before it is locked: then another is made.
-    """
-    if not parent.is_dir():
-        msg = f"{parent}: this folder does not exist; create it, or set run.scratch_dir to one that does"
-        raise OutputError(msg)
-    reason = "it goes again at once"
-    for _ in range(_TRIES):
-        try:
-            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        except OSError as error:
-            reason = str(error.strerror)
-            continue
-        try:
-            lock = (folder / _LOCK).open("wb")
-        except OSError as error:  # another run has just taken the folder for a leftover, or the disk is full
-            reason = str(error.strerror)
-            shutil.rmtree(folder, ignore_errors=True)
-            continue
-        try:
-            _take_lock(lock)
-        except OSError as error:
-            if error.errno not in _HELD:
-                logger.debug("%s: files can't be locked here (%s)", parent, error.strerror)
-                return folder, lock
-        else:
-            if (folder / _LOCK).exists():
-                return folder, lock
-        lock.close()
-        shutil.rmtree(folder, ignore_errors=True)
-    msg = f"{parent}: no scratch folder can be made here ({reason}); set run.scratch_dir to another"
-    raise OutputError(msg)
-
-
-def _take_lock(file: BinaryIO) -> None:
-    """Lock a file, or raise OSError. The system lets it go when the process ends, however it ends."""
-    if sys.platform == "win32":
-        import msvcrt  # noqa: PLC0415 (Windows)
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl  # noqa: PLC0415 (all others)
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def remove_leftovers(parent: Path) -> None:
-    """Remove the scratch folders of runs that were killed: those whose lock nobody holds."""
-    with suppress(OSError):  # whatever is wrong with this folder is said when one is made in it
-        for folder in parent.glob(_PREFIX + "*"):
-            with suppress(OSError):
-                if not (folder / _LOCK).exists():
-                    folder.rmdir()  # made, and left, before it was locked; fails where anything is in it
-                    continue
-                with (folder / _LOCK).open("r+b") as lock:
-                    _take_lock(lock)
-                    size = sum(file.stat().st_size for file in folder.iterdir())
-                    if sys.platform != "win32":
-                        _remove(folder)  # still locked: whoever is just making it finds that out
-                if sys.platform == "win32":  # where an open file can't be removed
-                    _remove(folder)
-                logger.info("%s: %.0f MB that a killed run left are removed", folder, size / 1e6)
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)  # what is left must not cost the user the map
-    if folder.exists():
-        logger.warning("%s: the scratch folder can't be removed; remove it by hand", folder)

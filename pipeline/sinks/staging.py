@@ -4,11 +4,13 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from pipeline.errors import OutputError
+from pipeline.runtime.workfolder import own_folder
 
 _SIDECARS: Final = (".msk", ".ovr", ".aux.xml")
 _LONGEST_NAME: Final = 255
@@ -16,7 +18,7 @@ _LONGEST_NAME: Final = 255
 
 
 class Staging:
-    """Temporary names for a set of outputs, in the folders where they will stand.
+    """Temporary names for a set of outputs, each in a folder of the run's own where the output will stand.
 
     On leaving the context without an error each is renamed to its target, which is atomic for each file on
     every system we know; after an error, or Ctrl-C, they are removed and no target has been touched. Only
@@ -27,11 +29,8 @@ class Staging:
         self._targets = [Path(target) for target in targets]
         self._places = [os.path.realpath(target) for target in self._targets]
         self._overwrite = overwrite
-        token = uuid.uuid4().hex[:8]
-        self._staged = {  # found once, as links among the targets may be replaced
-            place: target.with_name(f".terrazzo-{token}-{number}{target.suffix}")
-            for number, (place, target) in enumerate(zip(self._places, self._targets, strict=True))
-        }
+        self._context = ExitStack()
+        self._staged: dict[str, Path] = {}
 
     def __enter__(self) -> Self:
         """Check that every target can be written, before any work is done.
@@ -46,6 +45,14 @@ class Staging:
                 msg = f"{target}: two outputs have this name; give them different names"
                 raise OutputError(msg)
             check_writable(target, overwrite=self._overwrite)
+        with ExitStack() as context:
+            parents = dict.fromkeys(target.parent for target in self._targets)
+            own = {parent: context.enter_context(own_folder(parent, "choose another")) for parent in parents}
+            self._staged = {  # found once, as links among the targets may be replaced
+                place: own[target.parent] / f"{number}{target.suffix}"
+                for number, (place, target) in enumerate(zip(self._places, self._targets, strict=True))
+            }
+            self._context = context.pop_all()
         return self
 
     def keep_apart(self, inputs: Iterable[str]) -> None:
@@ -59,14 +66,11 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with self._context:
             if kind is None:
                 for target, staged in zip(self._targets, self._staged.values(), strict=True):
                     if staged.exists():
                         self._rename(staged, target)
-        finally:
-            for staged in self._staged.values():
-                staged.unlink(missing_ok=True)
 
     def _rename(self, staged: Path, target: Path) -> None:
         try:
