@@ -47,6 +47,13 @@ def test_no_window_is_larger_than_the_blocks_that_memory_was_planned_for() -> No
     assert max(right - left for _, (left, right) in source.reads) == 128
 
 
+@pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
+def test_a_source_that_keeps_nothing_is_refused(method: str) -> None:
+    config = FitConfig.model_validate({"pixels": "all", "method": method})
+    with pytest.raises(TypeError, match="KeptBlocks or ReadBlocks"):
+        fit_source(MemorySource(scene("uint16")), config, workers=1, progress=Progress())
+
+
 @pytest.mark.parametrize("method", ["minibatch", "dask-ml"])
 def test_a_real_scene_ends_near_the_exact_inertia(landscape: list[str], method: str) -> None:
     source = RasterSource(described(landscape), (300, 512))

@@ -163,6 +163,19 @@ def test_the_account_of_a_pass_is_numpys() -> None:
     np.testing.assert_allclose(found.centres, centres, rtol=1e-13)
 
 
+@pytest.mark.parametrize("seed", [39, 46, 105, 125, 128])
+def test_a_pixel_midway_between_two_classes_is_in_the_same_one_in_the_model_and_in_the_map(seed: int) -> None:
+    """Forty classes of some hundred whole numbers: centres come to lie on halves, and pass each other on the way."""
+    rng = np.random.default_rng(seed)
+    data = rng.normal(60, 20, (1, 60, 60)).clip(0, 120).astype("uint32")
+    source = MemorySource(data)
+    config, features = FitConfig(k=40, pixels="all", starts=1, seed=seed), FeaturesConfig(standardize="minmax")
+    with kept(source) as pixels:
+        model = fit_source(pixels, config, features, workers=2, progress=Progress()).model
+    labels = assign(data, source.valid, model.centres_in(source.info.units), model.stretch_in(source.info.units))
+    assert np.bincount(labels.ravel(), minlength=41)[1:].tolist() == list(model.counts)
+
+
 def test_a_class_without_pixels_begins_anew_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
     data = scene("uint16", bands=2)
     valid = np.ones(data.shape[1:], bool)

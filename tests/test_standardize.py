@@ -68,11 +68,22 @@ def test_the_units_of_a_band_have_no_say() -> None:
     np.testing.assert_allclose(other.centres / [8, 1, 0.25], one.centres[np.argsort(one.centres.mean(1))], rtol=1e-9)
 
 
-@pytest.mark.parametrize(("way", "told"), [("zscore", "all pixels are equal"), ("robust", "or take zscore$")])
+@pytest.mark.parametrize(("way", "told"), [("zscore", "all sampled pixels are equal"), ("robust", "or take zscore$")])
 def test_a_band_without_spread_is_named(way: str, told: str) -> None:
     data = uneven()
     data[2, 20 if way == "robust" else 0 :] = 7
     with pytest.raises(FitError, match=rf"^features\.standardize: {way}: band band3 has no spread .*{told}"):
+        model_of(data, np.ones(data.shape[1:], bool), way)
+
+
+@pytest.mark.parametrize("constant", [0.1, 0.3, 273.15])
+@pytest.mark.parametrize("way", ["zscore", "minmax", "robust"])
+def test_a_constant_band_has_no_spread_whatever_its_mean_is_rounded_to(constant: float, way: str) -> None:
+    data = uneven("float64")
+    data[1] = constant
+    with pytest.raises(
+        FitError, match=r"band2 has no spread \(all sampled pixels are equal\); leave it out of scene.bands$"
+    ):
         model_of(data, np.ones(data.shape[1:], bool), way)
 
 

@@ -36,7 +36,7 @@ class Refined:
     """Classes of all pixels."""
 
     centres: Centres
-    """Not settled."""
+    """In order, but not settled."""
     counts: npt.NDArray[np.int64]
     """Pixels of each class, shape (k,), of the settled centres."""
     inertia: float
@@ -50,6 +50,8 @@ def refine(  # noqa: PLR0917
     config: FitConfig,
     stretch: Stretch,
     workers: int,
+    *,
+    in_order: Callable[[Centres], Centres] = lambda centres: centres,
     settle: Callable[[Centres], Centres] = lambda centres: centres,
     step: Callable[[], None] = lambda: None,
 ) -> Refined:
@@ -70,8 +72,10 @@ def refine(  # noqa: PLR0917
         What differences of each band are multiplied by.
     workers : int
         Blocks worked on at once.
+    in_order : callable
+        Puts the centres, once they rest, into the order that they shall have.
     settle : callable
-        What becomes of the centres before pixels are counted: they are written in another quantity and read back.
+        What becomes of them before pixels are counted: they are written in another quantity and read back.
     step : callable
         Called after each pass, for progress.
 
@@ -96,6 +100,7 @@ def refine(  # noqa: PLR0917
     else:
         if moves:
             logger.warning("fit.max_iter: after %d passes centroids still move; allow more", len(passes))
+    centres = in_order(centres)
     settled = settle(centres)
     if not np.array_equal(settled, assigned):
         engine.run(settled)

@@ -39,7 +39,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class _Found:
-    """Classes in any order."""
+    """Classes in the model's order."""
 
     centres: Centres
     """In stored numbers, not yet brought into the model's quantity."""
@@ -130,15 +130,23 @@ class _Finish:
 
     def run(self, start: Clustering, step: Step) -> _Found:
         """Go on by dask-ml, or over all pixels."""
-        if self.config.method == "dask-ml":
-            return self._by_dask(start.centres)
-        if self.pixels is None:
+        if self.pixels is None and self.config.pixels == "all":
             msg = "a fit over all pixels wants KeptBlocks or ReadBlocks"
             raise TypeError(msg)
+        if self.config.method == "dask-ml" or self.pixels is None:
+            return self._by_dask(start.centres)
         if self.config.method == "minibatch":
             return self._by_batches(self.pixels, start, step)
         refined = refine(
-            self.pixels, start.centres, self.points, self.config, self.stretch, self.workers, self._settle, step
+            self.pixels,
+            self._in_order(start.centres),
+            self.points,
+            self.config,
+            self.stretch,
+            self.workers,
+            in_order=self._in_order,
+            settle=self._settle,
+            step=step,
         )
         return _Found(refined.centres, refined.counts, refined.inertia, len(refined.passes), refined.passes)
 
@@ -148,24 +156,36 @@ class _Finish:
         found, passes = refine_by_dask(self.pixels, self.points, centres, self.config, self.stretch, self.workers)
         if self.pixels is None:
             return self.on_the_sample(found, passes)
+        found = self._in_order(found)
         engine, settled = Engine(self.pixels, len(found), self.stretch, self.workers, width=1.0), self._settle(found)
         engine.run(settled)
         return _Found(found, engine.counts, engine.inertia(settled), passes)
 
     def _by_batches(self, pixels: FitPixels, start: Clustering, step: Step) -> _Found:
-        seen = self.on_the_sample(start.centres, start.iterations).counts
+        begin = self.on_the_sample(start.centres, start.iterations)
         centres = stream_batches(
-            pixels, start.centres, seen, seed=self.config.seed, stretch=self.stretch, workers=self.workers, step=step
+            pixels,
+            begin.centres,
+            begin.counts,
+            seed=self.config.seed,
+            stretch=self.stretch,
+            workers=self.workers,
+            step=step,
         )
         return self.on_the_sample(centres, start.iterations)
 
     def on_the_sample(self, centres: Centres, iterations: int) -> _Found:
         """Count the sampled pixels of each class."""
+        centres = self._in_order(centres)
         settled, everywhere = self._settle(centres), np.ones((1, self.points.shape[1]), np.bool_)
         labels = assign(self.points[:, np.newaxis], everywhere, settled, self.stretch)[0]
         counts = np.bincount(labels, minlength=len(centres) + 1)[1:]
         inertia = own_distances(self.points, labels, settled, self.stretch)[1]
         return _Found(centres, counts, inertia, iterations)
+
+    def _in_order(self, centres: Centres) -> Centres:
+        """Centres in the model's order: a pixel midway between two is in the first of them, here and in every map."""
+        return centres[brightness_order(self.info.units.to_physical(centres))]
 
     def _settle(self, centres: Centres) -> Centres:
         """Centres as every scene, this one among them, will have them of the model: by way of its quantity."""
@@ -174,15 +194,13 @@ class _Finish:
 
 
 def _model(info: SceneInfo, sample: Sample, found: _Found, config: FitConfig, preparation: Preparation) -> ClusterModel:
-    physical = info.units.to_physical(found.centres)
-    order = brightness_order(physical)
     return ClusterModel(
         bands=info.bands,
         units=info.units,
         preparation=preparation,
         nodata=info.nodata_rule,
-        centroids=tuple(tuple(row) for row in physical[order].tolist()),
-        counts=tuple(found.counts[order].tolist()),
+        centroids=tuple(tuple(row) for row in info.units.to_physical(found.centres).tolist()),
+        counts=tuple(found.counts.tolist()),
         inertia=found.inertia * float((info.units.spreads / preparation.spreads)[0]) ** 2,
         fitting=Fitting(
             **config.model_dump(include={"method", "seed", "starts", "max_iter", "tol"}),

@@ -26,6 +26,7 @@ class Engine:
         factors = np.ones(len(pixels.info.bands)) if stretch is None else stretch
         self._mover = Mover(pixels.info.dtype, stretch, self._fixed.scaling, width)
         self._weights = np.square(factors, dtype=np.float64)
+        self._has_squares = False
 
     def run(self, centres: Centres, blocks: Sequence[Block] | None = None) -> int:
         """Assign each pixel to its nearest centre; give the number that changed class.
@@ -33,10 +34,9 @@ class Engine:
         Where classes are not kept from pass to pass, the account is that of this pass alone, which may be one over
         any `blocks` of the scene.
         """
-        first, moves = not self.ledger.squares.any(), 0
+        moves, first = 0, not (self._has_squares and self._pixels.remembers)
         if not self._pixels.remembers:
             self.ledger = Ledger(self._k, self._fixed)
-            first = True
         self._mover.aim(centres)
 
         def work(block: Block) -> tuple[int, Ledger]:
@@ -45,6 +45,7 @@ class Engine:
         for _, (moved, changes) in stream(work, blocks or self._pixels.blocks, self._workers):
             moves += moved
             self.ledger.merge(changes)
+        self._has_squares = True
         return moves
 
     def _work(self, block: Block, *, with_squares: bool) -> tuple[int, Ledger]:

@@ -34,11 +34,13 @@ def prepare(values: npt.NDArray[Any], info: SceneInfo, features: FeaturesConfig)
     if way == "none":
         return Preparation()
     found = [_spread(band, way) for band in values.T]
-    for name, (_, spread) in zip(info.bands, found, strict=True):
-        if spread <= 0:
-            what = "at least half of the sampled pixels have one value" if way == "robust" else "all pixels are equal"
-            msg = f"features.standardize: {way}: band {name} has no spread ({what}); leave it out of scene.bands"
-            raise FitError(msg + (", or take zscore" if way == "robust" else ""))
+    for name, band, (_, spread) in zip(info.bands, values.T, found, strict=True):
+        constant = bool(band.min() == band.max())  # the mean of a constant is not always that constant
+        if constant or spread <= 0:
+            what = "all sampled pixels are equal" if constant else "at least half of the sampled pixels have one value"
+            fix = "leave it out of scene.bands" + ("" if constant else ", or take zscore")
+            msg = f"features.standardize: {way}: band {name} has no spread ({what}); {fix}"
+            raise FitError(msg)
     units = info.units
     centre = units.to_physical(np.array([centre for centre, _ in found]))
     spread = units.spreads * np.array([spread for _, spread in found])

@@ -4,7 +4,7 @@ Kernels that call `_nearest_class` stand in its file: numba, when it looks wheth
 no further.
 """
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -212,6 +212,19 @@ def _carry(  # noqa: PLR0917 (numba takes arguments by position)
         sums[new, b] += value
 
 
+class Drift(NamedTuple):
+    """How far centres have come, in steps: which bounds are due, and how new ones are made."""
+
+    due: int
+    """Points whose bound is less are looked at."""
+    come: float
+    """Steps that the two fastest centres have come together since bounds began, a little less."""
+    per_step: float
+    """Steps in a unit of distance."""
+    doubt: float
+    """Share of a distance that may be an error."""
+
+
 @compiled
 def move(  # noqa: PLR0917 (numba takes arguments by position)
     points: Block,
@@ -220,7 +233,7 @@ def move(  # noqa: PLR0917 (numba takes arguments by position)
     scaling: Scaling,
     labels: npt.NDArray[np.uint8],
     bounds: npt.NDArray[np.uint8],
-    drift: tuple[int, float, float, float],
+    drift: Drift,
     counts: npt.NDArray[np.int64],
     sums: npt.NDArray[np.int64],
 ) -> int:
@@ -229,7 +242,6 @@ def move(  # noqa: PLR0917 (numba takes arguments by position)
     Points whose bound says that they can't have another nearest class are passed over: see `Mover`, which calls this.
     """
     count = points.shape[1]
-    due, base, per_step, doubt = drift
     tile = np.zeros((centroids.shape[1], TILE), centroids.dtype)
     distance, nearest = np.zeros(TILE, centroids.dtype), np.empty(TILE, centroids.dtype)
     second, label, place = np.empty(TILE, centroids.dtype), np.empty(TILE, np.int32), np.empty(TILE, np.int32)
@@ -239,13 +251,13 @@ def move(  # noqa: PLR0917 (numba takes arguments by position)
         known, bound = labels[start : start + n], bounds[start : start + n]
         waiting = 0
         for i in range(n):
-            waiting += (bound[i] < due) & (known[i] != OUTSIDE)
+            waiting += (bound[i] < drift.due) & (known[i] != OUTSIDE)
         if not waiting:
             continue
         looked_at = 0
         for i in range(n):
             place[looked_at] = i
-            looked_at += (bound[i] < due) & (known[i] != OUTSIDE)
+            looked_at += (bound[i] < drift.due) & (known[i] != OUTSIDE)
         if looked_at == n:
             _load(points, start, n, stretch, tile)
         else:
@@ -253,7 +265,7 @@ def move(  # noqa: PLR0917 (numba takes arguments by position)
         _nearest_class(tile, looked_at, centroids, distance, nearest, second, label)
         for j in range(looked_at):
             apart = np.sqrt(second[j])
-            steps = base + (apart - np.sqrt(nearest[j]) - doubt * apart) * per_step
+            steps = drift.come + (apart - np.sqrt(nearest[j]) - drift.doubt * apart) * drift.per_step
             bound[place[j]] = min(steps, 255.0) if steps > 0 else 0
         for j in range(looked_at):
             i = place[j]

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.assign import Scaling, Stretch, move, working_centroids, working_dtype, working_stretch
+from pipeline.kernels.assign import Drift, Scaling, Stretch, move, working_centroids, working_dtype, working_stretch
 
 Points = npt.NDArray[Any]
 """Shape (band, point), C-contiguous, of any type."""
@@ -25,6 +25,9 @@ _STEPS_OF_A_CLASS: Final = 64
 
 _DOUBT: Final = 16
 """How many times the error of a distance is allowed for; what is known of it is 2 or 3."""
+
+_ROUNDING: Final = 0.01
+"""Steps that are lost to rounding, by far: the way that centres have come is added up in floats."""
 
 
 class Mover:
@@ -51,7 +54,7 @@ class Mover:
         self._come = self._step
         """How far the two fastest centres have come, together, since bounds began."""
         self._centroids: npt.NDArray[np.floating] = np.empty((0, 0))
-        self._drift = (0, 0.0, 0.0, 0.0)
+        self._drift = Drift(0, 0.0, 0.0, 0.0)
 
     def aim(self, centres: npt.NDArray[np.float64]) -> None:
         """Take the centres, shape (k, band), to which points are moved from now on."""
@@ -59,12 +62,12 @@ class Mover:
         if self._centroids.size:
             moved = np.sort(np.linalg.norm(centroids.astype(np.float64) - self._centroids, axis=1))
             self._come += float(moved[-1] + moved[-2])
-        due = ceil(self._come / self._step + 1e-6) if np.isfinite(self._come) else _STEPS + 1
+        due = ceil(self._come / self._step + _ROUNDING) if np.isfinite(self._come) else _STEPS + 1
         if due > _STEPS:  # all points are looked at, and bounds begin anew
             due, self._come = _STEPS + 1, self._step
         self._centroids = centroids
         doubt = _DOUBT * (len(centroids[0]) + 8) * float(np.finfo(self._kind).eps)
-        self._drift = (due, self._come / self._step - 0.01, 1 / self._step, doubt)
+        self._drift = Drift(due, self._come / self._step - _ROUNDING, 1 / self._step, doubt)
 
     def move(
         self,
