@@ -42,7 +42,8 @@ class Plan:
     blocks: int
     workers: int
     passes: int
-    """How often the source's pixels are read and decoded, at most."""
+    """How often the source's pixels are read and decoded, at most; those of coarser bands at the edges of blocks are
+    read for each of the blocks."""
     kept: Literal["none", "memory", "disk"]
     """Where decoded pixels are kept between passes."""
     keeps_files: bool

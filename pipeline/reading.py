@@ -37,15 +37,11 @@ def reading(
     scene: Scene, plan: Plan, resources: ResourceConfig, folder: Path, fit: FitConfig | None = None
 ) -> Iterator[Reading]:
     """Read a scene as planned, with GDAL's cache, which is the whole process's, held to what the plan counts."""
-    place = Path(resources.scratch_dir) if resources.scratch_dir else folder
+    place = Path(resources.scratch_dir or folder)
     with ExitStack() as context:
         context.enter_context(rasterio.Env(**gdal_options(GDAL_CACHEMAX=cache_bytes(scene.info, plan.workers))))
         scratch = None if plan.kept == "none" else context.enter_context(open_scratch(plan.kept, place))
-        check_room(folder, plan.map_disk, "make room, or write the map to another disk")
-        if plan.scratch_disk:
-            own_disk = place.stat().st_dev != folder.stat().st_dev
-            needed = plan.scratch_disk + (0 if own_disk else plan.map_disk)
-            check_room(place, needed, "make room, or set run.scratch_dir to a folder of another disk")
+        check_disks(plan, resources, folder)
         source = open_source(scene, plan.chunk, KeptFiles(scratch) if scratch and plan.keeps_files else None)
         over_all = fit is not None and fit.pixels == "all"
         if scratch and plan.keeps_blocks:
@@ -53,3 +49,13 @@ def reading(
             yield Reading(source, kept, kept)
         else:
             yield Reading(source, ReadBlocks(source) if over_all else source, source)
+
+
+def check_disks(plan: Plan, resources: ResourceConfig, folder: Path) -> None:
+    """Raise OutputError unless there is room for what a run writes: the map into a folder, and the scratch."""
+    place = Path(resources.scratch_dir or folder)
+    check_room(folder, plan.map_disk, "make room, or write the map to another disk")
+    if plan.scratch_disk:
+        own_disk = place.stat().st_dev != folder.stat().st_dev
+        needed = plan.scratch_disk + (0 if own_disk else plan.map_disk)
+        check_room(place, needed, "make room, or set run.scratch_dir to a folder of another disk")

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from pipeline.account import Clock, run_report
 from pipeline.config import OutputConfig, ResourceConfig, RunConfig, SceneConfig
-from pipeline.errors import ConfigError, ModelError
+from pipeline.errors import ConfigError, ModelError, OutputError
 from pipeline.fitting.fit import Fit, fit_source
 from pipeline.mapping import MapSummary, OutputPaths, shares, write_map
 from pipeline.model import ClusterModel
 from pipeline.plan import Plan, make_plan
-from pipeline.reading import Scene, reading
+from pipeline.reading import Scene, check_disks, reading
 from pipeline.runtime.progress import Progress
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.opening import describe_scene
@@ -49,13 +49,22 @@ def check_outputs(config: RunConfig) -> OutputPaths:
 def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     """Open a config's scene and plan its run. Reads metadata only.
 
+    Says so where a disk is too full for the run as things are.
+
     Raises
     ------
     SceneError, ConfigError, MemoryBudgetError
         When the scene can't be opened as the config says, or the run needs more memory than it allows.
     """
-    scene = _scene_of(config, besides=check_outputs(config).all())
-    return scene, make_plan(scene.info, config.run, config.fit)
+    paths = check_outputs(config)
+    scene = _scene_of(config, besides=paths.all())
+    plan = make_plan(scene.info, config.run, config.fit)
+    if paths.labels.parent.is_dir():
+        try:
+            check_disks(plan, config.run, paths.labels.parent)
+        except OutputError as lacking:
+            logger.warning("%s", lacking)
+    return scene, plan
 
 
 def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress | None = None) -> dict[str, Any]:
@@ -83,7 +92,8 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths = check_outputs(config)
     with Staging(paths.all(), overwrite=overwrite) as staging, ExitStack() as context:
-        scene, plan = plan_config(config)
+        scene = _scene_of(config, besides=paths.all())
+        plan = make_plan(scene.info, config.run, config.fit)
         staging.keep_apart(scene.info.files)
         read = context.enter_context(reading(scene, plan, config.run, paths.labels.parent, config.fit))
         fit = fit_source(read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress)

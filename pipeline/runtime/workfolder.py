@@ -47,6 +47,11 @@ def own_folder(parent: Path, fix: str) -> Iterator[Path]:
             _remove(own)
 
 
+def folder_of(path: Path) -> Path:
+    """The folder that a user knows a file, temporary or not, to be in."""
+    return path.parent.parent if path.parent.name.startswith(_PREFIX) else path.parent
+
+
 def _make_folder(parent: Path, fix: str) -> tuple[Path, BinaryIO]:
     """Make a folder with a file in it that this process holds locked.
 

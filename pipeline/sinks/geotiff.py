@@ -13,6 +13,7 @@ import rasterio.shutil
 from pipeline.errors import OutputError
 from pipeline.grid import Block, Grid
 from pipeline.kernels.checks import add_checksums, checksum
+from pipeline.runtime.workfolder import folder_of
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
 from pipeline.sinks.palette import Colour
 from pipeline.sinks.pyramid import overview_paths, write_overviews
@@ -130,5 +131,6 @@ class MapWriter:
         cause = error.__cause__ or error
         free = shutil.disk_usage(self._path.parent).free
         return OutputError(
-            f"{self._path.parent}: the map can't be written ({cause}); {free / 1e6:.0f} MB are free there"
+            f"{folder_of(self._path)}: the map can't be written ({cause}); {free / 1e6:.0f} MB are free there: "
+            "make room, or write the map to another disk"
         )

@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from pipeline.errors import OutputError
 from pipeline.grid import Block, Grid
 from pipeline.labels.classify import LabelledBlock, Thinning
+from pipeline.runtime.workfolder import folder_of
 from pipeline.scenes.bands import find_rgb
 from pipeline.sinks.palette import Colour
 
@@ -161,7 +162,7 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     try:
         picture.save(path, format="PNG", pnginfo=note, compress_level=3)  # twice as fast as 6, and no larger
     except OSError as error:
-        msg = f"{path.parent}: the picture can't be written ({error.strerror or error})"
+        msg = f"{folder_of(path)}: the picture can't be written ({error.strerror or error})"
         raise OutputError(msg) from error
 
 

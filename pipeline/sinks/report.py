@@ -10,6 +10,7 @@ import rasterio
 
 from pipeline import __version__
 from pipeline.errors import OutputError
+from pipeline.runtime.workfolder import folder_of
 
 _LIBRARIES: Final = ("numpy", "scikit-learn", "numba", "rasterio", "xarray", "dask")
 
@@ -31,7 +32,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        msg = f"{path.parent}: {path.name} can't be written ({error.strerror})"
+        msg = f"{folder_of(path)}: the model or report can't be written ({error.strerror})"
         raise OutputError(msg) from error
 
 

@@ -12,6 +12,7 @@ from rasterio.warp import transform as warp_points
 from pipeline.errors import OutputError
 from pipeline.grid import Grid
 from pipeline.labels.classify import ClassStatistics
+from pipeline.runtime.workfolder import folder_of
 from pipeline.scenes.gdal import GDAL_ERRORS
 from pipeline.sinks.palette import Colour
 
@@ -91,7 +92,7 @@ def write_table(
             rows.writerow(header)
             rows.writerows(table_rows(statistics, area, colours))
     except OSError as error:
-        msg = f"{path.parent}: the table of classes can't be written ({error.strerror})"
+        msg = f"{folder_of(path)}: the table of classes can't be written ({error.strerror})"
         raise OutputError(msg) from error
 
 

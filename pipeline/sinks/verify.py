@@ -13,6 +13,7 @@ from pipeline.errors import OutputError
 from pipeline.grid import Block, cut
 from pipeline.kernels.checks import add_checksums, checksum
 from pipeline.runtime.schedule import stream
+from pipeline.runtime.workfolder import folder_of
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
 from pipeline.sinks.pyramid import PIECE
 
@@ -38,10 +39,14 @@ def verify_map(path: Path, expected: Sequence[int], workers: int = 1) -> None:
         for level, total in enumerate(expected):
             if _checksum_of(path, level, workers) != total:
                 what = f"overview {level}" if level else "the map"
-                msg = f"{path.parent}: {what}, read back, differs from what was written; is the disk full or failing?"
+                msg = (
+                    f"{folder_of(path)}: {what}, read back, differs from what was written; is the disk full or failing?"
+                )
                 raise OutputError(msg)
     except GDAL_ERRORS as error:
-        msg = f"{path.parent}: the map can't be read back ({error.__cause__ or error}); is the disk full or failing?"
+        msg = (
+            f"{folder_of(path)}: the map can't be read back ({error.__cause__ or error}); is the disk full or failing?"
+        )
         raise OutputError(msg) from error
 
 
