@@ -228,14 +228,15 @@ def _refusal(least: Plan, info: SceneInfo, run: ResourceConfig, fit: FitConfig |
     ways = ["allow more"]
     if least.base < run.memory:
         ways.append("take fewer bands")
-        if isinstance(run.chunk, int):
+        if isinstance(run.chunk, int) and whole_blocks(info, 1) != least.chunk:
             ways.append(f"a smaller run.chunk than {run.chunk}")
-        if fit and fit.pixels != "all":
-            ways.append(f"a smaller sample (fit.pixels) than {min(fit.pixels, info.pixels)}")
-    needed = ceil(least.peak / 1e7) / 100  # rounded up: what is named must do
+        if fit:
+            ways.append(f"a sample (fit.pixels) of fewer than {min(fit.sampled, info.pixels)} pixels")
+    digit = 10**6 if least.peak < 10**9 else 10**7  # rounded up: what is named must do
+    fitting = f"{size_words(least.fit)} for the fit and " if fit else "and "
     return (
-        f"run.memory: {size_words(run.memory)} are allowed, but the least that would do is {needed:.2f} GB: "
-        f"{size_words(least.base)} for the program, {size_words(least.fit)} for the fit and "
+        f"{'run.' if fit else ''}memory: {size_words(run.memory)} are allowed, but the least that would do is "
+        f"{size_words(ceil(least.peak / digit) * digit)}: {size_words(least.base)} for the program, {fitting}"
         f"{size_words(least.per_block)} for one block of {least.chunk[1]} x {least.chunk[0]} pixels and "
         f"{len(info.bands)} bands{in_memory}; {', or '.join(ways)}"
     )

@@ -25,7 +25,7 @@ from pipeline.sinks.staging import Staging
 
 logger = logging.getLogger(__name__)
 
-_NEARLY_ALL: Final = 0.99
+_NEARLY_ALL: Final = 0.95
 """Share of a class from which a map says nothing."""
 
 

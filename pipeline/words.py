@@ -54,7 +54,7 @@ def plan_words(info: SceneInfo, plan: Plan, config: RunConfig) -> str:
     high, wide = plan.chunk
     most = " at most" if plan.passes > _FIXED_PASSES else ""
     rests = plan.keeps_blocks and method_over_all(config.fit)
-    then = ", then over the scratch until centroids rest" if rests else ""
+    then = ", then over the scratch until fit.tol is met" if rests else ""
     where = {"memory": "in memory", "disk": f"on disk, in {_short(_scratch_dir(config))}", "none": "nowhere"}
     lines = {
         "scene": _first_of(info.sources),

@@ -98,7 +98,7 @@ def test_the_verbs_work_one_after_another(job: Path, tmp_path: Path) -> None:
     assert plan["passes"] == 2
     assert "at most" in terrazzo("plan", job).stdout
     told = terrazzo("plan", job, "--set", "fit.pixels=all").stdout
-    assert "passes   1 over the source, then over the scratch until centroids rest\n" in told
+    assert "passes   1 over the source, then over the scratch until fit.tol is met\n" in told
     assert not (tmp_path / "out.tif").exists(), "plan runs nothing"
     assert terrazzo("fit", job, "-o", tmp_path / "m.json").returncode == 0
     assert not (tmp_path / "out.tif").exists(), "fit makes no map"

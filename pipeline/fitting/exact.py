@@ -96,6 +96,7 @@ def refine(  # noqa: PLR0917
         passes.append(Pass(shift=shift, inertia=engine.inertia(assigned), changed=changed))
         _log(len(passes), passes[-1])
         if shift <= config.tol:
+            logger.info("enough: centroids moved by %.3g, fit.tol is %g", shift, config.tol)
             break
     else:
         if moves:
@@ -110,7 +111,7 @@ def refine(  # noqa: PLR0917
 
 def _log(number: int, done: Pass) -> None:
     changed = "" if done.changed is None else f", {done.changed:.3%} changed class"
-    logger.info("pass %d: inertia %.6g, shift %.3g%s", number, done.inertia, done.shift, changed)
+    logger.info("pass %d: inertia %.9g, shift %.3g%s", number, done.inertia, done.shift, changed)
 
 
 def _refill(means: Centres, counts: npt.NDArray[np.int64], sample: Points, stretch: Stretch) -> Centres:
