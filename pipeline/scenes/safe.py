@@ -126,7 +126,9 @@ def _one_granule(tree: Tree, root: PurePosixPath, wanted: str) -> str:
         {
             parts[len(below)]
             for name in tree.names
-            if (parts := PurePosixPath(name).parts)[: len(below)] == below and len(parts) > len(below) + 1
+            if (parts := PurePosixPath(name).parts)[: len(below)] == below
+            and len(parts) > len(below) + 1
+            and not parts[len(below)].startswith(".")  # temporary files of somebody
         }
     )
     if wanted or len(granules) <= 1:
