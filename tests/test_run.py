@@ -449,6 +449,23 @@ def test_an_odd_pixel_that_no_sample_saw_is_told(write_raster: WriteRaster, tmp_
         run_config(config(write_raster("odd.tif", pixels), tmp_path / "c.tif", fit=fit))
 
 
+@pytest.mark.parametrize("pixels", [5000, "all"])
+def test_a_fill_value_that_no_tag_speaks_of_is_told_before_it_drowns_the_rest(
+    write_raster: WriteRaster, tmp_path: Path, pixels: int | str
+) -> None:
+    data = patches(2, dtype="float64") / 255
+    data[:, :20] = 9.969209968386869e36  # netCDF's
+    with pytest.raises(FitError, match=r"which looks like 'no data'.*scene\.nodata: 9\.969209968386869e\+36"):
+        run_config(config(write_raster("odd.tif", data), tmp_path / "c.tif", fit={"k": 3, "pixels": pixels}))
+
+
+def test_a_band_of_rounding_errors_and_a_few_changes_is_no_odd_one(write_raster: WriteRaster, tmp_path: Path) -> None:
+    data = np.random.default_rng(0).normal(0, 1e-17, (1, 200, 300))
+    data[0, :20] = np.repeat([0.3, 0.5], 150)
+    report = run_config(config(write_raster("odd.tif", data), tmp_path / "c.tif", fit={"k": 3, "pixels": "all"}))
+    assert sorted(entry["pixels"] for entry in report["classes"]) == [3000, 3000, 54_000]
+
+
 @pytest.mark.parametrize("way", ["zscore", "minmax", "robust"])
 def test_huge_numbers_are_told_in_one_sentence_however_they_are_standardized(
     write_raster: WriteRaster, tmp_path: Path, way: str

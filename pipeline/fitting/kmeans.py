@@ -24,6 +24,9 @@ _ROOM_FOR_SQUARES: Final = 1e4
 _FARTHEST: Final = 2.0**40
 """How many times what half of the pixels lie within a number may be, for sums that hold both to keep all digits."""
 
+_BEYOND_MEASURE: Final = 1e18
+"""Smaller numbers are let pass however far they are: half of a band may be zeros, but for rounding."""
+
 _FIRST_LOOK: Final = 10_000
 """Pixels among which distinct ones are counted first: nearly always enough, and quick."""
 
@@ -165,7 +168,7 @@ def check_outliers(low: npt.NDArray[Any], high: npt.NDArray[Any], values: npt.ND
     first, third = np.percentile(values.astype(np.float64), (25, 75), axis=0)
     widths = np.tile(third - first, 2)
     for number, width in zip(np.concatenate([low, high]).tolist(), widths.tolist(), strict=True):
-        if 0 < width * _FARTHEST < abs(number):
+        if abs(number) > _BEYOND_MEASURE and 0 < width * _FARTHEST < abs(number):
             msg = f"{_no_data(number)}; beside it half of the pixels, within {width:.3g}, could not be told apart"
             raise FitError(msg)
 
