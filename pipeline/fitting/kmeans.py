@@ -27,6 +27,9 @@ _FARTHEST: Final = 2.0**40
 _BEYOND_MEASURE: Final = 1e18
 """Smaller numbers are let pass however far they are: half of a band may be zeros, but for rounding."""
 
+_A_LOOK: Final = 100_000
+"""Pixels from which it is judged what half of them lie within."""
+
 _FIRST_LOOK: Final = 10_000
 """Pixels among which distinct ones are counted first: nearly always enough, and quick."""
 
@@ -161,11 +164,12 @@ def check_outliers(low: npt.NDArray[Any], high: npt.NDArray[Any], values: npt.ND
     low, high : ndarray, shape (band,)
         Least and largest numbers of the pixels.
     values : ndarray, shape (n, band)
-        Some of the pixels.
+        Some of the pixels, in random order.
     """
     if exact_sums(values.dtype):
         return
-    first, third = np.percentile(values.astype(np.float64), (25, 75), axis=0)
+    some = values[:_A_LOOK].astype(np.float64)
+    first, third = np.percentile(some, (25, 75), axis=0)
     widths = np.tile(third - first, 2)
     for number, width in zip(np.concatenate([low, high]).tolist(), widths.tolist(), strict=True):
         if abs(number) > _BEYOND_MEASURE and 0 < width * _FARTHEST < abs(number):

@@ -38,13 +38,11 @@ def own_folder(parent: Path, fix: str) -> Iterator[Path]:
     """
     _remove_leftovers(parent)
     own, lock = _make_folder(parent, fix)
-    with lock:
-        try:
-            yield own
-        finally:
-            if sys.platform == "win32":  # where an open file can't be removed
-                lock.close()
-            _remove(own)
+    try:
+        yield own
+    finally:
+        lock.close()  # first: Windows removes no open file, and network drives give it another name
+        _remove(own)
 
 
 def folder_of(path: Path) -> Path:
