@@ -1,5 +1,6 @@
 """Sums of numbers turned into whole ones: exact, whatever the order; means and inertia as numpy finds them."""
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -83,5 +84,25 @@ def test_sums_of_a_whole_block_of_extremes_fit() -> None:
     fixed = FixedPoint.of(points.dtype, points.min(axis=1), points.max(axis=1))
     most = 2**26 * int(max(np.abs(fixed.split(points[:, 0])).max(), np.abs(fixed.split(points[:, 1])).max()))
     assert most < 2**63
-    squared = points.astype(np.float64) ** 2 * fixed.factor[0] ** 2 / LIMB
-    assert 0 < squared.max() <= LIMB
+    squared = points.astype(np.float64) ** 2 * fixed.factor[0] ** 2 / LIMB  # the first of the three numbers
+    assert 0 < squared.max() * 2**26 < 2**63
+    total = squares(points, np.ones(2**16, bool), fixed)[0]
+    assert total * fixed.square_steps[0] == 2**16 * 30_000**2
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "float32", "float64"])
+def test_sums_and_squares_are_those_of_fractions(dtype: str) -> None:
+    """Numbers of a million to one, and a part of them left out: float32 and whole numbers exactly, float64 nearly."""
+    rng = np.random.default_rng(1)
+    points = (rng.normal(0, 1, (2, 400)) * 10.0 ** rng.uniform(3, 9, (2, 400))).clip(0, 2**31 - 1).astype(dtype)
+    takes_part = rng.random(400) < 0.7
+    fixed = FixedPoint.of(points.dtype, points.min(axis=1), points.max(axis=1))
+    total = squares(points, takes_part, fixed)
+    whole = fixed.join(np.array([fixed.split(point) for point in points.T]))
+    for band in range(2):
+        exact = [Fraction(float(number)) for number in points[band]]
+        added = sum(number**2 for number, holds in zip(exact, takes_part, strict=True) if holds)
+        few = Fraction(0) if dtype != "float64" else added / 10**25
+        assert abs(total[band] * fixed.square_steps[band] - added) <= few
+        step = Fraction(float(fixed.step[band]))
+        assert [int(number) * step for number in whole[:, band]] == exact or dtype == "float64"
