@@ -41,7 +41,8 @@ def check_outputs(config: RunConfig) -> OutputPaths:
     class_colours(config.fit.k, config.output.palette)
     place = config.run.scratch_dir
     if place and not Path(place).is_dir():
-        msg = f"run.scratch_dir: {place}: this folder does not exist; create it, or name one that does"
+        wrong = "this is a file" if Path(place).exists() else "this folder does not exist"
+        msg = f"run.scratch_dir: {place}: {wrong}; create a folder, or name one that exists"
         raise ConfigError(msg)
     return OutputPaths.of(config.output, fits=True)
 

@@ -26,26 +26,36 @@ def crowd(dtype: str, bands: int, count: int, seed: int) -> npt.NDArray[Any]:
 @settings(max_examples=150, deadline=None)
 @given(
     dtype=st.sampled_from(DTYPES), bands=st.integers(1, 9), k=st.integers(2, 12), seed=st.integers(0, 10**6),
+    count=st.sampled_from([1, 15, 16, 17, 497, 512, 1500, 4001]), outside=st.sampled_from([0, OUTSIDE]),
     stretched=st.booleans(), width=st.sampled_from([0.0, 1e-6, 0.3, 40.0, 1e5]),
     moves=st.lists(st.sampled_from([0.0, 1e-7, 1e-3, 0.1, 3.0, 500.0]), min_size=2, max_size=9),
 )  # fmt: skip
 def test_every_pass_ends_with_the_labels_that_assign_gives(  # noqa: PLR0917
-    dtype: str, bands: int, k: int, seed: int, width: float, moves: list[float], *, stretched: bool
+    dtype: str,
+    bands: int,
+    k: int,
+    seed: int,
+    count: int,
+    outside: int,
+    width: float,
+    moves: list[float],
+    *,
+    stretched: bool,
 ) -> None:
     rng = np.random.default_rng(seed)
-    points = crowd(dtype, bands, 1500, seed)
-    takes_part = rng.random(1500) < 0.9
+    points = crowd(dtype, bands, count, seed)
+    takes_part = rng.random(count) < 0.9
     stretch = rng.uniform(0.1, 3, bands) if stretched else None
     fixed = FixedPoint.of(points.dtype, points.min(axis=1), points.max(axis=1))
     mover = Mover(points.dtype, stretch, fixed.scaling, width)
-    labels, bounds = np.where(takes_part, 0, OUTSIDE).astype(np.uint8), np.zeros(1500, np.uint8)
+    labels, bounds = (np.where(takes_part, 0, value).astype(np.uint8) for value in (OUTSIDE, outside))
     counts, sums = np.zeros(k + 1, np.int64), np.zeros((k + 1, fixed.columns), np.int64)
-    centres = points[:, rng.integers(0, 1500, k)].T.astype(np.float64)  # some may be equal
+    centres = points[:, rng.integers(0, count, k)].T.astype(np.float64)  # some may be equal
     for far in moves:
         mover.aim(centres)
         before = labels.copy()
         moved = mover.move(points, labels, bounds, counts, sums)
-        expected = assign(points[:, np.newaxis], np.ones((1, 1500), bool), centres, stretch)[0]
+        expected = assign(points[:, np.newaxis], np.ones((1, count), bool), centres, stretch)[0]
         np.testing.assert_array_equal(labels, np.where(takes_part, expected, OUTSIDE))
         assert moved == (before != labels).sum()
         assert counts[1:].tolist() == np.bincount(labels[takes_part], minlength=k + 1)[1:].tolist()

@@ -486,11 +486,14 @@ def test_every_run_removes_what_a_killed_one_left(write_raster: WriteRaster, tmp
     assert not left.exists()
 
 
-def test_a_scratch_dir_that_is_not_there_is_told_before_the_scene_is_opened(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrong", ["this folder does not exist", "this is a file"])
+def test_a_scratch_dir_that_is_none_is_told_before_the_scene_is_opened(tmp_path: Path, wrong: str) -> None:
+    if wrong == "this is a file":
+        (tmp_path / "fast").touch()
     job = config(
         tmp_path / "no.tif", tmp_path / "c.tif", run={"scratch_dir": str(tmp_path / "fast"), "scratch": "none"}
     )
-    with pytest.raises(ConfigError, match=r"^run\.scratch_dir: .*/fast: this folder does not exist; create it"):
+    with pytest.raises(ConfigError, match=rf"^run\.scratch_dir: .*fast: {wrong}; create a folder"):
         run_module.plan_config(job)
 
 

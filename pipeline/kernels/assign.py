@@ -21,6 +21,9 @@ Stretch = npt.NDArray[np.floating] | None
 TILE: Final = 512
 """Pixels worked on at once: a few bands of them stay in the first-level cache."""
 
+RUN: Final = 16
+"""Points that are passed over together where none is to be looked at: one comparison of their bounds."""
+
 BANDS: Final = 4
 """Bands whose differences are added up in one go."""
 
@@ -179,12 +182,10 @@ OUTSIDE: Final = 255
 
 
 @compiled
-def _pick(
-    points: Block, start: int, place: npt.NDArray[np.int32], stretch: Stretch, tile: npt.NDArray[np.floating]
-) -> None:
-    """Fill a tile with the points (band, point) at some places behind `start`, their bands stretched."""
+def _pick(points: Block, place: npt.NDArray[np.int64], stretch: Stretch, tile: npt.NDArray[np.floating]) -> None:
+    """Fill a tile with the points (band, point) at some places, their bands stretched."""
     for b in range(points.shape[0]):
-        row, wide = points[b, start:], tile[b]
+        row, wide = points[b], tile[b]
         for j in range(place.size):
             wide[j] = row[place[j]]
         if stretch is not None:  # decided when the kernel is compiled
@@ -244,36 +245,36 @@ def move(  # noqa: PLR0917 (numba takes arguments by position)
     count = points.shape[1]
     tile = np.zeros((centroids.shape[1], TILE), centroids.dtype)
     distance, nearest = np.zeros(TILE, centroids.dtype), np.empty(TILE, centroids.dtype)
-    second, label, place = np.empty(TILE, centroids.dtype), np.empty(TILE, np.int32), np.empty(TILE, np.int32)
-    moves = 0
-    for start in range(0, count, TILE):
-        n = min(TILE, count - start)
-        known, bound = labels[start : start + n], bounds[start : start + n]
-        waiting = 0
+    second, label, place = np.empty(TILE, centroids.dtype), np.empty(TILE, np.int32), np.empty(TILE, np.int64)
+    moves = due = 0
+    for start in range(0, count, RUN):
+        n = min(RUN, count - start)
+        known, bound, least = labels[start : start + n], bounds[start : start + n], np.uint8(255)
         for i in range(n):
-            waiting += (bound[i] < drift.due) & (known[i] != OUTSIDE)
-        if not waiting:
+            least = min(least, bound[i])
+        if least < drift.due:
+            for i in range(n):
+                place[due] = start + i
+                due += (bound[i] < drift.due) & (known[i] != OUTSIDE)
+        if not due or (due <= TILE - RUN and start + n < count):  # until a tile is full, or the last
             continue
-        looked_at = 0
-        for i in range(n):
-            place[looked_at] = i
-            looked_at += (bound[i] < drift.due) & (known[i] != OUTSIDE)
-        if looked_at == n:
-            _load(points, start, n, stretch, tile)
+        if place[due - 1] - place[0] == due - 1:
+            _load(points, place[0], due, stretch, tile)
         else:
-            _pick(points, start, place[:looked_at], stretch, tile)
-        _nearest_class(tile, looked_at, centroids, distance, nearest, second, label)
-        for j in range(looked_at):
+            _pick(points, place[:due], stretch, tile)
+        _nearest_class(tile, due, centroids, distance, nearest, second, label)
+        for j in range(due):
             apart = np.sqrt(second[j])
             steps = drift.come + (apart - np.sqrt(nearest[j]) - drift.doubt * apart) * drift.per_step
-            bound[place[j]] = min(steps, 255.0) if steps > 0 else 0
-        for j in range(looked_at):
+            bounds[place[j]] = min(steps, 255.0) if steps > 0 else 0
+        for j in range(due):
             i = place[j]
-            old, new = known[i], label[j]
+            old, new = labels[i], label[j]
             if new != old:
                 moves += 1
-                known[i] = new
+                labels[i] = new
                 counts[old] -= 1
                 counts[new] += 1
-                _carry(points, start + i, scaling, old, new, sums)
+                _carry(points, i, scaling, old, new, sums)
+        due = 0
     return moves

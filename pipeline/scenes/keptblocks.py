@@ -145,9 +145,9 @@ class KeptBlocks(_Census):
         self._scratch.put(_name("block", block), pixels.data, pixels.valid)
         if self._labelled:
             beside, outside = np.zeros(2 * fitting.size, np.uint8), ~fitting.reshape(-1)
-            for start in range(0, fitting.size, PIECE):  # labels, then bounds
+            for start in range(0, fitting.size, PIECE):  # labels, then bounds: the same, so that none is ever due
                 some = outside[start : start + PIECE]
-                beside[2 * start : 2 * start + some.size][some] = OUTSIDE
+                beside[2 * start : 2 * (start + some.size)][np.tile(some, 2)] = OUTSIDE
             self._scratch.put(_name("labels", block), beside)
         return pixels, fitting
 
