@@ -182,7 +182,7 @@ OUTSIDE: Final = 255
 
 
 @compiled
-def _pick(points: Block, place: npt.NDArray[np.int64], stretch: Stretch, tile: npt.NDArray[np.floating]) -> None:
+def _pick(points: Block, place: npt.NDArray[np.int32], stretch: Stretch, tile: npt.NDArray[np.floating]) -> None:
     """Fill a tile with the points (band, point) at some places, their bands stretched."""
     for b in range(points.shape[0]):
         row, wide = points[b], tile[b]
@@ -245,7 +245,7 @@ def move(  # noqa: PLR0917 (numba takes arguments by position)
     count = points.shape[1]
     tile = np.zeros((centroids.shape[1], TILE), centroids.dtype)
     distance, nearest = np.zeros(TILE, centroids.dtype), np.empty(TILE, centroids.dtype)
-    second, label, place = np.empty(TILE, centroids.dtype), np.empty(TILE, np.int32), np.empty(TILE, np.int64)
+    second, label, place = np.empty(TILE, centroids.dtype), np.empty(TILE, np.int32), np.empty(TILE, np.int32)
     moves = due = 0
     for start in range(0, count, RUN):
         n = min(RUN, count - start)
