@@ -3,7 +3,8 @@
 Run as a fresh process.  Real texture, 33 million pixels; each side takes the uint16 pixels as they are.  Prints one
 JSON line with the ratios: assigning against ``KMeans.predict``, a steady pass of the exact engine (assign, and move the
 sums of the pixels that change class) against one iteration of scikit-learn's Lloyd, and all cores against one, for
-assigning, for the first pass, which looks at every pixel, and for a steady one, which passes over most.
+assigning, for the first pass, which looks at every pixel (without the squares that a run adds up with it), and for a
+steady one, which passes over most.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pipeline.kernels.moving import Mover
 SIDE = 5760
 PIECE = 2**18
 PIECES = 4
-"""Pieces of a block: what a thread works on at once, as in every run."""
+"""Pieces of a block: what a thread works on at once, as in runs over four bands."""
 ROUNDS = 5
 SAMPLE = 100_000
 """Pixels whose clustering gives the centres to start from, as in every run."""

@@ -88,7 +88,7 @@ class Mover:
         labels : ndarray of uint8, shape (point,)
             1 to k, 0 for a point that is in no class yet, `OUTSIDE` for one that takes no part; changed in place.
         bounds : ndarray of uint8, shape (point,)
-            0 at first; changed in place.
+            0 at first, any for `OUTSIDE`; changed in place.
         counts : ndarray of int64, shape (k + 1,)
             Points with each label; changed in place.
         sums : ndarray of int64, shape (k + 1, column)

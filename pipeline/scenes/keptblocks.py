@@ -26,7 +26,7 @@ class Piece:
     labels: npt.NDArray[np.uint8]
     """Shape (pixel,): what was kept last; 0 at first, `OUTSIDE` where a pixel takes no part in the fit."""
     bounds: npt.NDArray[np.uint8]
-    """Shape (pixel,): what was kept last; 0 at first."""
+    """Shape (pixel,): what was kept last; 0 at first, any where a pixel takes no part."""
     block: Block
     start: int
     """Place of the first pixel in the flattened block."""
@@ -145,7 +145,7 @@ class KeptBlocks(_Census):
         self._scratch.put(_name("block", block), pixels.data, pixels.valid)
         if self._labelled:
             beside, outside = np.zeros(2 * fitting.size, np.uint8), ~fitting.reshape(-1)
-            for start in range(0, fitting.size, PIECE):  # labels, then bounds: the same, so that none is ever due
+            for start in range(0, fitting.size, PIECE):  # labels, then bounds: the same, so that runs are passed over
                 some = outside[start : start + PIECE]
                 beside[2 * start : 2 * (start + some.size)][np.tile(some, 2)] = OUTSIDE
             self._scratch.put(_name("labels", block), beside)
