@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.kernels.assign import OUTSIDE, assign
+from pipeline.kernels.assign import assign
 from pipeline.kernels.fixed import FixedPoint
 from pipeline.kernels.moving import Mover
+from pipeline.kernels.nearest import OUTSIDE
 
 DTYPES = ["uint8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64"]
 
@@ -27,7 +28,7 @@ def crowd(dtype: str, bands: int, count: int, seed: int) -> npt.NDArray[Any]:
 @given(
     dtype=st.sampled_from(DTYPES), bands=st.integers(1, 9), k=st.integers(2, 12), seed=st.integers(0, 10**6),
     count=st.sampled_from([1, 15, 16, 17, 497, 512, 1500, 4001]), outside=st.sampled_from([0, OUTSIDE]),
-    stretched=st.booleans(), width=st.sampled_from([0.0, 1e-6, 0.3, 40.0, 1e5]),
+    share=st.sampled_from([0.9, 1.0]), stretched=st.booleans(), width=st.sampled_from([0.0, 1e-6, 0.3, 40.0, 1e5]),
     moves=st.lists(st.sampled_from([0.0, 1e-7, 1e-3, 0.1, 3.0, 500.0]), min_size=2, max_size=9),
 )  # fmt: skip
 def test_every_pass_ends_with_the_labels_that_assign_gives(  # noqa: PLR0917
@@ -37,6 +38,7 @@ def test_every_pass_ends_with_the_labels_that_assign_gives(  # noqa: PLR0917
     seed: int,
     count: int,
     outside: int,
+    share: float,
     width: float,
     moves: list[float],
     *,
@@ -44,7 +46,7 @@ def test_every_pass_ends_with_the_labels_that_assign_gives(  # noqa: PLR0917
 ) -> None:
     rng = np.random.default_rng(seed)
     points = crowd(dtype, bands, count, seed)
-    takes_part = rng.random(count) < 0.9
+    takes_part = rng.random(count) < share
     stretch = rng.uniform(0.1, 3, bands) if stretched else None
     fixed = FixedPoint.of(points.dtype, points.min(axis=1), points.max(axis=1))
     mover = Mover(points.dtype, stretch, fixed.scaling, width)

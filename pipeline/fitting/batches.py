@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pipeline.fitting.lloyd import Centres
 from pipeline.fitting.passes import Engine
 from pipeline.grid import Block, cut
-from pipeline.kernels.assign import Stretch
+from pipeline.kernels.nearest import Stretch
 from pipeline.scenes.keptblocks import FitPixels
 
 _CELL: Final = (512, 512)

@@ -22,8 +22,8 @@ from threadpoolctl import ThreadpoolController
 
 from pipeline.config import FitConfig
 from pipeline.fitting.lloyd import Centres
-from pipeline.kernels.assign import OUTSIDE, Stretch
 from pipeline.kernels.lloyd import Points
+from pipeline.kernels.nearest import OUTSIDE, Stretch
 from pipeline.scenes.keptblocks import FitPixels
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,9 @@ from pipeline.fitting.lloyd import Centres, Clustering
 from pipeline.fitting.passes import Engine
 from pipeline.fitting.sample import Sample, draw_sample
 from pipeline.fitting.standardize import prepare
-from pipeline.kernels.assign import Stretch, assign
+from pipeline.kernels.assign import assign
 from pipeline.kernels.lloyd import Points, own_distances
+from pipeline.kernels.nearest import Stretch
 from pipeline.model import ClusterModel, Fitting, Provenance
 from pipeline.runtime.progress import Progress, Step
 from pipeline.runtime.usage import hand_back

@@ -11,9 +11,10 @@ import numpy.typing as npt
 from pipeline.config import FitConfig
 from pipeline.errors import FitError
 from pipeline.fitting.lloyd import Centres, Clustering, lloyd, plus_plus
-from pipeline.kernels.assign import Stretch, working_dtype
+from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.fixed import exact_sums
 from pipeline.kernels.lloyd import Points, own_distances
+from pipeline.kernels.nearest import Stretch
 from pipeline.runtime.schedule import stream
 
 logger = logging.getLogger(__name__)

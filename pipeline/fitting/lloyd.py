@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.assign import Stretch, working_dtype
+from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.fixed import FixedPoint, Ledger
 from pipeline.kernels.lloyd import Points, closer, own_distances
 from pipeline.kernels.moving import Mover
+from pipeline.kernels.nearest import Stretch
 
 logger = logging.getLogger(__name__)
 

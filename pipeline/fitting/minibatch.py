@@ -9,8 +9,9 @@ from threadpoolctl import ThreadpoolController
 
 from pipeline.config import FitConfig
 from pipeline.fitting.lloyd import Clustering, lloyd
-from pipeline.kernels.assign import Stretch, working_dtype
+from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.lloyd import Points
+from pipeline.kernels.nearest import Stretch
 
 
 @contextmanager

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.assign import TILE, Stretch, working_dtype, working_stretch
+from pipeline.kernels.assign import working_dtype, working_stretch
 from pipeline.kernels.compiled import compiled
+from pipeline.kernels.nearest import TILE, Stretch
 
 Points = npt.NDArray[Any]
 """Shape (band, point), C-contiguous, of any type."""

@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.assign import Drift, Scaling, Stretch, move, working_centroids, working_dtype, working_stretch
+from pipeline.kernels.assign import working_centroids, working_dtype, working_stretch
+from pipeline.kernels.nearest import Drift, Scaling, Stretch, move
 
 Points = npt.NDArray[Any]
 """Shape (band, point), C-contiguous, of any type."""

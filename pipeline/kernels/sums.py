@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.assign import Block
 from pipeline.kernels.compiled import compiled
 from pipeline.kernels.fixed import exact_sums
+from pipeline.kernels.nearest import Block
 
 
 @compiled
