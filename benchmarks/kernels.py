@@ -33,6 +33,8 @@ PIECE = 2**18
 PIECES = 4
 """Pieces of a block: what a thread works on at once, as in runs over four bands."""
 ROUNDS = 5
+TURNS = 15
+"""Rounds on one core and on all of them by turns: single ones differ by a fifth and more."""
 SAMPLE = 100_000
 """Pixels whose clustering gives the centres to start from, as in every run."""
 FIRST, LAST = 2, 12
@@ -71,29 +73,38 @@ def compare(bands: tuple[str, ...], k: int) -> dict[str, float]:
     generator = np.random.default_rng(0)
     sample = table[generator.choice(len(table), SAMPLE)].astype(np.float64)
     centres = KMeans(k, n_init=1, random_state=0).fit(sample).cluster_centers_
-    starts = range(0, pixels.shape[1], PIECE)
-    pieces = [np.ascontiguousarray(pixels[:, begin : begin + PIECE]) for begin in starts]
-
-    def assign_all(workers: int) -> float:
-        begin = time.perf_counter()
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(lambda p: assign(p[:, np.newaxis], np.ones((1, p.shape[1]), np.bool_), centres), pieces))
-        return time.perf_counter() - begin
-
     model = KMeans(k, init=centres, n_init=1, max_iter=1).fit(table[:: len(table) // 1000])
     model.cluster_centers_ = centres
     predict = timed(lambda: model.predict(table))
     few, many = (
         timed(lambda n=n: KMeans(k, init=centres, n_init=1, max_iter=n, tol=0).fit(table)) for n in (FIRST, LAST)
     )
+    del table
+    blocks, pieces = (cut(pixels, size) for size in (PIECES * PIECE, PIECE))
     measured = np.array(
-        [[(assign_all(n), *timed_passes(pieces, centres, n)) for n in (1, threads)] for _ in range(ROUNDS + 1)]
+        [
+            [(timed_labels(blocks, centres, n), *timed_passes(pieces, centres, n)) for n in (1, threads)]
+            for _ in range(TURNS + 1)
+        ]
     )
     alone, together = np.median(measured[1:], axis=0)  # compiled in the round that is not counted
     return {
         "assign": predict / together[0],
         "steady pass": (many - few) / (LAST - FIRST) / together[2],
     } | dict(zip(("threads, assign", "threads, first pass", "threads, steady pass"), alone / together, strict=True))
+
+
+def cut(pixels: NDArray[np.uint16], size: int) -> list[NDArray[np.uint16]]:
+    """Copies of so many pixels each."""
+    return [np.ascontiguousarray(pixels[:, start : start + size]) for start in range(0, pixels.shape[1], size)]
+
+
+def timed_labels(blocks: list[NDArray[np.uint16]], centres: NDArray[np.float64], workers: int) -> float:
+    """Seconds to label all pixels."""
+    start = time.perf_counter()
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda b: assign(b[:, np.newaxis], np.ones((1, b.shape[1]), np.bool_), centres), blocks))
+    return time.perf_counter() - start
 
 
 def timed_passes(pieces: list[NDArray[np.uint16]], centres: NDArray[np.float64], workers: int) -> tuple[float, float]:
