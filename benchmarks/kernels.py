@@ -79,7 +79,6 @@ def compare(bands: tuple[str, ...], k: int) -> dict[str, float]:
     few, many = (
         timed(lambda n=n: KMeans(k, init=centres, n_init=1, max_iter=n, tol=0).fit(table)) for n in (FIRST, LAST)
     )
-    del table
     blocks, pieces = (cut(pixels, size) for size in (PIECES * PIECE, PIECE))
     measured = np.array(
         [
