@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# A process for each core; the tests of a file share one, and with it what they build and compile.
+# A process for each core, up to four; the tests of a file share one, and with it what they build and compile.
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test bench lint types schema clean

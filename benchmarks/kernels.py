@@ -30,8 +30,8 @@ from pipeline.kernels.moving import Mover
 
 SIDE = 5760
 PIECE = 2**18
-PIECES = 4
-"""Pieces of a block: what a thread works on at once, as in runs over four bands."""
+BLOCK_BYTES = 8 * 2**20
+"""Of a block, which a thread works on at once, as in runs."""
 ROUNDS = 5
 TURNS = 15
 """Rounds on one core and on all of them by turns: single ones differ by a fifth and more."""
@@ -79,7 +79,8 @@ def compare(bands: tuple[str, ...], k: int) -> dict[str, float]:
     few, many = (
         timed(lambda n=n: KMeans(k, init=centres, n_init=1, max_iter=n, tol=0).fit(table)) for n in (FIRST, LAST)
     )
-    blocks, pieces = (cut(pixels, size) for size in (PIECES * PIECE, PIECE))
+    blocks = cut(pixels, BLOCK_BYTES // pixels[:, 0].nbytes)
+    pieces = [cut(block, PIECE) for block in blocks]
     measured = np.array(
         [
             [(timed_labels(blocks, centres, n), *timed_passes(pieces, centres, n)) for n in (1, threads)]
@@ -100,23 +101,27 @@ def cut(pixels: NDArray[np.uint16], size: int) -> list[NDArray[np.uint16]]:
 
 def timed_labels(blocks: list[NDArray[np.uint16]], centres: NDArray[np.float64], workers: int) -> float:
     """Seconds to label all pixels."""
+    everywhere = [np.ones((1, block.shape[1]), np.bool_) for block in blocks]
     start = time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda b: assign(b[:, np.newaxis], np.ones((1, b.shape[1]), np.bool_), centres), blocks))
+        list(pool.map(lambda block, valid: assign(block[:, np.newaxis], valid, centres), blocks, everywhere))
     return time.perf_counter() - start
 
 
-def timed_passes(pieces: list[NDArray[np.uint16]], centres: NDArray[np.float64], workers: int) -> tuple[float, float]:
-    """Seconds of the first pass, and the mean of those that follow the first few, over pixels in memory."""
-    k, bands = centres.shape
-    fixed = FixedPoint.of(pieces[0].dtype, pieces[0].min(axis=1), pieces[0].max(axis=1))
-    mover, ledger = Mover(pieces[0].dtype, None, None, float(pieces[0].std(axis=1).mean())), Ledger(k, fixed)
-    known = [np.full((2, piece.shape[1]), 0, np.uint8) for piece in pieces]  # written to, so that pages are there
+def timed_passes(
+    blocks: list[list[NDArray[np.uint16]]], centres: NDArray[np.float64], workers: int
+) -> tuple[float, float]:
+    """Seconds of the first pass, and the mean of those that follow the first few, over pieces of blocks in memory."""
+    (k, bands), some = centres.shape, blocks[0][0]
+    fixed = FixedPoint.of(some.dtype, some.min(axis=1), some.max(axis=1))
+    mover, ledger = Mover(some.dtype, None, None, float(some.std(axis=1).mean())), Ledger(k, fixed)
+    # written to, so that pages are there
+    known = [[np.full((2, piece.shape[1]), 0, np.uint8) for piece in pieces] for pieces in blocks]
     took = []
 
-    def work(block: int) -> Ledger:
+    def work(pieces: list[NDArray[np.uint16]], labels_and_bounds: list[NDArray[np.uint8]]) -> Ledger:
         changes = Ledger(k, fixed)
-        for piece, beside in zip(pieces[block : block + PIECES], known[block : block + PIECES], strict=True):
+        for piece, beside in zip(pieces, labels_and_bounds, strict=True):
             counts, sums = np.zeros(k + 1, np.int64), np.zeros((k + 1, bands), np.int64)
             if mover.move(piece, *beside, counts, sums):
                 changes.add(counts, sums)
@@ -126,7 +131,7 @@ def timed_passes(pieces: list[NDArray[np.uint16]], centres: NDArray[np.float64],
         for _ in range(LAST):
             start = time.perf_counter()
             mover.aim(centres)
-            for changes in pool.map(work, range(0, len(pieces), PIECES)):
+            for changes in pool.map(work, blocks, known):
                 ledger.merge(changes)
             centres = ledger.means(centres)
             took.append(time.perf_counter() - start)

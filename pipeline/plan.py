@@ -28,6 +28,9 @@ _ROOM_OF_A_POINT: Final = 8 + 8 + 1
 """A start keeps for each point a running sum, its distance to its centre, and its class, and three distances beside."""
 
 
+_TEXT_BYTES: Final = 10**6
+"""Table, model and report."""
+
 _DASK_ROW: Final = 3 * 4
 _DASK_LABELS: Final = 3 * 8
 """Bytes that dask-ml takes for a number of a pixel, and for the pixel beside."""
@@ -53,7 +56,7 @@ class Plan:
     scratch: int
     """Space for decoded pixels while the run lasts; 0 where the source is read again instead."""
     map_disk: int
-    """Disk space for the map: before it is compressed, while the run lasts, and after."""
+    """Disk space for the map, before and after it is compressed, the picture, and what stands beside them."""
     per_block: int
     """Pixels of all bands, their validity, labels and working copies."""
     base: int
@@ -170,6 +173,12 @@ def _keeping(
     return "memory" if run.scratch == "memory" else "disk", files, blocks
 
 
+def _map_disk(info: SceneInfo, fit: FitConfig | None) -> int:
+    """Bytes of the files of a map, at most, while they are made."""
+    classes = fit.k if fit else MOST_CLASSES
+    return geotiff.most_disk(info.grid.shape) + pictures.most_disk(info.grid, classes + 1) + _TEXT_BYTES
+
+
 def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, labels: bool = True) -> Plan:
     """Choose blocks and workers for a scene, so that the work stays within the memory allowed.
 
@@ -207,7 +216,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
             keeps_files=files,
             keeps_blocks=blocks,
             scratch=info.decoded_bytes * files + info.pixels * (info.bytes_per_pixel + each) * blocks,
-            map_disk=2 * info.pixels if labels else 0,
+            map_disk=_map_disk(info, fit) if labels else 0,
             per_block=_per_block(info, shape, fit),
             base=BASE_BYTES[fit.method if fit else "kmeans"] + info.libraries + cache_bytes(info, n),
             fit=_fit_bytes(info, fit, n) if fit else 0,

@@ -55,6 +55,17 @@ def predict(data: npt.NDArray[np.generic], centres: Floats) -> npt.NDArray[np.in
     return model.predict(data.reshape(len(data), -1).T.astype(np.float64)) + 1
 
 
+@pytest.mark.parametrize(("dtype", "far", "spread"), [("f4", 1e7, 4), ("f4", 3e5, 0.5), ("u2", 65000, 3)])
+def test_pixels_far_from_zero_and_near_each_other_are_told_apart(dtype: str, far: float, spread: float) -> None:
+    rng = np.random.default_rng(5)
+    data = (far + rng.uniform(-spread, spread, (4, ROWS, COLUMNS))).astype(dtype)
+    centres = far + rng.uniform(-spread, spread, (6, 4))
+    labels = assign(data, np.ones((ROWS, COLUMNS), np.bool_), centres).ravel()
+    distances = squared_distances(data, centres)
+    chosen = distances[np.arange(len(labels)), labels.astype(np.int64) - 1]
+    assert (chosen <= distances.min(axis=1) * (1 + 1e-6)).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("bands", "k"), SHAPES)
 def test_labels_equal_scikit_learn_predict_where_the_margin_is_clear(dtype: str, bands: int, k: int) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,47 @@ def test_machine_code_is_kept_for_the_user_where_the_install_is_read_only(tmp_pa
         kept.append({path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb[ic]")})
     assert any("smallest_keys" in name or "_scan" in name for name in kept[0])
     assert kept[0] == kept[1], "the second process compiled nothing"
+
+
+SUMS = """
+import sys
+import numpy as np
+from pipeline.kernels.sums import class_sums
+pixels = np.full((1, 1, 4), -1, np.int16).view(sys.argv[1])
+print(class_sums(pixels, np.ones((1, 4), np.uint8), np.zeros((1, 1)))[1][1, 0])
+"""
+
+
+def total(dtype: str, folder: Path) -> int:
+    """Add up -1 four times in a fresh process that keeps machine code in a folder."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-B", "-c", SUMS, dtype]
+    return int(subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout)
+
+
+def test_machine_code_for_other_types_is_not_taken(tmp_path: Path) -> None:
+    """Two processes that compile at once may leave one's index beside the other's code."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    assert (total("uint16", one), total("int16", other)) == (4 * 65535, -4)
+    theirs = [path.relative_to(other) for path in other.rglob("*_sums*.nbc")]
+    assert len(theirs) == 1
+    shutil.copy(other / theirs[0], one / theirs[0])
+    assert total("uint16", one) == 4 * 65535
+    assert (one / theirs[0]).read_bytes() != (other / theirs[0]).read_bytes(), "what was compiled instead is kept"
+
+
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+@pytest.mark.parametrize("spoil", [lambda kept: kept[: len(kept) // 2], lambda kept: kept.replace(b"int16", b"in_16")])
+def test_machine_code_that_cannot_be_read_is_compiled_again(
+    tmp_path: Path, kind: str, spoil: Callable[[bytes], bytes]
+) -> None:
+    assert total("int16", tmp_path) == -4
+    kept = list(tmp_path.rglob(f"*_sums*.{kind}"))
+    assert len(kept) == 1
+    kept[0].write_bytes(spoil(kept[0].read_bytes()))
+    spoilt = kept[0].read_bytes()
+    assert total("int16", tmp_path) == -4
+    assert kept[0].read_bytes() != spoilt, "what was compiled instead is kept"
 
 
 LIMITED = """

@@ -26,7 +26,7 @@ class Pass:
     shift: float
     """Sum of the squared moves of all centres that followed, relative to the mean variance of the bands."""
     inertia: float
-    """Sum of squared distances of all pixels to the centres they were assigned to, in squared stretched units."""
+    """Sum of squared distances of all pixels to the centres they were assigned to, in the units of `refine`."""
     changed: float | None
     """Share of the pixels that changed class; None in the first pass, before which they had none, and where their
     classes are not kept."""
@@ -52,6 +52,7 @@ def refine(  # noqa: PLR0917
     stretch: Stretch,
     workers: int,
     *,
+    unit: float = 1.0,
     in_order: Callable[[Centres], Centres] = lambda centres: centres,
     settle: Callable[[Centres], Centres] = lambda centres: centres,
     step: Callable[[], None] = lambda: None,
@@ -73,6 +74,8 @@ def refine(  # noqa: PLR0917
         What differences of each band are multiplied by.
     workers : int
         Blocks worked on at once.
+    unit : float
+        What squared stretched distances are multiplied by, wherever inertia is told.
     in_order : callable
         Puts the centres, once they rest, into the order that they shall have.
     settle : callable
@@ -94,7 +97,7 @@ def refine(  # noqa: PLR0917
         squared = float(np.square((centres - assigned) * (1 if stretch is None else stretch)).sum())
         shift = squared / engine.variance if squared else 0.0
         changed = moves / int(engine.counts.sum()) if passes and pixels.remembers else None
-        passes.append(Pass(shift=shift, inertia=engine.inertia(assigned), changed=changed))
+        passes.append(Pass(shift=shift, inertia=unit * engine.inertia(assigned), changed=changed))
         _log(len(passes), passes[-1])
         if shift <= config.tol:
             logger.info("enough: centroids moved by %.3g, fit.tol is %g", shift, config.tol)
@@ -107,7 +110,7 @@ def refine(  # noqa: PLR0917
     if not np.array_equal(settled, assigned):
         engine.run(settled)
         step()
-    return Refined(centres, engine.counts, engine.inertia(settled), tuple(passes))
+    return Refined(centres, engine.counts, unit * engine.inertia(settled), tuple(passes))
 
 
 def _log(number: int, done: Pass) -> None:

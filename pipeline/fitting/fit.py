@@ -47,7 +47,7 @@ class _Found:
     counts: Counts
     """Pixels of each class, once they were."""
     inertia: float
-    """In squared stretched units."""
+    """In squared units of the model's quantity."""
     iterations: int
     passes: tuple[Pass, ...] = ()
 
@@ -94,7 +94,7 @@ def fit_source(
     stretch = relative(spreads)
     with progress.stage("fit", config.starts) as step:
         start = fit_sample(sample.values, config, workers, step, stretch)
-    finish = _Finish(over_all, source.info, np.ascontiguousarray(sample.values.T), config, stretch, workers)
+    finish = _Finish(over_all, source.info, np.ascontiguousarray(sample.values.T), config, spreads, workers)
     if config.pixels == "all" or config.method == "dask-ml":
         with progress.stage("refine", finish.steps) as step:
             found = finish.run(start, step)
@@ -120,8 +120,19 @@ class _Finish:
     points: Points
     """Sampled, shape (band, point)."""
     config: FitConfig
-    stretch: Stretch
+    spreads: npt.NDArray[np.float64]
+    """Of a stored number of each band, in units of the model's quantity, shape (band,)."""
     workers: int
+
+    @property
+    def stretch(self) -> Stretch:
+        """What differences of each band are multiplied by."""
+        return relative(self.spreads)
+
+    @property
+    def unit(self) -> float:
+        """What makes of squared stretched distances such of the model's quantity."""
+        return float(self.spreads[0]) ** 2
 
     @property
     def steps(self) -> int | None:
@@ -145,6 +156,7 @@ class _Finish:
             self.config,
             self.stretch,
             self.workers,
+            unit=self.unit,
             in_order=self._in_order,
             settle=self._settle,
             step=step,
@@ -160,7 +172,7 @@ class _Finish:
         found = self._in_order(found)
         engine, settled = Engine(self.pixels, len(found), self.stretch, self.workers, width=1.0), self._settle(found)
         engine.run(settled)
-        return _Found(found, engine.counts, engine.inertia(settled), passes)
+        return _Found(found, engine.counts, self.unit * engine.inertia(settled), passes)
 
     def _by_batches(self, pixels: FitPixels, start: Clustering, step: Step) -> _Found:
         begin = self.on_the_sample(start.centres, start.iterations)
@@ -181,7 +193,7 @@ class _Finish:
         settled, everywhere = self._settle(centres), np.ones((1, self.points.shape[1]), np.bool_)
         labels = assign(self.points[:, np.newaxis], everywhere, settled, self.stretch)[0]
         counts = np.bincount(labels, minlength=len(centres) + 1)[1:]
-        inertia = own_distances(self.points, labels, settled, self.stretch)[1]
+        inertia = self.unit * own_distances(self.points, labels, settled, self.stretch)[1]
         return _Found(centres, counts, inertia, iterations)
 
     def _in_order(self, centres: Centres) -> Centres:
@@ -202,7 +214,7 @@ def _model(info: SceneInfo, sample: Sample, found: _Found, config: FitConfig, pr
         nodata=info.nodata_rule,
         centroids=tuple(tuple(row) for row in info.units.to_physical(found.centres).tolist()),
         counts=tuple(found.counts.tolist()),
-        inertia=found.inertia * float((info.units.spreads / preparation.spreads)[0]) ** 2,
+        inertia=found.inertia,
         fitting=Fitting(
             **config.model_dump(include={"method", "seed", "starts", "max_iter", "tol"}),
             pixels="all" if config.pixels == "all" else "sampled",

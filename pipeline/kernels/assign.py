@@ -1,4 +1,6 @@
-"""Nearest centroid of every pixel of a block."""
+"""Nearest centroid of every pixel of a block, and the numbers it is found with."""
+
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,10 @@ def working_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating]:
     return np.result_type(dtype, np.float32)
 
 
+_FAR: Final = 256
+"""How many times farther from 0 than from each other centroids may lie for float32 to tell pixels apart by them."""
+
+
 def working_stretch(stretch: Stretch, dtype: npt.DTypeLike) -> Stretch:
     """Stretch in the type in which distances between pixels of `dtype` are computed."""
     return None if stretch is None else np.ascontiguousarray(stretch, working_dtype(dtype))
@@ -22,10 +28,15 @@ def working_stretch(stretch: Stretch, dtype: npt.DTypeLike) -> Stretch:
 def working_centroids(
     centroids: npt.NDArray[np.floating], stretch: Stretch, dtype: npt.DTypeLike
 ) -> npt.NDArray[np.floating]:
-    """Centroids, shape (k, band), as distances to pixels of `dtype` are taken from them: stretched, with more bands."""
+    """Centroids, shape (k, band), as distances to pixels of `dtype` are taken from them: stretched, with more bands.
+
+    They are float64 where they lie so close together, and so far from 0, that they would be others in float32.
+    """
     k, bands = centroids.shape
-    wide = np.zeros((k, -(-bands // BANDS) * BANDS), working_dtype(dtype))
-    wide[:, :bands] = centroids if stretch is None else centroids * stretch
+    stretched = np.asarray(centroids if stretch is None else centroids * stretch, np.float64)
+    near = np.abs(stretched).max() <= _FAR * np.ptp(stretched, axis=0).max()
+    wide = np.zeros((k, -(-bands // BANDS) * BANDS), working_dtype(dtype) if near else np.float64)
+    wide[:, :bands] = stretched
     return wide
 
 
@@ -49,7 +60,8 @@ def assign(
     -------
     ndarray of uint8, shape (rows, columns)
         0 where `valid` is False, else 1 + the index of the nearest centroid (the first of equally near ones).
-        Distances are Euclidean, summed band by band in `working_dtype`.
+        Distances are Euclidean, summed band by band in `working_dtype`, or in float64 where that is too coarse for
+        the centroids.
     """
     centres = working_centroids(centroids, stretch, data.dtype)
     labels = np.empty(data.shape[1:], np.uint8)
@@ -58,7 +70,7 @@ def assign(
         flat,
         np.ascontiguousarray(valid).reshape(-1),
         centres,
-        working_stretch(stretch, data.dtype),
+        working_stretch(stretch, centres.dtype),
         labels.reshape(-1),
     )
     return labels

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from numba import njit
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.extending import intrinsic
 
 logger = logging.getLogger(__name__)
@@ -15,8 +15,44 @@ logger = logging.getLogger(__name__)
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 
+class _SignedFile(IndexDataCacheFile):
+    """Machine code that says which types and which source it was made for; what can't be read is as if not there.
+
+    numba knows that only from an index beside it. Where two processes compile at once, each may write the file that
+    the other's index names, and numba would run code for other types without a word. And it would stop at a file cut
+    short, or at an index that speaks of classes of another version.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        """Keep code for a key."""
+        super().save(key, (self._source_stamp, key, data))  # type: ignore[no-untyped-call]
+
+    def load(self, key: Any) -> Any:
+        """Give the code for a key; None where there is none, or it is another's: it is compiled and kept anew."""
+        try:
+            found = super().load(key)  # type: ignore[no-untyped-call]
+        except Exception as error:  # noqa: BLE001 (what is unpickled may raise anything)
+            logger.info("%s: compiled code can't be read (%r); it is compiled again", self._index_path, error)
+            return None
+        return found[2] if found and found[:2] == (self._source_stamp, key) else None
+
+    def _load_index(self) -> Any:
+        """Give what numba knows of the files; nothing where that can't be read: it is written anew."""
+        try:
+            return super()._load_index()  # type: ignore[no-untyped-call]
+        except Exception as error:  # noqa: BLE001
+            logger.info("%s: the index of compiled code can't be read (%r)", self._index_path, error)
+            return {}
+
+
 class _KeptCode(FunctionCache):
     """Machine code on disk, as `njit(cache=True)` keeps it; a full disk costs the next run its time, not this one."""
+
+    def __init__(self, kernel: Callable[..., Any]) -> None:
+        super().__init__(kernel)  # type: ignore[no-untyped-call]
+        stamp = self._impl.locator.get_source_stamp()
+        # a name of its own: numba itself can't read what is signed, and would stop at it
+        self._cache_file = _SignedFile(self.cache_path, f"{self._impl.filename_base}.signed", stamp)  # type: ignore[no-untyped-call]
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep what was compiled for a signature, if that can be."""
@@ -36,7 +72,7 @@ def compiled(kernel: Kernel) -> Kernel:
     """Compile a kernel; keep the machine code on disk unless no folder can be written to (a read-only install)."""
     machine_code: Any = njit(nogil=True)(kernel)
     with suppress(RuntimeError):  # numba: no locator available
-        machine_code._cache = _KeptCode(kernel)  # type: ignore[no-untyped-call]  # noqa: SLF001 (as its enable_caching)
+        machine_code._cache = _KeptCode(kernel)  # noqa: SLF001 (as its enable_caching)
     return machine_code  # type: ignore[no-any-return]
 
 

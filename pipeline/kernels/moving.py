@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.assign import working_centroids, working_dtype, working_stretch
+from pipeline.kernels.assign import working_centroids, working_stretch
 from pipeline.kernels.nearest import Drift, Scaling, Stretch, move
 
 Points = npt.NDArray[Any]
@@ -47,9 +47,9 @@ class Mover:
     """
 
     def __init__(self, dtype: np.dtype[Any], stretch: Stretch, scaling: Scaling, width: float) -> None:
-        self._kind = working_dtype(dtype)
+        self._dtype = dtype
         self._given = stretch
-        self._stretch = working_stretch(stretch, dtype)
+        self._stretch: Stretch = None
         self._scaling = scaling
         self._step = width / _STEPS_OF_A_CLASS or 1.0
         self._come = self._step
@@ -59,15 +59,18 @@ class Mover:
 
     def aim(self, centres: npt.NDArray[np.float64]) -> None:
         """Take the centres, shape (k, band), to which points are moved from now on."""
-        centroids = working_centroids(centres, self._given, self._kind)
-        if self._centroids.size:
+        centroids = working_centroids(centres, self._given, self._dtype)
+        if self._centroids.dtype != centroids.dtype:  # distances are other ones
+            self._come = np.inf
+        elif self._centroids.size:
             moved = np.sort(np.linalg.norm(centroids.astype(np.float64) - self._centroids, axis=1))
             self._come += float(moved[-1] + moved[-2])
         due = ceil(self._come / self._step + _ROUNDING) if np.isfinite(self._come) else _STEPS + 1
         if due > _STEPS:  # all points are looked at, and bounds begin anew
             due, self._come = _STEPS + 1, self._step
         self._centroids = centroids
-        doubt = _DOUBT * (len(centroids[0]) + 8) * float(np.finfo(self._kind).eps)
+        self._stretch = working_stretch(self._given, centroids.dtype)
+        doubt = _DOUBT * (len(centroids[0]) + 8) * float(np.finfo(centroids.dtype).eps)
         self._drift = Drift(due, self._come / self._step - _ROUNDING, 1 / self._step, doubt)
 
     def move(

@@ -125,7 +125,10 @@ OUTSIDE: Final = 255
 
 @compiled
 def _pick(points: Block, place: npt.NDArray[np.int32], stretch: Stretch, tile: npt.NDArray[np.floating]) -> None:
-    """Fill a tile with the points (band, point) at some places, their bands stretched."""
+    """Fill a tile with the points (band, point) at some places in their order, their bands stretched."""
+    if place[-1] - place[0] == place.size - 1:
+        _load(points, place[0], place.size, stretch, tile)
+        return
     for b in range(points.shape[0]):
         row, wide = points[b], tile[b]
         for j in range(place.size):
@@ -168,7 +171,7 @@ class Drift(NamedTuple):
     """Share of a distance that may be an error."""
 
 
-class _Room(NamedTuple):
+class _Workspace(NamedTuple):
     """What a tile of points is worked on in: points (band, point), and for each what `_nearest_class` fills in."""
 
     tile: npt.NDArray[np.floating]
@@ -179,16 +182,32 @@ class _Room(NamedTuple):
 
 
 @compiled
-def _all_due(labels: npt.NDArray[np.uint8], bounds: npt.NDArray[np.uint8], due: int) -> bool:
-    """Whether all points are to be looked at, as in a first pass."""
+def _none_rests(labels: npt.NDArray[np.uint8], bounds: npt.NDArray[np.uint8], due: int) -> bool:
+    """Whether all points that take part are to be looked at, as in a first pass."""
     for start in range(0, labels.size, TILE):
-        known, bound = labels[start : start + TILE], bounds[start : start + TILE]
-        most = largest = np.uint8(0)
+        known, bound, most = labels[start : start + TILE], bounds[start : start + TILE], np.uint8(0)
         for i in range(known.size):
-            most, largest = max(most, bound[i]), max(largest, known[i])
-        if most >= due or largest == OUTSIDE:
+            most = max(most, bound[i] if known[i] != OUTSIDE else np.uint8(0))
+        if most >= due:
             return False
     return True
+
+
+@compiled
+def _add_places(labels: npt.NDArray[np.uint8], start: int, place: npt.NDArray[np.int32]) -> int:
+    """Fill in the places, from `start` on, of points that take part; give how many there are."""
+    largest, count = np.uint8(0), labels.size
+    for i in range(count):
+        largest = max(largest, labels[i])
+    if largest != OUTSIDE:
+        for i in range(count):
+            place[i] = start + i
+        return count
+    found = 0
+    for i in range(count):
+        place[found] = start + i
+        found += labels[i] != OUTSIDE
+    return found
 
 
 @compiled
@@ -202,7 +221,7 @@ def _settle(  # noqa: PLR0917 (numba takes arguments by position)
     drift: Drift,
     counts: npt.NDArray[np.int64],
     sums: npt.NDArray[np.int64],
-    room: _Room,
+    room: _Workspace,
 ) -> int:
     """Move the points in the tile, which are at some places, and make their bounds anew; count moves."""
     due, moves = place.size, 0
@@ -241,7 +260,7 @@ def move(  # noqa: PLR0917 (numba takes arguments by position)
     Points whose bound says that they can't have another nearest class are passed over: see `Mover`, which calls this.
     """
     count = points.shape[1]
-    room = _Room(
+    room = _Workspace(
         np.zeros((centroids.shape[1], TILE), centroids.dtype),
         np.zeros(TILE, centroids.dtype),
         np.empty(TILE, centroids.dtype),
@@ -249,13 +268,12 @@ def move(  # noqa: PLR0917 (numba takes arguments by position)
         np.empty(TILE, np.int32),
     )
     place, moves, due = np.empty(TILE, np.int32), 0, 0
-    if _all_due(labels, bounds, drift.due):
+    if _none_rests(labels, bounds, drift.due):
         for start in range(0, count, TILE):
-            n = min(TILE, count - start)
-            for i in range(n):
-                place[i] = start + i
-            _load(points, start, n, stretch, room.tile)
-            moves += _settle(points, place[:n], centroids, scaling, labels, bounds, drift, counts, sums, room)
+            due = _add_places(labels[start : start + TILE], start, place)
+            if due:
+                _pick(points, place[:due], stretch, room.tile)
+                moves += _settle(points, place[:due], centroids, scaling, labels, bounds, drift, counts, sums, room)
         return moves
     for start in range(0, count, RUN):
         n = min(RUN, count - start)

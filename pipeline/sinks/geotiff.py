@@ -16,7 +16,7 @@ from pipeline.kernels.checks import add_checksums, checksum
 from pipeline.runtime.workfolder import folder_of
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
 from pipeline.sinks.palette import Colour
-from pipeline.sinks.pyramid import overview_paths, write_overviews
+from pipeline.sinks.pyramid import level_shapes, overview_paths, write_overviews
 from pipeline.sinks.verify import verify_map
 
 TILE: Final = 512
@@ -25,6 +25,15 @@ TILE: Final = 512
 
 _CACHE: Final = 12 * 2**20
 """Bytes of GDAL's cache while the map is finished: each tile is wanted once."""
+
+
+def most_disk(shape: tuple[int, int]) -> int:
+    """Bytes of disk that a map of (rows, columns) takes at most while it is made: it and its overviews, twice.
+
+    Tiles are whole, and the labels of many classes in turmoil can't be compressed.
+    """
+    tiles = sum(-(-rows // TILE) * -(-columns // TILE) for rows, columns in level_shapes(shape))
+    return 2 * tiles * TILE**2
 
 
 class MapWriter:

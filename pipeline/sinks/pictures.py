@@ -77,6 +77,12 @@ def thinning_for(layout: Layout, bands: tuple[str, ...]) -> Thinning:
     return Thinning(layout.step, rgb)
 
 
+def most_disk(grid: Grid, entries: int) -> int:
+    """Bytes that a picture with so many entries in its legend takes at most."""
+    width, height = Layout.of(grid, entries).page
+    return 3 * width * height
+
+
 class QuickLook:
     """Collects thinned blocks of a scene and draws its picture."""
 
@@ -162,7 +168,7 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     try:
         picture.save(path, format="PNG", pnginfo=note, compress_level=3)  # twice as fast as 6, and no larger
     except OSError as error:
-        msg = f"{folder_of(path)}: the picture can't be written ({error.strerror or error})"
+        msg = f"{folder_of(path)}: the picture can't be written ({error.strerror or error}); make room, or write it elsewhere (output.picture)"
         raise OutputError(msg) from error
 
 

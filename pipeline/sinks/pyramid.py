@@ -24,13 +24,18 @@ _LARGEST_LAST: Final = 512
 """Labels are halved until the longer side is no more than this."""
 
 
+def level_shapes(shape: tuple[int, int]) -> list[tuple[int, int]]:
+    """(rows, columns) of a map and of each of its overviews."""
+    levels = [shape]
+    while max(levels[-1]) > _LARGEST_LAST:
+        rows, columns = levels[-1]
+        levels.append((-(-rows // 2), -(-columns // 2)))
+    return levels
+
+
 def overview_paths(path: Path, shape: tuple[int, int]) -> list[Path]:
     """Where GDAL looks for the overviews of a file of (rows, columns) labels, the largest first."""
-    names, side = [path.name], max(shape)
-    while side > _LARGEST_LAST:
-        names.append(names[-1] + ".ovr")
-        side = -(-side // 2)
-    return [path.with_name(name) for name in names[1:]]
+    return [path.with_name(path.name + n * ".ovr") for n in range(1, len(level_shapes(shape)))]
 
 
 def write_overviews(path: Path, profile: dict[str, Any], workers: int) -> list[int]:
