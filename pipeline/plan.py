@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final, Literal
 
-from pipeline.config import FitConfig, ResourceConfig
+from pipeline.config import MAX_CLASSES, FitConfig, ResourceConfig
 from pipeline.errors import ConfigError, MemoryBudgetError
 from pipeline.fields import size_words
 from pipeline.kernels.assign import working_dtype
 from pipeline.runtime.schedule import count_workers
 from pipeline.scenes.gdal import cache_bytes
 from pipeline.scenes.source import SceneInfo
+from pipeline.sinks import geotiff, pictures
 
 BASE_BYTES: Final = {"kmeans": 300 * 10**6, "minibatch": 400 * 10**6, "dask-ml": 600 * 10**6}
 """The interpreter and the libraries, while kernels are compiled for the first time: measured, with some room.
@@ -175,7 +176,7 @@ def _keeping(
 
 def _map_disk(info: SceneInfo, fit: FitConfig | None) -> int:
     """Bytes of the files of a map, at most, while they are made."""
-    classes = fit.k if fit else MOST_CLASSES
+    classes = fit.k if fit else MAX_CLASSES
     return geotiff.most_disk(info.grid.shape) + pictures.most_disk(info.grid, classes + 1) + _TEXT_BYTES
 
 

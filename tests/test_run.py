@@ -2,7 +2,9 @@
 
 import csv
 import json
+from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ import pipeline.run as run_module
 from pipeline.config import OutputConfig, RunConfig, SceneConfig
 from pipeline.errors import ConfigError, FitError, ModelError, OutputError, SceneError, TerrazzoError
 from pipeline.model import ClusterModel
-from pipeline.run import fit_config, predict, run_config
+from pipeline.run import fit_config, plan_config, predict, run_config
 from pipeline.runtime.scratch import DiskScratch
 from pipeline.scenes.raster import RasterSource
 
@@ -301,6 +303,31 @@ def test_too_little_room_is_said_before_any_work(
         run_config(config(path, tmp_path / "c.tif"))
 
 
+@pytest.mark.parametrize(("side", "k"), [(300, 3), (1100, 120)])
+def test_a_run_takes_no_more_disk_than_planned(write_raster: WriteRaster, tmp_path: Path, side: int, k: int) -> None:
+    """Noise in many classes: neither map nor picture can be compressed, and tiles hang over."""
+    pixels = np.random.default_rng(1).integers(0, 256, (3, side, side + 1), dtype=np.uint8)
+    job = config(str(write_raster("scene.tif", pixels)), tmp_path / "out" / "map.tif", fit={"k": k, "pixels": 2000})
+    done, most = Event(), 0
+
+    def watch() -> None:
+        nonlocal most
+        while not done.wait(0.002):
+            with suppress(OSError):  # a file that went meanwhile
+                taken = [path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file()]
+                most = max(most, sum(taken))
+
+    (tmp_path / "out").mkdir()
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        run_config(job)
+    finally:
+        done.set()
+        watcher.join()
+    assert side**2 < most <= plan_config(job)[1].disk
+
+
 def test_an_all_nodata_scene_is_an_error(write_raster: WriteRaster, tmp_path: Path) -> None:
     path = write_raster("scene.tif", patches(3) * 0, nodata=0)
     with pytest.raises(TerrazzoError, match="all 60000 pixels are nodata"):
@@ -427,10 +454,13 @@ def test_each_block_of_a_geotiff_is_decoded_once_for_a_fit_over_all_pixels(
     assert report["source_passes"] == 1
 
 
-def test_the_curve_of_all_passes_is_in_the_report(landscape: list[str], tmp_path: Path) -> None:
-    report = run_config(config(landscape, tmp_path / "c.tif", fit={"k": 5, "pixels": "all", "tol": 1e-6}))
+@pytest.mark.parametrize("standardize", ["none", "zscore", "minmax"])
+def test_the_curve_of_all_passes_is_in_the_report(landscape: list[str], tmp_path: Path, standardize: str) -> None:
+    fit, features = {"k": 5, "pixels": "all", "tol": 1e-6}, {"standardize": standardize}
+    report = run_config(config(landscape, tmp_path / "c.tif", fit=fit, features=features))
     inertias = [done["inertia"] for done in report["passes"]]
     assert inertias == sorted(inertias, reverse=True)
+    assert inertias[-1] == pytest.approx(report["model"]["inertia"], rel=1e-3)  # the same units
     assert report["passes"][0]["changed"] is None
     assert 0 < report["passes"][1]["changed"] < 1
     assert report["passes"][-1]["shift"] <= 1e-6

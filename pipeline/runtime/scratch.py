@@ -107,7 +107,10 @@ class DiskScratch:
                 yield file  # type: ignore[misc]
         except OSError as error:
             why = f"the scratch file {name} can't be {done} ({error.strerror or error})"
-            msg = f"{self._folder.parent}: {why}; make room there, or set run.scratch_dir to a folder of another disk"
+            fix = (
+                "make room there, or set" if "w" in mode or "+" in mode else "did something touch it? Run again, or set"
+            )
+            msg = f"{self._folder.parent}: {why}; {fix} run.scratch_dir to a folder of another disk"
             raise OutputError(msg) from error
 
 

@@ -168,7 +168,8 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     try:
         picture.save(path, format="PNG", pnginfo=note, compress_level=3)  # twice as fast as 6, and no larger
     except OSError as error:
-        msg = f"{folder_of(path)}: the picture can't be written ({error.strerror or error}); make room, or write it elsewhere (output.picture)"
+        why = f"the picture can't be written ({error.strerror or error})"
+        msg = f"{folder_of(path)}: {why}; make room there, or set output.picture to another disk"
         raise OutputError(msg) from error
 
 
