@@ -25,10 +25,12 @@ def make(dtype: str, bands: int, k: int) -> tuple[npt.NDArray[np.generic], npt.N
     return data, rng.uniform(low, high, (k, bands))
 
 
-def squared_distances(data: npt.NDArray[np.generic], centres: Floats) -> Floats:
+def squared_distances(data: npt.NDArray[np.generic], centres: Floats, stretch: npt.ArrayLike = 1) -> Floats:
     """Every pixel to every centroid, shape (pixel, k), in extended precision."""
-    points = data.reshape(len(data), -1).T.astype(np.longdouble)
-    return np.stack([((points - centre) ** 2).sum(axis=1) for centre in centres.astype(np.longdouble)], axis=1)
+    points, factor = data.reshape(len(data), -1).T.astype(np.longdouble), np.asarray(stretch, np.longdouble)
+    return np.stack(
+        [(((points - centre) * factor) ** 2).sum(axis=1) for centre in centres.astype(np.longdouble)], axis=1
+    )
 
 
 def rounding(distances: Floats, centres: Floats, kind: npt.DTypeLike) -> Floats:
@@ -55,15 +57,23 @@ def predict(data: npt.NDArray[np.generic], centres: Floats) -> npt.NDArray[np.in
     return model.predict(data.reshape(len(data), -1).T.astype(np.float64)) + 1
 
 
-@pytest.mark.parametrize(("dtype", "far", "spread"), [("f4", 1e7, 4), ("f4", 3e5, 0.5), ("u2", 65000, 3)])
-def test_pixels_far_from_zero_and_near_each_other_are_told_apart(dtype: str, far: float, spread: float) -> None:
+@pytest.mark.parametrize("elsewhere", [[], [0], [-9999, 0]])
+@pytest.mark.parametrize("stretch", [None, (0.3, 1, 0.7, 0.9)])
+@pytest.mark.parametrize(
+    ("dtype", "far", "spread"),
+    [("f4", 1e7, 4), ("f4", 3e5, 0.5), ("f4", 3000, 0.01), ("u2", 65000, 3), ("u2", 9000, 90), ("f8", 1e6, 1e-9)],
+)
+def test_each_pixel_is_in_the_nearest_class_however_far_from_zero_and_near_each_other_some_are(
+    dtype: str, far: float, spread: float, stretch: tuple[float, ...] | None, elsewhere: list[float]
+) -> None:
     rng = np.random.default_rng(5)
     data = (far + rng.uniform(-spread, spread, (4, ROWS, COLUMNS))).astype(dtype)
-    centres = far + rng.uniform(-spread, spread, (6, 4))
-    labels = assign(data, np.ones((ROWS, COLUMNS), np.bool_), centres).ravel()
-    distances = squared_distances(data, centres)
+    centres = np.concatenate([far + rng.uniform(-spread, spread, (6, 4)), np.tile(elsewhere, (4, 1)).T])
+    valid = np.ones((ROWS, COLUMNS), np.bool_)
+    labels = assign(data, valid, centres, None if stretch is None else np.array(stretch)).ravel()
+    distances = squared_distances(data, centres, stretch or 1)
     chosen = distances[np.arange(len(labels)), labels.astype(np.int64) - 1]
-    assert (chosen <= distances.min(axis=1) * (1 + 1e-6)).all()
+    assert (chosen <= distances.min(axis=1) * (1 + 1e-12)).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -72,7 +82,7 @@ def test_labels_equal_scikit_learn_predict_where_the_margin_is_clear(dtype: str,
     data, centres = make(dtype, bands, k)
     labels = assign(data, np.ones((ROWS, COLUMNS), np.bool_), centres).ravel()
     distances = squared_distances(data, centres)
-    error = rounding(distances, centres, working_dtype(data.dtype))
+    error = rounding(distances, centres, np.float64)  # whatever the pixels are
     nearest = distances.argmin(axis=1)
     pixel = np.arange(len(nearest))
     # no pixel is further from its centroid than rounding explains
@@ -112,10 +122,12 @@ def test_labels_are_zero_exactly_where_pixels_are_not_valid(dtype: str) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "huge"), [("f4", 3e38), ("f8", 1e300)])
-def test_valid_pixels_so_large_that_distances_overflow_get_a_class_all_the_same(dtype: str, huge: float) -> None:
-    data = np.array([[[huge, -huge, 1.0]]], dtype)
-    labels = assign(data, np.ones((1, 3), np.bool_), np.array([[0.0], [5.0]]))
-    assert (labels > 0).all()
+def test_pixels_so_large_that_distances_overflow_or_seem_equal_are_in_the_nearest_class(
+    dtype: str, huge: float
+) -> None:
+    data = np.array([[[huge, -huge, 1e10, -1e10, 1.0, 4.0]]], dtype)
+    labels = assign(data, np.ones((1, 6), np.bool_), np.array([[0.0], [0.3], [5.0]]))
+    assert labels.tolist() == [[3, 1, 3, 1, 2, 3]]
 
 
 def test_what_an_invalid_pixel_holds_does_not_matter() -> None:

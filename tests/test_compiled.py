@@ -85,6 +85,27 @@ def test_machine_code_that_cannot_be_read_is_compiled_again(
     assert kept[0].read_bytes() != spoilt, "what was compiled instead is kept"
 
 
+def test_machine_code_is_made_anew_when_a_module_beside_its_own_has_changed(tmp_path: Path) -> None:
+    """`use` is compiled with what it calls in the other module; its own stays as it is."""
+    (tmp_path / "far.py").write_text("FACTOR = 2\n")
+    (tmp_path / "near.py").write_text(
+        "from far import FACTOR\nfrom pipeline.kernels.compiled import compiled\n"
+        "@compiled\ndef use(number):\n    return FACTOR * number\n"
+    )
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-B", "-c", "from near import use; print(use(21))"]
+
+    def run() -> int:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=True)
+        return int(done.stdout)
+
+    assert run() == 42
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
+    assert (run(), {path: path.stat().st_mtime_ns for path in kept}) == (42, kept), "nothing was compiled again"
+    (tmp_path / "far.py").write_text("FACTOR = 200\n")
+    assert run() == 4200
+
+
 LIMITED = """
 import logging, resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))  # as a full disk: files end after 64 bytes

@@ -23,7 +23,8 @@ from threadpoolctl import ThreadpoolController
 from pipeline.config import FitConfig
 from pipeline.fitting.lloyd import Centres
 from pipeline.kernels.lloyd import Points
-from pipeline.kernels.nearest import OUTSIDE, Stretch
+from pipeline.kernels.move import OUTSIDE
+from pipeline.kernels.nearest import Stretch
 from pipeline.scenes.keptblocks import FitPixels
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pipeline.config import FitConfig
 from pipeline.errors import FitError
 from pipeline.fitting.lloyd import Centres, Clustering, lloyd, plus_plus
-from pipeline.kernels.assign import working_centroids, working_dtype
+from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.fixed import exact_sums
 from pipeline.kernels.lloyd import Points, own_distances
 from pipeline.kernels.nearest import Stretch
@@ -78,13 +78,13 @@ def fit_sample(
             found.append(clustering)
             step()
     best = min(found, key=lambda clustering: clustering.inertia)
-    _warn_of_equal_classes(best.centres, values.dtype)
+    _warn_of_equal_classes(best.centres)
     return best
 
 
-def _warn_of_equal_classes(centres: Centres, dtype: np.dtype[Any]) -> None:
-    """Say when classes are so alike that no pixel can tell them apart."""
-    k, different = len(centres), len(np.unique(working_centroids(centres, None, dtype), axis=0))
+def _warn_of_equal_classes(centres: Centres) -> None:
+    """Say when no pixel can tell classes apart."""
+    k, different = len(centres), len(np.unique(centres, axis=0))
     if different < k:
         logger.warning("fit.k: only %d of the %d classes found differ; the others stay empty", different, k)
 

@@ -8,8 +8,9 @@ import numpy.typing as npt
 from pipeline.fitting.lloyd import Centres
 from pipeline.grid import Block
 from pipeline.kernels.fixed import FixedPoint, Ledger, squares
+from pipeline.kernels.move import OUTSIDE
 from pipeline.kernels.moving import Mover
-from pipeline.kernels.nearest import OUTSIDE, Stretch
+from pipeline.kernels.nearest import Stretch
 from pipeline.runtime.schedule import stream
 from pipeline.scenes.keptblocks import FitPixels
 

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.nearest import BANDS, Block, Stretch, assign_pixels
+from pipeline.kernels.nearest import BANDS, Block, Centroids, Stretch, assign_pixels
 
 
 def working_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating]:
@@ -16,8 +16,8 @@ def working_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating]:
     return np.result_type(dtype, np.float32)
 
 
-_FAR: Final = 256
-"""How many times farther from 0 than from each other centroids may lie for float32 to tell pixels apart by them."""
+_FAR: Final = 4096
+"""How many times farther from 0 than from each other centroids may lie for float32 to tell nearly all pixels apart."""
 
 
 def working_stretch(stretch: Stretch, dtype: npt.DTypeLike) -> Stretch:
@@ -25,19 +25,30 @@ def working_stretch(stretch: Stretch, dtype: npt.DTypeLike) -> Stretch:
     return None if stretch is None else np.ascontiguousarray(stretch, working_dtype(dtype))
 
 
-def working_centroids(
-    centroids: npt.NDArray[np.floating], stretch: Stretch, dtype: npt.DTypeLike
-) -> npt.NDArray[np.floating]:
-    """Centroids, shape (k, band), as distances to pixels of `dtype` are taken from them: stretched, with more bands.
+def working_centroids(centroids: npt.NDArray[np.floating], stretch: Stretch, dtype: npt.DTypeLike) -> Centroids:
+    """Centroids, shape (k, band), as kernels find the nearest of pixels of `dtype`.
 
-    They are float64 where they lie so close together, and so far from 0, that they would be others in float32.
+    They are rounded to float64 where they lie so close together, and so far from 0, that in float32 too many pixels
+    would have to be looked at closely. How much rounding can change follows from u, the half of the type's `eps`: a
+    difference is wrong by at most 3 u (the centroid + the difference), the sum of n squares by n + 1 times u.
     """
     k, bands = centroids.shape
-    stretched = np.asarray(centroids if stretch is None else centroids * stretch, np.float64)
+    exact = np.ascontiguousarray(centroids, np.float64)
+    stretched = exact if stretch is None else exact * stretch
     near = np.abs(stretched).max() <= _FAR * np.ptp(stretched, axis=0).max()
-    wide = np.zeros((k, -(-bands // BANDS) * BANDS), working_dtype(dtype) if near else np.float64)
-    wide[:, :bands] = stretched
-    return wide
+    rounded = np.zeros((k, -(-bands // BANDS) * BANDS), working_dtype(dtype) if near else np.float64)
+    rounded[:, :bands] = stretched
+    limits, farthest = np.finfo(rounded.dtype), float(np.linalg.norm(stretched, axis=1).max())
+    blur = float(limits.eps) * farthest
+    return Centroids(
+        rounded=rounded,
+        stretch=working_stretch(stretch, rounded.dtype),
+        exact=exact,
+        exact_stretch=working_stretch(stretch, np.float64),
+        share=float(limits.eps) * (rounded.shape[1] + 8),
+        slope=6 * blur,
+        least=9 * blur**2 + float(limits.tiny) * rounded.shape[1],
+    )
 
 
 def assign(
@@ -60,17 +71,10 @@ def assign(
     -------
     ndarray of uint8, shape (rows, columns)
         0 where `valid` is False, else 1 + the index of the nearest centroid (the first of equally near ones).
-        Distances are Euclidean, summed band by band in `working_dtype`, or in float64 where that is too coarse for
-        the centroids.
+        Distances are Euclidean, in float64 wherever a coarser type could tell another centroid the nearest.
     """
-    centres = working_centroids(centroids, stretch, data.dtype)
     labels = np.empty(data.shape[1:], np.uint8)
     flat = np.ascontiguousarray(data).reshape(data.shape[0], -1)
-    assign_pixels(
-        flat,
-        np.ascontiguousarray(valid).reshape(-1),
-        centres,
-        working_stretch(stretch, centres.dtype),
-        labels.reshape(-1),
-    )
+    aims = working_centroids(centroids, stretch, data.dtype)
+    assign_pixels(flat, np.ascontiguousarray(valid).reshape(-1), aims, labels.reshape(-1))
     return labels

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from numba import njit
@@ -50,7 +51,7 @@ class _KeptCode(FunctionCache):
 
     def __init__(self, kernel: Callable[..., Any]) -> None:
         super().__init__(kernel)  # type: ignore[no-untyped-call]
-        stamp = self._impl.locator.get_source_stamp()
+        stamp = _stamp(Path(kernel.__code__.co_filename).parent)
         # a name of its own: numba itself can't read what is signed, and would stop at it
         self._cache_file = _SignedFile(self.cache_path, f"{self._impl.filename_base}.signed", stamp)  # type: ignore[no-untyped-call]
 
@@ -60,6 +61,16 @@ class _KeptCode(FunctionCache):
             super().save_overload(sig, data)  # type: ignore[no-untyped-call]
         except OSError as error:
             _tell(self.cache_path, f"{error.strerror}")
+
+
+@cache
+def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """What changes with any of the modules in a folder: a kernel is compiled together with those it calls.
+
+    numba itself looks at the one that it stands in.
+    """
+    stats = {file.name: file.stat() for file in sorted(folder.glob("*.py"))}
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats.items())
 
 
 @cache

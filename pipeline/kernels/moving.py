@@ -12,8 +12,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.assign import working_centroids, working_stretch
-from pipeline.kernels.nearest import Drift, Scaling, Stretch, move
+from pipeline.kernels.assign import working_centroids
+from pipeline.kernels.move import Drift, Scaling, move
+from pipeline.kernels.nearest import Centroids, Stretch
 
 Points = npt.NDArray[Any]
 """Shape (band, point), C-contiguous, of any type."""
@@ -25,7 +26,7 @@ _STEPS_OF_A_CLASS: Final = 64
 """Steps that the distance from a class's centre is cut into."""
 
 _DOUBT: Final = 16
-"""How many times the error of a distance is allowed for; what is known of it is 2 or 3."""
+"""How many times the type's `eps` a distance may be wrong, for each band and a few; 2 or 3 would do."""
 
 _ROUNDING: Final = 0.01
 """Steps that are lost to rounding, by far: the way that centres have come is added up in floats."""
@@ -48,30 +49,27 @@ class Mover:
 
     def __init__(self, dtype: np.dtype[Any], stretch: Stretch, scaling: Scaling, width: float) -> None:
         self._dtype = dtype
-        self._given = stretch
-        self._stretch: Stretch = None
+        self._stretch = stretch
         self._scaling = scaling
         self._step = width / _STEPS_OF_A_CLASS or 1.0
         self._come = self._step
         """How far the two fastest centres have come, together, since bounds began."""
-        self._centroids: npt.NDArray[np.floating] = np.empty((0, 0))
+        self._centroids: Centroids | None = None
         self._drift = Drift(0, 0.0, 0.0, 0.0)
 
     def aim(self, centres: npt.NDArray[np.float64]) -> None:
         """Take the centres, shape (k, band), to which points are moved from now on."""
-        centroids = working_centroids(centres, self._given, self._dtype)
-        if self._centroids.dtype != centroids.dtype:  # distances are other ones
-            self._come = np.inf
-        elif self._centroids.size:
-            moved = np.sort(np.linalg.norm(centroids.astype(np.float64) - self._centroids, axis=1))
+        centroids = working_centroids(centres, self._stretch, self._dtype)
+        if self._centroids:
+            way = (centroids.exact - self._centroids.exact) * (1 if self._stretch is None else self._stretch)
+            moved = np.sort(np.linalg.norm(way, axis=1))
             self._come += float(moved[-1] + moved[-2])
         due = ceil(self._come / self._step + _ROUNDING) if np.isfinite(self._come) else _STEPS + 1
         if due > _STEPS:  # all points are looked at, and bounds begin anew
             due, self._come = _STEPS + 1, self._step
         self._centroids = centroids
-        self._stretch = working_stretch(self._given, centroids.dtype)
-        doubt = _DOUBT * (len(centroids[0]) + 8) * float(np.finfo(centroids.dtype).eps)
-        self._drift = Drift(due, self._come / self._step - _ROUNDING, 1 / self._step, doubt)
+        come = (self._come - _DOUBT * centroids.slope) / self._step - _ROUNDING
+        self._drift = Drift(due, come, 1 / self._step, _DOUBT * centroids.share)
 
     def move(
         self,
@@ -99,7 +97,8 @@ class Mover:
             Sums of the points with each label, as whole numbers (`FixedPoint.join`); row 0 means nothing. Only
             the points that move are added and subtracted, which is exact for whole numbers.
         """
-        moves: int = move(
-            points, self._centroids, self._stretch, self._scaling, labels, bounds, self._drift, counts, sums
-        )
+        if self._centroids is None:
+            msg = "aim at centres before points are moved"
+            raise RuntimeError(msg)
+        moves: int = move(points, self._centroids, self._scaling, labels, bounds, self._drift, counts, sums)
         return moves

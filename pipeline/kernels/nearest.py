@@ -1,7 +1,7 @@
-"""Kernels that find the nearest centroid: of every pixel of a block, or of points that move from class to class.
+"""The kernel that finds the nearest centroid of every pixel, and what others take of it.
 
-What is compiled with `_nearest_class` stands in its file: numba, when it looks whether compiled code is out of
-date, looks no further.
+Distances are taken in the pixels' working type, many pixels at once. Where the two least ones are so near each other
+that rounding could have changed their order, the pixel itself is compared with all centroids in float64.
 """
 
 from typing import Any, Final, NamedTuple
@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.kernels.compiled import compiled, fma
-from pipeline.kernels.fixed import LIMB
 
 Block = npt.NDArray[Any]
 """Pixels of a block, of any type."""
@@ -21,27 +20,64 @@ Stretch = npt.NDArray[np.floating] | None
 TILE: Final = 512
 """Pixels worked on at once: a few bands of them stay in the first-level cache."""
 
-RUN: Final = 16
-"""Points that are passed over together where none is to be looked at: one comparison of their bounds."""
-
 BANDS: Final = 4
 """Bands whose differences are added up in one go."""
 
 
+class Centroids(NamedTuple):
+    """Centroids as kernels take them: once to look at all pixels, once to look closely at few."""
+
+    rounded: npt.NDArray[np.floating]
+    """Stretched, in the working type, shape (class, band), bands filled up to a multiple of `BANDS` by zeros."""
+    stretch: Stretch
+    """In the working type."""
+    exact: npt.NDArray[np.float64]
+    """As they are, shape (class, band)."""
+    exact_stretch: Stretch
+    """In float64."""
+    share: float
+    """Of a squared distance that rounding may add or take, in it and the one that it is compared with together."""
+    slope: float
+    """The same, of a distance: what rounding of pixels and centroids brings."""
+    least: float
+    """The same, of any."""
+
+
 @compiled
-def _nearest_class(  # noqa: PLR0917 (numba takes arguments by position)
+def _nearest_exactly(point: Block, centroids: npt.NDArray[np.float64], stretch: Stretch) -> int:
+    """Give 1 + the nearest centroid of one point (band,).
+
+    Of the nearest so far and the next one, what is compared is the side of the plane midway between them that
+    the point is on: it is known to the last digits however far away both are.
+    """
+    best = 0
+    for c in range(1, centroids.shape[0]):
+        nearer = 0.0
+        for b in range(point.size):
+            value, a, z = np.float64(point[b]), centroids[best, b], centroids[c, b]
+            apart, beyond = z - a, (value - a) + (value - z)
+            if stretch is not None:  # decided when the kernel is compiled
+                apart, beyond = apart * stretch[b], beyond * stretch[b]
+            nearer += apart * beyond
+        if nearer > 0:
+            best = c
+    return best + 1
+
+
+@compiled
+def nearest_class(  # noqa: PLR0917 (numba takes arguments by position)
     tile: npt.NDArray[np.floating],
     n: int,
     centroids: npt.NDArray[np.floating],
     distance: npt.NDArray[np.floating],
     nearest: npt.NDArray[np.floating],
-    second: npt.NDArray[np.floating] | None,
+    second: npt.NDArray[np.floating],
     label: npt.NDArray[np.int32],
 ) -> None:
-    """Fill `label` with 1 + the nearest centroid of the first n pixels of a tile (band, pixel), with stretched bands.
+    """Fill `label` with 1 + the nearest centroid of the first n pixels of a tile (band, pixel), but for rounding.
 
-    The squared distances to it and to the next one are left in `nearest` and `second`. Bands are filled up to a whole
-    multiple of `BANDS` by zeros, in the tile and in the centroids. `distance` is full of zeros, before and after.
+    The squared distances to it and to the next one are left in `nearest` and `second`. Bands are stretched, and filled
+    up to a whole multiple of `BANDS` by zeros, as the centroids' are. `distance` is full of zeros, before and after.
 
     Every inner loop runs from 0 over rows that are contiguous to the compiler's knowledge: only then does it
     work on many pixels at once.
@@ -49,9 +85,8 @@ def _nearest_class(  # noqa: PLR0917 (numba takes arguments by position)
     last = tile.shape[0] - BANDS
     for i in range(n):
         nearest[i] = np.inf
-        label[i] = 1  # kept where every distance overflows: a valid pixel has a class
-        if second is not None:  # decided when the kernel is compiled
-            second[i] = np.inf
+        second[i] = np.inf
+        label[i] = 1
     for c in range(centroids.shape[0]):
         for g in range(0, last, BANDS):
             p, q, r, s = tile[g], tile[g + 1], tile[g + 2], tile[g + 3]
@@ -74,13 +109,40 @@ def _nearest_class(  # noqa: PLR0917 (numba takes arguments by position)
             closer = total < known
             nearest[i] = total if closer else known
             label[i] = c + 1 if closer else label[i]
-            if second is not None:
-                farther = known if closer else total
-                second[i] = min(second[i], farther)
+            farther = known if closer else total
+            second[i] = min(second[i], farther)
 
 
 @compiled
-def _load(data: Block, start: int, n: int, stretch: Stretch, tile: npt.NDArray[np.floating]) -> None:
+def look_closely(  # noqa: PLR0917 (numba takes arguments by position)
+    points: Block,
+    place: npt.NDArray[np.int32] | None,
+    holds: npt.NDArray[np.bool_] | None,
+    centroids: Centroids,
+    nearest: npt.NDArray[np.floating],
+    second: npt.NDArray[np.floating],
+    label: npt.NDArray[np.int32],
+) -> None:
+    """Label anew those of some points whose two least distances differ by less than rounding, or overflowed.
+
+    They are the first points, or those at some places; those that hold no data are left out.
+    """
+    share, slope = nearest.dtype.type(centroids.share), nearest.dtype.type(centroids.slope)
+    least, doubtful = nearest.dtype.type(centroids.least), 0
+    for i in range(label.size):
+        clear = second[i] - nearest[i] > share * second[i] + slope * np.sqrt(second[i]) + least
+        doubtful += not clear
+    if not doubtful:
+        return
+    for i in range(label.size):
+        clear = second[i] - nearest[i] > share * second[i] + slope * np.sqrt(second[i]) + least
+        if not clear and (holds is None or holds[i]):
+            at = i if place is None else place[i]
+            label[i] = _nearest_exactly(points[:, at], centroids.exact, centroids.exact_stretch)
+
+
+@compiled
+def load(data: Block, start: int, n: int, stretch: Stretch, tile: npt.NDArray[np.floating]) -> None:
     """Fill a tile with n pixels of a block (band, pixel) from start on, their bands stretched."""
     for b in range(data.shape[0]):
         row, wide = data[b, start : start + n], tile[b]
@@ -91,88 +153,8 @@ def _load(data: Block, start: int, n: int, stretch: Stretch, tile: npt.NDArray[n
                 wide[i] *= stretch[b]
 
 
-@compiled
-def assign_pixels(
-    data: Block,
-    valid: npt.NDArray[np.bool_],
-    centroids: npt.NDArray[np.floating],
-    stretch: Stretch,
-    labels: npt.NDArray[np.uint8],
-) -> None:
-    """Label the pixels of a (band, pixel) block tile by tile: 0 where not valid, else 1 + nearest centroid."""
-    pixels = data.shape[1]
-    tile = np.zeros((centroids.shape[1], TILE), centroids.dtype)
-    distance, nearest = np.zeros(TILE, centroids.dtype), np.empty(TILE, centroids.dtype)
-    label = np.empty(TILE, np.int32)
-    for start in range(0, pixels, TILE):
-        n = min(TILE, pixels - start)
-        found, holds = labels[start : start + n], valid[start : start + n]
-        if not holds.any():
-            found[:] = 0
-            continue
-        _load(data, start, n, stretch, tile)
-        _nearest_class(tile, n, centroids, distance, nearest, None, label)
-        for i in range(n):
-            found[i] = label[i] * holds[i]
-
-
-Scaling = npt.NDArray[np.float64] | None
-"""Factor of each band, shape (band,), by which pixels become whole numbers; None where they are."""
-
-OUTSIDE: Final = 255
-"""Label of a point that is in no class and shall stay so."""
-
-
-@compiled
-def _pick(points: Block, place: npt.NDArray[np.int32], stretch: Stretch, tile: npt.NDArray[np.floating]) -> None:
-    """Fill a tile with the points (band, point) at some places in their order, their bands stretched."""
-    if place[-1] - place[0] == place.size - 1:
-        _load(points, place[0], place.size, stretch, tile)
-        return
-    for b in range(points.shape[0]):
-        row, wide = points[b], tile[b]
-        for j in range(place.size):
-            wide[j] = row[place[j]]
-        if stretch is not None:  # decided when the kernel is compiled
-            for j in range(place.size):
-                wide[j] *= stretch[b]
-
-
-@compiled
-def _carry(  # noqa: PLR0917 (numba takes arguments by position)
-    points: Block, i: int, scaling: Scaling, old: int, new: int, sums: npt.NDArray[np.int64]
-) -> None:
-    """Take the numbers of a point out of a class's sums, and add them to another's."""
-    bands = points.shape[0]
-    for b in range(bands):
-        if scaling is None:  # decided when the kernel is compiled
-            value = np.int64(points[b, i])
-        else:
-            exact = points[b, i] * scaling[b]
-            rounded = np.rint(exact)
-            value = np.int64(rounded)
-            rest = np.int64(np.rint((exact - rounded) * LIMB))
-            sums[old, bands + b] -= rest
-            sums[new, bands + b] += rest
-        sums[old, b] -= value
-        sums[new, b] += value
-
-
-class Drift(NamedTuple):
-    """How far centres have come, in steps: which bounds are due, and how new ones are made."""
-
-    due: int
-    """Points whose bound is less are looked at."""
-    come: float
-    """Steps that the two fastest centres have come together since bounds began, a little less."""
-    per_step: float
-    """Steps in a unit of distance."""
-    doubt: float
-    """Share of a distance that may be an error."""
-
-
-class _Workspace(NamedTuple):
-    """What a tile of points is worked on in: points (band, point), and for each what `_nearest_class` fills in."""
+class Workspace(NamedTuple):
+    """What a tile of points is worked on in: points (band, point), and for each what `nearest_class` fills in."""
 
     tile: npt.NDArray[np.floating]
     distance: npt.NDArray[np.floating]
@@ -182,111 +164,35 @@ class _Workspace(NamedTuple):
 
 
 @compiled
-def _none_rests(labels: npt.NDArray[np.uint8], bounds: npt.NDArray[np.uint8], due: int) -> bool:
-    """Whether all points that take part are to be looked at, as in a first pass."""
-    for start in range(0, labels.size, TILE):
-        known, bound, most = labels[start : start + TILE], bounds[start : start + TILE], np.uint8(0)
-        for i in range(known.size):
-            most = max(most, bound[i] if known[i] != OUTSIDE else np.uint8(0))
-        if most >= due:
-            return False
-    return True
-
-
-@compiled
-def _add_places(labels: npt.NDArray[np.uint8], start: int, place: npt.NDArray[np.int32]) -> int:
-    """Fill in the places, from `start` on, of points that take part; give how many there are."""
-    largest, count = np.uint8(0), labels.size
-    for i in range(count):
-        largest = max(largest, labels[i])
-    if largest != OUTSIDE:
-        for i in range(count):
-            place[i] = start + i
-        return count
-    found = 0
-    for i in range(count):
-        place[found] = start + i
-        found += labels[i] != OUTSIDE
-    return found
-
-
-@compiled
-def _settle(  # noqa: PLR0917 (numba takes arguments by position)
-    points: Block,
-    place: npt.NDArray[np.int32],
-    centroids: npt.NDArray[np.floating],
-    scaling: Scaling,
-    labels: npt.NDArray[np.uint8],
-    bounds: npt.NDArray[np.uint8],
-    drift: Drift,
-    counts: npt.NDArray[np.int64],
-    sums: npt.NDArray[np.int64],
-    room: _Workspace,
-) -> int:
-    """Move the points in the tile, which are at some places, and make their bounds anew; count moves."""
-    due, moves = place.size, 0
-    nearest, second, label = room.nearest, room.second, room.label
-    _nearest_class(room.tile, due, centroids, room.distance, nearest, second, label)
-    for j in range(due):
-        apart = np.sqrt(second[j])
-        steps = drift.come + (apart - np.sqrt(nearest[j]) - drift.doubt * apart) * drift.per_step
-        bounds[place[j]] = min(steps, 255.0) if steps > 0 else 0
-    for j in range(due):
-        i = place[j]
-        old, new = labels[i], label[j]
-        if new != old:
-            moves += 1
-            labels[i] = new
-            counts[old] -= 1
-            counts[new] += 1
-            _carry(points, i, scaling, old, new, sums)
-    return moves
-
-
-@compiled
-def move(  # noqa: PLR0917 (numba takes arguments by position)
-    points: Block,
-    centroids: npt.NDArray[np.floating],
-    stretch: Stretch,
-    scaling: Scaling,
-    labels: npt.NDArray[np.uint8],
-    bounds: npt.NDArray[np.uint8],
-    drift: Drift,
-    counts: npt.NDArray[np.int64],
-    sums: npt.NDArray[np.int64],
-) -> int:
-    """Move points (band, point) to their nearest class, their numbers from one class's sum to another's; count moves.
-
-    Points whose bound says that they can't have another nearest class are passed over: see `Mover`, which calls this.
-    """
-    count = points.shape[1]
-    room = _Workspace(
-        np.zeros((centroids.shape[1], TILE), centroids.dtype),
-        np.zeros(TILE, centroids.dtype),
-        np.empty(TILE, centroids.dtype),
-        np.empty(TILE, centroids.dtype),
+def make_room(centroids: npt.NDArray[np.floating]) -> Workspace:
+    """Make what a tile of points is worked on in, for some centroids (class, band)."""
+    kind = centroids.dtype
+    return Workspace(
+        np.zeros((centroids.shape[1], TILE), kind),
+        np.zeros(TILE, kind),
+        np.empty(TILE, kind),
+        np.empty(TILE, kind),
         np.empty(TILE, np.int32),
     )
-    place, moves, due = np.empty(TILE, np.int32), 0, 0
-    if _none_rests(labels, bounds, drift.due):
-        for start in range(0, count, TILE):
-            due = _add_places(labels[start : start + TILE], start, place)
-            if due:
-                _pick(points, place[:due], stretch, room.tile)
-                moves += _settle(points, place[:due], centroids, scaling, labels, bounds, drift, counts, sums, room)
-        return moves
-    for start in range(0, count, RUN):
-        n = min(RUN, count - start)
-        known, bound, least = labels[start : start + n], bounds[start : start + n], np.uint8(255)
-        for i in range(n):
-            least = min(least, bound[i])
-        if least < drift.due:
-            for i in range(n):
-                place[due] = start + i
-                due += (bound[i] < drift.due) & (known[i] != OUTSIDE)
-        if not due or (due <= TILE - RUN and start + n < count):  # until a tile is full, or the last
+
+
+@compiled
+def assign_pixels(
+    data: Block,
+    valid: npt.NDArray[np.bool_],
+    centroids: Centroids,
+    labels: npt.NDArray[np.uint8],
+) -> None:
+    """Label the pixels of a (band, pixel) block tile by tile: 0 where not valid, else 1 + nearest centroid."""
+    pixels, room = data.shape[1], make_room(centroids.rounded)
+    for start in range(0, pixels, TILE):
+        n = min(TILE, pixels - start)
+        found, holds = labels[start : start + n], valid[start : start + n]
+        if not holds.any():
+            found[:] = 0
             continue
-        _pick(points, place[:due], stretch, room.tile)
-        moves += _settle(points, place[:due], centroids, scaling, labels, bounds, drift, counts, sums, room)
-        due = 0
-    return moves
+        load(data, start, n, centroids.stretch, room.tile)
+        nearest_class(room.tile, n, centroids.rounded, room.distance, room.nearest, room.second, room.label)
+        look_closely(data[:, start : start + n], None, holds, centroids, room.nearest, room.second, room.label[:n])
+        for i in range(n):
+            found[i] = room.label[i] * holds[i]

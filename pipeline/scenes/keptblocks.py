@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.grid import Block
-from pipeline.kernels.nearest import OUTSIDE
+from pipeline.kernels.move import OUTSIDE
 from pipeline.runtime.scratch import Scratch
 from pipeline.scenes.source import FitSource, Pixels, SceneInfo
 
