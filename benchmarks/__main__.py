@@ -177,6 +177,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--no-peers", action="store_true", help="Terrazzo and its floors alone")
+    parser.add_argument("--no-kernels", action="store_true", help="no kernels in memory, which take minutes")
     parser.add_argument("--growth", default=",".join(map(str, GROWTH)), help="sides of scenes, or nothing")
     parser.add_argument("--json", type=Path, help="where the result is kept")
     args = parser.parse_args(argv)
@@ -206,7 +207,7 @@ def main(argv: list[str] | None = None) -> None:
     cases = ",".join(args.cases)
     built = run_module("scenes", "--size", str(args.size), "--cases", cases).report
     skipped = choose_peers(args)
-    kernels = run_module("kernels").report
+    kernels = {"lines": []} if args.no_kernels else run_module("kernels").report
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="run-") as folder:
         bench = Bench(built["scenes"], Path(folder))
         bench.prepare(args.cases[0])

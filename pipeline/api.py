@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pipeline.config import FeaturesConfig, FitConfig, ResourceConfig, SceneConfig, parse_record
+from pipeline.config import FeaturesConfig, FitConfig, ResourceConfig, SceneConfig
 from pipeline.errors import ConfigError
 from pipeline.fitting.fit import fit_source
 from pipeline.grid import Block
 from pipeline.mapping import map_tags
 from pipeline.model import ClusterModel
 from pipeline.plan import chunk_shapes
+from pipeline.record import parse_record
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.schedule import count_workers, stream
 from pipeline.runtime.scratch import open_scratch
@@ -88,7 +89,9 @@ def fit(
     scratch_dir: str | Path | None = None,
     **settings: Any,
 ) -> ClusterModel:
-    """Find the classes of a scene by k-means, on a sample of its valid pixels or all of them. Reads the scene once.
+    """Find the classes of a scene by k-means, on a sample of its valid pixels or all of them.
+
+    The scene is read once, but by mini-batches over all pixels once more.
 
     Parameters
     ----------
@@ -105,7 +108,8 @@ def fit(
     standardize : 'none', 'zscore', 'minmax' or 'robust'
         What bands are divided by before distances are taken.
     scratch_dir : str or Path, optional
-        Where `pixels="all"` keeps the pixels between passes: a folder; in memory unless one is named.
+        Where `pixels="all"` keeps the pixels between passes: a folder. Unless one is named they are kept in memory,
+        all of them, but for mini-batches.
     **settings
         As in the config's `fit`: method, pixels, seed, starts, max_iter, tol.
 
@@ -122,6 +126,9 @@ def fit(
         When no pixel is valid, a block can't be read, or there are fewer distinct pixels than classes.
     """
     config = parse_record(FitConfig, {"k": k, **settings}, "fit")
+    if config.mask is not None:
+        msg = "fit: mask: masks are open_scene's; for the fit alone, narrow the scene's `valid` coordinate"
+        raise ConfigError(msg)
     features = parse_record(FeaturesConfig, {"scale": scale, "standardize": standardize}, "fit")
     source = ArraySource(scene.assign_attrs(quantity="numbers") if features.scale == "none" else scene)
     with ExitStack() as context:

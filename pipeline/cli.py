@@ -2,10 +2,12 @@
 
 import json
 import logging
+import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from types import FrameType
@@ -111,7 +113,11 @@ def fit(config: Path, settings: tuple[str, ...], output: Path, *, overwrite: boo
 @click.option("--memory", default="2GB", show_default=True, help="The most memory to take.")
 @click.option("--workers", default="auto", show_default=True, help="Blocks worked on at once.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Say more of the scene: --set scene.mask=scl."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Say more: --set scene.mask=scl, run.scratch_dir=/fast.",
 )
 @_with_overwrite
 @_with_json
@@ -128,13 +134,13 @@ def predict(
     quiet: bool,
     **resources: str,
 ) -> None:
-    """Label another scene, SOURCE (a file, or one for each band), with a model that is there already."""
+    """Label another scene, SOURCE (a product, a file, one for each band), with a model that is there already."""
     progress = _progress(quiet=quiet)
-    from pipeline.config import OutputConfig, ResourceConfig, load_scene, parse_record  # noqa: PLC0415
+    from pipeline.config import OutputConfig, load_prediction  # noqa: PLC0415
     from pipeline.model import ClusterModel  # noqa: PLC0415
+    from pipeline.record import parse_record  # noqa: PLC0415
 
-    scene = load_scene(source, settings)
-    limits = parse_record(ResourceConfig, resources, "predict")
+    asked = load_prediction(source, resources, settings)
     files = parse_record(OutputConfig, {"labels": str(output), "palette": palette}, "predict")
     loaded = ClusterModel.load(model)
     from pipeline.mapping import OutputPaths  # noqa: PLC0415
@@ -142,7 +148,7 @@ def predict(
     from pipeline.sinks.staging import keep_apart  # noqa: PLC0415
 
     keep_apart(OutputPaths.of(files, fits=False).all(), [model])
-    report = predict_scene(scene, loaded, files, resources=limits, overwrite=overwrite, progress=progress)
+    report = predict_scene(asked.scene, loaded, files, resources=asked.run, overwrite=overwrite, progress=progress)
     _print_report(report, as_json=as_json)
 
 
@@ -254,6 +260,8 @@ def _stop(signal_number: int, _frame: FrameType | None) -> None:
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     """End as Python does at Ctrl-C; a second one ends the process at once, whatever it is in the middle of."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with suppress(OSError):  # not through sys.stderr: it may just be writing
+        os.write(2, b"terrazzo: stopping, once what is under way has ended; Ctrl-C again ends it at once\n")
     raise KeyboardInterrupt
 
 

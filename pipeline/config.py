@@ -1,18 +1,15 @@
 """The YAML config as typed, frozen records. Every mistake in it is found here, before a scene is opened."""
 
-import difflib
-import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from textwrap import shorten
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ByteSize, Field, ValidationError
+from pydantic import ByteSize, Field, model_validator
 
 from pipeline.areas import MASK_WORDS, AreaConfig, MaskConfig
 from pipeline.errors import ConfigError
 from pipeline.fields import Bands, Paths, Resampling, Size, Text
-from pipeline.record import Record
+from pipeline.record import Record, parse_record
 from pipeline.settings import anchor_paths, merge, override, parse_yaml
 
 MAX_CLASSES: Final = 254
@@ -26,8 +23,8 @@ class SceneConfig(Record):
     """Which pixels are clustered."""
 
     source: Paths = Field(
-        description="a Sentinel-2 product (.SAFE folder or zip), a raster file, a folder or a glob with one file per "
-        "band, or a list of files"
+        description="a Sentinel-2 product (.SAFE folder or zip, EOPF Zarr, STAC item; several make one map), a Zarr or "
+        "NetCDF store, a raster file or its address, or one file per band: a folder, a glob, or a list of files"
     )
     bands: Bands = Field(
         "auto",
@@ -92,6 +89,14 @@ class FitConfig(Record):
     )
     mask: MaskConfig = Field(None, description=f"for the fit alone: {MASK_WORDS}")
 
+    @model_validator(mode="after")
+    def _enough_pixels(self) -> Self:
+        """Refuse a sample that has fewer pixels than there are to be classes."""
+        if self.sampled < self.k:
+            msg = f"{self.sampled} sampled pixels are too few for {self.k} classes; raise fit.pixels, or lower fit.k"
+            raise ValueError(msg)
+        return self
+
     @property
     def sampled(self) -> int:
         """How many pixels are sampled, if the scene has so many."""
@@ -149,84 +154,13 @@ class RunConfig(Record):
     )
 
 
-def _record_at(record: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel]:
-    """Find the record whose keys stand at a path below a record."""
-    for part in path:
-        if str(part) not in record.model_fields:
-            break
-        kind = record.model_fields[str(part)].annotation
-        inner = [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel)]
-        if not inner:
-            break
-        record = inner[0]
-    return record
+class PredictConfig(Record):
+    """What is said where a model is there already."""
 
-
-def _shown(value: object) -> str:
-    """A value for a message: short, whatever it is. Lists are not spelled out, as aliases can make them endless."""
-    if isinstance(value, list | tuple | dict | set):
-        return f"a {type(value).__name__} of {len(value)}"
-    return shorten(reprlib.repr(value), 60, placeholder="...")
-
-
-def _sentence(error: Mapping[str, Any], record: type[BaseModel]) -> str:
-    """One mistake that pydantic found, in a sentence: the full path, what is there, what is allowed."""
-    where = tuple(error["loc"])
-    if error["type"] == "extra_forbidden":
-        allowed = list(_record_at(record, where[:-1]).model_fields)
-        near = difflib.get_close_matches(str(where[-1]), allowed, n=1)
-        hint = f"did you mean {'.'.join((*map(str, where[:-1]), near[0]))}? " if near else ""
-        return f"{'.'.join(map(str, where))}: unknown key; {hint}allowed here: {', '.join(allowed)}"
-    depth = next(
-        (n for n in range(1, len(where)) if where[n] not in _record_at(record, where[:n]).model_fields), len(where)
+    scene: SceneConfig = Field(description="a mapping: source, nodata, resolution, resampling, mask, aoi")
+    run: ResourceConfig = Field(
+        default=ResourceConfig(), description="a mapping: workers, memory, chunk, scratch, scratch_dir"
     )
-    path = where[:depth]
-    owner = _record_at(record, path[:-1])
-    if path and str(path[-1]) in owner.model_fields:
-        expected = owner.model_fields[str(path[-1])].description
-    else:
-        expected = f"a mapping with {', '.join(record.model_fields)}"
-    name = ".".join(map(str, path))
-    if error["type"] == "missing":
-        return f"{name}: missing; expected {expected}"
-    if error["type"] == "value_error" and isinstance(error["input"], dict):
-        return f"{name}: {error['ctx']['error']}"
-    value = _shown(error["input"])
-    return f"{name}: {value} is not allowed; expected {expected}" if name else f"expected {expected}"
-
-
-AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
-
-
-def parse_record(record: type[AnyRecord], settings: object, origin: str) -> AnyRecord:
-    """Check settings and turn them into a record.
-
-    Parameters
-    ----------
-    record : type
-        `RunConfig`, or one of the records it is made of.
-    settings : object
-        What the YAML said; a mapping, if all is well.
-    origin : str
-        Where it comes from, for messages.
-
-    Raises
-    ------
-    ConfigError
-        Naming the full path of the first mistake, what is allowed there and the nearest valid key.
-    """
-    if not isinstance(settings, dict):
-        what = "nothing" if settings is None else f"a {type(settings).__name__}"
-        msg = f"{origin}: expected a mapping with {', '.join(record.model_fields)}, found {what}"
-        raise ConfigError(msg)
-    try:
-        return record.model_validate(settings)
-    except ValidationError as error:
-        unknown_first = sorted(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
-        sentences = list(dict.fromkeys(_sentence(mistake, record) for mistake in unknown_first))
-        more = f" (and {len(sentences) - 1} more: {'; '.join(s.split(': ')[0] for s in sentences[1:4])})"
-        msg = f"{origin}: {sentences[0]}{more if len(sentences) > 1 else ''}"
-        raise ConfigError(msg) from error
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -260,29 +194,36 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     return parse_record(RunConfig, settings, str(path))
 
 
-def load_scene(source: Sequence[str], overrides: Iterable[str] = ()) -> SceneConfig:
-    """Describe a scene by what is typed into a shell.
+def load_prediction(
+    source: Sequence[str], resources: Mapping[str, str], overrides: Iterable[str] = ()
+) -> PredictConfig:
+    """Say by what is typed into a shell which scene a model is used on, and what that may take.
 
     Parameters
     ----------
     source : sequence of str
         Files, folders, globs, or one product.
+    resources : mapping
+        Settings of `run`, by their names.
     overrides : iterable of str
-        Settings such as `scene.mask=scl`.
+        Settings such as `scene.mask=scl` or `run.scratch_dir=/fast`.
 
     Raises
     ------
     ConfigError
-        When a setting is not the scene's, or not allowed.
+        When a setting is neither the scene's nor the run's, not allowed, or the model's to say.
     """
-    settings: dict[str, Any] = {"scene": {"source": list(source)}}
+    settings: dict[str, Any] = {"scene": {"source": list(source)}, "run": dict(resources)}
     for setting in overrides:
         changed = override(setting)
-        if set(changed) != {"scene"}:
-            msg = f"--set {setting}: only scene.* can be set here: {', '.join(SceneConfig.model_fields)}"
+        if not set(changed) <= set(settings):
+            msg = f"--set {setting}: only scene.* and run.* can be set here; the rest is the model's"
+            raise ConfigError(msg)
+        if "bands" in (changed.get("scene") or ()):
+            msg = f"--set {setting}: bands are those of the model; leave it out"
             raise ConfigError(msg)
         settings = merge(settings, changed)
-    return parse_record(SceneConfig, settings["scene"], "scene")
+    return parse_record(PredictConfig, settings, "predict")
 
 
 def config_schema() -> dict[str, Any]:

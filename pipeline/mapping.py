@@ -40,11 +40,15 @@ class OutputPaths:
         Raises
         ------
         ConfigError
-            When the labels would not be a GeoTIFF.
+            When the labels would be no GeoTIFF, or the picture no PNG.
         """
         labels = Path(output.labels)
         if labels.suffix.lower() not in {".tif", ".tiff"}:
             msg = f"output.labels: {labels}: the map is a GeoTIFF; give it a name that ends in .tif"
+            raise ConfigError(msg)
+
+        if output.picture and Path(output.picture).suffix.lower() != ".png":
+            msg = f"output.picture: {output.picture}: the picture is a PNG; give it a name that ends in .png"
             raise ConfigError(msg)
 
         def beside(name: str | None, ending: str) -> Path:

@@ -21,7 +21,7 @@ from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.opening import describe_scene
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.report import report_json, write_text
-from pipeline.sinks.staging import Staging
+from pipeline.sinks.staging import Staging, check_writable
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def check_outputs(config: RunConfig) -> OutputPaths:
 def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     """Open a config's scene and plan its run. Reads metadata only.
 
-    Says so where a disk is too full for the run as things are.
+    Says so where an output can't be written, or a disk is too full, as things are.
 
     Raises
     ------
@@ -60,11 +60,12 @@ def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     paths = check_outputs(config)
     scene = _scene_of(config, besides=paths.all())
     plan = make_plan(scene.info, config.run, config.fit)
-    if paths.labels.parent.is_dir():
-        try:
-            check_disks(plan, config.run, paths.labels.parent)
-        except OutputError as lacking:
-            logger.warning("%s", lacking)
+    try:
+        for path in paths.all():
+            check_writable(path, overwrite=True)
+        check_disks(plan, config.run, paths.labels.parent)
+    except OutputError as lacking:
+        logger.warning("%s", lacking)
     return scene, plan
 
 
@@ -88,7 +89,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     Raises
     ------
     TerrazzoError
-        One of its children, with a sentence that says what to mend. No output is left or touched then.
+        One of its children, with a sentence that says what to mend. No output is half-written then.
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths = check_outputs(config)
@@ -107,11 +108,11 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
             workers=plan.workers,
             progress=progress,
         )
-        write_text(staging.path(str(paths.model)), fit.model.to_json())
+        write_text(staging.path(str(paths.model)), fit.model.to_json(), "model")
         clock = Clock(started, perf_counter() - begin, progress.seconds)
         asked = {"config": config.model_dump(mode="json")}
         report = asked | run_report(read.source, plan, fit=fit, summary=summary, paths=paths, clock=clock)
-        write_text(staging.path(paths.report), report_json(report))
+        write_text(staging.path(paths.report), report_json(report), "report")
     return report
 
 
@@ -123,7 +124,7 @@ def fit_config(
     Raises
     ------
     TerrazzoError
-        One of its children, with a sentence that says what to mend. No output is left or touched then.
+        One of its children, with a sentence that says what to mend. No output is half-written then.
     """
     with Staging([output], overwrite=overwrite) as staging:
         scene = _scene_of(config)
@@ -133,7 +134,7 @@ def fit_config(
             fit = fit_source(
                 read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress or Progress()
             )
-        write_text(staging.path(output), fit.model.to_json())
+        write_text(staging.path(output), fit.model.to_json(), "model")
     return fit.model
 
 
@@ -173,7 +174,7 @@ def predict(
     ModelError
         When the scene's bands or units don't fit the model.
     TerrazzoError
-        When anything else is wrong. No output is left or touched then.
+        When anything else is wrong. No output is half-written then.
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths, resources = OutputPaths.of(output, fits=False), resources or ResourceConfig()
@@ -195,7 +196,7 @@ def predict(
         _warn_of_one_class(summary, described.info.sources[0])
         clock = Clock(started, perf_counter() - begin, progress.seconds)
         report = run_report(read.source, plan, fit=Fit(model), summary=summary, paths=paths, clock=clock)
-        write_text(staging.path(paths.report), report_json(report))
+        write_text(staging.path(paths.report), report_json(report), "report")
     return report
 
 

@@ -62,8 +62,9 @@ fit:
   pixels: 500000        # sampled for the fit; or all: passes over every pixel
   seed: 0               # the same seed gives the same map
   starts: 5             # the best of so many starts is kept
-  max_iter: 300
+  max_iter: 300         # the most passes of a start
   tol: 1.0e-4           # stop when centroids move less (share of variance)
+  # mask: as in scene, for the fit alone
 
 output:
   labels: {_yaml(f"{stem}_classes.tif")}

@@ -57,7 +57,7 @@ def plan_words(info: SceneInfo, plan: Plan, config: RunConfig) -> str:
     then = ", then over the scratch until fit.tol is met" if rests else ""
     where = {"memory": "in memory", "disk": f"on disk, in {_short(_scratch_dir(config))}", "none": "nowhere"}
     lines = {
-        "scene": _first_of(info.sources),
+        "scene": _first_of([_short(source) for source in config.scene.source]),
         "pixels": f"{columns} x {rows}, {len(info.bands)} bands of {info.dtype.name}",
         "bands": shorten(", ".join(info.bands), _WIDTH - 10, placeholder=" ..."),
         "blocks": f"{plan.blocks} of {wide} x {high} pixels, {plan.at_once} worked on at once",

@@ -159,7 +159,8 @@ def test_what_is_not_labels_is_refused(scene_file: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("setting", "words"), [({"k": 1}, "k: 1 is"), ({"kk": 3}, "kk: unknown key"), ({"tol": -1}, "tol")]
+    ("setting", "words"),
+    [({"k": 1}, "k: 1 is"), ({"kk": 3}, "kk: unknown key"), ({"tol": -1}, "tol"), ({"mask": "m.tif"}, "mask")],
 )
 def test_wrong_settings_are_named(scene_file: Path, setting: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):

@@ -109,6 +109,26 @@ def test_the_verbs_work_one_after_another(job: Path, tmp_path: Path) -> None:
         assert (one.read() == two.read()).all()
 
 
+def test_plan_says_so_where_a_run_would_find_no_folder(job: Path) -> None:
+    done = terrazzo("plan", job, "--set", "output.labels=nowhere/out.tif", cwd=job.parent)
+    assert done.returncode == 0
+    assert "nowhere does not exist" in done.stderr
+    assert terrazzo("plan", job).stderr == ""
+
+
+def test_predict_takes_settings_of_scene_and_run_but_not_what_the_model_says(job: Path) -> None:
+    model = job.parent / "m.json"
+    terrazzo("fit", job, "-o", model)
+    words = ["predict", job.parent / "scene.tif", "--model", model, "-o", job.parent / "p.tif"]
+    assert_one_sentence(terrazzo(*words, "--set", "scene.bands=[B02]"), 2, "scene.bands", "of the model")
+    assert_one_sentence(terrazzo(*words, "--set", "fit.k=3"), 2, "fit.k", "scene.*", "run.*")
+    assert_one_sentence(terrazzo(*words, "--set", "run.chunk=big"), 2, "run.chunk", "'big'")
+    done = terrazzo(*words, "--json", "--set", "run.chunk=64", "--set", "run.memory=3GB", "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)["plan"]
+    assert (plan["chunk"], plan["workers"]) == ([66, 300], 1), "whole strips of the file"
+
+
 def test_an_existing_output_needs_overwrite(job: Path) -> None:
     assert terrazzo("run", job, "-q").returncode == 0
     assert_one_sentence(terrazzo("run", job, "-q"), 1, "out.tif", "--overwrite")
@@ -130,6 +150,8 @@ def test_an_existing_output_needs_overwrite(job: Path) -> None:
         (["--set", "scene.source=job.yaml"], 1, ["job.yaml", "can't open this file as a raster"]),
         (["--set", "output.labels=nowhere/out.tif"], 1, ["nowhere", "does not exist"]),
         (["--set", "output.labels=out.jpg"], 2, ["out.jpg", ".tif"]),
+        (["--set", "output.picture=look.jpg"], 2, ["look.jpg", ".png"]),
+        (["--set", "fit.pixels=3"], 2, ["3 sampled pixels", "4 classes", "raise fit.pixels"]),
         (["--set", "output.palette=rainbowish"], 2, ["rainbowish", "rainbow"]),
         (["--set", "run.memory=10MB"], 1, ["run.memory", "10 MB are allowed"]),
         (["--set", "scene.nodata=1.5"], 2, ["scene.nodata", "uint16"]),

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from pipeline.areas import AreaRecord, MaskRecord
-from pipeline.config import ResourceConfig, RunConfig, config_schema, load_config, parse_record
+from pipeline.config import ResourceConfig, RunConfig, config_schema, load_config
 from pipeline.errors import ConfigError
+from pipeline.record import parse_record
 
 CONFIGS = ROOT / "configs"
 
@@ -110,10 +111,10 @@ def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
     ("path", "value", "allowed"),
     [
         ("version", 2, "expected 1,"),
-        ("scene.source", [], "a raster file, a folder or a glob"),
-        ("scene.source", "", "a raster file, a folder or a glob"),
-        ("scene.source", 5, "a raster file, a folder or a glob"),
-        ("scene.source", ["a.tif", 5], "a raster file, a folder or a glob"),
+        ("scene.source", [], "a raster file or its address, or one file per band"),
+        ("scene.source", "", "a raster file or its address, or one file per band"),
+        ("scene.source", 5, "a raster file or its address, or one file per band"),
+        ("scene.source", ["a.tif", 5], "a raster file or its address, or one file per band"),
         ("scene.bands", "red", "'all', or a list"),
         ("scene.bands", [], "'all', or a list"),
         ("scene.bands", [""], "'all', or a list"),
@@ -381,6 +382,7 @@ def test_the_schema_that_comes_along_is_that_of_the_code() -> None:
         ("fit.method", "other"), ("fit.k", 2), ("fit.k", 254), ("fit.k", 1), ("fit.k", 255), ("fit.tol", 0),
         ("fit.tol", -1), ("fit.extra", 1), ("output.model", None), ("output.model", "m.json"), ("output.labels", ""),
         ("output.palette", "tab20"), ("run.memory", "2GB"), ("run.memory", 10**9), ("run.memory", -1),
+        ("run.memory", "1e9"), ("run.memory", ".3GB"), ("run.memory", "1.2.3GB"), ("run.memory", "1.5 gib"),
         ("run.memory", "plenty"), ("run.workers", "auto"), ("run.workers", 4), ("run.workers", 0), ("run.chunk", 512),
         ("run.chunk", "big"), ("extra", 1), ("fit", []),
     ],

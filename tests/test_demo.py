@@ -24,6 +24,22 @@ def test_without_the_sample_a_scene_is_generated_and_this_is_said(
         assert ((labels.read(1) == 0) == (scene.read() == 0).any(axis=0)).all()
 
 
+def test_a_config_that_was_edited_is_run_as_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    config = tmp_path / "demo.yaml"
+    assert len(demo.run_demo(tmp_path, Progress())["classes"]) == 8
+    written = config.read_text()
+    assert len(demo.run_demo(tmp_path, Progress())["classes"]) == 8
+    assert config.read_text() == written
+    assert "edited" not in caplog.text
+    config.write_text(written.replace("k: 8", "k: 3"))
+    assert len(demo.run_demo(tmp_path, Progress())["classes"]) == 3
+    assert "k: 3" in config.read_text()
+    assert f"{config} was edited" in caplog.text
+
+
 def test_a_wheel_with_another_hash_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

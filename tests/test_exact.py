@@ -252,6 +252,16 @@ def test_pixels_left_out_of_the_fit_have_no_say() -> None:
     assert ours.centres.max() < 1000
 
 
+@pytest.mark.parametrize("count", [10, 500_000, 120_000_000])
+def test_large_numbers_are_refused_for_their_squares_however_many_there_are(count: int) -> None:
+    from pipeline.errors import FitError
+    from pipeline.fitting.kmeans import check_magnitude
+
+    check_magnitude(np.array([1e15] * 2, np.float32), np.array([6e15] * 2, np.float32), count)
+    with pytest.raises(FitError, match="looks like 'no data'"):
+        check_magnitude(np.array([0], np.float32), np.array([2e19], np.float32), count)
+
+
 def test_scales_that_are_too_far_apart_for_the_numbers_are_told() -> None:
     from pipeline.errors import FitError
     from pipeline.fitting.kmeans import check_magnitude
@@ -288,7 +298,7 @@ def test_a_fit_that_may_not_go_on_says_so(caplog: pytest.LogCaptureFixture) -> N
     data = scene("uint16", bands=3)
     start = starts(data, np.ones((120, 150), bool), 7)
     refined(MemorySource(data), start, max_iter=2)
-    assert "fit.max_iter: after 2 passes centroids still move" in caplog.text
+    assert "fit.max_iter: centroids still move after pass 2" in caplog.text
     caplog.clear()
     refined(MemorySource(data), start, max_iter=2, tol=1e9)
     assert "max_iter" not in caplog.text

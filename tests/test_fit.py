@@ -16,6 +16,7 @@ from pipeline.fitting.kmeans import fit_sample
 from pipeline.fitting.sample import draw_sample
 from pipeline.model import ClusterModel
 from pipeline.runtime.progress import Progress
+from pipeline.scenes.keptblocks import ReadBlocks
 
 
 def fitted(source: MemorySource, workers: int = 2, **settings: Any) -> ClusterModel:
@@ -32,6 +33,21 @@ def test_chunks_and_workers_do_not_change_the_model(method: str) -> None:
         for chunk, workers in (((200, 300), 1), ((64, 64), 3), ((31, 17), 2), ((1, 300), 4))
     }
     assert len(models) == 1
+
+
+@pytest.mark.parametrize("pixels", [20_000, "all"])
+def test_minibatch_loses_no_digits_far_from_zero(pixels: int | str) -> None:
+    rng = np.random.default_rng(0)
+    heaps = rng.normal(0, 0.25, (2, 5))
+    data = heaps[:, rng.integers(0, 5, (150, 200))] + rng.normal(0, 0.05, (2, 150, 200))
+
+    def inertia(far: float) -> float:
+        source = MemorySource((data + far).astype("float32"), chunk=(64, 64))
+        read = ReadBlocks(source) if pixels == "all" else source
+        config = FitConfig(k=5, pixels=pixels, starts=3, method="minibatch")
+        return fit_source(read, config, workers=2, progress=Progress()).model.inertia
+
+    assert inertia(3000.0) == pytest.approx(inertia(0.0), rel=0.02)
 
 
 def test_the_whole_scene_as_sample_matches_scikit_learn() -> None:

@@ -43,6 +43,13 @@ def test_from_the_same_start_it_ends_where_scikit_learn_ends(dtype: str, bands: 
     np.testing.assert_allclose(ours.centres, theirs.cluster_centers_, rtol=1e-3)
 
 
+def test_it_ends_before_its_time_when_nobody_wants_the_result() -> None:
+    points = blobs("f8", 3)
+    start = plus_plus(points, 20, np.random.default_rng(3))
+    asked = iter([False, False, True])
+    assert lloyd(points, start, max_iter=500, tolerance=0, stopped=lambda: next(asked)).iterations == 2
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_early_stop_is_scikit_learns_early_stop(dtype: str) -> None:
     points = blobs(dtype, 4)

@@ -51,6 +51,22 @@ def test_results_come_in_the_order_of_the_items_whichever_ends_first(
     assert worker_threads() == []
 
 
+def test_what_is_under_way_is_told_when_the_work_ends_early() -> None:
+    stopped, begun = threading.Event(), threading.Event()
+
+    def work(number: int) -> bool:
+        if number == 0:
+            assert begun.wait(WAIT)
+            raise KeyboardInterrupt
+        begun.set()
+        return stopped.wait(WAIT)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(stream(work, range(2), 2, stopped))
+    assert stopped.is_set()
+    assert worker_threads() == []
+
+
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_as_many_items_as_workers_are_worked_on_at_once_and_never_more(workers: int) -> None:
     together = threading.Barrier(workers)

@@ -182,7 +182,9 @@ def test_when_a_rename_fails_no_temporary_file_stays_and_the_user_is_told(tmp_pa
 
 def test_a_disk_without_room_is_told_with_the_numbers_and_the_fix(tmp_path: Path) -> None:
     check_room(tmp_path, 0, "make room")
-    with pytest.raises(OutputError, match=r"needs 1000000000000 MB of disk .* \d+ MB are free; buy another$"):
+    with pytest.raises(
+        OutputError, match=r"needs 1,000,000,000,000\.00 MB of disk .* [\d,]+\.\d\d MB are free; buy another$"
+    ):
         check_room(tmp_path, 10**18, "buy another")
 
 

@@ -104,12 +104,11 @@ def refine(  # noqa: PLR0917
             break
     else:
         if moves:
-            logger.warning("fit.max_iter: after %d passes centroids still move; allow more", len(passes))
+            logger.warning("fit.max_iter: centroids still move after pass %d; allow more", len(passes))
     centres = in_order(centres)
     settled = settle(centres)
     if not np.array_equal(settled, assigned):
         engine.run(settled)
-        step()
     return Refined(centres, engine.counts, unit * engine.inertia(settled), tuple(passes))
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from threading import Event
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from pipeline.config import FitConfig
 from pipeline.errors import FitError
-from pipeline.fitting.lloyd import Centres, Clustering, lloyd, plus_plus
+from pipeline.fitting.lloyd import Centres, Clustering, band_means, lloyd, plus_plus
 from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.fixed import exact_sums
 from pipeline.kernels.lloyd import Points, own_distances
@@ -25,7 +26,7 @@ _ROOM_FOR_SQUARES: Final = 1e4
 _FARTHEST: Final = 2.0**40
 """How many times what half of the pixels lie within a number may be, for sums that hold both to keep all digits."""
 
-_BEYOND_MEASURE: Final = 1e18
+_BEYOND_MEASURE: Final = 1e9
 """Smaller numbers are let pass however far they are: half of a band may be zeros, but for rounding."""
 
 _A_LOOK: Final = 100_000
@@ -73,8 +74,9 @@ def fit_sample(
     points = np.ascontiguousarray(values.T)
     seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(config.starts)]
     found: list[Clustering] = []
-    with _method(points, config, stretch) as start:
-        for _, clustering in stream(start, seeds, workers):
+    stopped = Event()
+    with _method(points, config, stretch, stopped.is_set) as start:
+        for _, clustering in stream(start, seeds, workers, stopped):
             found.append(clustering)
             step()
     best = min(found, key=lambda clustering: clustering.inertia)
@@ -89,7 +91,9 @@ def _warn_of_equal_classes(centres: Centres) -> None:
         logger.warning("fit.k: only %d of the %d classes found differ; the others stay empty", different, k)
 
 
-def _method(points: Points, config: FitConfig, stretch: Stretch) -> AbstractContextManager[Callable[[int], Clustering]]:
+def _method(
+    points: Points, config: FitConfig, stretch: Stretch, stopped: Callable[[], bool]
+) -> AbstractContextManager[Callable[[int], Clustering]]:
     """Give the function that clusters points from the start with a seed."""
     if config.method == "minibatch":
         from pipeline.fitting.minibatch import minibatch  # noqa: PLC0415 (scikit-learn takes a second to import)
@@ -100,7 +104,15 @@ def _method(points: Points, config: FitConfig, stretch: Stretch) -> AbstractCont
 
     def start(seed: int) -> Clustering:
         centres = plus_plus(points, config.k, np.random.default_rng(seed), stretch)
-        return lloyd(points, centres, max_iter=config.max_iter, tolerance=tolerance, stretch=stretch, width=width)
+        return lloyd(
+            points,
+            centres,
+            max_iter=config.max_iter,
+            tolerance=tolerance,
+            stretch=stretch,
+            width=width,
+            stopped=stopped,
+        )
 
     return nullcontext(start)
 
@@ -108,7 +120,7 @@ def _method(points: Points, config: FitConfig, stretch: Stretch) -> AbstractCont
 def mean_variance(points: Points, stretch: Stretch = None) -> float:
     """Mean over the bands of the (stretched) variance of points (band, point), summed in the order of the points."""
     count = points.shape[1]
-    centre = np.array([[float(np.cumsum(band, dtype=np.float64)[-1]) / count] for band in points]).T
+    centre = band_means(points)[np.newaxis]
     return own_distances(points, np.ones(count, np.uint8), centre, stretch)[1] / points.size
 
 
@@ -138,8 +150,9 @@ def check_magnitude(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, s
         What differences of each band are multiplied by.
     """
     kind = low.dtype
-    limits = np.finfo(working_dtype(kind))
-    most = float(np.sqrt(limits.max)) / count
+    limits, bands = np.finfo(working_dtype(kind)), len(low)
+    # a squared distance has to fit the type, the sum of all of them float64
+    most = float(np.sqrt(min(float(limits.max), np.finfo(np.float64).max / count) / bands)) / 2
     ends = np.concatenate([low, high]).astype(np.float64)
     largest = float(ends[np.argmax(np.abs(ends))])
     if abs(largest) > most:

@@ -5,6 +5,7 @@ on the order in which they are added, and no step is left to a BLAS, whose last 
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +83,7 @@ def lloyd(
     tolerance: float,
     stretch: Stretch = None,
     width: float = 1.0,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Clustering:
     """Move points to their nearest centres and centres to the means of their points, again and again.
 
@@ -99,6 +101,8 @@ def lloyd(
         What differences of each band are multiplied by.
     width : float
         Some distance of points from their centres: see `Mover`. It changes no result.
+    stopped : callable
+        Asked before each move whether nobody wants the result any more.
 
     References
     ----------
@@ -106,7 +110,7 @@ def lloyd(
     """
     partition = Partition(points, len(centres), stretch, width)
     iterations = 0
-    while iterations < max_iter and partition.assign(centres):
+    while iterations < max_iter and not stopped() and partition.assign(centres):
         iterations += 1
         partition.fill(centres)
         means = partition.means(centres)
@@ -116,6 +120,11 @@ def lloyd(
             break
     partition.assign(centres)
     return Clustering(centres, own_distances(points, partition.labels, centres, stretch)[1], iterations)
+
+
+def band_means(points: Points) -> npt.NDArray[np.float64]:
+    """Mean of each band of points (band, point), summed in their order: the same bits on any machine."""
+    return np.array([float(np.cumsum(band, dtype=np.float64)[-1]) / band.size for band in points])
 
 
 def plus_plus(points: Points, k: int, generator: np.random.Generator, stretch: Stretch = None) -> Centres:

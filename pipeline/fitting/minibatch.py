@@ -8,7 +8,7 @@ from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import ThreadpoolController
 
 from pipeline.config import FitConfig
-from pipeline.fitting.lloyd import Clustering, lloyd
+from pipeline.fitting.lloyd import Clustering, band_means, lloyd
 from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.lloyd import Points
 from pipeline.kernels.nearest import Stretch
@@ -31,19 +31,19 @@ def minibatch(points: Points, config: FitConfig, stretch: Stretch = None) -> Ite
     stretch : ndarray of float64, shape (band,), optional
         What differences of each band are multiplied by.
     """
-    rows = np.ascontiguousarray(points.T, working_dtype(points.dtype))
-    if stretch is not None:
-        rows *= stretch.astype(rows.dtype)
-    back = 1 if stretch is None else stretch
+    # scikit-learn takes distances as x.x - 2 x.c + c.c, which loses digits far from zero
+    origin, factor = band_means(points), np.ones(len(points)) if stretch is None else stretch
+    rows = np.empty(points.shape[::-1], working_dtype(points.dtype))
+    for band, numbers in enumerate(points):
+        rows[:, band] = (numbers - origin[band]) * factor[band]
     threads = ThreadpoolController()
     settings = {"n_clusters": config.k, "n_init": 1, "max_iter": config.max_iter, "tol": config.tol}
 
     def start(seed: int) -> Clustering:
         with threads.limit(limits=1, user_api="openmp"):  # OpenMP keeps this setting for each thread
             clusterer = MiniBatchKMeans(**settings, random_state=seed).fit(rows)
-        refined = lloyd(
-            points, clusterer.cluster_centers_.astype(np.float64) / back, max_iter=1, tolerance=0, stretch=stretch
-        )
+        centres = clusterer.cluster_centers_.astype(np.float64) / factor + origin
+        refined = lloyd(points, centres, max_iter=1, tolerance=0, stretch=stretch)
         return Clustering(refined.centres, refined.inertia, int(clusterer.n_iter_))
 
     with threads.limit(limits=1, user_api="blas"):  # and BLAS one for the whole process

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from threading import Event
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -25,13 +26,15 @@ def blocks_in_flight(workers: int) -> int:
     return 2 * workers
 
 
-def stream(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[tuple[Item, Result]]:
+def stream(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, stopped: Event | None = None
+) -> Iterator[tuple[Item, Result]]:
     """Apply a function to items on threads; yield (item, result) in the order of the items.
 
     At most `blocks_in_flight(workers)` items are under way or waiting to be taken, so the memory held does
     not grow with the number of items. The order makes whatever is summed from the results the same for any
     number of workers. The first error ends the work: what has not begun is dropped, what has begun is
-    waited for, and the error is raised.
+    waited for, and the error is raised. `stopped`, if given, is set before: functions that take long look at it.
     """
     queue = iter(items)
     waiting: deque[tuple[Item, Future[Result]]] = deque()
@@ -46,4 +49,6 @@ def stream(function: Callable[[Item], Result], items: Iterable[Item], workers: i
                 waiting.append((following, pool.submit(function, following)))
             yield item, result
     finally:
+        if stopped:
+            stopped.set()
         pool.shutdown(wait=True, cancel_futures=True)

@@ -50,6 +50,14 @@ def folder_of(path: Path) -> Path:
     return path.parent.parent if path.parent.name.startswith(_PREFIX) else path.parent
 
 
+def lost(path: Path, what: str, key: str, error: OSError) -> OutputError:
+    """Give the error that says why an output can't be written, and which key of the config puts it elsewhere."""
+    reason = error.strerror or error
+    return OutputError(
+        f"{folder_of(path)}: {what} can't be written ({reason}); make room there, or set {key} elsewhere"
+    )
+
+
 def _make_folder(parent: Path, fix: str) -> tuple[Path, BinaryIO]:
     """Make a folder with a file in it that this process holds locked.
 
@@ -113,7 +121,7 @@ def _remove_leftovers(parent: Path) -> None:
                         _remove(folder)  # still locked: whoever is just making it finds that out
                 if sys.platform == "win32":  # where an open file can't be removed
                     _remove(folder)
-                logger.info("%s: %.0f MB that a killed run left are removed", folder, size / 1e6)
+                logger.info("%s: what a killed run left is removed (%.1f MB)", folder, size / 1e6)
 
 
 def _remove(folder: Path) -> None:

@@ -9,10 +9,9 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from pipeline.errors import OutputError
 from pipeline.grid import Block, Grid
 from pipeline.labels.classify import LabelledBlock, Thinning
-from pipeline.runtime.workfolder import folder_of
+from pipeline.runtime.workfolder import lost
 from pipeline.scenes.bands import find_rgb
 from pipeline.sinks.palette import Colour
 
@@ -61,7 +60,7 @@ class Layout:
         rows, columns = grid.shape
         step = max(1, -(-columns // widest), -(-rows // highest))
         shown = (-(-columns // step), -(-rows // step))
-        zoom = max(1, min(_WISHED_PANEL // max(shown), widest // shown[0], highest // shown[1]))
+        zoom = max(1, min(-(-_WISHED_PANEL // max(shown)), widest // shown[0], highest // shown[1]))
         panel = (shown[0] * zoom, shown[1] * zoom)
         panels_width = 2 * max(panel[0], _ENTRY_WIDTH) + _MARGIN
         legend_columns = max(panels_width // _ENTRY_WIDTH, -(-entries // _LONGEST_COLUMN))
@@ -168,9 +167,7 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     try:
         picture.save(path, format="PNG", pnginfo=note, compress_level=3)  # twice as fast as 6, and no larger
     except OSError as error:
-        why = f"the picture can't be written ({error.strerror or error})"
-        msg = f"{folder_of(path)}: {why}; make room there, or set output.picture to another disk"
-        raise OutputError(msg) from error
+        raise lost(path, "the picture", "output.picture", error) from error
 
 
 def stretch(bands: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:

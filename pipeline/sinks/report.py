@@ -2,27 +2,32 @@
 
 import json
 import platform
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 import rasterio
 
 from pipeline import __version__
-from pipeline.errors import OutputError
-from pipeline.runtime.workfolder import folder_of
+from pipeline.runtime.workfolder import lost
 
-_LIBRARIES: Final = ("numpy", "scikit-learn", "numba", "rasterio", "xarray", "dask")
+_LIBRARIES: Final = ("numpy", "scipy", "scikit-learn", "numba", "rasterio", "xarray", "dask")
+_OPTIONAL: Final = ("dask-ml",)
 
 
 def versions() -> dict[str, str]:
     """Versions of everything that can change a result."""
     found = {"terrazzo": __version__, "python": platform.python_version(), "gdal": rasterio.__gdal_version__}
-    return found | {name: version(name) for name in _LIBRARIES}
+    found |= {name: version(name) for name in _LIBRARIES}
+    for name in _OPTIONAL:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small text file.
+def write_text(path: Path, text: str, what: str) -> None:
+    """Write a small text file: `what` of the config's `output`, the model or the report.
 
     Raises
     ------
@@ -32,8 +37,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        msg = f"{folder_of(path)}: the model or report can't be written ({error.strerror})"
-        raise OutputError(msg) from error
+        raise lost(path, f"the {what}", f"output.{what}", error) from error
 
 
 def report_json(report: dict[str, Any]) -> str:

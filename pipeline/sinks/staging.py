@@ -118,8 +118,8 @@ def check_room(folder: Path, needed: int, fix: str) -> None:
     """Raise OutputError, and say what mends it, unless a folder's disk has so many bytes free."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        has = f"{free / 1e6:.0f} MB are free"
-        msg = f"{folder}: the run needs {needed / 1e6:.0f} MB of disk while it lasts, and {has}; {fix}"
+        has = f"{free / 1e6:,.2f} MB are free"
+        msg = f"{folder}: the run needs {needed / 1e6:,.2f} MB of disk while it lasts, and {has}; {fix}"
         raise OutputError(msg)
 
 

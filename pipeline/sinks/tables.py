@@ -9,10 +9,9 @@ from typing import Final
 from rasterio.crs import CRS
 from rasterio.warp import transform as warp_points
 
-from pipeline.errors import OutputError
 from pipeline.grid import Grid
 from pipeline.labels.classify import ClassStatistics
-from pipeline.runtime.workfolder import folder_of
+from pipeline.runtime.workfolder import lost
 from pipeline.scenes.gdal import GDAL_ERRORS
 from pipeline.sinks.palette import Colour
 
@@ -92,8 +91,7 @@ def write_table(
             rows.writerow(header)
             rows.writerows(table_rows(statistics, area, colours))
     except OSError as error:
-        msg = f"{folder_of(path)}: the table of classes can't be written ({error.strerror})"
-        raise OutputError(msg) from error
+        raise lost(path, "the table of classes", "output.table", error) from error
 
 
 def table_rows(statistics: ClassStatistics, area: PixelArea, colours: tuple[Colour, ...]) -> list[list[str]]:
