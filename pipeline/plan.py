@@ -97,7 +97,9 @@ def _per_block(info: SceneInfo, chunk: tuple[int, int], fit: FitConfig | None) -
     over_all = method_over_all(fit)
     chosen = pixels * (info.dtype.itemsize + 4) if over_all else 0
     dask = pixels * (len(info.bands) * _DASK_ROW + _DASK_LABELS) if over_all == "dask-ml" else 0
-    return max(reading + max(pixels, candidates, around) + chosen + pixels + decoder + info.warp_bytes, dask)
+    return max(
+        reading + max(pixels, candidates, around) + chosen + pixels + decoder + info.strip_bytes + info.warp_bytes, dask
+    )
 
 
 def _fit_bytes(info: SceneInfo, fit: FitConfig, workers: int) -> int:

@@ -1,13 +1,17 @@
 """Band names told from files, and what is said when they can't be."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import WriteRaster, patches
 from sources import described
 
+from pipeline.config import FitConfig, ResourceConfig
 from pipeline.errors import SceneError
+from pipeline.plan import make_plan
 
 
 def test_descriptions_name_bands(data: Path) -> None:
@@ -35,6 +39,28 @@ def test_two_bands_of_one_name_are_refused_with_both_files(write_raster: WriteRa
 def test_files_of_one_band_with_one_description_are_named_after_the_files(write_raster: WriteRaster) -> None:
     files = [str(write_raster(f"s_{name}.tif", patches(1), bands=["reflectance"])) for name in ("red", "nir")]
     assert described(files).info.bands == ("red", "nir")
+
+
+@pytest.mark.parametrize(
+    ("compress", "rows_of_a_strip", "interleave", "strips_kept"),
+    [("deflate", 4000, "pixel", 1), ("lzw", 4000, "band", 0.5), ("deflate", 1, "pixel", 0), ("none", 4000, "pixel", 0)],
+)
+def test_a_strip_that_gdal_keeps_whole_is_counted_and_told(  # noqa: PLR0917
+    write_raster: WriteRaster,
+    caplog: pytest.LogCaptureFixture,
+    compress: str,
+    rows_of_a_strip: int,
+    interleave: str,
+    strips_kept: float,
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (2, 4000, 4000), np.uint8)
+    path = write_raster("strip.tif", noise, interleave=interleave, compress=compress, blockysize=rows_of_a_strip)
+    info = described([str(path)]).info
+    assert info.strip_bytes == pytest.approx(strips_kept * path.stat().st_size, rel=0.01)
+    assert ("one compressed strip" in caplog.text) is bool(strips_kept)
+    run, fit = ResourceConfig(workers=1), FitConfig()
+    without = make_plan(replace(info, strip_bytes=0), run, fit)
+    assert make_plan(info, run, fit).peak - without.peak == info.strip_bytes
 
 
 def test_a_missing_crs_is_a_warning(write_raster: WriteRaster, caplog: pytest.LogCaptureFixture) -> None:

@@ -32,6 +32,9 @@ _SIDE_OF_A_PIECE: Final = 1024
 _CURL: Final = 40 * 10**6
 """Bytes that reading from other machines takes: GDAL's cache of what it has fetched, and buffers."""
 
+_STRIP_OF_NOTE: Final = 10**6
+"""Bytes above which a file that is one strip is told."""
+
 _TINIEST: Final = 1e-15
 _LARGEST: Final = 1e15
 """Between them lie the scales and offsets that mean something; products of others may overflow."""
@@ -108,6 +111,8 @@ def summarize(
     nodata = _choose_nodata(bands, config.nodata)
     parts = tuple(make_parts(bands, grid, _methods(bands, config.resampling), nodata))
     _say_what_moves(parts, bands, grid)
+    strips = {band.path: band.strip_bytes for band in bands if band.strip_bytes}
+    _say_what_is_slow(strips)
     info = SceneInfo(
         grid=grid,
         bands=tuple(band.name for band in bands),
@@ -121,6 +126,7 @@ def summarize(
         masked=area is not None or any(part.tells_validity for part in parts),
         drivers=tuple(dict.fromkeys(band.driver for band in bands)),
         file_block_bytes=max(band.block_bytes for band in bands),
+        strip_bytes=sum(strips.values()),
         dear=any(part.is_dear for part in parts),
         split=_straddles(parts, grid, block_shape) or any(is_remote(part.path) for part in parts),
         decoded_bytes=sum(part.size for part in parts),
@@ -234,6 +240,18 @@ def _say_what_moves(parts: Sequence[FilePart], bands: Sequence[FileBand], grid: 
                 part.path,
                 band.grid.describe(),
                 grid.describe(),
+            )
+
+
+def _say_what_is_slow(strips: Mapping[str, int]) -> None:
+    """Warn of files that are one compressed strip."""
+    for path, size in strips.items():
+        if size > _STRIP_OF_NOTE:
+            logger.warning(
+                "%s: all rows are one compressed strip of %.0f MB: each worker keeps it in memory, and decodes it anew "
+                "from its start for each block; tiles are quicker: gdal_translate -co TILED=YES -co COMPRESS=DEFLATE",
+                path,
+                size / 1e6,
             )
 
 

@@ -64,6 +64,8 @@ class FileBand:
     driver: str
     block_bytes: int
     """Size of what is decoded at once to read a block of this band."""
+    strip_bytes: int = 0
+    """Size of the one compressed strip that holds all rows, which GDAL keeps in memory; 0 where there are several."""
     array: ArrayRef | None = None
     """Where it is no band of a raster file."""
 
@@ -72,6 +74,14 @@ def _block_bytes(file: rasterio.DatasetReader, index: int) -> int:
     rows, columns = file.block_shapes[index - 1]
     together = file.count if file.interleaving is not None and file.interleaving.name == "pixel" else 1
     return int(rows * columns * together * _bytes_of(file.dtypes[index - 1]))
+
+
+def _strip_bytes(file: rasterio.DatasetReader, index: int) -> int:
+    """Size of a band's only strip, where GDAL hands it on row by row: those have no places of their own."""
+    if file.driver != "GTiff" or file.height == 1 or file.block_shapes[index - 1] != (1, file.width):
+        return 0
+    rows = [file.get_tag_item(f"BLOCK_SIZE_0_{row}", "TIFF", bidx=index) for row in (0, file.height - 1)]
+    return int(rows[0]) if rows[0] and not rows[1] else 0
 
 
 def _bytes_of(dtype: str) -> int:
@@ -150,6 +160,7 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 mask=(1 if MaskFlags.per_dataset in flags else index) if by_mask else None,
                 driver=file.driver,
                 block_bytes=_block_bytes(file, index),
+                strip_bytes=_strip_bytes(file, index),
             )
         )
     return facts

@@ -130,6 +130,7 @@ def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid]) -> Mosaic:
         decoded_bytes=sum(info.decoded_bytes for info in infos),
         bytes_beside=max(info.bytes_beside + info.bytes_per_pixel + 1 for info in infos),
         file_block_bytes=max(info.file_block_bytes for info in infos),
+        strip_bytes=sum(info.strip_bytes for info in infos),
         drivers=tuple(dict.fromkeys(driver for info in infos for driver in info.drivers)),
         sources=tuple(dict.fromkeys(source for info in infos for source in info.sources)),
         files=tuple(dict.fromkeys(file for info in infos for file in info.files)),

@@ -47,6 +47,8 @@ class SceneInfo:
     """GDAL's names of the files' formats."""
     file_block_bytes: int
     """Size of what GDAL decodes at once: a block of one band, or of all where they are stored pixel by pixel."""
+    strip_bytes: int = 0
+    """Size of compressed strips that GDAL keeps in memory for each worker: of files whose rows are all in one."""
     dear: bool = False
     """Whether pixels are so dear to decode that those needed twice are kept in between."""
     split: bool = False
