@@ -255,10 +255,11 @@ def test_the_same_seed_gives_the_same_model_file(landscape: list[str], tmp_path:
 
 
 def test_outputs_go_where_the_config_says(write_raster: WriteRaster, tmp_path: Path) -> None:
-    names = {key: str(tmp_path / f"my.{key}") for key in ("model", "table", "picture", "report")}
+    names = {key: str(tmp_path / f"my.{key}") for key in ("model", "table", "report")}
+    names["picture"] = str(tmp_path / "my.png")
     path = write_raster("scene.tif", patches(3))
     run_config(config(path, tmp_path / "m.tiff", output={**names, "palette": "viridis"}, fit={"k": 3}))
-    assert {"m.tiff", "my.model", "my.table", "my.picture", "my.report"} <= {p.name for p in tmp_path.iterdir()}
+    assert {"m.tiff", "my.model", "my.table", "my.png", "my.report"} <= {p.name for p in tmp_path.iterdir()}
     with rasterio.open(tmp_path / "m.tiff") as file:
         assert file.colormap(1)[1][:3] == (68, 1, 84)  # viridis begins there
 
