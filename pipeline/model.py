@@ -111,7 +111,7 @@ class ClusterModel(ModelRecord):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that decides a pixel's class, as hexadecimal digits: the same labels, the same digest."""
+        """SHA-256 of all that decides a pixel's class, as hexadecimal digits: the same digest, the same labels."""
         deciding = self.model_dump(mode="json", include={"bands", "units", "nodata", "centroids"})
         if self.preparation.standardize != "none":
             deciding["preparation"] = self.preparation.model_dump(mode="json")

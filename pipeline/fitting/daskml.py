@@ -22,7 +22,7 @@ from threadpoolctl import ThreadpoolController
 
 from pipeline.config import FitConfig
 from pipeline.fitting.lloyd import Centres
-from pipeline.kernels.lloyd import Points
+from pipeline.kernels.distances import Points
 from pipeline.kernels.move import OUTSIDE
 from pipeline.kernels.nearest import Stretch
 from pipeline.scenes.keptblocks import FitPixels

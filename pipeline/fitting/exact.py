@@ -12,7 +12,7 @@ from pipeline.fitting.kmeans import mean_variance
 from pipeline.fitting.lloyd import Centres
 from pipeline.fitting.passes import Engine
 from pipeline.kernels.assign import assign
-from pipeline.kernels.lloyd import Points, own_distances
+from pipeline.kernels.distances import Points, own_distances
 from pipeline.kernels.nearest import Stretch
 from pipeline.scenes.keptblocks import FitPixels
 

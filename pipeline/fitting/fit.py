@@ -17,7 +17,7 @@ from pipeline.fitting.passes import Engine
 from pipeline.fitting.sample import Sample, draw_sample
 from pipeline.fitting.standardize import prepare
 from pipeline.kernels.assign import assign
-from pipeline.kernels.lloyd import Points, own_distances
+from pipeline.kernels.distances import Points, own_distances
 from pipeline.kernels.nearest import Stretch
 from pipeline.model import ClusterModel, Fitting, Provenance
 from pipeline.runtime.progress import Progress, Step

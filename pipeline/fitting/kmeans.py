@@ -13,8 +13,8 @@ from pipeline.config import FitConfig
 from pipeline.errors import FitError
 from pipeline.fitting.lloyd import Centres, Clustering, band_means, lloyd, plus_plus
 from pipeline.kernels.assign import working_dtype
+from pipeline.kernels.distances import Points, own_distances
 from pipeline.kernels.fixed import exact_sums
-from pipeline.kernels.lloyd import Points, own_distances
 from pipeline.kernels.nearest import Stretch
 from pipeline.runtime.schedule import stream
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.kernels.assign import working_dtype
+from pipeline.kernels.distances import Points, closer, own_distances
 from pipeline.kernels.fixed import FixedPoint, Ledger
-from pipeline.kernels.lloyd import Points, closer, own_distances
 from pipeline.kernels.moving import Mover
 from pipeline.kernels.nearest import Stretch
 

@@ -10,7 +10,7 @@ from threadpoolctl import ThreadpoolController
 from pipeline.config import FitConfig
 from pipeline.fitting.lloyd import Clustering, band_means, lloyd
 from pipeline.kernels.assign import working_dtype
-from pipeline.kernels.lloyd import Points
+from pipeline.kernels.distances import Points
 from pipeline.kernels.nearest import Stretch
 
 

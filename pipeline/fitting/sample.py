@@ -129,11 +129,13 @@ def draw_sample(
     for _ in stream(look, source.blocks, workers):
         step()
     if smallest.valid == 0:
-        rule = ", ".join(sorted({"NaN" if value is None else f"{value:g}" for value in info.nodata}))
+        odd = {"NaN, infinity"} if info.dtype.kind == "f" else set[str]()
+        values = ", ".join(sorted({f"{value:g}" for value in info.nodata if value is not None} | odd))
+        rule = f" ({values})" if values else ""
         beside = ", under a mask or outside of the area" if info.masked else ""
         fix = "scene.nodata, scene.mask, fit.mask and scene.aoi" if info.masked else "scene.nodata"
         msg = (
-            f"{info.sources[0]}: all {info.pixels} pixels are nodata ({rule}) in one of the chosen bands{beside}; "
+            f"{info.sources[0]}: all {info.pixels} pixels are nodata{rule} in one of the chosen bands{beside}; "
             f"check {fix}"
         )
         raise SceneError(msg)
