@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pipeline.kernels.compiled import compiled, fma
 
 LIMB: Final = 2.0**36
-"""What the first of the whole numbers is no larger than; the sign and 2**27 pixels, of a block or a sample, take the other bits."""
+"""What the first of the whole numbers is no larger than; the sign and 2**27 pixels added up take the other bits."""
 
 _LARGEST_EXPONENT: Final = 900
 """Of factors: some less than floats can have."""
@@ -26,7 +26,7 @@ Numbers = npt.NDArray[np.float64]
 
 
 def exact_sums(dtype: np.dtype[Any]) -> bool:
-    """Whether pixels of a dtype are whole numbers whose sums, and sums of squares, fit 64 bits for blocks of up to 2**31 pixels."""
+    """Whether pixels of a dtype are whole numbers; sums of squares of 2**31 of them fit 64 bits."""
     return dtype.kind in "iu" and dtype.itemsize <= np.dtype(np.int16).itemsize
 
 
