@@ -51,7 +51,8 @@ class _KeptCode(FunctionCache):
 
     def __init__(self, kernel: Callable[..., Any]) -> None:
         super().__init__(kernel)  # type: ignore[no-untyped-call]
-        stamp = _stamp(Path(kernel.__code__.co_filename).parent)
+        own = self._impl.locator.get_source_stamp()  # all there is where modules are no files, as in a zip
+        stamp = (own, _stamp(Path(kernel.__code__.co_filename).parent))
         # a name of its own: numba itself can't read what is signed, and would stop at it
         self._cache_file = _SignedFile(self.cache_path, f"{self._impl.filename_base}.signed", stamp)  # type: ignore[no-untyped-call]
 
