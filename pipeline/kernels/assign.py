@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.nearest import BANDS, Block, Centroids, Stretch, assign_pixels
+from pipeline.kernels.nearest import BANDS, CLASSES, Block, Centroids, Stretch, assign_pixels
 
 
 def working_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating]:
@@ -36,8 +36,10 @@ def working_centroids(centroids: npt.NDArray[np.floating], stretch: Stretch, dty
     exact = np.ascontiguousarray(centroids, np.float64)
     stretched = exact if stretch is None else exact * stretch
     near = np.abs(stretched).max() <= _FAR * np.ptp(stretched, axis=0).max()
-    rounded = np.zeros((k, -(-bands // BANDS) * BANDS), working_dtype(dtype) if near else np.float64)
-    rounded[:, :bands] = stretched
+    shape = -(-k // CLASSES) * CLASSES, -(-bands // BANDS) * BANDS
+    rounded = np.zeros(shape, working_dtype(dtype) if near else np.float64)
+    rounded[:k, :bands] = stretched
+    rounded[k:] = np.inf
     limits, farthest = np.finfo(rounded.dtype), float(np.linalg.norm(stretched, axis=1).max())
     blur = float(limits.eps) * farthest
     return Centroids(

@@ -23,12 +23,16 @@ TILE: Final = 512
 BANDS: Final = 4
 """Bands whose differences are added up in one go."""
 
+CLASSES: Final = 4
+"""Classes that are looked at in one go."""
+
 
 class Centroids(NamedTuple):
     """Centroids as kernels take them: once to look at all pixels, once to look closely at few."""
 
     rounded: npt.NDArray[np.floating]
-    """Stretched, in the working type, shape (class, band), bands filled up to a multiple of `BANDS` by zeros."""
+    """Stretched, in the working type, shape (class, band), bands filled up to a multiple of `BANDS` by zeros, classes
+    to one of `CLASSES` by infinities, to which nothing is near."""
     stretch: Stretch
     """In the working type."""
     exact: npt.NDArray[np.float64]
@@ -65,6 +69,29 @@ def _nearest_exactly(point: Block, centroids: npt.NDArray[np.float64], stretch: 
 
 
 @compiled
+def _corner(centroids: npt.NDArray[np.floating], c: int, g: int) -> tuple[Any, Any, Any, Any]:
+    """Give the numbers of a centroid in the four bands from g on."""
+    return centroids[c, g], centroids[c, g + 1], centroids[c, g + 2], centroids[c, g + 3]
+
+
+@compiled
+def _farther(pixel: tuple[Any, Any, Any, Any], at: tuple[Any, Any, Any, Any], total: Any) -> Any:
+    """Add the squared differences in four bands."""
+    total = fma(pixel[0] - at[0], pixel[0] - at[0], total)
+    total = fma(pixel[1] - at[1], pixel[1] - at[1], total)
+    total = fma(pixel[2] - at[2], pixel[2] - at[2], total)
+    return fma(pixel[3] - at[3], pixel[3] - at[3], total)
+
+
+@compiled
+def _better(total: Any, c: int, known: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+    """Hold the distance to one more centroid to what is known: the least one, the next one, and whose the least is."""
+    nearest, second, label = known
+    closer = total < nearest
+    return total if closer else nearest, min(second, nearest if closer else total), c + 1 if closer else label
+
+
+@compiled
 def nearest_class(  # noqa: PLR0917 (numba takes arguments by position)
     tile: npt.NDArray[np.floating],
     n: int,
@@ -80,37 +107,36 @@ def nearest_class(  # noqa: PLR0917 (numba takes arguments by position)
     up to a whole multiple of `BANDS` by zeros, as the centroids' are. `distance` is full of zeros, before and after.
 
     Every inner loop runs from 0 over rows that are contiguous to the compiler's knowledge: only then does it
-    work on many pixels at once.
+    work on many pixels at once. Four classes share what is read and written of a pixel.
     """
     last = tile.shape[0] - BANDS
+    far, farther, still_farther, farthest = distance[0], distance[1], distance[2], distance[3]
     for i in range(n):
         nearest[i] = np.inf
         second[i] = np.inf
         label[i] = 1
-    for c in range(centroids.shape[0]):
+    for c in range(0, centroids.shape[0], CLASSES):
         for g in range(0, last, BANDS):
             p, q, r, s = tile[g], tile[g + 1], tile[g + 2], tile[g + 3]
-            at_p, at_q, at_r, at_s = centroids[c, g], centroids[c, g + 1], centroids[c, g + 2], centroids[c, g + 3]
+            one, two = _corner(centroids, c, g), _corner(centroids, c + 1, g)
+            three, four = _corner(centroids, c + 2, g), _corner(centroids, c + 3, g)
             for i in range(n):
-                total = fma(p[i] - at_p, p[i] - at_p, distance[i])
-                total = fma(q[i] - at_q, q[i] - at_q, total)
-                total = fma(r[i] - at_r, r[i] - at_r, total)
-                distance[i] = fma(s[i] - at_s, s[i] - at_s, total)
+                pixel = p[i], q[i], r[i], s[i]
+                far[i] = _farther(pixel, one, far[i])
+                farther[i] = _farther(pixel, two, farther[i])
+                still_farther[i] = _farther(pixel, three, still_farther[i])
+                farthest[i] = _farther(pixel, four, farthest[i])
         g = last
         p, q, r, s = tile[g], tile[g + 1], tile[g + 2], tile[g + 3]
-        at_p, at_q, at_r, at_s = centroids[c, g], centroids[c, g + 1], centroids[c, g + 2], centroids[c, g + 3]
+        one, two = _corner(centroids, c, g), _corner(centroids, c + 1, g)
+        three, four = _corner(centroids, c + 2, g), _corner(centroids, c + 3, g)
         for i in range(n):
-            total = fma(p[i] - at_p, p[i] - at_p, distance[i])
-            total = fma(q[i] - at_q, q[i] - at_q, total)
-            total = fma(r[i] - at_r, r[i] - at_r, total)
-            total = fma(s[i] - at_s, s[i] - at_s, total)
-            distance[i] = 0
-            known = nearest[i]
-            closer = total < known
-            nearest[i] = total if closer else known
-            label[i] = c + 1 if closer else label[i]
-            farther = known if closer else total
-            second[i] = min(second[i], farther)
+            pixel, known = (p[i], q[i], r[i], s[i]), (nearest[i], second[i], label[i])
+            known = _better(_farther(pixel, one, far[i]), c, known)
+            known = _better(_farther(pixel, two, farther[i]), c + 1, known)
+            known = _better(_farther(pixel, three, still_farther[i]), c + 2, known)
+            nearest[i], second[i], label[i] = _better(_farther(pixel, four, farthest[i]), c + 3, known)
+            far[i], farther[i], still_farther[i], farthest[i] = 0, 0, 0, 0
 
 
 @compiled
@@ -169,7 +195,7 @@ def make_room(centroids: npt.NDArray[np.floating]) -> Workspace:
     kind = centroids.dtype
     return Workspace(
         np.zeros((centroids.shape[1], TILE), kind),
-        np.zeros(TILE, kind),
+        np.zeros((CLASSES, TILE), kind),
         np.empty(TILE, kind),
         np.empty(TILE, kind),
         np.empty(TILE, np.int32),

@@ -1,13 +1,17 @@
 """Sums over the pixels of each class of a block."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.kernels.compiled import compiled
 from pipeline.kernels.fixed import exact_sums
-from pipeline.kernels.nearest import Block
+from pipeline.kernels.nearest import TILE, Block
+
+_SETS: Final = 4
+"""Sets of sums that pixels side by side take turns with: neighbours are often of one class, and an addition into one
+sum would wait for the last one. A power of two."""
 
 
 @compiled
@@ -21,18 +25,22 @@ def _sums(  # noqa: PLR0917 (numba takes arguments by position)
 ) -> None:
     """Add the pixels of a (band, pixel) block, less their class's shift, to their classes' sums.
 
-    Pixel by pixel, so that the sums of its bands, which don't wait for each other, are added side by side.
+    Counts have shape (set, class), sums and squares (band, set, class). Tile by tile, as labels are read for each band.
     """
     bands, pixels = data.shape
-    for i in range(pixels):
-        label = labels[i]
-        counts[label] += 1
+    for start in range(0, pixels, TILE):
+        label = labels[start : start + TILE]
+        for i in range(label.size):
+            counts[i & (_SETS - 1), label[i]] += 1
         for b in range(bands):
-            value: Any = sums.dtype.type(data[b, i])
-            if shift is not None:  # decided when the kernel is compiled
-                value -= shift[label, b]
-            sums[label, b] += value
-            squares[label, b] += value * value
+            row, total, square = data[b, start : start + TILE], sums[b], squares[b]
+            for i in range(row.size):
+                turn, value = i & (_SETS - 1), sums.dtype.type(row[i])
+                if shift is not None:  # decided when the kernel is compiled
+                    value -= shift[label[i], b]
+                total[turn, label[i]] += value
+                square[turn, label[i]] += value * value
+
 
 
 def class_sums(
@@ -59,9 +67,9 @@ def class_sums(
     """
     k, bands = centroids.shape
     kind = np.int64 if exact_sums(data.dtype) else np.float64
-    sums, squares = np.zeros((k + 1, bands), kind), np.zeros((k + 1, bands), kind)
+    shape = bands, _SETS, k + 1
+    counts, sums, squares = np.zeros(shape[1:], np.int64), np.zeros(shape, kind), np.zeros(shape, kind)
     shift = None if exact_sums(data.dtype) else np.vstack([np.zeros(bands), centroids])
     flat = np.ascontiguousarray(data).reshape(bands, -1)
-    counts = np.zeros(k + 1, np.int64)
     _sums(flat, np.ascontiguousarray(labels).reshape(-1), shift, counts, sums, squares)
-    return counts, sums, squares
+    return counts.sum(axis=0), sums.sum(axis=1).T, squares.sum(axis=1).T
