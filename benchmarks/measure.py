@@ -80,6 +80,7 @@ def run_fresh(command: Sequence[str], folder: Path, most: float | None = None) -
         child = subprocess.Popen(
             list(command),
             cwd=folder,
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
@@ -99,6 +100,11 @@ def run_fresh(command: Sequence[str], folder: Path, most: float | None = None) -
         message = f"{_shown(command)} exited with status {status}:\n{complaint}"
         raise RunFailedError(message)
     return Measured(seconds, status, peak, _parse(command, printed))
+
+
+def _environment() -> dict[str, str]:
+    """Give a run what this process has, but let it keep Python's compiled modules, as an install does."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _wait(child: subprocess.Popen[bytes]) -> tuple[int, int | None]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,12 +145,14 @@ def write_map(
             write_table(staging.path(paths.table), statistics, info.bands, area, colours)
             nodata = statistics.counts[0] / info.pixels
             drawn = picture.draw(info.bands, colours, shares(statistics.counts), nodata)
-            save_picture(drawn, staging.path(paths.picture))
-            del drawn, picture
+            del picture
             hand_back()  # before GDAL takes its share
-            step()
-            writer.finish()
-            step()
+            with ThreadPoolExecutor(1) as beside:  # one thread's work: GDAL leaves room for it between its own
+                saving = beside.submit(save_picture, drawn, staging.path(paths.picture))
+                writer.finish()
+                step()
+                saving.result()
+                step()
     return MapSummary(counts=tuple(statistics.counts), hectares_per_pixel=area.hectares, area_note=area.reason)
 
 

@@ -168,7 +168,8 @@ def _keeping(
         return "none", False, False
     again = _passes(fit, labels=labels) > 1
     worth_it = info.dear or run.scratch != "auto"
-    blocks = over_all in {"kmeans", "dask-ml"} or (over_all is None and worth_it and again and not info.split)
+    quicker = over_all is None and again and not info.split and (worth_it or info.compressed)
+    blocks = quicker or over_all in {"kmeans", "dask-ml"}
     # where nothing is split, and blocks are kept, each block of a file is read for one block of the scene alone
     files = (worth_it or over_all == "minibatch") and (info.split or (again and not blocks))
     if not (files or blocks):

@@ -1,5 +1,6 @@
 """A scene as the stages of a run read it: from its files, or from what is kept of them in between."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -8,7 +9,8 @@ from pathlib import Path
 import rasterio
 
 from pipeline.config import FitConfig, ResourceConfig
-from pipeline.plan import Plan
+from pipeline.errors import OutputError
+from pipeline.plan import Plan, make_plan, method_over_all
 from pipeline.runtime.scratch import open_scratch
 from pipeline.scenes.describe import RasterScene
 from pipeline.scenes.gdal import cache_bytes, gdal_options
@@ -16,8 +18,10 @@ from pipeline.scenes.keptblocks import KeptBlocks, ReadBlocks
 from pipeline.scenes.keptfiles import KeptFiles
 from pipeline.scenes.mosaic import Mosaic, MosaicSource, open_source
 from pipeline.scenes.raster import RasterSource
-from pipeline.scenes.source import BlockSource, FitSource
+from pipeline.scenes.source import BlockSource, FitSource, SceneInfo
 from pipeline.sinks.staging import check_room
+
+logger = logging.getLogger(__name__)
 
 Scene = RasterScene | Mosaic
 Source = RasterSource | MosaicSource
@@ -49,6 +53,28 @@ def reading(
             yield Reading(source, kept, kept)
         else:
             yield Reading(source, ReadBlocks(source) if over_all else source, source)
+
+
+def plan_reading(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, folder: Path) -> Plan:
+    """Plan a run whose map goes into a folder.
+
+    Pixels that are kept only for speed are read again instead where the disk, as it is, has no room for them.
+
+    Raises
+    ------
+    ConfigError, MemoryBudgetError
+        As `make_plan` does.
+    """
+    plan = make_plan(info, resources, fit)
+    for_speed = resources.scratch == "auto" and plan.kept == "disk" and not info.dear and method_over_all(fit) is None
+    if not (for_speed and folder.is_dir()):
+        return plan
+    try:
+        check_disks(plan, resources, folder)
+    except OutputError as full:
+        logger.info("the files are read twice: %s", full)
+        return make_plan(info, resources.model_copy(update={"scratch": "none"}), fit)
+    return plan
 
 
 def check_disks(plan: Plan, resources: ResourceConfig, folder: Path) -> None:

@@ -15,7 +15,7 @@ from pipeline.fitting.fit import Fit, fit_source
 from pipeline.mapping import MapSummary, OutputPaths, shares, write_map
 from pipeline.model import ClusterModel
 from pipeline.plan import Plan, make_plan
-from pipeline.reading import Scene, check_disks, reading
+from pipeline.reading import Scene, check_disks, plan_reading, reading
 from pipeline.runtime.progress import Progress
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.opening import describe_scene
@@ -59,7 +59,7 @@ def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     """
     paths = check_outputs(config)
     scene = _scene_of(config, besides=paths.all())
-    plan = make_plan(scene.info, config.run, config.fit)
+    plan = plan_reading(scene.info, config.run, config.fit, paths.labels.parent)
     try:
         for path in paths.all():
             check_writable(path, overwrite=True)
@@ -95,7 +95,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     paths = check_outputs(config)
     with Staging(paths.all(), overwrite=overwrite) as staging, ExitStack() as context:
         scene = _scene_of(config, besides=paths.all())
-        plan = make_plan(scene.info, config.run, config.fit)
+        plan = plan_reading(scene.info, config.run, config.fit, paths.labels.parent)
         staging.keep_apart(scene.info.files)
         read = context.enter_context(reading(scene, plan, config.run, paths.labels.parent, config.fit))
         fit = fit_source(read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress)

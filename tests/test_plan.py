@@ -221,6 +221,19 @@ def test_a_scratch_that_does_not_fit_into_memory_is_refused_with_its_size() -> N
         make_plan(info_of(), ResourceConfig(memory=GB, scratch="memory"), FitConfig(pixels="all"))
 
 
+@pytest.mark.parametrize(
+    ("fit", "split", "passes"), [(FitConfig(), False, 1), (FitConfig(), True, 2), (None, False, 1)]
+)
+def test_what_is_compressed_is_kept_where_it_is_read_twice_and_nothing_straddles(
+    fit: FitConfig | None, passes: int, *, split: bool
+) -> None:
+    info = replace(info_of(), compressed=True, split=split)
+    plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), fit)
+    assert (plan.passes, plan.keeps_files) == (passes, False)
+    kept = info.pixels * (4 * 2 + 1) if fit and passes == 1 else 0
+    assert (plan.kept, plan.scratch_disk) == ("disk" if kept else "none", kept)
+
+
 def test_dear_blocks_that_straddle_the_scenes_are_kept_even_for_one_pass() -> None:
     info = replace(info_of(driver="JP2OpenJPEG"), split=True)
     plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), None)

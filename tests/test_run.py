@@ -2,9 +2,11 @@
 
 import csv
 import json
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -294,9 +296,6 @@ def test_a_run_that_fails_leaves_nothing_and_touches_nothing(
 def test_too_little_room_is_said_before_any_work(
     write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-    from types import SimpleNamespace
-
     path = write_raster("scene.tif", patches(3))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     monkeypatch.setattr(RasterSource, "read", lambda *_: pytest.fail("work was done"))
@@ -431,6 +430,37 @@ def test_a_scratch_changes_no_bit_and_spares_every_second_reading(
     assert plain["source_passes"] >= 2 or plainly["scratch"] == "disk"
     if scratch != "none":
         assert report["source_passes"] == 1
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("compress", "scratch", "room", "passes"),
+    [
+        ("deflate", "auto", True, 1),
+        ("deflate", "auto", False, 2),  # kept for speed alone
+        ("deflate", "none", True, 2),
+        (None, "auto", True, 2),
+    ],
+)
+def test_a_compressed_geotiff_is_unpacked_once_where_there_is_room(
+    write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    compress: str | None, scratch: str, *, passes: int, room: bool,
+) -> None:  # fmt: skip
+    pixels = patches(3, (300, 310))
+    pixels[:, 40:90, 200:] = 0  # blocks that hold data everywhere, somewhere, and nowhere
+    pixels[:, 128:192, 64:128] = 0
+    layout = {"tiled": True, "blockxsize": 64, "blockysize": 64, "nodata": 0}
+    path = write_raster("scene.tif", pixels, compress=compress, **layout)
+    twice = run_config(config(path, tmp_path / "twice.tif", run={"chunk": 64, "scratch": "none"}))
+    if not room:
+        free = twice["plan"]["map_disk"] + 3 * 300 * 310
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    job = config(path, tmp_path / "map.tif", run={"chunk": 64, "scratch": scratch})
+    planned, report = plan_config(job)[1], run_config(job)
+    assert (report["source_passes"], report["plan"]["passes"], planned.passes) == (passes, passes, passes)
+    assert report["model"]["sha256"] == twice["model"]["sha256"]
+    assert (read(tmp_path / "map.tif") == read(tmp_path / "twice.tif")).all()
+    assert (tmp_path / "map.csv").read_text() == (tmp_path / "twice.csv").read_text()
     assert not list(tmp_path.glob(".*"))
 
 

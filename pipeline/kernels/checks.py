@@ -12,11 +12,11 @@ _MODULUS = 2**64
 def _weighted_sum(labels: npt.NDArray[np.uint8], top: int, left: int) -> np.uint64:
     total = np.uint64(0)
     rows, columns = labels.shape
+    across = np.arange(left, left + columns).astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
     for i in range(rows):
-        row = np.uint64(top + i) * np.uint64(0x9E3779B97F4A7C15)
+        down, row = np.uint64(top + i) * np.uint64(0x9E3779B97F4A7C15), labels[i]
         for j in range(columns):
-            weight = (row ^ (np.uint64(left + j) * np.uint64(0xC2B2AE3D27D4EB4F))) | np.uint64(1)
-            total += weight * np.uint64(labels[i, j])
+            total += ((down ^ across[j]) | np.uint64(1)) * np.uint64(row[j])
     return total
 
 

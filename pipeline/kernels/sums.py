@@ -42,7 +42,6 @@ def _sums(  # noqa: PLR0917 (numba takes arguments by position)
                 square[turn, label[i]] += value * value
 
 
-
 def class_sums(
     data: Block, labels: npt.NDArray[np.uint8], centroids: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[Any]]:

@@ -128,6 +128,7 @@ def summarize(
         file_block_bytes=max(band.block_bytes for band in bands),
         strip_bytes=sum(strips.values()),
         dear=any(part.is_dear for part in parts),
+        compressed=any(band.compressed for band in bands),
         split=_straddles(parts, grid, block_shape) or any(is_remote(part.path) for part in parts),
         decoded_bytes=sum(part.size for part in parts),
         bytes_beside=max(part.bytes_per_scene_pixel for part in parts),

@@ -64,6 +64,8 @@ class FileBand:
     driver: str
     block_bytes: int
     """Size of what is decoded at once to read a block of this band."""
+    compressed: bool = False
+    """Whether pixels are unpacked as they are read."""
     strip_bytes: int = 0
     """Size of the one compressed strip that holds all rows, which GDAL keeps in memory; 0 where there are several."""
     array: ArrayRef | None = None
@@ -82,6 +84,11 @@ def _strip_bytes(file: rasterio.DatasetReader, index: int) -> int:
         return 0
     rows = [file.get_tag_item(f"BLOCK_SIZE_0_{row}", "TIFF", bidx=index) for row in (0, file.height - 1)]
     return int(rows[0]) if rows[0] and not rows[1] else 0
+
+
+def _is_compressed(file: rasterio.DatasetReader) -> bool:
+    """Whether pixels are unpacked as they are read. A virtual file does not tell: its sources mostly are."""
+    return file.driver == "VRT" or "COMPRESSION" in file.tags(ns="IMAGE_STRUCTURE")
 
 
 def _bytes_of(dtype: str) -> int:
@@ -160,6 +167,7 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 mask=(1 if MaskFlags.per_dataset in flags else index) if by_mask else None,
                 driver=file.driver,
                 block_bytes=_block_bytes(file, index),
+                compressed=_is_compressed(file),
                 strip_bytes=_strip_bytes(file, index),
             )
         )

@@ -128,8 +128,8 @@ class ReadBlocks(_Census):
 class KeptBlocks(_Census):
     """Keeps blocks in a scratch when the fit first reads them.
 
-    Of each block are kept the planes of its bands, a byte for each pixel that says whether it holds data, and, by
-    themselves and only if `labelled`, labels and bounds, piece by piece.
+    Of each block are kept the planes of its bands, a byte for each pixel that says whether it holds data (unless all
+    do), and, by themselves and only if `labelled`, labels and bounds, piece by piece.
     """
 
     remembers = True
@@ -138,11 +138,16 @@ class KeptBlocks(_Census):
         super().__init__(source)
         self._scratch = scratch
         self._labelled = labelled
+        self._whole: set[Block] = set()
+        """Blocks in which every pixel holds data."""
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
         """Read a block from the source, keep it, and say which of its pixels take part in the fit."""
-        pixels, fitting = super().read_for_fit(block)
-        self._scratch.put(_name("block", block), pixels.data, pixels.valid)
+        read = super().read_for_fit if self._labelled else self._source.read_for_fit  # a sample needs no census
+        pixels, fitting = read(block)
+        if pixels.valid.all():
+            self._whole.add(block)
+        self._scratch.put(_name("block", block), pixels.data, *([] if block in self._whole else [pixels.valid]))
         if self._labelled:
             beside, outside = np.zeros(2 * fitting.size, np.uint8), ~fitting.reshape(-1)
             for start in range(0, fitting.size, PIECE):  # labels, then bounds: the same, so that runs are passed over
@@ -154,8 +159,8 @@ class KeptBlocks(_Census):
     def read(self, block: Block) -> Pixels:
         """Read a block that is kept."""
         data = np.empty((len(self.info.bands), *block.shape), self.info.dtype)
-        valid = np.empty(block.shape, np.bool_)
-        self._scratch.take(_name("block", block), (0, data), (data.nbytes, valid))
+        valid = np.ones(block.shape, np.bool_)
+        self._scratch.take(_name("block", block), (0, data), *([] if block in self._whole else [(data.nbytes, valid)]))
         return Pixels(data, valid)
 
     def pieces(self, block: Block) -> Iterator[Piece]:

@@ -51,6 +51,8 @@ class SceneInfo:
     """Size of compressed strips that GDAL keeps in memory for each worker: of files whose rows are all in one."""
     dear: bool = False
     """Whether pixels are so dear to decode that those needed twice are kept in between."""
+    compressed: bool = False
+    """Whether pixels are cheap to read, but cheaper still where they wait unpacked."""
     split: bool = False
     """Whether files are to be read block by block of their own: theirs straddle the scene's (some bands have a grid of
     their own), or they are on another machine, and what fails is asked for again in small pieces."""
