@@ -137,9 +137,7 @@ def fit(
             pixels = ReadBlocks(source)
         elif config.pixels == "all":
             kind: Literal["memory", "disk"] = "memory" if scratch_dir is None else "disk"
-            pixels = KeptBlocks(
-                source, context.enter_context(open_scratch(kind, Path(scratch_dir or "."))), labelled=True
-            )
+            pixels = KeptBlocks(source, context.enter_context(open_scratch(kind, Path(scratch_dir or "."))))
         return fit_source(pixels, config, features, workers=count_workers(workers), progress=Progress()).model
 
 

@@ -149,8 +149,9 @@ def write_map(
             hand_back()  # before GDAL takes its share
             with ThreadPoolExecutor(1) as beside:  # one thread's work: GDAL leaves room for it between its own
                 saving = beside.submit(save_picture, drawn, staging.path(paths.picture))
-                writer.finish()
+                del drawn
                 step()
+                writer.finish()
                 saving.result()
                 step()
     return MapSummary(counts=tuple(statistics.counts), hectares_per_pixel=area.hectares, area_note=area.reason)

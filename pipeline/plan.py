@@ -53,7 +53,9 @@ class Plan:
     keeps_files: bool
     """Whether blocks of the files are kept, at the size they are decoded at."""
     keeps_blocks: bool
-    """Whether blocks of the scene are kept, with a class for each pixel, for many passes over them."""
+    """Whether blocks of the scene are kept; for many passes over them, with a class for each pixel."""
+    for_speed: bool
+    """Whether they are kept to save time alone: where there is no room, the source is read again."""
     scratch: int
     """Space for decoded pixels while the run lasts; 0 where the source is read again instead."""
     map_disk: int
@@ -168,8 +170,8 @@ def _keeping(
         return "none", False, False
     again = _passes(fit, labels=labels) > 1
     worth_it = info.dear or run.scratch != "auto"
-    quicker = over_all is None and again and not info.split and (worth_it or info.compressed)
-    blocks = quicker or over_all in {"kmeans", "dask-ml"}
+    for_the_map = over_all is None and again and not info.split and (worth_it or info.compressed)
+    blocks = for_the_map or over_all in {"kmeans", "dask-ml"}
     # where nothing is split, and blocks are kept, each block of a file is read for one block of the scene alone
     files = (worth_it or over_all == "minibatch") and (info.split or (again and not blocks))
     if not (files or blocks):
@@ -209,6 +211,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
     if isinstance(run.chunk, int):
         shapes = [whole_blocks(info, run.chunk)]
     where, files, blocks = _keeping(info, run, fit, labels=labels)
+    for_speed = blocks and run.scratch == "auto" and not info.dear and method_over_all(fit) is None
     each = 1 if method_over_all(fit) is None else 3  # whether it holds data, its class, and how sure that is
     plans = [
         Plan(
@@ -219,6 +222,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
             kept=where,
             keeps_files=files,
             keeps_blocks=blocks,
+            for_speed=for_speed,
             scratch=info.decoded_bytes * files + info.pixels * (info.bytes_per_pixel + each) * blocks,
             map_disk=_map_disk(info, fit) if labels else 0,
             per_block=_per_block(info, shape, fit),

@@ -10,8 +10,10 @@ import rasterio
 
 from pipeline.config import FitConfig, ResourceConfig
 from pipeline.errors import OutputError
-from pipeline.plan import Plan, make_plan, method_over_all
+from pipeline.fields import size_words
+from pipeline.plan import Plan, make_plan
 from pipeline.runtime.scratch import open_scratch
+from pipeline.scenes.blockstore import SparedBlocks
 from pipeline.scenes.describe import RasterScene
 from pipeline.scenes.gdal import cache_bytes, gdal_options
 from pipeline.scenes.keptblocks import KeptBlocks, ReadBlocks
@@ -49,7 +51,7 @@ def reading(
         source = open_source(scene, plan.chunk, KeptFiles(scratch) if scratch and plan.keeps_files else None)
         over_all = fit is not None and fit.pixels == "all"
         if scratch and plan.keeps_blocks:
-            kept = KeptBlocks(source, scratch, labelled=over_all)
+            kept = KeptBlocks(source, scratch) if over_all else SparedBlocks(source, scratch, needed=not plan.for_speed)
             yield Reading(source, kept, kept)
         else:
             yield Reading(source, ReadBlocks(source) if over_all else source, source)
@@ -58,21 +60,22 @@ def reading(
 def plan_reading(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, folder: Path) -> Plan:
     """Plan a run whose map goes into a folder.
 
-    Pixels that are kept only for speed are read again instead where the disk, as it is, has no room for them.
+    What would be kept for speed alone is read again where the disk, as it is, has no room; a warning says so.
 
     Raises
     ------
     ConfigError, MemoryBudgetError
         As `make_plan` does.
     """
-    plan = make_plan(info, resources, fit)
-    for_speed = resources.scratch == "auto" and plan.kept == "disk" and not info.dear and method_over_all(fit) is None
-    if not (for_speed and folder.is_dir()):
+    plan, place = make_plan(info, resources, fit), Path(resources.scratch_dir or folder)
+    if not (plan.for_speed and folder.is_dir()):
         return plan
     try:
         check_disks(plan, resources, folder)
-    except OutputError as full:
-        logger.info("the files are read twice: %s", full)
+    except OutputError:
+        fix = "run.scratch_dir names another disk"
+        size = size_words(plan.scratch)
+        logger.warning("%s: %s for decoded pixels are not free, so the files are read twice; %s", place, size, fix)
         return make_plan(info, resources.model_copy(update={"scratch": "none"}), fit)
     return plan
 

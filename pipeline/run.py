@@ -17,6 +17,7 @@ from pipeline.model import ClusterModel
 from pipeline.plan import Plan, make_plan
 from pipeline.reading import Scene, check_disks, plan_reading, reading
 from pipeline.runtime.progress import Progress
+from pipeline.runtime.workfolder import remove_leftovers
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.opening import describe_scene
 from pipeline.sinks.palette import class_colours
@@ -95,6 +96,8 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     paths = check_outputs(config)
     with Staging(paths.all(), overwrite=overwrite) as staging, ExitStack() as context:
         scene = _scene_of(config, besides=paths.all())
+        if config.run.scratch_dir:
+            remove_leftovers(Path(config.run.scratch_dir))  # before room is looked for
         plan = plan_reading(scene.info, config.run, config.fit, paths.labels.parent)
         staging.keep_apart(scene.info.files)
         read = context.enter_context(reading(scene, plan, config.run, paths.labels.parent, config.fit))

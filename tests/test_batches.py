@@ -21,7 +21,7 @@ from pipeline.scenes.source import FitSource
 def fitted(source: FitSource, method: str, workers: int = 2, **settings: Any) -> ClusterModel:
     config = FitConfig.model_validate({"pixels": "all", "method": method, **settings})
     with open_scratch("memory", Path()) as scratch:
-        pixels = ReadBlocks(source) if method == "minibatch" else KeptBlocks(source, scratch, labelled=True)
+        pixels = ReadBlocks(source) if method == "minibatch" else KeptBlocks(source, scratch)
         return fit_source(pixels, config, workers=workers, progress=Progress()).model
 
 

@@ -47,7 +47,7 @@ def holes(shape: tuple[int, int], seed: int = 3) -> npt.NDArray[np.bool_]:
 def kept(source: FitSource, folder: Path | None = None) -> Iterator[FitPixels]:
     """A source each block of which was read for the fit already."""
     with open_scratch("disk" if folder else "memory", folder or Path()) as scratch:
-        pixels = KeptBlocks(source, scratch, labelled=True)
+        pixels = KeptBlocks(source, scratch)
         for block in source.blocks:
             pixels.read_for_fit(block)
         yield pixels
@@ -215,7 +215,7 @@ def test_a_real_scene_ends_where_scikit_learn_ends(landscape: list[str], k: int)
 
 def fitted(source: FitSource, config: FitConfig, features: FeaturesConfig | None = None, workers: int = 2) -> Fit:
     with open_scratch("memory", Path()) as scratch:
-        pixels = KeptBlocks(source, scratch, labelled=True)
+        pixels = KeptBlocks(source, scratch)
         return fit_source(pixels, config, features or FeaturesConfig(), workers=workers, progress=Progress())
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from threading import Event, Thread
 from types import SimpleNamespace
@@ -464,6 +465,50 @@ def test_a_compressed_geotiff_is_unpacked_once_where_there_is_room(
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize(("scratch", "at"), [("auto", 1), ("auto", 7), ("disk", 7)])
+def test_pixels_kept_for_speed_alone_cost_no_map_when_the_disk_becomes_full(
+    write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    *, scratch: str, at: int,
+) -> None:  # fmt: skip
+    """Quotas, and runs beside this one, are not seen by looking for room."""
+    path = write_raster(
+        "scene.tif", patches(3, (300, 310)), compress="deflate", tiled=True, blockxsize=64, blockysize=64
+    )
+    twice = run_config(config(path, tmp_path / "twice.tif", run={"chunk": 64, "scratch": "none"}))
+    (tmp_path / "fast").mkdir()
+    put, calls, left = DiskScratch.put, count(1), 0
+
+    def filling(self: DiskScratch, name: str, *arrays: Any) -> None:
+        put(self, name, *arrays)
+        if next(calls) >= at:
+            raise OutputError("half of " + name)
+
+    write = run_module.write_map
+
+    def watched(*args: Any, **settings: Any) -> Any:
+        nonlocal left
+        left = len(list((tmp_path / "fast").glob("*/block-*")))
+        return write(*args, **settings)
+
+    monkeypatch.setattr(DiskScratch, "put", filling)
+    monkeypatch.setattr(run_module, "write_map", watched)
+    run = {"chunk": 64, "scratch": scratch, "scratch_dir": str(tmp_path / "fast"), "workers": 3}
+    job = config(path, tmp_path / "map.tif", run=run)
+    if scratch == "disk":
+        with pytest.raises(OutputError, match="half of"):
+            run_config(job)
+        return
+    assert run_config(job)["source_passes"] == 2
+    assert (read(tmp_path / "map.tif") == read(tmp_path / "twice.tif")).all()
+    assert (tmp_path / "map.model.json").read_text() == (tmp_path / "twice.model.json").read_text()
+    assert twice["source_passes"] == 2
+    assert left == 0, "the map wants the room"
+    assert [line for line in caplog.messages if "read twice" in line] == [
+        line for line in caplog.messages if "half of" in line
+    ]
+    assert sum("half of" in line for line in caplog.messages) == 1
+
+
 def test_each_block_of_a_geotiff_is_decoded_once_for_a_fit_over_all_pixels(
     landscape: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -545,6 +590,18 @@ def test_every_run_removes_what_a_killed_one_left(write_raster: WriteRaster, tmp
     path = write_raster("scene.tif", patches(3))
     run_config(config(path, tmp_path / "out" / "c.tif", fit={"k": 3}, run={"scratch": scratch}))
     assert not left.exists()
+
+
+def test_what_a_killed_run_left_is_removed_before_room_is_looked_for(
+    write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = tmp_path / "fast" / ".terrazzo-scratch-killed"
+    left.mkdir(parents=True)
+    (left / "lock").touch()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0 if left.exists() else 10**9))
+    path = write_raster("scene.tif", patches(3), compress="deflate")
+    report = run_config(config(path, tmp_path / "c.tif", fit={"k": 3}, run={"scratch_dir": str(tmp_path / "fast")}))
+    assert (report["plan"]["kept"], report["source_passes"]) == ("disk", 1)
 
 
 @pytest.mark.parametrize("wrong", ["this folder does not exist", "this is a file"])

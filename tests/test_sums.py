@@ -43,7 +43,7 @@ def test_sums_do_not_depend_on_memory_layout() -> None:
 
 
 def test_what_pixels_without_data_hold_reaches_no_class() -> None:
-    data = np.array([[[np.nan, 4.0, 6.0]], [[1.0, np.inf, 8.0]]])
-    counts, sums, squares = class_sums(data, np.array([[0, 0, 1]], np.uint8), np.array([[5.0, 7.0]]))
-    assert counts.tolist() == [2, 1]
+    data = np.array([[[np.nan, 4.0, -np.inf, -1.7e308, 6.0, -1.7e308]], [[1.0, np.inf, 1e308, np.inf, 8.0, -np.inf]]])
+    counts, sums, squares = class_sums(data, np.array([[0, 0, 0, 0, 1, 0]], np.uint8), np.array([[5.0, 7.0]]))
+    assert counts.tolist() == [5, 1]
     assert sums[1].tolist() == squares[1].tolist() == [1.0, 1.0]

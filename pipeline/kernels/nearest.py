@@ -75,7 +75,7 @@ def _corner(centroids: npt.NDArray[np.floating], c: int, g: int) -> tuple[Any, A
 
 
 @compiled
-def _farther(pixel: tuple[Any, Any, Any, Any], at: tuple[Any, Any, Any, Any], total: Any) -> Any:
+def _add_squares(pixel: tuple[Any, Any, Any, Any], at: tuple[Any, Any, Any, Any], total: Any) -> Any:
     """Add the squared differences in four bands."""
     total = fma(pixel[0] - at[0], pixel[0] - at[0], total)
     total = fma(pixel[1] - at[1], pixel[1] - at[1], total)
@@ -110,7 +110,7 @@ def nearest_class(  # noqa: PLR0917 (numba takes arguments by position)
     work on many pixels at once. Four classes share what is read and written of a pixel.
     """
     last = tile.shape[0] - BANDS
-    far, farther, still_farther, farthest = distance[0], distance[1], distance[2], distance[3]
+    to_one, to_two, to_three, to_four = distance[0], distance[1], distance[2], distance[3]
     for i in range(n):
         nearest[i] = np.inf
         second[i] = np.inf
@@ -122,21 +122,21 @@ def nearest_class(  # noqa: PLR0917 (numba takes arguments by position)
             three, four = _corner(centroids, c + 2, g), _corner(centroids, c + 3, g)
             for i in range(n):
                 pixel = p[i], q[i], r[i], s[i]
-                far[i] = _farther(pixel, one, far[i])
-                farther[i] = _farther(pixel, two, farther[i])
-                still_farther[i] = _farther(pixel, three, still_farther[i])
-                farthest[i] = _farther(pixel, four, farthest[i])
+                to_one[i] = _add_squares(pixel, one, to_one[i])
+                to_two[i] = _add_squares(pixel, two, to_two[i])
+                to_three[i] = _add_squares(pixel, three, to_three[i])
+                to_four[i] = _add_squares(pixel, four, to_four[i])
         g = last
         p, q, r, s = tile[g], tile[g + 1], tile[g + 2], tile[g + 3]
         one, two = _corner(centroids, c, g), _corner(centroids, c + 1, g)
         three, four = _corner(centroids, c + 2, g), _corner(centroids, c + 3, g)
         for i in range(n):
             pixel, known = (p[i], q[i], r[i], s[i]), (nearest[i], second[i], label[i])
-            known = _better(_farther(pixel, one, far[i]), c, known)
-            known = _better(_farther(pixel, two, farther[i]), c + 1, known)
-            known = _better(_farther(pixel, three, still_farther[i]), c + 2, known)
-            nearest[i], second[i], label[i] = _better(_farther(pixel, four, farthest[i]), c + 3, known)
-            far[i], farther[i], still_farther[i], farthest[i] = 0, 0, 0, 0
+            known = _better(_add_squares(pixel, one, to_one[i]), c, known)
+            known = _better(_add_squares(pixel, two, to_two[i]), c + 1, known)
+            known = _better(_add_squares(pixel, three, to_three[i]), c + 2, known)
+            nearest[i], second[i], label[i] = _better(_add_squares(pixel, four, to_four[i]), c + 3, known)
+            to_one[i], to_two[i], to_three[i], to_four[i] = 0, 0, 0, 0
 
 
 @compiled

@@ -71,4 +71,5 @@ def class_sums(
     shift = None if exact_sums(data.dtype) else np.vstack([np.zeros(bands), centroids])
     flat = np.ascontiguousarray(data).reshape(bands, -1)
     _sums(flat, np.ascontiguousarray(labels).reshape(-1), shift, counts, sums, squares)
-    return counts.sum(axis=0), sums.sum(axis=1).T, squares.sum(axis=1).T
+    with np.errstate(invalid="ignore", over="ignore"):  # what pixels without data hold may be anything
+        return counts.sum(axis=0), sums.sum(axis=1).T, squares.sum(axis=1).T

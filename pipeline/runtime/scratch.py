@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
 
@@ -26,6 +26,9 @@ class Scratch(Protocol):
 
     def change(self, name: str, start: int, array: Array) -> None:
         """Write an array over what is kept, from a byte on."""
+
+    def drop(self, name: str) -> None:
+        """Let go of what is kept, or was half kept, under a name."""
 
 
 def _bytes(array: Array) -> npt.NDArray[np.uint8]:
@@ -52,6 +55,10 @@ class MemoryScratch:
     def change(self, name: str, start: int, array: Array) -> None:
         """Write an array over what is kept."""
         self._within(name, start, array.nbytes)[...] = _bytes(array)
+
+    def drop(self, name: str) -> None:
+        """Let go of arrays."""
+        self._kept.pop(name, None)
 
     def _within(self, name: str, start: int, size: int) -> npt.NDArray[np.uint8]:
         """Some bytes of one of the arrays kept."""
@@ -98,6 +105,11 @@ class DiskScratch:
         with self._file(name, "r+b", "written") as file:
             file.seek(start)
             file.write(_bytes(array).data)
+
+    def drop(self, name: str) -> None:
+        """Remove a file."""
+        with suppress(OSError):  # the folder goes at the end, and this with it
+            (self._folder / name).unlink(missing_ok=True)
 
     @contextmanager
     def _file(self, name: str, mode: str, done: str) -> Iterator[BinaryIO]:

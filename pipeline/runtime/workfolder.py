@@ -36,7 +36,7 @@ def own_folder(parent: Path, fix: str) -> Iterator[Path]:
     OutputError
         When no folder can be made.
     """
-    _remove_leftovers(parent)
+    remove_leftovers(parent)
     own, lock = _make_folder(parent, fix)
     try:
         yield own
@@ -106,7 +106,7 @@ def _take_lock(file: BinaryIO) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _remove_leftovers(parent: Path) -> None:
+def remove_leftovers(parent: Path) -> None:
     """Remove the folders of runs that were killed: those whose lock nobody holds."""
     with suppress(OSError):  # whatever is wrong with this folder is said when one is made in it
         for folder in parent.glob(_PREFIX + "*"):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pipeline.grid import Block
 from pipeline.kernels.move import OUTSIDE
 from pipeline.runtime.scratch import Scratch
+from pipeline.scenes.blockstore import BlockStore, block_name
 from pipeline.scenes.source import FitSource, Pixels, SceneInfo
 
 PIECE: Final = 2**18
@@ -126,42 +127,29 @@ class ReadBlocks(_Census):
 
 
 class KeptBlocks(_Census):
-    """Keeps blocks in a scratch when the fit first reads them.
-
-    Of each block are kept the planes of its bands, a byte for each pixel that says whether it holds data (unless all
-    do), and, by themselves and only if `labelled`, labels and bounds, piece by piece.
-    """
+    """Keeps blocks in a scratch when the fit first reads them, and, by themselves and in pieces, labels and bounds."""
 
     remembers = True
 
-    def __init__(self, source: FitSource, scratch: Scratch, *, labelled: bool) -> None:
+    def __init__(self, source: FitSource, scratch: Scratch) -> None:
         super().__init__(source)
         self._scratch = scratch
-        self._labelled = labelled
-        self._whole: set[Block] = set()
-        """Blocks in which every pixel holds data."""
+        self._store = BlockStore(source.info, scratch)
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
         """Read a block from the source, keep it, and say which of its pixels take part in the fit."""
-        read = super().read_for_fit if self._labelled else self._source.read_for_fit  # a sample needs no census
-        pixels, fitting = read(block)
-        if pixels.valid.all():
-            self._whole.add(block)
-        self._scratch.put(_name("block", block), pixels.data, *([] if block in self._whole else [pixels.valid]))
-        if self._labelled:
-            beside, outside = np.zeros(2 * fitting.size, np.uint8), ~fitting.reshape(-1)
-            for start in range(0, fitting.size, PIECE):  # labels, then bounds: the same, so that runs are passed over
-                some = outside[start : start + PIECE]
-                beside[2 * start : 2 * (start + some.size)][np.tile(some, 2)] = OUTSIDE
-            self._scratch.put(_name("labels", block), beside)
+        pixels, fitting = super().read_for_fit(block)
+        self._store.put(block, pixels)
+        beside, outside = np.zeros(2 * fitting.size, np.uint8), ~fitting.reshape(-1)
+        for start in range(0, fitting.size, PIECE):  # labels, then bounds: the same, so that runs are passed over
+            some = outside[start : start + PIECE]
+            beside[2 * start : 2 * (start + some.size)][np.tile(some, 2)] = OUTSIDE
+        self._scratch.put(_labels_of(block), beside)
         return pixels, fitting
 
     def read(self, block: Block) -> Pixels:
         """Read a block that is kept."""
-        data = np.empty((len(self.info.bands), *block.shape), self.info.dtype)
-        valid = np.ones(block.shape, np.bool_)
-        self._scratch.take(_name("block", block), (0, data), *([] if block in self._whole else [(data.nbytes, valid)]))
-        return Pixels(data, valid)
+        return self._store.take(block)
 
     def pieces(self, block: Block) -> Iterator[Piece]:
         """Take a block's pixels and labels out of the scratch."""
@@ -175,16 +163,15 @@ class KeptBlocks(_Census):
             points, known = room[: bands * count].reshape(bands, count), beside[: 2 * count]
             size = points.itemsize
             planes = (((band * pixels + start) * size, points[band]) for band in range(bands))
-            self._scratch.take(_name("block", block), *planes)
-            self._scratch.take(_name("labels", block), (2 * start, known))
+            self._scratch.take(block_name(block), *planes)
+            self._scratch.take(_labels_of(block), (2 * start, known))
             yield Piece(points, known[:count], known[count:], block, start)
 
     def keep(self, piece: Piece) -> None:
         """Keep labels and bounds of a piece."""
-        self._scratch.change(
-            _name("labels", piece.block), 2 * piece.start, np.concatenate([piece.labels, piece.bounds])
-        )
+        self._scratch.change(_labels_of(piece.block), 2 * piece.start, np.concatenate([piece.labels, piece.bounds]))
 
 
-def _name(what: str, block: Block) -> str:
-    return f"{what}-{block.row}-{block.column}"
+def _labels_of(block: Block) -> str:
+    """Name under which a scratch keeps the labels and bounds of a block."""
+    return f"labels-{block.row}-{block.column}"

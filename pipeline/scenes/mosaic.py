@@ -123,6 +123,7 @@ def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid]) -> Mosaic:
         nodata=(None,) * len(first.bands),  # told by each scene; once shifted, its value may mean something
         masked=True,
         dear=any(info.dear for info in infos),
+        compressed=any(info.compressed for info in infos),
         split=True,
         margins=max((info.margins for info in infos), key=lambda margins: sum(m * b for m, b in margins)),
         warp_bytes=max(info.warp_bytes for info in infos),

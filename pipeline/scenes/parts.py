@@ -83,7 +83,7 @@ class FilePart:
 
     @property
     def is_dear(self) -> bool:
-        """Whether what is read is worth keeping."""
+        """Whether what is read is to be kept wherever it is needed twice."""
         return self.driver in _DEAR_DRIVERS or self.array is not None or self.warp is not None or is_remote(self.path)
 
     @property

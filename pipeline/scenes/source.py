@@ -52,7 +52,7 @@ class SceneInfo:
     dear: bool = False
     """Whether pixels are so dear to decode that those needed twice are kept in between."""
     compressed: bool = False
-    """Whether pixels are cheap to read, but cheaper still where they wait unpacked."""
+    """Whether pixels of some band are unpacked as they are read."""
     split: bool = False
     """Whether files are to be read block by block of their own: theirs straddle the scene's (some bands have a grid of
     their own), or they are on another machine, and what fails is asked for again in small pieces."""

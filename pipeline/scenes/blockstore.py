@@ -1,0 +1,110 @@
+"""Blocks of a scene in a scratch: kept as they were first read."""
+
+import logging
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import OutputError
+from pipeline.grid import Block
+from pipeline.runtime.scratch import Scratch
+from pipeline.scenes.source import FitSource, Pixels, SceneInfo
+
+logger = logging.getLogger(__name__)
+
+
+def block_name(block: Block) -> str:
+    """Name under which a scratch keeps the planes of a block's bands, one after the other, and what follows them."""
+    return f"block-{block.row}-{block.column}"
+
+
+class BlockStore:
+    """Keeps the planes of a block's bands and, unless all pixels hold data, a byte for each that says whether it does.
+
+    Different blocks may be kept and taken by several threads at once.
+    """
+
+    def __init__(self, info: SceneInfo, scratch: Scratch) -> None:
+        self._info = info
+        self._scratch = scratch
+        self._whole: set[Block] = set()
+        """Blocks in which every pixel holds data."""
+
+    def put(self, block: Block, pixels: Pixels) -> None:
+        """Keep a block, whose arrays nobody may change any more.
+
+        Raises
+        ------
+        OutputError
+            When the disk is full.
+        """
+        if pixels.valid.all():
+            self._whole.add(block)
+        self._scratch.put(block_name(block), pixels.data, *([] if block in self._whole else [pixels.valid]))
+
+    def take(self, block: Block) -> Pixels:
+        """Give a block that is kept."""
+        data = np.empty((len(self._info.bands), *block.shape), self._info.dtype)
+        valid = np.ones(block.shape, np.bool_)
+        beside = [] if block in self._whole else [(data.nbytes, valid)]
+        self._scratch.take(block_name(block), (0, data), *beside)
+        return Pixels(data, valid)
+
+    def drop(self, block: Block) -> None:
+        """Forget a block, or what of it was kept when the disk became full."""
+        self._scratch.drop(block_name(block))
+
+
+class SparedBlocks:
+    """Keeps blocks when a fit first reads them, so that the map needs not read them again; a `FitSource`.
+
+    Parameters
+    ----------
+    source : FitSource
+        The scene.
+    scratch : Scratch
+        Where blocks are kept.
+    needed : bool
+        Whether blocks must be kept. Otherwise all are let go when the disk becomes full, and the source is read again.
+    """
+
+    def __init__(self, source: FitSource, scratch: Scratch, *, needed: bool) -> None:
+        self._source = source
+        self._store = BlockStore(source.info, scratch)
+        self._needed = needed
+        self._guard = threading.Lock()
+        self._kept: set[Block] = set()
+        self._gives_up = False
+        self.info: SceneInfo = source.info
+        self.blocks: Sequence[Block] = source.blocks
+
+    def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+        """Read a block from the source, keep it, and say which of its pixels take part in the fit."""
+        pixels, fitting = self._source.read_for_fit(block)
+        if not self._gives_up:
+            self._keep(block, pixels)
+        return pixels, fitting
+
+    def read(self, block: Block) -> Pixels:
+        """Give a block that is kept; read it again where it is not."""
+        return self._store.take(block) if block in self._kept else self._source.read(block)
+
+    def _keep(self, block: Block, pixels: Pixels) -> None:
+        full: OutputError | None = None
+        try:
+            self._store.put(block, pixels)
+        except OutputError as error:
+            if self._needed:
+                raise
+            full = error
+        with self._guard:
+            if full and not self._gives_up:
+                logger.warning("decoded pixels are not kept, and the files are read twice: %s", full)
+                self._gives_up = True
+            self._kept.add(block)
+            for kept in self._kept if self._gives_up else ():  # the map wants the room
+                self._store.drop(kept)
+            if self._gives_up:
+                self._kept.clear()
