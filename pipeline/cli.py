@@ -270,6 +270,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 def main() -> None:
     """Run the command line and leave with its exit status."""
     _set_up_logging()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # we work on blocks side by side; its threads would spin
     atexit.register(gc.freeze)  # a process that ends has no need to look for garbage: a fifth of a second
     warnings.filterwarnings("ignore", message="Dataset has no geotransform|The given matrix is equal")  # we say so
     for name in ("SIGTERM", "SIGHUP"):

@@ -143,11 +143,13 @@ def write_map(
             logger.warning("%s: no pixel holds data in every band; the map is all nodata", info.sources[0])
         with progress.stage("write", 2) as step:
             write_table(staging.path(paths.table), statistics, info.bands, area, colours)
-            nodata = statistics.counts[0] / info.pixels
-            drawn = picture.draw(info.bands, colours, shares(statistics.counts), nodata)
-            del picture
-            hand_back()  # before GDAL takes its share
             with ThreadPoolExecutor(1) as beside:  # one thread's work: GDAL leaves room for it between its own
+                halving = beside.submit(writer.make_overviews)
+                nodata = statistics.counts[0] / info.pixels
+                drawn = picture.draw(info.bands, colours, shares(statistics.counts), nodata)
+                del picture
+                halving.result()
+                hand_back()  # before GDAL takes its share
                 saving = beside.submit(save_picture, drawn, staging.path(paths.picture))
                 del drawn
                 step()

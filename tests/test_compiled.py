@@ -126,3 +126,21 @@ def test_a_disk_too_full_for_machine_code_stops_no_run(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == "True\n"
     assert done.stderr.count("compiled code can't be kept here (File too large)") == 1
+
+
+WITHOUT_BLAS = """
+import sys
+import numpy as np
+from numba import njit
+from pipeline.kernels.hashing import smallest_keys
+smallest_keys(np.ones((4, 4), bool), (0, 0), 0, 16)
+print("scipy.linalg" in sys.modules)
+print(njit(lambda a, b: a @ b)(np.eye(3), np.arange(9.0).reshape(3, 3)).sum())
+"""
+
+
+def test_kernels_load_no_linear_algebra_and_leave_it_to_others(tmp_path: Path) -> None:
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-B", "-c", WITHOUT_BLAS]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.split() == ["False", "36.0"]

@@ -30,6 +30,7 @@ from pipeline.model import ClusterModel
 from pipeline.run import fit_config, plan_config, predict, run_config
 from pipeline.runtime.scratch import DiskScratch
 from pipeline.scenes.raster import RasterSource
+from pipeline.sinks.geotiff import MapWriter
 
 
 def config(source: Any, labels: Path, **sections: Any) -> RunConfig:
@@ -457,8 +458,16 @@ def test_a_compressed_geotiff_is_unpacked_once_where_there_is_room(
         free = twice["plan"]["map_disk"] + 3 * 300 * 310
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     job = config(path, tmp_path / "map.tif", run={"chunk": 64, "scratch": scratch})
+    left, make_overviews = [], MapWriter.make_overviews
+
+    def watched(self: MapWriter) -> None:
+        left.append(len(list(tmp_path.glob(".*/block-*"))))
+        make_overviews(self)
+
+    monkeypatch.setattr(MapWriter, "make_overviews", watched)
     planned, report = plan_config(job)[1], run_config(job)
     assert (report["source_passes"], report["plan"]["passes"], planned.passes) == (passes, passes, passes)
+    assert left == [0], "what the map has read goes at once"
     assert report["model"]["sha256"] == twice["model"]["sha256"]
     assert (read(tmp_path / "map.tif") == read(tmp_path / "twice.tif")).all()
     assert (tmp_path / "map.csv").read_text() == (tmp_path / "twice.csv").read_text()

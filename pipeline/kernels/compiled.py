@@ -4,16 +4,35 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.extending import intrinsic
+from numba.np import linalg
 
 logger = logging.getLogger(__name__)
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+
+def _load_without_blas() -> None:
+    """Load what the first kernel would, but for scipy's linear algebra, an eighth of a second.
+
+    numba's array functions import it to see whether there is a BLAS. There is one, as scikit-learn wants scipy, too;
+    and whatever code calls BLAS looks once more as it is compiled.
+    """
+    look = linalg.ensure_blas
+    linalg.ensure_blas = lambda: None
+    try:
+        import_module("numba.np.arraymath")
+    finally:
+        linalg.ensure_blas = look
+
+
+_load_without_blas()
 
 
 class _SignedFile(IndexDataCacheFile):

@@ -88,8 +88,15 @@ class SparedBlocks:
         return pixels, fitting
 
     def read(self, block: Block) -> Pixels:
-        """Give a block that is kept; read it again where it is not."""
-        return self._store.take(block) if block in self._kept else self._source.read(block)
+        """Give a block that is kept, and let go of it, for a map wants it once; read it again where it is not kept."""
+        with self._guard:
+            kept = block in self._kept
+            self._kept.discard(block)
+        if not kept:
+            return self._source.read(block)
+        pixels = self._store.take(block)
+        self._store.drop(block)
+        return pixels
 
     def _keep(self, block: Block, pixels: Pixels) -> None:
         full: OutputError | None = None

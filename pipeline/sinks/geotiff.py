@@ -48,10 +48,13 @@ class MapWriter:
     ) -> None:
         self._workers = workers
         self._options = gdal_options(GDAL_NUM_THREADS=str(workers))  # nothing else runs while GDAL compresses
+        self._finishing = gdal_options(GDAL_NUM_THREADS=str(workers), GDAL_CACHEMAX=_CACHE)
         self._path = path
         self._raw = path.with_suffix(".raw.tif")
         self._grid = grid
         self._checksum = 0
+        self._overviews: list[int] | None = None
+        """Checksums of the overviews, once these are there."""
         self._colours = colours
         self._tags = tags
         self._profile = {
@@ -109,18 +112,33 @@ class MapWriter:
         except GDAL_ERRORS as error:
             raise self._failure(error) from error
 
+    def make_overviews(self) -> None:
+        """Make overviews by majority, once all labels are written; in little memory.
+
+        Raises
+        ------
+        OutputError
+            When the disk is full.
+        """
+        try:
+            with rasterio.Env(**self._finishing):
+                self._file.close()
+                self._overviews = write_overviews(self._raw, self._profile, self._workers)
+        except GDAL_ERRORS as error:
+            raise self._failure(error) from error
+
     def finish(self) -> None:
-        """Make overviews by majority, write the finished map, and read it back.
+        """Write the finished map, with overviews, and read it back.
 
         Raises
         ------
         OutputError
             When the disk is full, or what is read back is not what was written.
         """
+        if self._overviews is None:
+            self.make_overviews()
         try:
-            with rasterio.Env(**gdal_options(GDAL_NUM_THREADS=str(self._workers), GDAL_CACHEMAX=_CACHE)):
-                self._file.close()
-                checksums = [self._checksum, *write_overviews(self._raw, self._profile, self._workers)]
+            with rasterio.Env(**self._finishing):
                 rasterio.shutil.copy(
                     self._raw,
                     self._path,
@@ -134,7 +152,7 @@ class MapWriter:
                 )
         except GDAL_ERRORS as error:
             raise self._failure(error) from error
-        verify_map(self._path, checksums, self._workers)
+        verify_map(self._path, [self._checksum, *(self._overviews or ())], self._workers)
 
     def _failure(self, error: Exception) -> OutputError:
         cause = error.__cause__ or error
