@@ -19,7 +19,7 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 
 def _load_without_blas() -> None:
-    """Load what the first kernel would, but for scipy's linear algebra, an eighth of a second.
+    """Load what the first kernel would, but for scipy's linear algebra, which takes as long again.
 
     numba's array functions import it to see whether there is a BLAS. There is one, as scikit-learn wants scipy, too;
     and whatever code calls BLAS looks once more as it is compiled.
