@@ -271,7 +271,7 @@ def main() -> None:
     """Run the command line and leave with its exit status."""
     _set_up_logging()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # we work on blocks side by side; its threads would spin
-    atexit.register(gc.freeze)  # a process that ends has no need to look for garbage: a fifth of a second
+    atexit.register(gc.freeze)  # a process that ends has no need to look for garbage, which takes a while
     warnings.filterwarnings("ignore", message="Dataset has no geotransform|The given matrix is equal")  # we say so
     for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):  # Windows has no SIGHUP
         signal.signal(getattr(signal, name), _stop)

@@ -143,13 +143,14 @@ def write_map(
             logger.warning("%s: no pixel holds data in every band; the map is all nodata", info.sources[0])
         with progress.stage("write", 2) as step:
             write_table(staging.path(paths.table), statistics, info.bands, area, colours)
-            with ThreadPoolExecutor(1) as beside:  # one thread's work: GDAL leaves room for it between its own
-                halving = beside.submit(writer.make_overviews)
+            with ThreadPoolExecutor(1) as beside:
+                halving = beside.submit(writer.make_overviews)  # in little memory, unlike GDAL's copy
                 nodata = statistics.counts[0] / info.pixels
                 drawn = picture.draw(info.bands, colours, shares(statistics.counts), nodata)
                 del picture
                 halving.result()
                 hand_back()  # before GDAL takes its share
+                # one thread's work: GDAL leaves room for it between its own
                 saving = beside.submit(save_picture, drawn, staging.path(paths.picture))
                 del drawn
                 step()
