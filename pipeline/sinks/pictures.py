@@ -188,8 +188,9 @@ def stretch(bands: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArra
     picture = np.full((*valid.shape, 3), _NO_DATA, np.uint8)
     if valid.any():
         for channel in range(3):
-            band = bands[channel % len(bands)][valid].astype(np.float64)
-            low, high = np.percentile(band, _STRETCH)
-            bright = np.clip((band - low) / ((high - low) or 1), 0, 1)
-            picture[..., channel][valid] = np.round(bright * 255).astype(np.uint8)
+            bright = bands[channel % len(bands)][valid].astype(np.float64)
+            low, high = np.percentile(bright, _STRETCH)
+            bright -= low  # each step in place: the map's overviews are made meanwhile, in the same memory
+            bright /= ((high - low) or 1) / 255
+            picture[..., channel][valid] = np.clip(bright, 0, 255, out=bright).round(out=bright)
     return picture
