@@ -144,3 +144,16 @@ def test_kernels_load_no_linear_algebra_and_leave_it_to_others(tmp_path: Path) -
     command = [sys.executable, "-B", "-c", WITHOUT_BLAS]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.split() == ["False", "36.0"]
+
+
+LATE = """
+import sys
+import pipeline.cli, pipeline.run
+print("numba" in sys.modules)
+"""
+
+
+def test_numba_is_not_imported_before_a_kernel_is_called() -> None:
+    """A third of what a command takes to start; reading begins meanwhile."""
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "False\n"

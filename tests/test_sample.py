@@ -1,5 +1,7 @@
 """The sample: N valid pixels, the same for any chunking and any number of workers."""
 
+from threading import Event
+
 import numpy as np
 import pytest
 from conftest import patches
@@ -9,6 +11,7 @@ from sources import MemorySource
 
 from pipeline.errors import SceneError
 from pipeline.fitting.sample import draw_sample
+from pipeline.kernels import hashing
 
 
 def placed(shape: tuple[int, int]) -> np.ndarray:
@@ -63,3 +66,32 @@ def test_no_valid_pixel_is_an_error_that_names_the_file() -> None:
     source = MemorySource(patches(2), np.zeros((200, 300), bool))
     with pytest.raises(SceneError, match="memory: all 60000 pixels are nodata"):
         draw_sample(source, wanted=100, seed=0, workers=1)
+
+
+def test_blocks_are_read_and_looked_at_while_machine_code_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = draw_sample(MemorySource(placed((83, 97)), chunk=(20, 20)), wanted=900, seed=3, workers=2)
+    looked = Event()
+
+    def load() -> None:
+        with hashing._loading:
+            assert looked.wait(60), "no block was looked at"
+
+    monkeypatch.setattr(hashing, "load", load)
+    steps = iter(range(25))
+
+    def step() -> None:
+        if next(steps) == 19:
+            looked.set()
+
+    found = draw_sample(MemorySource(placed((83, 97)), chunk=(20, 20)), wanted=900, seed=3, workers=2, step=step)
+    np.testing.assert_array_equal(found.values, expected.values)
+
+
+def test_an_error_of_loading_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load() -> None:
+        msg = "no machine code"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(hashing, "load", load)
+    with pytest.raises(RuntimeError, match="no machine code"):
+        draw_sample(MemorySource(placed((9, 9))), wanted=9, seed=0, workers=1)

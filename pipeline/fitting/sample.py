@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from threading import RLock
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from pipeline.errors import SceneError
 from pipeline.grid import Block
+from pipeline.kernels import hashing
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
 from pipeline.runtime.schedule import stream
 from pipeline.scenes.source import FitSource, SceneInfo
@@ -126,8 +128,11 @@ def draw_sample(
                 values[:, band] = plane.take(index)
             smallest.add(keys, values, int(np.count_nonzero(fitting)))
 
-    for _ in stream(look, source.blocks, workers):
-        step()
+    with ThreadPoolExecutor(1) as thread:
+        loading = thread.submit(hashing.load)  # blocks are read and looked at meanwhile
+        for _ in stream(look, source.blocks, workers):
+            step()
+        loading.result()
     if smallest.valid == 0:
         odd = {"NaN, infinity"} if info.dtype.kind == "f" else set[str]()
         values = ", ".join(sorted({f"{value:g}" for value in info.nodata if value is not None} | odd))

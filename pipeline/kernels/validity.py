@@ -7,21 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.compiled import compiled
-
-
-@compiled
-def _strike(data: npt.NDArray[np.generic], marked: npt.NDArray[np.bool_], nodata: npt.NDArray[np.generic],
-            valid: npt.NDArray[np.bool_]) -> None:  # fmt: skip
-    """Set `valid` to False where a band is not finite or equals its nodata value."""
-    bands, rows, columns = data.shape
-    for b in range(bands):
-        value, is_marked = nodata[b], marked[b]
-        for i in range(rows):
-            for j in range(columns):
-                x = data[b, i, j]
-                valid[i, j] &= np.isfinite(x) and not (is_marked and x == value)
-
 
 def representable(value: float, dtype: np.dtype[Any]) -> bool:
     """Whether a pixel of this type can have this value, but for rounding of floats."""
@@ -54,9 +39,9 @@ def strike_invalid(
     ndarray of bool, shape (rows, columns)
         The same array.
     """
-    possible = [value if value is not None and representable(value, data.dtype) else None for value in nodata]
-    marked = np.array([value is not None for value in possible])
-    if marked.any() or data.dtype.kind == "f":
-        values = np.array([0 if value is None else value for value in possible], data.dtype)
-        _strike(data, marked, values, valid)
+    for plane, value in zip(data, nodata, strict=True):
+        if data.dtype.kind == "f":
+            valid &= np.isfinite(plane)
+        if value is not None and representable(value, data.dtype):
+            valid &= plane != data.dtype.type(value)
     return valid

@@ -1,0 +1,125 @@
+"""Machine code for kernels: made without the interpreter's lock, and kept for the next process where that can be."""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.extending import intrinsic, overload
+from numba.np import linalg
+
+from pipeline.kernels.compiled import fma
+
+logger = logging.getLogger(__name__)
+
+
+def _load_without_blas() -> None:
+    """Load what the first kernel would, but for scipy's linear algebra, which takes as long again.
+
+    numba's array functions import it to see whether there is a BLAS. There is one, as scikit-learn wants scipy, too;
+    and whatever code calls BLAS looks once more as it is compiled.
+    """
+    look = linalg.ensure_blas
+    linalg.ensure_blas = lambda: None
+    try:
+        import_module("numba.np.arraymath")
+    finally:
+        linalg.ensure_blas = look
+
+
+_load_without_blas()
+
+
+class _SignedFile(IndexDataCacheFile):
+    """Machine code that says which types and which source it was made for; what can't be read is as if not there.
+
+    numba knows that only from an index beside it. Where two processes compile at once, each may write the file that
+    the other's index names, and numba would run code for other types without a word. And it would stop at a file cut
+    short, or at an index that speaks of classes of another version.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        """Keep code for a key."""
+        super().save(key, (self._source_stamp, key, data))  # type: ignore[no-untyped-call]
+
+    def load(self, key: Any) -> Any:
+        """Give the code for a key; None where there is none, or it is another's: it is compiled and kept anew."""
+        try:
+            found = super().load(key)  # type: ignore[no-untyped-call]
+        except Exception as error:  # noqa: BLE001 (what is unpickled may raise anything)
+            logger.info("%s: compiled code can't be read (%r); it is compiled again", self._index_path, error)
+            return None
+        return found[2] if found and found[:2] == (self._source_stamp, key) else None
+
+    def _load_index(self) -> Any:
+        """Give what numba knows of the files; nothing where that can't be read: it is written anew."""
+        try:
+            return super()._load_index()  # type: ignore[no-untyped-call]
+        except Exception as error:  # noqa: BLE001
+            logger.info("%s: the index of compiled code can't be read (%r)", self._index_path, error)
+            return {}
+
+
+class _KeptCode(FunctionCache):
+    """Machine code on disk, as `njit(cache=True)` keeps it; a full disk costs the next run its time, not this one."""
+
+    def __init__(self, kernel: Callable[..., Any]) -> None:
+        super().__init__(kernel)  # type: ignore[no-untyped-call]
+        own = self._impl.locator.get_source_stamp()  # all there is where modules are no files, as in a zip
+        stamp = (own, _stamp(Path(kernel.__code__.co_filename).parent))
+        # a name of its own: numba itself can't read what is signed, and would stop at it
+        self._cache_file = _SignedFile(self.cache_path, f"{self._impl.filename_base}.signed", stamp)  # type: ignore[no-untyped-call]
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what was compiled for a signature, if that can be."""
+        try:
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+        except OSError as error:
+            _tell(self.cache_path, f"{error.strerror}")
+
+
+@cache
+def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """What changes with any of the modules in a folder: a kernel is compiled together with those it calls.
+
+    numba itself looks at the one that it stands in.
+    """
+    stats = {file.name: file.stat() for file in sorted(folder.glob("*.py"))}
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats.items())
+
+
+@cache
+def _tell(folder: str, reason: str) -> None:
+    """Say once that code is not kept."""
+    logger.info("%s: compiled code can't be kept here (%s); the next run compiles it again", folder, reason)
+
+
+def machine_code(kernel: Callable[..., Any]) -> Any:
+    """Give what runs as a kernel; its code stays on disk unless no folder can be written to (a read-only install)."""
+    code: Any = njit(nogil=True)(kernel)
+    with suppress(RuntimeError):  # numba: no locator available
+        code._cache = _KeptCode(kernel)  # noqa: SLF001 (as its enable_caching)
+    return code
+
+
+@intrinsic
+def _fused(_typing: Any, a: Any, _b: Any, _c: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    return a(a, a, a), generate
+
+
+@overload(fma)
+def _fma(_a: Any, _b: Any, _c: Any) -> Any:
+    """What stands for `fma` in machine code."""
+
+    def fused(_a: Any, _b: Any, _c: Any) -> Any:  # numba wants the same names and types
+        return _fused(_a, _b, _c)  # type: ignore[call-arg]
+
+    return fused
