@@ -9,7 +9,6 @@ The public names are imported when first asked for: the command line answers `--
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,10 +19,7 @@ if TYPE_CHECKING:
     from pipeline.model import ClusterModel
     from pipeline.run import predict, run_config
 
-try:
-    __version__ = version("terrazzo")
-except PackageNotFoundError:  # run from a source tree that was never installed
-    __version__ = "0+unknown"
+__version__ = "0.1.0"
 
 __all__ = [
     "ClusterModel",

@@ -271,13 +271,13 @@ def main() -> None:
     """Run the command line and leave with its exit status."""
     _set_up_logging()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # we work on blocks side by side; its threads would spin
+    gc.set_threshold(100_000)  # imports make many objects that stay; to look at them again and again takes a tenth
     atexit.register(gc.freeze)  # a process that ends has no need to look for garbage, which takes a while
     warnings.filterwarnings("ignore", message="Dataset has no geotransform|The given matrix is equal")  # we say so
     for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):  # Windows has no SIGHUP
         signal.signal(getattr(signal, name), _stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores it
         signal.signal(signal.SIGINT, _interrupt)
-    debug = "--debug" in sys.argv
     try:
         status = cli.main([word for word in sys.argv[1:] if word != "--debug"], "terrazzo", standalone_mode=False)
     except click.ClickException as error:
@@ -293,7 +293,7 @@ def main() -> None:
         sys.stdout = None  # nobody reads: not even Python's last flush may complain
         sys.exit(1)
     except (TerrazzoError, OSError, MemoryError) as error:
-        if debug:
+        if "--debug" in sys.argv:
             raise
         click.echo(f"terrazzo: {error or 'there is not enough memory; set run.memory lower'}", err=True)
         sys.exit(getattr(error, "exit_code", 1))

@@ -12,7 +12,7 @@ from sources import MemorySource, described
 from pipeline.config import FitConfig
 from pipeline.errors import FitError
 from pipeline.fitting.fit import brightness_order, fit_source
-from pipeline.fitting.kmeans import fit_sample
+from pipeline.fitting.kmeans import _COMPARED, fit_sample
 from pipeline.fitting.sample import draw_sample
 from pipeline.model import ClusterModel
 from pipeline.runtime.progress import Progress
@@ -78,6 +78,22 @@ def test_the_best_of_several_starts_is_kept() -> None:
     values = patches(3).reshape(3, -1).T[::7]
     one, ten = (fit_sample(values, FitConfig(k=8, starts=starts), 1).inertia for starts in (1, 10))
     assert ten <= one
+
+
+def test_the_best_start_of_a_part_goes_on_over_all_points() -> None:
+    values = np.random.default_rng(0).permutation(patches(4, (400, 400)).reshape(4, -1).T)
+    assert len(values) > _COMPARED
+    config = FitConfig(k=5, tol=0)
+    ours, theirs = fit_sample(values, config, 2), KMeans(5, n_init=5, tol=0, random_state=0).fit(values.astype(float))
+    assert ours.inertia == pytest.approx(theirs.inertia_, rel=1e-6)
+    nearest = np.argmin(((values[:, None] - ours.centres) ** 2).sum(axis=2), axis=1)
+    assert adjusted_rand_score(nearest, theirs.labels_) > 0.9999
+
+
+def test_a_part_with_too_few_different_points_is_not_what_starts_are_compared_on() -> None:
+    values = np.zeros((_COMPARED + 50, 2), np.uint16)
+    values[-50:, 0] = np.repeat(np.arange(1, 6), 10)
+    assert fit_sample(values, FitConfig(k=6), 2).inertia == 0
 
 
 def test_classes_run_from_dark_to_bright() -> None:

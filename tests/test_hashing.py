@@ -1,8 +1,5 @@
 """A pixel's key is its position, scrambled; the smallest keys of a scene do not depend on how it is cut."""
 
-from collections.abc import Iterator
-from contextlib import nullcontext
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,18 +9,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pipeline.grid import Grid
-from pipeline.kernels import hashing
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
 
 WORD = 2**64 - 1
 GOLDEN = 0x9E3779B97F4A7C15
-
-
-@pytest.fixture(autouse=True, scope="module", params=["machine code", "numpy"])
-def way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """All that follows holds for both: numpy does the work while machine code is loaded."""
-    with hashing._loading if request.param == "numpy" else nullcontext():
-        yield
 
 
 def mix(z: int) -> int:

@@ -68,23 +68,30 @@ def test_no_valid_pixel_is_an_error_that_names_the_file() -> None:
         draw_sample(source, wanted=100, seed=0, workers=1)
 
 
-def test_blocks_are_read_and_looked_at_while_machine_code_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = draw_sample(MemorySource(placed((83, 97)), chunk=(20, 20)), wanted=900, seed=3, workers=2)
-    looked = Event()
+def test_blocks_are_read_while_machine_code_is_loaded_and_looked_at_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = MemorySource(placed((83, 97)), np.random.default_rng(0).random((83, 97)) < 0.7, chunk=(20, 20))
+    expected = draw_sample(source, wanted=900, seed=3, workers=2)
+    loading, loaded = Event(), Event()
 
     def load() -> None:
-        with hashing._loading:
-            assert looked.wait(60), "no block was looked at"
+        loading.set()
+        assert loaded.wait(60), "no block is read meanwhile"
 
-    monkeypatch.setattr(hashing, "load", load)
     steps = iter(range(25))
 
     def step() -> None:
+        assert loading.wait(60)
         if next(steps) == 19:
-            looked.set()
+            loaded.set()
 
-    found = draw_sample(MemorySource(placed((83, 97)), chunk=(20, 20)), wanted=900, seed=3, workers=2, step=step)
+    monkeypatch.setattr(hashing, "load", load)
+    kept = MemorySource(source.data, source.valid, chunk=(20, 20))
+    found = draw_sample(source, wanted=900, seed=3, workers=2, step=step, again=kept.read)
     np.testing.assert_array_equal(found.values, expected.values)
+    assert found.valid == expected.valid == source.valid.sum()
+    assert set(source.reads.values()) == {2}, "once by each of the two"
+    assert len(kept.reads) >= 20
+    assert set(kept.reads.values()) == {1}
 
 
 def test_an_error_of_loading_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
 from threading import Event
 from typing import Any, Final
 
@@ -35,6 +36,9 @@ _A_LOOK: Final = 100_000
 _FIRST_LOOK: Final = 10_000
 """Pixels among which distinct ones are counted first: nearly always enough, and quick."""
 
+_COMPARED: Final = 100_000
+"""Pixels on which starts are compared, where there are more: the best of them goes on over all."""
+
 
 def fit_sample(
     values: npt.NDArray[Any],
@@ -48,7 +52,7 @@ def fit_sample(
     Parameters
     ----------
     values : ndarray, shape (n, band)
-        Pixels, in input units.
+        Pixels, in input units and in random order.
     config : FitConfig
         Method, number of classes, seed, starts, and when to stop. `tol` is relative to the mean variance
         of the bands.
@@ -69,19 +73,58 @@ def fit_sample(
     FitError
         When there are fewer distinct pixels than classes, or pixels too large to be squared.
     """
-    check_distinct(values, config.k)
+    telling = check_distinct(values, config.k)
     check_magnitude(values.min(axis=0), values.max(axis=0), len(values), stretch)
     points = np.ascontiguousarray(values.T)
-    seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(config.starts)]
-    found: list[Clustering] = []
-    stopped = Event()
-    with _method(points, config, stretch, stopped.is_set) as start:
-        for _, clustering in stream(start, seeds, workers, stopped):
-            found.append(clustering)
-            step()
-    best = min(found, key=lambda clustering: clustering.inertia)
+    if config.method == "minibatch":
+        from pipeline.fitting.minibatch import minibatch  # noqa: PLC0415 (scikit-learn takes a second to import)
+
+        with minibatch(points, config, stretch) as start:
+            best = _best_start(start, config, workers, step, Event())
+    else:
+        some = np.ascontiguousarray(points[:, : max(telling, _COMPARED)])
+        best = _kmeans(points, some, config, workers, step, stretch)
     _warn_of_equal_classes(best.centres)
     return best
+
+
+def _best_start(
+    start: Callable[[int], Clustering],
+    config: FitConfig,
+    workers: int,
+    step: Callable[[], None],
+    stopped: Event,
+) -> Clustering:
+    """Begin with several seeds and keep the best that comes of them; set `stopped` when nobody wants more."""
+    seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(config.starts)]
+    found: list[Clustering] = []
+    for _, clustering in stream(start, seeds, workers, stopped):
+        found.append(clustering)
+        step()
+    return min(found, key=lambda clustering: clustering.inertia)
+
+
+def _kmeans(  # noqa: PLR0917
+    points: Points, some: Points, config: FitConfig, workers: int, step: Callable[[], None], stretch: Stretch
+) -> Clustering:
+    """Compare starts on some of the points, and go on over all of them from the best.
+
+    After P. S. Bradley and U. M. Fayyad, "Refining initial points for k-means clustering", ICML 1998.
+    """
+    variance, stopped = mean_variance(points, stretch), Event()
+    settle = partial(
+        lloyd, max_iter=config.max_iter, tolerance=config.tol * variance, stretch=stretch, width=variance**0.5
+    )
+
+    def start(seed: int) -> Clustering:
+        centres = plus_plus(some, config.k, np.random.default_rng(seed), stretch)
+        return settle(some, centres, stopped=stopped.is_set)
+
+    best = _best_start(start, config, workers, step, stopped)
+    if some.shape == points.shape:
+        return best
+    all_of_them = settle(points, best.centres)
+    return replace(all_of_them, iterations=best.iterations + all_of_them.iterations)
 
 
 def _warn_of_equal_classes(centres: Centres) -> None:
@@ -91,32 +134,6 @@ def _warn_of_equal_classes(centres: Centres) -> None:
         logger.warning("fit.k: only %d of the %d classes found differ; the others stay empty", different, k)
 
 
-def _method(
-    points: Points, config: FitConfig, stretch: Stretch, stopped: Callable[[], bool]
-) -> AbstractContextManager[Callable[[int], Clustering]]:
-    """Give the function that clusters points from the start with a seed."""
-    if config.method == "minibatch":
-        from pipeline.fitting.minibatch import minibatch  # noqa: PLC0415 (scikit-learn takes a second to import)
-
-        return minibatch(points, config, stretch)
-    variance = mean_variance(points, stretch)
-    tolerance, width = config.tol * variance, variance**0.5
-
-    def start(seed: int) -> Clustering:
-        centres = plus_plus(points, config.k, np.random.default_rng(seed), stretch)
-        return lloyd(
-            points,
-            centres,
-            max_iter=config.max_iter,
-            tolerance=tolerance,
-            stretch=stretch,
-            width=width,
-            stopped=stopped,
-        )
-
-    return nullcontext(start)
-
-
 def mean_variance(points: Points, stretch: Stretch = None) -> float:
     """Mean over the bands of the (stretched) variance of points (band, point), summed in the order of the points."""
     count = points.shape[1]
@@ -124,12 +141,12 @@ def mean_variance(points: Points, stretch: Stretch = None) -> float:
     return own_distances(points, np.ones(count, np.uint8), centre, stretch)[1] / points.size
 
 
-def check_distinct(values: npt.NDArray[Any], k: int) -> None:
-    """Raise FitError unless at least `k` of the pixels, shape (n, band), differ."""
-    for rows in (values[:_FIRST_LOOK], values):
-        found = len(np.unique(rows, axis=0))
+def check_distinct(values: npt.NDArray[Any], k: int) -> int:
+    """Raise FitError unless `k` of the pixels, shape (n, band), differ; give how many it takes to find them."""
+    for count in (_FIRST_LOOK, _COMPARED, len(values)):
+        found = len(np.unique(values[:count], axis=0))
         if found >= k:
-            return
+            return count
     most = f"ask for {found} classes at most" if found > 1 else "there is nothing to tell apart"
     msg = (
         f"fit.k: {k} classes were asked for, but the {len(values)} sampled pixels have {found} distinct values; {most}"

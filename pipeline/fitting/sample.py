@@ -16,7 +16,7 @@ from pipeline.grid import Block
 from pipeline.kernels import hashing
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
 from pipeline.runtime.schedule import stream
-from pipeline.scenes.source import FitSource, SceneInfo
+from pipeline.scenes.source import FitSource, Pixels, SceneInfo
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +91,7 @@ def draw_sample(
     seed: int,
     workers: int,
     step: Callable[[], None] = lambda: None,
+    again: Callable[[Block], Pixels] | None = None,
 ) -> Sample:
     """Read a scene once and draw pixels that hold data in every band.
 
@@ -109,6 +110,9 @@ def draw_sample(
         Blocks worked on at once.
     step : callable
         Called after each block, for progress.
+    again : callable, optional
+        Gives a block once more that was read before, if that costs little: then blocks are looked at later that are
+        read while machine code is loaded. It needs not tell what is left out of the fit alone.
 
     Raises
     ------
@@ -118,8 +122,9 @@ def draw_sample(
     info = source.info
     smallest = _Smallest(wanted, len(info.bands), info.dtype)
 
-    def look(block: Block) -> None:
-        pixels, fitting = source.read_for_fit(block)
+    later: list[Block] = []
+
+    def look(block: Block, pixels: Pixels, fitting: npt.NDArray[np.bool_]) -> None:
         origin = (block.top, block.left)
         with smallest.turn():
             keys, index = smallest_keys(fitting, origin, seed, wanted, smallest.threshold)
@@ -128,11 +133,26 @@ def draw_sample(
                 values[:, band] = plane.take(index)
             smallest.add(keys, values, int(np.count_nonzero(fitting)))
 
+    def read(block: Block) -> None:
+        pixels, fitting = source.read_for_fit(block)
+        if again and fitting is pixels.valid and not loading.done():
+            later.append(block)
+            return
+        loading.result()
+        look(block, pixels, fitting)
+
+    def read_again(block: Block) -> None:
+        if again:
+            pixels = again(block)
+            look(block, pixels, pixels.valid)
+
     with ThreadPoolExecutor(1) as thread:
-        loading = thread.submit(hashing.load)  # blocks are read and looked at meanwhile
-        for _ in stream(look, source.blocks, workers):
+        loading = thread.submit(hashing.load)
+        for _ in stream(read, source.blocks, workers):
             step()
         loading.result()
+    for _ in stream(read_again, later, workers):
+        pass
     if smallest.valid == 0:
         odd = {"NaN, infinity"} if info.dtype.kind == "f" else set[str]()
         values = ", ".join(sorted({f"{value:g}" for value in info.nodata if value is not None} | odd))

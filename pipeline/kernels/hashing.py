@@ -4,8 +4,7 @@ The key depends on the seed, the row and the column and on nothing else, so a sa
 same for any chunking, any number of workers and any order of blocks.
 """
 
-import threading
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,19 +20,10 @@ _RUN: Final = 64
 _MARGIN: Final = 1.2
 """How many more keys than wanted a first threshold aims at; too few and the block is scanned twice."""
 
-_STRIP: Final = 2**14
-"""Pixels that numpy makes keys of at once: few enough to stay in a processor's cache."""
-
-_loading = threading.Lock()
-"""Held while the machine code of `_scan` is loaded."""
-
 
 @compiled
-def _mix(key: Any) -> Any:
-    """Scramble 64 bits, or those of each element, one-to-one.
-
-    This is the finaliser of SplitMix64: Steele, Lea & Flood, OOPSLA 2014.
-    """
+def _mix(key: np.uint64) -> np.uint64:
+    """Scramble 64 bits one-to-one (the finaliser of SplitMix64: Steele, Lea & Flood, OOPSLA 2014)."""
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return key ^ (key >> np.uint64(31))
@@ -72,36 +62,9 @@ def _scan(  # noqa: PLR0917 (numba takes arguments by position)
     return found
 
 
-def _scan_in_numpy(  # noqa: PLR0917 (as `_scan`)
-    valid: npt.NDArray[np.bool_],
-    origin: tuple[int, int],
-    seed: np.uint64,
-    threshold: np.uint64,
-    keys: npt.NDArray[np.uint64],
-    index: npt.NDArray[np.int64],
-) -> int:
-    """Do as `_scan` does, if not as fast."""
-    rows, columns = valid.shape
-    salt = _mix.function(np.array([seed]) + np.uint64(0x9E3779B97F4A7C15))
-    low = np.uint64(origin[1]) + np.arange(columns, dtype=np.uint64)
-    high = np.uint64(origin[0]) + np.arange(rows, dtype=np.uint64)[:, np.newaxis] << np.uint64(32)
-    found, step = 0, max(1, _STRIP // columns)
-    for i in range(0, rows, step):
-        some = _mix.function((high[i : i + step] | low) ^ salt).ravel()
-        places = np.flatnonzero(valid[i : i + step].ravel() & (some <= threshold))
-        kept = slice(found, min(found + places.size, keys.size))
-        fitting = places[: max(0, kept.stop - kept.start)]
-        keys[kept], index[kept] = some[fitting], i * columns + fitting
-        found += places.size
-    return found
-
-
 def load() -> None:
-    """Load the machine code that looks for keys, which takes a while; other threads make do with numpy meanwhile."""
-    with _loading:
-        _scan(
-            np.ones((1, 1), np.bool_), (0, 0), np.uint64(0), np.uint64(0), np.empty(0, np.uint64), np.empty(0, np.int64)
-        )
+    """Load the machine code that looks for keys, which takes a while."""
+    smallest_keys(np.ones((1, 1), np.bool_), (0, 0), 0, 1)
 
 
 def smallest_keys(
@@ -133,14 +96,13 @@ def smallest_keys(
     """
     held = int(np.count_nonzero(valid))
     limit = min(threshold, int(LARGEST_KEY * min(1.0, _MARGIN * wanted / max(held, 1))))
-    scan = _scan_in_numpy if _loading.locked() else _scan
     while True:
         room = int(held * (limit / LARGEST_KEY) * _MARGIN) + 64
         keys, index = np.empty(room, np.uint64), np.empty(room, np.int64)
-        found = scan(valid, origin, np.uint64(seed), np.uint64(limit), keys, index)
+        found = _scan(valid, origin, np.uint64(seed), np.uint64(limit), keys, index)
         if found > room:  # an unlikely draw: once more, with room for all of them
             keys, index = np.empty(found, np.uint64), np.empty(found, np.int64)
-            scan(valid, origin, np.uint64(seed), np.uint64(limit), keys, index)
+            _scan(valid, origin, np.uint64(seed), np.uint64(limit), keys, index)
         if found >= wanted or limit == threshold:
             return keys[:found], index[:found]
         limit = threshold

@@ -89,14 +89,17 @@ class SparedBlocks:
 
     def read(self, block: Block) -> Pixels:
         """Give a block that is kept, and let go of it, for a map wants it once; read it again where it is not kept."""
+        pixels = self.read_again(block)
         with self._guard:
-            kept = block in self._kept
             self._kept.discard(block)
-        if not kept:
-            return self._source.read(block)
-        pixels = self._store.take(block)
         self._store.drop(block)
         return pixels
+
+    def read_again(self, block: Block) -> Pixels:
+        """Give a block that was read for the fit once more, and keep it."""
+        with self._guard:
+            kept = block in self._kept
+        return self._store.take(block) if kept else self._source.read(block)
 
     def _keep(self, block: Block, pixels: Pixels) -> None:
         full: OutputError | None = None
