@@ -65,7 +65,8 @@ class _Smallest:
             self.valid += valid
             self._keys.append(keys)
             self._values.append(values)
-            if sum(part.size for part in self._keys) > 1.5 * self.wanted:
+            spare = 1 if self.threshold == LARGEST_KEY else 1.5  # the sooner there is a threshold, the less is added
+            if sum(part.size for part in self._keys) > spare * self.wanted:
                 self._shrink()
 
     def _shrink(self) -> None:
@@ -131,6 +132,7 @@ def draw_sample(
             values = np.empty((index.size, len(info.bands)), info.dtype)
             for band, plane in enumerate(pixels.data):
                 values[:, band] = plane.take(index)
+            del index  # room for the keys of all blocks
             smallest.add(keys, values, int(np.count_nonzero(fitting)))
 
     def read(block: Block) -> None:
