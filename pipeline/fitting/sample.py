@@ -42,16 +42,28 @@ class Sample:
 class _Smallest:
     """The values with the smallest keys of all that were added, in bounded memory; threads may add in any order."""
 
-    def __init__(self, wanted: int, bands: int, dtype: np.dtype[Any]) -> None:
+    def __init__(self, wanted: int, seed: int, info: SceneInfo) -> None:
         self.wanted = wanted
+        self._seed = seed
         self.threshold = LARGEST_KEY
         """No key above it can be among the wanted ones any more."""
         self.valid = 0
         self._guard = RLock()
         self._keys: list[Keys] = [np.empty(0, np.uint64)]
-        self._values: list[Values] = [np.empty((0, bands), dtype)]
+        self._values: list[Values] = [np.empty((0, len(info.bands)), info.dtype)]
 
-    def turn(self) -> AbstractContextManager[object]:
+    def look(self, block: Block, pixels: Pixels, fitting: npt.NDArray[np.bool_]) -> None:
+        """Add what a block has of them, among its pixels that take part in the fit."""
+        with self._turn():
+            place = (block.top, block.left)
+            keys, index = smallest_keys(fitting, place, self._seed, self.wanted, self.threshold)
+            values = np.empty((index.size, len(pixels.data)), pixels.data.dtype)
+            for band, plane in enumerate(pixels.data):
+                values[:, band] = plane.take(index)
+            del index  # room for the keys of all blocks
+            self._add(keys, values, int(np.count_nonzero(fitting)))
+
+    def _turn(self) -> AbstractContextManager[object]:
         """To be held from the search for candidates until they are added.
 
         As long as no key is ruled out, all pixels of a block are candidates, so blocks take turns: the memory taken
@@ -59,8 +71,7 @@ class _Smallest:
         """
         return self._guard if self.threshold == LARGEST_KEY else nullcontext()
 
-    def add(self, keys: Keys, values: Values, valid: int) -> None:
-        """Add candidates of a block that has `valid` valid pixels."""
+    def _add(self, keys: Keys, values: Values, valid: int) -> None:
         with self._guard:
             self.valid += valid
             self._keys.append(keys)
@@ -121,19 +132,8 @@ def draw_sample(
         When no pixel is valid.
     """
     info = source.info
-    smallest = _Smallest(wanted, len(info.bands), info.dtype)
-
+    smallest = _Smallest(wanted, seed, info)
     later: list[Block] = []
-
-    def look(block: Block, pixels: Pixels, fitting: npt.NDArray[np.bool_]) -> None:
-        origin = (block.top, block.left)
-        with smallest.turn():
-            keys, index = smallest_keys(fitting, origin, seed, wanted, smallest.threshold)
-            values = np.empty((index.size, len(info.bands)), info.dtype)
-            for band, plane in enumerate(pixels.data):
-                values[:, band] = plane.take(index)
-            del index  # room for the keys of all blocks
-            smallest.add(keys, values, int(np.count_nonzero(fitting)))
 
     def read(block: Block) -> None:
         pixels, fitting = source.read_for_fit(block)
@@ -141,12 +141,12 @@ def draw_sample(
             later.append(block)
             return
         loading.result()
-        look(block, pixels, fitting)
+        smallest.look(block, pixels, fitting)
 
     def read_again(block: Block) -> None:
         if again:
             pixels = again(block)
-            look(block, pixels, pixels.valid)
+            smallest.look(block, pixels, pixels.valid)
 
     with ThreadPoolExecutor(1) as thread:
         loading = thread.submit(hashing.load)
@@ -156,19 +156,23 @@ def draw_sample(
     for _ in stream(read_again, later, workers):
         pass
     if smallest.valid == 0:
-        odd = {"NaN, infinity"} if info.dtype.kind == "f" else set[str]()
-        values = ", ".join(sorted({f"{value:g}" for value in info.nodata if value is not None} | odd))
-        rule = f" ({values})" if values else ""
-        beside = ", under a mask or outside of the area" if info.masked else ""
-        fix = "scene.nodata, scene.mask, fit.mask and scene.aoi" if info.masked else "scene.nodata"
-        msg = (
-            f"{info.sources[0]}: all {info.pixels} pixels are nodata{rule} in one of the chosen bands{beside}; "
-            f"check {fix}"
-        )
-        raise SceneError(msg)
+        raise _nothing_valid(info)
     sample = Sample(smallest.sorted_values(), smallest.valid, info.pixels)
     _warn_of_zeros(sample, info)
     return sample
+
+
+def _nothing_valid(info: SceneInfo) -> SceneError:
+    """Make the error that says so."""
+    odd = {"NaN, infinity"} if info.dtype.kind == "f" else set[str]()
+    values = ", ".join(sorted({f"{value:g}" for value in info.nodata if value is not None} | odd))
+    rule = f" ({values})" if values else ""
+    beside = ", under a mask or outside of the area" if info.masked else ""
+    fix = "scene.nodata, scene.mask, fit.mask and scene.aoi" if info.masked else "scene.nodata"
+    msg = (
+        f"{info.sources[0]}: all {info.pixels} pixels are nodata{rule} in one of the chosen bands{beside}; check {fix}"
+    )
+    return SceneError(msg)
 
 
 def _warn_of_zeros(sample: Sample, info: SceneInfo) -> None:
