@@ -92,8 +92,9 @@ def warped(path: Path, here: Grid, method: str, **settings: Any) -> npt.NDArray[
 def test_gdals_other_methods_give_gdals_pixels_for_every_chunk(data: Path, method: str, band: str) -> None:
     folder = data / "scenes" / CHIP
     files = [str(folder / f"{name}.tif") for name in ("B02", band)]
+    resolution = 30 if method == "mode" else 10  # GDAL goes through all 65536 numbers for each pixel's mode
     for chunk in (97, 512):
-        source = opened(files, chunk, resampling={"default": "nearest", band: method})
+        source = opened(files, chunk, resolution=resolution, resampling={"default": "nearest", band: method})
         pixels, valid = whole(source)
         np.testing.assert_array_equal(pixels[1], warped(folder / f"{band}.tif", source.info.grid, method))
         assert valid.all()

@@ -166,12 +166,12 @@ def test_a_genuine_product_without_ten_metres_opens_at_sixty_and_says_what_is_mi
     everything = described(product, bands="all")
     assert len(everything.info.bands) == 11
     source = RasterSource(everything, (700, 700))
-    for block in (source.blocks[0], source.blocks[4]):
-        pixels = source.read(block)
-        for path, plane in zip(everything.info.sources, pixels.data, strict=True):
-            with rasterio.open(path) as file:
-                np.testing.assert_array_equal(plane, file.read(1, window=block.window))
-        np.testing.assert_array_equal(pixels.valid, (pixels.data != 0).all(axis=0))
+    block = source.blocks[4]
+    pixels = source.read(block)
+    for path, plane in zip(everything.info.sources, pixels.data, strict=True):
+        with rasterio.open(path) as file:
+            np.testing.assert_array_equal(plane, file.read(1, window=block.window))
+    np.testing.assert_array_equal(pixels.valid, (pixels.data != 0).all(axis=0))
     assert open_catalogues(str(product))[0].mask("scl") is not None
 
 
@@ -310,7 +310,8 @@ def test_a_zip_whose_names_climb_out_is_not_opened(product: Path, name: str) -> 
 def test_a_bomb_is_not_opened(product: Path) -> None:
     archive = zipped(product)
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("bomb.jp2", b"\0" * 2**30)
+        file.writestr("bomb.jp2", b"\0" * 2**20)
+        file.filelist[-1].file_size = 2**30  # what the archive says of it
     with pytest.raises(SceneError, match=r"bomb.jp2 claims 1073741824 bytes"):
         described(archive)
 
