@@ -7,6 +7,7 @@ from typing import Final, Literal
 from pipeline.config import MAX_CLASSES, FitConfig, ResourceConfig
 from pipeline.errors import ConfigError, MemoryBudgetError
 from pipeline.fields import size_words
+from pipeline.fitting.kmeans import COMPARED
 from pipeline.kernels.assign import working_dtype
 from pipeline.runtime.schedule import count_workers
 from pipeline.scenes.gdal import cache_bytes
@@ -112,7 +113,8 @@ def _fit_bytes(info: SceneInfo, fit: FitConfig, workers: int) -> int:
     rows = wanted * width * len(info.bands) if fit.method == "minibatch" else 0
     start = wanted * (3 * width + _ROOM_OF_A_POINT)
     dask = wanted * (len(info.bands) * _DASK_ROW + _DASK_LABELS) if fit.method == "dask-ml" else 0
-    return max(3 * sample, 2 * sample + rows + max(dask, min(workers, fit.starts) * start))
+    part = min(wanted, COMPARED) * info.bytes_per_pixel
+    return max(3 * sample, 2 * sample + rows + part + max(dask, min(workers, fit.starts) * start))
 
 
 def halvings(number: int) -> list[int]:

@@ -11,8 +11,10 @@ from sources import MemorySource, described
 
 from pipeline.config import FitConfig
 from pipeline.errors import FitError
+from pipeline.fitting import kmeans
 from pipeline.fitting.fit import brightness_order, fit_source
-from pipeline.fitting.kmeans import _COMPARED, fit_sample
+from pipeline.fitting.kmeans import COMPARED, fit_sample
+from pipeline.fitting.lloyd import lloyd
 from pipeline.fitting.sample import draw_sample
 from pipeline.model import ClusterModel
 from pipeline.runtime.progress import Progress
@@ -80,20 +82,39 @@ def test_the_best_of_several_starts_is_kept() -> None:
     assert ten <= one
 
 
-def test_the_best_start_of_a_part_goes_on_over_all_points() -> None:
+@pytest.fixture
+def clustered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many points Lloyd's algorithm is given, each time."""
+    sizes: list[int] = []
+
+    def watched(points: Any, *rest: Any, **settings: Any) -> Any:
+        sizes.append(points.shape[1])
+        return lloyd(points, *rest, **settings)
+
+    monkeypatch.setattr(kmeans, "lloyd", watched)
+    return sizes
+
+
+def test_the_best_start_of_a_part_goes_on_over_all_points(clustered: list[int]) -> None:
     values = np.random.default_rng(0).permutation(patches(4, (400, 400)).reshape(4, -1).T)
-    assert len(values) > _COMPARED
-    config = FitConfig(k=5, tol=0)
-    ours, theirs = fit_sample(values, config, 2), KMeans(5, n_init=5, tol=0, random_state=0).fit(values.astype(float))
+    ours = fit_sample(values, FitConfig(k=5, tol=0), 2)
+    theirs = KMeans(5, n_init=5, tol=0, random_state=0).fit(values.astype(float))
     assert ours.inertia == pytest.approx(theirs.inertia_, rel=1e-6)
     nearest = np.argmin(((values[:, None] - ours.centres) ** 2).sum(axis=2), axis=1)
     assert adjusted_rand_score(nearest, theirs.labels_) > 0.9999
+    assert clustered == [COMPARED] * 5 + [160_000]
 
 
-def test_a_part_with_too_few_different_points_is_not_what_starts_are_compared_on() -> None:
-    values = np.zeros((_COMPARED + 50, 2), np.uint16)
+def test_a_part_with_too_few_different_points_is_not_what_starts_are_compared_on(clustered: list[int]) -> None:
+    values = np.zeros((COMPARED + 50, 2), np.uint16)
     values[-50:, 0] = np.repeat(np.arange(1, 6), 10)
     assert fit_sample(values, FitConfig(k=6), 2).inertia == 0
+    assert clustered == [COMPARED + 50] * 5
+
+
+def test_no_run_over_the_points_takes_more_iterations_than_are_allowed() -> None:
+    values = np.random.default_rng(0).integers(0, 9999, (COMPARED + 50, 2)).astype(np.uint16)
+    assert fit_sample(values, FitConfig(k=9, tol=0, max_iter=3), 2).iterations == 3
 
 
 def test_classes_run_from_dark_to_bright() -> None:

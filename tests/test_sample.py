@@ -1,6 +1,8 @@
 """The sample: N valid pixels, the same for any chunking and any number of workers."""
 
 from threading import Event
+from time import sleep
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sources import MemorySource
 
-from pipeline.errors import SceneError
+from pipeline.errors import OutputError, SceneError
 from pipeline.fitting.sample import draw_sample
 from pipeline.kernels import hashing
+from pipeline.runtime.scratch import MemoryScratch
+from pipeline.scenes.blockstore import SparedBlocks
 
 
 def placed(shape: tuple[int, int]) -> np.ndarray:
@@ -85,13 +89,33 @@ def test_blocks_are_read_while_machine_code_is_loaded_and_looked_at_later(monkey
             loaded.set()
 
     monkeypatch.setattr(hashing, "load", load)
-    kept = MemorySource(source.data, source.valid, chunk=(20, 20))
-    found = draw_sample(source, wanted=900, seed=3, workers=2, step=step, again=kept.read)
+    taken = []
+
+    class Watched(MemoryScratch):
+        def take(self, name: str, *parts: tuple[int, Any]) -> None:
+            taken.append(name)
+            super().take(name, *parts)
+
+    spared = SparedBlocks(source, Watched(), needed=True)
+    found = draw_sample(spared, wanted=900, seed=3, workers=2, step=step)
     np.testing.assert_array_equal(found.values, expected.values)
     assert found.valid == expected.valid == source.valid.sum()
     assert set(source.reads.values()) == {2}, "once by each of the two"
-    assert len(kept.reads) >= 20
-    assert set(kept.reads.values()) == {1}
+    assert len(taken) == len(set(taken)) >= 20
+
+
+def test_a_source_that_keeps_nothing_any_more_is_not_read_twice_for_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(MemoryScratch):
+        def put(self, name: str, *_arrays: Any) -> None:
+            raise OutputError(name)
+
+    def load() -> None:
+        sleep(0.2)
+
+    monkeypatch.setattr(hashing, "load", load)
+    source = MemorySource(placed((83, 97)), chunk=(20, 20))
+    draw_sample(SparedBlocks(source, Full(), needed=False), wanted=900, seed=3, workers=2)
+    assert set(source.reads.values()) == {1}
 
 
 def test_an_error_of_loading_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,6 @@ from pipeline.kernels.nearest import Stretch
 from pipeline.model import ClusterModel, Fitting, Provenance
 from pipeline.runtime.progress import Progress, Step
 from pipeline.runtime.usage import hand_back
-from pipeline.scenes.blockstore import SparedBlocks
 from pipeline.scenes.keptblocks import FitPixels, KeptBlocks, ReadBlocks
 from pipeline.scenes.source import FitSource, SceneInfo
 from pipeline.units import Preparation, relative
@@ -84,9 +83,7 @@ def fit_source(
         When there are fewer distinct pixels than classes, or a band has no spread to be divided by.
     """
     with progress.stage("sample", len(source.blocks)) as step:
-        again = source.read_again if isinstance(source, SparedBlocks) else None
-        wanted, seed = config.sampled, config.seed
-        sample = draw_sample(source, wanted=wanted, seed=seed, workers=workers, step=step, again=again)
+        sample = draw_sample(source, wanted=config.sampled, seed=config.seed, workers=workers, step=step)
     hand_back()
     over_all = source if isinstance(source, KeptBlocks | ReadBlocks) and config.pixels == "all" else None
     if over_all:

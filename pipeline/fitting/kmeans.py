@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from threading import Event
 from typing import Any, Final
@@ -36,7 +35,7 @@ _A_LOOK: Final = 100_000
 _FIRST_LOOK: Final = 10_000
 """Pixels among which distinct ones are counted first: nearly always enough, and quick."""
 
-_COMPARED: Final = 100_000
+COMPARED: Final = 100_000
 """Pixels on which starts are compared, where there are more: the best of them goes on over all."""
 
 
@@ -82,7 +81,7 @@ def fit_sample(
         with minibatch(points, config, stretch) as start:
             best = _best_start(start, config, workers, step, Event())
     else:
-        some = np.ascontiguousarray(points[:, : max(telling, _COMPARED)])
+        some = np.ascontiguousarray(points[:, : max(telling, COMPARED)])
         best = _kmeans(points, some, config, workers, step, stretch)
     _warn_of_equal_classes(best.centres)
     return best
@@ -123,8 +122,7 @@ def _kmeans(  # noqa: PLR0917
     best = _best_start(start, config, workers, step, stopped)
     if some.shape == points.shape:
         return best
-    all_of_them = settle(points, best.centres)
-    return replace(all_of_them, iterations=best.iterations + all_of_them.iterations)
+    return settle(points, best.centres)
 
 
 def _warn_of_equal_classes(centres: Centres) -> None:
@@ -143,7 +141,7 @@ def mean_variance(points: Points, stretch: Stretch = None) -> float:
 
 def check_distinct(values: npt.NDArray[Any], k: int) -> int:
     """Raise FitError unless `k` of the pixels, shape (n, band), differ; give how many it takes to find them."""
-    for count in (_FIRST_LOOK, _COMPARED, len(values)):
+    for count in (_FIRST_LOOK, COMPARED, len(values)):
         found = len(np.unique(values[:count], axis=0))
         if found >= k:
             return count

@@ -16,6 +16,7 @@ from pipeline.grid import Block
 from pipeline.kernels import hashing
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
 from pipeline.runtime.schedule import stream
+from pipeline.scenes.blockstore import SparedBlocks
 from pipeline.scenes.source import FitSource, Pixels, SceneInfo
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,6 @@ def draw_sample(
     seed: int,
     workers: int,
     step: Callable[[], None] = lambda: None,
-    again: Callable[[Block], Pixels] | None = None,
 ) -> Sample:
     """Read a scene once and draw pixels that hold data in every band.
 
@@ -113,7 +113,7 @@ def draw_sample(
     Parameters
     ----------
     source : FitSource
-        The scene.
+        The scene. Where it keeps blocks, those that are read while machine code is loaded are looked at later.
     wanted : int
         How many pixels to draw; all valid ones where there are fewer.
     seed : int
@@ -122,9 +122,6 @@ def draw_sample(
         Blocks worked on at once.
     step : callable
         Called after each block, for progress.
-    again : callable, optional
-        Gives a block once more that was read before, if that costs little: then blocks are looked at later that are
-        read while machine code is loaded. It needs not tell what is left out of the fit alone.
 
     Raises
     ------
@@ -133,19 +130,20 @@ def draw_sample(
     """
     info = source.info
     smallest = _Smallest(wanted, seed, info)
+    spared = source if isinstance(source, SparedBlocks) else None
     later: list[Block] = []
 
     def read(block: Block) -> None:
         pixels, fitting = source.read_for_fit(block)
-        if again and fitting is pixels.valid and not loading.done():
+        if spared and spared.keeps(block) and fitting is pixels.valid and not loading.done():
             later.append(block)
             return
         loading.result()
         smallest.look(block, pixels, fitting)
 
     def read_again(block: Block) -> None:
-        if again:
-            pixels = again(block)
+        if spared:
+            pixels = spared.read_again(block)
             smallest.look(block, pixels, pixels.valid)
 
     with ThreadPoolExecutor(1) as thread:

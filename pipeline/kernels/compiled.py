@@ -18,7 +18,7 @@ class Kernel(Generic[Arguments, Result]):
     def __init__(self, function: Callable[Arguments, Result]) -> None:
         update_wrapper(self, function)
         self.function = function
-        """What is compiled; it runs in Python, too."""
+        """What is compiled."""
         self._code: Any = None
 
     def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -52,4 +52,5 @@ def fma(_a: Any, _b: Any, _c: Any) -> Any:
     NotImplementedError
         Outside of kernels.
     """
-    raise NotImplementedError
+    msg = "fma is for kernels alone"
+    raise NotImplementedError(msg)

@@ -36,7 +36,7 @@ def _scan(  # noqa: PLR0917 (numba takes arguments by position)
     seed: np.uint64,
     threshold: np.uint64,
     keys: npt.NDArray[np.uint64],
-    index: npt.NDArray[np.uint32],
+    index: npt.NDArray[np.int64],
 ) -> int:
     """Fill `keys` and `index` with the valid pixels under the threshold; count on where they are full."""
     salt = _mix(seed + np.uint64(0x9E3779B97F4A7C15))
@@ -69,7 +69,7 @@ def load() -> None:
 
 def smallest_keys(
     valid: npt.NDArray[np.bool_], origin: tuple[int, int], seed: int, wanted: int, threshold: int = LARGEST_KEY
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     """Keys and positions of pixels of a block that can be among the `wanted` smallest keys of the scene.
 
     Parameters
@@ -91,17 +91,17 @@ def smallest_keys(
         Unordered and without repetition: the map from position to key is one-to-one. All the block's keys
         up to the threshold, or, where these are many more than `wanted`, a smaller set that holds at least
         the `wanted` smallest of them.
-    index : ndarray of uint32, shape (n,)
-        The pixels' positions in the flattened block, of 2**32 pixels at most.
+    index : ndarray of int64, shape (n,)
+        The pixels' positions in the flattened block.
     """
     held = int(np.count_nonzero(valid))
     limit = min(threshold, int(LARGEST_KEY * min(1.0, _MARGIN * wanted / max(held, 1))))
     while True:
         room = int(held * (limit / LARGEST_KEY) * _MARGIN) + 64
-        keys, index = np.empty(room, np.uint64), np.empty(room, np.uint32)
+        keys, index = np.empty(room, np.uint64), np.empty(room, np.int64)
         found = _scan(valid, origin, np.uint64(seed), np.uint64(limit), keys, index)
         if found > room:  # an unlikely draw: once more, with room for all of them
-            keys, index = np.empty(found, np.uint64), np.empty(found, np.uint32)
+            keys, index = np.empty(found, np.uint64), np.empty(found, np.int64)
             _scan(valid, origin, np.uint64(seed), np.uint64(limit), keys, index)
         if found >= wanted or limit == threshold:
             return keys[:found], index[:found]

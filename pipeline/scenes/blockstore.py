@@ -97,9 +97,12 @@ class SparedBlocks:
 
     def read_again(self, block: Block) -> Pixels:
         """Give a block that was read for the fit once more, and keep it."""
+        return self._store.take(block) if self.keeps(block) else self._source.read(block)
+
+    def keeps(self, block: Block) -> bool:
+        """Whether a block is kept, so that to read it again costs little."""
         with self._guard:
-            kept = block in self._kept
-        return self._store.take(block) if kept else self._source.read(block)
+            return block in self._kept
 
     def _keep(self, block: Block, pixels: Pixels) -> None:
         full: OutputError | None = None
