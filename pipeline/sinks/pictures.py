@@ -165,7 +165,7 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     note = PngInfo()
     note.add_text("Description", "A picture of a Terrazzo map, not data: use the GeoTIFF for any calculation.")
     try:
-        picture.save(path, format="PNG", pnginfo=note, compress_level=1)  # half again as fast as 6, and no larger
+        picture.save(path, format="PNG", pnginfo=note, compress_level=1)  # half again as fast as 6, and hardly larger
     except OSError as error:
         raise lost(path, "the picture", "output.picture", error) from error
 
