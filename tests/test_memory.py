@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,9 @@ def test_peak_memory_is_below_the_plan_and_flat_up_to_four_tiles(
     scenes = [repeated(tile, times, tmp_path / f"{times}.vrt") for times in (1, 2, 4)]
     peak_of(mirrored(landscape[:2], tmp_path / "small.tif", 549), tmp_path, "2GB")  # kernels are compiled by then
     for cap in CAPS:
-        peaks = [peak_of(scene, tmp_path, cap) for scene in scenes]
+        # a single short run may take little by chance: huge pages alone come to 20 or 28 MB
+        peaks = [median(peak_of(scenes[0], tmp_path, cap) for _ in range(3))]
+        peaks += [peak_of(scene, tmp_path, cap) for scene in scenes[1:]]
         assert max(peaks) <= 1.1 * min(peaks), f"{cap}: {peaks} bytes for one, four and sixteen times the pixels"
 
 

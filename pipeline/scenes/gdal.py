@@ -13,7 +13,7 @@ GDAL_ERRORS: Final = (RasterioError, CPLE_BaseError)
 """Whatever rasterio may raise when GDAL fails."""
 
 _SMALLEST_CACHE: Final = 12 * 2**20
-"""Bytes; 32 MB were no faster, and large scenes, which fill it at any time, took a tenth more memory than small ones."""
+"""Bytes; with 32 MB large scenes, which fill it at any time, took more memory than small ones, and were no faster."""
 
 _REMOTE: Final = re.compile(r"(https?|ftp|s3|gs|az|oss)://|/vsi(curl|s3|gs|az|oss|swift|adls)", re.IGNORECASE)
 

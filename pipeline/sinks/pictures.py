@@ -114,11 +114,11 @@ class QuickLook:
         nodata : float
             Share of all pixels that hold no data.
         """
+        original = stretch(self._bands, self._labels > 0)  # before there is a page: both take room
         page = Image.new("RGB", self._layout.page, _PAPER)
         draw, font = ImageDraw.Draw(page), ImageFont.load_default(15)
         right = 2 * _MARGIN + max(self._layout.panel[0], _ENTRY_WIDTH)
         palette = np.array([_NO_DATA, *colours], np.uint8)
-        original = stretch(self._bands, self._labels > 0)
         shown = ", ".join(
             f"{colour} {bands[band]}" if colour else bands[band]
             for colour, band in zip(_CHANNELS[len(self._thinning.bands)], self._thinning.bands, strict=True)
@@ -188,9 +188,10 @@ def stretch(bands: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArra
     picture = np.full((*valid.shape, 3), _NO_DATA, np.uint8)
     if valid.any():
         for channel in range(3):
-            bright = bands[channel % len(bands)][valid].astype(np.float64)
-            low, high = np.percentile(bright, _STRETCH)
-            bright -= low  # each step in place: the map's overviews are made meanwhile, in the same memory
+            band = bands[channel % len(bands)][valid]
+            # each step in place: the map's overviews are made meanwhile, in the same memory
+            low, high = np.percentile(band.astype(np.float64), _STRETCH, overwrite_input=True)
+            bright = band - low
             bright /= ((high - low) or 1) / 255
             picture[..., channel][valid] = np.clip(bright, 0, 255, out=bright).round(out=bright)
     return picture
