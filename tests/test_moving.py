@@ -62,6 +62,8 @@ def test_every_pass_ends_with_the_labels_that_assign_gives(  # noqa: PLR0917
     labels, bounds = (np.where(takes_part, 0, value).astype(np.uint8) for value in (OUTSIDE, outside))
     counts, sums = np.zeros(k + 1, np.int64), np.zeros((k + 1, fixed.columns), np.int64)
     centres = points[:, rng.integers(0, count, k)].T.astype(np.float64)  # some may be equal
+    if points.dtype.kind == "f":
+        points[:, ~takes_part] = np.nan
     for step in moves:
         mover.aim(centres)
         before = labels.copy()

@@ -86,6 +86,14 @@ class FixedPoint:
 
 
 @compiled
+def cut(number: Any, factor: Any) -> tuple[Any, Any]:
+    """Give the two whole numbers that a number becomes."""
+    exact = number * factor
+    rounded = np.rint(exact)
+    return np.int64(rounded), np.int64(np.rint((exact - rounded) * LIMB))
+
+
+@compiled
 def _squares(
     points: npt.NDArray[Any], takes_part: npt.NDArray[np.bool_], factor: Numbers, out: npt.NDArray[np.int64]
 ) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.kernels.compiled import compiled
-from pipeline.kernels.fixed import LIMB
+from pipeline.kernels.fixed import cut
 from pipeline.kernels.nearest import (
     TILE,
     Block,
@@ -18,6 +18,7 @@ from pipeline.kernels.nearest import (
     make_room,
     nearest_class,
 )
+from pipeline.kernels.sums import SETS
 
 RUN: Final = 16
 """Points that are passed over together where none is to be looked at: one comparison of their bounds."""
@@ -54,10 +55,7 @@ def _carry(  # noqa: PLR0917 (numba takes arguments by position)
         if scaling is None:  # decided when the kernel is compiled
             value = np.int64(points[b, i])
         else:
-            exact = points[b, i] * scaling[b]
-            rounded = np.rint(exact)
-            value = np.int64(rounded)
-            rest = np.int64(np.rint((exact - rounded) * LIMB))
+            value, rest = cut(points[b, i], scaling[b])
             sums[old, bands + b] -= rest
             sums[new, bands + b] += rest
         sums[old, b] -= value
@@ -90,47 +88,82 @@ def _none_rests(labels: npt.NDArray[np.uint8], bounds: npt.NDArray[np.uint8], du
 
 
 @compiled
-def _add_places(labels: npt.NDArray[np.uint8], start: int, place: npt.NDArray[np.int32]) -> int:
-    """Fill in the places, from `start` on, of points that take part; give how many there are."""
-    largest, count = np.uint8(0), labels.size
-    for i in range(count):
-        largest = max(largest, labels[i])
-    if largest != OUTSIDE:
-        for i in range(count):
+def _places(labels: npt.NDArray[np.uint8], start: int, place: npt.NDArray[np.int32]) -> tuple[int, int, bool]:
+    """Fill in the places of the points of a tile, from `start` on, that take part.
+
+    Give where the next tile begins, how many there are, and whether none of them is in a class yet.
+    """
+    known, outside, largest = labels[start : start + TILE], 0, np.uint8(0)
+    n, found = known.size, 0
+    for i in range(n):
+        outside += known[i] == OUTSIDE
+        largest = max(largest, known[i] if known[i] != OUTSIDE else np.uint8(0))
+    if not outside:
+        for i in range(n):
             place[i] = start + i
-        return count
-    found = 0
-    for i in range(count):
+        return start + n, n, largest == 0
+    for i in range(n):
         place[found] = start + i
-        found += labels[i] != OUTSIDE
-    return found
+        found += known[i] != OUTSIDE
+    return start + n, found, largest == 0
 
 
 @compiled
-def _settle(  # noqa: PLR0917 (numba takes arguments by position)
+def _places_due(
+    labels: npt.NDArray[np.uint8], bounds: npt.NDArray[np.uint8], due: int, start: int, place: npt.NDArray[np.int32]
+) -> tuple[int, int, bool]:
+    """Fill in the places of points, from `start` on, that are to be looked at, until a tile is full; give as above."""
+    found = 0
+    while start < labels.size and found <= TILE - RUN:
+        n = min(RUN, labels.size - start)
+        known, bound, least = labels[start : start + n], bounds[start : start + n], np.uint8(255)
+        for i in range(n):
+            least = min(least, bound[i])
+        if least < due:
+            for i in range(n):
+                place[found] = start + i
+                found += (bound[i] < due) & (known[i] != OUTSIDE)
+        start += n
+    return start, found, False
+
+
+@compiled
+def _look(  # noqa: PLR0917 (numba takes arguments by position)
     points: Block,
     place: npt.NDArray[np.int32],
     centroids: Centroids,
-    scaling: Scaling,
-    labels: npt.NDArray[np.uint8],
-    bounds: npt.NDArray[np.uint8],
     drift: Drift,
-    counts: npt.NDArray[np.int64],
-    sums: npt.NDArray[np.int64],
+    bounds: npt.NDArray[np.uint8],
     room: Workspace,
-) -> int:
-    """Move the points in the tile, which are at some places, and make their bounds anew; count moves."""
-    due, moves = place.size, 0
-    nearest, second, label = room.nearest, room.second, room.label
-    nearest_class(room.tile, due, centroids.rounded, room.distance, nearest, second, label)
-    look_closely(points, place, None, centroids, nearest, second, label[:due])
-    for j in range(due):
+) -> None:
+    """Find the nearest class of the points at some places, and make their bounds anew."""
+    due, nearest, second = place.size, room.nearest, room.second
+    _pick(points, place, centroids.stretch, room.tile)
+    nearest_class(room.tile, due, centroids.rounded, room.distance, nearest, second, room.label)
+    look_closely(points, place, None, centroids, nearest, second, room.label[:due])
+    for j in range(due):  # by itself, as then many are worked on at once
         apart = np.sqrt(second[j])
         steps = drift.come + (apart - np.sqrt(nearest[j]) - drift.doubt * apart) * drift.per_step
-        bounds[place[j]] = min(steps, 255.0) if steps > 0 else 0
+        second[j] = np.floor(min(steps, 255.0)) if steps > 0 else 0.0
     for j in range(due):
+        bounds[place[j]] = second[j]
+
+
+@compiled
+def _change(  # noqa: PLR0917 (numba takes arguments by position)
+    points: Block,
+    place: npt.NDArray[np.int32],
+    nearest: npt.NDArray[np.int32],
+    scaling: Scaling,
+    labels: npt.NDArray[np.uint8],
+    counts: npt.NDArray[np.int64],
+    sums: npt.NDArray[np.int64],
+) -> int:
+    """Move the points at some places from class to class; count moves."""
+    moves = 0
+    for j in range(place.size):
         i = place[j]
-        old, new = labels[i], label[j]
+        old, new = labels[i], nearest[j]
         if new != old:
             moves += 1
             labels[i] = new
@@ -138,6 +171,28 @@ def _settle(  # noqa: PLR0917 (numba takes arguments by position)
             counts[new] += 1
             _carry(points, i, scaling, old, new, sums)
     return moves
+
+
+@compiled
+def _add_up(points: Block, labels: npt.NDArray[np.uint8], scaling: Scaling, sums: npt.NDArray[np.int64]) -> None:
+    """Count points with each label and add up their numbers: sums have shape (1 + column, set, label).
+
+    Band by band, and in sets, as in `class_sums`. What points of no class hold may be anything.
+    """
+    bands, counts = points.shape[0], sums[0]
+    for i in range(labels.size):
+        counts[i & (SETS - 1), labels[i]] += 1
+    for b in range(bands):
+        row, total = points[b], sums[1 + b]
+        if scaling is None:  # decided when the kernel is compiled
+            for i in range(labels.size):
+                total[i & (SETS - 1), labels[i]] += np.int64(row[i])
+        else:
+            factor, rest = scaling[b], sums[1 + bands + b]
+            for i in range(labels.size):
+                whole, small = cut(row[i], factor)
+                total[i & (SETS - 1), labels[i]] += whole
+                rest[i & (SETS - 1), labels[i]] += small
 
 
 @compiled
@@ -150,32 +205,29 @@ def move(  # noqa: PLR0917 (numba takes arguments by position)
     drift: Drift,
     counts: npt.NDArray[np.int64],
     sums: npt.NDArray[np.int64],
+    added: npt.NDArray[np.int64],
 ) -> int:
     """Move points (band, point) to their nearest class, their numbers from one class's sum to another's; count moves.
 
     Points whose bound says that they can't have another nearest class are passed over: see `Mover`, which calls this.
+    Counts and sums of those that were in no class are left in `added`, as `_add_up` has them.
     """
-    count, room = points.shape[1], make_room(centroids.rounded)
-    place, moves, due = np.empty(TILE, np.int32), 0, 0
-    if _none_rests(labels, bounds, drift.due):
-        for start in range(0, count, TILE):
-            due = _add_places(labels[start : start + TILE], start, place)
-            if due:
-                _pick(points, place[:due], centroids.stretch, room.tile)
-                moves += _settle(points, place[:due], centroids, scaling, labels, bounds, drift, counts, sums, room)
-        return moves
-    for start in range(0, count, RUN):
-        n = min(RUN, count - start)
-        known, bound, least = labels[start : start + n], bounds[start : start + n], np.uint8(255)
-        for i in range(n):
-            least = min(least, bound[i])
-        if least < drift.due:
-            for i in range(n):
-                place[due] = start + i
-                due += (bound[i] < drift.due) & (known[i] != OUTSIDE)
-        if not due or (due <= TILE - RUN and start + n < count):  # until a tile is full, or the last
+    room, place = make_room(centroids.rounded), np.empty(TILE, np.int32)
+    all_due, start, moves = _none_rests(labels, bounds, drift.due), 0, 0
+    while start < labels.size:
+        begin = start
+        if all_due:
+            start, due, is_new = _places(labels, start, place)
+        else:
+            start, due, is_new = _places_due(labels, bounds, drift.due, start, place)
+        if not due:
             continue
-        _pick(points, place[:due], centroids.stretch, room.tile)
-        moves += _settle(points, place[:due], centroids, scaling, labels, bounds, drift, counts, sums, room)
-        due = 0
+        _look(points, place[:due], centroids, drift, bounds, room)
+        if is_new:
+            for j in range(due):
+                labels[place[j]] = room.label[j]
+            _add_up(points[:, begin:start], labels[begin:start], scaling, added)
+            moves += due
+        else:
+            moves += _change(points, place[:due], room.label, scaling, labels, counts, sums)
     return moves

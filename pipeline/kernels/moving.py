@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.kernels.assign import working_centroids
-from pipeline.kernels.move import Drift, Scaling, move
+from pipeline.kernels.move import OUTSIDE, Drift, Scaling, move
 from pipeline.kernels.nearest import Centroids, Stretch
+from pipeline.kernels.sums import SETS
 
 Points = npt.NDArray[Any]
 """Shape (band, point), C-contiguous, of any type."""
@@ -100,5 +101,10 @@ class Mover:
         if self._centroids is None:
             msg = "aim at centres before points are moved"
             raise RuntimeError(msg)
-        moves: int = move(points, self._centroids, self._scaling, labels, bounds, self._drift, counts, sums)
+        added = np.zeros((1 + sums.shape[1], SETS, OUTSIDE + 1), np.int64)
+        moves: int = move(points, self._centroids, self._scaling, labels, bounds, self._drift, counts, sums, added)
+        entered = added.sum(axis=1)[:, : len(counts)]
+        counts += entered[0]
+        counts[0] -= entered[0].sum()
+        sums += entered[1:].T
         return moves

@@ -9,7 +9,7 @@ from pipeline.kernels.compiled import compiled
 from pipeline.kernels.fixed import exact_sums
 from pipeline.kernels.nearest import TILE, Block
 
-_SETS: Final = 4
+SETS: Final = 4
 """Sets of sums that pixels side by side take turns with: neighbours are often of one class, and an addition into one
 sum would wait for the last one. A power of two."""
 
@@ -31,11 +31,11 @@ def _sums(  # noqa: PLR0917 (numba takes arguments by position)
     for start in range(0, pixels, TILE):
         label = labels[start : start + TILE]
         for i in range(label.size):
-            counts[i & (_SETS - 1), label[i]] += 1
+            counts[i & (SETS - 1), label[i]] += 1
         for b in range(bands):
             row, total, square = data[b, start : start + TILE], sums[b], squares[b]
             for i in range(row.size):
-                turn, value = i & (_SETS - 1), sums.dtype.type(row[i])
+                turn, value = i & (SETS - 1), sums.dtype.type(row[i])
                 if shift is not None:  # decided when the kernel is compiled
                     value -= shift[label[i], b]
                 total[turn, label[i]] += value
@@ -66,7 +66,7 @@ def class_sums(
     """
     k, bands = centroids.shape
     kind = np.int64 if exact_sums(data.dtype) else np.float64
-    shape = bands, _SETS, k + 1
+    shape = bands, SETS, k + 1
     counts, sums, squares = np.zeros(shape[1:], np.int64), np.zeros(shape, kind), np.zeros(shape, kind)
     shift = None if exact_sums(data.dtype) else np.vstack([np.zeros(bands), centroids])
     flat = np.ascontiguousarray(data).reshape(bands, -1)
