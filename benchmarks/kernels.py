@@ -4,7 +4,7 @@ Run as a fresh process.  Real texture, 33 million pixels; each side takes the ui
 JSON line with the ratios: assigning against ``KMeans.predict``, a steady pass of the exact engine (assign, and move the
 sums of the pixels that change class) against one iteration of scikit-learn's Lloyd, and all cores against one, for
 assigning, for the first pass, which looks at every pixel (without the squares that a run adds up with it), and for a
-steady one, which passes over most. Beside these stands what a second core brings to bare arithmetic, in the same turns:
+steady one, which passes over most. Beside these stands what all cores bring to bare arithmetic, in the same turns:
 more than that the machine does not give.
 """
 

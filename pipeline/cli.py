@@ -5,20 +5,18 @@ import gc
 import json
 import logging
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from math import isfinite
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from pipeline import __version__
 from pipeline.errors import TerrazzoError
+from pipeline.runtime.signals import heed_signals
 
 if TYPE_CHECKING:
     from pipeline.runtime.progress import Progress
@@ -254,19 +252,6 @@ def _set_up_logging() -> None:
     logging.getLogger("rasterio").propagate = False
 
 
-def _stop(signal_number: int, _frame: FrameType | None) -> None:
-    """End as Ctrl-C does, so that temporary files go."""
-    raise SystemExit(128 + signal_number)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """End as Python does at Ctrl-C; a second one ends the process at once, whatever it is in the middle of."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    with suppress(OSError):  # not through sys.stderr: it may just be writing
-        os.write(2, b"terrazzo: stopping, once what is under way has ended; Ctrl-C again ends it at once\n")
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Run the command line and leave with its exit status."""
     _set_up_logging()
@@ -274,10 +259,7 @@ def main() -> None:
     gc.set_threshold(100_000)  # imports make many objects that stay; to look at them again and again takes a tenth
     atexit.register(gc.freeze)  # a process that ends has no need to look for garbage, which takes a while
     warnings.filterwarnings("ignore", message="Dataset has no geotransform|The given matrix is equal")  # we say so
-    for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):  # Windows has no SIGHUP
-        signal.signal(getattr(signal, name), _stop)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores it
-        signal.signal(signal.SIGINT, _interrupt)
+    heed_signals()
     try:
         status = cli.main([word for word in sys.argv[1:] if word != "--debug"], "terrazzo", standalone_mode=False)
     except click.ClickException as error:

@@ -237,7 +237,24 @@ def test_a_stopped_run_leaves_no_file(jpeg2000: list[str], tmp_path: Path, numbe
     os.kill(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number, err
+    assert "terrazzo: stopping, once what is under way has ended" in err
     assert [entry.name for entry in tmp_path.iterdir()] == ["job.yaml"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_a_hangup_that_nohup_ignores_stops_no_run() -> None:
+    heeded = "import signal; from pipeline.runtime.signals import heed_signals; heed_signals()"
+    code = f"{heeded}; signal.raise_signal(signal.SIGHUP); print('goes on')"
+    for handling, said in ((signal.SIG_IGN, "goes on\n"), (signal.SIG_DFL, "")):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=lambda to=handling: signal.signal(signal.SIGHUP, to),
+        )
+        assert done.stdout == said, done.stderr
+    assert done.returncode == 128 + signal.SIGHUP
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")

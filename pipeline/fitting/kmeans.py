@@ -146,9 +146,7 @@ def check_distinct(values: npt.NDArray[Any], k: int) -> int:
         if found >= k:
             return count
     most = f"ask for {found} classes at most" if found > 1 else "there is nothing to tell apart"
-    msg = (
-        f"fit.k: {k} classes were asked for, but the {len(values)} sampled pixels have {found} distinct values; {most}"
-    )
+    msg = f"fit.k: {k} classes were asked for; distinct among the sampled pixels: {found} of {len(values)}; {most}"
     raise FitError(msg)
 
 

@@ -146,9 +146,9 @@ def squares(points: npt.NDArray[Any], takes_part: npt.NDArray[np.bool_], fixed: 
         sums = np.empty(len(points), np.int64)
         _whole_squares(points, takes_part, sums)
         return sums.astype(object)
-    cut = np.empty((len(points), 3), np.int64)
-    _squares(points, takes_part, fixed.factor, cut)
-    large, middle, small = cut.astype(object).T
+    limbs = np.empty((len(points), 3), np.int64)
+    _squares(points, takes_part, fixed.factor, limbs)
+    large, middle, small = limbs.astype(object).T
     joined: npt.NDArray[Any] = (large * int(LIMB) + middle) * int(LIMB) + small
     return joined
 

@@ -111,8 +111,11 @@ def _places(labels: npt.NDArray[np.uint8], start: int, place: npt.NDArray[np.int
 @compiled
 def _places_due(
     labels: npt.NDArray[np.uint8], bounds: npt.NDArray[np.uint8], due: int, start: int, place: npt.NDArray[np.int32]
-) -> tuple[int, int, bool]:
-    """Fill in the places of points, from `start` on, that are to be looked at, until a tile is full; give as above."""
+) -> tuple[int, int]:
+    """Fill in the places of points, from `start` on, that are to be looked at, until a tile is full.
+
+    Give where the next ones begin, and how many there are.
+    """
     found = 0
     while start < labels.size and found <= TILE - RUN:
         n = min(RUN, labels.size - start)
@@ -124,7 +127,7 @@ def _places_due(
                 place[found] = start + i
                 found += (bound[i] < due) & (known[i] != OUTSIDE)
         start += n
-    return start, found, False
+    return start, found
 
 
 @compiled
@@ -141,7 +144,7 @@ def _look(  # noqa: PLR0917 (numba takes arguments by position)
     _pick(points, place, centroids.stretch, room.tile)
     nearest_class(room.tile, due, centroids.rounded, room.distance, nearest, second, room.label)
     look_closely(points, place, None, centroids, nearest, second, room.label[:due])
-    for j in range(due):  # by itself, as then many are worked on at once
+    for j in range(due):  # a distance becomes a bound; by itself, as then many are worked on at once
         apart = np.sqrt(second[j])
         steps = drift.come + (apart - np.sqrt(nearest[j]) - drift.doubt * apart) * drift.per_step
         second[j] = np.floor(min(steps, 255.0)) if steps > 0 else 0.0
@@ -153,17 +156,17 @@ def _look(  # noqa: PLR0917 (numba takes arguments by position)
 def _change(  # noqa: PLR0917 (numba takes arguments by position)
     points: Block,
     place: npt.NDArray[np.int32],
-    nearest: npt.NDArray[np.int32],
+    label: npt.NDArray[np.int32],
     scaling: Scaling,
     labels: npt.NDArray[np.uint8],
     counts: npt.NDArray[np.int64],
     sums: npt.NDArray[np.int64],
 ) -> int:
-    """Move the points at some places from class to class; count moves."""
+    """Move the points at some places from class to class, those of `label`; count moves."""
     moves = 0
     for j in range(place.size):
         i = place[j]
-        old, new = labels[i], nearest[j]
+        old, new = labels[i], label[j]
         if new != old:
             moves += 1
             labels[i] = new
@@ -174,22 +177,28 @@ def _change(  # noqa: PLR0917 (numba takes arguments by position)
 
 
 @compiled
-def _add_up(points: Block, labels: npt.NDArray[np.uint8], scaling: Scaling, sums: npt.NDArray[np.int64]) -> None:
-    """Count points with each label and add up their numbers: sums have shape (1 + column, set, label).
+def _add_up(
+    points: Block,
+    start: int,
+    labels: npt.NDArray[np.uint8],
+    scaling: Scaling,
+    added: npt.NDArray[np.int64],
+) -> None:
+    """Count points from `start` on with each label and add up their numbers: shape (1 + column, set, label).
 
     Band by band, and in sets, as in `class_sums`. What points of no class hold may be anything.
     """
-    bands, counts = points.shape[0], sums[0]
-    for i in range(labels.size):
+    bands, counts, n = points.shape[0], added[0], labels.size
+    for i in range(n):
         counts[i & (SETS - 1), labels[i]] += 1
     for b in range(bands):
-        row, total = points[b], sums[1 + b]
+        row, total = points[b, start : start + n], added[1 + b]
         if scaling is None:  # decided when the kernel is compiled
-            for i in range(labels.size):
+            for i in range(n):
                 total[i & (SETS - 1), labels[i]] += np.int64(row[i])
         else:
-            factor, rest = scaling[b], sums[1 + bands + b]
-            for i in range(labels.size):
+            factor, rest = scaling[b], added[1 + bands + b]
+            for i in range(n):
                 whole, small = cut(row[i], factor)
                 total[i & (SETS - 1), labels[i]] += whole
                 rest[i & (SETS - 1), labels[i]] += small
@@ -210,23 +219,23 @@ def move(  # noqa: PLR0917 (numba takes arguments by position)
     """Move points (band, point) to their nearest class, their numbers from one class's sum to another's; count moves.
 
     Points whose bound says that they can't have another nearest class are passed over: see `Mover`, which calls this.
-    Counts and sums of those that were in no class are left in `added`, as `_add_up` has them.
+    Where none of a tile was in a class, what it adds is left in `added`, as `_add_up` has it.
     """
     room, place = make_room(centroids.rounded), np.empty(TILE, np.int32)
     all_due, start, moves = _none_rests(labels, bounds, drift.due), 0, 0
     while start < labels.size:
-        begin = start
+        begin, is_new = start, False
         if all_due:
             start, due, is_new = _places(labels, start, place)
         else:
-            start, due, is_new = _places_due(labels, bounds, drift.due, start, place)
+            start, due = _places_due(labels, bounds, drift.due, start, place)
         if not due:
             continue
         _look(points, place[:due], centroids, drift, bounds, room)
         if is_new:
             for j in range(due):
                 labels[place[j]] = room.label[j]
-            _add_up(points[:, begin:start], labels[begin:start], scaling, added)
+            _add_up(points, begin, labels[begin:start], scaling, added)
             moves += due
         else:
             moves += _change(points, place[:due], room.label, scaling, labels, counts, sums)

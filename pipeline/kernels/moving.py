@@ -103,8 +103,9 @@ class Mover:
             raise RuntimeError(msg)
         added = np.zeros((1 + sums.shape[1], SETS, OUTSIDE + 1), np.int64)
         moves: int = move(points, self._centroids, self._scaling, labels, bounds, self._drift, counts, sums, added)
-        entered = added.sum(axis=1)[:, : len(counts)]
-        counts += entered[0]
-        counts[0] -= entered[0].sum()
-        sums += entered[1:].T
+        if added[0].any():
+            entered = added.sum(axis=1)[:, : len(counts)]
+            counts += entered[0]
+            counts[0] -= entered[0].sum()
+            sums += entered[1:].T
         return moves
