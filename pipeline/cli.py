@@ -25,6 +25,9 @@ Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 _CONFIG = click.Path(path_type=Path)
 
+_BY_SIGNAL = 128
+"""What exit statuses are above that tell of a signal."""
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="terrazzo")
@@ -268,8 +271,9 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("terrazzo: stopped; no output was left half-written", err=True)
         sys.exit(130)
-    except SystemExit:
-        click.echo("terrazzo: stopped; no output was left half-written", err=True)
+    except SystemExit as end:
+        if isinstance(end.code, int) and end.code > _BY_SIGNAL:  # click leaves with 1 where nobody reads what it says
+            click.echo("terrazzo: stopped; no output was left half-written", err=True)
         raise
     except BrokenPipeError:
         sys.stdout = None  # nobody reads: not even Python's last flush may complain

@@ -257,6 +257,59 @@ def test_a_hangup_that_nohup_ignores_stops_no_run() -> None:
     assert done.returncode == 128 + signal.SIGHUP
 
 
+SWALLOWED = """
+import signal, sys
+from contextlib import suppress
+from pipeline.runtime.signals import heed_signals, signals_wait
+from pipeline.runtime.schedule import stream
+from pipeline.runtime.workfolder import own_folder
+from pathlib import Path
+
+heed_signals()
+with own_folder(Path(sys.argv[1]), ""):
+    with suppress(SystemExit):
+        signal.raise_signal(signal.SIGTERM)
+    print("swallowed", flush=True)
+    for _ in stream(str, range(3), 1):
+        print("worked on", flush=True)
+"""
+
+WAITED = """
+import signal, sys
+from pathlib import Path
+from pipeline.runtime import workfolder
+from pipeline.runtime.signals import heed_signals
+
+heed_signals()
+lock = workfolder._take_lock
+workfolder._take_lock = lambda file: (signal.raise_signal(signal.SIGTERM), lock(file))
+with workfolder.own_folder(Path(sys.argv[1]), ""):
+    print("worked on", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+@pytest.mark.parametrize(("code", "said"), [(SWALLOWED, "swallowed\n"), (WAITED, "")])
+def test_a_signal_is_neither_lost_nor_leaves_a_folder(tmp_path: Path, code: str, said: str) -> None:
+    """It comes while a library swallows what it raises, or while the folder that must go is being made."""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == (said, 128 + signal.SIGTERM), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes are POSIX's")
+def test_a_run_whose_words_nobody_reads_is_not_called_stopped(job: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "run", str(job), "-q"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+    assert (job.parent / "out.tif").exists()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_the_next_run_removes_what_a_killed_one_left(job: Path, jpeg2000: list[str]) -> None:
     before = sorted(path.name for path in job.parent.iterdir())

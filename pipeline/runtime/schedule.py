@@ -8,6 +8,8 @@ from itertools import islice
 from threading import Event
 from typing import TypeVar
 
+from pipeline.runtime.signals import end_if_asked
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -45,6 +47,7 @@ def stream(
         while waiting:
             item, future = waiting.popleft()
             result = future.result()
+            end_if_asked()
             for following in islice(queue, 1):
                 waiting.append((following, pool.submit(function, following)))
             yield item, result

@@ -2,8 +2,20 @@
 
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
+
+
+class _Ending:
+    """Why the process is to end, once a signal has asked for it; and whether that has to wait."""
+
+    def __init__(self) -> None:
+        self.reason: BaseException | None = None
+        self.waits = False
+
+
+_ending = _Ending()
 
 
 def heed_signals() -> None:
@@ -16,18 +28,37 @@ def heed_signals() -> None:
         signal.signal(signal.SIGINT, _interrupt)
 
 
-def _say_stopping(more: str = "") -> None:
+def end_if_asked() -> None:
+    """Raise what a signal raised, once more: libraries that are just being imported may swallow it."""
+    if _ending.reason and not _ending.waits:
+        raise _ending.reason
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Let signals wait until the context ends, for what must not be left half-done."""
+    _ending.waits = True
+    try:
+        yield
+    finally:
+        _ending.waits = False
+    end_if_asked()
+
+
+def _end(reason: BaseException, more: str = "") -> None:
+    if _ending.reason:  # what cleans up is not to be disturbed
+        return
+    _ending.reason = reason
     with suppress(OSError):  # not through sys.stderr: it may just be writing
         os.write(2, f"terrazzo: stopping, once what is under way has ended{more}\n".encode())
+    end_if_asked()
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
-    _say_stopping()
-    raise SystemExit(128 + number)
+    _end(SystemExit(128 + number))
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     """End as Python does at Ctrl-C; a second one ends the process at once, whatever it is in the middle of."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _say_stopping("; Ctrl-C again ends it at once")
-    raise KeyboardInterrupt
+    _end(KeyboardInterrupt(), "; Ctrl-C again ends it at once")

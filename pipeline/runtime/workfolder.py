@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from pipeline.errors import OutputError
+from pipeline.runtime.signals import signals_wait
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +38,16 @@ def own_folder(parent: Path, fix: str) -> Iterator[Path]:
         When no folder can be made.
     """
     remove_leftovers(parent)
-    own, lock = _make_folder(parent, fix)
+    made: tuple[Path, BinaryIO] | None = None
     try:
-        yield own
+        with signals_wait():  # a folder that nobody knows of would stay
+            made = _make_folder(parent, fix)
+        yield made[0]
     finally:
-        lock.close()  # first: Windows removes no open file, and network drives give it another name
-        _remove(own)
+        if made:
+            own, lock = made
+            lock.close()  # first: Windows removes no open file, and network drives give it another name
+            _remove(own)
 
 
 def folder_of(path: Path) -> Path:

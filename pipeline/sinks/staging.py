@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from pipeline.errors import OutputError
+from pipeline.runtime.signals import end_if_asked, signals_wait
 from pipeline.runtime.workfolder import own_folder
 
 _SIDECARS: Final = (".msk", ".ovr", ".aux.xml")
@@ -68,9 +69,11 @@ class Staging:
     ) -> None:
         with self._context:
             if kind is None:
-                for target, staged in zip(self._targets, self._staged.values(), strict=True):
-                    if staged.exists():
-                        self._rename(staged, target)
+                end_if_asked()
+                with signals_wait():
+                    for target, staged in zip(self._targets, self._staged.values(), strict=True):
+                        if staged.exists():
+                            self._rename(staged, target)
 
     def _rename(self, staged: Path, target: Path) -> None:
         try:
