@@ -205,3 +205,12 @@ def rasterized(polygons: Any, source: Any) -> np.ndarray:
         for feature in features
     ]
     return rasterize(shapes, grid.shape, transform=grid.transform, dtype="uint8")
+
+
+@pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
+def test_a_fit_that_max_iter_ends_says_so(method: str, caplog: pytest.LogCaptureFixture) -> None:
+    fitted(MemorySource(patches(3)), method=method, max_iter=1, tol=0)
+    assert "fit.max_iter: centroids may not rest yet after pass 1; allow more" in caplog.text
+    caplog.clear()
+    fitted(MemorySource(patches(3)), method=method)
+    assert "max_iter" not in caplog.text

@@ -1,5 +1,6 @@
 """A scene's model: draw a sample, cluster it, go on over all pixels if that is asked for, put the classes in order."""
 
+import logging
 from dataclasses import dataclass
 from os.path import basename
 from typing import Any
@@ -25,6 +26,8 @@ from pipeline.runtime.usage import hand_back
 from pipeline.scenes.keptblocks import FitPixels, KeptBlocks, ReadBlocks
 from pipeline.scenes.source import FitSource, SceneInfo
 from pipeline.units import Preparation, relative
+
+logger = logging.getLogger(__name__)
 
 Counts = npt.NDArray[np.int64]
 
@@ -100,6 +103,8 @@ def fit_source(
             found = finish.run(start, step)
     else:
         found = finish.on_the_sample(start.centres, start.iterations)
+    if found.iterations >= config.max_iter and not found.passes:  # `refine` knows better, and says so itself
+        logger.warning("fit.max_iter: centroids may not rest yet after pass %d; allow more", found.iterations)
     hand_back()
     return Fit(_model(source.info, sample, found, config, preparation), found.passes)
 
