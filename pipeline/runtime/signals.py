@@ -37,11 +37,11 @@ def end_if_asked() -> None:
 @contextmanager
 def signals_wait() -> Iterator[None]:
     """Let signals wait until the context ends, for what must not be left half-done."""
-    _ending.waits = True
+    outer, _ending.waits = _ending.waits, True
     try:
         yield
     finally:
-        _ending.waits = False
+        _ending.waits = outer
     end_if_asked()
 
 

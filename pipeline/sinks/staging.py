@@ -145,8 +145,9 @@ def check_writable(target: Path, *, overwrite: bool) -> None:
         raise OutputError(msg)
     probe = folder / f".terrazzo-{uuid.uuid4().hex[:8]}"
     try:
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        with signals_wait():
+            probe.touch(exist_ok=False)
+            probe.unlink()
     except OSError as error:
         msg = f"{target}: the folder {folder} can't be written to ({error.strerror})"
         raise OutputError(msg) from error
