@@ -260,7 +260,7 @@ def test_a_hangup_that_nohup_ignores_stops_no_run() -> None:
 SWALLOWED = """
 import signal, sys
 from contextlib import suppress
-from pipeline.runtime.signals import heed_signals, signals_wait
+from pipeline.runtime.signals import heed_signals
 from pipeline.runtime.schedule import stream
 from pipeline.runtime.workfolder import own_folder
 from pathlib import Path
@@ -287,11 +287,24 @@ with workfolder.own_folder(Path(sys.argv[1]), ""):
     print("worked on", flush=True)
 """
 
+REMOVED = """
+import signal, sys
+from pathlib import Path
+from pipeline.runtime import workfolder
+from pipeline.runtime.signals import heed_signals
+
+heed_signals()
+remove = workfolder._remove
+workfolder._remove = lambda folder: (signal.raise_signal(signal.SIGTERM), remove(folder))
+with workfolder.own_folder(Path(sys.argv[1]), ""):
+    print("worked on", flush=True)
+"""
+
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
-@pytest.mark.parametrize(("code", "said"), [(SWALLOWED, "swallowed\n"), (WAITED, "")])
+@pytest.mark.parametrize(("code", "said"), [(SWALLOWED, "swallowed\n"), (WAITED, ""), (REMOVED, "worked on\n")])
 def test_a_signal_is_neither_lost_nor_leaves_a_folder(tmp_path: Path, code: str, said: str) -> None:
-    """It comes while a library swallows what it raises, or while the folder that must go is being made."""
+    """It comes while a library swallows what it raises, or while the folder that must go is made or removed."""
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == (said, 128 + signal.SIGTERM), done.stderr
     assert list(tmp_path.iterdir()) == []

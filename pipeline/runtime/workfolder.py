@@ -46,8 +46,9 @@ def own_folder(parent: Path, fix: str) -> Iterator[Path]:
     finally:
         if made:
             own, lock = made
-            lock.close()  # first: Windows removes no open file, and network drives give it another name
-            _remove(own)
+            with signals_wait():
+                lock.close()  # first: Windows removes no open file, and network drives give it another name
+                _remove(own)
 
 
 def folder_of(path: Path) -> Path:
