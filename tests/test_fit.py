@@ -68,7 +68,7 @@ def test_centroids_are_the_means_of_their_pixels() -> None:
     data = patches(3)
     source = MemorySource(data)
     model = fitted(source, tol=0)
-    values = draw_sample(source, wanted=20_000, seed=0, workers=1).values.astype("float64")
+    values = draw_sample(source, wanted=20_000, seed=0, workers=1).points.T.astype("float64")
     nearest = np.argmin(((values[:, None] - model.centres) ** 2).sum(axis=2), axis=1)
     means = np.stack([values[nearest == label].mean(axis=0) for label in range(5)])
     np.testing.assert_allclose(model.centres, means, rtol=1e-4)
@@ -77,8 +77,8 @@ def test_centroids_are_the_means_of_their_pixels() -> None:
 
 
 def test_the_best_of_several_starts_is_kept() -> None:
-    values = patches(3).reshape(3, -1).T[::7]
-    one, ten = (fit_sample(values, FitConfig(k=8, starts=starts), 1).inertia for starts in (1, 10))
+    points = np.ascontiguousarray(patches(3).reshape(3, -1)[:, ::7])
+    one, ten = (fit_sample(points, FitConfig(k=8, starts=starts), 1).inertia for starts in (1, 10))
     assert ten <= one
 
 
@@ -97,7 +97,7 @@ def clustered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_the_best_start_of_a_part_goes_on_over_all_points(clustered: list[int]) -> None:
     values = np.random.default_rng(0).permutation(patches(4, (400, 400)).reshape(4, -1).T)
-    ours = fit_sample(values, FitConfig(k=5, tol=0), 2)
+    ours = fit_sample(np.ascontiguousarray(values.T), FitConfig(k=5, tol=0), 2)
     theirs = KMeans(5, n_init=5, tol=0, random_state=0).fit(values.astype(float))
     assert ours.inertia == pytest.approx(theirs.inertia_, rel=1e-6)
     nearest = np.argmin(((values[:, None] - ours.centres) ** 2).sum(axis=2), axis=1)
@@ -106,15 +106,15 @@ def test_the_best_start_of_a_part_goes_on_over_all_points(clustered: list[int]) 
 
 
 def test_a_part_with_too_few_different_points_is_not_what_starts_are_compared_on(clustered: list[int]) -> None:
-    values = np.zeros((COMPARED + 50, 2), np.uint16)
-    values[-50:, 0] = np.repeat(np.arange(1, 6), 10)
-    assert fit_sample(values, FitConfig(k=6), 2).inertia == 0
+    points = np.zeros((2, COMPARED + 50), np.uint16)
+    points[0, -50:] = np.repeat(np.arange(1, 6), 10)
+    assert fit_sample(points, FitConfig(k=6), 2).inertia == 0
     assert clustered == [COMPARED + 50] * 5
 
 
 def test_no_run_over_the_points_takes_more_iterations_than_are_allowed() -> None:
-    values = np.random.default_rng(0).integers(0, 9999, (COMPARED + 50, 2)).astype(np.uint16)
-    assert fit_sample(values, FitConfig(k=9, tol=0, max_iter=3), 2).iterations == 3
+    points = np.random.default_rng(0).integers(0, 9999, (2, COMPARED + 50)).astype(np.uint16)
+    assert fit_sample(points, FitConfig(k=9, tol=0, max_iter=3), 2).iterations == 3
 
 
 def test_classes_run_from_dark_to_bright() -> None:

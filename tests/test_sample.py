@@ -39,22 +39,22 @@ def test_any_chunks_and_workers_draw_the_same_pixels(
     valid[0, 0] = True
     whole = draw_sample(MemorySource(data, valid, (83, 97)), wanted=wanted, seed=seed, workers=1)
     cut = draw_sample(MemorySource(data, valid, chunk), wanted=wanted, seed=seed, workers=workers)
-    np.testing.assert_array_equal(cut.values, whole.values)
+    np.testing.assert_array_equal(cut.points, whole.points)
     assert cut.valid == whole.valid == valid.sum()
-    assert len(cut.values) == min(wanted, valid.sum())
-    assert valid[cut.values[:, 0], cut.values[:, 1]].all()
-    assert len(np.unique(cut.values, axis=0)) == len(cut.values)
+    assert cut.points.shape[1] == min(wanted, valid.sum())
+    assert valid[tuple(cut.points)].all()
+    assert np.unique(cut.points, axis=1).shape == cut.points.shape
 
 
 def test_the_sample_is_spread_evenly() -> None:
     sample = draw_sample(MemorySource(placed((400, 400))), wanted=16_000, seed=0, workers=2)
-    counts, _, _ = np.histogram2d(sample.values[:, 0], sample.values[:, 1], bins=8, range=[[0, 400], [0, 400]])
+    counts, _, _ = np.histogram2d(*sample.points, bins=8, range=[[0, 400], [0, 400]])
     expected = 16_000 / 64
     assert ((counts - expected) ** 2 / expected).sum() < 103.4  # chi-square, 63 degrees of freedom, p = 0.001
 
 
 def test_another_seed_draws_other_pixels() -> None:
-    one, two = (draw_sample(MemorySource(placed((200, 200))), wanted=500, seed=s, workers=1).values for s in (0, 1))
+    one, two = (draw_sample(MemorySource(placed((200, 200))), wanted=500, seed=s, workers=1).points.T for s in (0, 1))
     shared = {tuple(row) for row in one.tolist()} & {tuple(row) for row in two.tolist()}
     assert len(shared) < 50  # 6 expected by chance
 
@@ -98,7 +98,7 @@ def test_blocks_are_read_while_machine_code_is_loaded_and_looked_at_later(monkey
 
     spared = SparedBlocks(source, Watched(), needed=True)
     found = draw_sample(spared, wanted=900, seed=3, workers=2, step=step)
-    np.testing.assert_array_equal(found.values, expected.values)
+    np.testing.assert_array_equal(found.points, expected.points)
     assert found.valid == expected.valid == source.valid.sum()
     assert set(source.reads.values()) == {2}, "once by each of the two"
     assert len(taken) == len(set(taken)) >= 20

@@ -91,13 +91,14 @@ def fit_source(
     over_all = source if isinstance(source, KeptBlocks | ReadBlocks) and config.pixels == "all" else None
     if over_all:
         _check_numbers(over_all.low, over_all.high, sample.valid, sample)
-    _check_numbers(sample.values.min(axis=0), sample.values.max(axis=0), len(sample.values), sample)
-    preparation = prepare(sample.values, source.info, features)
+    points = sample.points
+    _check_numbers(points.min(axis=1), points.max(axis=1), points.shape[1], sample)
+    preparation = prepare(points, source.info, features)
     spreads = source.info.units.spreads / preparation.spreads
     stretch = relative(spreads)
     with progress.stage("fit", config.starts) as step:
-        start = fit_sample(sample.values, config, workers, step, stretch)
-    finish = _Finish(over_all, source.info, np.ascontiguousarray(sample.values.T), config, spreads, workers)
+        start = fit_sample(points, config, workers, step, stretch)
+    finish = _Finish(over_all, source.info, points, config, spreads, workers)
     if config.pixels == "all" or config.method == "dask-ml":
         with progress.stage("refine", finish.steps) as step:
             found = finish.run(start, step)
@@ -112,7 +113,7 @@ def fit_source(
 def _check_numbers(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, sample: Sample) -> None:
     """Raise FitError where the least and largest numbers of bands can't be reckoned with, or not beside each other."""
     check_magnitude(low, high, count)
-    check_outliers(low, high, sample.values)
+    check_outliers(low, high, sample.points)
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,7 @@ def _model(info: SceneInfo, sample: Sample, found: _Found, config: FitConfig, pr
             **config.model_dump(include={"method", "seed", "starts", "max_iter", "tol"}),
             pixels="all" if config.pixels == "all" else "sampled",
             iterations=found.iterations,
-            sampled_pixels=len(sample.values),
+            sampled_pixels=sample.points.shape[1],
             valid_pixels=sample.valid,
             scene_pixels=sample.total,
         ),

@@ -32,7 +32,7 @@ _BEYOND_MEASURE: Final = 1e9
 _A_LOOK: Final = 100_000
 """Pixels from which it is judged what half of them lie within."""
 
-_FIRST_LOOK: Final = 10_000
+_FIRST_LOOK: Final = 1000
 """Pixels among which distinct ones are counted first: nearly always enough, and quick."""
 
 COMPARED: Final = 100_000
@@ -40,7 +40,7 @@ COMPARED: Final = 100_000
 
 
 def fit_sample(
-    values: npt.NDArray[Any],
+    points: Points,
     config: FitConfig,
     workers: int,
     step: Callable[[], None] = lambda: None,
@@ -50,8 +50,8 @@ def fit_sample(
 
     Parameters
     ----------
-    values : ndarray, shape (n, band)
-        Pixels, in input units and in random order.
+    points : ndarray, shape (band, point)
+        C-contiguous pixels, in input units and in random order.
     config : FitConfig
         Method, number of classes, seed, starts, and when to stop. `tol` is relative to the mean variance
         of the bands.
@@ -72,9 +72,8 @@ def fit_sample(
     FitError
         When there are fewer distinct pixels than classes, or pixels too large to be squared.
     """
-    telling = check_distinct(values, config.k)
-    check_magnitude(values.min(axis=0), values.max(axis=0), len(values), stretch)
-    points = np.ascontiguousarray(values.T)
+    telling = check_distinct(points, config.k)
+    check_magnitude(points.min(axis=1), points.max(axis=1), points.shape[1], stretch)
     if config.method == "minibatch":
         from pipeline.fitting.minibatch import minibatch  # noqa: PLC0415 (scikit-learn takes a second to import)
 
@@ -139,14 +138,14 @@ def mean_variance(points: Points, stretch: Stretch = None) -> float:
     return own_distances(points, np.ones(count, np.uint8), centre, stretch)[1] / points.size
 
 
-def check_distinct(values: npt.NDArray[Any], k: int) -> int:
-    """Raise FitError unless `k` of the pixels, shape (n, band), differ; give how many it takes to find them."""
-    for count in (_FIRST_LOOK, COMPARED, len(values)):
-        found = len(np.unique(values[:count], axis=0))
+def check_distinct(points: Points, k: int) -> int:
+    """Raise FitError unless `k` of the points (band, point) differ; give how many it takes to find them."""
+    for count in (_FIRST_LOOK, COMPARED, points.shape[1]):
+        found = np.unique(points[:, :count], axis=1).shape[1]
         if found >= k:
             return count
     most = f"ask for {found} classes at most" if found > 1 else "there is nothing to tell apart"
-    msg = f"fit.k: {k} classes were asked for; distinct among the sampled pixels: {found} of {len(values)}; {most}"
+    msg = f"fit.k: {k} classes were asked for; distinct among the sampled pixels: {found} of {points.shape[1]}; {most}"
     raise FitError(msg)
 
 
@@ -183,20 +182,20 @@ def check_magnitude(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, s
         raise FitError(msg)
 
 
-def check_outliers(low: npt.NDArray[Any], high: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
+def check_outliers(low: npt.NDArray[Any], high: npt.NDArray[Any], points: Points) -> None:
     """Raise FitError where a number is so far from most pixels that `FixedPoint`'s sums would lose their digits.
 
     Parameters
     ----------
     low, high : ndarray, shape (band,)
         Least and largest numbers of the pixels.
-    values : ndarray, shape (n, band)
+    points : ndarray, shape (band, point)
         Some of the pixels, in random order.
     """
-    if exact_sums(values.dtype):
+    if exact_sums(points.dtype):
         return
-    some = values[:_A_LOOK].astype(np.float64)
-    first, third = np.percentile(some, (25, 75), axis=0)
+    some = points[:, :_A_LOOK].astype(np.float64)
+    first, third = np.percentile(some, (25, 75), axis=1)
     widths = np.tile(third - first, 2)
     for number, width in zip(np.concatenate([low, high]).tolist(), widths.tolist(), strict=True):
         if abs(number) > _BEYOND_MEASURE and 0 < width * _FARTHEST < abs(number):

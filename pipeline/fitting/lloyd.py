@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.distances import Points, closer, own_distances
-from pipeline.kernels.fixed import FixedPoint, Ledger
+from pipeline.kernels.fixed import FixedPoint, Ledger, exact_sums
 from pipeline.kernels.moving import Mover
 from pipeline.kernels.nearest import Stretch
 
@@ -124,6 +124,8 @@ def lloyd(
 
 def band_means(points: Points) -> npt.NDArray[np.float64]:
     """Mean of each band of points (band, point), summed in their order: the same bits on any machine."""
+    if exact_sums(points.dtype):
+        return points.sum(axis=1, dtype=np.int64) / points.shape[1]
     return np.array([float(np.cumsum(band, dtype=np.float64)[-1]) / band.size for band in points])
 
 

@@ -7,18 +7,19 @@ import numpy.typing as npt
 
 from pipeline.config import FeaturesConfig
 from pipeline.errors import FitError
+from pipeline.kernels.distances import Points
 from pipeline.scenes.source import SceneInfo
 from pipeline.units import Preparation
 
 _QUARTERS: Final = (25, 50, 75)
 
 
-def prepare(values: npt.NDArray[Any], info: SceneInfo, features: FeaturesConfig) -> Preparation:
+def prepare(points: Points, info: SceneInfo, features: FeaturesConfig) -> Preparation:
     """Find each band's centre and spread.
 
     Parameters
     ----------
-    values : ndarray, shape (n, band)
+    points : ndarray, shape (band, point)
         Sampled pixels, stored numbers. They are the same for any chunks and workers, and so is what is found.
     info : SceneInfo
         Names the bands and turns their numbers into the model's quantity.
@@ -33,8 +34,8 @@ def prepare(values: npt.NDArray[Any], info: SceneInfo, features: FeaturesConfig)
     way = features.standardize
     if way == "none":
         return Preparation()
-    found = [_spread(band, way) for band in values.T]
-    for name, band, (_, spread) in zip(info.bands, values.T, found, strict=True):
+    found = [_spread(band, way) for band in points]
+    for name, band, (_, spread) in zip(info.bands, points, found, strict=True):
         constant = bool(band.min() == band.max())  # the mean of a constant is not always that constant
         if constant or spread <= 0:
             what = "all sampled pixels are equal" if constant else "at least half of the sampled pixels have one value"

@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from pipeline.errors import OutputError
 from pipeline.runtime.workfolder import own_folder
 
 Array = npt.NDArray[Any]
+
+_PIECE: Final = 2**18
+"""Bytes written at once. Of larger pieces Linux makes pages of megabytes, for which no memory may be at hand."""
 
 
 class Scratch(Protocol):
@@ -86,7 +89,9 @@ class DiskScratch:
         """Keep the bytes of arrays."""
         with self._file(name, "wb", "written") as file:
             for array in arrays:
-                file.write(_bytes(array).data)
+                room = _bytes(array).data
+                for start in range(0, room.nbytes, _PIECE):
+                    file.write(room[start : start + _PIECE])
 
     def take(self, name: str, *parts: tuple[int, Array]) -> None:
         """Fill arrays with what is kept."""
