@@ -32,9 +32,11 @@ class MemorySource:
         valid: npt.NDArray[np.bool_] | None = None,
         chunk: tuple[int, int] = (64, 64),
         crs: str | None = None,
+        fitting: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         self.data = data
         self.valid = np.ones(data.shape[1:], bool) if valid is None else valid
+        self.fitting = self.valid if fitting is None else fitting
         grid = Grid(shape=data.shape[1:], transform=Affine(10, 0, 300_000, 0, -10, 5_900_000), crs=crs)
         count = len(data)
         self.info = SceneInfo(
@@ -65,7 +67,7 @@ class MemorySource:
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
         pixels = self.read(block)
-        return pixels, pixels.valid
+        return pixels, pixels.valid if self.fitting is self.valid else self.fitting[block.slices]
 
 
 class CountingSource:

@@ -1,5 +1,6 @@
 """The sample: N valid pixels, the same for any chunking and any number of workers."""
 
+from collections.abc import Callable
 from threading import Event
 from time import sleep
 from typing import Any
@@ -14,8 +15,10 @@ from sources import MemorySource
 from pipeline.errors import OutputError, SceneError
 from pipeline.fitting.sample import draw_sample
 from pipeline.kernels import hashing
-from pipeline.runtime.scratch import MemoryScratch
+from pipeline.runtime.scratch import MemoryScratch, Scratch
 from pipeline.scenes.blockstore import SparedBlocks
+from pipeline.scenes.keptblocks import KeptBlocks
+from pipeline.scenes.source import FitSource
 
 
 def placed(shape: tuple[int, int]) -> np.ndarray:
@@ -23,27 +26,45 @@ def placed(shape: tuple[int, int]) -> np.ndarray:
     return np.stack(np.mgrid[: shape[0], : shape[1]]).astype("uint16")
 
 
-@settings(max_examples=40, deadline=None)
+def spared(source: FitSource, scratch: Scratch | None = None) -> SparedBlocks:
+    """The same scene, kept for the map."""
+    return SparedBlocks(source, scratch or MemoryScratch(), needed=True)
+
+
+def kept(source: FitSource, scratch: Scratch | None = None) -> KeptBlocks:
+    """The same scene, kept for a fit over all pixels."""
+    return KeptBlocks(source, scratch or MemoryScratch())
+
+
+@settings(max_examples=60, deadline=None)
 @given(
-    chunk=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    chunk=st.tuples(st.integers(4, 90), st.integers(4, 90)),
     workers=st.integers(1, 4),
     wanted=st.integers(1, 9000),
     seed=st.integers(0, 2**32 - 1),
     share=st.floats(0.01, 1),
+    keep=st.sampled_from([lambda source: source, spared, kept]),
 )
-def test_any_chunks_and_workers_draw_the_same_pixels(
-    chunk: tuple[int, int], workers: int, wanted: int, seed: int, share: float
+def test_any_chunks_and_workers_draw_the_same_pixels_from_files_and_from_what_is_kept(
+    *, chunk: tuple[int, int], workers: int, wanted: int, seed: int, share: float, keep: Callable[[Any], FitSource]
 ) -> None:
-    data = placed((83, 97))
-    valid = np.random.default_rng(seed).random((83, 97)) < share
-    valid[0, 0] = True
-    whole = draw_sample(MemorySource(data, valid, (83, 97)), wanted=wanted, seed=seed, workers=1)
-    cut = draw_sample(MemorySource(data, valid, chunk), wanted=wanted, seed=seed, workers=workers)
+    data, generator = placed((83, 97)), np.random.default_rng(seed)
+    valid = generator.random((83, 97)) < 0.9
+    fitting = valid & (generator.random((83, 97)) < share)
+    fitting[0, 0] = valid[0, 0] = True
+    whole = draw_sample(MemorySource(data, valid, (83, 97), fitting=fitting), wanted=wanted, seed=seed, workers=1)
+    source = MemorySource(data, valid, chunk, fitting=fitting)
+    keeping = keep(source)
+    cut = draw_sample(keeping, wanted=wanted, seed=seed, workers=workers)
     np.testing.assert_array_equal(cut.points, whole.points)
-    assert cut.valid == whole.valid == valid.sum()
-    assert cut.points.shape[1] == min(wanted, valid.sum())
-    assert valid[tuple(cut.points)].all()
+    assert cut.valid == whole.valid == fitting.sum()
+    assert cut.points.shape[1] == min(wanted, fitting.sum())
+    assert fitting[tuple(cut.points)].all()
     assert np.unique(cut.points, axis=1).shape == cut.points.shape
+    assert set(source.reads.values()) == {1}
+    for block in source.blocks:
+        for ours, theirs in zip(keeping.read(block), source.read(block), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 def test_the_sample_is_spread_evenly() -> None:
@@ -72,7 +93,22 @@ def test_no_valid_pixel_is_an_error_that_names_the_file() -> None:
         draw_sample(source, wanted=100, seed=0, workers=1)
 
 
-def test_blocks_are_read_while_machine_code_is_loaded_and_looked_at_later(monkeypatch: pytest.MonkeyPatch) -> None:
+class WatchedScratch(MemoryScratch):
+    """Knows what was taken out of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[str] = []
+
+    def take(self, name: str, *parts: tuple[int, Any]) -> None:
+        self.taken.append(name)
+        super().take(name, *parts)
+
+
+@pytest.mark.parametrize("keep", [spared, kept])
+def test_blocks_are_read_while_machine_code_is_loaded_and_looked_at_later(
+    keep: Callable[[FitSource, Scratch], FitSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = MemorySource(placed((83, 97)), np.random.default_rng(0).random((83, 97)) < 0.7, chunk=(20, 20))
     expected = draw_sample(source, wanted=900, seed=3, workers=2)
     loading, loaded = Event(), Event()
@@ -89,19 +125,24 @@ def test_blocks_are_read_while_machine_code_is_loaded_and_looked_at_later(monkey
             loaded.set()
 
     monkeypatch.setattr(hashing, "load", load)
-    taken = []
-
-    class Watched(MemoryScratch):
-        def take(self, name: str, *parts: tuple[int, Any]) -> None:
-            taken.append(name)
-            super().take(name, *parts)
-
-    spared = SparedBlocks(source, Watched(), needed=True)
-    found = draw_sample(spared, wanted=900, seed=3, workers=2, step=step)
+    scratch = WatchedScratch()
+    found = draw_sample(keep(source, scratch), wanted=900, seed=3, workers=2, step=step)
     np.testing.assert_array_equal(found.points, expected.points)
     assert found.valid == expected.valid == source.valid.sum()
     assert set(source.reads.values()) == {2}, "once by each of the two"
-    assert len(taken) == len(set(taken)) >= 20
+    assert len(scratch.taken) == len(set(scratch.taken)) >= 20
+
+
+@pytest.mark.parametrize(("share", "looks"), [(1.0, 0), (0.6, 0), (0.2, 1)])
+def test_what_is_kept_is_looked_at_again_where_little_of_it_takes_part(
+    share: float, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "load", lambda: None)
+    source = MemorySource(placed((300, 400)), np.random.default_rng(0).random((300, 400)) < share, chunk=(30, 30))
+    scratch = WatchedScratch()
+    assert draw_sample(spared(source, scratch), wanted=9000, seed=3, workers=1).points.shape == (2, 9000)
+    assert len(scratch.taken) // len(source.blocks) == looks  # and a few that were read while code was loaded
+    assert set(source.reads.values()) == {1}
 
 
 def test_a_source_that_keeps_nothing_any_more_is_not_read_twice_for_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:

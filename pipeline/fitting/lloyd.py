@@ -125,8 +125,10 @@ def lloyd(
 def band_means(points: Points) -> npt.NDArray[np.float64]:
     """Mean of each band of points (band, point), summed in their order: the same bits on any machine."""
     if exact_sums(points.dtype):
-        return points.sum(axis=1, dtype=np.int64) / points.shape[1]
-    return np.array([float(np.cumsum(band, dtype=np.float64)[-1]) / band.size for band in points])
+        sums = points.sum(axis=1, dtype=np.int64)
+    else:
+        sums = np.array([np.cumsum(band, dtype=np.float64)[-1] for band in points])
+    return np.asarray(sums / points.shape[1], np.float64)
 
 
 def plus_plus(points: Points, k: int, generator: np.random.Generator, stretch: Stretch = None) -> Centres:

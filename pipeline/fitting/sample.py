@@ -1,12 +1,13 @@
 """N valid pixels of a scene, chosen by the hash of their position: the same for any chunking and workers."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from math import isqrt
 from threading import RLock
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,16 @@ from pipeline.kernels.distances import Points
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
 from pipeline.runtime.schedule import stream
 from pipeline.scenes.blockstore import SparedBlocks
+from pipeline.scenes.keptblocks import KeptBlocks
 from pipeline.scenes.source import FitSource, Pixels, SceneInfo
 
 logger = logging.getLogger(__name__)
 
 _ZEROS_OF_NOTE: Final = 0.01
 """Share of pixels of nothing but zeros from which they are worth a word."""
+
+_SPARE: Final = 8
+"""Standard deviations by which more keys are expected under a threshold than are wanted."""
 
 Keys = npt.NDArray[np.uint64]
 
@@ -41,13 +46,25 @@ class Sample:
 
 
 class _Smallest:
-    """The pixels with the smallest keys of all that were added, in bounded memory; threads may add in any order."""
+    """The pixels with the smallest keys of all that were added, in bounded memory; threads may add in any order.
 
-    def __init__(self, wanted: int, seed: int, info: SceneInfo) -> None:
+    Parameters
+    ----------
+    wanted : int
+        How many are wanted.
+    seed : int
+        Which keys pixels have.
+    info : SceneInfo
+        The scene.
+    valid : int, optional
+        How many pixels take part at least, as far as is known; see `falls_short`.
+    """
+
+    def __init__(self, wanted: int, seed: int, info: SceneInfo, valid: int = 0) -> None:
         self.wanted = wanted
         self._seed = seed
-        self.threshold = LARGEST_KEY
-        """No key above it can be among the wanted ones any more."""
+        self.threshold = min(LARGEST_KEY, LARGEST_KEY * (wanted + _SPARE * isqrt(wanted)) // max(valid, 1))
+        """No key above it is among the wanted ones."""
         self.valid = 0
         self._guard = RLock()
         self._keys: list[Keys] = [np.empty(0, np.uint64)]
@@ -79,6 +96,11 @@ class _Smallest:
             if sum(part.size for part in self._keys) > spare * self.wanted:
                 self._shrink()
 
+    def falls_short(self) -> bool:
+        """Whether, all pixels having been added, wanted ones were left out, as fewer than was said take part."""
+        self._shrink()
+        return self._keys[0].size < min(self.wanted, self.valid)
+
     def _shrink(self) -> None:
         """Keep the wanted ones only."""
         keys, points = np.concatenate(self._keys), np.concatenate(self._points, axis=1)
@@ -91,7 +113,6 @@ class _Smallest:
 
     def in_order(self) -> Points:
         """Return the wanted pixels, in the order of their keys."""
-        self._shrink()
         return self._points[0].take(np.argsort(self._keys[0]), axis=1)
 
 
@@ -111,7 +132,8 @@ def draw_sample(
     Parameters
     ----------
     source : FitSource
-        The scene. Where it keeps blocks, those that are read while machine code is loaded are looked at later.
+        The scene. Where it keeps blocks, those that are read while machine code is loaded are looked at later, and all
+        of them once more where less than half of the pixels take part.
     wanted : int
         How many pixels to draw; all valid ones where there are fewer.
     seed : int
@@ -127,35 +149,41 @@ def draw_sample(
         When no pixel is valid.
     """
     info = source.info
-    smallest = _Smallest(wanted, seed, info)
-    spared = source if isinstance(source, SparedBlocks) else None
+    kept = source if isinstance(source, SparedBlocks | KeptBlocks) else None
+    expected = info.pixels // 2 if kept else 0
+    smallest = _Smallest(wanted, seed, info, expected)
     later: list[Block] = []
 
     def read(block: Block) -> None:
         pixels, fitting = source.read_for_fit(block)
-        if spared and spared.keeps(block) and fitting is pixels.valid and not loading.done():
+        if kept and kept.keeps(block) and not loading.done():
             later.append(block)
             return
         loading.result()
         smallest.look(block, pixels, fitting)
-
-    def read_again(block: Block) -> None:
-        if spared:
-            pixels = spared.read_again(block)
-            smallest.look(block, pixels, pixels.valid)
 
     with ThreadPoolExecutor(1) as thread:
         loading = thread.submit(hashing.load)
         for _ in stream(read, source.blocks, workers):
             step()
         loading.result()
-    for _ in stream(read_again, later, workers):
-        pass
+    if kept:
+        _look_again(smallest, kept, later, workers)
+    while smallest.falls_short() and kept:
+        expected = min(smallest.valid, expected // 2)  # less each time: few may have small keys by chance
+        smallest = _Smallest(wanted, seed, info, expected)
+        _look_again(smallest, kept, source.blocks, workers)
     if smallest.valid == 0:
         raise _nothing_valid(info)
     sample = Sample(smallest.in_order(), smallest.valid, info.pixels)
     _warn_of_zeros(sample, info)
     return sample
+
+
+def _look_again(smallest: _Smallest, kept: SparedBlocks | KeptBlocks, blocks: Sequence[Block], workers: int) -> None:
+    """Look at blocks that were read before."""
+    for _ in stream(lambda block: smallest.look(block, *kept.read_again_for_fit(block)), blocks, workers):
+        pass
 
 
 def _nothing_valid(info: SceneInfo) -> SceneError:

@@ -14,6 +14,8 @@ from pipeline.scenes.source import FitSource, Pixels, SceneInfo
 
 logger = logging.getLogger(__name__)
 
+Validity = npt.NDArray[np.bool_]
+
 
 def block_name(block: Block) -> str:
     """Name under which a scratch keeps the planes of a block's bands, one after the other, and what follows them."""
@@ -21,7 +23,9 @@ def block_name(block: Block) -> str:
 
 
 class BlockStore:
-    """Keeps the planes of a block's bands and, unless all pixels hold data, a byte for each that says whether it does.
+    """Keeps the planes of a block's bands and, unless all pixels take part in a fit, a byte for each.
+
+    That is 2 where a pixel takes part, 1 where it holds data and does not, 0 where it holds none.
 
     Different blocks may be kept and taken by several threads at once.
     """
@@ -30,27 +34,31 @@ class BlockStore:
         self._info = info
         self._scratch = scratch
         self._whole: set[Block] = set()
-        """Blocks in which every pixel holds data."""
+        """Blocks in which every pixel takes part."""
 
-    def put(self, block: Block, pixels: Pixels) -> None:
-        """Keep a block, whose arrays nobody may change any more.
+    def put(self, block: Block, pixels: Pixels, fitting: Validity) -> None:
+        """Keep a block, whose arrays nobody may change any more, and which of its pixels take part in a fit.
 
         Raises
         ------
         OutputError
             When the disk is full.
         """
-        if pixels.valid.all():
+        if fitting.all():
             self._whole.add(block)
-        self._scratch.put(block_name(block), pixels.data, *([] if block in self._whole else [pixels.valid]))
+            self._scratch.put(block_name(block), pixels.data)
+        else:
+            self._scratch.put(block_name(block), pixels.data, np.add(pixels.valid, fitting, dtype=np.uint8))
 
-    def take(self, block: Block) -> Pixels:
-        """Give a block that is kept."""
+    def take(self, block: Block) -> tuple[Pixels, Validity]:
+        """Give a block that is kept, and which of its pixels take part in a fit."""
         data = np.empty((len(self._info.bands), *block.shape), self._info.dtype)
-        valid = np.ones(block.shape, np.bool_)
-        beside = [] if block in self._whole else [(data.nbytes, valid)]
-        self._scratch.take(block_name(block), (0, data), *beside)
-        return Pixels(data, valid)
+        if block in self._whole:
+            self._scratch.take(block_name(block), (0, data))
+            return Pixels(data, everywhere := np.ones(block.shape, np.bool_)), everywhere
+        part = np.empty(block.shape, np.uint8)
+        self._scratch.take(block_name(block), (0, data), (data.nbytes, part))
+        return Pixels(data, part > 0), part > 1
 
     def drop(self, block: Block) -> None:
         """Forget a block, or what of it was kept when the disk became full."""
@@ -80,34 +88,34 @@ class SparedBlocks:
         self.info: SceneInfo = source.info
         self.blocks: Sequence[Block] = source.blocks
 
-    def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+    def read_for_fit(self, block: Block) -> tuple[Pixels, Validity]:
         """Read a block from the source, keep it, and say which of its pixels take part in the fit."""
         pixels, fitting = self._source.read_for_fit(block)
         if not self._gives_up:
-            self._keep(block, pixels)
+            self._keep(block, pixels, fitting)
         return pixels, fitting
 
     def read(self, block: Block) -> Pixels:
         """Give a block that is kept, and let go of it, for a map wants it once; read it again where it is not kept."""
-        pixels = self.read_again(block)
+        pixels = self._store.take(block)[0] if self.keeps(block) else self._source.read(block)
         with self._guard:
             self._kept.discard(block)
         self._store.drop(block)
         return pixels
 
-    def read_again(self, block: Block) -> Pixels:
+    def read_again_for_fit(self, block: Block) -> tuple[Pixels, Validity]:
         """Give a block that was read for the fit once more, and keep it."""
-        return self._store.take(block) if self.keeps(block) else self._source.read(block)
+        return self._store.take(block) if self.keeps(block) else self._source.read_for_fit(block)
 
     def keeps(self, block: Block) -> bool:
         """Whether a block is kept, so that to read it again costs little."""
         with self._guard:
             return block in self._kept
 
-    def _keep(self, block: Block, pixels: Pixels) -> None:
+    def _keep(self, block: Block, pixels: Pixels, fitting: Validity) -> None:
         full: OutputError | None = None
         try:
-            self._store.put(block, pixels)
+            self._store.put(block, pixels, fitting)
         except OutputError as error:
             if self._needed:
                 raise

@@ -139,7 +139,7 @@ class KeptBlocks(_Census):
     def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
         """Read a block from the source, keep it, and say which of its pixels take part in the fit."""
         pixels, fitting = super().read_for_fit(block)
-        self._store.put(block, pixels)
+        self._store.put(block, pixels, fitting)
         beside, outside = np.zeros(2 * fitting.size, np.uint8), ~fitting.reshape(-1)
         for start in range(0, fitting.size, PIECE):  # labels, then bounds: the same, so that runs are passed over
             some = outside[start : start + PIECE]
@@ -147,8 +147,16 @@ class KeptBlocks(_Census):
         self._scratch.put(_labels_of(block), beside)
         return pixels, fitting
 
+    def keeps(self, _block: Block) -> bool:
+        """Whether a block that was read for the fit is kept: all are."""
+        return True
+
     def read(self, block: Block) -> Pixels:
-        """Read a block that is kept."""
+        """Give a block that is kept."""
+        return self._store.take(block)[0]
+
+    def read_again_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+        """Give a block that is kept, and say which of its pixels take part in the fit."""
         return self._store.take(block)
 
     def pieces(self, block: Block) -> Iterator[Piece]:
