@@ -33,6 +33,20 @@ def test_sums_equal_numpy_for_each_class_and_whole_numbers_of_16_bits_exactly(dt
             np.testing.assert_allclose(sums[label], less.sum(axis=1), 0, 1e-11 * spread.max(initial=0) ** 0.5 + 1e-300)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
+@pytest.mark.parametrize("bands", [3, 4, 8, 11])
+def test_sums_of_the_least_and_the_largest_numbers_are_exact(dtype: str, bands: int) -> None:
+    limits = np.iinfo(dtype)
+    for value in (limits.min, limits.max):
+        data, labels = np.full((bands, 90, 111), value, dtype), np.full((90, 111), 2, np.uint8)
+        labels[-1] = 254  # the largest class
+        counts, sums, squares = class_sums(data, labels, np.zeros((254, bands)))
+        for label, count in ((0, 0), (1, 0), (2, 89 * 111), (254, 111)):
+            assert counts[label] == count
+            assert sums[label].tolist() == [int(value) * count] * bands
+            assert squares[label].tolist() == [int(value) ** 2 * count] * bands
+
+
 def test_sums_do_not_depend_on_memory_layout() -> None:
     data, centres = make("u2", 3, 9)
     labels = assign(data, np.ones((ROWS, COLUMNS), np.bool_), centres)
