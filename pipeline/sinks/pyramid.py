@@ -7,15 +7,14 @@ files of their own because rasterio can't write into a file's overviews.
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import rasterio
 from affine import Affine
 
-from pipeline.grid import Block, cut
+from pipeline.grid import cut
 from pipeline.kernels.checks import add_checksums, checksum
 from pipeline.kernels.majority import halve
 from pipeline.runtime.schedule import stream
+from pipeline.sinks.windows import window_reader
 
 PIECE: Final = (2048, 2048)
 """(rows, columns) read at once: whole tiles, and even numbers."""
@@ -72,14 +71,10 @@ def write_overviews(path: Path, profile: dict[str, Any], workers: int) -> list[i
 
 def _halve_into(file: rasterio.io.DatasetWriter, path: Path, shape: tuple[int, int], workers: int) -> int:
     """Fill a file with the majorities of another one's labels; give its checksum."""
-
-    def majorities(piece: Block) -> npt.NDArray[np.uint8]:
-        with rasterio.open(path, sharing=False) as finer:
-            return halve(finer.read(1, window=piece.window))
-
     total = 0
-    for piece, labels in stream(majorities, cut(shape, PIECE), workers):
-        top, left = piece.top // 2, piece.left // 2
-        file.write(labels, 1, window=((top, top + labels.shape[0]), (left, left + labels.shape[1])))
-        total = add_checksums(total, checksum(labels, (top, left)))
+    with window_reader(path, workers) as read:
+        for piece, labels in stream(lambda piece: halve(read(piece)), cut(shape, PIECE), workers):
+            top, left = piece.top // 2, piece.left // 2
+            file.write(labels, 1, window=((top, top + labels.shape[0]), (left, left + labels.shape[1])))
+            total = add_checksums(total, checksum(labels, (top, left)))
     return total

@@ -4,8 +4,8 @@ GDAL writes tiles when it sees fit, some while it closes the file, and what goes
 reported: a full disk can leave a map with holes and no error.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import rasterio
@@ -17,6 +17,7 @@ from pipeline.runtime.schedule import stream
 from pipeline.runtime.workfolder import folder_of
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
 from pipeline.sinks.pyramid import PIECE, level_shapes
+from pipeline.sinks.windows import window_reader
 
 
 def verify_map(path: Path, expected: Sequence[int], workers: int = 1) -> None:
@@ -36,10 +37,8 @@ def verify_map(path: Path, expected: Sequence[int], workers: int = 1) -> None:
     OutputError
         When a tile is missing or differs.
     """
-    found = [0] * len(expected)
     try:
-        for (level, _), part in stream(partial(_checksum_of, path), _pieces(path, len(expected)), workers):
-            found[level] = add_checksums(found[level], part)
+        found = _checksums(path, len(expected), workers)
     except GDAL_ERRORS as error:
         msg = (
             f"{folder_of(path)}: the map can't be read back ({error.__cause__ or error}); is the disk full or failing?"
@@ -52,21 +51,22 @@ def verify_map(path: Path, expected: Sequence[int], workers: int = 1) -> None:
             raise OutputError(msg)
 
 
-def _open(path: Path, level: int) -> rasterio.DatasetReader:
-    """Open the map at full resolution (level 0) or one of its overviews."""
-    return rasterio.open(path, sharing=False, **({"overview_level": level - 1} if level else {}))
+def _checksums(path: Path, levels: int, workers: int) -> list[int]:
+    """Read a map and its overviews back, all by the same threads."""
+    found = [0] * levels
+    with rasterio.Env(**gdal_options()), rasterio.open(path) as file:
+        shapes = level_shapes(file.shape)[:levels]
+    with ExitStack() as context:
+        readers = [
+            context.enter_context(window_reader(path, workers, **({"overview_level": level - 1} if level else {})))
+            for level in range(levels)
+        ]
 
+        def checksum_of(part: tuple[int, Block]) -> int:
+            level, piece = part
+            return checksum(readers[level](piece), (piece.top, piece.left))
 
-def _pieces(path: Path, levels: int) -> Iterator[tuple[int, Block]]:
-    """Cut each level of a map."""
-    with rasterio.Env(**gdal_options()), _open(path, 0) as file:
-        shapes = level_shapes(file.shape)
-    for level, shape in enumerate(shapes[:levels]):
-        yield from ((level, piece) for piece in cut(shape, PIECE))
-
-
-def _checksum_of(path: Path, part: tuple[int, Block]) -> int:
-    """Read a piece of a level of a map."""
-    level, piece = part
-    with rasterio.Env(**gdal_options()), _open(path, level) as file:
-        return checksum(file.read(1, window=piece.window), (piece.top, piece.left))
+        parts = ((level, piece) for level, shape in enumerate(shapes) for piece in cut(shape, PIECE))
+        for (level, _), some in stream(checksum_of, parts, workers):
+            found[level] = add_checksums(found[level], some)
+    return found
