@@ -123,7 +123,7 @@ def timed_passes(
     blocks: list[list[NDArray[np.uint16]]], centres: NDArray[np.float64], workers: int
 ) -> tuple[float, float]:
     """Seconds of the first pass, and the mean of those that follow the first few, over pieces of blocks in memory."""
-    (k, bands), some = centres.shape, blocks[0][0]
+    k, some = len(centres), blocks[0][0]
     fixed = FixedPoint.of(some.dtype, some.min(axis=1), some.max(axis=1))
     mover, ledger = Mover(some.dtype, None, None, float(some.std(axis=1).mean())), Ledger(k, fixed)
     # written to, so that pages are there
@@ -131,11 +131,10 @@ def timed_passes(
     took = []
 
     def work(pieces: list[NDArray[np.uint16]], labels_and_bounds: list[NDArray[np.uint8]]) -> Ledger:
-        changes = Ledger(k, fixed)
+        changes, added_up = Ledger(k, fixed), fixed.room(k)
         for piece, beside in zip(pieces, labels_and_bounds, strict=True):
-            counts, sums = np.zeros(k + 1, np.int64), np.zeros((k + 1, bands), np.int64)
-            if mover.move(piece, *beside, counts, sums):
-                changes.add(counts, sums)
+            mover.move(piece, *beside, *added_up)
+        changes.add(*added_up)
         return changes
 
     with ThreadPoolExecutor(workers) as pool:

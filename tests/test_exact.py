@@ -16,11 +16,13 @@ from sklearn.cluster import KMeans
 from sources import MemorySource, described
 
 from pipeline.config import FeaturesConfig, FitConfig
+from pipeline.fitting import passes
 from pipeline.fitting.exact import Refined, refine
 from pipeline.fitting.fit import Fit, fit_source
 from pipeline.kernels.assign import assign
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.scratch import open_scratch
+from pipeline.scenes import keptblocks
 from pipeline.scenes.keptblocks import FitPixels, KeptBlocks, ReadBlocks
 from pipeline.scenes.raster import RasterSource
 from pipeline.scenes.source import FitSource
@@ -284,6 +286,19 @@ def test_no_piece_is_too_large_for_sums_of_64_bits(keep: bool) -> None:  # noqa:
         sizes = [(piece.start, piece.points.shape[1]) for piece in pixels.pieces(block)]
     assert sum(size for _, size in sizes) == 700 * 1100
     assert [start for start, _ in sizes] == list(range(0, 700 * 1100, PIECE))
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_a_block_of_many_pieces_is_added_up_in_parts(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = scene(dtype, (900, 1000), 2)
+    start = starts(data, np.ones((900, 1000), bool), 5)
+    together = refined(MemorySource(data, chunk=(900, 1000)), start)
+    monkeypatch.setattr(keptblocks, "PIECE", 2**16)
+    monkeypatch.setattr(passes, "_PIECES_TOGETHER", 3)  # 14 pieces: four threes, and two that are left
+    apart = refined(MemorySource(data, chunk=(900, 1000)), start)
+    np.testing.assert_array_equal(apart.centres, together.centres)
+    np.testing.assert_array_equal(apart.counts, together.counts)
+    assert apart.inertia == together.inertia
 
 
 def test_arrays_a_scratch_in_memory_keeps_are_nobody_elses() -> None:

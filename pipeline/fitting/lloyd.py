@@ -44,9 +44,8 @@ class Partition:
         self._bounds = np.zeros(points.shape[1], np.uint8)
         self.labels = np.zeros(points.shape[1], np.uint8)
         """1 to k; 0 before the first move."""
-        self.counts = np.zeros(k + 1, np.int64)
+        self.counts, self._sums = self._fixed.room(k)
         self.counts[0] = points.shape[1]
-        self._sums = np.zeros((k + 1, self._fixed.columns), np.int64)
 
     def assign(self, centres: Centres) -> int:
         """Move each point to the class of its nearest centre; give the number of points that moved."""

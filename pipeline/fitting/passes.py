@@ -1,18 +1,22 @@
 """Passes over all pixels of a scene: each is assigned to its nearest centre, and classes are added up exactly."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.fitting.lloyd import Centres
 from pipeline.grid import Block
-from pipeline.kernels.fixed import FixedPoint, Ledger, squares
+from pipeline.kernels.fixed import MOST_TOGETHER, FixedPoint, Ledger, squares
 from pipeline.kernels.move import OUTSIDE
 from pipeline.kernels.moving import Mover
 from pipeline.kernels.nearest import Stretch
 from pipeline.runtime.schedule import stream
-from pipeline.scenes.keptblocks import FitPixels
+from pipeline.scenes.keptblocks import PIECE, FitPixels
+
+_PIECES_TOGETHER: Final = MOST_TOGETHER // PIECE
+"""How many pieces of a block are added up in 64 bits; Python's numbers, which don't overflow, take longer."""
 
 
 class Engine:
@@ -51,16 +55,16 @@ class Engine:
 
     def _work(self, block: Block, *, with_squares: bool) -> tuple[int, Ledger]:
         """Move the pixels of a block; give how many moved, and what that changes."""
-        moves, changes = 0, Ledger(self._k, self._fixed)
-        for piece in self._pixels.pieces(block):  # each small enough for sums of 64 bits
-            counts, sums = np.zeros(self._k + 1, np.int64), np.zeros((self._k + 1, self._fixed.columns), np.int64)
+        moves, changes, added_up = 0, Ledger(self._k, self._fixed), self._fixed.room(self._k)
+        for number, piece in enumerate(self._pixels.pieces(block), start=1):
             if with_squares:
                 changes.squares += squares(piece.points, piece.labels != OUTSIDE, self._fixed)
-            moved = self._mover.move(piece.points, piece.labels, piece.bounds, counts, sums)
-            if moved:
-                changes.add(counts, sums)
+            moves += self._mover.move(piece.points, piece.labels, piece.bounds, *added_up)
             self._pixels.keep(piece)
-            moves += moved
+            if number % _PIECES_TOGETHER == 0:
+                changes.add(*added_up)
+                added_up = self._fixed.room(self._k)
+        changes.add(*added_up)
         return moves, changes
 
     def inertia(self, centres: Centres) -> float:

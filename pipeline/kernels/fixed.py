@@ -17,7 +17,10 @@ import numpy.typing as npt
 from pipeline.kernels.compiled import compiled, fma
 
 LIMB: Final = 2.0**36
-"""What the first of the whole numbers is no larger than; the sign and 2**27 pixels added up take the other bits."""
+"""What the first of the whole numbers is no larger than."""
+
+MOST_TOGETHER: Final = 2**26
+"""Pixels whose numbers may be added up in 64 bits: half of what is left beside the sign."""
 
 _LARGEST_EXPONENT: Final = 900
 """Of factors: some less than floats can have."""
@@ -57,6 +60,10 @@ class FixedPoint:
     def columns(self) -> int:
         """Whole numbers that a pixel becomes: one for each band, or two."""
         return len(self.factor) * (1 if self.is_identity else 2)
+
+    def room(self, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Counts and sums of k classes and of label 0, shape (k + 1,) and (k + 1, column): nothing as yet."""
+        return np.zeros(k + 1, np.int64), np.zeros((k + 1, self.columns), np.int64)
 
     def split(self, point: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Numbers of a point, shape (band,), as whole ones, shape (column,)."""
