@@ -20,6 +20,7 @@ from pipeline.fitting import passes
 from pipeline.fitting.exact import Refined, refine
 from pipeline.fitting.fit import Fit, fit_source
 from pipeline.kernels.assign import assign
+from pipeline.kernels.fixed import LIMB
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.scratch import open_scratch
 from pipeline.scenes import keptblocks
@@ -276,8 +277,6 @@ def test_scales_that_are_too_far_apart_for_the_numbers_are_told() -> None:
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_no_piece_is_too_large_for_sums_of_64_bits(keep: bool) -> None:  # noqa: FBT001
-    from pipeline.scenes.keptblocks import PIECE
-
     source = MemorySource(np.zeros((1, 700, 1100), np.uint8), chunk=(700, 1100))
     (block,) = source.blocks
     with kept(source) as labelled:
@@ -285,7 +284,8 @@ def test_no_piece_is_too_large_for_sums_of_64_bits(keep: bool) -> None:  # noqa:
         pixels.read_for_fit(block)
         sizes = [(piece.start, piece.points.shape[1]) for piece in pixels.pieces(block)]
     assert sum(size for _, size in sizes) == 700 * 1100
-    assert [start for start, _ in sizes] == list(range(0, 700 * 1100, PIECE))
+    assert [start for start, _ in sizes] == list(range(0, 700 * 1100, keptblocks.PIECE))
+    assert passes._PIECES_TOGETHER * keptblocks.PIECE * LIMB < 2**63
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])

@@ -1,5 +1,6 @@
 """The map as a file: plain rasterio and rio-cogeo agree that it is what it should be."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline.kernels.majority import halve
 from pipeline.sinks.geotiff import MapWriter
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.verify import verify_map
+from pipeline.sinks.windows import window_reader
 
 CRS = rasterio.CRS.from_epsg(32633).to_wkt()
 
@@ -58,6 +60,18 @@ def test_any_blocks_make_the_same_valid_cog(tmp_path: Path, shape: tuple[int, in
             np.testing.assert_array_equal(file.read(1), labels)
     assert max(labels.shape) <= 512 < (2 * max(labels.shape) if levels else 513)
     assert [entry.name for entry in tmp_path.iterdir()] == ["map.tif"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are read from Linux's /proc")
+def test_many_threads_read_a_map_by_few_open_files(tmp_path: Path) -> None:
+    labels, place = some_labels((700, 600)), grid((700, 600))
+    path = written(tmp_path / "map.tif", labels, place)
+    blocks = list(place.blocks((64, 64)))
+    with window_reader(path, 500) as read, ThreadPoolExecutor(40) as pool:
+        for block, found in zip(blocks, pool.map(read, blocks), strict=True):
+            np.testing.assert_array_equal(found, labels[block.slices])
+        assert 1 <= [file.resolve() for file in Path("/proc/self/fd").iterdir()].count(path) <= 16
+    assert path not in [file.resolve() for file in Path("/proc/self/fd").iterdir()]
 
 
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:

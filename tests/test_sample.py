@@ -145,7 +145,10 @@ def test_what_is_kept_is_looked_at_again_where_little_of_it_takes_part(
     assert set(source.reads.values()) == {1}
 
 
-def test_a_source_that_keeps_nothing_any_more_is_not_read_twice_for_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("share", "reads"), [(0.6, 1), (0.3, 2)])
+def test_a_source_that_keeps_nothing_any_more_is_read_twice_only_where_little_of_it_takes_part(
+    share: float, reads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Full(MemoryScratch):
         def put(self, name: str, *_arrays: Any) -> None:
             raise OutputError(name)
@@ -154,9 +157,10 @@ def test_a_source_that_keeps_nothing_any_more_is_not_read_twice_for_the_sample(m
         sleep(0.2)
 
     monkeypatch.setattr(hashing, "load", load)
-    source = MemorySource(placed((83, 97)), chunk=(20, 20))
-    draw_sample(SparedBlocks(source, Full(), needed=False), wanted=900, seed=3, workers=2)
-    assert set(source.reads.values()) == {1}
+    valid = np.random.default_rng(0).random((83, 97)) < share
+    source = MemorySource(placed((83, 97)), valid, chunk=(20, 20))
+    assert draw_sample(SparedBlocks(source, Full(), needed=False), wanted=900, seed=3, workers=2).valid == valid.sum()
+    assert set(source.reads.values()) == {reads}
 
 
 def test_an_error_of_loading_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:

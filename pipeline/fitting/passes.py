@@ -64,7 +64,8 @@ class Engine:
             if number % _PIECES_TOGETHER == 0:
                 changes.add(*added_up)
                 added_up = self._fixed.room(self._k)
-        changes.add(*added_up)
+        if moves:
+            changes.add(*added_up)
         return moves, changes
 
     def inertia(self, centres: Centres) -> float:

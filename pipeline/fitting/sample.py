@@ -56,28 +56,34 @@ class _Smallest:
         Which keys pixels have.
     info : SceneInfo
         The scene.
-    valid : int, optional
-        How many pixels take part at least, as far as is known; see `falls_short`.
+    expected : int, optional
+        How many pixels are thought to take part. If there are fewer, wanted ones are left out: see `falls_short`.
     """
 
-    def __init__(self, wanted: int, seed: int, info: SceneInfo, valid: int = 0) -> None:
+    def __init__(self, wanted: int, seed: int, info: SceneInfo, expected: int = 0) -> None:
         self.wanted = wanted
         self._seed = seed
-        self.threshold = min(LARGEST_KEY, LARGEST_KEY * (wanted + _SPARE * isqrt(wanted)) // max(valid, 1))
-        """No key above it is among the wanted ones."""
+        self.threshold = min(LARGEST_KEY, LARGEST_KEY * (wanted + _SPARE * isqrt(wanted)) // max(expected, 1))
+        """Pixels with a larger key are left out."""
         self.valid = 0
+        """How many pixels take part, of all that were added."""
+        self.blocks: list[Block] = []
+        """Where they are."""
         self._guard = RLock()
         self._keys: list[Keys] = [np.empty(0, np.uint64)]
         self._points: list[Points] = [np.empty((len(info.bands), 0), info.dtype)]
 
     def look(self, block: Block, pixels: Pixels, fitting: npt.NDArray[np.bool_]) -> None:
         """Add what a block has of them, among its pixels that take part in the fit."""
+        valid = int(np.count_nonzero(fitting))
+        if not valid:
+            return
         with self._turn():
             place = (block.top, block.left)
             keys, index = smallest_keys(fitting, place, self._seed, self.wanted, self.threshold)
             points = pixels.data.reshape(len(pixels.data), -1).take(index, axis=1)
             del index  # room for the keys of all blocks
-            self._add(keys, points, int(np.count_nonzero(fitting)))
+            self._add(block, valid, keys, points)
 
     def _turn(self) -> AbstractContextManager[object]:
         """To be held from the search for candidates until they are added.
@@ -87,8 +93,9 @@ class _Smallest:
         """
         return self._guard if self.threshold == LARGEST_KEY else nullcontext()
 
-    def _add(self, keys: Keys, points: Points, valid: int) -> None:
+    def _add(self, block: Block, valid: int, keys: Keys, points: Points) -> None:
         with self._guard:
+            self.blocks.append(block)
             self.valid += valid
             self._keys.append(keys)
             self._points.append(points)
@@ -97,9 +104,8 @@ class _Smallest:
                 self._shrink()
 
     def falls_short(self) -> bool:
-        """Whether, all pixels having been added, wanted ones were left out, as fewer than was said take part."""
-        self._shrink()
-        return self._keys[0].size < min(self.wanted, self.valid)
+        """Whether, all pixels having been added, wanted ones were left out, as fewer than expected take part."""
+        return sum(part.size for part in self._keys) < min(self.wanted, self.valid)
 
     def _shrink(self) -> None:
         """Keep the wanted ones only."""
@@ -113,6 +119,7 @@ class _Smallest:
 
     def in_order(self) -> Points:
         """Return the wanted pixels, in the order of their keys."""
+        self._shrink()
         return self._points[0].take(np.argsort(self._keys[0]), axis=1)
 
 
@@ -171,8 +178,8 @@ def draw_sample(
         _look_again(smallest, kept, later, workers)
     while smallest.falls_short() and kept:
         expected = min(smallest.valid, expected // 2)  # less each time: few may have small keys by chance
-        smallest = _Smallest(wanted, seed, info, expected)
-        _look_again(smallest, kept, source.blocks, workers)
+        blocks, smallest = smallest.blocks, _Smallest(wanted, seed, info, expected)
+        _look_again(smallest, kept, blocks, workers)
     if smallest.valid == 0:
         raise _nothing_valid(info)
     sample = Sample(smallest.in_order(), smallest.valid, info.pixels)

@@ -147,13 +147,16 @@ def class_sums(
     """
     k, bands = centroids.shape
     exact = exact_sums(data.dtype)
-    kind, shape = np.int64 if exact else np.float64, (bands, SETS, k + 1)
-    counts, sums, squares = np.zeros(shape[1:], np.int64), np.zeros(shape, kind), np.zeros(shape, kind)
-    shift = None if exact else np.vstack([np.zeros(bands), centroids])
     flat, flat_labels = np.ascontiguousarray(data).reshape(bands, -1), np.ascontiguousarray(labels).reshape(-1)
     fours = bands - bands % 4 if exact else 0
-    _sums(flat[fours:], flat_labels, shift, counts, sums[fours:], squares[fours:])
-    if fours:
-        sums[:fours, 0], squares[:fours, 0] = _by_fours(flat[:fours], flat_labels, counts.sum(axis=0))
+    kind, shape = np.int64 if exact else np.float64, (bands - fours, SETS, k + 1)
+    in_sets, sums, squares = np.zeros(shape[1:], np.int64), np.zeros(shape, kind), np.zeros(shape, kind)
+    shift = None if exact else np.vstack([np.zeros(bands), centroids])
+    _sums(flat[fours:], flat_labels, shift, in_sets, sums, squares)
+    counts = in_sets.sum(axis=0)
     with np.errstate(invalid="ignore", over="ignore"):  # what pixels without data hold may be anything
-        return counts.sum(axis=0), sums.sum(axis=1).T, squares.sum(axis=1).T
+        rest = sums.sum(axis=1), squares.sum(axis=1)
+    if not fours:
+        return counts, rest[0].T, rest[1].T
+    some = _by_fours(flat[:fours], flat_labels, counts)
+    return counts, np.concatenate([some[0], rest[0]]).T, np.concatenate([some[1], rest[1]]).T

@@ -14,8 +14,9 @@ from pipeline.runtime.workfolder import own_folder
 
 Array = npt.NDArray[Any]
 
-_PIECE: Final = 2**18
-"""Bytes written at once. Of larger pieces Linux makes pages of megabytes, for which no memory may be at hand."""
+_AT_ONCE: Final = 2**18
+"""Bytes of a new file written at once. Of larger pieces Linux makes pages of megabytes, for which no memory may be at
+hand."""
 
 
 class Scratch(Protocol):
@@ -90,8 +91,8 @@ class DiskScratch:
         with self._file(name, "wb", "written") as file:
             for array in arrays:
                 room = _bytes(array).data
-                for start in range(0, room.nbytes, _PIECE):
-                    file.write(room[start : start + _PIECE])
+                for start in range(0, room.nbytes, _AT_ONCE):
+                    file.write(room[start : start + _AT_ONCE])
 
     def take(self, name: str, *parts: tuple[int, Array]) -> None:
         """Fill arrays with what is kept."""

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 Validity = npt.NDArray[np.bool_]
 
+_FITTING: Final = np.uint8(2)
+
 
 def block_name(block: Block) -> str:
     """Name under which a scratch keeps the planes of a block's bands, one after the other, and what follows them."""
@@ -25,7 +28,7 @@ def block_name(block: Block) -> str:
 class BlockStore:
     """Keeps the planes of a block's bands and, unless all pixels take part in a fit, a byte for each.
 
-    That is 2 where a pixel takes part, 1 where it holds data and does not, 0 where it holds none.
+    That is `_FITTING` where a pixel takes part, 1 where it holds data and does not, 0 where it holds none.
 
     Different blocks may be kept and taken by several threads at once.
     """
@@ -50,15 +53,22 @@ class BlockStore:
         else:
             self._scratch.put(block_name(block), pixels.data, np.add(pixels.valid, fitting, dtype=np.uint8))
 
-    def take(self, block: Block) -> tuple[Pixels, Validity]:
+    def take(self, block: Block) -> Pixels:
+        """Give a block that is kept."""
+        data, part = self._take(block)
+        return Pixels(data, part > 0)
+
+    def take_for_fit(self, block: Block) -> tuple[Pixels, Validity]:
         """Give a block that is kept, and which of its pixels take part in a fit."""
+        data, part = self._take(block)
+        return Pixels(data, part > 0), part == _FITTING
+
+    def _take(self, block: Block) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
         data = np.empty((len(self._info.bands), *block.shape), self._info.dtype)
-        if block in self._whole:
-            self._scratch.take(block_name(block), (0, data))
-            return Pixels(data, everywhere := np.ones(block.shape, np.bool_)), everywhere
-        part = np.empty(block.shape, np.uint8)
-        self._scratch.take(block_name(block), (0, data), (data.nbytes, part))
-        return Pixels(data, part > 0), part > 1
+        part = np.full(block.shape, _FITTING, np.uint8)
+        beside = [] if block in self._whole else [(data.nbytes, part)]
+        self._scratch.take(block_name(block), (0, data), *beside)
+        return data, part
 
     def drop(self, block: Block) -> None:
         """Forget a block, or what of it was kept when the disk became full."""
@@ -97,7 +107,7 @@ class SparedBlocks:
 
     def read(self, block: Block) -> Pixels:
         """Give a block that is kept, and let go of it, for a map wants it once; read it again where it is not kept."""
-        pixels = self._store.take(block)[0] if self.keeps(block) else self._source.read(block)
+        pixels = self._store.take(block) if self.keeps(block) else self._source.read(block)
         with self._guard:
             self._kept.discard(block)
         self._store.drop(block)
@@ -105,7 +115,7 @@ class SparedBlocks:
 
     def read_again_for_fit(self, block: Block) -> tuple[Pixels, Validity]:
         """Give a block that was read for the fit once more, and keep it."""
-        return self._store.take(block) if self.keeps(block) else self._source.read_for_fit(block)
+        return self._store.take_for_fit(block) if self.keeps(block) else self._source.read_for_fit(block)
 
     def keeps(self, block: Block) -> bool:
         """Whether a block is kept, so that to read it again costs little."""
@@ -122,7 +132,7 @@ class SparedBlocks:
             full = error
         with self._guard:
             if full and not self._gives_up:
-                logger.warning("decoded pixels are not kept, and the files are read twice: %s", full)
+                logger.warning("decoded pixels are not kept, and the files are read again: %s", full)
                 self._gives_up = True
             self._kept.add(block)
             for kept in self._kept if self._gives_up else ():  # the map wants the room

@@ -153,11 +153,11 @@ class KeptBlocks(_Census):
 
     def read(self, block: Block) -> Pixels:
         """Give a block that is kept."""
-        return self._store.take(block)[0]
+        return self._store.take(block)
 
     def read_again_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
         """Give a block that is kept, and say which of its pixels take part in the fit."""
-        return self._store.take(block)
+        return self._store.take_for_fit(block)
 
     def pieces(self, block: Block) -> Iterator[Piece]:
         """Take a block's pixels and labels out of the scratch."""

@@ -137,8 +137,8 @@ class MapWriter:
         """
         if self._overviews is None:
             self.make_overviews()
-        try:
-            with rasterio.Env(**self._finishing):
+        with rasterio.Env(**self._finishing):
+            try:
                 rasterio.shutil.copy(
                     self._raw,
                     self._path,
@@ -150,9 +150,9 @@ class MapWriter:
                     BIGTIFF="IF_SAFER",
                     NUM_THREADS=self._workers,
                 )
-        except GDAL_ERRORS as error:
-            raise self._failure(error) from error
-        verify_map(self._path, [self._checksum, *(self._overviews or ())], self._workers)
+            except GDAL_ERRORS as error:
+                raise self._failure(error) from error
+            verify_map(self._path, [self._checksum, *(self._overviews or ())], self._workers)
 
     def _failure(self, error: Exception) -> OutputError:
         cause = error.__cause__ or error

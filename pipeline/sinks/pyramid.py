@@ -71,9 +71,9 @@ def write_overviews(path: Path, profile: dict[str, Any], workers: int) -> list[i
 
 def _halve_into(file: rasterio.io.DatasetWriter, path: Path, shape: tuple[int, int], workers: int) -> int:
     """Fill a file with the majorities of another one's labels; give its checksum."""
-    total = 0
-    with window_reader(path, workers) as read:
-        for piece, labels in stream(lambda piece: halve(read(piece)), cut(shape, PIECE), workers):
+    total, pieces = 0, list(cut(shape, PIECE))
+    with window_reader(path, min(workers, len(pieces))) as read:
+        for piece, labels in stream(lambda piece: halve(read(piece)), pieces, workers):
             top, left = piece.top // 2, piece.left // 2
             file.write(labels, 1, window=((top, top + labels.shape[0]), (left, left + labels.shape[1])))
             total = add_checksums(total, checksum(labels, (top, left)))

@@ -5,7 +5,6 @@ reported: a full disk can leave a map with holes and no error.
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import rasterio
@@ -38,7 +37,9 @@ def verify_map(path: Path, expected: Sequence[int], workers: int = 1) -> None:
         When a tile is missing or differs.
     """
     try:
-        found = _checksums(path, len(expected), workers)
+        with rasterio.Env(**gdal_options()), rasterio.open(path) as file:
+            shapes = level_shapes(file.shape)
+        found = [_checksum_of(path, level, shapes[level], workers) for level in range(len(expected))]
     except GDAL_ERRORS as error:
         msg = (
             f"{folder_of(path)}: the map can't be read back ({error.__cause__ or error}); is the disk full or failing?"
@@ -51,22 +52,15 @@ def verify_map(path: Path, expected: Sequence[int], workers: int = 1) -> None:
             raise OutputError(msg)
 
 
-def _checksums(path: Path, levels: int, workers: int) -> list[int]:
-    """Read a map and its overviews back, all by the same threads."""
-    found = [0] * levels
-    with rasterio.Env(**gdal_options()), rasterio.open(path) as file:
-        shapes = level_shapes(file.shape)[:levels]
-    with ExitStack() as context:
-        readers = [
-            context.enter_context(window_reader(path, workers, **({"overview_level": level - 1} if level else {})))
-            for level in range(levels)
-        ]
+def _checksum_of(path: Path, level: int, shape: tuple[int, int], workers: int) -> int:
+    """Read a level of a map back."""
+    total, pieces = 0, list(cut(shape, PIECE))
+    options = {"overview_level": level - 1} if level else {}
+    with window_reader(path, min(workers, len(pieces)), **options) as read:
 
-        def checksum_of(part: tuple[int, Block]) -> int:
-            level, piece = part
-            return checksum(readers[level](piece), (piece.top, piece.left))
+        def checksum_of(piece: Block) -> int:
+            return checksum(read(piece), (piece.top, piece.left))
 
-        parts = ((level, piece) for level, shape in enumerate(shapes) for piece in cut(shape, PIECE))
-        for (level, _), some in stream(checksum_of, parts, workers):
-            found[level] = add_checksums(found[level], some)
-    return found
+        for _, some in stream(checksum_of, pieces, workers):
+            total = add_checksums(total, some)
+    return total

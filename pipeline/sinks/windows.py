@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,26 +16,30 @@ from pipeline.scenes.gdal import gdal_options
 ReadLabels = Callable[[Block], npt.NDArray[np.uint8]]
 
 
+_MOST_FILES: Final = 16
+"""Far from what systems allow a process."""
+
+
 @contextmanager
 def window_reader(path: Path, workers: int, **options: Any) -> Iterator[ReadLabels]:
-    """Open a file once for each worker, and give the function that reads a window.
+    """Open a file some times, and give the function that reads a window.
 
-    By one thread, which knows the coordinate system: each other one would look it up in PROJ's database first, which
-    takes as long as a small overview takes altogether.
+    One thread opens it, which knows the coordinate system: each other one would look it up in PROJ's database first,
+    which takes as long as a small overview takes altogether.
 
     Parameters
     ----------
     path : Path
         A GeoTIFF of one band.
     workers : int
-        Threads that may read at once.
+        Windows read at once, as far as it can be opened so often; others wait.
     options
         How GDAL opens it.
     """
     with ExitStack() as context:
         idle: SimpleQueue[rasterio.DatasetReader] = SimpleQueue()
         with rasterio.Env(**gdal_options()):
-            for _ in range(workers):
+            for _ in range(min(workers, _MOST_FILES)):
                 idle.put(context.enter_context(rasterio.open(path, sharing=False, **options)))
 
         def read(window: Block) -> npt.NDArray[np.uint8]:
