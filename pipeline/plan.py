@@ -214,7 +214,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
         shapes = [whole_blocks(info, run.chunk)]
     where, files, blocks = _keeping(info, run, fit, labels=labels)
     for_speed = blocks and run.scratch == "auto" and not info.dear and method_over_all(fit) is None
-    each = 1 if method_over_all(fit) is None else 3  # whether it holds data, its class, and how sure that is
+    each = 1 if method_over_all(fit) is None else 3  # whether it takes part, its class, and how sure that is
     plans = [
         Plan(
             chunk=shape,

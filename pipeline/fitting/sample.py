@@ -131,7 +131,7 @@ def draw_sample(
     workers: int,
     step: Callable[[], None] = lambda: None,
 ) -> Sample:
-    """Read a scene once and draw pixels that hold data in every band.
+    """Read a scene and draw pixels that hold data in every band.
 
     The pixels drawn are those whose positions have the smallest hashes ("bottom-k" sampling: Cohen &
     Kaplan, 2007), so they depend on the seed and on which pixels are valid, and on nothing else.

@@ -1,8 +1,8 @@
 """Sums whose last bit does not depend on the order: numbers are rounded to whole ones before they are added.
 
 Whole numbers of up to 16 bits stay as they are. Others are cut into two whole numbers of 36 bits each, their squares
-into three, so that sums of each over any block fit 64-bit integers. Of a float32 pixel that is a million times smaller
-than the largest no digit is lost, nor of its square. After J. Demmel and H. D. Nguyen, "Fast reproducible
+into three, so that sums of each over many pixels fit 64-bit integers. Of a float32 pixel that is a million times
+smaller than the largest no digit is lost, nor of its square. After J. Demmel and H. D. Nguyen, "Fast reproducible
 floating-point summation", ARITH 2013, who cut in the same way, but without knowing the largest number.
 """
 
@@ -138,7 +138,7 @@ def squares(points: npt.NDArray[Any], takes_part: npt.NDArray[np.bool_], fixed: 
     Parameters
     ----------
     points : ndarray, shape (band, point)
-        No more than 2**27 points.
+        No more than 2**26 points.
     takes_part : ndarray of bool, shape (point,)
         The others are left out.
     fixed : FixedPoint

@@ -61,7 +61,7 @@ def write_overviews(path: Path, profile: dict[str, Any], workers: int) -> list[i
             "height": -(-rows // 2),
             "width": -(-columns // 2),
             "transform": profile["transform"] @ Affine.scale(2),
-            "crs": None,  # the map's; GDAL would ask its database for it each time that a thread opens the file
+            "crs": None,  # the map's; GDAL would ask its database for it
         }
         with rasterio.open(coarser, "w", **profile) as file:
             sums.append(_halve_into(file, path, (rows, columns), workers))
