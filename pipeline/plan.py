@@ -14,7 +14,7 @@ from pipeline.scenes.gdal import cache_bytes
 from pipeline.scenes.source import SceneInfo
 from pipeline.sinks import geotiff, pictures
 
-BASE_BYTES: Final = {"kmeans": 300 * 10**6, "minibatch": 400 * 10**6, "dask-ml": 600 * 10**6}
+BASE_BYTES: Final = {"kmeans": 345 * 10**6, "minibatch": 490 * 10**6, "dask-ml": 620 * 10**6}
 """The interpreter and the libraries, while kernels are compiled for the first time: measured, with some room.
 
 Mini-batches are scikit-learn's, which comes with libraries of its own, and dask-ml with more.

@@ -98,6 +98,20 @@ def test_a_fit_over_all_pixels_keeps_its_promise(landscape: list[str], tmp_path:
         assert peak_of(scene, tmp_path, "450MB", fit) <= 450_000_000
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+@pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
+def test_a_first_run_which_compiles_keeps_its_promise_with_hardly_any_sample(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "code"))
+    profile = {"driver": "GTiff", "dtype": "int16", "width": 1500, "height": 1500, "count": 9, "crs": "EPSG:32633"}
+    place = rasterio.Affine(10, 0, 300_000, 0, -10, 5_900_000)
+    with rasterio.open(tmp_path / "s.tif", "w", transform=place, tiled=True, compress="deflate", **profile) as file:
+        file.write(np.random.default_rng(0).gamma(3, 10, (9, 1500, 1500)).astype(np.int16))
+    peak_of(tmp_path / "s.tif", tmp_path, "2GB", f"{{k: 3, pixels: 50, method: {method}}}")
+
+
 def sources(kind: str, folder: Path) -> dict[str, Any]:
     """A small scene of a kind, as the config names it."""
     from test_arrays import dataset
@@ -149,7 +163,7 @@ def test_one_worker_keeps_one_processor_busy(landscape: list[str], tmp_path: Pat
     """Of threads of BLAS, OpenMP or GDAL beside ours, more than one would run, or wait for a processor, at a time."""
     scene = mirrored(landscape, tmp_path / "scene.tif", 1400 if method == "dask-ml" else 2745)  # it takes its time
     job = tmp_path / "job.yaml"
-    passes = 80 if method == "kmeans" else 10  # so that they take longer than what comes before and after
+    passes = 300 if method == "kmeans" else 10  # so that they take longer than what comes before and after
     fit = f"fit: {{pixels: all, method: {method}, k: 12, tol: 1.0e-9, max_iter: {passes}}}"
     job.write_text(f"version: 1\nscene: {{source: {scene}}}\n{fit}\noutput: {{labels: o.tif}}\nrun: {{workers: 1}}\n")
     process = subprocess.Popen([sys.executable, "-m", "pipeline", "run", str(job), "-q"], stdout=subprocess.DEVNULL)
