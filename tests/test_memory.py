@@ -163,8 +163,8 @@ def test_one_worker_keeps_one_processor_busy(landscape: list[str], tmp_path: Pat
     """Of threads of BLAS, OpenMP or GDAL beside ours, more than one would run, or wait for a processor, at a time."""
     scene = mirrored(landscape, tmp_path / "scene.tif", 1400 if method == "dask-ml" else 2745)  # it takes its time
     job = tmp_path / "job.yaml"
-    passes = 300 if method == "kmeans" else 10  # so that they take longer than what comes before and after
-    fit = f"fit: {{pixels: all, method: {method}, k: 12, tol: 1.0e-9, max_iter: {passes}}}"
+    k, passes = (60, 100) if method == "kmeans" else (12, 10)  # they take longer than what comes before and after
+    fit = f"fit: {{pixels: all, method: {method}, k: {k}, tol: 1.0e-9, max_iter: {passes}}}"
     job.write_text(f"version: 1\nscene: {{source: {scene}}}\n{fit}\noutput: {{labels: o.tif}}\nrun: {{workers: 1}}\n")
     process = subprocess.Popen([sys.executable, "-m", "pipeline", "run", str(job), "-q"], stdout=subprocess.DEVNULL)
     seen = []
