@@ -512,7 +512,7 @@ def test_pixels_kept_for_speed_alone_cost_no_map_when_the_disk_becomes_full(
     assert (tmp_path / "map.model.json").read_text() == (tmp_path / "twice.model.json").read_text()
     assert twice["source_passes"] == 2
     assert left == 0, "the map wants the room"
-    assert [line for line in caplog.messages if "read twice" in line] == [
+    assert [line for line in caplog.messages if "read again" in line] == [
         line for line in caplog.messages if "half of" in line
     ]
     assert sum("half of" in line for line in caplog.messages) == 1
