@@ -16,7 +16,7 @@ from pipeline.runtime.usage import hand_back
 from pipeline.scenes.source import BlockSource
 from pipeline.sinks.geotiff import MapWriter
 from pipeline.sinks.palette import class_colours
-from pipeline.sinks.pictures import Layout, QuickLook, save_picture, thinning_for
+from pipeline.sinks.quicklook import Layout, QuickLook, thinning_for
 from pipeline.sinks.staging import Staging
 from pipeline.sinks.tables import pixel_area, write_table
 
@@ -145,8 +145,11 @@ def write_map(
             write_table(staging.path(paths.table), statistics, info.bands, area, colours)
             with ThreadPoolExecutor(1) as beside:
                 halving = beside.submit(writer.make_overviews)  # in little memory, unlike GDAL's copy
+                # not before: Pillow is not wanted until then
+                from pipeline.sinks.pictures import draw_picture, save_picture  # noqa: PLC0415
+
                 nodata = statistics.counts[0] / info.pixels
-                drawn = picture.draw(info.bands, colours, shares(statistics.counts), nodata)
+                drawn = draw_picture(picture, info.bands, colours, shares(statistics.counts), nodata)
                 del picture
                 halving.result()
                 hand_back()  # before GDAL takes its share

@@ -12,7 +12,7 @@ from pipeline.kernels.assign import working_dtype
 from pipeline.runtime.schedule import count_workers
 from pipeline.scenes.gdal import cache_bytes
 from pipeline.scenes.source import SceneInfo
-from pipeline.sinks import geotiff, pictures
+from pipeline.sinks import geotiff, quicklook
 
 BASE_BYTES: Final = {"kmeans": 345 * 10**6, "minibatch": 490 * 10**6, "dask-ml": 620 * 10**6}
 """The interpreter and the libraries, while kernels are compiled for the first time: measured, with some room.
@@ -184,7 +184,7 @@ def _keeping(
 def _map_disk(info: SceneInfo, fit: FitConfig | None) -> int:
     """Bytes of the files of a map, at most, while they are made."""
     classes = fit.k if fit else MAX_CLASSES
-    return geotiff.most_disk(info.grid.shape) + pictures.most_disk(info.grid, classes + 1) + _TEXT_BYTES
+    return geotiff.most_disk(info.grid.shape) + quicklook.most_disk(info.grid, classes + 1) + _TEXT_BYTES
 
 
 def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, labels: bool = True) -> Plan:

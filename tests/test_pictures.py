@@ -17,7 +17,8 @@ from pipeline.errors import OutputError
 from pipeline.grid import Grid
 from pipeline.labels.classify import classify_blocks
 from pipeline.sinks.palette import Colour, class_colours
-from pipeline.sinks.pictures import _NO_DATA, LARGEST_SIDE, Layout, QuickLook, save_picture, stretch, thinning_for
+from pipeline.sinks.pictures import _NO_DATA, draw_picture, save_picture, stretch
+from pipeline.sinks.quicklook import LARGEST_SIDE, Layout, QuickLook, thinning_for
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 Box = tuple[int, int, int, int]
@@ -58,7 +59,7 @@ def draw(
     model = model_of([data.mean(axis=(1, 2)) + 1000.0 * i for i in range(k)])
     for block, labelled in classify_blocks(source, model, thinning, 2):
         look.add(block, labelled)
-    return look.draw(names, colours, [1.0] + [0.0] * (k - 1), nodata)
+    return draw_picture(look, names, colours, [1.0] + [0.0] * (k - 1), nodata)
 
 
 def box_of(page: npt.NDArray[np.uint8], colour: Colour, below: int = 0) -> Box:
@@ -174,7 +175,7 @@ def test_pixels_of_the_picture_are_those_of_the_scene() -> None:
     for block, labelled in classify_blocks(source, model_of([[0, 0, 0], [200, 200, 200]]), thinning, 2):
         look.add(block, labelled)
     red, green = (250, 0, 0), (0, 250, 0)
-    page = np.asarray(look.draw(source.info.bands, (red, green), [0.5, 0.5]))
+    page = np.asarray(draw_picture(look, source.info.bands, (red, green), [0.5, 0.5]))
     legend = box_of(page, BLACK)[3]
     red_box, green_box = box_of(page[:legend], red), box_of(page[:legend], green)
     zoom = layout.panel[0] // columns

@@ -1,9 +1,6 @@
 """Small texts, from this machine or another."""
 
-import http.client
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Final
 
@@ -49,6 +46,10 @@ def _read(path: str, most: int) -> bytes:
 
 def _download(address: str, most: int) -> bytes:
     """Read an address, several times where that may help."""
+    import http.client  # noqa: PLC0415 (all three: with what they import a fiftieth of a second)
+    import urllib.error  # noqa: PLC0415
+    import urllib.request  # noqa: PLC0415
+
     for turn in range(1, _TRIES + 1):
         try:
             with urllib.request.urlopen(address, timeout=_TIMEOUT) as answer:  # noqa: S310 (http or https, see fetch)
