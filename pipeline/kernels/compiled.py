@@ -3,10 +3,13 @@
 import threading
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+
+SQUARES_AT: Final = 24
+"""Bits of a total of `add_powers` that sums of numbers take; those of their squares take the 40 others."""
 
 _guard = threading.RLock()
 """Held while a kernel gets its machine code: each has one, whichever thread comes first."""
@@ -53,4 +56,27 @@ def fma(_a: Any, _b: Any, _c: Any) -> Any:
         Outside of kernels.
     """
     msg = "fma is for kernels alone"
+    raise NotImplementedError(msg)
+
+
+def add_powers(_totals: Any, _at: Any, _numbers: Any, _of: Any) -> None:
+    """Add four numbers, and their squares `SQUARES_AT` bits higher, to four totals at once: LLVM would do one by one.
+
+    Parameters
+    ----------
+    _totals : ndarray of uint64
+        Flat.
+    _at : int
+        Place of the first total.
+    _numbers : ndarray of uint16
+        Flat.
+    _of : int
+        Place of the first number.
+
+    Raises
+    ------
+    NotImplementedError
+        Outside of kernels.
+    """
+    msg = "add_powers is for kernels alone"
     raise NotImplementedError(msg)

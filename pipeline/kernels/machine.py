@@ -8,12 +8,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.extending import intrinsic, overload
 from numba.np import linalg
 
-from pipeline.kernels.compiled import fma
+from pipeline.kernels.compiled import SQUARES_AT, add_powers, fma
 
 logger = logging.getLogger(__name__)
 
@@ -123,3 +124,32 @@ def _fma(_a: Any, _b: Any, _c: Any) -> Any:
         return _fused(_a, _b, _c)  # type: ignore[call-arg]
 
     return fused
+
+
+@intrinsic
+def _added_powers(_typing: Any, totals: Any, at: Any, numbers: Any, of: Any) -> Any:
+    words, halves = (ir.VectorType(ir.IntType(bits), 4) for bits in (64, 16))
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def place(array: int, kind: Any) -> Any:
+            data = context.make_array(signature.args[array])(context, builder, arguments[array]).data
+            index = context.cast(builder, arguments[array + 1], signature.args[array + 1], types.intp)
+            return builder.bitcast(builder.gep(data, [index]), kind.as_pointer())
+
+        total, shift = place(0, words), ir.Constant(words, [SQUARES_AT] * 4)
+        number = builder.zext(builder.load(place(2, halves), align=2), words)
+        powers = builder.add(builder.shl(builder.mul(number, number), shift), number)
+        builder.store(builder.add(builder.load(total, align=8), powers), total, align=8)
+        return context.get_dummy_value()
+
+    return types.none(totals, at, numbers, of), generate
+
+
+@overload(add_powers)
+def _add_powers(_totals: Any, _at: Any, _numbers: Any, _of: Any) -> Any:
+    """What stands for `add_powers` in machine code."""
+
+    def added(_totals: Any, _at: Any, _numbers: Any, _of: Any) -> Any:
+        return _added_powers(_totals, _at, _numbers, _of)  # type: ignore[call-arg]
+
+    return added
