@@ -259,7 +259,6 @@ def main() -> None:
     """Run the command line and leave with its exit status."""
     _set_up_logging()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # we work on blocks side by side; its threads would spin
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some takes a while
     gc.set_threshold(100_000)  # imports make many objects that stay; to look at them again and again takes a tenth
     atexit.register(gc.freeze)  # a process that ends has no need to look for garbage, which takes a while
     warnings.filterwarnings("ignore", message="Dataset has no geotransform|The given matrix is equal")  # we say so

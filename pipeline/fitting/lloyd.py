@@ -130,7 +130,7 @@ def band_means(points: Points) -> npt.NDArray[np.float64]:
     return np.asarray(sums / points.shape[1], np.float64)
 
 
-def plus_plus(points: Points, k: int, generator: "np.random.Generator", stretch: Stretch = None) -> Centres:
+def plus_plus(points: Points, k: int, generator: np.random.Generator, stretch: Stretch = None) -> Centres:
     """Choose points to start from, by "greedy k-means++": far from each other, but no outliers.
 
     Each next one is the best of 2 + log(k) points drawn with a chance proportional to their squared distance from

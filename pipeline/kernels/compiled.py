@@ -60,18 +60,20 @@ def fma(_a: Any, _b: Any, _c: Any) -> Any:
 
 
 def add_powers(_totals: Any, _at: Any, _numbers: Any, _of: Any) -> None:
-    """Add four numbers, and their squares `SQUARES_AT` bits higher, to four totals at once: LLVM would do one by one.
+    """Add four numbers, and their squares `SQUARES_AT` bits higher, to four totals, as one vector.
+
+    LLVM would add them one by one: numba leaves off the pass that finds such vectors. No bounds are checked.
 
     Parameters
     ----------
-    _totals : ndarray of uint64
-        Flat.
+    _totals : ndarray of uint64, shape (n,)
+        C-contiguous. Each has room for 256 additions.
     _at : int
-        Place of the first total.
-    _numbers : ndarray of uint16
-        Flat.
+        Place of the first total; three more follow.
+    _numbers : ndarray of uint16, shape (m,)
+        C-contiguous.
     _of : int
-        Place of the first number.
+        Place of the first number; three more follow.
 
     Raises
     ------

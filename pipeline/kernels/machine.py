@@ -147,7 +147,9 @@ def _added_powers(_typing: Any, totals: Any, at: Any, numbers: Any, of: Any) -> 
 
 @overload(add_powers)
 def _add_powers(_totals: Any, _at: Any, _numbers: Any, _of: Any) -> Any:
-    """What stands for `add_powers` in machine code."""
+    """What stands for `add_powers` in machine code: for arrays whose bytes are where it looks for them, alone."""
+    if (_totals, _numbers) != (types.Array(types.uint64, 1, "C"), types.Array(types.uint16, 1, "C")):
+        return None
 
     def added(_totals: Any, _at: Any, _numbers: Any, _of: Any) -> Any:
         return _added_powers(_totals, _at, _numbers, _of)  # type: ignore[call-arg]

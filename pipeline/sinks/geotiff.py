@@ -1,7 +1,6 @@
 """The map: labels block by block into a Cloud-Optimized GeoTIFF, in memory that does not grow with the scene."""
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -95,11 +94,8 @@ class MapWriter:
         try:
             self._file.close()
         finally:
-            self._remove_raw()
-
-    def _remove_raw(self) -> None:
-        for path in (self._raw, *overview_paths(self._raw, self._grid.shape)):
-            path.unlink(missing_ok=True)
+            for path in (self._raw, *overview_paths(self._raw, self._grid.shape)):
+                path.unlink(missing_ok=True)
 
     def write(self, labels: npt.NDArray[np.uint8], block: Block) -> None:
         """Write a block of labels.
@@ -156,11 +152,7 @@ class MapWriter:
                 )
             except GDAL_ERRORS as error:
                 raise self._failure(error) from error
-            with ThreadPoolExecutor(1) as beside:
-                beside.submit(
-                    self._remove_raw
-                )  # which takes the system a while; what fails here fails again at the end
-                verify_map(self._path, [self._checksum, *(self._overviews or ())], self._workers)
+            verify_map(self._path, [self._checksum, *(self._overviews or ())], self._workers)
 
     def _failure(self, error: Exception) -> OutputError:
         cause = error.__cause__ or error

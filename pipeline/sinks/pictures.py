@@ -40,6 +40,11 @@ def draw_picture(
         Share of the valid pixels in each class, 0 to 1.
     nodata : float
         Share of all pixels that hold no data.
+
+    Returns
+    -------
+    Image
+        RGB, of the layout's size.
     """
     layout = look.layout
     original = stretch(look.bands, look.labels > 0)  # before there is a page: both take room

@@ -77,7 +77,9 @@ class QuickLook:
 
     def __init__(self, grid: Grid, layout: Layout, thinning: Thinning, dtype: np.dtype[Any]) -> None:
         self.layout = layout
+        """Where things stand."""
         self.thinning = thinning
+        """Which pixels are shown."""
         shape = thinning.shape(grid)
         self.bands = np.zeros((len(thinning.bands), *shape), dtype)
         """Pixels, shape (kept band, row, column)."""
