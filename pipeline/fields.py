@@ -6,10 +6,13 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import BeforeValidator, ByteSize, Field, WithJsonSchema
 
 _SIZE: Final = re.compile(r"\s*\d+(\.\d+)?\s*([kmgtp]i?)?b?\s*", re.IGNORECASE)
+_POWER: Final = re.compile(r"\s*\d+(\.\d+)?e\+?\d{1,2}\s*", re.IGNORECASE)
 
 
 def size_words(size: float) -> str:
     """Bytes as people say them, in powers of ten."""
+    if size == 1:
+        return "1 byte"
     for unit in ("bytes", "kB", "MB"):
         if size < 1000:  # noqa: PLR2004
             return f"{size:.0f} {unit}"
@@ -28,7 +31,9 @@ def _as_list(value: object) -> object:
 
 
 def _size(value: object) -> object:
-    """Let pydantic read sizes that are whole words: on its own it reads '2GB/3' as 2 GB."""
+    """Let pydantic read sizes that are whole words: on its own it reads '2GB/3' as 2 GB, and no power of ten."""
+    if isinstance(value, str) and _POWER.fullmatch(value):
+        return int(float(value))
     if isinstance(value, str) and not _SIZE.fullmatch(value):
         msg = "not a size"
         raise ValueError(msg)
@@ -80,7 +85,10 @@ Size = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "exclusiveMinimum": 0},
-                {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*([kKmMgGtTpP][iI]?)?[bB]?\s*$"},
+                {
+                    "type": "string",
+                    "pattern": r"^\s*[0-9]+(\.[0-9]+)?([eE]\+?[0-9]{1,2}|\s*([kKmMgGtTpP][iI]?)?[bB]?)\s*$",
+                },
             ]
         }
     ),

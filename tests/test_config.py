@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.areas import AreaRecord, MaskRecord
 from pipeline.config import ResourceConfig, RunConfig, config_schema, load_config
 from pipeline.errors import ConfigError
+from pipeline.fields import size_words
 from pipeline.record import parse_record
 
 CONFIGS = ROOT / "configs"
@@ -144,6 +145,8 @@ def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
         ("run.memory", "2 parsecs", "such as 2GB or 800MB"),
         ("run.memory", "2,5GB", "such as 2GB or 800MB"),
         ("run.memory", "2GB/3", "such as 2GB or 800MB"),
+        ("run.memory", "1e9GB", "such as 2GB or 800MB"),
+        ("run.memory", "0e9", "such as 2GB or 800MB"),
         ("run.chunk", 15, "16 to 65536"),
         ("run.chunk", 65537, "16 to 65536"),
         ("scene", "a.tif", "a mapping: source, bands, nodata"),
@@ -346,11 +349,18 @@ def test_records_are_frozen_all_the_way_down(tmp_path: Path) -> None:
     ("words", "size"),
     [
         ("2GB", 2 * 10**9), ("800MB", 8 * 10**8), ("0.5 GB", 5 * 10**8), ("2GiB", 2**31), ("512mib", 2**29),
-        (10**9, 10**9),
+        (10**9, 10**9), ("1e9", 10**9), ("1.5E+9", 15 * 10**8), (1e9, 10**9),
     ],
 )  # fmt: skip
 def test_memory_is_read_as_people_write_it(words: object, size: int) -> None:
     assert parse_record(ResourceConfig, {"memory": words}, "here").memory == size
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [(0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1 kB"), (2e9, "2.00 GB")]
+)
+def test_memory_is_told_as_people_say_it(size: float, words: str) -> None:
+    assert size_words(size) == words
 
 
 def test_a_record_on_its_own_names_its_origin_and_key() -> None:
@@ -382,7 +392,7 @@ def test_the_schema_that_comes_along_is_that_of_the_code() -> None:
         ("fit.method", "other"), ("fit.k", 2), ("fit.k", 254), ("fit.k", 1), ("fit.k", 255), ("fit.tol", 0),
         ("fit.tol", -1), ("fit.extra", 1), ("output.model", None), ("output.model", "m.json"), ("output.labels", ""),
         ("output.palette", "tab20"), ("run.memory", "2GB"), ("run.memory", 10**9), ("run.memory", -1),
-        ("run.memory", "1e9"), ("run.memory", ".3GB"), ("run.memory", "1.2.3GB"), ("run.memory", "1.5 gib"),
+        ("run.memory", "1e9"), ("run.memory", "1e999"), ("run.memory", "1e9 MB"), ("run.memory", ".3GB"), ("run.memory", "1.2.3GB"), ("run.memory", "1.5 gib"),
         ("run.memory", "plenty"), ("run.workers", "auto"), ("run.workers", 4), ("run.workers", 0), ("run.chunk", 512),
         ("run.chunk", "big"), ("extra", 1), ("fit", []),
     ],
