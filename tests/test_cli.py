@@ -274,31 +274,19 @@ with own_folder(Path(sys.argv[1]), ""):
         print("worked on", flush=True)
 """
 
-WAITED = """
+ASKED_IN = """
 import signal, sys
 from pathlib import Path
 from pipeline.runtime import workfolder
 from pipeline.runtime.signals import heed_signals
 
 heed_signals()
-lock = workfolder._take_lock
-workfolder._take_lock = lambda file: (signal.raise_signal(signal.SIGTERM), lock(file))
+work = workfolder.{name}
+workfolder.{name} = lambda what: (signal.raise_signal(signal.SIGTERM), work(what))
 with workfolder.own_folder(Path(sys.argv[1]), ""):
     print("worked on", flush=True)
 """
-
-REMOVED = """
-import signal, sys
-from pathlib import Path
-from pipeline.runtime import workfolder
-from pipeline.runtime.signals import heed_signals
-
-heed_signals()
-remove = workfolder._remove
-workfolder._remove = lambda folder: (signal.raise_signal(signal.SIGTERM), remove(folder))
-with workfolder.own_folder(Path(sys.argv[1]), ""):
-    print("worked on", flush=True)
-"""
+WAITED, REMOVED = (ASKED_IN.format(name=name) for name in ("_take_lock", "_remove"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
