@@ -5,8 +5,8 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BeforeValidator, ByteSize, Field, WithJsonSchema
 
-_SIZE: Final = re.compile(r"\s*\d+(\.\d+)?\s*([kmgtp]i?)?b?\s*", re.IGNORECASE)
-_POWER: Final = re.compile(r"\s*\d+(\.\d+)?e\+?\d{1,2}\s*", re.IGNORECASE)
+_SIZE: Final = re.compile(r"\s*\d+(\.\d+)?\s*([kmgtp]i?)?b?\s*", re.IGNORECASE | re.ASCII)
+_POWER: Final = re.compile(r"\s*\d+(\.\d+)?e\+?\d{1,2}\s*", re.IGNORECASE | re.ASCII)
 
 
 def size_words(size: float) -> str:

@@ -254,7 +254,7 @@ def _refusal(least: Plan, info: SceneInfo, run: ResourceConfig, fit: FitConfig |
     digit = 10**6 if least.peak < 10**9 else 10**7  # rounded up: what is named must do
     fitting = f"{size_words(least.fit)} for the fit and " if fit else "and "
     return (
-        f"{'run.' if fit else ''}memory: {size_words(run.memory)} are allowed, but the least that would do is "
+        f"{'run.' if fit else ''}memory allows {size_words(run.memory)}, but the least that would do is "
         f"{size_words(ceil(least.peak / digit) * digit)}: {size_words(least.base)} for the program, {fitting}"
         f"{size_words(least.per_block)} for one block of {least.chunk[1]} x {least.chunk[0]} pixels and "
         f"{len(info.bands)} bands{in_memory}; {', or '.join(ways)}"

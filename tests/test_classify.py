@@ -111,6 +111,23 @@ def test_the_deviation_of_large_numbers_that_differ_little_is_not_lost(dtype: st
     assert statistics.stds(2)[0] == pytest.approx(pstdev(pixels), rel=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["u4", "f4", "f8"])
+def test_far_from_its_centroid_a_class_has_the_same_mean_and_deviation_for_any_blocks(dtype: str) -> None:
+    low, high = 4_000_000_000, 4_294_966_272  # float32 holds both
+    noise = np.random.default_rng(6).random((1, 60, 60))
+    data = np.concatenate([np.full((1, 60, 60), high), low + 1e6 * noise, high * (noise < 1e-3)]).astype(dtype)
+    model = model_of([[0, 0, 1e12], [1.0, 2.0, 3.0]])
+    found = set()
+    for chunk in ((60, 60), (16, 16), (7, 60)):
+        _, statistics, _ = gather(MemorySource(data, None, chunk), model, Thinning(9, (0,)), 2)
+        found.add((*statistics.means(2), *statistics.stds(2)))
+    assert len(found) == 1
+    pixels = [band.ravel().tolist() for band in data.astype(float)]
+    expected = (*map(fmean, pixels), *map(pstdev, pixels))
+    np.testing.assert_allclose(found.pop(), expected, rtol=1e-12)
+    assert statistics.stds(2)[0] == 0
+
+
 def test_a_scene_without_data_has_pixels_in_no_class() -> None:
     data, valid = scene()
     labels, statistics, _ = gather(MemorySource(data, valid & False), model_of(CENTRES), Thinning(1, (0,)), 2)

@@ -153,7 +153,7 @@ def test_an_existing_output_needs_overwrite(job: Path) -> None:
         (["--set", "output.picture=look.jpg"], 2, ["look.jpg", ".png"]),
         (["--set", "fit.pixels=3"], 2, ["3 sampled pixels", "4 classes", "raise fit.pixels"]),
         (["--set", "output.palette=rainbowish"], 2, ["rainbowish", "rainbow"]),
-        (["--set", "run.memory=10MB"], 1, ["run.memory", "10 MB are allowed"]),
+        (["--set", "run.memory=10MB"], 1, ["run.memory allows 10 MB"]),
         (["--set", "scene.nodata=1.5"], 2, ["scene.nodata", "uint16"]),
     ],
 )

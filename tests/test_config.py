@@ -146,6 +146,7 @@ def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
         ("run.memory", "2,5GB", "such as 2GB or 800MB"),
         ("run.memory", "2GB/3", "such as 2GB or 800MB"),
         ("run.memory", "1e9GB", "such as 2GB or 800MB"),
+        ("run.memory", "\N{FULLWIDTH DIGIT TWO}GB", "such as 2GB or 800MB"),
         ("run.memory", "0e9", "such as 2GB or 800MB"),
         ("run.chunk", 15, "16 to 65536"),
         ("run.chunk", 65537, "16 to 65536"),

@@ -123,7 +123,7 @@ def test_more_memory_is_never_a_reason_to_refuse(
 def test_a_refusal_names_memory_that_would_do_and_little_less_would_not(
     info: SceneInfo, fit: FitConfig | None, workers: int
 ) -> None:
-    with pytest.raises(MemoryBudgetError, match=r"memory: 100 MB are allowed") as caught:
+    with pytest.raises(MemoryBudgetError, match=r"memory allows 100 MB") as caught:
         make_plan(info, ResourceConfig(memory=10**8, workers=workers), fit)
     told = re.search(r"the least that would do is (\d+(?:\.\d\d)?) (MB|GB):", str(caught.value))
     assert told

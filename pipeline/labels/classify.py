@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy.typing as npt
 from pipeline.grid import Block, Grid
 from pipeline.kernels.assign import assign
 from pipeline.kernels.fixed import exact_sums
-from pipeline.kernels.sums import class_sums
+from pipeline.kernels.sums import class_sums, merged
 from pipeline.model import ClusterModel
 from pipeline.runtime.schedule import stream
 from pipeline.scenes.source import BlockSource
@@ -50,9 +52,9 @@ class LabelledBlock:
     counts: npt.NDArray[np.int64]
     """Pixels in each class, shape (k + 1,)."""
     sums: npt.NDArray[Any]
-    """Sum of each band, shape (k + 1, band), as `class_sums` adds it up."""
+    """Sum of each band, shape (part, k + 1, band), as `class_sums` adds it up."""
     squares: npt.NDArray[Any]
-    """Sum of each band's squares, shape (k + 1, band)."""
+    """Sum of each band's squares, shape (part, k + 1, band)."""
     thinned: npt.NDArray[Any]
     """Pixels kept for the picture, shape (kept bands, kept rows, kept columns)."""
 
@@ -91,25 +93,30 @@ class ClassStatistics:
     def __init__(self, model: ClusterModel, units: Units) -> None:
         self._units = units
         self._shift = np.zeros((model.k + 1, len(model.bands)))
-        if not exact_sums(np.dtype(units.dtype)):
+        self._exact = exact_sums(np.dtype(units.dtype))
+        if not self._exact:
             self._shift[1:] = model.centres_in(units)
         self.counts = [0] * (model.k + 1)
         """Pixels in each class; the first number counts nodata."""
-        self._sums = np.zeros((model.k + 1, len(model.bands)), object)
+        shape = (1 if self._exact else 2, *self._shift.shape)
+        self._sums = np.zeros(shape, object if self._exact else np.float64)
         self._squares = np.zeros_like(self._sums)
 
     def add(self, block: LabelledBlock) -> None:
         """Add a block. Integer pixels are added up exactly: Python's numbers do not overflow."""
         self.counts = [total + int(count) for total, count in zip(self.counts, block.counts, strict=True)]
-        self._sums += block.sums.astype(object)
-        self._squares += block.squares.astype(object)
+        kind = self._sums.dtype
+        self._sums = merged(self._sums, block.sums.astype(kind))
+        self._squares = merged(self._squares, block.squares.astype(kind))
 
     def means(self, label: int) -> npt.NDArray[np.float64]:
         """Mean of each band over a class, shape (band,), in the quantity of the units; NaN for an empty class."""
-        count = self.counts[label]
+        count, bands = self.counts[label], range(self._shift.shape[1])
         if not count:
-            return np.full(self._shift.shape[1], np.nan)
-        return self._units.to_physical(self._shift[label] + (self._sums[label] / count).astype(np.float64))
+            return np.full(len(bands), np.nan)
+        return self._units.to_physical(
+            self._shift[label] + [float(_whole(self._sums[:, label, band]) / count) for band in bands]
+        )
 
     def stds(self, label: int) -> npt.NDArray[np.float64]:
         """Standard deviation (population) of each band over a class, shape (band,); NaN for an empty class."""
@@ -117,7 +124,13 @@ class ClassStatistics:
 
     def _std(self, label: int, band: int) -> float:
         """Of stored numbers."""
-        count, total = self.counts[label], self._sums[label, band]
+        count, total = self.counts[label], _whole(self._sums[:, label, band])
         if not count:
             return float("nan")
-        return float(max(0.0, (self._squares[label, band] * count - total * total) / count**2) ** 0.5)
+        variance = (_whole(self._squares[:, label, band]) * count - total * total) / count**2
+        return sqrt(max(0.0, variance))
+
+
+def _whole(parts: npt.NDArray[Any]) -> Any:
+    """The sum of some parts, without rounding, unless it overflowed."""
+    return sum(map(Fraction, parts.tolist())) if all(map(isfinite, parts)) else float("nan")
