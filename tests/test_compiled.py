@@ -49,7 +49,7 @@ import sys
 import numpy as np
 from pipeline.kernels.sums import class_sums
 pixels = np.full((1, 1, 4), -1, np.int16).view(sys.argv[1])
-print(class_sums(pixels, np.ones((1, 4), np.uint8), np.zeros((1, 1)))[1][1, 0])
+print(class_sums(pixels, np.ones((1, 4), np.uint8), np.zeros((1, 1)))[1][0, 1, 0])
 """
 
 
