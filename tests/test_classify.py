@@ -128,6 +128,13 @@ def test_far_from_its_centroid_a_class_has_the_same_mean_and_deviation_for_any_b
     assert statistics.stds(2)[0] == 0
 
 
+def test_a_deviation_that_no_float_holds_is_not_told_as_none() -> None:
+    data = np.array([[[1e200, -1e200]]])
+    _, statistics, _ = gather(MemorySource(data, None), model_of([[0.0], [1.0]]), Thinning(9, (0,)), 1)
+    assert statistics.counts == [0, 1, 1]
+    assert np.isnan([statistics.stds(1), statistics.stds(2)]).all()
+
+
 def test_a_scene_without_data_has_pixels_in_no_class() -> None:
     data, valid = scene()
     labels, statistics, _ = gather(MemorySource(data, valid & False), model_of(CENTRES), Thinning(1, (0,)), 2)

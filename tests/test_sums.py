@@ -2,9 +2,13 @@
 
 import numpy as np
 import pytest
+from numba import njit
+from numba.core.errors import TypingError
 from test_assign import COLUMNS, DTYPES, ROWS, make
 
+from pipeline.kernels import machine  # noqa: F401 (what stands for `add_powers` in machine code)
 from pipeline.kernels.assign import assign
+from pipeline.kernels.compiled import add_powers
 from pipeline.kernels.sums import class_sums
 
 
@@ -62,3 +66,16 @@ def test_what_pixels_without_data_hold_reaches_no_class() -> None:
     counts, sums, squares = class_sums(data, np.array([[0, 0, 0, 0, 1, 0]], np.uint8), np.array([[5.0, 7.0]]))
     assert counts.tolist() == [5, 1]
     assert sums[:, 1].tolist() == squares[:, 1].tolist() == [[1.0, 1.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("totals", "numbers"),
+    [
+        (np.zeros(4), np.zeros(4, np.uint16)),
+        (np.zeros(4, np.uint64), np.zeros(4, np.int32)),
+        (np.zeros(8, np.uint64)[::2], np.zeros(4, np.uint16)),
+    ],
+)
+def test_four_additions_at_once_take_no_arrays_that_lie_otherwise(totals: np.ndarray, numbers: np.ndarray) -> None:
+    with pytest.raises(TypingError):
+        njit(lambda totals, numbers: add_powers(totals, 0, numbers, 0))(totals, numbers)

@@ -20,16 +20,15 @@ _NUMBERS: Final = np.uint64(2**SQUARES_AT - 1)
 _TOGETHER: Final = SETS * 2**8
 """Pixels that are added up in such words at most: 256 of 16 bits for each set take 24 bits, their squares 40."""
 
+_PARTS: Final = (slice(0, 2), slice(2, 4))
+"""Of what `_add_shifted` adds up: those of sums, those of sums of squares."""
+
 
 @compiled
 def _count(labels: npt.NDArray[np.uint8], counts: npt.NDArray[np.int64]) -> None:
     """Count the pixels with each label: shape (set, class)."""
     for i in range(labels.size):
         counts[i & (SETS - 1), labels[i]] += 1
-
-
-_PARTS: Final = (slice(0, 2), slice(2, 4))
-"""Of what `_add_shifted` adds up: those of sums, those of sums of squares."""
 
 
 @compiled

@@ -123,12 +123,12 @@ class ClassStatistics:
         return self._units.spreads * [self._std(label, band) for band in range(self._shift.shape[1])]
 
     def _std(self, label: int, band: int) -> float:
-        """Of stored numbers."""
-        count, total = self.counts[label], _whole(self._sums[:, label, band])
-        if not count:
+        """Of stored numbers; NaN for an empty class, and where squares overflowed."""
+        count = self.counts[label]
+        total, square = _whole(self._sums[:, label, band]), _whole(self._squares[:, label, band])
+        if not (count and isfinite(square)):
             return float("nan")
-        variance = (_whole(self._squares[:, label, band]) * count - total * total) / count**2
-        return sqrt(max(0.0, variance))
+        return sqrt(max(0.0, (square * count - total * total) / count**2))
 
 
 def _whole(parts: npt.NDArray[Any]) -> Any:
