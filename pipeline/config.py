@@ -29,7 +29,7 @@ class SceneConfig(Record):
     bands: Bands = Field(
         "auto",
         description="'auto' (the four 10 m bands of a Sentinel-2 product, else all), 'all', or a list of band names "
-        "(B04), numbers (4) or common names (red)",
+        "(B04), numbers (4) or common names (red), such as [red, nir]",
     )
     nodata: Literal["auto"] | int | float = Field(
         "auto", description="'auto' (what the files say), or the number that marks pixels without data"

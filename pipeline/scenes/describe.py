@@ -21,6 +21,7 @@ from pipeline.scenes.masks import Mask
 from pipeline.scenes.parts import LARGEST_BLOCK, FilePart, make_parts
 from pipeline.scenes.places import Area, area_of
 from pipeline.scenes.placing import Placement, check_placeable, same_grid, scene_grid
+from pipeline.scenes.remarks import say_what_is_missing, say_what_is_slow, say_what_moves
 from pipeline.scenes.source import SceneInfo
 from pipeline.units import PIXEL_TYPES
 
@@ -31,9 +32,6 @@ _SIDE_OF_A_PIECE: Final = 1024
 
 _CURL: Final = 40 * 10**6
 """Bytes that reading from other machines takes: GDAL's cache of what it has fetched, and buffers."""
-
-_STRIP_OF_NOTE: Final = 10**6
-"""Bytes above which a file that is one strip is told."""
 
 _TINIEST: Final = 1e-15
 _LARGEST: Final = 1e15
@@ -106,13 +104,15 @@ def summarize(
     bands = _with_sensible_scales(bands)
     area = None
     if grid is None:
-        grid, area = cut_to_area(one_grid(bands, config), bands, config)
+        whole = one_grid(bands, config)
+        say_what_is_missing(bands, whole)
+        grid, area = cut_to_area(whole, bands, config)
     block_shape = _block_shape(bands, grid)
     nodata = _choose_nodata(bands, config.nodata)
     parts = tuple(make_parts(bands, grid, _methods(bands, config.resampling), nodata))
-    _say_what_moves(parts, bands, grid)
+    say_what_moves(parts, bands, grid)
     strips = {band.path: band.strip_bytes for band in bands if band.strip_bytes}
-    _say_what_is_slow(strips)
+    say_what_is_slow(strips)
     info = SceneInfo(
         grid=grid,
         bands=tuple(band.name for band in bands),
@@ -221,39 +221,6 @@ def _methods(
         if name != "default":
             methods[find_band(name, names, key="scene.resampling")] = method
     return methods
-
-
-def _say_what_moves(parts: Sequence[FilePart], bands: Sequence[FileBand], grid: Grid) -> None:
-    """Tell which bands don't lie on the scene's grid, so that their pixels are not quite where they were."""
-    for part in parts:
-        band = bands[part.first]
-        if part.warp:
-            logger.info(
-                "%s: warped (%s) from %s onto %s",
-                part.path,
-                part.warp.resampling,
-                band.grid.describe(),
-                grid.describe(),
-            )
-        elif part.placement and not part.placement.aligned:
-            logger.info(
-                "%s: brought by nearest neighbour from %s onto %s, whose pixel edges differ",
-                part.path,
-                band.grid.describe(),
-                grid.describe(),
-            )
-
-
-def _say_what_is_slow(strips: Mapping[str, int]) -> None:
-    """Warn of files that are one compressed strip."""
-    for path, size in strips.items():
-        if size > _STRIP_OF_NOTE:
-            logger.warning(
-                "%s: all rows are one compressed strip of %.0f MB: each worker keeps it in memory, and decodes it anew "
-                "from its start for each block; tiles are quicker: gdal_translate -co TILED=YES -co COMPRESS=DEFLATE",
-                path,
-                size / 1e6,
-            )
 
 
 def _block_shape(bands: Sequence[FileBand], grid: Grid) -> tuple[int, int]:

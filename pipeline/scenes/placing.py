@@ -65,7 +65,8 @@ def scene_grid(bands: Sequence[FileBand], resolution: float | None) -> Grid:
     ConfigError
         When the resolution is coarser than the whole scene, or absurdly fine.
     """
-    finest = min((band.grid for band in bands), key=lambda grid: math.prod(grid.resolution))
+    first = bands[0].grid
+    finest = min((band.grid for band in bands), key=lambda grid: _pixel_area(grid, first))
     if resolution is None:
         return finest
     for band in bands:
@@ -82,6 +83,13 @@ def scene_grid(bands: Sequence[FileBand], resolution: float | None) -> Grid:
     rows, columns = (math.ceil(side / resolution - _ON_AN_EDGE) for side in (high, wide))
     transform = finest.transform @ Affine.scale(resolution / width, resolution / height)
     return Grid(shape=(rows, columns), transform=transform, crs=finest.crs)
+
+
+def _pixel_area(grid: Grid, other: Grid) -> float:
+    """Area of a pixel in square units of another grid's CRS, or of its own where one of them has none."""
+    if grid.crs is None or other.crs is None or same_crs(grid.crs, other.crs):
+        return math.prod(grid.resolution)
+    return math.prod(other.resolution) / math.prod(steps_between(other, grid))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,17 +211,24 @@ def bounds_in(grid: Grid, crs: str) -> tuple[float, float, float, float]:
 
 def overlap(one: Grid, other: Grid) -> bool:
     """Whether two grids share any ground."""
+    return covered(one, other) > 0
+
+
+def covered(one: Grid, other: Grid) -> float:
+    """Share of a grid's ground, 0 to 1, that the rectangle around another one covers; 0 where it can't be told."""
     if one.crs is None or other.crs is None:
-        return one.crs == other.crs and _meet(bounds(one), bounds(other))
+        return _shared(bounds(one), bounds(other)) if one.crs == other.crs else 0
     try:
         theirs = bounds_in(other, one.crs)
     except (SceneError, *GDAL_ERRORS) as error:
         logger.debug("bounds can't be compared: %s", error)
-        return False
+        return 0
     west, south, east, north = theirs
     turns = (-_AROUND, 0, _AROUND) if CRS.from_wkt(one.crs).is_geographic else (0,)
-    return any(_meet(bounds(one), (west + turn, south, east + turn, north)) for turn in turns)
+    return sum(_shared(bounds(one), (west + turn, south, east + turn, north)) for turn in turns)
 
 
-def _meet(ours: tuple[float, ...], theirs: tuple[float, ...]) -> bool:
-    return ours[0] < theirs[2] and theirs[0] < ours[2] and ours[1] < theirs[3] and theirs[1] < ours[3]
+def _shared(ours: tuple[float, ...], theirs: tuple[float, ...]) -> float:
+    """Share of a rectangle (left, bottom, right, top) that another one covers."""
+    wide, high = (min(ours[i + 2], theirs[i + 2]) - max(ours[i], theirs[i]) for i in (0, 1))
+    return max(wide, 0) / (ours[2] - ours[0]) * max(high, 0) / (ours[3] - ours[1])
