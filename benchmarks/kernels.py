@@ -53,7 +53,8 @@ THREADS, SHARE = 1.8, 0.9
 """What all cores shall gain over one; the same, as a share of what threads gain that have nothing in common."""
 CACHED = 2**12
 """Pixels that stay in a core's own cache, with what is made of them."""
-TASKS = 16
+CORES = os.cpu_count() or 1
+TASKS = 8 * CORES
 """Of such pixels by themselves, together a quarter of all pixels: a few milliseconds each, as a block takes."""
 GAINS = ("threads, assign", "threads, first pass", "threads, steady pass", "threads, by themselves")
 
@@ -82,7 +83,7 @@ def timed(work: Callable[[], Any]) -> float:
 
 def compare(bands: tuple[str, ...], k: int) -> dict[str, float]:
     """Measure both sides on pixels of some bands."""
-    pixels, threads = pixels_of(bands), os.cpu_count() or 1
+    pixels = pixels_of(bands)
     table = np.ascontiguousarray(pixels.T)
     generator = np.random.default_rng(0)
     sample = table[generator.choice(len(table), SAMPLE)].astype(np.float64)
@@ -93,25 +94,26 @@ def compare(bands: tuple[str, ...], k: int) -> dict[str, float]:
     few, many = (
         timed(lambda n=n: KMeans(k, init=centres, n_init=1, max_iter=n, tol=0).fit(table)) for n in (FIRST, LAST)
     )
-    took = timed_turns(pixels, centres, threads)
-    assigning, _, steady, _ = np.median(took[..., 1], axis=0)
-    gains = np.median(took[..., 0] / took[..., 1], axis=0)
+    took = timed_turns(pixels, centres)
+    assigning, _, steady, _ = np.median(took[:, 1], axis=0)
+    gains = np.median(took[:, 0] / took[:, 1], axis=0)
     return {
         "assign": predict / assigning,
         "steady pass": (many - few) / (LAST - FIRST) / steady,
     } | dict(zip(GAINS, gains, strict=True))
 
 
-def timed_turns(pixels: NDArray[np.uint16], centres: NDArray[np.float64], threads: int) -> NDArray[np.float64]:
-    """Seconds that each of `GAINS` takes, on one core and, next, on all, shape (turn, what, 2)."""
+def timed_turns(pixels: NDArray[np.uint16], centres: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Seconds that each of `GAINS` takes on one core and on all, one right after the other, shape (turn, 2, what)."""
     blocks = cut(pixels, BLOCK_BYTES // pixels[:, 0].nbytes)
     pieces = [cut(block, PIECE) for block in blocks]
-    turns = []
+    turns, order = [], [1, CORES]
     for _ in range(TURNS + 1):
-        labels = [timed_labels(blocks, centres, n) for n in (1, threads)]
-        passes = [timed_passes(pieces, centres, n) for n in (1, threads)]
-        by_themselves = [timed_few(pixels, centres, n) for n in (1, threads)]
-        turns.append([labels, *zip(*passes, strict=True), by_themselves])
+        labels = {n: timed_labels(blocks, centres, n) for n in order}
+        passes = {n: timed_passes(pieces, centres, n) for n in order}
+        by_themselves = {n: timed_few(pixels, centres, n) for n in order}
+        turns.append([[labels[n], *passes[n], by_themselves[n]] for n in (1, CORES)])
+        order.reverse()
     return np.array(turns[1:])  # compiled in the one that is not counted
 
 

@@ -19,8 +19,9 @@ from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import summarize
 from pipeline.scenes.filebands import ArrayRef, FileBand
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
+from pipeline.scenes.ground import bounds, crs_name, same_crs
 from pipeline.scenes.offers import BandVersion, Product, best_version, warn_of_sizes
-from pipeline.scenes.placing import bounds, crs_name, same_crs
+from pipeline.scenes.placing import finest_band
 
 _LOOK: Final = 512
 """Longest side of the small picture, in pixels."""
@@ -115,7 +116,7 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
     bands = [offer.open(version) for offer, version in zip(offers, versions, strict=True)]
     warn_of_sizes(versions, bands)
     numbers = {offer.name: catalogue.number(place) for place, offer in enumerate(catalogue.bands)}
-    first = min(bands, key=lambda band: band.grid.resolution)  # the first of the finest
+    first = finest_band(bands)
     looks = [_look(band, first) for band in bands]
     together = all(look.picture.shape == looks[0].picture.shape for look in looks)
     chunk = chunk_shapes(summarize(bands, SceneConfig(source=(catalogue.origin,))).info)[0]

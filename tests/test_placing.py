@@ -21,7 +21,8 @@ from test_raster import opened, whole
 
 from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Grid
-from pipeline.scenes.placing import Placement, same_grid
+from pipeline.scenes.ground import same_grid
+from pipeline.scenes.placing import Placement
 from pipeline.scenes.raster import RasterSource
 
 WKT = CRS.from_epsg(32633).to_wkt()
@@ -248,73 +249,6 @@ def test_a_cut_changes_no_warped_pixel(write_raster: WriteRaster, method: str) -
     np.testing.assert_array_equal(inner, pixels[:, rows, columns])
     assert (ok <= valid[rows, columns]).all()
     assert ok.any()
-
-
-@pytest.mark.parametrize(
-    ("left", "top", "share"),
-    [(300_000, 5_900_000, 1), (301_500, 5_900_000, 0.5), (302_700, 5_898_500, 0.025), (303_000, 5_900_000, 0)],
-)
-def test_a_file_that_covers_little_of_the_scene_is_told(
-    write_raster: WriteRaster, caplog: pytest.LogCaptureFixture, left: float, top: float, share: float
-) -> None:
-    """Of 300 x 200 pixels of 10 m from 300000, 5900000."""
-    from pipeline.scenes.placing import covered
-
-    shifted = Affine(10, 0, left, 0, -10, top)
-    one = write_raster("s_B02.tif", patches(1))
-    two = write_raster("s_B03.tif", patches(1), transform=shifted)
-    first, second = (
-        Grid(shape=(200, 300), transform=at, crs=CRS.from_epsg(32633).to_wkt()) for at in (UTM["transform"], shifted)
-    )
-    assert covered(first, second) == pytest.approx(share)
-    if not share:
-        return
-    with caplog.at_level(logging.WARNING):
-        described([one, two])
-    told = [record.message for record in caplog.records if "covers" in record.message]
-    assert len(told) == (share < 0.5)
-    assert all("s_B03.tif covers 2.5% of the scene" in message for message in told)
-
-
-def test_a_coarser_band_and_one_in_another_crs_cover_all_of_the_scene(
-    write_raster: WriteRaster, caplog: pytest.LogCaptureFixture
-) -> None:
-    one = write_raster("s_B02.tif", patches(1))
-    two = write_raster("s_B05.tif", patches(1, (100, 150)), transform=Affine(20, 0, 300_000, 0, -20, 5_900_000))
-    three = write_raster("s_B06.tif", patches(1, (60, 80)), crs="EPSG:4326",
-                         transform=Affine(0.001, 0, 11.99, 0, -0.001, 53.26))  # fmt: skip
-    with caplog.at_level(logging.WARNING):
-        described([one, two, three])
-    assert "covers" not in caplog.text
-
-
-def test_the_finest_band_is_told_on_the_ground_whatever_the_units(write_raster: WriteRaster) -> None:
-    """0.001 degrees are more than 10 metres."""
-    metres = write_raster("s_B02.tif", patches(1))
-    degrees = Affine(0.001, 0, 11.99, 0, -0.001, 53.26)
-    coarse = write_raster("s_B06.tif", patches(1, (60, 80)), crs="EPSG:4326", transform=degrees)
-    fine = write_raster("s_B07.tif", patches(1, (1000, 1200)), crs="EPSG:4326",
-                        transform=degrees @ Affine.scale(1 / 20))  # fmt: skip
-    for files, finest in (([metres, coarse], metres), ([coarse, metres], metres), ([metres, coarse, fine], fine)):
-        with rasterio.open(finest) as file:
-            assert described(files).info.grid.shape == file.shape
-
-
-def test_grids_meet_across_the_antimeridian() -> None:
-    from pipeline.scenes.placing import bounds_in, overlap, steps_between
-
-    utm = Grid(shape=(100, 100), transform=Affine(1000, 0, 780_000, 0, -1000, 8_100_000),
-               crs=CRS.from_epsg(32760).to_wkt())  # fmt: skip
-    degrees = CRS.from_epsg(4326).to_wkt()
-    west, _, east, _ = bounds_in(utm, degrees)
-    assert west < 180 < east < 182
-    for left in (-179.9, 179.9):
-        there = Grid(shape=(10, 10), transform=Affine(0.01, 0, left, 0, -0.01, -17.5), crs=degrees)
-        assert overlap(there, utm)
-        assert overlap(utm, there)
-        assert all(0 < step < 1000 for step in steps_between(utm, there))
-    far = Grid(shape=(10, 10), transform=Affine(0.01, 0, 20, 0, -0.01, -17.5), crs=degrees)
-    assert not overlap(far, utm)
 
 
 def test_what_is_warped_is_kept_in_blocks_of_a_fair_size(write_raster: WriteRaster) -> None:

@@ -17,10 +17,11 @@ from pipeline.kernels.validity import representable
 from pipeline.scenes.bands import find_band
 from pipeline.scenes.filebands import FileBand, Quantity
 from pipeline.scenes.gdal import is_remote
+from pipeline.scenes.ground import same_grid
 from pipeline.scenes.masks import Mask
 from pipeline.scenes.parts import LARGEST_BLOCK, FilePart, make_parts
 from pipeline.scenes.places import Area, area_of
-from pipeline.scenes.placing import Placement, check_placeable, same_grid, scene_grid
+from pipeline.scenes.placing import Placement, finest_band, one_grid
 from pipeline.scenes.remarks import say_what_is_missing, say_what_is_slow, say_what_moves
 from pipeline.scenes.source import SceneInfo
 from pipeline.units import PIXEL_TYPES
@@ -104,9 +105,9 @@ def summarize(
     bands = _with_sensible_scales(bands)
     area = None
     if grid is None:
-        whole = one_grid(bands, config)
-        say_what_is_missing(bands, whole)
-        grid, area = cut_to_area(whole, bands, config)
+        grid, area = cut_to_area(one_grid(bands, config.resolution), bands, config)
+        if area is None:
+            say_what_is_missing(bands, grid)
     block_shape = _block_shape(bands, grid)
     nodata = _choose_nodata(bands, config.nodata)
     parts = tuple(make_parts(bands, grid, _methods(bands, config.resampling), nodata))
@@ -138,21 +139,6 @@ def summarize(
         files=tuple(dict.fromkeys([*(file for band in bands for file in (band.path, *band.files)), *files])),
     )
     return RasterScene(info, parts, masks=(area,) if area else ())
-
-
-def one_grid(bands: Sequence[FileBand], config: SceneConfig) -> Grid:
-    """The grid of the finest band, or of the resolution asked for.
-
-    Raises
-    ------
-    SceneError
-        When a band can't be brought onto it.
-    """
-    grid = scene_grid(bands, None if config.resolution == "auto" else config.resolution)
-    first = next((band for band in bands if same_grid(grid, band.grid)), bands[0])
-    for band in bands:
-        check_placeable(grid, band, first)
-    return grid
 
 
 def cut_to_area(grid: Grid, bands: Sequence[FileBand], config: SceneConfig) -> tuple[Grid, Area | None]:
@@ -227,7 +213,7 @@ def _block_shape(bands: Sequence[FileBand], grid: Grid) -> tuple[int, int]:
     """(rows, columns) of the scene that are decoded as one: the largest of the files that lie on its grid."""
     shapes = [band.block_shape for band in bands if _same_lattice(grid, band.grid)]
     if not shapes:
-        finest = min(bands, key=lambda band: band.grid.resolution)
+        finest = finest_band(bands)
         ratios = zip(finest.block_shape, finest.grid.resolution[::-1], grid.resolution[::-1], strict=True)
         high, wide = (max(1, round(size * theirs / ours)) for size, theirs, ours in ratios)
         shapes = [(min(high, _SIDE_OF_A_PIECE), min(wide, _SIDE_OF_A_PIECE))]

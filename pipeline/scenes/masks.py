@@ -15,10 +15,11 @@ from pipeline.areas import QA_DROPPED, SCL_CLASSES, SCL_DROPPED, MaskRecord
 from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Block, Grid
 from pipeline.scenes.filebands import FileBand, read_band
+from pipeline.scenes.ground import overlap, place
 from pipeline.scenes.offers import BandVersion, Catalogue, MaskOffer, open_version
 from pipeline.scenes.parts import FilePart, make_parts
 from pipeline.scenes.places import VECTOR_SUFFIXES, Area, read_area
-from pipeline.scenes.placing import Placement, overlap, place
+from pipeline.scenes.placing import Placement
 from pipeline.scenes.readers import WindowReader
 from pipeline.scenes.regrid import read_part
 from pipeline.settings import is_address

@@ -12,8 +12,8 @@ from affine import Affine
 from pipeline.errors import SceneError
 from pipeline.grid import Block, Grid
 from pipeline.scenes.describe import RasterScene
+from pipeline.scenes.ground import bounds, bounds_in
 from pipeline.scenes.keptfiles import KeptFiles
-from pipeline.scenes.placing import bounds, bounds_in
 from pipeline.scenes.raster import RasterSource
 from pipeline.scenes.readers import Handles, Planes, Validity
 from pipeline.scenes.source import Pixels, SceneInfo

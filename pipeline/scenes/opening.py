@@ -9,13 +9,14 @@ from pipeline.areas import MaskRecord
 from pipeline.config import SceneConfig
 from pipeline.grid import Grid
 from pipeline.scenes.catalogue import open_catalogues
-from pipeline.scenes.describe import RasterScene, cut_to_area, one_grid, summarize
+from pipeline.scenes.describe import RasterScene, cut_to_area, summarize
 from pipeline.scenes.filebands import FileBand
+from pipeline.scenes.ground import overlap
 from pipeline.scenes.masks import LayerMask, make_mask
 from pipeline.scenes.mosaic import Mosaic, check_width, make_mosaic, union_grid
 from pipeline.scenes.offers import Catalogue, finest_resolution, pick_version, warn_of_sizes
 from pipeline.scenes.places import PYOGRIO, Area
-from pipeline.scenes.placing import overlap
+from pipeline.scenes.placing import one_grid
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def describe_scene(
 def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_mask: MaskRecord | None) -> Mosaic:
     """Describe several items or products on one grid: that of the first, wide enough for all."""
     opened = [_open(catalogue, config) for catalogue in catalogues]
-    grids = [one_grid(bands, config) for bands in opened]
+    grids = [one_grid(bands, config.resolution) for bands in opened]
     grid, area = cut_to_area(union_grid(grids), opened[0], config)
     check_width(grid)
     inside = [place for place, own in enumerate(grids) if _is_in(grid, own, catalogues[place])]

@@ -11,7 +11,8 @@ from pipeline.fields import ResamplingMethod
 from pipeline.grid import Grid
 from pipeline.scenes.filebands import ArrayRef, FileBand
 from pipeline.scenes.gdal import is_remote
-from pipeline.scenes.placing import Placement, same_grid, steps_between
+from pipeline.scenes.ground import same_grid, steps_between
+from pipeline.scenes.placing import Placement
 
 _DEAR_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
 """Formats so dear to decode that pixels needed twice are kept decoded in between."""

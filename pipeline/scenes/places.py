@@ -18,7 +18,7 @@ from pipeline.areas import AreaRecord
 from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Block, Grid
 from pipeline.scenes.gdal import GDAL_ERRORS
-from pipeline.scenes.placing import bounds, bounds_in, same_crs
+from pipeline.scenes.ground import bounds, bounds_in, same_crs
 
 _DEGREES: Final = "EPSG:4326"
 _STEPS: Final = 256

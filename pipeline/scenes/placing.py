@@ -1,77 +1,65 @@
 """Bands of several grids on one: the grid of a scene, and where on a file's grid each of its pixels lies."""
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
-import rasterio
 from affine import Affine
-from rasterio.crs import CRS
-from rasterio.warp import transform as warp_points
-from rasterio.warp import transform_bounds
 
 from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Grid
 from pipeline.kernels.gather import Places
 from pipeline.scenes.filebands import FileBand
-from pipeline.scenes.gdal import GDAL_ERRORS
-
-logger = logging.getLogger(__name__)
+from pipeline.scenes.ground import overlap, pixel_area, place, same_crs, same_grid
 
 _ON_AN_EDGE: Final = 1e-6
 """Share of a pixel by which a centre may miss the edge between two pixels through rounding."""
 
 _SAME_SIZE: Final = 1e-6
+_AS_SMALL: Final = 1.01
+"""Times the least area that a pixel may have to be as fine: degrees are not the same in two places."""
+
 _MOST_PIXELS: Final = 2**40
-_FINEST_STEP: Final = 0.01
-_AROUND: Final = 360
-"""Degrees."""
 
 
-def same_crs(one: str | None, other: str | None) -> bool:
-    """Whether two coordinate systems are the same, however they are spelled."""
-    if one is None or other is None:
-        return one == other
-    return one == other or CRS.from_wkt(one) == CRS.from_wkt(other)
+def finest_band(bands: Sequence[FileBand]) -> FileBand:
+    """The band of the smallest pixels on the ground; the first of those that are about as small."""
+    areas = [pixel_area(band.grid) for band in bands]
+    return next((b for b, area in zip(bands, areas, strict=True) if area <= _AS_SMALL * min(areas)), bands[0])
 
 
-def crs_name(wkt: str) -> str:
-    """Authority and code of a CRS, or the name it gives itself."""
-    with rasterio.Env():
-        authority = CRS.from_wkt(wkt).to_authority()
-    return ":".join(authority) if authority else wkt.split('"')[1]
-
-
-def same_grid(one: Grid, other: Grid) -> bool:
-    """Whether two grids have the same pixels in the same CRS."""
-    return one.same_pixels(other) and same_crs(one.crs, other.crs)
-
-
-def scene_grid(bands: Sequence[FileBand], resolution: float | None) -> Grid:
+def one_grid(bands: Sequence[FileBand], resolution: Literal["auto"] | float) -> Grid:
     """The grid of a scene: that of its finest band, or one of another resolution with the same upper left corner.
 
     Parameters
     ----------
     bands : sequence of FileBand
         All bands of the scene.
-    resolution : float or None
-        Side of a pixel in the units of the CRS; None for that of the finest band.
+    resolution : float or 'auto'
+        Side of a pixel in the units of the CRS; 'auto' for that of the finest band.
 
     Raises
     ------
     ConfigError
         When the resolution is coarser than the whole scene, or absurdly fine.
+    SceneError
+        When a band can't be brought onto the grid.
     """
-    first = bands[0].grid
-    finest = min((band.grid for band in bands), key=lambda grid: _pixel_area(grid, first))
-    if resolution is None:
-        return finest
+    grid = finest_band(bands).grid if resolution == "auto" else _grid_of(bands, resolution)
+    first = next((band for band in bands if same_grid(grid, band.grid)), bands[0])
+    for band in bands:
+        _check_placeable(grid, band, first)
+    return grid
+
+
+def _grid_of(bands: Sequence[FileBand], resolution: float) -> Grid:
+    """The grid of a band that has this resolution, or one that begins where the finest does."""
     for band in bands:
         if all(math.isclose(size, resolution, rel_tol=_SAME_SIZE) for size in band.grid.resolution):
             return band.grid
+    finest = finest_band(bands).grid
     width, height = finest.resolution
     wide, high = finest.shape[1] * width, finest.shape[0] * height
     if resolution > max(wide, high) or wide * high > _MOST_PIXELS * resolution**2:
@@ -83,13 +71,6 @@ def scene_grid(bands: Sequence[FileBand], resolution: float | None) -> Grid:
     rows, columns = (math.ceil(side / resolution - _ON_AN_EDGE) for side in (high, wide))
     transform = finest.transform @ Affine.scale(resolution / width, resolution / height)
     return Grid(shape=(rows, columns), transform=transform, crs=finest.crs)
-
-
-def _pixel_area(grid: Grid, other: Grid) -> float:
-    """Area of a pixel in square units of another grid's CRS, or of its own where one of them has none."""
-    if grid.crs is None or other.crs is None or same_crs(grid.crs, other.crs):
-        return math.prod(grid.resolution)
-    return math.prod(other.resolution) / math.prod(steps_between(other, grid))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +118,7 @@ class Placement:
         return self.aligned and all(math.isclose(step, 1, rel_tol=_SAME_SIZE) for step in self.steps)
 
 
-def check_placeable(grid: Grid, band: FileBand, first: FileBand) -> None:
+def _check_placeable(grid: Grid, band: FileBand, first: FileBand) -> None:
     """Raise SceneError unless a band can be brought onto a grid: it has a place, and the two overlap."""
     if same_grid(grid, band.grid):
         return
@@ -160,75 +141,3 @@ def check_placeable(grid: Grid, band: FileBand, first: FileBand) -> None:
             f"{place(grid)} and {band.path} has {place(band.grid)}; name files of one place"
         )
         raise SceneError(msg)
-
-
-def place(grid: Grid) -> str:
-    """Size, resolution, upper left corner and CRS in words."""
-    crs = f"in {crs_name(grid.crs)}" if grid.crs else "without a CRS"
-    return f"{grid.describe()} from {grid.transform.c:.10g}, {grid.transform.f:.10g} {crs}"
-
-
-def bounds(grid: Grid) -> tuple[float, float, float, float]:
-    """(left, bottom, right, top) of a grid, in its own CRS."""
-    rows, columns = grid.shape
-    corners = [grid.transform @ corner for corner in ((0, 0), (columns, 0), (0, rows), (columns, rows))]
-    xs, ys = zip(*corners, strict=True)
-    return min(xs), min(ys), max(xs), max(ys)
-
-
-def steps_between(grid: Grid, file: Grid) -> tuple[float, float]:
-    """Rows and columns of a file under one row or column of a grid, in the middle of the file; at least 0.01."""
-    rows, columns = file.shape
-    middle = (columns / 2, rows / 2)
-    points = [file.transform @ (middle[0] + dx, middle[1] + dy) for dx, dy in ((0, 0), (1, 0), (0, 1))]
-    xs, ys = zip(*points, strict=True)
-    if not same_crs(grid.crs, file.crs):
-        with rasterio.Env():
-            xs, ys = warp_points(file.crs, grid.crs, xs, ys)
-    sizes = [math.hypot(xs[i] - xs[0], ys[i] - ys[0]) for i in (1, 2)]  # along columns, along rows
-    (width, height), (across, down) = grid.resolution, sizes
-    known = all(math.isfinite(size) and size > 0 for size in sizes)
-    return (max(height / down, _FINEST_STEP), max(width / across, _FINEST_STEP)) if known else (1.0, 1.0)
-
-
-def bounds_in(grid: Grid, crs: str) -> tuple[float, float, float, float]:
-    """(left, bottom, right, top) of a grid in another CRS; right of 180 degrees where it crosses the antimeridian.
-
-    Raises
-    ------
-    SceneError
-        When the grid reaches beyond what the CRS can show.
-    """
-    if same_crs(grid.crs, crs):
-        return bounds(grid)
-    with rasterio.Env():
-        west, south, east, north = transform_bounds(grid.crs, crs, *bounds(grid))
-    if not all(map(math.isfinite, (west, south, east, north))):
-        msg = f"a scene with {place(grid)} reaches beyond what {crs_name(crs)} can show"
-        raise SceneError(msg)
-    return west, south, east + (_AROUND if east < west else 0), north
-
-
-def overlap(one: Grid, other: Grid) -> bool:
-    """Whether two grids share any ground."""
-    return covered(one, other) > 0
-
-
-def covered(one: Grid, other: Grid) -> float:
-    """Share of a grid's ground, 0 to 1, that the rectangle around another one covers; 0 where it can't be told."""
-    if one.crs is None or other.crs is None:
-        return _shared(bounds(one), bounds(other)) if one.crs == other.crs else 0
-    try:
-        theirs = bounds_in(other, one.crs)
-    except (SceneError, *GDAL_ERRORS) as error:
-        logger.debug("bounds can't be compared: %s", error)
-        return 0
-    west, south, east, north = theirs
-    turns = (-_AROUND, 0, _AROUND) if CRS.from_wkt(one.crs).is_geographic else (0,)
-    return sum(_shared(bounds(one), (west + turn, south, east + turn, north)) for turn in turns)
-
-
-def _shared(ours: tuple[float, ...], theirs: tuple[float, ...]) -> float:
-    """Share of a rectangle (left, bottom, right, top) that another one covers."""
-    wide, high = (min(ours[i + 2], theirs[i + 2]) - max(ours[i], theirs[i]) for i in (0, 1))
-    return max(wide, 0) / (ours[2] - ours[0]) * max(high, 0) / (ours[3] - ours[1])

@@ -7,8 +7,8 @@ from typing import Final
 
 from pipeline.grid import Grid
 from pipeline.scenes.filebands import FileBand
+from pipeline.scenes.ground import covered, place
 from pipeline.scenes.parts import FilePart
-from pipeline.scenes.placing import covered, place
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ def say_what_is_missing(bands: Sequence[FileBand], grid: Grid) -> None:
     share, least = min(((covered(grid, band.grid), band) for band in bands), key=operator.itemgetter(0))
     if share < _HARDLY:
         logger.warning(
-            "scene.source: %s covers %.2g%% of the scene (%s); the rest lacks band %s; files of several places are no "
-            "bands of one scene: make a map of each",
+            "scene.source: %s covers %.2g%% of the scene (%s); the rest lacks band %s: files of several places are "
+            "no bands of one scene, make a map of each; where bands overlap, scene.aoi cuts out that part",
             least.path,
             100 * share,
             place(grid),

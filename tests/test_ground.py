@@ -1,0 +1,170 @@
+"""Where grids lie: what of one another they cover, how large pixels are, which band is the finest."""
+
+import logging
+from pathlib import Path
+
+import pyproj
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from conftest import WriteRaster, patches
+from hypothesis import given
+from hypothesis import strategies as st
+from rasterio.crs import CRS
+from sources import described
+
+from pipeline.errors import SceneError
+from pipeline.grid import Grid
+from pipeline.inspection import inspect_scene
+from pipeline.scenes.ground import bounds_in, covered, overlap, pixel_area, steps_between
+
+METRES, DEGREES = (CRS.from_epsg(code).to_wkt() for code in (32633, 4326))
+LOCAL = 'LOCAL_CS["site",UNIT["metre",1]]'
+NORTH_UP = Affine(0.001, 0, 11.99, 0, -0.001, 53.26)
+"""Degrees: 60 rows and 80 columns hold all of `patches` where `UTM` puts them."""
+
+turned = st.builds(
+    lambda x, y, angle, size: Affine.translation(x, y) @ Affine.rotation(angle) @ Affine.scale(size, -size),
+    st.floats(-50, 50), st.floats(-50, 50), st.sampled_from([0, 30, 45, 90, 180]), st.floats(0.5, 3),
+)  # fmt: skip
+
+
+def outline(grid: Grid) -> shapely.Polygon:
+    rows, columns = grid.shape
+    return shapely.Polygon([grid.transform @ corner for corner in ((0, 0), (columns, 0), (columns, rows), (0, rows))])
+
+
+@given(turned, st.floats(-40, 40), st.floats(-40, 40), st.floats(0.5, 3), st.sampled_from([None, METRES]))
+def test_of_grids_turned_alike_what_is_covered_is_the_area_of_what_both_share(
+    transform: Affine, down: float, right: float, size: float, crs: str | None
+) -> None:
+    one = Grid(shape=(20, 30), transform=transform, crs=crs)
+    other = Grid(shape=(25, 15), transform=transform @ Affine.translation(right, down) @ Affine.scale(size), crs=crs)
+    expected = shapely.intersection(outline(one), outline(other)).area / outline(one).area
+    assert covered(one, other) == pytest.approx(expected, abs=1e-9)
+    assert covered(one, one) == pytest.approx(1)
+
+
+def test_grids_without_a_common_crs_cover_nothing_of_one_another() -> None:
+    one, other = (Grid(shape=(2, 2), transform=Affine.identity(), crs=crs) for crs in (None, DEGREES))
+    assert covered(one, other) == covered(other, one) == 0
+
+
+@pytest.mark.parametrize("latitude", [0, 50, -75])
+def test_a_pixel_in_degrees_has_the_area_that_proj_gives_it(latitude: int) -> None:
+    grid = Grid(shape=(2, 2), transform=Affine(0.001, 0, 20, 0, -0.001, latitude + 0.001), crs=DEGREES)
+    corners = [grid.transform @ corner for corner in ((0, 0), (0, 1), (1, 1), (1, 0))]
+    area, _ = pyproj.Geod(ellps="WGS84").polygon_area_perimeter(*zip(*corners, strict=True))
+    assert pixel_area(grid) == pytest.approx(abs(area), rel=0.01)
+
+
+@pytest.mark.parametrize(("crs", "metres"), [("EPSG:32633", 1), ("EPSG:2225", 1200 / 3937), (LOCAL, 1), (None, 1)])
+def test_a_pixel_in_feet_is_smaller_than_one_in_metres(crs: str | None, metres: float) -> None:
+    grid = Grid(shape=(2, 2), transform=Affine(3, 0, 0, 0, -2, 0), crs=crs and CRS.from_user_input(crs).to_wkt())
+    assert pixel_area(grid) == pytest.approx(6 * metres**2)
+
+
+@pytest.mark.parametrize(
+    ("left", "top", "share"),
+    [(300_000, 5_900_000, 100), (301_500, 5_900_000, 50), (301_650, 5_900_000, 45), (302_700, 5_898_500, 2.5)],
+)
+def test_a_file_that_covers_little_of_the_scene_is_told(
+    write_raster: WriteRaster, caplog: pytest.LogCaptureFixture, left: float, top: float, share: float
+) -> None:
+    """Of 300 x 200 pixels of 10 m from 300000, 5900000."""
+    files = [
+        write_raster("s_B02.tif", patches(1)),
+        write_raster("s_B03.tif", patches(1), transform=Affine(10, 0, left, 0, -10, top)),
+    ]
+    with caplog.at_level(logging.WARNING):
+        described(files)
+    told = [record.message for record in caplog.records if "covers" in record.message]
+    assert len(told) == (share < 50)
+    assert all(f"s_B03.tif covers {share:g}% of the scene" in message for message in told)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        described(files, aoi={"bounds": [302_800, 5_898_100, 302_900, 5_898_400], "crs": "EPSG:32633"})
+    assert "covers" not in caplog.text  # it may hold all of the area of interest
+
+
+def test_a_coarser_band_and_one_in_another_crs_cover_all_of_the_scene(
+    write_raster: WriteRaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = write_raster("s_B02.tif", patches(1))
+    two = write_raster("s_B05.tif", patches(1, (100, 150)), transform=Affine(20, 0, 300_000, 0, -20, 5_900_000))
+    three = write_raster("s_B06.tif", patches(1, (60, 80)), crs="EPSG:4326", transform=NORTH_UP)
+    with caplog.at_level(logging.WARNING):
+        described([one, two, three])
+    assert "covers" not in caplog.text
+
+
+def finest(files: list[Path]) -> Path:
+    """The file whose grid a scene of these files has; `inspect` says the same."""
+    grid, told = described(files).info.grid, inspect_scene([str(file) for file in files])
+    assert (told.rows, told.columns) == grid.shape
+    assert told.resolution == grid.resolution
+    for path in files:
+        with rasterio.open(path) as file:
+            if file.shape == grid.shape and file.transform == grid.transform:
+                return path
+    pytest.fail("the scene has the grid of none of its files")
+
+
+def test_the_finest_band_has_the_smallest_pixels_on_the_ground_whatever_the_units(write_raster: WriteRaster) -> None:
+    """0.001 degrees are more than 10 metres."""
+    metres = write_raster("s_B02.tif", patches(1))
+    coarse = write_raster("s_B06.tif", patches(1, (60, 80)), crs="EPSG:4326", transform=NORTH_UP)
+    fine = write_raster("s_B07.tif", patches(1, (1000, 1200)), crs="EPSG:4326",
+                        transform=NORTH_UP @ Affine.scale(1 / 20))  # fmt: skip
+    assert finest([metres, coarse]) == finest([coarse, metres]) == metres
+    assert finest([metres, coarse, fine]) == fine
+
+
+def test_of_bands_as_fine_as_each_other_the_first_gives_the_grid(write_raster: WriteRaster) -> None:
+    """Pixels of 10 m in two zones, and of the same degrees further north."""
+    east = write_raster("s_B02.tif", patches(1))
+    west = write_raster("s_B03.tif", patches(1, (250, 350)), crs="EPSG:32632",
+                        transform=Affine(10, 0, 700_000, 0, -10, 5_901_000))  # fmt: skip
+    assert finest([east, west]) == east
+    assert finest([west, east]) == west
+    south = write_raster("s_B05.tif", patches(1, (60, 80)), crs="EPSG:4326", transform=NORTH_UP)
+    north = write_raster("s_B06.tif", patches(1, (61, 81)), crs="EPSG:4326",
+                         transform=Affine.translation(0, 0.03) @ NORTH_UP)  # fmt: skip
+    assert finest([south, north]) == south
+
+
+def test_a_map_of_the_world_goes_with_a_scene(write_raster: WriteRaster) -> None:
+    """The poles can't be shown in UTM."""
+    scene = write_raster("s_B02.tif", patches(1))
+    world = write_raster("s_B03.tif", patches(1, (360, 720)), crs="EPSG:4326",
+                         transform=Affine(0.5, 0, -180, 0, -0.5, 90))  # fmt: skip
+    assert finest([scene, world]) == finest([world, scene]) == scene
+
+
+def test_pixels_too_small_for_their_place_are_no_reason_to_fail(write_raster: WriteRaster) -> None:
+    """All corners have the same coordinates, but for the pixels'."""
+    path = write_raster("s_B02.tif", patches(1), transform=Affine(1e-13, 0, 3e5, 0, -1e-13, 5.9e6))
+    assert described(path).info.grid.shape == (200, 300)
+
+
+def test_a_crs_that_leads_nowhere_is_another_place(write_raster: WriteRaster) -> None:
+    one = write_raster("s_B02.tif", patches(1))
+    two = write_raster("s_B03.tif", patches(1), crs=LOCAL)
+    with pytest.raises(SceneError, match="different places"):
+        described([one, two])
+
+
+def test_grids_meet_across_the_antimeridian() -> None:
+    utm = Grid(shape=(100, 100), transform=Affine(1000, 0, 780_000, 0, -1000, 8_100_000),
+               crs=CRS.from_epsg(32760).to_wkt())  # fmt: skip
+    degrees = CRS.from_epsg(4326).to_wkt()
+    west, _, east, _ = bounds_in(utm, degrees)
+    assert west < 180 < east < 182
+    for left in (-179.9, 179.9):
+        there = Grid(shape=(10, 10), transform=Affine(0.01, 0, left, 0, -0.01, -17.5), crs=degrees)
+        assert overlap(there, utm)
+        assert overlap(utm, there)
+        assert all(0 < step < 1000 for step in steps_between(utm, there))
+    far = Grid(shape=(10, 10), transform=Affine(0.01, 0, 20, 0, -0.01, -17.5), crs=degrees)
+    assert not overlap(far, utm)
