@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
+from affine import Affine
 from conftest import WriteRaster, patches
 
 from pipeline.config import RunConfig
@@ -96,3 +97,18 @@ def test_the_template_is_a_valid_config_for_its_scene(data: Path) -> None:
             yaml.safe_load(config_template([str(data / "scenes" / "t33uuu_20170216_l1c")]))
         ).scene.bands
     )
+
+
+def test_files_of_different_places_are_told(write_raster: WriteRaster) -> None:
+    """Files of one size: their pixels don't lie on one another."""
+    files = [
+        write_raster("s_B02.tif", patches(1)),
+        write_raster("s_B03.tif", patches(1), transform=Affine(10, 0, 302_000, 0, -10, 5_900_000)),
+    ]
+    found = inspect_scene([str(file) for file in files])
+    assert found.valid_share is None
+    told = [warning for warning in found.warnings if "same ground" in warning]
+    assert len(told) == 1
+    assert "B02 and B03" in told[0]
+    assert "302000, 5900000" in told[0]
+    assert not any("looks the same" in warning for warning in found.warnings)

@@ -122,6 +122,7 @@ def describe_variable(ref: ArrayRef) -> FileBand:
         alpha=None,
         is_alpha=False,
         mask=None,
+        own_mask=False,
         driver="xarray",
         block_bytes=int(np.prod(list(chunks.values()))) * kind.itemsize,
         array=replace(ref, flipped=flipped),

@@ -76,7 +76,11 @@ class RasterScene:
 
 
 def summarize(
-    bands: Sequence[FileBand], config: SceneConfig, files: Iterable[str] = (), grid: Grid | None = None
+    bands: Sequence[FileBand],
+    config: SceneConfig,
+    files: Iterable[str] = (),
+    grid: Grid | None = None,
+    whole: Grid | None = None,
 ) -> RasterScene:
     """Put bands together as a scene.
 
@@ -90,6 +94,8 @@ def summarize(
         What belongs to the scene beside the bands' files.
     grid : Grid, optional
         The grid to bring them onto; by default that of the finest, cut down to the area of interest.
+    whole : Grid, optional
+        That grid before it was cut; by default it was not.
 
     Raises
     ------
@@ -105,12 +111,13 @@ def summarize(
     bands = _with_sensible_scales(bands)
     area = None
     if grid is None:
-        grid, area = cut_to_area(one_grid(bands, config.resolution), bands, config)
+        whole = one_grid(bands, config.resolution)
+        grid, area = cut_to_area(whole, bands, config)
         if area is None:
             say_what_is_missing(bands, grid)
     block_shape = _block_shape(bands, grid)
     nodata = _choose_nodata(bands, config.nodata)
-    parts = tuple(make_parts(bands, grid, _methods(bands, config.resampling), nodata))
+    parts = tuple(make_parts(bands, grid, _methods(bands, config.resampling), nodata, whole))
     say_what_moves(parts, bands, grid)
     strips = {band.path: band.strip_bytes for band in bands if band.strip_bytes}
     say_what_is_slow(strips)

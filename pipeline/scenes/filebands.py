@@ -61,6 +61,8 @@ class FileBand:
     """Whether this is one: a mask, unless it is asked for as a band."""
     mask: int | None
     """Band whose GDAL mask says where this one holds data; None where only nodata or alpha do."""
+    own_mask: bool
+    """Whether that mask is none of the whole file."""
     driver: str
     block_bytes: int
     """Size of what is decoded at once to read a block of this band."""
@@ -165,6 +167,7 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 alpha=alphas[0] if alphas else None,
                 is_alpha=index in alphas,
                 mask=(1 if MaskFlags.per_dataset in flags else index) if by_mask else None,
+                own_mask=by_mask and not flags,
                 driver=file.driver,
                 block_bytes=_block_bytes(file, index),
                 compressed=_is_compressed(file),

@@ -2,7 +2,9 @@
 
 import logging
 import math
+import re
 from collections.abc import Iterable
+from itertools import product
 from typing import Final
 
 import rasterio
@@ -26,6 +28,11 @@ Bounds = tuple[float, float, float, float]
 """(left, bottom, right, top)"""
 
 _AS_THEY_ARE: Final = Affine.identity()
+
+_LATTICE: Final = (0.5, 0.25, 0.75, 0.02, 0.98)
+"""Of a grid's rows and columns: where it is looked at."""
+
+_AUTHORITY: Final = re.compile(r',AUTHORITY\["[^"]*","[^"]*"\]')
 
 _EARTH: Final = 6_371_008.8
 """Mean radius in metres (IUGG)."""
@@ -112,10 +119,9 @@ def overlap(one: Grid, other: Grid) -> bool:
 
 def covered(one: Grid, other: Grid) -> float:
     """Share of a grid, 0 to 1, that the rectangle around another one covers; 0 where it can't be told."""
-    if same_crs(one.crs, other.crs):  # counted in pixels, so that turned grids are compared as they lie
-        rows, columns = one.shape
-        onto = [~one.transform @ Affine.translation(turn, 0) for turn in _turns(one.crs)]
-        return _share((0, 0, columns, rows), [bounds(other, pixels) for pixels in onto])
+    if same_crs(one.crs, other.crs) and not turns(one, other):
+        rows, columns = one.shape  # counted in pixels, so that rotated grids are compared as they lie
+        return _share((0, 0, columns, rows), [bounds(other, ~one.transform)])
     if one.crs is None or other.crs is None:
         return 0.0
     return max(_covered_in(crs, one, other) for crs in (one.crs, other.crs))
@@ -124,16 +130,45 @@ def covered(one: Grid, other: Grid) -> float:
 def _covered_in(crs: str, one: Grid, other: Grid) -> float:
     """The same, of the rectangles around both in some CRS, which may not be able to show all of them."""
     try:
-        ours, (west, south, east, north) = bounds_in(one, crs), bounds_in(other, crs)
+        ours, theirs = bounds_in(one, crs), bounds_in(other, crs)
     except (SceneError, *GDAL_ERRORS) as error:
         logger.debug("bounds can't be compared: %s", error)
         return 0.0
-    return _share(ours, [(west + turn, south, east + turn, north) for turn in _turns(crs)])
+    around = (-_AROUND, 0, _AROUND) if _in_degrees(crs) else (0,)
+    return _share(ours, [_turned(theirs, by) for by in around])
 
 
-def _turns(crs: str | None) -> tuple[int, ...]:
-    """By how much places may differ in x that are the same."""
-    return (-_AROUND, 0, _AROUND) if crs and CRS.from_wkt(crs).is_geographic else (0,)
+def turns(grid: Grid, file: Grid) -> bool:
+    """Whether some of a grid lies on a file whose longitudes are 360 degrees more or less than the grid's are told."""
+    if file.crs is None or grid.crs is None or not _in_degrees(file.crs):
+        return False
+    theirs = bounds(file)
+    if not same_crs(grid.crs, file.crs) and max(-theirs[0], theirs[2]) > _AROUND / 2:
+        return True
+    try:
+        ours = bounds_in(grid, file.crs)
+    except (SceneError, *GDAL_ERRORS) as error:
+        logger.debug("longitudes can't be compared: %s", error)
+        return False
+    return _share(ours, [_turned(theirs, by) for by in (-_AROUND, _AROUND)]) > 0
+
+
+def turned_crs(grid: Grid) -> CRS:
+    """The CRS of a grid in degrees, whose longitudes are taken to lie around its middle, wherever that is."""
+    west, _, east, _ = bounds(grid)
+    plain = CRS.from_wkt(_AUTHORITY.sub("", str(grid.crs)))  # else it is told by its number, without parameters
+    return CRS.from_dict({**plain.to_dict(), "lon_wrap": (west + east) / 2})
+
+
+def _in_degrees(crs: str) -> bool:
+    """Whether coordinates are degrees, counted from Greenwich."""
+    parsed = CRS.from_wkt(crs)
+    return bool(parsed.is_geographic and parsed.units_factor[0] == "degree" and "pm" not in parsed.to_dict())
+
+
+def _turned(box: Bounds, by: int) -> Bounds:
+    west, south, east, north = box
+    return west + by, south, east + by, north
 
 
 def _share(ours: Bounds, theirs: Iterable[Bounds]) -> float:
@@ -148,15 +183,37 @@ def _share(ours: Bounds, theirs: Iterable[Bounds]) -> float:
 
 
 def steps_between(grid: Grid, file: Grid) -> tuple[float, float]:
-    """Rows and columns of a file under one row or column of a grid, in the middle of the file; at least 0.01."""
-    rows, columns = file.shape
-    middle = (columns / 2, rows / 2)
-    points = [file.transform @ (middle[0] + dx, middle[1] + dy) for dx, dy in ((0, 0), (1, 0), (0, 1))]
-    xs, ys = zip(*points, strict=True)
+    """Rows and columns of a file under one row or column of a grid, where both lie; at least 0.01.
+
+    They are taken at one place, the nearest to the grid's middle of some that lie on the file.
+    """
+    rows, columns = grid.shape
+    places = sorted(product(_LATTICE, repeat=2), key=lambda at: math.dist(at, (0.5, 0.5)))
+    found = [_steps_at((across * columns, down * rows), grid, file) for down, across in places]
+    known = [(inside, steps) for inside, steps in filter(None, found)]
+    inner = [steps for inside, steps in known if inside] or [steps for _, steps in known] or [(1.0, 1.0)]
+    return inner[0]
+
+
+def _steps_at(place: tuple[float, float], grid: Grid, file: Grid) -> tuple[bool, tuple[float, float]] | None:
+    """The same at a (column, row) of the grid, and whether the file lies there; None where it can't be told."""
+    column, row = place
+    points = [grid.transform @ at for at in ((column, row), (column + 1, row), (column, row + 1))]
+    xs, ys = (list(numbers) for numbers in zip(*points, strict=True))
     if not same_crs(grid.crs, file.crs):
-        with rasterio.Env():
-            xs, ys = warp_points(file.crs, grid.crs, xs, ys)
-    sizes = [math.hypot(xs[i] - xs[0], ys[i] - ys[0]) for i in (1, 2)]  # along columns, along rows
-    (width, height), (across, down) = grid.resolution, sizes
-    known = all(math.isfinite(size) and size > 0 for size in sizes)
-    return (max(height / down, _FINEST_STEP), max(width / across, _FINEST_STEP)) if known else (1.0, 1.0)
+        try:
+            with rasterio.Env():
+                xs, ys = warp_points(grid.crs, file.crs, xs, ys)
+        except GDAL_ERRORS as error:
+            logger.debug("a place can't be told: %s", error)
+            return None
+    if file.crs and _in_degrees(file.crs):
+        west, _, east, _ = bounds(file)
+        middle = (west + east) / 2
+        xs = [middle + math.remainder(x - middle, _AROUND) if math.isfinite(x) else x for x in xs]
+    (c, r), *moved = [~file.transform @ point for point in zip(xs, ys, strict=True)]
+    across, down = (math.hypot(*(to[i] - at for to in moved)) for i, at in enumerate((c, r)))
+    if not (math.isfinite(across) and math.isfinite(down) and across > 0 and down > 0):
+        return None
+    rows, columns = file.shape
+    return 0 <= c <= columns and 0 <= r <= rows, (max(down, _FINEST_STEP), max(across, _FINEST_STEP))

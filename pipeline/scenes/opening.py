@@ -61,11 +61,12 @@ def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_m
     """Describe several items or products on one grid: that of the first, wide enough for all."""
     opened = [_open(catalogue, config) for catalogue in catalogues]
     grids = [one_grid(bands, config.resolution) for bands in opened]
-    grid, area = cut_to_area(union_grid(grids), opened[0], config)
+    whole = union_grid(grids)
+    grid, area = cut_to_area(whole, opened[0], config)
     check_width(grid)
     inside = [place for place, own in enumerate(grids) if _is_in(grid, own, catalogues[place])]
     scenes = [
-        _leave_out(summarize(opened[i], config, catalogues[i].files, grid), config, catalogues[i], fit_mask)
+        _leave_out(summarize(opened[i], config, catalogues[i].files, grid, whole), config, catalogues[i], fit_mask)
         for i in inside
     ]
     if area:

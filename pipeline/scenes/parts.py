@@ -7,11 +7,12 @@ from typing import Final
 
 import numpy as np
 
+from pipeline.errors import SceneError
 from pipeline.fields import ResamplingMethod
 from pipeline.grid import Grid
 from pipeline.scenes.filebands import ArrayRef, FileBand
 from pipeline.scenes.gdal import is_remote
-from pipeline.scenes.ground import same_grid, steps_between
+from pipeline.scenes.ground import same_grid, steps_between, turns
 from pipeline.scenes.placing import Placement
 
 _DEAR_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
@@ -46,11 +47,10 @@ class Warp:
     resampling: ResamplingMethod
     nodata: float | None
     """Of the file's pixels: they take no part."""
-
-    @property
-    def steps(self) -> tuple[float, float]:
-        """Rows and columns of the file under one of the scene's."""
-        return steps_between(self.grid, self.source)
+    turned: bool
+    """Whether longitudes of the file are 360 degrees more or less than those that the grid's places have elsewhere."""
+    steps: tuple[float, float]
+    """Rows and columns of the file under one of the scene's, wherever that is cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,11 @@ class FilePart:
 
 
 def make_parts(
-    bands: Sequence[FileBand], grid: Grid, methods: Sequence[ResamplingMethod], nodata: Sequence[float | None]
+    bands: Sequence[FileBand],
+    grid: Grid,
+    methods: Sequence[ResamplingMethod],
+    nodata: Sequence[float | None],
+    whole: Grid | None = None,
 ) -> Iterator[FilePart]:
     """Group neighbouring bands that are read from one file in one way.
 
@@ -131,8 +135,10 @@ def make_parts(
         How each band is resampled, where it has to be.
     nodata : sequence of float or None
         Of each band.
+    whole : Grid, optional
+        Of the scene before it was cut to an area of interest, which changes no pixel.
     """
-    ways = [_way(*facts, grid) for facts in zip(bands, methods, nodata, strict=True)]
+    ways = [_way(*facts, grid, whole or grid) for facts in zip(bands, methods, nodata, strict=True)]
     first = 0
     for (path, dtype, array, (placement, warp)), members in groupby(
         zip(bands, ways, strict=True), key=lambda pair: (pair[0].path, pair[0].dtype, pair[0].array, pair[1])
@@ -156,12 +162,27 @@ def make_parts(
 
 
 def _way(
-    band: FileBand, method: ResamplingMethod, nodata: float | None, grid: Grid
+    band: FileBand, method: ResamplingMethod, nodata: float | None, grid: Grid, whole: Grid
 ) -> tuple[Placement | None, Warp | None]:
     """How a band comes onto a grid: as it is, by nearest neighbour, or warped."""
     if same_grid(grid, band.grid):
         return None, None
-    placement = Placement.of(grid, band.grid)
+    turned = turns(whole, band.grid)
+    placement = None if turned else Placement.of(grid, band.grid)
     if placement and (method == "nearest" or placement.is_identity):
         return placement, None
-    return None, Warp(grid=grid, source=band.grid, alpha=band.alpha, resampling=method, nodata=nodata)
+    if band.own_mask:
+        msg = (
+            f"{band.path}: band {band.index} has a mask of its own, which GDAL can't bring onto another grid; "
+            "bring it there first (gdalwarp -dstnodata), or mark what holds no data by a value (scene.nodata)"
+        )
+        raise SceneError(msg)
+    return None, Warp(
+        grid=grid,
+        source=band.grid,
+        alpha=band.alpha,
+        resampling=method,
+        nodata=nodata,
+        turned=turned,
+        steps=steps_between(whole, band.grid),
+    )

@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Grid
 from pipeline.kernels.gather import Places
 from pipeline.scenes.filebands import FileBand
-from pipeline.scenes.ground import overlap, pixel_area, place, same_crs, same_grid
+from pipeline.scenes.ground import covered, overlap, pixel_area, place, same_crs, same_grid
 
 _ON_AN_EDGE: Final = 1e-6
 """Share of a pixel by which a centre may miss the edge between two pixels through rounding."""
@@ -20,6 +20,9 @@ _ON_AN_EDGE: Final = 1e-6
 _SAME_SIZE: Final = 1e-6
 _AS_SMALL: Final = 1.01
 """Times the least area that a pixel may have to be as fine: degrees are not the same in two places."""
+
+_ALL: Final = 0.99
+"""Share of the finest band's grid that one of the resolution asked for covers: products' differ at their edges."""
 
 _MOST_PIXELS: Final = 2**40
 
@@ -55,11 +58,12 @@ def one_grid(bands: Sequence[FileBand], resolution: Literal["auto"] | float) -> 
 
 
 def _grid_of(bands: Sequence[FileBand], resolution: float) -> Grid:
-    """The grid of a band that has this resolution, or one that begins where the finest does."""
-    for band in bands:
-        if all(math.isclose(size, resolution, rel_tol=_SAME_SIZE) for size in band.grid.resolution):
-            return band.grid
+    """The grid of a band that has this resolution and lies where the finest does, or one that begins as that does."""
     finest = finest_band(bands).grid
+    for grid in (band.grid for band in bands):
+        suits = all(math.isclose(size, resolution, rel_tol=_SAME_SIZE) for size in grid.resolution)
+        if suits and same_crs(grid.crs, finest.crs) and covered(finest, grid) > _ALL:
+            return grid
     width, height = finest.resolution
     wide, high = finest.shape[1] * width, finest.shape[0] * height
     if resolution > max(wide, high) or wide * high > _MOST_PIXELS * resolution**2:

@@ -13,6 +13,7 @@ from rasterio.vrt import WarpedVRT
 from pipeline.errors import SceneError
 from pipeline.grid import Block
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, is_remote, shown
+from pipeline.scenes.ground import turned_crs
 from pipeline.scenes.parts import FilePart, Warp
 
 _MOST_HANDLES: Final = 24
@@ -79,7 +80,7 @@ def _open(path: str, warp: Warp | None) -> rasterio.DatasetReader:
     down, across = (f"{min(1.0, 1 / step)!r}" for step in warp.steps)
     return WarpedVRT(
         file,
-        src_crs=file.crs or _SOME_PLANE,
+        src_crs=turned_crs(warp.source) if warp.turned else file.crs or _SOME_PLANE,
         crs=crs,
         transform=warp.grid.transform,
         height=warp.grid.shape[0],
@@ -91,6 +92,7 @@ def _open(path: str, warp: Warp | None) -> rasterio.DatasetReader:
         tolerance=_EXACT,
         XSCALE=across,  # GDAL would guess the kernel's width anew for each block it warps
         YSCALE=down,
+        UNIFIED_SRC_NODATA="NO",  # else a band's nodata is a number where another band of the file holds data
     )
 
 
