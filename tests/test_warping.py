@@ -78,6 +78,48 @@ def test_a_file_may_go_beyond_180_degrees(write_raster: WriteRaster) -> None:
     assert (data[1][valid] != inside[valid]).mean() < 1e-3
 
 
+def test_a_file_across_180_degrees_keeps_its_datum(write_raster: WriteRaster) -> None:
+    """Longitudes of Pulkovo 1942 lie a hundred metres and more from those of WGS 84."""
+    pixels = np.arange(1, 40_001, dtype="uint16").reshape(1, 200, 200)
+    transform = Affine(0.001, 0, 179.9, 0, -0.001, 65)
+    scene = write_raster("s_B02.tif", patches(1), crs="EPSG:32660",
+                         transform=Affine(25, 0, 637_000, 0, -25, 7_207_000))  # fmt: skip
+    beyond = write_raster("s_B03.tif", pixels, crs="EPSG:4284", transform=transform)
+    source = opened([scene, beyond], 64)
+    data, valid = whole(source)
+    rows, columns = np.indices(valid.shape) + 0.5
+    x, y = source.info.grid.transform @ (columns, rows)
+    lon, lat = pyproj.Transformer.from_crs("EPSG:32660", "EPSG:4284", always_xy=True).transform(x, y)
+    column, row = ~transform @ (np.asarray(lon) % 360, np.asarray(lat))
+    inside = (column >= 0) & (column < 200) & (row >= 0) & (row < 200)
+    assert valid.mean() > 0.5
+    assert (valid != inside).mean() < 1e-2
+    found = pixels[0][row.clip(0, 199).astype(int), column.clip(0, 199).astype(int)]
+    assert (data[1] != found)[valid & inside].mean() < 1e-2
+
+
+@pytest.mark.parametrize(("resolution", "rows"), [(25_000, 41), (80_000, 40)])
+@pytest.mark.parametrize("crs", ["+proj=laea +lat_0=50 +lon_0=180", "EPSG:3413"])
+def test_a_cut_at_a_seam_or_a_pole_changes_no_pixel(
+    write_raster: WriteRaster, crs: str, resolution: int, rows: int
+) -> None:
+    noise = np.random.default_rng(0).integers(1, 60_000, (1, 720, 1440)).astype("uint16")
+    world = write_raster("s_B03.tif", noise, crs="EPSG:4326", transform=Affine(0.25, 0, -180, 0, -0.25, 90))
+    corner = rows / 2 * resolution
+    transform = Affine(resolution / 100, 0, -corner, 0, -resolution / 100, corner)
+    scene = write_raster("s_B02.tif", patches(1, (rows, rows)), crs=crs,
+                         transform=transform @ Affine.scale(100))  # fmt: skip
+    source = opened([scene, world], 64, resampling="bilinear", resolution=resolution)
+    assert source.scene.parts[1].warp.steps[1] < 40 * resolution / 25_000
+    data, _ = whole(source)
+    area = {"bounds": [-corner, -corner, 0, corner / 2], "crs": crs}
+    cut = opened([scene, world], 64, resampling="bilinear", resolution=resolution, aoi=area)
+    inner, _ = whole(cut)
+    column, row = ~source.info.grid.transform @ (cut.info.grid.transform.c, cut.info.grid.transform.f)
+    top, left = round(row), round(column)
+    np.testing.assert_array_equal(inner, data[:, top : top + inner.shape[1], left : left + inner.shape[2]])
+
+
 @pytest.mark.parametrize("zone", [31, 49])
 def test_kernels_are_as_wide_as_pixels_are_where_the_scene_lies(write_raster: WriteRaster, zone: int) -> None:
     """Not as in the middle of the file, which UTM can hardly show."""
@@ -91,15 +133,20 @@ def test_kernels_are_as_wide_as_pixels_are_where_the_scene_lies(write_raster: Wr
     assert warp.steps == pytest.approx((5000 / ground, 5000 / ground), rel=0.03)
 
 
-@pytest.mark.parametrize("method", ["bilinear", "cubic", "average"])
-def test_what_is_no_data_in_one_band_of_a_file_is_mixed_into_no_pixel(write_raster: WriteRaster, method: str) -> None:
-    pixels = np.full((2, 200, 300), 100, "uint16")
-    pixels[0][np.random.default_rng(0).random((200, 300)) < 0.05] = 0
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "cubic", "average"])
+@pytest.mark.parametrize(
+    ("dtype", "nodata"), [("uint16", 0), ("uint16", 65535), ("int16", -9999), ("float32", -9999), ("float32", math.nan)]
+)
+def test_what_is_no_data_in_one_band_of_a_file_is_mixed_into_no_pixel(
+    write_raster: WriteRaster, method: str, dtype: str, nodata: float
+) -> None:
+    pixels = np.full((2, 200, 300), 100, dtype)
+    pixels[np.random.default_rng(0).random(pixels.shape) < 0.05] = nodata
     scene = write_raster("s_B02.tif", patches(1))
-    two = write_raster("two.tif", pixels, crs="EPSG:32632", nodata=0,
+    two = write_raster("two.tif", pixels, crs="EPSG:32632", nodata=nodata,
                        transform=Affine(10, 0, 700_000, 0, -10, 5_901_500))  # fmt: skip
     data, valid = whole(opened([scene, two], 64, resampling=method))
-    assert 0 < valid.mean() < 1
+    assert 0.15 < valid.mean() < 1
     assert set(np.unique(data[1:, valid])) == {100}
 
 
@@ -128,13 +175,13 @@ def test_a_mask_of_one_band_alone_is_refused_where_gdal_would_lose_it(
 def test_a_resolution_asked_for_is_not_that_of_a_file_that_shows_a_part(write_raster: WriteRaster) -> None:
     scene = write_raster("s_B02.tif", patches(1))
     part = write_raster("s_B03.tif", patches(1, (30, 30)), transform=UTM["transform"] @ Affine.scale(2))
-    feet = write_raster("s_B04.tif", patches(1, (100, 150)), crs="EPSG:2225",
-                        transform=Affine(20, 0, 6_000_000, 0, -20, 2_000_000))  # fmt: skip
+    degrees = write_raster("s_B04.tif", patches(1, (1000, 1200)), crs="EPSG:4326",
+                           transform=Affine(0.00005, 0, 11.99, 0, -0.00005, 53.26))  # fmt: skip
     assert described([scene, part], resolution=20).info.grid.shape == (100, 150)
     all_of_it = write_raster("s_B05.tif", patches(1, (101, 151)), transform=UTM["transform"] @ Affine.scale(2))
     assert described([scene, part, all_of_it], resolution=20).info.grid.shape == (101, 151)
-    with pytest.raises(SceneError, match="different places"):
-        described([feet, scene], resolution=20)
+    for files in ([degrees, part], [part, degrees]):
+        assert described(files, resolution=20).info.grid.shape == (30, 30)
 
 
 @pytest.mark.parametrize("west", [-180, 0])

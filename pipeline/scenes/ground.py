@@ -4,7 +4,9 @@ import logging
 import math
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import product
+from statistics import median
 from typing import Final
 
 import rasterio
@@ -21,7 +23,7 @@ from pipeline.scenes.gdal import GDAL_ERRORS
 logger = logging.getLogger(__name__)
 
 _FINEST_STEP: Final = 0.01
-_AROUND: Final = 360
+_TURN: Final = 360
 """Degrees."""
 
 Bounds = tuple[float, float, float, float]
@@ -29,9 +31,10 @@ Bounds = tuple[float, float, float, float]
 
 _AS_THEY_ARE: Final = Affine.identity()
 
-_LATTICE: Final = (0.5, 0.25, 0.75, 0.02, 0.98)
+_LATTICE: Final = (0.1, 0.5, 0.9)
 """Of a grid's rows and columns: where it is looked at."""
 
+_GREENWICH: Final = 'PRIMEM["Greenwich",0'
 _AUTHORITY: Final = re.compile(r',AUTHORITY\["[^"]*","[^"]*"\]')
 
 _EARTH: Final = 6_371_008.8
@@ -109,7 +112,7 @@ def bounds_in(grid: Grid, crs: str) -> Bounds:
     if not all(map(math.isfinite, (west, south, east, north))):
         msg = f"a scene with {place(grid)} reaches beyond what {crs_name(crs)} can show"
         raise SceneError(msg)
-    return west, south, east + (_AROUND if east < west else 0), north
+    return west, south, east + (_TURN if east < west else 0), north
 
 
 def overlap(one: Grid, other: Grid) -> bool:
@@ -134,8 +137,8 @@ def _covered_in(crs: str, one: Grid, other: Grid) -> float:
     except (SceneError, *GDAL_ERRORS) as error:
         logger.debug("bounds can't be compared: %s", error)
         return 0.0
-    around = (-_AROUND, 0, _AROUND) if _in_degrees(crs) else (0,)
-    return _share(ours, [_turned(theirs, by) for by in around])
+    by = (-_TURN, 0, _TURN) if _in_degrees(crs) else (0,)
+    return _share(ours, [_moved(theirs, degrees) for degrees in by])
 
 
 def turns(grid: Grid, file: Grid) -> bool:
@@ -143,30 +146,33 @@ def turns(grid: Grid, file: Grid) -> bool:
     if file.crs is None or grid.crs is None or not _in_degrees(file.crs):
         return False
     theirs = bounds(file)
-    if not same_crs(grid.crs, file.crs) and max(-theirs[0], theirs[2]) > _AROUND / 2:
+    if not same_crs(grid.crs, file.crs) and max(-theirs[0], theirs[2]) > _TURN / 2:
         return True
     try:
         ours = bounds_in(grid, file.crs)
     except (SceneError, *GDAL_ERRORS) as error:
         logger.debug("longitudes can't be compared: %s", error)
         return False
-    return _share(ours, [_turned(theirs, by) for by in (-_AROUND, _AROUND)]) > 0
+    return _share(ours, [_moved(theirs, degrees) for degrees in (-_TURN, _TURN)]) > 0
 
 
-def turned_crs(grid: Grid) -> CRS:
-    """The CRS of a grid in degrees, whose longitudes are taken to lie around its middle, wherever that is."""
-    west, _, east, _ = bounds(grid)
-    plain = CRS.from_wkt(_AUTHORITY.sub("", str(grid.crs)))  # else it is told by its number, without parameters
-    return CRS.from_dict({**plain.to_dict(), "lon_wrap": (west + east) / 2})
+def turned(file: Grid) -> Grid:
+    """A file's grid whose longitudes are counted from its middle: so PROJ tells them, wherever they began."""
+    west, _, east, _ = bounds(file)
+    middle = (west + east) / 2
+    head, tail = str(file.crs).split(_GREENWICH)
+    tail = _AUTHORITY.sub("", tail)  # else the whole is told by its number; that of the datum stays
+    crs = f'{head}PRIMEM["the middle of the file",{middle!r}]{tail[tail.index("]") + 1 :]}'
+    return replace(file, transform=Affine.translation(-middle, 0) @ file.transform, crs=crs)
 
 
 def _in_degrees(crs: str) -> bool:
     """Whether coordinates are degrees, counted from Greenwich."""
     parsed = CRS.from_wkt(crs)
-    return bool(parsed.is_geographic and parsed.units_factor[0] == "degree" and "pm" not in parsed.to_dict())
+    return bool(parsed.is_geographic and parsed.units_factor[0] == "degree" and crs.count(_GREENWICH) == 1)
 
 
-def _turned(box: Bounds, by: int) -> Bounds:
+def _moved(box: Bounds, by: int) -> Bounds:
     west, south, east, north = box
     return west + by, south, east + by, north
 
@@ -185,14 +191,14 @@ def _share(ours: Bounds, theirs: Iterable[Bounds]) -> float:
 def steps_between(grid: Grid, file: Grid) -> tuple[float, float]:
     """Rows and columns of a file under one row or column of a grid, where both lie; at least 0.01.
 
-    They are taken at one place, the nearest to the grid's middle of some that lie on the file.
+    The median over some places: at a pole, or beyond what a coordinate system can show, single ones mean nothing.
     """
     rows, columns = grid.shape
-    places = sorted(product(_LATTICE, repeat=2), key=lambda at: math.dist(at, (0.5, 0.5)))
-    found = [_steps_at((across * columns, down * rows), grid, file) for down, across in places]
-    known = [(inside, steps) for inside, steps in filter(None, found)]
+    places = [(across * columns, down * rows) for down, across in product(_LATTICE, repeat=2)]
+    known = [found for place in places if (found := _steps_at(place, grid, file))]
     inner = [steps for inside, steps in known if inside] or [steps for _, steps in known] or [(1.0, 1.0)]
-    return inner[0]
+    down, across = (max(median(numbers), _FINEST_STEP) for numbers in zip(*inner, strict=True))
+    return down, across
 
 
 def _steps_at(place: tuple[float, float], grid: Grid, file: Grid) -> tuple[bool, tuple[float, float]] | None:
@@ -207,13 +213,18 @@ def _steps_at(place: tuple[float, float], grid: Grid, file: Grid) -> tuple[bool,
         except GDAL_ERRORS as error:
             logger.debug("a place can't be told: %s", error)
             return None
+    if not all(map(math.isfinite, (*xs, *ys))):
+        return None
     if file.crs and _in_degrees(file.crs):
         west, _, east, _ = bounds(file)
-        middle = (west + east) / 2
-        xs = [middle + math.remainder(x - middle, _AROUND) if math.isfinite(x) else x for x in xs]
+        xs[0] = _around(xs[0], (west + east) / 2)
+        xs[1:] = [_around(x, xs[0]) for x in xs[1:]]  # a step is a step across a seam too
     (c, r), *moved = [~file.transform @ point for point in zip(xs, ys, strict=True)]
     across, down = (math.hypot(*(to[i] - at for to in moved)) for i, at in enumerate((c, r)))
-    if not (math.isfinite(across) and math.isfinite(down) and across > 0 and down > 0):
-        return None
     rows, columns = file.shape
-    return 0 <= c <= columns and 0 <= r <= rows, (max(down, _FINEST_STEP), max(across, _FINEST_STEP))
+    return 0 <= c <= columns and 0 <= r <= rows, (down, across)
+
+
+def _around(longitude: float, middle: float) -> float:
+    """The same longitude, no more than 180 degrees from another."""
+    return middle + math.remainder(longitude - middle, _TURN)

@@ -22,7 +22,6 @@ _LOOK: Final = 512
 _ZEROS_OF_NOTE: Final = 0.001
 """Share of untagged zeros from which they are worth a word."""
 
-
 _ALL: Final = 0.99
 """Share of the first band's ground that others cover, at least: edges of products differ by some pixels."""
 

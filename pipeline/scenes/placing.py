@@ -58,11 +58,14 @@ def one_grid(bands: Sequence[FileBand], resolution: Literal["auto"] | float) -> 
 
 
 def _grid_of(bands: Sequence[FileBand], resolution: float) -> Grid:
-    """The grid of a band that has this resolution and lies where the finest does, or one that begins as that does."""
+    """The grid of a band that has this resolution, or one that begins where that of the finest does.
+
+    A band that shows a part of the finest's ground gives none, unless it counts in other units.
+    """
     finest = finest_band(bands).grid
-    for grid in (band.grid for band in bands):
+    for grid in (finest, *(band.grid for band in bands)):
         suits = all(math.isclose(size, resolution, rel_tol=_SAME_SIZE) for size in grid.resolution)
-        if suits and same_crs(grid.crs, finest.crs) and covered(finest, grid) > _ALL:
+        if suits and (covered(finest, grid) > _ALL or not same_crs(grid.crs, finest.crs)):
             return grid
     width, height = finest.resolution
     wide, high = finest.shape[1] * width, finest.shape[0] * height

@@ -1,5 +1,6 @@
 """Windows of files, decoded."""
 
+import math
 import threading
 import time
 from typing import Any, Final, Protocol
@@ -13,7 +14,7 @@ from rasterio.vrt import WarpedVRT
 from pipeline.errors import SceneError
 from pipeline.grid import Block
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, is_remote, shown
-from pipeline.scenes.ground import turned_crs
+from pipeline.scenes.ground import turned
 from pipeline.scenes.parts import FilePart, Warp
 
 _MOST_HANDLES: Final = 24
@@ -76,24 +77,36 @@ def _open(path: str, warp: Warp | None) -> rasterio.DatasetReader:
             "grid; take the mark off first (gdal_translate -colorinterp_4 undefined)"
         )
         raise SceneError(msg)
-    crs = warp.grid.crs or _SOME_PLANE
+    source = turned(warp.source) if warp.turned else warp.source
     down, across = (f"{min(1.0, 1 / step)!r}" for step in warp.steps)
     return WarpedVRT(
         file,
-        src_crs=turned_crs(warp.source) if warp.turned else file.crs or _SOME_PLANE,
-        crs=crs,
+        src_crs=source.crs or _SOME_PLANE,
+        src_transform=source.transform,
+        crs=warp.grid.crs or _SOME_PLANE,
         transform=warp.grid.transform,
         height=warp.grid.shape[0],
         width=warp.grid.shape[1],
         resampling=Resampling[warp.resampling],
         src_nodata=warp.nodata,
-        nodata=warp.nodata,
         add_alpha=warp.alpha is None,
         tolerance=_EXACT,
         XSCALE=across,  # GDAL would guess the kernel's width anew for each block it warps
         YSCALE=down,
-        UNIFIED_SRC_NODATA="NO",  # else a band's nodata is a number where another band of the file holds data
+        **_bands_apart(warp.nodata),
     )
+
+
+def _bands_apart(nodata: float | None) -> dict[str, Any]:
+    """Options that keep a file's bands apart: GDAL takes nodata of one for a number where another one holds data.
+
+    A band begins as nodata, which stays where it has nothing else; infinity, which is no data either, stands for NaN,
+    as GDAL can't begin with that.
+    """
+    if nodata is None:
+        return {}
+    empty = math.inf if math.isnan(nodata) else nodata
+    return {"UNIFIED_SRC_NODATA": "NO", "nodata": empty, "init_dest_nodata": False, "INIT_DEST": repr(empty)}
 
 
 class GdalReader:
