@@ -123,7 +123,8 @@ def read_band(path: str, index: int) -> FileBand:
     return bands[index - 1]
 
 
-def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
+def _check_numbers(path: str, file: rasterio.DatasetReader) -> None:
+    """Raise SceneError where a file has no bands, or its numbers place or scale nothing."""
     if file.count == 0:
         hint = (
             f"; it holds {len(file.subdatasets)} subdatasets, name one: {file.subdatasets[0]}"
@@ -141,6 +142,10 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 f"{path}: a band's {kind} is not a finite number: {', '.join(map(str, numbers))}; mend the file's tags"
             )
             raise SceneError(msg)
+
+
+def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
+    _check_numbers(path, file)
     grid = Grid(shape=file.shape, transform=file.transform, crs=file.crs.to_wkt() if file.crs else None)
     alphas = [i for i in file.indexes if file.colorinterp[i - 1] == ColorInterp.alpha]
     if len(alphas) == file.count:
