@@ -336,3 +336,21 @@ def test_sharded_stores_are_whole(tmp_path: Path) -> None:
     data, valid = whole(opened(tmp_path / "s.zarr", 33))
     np.testing.assert_array_equal(data[0], pixels)
     assert valid.all()
+
+
+@pytest.mark.parametrize("method", ["bilinear", "average"])
+def test_what_would_have_to_be_warped_is_refused_of_a_store(tmp_path: Path, method: str) -> None:
+    """GDAL's warper reads no store: windows of the map's grid would be taken for those of the store's."""
+    numbers = np.arange(3600, dtype="uint16").reshape(60, 60)
+    coordinates = {"y": 5_900_000 - 10 * (np.arange(60) + 0.5), "x": 300_000 + 10 * (np.arange(60) + 0.5)}
+    path = tmp_path / "red.zarr"
+    xr.DataArray(numbers, coordinates, ("y", "x")).to_dataset(name="red").to_zarr(path, consolidated=False)
+    pixels, _ = whole(opened(path, 64, resolution=20))
+    np.testing.assert_array_equal(pixels[0], numbers[1::2, 1::2])
+    with pytest.raises(SceneError, match="by nearest neighbour"):
+        opened(path, 64, resolution=20, resampling=method)
+
+
+def test_the_bands_of_an_eopf_product_come_together_by_nearest_neighbour_alone(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match=r"B05 has 180 x 180 pixels of 20 .*by nearest neighbour"):
+        opened(write_eopf(data, tmp_path), 64, bands=["B02", "B05"], resampling="bilinear")

@@ -12,7 +12,7 @@ from pipeline.fields import ResamplingMethod
 from pipeline.grid import Grid
 from pipeline.scenes.filebands import ArrayRef, FileBand
 from pipeline.scenes.gdal import is_remote
-from pipeline.scenes.ground import same_grid, steps_between, turns
+from pipeline.scenes.ground import place, same_grid, steps_between, turns
 from pipeline.scenes.placing import Placement
 
 _DEAR_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
@@ -171,12 +171,7 @@ def _way(
     placement = None if turned else Placement.of(grid, band.grid)
     if placement and (method == "nearest" or placement.is_identity):
         return placement, None
-    if band.own_mask:
-        msg = (
-            f"{band.path}: band {band.index} has a mask of its own, which GDAL can't bring onto another grid; "
-            "bring it there first (gdalwarp -dstnodata), or mark what holds no data by a value (scene.nodata)"
-        )
-        raise SceneError(msg)
+    _check_warps(band, grid)
     return None, Warp(
         grid=grid,
         source=band.grid,
@@ -186,3 +181,20 @@ def _way(
         turned=turned,
         steps=steps_between(whole, band.grid),
     )
+
+
+def _check_warps(band: FileBand, grid: Grid) -> None:
+    """Raise SceneError where GDAL's warper can't bring a band onto a grid, or would lose what of it is no data."""
+    if band.array:
+        msg = (
+            f"{band.path}: {band.name} has {place(band.grid)}, and variables of a store come onto another grid, here "
+            f"{place(grid)}, by nearest neighbour and in the same coordinate system alone: leave out scene.resampling, "
+            "or bring the store there first"
+        )
+        raise SceneError(msg)
+    if band.own_mask:
+        msg = (
+            f"{band.path}: band {band.index} has a mask of its own, which GDAL can't bring onto another grid; "
+            "bring it there first (gdalwarp -dstnodata), or mark what holds no data by a value (scene.nodata)"
+        )
+        raise SceneError(msg)
