@@ -16,8 +16,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from math import isqrt
 from statistics import median
 from typing import Any
@@ -34,12 +33,13 @@ from pipeline.kernels.assign import assign, working_centroids
 from pipeline.kernels.fixed import FixedPoint, Ledger
 from pipeline.kernels.moving import Mover
 from pipeline.kernels.nearest import Centroids, assign_pixels
+from pipeline.runtime.schedule import share
 
 NUMBERS = 2**28 + 2**26
 """Pixels times bands, whatever the bands: as many blocks for the few as for the many."""
 PIECE = 2**18
 BLOCK_BYTES = 8 * 2**20
-"""Of a block, which a thread works on at once, as in runs."""
+"""Of a block, which a thread works on at once, as in runs; each takes the next one when it is done with the last."""
 ROUNDS = 3
 TURNS = 15
 """Rounds on one core and on all of them by turns: single ones differ by a fifth and more."""
@@ -125,12 +125,12 @@ def timed_labels(blocks: list[NDArray[np.uint16]], centres: NDArray[np.float64],
     """Seconds to label all pixels; the labels of a block go with it, as in runs, which hand them on."""
     everywhere = [np.ones((1, block.shape[1]), np.bool_) for block in blocks]
 
-    def work(block: NDArray[np.uint16], valid: NDArray[np.bool_]) -> None:
-        assign(block[:, np.newaxis], valid, centres)
+    def work(some: Iterator[tuple[NDArray[np.uint16], NDArray[np.bool_]]]) -> None:
+        for block, valid in some:
+            assign(block[:, np.newaxis], valid, centres)
 
     start = time.perf_counter()
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, blocks, everywhere))
+    share(work, zip(blocks, everywhere, strict=True), workers)
     return time.perf_counter() - start
 
 
@@ -145,21 +145,21 @@ def timed_passes(
     known = [[np.full((2, piece.shape[1]), 0, np.uint8) for piece in pieces] for pieces in blocks]
     took = []
 
-    def work(pieces: list[NDArray[np.uint16]], labels_and_bounds: list[NDArray[np.uint8]]) -> Ledger:
+    def work(some: Iterator[tuple[list[NDArray[np.uint16]], list[NDArray[np.uint8]]]]) -> Ledger:
         changes, added_up = Ledger(k, fixed), fixed.room(k)
-        for piece, beside in zip(pieces, labels_and_bounds, strict=True):
-            mover.move(piece, *beside, *added_up)
+        for pieces, labels_and_bounds in some:
+            for piece, beside in zip(pieces, labels_and_bounds, strict=True):
+                mover.move(piece, *beside, *added_up)
         changes.add(*added_up)
         return changes
 
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in range(LAST):
-            start = time.perf_counter()
-            mover.aim(centres)
-            for changes in pool.map(work, blocks, known):
-                ledger.merge(changes)
-            centres = ledger.means(centres)
-            took.append(time.perf_counter() - start)
+    for _ in range(LAST):
+        start = time.perf_counter()
+        mover.aim(centres)
+        for changes in share(work, zip(blocks, known, strict=True), workers):
+            ledger.merge(changes)
+        centres = ledger.means(centres)
+        took.append(time.perf_counter() - start)
     return took[0], sum(took[FIRST:]) / (LAST - FIRST)
 
 
@@ -177,9 +177,13 @@ def timed_few(pixels: NDArray[np.uint16], centres: NDArray[np.float64], workers:
     few, times = cut(pixels[:, : TASKS * CACHED], CACHED), pixels.shape[1] // (4 * TASKS * CACHED)
     aims, valid = working_centroids(centres, None, pixels.dtype), np.ones(CACHED, np.bool_)
     labels = np.empty((TASKS, CACHED), np.uint8)
+
+    def work(some: Iterator[int]) -> None:
+        for at in some:
+            assign_again(few[at], valid, aims, labels[at], times)
+
     start = time.perf_counter()
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda at: assign_again(few[at], valid, aims, labels[at], times), range(TASKS)))
+    share(work, range(TASKS), workers)
     return time.perf_counter() - start
 
 

@@ -282,7 +282,7 @@ def test_no_piece_is_too_large_for_sums_of_64_bits(keep: bool) -> None:  # noqa:
     with kept(source) as labelled:
         pixels: FitPixels = labelled if keep else ReadBlocks(source)
         pixels.read_for_fit(block)
-        sizes = [(piece.start, piece.points.shape[1]) for piece in pixels.pieces(block)]
+        sizes = [(piece.start, piece.points.shape[1]) for piece in pixels.pieces([block])]
     assert sum(size for _, size in sizes) == 700 * 1100
     assert [start for start, _ in sizes] == list(range(0, 700 * 1100, keptblocks.PIECE))
     assert passes._PIECES_TOGETHER * keptblocks.PIECE * LIMB < 2**63

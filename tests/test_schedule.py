@@ -1,4 +1,4 @@
-"""Results come in order from a bounded number of items, and nothing runs on once the work has ended."""
+"""Results come in order, or in shares, from a bounded number of items; nothing runs on once the work has ended."""
 
 import os
 import threading
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.runtime import schedule
-from pipeline.runtime.schedule import blocks_in_flight, count_workers, stream
+from pipeline.runtime.schedule import blocks_in_flight, count_workers, share, stream
 
 WAIT = 30.0
 """Seconds after which a test that hangs gives up; none waits so long when all is well."""
@@ -194,3 +194,77 @@ def test_workers_are_as_many_as_the_cores_the_process_may_use() -> None:
     finally:
         os.sched_setaffinity(0, allowed)
     assert count_workers() == len(allowed)
+
+
+@settings(max_examples=40, deadline=None)
+@given(items=st.lists(st.integers()), workers=st.integers(1, 6))
+def test_shares_hold_each_item_once_in_the_order_of_the_items(items: list[int], workers: int) -> None:
+    shares = share(list, enumerate(items), workers)
+    assert len(shares) == workers
+    assert all(mine == sorted(mine) for mine in shares)
+    assert sorted(item for mine in shares for item in mine) == list(enumerate(items))
+    assert worker_threads() == []
+
+
+def test_each_thread_takes_a_next_item_while_another_is_held_up() -> None:
+    done, go_on = [], threading.Event()
+
+    def work(some: Iterator[int]) -> None:
+        for item in some:
+            if item == 0:
+                assert go_on.wait(WAIT)
+            done.append(item)
+            if len(done) == 9:  # all the others, by the one thread that is left
+                go_on.set()
+
+    share(work, range(10), 2)
+    assert done[-1] == 0
+    assert sorted(done) == list(range(10))
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_an_error_in_one_share_ends_the_others_after_what_has_begun(broken: int) -> None:
+    both, items, ended = threading.Barrier(2), Pulled(10**7), []
+
+    def work(some: Iterator[int]) -> None:
+        item = next(some)
+        both.wait(WAIT)
+        if item == broken:
+            msg = f"item {item}"
+            raise OSError(msg)
+        for _ in some:
+            pass
+        ended.append(item)
+
+    with pytest.raises(OSError, match=f"^item {broken}$"):
+        share(work, items, 2)
+    assert ended == [1 - broken]
+    assert items.taken < 10**7
+    assert worker_threads() == []
+
+
+def test_a_signal_that_something_swallowed_ends_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+
+    def end_if_asked() -> None:
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(schedule, "end_if_asked", end_if_asked)
+
+    def work(some: Iterator[int]) -> None:
+        taken.extend(some)
+
+    with pytest.raises(KeyboardInterrupt):
+        share(work, count(), 1)
+
+
+def test_an_error_among_shared_items_themselves_is_raised() -> None:
+    def items() -> Iterator[int]:
+        yield from range(10)
+        msg = "no more blocks"
+        raise RuntimeError(msg)
+
+    with pytest.raises(RuntimeError, match="no more blocks"):
+        share(list, items(), 2)
+    assert worker_threads() == []

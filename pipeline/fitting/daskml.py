@@ -108,7 +108,7 @@ def _all_rows(pixels: FitPixels, scaling: _Scaling) -> da.Array:
 
     def rows(number: int) -> Rows:
         found: Sequence[Rows] = [
-            scaling.rows(piece.points[:, piece.labels != OUTSIDE]) for piece in pixels.pieces(pixels.blocks[number])
+            scaling.rows(piece.points[:, piece.labels != OUTSIDE]) for piece in pixels.pieces([pixels.blocks[number]])
         ]
         return np.concatenate(found)
 

@@ -1,6 +1,6 @@
 """Passes over all pixels of a scene: each is assigned to its nearest centre, and classes are added up exactly."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -12,11 +12,11 @@ from pipeline.kernels.fixed import MOST_TOGETHER, FixedPoint, Ledger, squares
 from pipeline.kernels.move import OUTSIDE
 from pipeline.kernels.moving import Mover
 from pipeline.kernels.nearest import Stretch
-from pipeline.runtime.schedule import stream
+from pipeline.runtime.schedule import share
 from pipeline.scenes.keptblocks import PIECE, FitPixels
 
 _PIECES_TOGETHER: Final = MOST_TOGETHER // PIECE
-"""How many pieces of a block are added up in 64 bits; Python's numbers, which don't overflow, take longer."""
+"""How many pieces are added up in 64 bits; Python's numbers, which don't overflow, take longer."""
 
 
 class Engine:
@@ -44,19 +44,19 @@ class Engine:
             self.ledger = Ledger(self._k, self._fixed)
         self._mover.aim(centres)
 
-        def work(block: Block) -> tuple[int, Ledger]:
-            return self._work(block, with_squares=first)
+        def work(some: Iterator[Block]) -> tuple[int, Ledger]:
+            return self._work(some, with_squares=first)
 
-        for _, (moved, changes) in stream(work, blocks or self._pixels.blocks, self._workers):
+        for moved, changes in share(work, blocks or self._pixels.blocks, self._workers):
             moves += moved
             self.ledger.merge(changes)
         self._has_squares = True
         return moves
 
-    def _work(self, block: Block, *, with_squares: bool) -> tuple[int, Ledger]:
-        """Move the pixels of a block; give how many moved, and what that changes."""
+    def _work(self, blocks: Iterator[Block], *, with_squares: bool) -> tuple[int, Ledger]:
+        """Move the pixels of some blocks; give how many moved, and what that changes."""
         moves, changes, added_up = 0, Ledger(self._k, self._fixed), self._fixed.room(self._k)
-        for number, piece in enumerate(self._pixels.pieces(block), start=1):
+        for number, piece in enumerate(self._pixels.pieces(blocks), start=1):
             if with_squares:
                 changes.squares += squares(piece.points, piece.labels != OUTSIDE, self._fixed)
             moves += self._mover.move(piece.points, piece.labels, piece.bounds, *added_up)

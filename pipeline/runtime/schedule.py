@@ -1,11 +1,11 @@
-"""Work on blocks in parallel, a bounded number at a time, and hand the results on in order."""
+"""Work on blocks in parallel: one by one, results handed on in order; or in shares, one result for each thread."""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from threading import Event
+from threading import Event, Lock
 from typing import TypeVar
 
 from pipeline.runtime.signals import end_if_asked
@@ -55,3 +55,31 @@ def stream(
         if stopped:
             stopped.set()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def share(work: Callable[[Iterator[Item]], Result], items: Iterable[Item], workers: int) -> list[Result]:
+    """Let threads work through items, each taking the next one when it is done with the last; give what each made.
+
+    For results that are added up in any order: nothing waits for another thread, nor for the interpreter's lock that
+    handing over each item's result takes. The first error, or a signal that ends the process, ends the work: no item
+    is taken any more, what has begun is waited for, and the error is raised.
+    """
+    queue, guard, stopped = iter(items), Lock(), Event()
+
+    def take() -> Iterator[Item]:
+        while not stopped.is_set():
+            end_if_asked()
+            with guard:
+                following = list(islice(queue, 1))
+            if not following:
+                return
+            yield from following
+
+    def work_until_stopped(_: int) -> Result:
+        try:
+            return work(take())
+        except BaseException:
+            stopped.set()
+            raise
+
+    return [made for _, made in stream(work_until_stopped, range(workers), workers, stopped)]

@@ -1,7 +1,7 @@
 """Pixels of a scene for fits that pass over all of them many times: kept as they were first read, or read anew."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -24,13 +24,23 @@ class Piece:
 
     points: npt.NDArray[Any]
     """Shape (band, pixel)."""
-    labels: npt.NDArray[np.uint8]
-    """Shape (pixel,): what was kept last; 0 at first, `OUTSIDE` where a pixel takes no part in the fit."""
-    bounds: npt.NDArray[np.uint8]
-    """Shape (pixel,): what was kept last; 0 at first, any where a pixel takes no part."""
+    beside: npt.NDArray[np.uint8]
+    """Shape (2, pixel): labels and bounds."""
     block: Block
     start: int
     """Place of the first pixel in the flattened block."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.uint8]:
+        """Shape (pixel,): what was kept last; 0 at first, `OUTSIDE` where a pixel takes no part in the fit."""
+        labels: npt.NDArray[np.uint8] = self.beside[0]
+        return labels
+
+    @property
+    def bounds(self) -> npt.NDArray[np.uint8]:
+        """Shape (pixel,): what was kept last; 0 at first, any where a pixel takes no part."""
+        bounds: npt.NDArray[np.uint8] = self.beside[1]
+        return bounds
 
 
 class FitPixels(FitSource, Protocol):
@@ -52,8 +62,8 @@ class FitPixels(FitSource, Protocol):
     def fitting(self) -> Mapping[Block, int]:
         """How many pixels of each block take part in the fit."""
 
-    def pieces(self, block: Block) -> Iterator[Piece]:
-        """Give a block's pixels and labels, piece by piece; nothing where none is in the fit.
+    def pieces(self, blocks: Iterable[Block]) -> Iterator[Piece]:
+        """Give the pixels and labels of blocks, piece by piece; nothing where none is in the fit.
 
         The arrays of a piece may be used again for the next one.
         """
@@ -110,17 +120,21 @@ class ReadBlocks(_Census):
         """Read a block from the source."""
         return self._source.read(block)
 
-    def pieces(self, block: Block) -> Iterator[Piece]:
-        """Read a block, or any other window, and give its pieces, whose labels are 0."""
-        if not self.fitting.get(block, 1):
-            return
+    def pieces(self, blocks: Iterable[Block]) -> Iterator[Piece]:
+        """Read blocks, or any other windows, and give their pieces, whose labels are 0."""
+        for block in blocks:
+            if self.fitting.get(block, 1):
+                yield from self._pieces_of(block)
+
+    def _pieces_of(self, block: Block) -> Iterator[Piece]:
+        """By itself, so that a block is let go before the next one is read."""
         pixels, fitting = self._source.read_for_fit(block)
         labels = np.where(fitting, np.uint8(0), np.uint8(OUTSIDE)).reshape(-1)
         points = pixels.data.reshape(len(pixels.data), -1)
         for start in range(0, labels.size, PIECE):
             known = labels[start : start + PIECE]
             some = np.ascontiguousarray(points[:, start : start + PIECE])
-            yield Piece(some, known, np.zeros_like(known), block, start)
+            yield Piece(some, np.stack([known, np.zeros_like(known)]), block, start)
 
     def keep(self, piece: Piece) -> None:
         """Do nothing."""
@@ -159,25 +173,23 @@ class KeptBlocks(_Census):
         """Give a block that is kept, and say which of its pixels take part in the fit."""
         return self._store.take_for_fit(block)
 
-    def pieces(self, block: Block) -> Iterator[Piece]:
-        """Take a block's pixels and labels out of the scratch."""
-        pixels, bands = block.height * block.width, len(self.info.bands)
-        if not self.fitting[block]:
-            return
-        room = np.empty(bands * min(PIECE, pixels), self.info.dtype)
-        beside = np.empty(2 * min(PIECE, pixels), np.uint8)
-        for start in range(0, pixels, PIECE):
-            count = min(PIECE, pixels - start)
-            points, known = room[: bands * count].reshape(bands, count), beside[: 2 * count]
-            size = points.itemsize
-            planes = (((band * pixels + start) * size, points[band]) for band in range(bands))
-            self._scratch.take(block_name(block), *planes)
-            self._scratch.take(_labels_of(block), (2 * start, known))
-            yield Piece(points, known[:count], known[count:], block, start)
+    def pieces(self, blocks: Iterable[Block]) -> Iterator[Piece]:
+        """Take the pixels and labels of blocks out of the scratch, into the same room: new costs page faults."""
+        bands = len(self.info.bands)
+        room, beside = np.empty(bands * PIECE, self.info.dtype), np.empty(2 * PIECE, np.uint8)
+        for block in blocks:
+            pixels = block.height * block.width if self.fitting[block] else 0
+            for start in range(0, pixels, PIECE):
+                count = min(PIECE, pixels - start)
+                points, known = room[: bands * count].reshape(bands, count), beside[: 2 * count].reshape(2, count)
+                planes = (((band * pixels + start) * room.itemsize, plane) for band, plane in enumerate(points))
+                self._scratch.take(block_name(block), *planes)
+                self._scratch.take(_labels_of(block), (2 * start, known))
+                yield Piece(points, known, block, start)
 
     def keep(self, piece: Piece) -> None:
         """Keep labels and bounds of a piece."""
-        self._scratch.change(_labels_of(piece.block), 2 * piece.start, np.concatenate([piece.labels, piece.bounds]))
+        self._scratch.change(_labels_of(piece.block), 2 * piece.start, piece.beside)
 
 
 def _labels_of(block: Block) -> str:
