@@ -4,7 +4,7 @@ Run as a fresh process. Real texture, 84 and 34 million pixels; each side takes 
 one JSON line with the ratios: assigning against ``KMeans.predict``, a steady pass of the exact engine (assign, and move
 the sums of the pixels that change class) against one iteration of scikit-learn's Lloyd, and all cores against one, for
 assigning, for the first pass, which looks at every pixel (without the squares that a run adds up with it), and for a
-steady one, which passes over most.
+steady one, which passes over most. Blocks come to threads as in runs, but lie in memory: no scratch is read.
 
 What all cores bring is the machine's as much as ours: cores of a virtual one may share what others on its host use too.
 So the kernel that assigns is timed in the same turns by itself, over few pixels that stay in each core's own cache:
@@ -33,13 +33,13 @@ from pipeline.kernels.assign import assign, working_centroids
 from pipeline.kernels.fixed import FixedPoint, Ledger
 from pipeline.kernels.moving import Mover
 from pipeline.kernels.nearest import Centroids, assign_pixels
-from pipeline.runtime.schedule import share
+from pipeline.runtime.schedule import share, stream
 
 NUMBERS = 2**28 + 2**26
 """Pixels times bands, whatever the bands: as many blocks for the few as for the many."""
 PIECE = 2**18
 BLOCK_BYTES = 8 * 2**20
-"""Of a block, which a thread works on at once, as in runs; each takes the next one when it is done with the last."""
+"""Of a block, which a thread works on at once, as in runs."""
 ROUNDS = 3
 TURNS = 15
 """Rounds on one core and on all of them by turns: single ones differ by a fifth and more."""
@@ -122,15 +122,16 @@ def cut(pixels: NDArray[np.uint16], size: int) -> list[NDArray[np.uint16]]:
 
 
 def timed_labels(blocks: list[NDArray[np.uint16]], centres: NDArray[np.float64], workers: int) -> float:
-    """Seconds to label all pixels; the labels of a block go with it, as in runs, which hand them on."""
+    """Seconds to label all pixels; the labels of each block are handed on, as in runs."""
     everywhere = [np.ones((1, block.shape[1]), np.bool_) for block in blocks]
 
-    def work(some: Iterator[tuple[NDArray[np.uint16], NDArray[np.bool_]]]) -> None:
-        for block, valid in some:
-            assign(block[:, np.newaxis], valid, centres)
+    def work(some: tuple[NDArray[np.uint16], NDArray[np.bool_]]) -> NDArray[np.uint8]:
+        block, valid = some
+        return assign(block[:, np.newaxis], valid, centres)
 
     start = time.perf_counter()
-    share(work, zip(blocks, everywhere, strict=True), workers)
+    for _ in stream(work, zip(blocks, everywhere, strict=True), workers):
+        pass
     return time.perf_counter() - start
 
 

@@ -1,6 +1,7 @@
 """Exact k-means over all pixels: scikit-learn's answer, and the same bits for any blocks, workers and scratch."""
 
 import logging
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from pipeline.config import FeaturesConfig, FitConfig
 from pipeline.fitting import passes
 from pipeline.fitting.exact import Refined, refine
 from pipeline.fitting.fit import Fit, fit_source
+from pipeline.fitting.passes import Engine
+from pipeline.grid import Block
 from pipeline.kernels.assign import assign
 from pipeline.kernels.fixed import LIMB
 from pipeline.runtime.progress import Progress
@@ -26,7 +29,7 @@ from pipeline.runtime.scratch import open_scratch
 from pipeline.scenes import keptblocks
 from pipeline.scenes.keptblocks import FitPixels, KeptBlocks, ReadBlocks
 from pipeline.scenes.raster import RasterSource
-from pipeline.scenes.source import FitSource
+from pipeline.scenes.source import FitSource, Pixels
 
 DTYPES = ["uint8", "uint16", "int16", "uint32", "int64", "float32", "float64"]
 
@@ -299,6 +302,50 @@ def test_a_block_of_many_pieces_is_added_up_in_parts(dtype: str, monkeypatch: py
     np.testing.assert_array_equal(apart.centres, together.centres)
     np.testing.assert_array_equal(apart.counts, together.counts)
     assert apart.inertia == together.inertia
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_no_sums_of_64_bits_hold_more_pieces_than_they_have_room_for(
+    keep: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(passes, "_PIECES_TOGETHER", 3)
+    source = MemorySource(scene("float32"), chunk=(30, 30))  # of one piece each
+    used: list[npt.NDArray[np.int64]] = []
+    move = passes.Mover.move
+
+    def noted(mover: passes.Mover, *arrays: npt.NDArray[Any]) -> int:
+        used.append(arrays[3])  # the counts; kept, so that no other ones come to lie there
+        return move(mover, *arrays)
+
+    monkeypatch.setattr(passes.Mover, "move", noted)
+    with kept(source) as labelled:
+        pixels: FitPixels = labelled if keep else ReadBlocks(source)
+        for block in source.blocks:
+            pixels.read_for_fit(block)
+        Engine(pixels, 5, None, 1, 1.0).run(starts(source.data, source.valid, 5))
+    assert [sum(other is counts for other in used) for counts in used] == [3] * 18 + [2] * 2
+
+
+@pytest.mark.parametrize(("bands", "shape"), [(3, (64, 64)), (3, (600, 700)), (1, (600, 700))])
+def test_a_block_that_is_read_anew_is_let_go_before_the_next_one(bands: int, shape: tuple[int, int]) -> None:
+    alive: list[weakref.ref[npt.NDArray[Any]]] = []
+    held: list[int] = []
+
+    class Watched(MemorySource):
+        def read(self, block: Block) -> Pixels:
+            held.append(sum(other() is not None for other in alive))
+            pixels = super().read(block)
+            data = pixels.data.copy()
+            alive.append(weakref.ref(data))
+            return Pixels(data, pixels.valid)
+
+    source = Watched(scene("uint16", (3 * shape[0], shape[1]), bands), chunk=shape)
+    pixels = ReadBlocks(source)
+    for block in source.blocks:
+        pixels.read_for_fit(block)
+    Engine(pixels, 5, None, 1, 1.0).run(starts(source.data, source.valid, 5))
+    assert held == [0] * 6
 
 
 def test_arrays_a_scratch_in_memory_keeps_are_nobody_elses() -> None:

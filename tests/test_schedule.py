@@ -1,7 +1,9 @@
 """Results come in order, or in shares, from a bounded number of items; nothing runs on once the work has ended."""
 
 import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -256,7 +258,37 @@ def test_a_signal_that_something_swallowed_ends_shares(monkeypatch: pytest.Monke
         taken.extend(some)
 
     with pytest.raises(KeyboardInterrupt):
-        share(work, count(), 1)
+        share(work, range(10**6), 1)
+    assert taken == [0, 1, 2]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals that a process sends itself")
+def test_ctrl_c_in_a_program_without_handlers_of_ours_ends_shares() -> None:
+    items = Pulled(10**7)
+
+    def work(some: Iterator[int]) -> None:
+        for item in some:
+            if item == 100:
+                time.sleep(0.1)  # until both threads have begun, and the main one waits for them
+                os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            share(work, items, 2)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert items.taken < 10**7
+    assert worker_threads() == []
+
+
+def test_shared_items_are_made_by_one_thread_at_a_time() -> None:
+    def items() -> Iterator[int]:
+        for number in range(100):
+            time.sleep(0.0005)  # another thread would come in between
+            yield number
+
+    assert sorted(item for mine in share(list, items(), 3) for item in mine) == list(range(100))
 
 
 def test_an_error_among_shared_items_themselves_is_raised() -> None:

@@ -55,15 +55,17 @@ class Engine:
 
     def _work(self, blocks: Iterator[Block], *, with_squares: bool) -> tuple[int, Ledger]:
         """Move the pixels of some blocks; give how many moved, and what that changes."""
-        moves, changes, added_up = 0, Ledger(self._k, self._fixed), self._fixed.room(self._k)
-        for number, piece in enumerate(self._pixels.pieces(blocks), start=1):
+        moves, together, changes, added_up = 0, 0, Ledger(self._k, self._fixed), self._fixed.room(self._k)
+        for piece in self._pixels.pieces(blocks):
             if with_squares:
                 changes.squares += squares(piece.points, piece.labels != OUTSIDE, self._fixed)
             moves += self._mover.move(piece.points, piece.labels, piece.bounds, *added_up)
             self._pixels.keep(piece)
-            if number % _PIECES_TOGETHER == 0:
+            together += 1
+            if together == _PIECES_TOGETHER:
                 changes.add(*added_up)
-                added_up = self._fixed.room(self._k)
+                together, added_up = 0, self._fixed.room(self._k)
+            del piece  # it may be a whole block, to be let go before the next one is read
         if moves:
             changes.add(*added_up)
         return moves, changes

@@ -173,7 +173,7 @@ class Ledger:
         """Of all pixels together."""
 
     def add(self, counts: npt.NDArray[np.int64], sums: npt.NDArray[np.int64]) -> None:
-        """Add what has changed in a block."""
+        """Add what has changed in some pieces of blocks."""
         self.counts += counts.astype(object)
         self.sums += self.fixed.join(sums)
 

@@ -60,9 +60,10 @@ def stream(
 def share(work: Callable[[Iterator[Item]], Result], items: Iterable[Item], workers: int) -> list[Result]:
     """Let threads work through items, each taking the next one when it is done with the last; give what each made.
 
-    For results that are added up in any order: nothing waits for another thread, nor for the interpreter's lock that
-    handing over each item's result takes. The first error, or a signal that ends the process, ends the work: no item
-    is taken any more, what has begun is waited for, and the error is raised.
+    For results that may be added up in any order: none is handed over but the last of each thread, which would wake
+    the one that waits for it, and take it the interpreter's lock and a core. Items are made on the threads, one at a
+    time. An error, or a signal that ends the process, ends the work: no item is taken any more, what has begun is
+    waited for, and the error is raised, or one of them.
     """
     queue, guard, stopped = iter(items), Lock(), Event()
 

@@ -127,7 +127,7 @@ class ReadBlocks(_Census):
                 yield from self._pieces_of(block)
 
     def _pieces_of(self, block: Block) -> Iterator[Piece]:
-        """By itself, so that a block is let go before the next one is read."""
+        """By itself, so that a block is let go, but for the last piece, before the next one is read."""
         pixels, fitting = self._source.read_for_fit(block)
         labels = np.where(fitting, np.uint8(0), np.uint8(OUTSIDE)).reshape(-1)
         points = pixels.data.reshape(len(pixels.data), -1)
