@@ -128,6 +128,24 @@ def test_a_disk_too_full_for_machine_code_stops_no_run(tmp_path: Path) -> None:
     assert done.stderr.count("compiled code can't be kept here (File too large)") == 1
 
 
+FIRST = """
+import logging
+logging.basicConfig(level=logging.INFO)
+import numpy as np
+from pipeline.kernels.hashing import smallest_keys
+from pipeline.kernels.sums import class_sums
+smallest_keys(np.ones((4, 4), bool), (0, 0), 0, 16)
+class_sums(np.ones((1, 1, 4), np.int16), np.ones((1, 4), np.uint8), np.zeros((1, 1)))
+"""
+
+
+def test_the_first_run_says_once_why_it_takes_longer(tmp_path: Path) -> None:
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-B", "-c", FIRST]
+    runs = [subprocess.run(command, capture_output=True, text=True, env=environment, check=True) for _ in range(2)]
+    assert [done.stderr.count("compiling") for done in runs] == [1, 0]
+
+
 WITHOUT_BLAS = """
 import sys
 import numpy as np

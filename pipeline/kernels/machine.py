@@ -76,6 +76,13 @@ class _KeptCode(FunctionCache):
         # a name of its own: numba itself can't read what is signed, and would stop at it
         self._cache_file = _SignedFile(self.cache_path, f"{self._impl.filename_base}.signed", stamp)  # type: ignore[no-untyped-call]
 
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Give the code for a signature; None where it has to be compiled."""
+        found = super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        if found is None:
+            _tell_of_compiling()
+        return found
+
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep what was compiled for a signature, if that can be."""
         try:
@@ -92,6 +99,12 @@ def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """
     stats = {file.name: file.stat() for file in sorted(folder.glob("*.py"))}
     return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats.items())
+
+
+@cache
+def _tell_of_compiling() -> None:
+    """Say once why this run begins slowly."""
+    logger.info("compiling for this kind of pixels, which takes some seconds the first time")
 
 
 @cache
