@@ -29,11 +29,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """All rounds of one thing on one scene."""
+    """All runs of one thing on one scene."""
 
     case: str
     what: str
-    rounds: int
+    runs: int
     seconds: float
     least: float
     most: float
@@ -63,7 +63,7 @@ class Target:
 
 
 def summarise(runs: Sequence[Run]) -> list[Row]:
-    """Reduce the rounds of each scene and thing to one row.
+    """Reduce the runs of each scene and thing to one row.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def summarise(runs: Sequence[Run]) -> list[Row]:
     -------
     list of Row
         Median seconds, their range, the ratio of the median to that of the
-        floor, and the highest peak memory of all rounds.
+        floor, and the highest peak memory of all runs.
 
     """
     groups: dict[tuple[str, str], list[Measured]] = {}
@@ -160,7 +160,7 @@ def format_rows(rows: Iterable[Row]) -> str:
         middle = f"{row.seconds:.2f}"
         ratio = "-" if row.to_floor is None else f"{row.to_floor:.2f}"
         lines.append(
-            _columns(row.case, row.what, str(row.rounds), middle, span, ratio, peak),
+            _columns(row.case, row.what, str(row.runs), middle, span, ratio, peak),
         )
     return "\n".join(lines)
 

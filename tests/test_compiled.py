@@ -11,6 +11,8 @@ import pytest
 from conftest import ROOT
 
 USE = """
+import logging
+logging.basicConfig(level=logging.INFO)
 import numpy as np
 from pipeline.kernels.hashing import smallest_keys
 import pipeline
@@ -19,29 +21,42 @@ smallest_keys(np.ones((4, 4), bool), (0, 0), 0, 5, 2**63)
 """
 
 
-def test_machine_code_is_kept_for_the_user_where_the_install_is_read_only(tmp_path: Path) -> None:
-    """A file where Python keeps what it has compiled stands for an install that nobody may write into."""
-    site, cache = tmp_path / "site", tmp_path / "cache"
-    shutil.copytree(ROOT / "pipeline", site / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
-    for folder in [site / "pipeline", *(path for path in (site / "pipeline").iterdir() if path.is_dir())]:
-        (folder / "__pycache__").write_text("no folder")
+def use_read_only(folder: Path, cache: str) -> str:
+    """Use a kernel in a fresh process, from an install that nobody may write into; give what it says.
+
+    A file where Python keeps what it has compiled stands for such an install.
+    """
+    site = folder / "site"
+    if not site.exists():
+        shutil.copytree(ROOT / "pipeline", site / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+        for module in [site / "pipeline", *(path for path in (site / "pipeline").iterdir() if path.is_dir())]:
+            (module / "__pycache__").write_text("no folder")
     environment = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
-    environment |= {"PYTHONPATH": str(site), "XDG_CACHE_HOME": str(cache), "HOME": str(tmp_path)}
+    environment |= {"PYTHONPATH": str(site), "XDG_CACHE_HOME": str(folder / cache), "HOME": str(folder / cache)}
+    environment |= {"IPYTHONDIR": str(folder / cache), "LOCALAPPDATA": str(folder / cache)}
+    command = [sys.executable, "-B", "-c", USE]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=True)
+    assert done.stdout.startswith(str(site)), "the copy was used"
+    return done.stderr
+
+
+def test_machine_code_is_kept_for_the_user_where_the_install_is_read_only(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
     kept = []
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-B", "-c", USE],
-            capture_output=True,
-            text=True,
-            env=environment,
-            cwd=tmp_path,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(str(site)), "the copy was used"
+        use_read_only(tmp_path, "cache")
         kept.append({path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb[ic]")})
     assert any("smallest_keys" in name or "_scan" in name for name in kept[0])
     assert kept[0] == kept[1], "the second process compiled nothing"
+
+
+def test_machine_code_that_can_be_kept_nowhere_is_told_of_in_each_run(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    told = [use_read_only(tmp_path, "file") for _ in range(2)]
+    for said in told:
+        assert said.count("compiling") == 1
+        assert said.count("compiled code can't be kept here (neither this folder nor the user's cache") == 1
+    assert not list(tmp_path.rglob("*.nb[ic]"))
 
 
 SUMS = """

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import njit, types
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 from numba.extending import intrinsic, overload
 from numba.np import linalg
 
@@ -91,6 +90,18 @@ class _KeptCode(FunctionCache):
             _tell(self.cache_path, f"{error.strerror}")
 
 
+class _LostCode(NullCache):
+    """Machine code that can be kept nowhere."""
+
+    def __init__(self, kernel: Callable[..., Any]) -> None:
+        self._folder = str(Path(kernel.__code__.co_filename).parent)
+
+    def load_overload(self, _sig: Any, _target_context: Any) -> None:
+        """Say that it has to be compiled, each time."""
+        _tell_of_compiling()
+        _tell(self._folder, "neither this folder nor the user's cache can be written to; NUMBA_CACHE_DIR names another")
+
+
 @cache
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """What changes with any of the modules in a folder: a kernel is compiled together with those it calls.
@@ -104,7 +115,7 @@ def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
 @cache
 def _tell_of_compiling() -> None:
     """Say once why this run begins slowly."""
-    logger.info("compiling for this kind of pixels, which takes some seconds the first time")
+    logger.info("compiling machine code, which takes some seconds the first time")
 
 
 @cache
@@ -116,8 +127,10 @@ def _tell(folder: str, reason: str) -> None:
 def machine_code(kernel: Callable[..., Any]) -> Any:
     """Give what runs as a kernel; its code stays on disk unless no folder can be written to (a read-only install)."""
     code: Any = njit(nogil=True)(kernel)
-    with suppress(RuntimeError):  # numba: no locator available
+    try:
         code._cache = _KeptCode(kernel)  # noqa: SLF001 (as its enable_caching)
+    except RuntimeError:  # numba: no locator available
+        code._cache = _LostCode(kernel)  # noqa: SLF001
     return code
 
 
