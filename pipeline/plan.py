@@ -18,7 +18,7 @@ BASE_BYTES: Final = {"kmeans": 390 * 10**6, "minibatch": 585 * 10**6, "dask-ml":
 """The interpreter and the libraries, while kernels are compiled for the first time: measured, with some room.
 
 Measured with libraries that were written in large pieces, as some installers do: Linux keeps them in memory by these,
-and counts the whole of a piece as a process touches a part.
+and counts the whole of a piece as a process touches a part (decision 18).
 Mini-batches are scikit-learn's, which comes with libraries of its own, and dask-ml with more.
 """
 
