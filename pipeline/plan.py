@@ -14,7 +14,7 @@ from pipeline.scenes.gdal import cache_bytes
 from pipeline.scenes.source import SceneInfo
 from pipeline.sinks import geotiff, quicklook
 
-BASE_BYTES: Final = {"kmeans": 390 * 10**6, "minibatch": 585 * 10**6, "dask-ml": 655 * 10**6}
+BASE_BYTES: Final = {"kmeans": 388 * 10**6, "minibatch": 585 * 10**6, "dask-ml": 655 * 10**6}
 """The interpreter and the libraries, while kernels are compiled for the first time: measured, with some room.
 
 Measured with libraries that were written in large pieces, as some installers do: Linux keeps them in memory by these,

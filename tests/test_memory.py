@@ -15,7 +15,7 @@ import rasterio
 from conftest import UTM
 from rasterio.windows import Window
 
-CAPS = ["500MB", "2GB"]
+CAPS = ["450MB", "2GB"]
 
 
 def mirrored(chips: list[str], path: Path, side: int) -> Path:
@@ -95,7 +95,7 @@ def test_a_fit_over_all_pixels_keeps_its_promise(landscape: list[str], tmp_path:
         larger = mirrored(landscape, tmp_path / "larger.tif", 4117)
         assert peak_of(larger, tmp_path, "1GB", fit) <= 1.1 * on_disk
         assert peak_of(larger, tmp_path, "2GB", fit, "memory") <= on_disk + 4117**2 * (4 * 2 + 3) * 1.1
-        assert peak_of(scene, tmp_path, "500MB", fit) <= 500_000_000
+        assert peak_of(scene, tmp_path, "450MB", fit) <= 450_000_000
 
 
 @pytest.mark.slow
@@ -123,6 +123,9 @@ def sources(kind: str, folder: Path) -> dict[str, Any]:
     if kind == "netcdf":
         dataset("bands")[0].to_netcdf(folder / "s.nc", engine="h5netcdf")
         return {"source": str(folder / "s.nc")}
+    if kind == "zarr":
+        dataset("bands")[0].to_zarr(folder / "s.zarr", zarr_format=3, consolidated=False)
+        return {"source": str(folder / "s.zarr")}
     product = str(write_safe(folder, layers(), tile_sides=SIDES))
     area = write_vector(folder / "a.geojson", TRIANGLE)
     return {
@@ -135,8 +138,11 @@ def sources(kind: str, folder: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
-@pytest.mark.parametrize("kind", ["netcdf", "product", "warped", "vector", "mosaic"])
-def test_peak_memory_is_below_the_plan_for_every_kind_of_scene(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["netcdf", "zarr", "product", "warped", "vector", "mosaic"])
+def test_peak_memory_is_below_the_plan_for_every_kind_of_scene(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "code"))  # a first run, which takes most
     job = tmp_path / "job.yaml"
     content = {"version": 1, "scene": sources(kind, tmp_path), "output": {"labels": "out.tif"}, "fit": {"k": 3}}
     job.write_text(json.dumps(content))

@@ -12,7 +12,7 @@ from pipeline.scenes.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION
 
 _REFLECTANCE: Final = "measurements/reflectance"
 _CLASSES: Final = "conditions/mask/l2a_classification"
-_XARRAY: Final = 90 * 10**6
+_XARRAY: Final = 175 * 10**6
 """Bytes that xarray and the library of the format take: measured, with some room."""
 
 _GROUPS: Final = {10.0: "r10m", 20.0: "r20m", 60.0: "r60m"}

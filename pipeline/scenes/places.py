@@ -24,7 +24,7 @@ _DEGREES: Final = "EPSG:4326"
 _STEPS: Final = 256
 """Corners along the side of a scene that an edge in another CRS gets."""
 
-PYOGRIO: Final = 80 * 10**6
+PYOGRIO: Final = 155 * 10**6
 """Bytes that the library and its own GDAL take: measured, with some room."""
 
 VECTOR_SUFFIXES: Final = frozenset({".gpkg", ".geojson", ".json", ".shp", ".fgb", ".kml", ".gml", ".parquet", ".zip"})
