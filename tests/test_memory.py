@@ -124,7 +124,7 @@ def sources(kind: str, folder: Path) -> dict[str, Any]:
         dataset("bands")[0].to_netcdf(folder / "s.nc", engine="h5netcdf")
         return {"source": str(folder / "s.nc")}
     if kind == "zarr":
-        dataset("bands")[0].to_zarr(folder / "s.zarr", zarr_format=3, consolidated=False)
+        dataset("bands")[0].to_zarr(folder / "s.zarr", zarr_format=2, consolidated=False)
         return {"source": str(folder / "s.zarr")}
     product = str(write_safe(folder, layers(), tile_sides=SIDES))
     area = write_vector(folder / "a.geojson", TRIANGLE)
