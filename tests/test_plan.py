@@ -59,7 +59,7 @@ def scenes(draw: st.DrawFn) -> SceneInfo:
 
 resources = st.builds(
     ResourceConfig,
-    memory=st.integers(45 * 10**7, 64 * GB) | st.integers(45 * 10**7, GB),
+    memory=st.integers(4 * 10**8, 64 * GB) | st.integers(4 * 10**8, GB),
     workers=st.integers(1, 64),
 )
 fits = st.none() | st.builds(FitConfig, k=st.just(2), pixels=st.integers(2, 2_000_000), starts=st.integers(1, 10))
