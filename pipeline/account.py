@@ -35,7 +35,7 @@ def run_report(
             "rows": info.grid.shape[0],
             "columns": info.grid.shape[1],
             "dtype": info.dtype.name,
-            "quantity": info.quantity,
+            "quantity": info.units.quantity,
             "crs": info.grid.crs,
         },
         "model": {

@@ -220,15 +220,15 @@ def _scene_for(model: ClusterModel, config: SceneConfig, besides: Iterable[Path]
         raise ModelError(msg)
     nodata = model.nodata if config.nodata == "auto" else config.nodata
     scene = describe_scene(config.model_copy(update={"bands": model.bands, "nodata": nodata}), besides)
-    if model.units.quantity == "numbers":
-        scene = scene.as_numbers()
+    if "numbers" in model.units.quantities:
+        scene = scene.as_numbers(model.units)
     model.check_fits(scene.info.bands, scene.info.units, origin)
     if (scene.info.scales, scene.info.offsets) != (model.units.scales, model.units.offsets):
         logger.info(
             "%s: its numbers become %s by another scale or offset than the model's scene had; the centroids are "
             "converted, exactly",
             origin,
-            model.units.quantity,
+            model.units.words,
         )
     return scene
 

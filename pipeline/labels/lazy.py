@@ -1,7 +1,5 @@
 """Labels as a lazy xarray DataArray."""
 
-from dataclasses import replace
-
 import dask.array as da
 import numpy as np
 import xarray as xr
@@ -37,7 +35,7 @@ def label(scene: xr.DataArray, model: ClusterModel) -> xr.DataArray:
     names = source.info.bands
     if set(model.bands) <= set(names) and names != model.bands:
         source = ArraySource(scene.isel(band=[names.index(band) for band in model.bands]))
-    info = source.info if model.units.quantity != "numbers" else replace(source.info, quantity="numbers")
+    info = source.info.as_numbers(model.units) if "numbers" in model.units.quantities else source.info
     model.check_fits(info.bands, info.units, info.sources[0])
     centres, stretch = model.centres_in(info.units), model.stretch_in(info.units)
     labels = da.map_blocks(

@@ -15,7 +15,7 @@ from pipeline.fields import ResamplingMethod
 from pipeline.grid import Grid
 from pipeline.kernels.validity import representable
 from pipeline.scenes.bands import find_band
-from pipeline.scenes.filebands import FileBand, Quantity
+from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.gdal import is_remote
 from pipeline.scenes.ground import same_grid
 from pipeline.scenes.masks import Mask
@@ -24,7 +24,7 @@ from pipeline.scenes.places import Area, area_of
 from pipeline.scenes.placing import Placement, finest_band, one_grid
 from pipeline.scenes.remarks import say_what_is_missing, say_what_is_slow, say_what_moves
 from pipeline.scenes.source import SceneInfo
-from pipeline.units import PIXEL_TYPES
+from pipeline.units import PIXEL_TYPES, Quantity, Units
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +70,9 @@ class RasterScene:
     fit_masks: tuple[Mask, ...] = ()
     """What is left out of the fit, beside that."""
 
-    def as_numbers(self) -> "RasterScene":
-        """The same scene, whose scale and offset are left aside."""
-        return replace(self, info=replace(self.info, quantity="numbers"))
+    def as_numbers(self, like: Units | None = None) -> "RasterScene":
+        """The same scene without scale and offset: of all bands, or of those that have none in the units of a model."""
+        return replace(self, info=self.info.as_numbers(like))
 
 
 def summarize(
@@ -129,7 +129,8 @@ def summarize(
         nodata_rule=config.nodata,
         scales=tuple(band.scale for band in bands),
         offsets=tuple(band.offset for band in bands),
-        quantity=_quantity(bands),
+        quantities=_quantities(bands),
+        common_names=tuple(band.common for band in bands),
         block_shape=block_shape,
         masked=area is not None or any(part.tells_validity for part in parts),
         drivers=tuple(dict.fromkeys(band.driver for band in bands)),
@@ -169,15 +170,14 @@ def cut_to_area(grid: Grid, bands: Sequence[FileBand], config: SceneConfig) -> t
     return cut, area.moved(rows.start, columns.start)
 
 
-def _quantity(bands: Sequence[FileBand]) -> Quantity:
-    """What scales and offsets make of the bands together."""
-    quantities: set[Quantity] = {band.quantity for band in bands}
-    if len(quantities) > 1:
-        names = {quantity: [b.name for b in bands if b.quantity == quantity] for quantity in sorted(quantities)}
+def _quantities(bands: Sequence[FileBand]) -> tuple[Quantity, ...]:
+    """Each band's quantity, once scale and offset are applied; said where they differ."""
+    quantities = tuple(band.quantity for band in bands)
+    if len(set(quantities)) > 1:
+        names = {quantity: [b.name for b in bands if b.quantity == quantity] for quantity in sorted(set(quantities))}
         listed = "; ".join(f"{', '.join(members)}: {quantity}" for quantity, members in names.items())
         logger.warning("%s: the bands are in different quantities: %s", bands[0].path, listed)
-        return "scaled"
-    return quantities.pop()
+    return quantities
 
 
 def _with_sensible_scales(bands: Sequence[FileBand]) -> list[FileBand]:

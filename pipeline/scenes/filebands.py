@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import rasterio
@@ -14,14 +14,10 @@ from pipeline.errors import SceneError
 from pipeline.grid import Grid
 from pipeline.scenes.bands import check_names_differ, names_of_band_files
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
-from pipeline.units import PIXEL_TYPES
+from pipeline.units import PIXEL_TYPES, Quantity
 
 _LARGEST_COORDINATE: Final = 1e100
 """Beyond it squares overflow, and nothing is there."""
-
-
-Quantity = Literal["numbers", "scaled", "reflectance"]
-"""What pixels become by scale and offset: 'numbers' where none are stated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +49,7 @@ class FileBand:
     scale: float
     offset: float
     quantity: Quantity
-    """What scale and offset make of the numbers: 'numbers' (nothing), 'scaled', 'reflectance'."""
+    """Physical quantity of the pixels once scale and offset are applied; 'numbers' where neither is stated."""
     block_shape: tuple[int, int]
     alpha: int | None
     """The file's alpha band, if it has one: no data where it is 0."""
@@ -72,6 +68,8 @@ class FileBand:
     """Size of the one compressed strip that holds all rows, which GDAL keeps in memory; 0 where there are several."""
     array: ArrayRef | None = None
     """Where it is no band of a raster file."""
+    common: str | None = None
+    """Common name, such as red, where the file, the sensor or the config tells it."""
 
 
 def _block_bytes(file: rasterio.DatasetReader, index: int) -> int:

@@ -16,8 +16,8 @@ from affine import Affine
 from pipeline.errors import ConfigError
 from pipeline.grid import Block, Grid
 from pipeline.kernels.validity import strike_invalid
-from pipeline.scenes.filebands import Quantity
 from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
+from pipeline.units import Quantity
 
 _OFF_CENTRE: Final = 1e-3
 """Share of a pixel by which coordinates may miss the centres that a transform gives."""
@@ -67,12 +67,12 @@ def to_dataarray(source: BlockSource) -> xr.DataArray:
             "band": list(info.bands),
             "scale": ("band", list(info.scales)),
             "offset": ("band", list(info.offsets)),
+            "quantity": ("band", list(info.units.quantities)),
             "valid": (("y", "x"), valid),
             **_pixel_centres(info.grid),
         },
         attrs={
             "sources": info.sources,
-            "quantity": info.quantity,
             "nodata_rule": info.nodata_rule,
             **_nodata_attrs(info),
         },
@@ -242,7 +242,7 @@ def _facts(scene: xr.DataArray, *, masked: bool) -> SceneInfo:
         nodata_rule=scene.attrs.get("nodata_rule", "auto"),
         scales=_each_band(scene, "scale", 1.0),
         offsets=_each_band(scene, "offset", 0.0),
-        quantity=_quantity(scene),
+        quantities=_quantities(scene),
         block_shape=(scene.chunksizes["y"][0], scene.chunksizes["x"][0]),
         masked=masked,
         drivers=("xarray",),
@@ -252,16 +252,21 @@ def _facts(scene: xr.DataArray, *, masked: bool) -> SceneInfo:
     )
 
 
-def _quantity(scene: xr.DataArray) -> Quantity:
-    """What scale and offset make of the numbers, as `to_dataarray` wrote it down."""
-    quantity = scene.attrs.get("quantity", "numbers")
-    if quantity not in get_args(Quantity):
-        msg = f"the scene's attribute 'quantity' is {quantity!r}; expected one of {', '.join(get_args(Quantity))}"
+def _quantities(scene: xr.DataArray) -> tuple[Quantity, ...]:
+    """Each band's quantity: the coordinate that `to_dataarray` wrote, or an attribute for all bands."""
+    stated = scene.coords.get("quantity")
+    quantities = (str(scene.attrs.get("quantity", "numbers")),) * scene.sizes["band"]
+    if "quantity" not in scene.attrs and stated is not None and stated.dims in {("band",), ()}:
+        quantities = tuple(map(str, np.broadcast_to(stated.values, scene.sizes["band"])))
+    odd = next((quantity for quantity in quantities if quantity not in get_args(Quantity)), None)
+    if odd:
+        msg = f"the scene's 'quantity' is {odd!r}; expected one of {', '.join(get_args(Quantity))}"
         raise ConfigError(msg)
-    if quantity != "numbers" and 0 in _each_band(scene, "scale", 1.0):
+    pairs = zip(quantities, _each_band(scene, "scale", 1.0), strict=True)
+    if any(quantity != "numbers" and scale == 0 for quantity, scale in pairs):
         msg = "the scene's coordinate 'scale' is 0 for a band; drop it, or set the attribute 'quantity' to 'numbers'"
         raise ConfigError(msg)
-    return cast("Quantity", quantity)
+    return cast("tuple[Quantity, ...]", quantities)
 
 
 def _each_band(scene: xr.DataArray, coordinate: str, default: float) -> tuple[float, ...]:

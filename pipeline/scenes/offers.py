@@ -8,7 +8,8 @@ from typing import Final, Literal
 
 from pipeline.errors import SceneError
 from pipeline.scenes.bands import choose_bands, common_name
-from pipeline.scenes.filebands import ArrayRef, FileBand, Quantity, read_band
+from pipeline.scenes.filebands import ArrayRef, FileBand, read_band
+from pipeline.units import Quantity
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class BandOffer:
             offset=band.offset if self.offset is None else self.offset,
             nodata=self.nodata if band.nodata is None else band.nodata,
             quantity=self.quantity or band.quantity,
+            common=self.common or band.common,
         )
 
 
