@@ -8,7 +8,7 @@ from typing import Final
 
 from pipeline.areas import MaskKind
 from pipeline.errors import SceneError
-from pipeline.scenes.bands import choose_bands, common_name
+from pipeline.scenes.bands import choose_bands, common_names
 from pipeline.scenes.filebands import ArrayRef, FileBand, read_band
 from pipeline.units import Quantity
 
@@ -160,6 +160,12 @@ class Catalogue:
         """Names of the bands, alpha bands among them."""
         return [band.name for band in self.bands]
 
+    @property
+    def common_names(self) -> list[str | None]:
+        """Common names of the bands; told from their names where the source states none at all."""
+        stated = [band.common or (band.opened.common if band.opened else None) for band in self.bands]
+        return stated if any(stated) else common_names(self.names)
+
     def number(self, place: int) -> str:
         """The number that stands for the band at a place among all, from 0."""
         return self.bands[place].number or str(place + 1)
@@ -186,9 +192,8 @@ class Catalogue:
             return [band for band in self.bands if not (band.opened and band.opened.is_alpha)]
         keys = {key: band.name for band in self.bands for key in band.keys}
         wanted = [band if band in self.names else keys.get(band, band) for band in wanted]
-        common = [band.common or common_name(band.name) for band in self.bands]
         numbers = [self.number(place) for place in range(len(self.bands))]
-        return [self.bands[i] for i in choose_bands(wanted, self.names, common, numbers)]
+        return [self.bands[i] for i in choose_bands(wanted, self.names, self.common_names, numbers)]
 
 
 def best_version(offer: BandOffer) -> BandVersion | None:
