@@ -134,7 +134,9 @@ class MaskRecord(Record):
     """Which pixels are left out: by a layer of the product, or by a file, which may be read as such a layer."""
 
     layer: MaskKind | None = Field(None, description=f"a layer of the product: {', '.join(MASK_LAYERS)}")
-    path: Text | None = Field(None, description="the path of a raster or vector file; with 'layer': of a file of that kind")
+    path: Text | None = Field(
+        None, description="the path of a raster or vector file; with 'layer': of a file of that kind"
+    )
     drop: tuple[Value, ...] | None = Field(None, description="values to leave out; classes of SCL also by name")
     keep: tuple[Value, ...] | None = Field(None, description="values to keep; all others are left out")
     bits: tuple[Bit | Annotated[tuple[Bit, ...], Field(min_length=1)], ...] | None = Field(

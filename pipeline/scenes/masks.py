@@ -1,6 +1,7 @@
 """What is left out of a scene: classes or bits of a layer, areas outside of polygons; grown by a distance."""
 
 import logging
+import re
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path, PurePath
@@ -105,9 +106,8 @@ def make_mask(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) ->
         _check_plain(wanted, key)
         return read_area(wanted.path, grid, key)
     if wanted.path and not is_address(wanted.path) and not Path(wanted.path).exists():
-        msg = (
-            f"{key}: {wanted.path}: no such file; a mask is {', '.join(MASK_LAYERS)}, none, or a raster or vector file"
-        )
+        layers = ", ".join(MASK_LAYERS)
+        msg = f"{key}: {wanted.path}: no such file; a mask is {layers}, none, or a raster or vector file"
         raise ConfigError(msg)
     band = read_band(wanted.path, 1) if wanted.path else _open_layer(wanted, catalogue, grid, key)
     if not overlap(grid, band.grid):
@@ -119,6 +119,7 @@ def make_mask(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) ->
     if np.dtype(band.dtype).kind not in "iu" and (wanted.bits or wanted.layer):
         msg = f"{key}: {band.path} has {band.dtype} pixels, which have no classes or bits; expected whole numbers"
         raise ConfigError(msg)
+    _warn_of_known_layer(wanted, key)
     rule = _rule(wanted)
     width = 8 * np.dtype(band.dtype).itemsize
     highest = max([rule.get("bits", 0), *rule.get("together", ())]).bit_length() - 1
@@ -150,9 +151,23 @@ def _with_margin(band: FileBand, grid: Grid, margin: int, nodata: float | None) 
 
 
 def _check_plain(wanted: MaskRecord, key: str) -> None:
-    if wanted.drop or wanted.keep or wanted.bits or wanted.dilate:
+    if wanted.drop or wanted.keep or wanted.bits or wanted.dilate or wanted.layer:
         msg = f"{key}: {wanted.path} is a vector file, of which the inside is kept; it has no values to choose"
         raise ConfigError(msg)
+
+
+def _warn_of_known_layer(wanted: MaskRecord, key: str) -> None:
+    """Say so where a file without a rule is named as a layer whose zeros don't mean what those of a mask do."""
+    if wanted.layer or wanted.path is None or any(rule is not None for rule in (wanted.drop, wanted.keep, wanted.bits)):
+        return
+    stem = PurePath(wanted.path).stem.lower()
+    kind = next((kind for kind in MASK_LAYERS if re.search(rf"(^|[^a-z0-9]){kind}($|[^a-z0-9])", stem)), None)
+    if kind:
+        logger.warning(
+            "%s: %s is read as a plain mask (kept where not 0), though its name is that of %s; if it is one, write "
+            "%s: {%s: default, path: ...}",
+            *(key, wanted.path, kind, key, kind),
+        )
 
 
 def _open_layer(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) -> FileBand:
@@ -201,9 +216,8 @@ def _words(band: FileBand, wanted: MaskRecord) -> str:
     named = [f"{_shown(one)} {known.name(one) if known else ''}".strip() for one in chosen]
     grown = f", grown by {wanted.dilate:g} m" if wanted.dilate else ""
     what = "bits" if bits is not None else "values"
-    return (
-        f"{PurePath(band.path).name} {'keeps' if keep is not None else 'leaves out'} {what} {', '.join(named)}{grown}"
-    )
+    verb = "leaves out" if keep is None else "keeps"
+    return f"{PurePath(band.path).name} {verb} {what} {', '.join(named)}{grown}"
 
 
 def _shown(number: Bits) -> str:
