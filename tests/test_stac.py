@@ -18,8 +18,9 @@ from benchmarks.safe import write_safe
 from pipeline.errors import ConfigError, SceneError
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.offers import Catalogue
-from pipeline.scenes.stac import item_catalogue, read_items
+from pipeline.scenes.stac import read_items
 from pipeline.scenes.stacassets import gdal_path
+from pipeline.scenes.stacitems import item_catalogue
 
 COGS = "29rkh_20200219_l2a_cog"
 Edit = Callable[[dict[str, Any]], None]
@@ -311,8 +312,11 @@ def test_layers_of_quality_are_no_bands_unless_named(tmp_path: Path) -> None:
     (tmp_path / "item.json").write_text(json.dumps(content))
     found = first_of(tmp_path / "item.json")
     assert [band.name for band in found.choose("auto")] == ["SR_B5", "SR_B4"]
-    assert [band.name for band in found.choose("all")] == ["ST_ATRAN", "SR_B5", "SR_B4"]
-    assert [band.name for band in found.choose(["red", "atran"])] == ["SR_B4", "ST_ATRAN"]
+    assert [band.name for band in found.choose("all")] == ["SR_B5", "SR_B4"]
+    assert [offer.native.path for offer in found.choose(["red", "atran"])] == [
+        str(tmp_path / f"{name}.tif") for name in ("SR_B4", "ST_ATRAN")
+    ]
+    assert any("left out of the default bands: atran (atmosphere); qa_" in note for note in found.notes)
     assert [mask.kind for mask in found.masks] == ["qa_pixel"]
 
 
