@@ -72,6 +72,10 @@ class FileBand:
     """Common name, such as red, where the file, the sensor or the config tells it."""
 
 
+_COLOURS: Final = frozenset({"red", "green", "blue", "nir"})
+"""Colour interpretations of GDAL that are common names of bands."""
+
+
 def _block_bytes(file: rasterio.DatasetReader, index: int) -> int:
     rows, columns = file.block_shapes[index - 1]
     together = file.count if file.interleaving is not None and file.interleaving.name == "pixel" else 1
@@ -154,6 +158,7 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
         flags = file.mask_flag_enums[index - 1]
         by_value = flags == [MaskFlags.nodata] and file.nodatavals[index - 1] is not None
         by_mask = not by_value and flags != [MaskFlags.all_valid] and MaskFlags.alpha not in flags
+        colour = file.colorinterp[index - 1].name
         facts.append(
             FileBand(
                 path=path,
@@ -175,6 +180,7 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 block_bytes=_block_bytes(file, index),
                 compressed=_is_compressed(file),
                 strip_bytes=_strip_bytes(file, index),
+                common=colour if colour in _COLOURS else None,
             )
         )
     return facts

@@ -9,6 +9,8 @@ from typing import Final, Literal
 from pipeline.errors import SceneError
 from pipeline.scenes.bands import choose_bands, common_names
 from pipeline.scenes.filebands import ArrayRef, FileBand, read_band
+from pipeline.scenes.layers import LayerKind
+from pipeline.scenes.sensors import is_thermal
 from pipeline.units import Quantity
 
 logger = logging.getLogger(__name__)
@@ -69,6 +71,19 @@ class BandOffer:
     quantity: Quantity | None = None
     opened: FileBand | None = None
     """Where the file had to be opened to know the band."""
+    kind: LayerKind = "measured"
+    """What else it is: only a band that is measured is taken unless it is named."""
+
+    @property
+    def is_alpha(self) -> bool:
+        """Whether the file marks it as an alpha band."""
+        return bool(self.opened and self.opened.is_alpha)
+
+    @property
+    def measures_no_light(self) -> bool:
+        """Whether it measures something else than reflected light, as far as is known: heat, an angle, a height."""
+        quantity = self.quantity or (self.opened.quantity if self.opened else None)
+        return is_thermal(self.common) or quantity in {"temperature", "radiance", "angle", "elevation"}
 
     @property
     def native(self) -> BandVersion:
@@ -93,6 +108,15 @@ class BandOffer:
             quantity=self.quantity or band.quantity,
             common=self.common or band.common,
         )
+
+
+_PLURALS: Final = {
+    "quality layer": "quality layers",
+    "angles": "angles",
+    "picture": "pictures",
+    "atmosphere": "atmosphere",
+}
+"""Kinds of layers in words."""
 
 
 def numbers_words(bands: Sequence[BandOffer]) -> str:
@@ -144,8 +168,10 @@ class Catalogue:
     default: tuple[str, ...] = ()
     """Names of the bands that are taken unless others are asked for; none means all."""
     whole: tuple[str, ...] = ()
-    """Names of the bands that 'all' stands for; none means all but alpha bands."""
+    """Names of the bands that 'all' stands for; none means all that are measured, but alpha bands."""
     masks: tuple[MaskOffer, ...] = ()
+    fill: MaskOffer | None = None
+    """Layer whose lowest bit marks pixels without data."""
     product: Product | None = None
     files: tuple[str, ...] = ()
     """What must not be written over, beside the bands' own files."""
@@ -173,6 +199,21 @@ class Catalogue:
         """The mask of a kind, if there is one."""
         return next((mask for mask in self.masks if mask.kind == kind), None)
 
+    def left_out(self, wanted: Sequence[str] | str) -> str:
+        """Say which layers 'auto' or 'all' leaves out, and why; empty where there is none, or bands are named."""
+        if wanted not in {"auto", "all"}:
+            return ""
+        chosen = {band.name for band in self.choose(wanted)}
+        reasons: dict[str, list[str]] = {}
+        for band in self.bands:
+            if band.name not in chosen and (band.kind != "measured" or band.measures_no_light):
+                reasons.setdefault(_PLURALS.get(band.kind, band.quantity or "thermal"), []).append(band.name)
+        if not reasons:
+            return ""
+        listed = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in reasons.items())
+        masks = f"; masks there are: {', '.join(map(str, self.masks))}" if self.masks else ""
+        return f"{self.origin}: left out, as no band is named: {listed} (scene.bands takes what it names{masks})"
+
     def choose(self, wanted: Sequence[str] | str) -> list[BandOffer]:
         """Bands asked for, in the order asked for.
 
@@ -188,7 +229,7 @@ class Catalogue:
         """
         wanted = {"auto": self.default or self.whole or "all", "all": self.whole or "all"}.get(str(wanted), wanted)
         if isinstance(wanted, str):
-            return [band for band in self.bands if not (band.opened and band.opened.is_alpha)]
+            return [band for band in self.bands if band.kind == "measured" and not band.is_alpha]
         keys = {key: band.name for band in self.bands for key in band.keys}
         wanted = [band if band in self.names else keys.get(band, band) for band in wanted]
         numbers = [self.number(place) for place in range(len(self.bands))]

@@ -43,7 +43,7 @@ def describe_scene(
         When a band, the nodata value or the resolution doesn't fit the files.
     """
     catalogues = open_catalogues(config.source, besides)
-    for note in (note for catalogue in catalogues for note in catalogue.notes):
+    for note in (note for one in catalogues for note in (*one.notes, one.left_out(config.bands)) if note):
         logger.warning("%s", note)
     if len(catalogues) > 1:
         return _describe_mosaic(catalogues, config, fit_mask)
