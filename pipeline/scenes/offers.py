@@ -4,8 +4,9 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
+from pipeline.areas import MaskKind
 from pipeline.errors import SceneError
 from pipeline.scenes.bands import choose_bands, common_names
 from pipeline.scenes.filebands import ArrayRef, FileBand, read_band
@@ -134,7 +135,7 @@ def numbers_words(bands: Sequence[BandOffer]) -> str:
 class MaskOffer:
     """A layer of classes or bits that tells which pixels to leave out."""
 
-    kind: Literal["scl", "qa_pixel"]
+    kind: MaskKind
     versions: tuple[BandVersion, ...]
     """The one of the resolution at which it was made first."""
 
