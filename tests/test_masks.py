@@ -376,4 +376,4 @@ def test_words_for_layers_are_no_paths() -> None:
     from pipeline.areas import MASK_LAYERS
     from pipeline.settings import NO_PATHS
 
-    assert NO_PATHS == ("none", *MASK_LAYERS)
+    assert ("none", *MASK_LAYERS) == NO_PATHS

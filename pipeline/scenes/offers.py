@@ -2,13 +2,13 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.areas import MaskKind
-from pipeline.errors import SceneError
-from pipeline.scenes.bands import choose_bands, common_names
+from pipeline.errors import ConfigError, SceneError
+from pipeline.scenes.bands import COMMON_NAMES, choose_bands, common_names
 from pipeline.scenes.filebands import ArrayRef, FileBand, read_band
 from pipeline.scenes.layers import LayerKind
 from pipeline.scenes.sensors import is_thermal
@@ -200,6 +200,38 @@ class Catalogue:
         """The mask of a kind, if there is one."""
         return next((mask for mask in self.masks if mask.kind == kind), None)
 
+    def renamed(self, names: Sequence[str] | Mapping[str, str] | None) -> "Catalogue":
+        """The same catalogue, whose bands are called as the config says (`scene.names`).
+
+        Parameters
+        ----------
+        names : sequence of str, mapping or None
+            A name for each band that 'all' stands for, in their order; or new names by old ones, numbers or common
+            names.
+
+        Raises
+        ------
+        ConfigError
+            When there are more or fewer names than bands, no such band, or a name is given twice.
+        """
+        if not names:
+            return self
+        if not isinstance(names, Mapping):
+            whole = [band.name for band in self.choose("all")]
+            if len(whole) != len(names):
+                msg = f"scene.names: {len(names)} names for {len(whole)} bands: {', '.join(whole)}; give one for each"
+                raise ConfigError(msg)
+            names = dict(zip(whole, names, strict=True))
+        new = {self.choose([old])[0].name: name for old, name in names.items()}
+        bands = tuple(_renamed(band, new[band.name]) if band.name in new else band for band in self.bands)
+        called = [band.name for band in bands]
+        twice = next((name for name in called if called.count(name) > 1), None)
+        if twice:
+            msg = f"scene.names: two bands would be called {twice!r}; give names that differ"
+            raise ConfigError(msg)
+        default, whole_ = (tuple(new.get(name, name) for name in listed) for listed in (self.default, self.whole))
+        return replace(self, bands=bands, default=default, whole=whole_)
+
     def left_out(self, wanted: Sequence[str] | str) -> str:
         """Say which layers 'auto' or 'all' leaves out, and why; empty where there is none, or bands are named."""
         if wanted not in {"auto", "all"}:
@@ -235,6 +267,13 @@ class Catalogue:
         wanted = [band if band in self.names else keys.get(band, band) for band in wanted]
         numbers = [self.number(place) for place in range(len(self.bands))]
         return [self.bands[i] for i in choose_bands(wanted, self.names, self.common_names, numbers)]
+
+
+def _renamed(band: BandOffer, name: str) -> BandOffer:
+    """A band by another name, which is its common name where it is one."""
+    common = name.lower() if name.lower() in COMMON_NAMES else band.common
+    opened = replace(band.opened, name=name, common=common) if band.opened else None
+    return replace(band, name=name, common=common, opened=opened)
 
 
 def best_version(offer: BandOffer) -> BandVersion | None:
