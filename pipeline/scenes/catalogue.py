@@ -5,11 +5,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.errors import SceneError
+from pipeline.scenes.archives import is_archive, open_archive
 from pipeline.scenes.files import find_files, is_handed_on, is_store, rasters_in
 from pipeline.scenes.filesets import files_catalogue
 from pipeline.scenes.offers import Catalogue
 from pipeline.scenes.safe import open_product, product_root, products_in
 from pipeline.scenes.stac import is_stac, open_items
+from pipeline.scenes.tiles import is_tile_folder, open_tile
 
 
 def open_catalogues(source: str | Path | Sequence[str | Path], besides: Iterable[str | Path] = ()) -> list[Catalogue]:
@@ -56,6 +58,13 @@ def _open_special(item: str, besides: Sequence[str | Path]) -> list[Catalogue]:
     """What an item offers that is more than image files: STAC items, a store, a product; else nothing."""
     if item.endswith(("_MTL.txt", "_MTL.json")) and Path(item).is_file():
         return [files_catalogue(find_files([str(Path(item).parent)], besides), origin=item)]
+    path = Path(item)
+    if path.name == "tileInfo.json" and is_tile_folder(path.parent):
+        path = path.parent
+    if not is_handed_on(item) and is_tile_folder(path):
+        return [open_tile(path)]
+    if not is_handed_on(item) and is_archive(path):
+        return [open_archive(path)]
     if is_stac(item):
         return open_items(item)
     if is_store(item):

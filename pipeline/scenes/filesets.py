@@ -14,7 +14,7 @@ from pipeline.scenes.ground import covered, place
 from pipeline.scenes.landsat import LandsatMetadata, find_metadata
 from pipeline.scenes.layers import LayerKind, layer_kinds
 from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue, MaskOffer
-from pipeline.scenes.sensors import Sensor, sensor_of
+from pipeline.scenes.sensors import Sensor, band_number, sensor_of
 
 _MASKS: Final = {
     "qa_pixel": re.compile(r"(?i)(^|_)(qa_pixel|pixel_qa)$"),
@@ -37,43 +37,48 @@ _SAME_GROUND: Final = 0.9
 
 
 def files_catalogue(
-    files: Sequence[FoundFile], read: Callable[[str], bytes | None] | None = None, origin: str = ""
+    found: Sequence[FoundFile],
+    read: Callable[[str], bytes | None] | None = None,
+    origin: str = "",
+    files: tuple[str, ...] = (),
 ) -> Catalogue:
     """Read what raster files offer together: their bands, and masks among them.
 
     Parameters
     ----------
-    files : sequence of FoundFile
+    found : sequence of FoundFile
         At least one.
     read : callable, optional
         Gives the content of a metadata file by its path, None where there is none; by default from disk.
     origin : str
         What the user named, for messages; by default the first file.
+    files : tuple of str
+        What holds them, and must not be written over: an archive.
 
     Raises
     ------
     SceneError
         When a file can't be opened, two hold the same band, or they show several images.
     """
-    kinds = layer_kinds([file.stem for file in files])
-    measured = [file for file, kind in zip(files, kinds, strict=True) if kind == "measured"]
+    kinds = layer_kinds([file.stem for file in found])
+    measured = [file for file, kind in zip(found, kinds, strict=True) if kind == "measured"]
     _check_versions(measured)
     bands = list_bands([file.path for file in measured])
     _check_one_image(bands)
     sensor = sensor_of([file.path for file in measured])
     metadata = find_metadata([file.path for file in measured], read)
     offers = [_offer(band, sensor, metadata) for band in _with_common_names(bands, sensor)]
-    masks = tuple(_masks(files))
+    masks = tuple(_masks(found))
     reflective = [offer.name for offer in offers if not offer.is_alpha and not offer.measures_no_light]
-    layers = _unopened(files, kinds, taken={offer.name for offer in offers})
+    layers = _unopened(found, kinds, taken={offer.name for offer in offers})
     return Catalogue(
-        origin=origin or files[0].path,
+        origin=origin or found[0].path,
         bands=(*offers, *layers),
         default=tuple(reflective) if any(offer.measures_no_light for offer in offers) else (),
         masks=masks,
         fill=next((mask for mask in masks if mask.kind in _FILLED), None),
         product=metadata.product if metadata else None,
-        files=(metadata.path,) if metadata and not read else (),
+        files=files or ((metadata.path,) if metadata else ()),
     )
 
 
@@ -138,6 +143,7 @@ def _offer(band: FileBand, sensor: Sensor | None, metadata: LandsatMetadata | No
         name=band.name,
         versions=(BandVersion(path=band.path, index=band.index),),
         common=band.common,
+        number=(band_number(band.name) or "").upper() if sensor and sensor.bands else "",
         keys=_keys(band),
         nodata=nodata,
         opened=band,

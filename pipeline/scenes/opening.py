@@ -50,7 +50,10 @@ def describe_scene(
     (catalogue,) = catalogues
     bands = _let_alphas_be_bands(_open(catalogue, config))
     scene = _leave_out(summarize(bands, config, catalogue.files), config, catalogue, fit_mask)
-    if scene.info.grid.crs is None:
+    notes = dict.fromkeys(note for band in bands for note in band.notes)
+    for note in notes:
+        logger.warning("%s", note)
+    if scene.info.grid.crs is None and not any("ground control points" in note for note in notes):
         logger.warning("%s: no coordinate reference system; the map will have none either", scene.info.sources[0])
     for path in dict.fromkeys(part.path for part in scene.parts if part.alphas):
         logger.info("%s: the alpha band is used as a mask: no data where it is 0", path)
