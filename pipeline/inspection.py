@@ -127,6 +127,8 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
             ),
             *(f"this is the first of {len(others) + 1} that are named" for _ in others[:1]),
             *catalogue.notes,
+            *dict.fromkeys(note for band in bands for note in band.notes),
+            *filter(None, [catalogue.left_out("all")]),
             *suspicions(looks),
         ),
     )

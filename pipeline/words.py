@@ -122,7 +122,7 @@ def _band_rows(bands: Sequence[BandFacts], *, radiometry: bool) -> Iterable[str]
     """Table of bands; columns that say nothing are left out, and those of scale and offset unless asked for."""
     table = {
         "no": [band.number for band in bands],
-        "band": [band.name[:16] for band in bands],
+        "band": [band.name[:24] for band in bands],
         "common": [band.common_name or "" for band in bands],
         "quantity": [band.quantity for band in bands] if len({band.quantity for band in bands}) > 1 else [""],
         "dtype": [band.dtype for band in bands],

@@ -50,12 +50,22 @@ def names_of_band_files(paths: Sequence[str]) -> list[str]:
         return [str(token) for token in tokens]
     if len(paths) == 1:
         return ["band1"]
-    parts = [_SPLIT.split(PurePath(path).stem) for path in paths]
-    start = _shared(parts)
-    end = _shared([part[start:][::-1] for part in parts])
-    names = ["_".join(part[start : len(part) - end]) for part in parts]
+    names = differing_parts([PurePath(path).stem for path in paths])
     differ = all(names) and len(set(names)) == len(paths)
     return names if differ else [PurePath(path).stem for path in paths]
+
+
+def words_of_file(stem: str) -> list[str]:
+    """Words of a file's name without suffix, at whatever separates them."""
+    return _SPLIT.split(stem)
+
+
+def differing_parts(stems: Sequence[str]) -> list[str]:
+    """What is left of names without the words that all begin and end with."""
+    parts = [words_of_file(stem) for stem in stems]
+    start = _shared(parts)
+    end = _shared([part[start:][::-1] for part in parts])
+    return ["_".join(part[start : len(part) - end]) for part in parts]
 
 
 def _shared(lists: Sequence[Sequence[str]]) -> int:
