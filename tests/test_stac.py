@@ -316,7 +316,9 @@ def test_layers_of_quality_are_no_bands_unless_named(tmp_path: Path) -> None:
     assert [offer.native.path for offer in found.choose(["red", "atran"])] == [
         str(tmp_path / f"{name}.tif") for name in ("SR_B4", "ST_ATRAN")
     ]
-    assert any("left out of the default bands: atran (atmosphere); qa_" in note for note in found.notes)
+    assert found.left_out("auto") == found.left_out("all")
+    assert "quality layers: qa_aerosol, qa_pixel, qa_radsat" in found.left_out("auto")
+    assert "atmosphere: atran" in found.left_out("auto")
     assert [mask.kind for mask in found.masks] == ["qa_pixel"]
 
 

@@ -198,4 +198,10 @@ def gdal_path(href: str) -> str:
         return f"/vsicurl/{href}"
     if parts.scheme in handlers:
         return f"{handlers[parts.scheme]}/{parts.netloc}{parts.path}"
+    return local_path(href)
+
+
+def local_path(href: str) -> str:
+    """The path of a file on this machine, which may be an address; others stay as they are."""
+    parts = urlsplit(href)
     return unquote(parts.path) if parts.scheme == "file" else href

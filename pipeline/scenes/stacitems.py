@@ -9,7 +9,7 @@ from pipeline.errors import SceneError
 from pipeline.scenes.bands import SENTINEL2_COMMON_NAMES, band_from_file_name, band_order
 from pipeline.scenes.offers import BandOffer, Catalogue, Product, numbers_words
 from pipeline.scenes.radiometry import Radiometry
-from pipeline.scenes.sensors import sensor_of
+from pipeline.scenes.sensors import band_number, sensor_of
 from pipeline.scenes.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION, reflectance_band
 from pipeline.scenes.stacassets import Layer, layers_of, plain_key, raster_or_reason
 from pipeline.scenes.staclayers import best_of, mask_offers, told_by_mtl, with_file_bands, with_kinds
@@ -17,12 +17,6 @@ from pipeline.scenes.staclayers import best_of, mask_offers, told_by_mtl, with_f
 _REDEDGE: Final = {"rededge1": "B05", "rededge2": "B06", "rededge3": "B07"}
 _PYSTAC: Final = 40 * 10**6
 """Bytes that the library takes: measured, with some room."""
-
-_NAMED: Final = 4
-"""Layers of each kind that a note names."""
-
-_NOT_REFLECTIVE: Final = frozenset({"temperature", "angle", "elevation"})
-"""Quantities that are no part of the default bands."""
 
 _SENTINEL2_LEVEL: Final = re.compile(r"(?<![A-Z0-9])(?:S2)?(?:MSI)?L?(1C|2A)(?![A-Z0-9])")
 _LANDSAT_LEVEL: Final = re.compile(r"(?<![A-Z0-9])(L[12][A-Z]{2})(?![A-Z0-9])")
@@ -45,7 +39,7 @@ def item_catalogue(item: Any, source: str) -> Catalogue:
     """
     layers, passed = _raster_layers(item, source)
     offered = _sentinel2_offer(layers, item, source) if _is_sentinel2(item) else None
-    bands, default, whole, notes, radiometry = offered or _other_offer(layers, item, source)
+    bands, default, whole, notes, others, radiometry = offered or _other_offer(layers, item, source)
     if not whole:
         msg = f"{source}: the item {item.id} has no raster asset; it has {', '.join(item.assets) or 'none'}"
         raise SceneError("; ".join([msg, *passed]))
@@ -58,11 +52,15 @@ def item_catalogue(item: Any, source: str) -> Catalogue:
         product=_product(item, [band for band in bands if band.name in whole], radiometry),
         libraries=_PYSTAC,
         notes=(*(f"{source}: {note}" for note in passed), *notes),
+        others=others,
     )
 
 
-_Offer = tuple[list[BandOffer], tuple[str, ...], tuple[str, ...], list[str], Radiometry | None]
-"""Bands, names of those taken by default, of those that 'all' stands for, notes, and Sentinel-2's radiometry."""
+_Offer = tuple[
+    list[BandOffer], tuple[str, ...], tuple[str, ...], Sequence[str], tuple[tuple[str, str], ...], Radiometry | None
+]
+"""Bands, names of those taken by default, of those that 'all' stands for, notes, other layers, Sentinel-2's radiometry.
+"""
 
 
 def _raster_layers(item: Any, source: str) -> tuple[list[Layer], list[str]]:
@@ -88,12 +86,10 @@ def _sentinel2_offer(layers: Sequence[Layer], item: Any, source: str) -> _Offer 
     if not bands:
         return None
     names = tuple(band.name for band in bands)
-    unknown = {layer.key: "other assets" for layer in measured if not _sentinel2_id(layer)}
-    notes = [
-        *radiometry.notes(source, [(layer.scale, layer.offset) for layer in mine]),
-        *_left_out(source, {layer.key: layer.kind for layer in layers if layer.kind != "measured"} | unknown),
-    ]
-    return bands, DEFAULT_BANDS if set(names) >= set(DEFAULT_BANDS) else (), names, notes, radiometry
+    others = {layer.key: layer.kind if layer.kind != "measured" else "no bands of Sentinel-2" for layer in layers}
+    left = tuple((key, kind) for key, kind in others.items() if key not in {layer.key for layer in mine})
+    notes = radiometry.notes(source, [(layer.scale, layer.offset) for layer in mine])
+    return bands, DEFAULT_BANDS if set(names) >= set(DEFAULT_BANDS) else (), names, notes, left, radiometry
 
 
 def _other_offer(layers: Sequence[Layer], item: Any, source: str) -> _Offer:
@@ -103,37 +99,17 @@ def _other_offer(layers: Sequence[Layer], item: Any, source: str) -> _Offer:
     measured = [layer for layer in layers if layer.kind == "measured"]
     others = [layer for layer in layers if layer.kind != "measured"]
     names = _unique_names(measured)
-    chosen, unlike = _default_layers(measured)
     bands = [_offer(layer, name) for layer, name in zip(measured, names, strict=True)]
+    layers_by_name = dict(zip(names, measured, strict=True))
     more = [_offer(layer, name) for layer, name in zip(others, _names_by_key(others, names), strict=True)]
-    default = tuple(name for layer, name in zip(measured, names, strict=True) if layer in chosen)
-    left = unlike | {layer.key: layer.kind for layer in others}
-    return [*bands, *more], default, tuple(names), [*notes, *_left_out(source, left)], None
-
-
-def _default_layers(measured: Sequence[Layer]) -> tuple[list[Layer], dict[str, str]]:
-    """Reflective bands of a sensor; and why others are none: their assets' keys, and what they are."""
-    unlike = {layer.key: str(layer.quantity) for layer in measured if layer.quantity in _NOT_REFLECTIVE}
-    chosen = [layer for layer in measured if layer.quantity not in _NOT_REFLECTIVE]
-    if any(layer.is_spectral for layer in chosen):
-        unlike |= {layer.key: "no spectral band" for layer in chosen if not layer.is_spectral}
-        chosen = [layer for layer in chosen if layer.is_spectral]
-    if any(layer.quantity == "reflectance" for layer in chosen):
-        unlike |= {layer.key: "radiance" for layer in chosen if layer.quantity == "radiance"}
-        chosen = [layer for layer in chosen if layer.quantity != "radiance"]
-    return (chosen, unlike) if chosen else (list(measured), {})
-
-
-def _left_out(source: str, kinds: Mapping[str, str]) -> Iterator[str]:
-    """One line on what is no default band: the assets' keys by what they are."""
-    if not kinds:
-        return
-    groups = []
-    for kind in dict.fromkeys(kinds.values()):
-        keys = [key for key, own in kinds.items() if own == kind]
-        more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-        groups.append(f"{', '.join(keys[:_NAMED])}{more} ({kind})")
-    yield f"{source}: left out of the default bands: {'; '.join(groups)}"
+    default = [band.name for band in bands if not band.measures_no_light and not band.is_alpha]
+    if any(layers_by_name[name].is_spectral for name in default):
+        unlike = [name for name in default if not layers_by_name[name].is_spectral]
+        default = [name for name in default if name not in unlike]
+        if unlike:
+            notes.append(f"{source}: no default bands, as the item does not call them spectral: {', '.join(unlike)}")
+    whole = tuple(band.name for band in bands if not band.is_alpha)
+    return [*bands, *more], tuple(default), whole, notes, (), None
 
 
 def _is_sentinel2(item: Any) -> bool:
@@ -153,14 +129,19 @@ def _sentinel2_id(layer: Layer) -> str | None:
 
 
 def _sentinel2_bands(layers: Sequence[Layer], radiometry: Radiometry) -> Iterator[BandOffer]:
-    """Reflectance bands, by Sentinel-2's own names, so that models fit whatever form a product comes in."""
+    """Reflectance bands, by Sentinel-2's own names, so that models fit whatever form a product comes in.
+
+    Files whose numbers mean something else than those of the best one, such as ESA's beside harmonised copies, can't
+    stand in for it.
+    """
     for band in BAND_IDS:
         mine = best_of((one for one in layers if _sentinel2_id(one) == band), NATIVE_RESOLUTION[band])
-        if mine:
-            scale, offset = radiometry.scale_and_offset(mine[0].scale, mine[0].offset, original=mine[0].is_original)
-            versions = [layer.version for layer in mine]
-            keys = tuple(layer.key for layer in mine if layer.alone)
-            yield reflectance_band(band, versions, scale, offset, keys=keys, nodata=mine[0].nodata)
+        told = [radiometry.scale_and_offset(one.scale, one.offset, original=one.is_original) for one in mine]
+        same = [layer for layer, own in zip(mine, told, strict=True) if own == told[0]]
+        if same:
+            versions = [layer.version for layer in same]
+            keys = tuple(layer.key for layer in same if layer.alone)
+            yield reflectance_band(band, versions, *told[0], keys=keys, nodata=mine[0].nodata)
 
 
 def _offer(layer: Layer, name: str) -> BandOffer:
@@ -170,12 +151,14 @@ def _offer(layer: Layer, name: str) -> BandOffer:
         name=name,
         versions=(layer.version,),
         common=layer.common,
+        number=(band_number(layer.stem) or "").upper() if sensor and sensor.bands and layer.alone else "",
         keys=(layer.key,) if layer.alone else (),
         scale=1.0 if scaled and layer.scale is None else layer.scale,
         offset=0.0 if scaled and layer.offset is None else layer.offset,
         nodata=sensor.fill if layer.nodata is None and sensor else layer.nodata,
         quantity=layer.quantity,
         opened=layer.opened,
+        kind=layer.kind,
     )
 
 

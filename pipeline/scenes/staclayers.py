@@ -4,15 +4,18 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from pipeline.areas import MASK_LAYERS, MaskKind
 from pipeline.errors import SceneError
+from pipeline.scenes.fetch import fetch
 from pipeline.scenes.filebands import list_bands
+from pipeline.scenes.landsat import LandsatMetadata, parse_metadata
 from pipeline.scenes.layers import LayerKind, layer_kind, layer_kinds
-from pipeline.scenes.mtl import read_mtl
+from pipeline.scenes.masknames import mask_kind
 from pipeline.scenes.offers import MaskOffer
 from pipeline.scenes.sensors import is_thermal, sensor_of
-from pipeline.scenes.stacassets import Layer, plain_key
+from pipeline.scenes.stacassets import Layer, local_path, plain_key
 from pipeline.units import Quantity
 
 _ROLES: Final[dict[LayerKind, frozenset[str]]] = {
@@ -33,12 +36,10 @@ _UNITS: Final[tuple[tuple[Quantity, re.Pattern[str]], ...]] = (
 _COMMON_NAMES: Final = {"tir11": "lwir11", "tir12": "lwir12", "tir": "lwir", "thermal": "lwir"}
 """Names that older items have for those of the electro-optical extension."""
 
+_LARGEST_MTL: Final = 2**20
+
 _ONE_BAND: Final = re.compile(r"(?i)^(L[COTEM]\d\d_|HLS\.)|(^|[_.\-])B\d{1,2}A?(_\d+m)?$")
 """Names of files that hold one band: of Landsat, HLS, Sentinel-2."""
-
-_LEVEL_2_BAND: Final = re.compile(r"(?i)(?:^|_)(S[RT]_B\d+)$")
-_CLASSES_CALLED_FMASK: Final = re.compile(r"(?i)oa_fmask|(^|_)ga_(ls|s2)")
-"""Digital Earth Australia's layer of that name: classes, not the bits of HLS."""
 
 
 def with_kinds(layers: Sequence[Layer]) -> list[Layer]:
@@ -63,7 +64,7 @@ def _kind(layer: Layer, *by_name: LayerKind) -> LayerKind:
         return by_role
     if any(map(_ANGLE_ROLE.search, layer.roles)):
         return "angles"
-    if layer.has_classes or mask_kind(layer):
+    if layer.has_classes or _mask_kind(layer):
         return "quality layer"
     if layer.is_spectral and layer.common:
         return "picture" if "picture" in by_name else "measured"
@@ -96,19 +97,14 @@ def _quantity(layer: Layer) -> Quantity | None:
     return "reflectance" if "reflectance" in layer.roles else "scaled"
 
 
-def mask_kind(layer: Layer) -> MaskKind | None:
-    """Which known layer of quality a layer is, told by its asset's key or its file's name."""
-    for name in (plain_key(layer.key).lower().replace("-", "_"), layer.stem.lower()):
-        for kind in MASK_LAYERS:
-            if re.search(rf"(^|[^a-z0-9]){kind}($|[^a-z0-9])", name):
-                return None if kind == "fmask" and _CLASSES_CALLED_FMASK.search(f"{layer.key} {layer.stem}") else kind
-    return None
+def _mask_kind(layer: Layer) -> MaskKind | None:
+    return mask_kind(plain_key(layer.key)) or mask_kind(layer.stem)
 
 
 def mask_offers(layers: Sequence[Layer]) -> Iterator[MaskOffer]:
     """Layers of quality that masks are made of: of several bands the one that is meant."""
     for kind in MASK_LAYERS:
-        mine = [layer for layer in layers if mask_kind(layer) == kind]
+        mine = [layer for layer in layers if _mask_kind(layer) == kind]
         clear = [layer for layer in mine if layer.name.lower() == "clear"]  # of UDM2
         best = best_of(clear or [layer for layer in mine if layer.version.index == 1], 20.0)
         if best:
@@ -156,32 +152,41 @@ def _file_bands(layer: Layer) -> list[Layer]:
     return found
 
 
-def told_by_mtl(layers: Sequence[Layer], item: Any, source: str) -> tuple[list[Layer], tuple[str, ...]]:
-    """Scale and offset of Landsat's Level-2 bands where the item states none: those of its MTL file.
+def told_by_mtl(layers: Sequence[Layer], item: Any, source: str) -> tuple[list[Layer], list[str]]:
+    """Scale and offset of Landsat's bands where the item states none: those of its metadata file.
 
     Returns
     -------
     layers, notes
-        Where no MTL tells, the layers are as they were, and a note says so.
+        Where no metadata tell, the layers are as they were, and a note says so.
     """
-    bands = {layer.key: match[1].upper() for layer in layers if (match := _LEVEL_2_BAND.search(layer.stem))}
-    wanted = {key for key in bands if all((one.scale, one.offset) == (None, None) for one in layers if one.key == key)}
-    if not wanted:
-        return list(layers), ()
-    hrefs = [asset.get_absolute_href() or asset.href for asset in item.assets.values()]
-    path = next((href for end in ("mtl.json", "mtl.txt") for href in hrefs if href.lower().endswith(end)), None)
-    try:
-        stated = read_mtl(path) if path else {}
-        reason = f"{path} tells none" if path else "it has no asset MTL.json or MTL.txt"
-    except SceneError as error:
-        stated, reason = {}, f"{error}"
-    untold = sorted(bands[key] for key in wanted if bands[key] not in stated)
-    told_none = f"the item states no scale or offset for {', '.join(untold)}, and {reason}"
-    note = f"{source}: {told_none}: numbers are taken as stored, unless the files' tags tell"
+    untold = [layer for layer in layers if layer.kind == "measured" and (layer.scale, layer.offset) == (None, None)]
+    sensor = sensor_of([layer.version.path for layer in untold])
+    if sensor is None or not sensor.name.startswith("Landsat"):
+        return list(layers), []
+    metadata, reason = _metadata(item)
+    scalings = {layer.key: told for layer in untold if metadata and (told := metadata.scaling(_plain_path(layer)))}
     changed = [
-        replace(layer, scale=told[0], offset=told[1], quantity=told[2])
-        if layer.key in wanted and (told := stated.get(bands[layer.key]))
-        else layer
+        replace(layer, scale=told[0], offset=told[1], quantity=told[2]) if (told := scalings.get(layer.key)) else layer
         for layer in layers
     ]
-    return changed, (note,) if untold else ()
+    missing = [plain_key(layer.key) for layer in untold if layer.key not in scalings]
+    words = f"{source}: the item states no scale or offset for {', '.join(missing)}, and {reason}"
+    return changed, [f"{words}: numbers are taken as stored, unless the files' tags tell more"] if missing else []
+
+
+def _metadata(item: Any) -> tuple[LandsatMetadata | None, str]:
+    """What an item's MTL file says; and why it says nothing of some bands."""
+    hrefs = [asset.get_absolute_href() or asset.href for asset in item.assets.values()]
+    ends = ("mtl.json", "mtl.txt")
+    href = next((href for end in ends for href in hrefs if urlsplit(href).path.lower().endswith(end)), None)
+    if href is None:
+        return None, "no asset is its MTL.json or MTL.txt"
+    try:
+        return parse_metadata(fetch(local_path(href), _LARGEST_MTL), urlsplit(href).path), f"{href} tells none"
+    except SceneError as error:
+        return None, f"its metadata don't help ({error})"
+
+
+def _plain_path(layer: Layer) -> str:
+    return urlsplit(layer.version.path).path
