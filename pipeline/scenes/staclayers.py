@@ -146,7 +146,7 @@ def _file_bands(layer: Layer) -> list[Layer]:
             described=True,
             opened=band,
         )
-        common = band.common or _common_by_file(own)
+        common = _common_by_file(own) or band.common
         kind: LayerKind = "quality layer" if band.is_alpha else layer_kind(band.name)
         found.append(replace(own, common=common, kind=kind))
     return found
