@@ -147,7 +147,7 @@ def _file_bands(layer: Layer) -> list[Layer]:
             opened=band,
         )
         common = _common_by_file(own) or band.common
-        kind: LayerKind = "quality layer" if band.is_alpha else layer_kind(band.name)
+        kind: LayerKind = "measured" if band.is_alpha else layer_kind(band.name)
         found.append(replace(own, common=common, kind=kind))
     return found
 
