@@ -301,3 +301,14 @@ def test_an_archive_whose_names_climb_out_is_not_opened(tmp_path: Path) -> None:
         file.add(tmp_path / "x.tif", "../x.tif")
     with pytest.raises(SceneError, match="lies outside of it"):
         described(archive)
+
+
+def test_images_of_one_ground_are_stacked_and_that_is_said(
+    write_raster: WriteRaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = write_raster("day1.tif", patches(bands=3))
+    write_raster("day2.tif", patches(bands=3, seed=1))
+    write_raster("scene_labels.tif", ONE)
+    assert len(described(first.parent).info.bands) == 6
+    assert "2 images of the same ground" in caplog.text
+    assert "labels: labels" in caplog.text

@@ -109,7 +109,8 @@ _PLURALS: Final = {
     "quality layer": "quality layers",
     "angles": "angles",
     "picture": "pictures",
-    "atmosphere": "atmosphere",
+    "atmosphere": "layers of the atmosphere",
+    "labels": "labels",
 }
 """Kinds of layers in words."""
 
