@@ -14,8 +14,9 @@ from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import summarize
 from pipeline.scenes.ground import crs_name
 from pipeline.scenes.looks import Look, look_at, show_one_place, suspicions
-from pipeline.scenes.offers import BandVersion, Product, best_version, warn_of_sizes
+from pipeline.scenes.offers import BandVersion, Product
 from pipeline.scenes.placing import finest_band
+from pipeline.scenes.versions import best_version, warn_of_sizes
 
 
 @dataclass(frozen=True, kw_only=True)

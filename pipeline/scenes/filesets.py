@@ -1,6 +1,7 @@
 """From raster files that belong together, such as one for each band, to what they offer."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
@@ -68,6 +69,7 @@ def files_catalogue(
         bands=(*offers, *layers),
         default=tuple(reflective) if any(offer.measures_no_light for offer in offers) else (),
         masks=masks,
+        notes=tuple(_notes(bands)),
         fill=next((mask for mask in masks if mask.kind in _FILLED), None),
         product=metadata.product if metadata else None,
         files=files or ((metadata.path,) if metadata else ()),
@@ -92,24 +94,37 @@ def _check_versions(files: Sequence[FoundFile]) -> None:
                 raise SceneError(msg)
 
 
-def _check_one_image(bands: Sequence[FileBand]) -> None:
-    """Raise SceneError where files of the same many bands show different ground: several images, not bands of one."""
+def _images(bands: Sequence[FileBand]) -> list[tuple[int, FileBand]]:
+    """Files of as many bands as the first that has several: how many these are, and the first of each file's."""
     firsts: dict[str, FileBand] = {}
-    counts: dict[str, int] = {}
+    counts = Counter(band.path for band in bands)
     for band in bands:
         firsts.setdefault(band.path, band)
-        counts[band.path] = counts.get(band.path, 0) + 1
-    many = [band for path, band in firsts.items() if counts[path] > 1]
-    for other in many[1:]:
-        one = many[0]
-        alike = counts[one.path] == counts[other.path] and one.dtype == other.dtype
-        if alike and min(covered(one.grid, other.grid), covered(other.grid, one.grid)) < _SAME_GROUND:
+    several = [(counts[path], band) for path, band in firsts.items() if counts[path] > 1]
+    return [(count, band) for count, band in several if (count, band.dtype) == (several[0][0], several[0][1].dtype)]
+
+
+def _check_one_image(bands: Sequence[FileBand]) -> None:
+    """Raise SceneError where files of the same many bands show different ground: several images, not bands of one."""
+    (count, one), *others = _images(bands) or [(0, bands[0])]
+    for _, other in others:
+        if min(covered(one.grid, other.grid), covered(other.grid, one.grid)) < _SAME_GROUND:
             msg = (
-                f"scene.source: {one.path} and {other.path} are two images of {counts[one.path]} bands each that show "
+                f"scene.source: {one.path} and {other.path} are two images of {count} bands each that show "
                 f"different ground ({place(one.grid)}, and {place(other.grid)}), not bands of one scene; make a map "
                 "of each, or join them first: gdalbuildvrt mosaic.vrt FILES"
             )
             raise SceneError(msg)
+
+
+def _notes(bands: Sequence[FileBand]) -> Iterator[str]:
+    """Say that several images become bands of one scene."""
+    images = _images(bands)
+    if len(images) > 1:
+        yield (
+            f"scene.source: {len(images)} images of the same ground, {images[0][1].path} and others, of {images[0][0]} "
+            f"bands each, are taken together as one scene of {len(bands)} bands; name one file for a map of it alone"
+        )
 
 
 def _with_common_names(bands: Sequence[FileBand], sensor: Sensor | None) -> list[FileBand]:

@@ -16,9 +16,10 @@ from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.ground import overlap
 from pipeline.scenes.masks import LayerMask, Mask, make_mask
 from pipeline.scenes.mosaic import Mosaic, check_width, make_mosaic, union_grid
-from pipeline.scenes.offers import Catalogue, finest_resolution, pick_version, warn_of_sizes
+from pipeline.scenes.offers import Catalogue
 from pipeline.scenes.places import PYOGRIO, Area
 from pipeline.scenes.placing import one_grid
+from pipeline.scenes.versions import finest_resolution, pick_version, warn_of_sizes
 
 logger = logging.getLogger(__name__)
 
