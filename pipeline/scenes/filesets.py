@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Final
 
+from pipeline.areas import MASK_LAYERS
 from pipeline.errors import SceneError
 from pipeline.scenes.bands import band_from_file_name, common_names, differing_parts, words_of_file
 from pipeline.scenes.filebands import FileBand, list_bands
@@ -14,18 +15,9 @@ from pipeline.scenes.files import FoundFile
 from pipeline.scenes.ground import covered, place
 from pipeline.scenes.landsat import LandsatMetadata, find_metadata
 from pipeline.scenes.layers import LayerKind, layer_kinds
+from pipeline.scenes.masknames import mask_kind
 from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue, MaskOffer
 from pipeline.scenes.sensors import Sensor, band_number, sensor_of
-
-_MASKS: Final = {
-    "qa_pixel": re.compile(r"(?i)(^|_)(qa_pixel|pixel_qa)$"),
-    "bqa": re.compile(r"(?i)(^|[_-])bqa([_-]|$)"),
-    "udm2": re.compile(r"(?i)(^|_)udm2$"),
-    "udm": re.compile(r"(?i)(^|_)udm$"),
-    "fmask": re.compile(r"(?i)(^|[_.])fmask$"),
-    "scl": re.compile(r"(?i)(^|_)scl(_\d\dm)?$"),
-}
-"""Names, without suffix, of files whose meaning is known, by the word for them in `scene.mask`."""
 
 _FILLED: Final = ("qa_pixel", "bqa")
 """Layers whose lowest bit marks pixels without data."""
@@ -182,7 +174,7 @@ def _unopened(files: Sequence[FoundFile], kinds: Sequence[LayerKind], taken: set
 
 def _masks(files: Sequence[FoundFile]) -> Iterator[MaskOffer]:
     """Masks among files, told by their names."""
-    for kind, pattern in _MASKS.items():
-        mine = [file for file in files if pattern.search(file.stem)]
+    for kind in MASK_LAYERS:
+        mine = [file for file in files if mask_kind(file.stem) == kind]
         if mine:
-            yield MaskOffer(kind=kind, versions=tuple(BandVersion(path=file.path) for file in mine))  # type: ignore[arg-type]
+            yield MaskOffer(kind=kind, versions=tuple(BandVersion(path=file.path) for file in mine))

@@ -175,6 +175,8 @@ class Catalogue:
     """Bytes of libraries that are loaded to read it."""
     notes: tuple[str, ...] = ()
     """What the user should know."""
+    others: tuple[tuple[str, str], ...] = ()
+    """Layers that are no bands and can't be named as some: name, and what it is."""
 
     @property
     def names(self) -> list[str]:
@@ -233,6 +235,8 @@ class Catalogue:
             return ""
         chosen = {band.name for band in self.choose(wanted)}
         reasons: dict[str, list[str]] = {}
+        for name, reason in self.others:
+            reasons.setdefault(_PLURALS.get(reason, reason), []).append(name)
         for band in self.bands:
             if band.name not in chosen and (band.kind != "measured" or band.measures_no_light):
                 reasons.setdefault(_PLURALS.get(band.kind, band.quantity or "thermal"), []).append(band.name)
