@@ -212,7 +212,7 @@ def _scene_of(config: RunConfig, besides: Iterable[Path] = ()) -> Scene:
 def _scene_for(model: ClusterModel, config: SceneConfig, besides: Iterable[Path]) -> Scene:
     """Open a scene with the bands of a model, or say why it does not fit."""
     besides = list(besides)
-    origin, there = config.source[0], open_catalogues(config.source, besides)[0].names
+    origin, there = config.source[0], open_catalogues(config.source, besides, config.time)[0].names
     missing = [band for band in model.bands if band not in there]
     if missing:
         wants, has = ", ".join(model.bands), ", ".join(there)

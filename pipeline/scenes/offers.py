@@ -153,6 +153,10 @@ class Catalogue:
     """Bytes of libraries that are loaded to read it."""
     notes: tuple[str, ...] = ()
     """What the user should know."""
+    left_out: tuple[str, ...] = ()
+    """What is no part of the bands unless it is named, in sentences."""
+    times: tuple[str, ...] = ()
+    """What the times that it holds are called, of which one is taken; none where it states no time."""
 
     @property
     def names(self) -> list[str]:

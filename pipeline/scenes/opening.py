@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.areas import MaskRecord
 from pipeline.config import SceneConfig
+from pipeline.errors import ConfigError
 from pipeline.grid import Grid
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import RasterScene, cut_to_area, summarize
@@ -42,9 +43,9 @@ def describe_scene(
     ConfigError
         When a band, the nodata value or the resolution doesn't fit the files.
     """
-    catalogues = open_catalogues(config.source, besides)
-    for note in (note for catalogue in catalogues for note in catalogue.notes):
-        logger.warning("%s", note)
+    catalogues = open_catalogues(config.source, besides, config.time)
+    for catalogue in catalogues:
+        _say_what_was_chosen(catalogue, config)
     if len(catalogues) > 1:
         return _describe_mosaic(catalogues, config, fit_mask)
     (catalogue,) = catalogues
@@ -55,6 +56,21 @@ def describe_scene(
     for path in dict.fromkeys(part.path for part in scene.parts if part.alphas):
         logger.info("%s: the alpha band is used as a mask: no data where it is 0", path)
     return scene
+
+
+def _say_what_was_chosen(catalogue: Catalogue, config: SceneConfig) -> None:
+    """Tell what the user should know of a source, and what of it is left out unless bands are named.
+
+    Raises
+    ------
+    ConfigError
+        When a time is asked for of a source that states none.
+    """
+    if config.time is not None and not catalogue.times:
+        msg = f"scene.time: {catalogue.origin} states no time, so none can be chosen; leave it out"
+        raise ConfigError(msg)
+    for note in (*catalogue.notes, *(catalogue.left_out if isinstance(config.bands, str) else ())):
+        logger.warning("%s", note)
 
 
 def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_mask: MaskRecord | None) -> Mosaic:
