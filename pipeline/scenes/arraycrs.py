@@ -133,7 +133,9 @@ def find_crs(
                 "%s: %s is no coordinate reference system: another that is stated is taken", where, _short(odd)
             )
         return wkt
-    if odd is not None:
+    if isinstance(odd, _Parameters):  # of a projection that CF doesn't have
+        logger.warning("%s: %s can't be read as a coordinate reference system", where, _short(odd))
+    elif odd is not None:
         msg = f"{where}: {_short(odd)} is no coordinate reference system"
         raise SceneError(msg)
     return None

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from pipeline.scenes.arraytimes import choose_time, stated_time, time_values
 from pipeline.scenes.arrayvalues import Scaling, is_flags, nodata_values, valid_limits
 from pipeline.scenes.bands import band_order
 from pipeline.scenes.filebands import ArrayRef, FileBand
-from pipeline.scenes.stores import BROKEN, attributes_around, open_group, stored_variable
+from pipeline.scenes.stores import BROKEN, attributes_around, groups_in, open_group, stored_variable
 from pipeline.units import PIXEL_TYPES
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,10 @@ def _without_bands(path: str, dataset: xr.Dataset) -> str:
     latitude = latitudes_of_pixels(dataset)
     if latitude:
         return swath_words(path, latitude)
+    groups = groups_in(path) if not dataset.data_vars else []
+    if groups:
+        example = f"{path}/{groups[0]}" if Path(path).is_dir() else "of an unpacked store"
+        return f"{path}: its variables lie in groups ({', '.join(groups)}); name one of these: {example}"
     listed = ", ".join(f"{name} {array.dims}" for name, array in dataset.data_vars.items())
     return (
         f"{path}: no variable has rows and columns (y and x, or latitude and longitude), and at most one dimension "

@@ -62,6 +62,8 @@ def open_group(path: str, group: str = "") -> xr.Dataset:
             warnings.simplefilter("ignore")  # about metadata that aren't consolidated, and formats to come
             if is_zarr(path):
                 store, inside = zarr_location(path, group)
+                if inside != group:  # xarray looks for consolidated metadata at the root of a zip, which is no group
+                    how["consolidated"] = False
                 return xr.open_dataset(store, engine="zarr", group=inside or None, **how)
             return xr.open_dataset(path, group=group or None, **how)
     except BROKEN as error:
@@ -85,6 +87,20 @@ def has_node(path: str, name: str) -> bool:
     except BROKEN:
         return False
     return True
+
+
+def groups_in(path: str) -> list[str]:
+    """Names of the groups that lie in a store's root."""
+    if not is_zarr(path):
+        return []
+    try:
+        store, inside = zarr_location(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return sorted(zarr.open_group(store, path=inside, mode="r").group_keys())
+    except BROKEN as error:
+        logger.debug("groups of %s can't be listed: %s", path, error)
+        return []
 
 
 def stored_variable(ref: ArrayRef) -> xr.Variable:
