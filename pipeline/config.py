@@ -8,7 +8,7 @@ from pydantic import ByteSize, Field, model_validator
 
 from pipeline.areas import MASK_WORDS, AreaConfig, MaskConfig
 from pipeline.errors import ConfigError
-from pipeline.fields import Bands, Paths, Resampling, Size, Text, Time
+from pipeline.fields import Bands, Names, Paths, Resampling, Size, Text, Time
 from pipeline.record import Record, parse_record
 from pipeline.settings import anchor_paths, merge, override, parse_yaml
 
@@ -30,6 +30,11 @@ class SceneConfig(Record):
         "auto",
         description="'auto' (the four 10 m bands of a Sentinel-2 product, else all), 'all', or a list of band names "
         "(B04), numbers (4) or common names (red), such as [red, nir]",
+    )
+    names: Names = Field(
+        None,
+        description="names for bands that have none: a list, one for each band of the source, such as [blue, green, "
+        "red, nir], or a mapping of bands to names, such as {1: blue, 4: nir}",
     )
     nodata: Literal["auto"] | int | float = Field(
         "auto", description="'auto' (what the files say), or the number that marks pixels without data"
@@ -148,7 +153,9 @@ class RunConfig(Record):
     """A whole run: version 1 of the config."""
 
     version: Literal[1] = Field(description="1, the version of this config format")
-    scene: SceneConfig = Field(description="a mapping: source, bands, nodata, resolution, time, resampling, mask, aoi")
+    scene: SceneConfig = Field(
+        description="a mapping: source, bands, names, nodata, resolution, time, resampling, mask, aoi"
+    )
     features: FeaturesConfig = Field(default=FeaturesConfig(), description="a mapping: scale, standardize")
     fit: FitConfig = Field(
         default=FitConfig(), description="a mapping: method, k, pixels, seed, starts, max_iter, tol, mask"
@@ -162,7 +169,7 @@ class RunConfig(Record):
 class PredictConfig(Record):
     """What is said where a model is there already."""
 
-    scene: SceneConfig = Field(description="a mapping: source, nodata, resolution, time, resampling, mask, aoi")
+    scene: SceneConfig = Field(description="a mapping: source, names, nodata, resolution, time, resampling, mask, aoi")
     run: ResourceConfig = Field(
         default=ResourceConfig(), description="a mapping: workers, memory, chunk, scratch, scratch_dir"
     )

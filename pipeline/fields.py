@@ -82,6 +82,20 @@ Time = Annotated[
 ]
 """A time: a number from 1, first, last, or an ISO date, which YAML reads as a date of its own."""
 
+Names = Annotated[
+    Annotated[tuple[Text, ...], Field(min_length=1)] | Annotated[dict[Band, Text], Field(min_length=1)] | None,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "null"},
+                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+                {"type": "object", "additionalProperties": {"type": "string", "minLength": 1}, "minProperties": 1},
+            ]
+        }
+    ),
+]
+"""A name for each band, or new names by old ones."""
+
 ResamplingMethod = Literal[
     "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med", "q1", "q3", "rms"
 ]

@@ -10,7 +10,6 @@ from rasterio.crs import CRS
 from pipeline.config import SceneConfig
 from pipeline.errors import SceneError
 from pipeline.plan import chunk_shapes
-from pipeline.scenes.bands import common_name
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import summarize
 from pipeline.scenes.ground import crs_name
@@ -29,6 +28,8 @@ class BandFacts:
     """That stands for it in `scene.bands`."""
     name: str
     common_name: str | None
+    quantity: str
+    """Physical quantity once scale and offset are applied: reflectance, temperature ..., or numbers."""
     path: str
     dtype: str
     columns: int
@@ -99,6 +100,7 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
     bands = [offer.open(version) for offer, version in zip(offers, versions, strict=True)]
     warn_of_sizes(versions, bands)
     numbers = {offer.name: catalogue.number(place) for place, offer in enumerate(catalogue.bands)}
+    common = dict(zip(catalogue.names, catalogue.common_names, strict=True))
     first = finest_band(bands)
     looks = [look_at(band, first) for band in bands]
     together = show_one_place(looks)
@@ -118,7 +120,7 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
         crs=crs_name(first.grid.crs) if first.grid.crs else None,
         block=first.block_shape[::-1],
         chunk=chunk[::-1],
-        bands=tuple(_facts(look, numbers[look.band.name]) for look in looks),
+        bands=tuple(_facts(look, numbers[look.band.name], common[look.band.name]) for look in looks),
         valid_share=float(np.logical_and.reduce([look.valid for look in looks]).mean()) if together else None,
         times=catalogue.times,
         warnings=(
@@ -130,8 +132,9 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
             ),
             *(f"this is the first of {len(others) + 1} that are named" for _ in others[:1]),
             *catalogue.notes,
-            *catalogue.left_out,
             *_several_times(catalogue.times),
+            *dict.fromkeys(note for band in bands for note in band.notes),
+            *filter(None, [catalogue.left_out("all")]),
             *suspicions(looks),
         ),
     )
@@ -150,12 +153,13 @@ def _unit(wkt: str | None) -> str:
     return "degree" if crs.is_geographic else crs.linear_units
 
 
-def _facts(look: Look, number: str) -> BandFacts:
+def _facts(look: Look, number: str, common: str | None) -> BandFacts:
     band, seen = look.band, look.picture[look.valid]
     return BandFacts(
         number=number,
         name=band.name,
-        common_name=common_name(band.name),
+        common_name=common,
+        quantity=band.quantity,
         path=band.path,
         dtype=band.dtype,
         columns=band.grid.shape[1],

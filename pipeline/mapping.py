@@ -128,7 +128,7 @@ def write_map(
     info, colours = source.info, class_colours(model.k, palette)
     area = pixel_area(info.grid)
     layout = Layout.of(info.grid, model.k + 1)
-    thinning = thinning_for(layout, info.bands)
+    thinning = thinning_for(layout, info.bands, info.common_names)
     picture = QuickLook(info.grid, layout, thinning, info.dtype)
     statistics = ClassStatistics(model, info.units)
     with MapWriter(staging.path(paths.labels), info.grid, colours, map_tags(model.digest), workers) as writer:

@@ -95,6 +95,7 @@ def inspection_words(found: Inspection) -> str:
         "pixels": f"{found.columns} x {found.rows}",
         "pixel": f"{width:g}{'' if width == height else f' x {height:g}'} {found.unit}",
         "crs": found.crs or "none",
+        "quantity": ", ".join(dict.fromkeys(band.quantity for band in found.bands)),
         "blocks": f"{found.block[0]} x {found.block[1]} in the file",
         "chunks": f"{found.chunk[0]} x {found.chunk[1]} suggested for a run",
         "valid": share or "unknown, as the bands are on different grids",
@@ -121,8 +122,9 @@ def _band_rows(bands: Sequence[BandFacts], *, radiometry: bool) -> Iterable[str]
     """Table of bands; columns that say nothing are left out, and those of scale and offset unless asked for."""
     table = {
         "no": [band.number for band in bands],
-        "band": [band.name[:16] for band in bands],
+        "band": [band.name[:24] for band in bands],
         "common": [band.common_name or "" for band in bands],
+        "quantity": [band.quantity for band in bands] if len({band.quantity for band in bands}) > 1 else [""],
         "dtype": [band.dtype for band in bands],
         "pixels": [f"{band.columns}x{band.rows}" for band in bands],
         "each": [f"{band.resolution:g}" for band in bands] if len({band.resolution for band in bands}) > 1 else [""],

@@ -345,3 +345,13 @@ def test_what_is_no_address_is_one_sentence(source: str, monkeypatch: pytest.Mon
     monkeypatch.setattr("pipeline.scenes.fetch._PAUSE", 0.01)
     with pytest.raises(SceneError):
         described(source)
+
+
+@pytest.mark.parametrize(("before", "key"), [('"offset": 0', "offset"), ('"properties"', "properties")])
+def test_a_key_given_twice_anywhere_in_an_item_is_told(item: Callable[..., Path], before: str, key: str) -> None:
+    path = item()
+    text = path.read_text()
+    start = text.index(before)
+    path.write_text(f'{text[:start]}"{key}": -0.1, {text[start:]}')
+    with pytest.raises(SceneError, match=rf"item\.json: the key '{key}' is given twice"):
+        described(path)

@@ -15,9 +15,10 @@ from pipeline.grid import Block
 from pipeline.scenes.arrayaxes import Axes, latitudes_of_pixels
 from pipeline.scenes.arraygrids import Variable, swath_words, variable_grid
 from pipeline.scenes.arraytimes import choose_time, stated_time, time_values
-from pipeline.scenes.arrayvalues import Scaling, is_flags, nodata_values, valid_limits
+from pipeline.scenes.arrayvalues import Scaling, kind_of, nodata_values, valid_limits
 from pipeline.scenes.bands import band_order
 from pipeline.scenes.filebands import ArrayRef, FileBand
+from pipeline.scenes.layers import LayerKind
 from pipeline.scenes.stores import BROKEN, attributes_around, groups_in, open_group, stored_variable
 from pipeline.units import PIXEL_TYPES
 
@@ -30,8 +31,10 @@ class StoreBand:
 
     name: str
     ref: ArrayRef
-    measured: bool
-    """Whether it is no layer of flags or classes, by its attributes."""
+    attrs: Mapping[str, Any]
+    """Of its variable."""
+    kind: LayerKind | None
+    """What it is by its attributes, where it is no measurement; None where they don't tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +72,7 @@ def survey(path: str, time: int | str | None = None) -> Survey:
     if not usable:
         raise SceneError(_without_bands(path, dataset))
     bands = tuple(
-        StoreBand(name=named, ref=ref, measured=not is_flags(dataset[name].attrs))
+        StoreBand(name=named, ref=ref, attrs=dataset[name].attrs, kind=kind_of(dataset[name].attrs))
         for name, axes in usable.items()
         for named, ref in _bands_of(path, dataset, name, axes, time, alone=len(usable) == 1)
     )

@@ -13,6 +13,7 @@ import zarr
 from pipeline.errors import SceneError
 from pipeline.kernels.validity import representable
 from pipeline.scenes.filebands import ArrayRef
+from pipeline.scenes.layers import LayerKind
 from pipeline.scenes.numbers import as_number
 from pipeline.scenes.stores import is_zarr, zarr_location
 from pipeline.units import Quantity
@@ -62,10 +63,14 @@ class Scaling:
         return (self.scale, self.offset) != (1, 0)
 
 
-def is_flags(attrs: Mapping[str, Any]) -> bool:
-    """Whether a variable holds flags or classes, as CF marks them, and no measurements."""
-    standard = str(attrs.get("standard_name", "")).lower()
-    return bool(_FLAGS & set(attrs)) or standard.endswith(("status_flag", "quality_flag"))
+def kind_of(attrs: Mapping[str, Any]) -> LayerKind | None:
+    """What a variable is by its CF attributes, where it is no measurement: flags or classes, or coordinates."""
+    standard, units = (str(attrs.get(key, "")).lower() for key in ("standard_name", "units"))
+    if _FLAGS & set(attrs) or standard.endswith(("status_flag", "quality_flag")):
+        return "quality layer"
+    if standard in {"latitude", "longitude"} or units.startswith(("degrees_n", "degrees_e")):
+        return "angles"
+    return None
 
 
 def quantity_of(attrs: Mapping[str, Any]) -> Quantity | None:

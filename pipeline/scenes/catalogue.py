@@ -5,12 +5,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.errors import SceneError
+from pipeline.scenes.archives import is_archive, open_archive
 from pipeline.scenes.bands import band_order
-from pipeline.scenes.filebands import FileBand, list_bands
 from pipeline.scenes.files import RASTER_SUFFIXES, find_files, is_handed_on, is_store, rasters_in, stores_in
-from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue
+from pipeline.scenes.filesets import files_catalogue
+from pipeline.scenes.offers import Catalogue
 from pipeline.scenes.safe import open_product, product_root, products_in
 from pipeline.scenes.stac import is_stac, open_items
+from pipeline.scenes.tiles import is_tile_folder, open_tile
 
 
 def open_catalogues(
@@ -49,8 +51,7 @@ def open_catalogues(
             msg = f"scene.source: {special} is a product, {plain[0]} a file or folder of images; name one kind"
             raise SceneError(msg)
         return [catalogue for catalogues in found for catalogue in catalogues]
-    files = find_files(items, besides)
-    return [Catalogue(origin=files[0], bands=tuple(_offer(band) for band in list_bands(files)))]
+    return [files_catalogue(find_files(items, besides), origin=items[0] if len(items) == 1 else "")]
 
 
 def _products_matching(item: str) -> list[str]:
@@ -93,6 +94,15 @@ def _stores_inside(item: str, besides: Sequence[str | Path]) -> list[str]:
 
 def _open_special(item: str, besides: Sequence[str | Path], time: int | str | None) -> list[Catalogue]:
     """What an item offers that is more than image files: STAC items, a store, a product; else nothing."""
+    if item.endswith(("_MTL.txt", "_MTL.json")) and Path(item).is_file():
+        return [files_catalogue(find_files([str(Path(item).parent)], besides), origin=item)]
+    path = Path(item)
+    if path.name == "tileInfo.json" and is_tile_folder(path.parent):
+        path = path.parent
+    if not is_handed_on(item) and is_tile_folder(path):
+        return [open_tile(path)]
+    if not is_handed_on(item) and is_archive(path):
+        return [open_archive(path)]
     if is_stac(item):
         return open_items(item)
     if is_store(item):
@@ -101,11 +111,6 @@ def _open_special(item: str, besides: Sequence[str | Path], time: int | str | No
         return open_stores([item], time)
     product = _product_at(item, besides)
     return [open_product(*product)] if product else []
-
-
-def _offer(band: FileBand) -> BandOffer:
-    """A band whose file had to be opened to know it."""
-    return BandOffer(name=band.name, versions=(BandVersion(path=band.path, index=band.index),), opened=band)
 
 
 def _product_at(item: str, besides: Sequence[str | Path]) -> tuple[Path, str] | None:

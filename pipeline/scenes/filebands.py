@@ -1,7 +1,7 @@
 """What raster files say of each of their bands: name, grid, type, nodata, mask. Metadata only, no pixels."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from typing import Final
@@ -89,8 +89,14 @@ class FileBand:
     """Size of the one compressed strip that holds all rows, which GDAL keeps in memory; 0 where there are several."""
     array: ArrayRef | None = None
     """Where it is no band of a raster file."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of the file, a sentence each."""
     common: str | None = None
     """Common name, such as red, where the file, the sensor or the config tells it."""
+
+
+_COLOURS: Final = frozenset({"red", "green", "blue", "nir"})
+"""Colour interpretations of GDAL that are common names of bands."""
 
 
 def _block_bytes(file: rasterio.DatasetReader, index: int) -> int:
@@ -112,6 +118,21 @@ def _is_compressed(file: rasterio.DatasetReader) -> bool:
     return file.driver == "VRT" or "COMPRESSION" in file.tags(ns="IMAGE_STRUCTURE")
 
 
+def _notes(path: str, file: rasterio.DatasetReader, index: int) -> Iterator[str]:
+    """Say what makes a file's map useless: it lies nowhere yet, or its numbers measure nothing."""
+    points, _ = file.gcps
+    if points and file.transform.is_identity:
+        yield (
+            f"{shown(path)}: the file is placed by {len(points)} ground control points and has no grid of its own: the "
+            "map will lie nowhere; warp the file first: gdalwarp -t_srs EPSG:NNNN -tps FILE warped.tif"
+        )
+    if file.colorinterp[index - 1] == ColorInterp.palette:
+        yield (
+            f"{shown(path)}: band {index} has a palette: its numbers are indexes of colours or classes, and k-means "
+            "takes them for measurements"
+        )
+
+
 def _bytes_of(dtype: str) -> int:
     return np.dtype(dtype).itemsize if dtype in PIXEL_TYPES else 8
 
@@ -123,8 +144,19 @@ def _read_facts(path: str) -> list[FileBand]:
             return _band_facts(path, file)
     except (*GDAL_ERRORS, ValueError) as error:
         reason = f"{error}".splitlines()[0].removeprefix(f"'{path}' ").removeprefix(f"{path}: ")
+        if _is_hdf4(path):
+            reason = "it is HDF4, for which this GDAL has no driver; convert it where there is one: gdal_translate"
         msg = f"{shown(path)}: GDAL can't open this file as a raster ({reason})"
         raise SceneError(msg) from error
+
+
+def _is_hdf4(path: str) -> bool:
+    """Whether a file on this machine begins as HDF4 files do."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 (may be /vsi..., which is no file)
+            return file.read(4) == b"\x0e\x03\x13\x01"
+    except (OSError, ValueError):
+        return False
 
 
 def read_band(path: str, index: int) -> FileBand:
@@ -175,6 +207,7 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
         flags = file.mask_flag_enums[index - 1]
         by_value = flags == [MaskFlags.nodata] and file.nodatavals[index - 1] is not None
         by_mask = not by_value and flags != [MaskFlags.all_valid] and MaskFlags.alpha not in flags
+        colour = file.colorinterp[index - 1].name
         facts.append(
             FileBand(
                 path=path,
@@ -196,6 +229,8 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 block_bytes=_block_bytes(file, index),
                 compressed=_is_compressed(file),
                 strip_bytes=_strip_bytes(file, index),
+                notes=tuple(_notes(path, file, index)),
+                common=colour if colour in _COLOURS else None,
             )
         )
     return facts

@@ -4,7 +4,8 @@ import glob
 import os
 import zipfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import Final
 
 from pipeline.errors import SceneError
@@ -17,7 +18,22 @@ RASTER_SUFFIXES: Final = frozenset({".tif", ".tiff", ".jp2", ".j2k", ".vrt", ".i
 """What counts as a raster in a folder; a file named outright may have any suffix."""
 
 
-def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str | Path] = ()) -> list[str]:
+@dataclass(frozen=True)
+class FoundFile:
+    """A raster file of a source."""
+
+    path: str
+    """By which GDAL opens it."""
+    named: bool
+    """Whether it was named itself, not found in a folder, an archive or by a pattern."""
+
+    @property
+    def stem(self) -> str:
+        """Name without folder and suffix."""
+        return PurePath(self.path).stem
+
+
+def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str | Path] = ()) -> list[FoundFile]:
     """List the files that a source stands for.
 
     Parameters
@@ -29,7 +45,7 @@ def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str 
 
     Returns
     -------
-    list of str
+    list of FoundFile
         In the order named; the files of one folder or glob sorted with numbers by value.
 
     Raises
@@ -39,15 +55,17 @@ def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str 
     """
     items = [source] if isinstance(source, str | Path) else list(source)
     own = {os.path.realpath(path) for path in besides}
-    files = []
+    files: list[FoundFile] = []
     for item in items:
-        found = _expand(str(item))
-        files += [file for file in found if file == str(item) or os.path.realpath(file) not in own]
-    places = [file if is_handed_on(file) else os.path.abspath(file) for file in files]  # noqa: PTH100 (as it is spelled)
-    for i, place in enumerate(places):
-        if place in places[:i]:
-            msg = f"scene.source: {files[places.index(place)]} is named twice; name each file once"
+        found = [FoundFile(file, named=file == str(item)) for file in _expand(str(item))]
+        files += [file for file in found if file.named or os.path.realpath(file.path) not in own]
+    seen: dict[str, str] = {}
+    for file in files:
+        place = file.path if is_handed_on(file.path) else os.path.abspath(file.path)  # noqa: PTH100 (as it is spelled)
+        if place in seen:
+            msg = f"scene.source: {seen[place]} is named twice; name each file once"
             raise SceneError(msg)
+        seen[place] = file.path
     if not files:
         msg = "scene.source: no file is named"
         raise SceneError(msg)

@@ -13,7 +13,7 @@ from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import RasterScene, cut_to_area, summarize
 from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.ground import overlap
-from pipeline.scenes.masks import LayerMask, make_mask
+from pipeline.scenes.masks import LayerMask, Mask, make_mask
 from pipeline.scenes.mosaic import Mosaic, check_width, make_mosaic, union_grid
 from pipeline.scenes.offers import Catalogue, finest_resolution, pick_version, warn_of_sizes
 from pipeline.scenes.places import PYOGRIO, Area
@@ -43,34 +43,38 @@ def describe_scene(
     ConfigError
         When a band, the nodata value or the resolution doesn't fit the files.
     """
-    catalogues = open_catalogues(config.source, besides, config.time)
-    for catalogue in catalogues:
-        _say_what_was_chosen(catalogue, config)
+    catalogues = catalogues_of(config, besides)
+    for note in (note for one in catalogues for note in (*one.notes, one.left_out(config.bands)) if note):
+        logger.warning("%s", note)
     if len(catalogues) > 1:
         return _describe_mosaic(catalogues, config, fit_mask)
     (catalogue,) = catalogues
     bands = _let_alphas_be_bands(_open(catalogue, config))
     scene = _leave_out(summarize(bands, config, catalogue.files), config, catalogue, fit_mask)
-    if scene.info.grid.crs is None:
+    notes = dict.fromkeys(note for band in bands for note in band.notes)
+    for note in notes:
+        logger.warning("%s", note)
+    if scene.info.grid.crs is None and not any("ground control points" in note for note in notes):
         logger.warning("%s: no coordinate reference system; the map will have none either", scene.info.sources[0])
     for path in dict.fromkeys(part.path for part in scene.parts if part.alphas):
         logger.info("%s: the alpha band is used as a mask: no data where it is 0", path)
     return scene
 
 
-def _say_what_was_chosen(catalogue: Catalogue, config: SceneConfig) -> None:
-    """Tell what the user should know of a source, and what of it is left out unless bands are named.
+def catalogues_of(config: SceneConfig, besides: Iterable[str | Path] = ()) -> list[Catalogue]:
+    """What the source of a config offers, its bands called as the config says; parameters as in `describe_scene`.
 
     Raises
     ------
     ConfigError
         When a time is asked for of a source that states none.
     """
-    if config.time is not None and not catalogue.times:
-        msg = f"scene.time: {catalogue.origin} states no time, so none can be chosen; leave it out"
+    catalogues = open_catalogues(config.source, besides, config.time)
+    timeless = next((catalogue for catalogue in catalogues if not catalogue.times), None)
+    if config.time is not None and timeless:
+        msg = f"scene.time: {timeless.origin} states no time, so none can be chosen; leave it out"
         raise ConfigError(msg)
-    for note in (*catalogue.notes, *(catalogue.left_out if isinstance(config.bands, str) else ())):
-        logger.warning("%s", note)
+    return [catalogue.renamed(config.names) for catalogue in catalogues]
 
 
 def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_mask: MaskRecord | None) -> Mosaic:
@@ -101,9 +105,13 @@ def _is_in(grid: Grid, own: Grid, catalogue: Catalogue) -> bool:
 def _leave_out(
     scene: RasterScene, config: SceneConfig, catalogue: Catalogue, fit_mask: MaskRecord | None
 ) -> RasterScene:
-    """Add the masks of a scene."""
+    """Add the masks of a scene, among them a quality layer's fill where no tag of some band tells nodata."""
     grid = scene.info.grid
-    masks = (make_mask(config.mask, catalogue, grid, "scene.mask"),) if config.mask else ()
+    untagged = any(band.opened and band.opened.nodata is None for band in catalogue.choose(scene.info.bands))
+    masks: tuple[Mask, ...] = (make_mask(config.mask, catalogue, grid, "scene.mask"),) if config.mask else ()
+    if catalogue.fill and not (config.mask and config.mask.layer == catalogue.fill.kind):
+        fill = MaskRecord(layer=catalogue.fill.kind, bits=(0,))
+        masks += (make_mask(fill, catalogue, grid, "scene.nodata"),) if untagged else ()
     for_fit = (make_mask(fit_mask, catalogue, grid, "fit.mask"),) if fit_mask else ()
     layers = [mask for mask in (*masks, *for_fit) if isinstance(mask, LayerMask)]
     vectors = any(isinstance(mask, Area) for mask in (*masks, *for_fit)) or bool(config.aoi and config.aoi.path)

@@ -4,7 +4,6 @@ Sources: STAC specification 1.0.0 and 1.1.0; the extensions eo, raster, projecti
 Computer, the Copernicus Data Space and stactools' sentinel2 package, as their items are.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pipeline.errors import SceneError
+from pipeline.jsontext import RepeatedKeyError, parse_json
 from pipeline.scenes.bands import SENTINEL2_COMMON_NAMES, band_from_file_name, band_order
 from pipeline.scenes.fetch import fetch
 from pipeline.scenes.files import RASTER_SUFFIXES
@@ -84,7 +84,10 @@ def read_items(source: str) -> list[Any]:
     import pystac  # noqa: PLC0415 (not for every scene)
 
     try:
-        content = json.loads(fetch(source, _LARGEST_JSON))
+        content = parse_json(fetch(source, _LARGEST_JSON))
+    except RepeatedKeyError as error:
+        msg = f"{source}: {error}, so this STAC item says two things; mend it"
+        raise SceneError(msg) from error
     except (ValueError, RecursionError) as error:
         msg = f"{source}: this is no JSON ({f'{error}'.splitlines()[0]}), so no STAC item; name an item or raster files"
         raise SceneError(msg) from error

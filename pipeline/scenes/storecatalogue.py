@@ -5,10 +5,12 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from pipeline.scenes.arrays import Survey, survey
+from pipeline.scenes.arrays import survey
+from pipeline.scenes.arrayvalues import quantity_of
 from pipeline.scenes.bands import check_names_differ, names_of_band_files
 from pipeline.scenes.eopf import XARRAY_BYTES, is_eopf, open_eopf
 from pipeline.scenes.ground import covered
+from pipeline.scenes.layers import layer_kinds
 from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue
 from pipeline.scenes.stores import forget
 
@@ -50,33 +52,43 @@ def _open_store(path: str, time: int | str | None) -> Catalogue:
     if is_eopf(path):
         return open_eopf(path)
     found = survey(path, time)
-    bands = tuple(BandOffer(name=b.name, versions=(BandVersion(path=path, array=b.ref),)) for b in found.bands)
-    measured = tuple(band.name for band in found.bands if band.measured)
+    kinds = layer_kinds([band.ref.variable for band in found.bands])
+    kinds = [band.kind or kind for band, kind in zip(found.bands, kinds, strict=True)]
+    if "measured" not in kinds:  # somebody wants a map of them
+        kinds = ["measured"] * len(kinds)
+    bands = tuple(
+        BandOffer(
+            name=band.name,
+            versions=(BandVersion(path=path, array=band.ref),),
+            kind=kind,
+            quantity=quantity_of(band.attrs),
+        )
+        for band, kind in zip(found.bands, kinds, strict=True)
+    )
+    unusable = (
+        f"{path}: left out, as a band has no more than one dimension beside rows, columns and time: "
+        f"{', '.join(found.unusable)}"
+    )
     return Catalogue(
         origin=path,
         bands=bands,
-        whole=measured,
+        default=_reflective(bands),
         files=(path,),
         libraries=XARRAY_BYTES,
         times=found.times,
-        left_out=_left_out(path, found),
+        notes=(unusable,) if found.unusable else (),
     )
 
 
-def _left_out(path: str, found: Survey) -> tuple[str, ...]:
-    """Say which variables are no bands, or none unless they are named."""
-    flags = [band.name for band in found.bands if not band.measured]
-    told = []
-    if flags and len(flags) < len(found.bands):
-        told.append(f"{path}: {', '.join(flags)} hold{'s' * (len(flags) == 1)} flags or classes: left out of the bands")
-    if found.unusable:
-        told.append(f"{path}: left out, as a band has no more than one dimension beside rows, columns and time: "
-                    f"{', '.join(found.unusable)}")  # fmt: skip
-    return tuple(told)
+def _reflective(bands: Sequence[BandOffer]) -> tuple[str, ...]:
+    """Names of the bands that 'auto' stands for, where some measure something else; none where it is all or nothing."""
+    measured = [band for band in bands if band.kind == "measured"]
+    reflective = tuple(band.name for band in measured if not band.measures_no_light)
+    return reflective if len(reflective) < len(measured) else ()
 
 
 def _measured(catalogue: Catalogue) -> tuple[str, ...]:
-    return catalogue.whole or tuple(catalogue.names)
+    return tuple(band.name for band in catalogue.bands if band.kind == "measured")
 
 
 def _show_same_ground(catalogues: Sequence[Catalogue]) -> bool:
@@ -111,13 +123,11 @@ def _stacked(catalogues: Sequence[Catalogue]) -> Catalogue:
     after_files = dict(zip(lone, names_of_band_files(lone), strict=True)) if lone else {}
     all_names = [name for catalogue in catalogues for name in catalogue.names]
     bands: list[BandOffer] = []
-    whole: list[str] = []
     for catalogue in catalogues:
         for band in catalogue.bands:
             name = band.name
-            if name in _measured(catalogue):
+            if band.kind == "measured":
                 name = after_files.get(catalogue.origin, name)
-                whole.append(name)
             elif all_names.count(name) > 1:
                 name = f"{Path(catalogue.origin).stem}_{name}"
             bands.append(replace(band, name=name))
@@ -125,10 +135,9 @@ def _stacked(catalogues: Sequence[Catalogue]) -> Catalogue:
     return Catalogue(
         origin=catalogues[0].origin,
         bands=tuple(bands),
-        whole=tuple(whole),
+        default=_reflective(bands),
         files=tuple(file for catalogue in catalogues for file in catalogue.files),
         libraries=XARRAY_BYTES,
         times=tuple(dict.fromkeys(time for catalogue in catalogues for time in catalogue.times)),
         notes=tuple(note for catalogue in catalogues for note in catalogue.notes),
-        left_out=tuple(line for catalogue in catalogues for line in catalogue.left_out),
     )
