@@ -44,7 +44,7 @@ scene:
 {_band_comments(found)}  bands: {_bands(found)}
   nodata: auto          # what files say, or a number for no data: 0
   resolution: auto      # side of the map's pixels; auto: the finest band's
-  resampling: nearest   # for bands of other grids: bilinear, average, ...
+{_time_line(found)}  resampling: nearest   # for bands of other grids: bilinear, average, ...
   mask: none            # {_mask_words(found)}
   # aoi: [west, south, east, north]   degrees, or a vector file; rest: nodata
 
@@ -88,6 +88,13 @@ def _band_comments(found: Inspection) -> str:
         no = f": left out, {why}" if (why := _why_not(band)) else ""
         lines.append(f"  #   {band.number}: {band.name}{common}, {band.resolution:g} {found.unit}{no}\n")
     return "".join(lines)
+
+
+def _time_line(found: Inspection) -> str:
+    """The choice of a time, where there are several."""
+    if len(found.times) < 2:  # noqa: PLR2004
+        return ""
+    return f"  time: first           # of {len(found.times)}: a date ({found.times[-1]}), a number, first, last\n"
 
 
 def _mask_words(found: Inspection) -> str:
