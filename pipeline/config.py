@@ -8,7 +8,7 @@ from pydantic import ByteSize, Field, model_validator
 
 from pipeline.areas import MASK_WORDS, AreaConfig, MaskConfig
 from pipeline.errors import ConfigError
-from pipeline.fields import Bands, Names, Paths, Resampling, Size, Text
+from pipeline.fields import Bands, Names, Paths, Resampling, Size, Text, Time
 from pipeline.record import Record, parse_record
 from pipeline.settings import anchor_paths, merge, override, parse_yaml
 
@@ -43,6 +43,11 @@ class SceneConfig(Record):
         "auto",
         description="'auto' (that of the finest band chosen), or the side of the map's pixels in the units of the "
         "scene's CRS, such as 20",
+    )
+    time: Time | None = Field(
+        None,
+        description="which time is taken of a Zarr or NetCDF store that holds several: an ISO date or its beginning "
+        "(2020-07-11, 2020-07), 'first' or 'last' (the earliest, the latest), or a number from 1, in the store's order",
     )
     resampling: Resampling = Field(
         "nearest",
@@ -148,7 +153,9 @@ class RunConfig(Record):
     """A whole run: version 1 of the config."""
 
     version: Literal[1] = Field(description="1, the version of this config format")
-    scene: SceneConfig = Field(description="a mapping: source, bands, names, nodata, resolution, resampling, mask, aoi")
+    scene: SceneConfig = Field(
+        description="a mapping: source, bands, names, nodata, resolution, time, resampling, mask, aoi"
+    )
     features: FeaturesConfig = Field(default=FeaturesConfig(), description="a mapping: scale, standardize")
     fit: FitConfig = Field(
         default=FitConfig(), description="a mapping: method, k, pixels, seed, starts, max_iter, tol, mask"
@@ -162,7 +169,7 @@ class RunConfig(Record):
 class PredictConfig(Record):
     """What is said where a model is there already."""
 
-    scene: SceneConfig = Field(description="a mapping: source, names, nodata, resolution, resampling, mask, aoi")
+    scene: SceneConfig = Field(description="a mapping: source, names, nodata, resolution, time, resampling, mask, aoi")
     run: ResourceConfig = Field(
         default=ResourceConfig(), description="a mapping: workers, memory, chunk, scratch, scratch_dir"
     )

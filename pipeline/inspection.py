@@ -1,8 +1,8 @@
 """What a scene holds, told from metadata and a small picture of each band."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 from rasterio.crs import CRS
@@ -14,9 +14,11 @@ from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import summarize
 from pipeline.scenes.ground import crs_name
 from pipeline.scenes.looks import Look, look_at, show_one_place, suspicions
-from pipeline.scenes.offers import BandVersion, Product
+from pipeline.scenes.offers import BandOffer, BandVersion, Product
 from pipeline.scenes.placing import finest_band
 from pipeline.scenes.versions import best_version, warn_of_sizes
+
+_TIMES_SHOWN: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,8 @@ class BandFacts:
     common_name: str | None
     quantity: str
     """Physical quantity once scale and offset are applied: reflectance, temperature ..., or numbers."""
+    reflective: bool
+    """Whether it measures reflected light, as far as is known: no heat, angle or height."""
     path: str
     dtype: str
     columns: int
@@ -74,6 +78,8 @@ class Inspection:
     valid_share: float | None
     """Share of pixels with data in every band; None when the bands are on different grids."""
     warnings: tuple[str, ...]
+    times: tuple[str, ...] = ()
+    """What the times that a store holds are called, of which the first was looked at."""
 
     def record(self) -> dict[str, Any]:
         """Everything as plain values, for JSON."""
@@ -88,7 +94,7 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
     SceneError
         When a file can't be opened or read.
     """
-    catalogue, *others = open_catalogues(source)
+    catalogue, *others = open_catalogues(source, time="first")
     offers = [offer for offer in catalogue.choose("all") if best_version(offer)]
     if not offers:
         msg = f"{catalogue.origin}: none of the product's images is there; download it again"
@@ -117,8 +123,12 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
         crs=crs_name(first.grid.crs) if first.grid.crs else None,
         block=first.block_shape[::-1],
         chunk=chunk[::-1],
-        bands=tuple(_facts(look, numbers[look.band.name], common[look.band.name]) for look in looks),
+        bands=tuple(
+            _facts(look, offer, numbers[offer.name], common[offer.name])
+            for look, offer in zip(looks, offers, strict=True)
+        ),
         valid_share=float(np.logical_and.reduce([look.valid for look in looks]).mean()) if together else None,
+        times=catalogue.times,
         warnings=(
             *(
                 f"{band.path}: band {band.index} is marked as alpha and used as a mask; "
@@ -128,11 +138,18 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
             ),
             *(f"this is the first of {len(others) + 1} that are named" for _ in others[:1]),
             *catalogue.notes,
+            *_several_times(catalogue.times),
             *dict.fromkeys(note for band in bands for note in band.notes),
             *filter(None, [catalogue.left_out("all")]),
             *suspicions(looks),
         ),
     )
+
+
+def _several_times(times: Sequence[str]) -> Iterator[str]:
+    if len(times) > 1:
+        shown = ", ".join(times[:_TIMES_SHOWN]) + (", ..." if len(times) > _TIMES_SHOWN else "")
+        yield f"it holds {len(times)} times: {shown}; the first was looked at, scene.time chooses"
 
 
 def _unit(wkt: str | None) -> str:
@@ -142,13 +159,14 @@ def _unit(wkt: str | None) -> str:
     return "degree" if crs.is_geographic else crs.linear_units
 
 
-def _facts(look: Look, number: str, common: str | None) -> BandFacts:
+def _facts(look: Look, offer: BandOffer, number: str, common: str | None) -> BandFacts:
     band, seen = look.band, look.picture[look.valid]
     return BandFacts(
         number=number,
         name=band.name,
         common_name=common,
         quantity=band.quantity,
+        reflective=not offer.measures_no_light,
         path=band.path,
         dtype=band.dtype,
         columns=band.grid.shape[1],

@@ -63,6 +63,7 @@ VALID = {
     "scene.bands": ("[B04, 3, red]", ("B04", "3", "red")),
     "scene.nodata": ("-9999", -9999.0),
     "scene.resolution": ("20", 20.0),
+    "scene.time": ("2020-07-11", "2020-07-11"),
     "scene.resampling": ("{B05: cubic, default: average}", {"B05": "cubic", "default": "average"}),
     "scene.mask": (
         "{scl: [0, cirrus], dilate: 60}",

@@ -311,4 +311,4 @@ def test_images_of_one_ground_are_stacked_and_that_is_said(
     write_raster("scene_labels.tif", ONE)
     assert len(described(first.parent).info.bands) == 6
     assert "2 images of the same ground" in caplog.text
-    assert "labels: labels" in caplog.text
+    assert "labels: scene_labels" in caplog.text

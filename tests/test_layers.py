@@ -11,7 +11,19 @@ LANDSAT = "LC08_L2SP_008059_20191201_20200825_02_T1"
     ("names", "kind"),
     [
         (["B02", "SR_B4", "ST_B10", "T33UUU_20170216T102101_B8A", "SENTINEL2A_20180101-1054_FRE_B2"], "measured"),
-        (["red", "nir", "nbart_swir_2", "sur_refl_b01", "Nadir_Reflectance_Band1", "AnalyticMS", "B5"], "measured"),
+        (
+            [
+                "red",
+                "nir",
+                "nbart_swir_2",
+                "nbart_coastal_aerosol",
+                "sur_refl_b01",
+                "Nadir_Reflectance_Band1",
+                "AnalyticMS",
+                "B5",
+            ],
+            "measured",
+        ),
         (["HLS.S30.T29UNU.2022278T115411.v2.0.B04", "CBERS_4_AWFI_L2_BAND13", "IMG_0001_3"], "measured"),
         (["QA_PIXEL", "QA_RADSAT", "SR_QA_AEROSOL", "ST_QA", "BQA", "QA60", "B01qa", "pixel_qa"], "quality layer"),
         (["Fmask", "oa_fmask", "SCL", "udm2", "AnalyticMS_DN_udm", "MSK_CLDPRB_20m", "DQF"], "quality layer"),

@@ -109,6 +109,8 @@ def summarize(
             msg = f"{band.path}: pixels of type {band.dtype} can't be clustered; integers and floats can"
             raise SceneError(msg)
     bands = _with_sensible_scales(bands)
+    if config.nodata != "auto":  # which stands for all that stores state
+        bands = [replace(band, array=replace(band.array, nodata=())) if band.array else band for band in bands]
     area = None
     if grid is None:
         whole = one_grid(bands, config.resolution)

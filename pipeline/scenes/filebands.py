@@ -22,15 +22,36 @@ _LARGEST_COORDINATE: Final = 1e100
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayRef:
-    """A band in a Zarr or NetCDF store."""
+    """A variable of a Zarr or NetCDF store, and how bands are read out of it."""
 
     path: str
     group: str
     variable: str
     index: int = 0
-    """Along the variable's band dimension, where it has one."""
+    """Position of the band along `bands`."""
+    at: tuple[tuple[str, int], ...] = ()
+    """Positions along the dimensions that are fixed, such as time."""
+    rows: str = ""
+    """Name of the dimension of rows; none until the variable was described."""
+    columns: str = ""
+    """Name of the dimension of columns."""
+    bands: str | None = None
+    """Name of the dimension along which bands lie; None where the variable is one band."""
+    bands_per_chunk: int = 1
+    """Bands that the store decodes as one."""
     flipped: bool = False
     """Whether rows are stored from south to north."""
+    nodata: tuple[float, ...] = ()
+    """Stored numbers that mean no data, beside the band's first such number."""
+    lowest: float | None = None
+    """Stored numbers below it mean no data; None where there is no such limit."""
+    highest: float | None = None
+    """Stored numbers above it mean no data."""
+
+    @property
+    def tells_validity(self) -> bool:
+        """Whether more than one number means no data."""
+        return bool(self.nodata) or self.lowest is not None or self.highest is not None
 
 
 @dataclass(frozen=True, kw_only=True)

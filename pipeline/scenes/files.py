@@ -2,6 +2,7 @@
 
 import glob
 import os
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -76,11 +77,33 @@ def _is_raster(file: Path) -> bool:
 
 
 def is_store(path: str) -> bool:
-    """Whether a path is a Zarr group or a NetCDF file."""
+    """Whether a path is a Zarr group, in a folder or a zip, or a NetCDF file."""
     place = Path(path)
-    if place.is_dir():
-        return any((place / mark).is_file() for mark in _ZARR_MARKS)
-    return place.suffix.lower() in _NETCDF_SUFFIXES and place.is_file()
+    if place.suffix.lower() == ".zip":
+        return place.is_file() and zarr_in_zip(path) is not None
+    return is_zarr_group(place) or (place.suffix.lower() in _NETCDF_SUFFIXES and place.is_file())
+
+
+def is_zarr_group(folder: Path) -> bool:
+    """Whether a folder is a Zarr group."""
+    return folder.is_dir() and any((folder / mark).is_file() for mark in _ZARR_MARKS)
+
+
+def zarr_in_zip(path: str) -> str | None:
+    """The folder of a zip that is a Zarr group, '' where the whole zip is; None where there is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):  # told by who opens it as a product
+        return None
+    marked = [name.rpartition("/")[0] for name in names if name.rpartition("/")[2] in _ZARR_MARKS]
+    return min(marked, key=lambda folder: (folder.count("/") + bool(folder), folder), default=None)
+
+
+def stores_in(folder: Path) -> list[str]:
+    """Zarr and NetCDF stores that lie in a folder itself, sorted with numbers by value."""
+    inside = (str(file) for file in folder.iterdir() if not file.name.startswith("."))
+    return sorted((file for file in inside if is_store(file)), key=band_order)
 
 
 def rasters_in(folder: Path, besides: Iterable[str | Path] = ()) -> list[str]:

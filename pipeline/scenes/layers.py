@@ -55,6 +55,8 @@ def layer_kind(name: str, shared: frozenset[str] = frozenset()) -> LayerKind:
     if maja:
         return "quality layer" if maja[1] else "atmosphere"
     words = frozenset(words_of(name)) - shared
+    if "coastal" in words:  # of which coastal_aerosol is a measured band
+        words -= {"aerosol"}
     return next((kind for kind, known in _WORDS.items() if words & known), "measured")
 
 

@@ -80,22 +80,24 @@ def _look_at_array(band: FileBand, shape: tuple[int, int]) -> Look:
     """The same of a store, which has no overviews: each of its chunks is read once."""
     from pipeline.scenes.arrays import ArrayReader  # noqa: PLC0415 (xarray takes half a second to import)
 
-    reader = ArrayReader(cast("ArrayRef", band.array))
+    ref = cast("ArrayRef", band.array)
+    reader = ArrayReader(ref, (ref.index,))
     picked = [
         ((np.arange(wanted) + 0.5) * count / wanted).astype(int)
         for wanted, count in zip(shape, band.grid.shape, strict=True)
     ]
-    picture = np.empty(shape, band.dtype)
+    picture, valid = np.empty(shape, band.dtype), np.ones(shape, np.bool_)
     for block in band.grid.blocks(band.block_shape):
-        data = np.empty((1, *block.shape), band.dtype)
-        reader.read(block, data, np.ones(block.shape, np.bool_))
+        data, holds = np.empty((1, *block.shape), band.dtype), np.ones(block.shape, np.bool_)
+        reader.read(block, data, holds)
         inside = [
             np.flatnonzero((places >= part.start) & (places < part.stop))
             for places, part in zip(picked, block.slices, strict=True)
         ]
         rows, columns = (picked[axis][inside[axis]] - block.slices[axis].start for axis in (0, 1))
         picture[np.ix_(*inside)] = data[0][np.ix_(rows, columns)]
-    return Look(band, picture, strike_invalid(picture[np.newaxis], (band.nodata,), np.ones(shape, np.bool_)))
+        valid[np.ix_(*inside)] = holds[np.ix_(rows, columns)]
+    return Look(band, picture, strike_invalid(picture[np.newaxis], (band.nodata,), valid))
 
 
 def suspicions(looks: Sequence[Look]) -> Iterator[str]:

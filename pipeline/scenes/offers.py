@@ -177,6 +177,8 @@ class Catalogue:
     """What the user should know."""
     others: tuple[tuple[str, str], ...] = ()
     """Layers that are no bands and can't be named as some: name, and what it is."""
+    times: tuple[str, ...] = ()
+    """What the times that it holds are called, of which one is taken; none where it states no time."""
 
     @property
     def names(self) -> list[str]:

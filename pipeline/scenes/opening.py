@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.areas import MaskRecord
 from pipeline.config import SceneConfig
-from pipeline.errors import SceneError
+from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Grid
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import RasterScene, cut_to_area, summarize
@@ -64,8 +64,19 @@ def describe_scene(
 
 
 def catalogues_of(config: SceneConfig, besides: Iterable[str | Path] = ()) -> list[Catalogue]:
-    """What the source of a config offers, its bands called as the config says; parameters as in `describe_scene`."""
-    return [catalogue.renamed(config.names) for catalogue in open_catalogues(config.source, besides)]
+    """What the source of a config offers, its bands called as the config says; parameters as in `describe_scene`.
+
+    Raises
+    ------
+    ConfigError
+        When a time is asked for of a source that states none.
+    """
+    catalogues = open_catalogues(config.source, besides, config.time)
+    timeless = next((catalogue for catalogue in catalogues if not catalogue.times), None)
+    if config.time is not None and timeless:
+        msg = f"scene.time: {timeless.origin} states no time, so none can be chosen; leave it out"
+        raise ConfigError(msg)
+    return [catalogue.renamed(config.names) for catalogue in catalogues]
 
 
 def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_mask: MaskRecord | None) -> Mosaic:
