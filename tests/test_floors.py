@@ -8,7 +8,7 @@ from conftest import ROOT
 
 FLOORS = [
     {"errors"},
-    {"grid", "settings", "fields", "record", "jsontext"},
+    {"grid", "settings", "fields", "record", "jsontext", "masklayers"},
     {"areas"},
     {"config"},
     {"kernels"},
