@@ -14,8 +14,9 @@ from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import summarize
 from pipeline.scenes.ground import crs_name
 from pipeline.scenes.looks import Look, look_at, show_one_place, suspicions
-from pipeline.scenes.offers import BandVersion, Product, best_version, warn_of_sizes
+from pipeline.scenes.offers import BandOffer, BandVersion, Product
 from pipeline.scenes.placing import finest_band
+from pipeline.scenes.versions import best_version, warn_of_sizes
 
 _TIMES_SHOWN: Final = 10
 
@@ -30,6 +31,8 @@ class BandFacts:
     common_name: str | None
     quantity: str
     """Physical quantity once scale and offset are applied: reflectance, temperature ..., or numbers."""
+    reflective: bool
+    """Whether it measures reflected light, as far as is known: no heat, angle or height."""
     path: str
     dtype: str
     columns: int
@@ -120,7 +123,10 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
         crs=crs_name(first.grid.crs) if first.grid.crs else None,
         block=first.block_shape[::-1],
         chunk=chunk[::-1],
-        bands=tuple(_facts(look, numbers[look.band.name], common[look.band.name]) for look in looks),
+        bands=tuple(
+            _facts(look, offer, numbers[offer.name], common[offer.name])
+            for look, offer in zip(looks, offers, strict=True)
+        ),
         valid_share=float(np.logical_and.reduce([look.valid for look in looks]).mean()) if together else None,
         times=catalogue.times,
         warnings=(
@@ -153,13 +159,14 @@ def _unit(wkt: str | None) -> str:
     return "degree" if crs.is_geographic else crs.linear_units
 
 
-def _facts(look: Look, number: str, common: str | None) -> BandFacts:
+def _facts(look: Look, offer: BandOffer, number: str, common: str | None) -> BandFacts:
     band, seen = look.band, look.picture[look.valid]
     return BandFacts(
         number=number,
         name=band.name,
         common_name=common,
         quantity=band.quantity,
+        reflective=not offer.measures_no_light,
         path=band.path,
         dtype=band.dtype,
         columns=band.grid.shape[1],

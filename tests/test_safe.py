@@ -319,7 +319,7 @@ def test_a_bomb_is_not_opened(product: Path) -> None:
 def test_a_zip_without_a_product_says_so(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         file.writestr("a.txt", "a")
-    with pytest.raises(SceneError, match=r"a\.zip: this holds no Sentinel-2 product"):
+    with pytest.raises(SceneError, match=r"a\.zip: this archive holds no Sentinel-2 product and no raster .*a\.txt"):
         described(tmp_path / "a.zip")
 
 

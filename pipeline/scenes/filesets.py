@@ -1,11 +1,13 @@
 """From raster files that belong together, such as one for each band, to what they offer."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Final
 
+from pipeline.areas import MASK_LAYERS
 from pipeline.errors import SceneError
 from pipeline.scenes.bands import band_from_file_name, common_names, differing_parts, words_of_file
 from pipeline.scenes.filebands import FileBand, list_bands
@@ -13,18 +15,9 @@ from pipeline.scenes.files import FoundFile
 from pipeline.scenes.ground import covered, place
 from pipeline.scenes.landsat import LandsatMetadata, find_metadata
 from pipeline.scenes.layers import LayerKind, layer_kinds
+from pipeline.scenes.masknames import mask_kind
 from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue, MaskOffer
 from pipeline.scenes.sensors import Sensor, band_number, sensor_of
-
-_MASKS: Final = {
-    "qa_pixel": re.compile(r"(?i)(^|_)(qa_pixel|pixel_qa)$"),
-    "bqa": re.compile(r"(?i)(^|[_-])bqa([_-]|$)"),
-    "udm2": re.compile(r"(?i)(^|_)udm2$"),
-    "udm": re.compile(r"(?i)(^|_)udm$"),
-    "fmask": re.compile(r"(?i)(^|[_.])fmask$"),
-    "scl": re.compile(r"(?i)(^|_)scl(_\d\dm)?$"),
-}
-"""Names, without suffix, of files whose meaning is known, by the word for them in `scene.mask`."""
 
 _FILLED: Final = ("qa_pixel", "bqa")
 """Layers whose lowest bit marks pixels without data."""
@@ -76,6 +69,7 @@ def files_catalogue(
         bands=(*offers, *layers),
         default=tuple(reflective) if any(offer.measures_no_light for offer in offers) else (),
         masks=masks,
+        notes=tuple(_notes(bands)),
         fill=next((mask for mask in masks if mask.kind in _FILLED), None),
         product=metadata.product if metadata else None,
         files=files or ((metadata.path,) if metadata else ()),
@@ -100,24 +94,37 @@ def _check_versions(files: Sequence[FoundFile]) -> None:
                 raise SceneError(msg)
 
 
-def _check_one_image(bands: Sequence[FileBand]) -> None:
-    """Raise SceneError where files of the same many bands show different ground: several images, not bands of one."""
+def _images(bands: Sequence[FileBand]) -> list[tuple[int, FileBand]]:
+    """Files of as many bands as the first that has several: how many these are, and the first of each file's."""
     firsts: dict[str, FileBand] = {}
-    counts: dict[str, int] = {}
+    counts = Counter(band.path for band in bands)
     for band in bands:
         firsts.setdefault(band.path, band)
-        counts[band.path] = counts.get(band.path, 0) + 1
-    many = [band for path, band in firsts.items() if counts[path] > 1]
-    for other in many[1:]:
-        one = many[0]
-        alike = counts[one.path] == counts[other.path] and one.dtype == other.dtype
-        if alike and min(covered(one.grid, other.grid), covered(other.grid, one.grid)) < _SAME_GROUND:
+    several = [(counts[path], band) for path, band in firsts.items() if counts[path] > 1]
+    return [(count, band) for count, band in several if (count, band.dtype) == (several[0][0], several[0][1].dtype)]
+
+
+def _check_one_image(bands: Sequence[FileBand]) -> None:
+    """Raise SceneError where files of the same many bands show different ground: several images, not bands of one."""
+    (count, one), *others = _images(bands) or [(0, bands[0])]
+    for _, other in others:
+        if min(covered(one.grid, other.grid), covered(other.grid, one.grid)) < _SAME_GROUND:
             msg = (
-                f"scene.source: {one.path} and {other.path} are two images of {counts[one.path]} bands each that show "
+                f"scene.source: {one.path} and {other.path} are two images of {count} bands each that show "
                 f"different ground ({place(one.grid)}, and {place(other.grid)}), not bands of one scene; make a map "
                 "of each, or join them first: gdalbuildvrt mosaic.vrt FILES"
             )
             raise SceneError(msg)
+
+
+def _notes(bands: Sequence[FileBand]) -> Iterator[str]:
+    """Say that several images become bands of one scene."""
+    images = _images(bands)
+    if len(images) > 1:
+        yield (
+            f"scene.source: {len(images)} images of the same ground, {images[0][1].path} and others, of {images[0][0]} "
+            f"bands each, are taken together as one scene of {len(bands)} bands; name one file for a map of it alone"
+        )
 
 
 def _with_common_names(bands: Sequence[FileBand], sensor: Sensor | None) -> list[FileBand]:
@@ -167,7 +174,7 @@ def _unopened(files: Sequence[FoundFile], kinds: Sequence[LayerKind], taken: set
 
 def _masks(files: Sequence[FoundFile]) -> Iterator[MaskOffer]:
     """Masks among files, told by their names."""
-    for kind, pattern in _MASKS.items():
-        mine = [file for file in files if pattern.search(file.stem)]
+    for kind in MASK_LAYERS:
+        mine = [file for file in files if mask_kind(file.stem) == kind]
         if mine:
-            yield MaskOffer(kind=kind, versions=tuple(BandVersion(path=file.path) for file in mine))  # type: ignore[arg-type]
+            yield MaskOffer(kind=kind, versions=tuple(BandVersion(path=file.path) for file in mine))

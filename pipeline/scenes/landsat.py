@@ -4,7 +4,6 @@ Sources: Landsat 8-9 Collection 2 Level 1 and Level 2 Data Format Control Books 
 Users Handbook, section 5 (reflectance at the top of the atmosphere, corrected for the sun's elevation).
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 
 from pipeline.errors import SceneError
+from pipeline.jsontext import parse_json
 from pipeline.scenes.offers import Product
 from pipeline.units import Quantity
 
@@ -139,9 +139,9 @@ def _text_groups(text: str) -> dict[str, dict[str, str]]:
 
 def _json_groups(text: str, path: str) -> dict[str, dict[str, str]]:
     try:
-        content: Any = json.loads(text)
+        content: Any = parse_json(text)
     except (ValueError, RecursionError) as error:
-        msg = f"{path}: this is no JSON ({f'{error}'.splitlines()[0]}); download the product again"
+        msg = f"{path}: this can't be read as JSON ({f'{error}'.splitlines()[0]}); download the product again"
         raise SceneError(msg) from error
     inside = next(iter(content.values()), None) if isinstance(content, dict) and len(content) == 1 else None
     if not isinstance(inside, dict):

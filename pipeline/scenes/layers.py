@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Final, Literal
 
-LayerKind = Literal["measured", "quality layer", "angles", "picture", "atmosphere"]
+LayerKind = Literal["measured", "quality layer", "angles", "picture", "atmosphere", "labels"]
 """A measured band, thermal ones among them, or what describes a scene and is no measurement of the ground."""
 
 _WORDS: Final[dict[LayerKind, frozenset[str]]] = {
@@ -25,6 +25,7 @@ _WORDS: Final[dict[LayerKind, frozenset[str]]] = {
         "aot", "wvp", "aerosol", "vapor", "vapour", "ozone", "opacity", "atran", "drad", "trad", "urad", "emis", "emsd",
         "emissivity", "cdist",
     }),
+    "labels": frozenset({"label", "labels", "classes"}),
 }  # fmt: skip
 """Words by which layers that are no measurements are named."""
 

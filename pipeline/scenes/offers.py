@@ -1,22 +1,16 @@
 """What a source offers before its pixels' files are opened: bands, at which resolutions, and masks."""
 
-import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.areas import MaskKind
-from pipeline.errors import ConfigError, SceneError
+from pipeline.errors import ConfigError
 from pipeline.scenes.bands import COMMON_NAMES, choose_bands, common_names
 from pipeline.scenes.filebands import ArrayRef, FileBand, read_band
 from pipeline.scenes.layers import LayerKind
 from pipeline.scenes.sensors import is_thermal
 from pipeline.units import Quantity
-
-logger = logging.getLogger(__name__)
-
-_SAME_RESOLUTION: Final = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +109,8 @@ _PLURALS: Final = {
     "quality layer": "quality layers",
     "angles": "angles",
     "picture": "pictures",
-    "atmosphere": "atmosphere",
+    "atmosphere": "layers of the atmosphere",
+    "labels": "labels",
 }
 """Kinds of layers in words."""
 
@@ -180,6 +175,8 @@ class Catalogue:
     """Bytes of libraries that are loaded to read it."""
     notes: tuple[str, ...] = ()
     """What the user should know."""
+    others: tuple[tuple[str, str], ...] = ()
+    """Layers that are no bands and can't be named as some: name, and what it is."""
     times: tuple[str, ...] = ()
     """What the times that it holds are called, of which one is taken; none where it states no time."""
 
@@ -240,6 +237,8 @@ class Catalogue:
             return ""
         chosen = {band.name for band in self.choose(wanted)}
         reasons: dict[str, list[str]] = {}
+        for name, reason in self.others:
+            reasons.setdefault(_PLURALS.get(reason, reason), []).append(name)
         for band in self.bands:
             if band.name not in chosen and (band.kind != "measured" or band.measures_no_light):
                 reasons.setdefault(_PLURALS.get(band.kind, band.quantity or "thermal"), []).append(band.name)
@@ -276,64 +275,3 @@ def _renamed(band: BandOffer, name: str) -> BandOffer:
     common = name.lower() if name.lower() in COMMON_NAMES else band.common
     opened = replace(band.opened, name=name, common=common) if band.opened else None
     return replace(band, name=name, common=common, opened=opened)
-
-
-def best_version(offer: BandOffer) -> BandVersion | None:
-    """The best of a band's files that are there."""
-    return next((version for version in offer.versions if version.present), None)
-
-
-def warn_of_sizes(versions: Sequence[BandVersion], bands: Sequence[FileBand]) -> None:
-    """Say, once, when files have other sizes than their product states."""
-    pairs = zip(versions, bands, strict=True)
-    odd = [(version, band) for version, band in pairs if version.shape not in {(), band.grid.shape}]
-    if odd:
-        version, band = odd[0]
-        stated = " x ".join(map(str, version.shape[::-1]))
-        more = f"; so it is with {len(odd) - 1} more" if len(odd) > 1 else ""
-        logger.warning(
-            "%s: %s pixels are stated, but the file has %s, which counts%s",
-            version.path,
-            stated,
-            band.grid.describe(),
-            more,
-        )
-
-
-def finest_resolution(offers: Sequence[BandOffer]) -> float:
-    """The finest nominal resolution among the best files of bands; 0 where none is stated."""
-    return min((version.resolution for offer in offers if (version := best_version(offer))), default=0.0)
-
-
-def pick_version(offer: BandOffer, resolution: float, origin: str) -> BandVersion:
-    """The file a band is read from: the one of this resolution, else the native one.
-
-    Parameters
-    ----------
-    offer : BandOffer
-        The band.
-    resolution : float
-        Of the scene's grid; nominal.
-    origin : str
-        The product, for messages.
-
-    Raises
-    ------
-    SceneError
-        When the file isn't there, and none that is as fine as the grid stands in for it.
-    """
-    there = [version for version in offer.versions if version.present]
-    for version in there:
-        if math.isclose(version.resolution, resolution, rel_tol=_SAME_RESOLUTION):
-            return version
-    if offer.native.present:
-        return offer.native
-    finer = [version for version in there if version.resolution < resolution]
-    if finer:
-        return finer[-1]
-    instead = f", or set scene.resolution: {there[0].resolution:g}, at which it is there" if there else ""
-    msg = (
-        f"{origin}: band {offer.name} is missing: the product lists {offer.native.path}, but there is no such file; "
-        f"download the product again{instead}"
-    )
-    raise SceneError(msg)

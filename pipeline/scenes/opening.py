@@ -1,13 +1,14 @@
 """From a config's `scene` to a scene described: one, or a mosaic of several. Reads metadata only."""
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.areas import MaskRecord
 from pipeline.config import SceneConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Grid
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import RasterScene, cut_to_area, summarize
@@ -15,9 +16,10 @@ from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.ground import overlap
 from pipeline.scenes.masks import LayerMask, Mask, make_mask
 from pipeline.scenes.mosaic import Mosaic, check_width, make_mosaic, union_grid
-from pipeline.scenes.offers import Catalogue, finest_resolution, pick_version, warn_of_sizes
+from pipeline.scenes.offers import Catalogue
 from pipeline.scenes.places import PYOGRIO, Area
 from pipeline.scenes.placing import one_grid
+from pipeline.scenes.versions import finest_resolution, pick_version, warn_of_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -79,12 +81,14 @@ def catalogues_of(config: SceneConfig, besides: Iterable[str | Path] = ()) -> li
 
 def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_mask: MaskRecord | None) -> Mosaic:
     """Describe several items or products on one grid: that of the first, wide enough for all."""
+    _check_levels(catalogues)
     opened = [_open(catalogue, config) for catalogue in catalogues]
     grids = [one_grid(bands, config.resolution) for bands in opened]
     whole = union_grid(grids)
     grid, area = cut_to_area(whole, opened[0], config)
     check_width(grid)
     inside = [place for place, own in enumerate(grids) if _is_in(grid, own, catalogues[place])]
+    _say_which_only_fill([catalogues[i] for i in inside], [grids[i] for i in inside])
     scenes = [
         _leave_out(summarize(opened[i], config, catalogues[i].files, grid, whole), config, catalogues[i], fit_mask)
         for i in inside
@@ -92,6 +96,40 @@ def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_m
     if area:
         scenes = [replace(scene, masks=(area, *scene.masks)) for scene in scenes]
     return make_mosaic(scenes, [grids[i] for i in inside])
+
+
+def _check_levels(catalogues: Sequence[Catalogue]) -> None:
+    """Raise SceneError where products are of several processing levels, so that their numbers mean different things."""
+    known = [(one, one.product.level) for one in catalogues if one.product and re.match(r"L\d", one.product.level)]
+    for other, level in known[1:]:
+        first, its_level = known[0]
+        if level[:2] != its_level[:2]:
+            msg = (
+                f"scene.source: {first.origin} is of level {its_level}, {other.origin} of level {level}: their numbers "
+                "don't mean the same; name products of one level"
+            )
+            raise SceneError(msg)
+
+
+def _say_which_only_fill(catalogues: Sequence[Catalogue], grids: Sequence[Grid]) -> None:
+    """Say which scenes of other dates lie within an earlier one, and are seen only where that has no data."""
+    dates = [catalogue.product.date if catalogue.product else "" for catalogue in catalogues]
+    hidden: dict[str, list[str]] = {}
+    for place, (date, grid) in enumerate(zip(dates, grids, strict=True)):
+        over = [
+            other
+            for other, before in zip(dates[:place], grids, strict=False)
+            if date and other not in {"", date} and union_grid([before, grid]).shape == before.shape
+        ]
+        if over:
+            hidden.setdefault(over[0], []).append(f"{catalogues[place].origin} ({date})")
+    for date, origins in hidden.items():
+        logger.warning(
+            "these show the same place as the scene of %s before them, and count only where it has no data: %s; for a "
+            "map of each date name one at a time",
+            date,
+            ", ".join(origins),
+        )
 
 
 def _is_in(grid: Grid, own: Grid, catalogue: Catalogue) -> bool:
