@@ -60,9 +60,12 @@ def _is_raster(file: Path) -> bool:
 def is_store(path: str) -> bool:
     """Whether a path is a Zarr group or a NetCDF file."""
     place = Path(path)
-    if place.is_dir():
-        return any((place / mark).is_file() for mark in _ZARR_MARKS)
-    return place.suffix.lower() in _NETCDF_SUFFIXES and place.is_file()
+    return is_zarr(place) or (place.suffix.lower() in _NETCDF_SUFFIXES and place.is_file())
+
+
+def is_zarr(place: Path) -> bool:
+    """Whether a folder is a Zarr group or array."""
+    return place.is_dir() and any((place / mark).is_file() for mark in _ZARR_MARKS)
 
 
 def rasters_in(folder: Path, besides: Iterable[str | Path] = ()) -> list[str]:
