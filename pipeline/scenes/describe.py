@@ -18,6 +18,7 @@ from pipeline.scenes.bands import find_band
 from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.gdal import is_remote
 from pipeline.scenes.ground import same_grid
+from pipeline.scenes.ground_area import PYPROJ, needs_ellipsoid
 from pipeline.scenes.masks import Mask
 from pipeline.scenes.parts import LARGEST_BLOCK, FilePart, make_parts
 from pipeline.scenes.places import Area, area_of
@@ -142,7 +143,7 @@ def summarize(
         decoded_bytes=sum(part.size for part in parts),
         bytes_beside=max(part.bytes_per_scene_pixel for part in parts),
         warp_bytes=max(part.warp_bytes for part in parts),
-        libraries=_CURL if any(is_remote(part.path) for part in parts) else 0,
+        libraries=_CURL * any(is_remote(part.path) for part in parts) + PYPROJ * needs_ellipsoid(grid),
         sources=tuple(dict.fromkeys(band.path for band in bands)),
         files=tuple(dict.fromkeys([*(file for band in bands for file in (band.path, *band.files)), *files])),
     )
