@@ -31,8 +31,8 @@ def run_report(
         "scene": {
             "sources": list(info.sources),
             "bands": list(info.bands),
-            "rows": info.grid.shape[0],
-            "columns": info.grid.shape[1],
+            "rows": info.map_grid.shape[0],
+            "columns": info.map_grid.shape[1],
             "dtype": info.dtype.name,
             "quantity": info.units.quantity,
             "crs": info.grid.crs,

@@ -78,6 +78,7 @@ def to_dataarray(source: BlockSource) -> xr.DataArray:
             "sources": info.sources,
             "nodata_rule": info.nodata_rule,
             **_nodata_attrs(info),
+            **({"origin": info.origin} if any(info.origin) else {}),
         },
         name="scene",
     )
@@ -239,6 +240,7 @@ def _facts(scene: xr.DataArray, *, masked: bool) -> SceneInfo:
         raise ConfigError(msg) from error
     return SceneInfo(
         grid=grid_of(scene),
+        origin=scene.attrs.get("origin", (0, 0)),
         bands=tuple(str(name) if isinstance(name, str) else f"band{name}" for name in names.tolist()),
         dtype=scene.dtype,
         nodata=(None if nodata is None else nodata.item() if hasattr(nodata, "item") else nodata,) * count,
