@@ -21,6 +21,7 @@ from pipeline.record import parse_record
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.schedule import count_workers, stream
 from pipeline.runtime.scratch import open_scratch
+from pipeline.scenes.crop import cropped
 from pipeline.scenes.keptblocks import KeptBlocks, ReadBlocks
 from pipeline.scenes.lazy import ArraySource, blocks_of, grid_of, to_dataarray
 from pipeline.scenes.mosaic import open_source
@@ -54,7 +55,7 @@ def open_scene(
     chunk : 'auto' or int
         Side of a chunk in pixels; 'auto' takes whole blocks of the file.
     **placing
-        As in the config's `scene`: resolution, resampling, mask, aoi.
+        As in the config's `scene`: resolution, resampling, mask, aoi, crop.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def open_scene(
     scene = describe_scene(parse_record(SceneConfig, asked, "open_scene"))
     side = parse_record(ResourceConfig, {"chunk": chunk}, "open_scene").chunk
     shape = (side, side) if isinstance(side, int) else chunk_shapes(scene.info)[0]
-    return to_dataarray(open_source(scene, shape))
+    return to_dataarray(cropped(open_source(scene, shape)))
 
 
 def fit(

@@ -66,8 +66,8 @@ class MaskRecord(Record):
     keep: tuple[Value, ...] | None = Field(None, description="values to keep; all others are left out")
     bits: tuple[Bit | Annotated[tuple[Bit, ...], Field(min_length=1)], ...] | None = Field(
         None,
-        description="bits, 0 to 31 or by name (those of the layer, or of what the file's name says, else Landsat's); left "
-        "out where one is set, or where all bits of a list are, such as [cloud, [7, 8]]",
+        description="bits, 0 to 31 or by name (those of the layer, or of what the file's name says, else Landsat's); "
+        "left out where one is set, or where all bits of a list are, such as [cloud, [7, 8]]",
     )
     dilate: float = Field(0, ge=0, le=5_000, description="metres, 0 to 5000, by which what is left out grows")
 

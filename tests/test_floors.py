@@ -119,6 +119,7 @@ def test_a_run_of_plain_files_loads_no_library_of_other_scenes() -> None:
         "shapely",
         "pyogrio",
         "pystac",
+        "pyproj",
         "sklearn",
         "PIL",
         "http.client",

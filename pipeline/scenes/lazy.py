@@ -16,6 +16,7 @@ from affine import Affine
 from pipeline.errors import ConfigError
 from pipeline.grid import Block, Grid
 from pipeline.kernels.validity import strike_invalid
+from pipeline.scenes.filestamps import FileStamps
 from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
 from pipeline.units import Quantity
 
@@ -40,11 +41,13 @@ def to_dataarray(source: BlockSource) -> xr.DataArray:
     info = source.info
     rows = tuple(block.height for block in source.blocks if block.column == 0)
     columns = tuple(block.width for block in source.blocks if block.row == 0)
+    stamps = FileStamps(info.files, deep=False)
     by_place = {(block.row, block.column): block for block in source.blocks}
 
     def read(block_id: tuple[int, ...]) -> npt.NDArray[Any]:
         held = np.empty((1, 1), object)
         held[0, 0] = source.read(by_place[block_id[0], block_id[1]])
+        stamps.check()
         return held
 
     ones = ((1,) * len(rows), (1,) * len(columns))
@@ -75,6 +78,7 @@ def to_dataarray(source: BlockSource) -> xr.DataArray:
             "sources": info.sources,
             "nodata_rule": info.nodata_rule,
             **_nodata_attrs(info),
+            **({"origin": info.origin} if any(info.origin) else {}),
         },
         name="scene",
     )
@@ -236,6 +240,7 @@ def _facts(scene: xr.DataArray, *, masked: bool) -> SceneInfo:
         raise ConfigError(msg) from error
     return SceneInfo(
         grid=grid_of(scene),
+        origin=scene.attrs.get("origin", (0, 0)),
         bands=tuple(str(name) if isinstance(name, str) else f"band{name}" for name in names.tolist()),
         dtype=scene.dtype,
         nodata=(None if nodata is None else nodata.item() if hasattr(nodata, "item") else nodata,) * count,
