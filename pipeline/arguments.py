@@ -8,17 +8,27 @@ from functools import wraps
 from threading import Lock
 from typing import Final, ParamSpec, TypeVar
 
+from pipeline.config import FeaturesConfig, FitConfig, OutputConfig, ResourceConfig, SceneConfig
 from pipeline.errors import TerrazzoError
+from pipeline.record import Record
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-_FUNCTIONS: Final = {"scene": "open_scene", "fit": "fit", "features": "fit", "output": "write", "run": "fit"}
-"""The function whose arguments a section of the config is."""
+_SECTIONS: Final[dict[str, tuple[str, type[Record]]]] = {
+    "scene": ("open_scene", SceneConfig),
+    "fit": ("fit", FitConfig),
+    "features": ("fit", FeaturesConfig),
+    "output": ("write", OutputConfig),
+    "run": ("fit", ResourceConfig),
+}
+"""Sections of the config, and the functions whose arguments they are."""
 
-_KEY: Final = re.compile(
-    rf"(?P<set>\bset )?\b(?P<section>{'|'.join(_FUNCTIONS)})\.(?P<key>[a-z_]+)\b(?P<value>: (?=\S))?"
+_KEYS: Final = "|".join(
+    f"{section}\\.{key}" for section, (_, record) in _SECTIONS.items() for key in record.model_fields
 )
+
+_KEY: Final = re.compile(rf"(?P<set>\bset )?(?<![\w./])(?P<path>{_KEYS})\b(?P<value>: (?=\S))?")
 """A key of the config: followed by a value where it stands after 'set'."""
 
 
@@ -34,10 +44,10 @@ def in_arguments(text: str, sections: tuple[str, ...]) -> str:
     """
 
     def argument(found: re.Match[str]) -> str:
-        section, key = found["section"], found["key"]
-        if f"{section}.{key}" == "fit.mask":
+        section, _, key = found["path"].partition(".")
+        if found["path"] == "fit.mask":
             return f"{found['set'] or ''}the coordinate `valid`{found['value'] or ''}"
-        owner = "" if section in sections else f"{_FUNCTIONS[section]}'s "
+        owner = "" if section in sections else f"{_SECTIONS[section][0]}'s "
         value = "=" if found["set"] and found["value"] else found["value"] or ""
         return f"{found['set'] or ''}{owner}{key}{value}"
 

@@ -81,7 +81,7 @@ def crs_of(array: xr.DataArray, axes: Axes, attrs: Mapping[Hashable, Any]) -> st
             first = (where, crs)
         elif not _same(first[1], crs):
             logger.warning(
-                "the scene's CRS is %s by %s, but %s by %s: the first counts",
+                "the array's CRS is %s by %s, but %s by %s: the first counts",
                 *(_name(first[1]), first[0], _name(crs), where),
             )
             break
@@ -95,7 +95,7 @@ def _by_latitudes(array: xr.DataArray, rows: Hashable) -> str | None:
     attrs = array.coords[rows].attrs if rows in array.coords else {}
     unit = str(attrs.get("units", "")).lower()
     if str(rows).lower() in _LATITUDES or attrs.get("standard_name") == "latitude" or unit in _DEGREES_NORTH:
-        logger.info("the scene states no CRS: its %s is taken for that of WGS 84", rows)
+        logger.info("the array states no CRS: its %s is taken for that of WGS 84", rows)
         return str(CRS.from_epsg(4326).to_wkt())
     return None
 
@@ -136,8 +136,8 @@ def _lone_value(array: xr.DataArray, name: str) -> Any:
     """The one value that a coordinate has, as often as it may; None where it says nothing."""
     if name not in array.coords or array.coords[name].attrs.get("grid_mapping_name"):
         return None
-    values = {value for value in np.ravel(array.coords[name].values).tolist() if _is_stated(value)}
-    return values.pop() if len(values) == 1 else None
+    values = [value for value in np.ravel(array.coords[name].values).tolist() if _is_stated(value)]
+    return values[0] if values and all(value == values[0] for value in values) else None
 
 
 def _is_stated(value: Any) -> bool:
@@ -168,7 +168,7 @@ def _read(stated: Any, where: str) -> CRS | None:
             return crs_from_user_input(stated)
     except (CRSError, pyproj.exceptions.CRSError, ValueError, KeyError, TypeError) as error:
         logger.debug("%s: %s", where, error)
-        logger.warning("the scene's %s, %.60r, is no coordinate reference system", where, stated)
+        logger.warning("the array's %s, %.60r, is no coordinate reference system", where, stated)
         return None
 
 

@@ -139,11 +139,9 @@ def check_is_array(given: Any, what: str = "the scene") -> None:
     if isinstance(given, xr.DataArray | xr.Dataset):
         return
     kind = type(given)
-    name = (
-        kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__.split('.')[0]} {kind.__qualname__}"
-    )
+    package = "" if kind.__module__ == "builtins" else f"{kind.__module__.split('.')[0]}."
     if given is None:
-        how = "use what open_scene() gives"
+        how = "such as open_scene() gives"
     elif isinstance(given, str) or hasattr(given, "__fspath__"):
         how = f"open the file first: open_scene({str(given)!r})"
     elif hasattr(given, "dtype") and hasattr(given, "shape"):
@@ -152,7 +150,7 @@ def check_is_array(given: Any, what: str = "the scene") -> None:
         how = "put arrays of one grid together by xr.concat(arrays, dim='band')"
     else:
         how = f"wrap an array as {_WRAP}"
-    msg = f"{what} is a {name}, not an xarray DataArray (band, y, x) or a Dataset of bands; {how}"
+    msg = f"{what} is of type {package}{kind.__qualname__}; expected an xarray DataArray (band, y, x) or Dataset: {how}"
     raise ConfigError(msg)
 
 

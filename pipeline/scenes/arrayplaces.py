@@ -33,6 +33,9 @@ believing it where an array was cut since."""
 ANCHOR: Final = "pixel_anchor"
 """Attribute of a grid mapping: 'upper left' where coordinates are of pixels' corners."""
 
+_STACKSTAC: Final = "stackstac-"
+"""How the names of its arrays begin."""
+
 _TRANSFORMS: Final = ("transform", "spatial:transform", "proj:transform")
 
 
@@ -84,7 +87,7 @@ class _Coordinates:
         start = float(self.values[0]) - step * int(self.index[0])
         off = np.abs(self.values - (start + step * self.index)).max()
         if not step or off > _UNEVEN * abs(step) + 2 * self.rounding or self.rounding > _TOLERATED * abs(step) * 5:
-            msg = f"the scene's coordinates {self.name} are not evenly spaced, so its pixels are on no grid"
+            msg = f"the array's coordinates {self.name} are not evenly spaced, so its pixels are on no grid"
             raise ConfigError(msg)
         return start, step
 
@@ -119,15 +122,15 @@ def placed(
         raise ConfigError(msg)
     shape = (array.sizes[axes.rows], array.sizes[axes.columns])
     if min(shape) < 1:
-        msg = f"the scene has {shape[0]} rows and {shape[1]} columns: there are no pixels in it"
+        msg = f"the array has {shape[0]} rows and {shape[1]} columns: there are no pixels in it"
         raise ConfigError(msg)
     attrs = {**(attrs or {}), **array.attrs}
     crs = crs_of(array, axes, attrs)
     transform, corners = _transform(array, axes, attrs, crs)
     if crs is None:
         logger.warning(
-            "the scene has no coordinate reference system, and the map will have none either; if you know it, "
-            "scene.rio.write_crs('EPSG:...') says so"
+            "the array has no coordinate reference system, and the map will have none either; if you know it, "
+            "array.rio.write_crs('EPSG:...') states it"
         )
     return Grid(shape=shape, transform=transform, crs=crs), corners
 
@@ -138,7 +141,9 @@ def _transform(array: xr.DataArray, axes: Axes, attrs: Mapping[Hashable, Any], c
     columns, rows = (_coordinates(array, dim, crs) for dim in (axes.columns, axes.rows))
     if not (columns.values.size or rows.values.size):
         if not stated:
-            logger.warning("the scene has no coordinates and states no transform: its map will lie nowhere")
+            logger.warning("the array has no coordinates and states no transform: its map will lie nowhere")
+        elif getattr(attrs.get("spec"), "shape", (rows.size, columns.size)) != (rows.size, columns.size):
+            logger.warning("the array was cut out of a larger one and has no coordinates: its map will lie elsewhere")
         return (stated[0].transform if stated else Affine.identity()), False
     if all(_unit(array, dim) == "pixel" for dim in axes):
         return _of_pixels(stated[0].transform if stated else Affine.identity(), columns, rows), False
@@ -147,7 +152,7 @@ def _transform(array: xr.DataArray, axes: Axes, attrs: Mapping[Hashable, Any], c
             moved = _moved(t, columns, rows, anchor)
             if moved:
                 if not anchor:
-                    logger.info("the scene's coordinates are of the upper left corners of its pixels, by %s", where)
+                    logger.info("the array's coordinates are of the upper left corners of its pixels, by %s", where)
                 return moved, not anchor
     return _by_coordinates(array, columns, rows, stated)
 
@@ -168,7 +173,7 @@ def _by_coordinates(
     corners = False
     if stated:
         logger.warning(
-            "the scene's coordinates say pixels of %.9g x %.9g, the first centred on %.10g, %.10g, which its transform "
+            "the array's coordinates say pixels of %.9g x %.9g, the first centred on %.10g, %.10g, which its transform "
             "(%s) contradicts: the coordinates count",
             abs(across),
             abs(down),
@@ -176,20 +181,27 @@ def _by_coordinates(
             top,
             stated[0].where,
         )
-    elif "epsg" in array.coords or str(array.name).startswith("stackstac-"):
-        on_multiples = all(
-            abs(start / step - round(start / step)) < _UNEVEN for start, step in ((left, across), (top, down))
+    elif _looks_like_stackstac(array) and not all(
+        _is_half(start / step) for start, step in ((left, across), (top, down))
+    ):
+        corners = str(array.name).startswith(_STACKSTAC)
+        logger.warning(
+            "the array seems to be stackstac's without its attributes: its coordinates are taken for those of the %s "
+            "of pixels; xy_coords='center' and keep_attrs=True leave no doubt",
+            "upper left corners" if corners else "centres",
         )
-        corners = on_multiples and str(array.name).startswith("stackstac-")
-        if on_multiples:
-            logger.warning(
-                "the scene seems to be stackstac's without its attributes: its coordinates are taken for those of the "
-                "%s of pixels; xy_coords='center' and keep_attrs=True leave no doubt",
-                "upper left corners" if corners else "centres",
-            )
     anchor = 0.0 if corners else _CENTRE
     edge = Affine.translation(left - anchor * across, top - anchor * down)
     return edge @ Affine.scale(across, down), corners
+
+
+def _looks_like_stackstac(array: xr.DataArray) -> bool:
+    return str(array.name).startswith(_STACKSTAC) or ("epsg" in array.coords and not grid_mappings(array))
+
+
+def _is_half(number: float) -> bool:
+    """Whether a number of pixels from 0 ends in the middle of one: so do centres on the grid stackstac takes."""
+    return abs(number % 1 - _CENTRE) < _UNEVEN
 
 
 def _steps(
@@ -210,8 +222,8 @@ def _steps(
     if found[0] is None or found[1] is None:
         name = (columns, rows)[found.index(None)].name
         msg = (
-            f"the scene has one pixel along {name}, or no coordinates there, which tells no size; state a transform: "
-            "scene.rio.write_transform(Affine(...))"
+            f"the array has one pixel along {name}, or no coordinates there, which tells no size; state a transform: "
+            "array.rio.write_transform(Affine(...))"
         )
         raise ConfigError(msg)
     return found[0], found[1]
@@ -242,7 +254,7 @@ def _coordinates(array: xr.DataArray, dim: Hashable, crs: str | None) -> _Coordi
         return _Coordinates(dim, size, np.empty(0, np.intp), np.empty(0), 0.0)
     stored = array.coords[dim].values
     if stored.dtype.kind not in "iuf":
-        msg = f"the scene's coordinates {dim} are {stored.dtype}, no numbers"
+        msg = f"the array's coordinates {dim} are {stored.dtype}, no numbers"
         raise ConfigError(msg)
     index = np.flatnonzero(np.isfinite(stored))
     factor = unit_of(array, dim, crs)
