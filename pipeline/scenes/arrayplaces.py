@@ -61,17 +61,18 @@ class _Coordinates:
     rounding: float
     """What a coordinate may be off by, as its type has no more digits."""
 
-    def offset(self, origin: float, step: float, anchor: float) -> int | None:
-        """Whole pixels from an origin to the first one; None where coordinates lie on no such grid.
+    def onto(self, origin: float, step: float, anchor: float) -> tuple[int, int] | None:
+        """Pixels of a grid from its origin to the first one's edge, and 1, or -1 where they go the other way.
 
-        `anchor` is where in a pixel its coordinates are.
+        None where coordinates lie on no such grid. `anchor` is where in a pixel its coordinates are.
         """
         if not self.values.size:
-            return 0
-        pixels = (self.values - origin) / step - self.index - anchor
-        offset = round(float(np.median(pixels)))
-        off = float(np.abs(pixels - offset).max())
-        return offset if off <= _TOLERATED + self.rounding / abs(step) else None
+            return 0, 1
+        pixels = (self.values - origin) / step - anchor
+        way = -1 if pixels[-1] < pixels[0] else 1
+        first = round(float(np.median(pixels - way * self.index)))
+        off = float(np.abs(pixels - way * self.index - first).max())
+        return (first + (way < 0), way) if off <= _TOLERATED + self.rounding / abs(step) else None
 
     def start_and_step(self) -> tuple[float, float] | None:
         """The first coordinate and the size of a pixel; None of a single pixel.
@@ -161,8 +162,11 @@ def _moved(t: Affine, columns: _Coordinates, rows: _Coordinates, anchor: float) 
     """A transform from the first pixel of an array that was cut out of its grid; None where coordinates contradict."""
     if t.b or t.d:
         return None
-    across, down = columns.offset(t.c, t.a, anchor), rows.offset(t.f, t.e, anchor)
-    return None if across is None or down is None else t @ Affine.translation(across, down)
+    across, down = columns.onto(t.c, t.a, anchor), rows.onto(t.f, t.e, anchor)
+    if across is None or down is None:
+        return None
+    moved: Affine = t @ Affine.translation(across[0], down[0])
+    return moved if across[1] == down[1] == 1 else moved @ Affine.scale(across[1], down[1])
 
 
 def _by_coordinates(

@@ -11,7 +11,7 @@ from pipeline.grid import Grid
 from pipeline.scenes.arraycrs import grid_mappings
 from pipeline.scenes.arraydims import Axes, check_is_array, to_planes
 from pipeline.scenes.arrayplaces import placed
-from pipeline.scenes.datasets import band_variables, stack, with_mappings
+from pipeline.scenes.datasets import band_variables, stack
 
 Nodata = tuple[int | float | None, ...]
 
@@ -42,15 +42,12 @@ def read_planes(given: Any) -> Planes:
         When it is no DataArray or Dataset, or not one of bands.
     """
     check_is_array(given)
-    if isinstance(given, xr.Dataset):
-        given = with_mappings(given)
-        variables = band_variables(given)
-        array, first, attrs = stack(variables), variables[0], given.attrs
-        nodata = tuple(_nodata(variable) for variable in variables)
-    else:
-        array, first, attrs, nodata = given, given, {}, (_nodata(given),)
+    variables = band_variables(given) if isinstance(given, xr.Dataset) else [given]
+    array = stack(variables) if isinstance(given, xr.Dataset) else given
+    nodata = tuple(_nodata(variable) for variable in variables)
+    first = variables[0]
     planes, axes = to_planes(array)
-    grid, corners = placed(first, axes, attrs)
+    grid, corners = placed(first, axes)
     mappings = grid_mappings(first)
     count = planes.shape[0]
     return Planes(

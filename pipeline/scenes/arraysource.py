@@ -192,8 +192,10 @@ def _quantity(scene: xr.DataArray, scales: tuple[float, ...]) -> Quantity:
 
 
 def _each_band(scene: xr.DataArray, coordinate: str, default: float) -> tuple[float, ...]:
-    """Coordinate with a number for each band."""
-    if coordinate in scene.coords and scene.coords[coordinate].dims == scene.dims[:1]:
-        (values,) = Computer.in_force()(scene.coords[coordinate].data)
-        return tuple(float(value) for value in values)
-    return (default,) * scene.shape[0]
+    """Coordinate with a number for each band, or one for all."""
+    count = scene.shape[0]
+    if coordinate not in scene.coords or scene.coords[coordinate].dims not in {(), scene.dims[:1]}:
+        return (default,) * count
+    (values,) = Computer.in_force()(scene.coords[coordinate].data)
+    numbers = [float(value) for value in np.ravel(values)]
+    return tuple(numbers if len(numbers) == count else numbers * count)

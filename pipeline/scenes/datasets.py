@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from typing import Any, Final
 
 import xarray as xr
 
@@ -11,11 +12,14 @@ from pipeline.scenes.arraydims import Axes, find_axes
 
 logger = logging.getLogger(__name__)
 
-_OF_CLASSES = ("flag_values", "flag_masks", "flag_meanings")
+_OF_CLASSES: Final = ("flag_values", "flag_masks", "flag_meanings")
 """CF attributes of variables that hold classes or bits."""
 
+_ALONG_BANDS: Final = ("scale", "offset", "quantity")
+"""Coordinates of a scene that have a value for each band."""
 
-def with_mappings(dataset: xr.Dataset) -> xr.Dataset:
+
+def _with_mappings(dataset: xr.Dataset) -> xr.Dataset:
     """Make coordinates of the variables that only describe others: grid mappings and other scalars, and `valid`."""
     variables = dataset.data_vars.values()
     named = {array.encoding.get("grid_mapping", array.attrs.get("grid_mapping")) for array in variables}
@@ -28,13 +32,15 @@ def with_mappings(dataset: xr.Dataset) -> xr.Dataset:
 def band_variables(dataset: xr.Dataset) -> list[xr.DataArray]:
     """Variables of a Dataset that are bands: those of numbers, on one grid, of one type.
 
-    What is left out for another reason than having no rows and columns is said.
+    They have the Dataset's attributes, too. What is left out for another reason than having no rows and columns is
+    said.
 
     Raises
     ------
     ConfigError
         When there is none, or several grids or types that come as often.
     """
+    dataset = _with_mappings(dataset)
     found = {name: (array, axes) for name, array in dataset.data_vars.items() if (axes := find_axes(array))}
     bands = {
         name: (array, axes)
@@ -58,7 +64,36 @@ def band_variables(dataset: xr.Dataset) -> list[xr.DataArray]:
             ", ".join(map(str, chosen)),
             ", ".join(left_out),
         )
-    return list(chosen.values())
+    common = _common_to_bands(dataset)
+    return [
+        array.assign_attrs({**dataset.attrs, **array.attrs}).assign_coords(
+            {name: value for name, value in common.items() if name not in array.coords}
+        )
+        for array in chosen.values()
+    ]
+
+
+def _common_to_bands(dataset: xr.Dataset) -> dict[str, Any]:
+    """What `to_dataset("band")` leaves of coordinates along bands: it no longer says whose each value is.
+
+    Raises
+    ------
+    ConfigError
+        When values of one differ.
+    """
+    common = {}
+    for name in _ALONG_BANDS:
+        if name not in dataset.coords or dataset.coords[name].ndim != 1:
+            continue
+        values = dataset.coords[name].values.tolist()
+        if any(value != values[0] for value in values):
+            msg = (
+                f"the scene is a Dataset with a coordinate {name} that differs by band, and no longer says whose each "
+                "value is; give the DataArray that it was made of, or drop the coordinate"
+            )
+            raise ConfigError(msg)
+        common[name] = values[0]
+    return common
 
 
 def _check_one_grid(dataset: xr.Dataset, axes: dict[Hashable, Axes]) -> None:
