@@ -235,8 +235,8 @@ class ArrayReader:
             why = f"{type(error).__name__}: {error}"
             msg = f"{ref.path}: {ref.variable}: {window} can't be read ({why}); is it all there?"
             raise SceneError(msg) from error
-        if ref.tells_validity:
-            _strike(ref, out, valid)
+        for plane in out if ref.tells_validity else ():
+            strike_invalid_numbers(ref, plane, valid)
 
     def _chunks(self) -> Iterator[tuple[int, dict[int, int]]]:
         """The first band asked for of each chunk of bands, and, for all of the chunk, where they are wanted."""
@@ -261,13 +261,25 @@ class ArrayReader:
         return planes[:, ::-1] if ref.flipped else planes
 
 
-def _strike(ref: ArrayRef, out: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:
-    """Strike out of `valid` what further nodata values and the valid range say is no data in any band."""
-    for plane in out:
-        kind = plane.dtype.type
-        for value in ref.nodata:
-            valid &= plane != kind(value)
-        if ref.lowest is not None:
-            valid &= ~(plane < kind(ref.lowest))
-        if ref.highest is not None:
-            valid &= ~(plane > kind(ref.highest))
+def strike_invalid_numbers(
+    ref: ArrayRef, plane: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Strike out of `valid`, in place, what further nodata values and the valid range of a variable say is no data.
+
+    Parameters
+    ----------
+    ref : ArrayRef
+        The variable.
+    plane : ndarray, shape (rows, columns)
+        Stored numbers of a band.
+    valid : ndarray of bool, shape (rows, columns)
+        Changed, and given back.
+    """
+    kind = plane.dtype.type
+    for value in ref.nodata:
+        valid &= plane != kind(value)
+    if ref.lowest is not None:
+        valid &= ~(plane < kind(ref.lowest))
+    if ref.highest is not None:
+        valid &= ~(plane > kind(ref.highest))
+    return valid

@@ -94,6 +94,10 @@ def _stores_inside(item: str, besides: Sequence[str | Path]) -> list[str]:
 
 def _open_special(item: str, besides: Sequence[str | Path], time: int | str | None) -> list[Catalogue]:
     """What an item offers that is more than image files: STAC items, a store, a product; else nothing."""
+    if is_store(item):
+        from pipeline.scenes.storecatalogue import open_stores  # noqa: PLC0415 (xarray takes half a second to import)
+
+        return open_stores([item], time)
     if item.endswith(("_MTL.txt", "_MTL.json")) and Path(item).is_file():
         return [files_catalogue(find_files([str(Path(item).parent)], besides), origin=item)]
     path = Path(item)
@@ -105,10 +109,6 @@ def _open_special(item: str, besides: Sequence[str | Path], time: int | str | No
         return [open_archive(path)]
     if is_stac(item):
         return open_items(item)
-    if is_store(item):
-        from pipeline.scenes.storecatalogue import open_stores  # noqa: PLC0415 (xarray takes half a second to import)
-
-        return open_stores([item], time)
     product = _product_at(item, besides)
     return [open_product(*product)] if product else []
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from rasterio.enums import Resampling
 from pipeline.errors import SceneError
 from pipeline.grid import Grid
 from pipeline.kernels.validity import strike_invalid
-from pipeline.scenes.filebands import ArrayRef, FileBand
+from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
 from pipeline.scenes.ground import bounds, covered, place, same_crs
 
@@ -77,26 +77,10 @@ def show_one_place(looks: Sequence[Look]) -> bool:
 
 
 def _look_at_array(band: FileBand, shape: tuple[int, int]) -> Look:
-    """The same of a store, which has no overviews: each of its chunks is read once."""
-    from pipeline.scenes.arrays import ArrayReader  # noqa: PLC0415 (xarray takes half a second to import)
+    """The same of a store."""
+    from pipeline.scenes.arraypreview import read_reduced  # noqa: PLC0415 (xarray takes half a second to import)
 
-    ref = cast("ArrayRef", band.array)
-    reader = ArrayReader(ref, (ref.index,))
-    picked = [
-        ((np.arange(wanted) + 0.5) * count / wanted).astype(int)
-        for wanted, count in zip(shape, band.grid.shape, strict=True)
-    ]
-    picture, valid = np.empty(shape, band.dtype), np.ones(shape, np.bool_)
-    for block in band.grid.blocks(band.block_shape):
-        data, holds = np.empty((1, *block.shape), band.dtype), np.ones(block.shape, np.bool_)
-        reader.read(block, data, holds)
-        inside = [
-            np.flatnonzero((places >= part.start) & (places < part.stop))
-            for places, part in zip(picked, block.slices, strict=True)
-        ]
-        rows, columns = (picked[axis][inside[axis]] - block.slices[axis].start for axis in (0, 1))
-        picture[np.ix_(*inside)] = data[0][np.ix_(rows, columns)]
-        valid[np.ix_(*inside)] = holds[np.ix_(rows, columns)]
+    ((picture, valid),) = read_reduced([band], shape)
     return Look(band, picture, strike_invalid(picture[np.newaxis], (band.nodata,), valid))
 
 

@@ -145,7 +145,7 @@ def make_parts(
     ways = [_way(*facts, grid, whole or grid) for facts in zip(bands, methods, nodata, strict=True)]
     first = 0
     for (path, dtype, array, (placement, warp)), members in groupby(
-        zip(bands, ways, strict=True), key=lambda pair: (pair[0].path, pair[0].dtype, _variable_of(pair[0]), pair[1])
+        zip(bands, ways, strict=True), key=lambda pair: (pair[0].path, pair[0].dtype, variable_of(pair[0]), pair[1])
     ):
         group = [band for band, _ in members]
         yield FilePart(
@@ -165,7 +165,7 @@ def make_parts(
         first += len(group)
 
 
-def _variable_of(band: FileBand) -> ArrayRef | None:
+def variable_of(band: FileBand) -> ArrayRef | None:
     """The variable of a store that a band belongs to, whichever band it is; None where it is one of a raster file."""
     return replace(band.array, index=0) if band.array else None
 
