@@ -746,3 +746,15 @@ def test_a_value_given_twice_in_landsats_metadata_is_an_error() -> None:
         parse_metadata(text.replace(b"X = 1\nEND", b"X = 3\nEND"), "m_MTL.txt")
     with pytest.raises(SceneError, match=r"the key 'X' is given twice"):
         parse_metadata(b'{"L": {"A": {"X": 1, "X": 2}}}', "m_MTL.json")
+
+
+def test_two_assets_that_hold_the_same_bands_have_to_be_told_apart(tmp_path: Path) -> None:
+    bands = [{"name": name, "common_name": name} for name in ("red", "nir")]
+    path = plain_item(tmp_path, {"analytic": {"eo:bands": bands}, "analytic_sr": {"eo:bands": bands}}, bands=2)
+    for wanted in ("auto", "all"):
+        told = "analytic and analytic_sr both hold a band red; .* such as analytic_red or analytic_sr_red"
+        with pytest.raises(ConfigError, match=told):
+            described(path, bands=wanted)
+    source = opened(path, bands=["analytic_sr_red", "analytic_sr_nir"])
+    with rasterio.open(tmp_path / "analytic_sr.tif") as file:
+        np.testing.assert_array_equal(whole(source)[0], file.read())

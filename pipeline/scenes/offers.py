@@ -177,6 +177,8 @@ class Catalogue:
     """What the user should know."""
     others: tuple[tuple[str, str], ...] = ()
     """Layers that are no bands and can't be named as some: name, and what it is."""
+    ambiguous: str = ""
+    """Why bands have to be named: two versions of one; empty where they need not be."""
     times: tuple[str, ...] = ()
     """What the times that it holds are called, of which one is taken; none where it states no time."""
 
@@ -259,8 +261,10 @@ class Catalogue:
         Raises
         ------
         ConfigError
-            When a band is unknown or asked for twice.
+            When a band is unknown or asked for twice, or has two versions and none is named.
         """
+        if self.ambiguous and wanted in {"auto", "all"}:
+            raise ConfigError(self.ambiguous)
         wanted = {"auto": self.default or self.whole or "all", "all": self.whole or "all"}.get(str(wanted), wanted)
         if isinstance(wanted, str):
             return [band for band in self.bands if band.kind == "measured" and not band.is_alpha]

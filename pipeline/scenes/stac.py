@@ -44,19 +44,18 @@ def open_items(source: str) -> list[Catalogue]:
     SceneError
         When it can't be read, is no item, or has no raster asset.
     """
-    items = read_items(source)
-    own = {item.id: item.get_self_href() or source for item in items}
-    named = [
-        (item, own[item.id] if len(items) == 1 or own[item.id] != source else f"{source} ({item.id})") for item in items
-    ]
+    items = [(item, item.get_self_href() or source) for item in read_items(source)]
+    named = [(item, own, own if len(items) == 1 or own != source else f"{source} ({item.id})") for item, own in items]
     try:
-        return [
-            replace(item_catalogue(item, name), files=tuple(f for f in {source, own[item.id]} if "://" not in f))
-            for item, name in named
-        ]
+        return [replace(item_catalogue(item, name), files=_files(source, own)) for item, own, name in named]
     except (TypeError, AttributeError, KeyError, ValueError, IndexError) as error:
         msg = f"{source}: an asset of this item is not as STAC has it ({error}); mend the item"
         raise SceneError(msg) from error
+
+
+def _files(*sources: str) -> tuple[str, ...]:
+    """Those of some sources that are files on this machine."""
+    return tuple(dict.fromkeys(source for source in sources if "://" not in source))
 
 
 def read_items(source: str) -> list[Any]:

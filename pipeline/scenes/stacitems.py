@@ -53,6 +53,7 @@ def item_catalogue(item: Any, source: str) -> Catalogue:
         libraries=_PYSTAC,
         notes=(*(f"{source}: {note}" for note in passed), *notes),
         others=others,
+        ambiguous="" if offered else _two_versions(layers, source),
     )
 
 
@@ -111,6 +112,21 @@ def _other_offer(layers: Sequence[Layer], item: Any, source: str) -> _Offer:
             notes.append(f"{source}: no default bands, as the item does not call them spectral: {', '.join(unlike)}")
     whole = tuple(band.name for band in bands if not band.is_alpha)
     return [*bands, *more], tuple(default), whole, notes, (), None
+
+
+def _two_versions(layers: Sequence[Layer], source: str) -> str:
+    """Say which two assets hold the same band, by the item's words; empty where none do."""
+    first: dict[tuple[str, str, float], Layer] = {}
+    for layer in layers:
+        if layer.kind == "measured" and layer.common and layer.name:
+            other = first.setdefault((layer.name, layer.common, layer.version.resolution), layer)
+            if other.key != layer.key and other.version.path != layer.version.path:
+                one, two = (f"{plain_key(asset.key)}_{layer.name}" for asset in (other, layer))
+                return (
+                    f"{source}: assets {other.key} and {layer.key} both hold a band {layer.name}; say in scene.bands "
+                    f"which bands to take, such as {one} or {two}"
+                )
+    return ""
 
 
 def _check_versions(layers: Sequence[Layer], source: str) -> None:
