@@ -89,7 +89,7 @@ def _band_comments(found: Inspection) -> str:
     lines = []
     for band in found.bands:
         common = f", {band.common_name}" if band.common_name else ""
-        no = ": left out, it looks like a mask or holds one value" if not _is_measured(band) else ""
+        no = ": left out, it looks like a mask or holds one value at most" if not _is_measured(band) else ""
         lines.append(f"  #   {band.number}: {band.name}{common}, {band.resolution:g} {found.unit}{no}\n")
     return "".join(lines)
 
@@ -109,5 +109,5 @@ def _bands(found: Inspection) -> str:
 
 
 def _is_measured(band: BandFacts) -> bool:
-    """Whether a band seems to hold measurements: no mask by its name, and not one value all over."""
-    return not (_MASK.search(band.name) or (band.low is not None and band.low == band.high))
+    """Whether a band seems to hold measurements: no mask by its name, some pixels, and not one value all over."""
+    return not (band.empty or _MASK.search(band.name) or (band.low is not None and band.low == band.high))

@@ -182,10 +182,12 @@ class Catalogue:
         if isinstance(wanted, str):
             return [band for band in self.bands if not (band.opened and band.opened.is_alpha)]
         keys = {key: band.name for band in self.bands for key in band.keys}
-        wanted = [band if band in self.names else keys.get(band, band) for band in wanted]
+        names = self.names
+        known = set(names)
+        wanted = [band if band in known else keys.get(band, band) for band in wanted]
         common = [band.common or common_name(band.name) for band in self.bands]
         numbers = [self.number(place) for place in range(len(self.bands))]
-        return [self.bands[i] for i in choose_bands(wanted, self.names, common, numbers)]
+        return [self.bands[i] for i in choose_bands(wanted, names, common, numbers)]
 
 
 def best_version(offer: BandOffer) -> BandVersion | None:
