@@ -32,7 +32,7 @@ _OVERVIEW: Final = (128, 2048 * 2048)
 _SEQUENTIAL: Final = frozenset({"PNG", "JPEG", "WEBP", "GIF"})
 """Formats whose rows are decoded from the first on, so that the last one costs the whole file."""
 
-_BLUR: Final = 8
+_BLUR: Final = 32
 """Numbers by which 8-bit extremes may be off after JPEG compression."""
 
 

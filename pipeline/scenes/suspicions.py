@@ -36,6 +36,9 @@ _PLAUSIBLE: Final = {
 _JUDGED_BY_ENDS: Final = frozenset({"scaled", "radiance"})
 """Quantities of which hardly a number may be out of its range; of others the median may not."""
 
+_COARSE: Final = 0.01
+"""Shares below it are told with one digit more."""
+
 _FAR: Final = 0.1
 """Share of the rest's range by which a value lies outside of it, to stand out whatever its share."""
 
@@ -108,7 +111,7 @@ def fills(values: Values) -> Iterator[str]:
         else:
             told = "beside what a mask leaves out" if values.masked else "and no nodata is set"
             fix = f"if {shown} means no data, set scene.nodata: {shown}"
-        yield f"{PREFIX}{percent(share, 1)} of the pixels are {shown} {where}{what}, {told}: {fix}"
+        yield f"{PREFIX}{percent(share, 1 if share >= _COARSE else 2)} of the pixels are {shown} {where}{what}, {told}: {fix}"
 
 
 def find_fills(values: Values) -> Iterator[tuple[float | int, float, bool]]:
