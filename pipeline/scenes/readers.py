@@ -3,8 +3,8 @@
 import math
 import threading
 import time
+import xml.etree.ElementTree as ET
 from typing import Any, Final, Protocol
-from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
@@ -99,13 +99,13 @@ def _without_alpha_tags(file: rasterio.DatasetReader, alpha: int | None) -> rast
     """A view of a file in which no band but one is alpha: the warper takes any that is tagged so for a mask."""
     with MemoryFile(ext=".vrt") as held:
         copy(file, held.name, driver="VRT")
-        view = ElementTree.fromstring(held.read())
+        view = ET.fromstring(held.read())  # noqa: S314 (GDAL has just written it)
     for band in view.iter("VRTRasterBand"):
         colour = band.find("ColorInterp")
         if colour is not None and colour.text == "Alpha" and band.get("band") != str(alpha):
             band.remove(colour)
     file.close()
-    return rasterio.open(ElementTree.tostring(view, encoding="unicode"), sharing=False)
+    return rasterio.open(ET.tostring(view, encoding="unicode"), sharing=False)
 
 
 def _bands_apart(nodata: float | None) -> dict[str, Any]:

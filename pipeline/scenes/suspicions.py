@@ -111,7 +111,8 @@ def fills(values: Values) -> Iterator[str]:
         else:
             told = "beside what a mask leaves out" if values.masked else "and no nodata is set"
             fix = f"if {shown} means no data, set scene.nodata: {shown}"
-        yield f"{PREFIX}{percent(share, 1 if share >= _COARSE else 2)} of the pixels are {shown} {where}{what}, {told}: {fix}"
+        pixels = f"{percent(share, 1 if share >= _COARSE else 2)} of the pixels"
+        yield f"{PREFIX}{pixels} are {shown} {where}{what}, {told}: {fix}"
 
 
 def find_fills(values: Values) -> Iterator[tuple[float | int, float, bool]]:
