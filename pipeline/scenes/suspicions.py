@@ -122,9 +122,10 @@ def find_fills(values: Values) -> Iterator[tuple[float | int, float, bool]]:
     least = max(_LEAST_PIXELS, _SHARE_OF_NOTE * values.pixels)
     told = values.masked or any(value is not None for value in values.nodata)
     rest = np.ones(values.pixels, np.bool_)
-    if np.count_nonzero(same & (first == 0)) >= least and (len(bands) > 1 or not told):
-        rest = ~(same & (first == 0))
-        yield 0, 1 - float(rest.mean()), max(float(band.max()) for band in bands) == 0
+    zeros = same & (first == 0)
+    if np.count_nonzero(zeros) >= least and (len(bands) > 1 or not told):
+        rest = ~zeros
+        yield 0, np.count_nonzero(zeros) / values.pixels, max(float(band.max()) for band in bands) == 0
     for _ in range(_FILLS):
         ends = _ends(bands, rest) if np.count_nonzero(same & rest) >= least else []
         counted = dict(zip(*(part.tolist() for part in np.unique(first[same & rest], return_counts=True)), strict=True))
