@@ -118,4 +118,6 @@ def _why_not(band: BandFacts) -> str:
         return "it looks like a mask"
     if not band.reflective:
         return "it measures no reflected light"
+    if band.empty:
+        return "it holds no data"
     return "it holds one value" if band.low is not None and band.low == band.high else ""

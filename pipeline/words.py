@@ -12,6 +12,7 @@ from pipeline.inspection import BandFacts, Inspection
 from pipeline.plan import Plan, method_over_all
 from pipeline.scenes.offers import Product
 from pipeline.scenes.source import SceneInfo
+from pipeline.scenes.suspicions import PREFIX
 
 _WIDTH: Final = 80
 _FIXED_PASSES: Final = 3
@@ -100,7 +101,8 @@ def inspection_words(found: Inspection) -> str:
         "chunks": f"{found.chunk[0]} x {found.chunk[1]} suggested for a run",
         "valid": share or "unknown, as the bands are on different grids",
     }
-    notes = [fill(f"note: {warning}", _WIDTH, subsequent_indent="      ") for warning in found.warnings]
+    told = [warning if warning.startswith(PREFIX) else f"note: {warning}" for warning in found.warnings]
+    notes = [fill(line, _WIDTH, subsequent_indent="      ") for line in told]
     rows = _band_rows(found.bands, radiometry=product is None)
     return "\n".join([_aligned(lines), "", *rows, *([""] if notes else []), *notes])
 

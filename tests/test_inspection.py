@@ -65,6 +65,7 @@ def test_constant_and_duplicate_bands_are_named(write_raster: WriteRaster) -> No
 
 def test_alpha_and_infinity_and_missing_crs_are_named(write_raster: WriteRaster) -> None:
     pixels = patches(4, dtype="uint8")
+    pixels[3] = 255
     assert "is marked as alpha and used as a mask; if it is data, name it" in notes(
         write_raster("rgba.tif", pixels, alpha=True)
     )

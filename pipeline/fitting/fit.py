@@ -25,6 +25,7 @@ from pipeline.runtime.progress import Progress, Step
 from pipeline.runtime.usage import hand_back
 from pipeline.scenes.keptblocks import FitPixels, KeptBlocks, ReadBlocks
 from pipeline.scenes.source import FitSource, SceneInfo
+from pipeline.scenes.suspicions import Values, suspicions
 from pipeline.units import Preparation, relative
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ def fit_source(
     """
     with progress.stage("sample", len(source.blocks)) as step:
         sample = draw_sample(source, wanted=config.sampled, seed=config.seed, workers=workers, step=step)
+    _warn_of_values(sample.points, source.info, standardized=features.standardize != "none")
     hand_back()
     over_all = source if isinstance(source, KeptBlocks | ReadBlocks) and config.pixels == "all" else None
     if over_all:
@@ -108,6 +110,21 @@ def fit_source(
         logger.warning("fit.max_iter: centroids may not rest yet after pass %d; allow more", found.iterations)
     hand_back()
     return Fit(_model(source.info, sample, found, config, preparation), found.passes)
+
+
+def _warn_of_values(points: Points, info: SceneInfo, *, standardized: bool) -> None:
+    """Say what in the sampled pixels may spoil the map."""
+    values = Values(
+        names=info.bands,
+        stored=tuple(points),
+        scales=info.scales,
+        offsets=info.offsets,
+        quantities=info.units.quantities,
+        nodata=info.nodata,
+        masked=info.masked,
+    )
+    for line in suspicions(values, standardized=standardized):
+        logger.warning("%s (%s)", line, info.sources[0])
 
 
 def _check_numbers(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, sample: Sample) -> None:

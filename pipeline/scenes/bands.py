@@ -160,19 +160,27 @@ def choose_bands(
     if not wanted:
         msg = f"scene.bands: no band is chosen; the scene has {', '.join(names[:_NAMES_SHOWN])}"
         raise ConfigError(msg)
-    chosen = [find_band(str(band), names, common, numbers) for band in wanted]
+    places = {name: place for place, name in reversed(list(enumerate(names)))}  # of thousands of bands
+    numbered = {number: place for place, number in reversed(list(enumerate(numbers or ())))}
+    chosen = []
+    for band in map(str, wanted):
+        place = places.get(band, numbered.get(band.upper().lstrip("0")))
+        chosen.append(find_band(band, names, common, numbers) if place is None else place)
+    seen = set[int]()
     for i, position in enumerate(chosen):
-        if position in chosen[:i]:
+        if position in seen:
             msg = f"scene.bands: {wanted[i]!r} asks for band {names[position]} a second time"
             raise ConfigError(msg)
+        seen.add(position)
     return chosen
 
 
 def check_names_differ(names: Sequence[str], paths: Sequence[str]) -> None:
     """Raise SceneError, naming both files, when two bands have one name."""
+    places: dict[str, int] = {}
     for i, name in enumerate(names):
-        if name in names[:i]:
-            first = paths[list(names).index(name)]
+        if places.setdefault(name, i) != i:
+            first = paths[places[name]]
             where = f"in {first}" if first == paths[i] else f"in {first} and in {paths[i]}"
             msg = f"scene.source: two bands are called {name}, {where}; give files whose band names differ"
             raise SceneError(msg)

@@ -12,6 +12,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from pipeline.errors import SceneError
 from pipeline.grid import Grid
+from pipeline.scenes.alpha import sort_alphas
 from pipeline.scenes.bands import check_names_differ, names_of_band_files
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
 from pipeline.units import PIXEL_TYPES, Quantity
@@ -76,6 +77,8 @@ class FileBand:
     """The file's alpha band, if it has one: no data where it is 0."""
     is_alpha: bool
     """Whether this is one: a mask, unless it is asked for as a band."""
+    tagged_alpha: bool = False
+    """Whether the file tags this band as alpha, though it holds data: it is a band, and masks nothing."""
     mask: int | None
     """Band whose GDAL mask says where this one holds data; None where only nodata or alpha do."""
     own_mask: bool
@@ -99,9 +102,9 @@ _COLOURS: Final = frozenset({"red", "green", "blue", "nir"})
 """Colour interpretations of GDAL that are common names of bands."""
 
 
-def _block_bytes(file: rasterio.DatasetReader, index: int) -> int:
+def _block_bytes(file: rasterio.DatasetReader, index: int, together: int) -> int:
+    """Size of what is decoded to read a block: of as many bands as are stored together."""
     rows, columns = file.block_shapes[index - 1]
-    together = file.count if file.interleaving is not None and file.interleaving.name == "pixel" else 1
     return int(rows * columns * together * _bytes_of(file.dtypes[index - 1]))
 
 
@@ -198,36 +201,41 @@ def _check_numbers(path: str, file: rasterio.DatasetReader) -> None:
 def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
     _check_numbers(path, file)
     grid = Grid(shape=file.shape, transform=file.transform, crs=file.crs.to_wkt() if file.crs else None)
-    alphas = [i for i in file.indexes if file.colorinterp[i - 1] == ColorInterp.alpha]
-    if len(alphas) == file.count:
+    by_pixel = file.interleaving is not None and file.interleaving.name == "pixel"
+    together, files, compressed = file.count if by_pixel else 1, tuple(file.files), _is_compressed(file)
+    first = _block_bytes(file, 1, together)
+    masks, data = sort_alphas(path, file, first, one_strip=_strip_bytes(file, 1) > 0)
+    if len(masks) == file.count:
         msg = f"{path}: the file has an alpha band and no other"
         raise SceneError(msg)
     facts = []
-    for index in file.indexes:
-        flags = file.mask_flag_enums[index - 1]
-        by_value = flags == [MaskFlags.nodata] and file.nodatavals[index - 1] is not None
+    # each of these lists is made anew whenever it is asked for: once for all bands
+    told = zip(file.indexes, file.descriptions, file.dtypes, file.nodatavals, file.scales, file.offsets, strict=True)
+    for (index, name, dtype, nodata, scale, offset), flags in zip(told, file.mask_flag_enums, strict=True):
+        by_value = flags == [MaskFlags.nodata] and nodata is not None
         by_mask = not by_value and flags != [MaskFlags.all_valid] and MaskFlags.alpha not in flags
         colour = file.colorinterp[index - 1].name
         facts.append(
             FileBand(
                 path=path,
-                files=tuple(file.files),
+                files=files,
                 index=index,
-                name=" ".join((file.descriptions[index - 1] or "").split()),
+                name=" ".join((name or "").split()),
                 grid=grid,
-                dtype=file.dtypes[index - 1],
-                nodata=file.nodatavals[index - 1],
-                scale=file.scales[index - 1],
-                offset=file.offsets[index - 1],
-                quantity="numbers" if (file.scales[index - 1], file.offsets[index - 1]) == (1, 0) else "scaled",
+                dtype=dtype,
+                nodata=nodata,
+                scale=scale,
+                offset=offset,
+                quantity="numbers" if (scale, offset) == (1, 0) else "scaled",
                 block_shape=file.block_shapes[index - 1],
-                alpha=alphas[0] if alphas else None,
-                is_alpha=index in alphas,
+                alpha=masks[0] if masks else None,
+                is_alpha=index in masks,
+                tagged_alpha=index in data,
                 mask=(1 if MaskFlags.per_dataset in flags else index) if by_mask else None,
                 own_mask=by_mask and not flags,
                 driver=file.driver,
-                block_bytes=_block_bytes(file, index),
-                compressed=_is_compressed(file),
+                block_bytes=_block_bytes(file, index, together),
+                compressed=compressed,
                 strip_bytes=_strip_bytes(file, index),
                 notes=tuple(_notes(path, file, index)),
                 common=colour if colour in _COLOURS else None,

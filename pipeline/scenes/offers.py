@@ -269,9 +269,11 @@ class Catalogue:
         if isinstance(wanted, str):
             return [band for band in self.bands if band.kind == "measured" and not band.is_alpha]
         keys = {key: band.name for band in self.bands for key in band.keys}
-        wanted = [band if band in self.names else keys.get(band, band) for band in wanted]
+        names = self.names
+        known = set(names)
+        wanted = [band if band in known else keys.get(band, band) for band in wanted]
         numbers = [self.number(place) for place in range(len(self.bands))]
-        return [self.bands[i] for i in choose_bands(wanted, self.names, self.common_names, numbers)]
+        return [self.bands[i] for i in choose_bands(wanted, names, self.common_names, numbers)]
 
 
 def _renamed(band: BandOffer, name: str) -> BandOffer:

@@ -12,6 +12,7 @@ from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Grid
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import RasterScene, cut_to_area, summarize
+from pipeline.scenes.emptiness import leave_out_empty
 from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.ground import overlap
 from pipeline.scenes.masks import LayerMask, Mask, make_mask
@@ -19,6 +20,7 @@ from pipeline.scenes.mosaic import Mosaic, check_width, make_mosaic, union_grid
 from pipeline.scenes.offers import Catalogue
 from pipeline.scenes.places import PYOGRIO, Area
 from pipeline.scenes.placing import one_grid
+from pipeline.scenes.remarks import alpha_notes
 from pipeline.scenes.versions import finest_resolution, pick_version, warn_of_sizes
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ def describe_scene(
         return _describe_mosaic(catalogues, config, fit_mask)
     (catalogue,) = catalogues
     bands = _let_alphas_be_bands(_open(catalogue, config))
+    if catalogue.product is None:
+        bands = leave_out_empty(bands, config.nodata, named=not isinstance(config.bands, str))
     scene = _leave_out(summarize(bands, config, catalogue.files), config, catalogue, fit_mask)
     notes = dict.fromkeys(note for band in bands for note in band.notes)
     for note in notes:
@@ -182,6 +186,8 @@ def _open(catalogue: Catalogue, config: SceneConfig) -> list[FileBand]:
     versions = [pick_version(offer, resolution, catalogue.origin) for offer in offers]
     bands = [offer.open(version) for offer, version in zip(offers, versions, strict=True)]
     warn_of_sizes(versions, bands)
+    for note in alpha_notes([*bands, *(offer.opened for offer in catalogue.bands if offer.opened)]):
+        logger.warning("%s", note)
     return bands
 
 
