@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import xarray as xr
 
@@ -12,6 +12,9 @@ from pipeline.scenes.arraydims import Axes, check_is_array, to_planes
 from pipeline.scenes.arrayplaces import placed
 from pipeline.scenes.dataarraycrs import grid_mappings
 from pipeline.scenes.datasets import band_variables, stack
+
+BY_VALUES: Final = {"valid_by": "values"}
+"""Attribute of a scene's coordinate `valid` where values alone have told, no mask."""
 
 Nodata = tuple[int | float | None, ...]
 

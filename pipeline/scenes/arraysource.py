@@ -14,7 +14,7 @@ from pipeline.errors import ConfigError
 from pipeline.grid import Block
 from pipeline.kernels.validity import strike_invalid
 from pipeline.scenes.arraydims import band_names
-from pipeline.scenes.arrayplanes import Nodata, Planes, read_planes
+from pipeline.scenes.arrayplanes import BY_VALUES, Nodata, Planes, read_planes
 from pipeline.scenes.computing import Computer
 from pipeline.scenes.source import Pixels, SceneInfo
 from pipeline.units import Quantity
@@ -172,7 +172,7 @@ def _facts(planes: Planes, names: tuple[str, ...], data: da.Array, *, scaled: bo
         quantities=_quantities(scene, scales) if scaled else (),
         origin=tuple(scene.attrs.get("origin", (0, 0))),
         block_shape=(data.chunks[1][0], data.chunks[2][0]),
-        masked=planes.valid is not None,
+        masked=planes.valid is not None and not BY_VALUES.items() <= planes.valid.attrs.items(),
         drivers=("xarray",),
         file_block_bytes=0,
         files=(),

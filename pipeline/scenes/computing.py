@@ -7,6 +7,8 @@ from typing import Any
 import dask
 import dask.array as da
 import numpy.typing as npt
+from dask.core import flatten
+from dask.highlevelgraph import HighLevelGraph
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,21 @@ class Computer:
         named = distributed or dask.config.get("scheduler", None)  # without it no client is in force
         return cls((dask.base.get_scheduler() if named else None) or "synchronous")
 
-    def __call__(self, *parts: da.Array) -> tuple[npt.NDArray[Any], ...]:
-        """Compute parts of arrays together."""
+    def __call__(self, *parts: Any) -> tuple[npt.NDArray[Any], ...]:
+        """Compute parts of arrays together; numpy's stay as they are."""
+        if self.scheduler != "synchronous":
+            parts = tuple(map(_alone, parts))
         computed: tuple[npt.NDArray[Any], ...] = dask.compute(*parts, scheduler=self.scheduler)
         return computed
+
+
+def _alone(part: Any) -> Any:
+    """A part of an array with no more of its graph than it needs: clients send graphs as they are."""
+    graph = part.__dask_graph__() if isinstance(part, da.Array) else None
+    if not isinstance(graph, HighLevelGraph):
+        return part
+    needed = graph.cull(set(flatten(part.__dask_keys__()))).to_dict()
+    return da.Array(needed, part.name, part.chunks, meta=part)
 
 
 def _in_a_task(distributed: Any) -> bool:

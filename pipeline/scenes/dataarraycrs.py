@@ -115,7 +115,7 @@ def _statements(array: xr.DataArray, axes: Axes, attrs: Mapping[Hashable, Any]) 
             yield f"coordinate {name}", value
     try:
         told = array.rio.crs  # what rio.set_crs() was told
-    except (CRSError, KeyError, ValueError):  # something above, which is no CRS
+    except (CRSError, KeyError, ValueError, RuntimeError):  # something above, which is no CRS
         return
     if told:
         yield "rio.crs", told

@@ -3,9 +3,11 @@
 from collections.abc import Hashable
 from typing import Any
 
+import numpy.typing as npt
 import rasterio
 import rioxarray  # noqa: F401 (the .rio accessor)
 import xarray as xr
+from affine import Affine
 from rasterio.crs import CRS
 
 from pipeline.grid import Grid
@@ -40,7 +42,7 @@ def georeference(
     if grid.crs:
         placed = placed.rio.write_crs(grid.crs, grid_mapping_name=mapping)
         record = dict(placed.coords[mapping].attrs)
-    record[EXACT] = [float(number) for number in tuple(grid.transform)[:6]]
+    record[EXACT] = [float(number) for number in tuple(_of_coordinates(placed, axes, grid))[:6]]
     if corners:
         record[ANCHOR] = "upper left"
     if corners or not _told_by_coordinates(placed, axes, grid):
@@ -48,7 +50,7 @@ def georeference(
     described = {
         dim: placed.coords[dim].assign_attrs({**words, **placed.coords[dim].attrs})
         for dim, words in zip(axes, _cf_words(grid), strict=True)
-        if dim in placed.coords
+        if dim in placed.coords and not corners  # or GDAL would take them for centres
     }
     placed = placed.assign_coords({mapping: ((), 0, record), **described})
     placed.attrs.pop("grid_mapping", None)
@@ -56,15 +58,31 @@ def georeference(
     return placed
 
 
+def _of_coordinates(array: xr.DataArray, axes: Axes, grid: Grid) -> Affine:
+    """The transform that coordinates go with: of a rotated grid that of the one whose pixels they count."""
+    if not _is_rotated(grid) or any(dim not in array.coords for dim in axes):
+        return grid.transform
+    (top, down), (left, across) = (_first_and_step(array.coords[dim].values) for dim in axes)
+    counted: Affine = grid.transform @ ~Affine(across, 0, left - across / 2, 0, down, top - down / 2)
+    return counted
+
+
+def _first_and_step(values: npt.NDArray[Any]) -> tuple[float, float]:
+    return float(values[0]), float(values[1] - values[0]) if values.size > 1 else 1.0
+
+
+def _is_rotated(grid: Grid) -> bool:
+    return bool(grid.transform.b or grid.transform.d)
+
+
 def _told_by_coordinates(array: xr.DataArray, axes: Axes, grid: Grid) -> bool:
     """Whether coordinates alone tell where an array's pixels lie, and how large they are."""
-    rotated = grid.transform.b or grid.transform.d
-    return not rotated and all(dim in array.coords and array.sizes[dim] > 1 for dim in axes)
+    return not _is_rotated(grid) and all(dim in array.coords and array.sizes[dim] > 1 for dim in axes)
 
 
 def _cf_words(grid: Grid) -> tuple[dict[str, str], dict[str, str]]:
     """CF attributes of the coordinates of rows and of columns."""
-    if grid.transform.b or grid.transform.d:
+    if _is_rotated(grid):
         return {"units": "pixel"}, {"units": "pixel"}
     rows, columns = {"axis": "Y"}, {"axis": "X"}
     if grid.crs is None:

@@ -12,6 +12,7 @@ import xarray as xr
 from pipeline.grid import Block, Grid
 from pipeline.scenes.arraydims import Axes
 from pipeline.scenes.arrayplaces import grid_of
+from pipeline.scenes.arrayplanes import BY_VALUES
 from pipeline.scenes.filestamps import FileStamps
 from pipeline.scenes.georeference import georeference
 from pipeline.scenes.source import BlockSource, SceneInfo
@@ -112,7 +113,7 @@ def to_dataarray(source: BlockSource) -> xr.DataArray:
             "scale": ("band", list(info.scales)),
             "offset": ("band", list(info.offsets)),
             "quantity": ("band", list(info.units.quantities)),
-            "valid": (("y", "x"), valid),
+            "valid": (("y", "x"), valid, {} if info.masked else BY_VALUES),
             **_pixel_centres(info.grid),
         },
         attrs={

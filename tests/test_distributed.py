@@ -1,0 +1,178 @@
+"""Scenes and labels under dask's schedulers: the one that is in force computes, the bits are the same."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import WriteRaster, patches
+from sources import MemorySource
+
+from pipeline import ClusterModel, fit, label, open_scene, write
+from pipeline.scenes.arraysource import ArraySource
+from pipeline.scenes.lazy import to_dataarray
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+
+@pytest.fixture
+def scene_file(write_raster: WriteRaster) -> Path:
+    pixels = patches(3, (130, 200))
+    pixels[:, :20, :50] = 0
+    return write_raster("scene.tif", pixels, nodata=0, tiled=True, blockxsize=64, blockysize=64)
+
+
+@pytest.fixture
+def scene(scene_file: Path) -> xr.DataArray:
+    return open_scene(scene_file, chunk=64)
+
+
+@pytest.fixture
+def model(scene: xr.DataArray) -> ClusterModel:
+    return fit(scene, k=4, pixels=4000, starts=2)
+
+
+@pytest.fixture
+def map_of(tmp_path: Path) -> Callable[[xr.DataArray], bytes]:
+    return lambda labels: write(labels, tmp_path / "c.tif", overwrite=True).read_bytes()
+
+
+def client(**how: Any) -> Iterator[Any]:
+    from dask.distributed import Client, LocalCluster
+
+    with (
+        dask.config.set({"distributed.scheduler.work-stealing": True}),
+        LocalCluster(dashboard_address=None, **how) as cluster,
+        Client(cluster) as made,
+    ):
+        yield made
+
+
+@pytest.fixture
+def threads_of_a_client() -> Iterator[Any]:
+    yield from client(processes=False, n_workers=1, threads_per_worker=2)
+
+
+@pytest.fixture
+def processes_of_a_client() -> Iterator[Any]:
+    yield from client(processes=True, n_workers=2, threads_per_worker=1)
+
+
+def check(scene: xr.DataArray, model: ClusterModel, expected: bytes, map_of: Callable[[xr.DataArray], bytes]) -> None:
+    """Hold what a scheduler gives, of a scene as it is and of one it keeps, against what own threads gave."""
+    kept = scene.persist()
+    for one in (scene, kept, kept.to_dataset("band")):
+        assert fit(one, k=4, pixels=4000, starts=2) == model
+    assert map_of(label(scene, model)) == expected
+    assert map_of(label(kept, model).persist()) == expected
+
+
+def test_a_client_gives_the_same_bits(
+    scene: xr.DataArray, model: ClusterModel, map_of: Any, request: pytest.FixtureRequest
+) -> None:
+    expected = map_of(label(scene, model))
+    over_all = fit(scene, k=4, pixels="all", starts=2)
+    batches = fit(scene, k=4, pixels="all", starts=2, method="minibatch")
+    request.getfixturevalue("threads_of_a_client")
+    check(scene, model, expected, map_of)
+    assert fit(scene.persist(), k=4, pixels="all", starts=2) == over_all
+    assert fit(scene.persist(), k=4, pixels="all", starts=2, method="minibatch") == batches
+
+
+@pytest.mark.slow
+def test_processes_of_a_client_give_the_same_bits(
+    scene: xr.DataArray, model: ClusterModel, map_of: Any, request: pytest.FixtureRequest
+) -> None:
+    expected = map_of(label(scene, model))
+    workers = request.getfixturevalue("processes_of_a_client")
+    check(scene, model, expected, map_of)
+    inside = workers.submit(fit, scene, k=4, pixels=4000, starts=2)
+    assert inside.result(timeout=300) == model
+
+
+def test_a_fit_inside_a_task_does_not_wait_for_its_own_worker(
+    scene: xr.DataArray, model: ClusterModel, request: pytest.FixtureRequest
+) -> None:
+    workers = request.getfixturevalue("threads_of_a_client")
+    tasks = [workers.submit(fit, scene, k=4, pixels=4000, starts=2, workers=2, pure=False) for _ in range(2)]
+    assert [task.result(timeout=300) for task in tasks] == [model, model]
+
+
+def test_a_client_is_asked_only_for_the_blocks_under_way(scene: xr.DataArray, threads_of_a_client: Any) -> None:
+    asked = []
+    get = threads_of_a_client.get
+
+    def counted(graph: Any, keys: Any, **how: Any) -> Any:
+        asked.append(len(graph.__dask_graph__()))
+        return get(graph, keys, **how)
+
+    threads_of_a_client.get = counted
+    fit(scene.persist().to_dataset("band"), k=3, pixels=1000, starts=1, workers=1)
+    blocks = len(scene.chunks[1]) * len(scene.chunks[2]) if scene.chunks else 0
+    assert len(asked) == blocks == 12
+    assert max(asked) < 30  # tasks: some for each of three bands and validity
+
+
+class Named:
+    """A scheduler that counts, and computes as dask's synchronous one."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self._guard = threading.Lock()
+
+    def __call__(self, graph: Any, keys: Any, **how: Any) -> Any:
+        with self._guard:
+            self.calls += 1
+        return dask.get(graph, keys, **how)
+
+
+def test_a_scheduler_that_is_named_is_used(scene: xr.DataArray, model: ClusterModel, map_of: Any) -> None:
+    expected = map_of(label(scene, model))
+    named = Named()
+    with dask.config.set(scheduler=named):
+        assert fit(scene, k=4, pixels=4000, starts=2) == model
+        assert named.calls == 12
+        assert map_of(label(scene, model)) == expected
+        assert named.calls == 24
+    fit(scene, k=4, pixels=4000, starts=2)
+    assert named.calls == 24
+
+
+@pytest.mark.parametrize("name", ["threads", "synchronous"])
+def test_named_schedulers_give_the_same_bits(scene: xr.DataArray, model: ClusterModel, map_of: Any, name: str) -> None:
+    expected = map_of(label(scene, model))
+    with dask.config.set(scheduler=name):
+        check(scene, model, expected, map_of)
+
+
+@pytest.mark.slow
+def test_the_scheduler_of_processes_gives_the_same_bits(scene: xr.DataArray, model: ClusterModel, map_of: Any) -> None:
+    expected = map_of(label(scene, model))
+    with dask.config.set(scheduler="processes", num_workers=2):
+        assert fit(scene, k=4, pixels=4000, starts=2, workers=1) == model
+        assert map_of(label(scene, model)) == expected
+
+
+def test_own_threads_compute_where_no_scheduler_is_named() -> None:
+    seen: Counter[str] = Counter()
+
+    class Source(MemorySource):
+        def read(self, block: Any) -> Any:
+            seen[threading.current_thread().name.split("_")[0]] += 1
+            return super().read(block)
+
+    scene = to_dataarray(Source(patches(2)))
+    fit(scene, k=3, pixels=2000, starts=1)
+    assert set(seen) == {"terrazzo"}
+
+
+def test_persisted_arrays_are_what_they_were(scene: xr.DataArray, threads_of_a_client: Any) -> None:
+    source, kept = ArraySource(scene), ArraySource(scene.persist())
+    for block in source.blocks:
+        for one, other in zip(source.read(block), kept.read(block), strict=True):
+            np.testing.assert_array_equal(one, other)
