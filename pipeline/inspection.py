@@ -130,6 +130,11 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
     )
 
 
+def short_unit(unit: str) -> str:
+    """A unit as numbers have it beside them: 60 m."""
+    return {"metre": "m", "meter": "m", "kilometre": "km", "foot": "ft"}.get(unit.lower(), unit)
+
+
 def _unit(wkt: str | None) -> str:
     if wkt is None:
         return "pixel"

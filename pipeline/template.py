@@ -7,7 +7,7 @@ from os.path import basename, splitext
 from pathlib import Path
 from typing import Final
 
-from pipeline.inspection import BandFacts, Inspection, inspect_scene
+from pipeline.inspection import BandFacts, Inspection, inspect_scene, short_unit
 from pipeline.scenes.files import is_handed_on
 
 _MASK: Final = re.compile(r"(?i)(^|[_\W])(scl|qa\w*|mask\w*|cloud\w*|cldprb|snwprb|aot|wvp|tci)($|[_\W])")
@@ -91,7 +91,7 @@ def _band_comments(found: Inspection) -> str:
     for band in found.bands:
         common = f", {band.common_name}" if band.common_name else ""
         no = ": left out, it looks like a mask or holds one value" if not _is_measured(band) else ""
-        lines.append(f"  #   {band.number}: {band.name}{common}, {band.resolution:g} {found.unit}{no}\n")
+        lines.append(f"  #   {band.number}: {band.name}{common}, {band.resolution:g} {short_unit(found.unit)}{no}\n")
     return "".join(lines)
 
 

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 FLOORS = [
     {"errors"},
-    {"grid", "settings", "fields", "record"},
+    {"grid", "settings", "fields", "record", "mistaken"},
     {"areas"},
     {"config"},
     {"kernels"},

@@ -102,7 +102,8 @@ def _read_facts(path: str) -> list[FileBand]:
             return _band_facts(path, file)
     except (*GDAL_ERRORS, ValueError) as error:
         reason = f"{error}".splitlines()[0].removeprefix(f"'{path}' ").removeprefix(f"{path}: ")
-        msg = f"{shown(path)}: GDAL can't open this file as a raster ({reason})"
+        hint = "; a config is run, not opened: terrazzo run" if path.endswith((".yaml", ".yml")) else ""
+        msg = f"{shown(path)}: GDAL can't open this file as a raster ({reason}){hint}"
         raise SceneError(msg) from error
 
 

@@ -13,7 +13,7 @@ from pipeline.errors import SceneError
 from pipeline.grid import Grid
 from pipeline.kernels.validity import strike_invalid
 from pipeline.scenes.filebands import ArrayRef, FileBand
-from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
+from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, shown
 from pipeline.scenes.ground import bounds, covered, place, same_crs
 
 _LOOK: Final = 512
@@ -56,7 +56,8 @@ def look_at(band: FileBand, first: FileBand) -> Look:
                 valid &= file.read(band.alpha, **nearest) != 0
     except GDAL_ERRORS as error:
         cause = error.__cause__ or error
-        msg = f"{shown(band.path)}: band {band.index} can't be read ({cause}); the file is damaged or cut short"
+        damaged = f"the {archive_or_file(band.path)} is damaged or cut short"
+        msg = f"{shown(band.path)}: band {band.index} can't be read ({cause}); {damaged}"
         raise SceneError(msg) from error
     return Look(band, picture, strike_invalid(picture[np.newaxis], (band.nodata,), valid))
 
