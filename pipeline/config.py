@@ -9,6 +9,7 @@ from pydantic import ByteSize, Field, model_validator
 from pipeline.areas import MASK_WORDS, AreaConfig, MaskConfig
 from pipeline.errors import ConfigError
 from pipeline.fields import Bands, Names, Paths, Resampling, Size, Text, Time
+from pipeline.mistaken import scene_named_as_config
 from pipeline.record import Record, parse_record
 from pipeline.settings import anchor_paths, merge, override, parse_yaml
 
@@ -199,6 +200,8 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
         When the file can't be read, is not plain YAML, or holds a mistake.
     """
     path = Path(path)
+    if mistaken := scene_named_as_config(path):
+        raise ConfigError(mistaken)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -186,6 +186,11 @@ def _values(previews: Sequence[Preview], valid: npt.NDArray[np.bool_]) -> Values
     )
 
 
+def short_unit(unit: str) -> str:
+    """A unit as numbers have it beside them: 60 m."""
+    return {"metre": "m", "meter": "m", "kilometre": "km", "foot": "ft"}.get(unit.lower(), unit)
+
+
 def _unit(wkt: str | None) -> str:
     if wkt is None:
         return "pixel"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from os.path import basename, splitext
 from pathlib import Path
 
-from pipeline.inspection import BandFacts, Inspection, inspect_scene
+from pipeline.inspection import BandFacts, Inspection, inspect_scene, short_unit
 from pipeline.scenes.files import is_handed_on
 from pipeline.scenes.layers import layer_kind
 
@@ -87,7 +87,7 @@ def _band_comments(found: Inspection) -> str:
     for band in found.bands:
         common = f", {band.common_name}" if band.common_name else ""
         no = f": left out, {why}" if (why := _why_not(band)) else ""
-        lines.append(f"  #   {band.number}: {band.name}{common}, {band.resolution:g} {found.unit}{no}\n")
+        lines.append(f"  #   {band.number}: {band.name}{common}, {band.resolution:g} {short_unit(found.unit)}{no}\n")
     return "".join(lines)
 
 

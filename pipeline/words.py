@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pipeline.config import RunConfig
 from pipeline.fields import size_words
-from pipeline.inspection import BandFacts, Inspection
+from pipeline.inspection import BandFacts, Inspection, short_unit
 from pipeline.plan import Plan, method_over_all
 from pipeline.scenes.offers import Product
 from pipeline.scenes.source import SceneInfo
@@ -94,7 +94,7 @@ def inspection_words(found: Inspection) -> str:
         "source": f"{found.origin if product else _first_of(found.sources)} ({found.driver})",
         **(_product_lines(product, found.masks) if product else {}),
         "pixels": f"{found.columns} x {found.rows}",
-        "pixel": f"{width:g}{'' if width == height else f' x {height:g}'} {found.unit}",
+        "pixel": f"{width:g}{'' if width == height else f' x {height:g}'} {short_unit(found.unit)}",
         "crs": found.crs or "none",
         "quantity": ", ".join(dict.fromkeys(band.quantity for band in found.bands)),
         "blocks": f"{found.block[0]} x {found.block[1]} in the file",
@@ -102,9 +102,14 @@ def inspection_words(found: Inspection) -> str:
         "valid": share or "unknown, as the bands are on different grids",
     }
     told = [warning if warning.startswith(PREFIX) else f"note: {warning}" for warning in found.warnings]
-    notes = [fill(line, _WIDTH, subsequent_indent="      ") for line in told]
+    notes = [_filled(line) for line in told]
     rows = _band_rows(found.bands, radiometry=product is None)
     return "\n".join([_aligned(lines), "", *rows, *([""] if notes else []), *notes])
+
+
+def _filled(text: str) -> str:
+    """Lines of text, none of which ends within a path."""
+    return fill(text, _WIDTH, subsequent_indent="      ", break_on_hyphens=False, break_long_words=False)
 
 
 def _product_lines(product: Product, masks: Sequence[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 FLOORS = [
     {"errors"},
-    {"grid", "settings", "fields", "record", "jsontext", "masklayers"},
+    {"grid", "settings", "fields", "record", "jsontext", "masklayers", "mistaken"},
     {"areas"},
     {"config"},
     {"kernels"},

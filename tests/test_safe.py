@@ -16,6 +16,7 @@ from test_raster import opened, whole
 
 from benchmarks.safe import SafeRecipe, write_safe
 from pipeline.errors import ConfigError, SceneError, TerrazzoError
+from pipeline.inspection import inspect_scene
 from pipeline.runtime.scratch import open_scratch
 from pipeline.scenes.bands import SENTINEL2_COMMON_NAMES
 from pipeline.scenes.catalogue import open_catalogues
@@ -376,3 +377,17 @@ def test_a_quantification_given_twice_is_told(product: Path) -> None:
     path.write_text(text.replace(f"<{value}", f"<{value}</{name}><{value.replace('10000', '5000')}"))
     with pytest.raises(SceneError, match=rf"{name} is given twice, as '10000' and as '5000'"):
         described(product)
+
+
+@pytest.mark.parametrize("look", [lambda archive: whole(opened(archive)), inspect_scene], ids=["run", "inspect"])
+def test_a_damaged_band_of_a_zip_is_told_with_the_zip(product: Path, look: Any) -> None:
+    band = next(product.rglob("*_B03_10m.jp2"))
+    content = bytearray(band.read_bytes())
+    content[len(content) // 3 : -2] = bytes(len(content[len(content) // 3 : -2]))
+    band.write_bytes(content)
+    archive = zipped(product)
+    with pytest.raises(SceneError) as error:
+        look(str(archive))
+    told = str(error.value)
+    assert told.startswith(f"{band.relative_to(product.parent)} in {archive}: ")
+    assert "the archive, or this file in it, is damaged or cut short" in told

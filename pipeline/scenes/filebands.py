@@ -149,7 +149,8 @@ def _read_facts(path: str) -> list[FileBand]:
         reason = f"{error}".splitlines()[0].removeprefix(f"'{path}' ").removeprefix(f"{path}: ")
         if _is_hdf4(path):
             reason = "it is HDF4, for which this GDAL has no driver; convert it where there is one: gdal_translate"
-        msg = f"{shown(path)}: GDAL can't open this file as a raster ({reason})"
+        hint = "; a config is run, not opened: terrazzo run" if path.endswith((".yaml", ".yml")) else ""
+        msg = f"{shown(path)}: GDAL can't open this file as a raster ({reason}){hint}"
         raise SceneError(msg) from error
 
 

@@ -20,6 +20,12 @@ _SMALLEST_CACHE: Final = 12 * 2**20
 
 _REMOTE: Final = re.compile(r"(https?|ftp|s3|gs|az|oss)://|/vsi(curl|s3|gs|az|oss|swift|adls)", re.IGNORECASE)
 
+_IN_ARCHIVE: Final = re.compile(
+    r"/vsi(?:zip|tar)/(?:/vsicurl/)?(?:\{(?P<braced>.+?)\}|(?P<plain>.+?\.(?:zip|tar|tgz|tar\.gz)))/(?P<file>.+)",
+    re.IGNORECASE,
+)
+"""A file in a zip or tar, as GDAL spells it."""
+
 _FOR_REMOTE: Final = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing, no looking for files beside
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
@@ -38,8 +44,15 @@ def is_remote(path: str) -> bool:
 
 
 def shown(path: str) -> str:
-    """A path as the user knows it."""
+    """A path as the user knows it: an address, or a file in an archive."""
+    if inside := _IN_ARCHIVE.match(path):
+        return f"{inside['file']} in {inside['plain'] or inside['braced']}"
     return path.removeprefix("/vsicurl/")
+
+
+def archive_or_file(path: str) -> str:
+    """What is to be fetched again where a file can't be read, in words."""
+    return "archive, or this file in it," if _IN_ARCHIVE.match(path) else "file"
 
 
 def cache_bytes(info: SceneInfo, workers: int) -> int:

@@ -15,7 +15,7 @@ from pipeline.errors import SceneError
 from pipeline.grid import Grid
 from pipeline.kernels.validity import strike_invalid
 from pipeline.scenes.filebands import FileBand
-from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
+from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, shown
 from pipeline.scenes.ground import bounds, same_crs
 
 _SIDE: Final = 512
@@ -143,7 +143,8 @@ def _read_mask(
 
 def _unreadable(path: str, what: str, error: Exception) -> SceneError:
     cause = error.__cause__ or error
-    return SceneError(f"{shown(path)}: {what} can't be read ({cause}); the file is damaged or cut short")
+    damaged = f"the {archive_or_file(path)} is damaged or cut short"
+    return SceneError(f"{shown(path)}: {what} can't be read ({cause}); {damaged}")
 
 
 def _read_store(bands: Sequence[FileBand], shape: tuple[int, int]) -> Iterator[Preview]:

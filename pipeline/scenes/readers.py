@@ -16,7 +16,7 @@ from rasterio.vrt import WarpedVRT
 
 from pipeline.errors import SceneError
 from pipeline.grid import Block
-from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, is_remote, shown
+from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, is_remote, shown
 from pipeline.scenes.ground import turned
 from pipeline.scenes.parts import FilePart, Warp
 
@@ -151,7 +151,9 @@ class GdalReader:
     def _why(self, cause: str) -> str:
         if is_remote(self._part.path):
             return f"; tried {_TRIES} times"
-        return "" if "open files" in cause else "; the file is damaged or cut short"
+        if "open files" in cause:
+            return ""
+        return f"; the {archive_or_file(self._part.path)} is damaged or cut short"
 
     def _read(self, window: Block, out: Planes, valid: Validity) -> None:
         part = self._part
