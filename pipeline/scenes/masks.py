@@ -217,7 +217,8 @@ def _words(band: FileBand, wanted: MaskRecord) -> str:
     grown = f", grown by {wanted.dilate:g} m" if wanted.dilate else ""
     what = "bits" if bits is not None else "values"
     verb = "leaves out" if keep is None else "keeps"
-    return f"{PurePath(band.path).name} {verb} {what} {', '.join(named)}{grown}"
+    layer = f"{PurePath(band.path).name}{f': {band.array.variable}' if band.array else ''}"
+    return f"{layer} {verb} {what} {', '.join(named)}{grown}"
 
 
 def _shown(number: Bits) -> str:
