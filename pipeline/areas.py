@@ -1,90 +1,15 @@
 """What of a scene takes part, in the config: masks, and the area of interest."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import isfinite
-from typing import Annotated, Any, Final, Literal, Self
+from pathlib import PurePath
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from pipeline.fields import Text
+from pipeline.masklayers import MASK_LAYERS, Bits, MaskKind, MaskLayer, mask_kind
 from pipeline.record import Record
-
-MaskKind = Literal["scl", "qa_pixel", "bqa", "udm", "udm2", "fmask"]
-"""Layers of quality that are known by name."""
-
-Bits = int | tuple[int, ...]
-"""A bit by its number, or several that count only where all are set."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskLayer:
-    """What the values of a layer of quality mean, and what is left out unless the config says otherwise."""
-
-    names: Mapping[str, Bits]
-    """Number of each class or bit; the first name of a number is the one that is shown."""
-    drop: tuple[int, ...] = ()
-    """Classes left out."""
-    keep: tuple[int, ...] = ()
-    """Classes kept, all others left out."""
-    bits: tuple[Bits, ...] = ()
-    """Bits left out."""
-    nodata: int | None = None
-    """Value outside of the image, where the file has no tag that says so."""
-
-    @property
-    def has_bits(self) -> bool:
-        """Whether values are made of bits, not classes."""
-        return bool(self.bits)
-
-    def name(self, number: Bits) -> str:
-        """Name of a class or bit; empty where it has none."""
-        return next((name for name, own in self.names.items() if own == number), "")
-
-
-MASK_LAYERS: Final[Mapping[MaskKind, MaskLayer]] = {
-    # Sentinel-2's scene classification (Sen2Cor)
-    "scl": MaskLayer(
-        names={
-            "nodata": 0, "saturated": 1, "dark": 2, "cloud_shadow": 3, "vegetation": 4, "bare": 5, "water": 6,
-            "unclassified": 7, "cloud_medium": 8, "cloud_high": 9, "cirrus": 10, "snow": 11,
-        },
-        drop=(0, 1, 3, 8, 9, 10),
-    ),
-    # Landsat Collection 2, QA_PIXEL
-    "qa_pixel": MaskLayer(
-        names={
-            "fill": 0, "dilated_cloud": 1, "cirrus": 2, "cloud": 3, "cloud_shadow": 4, "snow": 5, "clear": 6,
-            "water": 7,
-        },
-        bits=(0, 1, 2, 3, 4),
-    ),
-    # Landsat Collection 1, BQA: confidences take two bits each, both set where it is high
-    "bqa": MaskLayer(
-        names={
-            "fill": 0, "terrain_occlusion": 1, "cloud": 4, "cloud_confident": (5, 6), "cloud_shadow": (7, 8),
-            "snow": (9, 10), "cirrus": (11, 12),
-        },
-        bits=(0, 4, (7, 8), (11, 12)),
-    ),
-    # Planet's first unusable data mask: 0 is usable
-    "udm": MaskLayer(
-        names={"blackfill": 0, "cloud": 1, "blue": 2, "green": 3, "red": 4, "rededge": 5, "nir": 6},
-        bits=(0, 1, 2, 3, 4, 5, 6, 7),
-    ),
-    # Planet's second mask, band 'clear'
-    "udm2": MaskLayer(names={"not_clear": 0, "clear": 1}, keep=(1,)),
-    # Harmonized Landsat Sentinel-2
-    "fmask": MaskLayer(
-        names={
-            "cirrus": 0, "cloud": 1, "adjacent": 2, "shadow": 3, "snow": 4, "water": 5, "aerosol_high": (6, 7),
-            "cloud_shadow": 3,
-        },
-        bits=(0, 1, 2, 3),
-        nodata=255,
-    ),
-}  # fmt: skip
-"""Layers of quality by name. Sources: the products' own handbooks."""
 
 SCL_DROPPED: Final = MASK_LAYERS["scl"].drop
 
@@ -141,8 +66,8 @@ class MaskRecord(Record):
     keep: tuple[Value, ...] | None = Field(None, description="values to keep; all others are left out")
     bits: tuple[Bit | Annotated[tuple[Bit, ...], Field(min_length=1)], ...] | None = Field(
         None,
-        description="bits, 0 to 31 or by name (those of the layer, of a file Landsat's); left out where one is set, or "
-        "where all bits of a list are, such as [cloud, [7, 8]]",
+        description="bits, 0 to 31 or by name (those of the layer, or of what the file's name says, else Landsat's); "
+        "left out where one is set, or where all bits of a list are, such as [cloud, [7, 8]]",
     )
     dilate: float = Field(0, ge=0, le=5_000, description="metres, 0 to 5000, by which what is left out grows")
 
@@ -152,10 +77,9 @@ class MaskRecord(Record):
         """Read classes and bits given by name as the layer's numbers."""
         if not isinstance(value, dict):
             return value
-        layer = value.get("layer")
-        known = MASK_LAYERS.get(layer) if isinstance(layer, str) else None  # type: ignore[call-overload]
-        names = {key: (known or MASK_LAYERS["qa_pixel" if key == "bits" else "scl"]).names for key in _RULES}
-        return value | {key: _numbered(value[key], names[key]) for key in _RULES if isinstance(value.get(key), list)}
+        names = {rule: _names(value, rule) for rule in _RULES}
+        listed = [rule for rule in _RULES if isinstance(value.get(rule), list | tuple)]
+        return value | {rule: _numbered(value[rule], names[rule]) for rule in listed}
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
@@ -179,8 +103,30 @@ class MaskRecord(Record):
             raise ValueError(msg)
         return self
 
+    @property
+    def rule(self) -> tuple[str, tuple[Bits, ...]]:
+        """Which of 'drop', 'keep' and 'bits' holds, and its numbers: by the config, else what goes with the layer."""
+        for name in _RULES:
+            if (numbers := getattr(self, name)) is not None:
+                return name, numbers
+        known = MASK_LAYERS[self.layer] if self.layer else None
+        default = ((name, getattr(known, name)) for name in _RULES if known and getattr(known, name))
+        return next(default, ("drop", (0,)))
+
 
 _RULES: Final = ("drop", "keep", "bits")
+
+
+def _names(value: Mapping[str, object], rule: str) -> Mapping[str, Bits]:
+    """Numbers of classes or bits by name: of the layer, else of what a file's name says, else SCL's or Landsat's."""
+    layer, path = value.get("layer"), value.get("path")
+    kind = layer if isinstance(layer, str) else mask_kind(PurePath(path).stem) if isinstance(path, str) else None
+    known = MASK_LAYERS.get(kind) if kind else None  # type: ignore[call-overload]
+    if known and known.has_bits == (rule == "bits"):
+        return known.names  # type: ignore[no-any-return]
+    return MASK_LAYERS["qa_pixel" if rule == "bits" else "scl"].names
+
+
 _VALUES: Final = {"type": "array", "items": {"type": ["integer", "string"]}}
 _BITS: Final = {"type": "array", "items": {"anyOf": [*({"type": kind} for kind in ("integer", "string")), _VALUES]}}
 

@@ -60,6 +60,11 @@ class SceneConfig(Record):
         description="the area of interest, outside of which there is no data: [west, south, east, north] in degrees, "
         "the path of a vector file, or a mapping: bounds, crs, path",
     )
+    crop: Literal["area", "blocks", "none"] = Field(
+        "area",
+        description="'area' (the map is the box around the area of interest), 'blocks' (the blocks of the file that it "
+        "touches), or 'none' (the whole scene, 0 outside of the area)",
+    )
 
 
 class FeaturesConfig(Record):
@@ -154,7 +159,7 @@ class RunConfig(Record):
 
     version: Literal[1] = Field(description="1, the version of this config format")
     scene: SceneConfig = Field(
-        description="a mapping: source, bands, names, nodata, resolution, time, resampling, mask, aoi"
+        description="a mapping: source, bands, names, nodata, resolution, time, resampling, mask, aoi, crop"
     )
     features: FeaturesConfig = Field(default=FeaturesConfig(), description="a mapping: scale, standardize")
     fit: FitConfig = Field(
@@ -169,7 +174,9 @@ class RunConfig(Record):
 class PredictConfig(Record):
     """What is said where a model is there already."""
 
-    scene: SceneConfig = Field(description="a mapping: source, names, nodata, resolution, time, resampling, mask, aoi")
+    scene: SceneConfig = Field(
+        description="a mapping: source, names, nodata, resolution, time, resampling, mask, aoi, crop"
+    )
     run: ResourceConfig = Field(
         default=ResourceConfig(), description="a mapping: workers, memory, chunk, scratch, scratch_dir"
     )

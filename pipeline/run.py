@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from pipeline.account import Clock, run_report
+from pipeline.areas import MaskRecord
 from pipeline.config import OutputConfig, ResourceConfig, RunConfig, SceneConfig
 from pipeline.errors import ConfigError, ModelError, OutputError
 from pipeline.fitting.fit import Fit, fit_source
@@ -18,6 +19,7 @@ from pipeline.plan import Plan, make_plan
 from pipeline.reading import Scene, check_disks, plan_reading, reading
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.workfolder import remove_leftovers
+from pipeline.scenes.filestamps import FileStamps
 from pipeline.scenes.opening import catalogues_of, describe_scene
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.report import report_json, write_text
@@ -94,7 +96,9 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths = check_outputs(config)
     with Staging(paths.all(), overwrite=overwrite) as staging, ExitStack() as context:
+        stamps = context.enter_context(_stamps_of(config.scene, config.fit.mask))
         scene = _scene_of(config, besides=paths.all())
+        stamps.add(scene.info.files)
         if config.run.scratch_dir:
             remove_leftovers(Path(config.run.scratch_dir))  # before room is looked for
         plan = plan_reading(scene.info, config.run, config.fit, paths.labels.parent)
@@ -128,8 +132,9 @@ def fit_config(
     TerrazzoError
         One of its children, with a sentence that says what to mend. No output is half-written then.
     """
-    with Staging([output], overwrite=overwrite) as staging:
+    with Staging([output], overwrite=overwrite) as staging, _stamps_of(config.scene, config.fit.mask) as stamps:
         scene = _scene_of(config)
+        stamps.add(scene.info.files)
         staging.keep_apart(scene.info.files)
         plan = make_plan(scene.info, config.run, config.fit, labels=False)
         with reading(scene, plan, config.run, output.parent, config.fit) as read:
@@ -181,8 +186,9 @@ def predict(
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths, resources = OutputPaths.of(output, fits=False), resources or ResourceConfig()
     class_colours(model.k, output.palette)
-    with Staging(paths.all(), overwrite=overwrite) as staging:
+    with Staging(paths.all(), overwrite=overwrite) as staging, _stamps_of(scene) as stamps:
         described = _scene_for(model, scene, besides=paths.all())
+        stamps.add(described.info.files)
         staging.keep_apart(described.info.files)
         plan = make_plan(described.info, resources, None)
         with reading(described, plan, resources, paths.labels.parent) as read:
@@ -200,6 +206,12 @@ def predict(
         report = run_report(read.source, plan, fit=Fit(model), summary=summary, paths=paths, clock=clock)
         write_text(staging.path(paths.report), report_json(report), "report")
     return report
+
+
+def _stamps_of(scene: SceneConfig, fit_mask: MaskRecord | None = None) -> FileStamps:
+    """Stamps of the files that a config names, before anything is read of them; what they refer to is added later."""
+    sides = (record.path for record in (scene.mask, scene.aoi, fit_mask) if record and record.path)
+    return FileStamps([*scene.source, *sides])
 
 
 def _scene_of(config: RunConfig, besides: Iterable[Path] = ()) -> Scene:

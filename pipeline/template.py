@@ -47,6 +47,7 @@ scene:
 {_time_line(found)}  resampling: nearest   # for bands of other grids: bilinear, average, ...
   mask: none            # {_mask_words(found)}
   # aoi: [west, south, east, north]   degrees, or a vector file; rest: nodata
+  # crop: area          # the map: the area's box; blocks of the file; or none
 
 features:
   scale: auto           # reflectance, where a scale is stated; none: as stored

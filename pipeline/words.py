@@ -33,7 +33,7 @@ def plan_record(info: SceneInfo, plan: Plan, config: RunConfig) -> dict[str, Any
     """A plan as plain values, for JSON."""
     scene = {"sources": list(info.sources), "bands": list(info.bands), "dtype": info.dtype.name}
     return {
-        "scene": {**scene, "rows": info.grid.shape[0], "columns": info.grid.shape[1]},
+        "scene": {**scene, "rows": info.map_grid.shape[0], "columns": info.map_grid.shape[1]},
         "fit": config.fit.model_dump(mode="json", include={"method", "pixels", "k"}),
         **asdict(plan),
         "scratch_dir": _scratch_dir(config) if plan.kept == "disk" else None,
@@ -50,7 +50,7 @@ def _scratch_dir(config: RunConfig) -> str:
 
 def plan_words(info: SceneInfo, plan: Plan, config: RunConfig) -> str:
     """Say what a run will do."""
-    rows, columns = info.grid.shape
+    rows, columns = info.map_grid.shape
     high, wide = plan.chunk
     most = " at most" if plan.passes > _FIXED_PASSES else ""
     rests = plan.keeps_blocks and method_over_all(config.fit)

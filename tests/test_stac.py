@@ -709,3 +709,40 @@ def test_several_bands_of_sentinel2_in_one_file_are_its_bands(tmp_path: Path) ->
         file.write(pixels)
     source = opened(path, bands=["B04", "B02"])
     np.testing.assert_array_equal(whole(source)[0], pixels[[0, 2]])
+
+
+def test_two_versions_of_a_band_are_an_error_that_names_both(tmp_path: Path) -> None:
+    stem = "SENTINEL2A_20200101-105853-456_L2A_T31TCJ_C_V2-2"
+    assets = {f"{version}_{band}": {} for version in ("SRE", "FRE") for band in ("B4", "B8")}
+    path = plain_item(tmp_path, assets, platform="sentinel-2a")
+    content = json.loads(path.read_text())
+    for key, asset in content["assets"].items():
+        asset["href"] = f"./{stem}_{key}.tif"
+        (tmp_path / f"{key}.tif").rename(tmp_path / f"{stem}_{key}.tif")
+    path.write_text(json.dumps(content))
+    with pytest.raises(SceneError, match=r"assets SRE_B4 and FRE_B4 are two versions of band B04"):
+        described(path)
+    content["assets"] = {key: asset for key, asset in content["assets"].items() if "FRE" in key}
+    path.write_text(json.dumps(content))
+    info = described(path, bands="all").info
+    assert info.bands == ("B04", "B08")
+    assert info.nodata == (None, None), "MAJA's -10000 can't occur in uint16"
+
+
+def test_a_scale_that_two_versions_of_stac_state_differently_is_an_error(tmp_path: Path) -> None:
+    both = {"raster:bands": [{"scale": 1e-4, "raster:scale": 1e-4}]}
+    assert described(plain_item(tmp_path, {"a": both})).info.scales == (1e-4,)
+    both["raster:bands"][0]["raster:scale"] = 1e-3
+    with pytest.raises(SceneError, match=r"asset a: scale is given twice, as 0\.0001 and as 0\.001"):
+        described(plain_item(tmp_path, {"a": both}))
+
+
+def test_a_value_given_twice_in_landsats_metadata_is_an_error() -> None:
+    from pipeline.scenes.landsat import parse_metadata
+
+    text = b'GROUP = A\nSPACECRAFT_ID = "LANDSAT_8"\nX = 1\nX = 1\nEND_GROUP = A\nGROUP = B\nX = 2\nEND_GROUP = B\n'
+    assert parse_metadata(text, "m_MTL.txt").product.format == "Landsat 8"
+    with pytest.raises(SceneError, match=r"m_MTL\.txt: X is given twice, as 1 and as 3"):
+        parse_metadata(text.replace(b"X = 1\nEND", b"X = 3\nEND"), "m_MTL.txt")
+    with pytest.raises(SceneError, match=r"the key 'X' is given twice"):
+        parse_metadata(b'{"L": {"A": {"X": 1, "X": 2}}}', "m_MTL.json")

@@ -485,7 +485,7 @@ def test_classes_of_an_eopf_product_are_told_by_name(
 ) -> None:
     with caplog.at_level(logging.INFO):
         described(write_eopf(data, tmp_path), mask={"scl": [9, 3]})
-    assert "scl leaves out values 9 cloud_high, 3 cloud_shadow" in caplog.text
+    assert "leaves out values 9 cloud_high, 3 cloud_shadow" in caplog.text
 
 
 # ---------------------------------------------------------------------------------------------------------------- times
@@ -661,12 +661,30 @@ def test_stores_of_other_bands_elsewhere_are_refused(tmp_path: Path) -> None:
         described(files)
 
 
-def test_images_next_to_stores_do_not_go_unnoticed(tmp_path: Path, write_raster: WriteRaster) -> None:
+def test_images_next_to_stores_do_not_go_unnoticed(
+    tmp_path: Path, write_raster: WriteRaster, caplog: pytest.LogCaptureFixture
+) -> None:
     band(tmp_path / "a.nc", "red")
-    write_raster("b.tif", pixels())
-    for source in (str(tmp_path), f"{tmp_path}/*"):
-        with pytest.raises(SceneError, match=r"a\.nc.*b\.tif"):
-            described(source)
+    image = write_raster("b.tif", pixels())
+    with pytest.raises(SceneError, match=r"a\.nc.*b\.tif"):
+        described(f"{tmp_path}/*")
+    assert described(tmp_path).info.sources == (str(image),)
+    assert "left out, as the folder holds image files, too: a.nc" in caplog.text
+
+
+def test_a_variable_stored_in_one_piece_is_read_in_strips(tmp_path: Path) -> None:
+    planes = np.arange(2 * 1500 * 1100, dtype="uint16").reshape(2, 1500, 1100)
+    made = xr.Dataset({"a": (("band", "y", "x"), planes)})
+    made.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
+    source = opened(tmp_path / "s.nc", 600)
+    assert source.info.file_block_bytes <= 2**21
+    np.testing.assert_array_equal(whole(source)[0], planes)
+
+
+def test_variables_in_groups_of_a_netcdf_are_told(tmp_path: Path) -> None:
+    xr.Dataset({"a": (("y", "x"), pixels()[0])}).to_netcdf(tmp_path / "s.nc", group="PRODUCT", engine="h5netcdf")
+    with pytest.raises(SceneError, match=r"its variables lie in groups \(PRODUCT\); save one as a store of its own"):
+        described(tmp_path / "s.nc")
 
 
 # ------------------------------------------------------------------------------------------------- zips and few reads

@@ -63,6 +63,7 @@ class _Smallest:
     def __init__(self, wanted: int, seed: int, info: SceneInfo, expected: int = 0) -> None:
         self.wanted = wanted
         self._seed = seed
+        self._origin = info.origin
         self.threshold = min(LARGEST_KEY, LARGEST_KEY * (wanted + _SPARE * isqrt(wanted)) // max(expected, 1))
         """Pixels with a larger key are left out."""
         self.valid = 0
@@ -79,7 +80,7 @@ class _Smallest:
         if not valid:
             return
         with self._turn():
-            place = (block.top, block.left)
+            place = (self._origin[0] + block.top, self._origin[1] + block.left)
             keys, index = smallest_keys(fitting, place, self._seed, self.wanted, self.threshold)
             points = pixels.data.reshape(len(pixels.data), -1).take(index, axis=1)
             del index  # room for the keys of all blocks

@@ -7,15 +7,14 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Final
 
-from pipeline.areas import MASK_LAYERS
 from pipeline.errors import SceneError
+from pipeline.masklayers import MASK_LAYERS, mask_kind
 from pipeline.scenes.bands import band_from_file_name, common_names, differing_parts, words_of_file
 from pipeline.scenes.filebands import FileBand, list_bands
 from pipeline.scenes.files import FoundFile
 from pipeline.scenes.ground import covered, place
 from pipeline.scenes.landsat import LandsatMetadata, find_metadata
 from pipeline.scenes.layers import LayerKind, layer_kinds
-from pipeline.scenes.masknames import mask_kind
 from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue, MaskOffer
 from pipeline.scenes.sensors import Sensor, band_number, sensor_of
 

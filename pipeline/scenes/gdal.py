@@ -9,6 +9,9 @@ from rasterio.errors import RasterioError
 
 from pipeline.scenes.source import SceneInfo
 
+if os.environ.get("GDAL_NUM_THREADS", "1") == "1":  # even for one thread OpenJPEG would start a pool, and wait for it
+    os.environ.setdefault("OPJ_NUM_THREADS", "0")
+
 GDAL_ERRORS: Final = (RasterioError, CPLE_BaseError)
 """Whatever rasterio may raise when GDAL fails."""
 

@@ -100,7 +100,7 @@ def parse_metadata(content: bytes, path: str) -> LandsatMetadata:
         When it is no metadata of Landsat's, or a number in it is none.
     """
     text = content[:_LARGEST].decode("utf-8", "replace")
-    groups = _json_groups(text, path) if path.endswith(".json") else _text_groups(text)
+    groups = _json_groups(text, path) if path.endswith(".json") else _text_groups(text, path)
     said = {key: value for group in reversed(groups.values()) for key, value in group.items()}
     if "SPACECRAFT_ID" not in said:
         msg = f"{path}: this is no metadata of a Landsat product: SPACECRAFT_ID is missing; download it again"
@@ -124,7 +124,7 @@ def _words(scaling: Scaling) -> str:
     return f"{quantity} = {scale:.6g} x DN{f' {offset:+.6g}' if offset else ''}"
 
 
-def _text_groups(text: str) -> dict[str, dict[str, str]]:
+def _text_groups(text: str, path: str) -> dict[str, dict[str, str]]:
     """Keys and values of each group of the text form: lines `GROUP = NAME`, `KEY = VALUE`, `END_GROUP = NAME`."""
     groups: dict[str, dict[str, str]] = {}
     name = ""
@@ -132,8 +132,10 @@ def _text_groups(text: str) -> dict[str, dict[str, str]]:
         match = _LINE.fullmatch(line)
         if match and match[1] in {"GROUP", "END_GROUP"}:
             name = match[2] if match[1] == "GROUP" else ""
-        elif match:
-            groups.setdefault(name, {}).setdefault(match[1], match[2])
+        elif match and groups.setdefault(name, {}).setdefault(match[1], match[2]) != match[2]:
+            first = groups[name][match[1]]
+            msg = f"{path}: {match[1]} is given twice, as {first} and as {match[2]}; download the product again"
+            raise SceneError(msg)
     return groups
 
 

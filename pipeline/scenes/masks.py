@@ -1,7 +1,6 @@
 """What is left out of a scene: classes or bits of a layer, areas outside of polygons; grown by a distance."""
 
 import logging
-import re
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path, PurePath
@@ -12,9 +11,10 @@ import numpy.typing as npt
 from affine import Affine
 from rasterio.crs import CRS
 
-from pipeline.areas import MASK_LAYERS, Bits, MaskRecord
+from pipeline.areas import MaskRecord
 from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Block, Grid
+from pipeline.masklayers import MASK_LAYERS, Bits, mask_kind
 from pipeline.scenes.filebands import FileBand, read_band
 from pipeline.scenes.ground import overlap, place
 from pipeline.scenes.offers import BandVersion, Catalogue, MaskOffer, open_version
@@ -158,10 +158,8 @@ def _check_plain(wanted: MaskRecord, key: str) -> None:
 
 def _warn_of_known_layer(wanted: MaskRecord, key: str) -> None:
     """Say so where a file without a rule is named as a layer whose zeros don't mean what those of a mask do."""
-    if wanted.layer or wanted.path is None or any(rule is not None for rule in (wanted.drop, wanted.keep, wanted.bits)):
-        return
-    stem = PurePath(wanted.path).stem.lower()
-    kind = next((kind for kind in MASK_LAYERS if re.search(rf"(^|[^a-z0-9]){kind}($|[^a-z0-9])", stem)), None)
+    plain = wanted.layer is None and wanted.drop is None and wanted.keep is None and wanted.bits is None
+    kind = mask_kind(PurePath(wanted.path).stem) if wanted.path and plain else None
     if kind:
         logger.warning(
             "%s: %s is read as a plain mask (kept where not 0), though its name is that of %s; if it is one, write "
@@ -188,37 +186,25 @@ def _version(offer: MaskOffer, resolution: float) -> BandVersion:
     return (same or list(offer.versions))[0]
 
 
-def _chosen(wanted: MaskRecord) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None, tuple[Bits, ...] | None]:
-    """What is dropped, kept, and which bits are: as the config says, else as goes with the layer; just one of them."""
-    asked = (wanted.drop, wanted.keep, wanted.bits)
-    if any(rule is not None for rule in asked):
-        return asked
-    if wanted.layer is None:
-        return (0,), None, None
-    known = MASK_LAYERS[wanted.layer]
-    return known.drop or None, known.keep or None, known.bits or None
-
-
 def _rule(wanted: MaskRecord) -> dict[str, Any]:
     """Which values are left out."""
-    drop, keep, bits = _chosen(wanted)
-    if bits is not None:
-        together = tuple(sum(1 << bit for bit in set(one)) for one in bits if isinstance(one, tuple))
-        return {"bits": sum(1 << bit for bit in {one for one in bits if isinstance(one, int)}), "together": together}
-    return {"values": drop, "keeps": False} if keep is None else {"values": keep, "keeps": True}
+    rule, numbers = wanted.rule
+    if rule == "bits":
+        together = tuple(sum(1 << bit for bit in set(one)) for one in numbers if isinstance(one, tuple))
+        return {"bits": sum(1 << bit for bit in {one for one in numbers if isinstance(one, int)}), "together": together}
+    return {"values": numbers, "keeps": rule == "keep"}
 
 
 def _words(band: FileBand, wanted: MaskRecord) -> str:
     """What is left out, classes and bits by name."""
-    drop, keep, bits = _chosen(wanted)
-    chosen = next(rule for rule in (drop, keep, bits) if rule is not None)
-    known = MASK_LAYERS[wanted.layer] if wanted.layer else None
-    named = [f"{_shown(one)} {known.name(one) if known else ''}".strip() for one in chosen]
+    rule, numbers = wanted.rule
+    name = PurePath(band.path).name
+    kind = wanted.layer or mask_kind(PurePath(band.path).stem)
+    known = MASK_LAYERS[kind] if kind and MASK_LAYERS[kind].has_bits == (rule == "bits") else None
+    named = [f"{_shown(one)} {known.name(one) if known else ''}".strip() for one in numbers]
     grown = f", grown by {wanted.dilate:g} m" if wanted.dilate else ""
-    what = "bits" if bits is not None else "values"
-    verb = "leaves out" if keep is None else "keeps"
-    layer = f"{PurePath(band.path).name}{f': {band.array.variable}' if band.array else ''}"
-    return f"{layer} {verb} {what} {', '.join(named)}{grown}"
+    verb, what = "keeps" if rule == "keep" else "leaves out", "bits" if rule == "bits" else "values"
+    return f"{name} {verb} {what} {', '.join(named)}{grown}"
 
 
 def _shown(number: Bits) -> str:

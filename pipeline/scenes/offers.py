@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pipeline.areas import MaskKind
 from pipeline.errors import ConfigError
+from pipeline.masklayers import MaskKind
 from pipeline.scenes.bands import COMMON_NAMES, choose_bands, common_names
 from pipeline.scenes.filebands import ArrayRef, FileBand, read_band
 from pipeline.scenes.layers import LayerKind

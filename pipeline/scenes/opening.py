@@ -85,16 +85,18 @@ def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_m
     opened = [_open(catalogue, config) for catalogue in catalogues]
     grids = [one_grid(bands, config.resolution) for bands in opened]
     whole = union_grid(grids)
-    grid, area = cut_to_area(whole, opened[0], config)
-    check_width(grid)
+    cut = cut_to_area(whole, opened[0], config)
+    grid = cut.grid
+    check_width(cut.grid)
     inside = [place for place, own in enumerate(grids) if _is_in(grid, own, catalogues[place])]
     _say_which_only_fill([catalogues[i] for i in inside], [grids[i] for i in inside])
     scenes = [
         _leave_out(summarize(opened[i], config, catalogues[i].files, grid, whole), config, catalogues[i], fit_mask)
         for i in inside
     ]
-    if area:
-        scenes = [replace(scene, masks=(area, *scene.masks)) for scene in scenes]
+    if cut.area:
+        scenes = [replace(scene, masks=(cut.area, *scene.masks)) for scene in scenes]
+    scenes = [replace(scene, info=replace(scene.info, origin=cut.origin, shown=cut.shown)) for scene in scenes]
     return make_mosaic(scenes, [grids[i] for i in inside])
 
 

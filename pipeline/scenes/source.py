@@ -25,6 +25,10 @@ class SceneInfo:
     """What is known of a scene from metadata alone."""
 
     grid: Grid
+    origin: tuple[int, int] = (0, 0)
+    """Row and column of the first pixel on the scene's own grid, before that was cut to an area of interest."""
+    shown: Block | None = None
+    """The rectangle of the grid that a map shows, which may reach beyond it; None where that is the grid."""
     bands: tuple[str, ...]
     """Band names, in the order in which pixels are handed on."""
     dtype: np.dtype[Any]
@@ -86,6 +90,11 @@ class SceneInfo:
             return replace(self, quantities=())
         pairs = zip(self.units.quantities, like.quantities, strict=True)
         return replace(self, quantities=tuple("numbers" if theirs == "numbers" else own for own, theirs in pairs))
+
+    @property
+    def map_grid(self) -> Grid:
+        """The grid of a map."""
+        return self.grid.part(self.shown) if self.shown else self.grid
 
     @property
     def pixels(self) -> int:

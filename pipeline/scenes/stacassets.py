@@ -122,8 +122,8 @@ def layers_of(key: str, asset: Any, source: str, all_bands: Sequence[Any] = ()) 
                 resolution=abs(_number(transform[0], key, source) or 0.0),
                 shape=tuple(said.get("proj:shape") or ()),
             ),
-            scale=_number(said.get("raster:scale", said.get("scale")), key, source),
-            offset=_number(said.get("raster:offset", said.get("offset")), key, source),
+            scale=_stated_once("scale", said, key, source),
+            offset=_stated_once("offset", said, key, source),
             nodata=_nodata(said.get("nodata"), key, source),
             unit=str(said.get("unit") or said.get("raster:unit") or "").strip().lower(),
             roles=frozenset(asset.roles or ()),
@@ -181,6 +181,15 @@ def _joined(named: Sequence[Any], stored: Sequence[Any]) -> list[dict[str, Any]]
 def _number(value: Any, key: str, source: str) -> float | None:
     """A number that an item states."""
     return None if value is None else as_number(value, f"{source}: asset {key}")
+
+
+def _stated_once(name: str, said: Mapping[str, Any], key: str, source: str) -> float | None:
+    """A number that STAC 1.1 and 1.0 call differently, which must be one where both do."""
+    new, old = (_number(said.get(word), key, source) for word in (f"raster:{name}", name))
+    if None not in {new, old} and new != old:
+        msg = f"{source}: asset {key}: {name} is given twice, as {old:g} and as {new:g}; mend the item"
+        raise SceneError(msg)
+    return old if new is None else new
 
 
 def _nodata(value: Any, key: str, source: str) -> float | None:

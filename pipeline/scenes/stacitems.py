@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pipeline.errors import SceneError
-from pipeline.scenes.bands import SENTINEL2_COMMON_NAMES, band_from_file_name, band_order
+from pipeline.scenes.bands import SENTINEL2_COMMON_NAMES, band_from_file_name, band_order, words_of_file
 from pipeline.scenes.offers import BandOffer, Catalogue, Product, numbers_words
 from pipeline.scenes.radiometry import Radiometry
 from pipeline.scenes.sensors import band_number, sensor_of
@@ -82,6 +82,7 @@ def _sentinel2_offer(layers: Sequence[Layer], item: Any, source: str) -> _Offer 
     radiometry = Radiometry.of(item, source)
     measured = [layer for layer in layers if layer.kind == "measured"]
     mine = [layer for layer in measured if _sentinel2_id(layer)]
+    _check_versions(mine, source)
     bands = list(_sentinel2_bands(mine, radiometry))
     if not bands:
         return None
@@ -110,6 +111,20 @@ def _other_offer(layers: Sequence[Layer], item: Any, source: str) -> _Offer:
             notes.append(f"{source}: no default bands, as the item does not call them spectral: {', '.join(unlike)}")
     whole = tuple(band.name for band in bands if not band.is_alpha)
     return [*bands, *more], tuple(default), whole, notes, (), None
+
+
+def _check_versions(layers: Sequence[Layer], source: str) -> None:
+    """Raise SceneError where two assets are versions of one band, told apart by a word, such as MAJA's SRE and FRE."""
+    first: dict[tuple[str | None, float, int], Layer] = {}
+    for layer in layers:
+        other = first.setdefault((_sentinel2_id(layer), layer.version.resolution, layer.dear), layer)
+        differing = set(words_of_file(layer.stem)) ^ set(words_of_file(other.stem))
+        if differing and all(word.isalpha() for word in differing):
+            msg = (
+                f"{source}: assets {other.key} and {layer.key} are two versions of band {_sentinel2_id(layer)} "
+                f"({other.stem}, {layer.stem}); name the files of one version instead of the item"
+            )
+            raise SceneError(msg)
 
 
 def _is_sentinel2(item: Any) -> bool:
@@ -141,7 +156,9 @@ def _sentinel2_bands(layers: Sequence[Layer], radiometry: Radiometry) -> Iterato
         if same:
             versions = [layer.version for layer in same]
             keys = tuple(layer.key for layer in same if layer.alone)
-            yield reflectance_band(band, versions, *told[0], keys=keys, nodata=mine[0].nodata)
+            sensor = sensor_of([mine[0].version.path])
+            nodata = sensor.fill if sensor and mine[0].nodata is None else mine[0].nodata
+            yield reflectance_band(band, versions, *told[0], keys=keys, nodata=nodata)
 
 
 def _offer(layer: Layer, name: str) -> BandOffer:

@@ -6,13 +6,12 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pipeline.areas import MASK_LAYERS, MaskKind
 from pipeline.errors import SceneError
+from pipeline.masklayers import MASK_LAYERS, MaskKind, mask_kind
 from pipeline.scenes.fetch import fetch
 from pipeline.scenes.filebands import list_bands
 from pipeline.scenes.landsat import LandsatMetadata, parse_metadata
 from pipeline.scenes.layers import LayerKind, layer_kind, layer_kinds
-from pipeline.scenes.masknames import mask_kind
 from pipeline.scenes.offers import MaskOffer
 from pipeline.scenes.sensors import is_thermal, sensor_of
 from pipeline.scenes.stacassets import Layer, local_path, plain_key

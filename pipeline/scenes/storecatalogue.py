@@ -5,13 +5,13 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+from pipeline.masklayers import mask_kind
 from pipeline.scenes.arrays import survey
 from pipeline.scenes.arrayvalues import quantity_of
 from pipeline.scenes.bands import check_names_differ, names_of_band_files
 from pipeline.scenes.eopf import XARRAY_BYTES, is_eopf, open_eopf
 from pipeline.scenes.ground import covered
 from pipeline.scenes.layers import layer_kinds
-from pipeline.scenes.masknames import mask_kind
 from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue, MaskOffer
 from pipeline.scenes.stores import forget
 
