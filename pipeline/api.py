@@ -60,7 +60,7 @@ def open_scene(
     chunk : 'auto' or int
         Side of a chunk in pixels; 'auto' takes whole blocks of the file.
     **placing
-        As in the config's `scene`: resolution, resampling, mask, aoi, crop.
+        As in the config's `scene`: resolution, time, resampling, mask, aoi, crop.
 
     Returns
     -------

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ from pipeline.scenes.stores import BROKEN, attributes_around, groups_in, open_gr
 from pipeline.units import PIXEL_TYPES
 
 logger = logging.getLogger(__name__)
+
+_STRIP: Final = 2**20
+"""Pixels of a strip that is read at once of a variable that is stored in one piece."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +110,12 @@ def _without_bands(path: str, dataset: xr.Dataset) -> str:
         return swath_words(path, latitude)
     groups = groups_in(path) if not dataset.data_vars else []
     if groups:
-        example = f"{path}/{groups[0]}" if Path(path).is_dir() else "of an unpacked store"
-        return f"{path}: its variables lie in groups ({', '.join(groups)}); name one of these: {example}"
+        way = (
+            f"name one of these: {path}/{groups[0]}"
+            if Path(path).is_dir()
+            else f"save one as a store of its own and name that: xarray.open_dataset(path, group={groups[0]!r})"
+        )
+        return f"{path}: its variables lie in groups ({', '.join(groups)}); {way}"
     listed = ", ".join(f"{name} {array.dims}" for name, array in dataset.data_vars.items())
     return (
         f"{path}: no variable has rows and columns (y and x, or latitude and longitude), and at most one dimension "
@@ -153,7 +160,7 @@ def describe_variable(ref: ArrayRef) -> FileBand:
     nodata = nodata_values(ref, stored, decoded, where)
     low, high = valid_limits(array.attrs, stored.dtype, decoded.dtype, scaling, where)
     whole = stored.encoding.get("chunks") or stored.encoding.get("chunksizes")
-    chunks = dict(zip(map(str, stored.dims), whole or stored.shape, strict=True))
+    chunks = dict(zip(map(str, stored.dims), whole, strict=True)) if whole else _strips(stored, axes)
     kind = decoded.dtype.newbyteorder("=")
     return FileBand(
         path=ref.path,
@@ -182,6 +189,13 @@ def describe_variable(ref: ArrayRef) -> FileBand:
             highest=high,
         ),
     )
+
+
+def _strips(stored: xr.Variable, axes: Axes) -> dict[str, int]:
+    """Shape of what is read at once of a variable that is stored in one piece, of which any window can be read."""
+    rows, columns = (stored.sizes[dim] for dim in (axes.rows, axes.columns))
+    shape = dict.fromkeys(map(str, stored.dims), 1)
+    return shape | {axes.rows: min(rows, max(1, _STRIP // columns)), axes.columns: columns}
 
 
 def _placed(ref: ArrayRef, dataset: xr.Dataset, array: xr.DataArray) -> tuple[ArrayRef, Axes]:

@@ -1,6 +1,7 @@
 """From what the user names to what it offers: plain files, or a product."""
 
 import glob
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from pipeline.scenes.offers import Catalogue
 from pipeline.scenes.safe import open_product, product_root, products_in
 from pipeline.scenes.stac import is_stac, open_items
 from pipeline.scenes.tiles import is_tile_folder, open_tile
+
+logger = logging.getLogger(__name__)
 
 
 def open_catalogues(
@@ -71,13 +74,7 @@ def _products_matching(item: str) -> list[str]:
 
 
 def _stores_inside(item: str, besides: Sequence[str | Path]) -> list[str]:
-    """Stores that lie in a folder which is neither a store nor a product itself.
-
-    Raises
-    ------
-    SceneError
-        When it holds images, too.
-    """
+    """Stores that lie in a folder which is neither a store nor a product itself; none where it holds images, too."""
     try:
         folder = Path(item)
         if not item or is_handed_on(item) or not folder.is_dir() or is_store(item) or product_root(folder):
@@ -87,8 +84,9 @@ def _stores_inside(item: str, besides: Sequence[str | Path]) -> list[str]:
     except (OSError, ValueError):  # which the look at plain files puts into words
         return []
     if rasters:
-        msg = f"{item}: the folder holds {Path(stores[0]).name} and {Path(rasters[0]).name}; name the ones to take"
-        raise SceneError(msg)
+        names = ", ".join(Path(store).name for store in stores)
+        logger.warning("%s: left out, as the folder holds image files, too: %s; what is named is taken", item, names)
+        return []
     return stores
 
 

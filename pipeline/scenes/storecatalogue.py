@@ -1,17 +1,18 @@
 """What Zarr and NetCDF stores offer: each by itself, and several that hold one band each as one scene."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+from pipeline.masklayers import mask_kind
 from pipeline.scenes.arrays import survey
 from pipeline.scenes.arrayvalues import quantity_of
 from pipeline.scenes.bands import check_names_differ, names_of_band_files
 from pipeline.scenes.eopf import XARRAY_BYTES, is_eopf, open_eopf
 from pipeline.scenes.ground import covered
 from pipeline.scenes.layers import layer_kinds
-from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue
+from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue, MaskOffer
 from pipeline.scenes.stores import forget
 
 _ALL = 0.99
@@ -76,8 +77,17 @@ def _open_store(path: str, time: int | str | None) -> Catalogue:
         files=(path,),
         libraries=XARRAY_BYTES,
         times=found.times,
+        masks=tuple(_masks(bands)),
         notes=(unusable,) if found.unusable else (),
     )
+
+
+def _masks(bands: Sequence[BandOffer]) -> Iterator[MaskOffer]:
+    """Layers of quality whose values are known by their names."""
+    for band in bands:
+        kind = mask_kind(band.name) if band.kind == "quality layer" else None
+        if kind:
+            yield MaskOffer(kind=kind, versions=band.versions)
 
 
 def _reflective(bands: Sequence[BandOffer]) -> tuple[str, ...]:
@@ -136,6 +146,7 @@ def _stacked(catalogues: Sequence[Catalogue]) -> Catalogue:
         origin=catalogues[0].origin,
         bands=tuple(bands),
         default=_reflective(bands),
+        masks=tuple(mask for catalogue in catalogues for mask in catalogue.masks),
         files=tuple(file for catalogue in catalogues for file in catalogue.files),
         libraries=XARRAY_BYTES,
         times=tuple(dict.fromkeys(time for catalogue in catalogues for time in catalogue.times)),

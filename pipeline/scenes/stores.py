@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from zipfile import BadZipFile
 
+import h5py  # type: ignore[import-untyped]
 import xarray as xr
 import zarr
 from zarr.storage import ZipStore
@@ -91,9 +92,10 @@ def has_node(path: str, name: str) -> bool:
 
 def groups_in(path: str) -> list[str]:
     """Names of the groups that lie in a store's root."""
-    if not is_zarr(path):
-        return []
     try:
+        if not is_zarr(path):
+            with h5py.File(path) as file:
+                return sorted(name for name, node in file.items() if isinstance(node, h5py.Group))
         store, inside = zarr_location(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
