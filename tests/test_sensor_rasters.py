@@ -35,7 +35,7 @@ class Sensor:
 SENSORS = {
     "neon": Sensor("neon_osbs_rgb_nodata255/OSBS_029.tif", 3, 0.987),
     "hls": Sensor("hls_terratorch_biomass_10band/*_input.tif", 10, 1.0, ("0.15% of the pixels are 0 in every band",)),
-    "goes": Sensor("goes_fulldisk_mask/goes.tif", 3, 0.794, ("of the pixels are 0 in every band, beside what a mask",)),
+    "goes": Sensor("goes_fulldisk_mask/goes.tif", 3, 0.783, ("of the pixels are 0 in every band, beside what a mask",)),
     "naip, near infrared tagged as alpha": Sensor(
         "naip_chips/m_3211605*.tif", 4, 1.0, ("band 4 is tagged as alpha",), by_tag=False
     ),
@@ -72,7 +72,7 @@ def test_it_opens_as_rasterio_reads_it_and_becomes_a_map(
     np.testing.assert_array_equal(valid, expected)
     assert round(float(valid.mean()), 3) == sensor.valid
     told = inspect_scene(list(map(str, files)))
-    assert told.valid_share == valid.mean()
+    assert told.valid_share == pytest.approx(valid.mean(), abs=0.02)  # every other pixel of more than 512
     caplog.clear()
     report = run_config(config(files, tmp_path / "c.tif", fit={"k": 4}))
     labels = read(tmp_path / "c.tif")
