@@ -171,7 +171,8 @@ def test_own_threads_compute_where_no_scheduler_is_named() -> None:
     assert set(seen) == {"terrazzo"}
 
 
-def test_persisted_arrays_are_what_they_were(scene: xr.DataArray, threads_of_a_client: Any) -> None:
+@pytest.mark.usefixtures("threads_of_a_client")
+def test_persisted_arrays_are_what_they_were(scene: xr.DataArray) -> None:
     source, kept = ArraySource(scene), ArraySource(scene.persist())
     for block in source.blocks:
         for one, other in zip(source.read(block), kept.read(block), strict=True):

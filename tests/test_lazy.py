@@ -181,8 +181,8 @@ def test_masks_in_a_dataset_are_left_out_with_a_word(
     ("make", "words"),
     [
         (lambda d: d[["B02"]].assign(scl=d.B03.astype("u1")), "several types"),
-        (lambda d: xr.Dataset(), "without bands"),
-        (lambda d: xr.Dataset({"a": ("n", [1])}), "without bands: .* a int64"),
+        (lambda _: xr.Dataset(), "without bands"),
+        (lambda _: xr.Dataset({"a": ("n", [1])}), "without bands: .* a int64"),
         (lambda d: d.assign(c=(("lat", "lon"), np.ones((2, 3), "u2"))), r"several grids \(B02: 180 x 120.*c: 3 x 2"),
         (lambda d: d.assign(c=d.B02.expand_dims(z=2)), "differ in their dimensions"),
         (lambda d: d.expand_dims(time=2), "2 steps of time"),
@@ -303,7 +303,7 @@ def test_labels_that_lost_something_are_told_of(scene: xr.DataArray, model: Clus
         write(labels.where(labels > 1), path)
     with pytest.raises(ConfigError, match="not a Dataset of class"):
         write(labels.to_dataset(), path)
-    with pytest.raises(ConfigError, match="the labels hold 4 at rows .*, but k is 3"):
+    with pytest.raises(ConfigError, match=r"the labels hold 4 at rows .*, but k is 3"):
         write(labels, path, k=3)
     for k in (0, 255, True, 3.5):
         with pytest.raises(ConfigError, match=f"k: {k!r} is not allowed"):
@@ -326,7 +326,7 @@ PLACES = {
 @pytest.mark.parametrize(("make", "transform"), PLACES.values(), ids=PLACES)
 @pytest.mark.parametrize("kind", ["netcdf", "zarr 2", "zarr 3"])
 @pytest.mark.filterwarnings("ignore:Consolidated metadata")
-def test_files_of_labels_keep_all(
+def test_files_of_labels_keep_all(  # noqa: PLR0917
     scene: xr.DataArray, model: ClusterModel, tmp_path: Path, kind: str, make: Any, transform: Any
 ) -> None:
     labels = label(make(scene), model)
