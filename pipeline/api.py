@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
-import dask
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pipeline.config import FeaturesConfig, FitConfig, ResourceConfig, SceneConfig
+from pipeline.arguments import speaks_of_arguments
+from pipeline.config import MAX_CLASSES, FeaturesConfig, FitConfig, ResourceConfig, SceneConfig
 from pipeline.errors import ConfigError
 from pipeline.fitting.fit import fit_source
 from pipeline.grid import Block
@@ -21,9 +21,13 @@ from pipeline.record import parse_record
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.schedule import count_workers, stream
 from pipeline.runtime.scratch import open_scratch
+from pipeline.scenes.arraydims import to_planes
+from pipeline.scenes.arrayplaces import grid_of
+from pipeline.scenes.arraysource import ArraySource, blocks_of, lazy_data
+from pipeline.scenes.computing import Computer
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.keptblocks import KeptBlocks, ReadBlocks
-from pipeline.scenes.lazy import ArraySource, blocks_of, grid_of, to_dataarray
+from pipeline.scenes.lazy import to_dataarray
 from pipeline.scenes.mosaic import open_source
 from pipeline.scenes.opening import describe_scene
 from pipeline.scenes.source import FitSource
@@ -32,6 +36,7 @@ from pipeline.sinks.palette import class_colours
 from pipeline.sinks.staging import Staging
 
 
+@speaks_of_arguments("scene", "run")
 def open_scene(
     source: str | Path | Sequence[str | Path],
     bands: Sequence[str | int] | str = "auto",
@@ -61,7 +66,8 @@ def open_scene(
     -------
     DataArray (band, y, x)
         In the files' dtype, with coordinates `band`, `y`, `x`, `spatial_ref` and, lazy, `valid` (y, x): True
-        where every band holds data.
+        where every band holds data. It can be pickled, computed by any dask scheduler, and saved: its place goes
+        into the files. What xarray makes of it by arithmetic, `coarsen`, `pad` and the like is a scene, too.
 
     Raises
     ------
@@ -80,8 +86,9 @@ def open_scene(
     return to_dataarray(cropped(open_source(scene, shape)))
 
 
+@speaks_of_arguments("fit", "features", "run")
 def fit(
-    scene: xr.DataArray,
+    scene: xr.DataArray | xr.Dataset,
     k: int = 8,
     *,
     workers: int | str = "auto",
@@ -96,9 +103,13 @@ def fit(
 
     Parameters
     ----------
-    scene : DataArray (band, y, x)
-        From `open_scene`, or any other; nodata is what its `valid` coordinate says, else rioxarray's nodata
-        value, and NaN.
+    scene : DataArray (band, y, x), or Dataset of bands
+        From `open_scene`, rioxarray, odc-stac, stackstac or any other. Dimensions may have any order; rows and columns
+        are also known as latitude and longitude or by CF attributes, the band dimension by any name; a time of length
+        1 is dropped. Of a Dataset the variables of one grid and type are the bands. Nodata is what the coordinate
+        `valid` says (True or 1 is valid; anything less, or NaN, is not), else rioxarray's nodata value, and NaN.
+        Where a dask client, `dask.config` or a context names a scheduler, that computes the blocks, a few at a time;
+        else own threads do.
     k : int
         Number of classes, 2 to 254.
     workers : 'auto' or int
@@ -131,7 +142,7 @@ def fit(
         msg = "fit: mask: masks are open_scene's; for the fit alone, narrow the scene's `valid` coordinate"
         raise ConfigError(msg)
     features = parse_record(FeaturesConfig, {"scale": scale, "standardize": standardize}, "fit")
-    source = ArraySource(scene.assign_attrs(quantity="numbers") if features.scale == "none" else scene)
+    source = ArraySource(scene, scaled=features.scale != "none")
     with ExitStack() as context:
         pixels: FitSource = source
         if config.pixels == "all" and config.method == "minibatch":
@@ -142,10 +153,12 @@ def fit(
         return fit_source(pixels, config, features, workers=count_workers(workers), progress=Progress()).model
 
 
+@speaks_of_arguments("output")
 def write(
     labels: xr.DataArray,
     path: str | Path,
     *,
+    k: int | None = None,
     overwrite: bool = False,
     palette: str = "auto",
     workers: int | str = "auto",
@@ -155,9 +168,12 @@ def write(
     Parameters
     ----------
     labels : DataArray (y, x) of uint8
-        From `label`.
+        From `label`; also read back from a file, or changed, as long as they are uint8. They are computed as `fit`
+        says of scenes.
     path : str or Path
         The map. It appears when it is whole.
+    k : int, optional
+        Number of classes, where the labels have lost their attribute `k`; they may hold 0 (no data) to k.
     overwrite : bool
         Whether a file of this name may be replaced.
     palette : str
@@ -177,22 +193,73 @@ def write(
     OutputError
         When the file exists already or can't be written.
     """
-    if labels.dims != ("y", "x") or labels.dtype != np.uint8 or "k" not in labels.attrs:
-        msg = f"write: expected labels from label(), uint8 (y, x), not {labels.dtype} {labels.dims}"
-        raise ConfigError(msg)
-    chunked = labels if labels.chunks else labels.chunk({"y": 1024, "x": 1024})
-    colours, target = class_colours(int(labels.attrs["k"]), palette), Path(path)
+    array = _check_labels(labels)
+    classes = _count_classes(labels, k)
+    data, target, compute = lazy_data(array), Path(path), Computer.in_force()
+    colours = class_colours(classes, palette)
     tags, threads = map_tags(str(labels.attrs.get("model", ""))), count_workers(workers)
 
-    def compute(block: Block) -> npt.NDArray[np.uint8]:
-        (part,) = dask.compute(chunked.data[block.slices], scheduler="synchronous")
+    def labels_of(block: Block) -> npt.NDArray[np.uint8]:
+        (part,) = compute(data[block.slices])
+        if part.max() > classes:
+            msg = f"write: the labels hold {part.max()} at {block}, but k is {classes}; give the largest there is as k"
+            raise ConfigError(msg)
         return np.asarray(part, np.uint8)
 
     with (
         Staging([target], overwrite=overwrite) as staging,
-        MapWriter(staging.path(target), grid_of(chunked), colours, tags, threads) as writer,
+        MapWriter(staging.path(target), grid_of(labels), colours, tags, threads) as writer,
     ):
-        for block, part in stream(compute, blocks_of(chunked), threads):
+        for block, part in stream(labels_of, blocks_of(data), threads):
             writer.write(part, block)
         writer.finish()
     return target
+
+
+def _check_labels(labels: Any) -> xr.DataArray:
+    """Labels in the order (rows, columns).
+
+    Raises
+    ------
+    ConfigError
+        Saying what is expected, when they are something else.
+    """
+    expected = "write: expected labels from label(), uint8 (y, x)"
+    if isinstance(labels, xr.Dataset):
+        listed = ", ".join(map(str, labels.data_vars)) or "nothing"
+        msg = f"{expected}, not a Dataset of {listed}; take one of its variables, as by dataset['class']"
+        raise ConfigError(msg)
+    if not isinstance(labels, xr.DataArray):
+        msg = (
+            f"{expected}, not {'None' if labels is None else 'a ' + type(labels).__name__}; wrap an array as "
+            "xr.DataArray(array, dims=('y', 'x'), coords={'y': ..., 'x': ...}), and give k"
+        )
+        raise ConfigError(msg)
+    planes, _ = to_planes(labels, "write: what was given for labels")
+    if planes.shape[0] != 1 or labels.dtype != np.uint8:
+        fix = "; make them uint8 again: labels.fillna(0).astype('uint8')" if planes.shape[0] == 1 else ""
+        msg = f"{expected}, not {labels.dtype} {labels.dims}{fix}"
+        raise ConfigError(msg)
+    return planes[0]
+
+
+def _count_classes(labels: xr.DataArray, k: int | None) -> int:
+    """How many classes labels have: as told, else as their attribute says.
+
+    Raises
+    ------
+    ConfigError
+        When nothing tells, or it is not allowed.
+    """
+    stated = labels.attrs.get("k") if k is None else k
+    if stated is None:
+        msg = (
+            "write: the labels have lost their attribute k, the number of classes, as xarray's arithmetic drops "
+            "attributes; give it, as by k=8, or keep them: xr.set_options(keep_attrs=True)"
+        )
+        raise ConfigError(msg)
+    if not isinstance(stated, int | np.integer) or isinstance(stated, bool) or not 1 <= stated <= MAX_CLASSES:
+        allowed = f"the number of classes, a whole number from 1 to {MAX_CLASSES}"
+        msg = f"write: k: {stated!r} is not allowed; expected {allowed}"
+        raise ConfigError(msg)
+    return int(stated)

@@ -130,7 +130,7 @@ def write_map(
     info, colours = source.info, class_colours(model.k, palette)
     areas = pixel_areas(info.grid)
     layout = Layout.of(info.grid, model.k + 1)
-    thinning = thinning_for(layout, info.bands)
+    thinning = thinning_for(layout, info.bands, info.common_names)
     picture = QuickLook(info.grid, layout, thinning, info.dtype)
     statistics = ClassStatistics(model, info.units, areas)
     with MapWriter(staging.path(paths.labels), info.grid, colours, map_tags(model.digest), workers) as writer:

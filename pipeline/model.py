@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline.errors import ModelError
+from pipeline.jsontext import RepeatedKeyError, parse_json
 from pipeline.units import ModelRecord, Preparation, Quantity, Units, relative
 
 MODEL_FORMAT: Final = "terrazzo-model"
@@ -141,7 +142,10 @@ class ClusterModel(ModelRecord):
             When it is not JSON, is another kind of file, or has parts that don't fit each other.
         """
         try:
-            content: Any = json.loads(text)
+            content: Any = parse_json(text)
+        except RepeatedKeyError as error:
+            msg = f"{origin}: {error}; the model was changed: write it again with fit, or mend it"
+            raise ModelError(msg) from error
         except (ValueError, RecursionError) as error:
             msg = f"{origin}: this is not a Terrazzo model, nor any JSON ({error})"
             raise ModelError(msg) from error

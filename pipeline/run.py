@@ -19,9 +19,8 @@ from pipeline.plan import Plan, make_plan
 from pipeline.reading import Scene, check_disks, plan_reading, reading
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.workfolder import remove_leftovers
-from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.filestamps import FileStamps
-from pipeline.scenes.opening import describe_scene
+from pipeline.scenes.opening import catalogues_of, describe_scene
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.report import report_json, write_text
 from pipeline.sinks.staging import Staging, check_writable
@@ -224,7 +223,7 @@ def _scene_of(config: RunConfig, besides: Iterable[Path] = ()) -> Scene:
 def _scene_for(model: ClusterModel, config: SceneConfig, besides: Iterable[Path]) -> Scene:
     """Open a scene with the bands of a model, or say why it does not fit."""
     besides = list(besides)
-    origin, there = config.source[0], open_catalogues(config.source, besides)[0].names
+    origin, there = config.source[0], catalogues_of(config, besides)[0].names
     missing = [band for band in model.bands if band not in there]
     if missing:
         wants, has = ", ".join(model.bands), ", ".join(there)

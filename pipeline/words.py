@@ -12,6 +12,7 @@ from pipeline.inspection import BandFacts, Inspection, short_unit
 from pipeline.plan import Plan, method_over_all
 from pipeline.scenes.offers import Product
 from pipeline.scenes.source import SceneInfo
+from pipeline.scenes.suspicions import PREFIX
 
 _WIDTH: Final = 80
 _FIXED_PASSES: Final = 3
@@ -95,11 +96,13 @@ def inspection_words(found: Inspection) -> str:
         "pixels": f"{found.columns} x {found.rows}",
         "pixel": f"{width:g}{'' if width == height else f' x {height:g}'} {short_unit(found.unit)}",
         "crs": found.crs or "none",
+        "quantity": ", ".join(dict.fromkeys(band.quantity for band in found.bands)),
         "blocks": f"{found.block[0]} x {found.block[1]} in the file",
         "chunks": f"{found.chunk[0]} x {found.chunk[1]} suggested for a run",
         "valid": share or "unknown, as the bands are on different grids",
     }
-    notes = [_filled(f"note: {warning}") for warning in found.warnings]
+    told = [warning if warning.startswith(PREFIX) else f"note: {warning}" for warning in found.warnings]
+    notes = [_filled(line) for line in told]
     rows = _band_rows(found.bands, radiometry=product is None)
     return "\n".join([_aligned(lines), "", *rows, *([""] if notes else []), *notes])
 
@@ -126,8 +129,9 @@ def _band_rows(bands: Sequence[BandFacts], *, radiometry: bool) -> Iterable[str]
     """Table of bands; columns that say nothing are left out, and those of scale and offset unless asked for."""
     table = {
         "no": [band.number for band in bands],
-        "band": [band.name[:16] for band in bands],
+        "band": [band.name[:24] for band in bands],
         "common": [band.common_name or "" for band in bands],
+        "quantity": [band.quantity for band in bands] if len({band.quantity for band in bands}) > 1 else [""],
         "dtype": [band.dtype for band in bands],
         "pixels": [f"{band.columns}x{band.rows}" for band in bands],
         "each": [f"{band.resolution:g}" for band in bands] if len({band.resolution for band in bands}) > 1 else [""],

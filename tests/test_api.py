@@ -188,8 +188,10 @@ def test_a_cloud_mask_may_be_put_into_the_scene(scene_file: Path) -> None:
     np.testing.assert_array_equal(label(masked, model).values != 0, expected)
     turned = scene.assign_coords(valid=(("x", "y"), clear.T))
     np.testing.assert_array_equal(label(turned, model).values != 0, expected)
-    with pytest.raises(ConfigError, match="'valid' is float64"):
-        label(scene.assign_coords(valid=(("y", "x"), clear * 0.5)), model)
+    halves = scene.assign_coords(valid=(("y", "x"), clear * 0.5))
+    assert not label(halves, model).values.any()
+    with pytest.raises(ConfigError, match="'valid' is bool \\('y',\\)"):
+        label(scene.drop_vars("valid").assign_coords(valid=("y", clear[:, 0])), model)
 
 
 def test_nan_put_into_a_scene_is_nodata(scene_file: Path) -> None:

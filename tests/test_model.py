@@ -294,6 +294,15 @@ def test_stored_numbers_are_left_alone_where_no_quantity_is_stated() -> None:
     assert relative(units.spreads) is None
 
 
+@pytest.mark.parametrize("key", ["centroids", "dtype"])
+def test_a_key_given_twice_is_told(key: str) -> None:
+    text = build(content()).to_json()
+    start = text.index(f'"{key}"')
+    stated = text[start : text.index(",\n", text.index("]\n", start) if key == "centroids" else start)]
+    with pytest.raises(ModelError, match=rf"m\.json: the key '{key}' is given twice"):
+        ClusterModel.from_json(text[:start] + stated + ", " + text[start:], "m.json")
+
+
 def test_each_band_has_a_quantity_of_its_own() -> None:
     mixed = Units(
         dtype="uint16", scales=(1e-4, 0.00341802), offsets=(-0.1, 149.0), quantity=("reflectance", "temperature")

@@ -1,6 +1,5 @@
 """N valid pixels of a scene, chosen by the hash of their position: the same for any chunking and workers."""
 
-import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -23,16 +22,11 @@ from pipeline.scenes.blockstore import SparedBlocks
 from pipeline.scenes.keptblocks import KeptBlocks
 from pipeline.scenes.source import FitSource, Pixels, SceneInfo
 
-logger = logging.getLogger(__name__)
-
-_ZEROS_OF_NOTE: Final = 0.01
-"""Share of pixels of nothing but zeros from which they are worth a word."""
-
-_MOST_NAMES: Final = 8
-"""Bands that a message lists."""
-
 _SPARE: Final = 8
 """Standard deviations by which more keys are expected under a threshold than are wanted."""
+
+_NAMED: Final = 20
+"""Bands named in a message, at most."""
 
 Keys = npt.NDArray[np.uint64]
 
@@ -72,8 +66,8 @@ class _Smallest:
         """Pixels with a larger key are left out."""
         self.valid = 0
         """How many pixels take part, of all that were added."""
-        self.empty = tuple(range(len(info.bands)))
-        """Positions of the bands of which no pixel was seen that holds data."""
+        self.seen = np.zeros(len(info.bands), np.bool_)
+        """Which bands are known to hold data by themselves; told only as long as no pixel takes part."""
         self._nodata = info.nodata
         self.blocks: list[Block] = []
         """Where they are."""
@@ -85,7 +79,7 @@ class _Smallest:
         """Add what a block has of them, among its pixels that take part in the fit."""
         valid = int(np.count_nonzero(fitting))
         if not valid:
-            self._note_bands(pixels)
+            self._look_at_bands(pixels)
             return
         with self._turn():
             place = (self._origin[0] + block.top, self._origin[1] + block.left)
@@ -94,13 +88,11 @@ class _Smallest:
             del index  # room for the keys of all blocks
             self._add(block, valid, keys, points)
 
-    def _note_bands(self, pixels: Pixels) -> None:
-        """Note which bands hold data by themselves, as long as no pixel does in all."""
-        for band in self.empty if not self.valid else ():
-            own = np.ones(pixels.valid.shape, np.bool_)
-            if strike_invalid(pixels.data[band : band + 1], self._nodata[band : band + 1], own).any():
-                with self._guard:
-                    self.empty = tuple(other for other in self.empty if other != band)
+    def _look_at_bands(self, pixels: Pixels) -> None:
+        """Note which bands hold data in a block where not all do, as long as no pixel takes part."""
+        for band in np.flatnonzero(~self.seen) if self.valid == 0 else ():
+            plane, everywhere = pixels.data[band : band + 1], np.ones(pixels.valid.shape, np.bool_)
+            self.seen[band] = strike_invalid(plane, (self._nodata[band],), everywhere).any()
 
     def _turn(self) -> AbstractContextManager[object]:
         """To be held from the search for candidates until they are added.
@@ -198,10 +190,8 @@ def draw_sample(
         blocks, smallest = smallest.blocks, _Smallest(wanted, seed, info, expected)
         _look_again(smallest, kept, blocks, workers)
     if smallest.valid == 0:
-        raise _nothing_valid(info, [info.bands[band] for band in smallest.empty])
-    sample = Sample(smallest.in_order(), smallest.valid, info.pixels)
-    _warn_of_zeros(sample, info)
-    return sample
+        raise _nothing_valid(info, smallest.seen)
+    return Sample(smallest.in_order(), smallest.valid, info.pixels)
 
 
 def _look_again(smallest: _Smallest, kept: SparedBlocks | KeptBlocks, blocks: Sequence[Block], workers: int) -> None:
@@ -210,43 +200,19 @@ def _look_again(smallest: _Smallest, kept: SparedBlocks | KeptBlocks, blocks: Se
         pass
 
 
-def _nothing_valid(info: SceneInfo, empty: Sequence[str]) -> SceneError:
-    """Make the error that says so, of which bands nothing is valid, if of any."""
+def _nothing_valid(info: SceneInfo, seen: npt.NDArray[np.bool_]) -> SceneError:
+    """Make the error that says so, and names the bands that hold no data at all."""
     odd = {"NaN, infinity"} if info.dtype.kind == "f" else set[str]()
     values = ", ".join(sorted({f"{value:g}" for value in info.nodata if value is not None} | odd))
     rule = f" ({values})" if values else ""
-    if len(empty) == len(info.bands):
-        return SceneError(f"{info.sources[0]}: all {info.pixels} pixels are nodata{rule}; check scene.nodata")
-    if empty:
-        them = f"band {empty[0]}" if len(empty) == 1 else f"bands {_listed(empty)}"
-        msg = (
-            f"{info.sources[0]}: all {info.pixels} pixels of {them} are nodata{rule}, so no pixel holds data in every "
-            "band; leave such bands out (scene.bands), or check scene.nodata"
-        )
-        return SceneError(msg)
-    where = ", inside of the area and outside of the masks" if info.masked else ""
+    beside = ", under a mask or outside of the area" if info.masked else ""
     fix = "scene.nodata, scene.mask, fit.mask and scene.aoi" if info.masked else "scene.nodata"
-    msg = (
-        f"{info.sources[0]}: none of the {info.pixels} pixels holds data in every band ({_listed(info.bands)}) at "
-        f"once{where}; nodata are{rule or ' what the masks leave out'}; check {fix}"
-    )
-    return SceneError(msg)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names, of many the first alone."""
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + more
-
-
-def _warn_of_zeros(sample: Sample, info: SceneInfo) -> None:
-    """Say when many sampled pixels are 0 in every band and nothing says what 'no data' is."""
-    zeros = float((~sample.points.any(axis=0)).mean())
-    if zeros > _ZEROS_OF_NOTE and not info.masked and all(value is None for value in info.nodata):
-        logger.warning(
-            "%s: %.1f%% of the pixels are 0 in every band (%s), and no nodata is set: "
-            "if 0 means no data, set scene.nodata: 0",
-            info.sources[0] if len(info.sources) == 1 else "scene.source",
-            100 * zeros,
-            _listed(info.bands),
-        )
+    empty = [name for name, any_data in zip(info.bands, seen.tolist(), strict=True) if not any_data]
+    if not empty:
+        where = f"in one band or another{beside}, though each band holds data somewhere"
+    elif len(empty) == len(info.bands):
+        where = f"in every band{beside}"
+    else:
+        listed = ", ".join(empty[:_NAMED]) + (f", ... ({len(empty)} in all)" if len(empty) > _NAMED else "")
+        where = f"in band {listed}{beside}; leave out of scene.bands what holds no data"
+    return SceneError(f"{info.sources[0]}: all {info.pixels} pixels are nodata{rule} {where}; check {fix}")

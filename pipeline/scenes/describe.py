@@ -24,7 +24,7 @@ from pipeline.scenes.places import Area, area_of
 from pipeline.scenes.placing import Placement, finest_band, one_grid
 from pipeline.scenes.remarks import say_what_is_missing, say_what_is_slow, say_what_moves
 from pipeline.scenes.source import SceneInfo
-from pipeline.units import PIXEL_TYPES, Quantity, Units
+from pipeline.units import PIXEL_TYPES, Units
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +109,8 @@ def summarize(
             msg = f"{band.path}: pixels of type {band.dtype} can't be clustered; integers and floats can"
             raise SceneError(msg)
     bands = _with_sensible_scales(bands)
+    if config.nodata != "auto":  # which stands for all that stores state
+        bands = [replace(band, array=replace(band.array, nodata=())) if band.array else band for band in bands]
     cut = Cut(grid) if grid else None
     if cut is None:
         whole = one_grid(bands, config.resolution)
@@ -132,7 +134,7 @@ def summarize(
         nodata_rule=config.nodata,
         scales=tuple(band.scale for band in bands),
         offsets=tuple(band.offset for band in bands),
-        quantities=_quantities(bands),
+        quantities=tuple(band.quantity for band in bands),
         common_names=tuple(band.common for band in bands),
         block_shape=block_shape,
         masked=cut.area is not None or any(part.tells_validity for part in parts),
@@ -196,16 +198,6 @@ def cut_to_area(grid: Grid, bands: Sequence[FileBand], config: SceneConfig) -> C
         origin=(read.top, read.left),
         shown=None if shown == read else replace(shown, top=shown.top - read.top, left=shown.left - read.left),
     )
-
-
-def _quantities(bands: Sequence[FileBand]) -> tuple[Quantity, ...]:
-    """Each band's quantity, once scale and offset are applied; said where they differ."""
-    quantities = tuple(band.quantity for band in bands)
-    if len(set(quantities)) > 1:
-        names = {quantity: [b.name for b in bands if b.quantity == quantity] for quantity in sorted(set(quantities))}
-        listed = "; ".join(f"{', '.join(members)}: {quantity}" for quantity, members in names.items())
-        logger.warning("%s: the bands are in different quantities: %s", bands[0].path, listed)
-    return quantities
 
 
 def _with_sensible_scales(bands: Sequence[FileBand]) -> list[FileBand]:

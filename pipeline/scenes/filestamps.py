@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from pipeline.errors import SceneError
-from pipeline.scenes.files import is_zarr
+from pipeline.scenes.files import is_zarr_group
 from pipeline.scenes.gdal import is_remote
 
 _MOST_CHUNKS: Final = 20_000
@@ -69,7 +69,7 @@ class FileStamps:
             file = local_file(path)
             if file is None or file in self._files or file in self._stores:
                 continue
-            if is_zarr(Path(file)):
+            if is_zarr_group(Path(file)):
                 self._stores[file] = self._stamps_in(file)
             elif os.path.isfile(file) and (stamp := Stamp.of(file)):  # noqa: PTH113 (of many files)
                 self._files[file] = stamp
@@ -117,7 +117,7 @@ def local_file(path: str) -> str | None:
 
 
 def _is_there(path: str) -> bool:
-    return os.path.isfile(path) or is_zarr(Path(path))  # noqa: PTH113 (of many files)
+    return os.path.isfile(path) or is_zarr_group(Path(path))  # noqa: PTH113 (of many files)
 
 
 def _stamps_in(store: str) -> Iterator[tuple[str, Stamp]]:

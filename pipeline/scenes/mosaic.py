@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from affine import Affine
@@ -194,10 +194,14 @@ class MosaicSource:
 
     def __init__(self, mosaic: Mosaic, chunk: tuple[int, int], kept: KeptFiles | None = None) -> None:
         self._mosaic = mosaic
+        self._chunk = chunk
         self.info = mosaic.info
         self.blocks = tuple(mosaic.info.grid.blocks(chunk))
         handles = Handles()
         self._sources = [RasterSource(scene, chunk, kept, handles) for scene in mosaic.scenes]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._mosaic, self._chunk)
 
     @property
     def passes(self) -> float:

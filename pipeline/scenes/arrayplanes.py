@@ -1,0 +1,72 @@
+"""What a user gave for a scene, brought into one order: bands, rows, columns, and what it says of itself."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import xarray as xr
+
+from pipeline.errors import ConfigError
+from pipeline.grid import Grid
+from pipeline.scenes.arraydims import Axes, check_is_array, to_planes
+from pipeline.scenes.arrayplaces import placed
+from pipeline.scenes.dataarraycrs import grid_mappings
+from pipeline.scenes.datasets import band_variables, stack
+
+Nodata = tuple[int | float | None, ...]
+
+
+@dataclass(frozen=True)
+class Planes:
+    """A scene's array in one order, and what the user's object says of it."""
+
+    array: xr.DataArray
+    """Dimensions (band, rows, columns), each under its own name, with small coordinates alone."""
+    axes: Axes
+    grid: Grid
+    corners: bool
+    """Whether coordinates are of upper left corners."""
+    mapping: Hashable
+    """Name of the grid mapping."""
+    nodata: Nodata
+    valid: xr.DataArray | None
+    """The coordinate `valid`, as it was given."""
+
+
+def read_planes(given: Any) -> Planes:
+    """Find bands, rows and columns in what a user gave for a scene.
+
+    Raises
+    ------
+    ConfigError
+        When it is no DataArray or Dataset, or not one of bands.
+    """
+    check_is_array(given)
+    variables = band_variables(given) if isinstance(given, xr.Dataset) else [given]
+    array = stack(variables) if isinstance(given, xr.Dataset) else given
+    nodata = tuple(_nodata(variable) for variable in variables)
+    first = variables[0]
+    planes, axes = to_planes(array)
+    grid, corners = placed(first, axes)
+    mappings = grid_mappings(first)
+    count = planes.shape[0]
+    return Planes(
+        array=planes,
+        axes=axes,
+        grid=grid,
+        corners=corners,
+        mapping=mappings[0] if mappings else "spatial_ref",
+        nodata=nodata if len(nodata) == count else nodata * count,
+        valid=planes.coords.get("valid"),
+    )
+
+
+def _nodata(array: xr.DataArray) -> int | float | None:
+    """What rioxarray knows as an array's nodata value."""
+    try:
+        nodata = array.rio.nodata
+    except (OverflowError, ValueError) as error:
+        msg = f"the scene's nodata value can't occur in {array.dtype} pixels ({error})"
+        raise ConfigError(msg) from error
+    number: int | float | None = nodata.item() if hasattr(nodata, "item") else nodata
+    return number
