@@ -355,6 +355,20 @@ def test_old_names_are_read(tmp_path: Path) -> None:
     assert (product.tile, product.baseline) == ("33UUU", "02.04")
 
 
+@pytest.mark.parametrize("look", [lambda archive: whole(opened(archive)), inspect_scene], ids=["run", "inspect"])
+def test_a_damaged_band_of_a_zip_is_told_with_the_zip(product: Path, look: Any) -> None:
+    band = next(product.rglob("*_B03_10m.jp2"))
+    content = bytearray(band.read_bytes())
+    content[len(content) // 3 : -2] = bytes(len(content[len(content) // 3 : -2]))
+    band.write_bytes(content)
+    archive = zipped(product)
+    with pytest.raises(SceneError) as error:
+        look(str(archive))
+    told = str(error.value)
+    assert told.startswith(f"{band.relative_to(product.parent)} in {archive}: ")
+    assert "the archive, or this file in it, is damaged or cut short" in told
+
+
 @pytest.mark.parametrize("level", ["L1C", "L2A"])
 def test_an_offset_given_twice_for_a_band_with_two_values_is_told(tmp_path: Path, level: str) -> None:
     product = write_safe(tmp_path, {"B04": layers()["B04"]}, SafeRecipe(level=level), tile_sides=SIDES)
@@ -377,17 +391,3 @@ def test_a_quantification_given_twice_is_told(product: Path) -> None:
     path.write_text(text.replace(f"<{value}", f"<{value}</{name}><{value.replace('10000', '5000')}"))
     with pytest.raises(SceneError, match=rf"{name} is given twice, as '10000' and as '5000'"):
         described(product)
-
-
-@pytest.mark.parametrize("look", [lambda archive: whole(opened(archive)), inspect_scene], ids=["run", "inspect"])
-def test_a_damaged_band_of_a_zip_is_told_with_the_zip(product: Path, look: Any) -> None:
-    band = next(product.rglob("*_B03_10m.jp2"))
-    content = bytearray(band.read_bytes())
-    content[len(content) // 3 : -2] = bytes(len(content[len(content) // 3 : -2]))
-    band.write_bytes(content)
-    archive = zipped(product)
-    with pytest.raises(SceneError) as error:
-        look(str(archive))
-    told = str(error.value)
-    assert told.startswith(f"{band.relative_to(product.parent)} in {archive}: ")
-    assert "the archive, or this file in it, is damaged or cut short" in told

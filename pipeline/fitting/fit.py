@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from os.path import basename
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ from pipeline.scenes.suspicions import Values, suspicions
 from pipeline.units import Preparation, relative
 
 logger = logging.getLogger(__name__)
+
+_MOST_NAMES: Final = 8
+"""Bands that a message lists."""
 
 Counts = npt.NDArray[np.int64]
 
@@ -123,8 +126,10 @@ def _warn_of_values(points: Points, info: SceneInfo, *, standardized: bool) -> N
         nodata=info.nodata,
         masked=info.masked,
     )
+    names = info.bands if len(info.bands) <= _MOST_NAMES else (*info.bands[:_MOST_NAMES], "...")
+    where = info.sources[0] if len(info.sources) == 1 else f"bands {', '.join(names)}"  # no one of many files is meant
     for line in suspicions(values, standardized=standardized):
-        logger.warning("%s (%s)", line, info.sources[0])
+        logger.warning("%s (%s)", line, where)
 
 
 def _check_numbers(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, sample: Sample) -> None:

@@ -22,9 +22,6 @@ from pipeline.scenes.blockstore import SparedBlocks
 from pipeline.scenes.keptblocks import KeptBlocks
 from pipeline.scenes.source import FitSource, Pixels, SceneInfo
 
-_MOST_NAMES: Final = 8
-"""Bands that a message lists."""
-
 _SPARE: Final = 8
 """Standard deviations by which more keys are expected under a threshold than are wanted."""
 
@@ -191,9 +188,7 @@ def draw_sample(
         blocks, smallest = smallest.blocks, _Smallest(wanted, seed, info, expected)
         _look_again(smallest, kept, blocks, workers)
     if smallest.valid == 0:
-        raise _nothing_valid(
-            info, [band for band, any_data in zip(info.bands, smallest.seen, strict=True) if not any_data]
-        )
+        raise _nothing_valid(info, smallest.seen)
     return Sample(smallest.in_order(), smallest.valid, info.pixels)
 
 
@@ -203,30 +198,19 @@ def _look_again(smallest: _Smallest, kept: SparedBlocks | KeptBlocks, blocks: Se
         pass
 
 
-def _nothing_valid(info: SceneInfo, empty: Sequence[str]) -> SceneError:
-    """Make the error that says so, of which bands nothing is valid, if of any."""
+def _nothing_valid(info: SceneInfo, seen: npt.NDArray[np.bool_]) -> SceneError:
+    """Make the error that says so, and names the bands that hold no data at all."""
     odd = {"NaN, infinity"} if info.dtype.kind == "f" else set[str]()
     values = ", ".join(sorted({f"{value:g}" for value in info.nodata if value is not None} | odd))
     rule = f" ({values})" if values else ""
-    if len(empty) == len(info.bands):
-        return SceneError(f"{info.sources[0]}: all {info.pixels} pixels are nodata{rule}; check scene.nodata")
-    if empty:
-        them = f"band {empty[0]}" if len(empty) == 1 else f"bands {_listed(empty)}"
-        msg = (
-            f"{info.sources[0]}: all {info.pixels} pixels of {them} are nodata{rule}, so no pixel holds data in every "
-            "band; leave such bands out (scene.bands), or check scene.nodata"
-        )
-        return SceneError(msg)
-    where = ", inside of the area and outside of the masks" if info.masked else ""
+    beside = ", under a mask or outside of the area" if info.masked else ""
     fix = "scene.nodata, scene.mask, fit.mask and scene.aoi" if info.masked else "scene.nodata"
-    msg = (
-        f"{info.sources[0]}: none of the {info.pixels} pixels holds data in every band ({_listed(info.bands)}) at "
-        f"once{where}; nodata are{rule or ' what the masks leave out'}; check {fix}"
-    )
-    return SceneError(msg)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names, of many the first alone."""
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + more
+    empty = [name for name, any_data in zip(info.bands, seen.tolist(), strict=True) if not any_data]
+    if not empty:
+        where = f"in one band or another{beside}, though each band holds data somewhere"
+    elif len(empty) == len(info.bands):
+        where = f"in every band{beside}"
+    else:
+        listed = ", ".join(empty[:_NAMED]) + (f", ... ({len(empty)} in all)" if len(empty) > _NAMED else "")
+        where = f"in band {listed}{beside}; leave out of scene.bands what holds no data"
+    return SceneError(f"{info.sources[0]}: all {info.pixels} pixels are nodata{rule} {where}; check {fix}")
