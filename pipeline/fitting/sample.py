@@ -25,6 +25,8 @@ from pipeline.scenes.source import FitSource, Pixels, SceneInfo
 _SPARE: Final = 8
 """Standard deviations by which more keys are expected under a threshold than are wanted."""
 
+_NAMED: Final = 20
+"""Bands named in a message, at most."""
 
 Keys = npt.NDArray[np.uint64]
 
