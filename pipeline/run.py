@@ -223,7 +223,11 @@ def _scene_of(config: RunConfig, besides: Iterable[Path] = ()) -> Scene:
 def _scene_for(model: ClusterModel, config: SceneConfig, besides: Iterable[Path]) -> Scene:
     """Open a scene with the bands of a model, or say why it does not fit."""
     besides = list(besides)
-    origin, there = config.source[0], catalogues_of(config, besides)[0].names
+    catalogue = catalogues_of(config, besides)[0]
+    if not config.names:
+        config = config.model_copy(update={"names": catalogue.names_for(model.bands) or None})
+        catalogue = catalogue.renamed(config.names)
+    origin, there = config.source[0], catalogue.names
     missing = [band for band in model.bands if band not in there]
     if missing:
         wants, has = ", ".join(model.bands), ", ".join(there)

@@ -11,11 +11,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import rasterio
 from affine import Affine
 from conftest import UTM, WriteRaster, patches
 from sources import described
 
+from pipeline.config import OutputConfig, RunConfig, SceneConfig
 from pipeline.errors import ConfigError, SceneError
+from pipeline.model import ClusterModel
+from pipeline.run import predict, run_config
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.mosaic import open_source
 
@@ -312,3 +316,27 @@ def test_images_of_one_ground_are_stacked_and_that_is_said(
     assert len(described(first.parent).info.bands) == 6
     assert "2 images of the same ground" in caplog.text
     assert "labels: scene_labels" in caplog.text
+
+
+def test_a_model_of_a_landsat_folder_fits_the_names_that_its_items_give_the_bands(
+    files: Callable[..., list[Path]], write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    files("LC08_L2SP_1_SR_B4.TIF", "LC08_L2SP_1_SR_B5.TIF")
+    item = write_raster("other.tif", np.concatenate([ONE, ONE + 1]), bands=["SR_B4", "SR_B5"])
+    labels = {}
+    for one, other in ((tmp_path / "LC08*.TIF", item), (item, tmp_path / "LC08*.TIF")):
+        config = {
+            "version": 1,
+            "scene": {"source": str(one)},
+            "fit": {"k": 3},
+            "output": {"labels": str(tmp_path / "own" / "map.tif")},
+        }
+        (tmp_path / "own").mkdir(exist_ok=True)
+        run_config(RunConfig.model_validate(config), overwrite=True)
+        model = ClusterModel.load(tmp_path / "own" / "map.model.json")
+        output = OutputConfig(labels=str(tmp_path / "own" / "again.tif"))
+        predict(SceneConfig(source=(str(other),)), model, output, overwrite=True)
+        for name in ("map", "again"):
+            with rasterio.open(tmp_path / "own" / f"{name}.tif") as file:
+                labels[name] = file.read()
+        np.testing.assert_array_equal(labels["map"], labels["again"])

@@ -1,5 +1,6 @@
 """What a source offers before its pixels' files are opened: bands, at which resolutions, and masks."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -105,6 +106,9 @@ class BandOffer:
         )
 
 
+_PRODUCT_LEVEL: Final = re.compile(r"(?i)^(SR|ST)_(?=B\d)")
+"""What Landsat's STAC items put before the names of bands that its files' names end with."""
+
 _PLURALS: Final = {
     "quality layer": "quality layers",
     "angles": "angles",
@@ -200,6 +204,14 @@ class Catalogue:
     def mask(self, kind: str) -> MaskOffer | None:
         """The mask of a kind, if there is one."""
         return next((mask for mask in self.masks if mask.kind == kind), None)
+
+    def names_for(self, bands: Sequence[str]) -> dict[str, str]:
+        """Names of a model's bands by the names that these bands have here, where they differ: `SR_B4` is `B4`."""
+        known = set(self.names)
+        wanted = [band for band in bands if band not in known]
+        plain = {name: _PRODUCT_LEVEL.sub("", name) for name in self.names}
+        found = {band: [name for name in known if plain[name] == _PRODUCT_LEVEL.sub("", band)] for band in wanted}
+        return {names[0]: band for band, names in found.items() if len(names) == 1 and names[0] not in bands}
 
     def renamed(self, names: Sequence[str] | Mapping[str, str] | None) -> "Catalogue":
         """The same catalogue, whose bands are called as the config says (`scene.names`).
