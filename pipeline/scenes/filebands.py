@@ -77,15 +77,14 @@ class FileBand:
     """Where it is no band of a raster file."""
 
 
-def _block_bytes(file: rasterio.DatasetReader, index: int, together: int) -> int:
+def _block_bytes(shape: tuple[int, int], dtype: str, together: int) -> int:
     """Size of what is decoded to read a block: of as many bands as are stored together."""
-    rows, columns = file.block_shapes[index - 1]
-    return int(rows * columns * together * _bytes_of(file.dtypes[index - 1]))
+    return shape[0] * shape[1] * together * _bytes_of(dtype)
 
 
-def _strip_bytes(file: rasterio.DatasetReader, index: int) -> int:
+def _strip_bytes(file: rasterio.DatasetReader, index: int, block: tuple[int, int]) -> int:
     """Size of a band's only strip, where GDAL hands it on row by row: those have no places of their own."""
-    if file.driver != "GTiff" or file.height == 1 or file.block_shapes[index - 1] != (1, file.width):
+    if file.driver != "GTiff" or file.height == 1 or block != (1, file.width):
         return 0
     rows = [file.get_tag_item(f"BLOCK_SIZE_0_{row}", "TIFF", bidx=index) for row in (0, file.height - 1)]
     return int(rows[0]) if rows[0] and not rows[1] else 0
@@ -152,8 +151,9 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
     grid = Grid(shape=file.shape, transform=file.transform, crs=file.crs.to_wkt() if file.crs else None)
     by_pixel = file.interleaving is not None and file.interleaving.name == "pixel"
     together, files, compressed = file.count if by_pixel else 1, tuple(file.files), _is_compressed(file)
-    first = _block_bytes(file, 1, together)
-    masks, data = sort_alphas(path, file, first, one_strip=_strip_bytes(file, 1) > 0)
+    shapes = file.block_shapes
+    first = _block_bytes(shapes[0], file.dtypes[0], together)
+    masks, data = sort_alphas(path, file, first, one_strip=_strip_bytes(file, 1, shapes[0]) > 0)
     if len(masks) == file.count:
         msg = f"{path}: the file has an alpha band and no other"
         raise SceneError(msg)
@@ -175,16 +175,16 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 scale=scale,
                 offset=offset,
                 quantity="numbers" if (scale, offset) == (1, 0) else "scaled",
-                block_shape=file.block_shapes[index - 1],
+                block_shape=shapes[index - 1],
                 alpha=masks[0] if masks else None,
                 is_alpha=index in masks,
                 tagged_alpha=index in data,
                 mask=(1 if MaskFlags.per_dataset in flags else index) if by_mask else None,
                 own_mask=by_mask and not flags,
                 driver=file.driver,
-                block_bytes=_block_bytes(file, index, together),
+                block_bytes=_block_bytes(shapes[index - 1], dtype, together),
                 compressed=compressed,
-                strip_bytes=_strip_bytes(file, index),
+                strip_bytes=_strip_bytes(file, index, shapes[index - 1]),
             )
         )
     return facts
