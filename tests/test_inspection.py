@@ -15,6 +15,7 @@ import pipeline.scenes.preview as preview_module
 from pipeline.config import RunConfig, SceneConfig
 from pipeline.inspection import inspect_scene
 from pipeline.scenes.filebands import list_bands
+from pipeline.scenes.gdal import open_raster
 from pipeline.scenes.opening import describe_scene
 from pipeline.template import config_template
 from pipeline.words import inspection_words
@@ -161,3 +162,13 @@ def test_twins_are_told_whatever_their_place_among_the_bands(write_raster: Write
     assert [warning.split(":")[0] for warning in told] == [
         "band band18 looks the same as band3", "band band30 looks the same as band3",
     ]  # fmt: skip
+
+
+def test_many_bands_are_read_as_rasterio_reads_them(write_raster: WriteRaster) -> None:
+    path = write_raster("s.tif", patches(70, (32, 32)))
+    with open_raster(str(path)) as file, rasterio.open(path) as plain:
+        assert file.indexes == range(1, 71)  # found at once, unlike in rasterio's list
+        np.testing.assert_array_equal(file.read([3, 70, 1]), plain.read([3, 70, 1]))
+        np.testing.assert_array_equal(file.read(), plain.read())
+        with pytest.raises(IndexError):
+            file.read(71)

@@ -15,7 +15,7 @@ from pipeline.errors import SceneError
 from pipeline.grid import Block
 from pipeline.kernels.validity import strike_invalid
 from pipeline.scenes.filebands import FileBand
-from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, shown
+from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, open_raster, shown
 from pipeline.units import PIXEL_TYPES
 
 logger = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ def _reader(band: FileBand) -> Iterator[Callable[[Sequence[FileBand], Block], Pl
         return
     path = band.path
     try:
-        with rasterio.Env(**gdal_options(path)), rasterio.open(path) as file:
+        with rasterio.Env(**gdal_options(path)), open_raster(path) as file:
             yield lambda bands, window: file.read([band.index for band in bands], window=window.window)
     except GDAL_ERRORS as error:
         damaged = f"the {archive_or_file(path)} is damaged or cut short"

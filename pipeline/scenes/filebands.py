@@ -1,14 +1,14 @@
 """What raster files say of each of their bands: name, grid, type, nodata, mask. Metadata only, no pixels."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from typing import Final
 
 import numpy as np
 import rasterio
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import MaskFlags
 
 from pipeline.errors import SceneError
 from pipeline.grid import Grid
@@ -102,15 +102,14 @@ _COLOURS: Final = frozenset({"red", "green", "blue", "nir"})
 """Colour interpretations of GDAL that are common names of bands."""
 
 
-def _block_bytes(file: rasterio.DatasetReader, index: int, together: int) -> int:
+def _block_bytes(shape: tuple[int, int], dtype: str, together: int) -> int:
     """Size of what is decoded to read a block: of as many bands as are stored together."""
-    rows, columns = file.block_shapes[index - 1]
-    return int(rows * columns * together * _bytes_of(file.dtypes[index - 1]))
+    return shape[0] * shape[1] * together * _bytes_of(dtype)
 
 
-def _strip_bytes(file: rasterio.DatasetReader, index: int) -> int:
+def _strip_bytes(file: rasterio.DatasetReader, index: int, block: tuple[int, int]) -> int:
     """Size of a band's only strip, where GDAL hands it on row by row: those have no places of their own."""
-    if file.driver != "GTiff" or file.height == 1 or file.block_shapes[index - 1] != (1, file.width):
+    if file.driver != "GTiff" or file.height == 1 or block != (1, file.width):
         return 0
     rows = [file.get_tag_item(f"BLOCK_SIZE_0_{row}", "TIFF", bidx=index) for row in (0, file.height - 1)]
     return int(rows[0]) if rows[0] and not rows[1] else 0
@@ -121,19 +120,23 @@ def _is_compressed(file: rasterio.DatasetReader) -> bool:
     return file.driver == "VRT" or "COMPRESSION" in file.tags(ns="IMAGE_STRUCTURE")
 
 
-def _notes(path: str, file: rasterio.DatasetReader, index: int) -> Iterator[str]:
-    """Say what makes a file's map useless: it lies nowhere yet, or its numbers measure nothing."""
+def _control_points(path: str, file: rasterio.DatasetReader) -> tuple[str, ...]:
+    """Say that a file lies nowhere until it is warped, if it does."""
     points, _ = file.gcps
-    if points and file.transform.is_identity:
-        yield (
-            f"{shown(path)}: the file is placed by {len(points)} ground control points and has no grid of its own: the "
-            "map will lie nowhere; warp the file first: gdalwarp -t_srs EPSG:NNNN -tps FILE warped.tif"
-        )
-    if file.colorinterp[index - 1] == ColorInterp.palette:
-        yield (
-            f"{shown(path)}: band {index} has a palette: its numbers are indexes of colours or classes, and k-means "
-            "takes them for measurements"
-        )
+    if not points or not file.transform.is_identity:
+        return ()
+    return (
+        f"{shown(path)}: the file is placed by {len(points)} ground control points and has no grid of its own: the map "
+        "will lie nowhere; warp the file first: gdalwarp -t_srs EPSG:NNNN -tps FILE warped.tif",
+    )
+
+
+def _palette(path: str, index: int) -> str:
+    """Say that numbers of a band measure nothing."""
+    return (
+        f"{shown(path)}: band {index} has a palette: its numbers are indexes of colours or classes, and k-means takes "
+        "them for measurements"
+    )
 
 
 def _bytes_of(dtype: str) -> int:
@@ -204,18 +207,20 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
     grid = Grid(shape=file.shape, transform=file.transform, crs=file.crs.to_wkt() if file.crs else None)
     by_pixel = file.interleaving is not None and file.interleaving.name == "pixel"
     together, files, compressed = file.count if by_pixel else 1, tuple(file.files), _is_compressed(file)
-    first = _block_bytes(file, 1, together)
-    masks, data = sort_alphas(path, file, first, one_strip=_strip_bytes(file, 1) > 0)
+    shapes = file.block_shapes
+    first = _block_bytes(shapes[0], file.dtypes[0], together)
+    masks, data = sort_alphas(path, file, first, one_strip=_strip_bytes(file, 1, shapes[0]) > 0)
     if len(masks) == file.count:
         msg = f"{path}: the file has an alpha band and no other"
         raise SceneError(msg)
     facts = []
     # each of these lists is made anew whenever it is asked for: once for all bands
     told = zip(file.indexes, file.descriptions, file.dtypes, file.nodatavals, file.scales, file.offsets, strict=True)
+    colours, notes = file.colorinterp, _control_points(path, file)
     for (index, name, dtype, nodata, scale, offset), flags in zip(told, file.mask_flag_enums, strict=True):
         by_value = flags == [MaskFlags.nodata] and nodata is not None
         by_mask = not by_value and flags != [MaskFlags.all_valid] and MaskFlags.alpha not in flags
-        colour = file.colorinterp[index - 1].name
+        colour = colours[index - 1].name
         facts.append(
             FileBand(
                 path=path,
@@ -228,17 +233,17 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 scale=scale,
                 offset=offset,
                 quantity="numbers" if (scale, offset) == (1, 0) else "scaled",
-                block_shape=file.block_shapes[index - 1],
+                block_shape=shapes[index - 1],
                 alpha=masks[0] if masks else None,
                 is_alpha=index in masks,
                 tagged_alpha=index in data,
                 mask=(1 if MaskFlags.per_dataset in flags else index) if by_mask else None,
                 own_mask=by_mask and not flags,
                 driver=file.driver,
-                block_bytes=_block_bytes(file, index, together),
+                block_bytes=_block_bytes(shapes[index - 1], dtype, together),
                 compressed=compressed,
-                strip_bytes=_strip_bytes(file, index),
-                notes=tuple(_notes(path, file, index)),
+                strip_bytes=_strip_bytes(file, index, shapes[index - 1]),
+                notes=(*notes, _palette(path, index)) if colour == "palette" else notes,
                 common=colour if colour in _COLOURS else None,
             )
         )

@@ -4,6 +4,7 @@ import os
 import re
 from typing import Any, Final
 
+import rasterio
 from rasterio._err import CPLE_BaseError  # private, but rasterio lets it through where it wraps no error
 from rasterio.errors import RasterioError
 
@@ -36,6 +37,23 @@ _FOR_REMOTE: Final = {
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",  # the header of a COG, in one request
 }
 """Settings for files that are not on this machine."""
+
+
+class _Reader(rasterio.DatasetReader):  # type: ignore[misc]
+    """A file whose bands are looked up at once: rasterio's own list is made and searched anew for each band read."""
+
+    @property
+    def indexes(self) -> range:
+        """Numbers of the bands."""
+        return range(1, self.count + 1)
+
+
+def open_raster(path: str, **how: Any) -> rasterio.DatasetReader:
+    """Open a file whose bands may be many and are read together."""
+    file = rasterio.open(path, **how)
+    if type(file) is rasterio.DatasetReader:
+        file.__class__ = _Reader
+    return file
 
 
 def is_remote(path: str) -> bool:

@@ -15,7 +15,7 @@ from pipeline.errors import SceneError
 from pipeline.grid import Grid
 from pipeline.kernels.validity import strike_invalid
 from pipeline.scenes.filebands import FileBand
-from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, shown
+from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, open_raster, shown
 from pipeline.scenes.ground import bounds, same_crs
 
 _SIDE: Final = 512
@@ -104,7 +104,7 @@ def _read_file(path: str, bands: Sequence[FileBand], shape: tuple[int, int]) -> 
 
 def _opened(path: str) -> rasterio.DatasetReader:
     try:
-        return rasterio.open(path)
+        return open_raster(path)
     except GDAL_ERRORS as error:
         raise _unreadable(path, "the file", error) from error
 

@@ -16,7 +16,7 @@ from rasterio.vrt import WarpedVRT
 
 from pipeline.errors import SceneError
 from pipeline.grid import Block
-from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, is_remote, shown
+from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, is_remote, open_raster, shown
 from pipeline.scenes.ground import turned
 from pipeline.scenes.parts import FilePart, Warp
 
@@ -70,7 +70,7 @@ class Handles:
 
 def _open(path: str, warp: Warp | None) -> rasterio.DatasetReader:
     """Open a file, or a view of it on another grid whose last band tells which pixels hold data."""
-    file = rasterio.open(path, sharing=False)
+    file = open_raster(path, sharing=False)
     if warp is None:
         return file
     if any(i != warp.alpha for i, colour in enumerate(file.colorinterp, start=1) if colour == ColorInterp.alpha):
