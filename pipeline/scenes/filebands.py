@@ -125,10 +125,11 @@ def _control_points(path: str, file: rasterio.DatasetReader) -> tuple[str, ...]:
     points, _ = file.gcps
     if not points or not file.transform.is_identity:
         return ()
-    return (
+    told = (
         f"{shown(path)}: the file is placed by {len(points)} ground control points and has no grid of its own: the map "
-        "will lie nowhere; warp the file first: gdalwarp -t_srs EPSG:NNNN -tps FILE warped.tif",
+        "will lie nowhere; warp the file first: gdalwarp -t_srs EPSG:NNNN -tps FILE warped.tif"
     )
+    return (told,)
 
 
 def _palette(path: str, index: int) -> str:
