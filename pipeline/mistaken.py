@@ -26,6 +26,9 @@ _KINDS: Final = {
 }
 """First bytes of files."""
 
+_LARGEST_JSON: Final = 16 * 2**20
+"""Bytes of a JSON file that are looked at: of a larger one nothing is told, as it ends too early."""
+
 _ADDRESS: Final = re.compile(r"(^|/)([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/])")
 
 
@@ -69,7 +72,8 @@ def _kind(path: Path) -> str:
 def _kind_of_json(path: Path) -> str:
     """What a JSON file is: a config is JSON, too, if somebody wishes so."""
     try:
-        found = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            found = json.loads(file.read(_LARGEST_JSON))
     except (OSError, ValueError, RecursionError):
         return ""
     if "stac_version" in found:

@@ -200,8 +200,10 @@ class ClusterModel(ModelRecord):
             why = f"{', '.join(missing)} missing" if missing else "another order or number"
             msg = f"{source}: the model wants bands {', '.join(self.bands)}; the scene has {', '.join(bands)} ({why})"
             raise ModelError(msg)
-        for band, ours, theirs in zip(self.bands, self.units.quantities, units.quantities, strict=True):
-            _check_quantity(band, ours, theirs, f"{source}: the model is in {self.units.words}", units.dtype)
+        alike = self.units.unscaled & units.unscaled
+        for band, ours, theirs, same in zip(self.bands, self.units.quantities, units.quantities, alike, strict=True):
+            if not (same and {ours, theirs} == {"scaled", "numbers"}):  # earlier versions had one word for all bands
+                _check_quantity(band, ours, theirs, f"{source}: the model is in {self.units.words}", units.dtype)
         if "numbers" not in self.units.quantities:
             return
         if units.family != self.units.family:

@@ -80,6 +80,11 @@ class Units(ModelRecord):
         return np.array([quantity == "numbers" for quantity in self.quantities])
 
     @property
+    def unscaled(self) -> npt.NDArray[np.bool_]:
+        """Of each band whether scale and offset change no number, shape (band,)."""
+        return np.array([pair == (1, 0) for pair in zip(self.scales, self.offsets, strict=True)])
+
+    @property
     def family(self) -> str:
         """The types whose numbers can mean the same: 8-bit, wider integers, floats."""
         kind = np.dtype(self.dtype)

@@ -221,6 +221,16 @@ def test_a_fill_bit_beside_bands_without_a_tag_is_nodata(write_raster: WriteRast
     np.testing.assert_array_equal(valid, bits[0] & 1 == 0)
 
 
+@pytest.mark.parametrize("bits", [[3], [0, 3], "default"])
+def test_fill_is_nodata_whichever_other_bits_are_masked(write_raster: WriteRaster, bits: object) -> None:
+    quality = np.zeros((1, 32, 48), np.uint16)
+    quality[0, :8] = 1
+    quality[0, 8:12] = 1 << 3
+    paths = [write_raster("a_B1.tif", ONE), write_raster("a_B2.tif", ONE), write_raster("a_QA_PIXEL.tif", quality)]
+    _, valid = read_whole(paths[0].parent, mask={"qa_pixel": bits})
+    np.testing.assert_array_equal(valid, quality[0] == 0)
+
+
 def test_a_tag_tells_nodata_without_the_fill_bit(write_raster: WriteRaster) -> None:
     paths = [write_raster("a_B1.tif", ONE, nodata=0), write_raster("a_QA_PIXEL.tif", np.ones_like(ONE))]
     assert not described(paths[0].parent).masks
@@ -250,6 +260,9 @@ def test_bands_go_by_the_names_that_the_config_gives_them(write_raster: WriteRas
         described(path, names={"band9": "nir"})
     with pytest.raises(ConfigError, match="two bands would be called 'nir'"):
         described(path, names={1: "nir", 2: "nir"})
+    with pytest.raises(ConfigError, match="two of 1, band1 are one band"):
+        described(path, names={1: "nir", "band1": "red"})
+    assert described(path, names={1: "a", 2: "b", 3: "c", 4: "d"}, bands="all").info.bands == tuple("abcd")
 
 
 def test_colours_that_a_file_states_are_common_names(write_raster: WriteRaster) -> None:

@@ -385,6 +385,11 @@ def test_mosaics_can_be_pickled(data: Path) -> None:
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(scene)).values, scene.values)  # noqa: S301
 
 
+@pytest.mark.parametrize("origin", ["ESA", b"", 3, [1.5, 2.0], [1, 2, 3], [-1, 0], None])
+def test_an_origin_of_another_kind_is_none(scene: xr.DataArray, model: ClusterModel, origin: Any) -> None:
+    assert fit(scene.assign_attrs(origin=origin), k=4) == model
+
+
 def test_small_coordinates_are_computed_once(scene: xr.DataArray) -> None:
     computed = []
 

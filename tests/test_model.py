@@ -320,6 +320,19 @@ def test_each_band_has_a_quantity_of_its_own() -> None:
         Units(dtype="uint16", scales=(1.0, 1.0), offsets=(0.0, 0.0), quantity=("numbers", "scaled", "angle"))
 
 
+def test_a_model_with_one_word_for_all_bands_fits_its_own_scene_whose_bands_have_one_each() -> None:
+    """Earlier versions called all bands scaled where one of them was."""
+    parts = content()
+    units = {"dtype": "uint16", "scales": (1e-4, 1.0), "offsets": (-0.1, 0.0)}
+    model = build(parts | {"units": units | {"quantity": "scaled"}})
+    own = Units(**units, quantity=("scaled", "numbers"))
+    assert model.check_fits(model.bands, own, "s.tif") is None  # type: ignore[func-returns-value]
+    np.testing.assert_array_equal(model.centres_in(own), model.centres_in(model.units))
+    silent = Units(dtype="uint16", scales=(1.0, 1.0), offsets=(0.0, 0.0))
+    with pytest.raises(ModelError, match=f"state no scale .*band {model.bands[0]}"):
+        model.check_fits(model.bands, silent, "s.tif")
+
+
 def test_a_model_takes_no_band_of_another_quantity() -> None:
     parts = content()
     count = len(parts["bands"])

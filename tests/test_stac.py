@@ -758,3 +758,5 @@ def test_two_assets_that_hold_the_same_bands_have_to_be_told_apart(tmp_path: Pat
     source = opened(path, bands=["analytic_sr_red", "analytic_sr_nir"])
     with rasterio.open(tmp_path / "analytic_sr.tif") as file:
         np.testing.assert_array_equal(whole(source)[0], file.read())
+    named = {"analytic_sr_red": "r", "analytic_sr_nir": "n"}
+    assert opened(path, names=named, bands=["n", "r"]).info.bands == ("n", "r")

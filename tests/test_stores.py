@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ from pipeline.config import RunConfig, SceneConfig
 from pipeline.errors import ConfigError, SceneError
 from pipeline.run import run_config
 from pipeline.scenes.arraypreview import read_reduced
+from pipeline.scenes.arrays import ArrayReader
 from pipeline.scenes.arrayvalues import quantity_of
 from pipeline.scenes.mosaic import open_source
 from pipeline.scenes.opening import describe_scene
@@ -443,6 +445,23 @@ def test_the_fill_value_of_a_zarr_array_is_nodata_where_it_was_chosen(
     np.testing.assert_array_equal(valid, (plane != fill) | (not is_nodata))
 
 
+def test_missing_chunks_are_told_once_for_all_bands_of_a_variable(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = zarr_array(tmp_path / "s.zarr", pixels()[0])
+    cube = np.zeros((5, *SHAPE), "int16")
+    cube[:, SHAPE[0] // 2 :] = 3
+    group = zarr.open_group(path, mode="a")
+    array = group.create_array(
+        "cube", shape=cube.shape, chunks=(5, SHAPE[0] // 2, SHAPE[1]), dtype="int16", dimension_names=["b", "y", "x"]
+    )
+    array[:] = cube
+    bands = [f"cube_band{number}" for number in (2, 4)]
+    _, valid = whole(opened(path, 13, bands=bands))
+    np.testing.assert_array_equal(valid, cube[0] != 0)
+    assert caplog.text.count("chunks are not stored") == 1
+
+
 def test_layers_of_flags_are_no_bands_unless_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made = xr.Dataset({"nir": (("y", "x"), pixels()[0]), "state": (("y", "x"), pixels()[0])}, {"y": Y, "x": X})
     made["state"].attrs = {"flag_values": [1, 2], "flag_meanings": "good bad"}
@@ -746,6 +765,29 @@ def test_each_chunk_is_decoded_once_in_a_run(
     places = {tuple(map(int, key.removeprefix("a/").split("."))) for key in counts}
     axis = order.index("band")
     assert {place[axis] for place in places} == {band // chunks[axis] for band in wanted}
+
+
+def test_a_chunk_of_many_bands_is_decoded_once_to_open_a_scene_and_once_for_previews(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = xr.Dataset({"a": (("band", "y", "x"), patches(6, (120, 200), dtype="float32"))})
+    encoding = {"a": {"chunks": (3, 40, 200)}}
+    made.to_zarr(tmp_path / "s.zarr", zarr_format=2, consolidated=False, encoding=encoding)
+    reads: Counter[str] = Counter()
+    monkeypatch.setattr(LocalStore, "get", counting(LocalStore.get, reads))
+    described(tmp_path / "s.zarr")
+    assert {count for key, count in reads.items() if re.match(r"a/\d", key)} == {1}
+    from pipeline.scenes.catalogue import open_catalogues
+
+    bands = [offer.open(offer.native) for offer in open_catalogues(str(tmp_path / "s.zarr"))[0].bands]
+    reads.clear()
+    shapes = []
+    plain = ArrayReader.read
+    monkeypatch.setattr(ArrayReader, "read", lambda self, *args: shapes.append(args[1].shape) or plain(self, *args))
+    pictures = read_reduced(bands, (12, 20))
+    np.testing.assert_array_equal([picture for picture, _ in pictures], made["a"].values[:, 5::10, 5::10])
+    assert set(reads.values()) == {1}
+    assert set(shapes) == {(3, 40, 200)}  # not all bands at once
 
 
 def counting(get: Callable[..., Any], reads: Counter[str]) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from pipeline.scenes.readers import Planes
 
 
 def read_reduced(bands: Sequence[FileBand], shape: tuple[int, int]) -> list[tuple[Planes, npt.NDArray[np.bool_]]]:
-    """Read every n-th pixel of bands of stores; those of one variable that follow on each other are read together.
+    """Read every n-th pixel of bands of stores; neighbours that are stored as one are read together.
 
     Parameters
     ----------
@@ -34,14 +34,18 @@ def read_reduced(bands: Sequence[FileBand], shape: tuple[int, int]) -> list[tupl
         When a store is damaged.
     """
     pictures = []
-    for _, members in groupby(bands, key=lambda band: (variable_of(band), band.dtype)):
-        group = list(members)
-        pictures += _read_group(group, shape)
+    for _, members in groupby(bands, key=_stored_as_one):
+        pictures += _read_group(list(members), shape)
     return pictures
 
 
+def _stored_as_one(band: FileBand) -> tuple[object, ...]:
+    """What bands share that the store decodes together: of all of a variable's, whole chunks might be too many."""
+    return variable_of(band), band.dtype, (band.index - 1) // (band.array.bands_per_chunk if band.array else 1)
+
+
 def _read_group(bands: Sequence[FileBand], shape: tuple[int, int]) -> list[tuple[Planes, npt.NDArray[np.bool_]]]:
-    """Read bands of one variable, block by block."""
+    """Read bands of one chunk of bands, block by block."""
     first, ref = bands[0], variable_of(bands[0])
     if ref is None:
         msg = f"{first.path} is no store"

@@ -170,7 +170,7 @@ def _facts(planes: Planes, names: tuple[str, ...], data: da.Array, *, scaled: bo
         scales=scales,
         offsets=offsets,
         quantities=_quantities(scene, scales) if scaled else (),
-        origin=tuple(scene.attrs.get("origin", (0, 0))),
+        origin=_origin(scene.attrs.get("origin")),
         block_shape=(data.chunks[1][0], data.chunks[2][0]),
         masked=planes.valid is not None and not BY_VALUES.items() <= planes.valid.attrs.items(),
         drivers=("xarray",),
@@ -178,6 +178,15 @@ def _facts(planes: Planes, names: tuple[str, ...], data: da.Array, *, scaled: bo
         files=(),
         sources=(stated,) if isinstance(stated, str) else tuple(map(str, stated)),
     )
+
+
+def _origin(stated: Any) -> tuple[int, int]:
+    """Row and column that `to_dataarray` wrote; (0, 0) where there are none: others use the word for other things."""
+    numbers = np.asarray(stated)
+    if numbers.shape != (2,) or numbers.dtype.kind not in "iu" or numbers.min() < 0:
+        return 0, 0
+    row, column = numbers.tolist()
+    return row, column
 
 
 def _quantities(scene: xr.DataArray, scales: tuple[float, ...]) -> tuple[Quantity, ...]:

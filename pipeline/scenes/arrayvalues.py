@@ -8,14 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from pipeline.errors import SceneError
 from pipeline.kernels.validity import representable
 from pipeline.scenes.filebands import ArrayRef
 from pipeline.scenes.layers import LayerKind
 from pipeline.scenes.numbers import as_number
-from pipeline.scenes.stores import is_zarr, zarr_location
+from pipeline.scenes.stores import is_zarr, marking_fill
 from pipeline.units import Quantity
 
 logger = logging.getLogger(__name__)
@@ -119,8 +118,9 @@ def nodata_values(ref: ArrayRef, stored: xr.Variable, decoded: xr.Variable, wher
         if ref.bands and len(each) == decoded.shape[decoded.dims.index(ref.bands)]
         else each[:1]
     )
-    if not stated:
-        stated = _fill_value(ref, where)
+    if not stated and is_zarr(ref.path):
+        fill = marking_fill(ref.path, ref.group, ref.variable)
+        stated = [] if fill is None else [fill]
     values = [_signed(value, stored.dtype, decoded.dtype, where) for value in stated if value is not None]
     known = dict.fromkeys(value for value in values if not math.isnan(value))
     can_occur = [value for value in known if representable(value, decoded.dtype)]
@@ -143,36 +143,6 @@ def _signed(value: Any, stored: np.dtype[Any], decoded: np.dtype[Any], where: st
     if stored.kind == decoded.kind or stored.kind not in "iu" or not representable(number, stored):
         return number
     return float(np.array(int(number), stored).view(decoded))
-
-
-def _fill_value(ref: ArrayRef, where: str) -> list[Any]:
-    """What a Zarr array gives for chunks that are not stored, where no attribute marks what is no data.
-
-    The third version of the format makes every array have one, so that 0, which is what it is unless it is chosen,
-    means no data only where chunks are missing.
-    """
-    if not is_zarr(ref.path):
-        return []
-    store, inside = zarr_location(ref.path, "/".join(part for part in (ref.group, ref.variable) if part))
-    array = zarr.open_array(store, path=inside, mode="r")
-    fill = array.fill_value
-    if fill is None:
-        return []
-    if array.shards is None:  # of which zarr counts chunks that lie outside of the array, too
-        missing = array.nchunks - array.nchunks_initialized
-        if missing > 0:
-            logger.warning(
-                "%s: %d of %d chunks are not stored: their value, %s, is taken for nodata",
-                where,
-                missing,
-                array.nchunks,
-                fill,
-            )
-            return [fill]
-    if fill != 0:
-        logger.info("%s: its fill value, %s, is taken for nodata", where, fill)
-        return [fill]
-    return []
 
 
 def valid_limits(

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from math import ceil
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from pipeline.grid import Block
 from pipeline.kernels.validity import strike_invalid
 from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, open_raster, shown
+from pipeline.scenes.parts import variable_of
 from pipeline.units import PIXEL_TYPES
 
 logger = logging.getLogger(__name__)
@@ -182,11 +184,14 @@ def _reader(band: FileBand) -> Iterator[Callable[[Sequence[FileBand], Block], Pl
 
 
 def _read_arrays(bands: Sequence[FileBand], window: Block) -> Planes:
-    """Read a window of variables of a store."""
+    """Read a window of variables of a store: what it decodes as one in one call."""
     from pipeline.scenes.arrays import ArrayReader  # noqa: PLC0415 (xarray takes half a second to import)
 
     planes, everywhere = np.empty((len(bands), *window.shape), bands[0].dtype), np.ones(window.shape, np.bool_)
-    for band, plane in zip(bands, planes, strict=True):
-        if band.array:
-            ArrayReader(band.array, (band.index - 1,)).read(window, plane[np.newaxis], everywhere)
+    start = 0
+    for ref, members in groupby(bands, key=variable_of):
+        group = tuple(band.index - 1 for band in members)
+        if ref:
+            ArrayReader(ref, group).read(window, planes[start : start + len(group)], everywhere)
+        start += len(group)
     return planes

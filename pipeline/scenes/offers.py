@@ -1,6 +1,7 @@
 """What a source offers before its pixels' files are opened: bands, at which resolutions, and masks."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -207,10 +208,9 @@ class Catalogue:
 
     def names_for(self, bands: Sequence[str]) -> dict[str, str]:
         """Names of a model's bands by the names that these bands have here, where they differ: `SR_B4` is `B4`."""
-        known = set(self.names)
-        wanted = [band for band in bands if band not in known]
-        plain = {name: _PRODUCT_LEVEL.sub("", name) for name in self.names}
-        found = {band: [name for name in known if plain[name] == _PRODUCT_LEVEL.sub("", band)] for band in wanted}
+        here = {name: _PRODUCT_LEVEL.sub("", name) for name in self.names}
+        wanted = {band: _PRODUCT_LEVEL.sub("", band) for band in bands if band not in here}
+        found = {band: [name for name in here if here[name] == plain] for band, plain in wanted.items()}
         return {names[0]: band for band, names in found.items() if len(names) == 1 and names[0] not in bands}
 
     def renamed(self, names: Sequence[str] | Mapping[str, str] | None) -> "Catalogue":
@@ -229,25 +229,31 @@ class Catalogue:
         """
         if not names:
             return self
+        new = self._new_names(names)
+        bands = tuple(_renamed(band, new[band.name]) if band.name in new else band for band in self.bands)
+        if twice := next((name for name, count in Counter(band.name for band in bands).items() if count > 1), None):
+            msg = f"scene.names: two bands would be called {twice!r}; give names that differ"
+            raise ConfigError(msg)
+        default, whole = (tuple(new.get(name, name) for name in listed) for listed in (self.default, self.whole))
+        return replace(self, bands=bands, default=default, whole=whole)
+
+    def _new_names(self, names: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+        """New names by the names that bands have; parameters and errors as in `renamed`."""
         if not isinstance(names, Mapping):
             whole = [band.name for band in self.choose("all")]
             if len(whole) != len(names):
                 msg = f"scene.names: {len(names)} names for {len(whole)} bands: {', '.join(whole)}; give one for each"
                 raise ConfigError(msg)
-            names = dict(zip(whole, names, strict=True))
+            return dict(zip(whole, names, strict=True))
         new = {self.choose([old])[0].name: name for old, name in names.items()}
-        bands = tuple(_renamed(band, new[band.name]) if band.name in new else band for band in self.bands)
-        called = [band.name for band in bands]
-        twice = next((name for name in called if called.count(name) > 1), None)
-        if twice:
-            msg = f"scene.names: two bands would be called {twice!r}; give names that differ"
-            raise ConfigError(msg)
-        default, whole_ = (tuple(new.get(name, name) for name in listed) for listed in (self.default, self.whole))
-        return replace(self, bands=bands, default=default, whole=whole_)
+        if len(new) == len(names):
+            return new
+        msg = f"scene.names: two of {', '.join(names)} are one band; give each band one name"
+        raise ConfigError(msg)
 
     def left_out(self, wanted: Sequence[str] | str) -> str:
         """Say which layers 'auto' or 'all' leaves out, and why; empty where there is none, or bands are named."""
-        if wanted not in {"auto", "all"}:
+        if not isinstance(wanted, str):
             return ""
         chosen = {band.name for band in self.choose(wanted)}
         reasons: dict[str, list[str]] = {}
@@ -275,16 +281,15 @@ class Catalogue:
         ConfigError
             When a band is unknown or asked for twice, or has two versions and none is named.
         """
-        if self.ambiguous and wanted in {"auto", "all"}:
-            raise ConfigError(self.ambiguous)
-        wanted = {"auto": self.default or self.whole or "all", "all": self.whole or "all"}.get(str(wanted), wanted)
         if isinstance(wanted, str):
-            return [band for band in self.bands if band.kind == "measured" and not band.is_alpha]
-        keys = {key: band.name for band in self.bands for key in band.keys}
+            if self.ambiguous:
+                raise ConfigError(self.ambiguous)
+            if not (wanted := (self.default if wanted == "auto" else ()) or self.whole):
+                return [band for band in self.bands if band.kind == "measured" and not band.is_alpha]
         names = self.names
-        known = set(names)
-        wanted = [band if band in known else keys.get(band, band) for band in wanted]
-        numbers = [self.number(place) for place in range(len(self.bands))]
+        keys = {key: band.name for band in self.bands for key in band.keys} | {name: name for name in names}
+        wanted = [keys.get(band, band) for band in wanted]
+        numbers = [self.number(place) for place in range(len(names))]
         return [self.bands[i] for i in choose_bands(wanted, names, self.common_names, numbers)]
 
 

@@ -17,7 +17,7 @@ from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.ground import overlap
 from pipeline.scenes.masks import LayerMask, Mask, make_mask
 from pipeline.scenes.mosaic import Mosaic, check_width, make_mosaic, union_grid
-from pipeline.scenes.offers import Catalogue
+from pipeline.scenes.offers import Catalogue, MaskOffer
 from pipeline.scenes.places import PYOGRIO, Area
 from pipeline.scenes.placing import one_grid
 from pipeline.scenes.remarks import alpha_notes
@@ -153,7 +153,7 @@ def _leave_out(
     grid = scene.info.grid
     untagged = any(band.opened and band.opened.nodata is None for band in catalogue.choose(scene.info.bands))
     masks: tuple[Mask, ...] = (make_mask(config.mask, catalogue, grid, "scene.mask"),) if config.mask else ()
-    if catalogue.fill and not (config.mask and config.mask.layer == catalogue.fill.kind):
+    if catalogue.fill and not _leaves_fill_out(config.mask, catalogue.fill):
         fill = MaskRecord(layer=catalogue.fill.kind, bits=(0,))
         masks += (make_mask(fill, catalogue, grid, "scene.nodata"),) if untagged else ()
     for_fit = (make_mask(fit_mask, catalogue, grid, "fit.mask"),) if fit_mask else ()
@@ -172,6 +172,11 @@ def _leave_out(
         files=tuple(dict.fromkeys([*scene.info.files, *_side_files(config, fit_mask)])),
     )
     return replace(scene, info=info, masks=(*scene.masks, *masks), fit_masks=for_fit)
+
+
+def _leaves_fill_out(mask: MaskRecord | None, fill: MaskOffer) -> bool:
+    """Whether a mask that is asked for leaves out what a quality layer of the source calls fill."""
+    return mask is not None and mask.layer == fill.kind and mask.path is None and 0 in mask.rule[1]
 
 
 def _side_files(config: SceneConfig, fit_mask: MaskRecord | None) -> list[str]:

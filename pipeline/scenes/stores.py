@@ -45,6 +45,7 @@ def zarr_location(path: str, group: str = "") -> tuple[Any, str]:
 def forget() -> None:
     """Let go of what was opened: a store may be written anew."""
     open_group.cache_clear()
+    marking_fill.cache_clear()
     _open_zip.cache_clear()
 
 
@@ -103,6 +104,29 @@ def groups_in(path: str) -> list[str]:
     except BROKEN as error:
         logger.debug("groups of %s can't be listed: %s", path, error)
         return []
+
+
+@lru_cache(maxsize=1024)
+def marking_fill(path: str, group: str, name: str) -> Any:
+    """Give the fill value of a Zarr array that marks pixels without data, where no attribute does; else None.
+
+    The third version of the format makes every array have one, so that 0, which is what it is unless it is chosen,
+    means no data only where chunks are missing. It is told once for all bands of the array, whose chunks are counted
+    once.
+    """
+    store, inside = zarr_location(path, "/".join(part for part in (group, name) if part))
+    array = zarr.open_array(store, path=inside, mode="r")
+    fill, chunks = array.fill_value, array.nchunks
+    # of shards zarr counts chunks that lie outside of the array, too
+    missing = chunks - array.nchunks_initialized if fill is not None and array.shards is None else 0
+    if missing > 0:
+        told = "%s: %s: %d of %d chunks are not stored: their value, %s, is taken for nodata"
+        logger.warning(told, path, name, missing, chunks, fill)
+    elif fill is None or fill == 0:
+        return None
+    else:
+        logger.info("%s: %s: its fill value, %s, is taken for nodata", path, name, fill)
+    return fill
 
 
 def stored_variable(ref: ArrayRef) -> xr.Variable:
