@@ -1,5 +1,6 @@
 """DataArrays and Datasets as scenes: their pixels block by block."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -18,6 +19,8 @@ from pipeline.scenes.arrayplanes import BY_VALUES, Nodata, Planes, read_planes
 from pipeline.scenes.computing import Computer
 from pipeline.scenes.filebands import Quantity
 from pipeline.scenes.source import Pixels, SceneInfo
+
+logger = logging.getLogger(__name__)
 
 _CHUNK: Final = 1024
 """Rows and columns of blocks of arrays that are not chunked."""
@@ -185,6 +188,13 @@ def _quantity(scene: xr.DataArray, scales: tuple[float, ...]) -> Quantity:
     if quantity not in get_args(Quantity):
         msg = f"the scene's attribute 'quantity' is {quantity!r}; expected one of {', '.join(get_args(Quantity))}"
         raise ConfigError(msg)
+    if quantity != "numbers" and not {"scale", "offset"} & set(scene.coords):
+        logger.warning(
+            "the scene's attribute 'quantity' says %s, but its coordinates 'scale' and 'offset' are gone (choosing "
+            "variables of a Dataset drops them): its numbers are taken as they are",
+            quantity,
+        )
+        return "numbers"
     if quantity != "numbers" and 0 in scales:
         msg = "the scene's coordinate 'scale' is 0 for a band; drop it, or set the attribute 'quantity' to 'numbers'"
         raise ConfigError(msg)
