@@ -26,16 +26,15 @@ def run_report(
 ) -> dict[str, Any]:
     """Put together what a run did and what it took."""
     info, model = source.info, fit.model
-    area = summary.hectares_per_pixel
     return {
         "outputs": {name: str(path) for name, path in vars(paths).items() if path is not None},
         "scene": {
             "sources": list(info.sources),
             "bands": list(info.bands),
-            "rows": info.grid.shape[0],
-            "columns": info.grid.shape[1],
+            "rows": info.map_grid.shape[0],
+            "columns": info.map_grid.shape[1],
             "dtype": info.dtype.name,
-            "quantity": info.quantity,
+            "quantity": info.units.quantity,
             "crs": info.grid.crs,
         },
         "model": {
@@ -46,8 +45,10 @@ def run_report(
         },
         "passes": [asdict(done) for done in fit.passes],
         "classes": [
-            {"class": label, "pixels": pixels, "share": share, "area_ha": None if area is None else pixels * area}
-            for label, (pixels, share) in enumerate(zip(summary.counts[1:], shares(summary.counts), strict=True), 1)
+            {"class": label, "pixels": pixels, "share": share, "area_ha": hectares}
+            for label, (pixels, share, hectares) in enumerate(
+                zip(summary.counts[1:], shares(summary.counts), summary.hectares, strict=True), 1
+            )
         ],
         "nodata_pixels": summary.counts[0],
         "area_note": summary.area_note,

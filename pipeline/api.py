@@ -25,6 +25,7 @@ from pipeline.scenes.arraydims import to_planes
 from pipeline.scenes.arrayplaces import grid_of
 from pipeline.scenes.arraysource import ArraySource, blocks_of, lazy_data
 from pipeline.scenes.computing import Computer
+from pipeline.scenes.crop import cropped
 from pipeline.scenes.keptblocks import KeptBlocks, ReadBlocks
 from pipeline.scenes.lazy import to_dataarray
 from pipeline.scenes.mosaic import open_source
@@ -59,7 +60,7 @@ def open_scene(
     chunk : 'auto' or int
         Side of a chunk in pixels; 'auto' takes whole blocks of the file.
     **placing
-        As in the config's `scene`: resolution, resampling, mask, aoi.
+        As in the config's `scene`: resolution, time, resampling, mask, aoi, crop.
 
     Returns
     -------
@@ -82,7 +83,7 @@ def open_scene(
     scene = describe_scene(parse_record(SceneConfig, asked, "open_scene"))
     side = parse_record(ResourceConfig, {"chunk": chunk}, "open_scene").chunk
     shape = (side, side) if isinstance(side, int) else chunk_shapes(scene.info)[0]
-    return to_dataarray(open_source(scene, shape))
+    return to_dataarray(cropped(open_source(scene, shape)))
 
 
 @speaks_of_arguments("fit", "features", "run")

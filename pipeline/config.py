@@ -8,7 +8,8 @@ from pydantic import ByteSize, Field, model_validator
 
 from pipeline.areas import MASK_WORDS, AreaConfig, MaskConfig
 from pipeline.errors import ConfigError
-from pipeline.fields import Bands, Paths, Resampling, Size, Text
+from pipeline.fields import Bands, Names, Paths, Resampling, Size, Text, Time
+from pipeline.mistaken import scene_named_as_config
 from pipeline.record import Record, parse_record
 from pipeline.settings import anchor_paths, merge, override, parse_yaml
 
@@ -31,6 +32,11 @@ class SceneConfig(Record):
         description="'auto' (the four 10 m bands of a Sentinel-2 product, else all), 'all', or a list of band names "
         "(B04), numbers (4) or common names (red), such as [red, nir]",
     )
+    names: Names = Field(
+        None,
+        description="names for bands that have none: a list, one for each band of the source, such as [blue, green, "
+        "red, nir], or a mapping of bands to names, such as {1: blue, 4: nir}",
+    )
     nodata: Literal["auto"] | int | float = Field(
         "auto", description="'auto' (what the files say), or the number that marks pixels without data"
     )
@@ -38,6 +44,11 @@ class SceneConfig(Record):
         "auto",
         description="'auto' (that of the finest band chosen), or the side of the map's pixels in the units of the "
         "scene's CRS, such as 20",
+    )
+    time: Time | None = Field(
+        None,
+        description="which time is taken of a Zarr or NetCDF store that holds several: an ISO date or its beginning "
+        "(2020-07-11, 2020-07), 'first' or 'last' (the earliest, the latest), or a number from 1, in the store's order",
     )
     resampling: Resampling = Field(
         "nearest",
@@ -49,6 +60,11 @@ class SceneConfig(Record):
         None,
         description="the area of interest, outside of which there is no data: [west, south, east, north] in degrees, "
         "the path of a vector file, or a mapping: bounds, crs, path",
+    )
+    crop: Literal["area", "blocks", "none"] = Field(
+        "area",
+        description="'area' (the map is the box around the area of interest), 'blocks' (the blocks of the file that it "
+        "touches), or 'none' (the whole scene, 0 outside of the area)",
     )
 
 
@@ -143,7 +159,9 @@ class RunConfig(Record):
     """A whole run: version 1 of the config."""
 
     version: Literal[1] = Field(description="1, the version of this config format")
-    scene: SceneConfig = Field(description="a mapping: source, bands, nodata, resolution, resampling, mask, aoi")
+    scene: SceneConfig = Field(
+        description="a mapping: source, bands, names, nodata, resolution, time, resampling, mask, aoi, crop"
+    )
     features: FeaturesConfig = Field(default=FeaturesConfig(), description="a mapping: scale, standardize")
     fit: FitConfig = Field(
         default=FitConfig(), description="a mapping: method, k, pixels, seed, starts, max_iter, tol, mask"
@@ -157,7 +175,9 @@ class RunConfig(Record):
 class PredictConfig(Record):
     """What is said where a model is there already."""
 
-    scene: SceneConfig = Field(description="a mapping: source, nodata, resolution, resampling, mask, aoi")
+    scene: SceneConfig = Field(
+        description="a mapping: source, names, nodata, resolution, time, resampling, mask, aoi, crop"
+    )
     run: ResourceConfig = Field(
         default=ResourceConfig(), description="a mapping: workers, memory, chunk, scratch, scratch_dir"
     )
@@ -180,6 +200,8 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
         When the file can't be read, is not plain YAML, or holds a mistake.
     """
     path = Path(path)
+    if mistaken := scene_named_as_config(path):
+        raise ConfigError(mistaken)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

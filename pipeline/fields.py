@@ -1,6 +1,7 @@
 """Kinds of fields in the config: what is read out of YAML's values, and how editors are told."""
 
 import re
+from datetime import date
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BeforeValidator, ByteSize, Field, WithJsonSchema
@@ -40,6 +41,15 @@ def _size(value: object) -> object:
     return value
 
 
+def _time(value: object) -> object:
+    """Write the dates that YAML, Python and numpy have as text."""
+    if isinstance(value, date):
+        return value.isoformat()
+    if type(value).__name__ == "datetime64":
+        return str(value)
+    return "" if isinstance(value, bool) else value  # which is no text of a time
+
+
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 Band = Annotated[Text, BeforeValidator(_band_name)]
 
@@ -64,6 +74,27 @@ Bands = Annotated[
         }
     ),
 ]
+
+Time = Annotated[
+    Annotated[int, Field(ge=1)] | Text,
+    BeforeValidator(_time),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, _TEXT_SCHEMA]}),
+]
+"""A time: a number from 1, first, last, or an ISO date, which YAML reads as a date of its own."""
+
+Names = Annotated[
+    Annotated[tuple[Text, ...], Field(min_length=1)] | Annotated[dict[Band, Text], Field(min_length=1)] | None,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "null"},
+                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+                {"type": "object", "additionalProperties": {"type": "string", "minLength": 1}, "minProperties": 1},
+            ]
+        }
+    ),
+]
+"""A name for each band, or new names by old ones."""
 
 ResamplingMethod = Literal[
     "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med", "q1", "q3", "rms"

@@ -71,6 +71,12 @@ class Grid:
         t = self.transform
         return (t.a**2 + t.d**2) ** 0.5, (t.b**2 + t.e**2) ** 0.5
 
+    def part(self, block: Block) -> "Grid":
+        """The grid of a rectangle of pixels, which may reach beyond this one."""
+        return Grid(
+            shape=block.shape, transform=self.transform @ Affine.translation(block.left, block.top), crs=self.crs
+        )
+
     def same_pixels(self, other: "Grid") -> bool:
         """Whether both grids have the same shape and, but for rounding, the same corners, in whatever CRS."""
         if self.shape != other.shape:

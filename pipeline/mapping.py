@@ -13,12 +13,13 @@ from pipeline.labels.classify import ClassStatistics, classify_blocks
 from pipeline.model import ClusterModel
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.usage import hand_back
+from pipeline.scenes.ground_area import pixel_areas
 from pipeline.scenes.source import BlockSource
 from pipeline.sinks.geotiff import MapWriter
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.quicklook import Layout, QuickLook, thinning_for
 from pipeline.sinks.staging import Staging
-from pipeline.sinks.tables import pixel_area, write_table
+from pipeline.sinks.tables import write_table
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,8 @@ class MapSummary:
 
     counts: tuple[int, ...]
     """Pixels of nodata, then of each class."""
-    hectares_per_pixel: float | None
+    hectares: tuple[float | None, ...]
+    """Area of each class; None where it is not known."""
     area_note: str
     """Why the area is unknown, if it is."""
 
@@ -126,14 +128,14 @@ def write_map(
         When a file can't be written.
     """
     info, colours = source.info, class_colours(model.k, palette)
-    area = pixel_area(info.grid)
+    areas = pixel_areas(info.grid)
     layout = Layout.of(info.grid, model.k + 1)
-    thinning = thinning_for(layout, info.bands)
+    thinning = thinning_for(layout, info.bands, info.common_names)
     picture = QuickLook(info.grid, layout, thinning, info.dtype)
-    statistics = ClassStatistics(model, info.units)
+    statistics = ClassStatistics(model, info.units, areas)
     with MapWriter(staging.path(paths.labels), info.grid, colours, map_tags(model.digest), workers) as writer:
         with progress.stage("label", len(source.blocks)) as step:
-            for block, labelled in classify_blocks(source, model, thinning, workers):
+            for block, labelled in classify_blocks(source, model, thinning, workers, areas):
                 writer.write(labelled.labels, block)
                 statistics.add(labelled)
                 picture.add(block, labelled)
@@ -142,7 +144,7 @@ def write_map(
         if not any(statistics.counts[1:]):
             logger.warning("%s: no pixel holds data in every band; the map is all nodata", info.sources[0])
         with progress.stage("write", 2) as step:
-            write_table(staging.path(paths.table), statistics, info.bands, area, colours)
+            write_table(staging.path(paths.table), statistics, info.bands, colours)
             with ThreadPoolExecutor(1) as beside:
                 halving = beside.submit(writer.make_overviews)  # in little memory, unlike GDAL's copy
                 # not before: Pillow is not wanted until then
@@ -160,7 +162,8 @@ def write_map(
                 writer.finish()
                 saving.result()
                 step()
-    return MapSummary(counts=tuple(statistics.counts), hectares_per_pixel=area.hectares, area_note=area.reason)
+    hectares = tuple(statistics.hectares(label) for label in range(1, model.k + 1))
+    return MapSummary(counts=tuple(statistics.counts), hectares=hectares, area_note=areas.reason)
 
 
 def shares(counts: Sequence[int]) -> list[float]:

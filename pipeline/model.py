@@ -10,7 +10,8 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline.errors import ModelError
-from pipeline.units import ModelRecord, Preparation, Units, relative
+from pipeline.jsontext import RepeatedKeyError, parse_json
+from pipeline.units import ModelRecord, Preparation, Quantity, Units, relative
 
 MODEL_FORMAT: Final = "terrazzo-model"
 _LARGEST_FILE: Final = 64 * 2**20
@@ -86,7 +87,8 @@ class ClusterModel(ModelRecord):
         if {len(self.units.scales), len(self.units.offsets)} != {len(self.bands)}:
             msg = "units: expected a scale and an offset for each band"
             raise ValueError(msg)
-        if self.units.quantity != "numbers" and 0 in self.units.scales:
+        pairs = zip(self.units.quantities, self.units.scales, strict=True)
+        if any(quantity != "numbers" and scale == 0 for quantity, scale in pairs):
             msg = "units: a scale is 0"
             raise ValueError(msg)
         return self
@@ -119,10 +121,6 @@ class ClusterModel(ModelRecord):
             deciding["nodata"] = int(self.nodata)  # 0.0 is 0
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
-    @property
-    def _quantity_words(self) -> str:
-        return "scaled numbers" if self.units.quantity == "scaled" else self.units.quantity
-
     def to_json(self) -> str:
         """Write the model as JSON text that `from_json` reads back exactly."""
         return self.model_dump_json(indent=2) + "\n"
@@ -144,7 +142,10 @@ class ClusterModel(ModelRecord):
             When it is not JSON, is another kind of file, or has parts that don't fit each other.
         """
         try:
-            content: Any = json.loads(text)
+            content: Any = parse_json(text)
+        except RepeatedKeyError as error:
+            msg = f"{origin}: {error}; the model was changed: write it again with fit, or mend it"
+            raise ModelError(msg) from error
         except (ValueError, RecursionError) as error:
             msg = f"{origin}: this is not a Terrazzo model, nor any JSON ({error})"
             raise ModelError(msg) from error
@@ -199,13 +200,9 @@ class ClusterModel(ModelRecord):
             why = f"{', '.join(missing)} missing" if missing else "another order or number"
             msg = f"{source}: the model wants bands {', '.join(self.bands)}; the scene has {', '.join(bands)} ({why})"
             raise ModelError(msg)
-        if self.units.quantity != "numbers":
-            if units.quantity == "numbers":
-                msg = (
-                    f"{source}: the model is in {self._quantity_words}, but the scene's {units.dtype} numbers state no "
-                    "scale that would make them so; give the files scale and offset tags, or fit a new model"
-                )
-                raise ModelError(msg)
+        for band, ours, theirs in zip(self.bands, self.units.quantities, units.quantities, strict=True):
+            _check_quantity(band, ours, theirs, f"{source}: the model is in {self.units.words}", units.dtype)
+        if "numbers" not in self.units.quantities:
             return
         if units.family != self.units.family:
             msg = (
@@ -214,12 +211,33 @@ class ClusterModel(ModelRecord):
                 "model's units or fit a new model"
             )
             raise ModelError(msg)
-        for band, *pairs in zip(
-            self.bands, self.units.scales, units.scales, self.units.offsets, units.offsets, strict=True
+        for band, quantity, *pairs in zip(
+            self.bands,
+            self.units.quantities,
+            self.units.scales,
+            units.scales,
+            self.units.offsets,
+            units.offsets,
+            strict=True,
         ):
-            if pairs[0] != pairs[1] or pairs[2] != pairs[3]:
+            if quantity == "numbers" and (pairs[0] != pairs[1] or pairs[2] != pairs[3]):
                 msg = (
                     f"{source}: band {band} has scale {pairs[1]:g} and offset {pairs[3]:g}, the model was fitted "
                     f"with scale {pairs[0]:g} and offset {pairs[2]:g}; fit a new model on this scene"
                 )
                 raise ModelError(msg)
+
+
+def _check_quantity(band: str, ours: Quantity, theirs: Quantity, what: str, dtype: str) -> None:
+    """Raise ModelError unless a band of a scene is in the quantity that a model's band is in, as far as it is known."""
+    if ours == "numbers" or theirs in {ours, "scaled"}:
+        return
+    if theirs == "numbers":
+        msg = (
+            f"{what}, but the scene's {dtype} numbers state no scale that would make them so (band {band}); give the "
+            "files scale and offset tags, or fit a new model"
+        )
+        raise ModelError(msg)
+    if ours != "scaled":
+        msg = f"{what}, but the scene's band {band} is in {theirs}; choose another scene, or fit a new model"
+        raise ModelError(msg)

@@ -186,7 +186,7 @@ def _keeping(
 def _map_disk(info: SceneInfo, fit: FitConfig | None) -> int:
     """Bytes of the files of a map, at most, while they are made."""
     classes = fit.k if fit else MAX_CLASSES
-    return geotiff.most_disk(info.grid.shape) + quicklook.most_disk(info.grid, classes + 1) + _TEXT_BYTES
+    return geotiff.most_disk(info.map_grid.shape) + quicklook.most_disk(info.map_grid, classes + 1) + _TEXT_BYTES
 
 
 def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, labels: bool = True) -> Plan:

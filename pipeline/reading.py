@@ -14,6 +14,7 @@ from pipeline.fields import size_words
 from pipeline.plan import Plan, make_plan
 from pipeline.runtime.scratch import open_scratch
 from pipeline.scenes.blockstore import SparedBlocks
+from pipeline.scenes.crop import cropped
 from pipeline.scenes.describe import RasterScene
 from pipeline.scenes.gdal import cache_bytes, gdal_options
 from pipeline.scenes.keptblocks import KeptBlocks, ReadBlocks
@@ -52,9 +53,9 @@ def reading(
         over_all = fit is not None and fit.pixels == "all"
         if scratch and plan.keeps_blocks:
             kept = KeptBlocks(source, scratch) if over_all else SparedBlocks(source, scratch, needed=not plan.for_speed)
-            yield Reading(source, kept, kept)
+            yield Reading(source, kept, cropped(kept))
         else:
-            yield Reading(source, ReadBlocks(source) if over_all else source, source)
+            yield Reading(source, ReadBlocks(source) if over_all else source, cropped(source))
 
 
 def plan_reading(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, folder: Path) -> Plan:

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from pipeline.account import Clock, run_report
+from pipeline.areas import MaskRecord
 from pipeline.config import OutputConfig, ResourceConfig, RunConfig, SceneConfig
 from pipeline.errors import ConfigError, ModelError, OutputError
 from pipeline.fitting.fit import Fit, fit_source
@@ -18,8 +19,8 @@ from pipeline.plan import Plan, make_plan
 from pipeline.reading import Scene, check_disks, plan_reading, reading
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.workfolder import remove_leftovers
-from pipeline.scenes.catalogue import open_catalogues
-from pipeline.scenes.opening import describe_scene
+from pipeline.scenes.filestamps import FileStamps
+from pipeline.scenes.opening import catalogues_of, describe_scene
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.report import report_json, write_text
 from pipeline.sinks.staging import Staging, check_writable
@@ -95,7 +96,9 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths = check_outputs(config)
     with Staging(paths.all(), overwrite=overwrite) as staging, ExitStack() as context:
+        stamps = context.enter_context(_stamps_of(config.scene, config.fit.mask))
         scene = _scene_of(config, besides=paths.all())
+        stamps.add(scene.info.files)
         if config.run.scratch_dir:
             remove_leftovers(Path(config.run.scratch_dir))  # before room is looked for
         plan = plan_reading(scene.info, config.run, config.fit, paths.labels.parent)
@@ -129,8 +132,9 @@ def fit_config(
     TerrazzoError
         One of its children, with a sentence that says what to mend. No output is half-written then.
     """
-    with Staging([output], overwrite=overwrite) as staging:
+    with Staging([output], overwrite=overwrite) as staging, _stamps_of(config.scene, config.fit.mask) as stamps:
         scene = _scene_of(config)
+        stamps.add(scene.info.files)
         staging.keep_apart(scene.info.files)
         plan = make_plan(scene.info, config.run, config.fit, labels=False)
         with reading(scene, plan, config.run, output.parent, config.fit) as read:
@@ -182,8 +186,9 @@ def predict(
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths, resources = OutputPaths.of(output, fits=False), resources or ResourceConfig()
     class_colours(model.k, output.palette)
-    with Staging(paths.all(), overwrite=overwrite) as staging:
+    with Staging(paths.all(), overwrite=overwrite) as staging, _stamps_of(scene) as stamps:
         described = _scene_for(model, scene, besides=paths.all())
+        stamps.add(described.info.files)
         staging.keep_apart(described.info.files)
         plan = make_plan(described.info, resources, None)
         with reading(described, plan, resources, paths.labels.parent) as read:
@@ -203,6 +208,12 @@ def predict(
     return report
 
 
+def _stamps_of(scene: SceneConfig, fit_mask: MaskRecord | None = None) -> FileStamps:
+    """Stamps of the files that a config names, before anything is read of them; what they refer to is added later."""
+    sides = (record.path for record in (scene.mask, scene.aoi, fit_mask) if record and record.path)
+    return FileStamps([*scene.source, *sides])
+
+
 def _scene_of(config: RunConfig, besides: Iterable[Path] = ()) -> Scene:
     """Open a config's scene, in the quantity that it asks for."""
     scene = describe_scene(config.scene, besides, config.fit.mask)
@@ -212,7 +223,7 @@ def _scene_of(config: RunConfig, besides: Iterable[Path] = ()) -> Scene:
 def _scene_for(model: ClusterModel, config: SceneConfig, besides: Iterable[Path]) -> Scene:
     """Open a scene with the bands of a model, or say why it does not fit."""
     besides = list(besides)
-    origin, there = config.source[0], open_catalogues(config.source, besides)[0].names
+    origin, there = config.source[0], catalogues_of(config, besides)[0].names
     missing = [band for band in model.bands if band not in there]
     if missing:
         wants, has = ", ".join(model.bands), ", ".join(there)
@@ -220,15 +231,15 @@ def _scene_for(model: ClusterModel, config: SceneConfig, besides: Iterable[Path]
         raise ModelError(msg)
     nodata = model.nodata if config.nodata == "auto" else config.nodata
     scene = describe_scene(config.model_copy(update={"bands": model.bands, "nodata": nodata}), besides)
-    if model.units.quantity == "numbers":
-        scene = scene.as_numbers()
+    if "numbers" in model.units.quantities:
+        scene = scene.as_numbers(model.units)
     model.check_fits(scene.info.bands, scene.info.units, origin)
     if (scene.info.scales, scene.info.offsets) != (model.units.scales, model.units.offsets):
         logger.info(
             "%s: its numbers become %s by another scale or offset than the model's scene had; the centroids are "
             "converted, exactly",
             origin,
-            model.units.quantity,
+            model.units.words,
         )
     return scene
 

@@ -42,7 +42,7 @@ def parse_yaml(text: str, origin: str) -> object:
         raise ConfigError(msg) from error
 
 
-NO_PATHS: Final = ("none", "scl", "qa_pixel")
+NO_PATHS: Final = ("none", "scl", "qa_pixel", "bqa", "udm", "udm2", "fmask")
 """Words that stand where a mask's path may stand."""
 
 _ADDRESS: Final = re.compile(r"/vsi|[A-Za-z0-9_]+://|[A-Za-z0-9_]{2,}:")

@@ -1,17 +1,13 @@
 """A commented config, filled in from a scene."""
 
 import json
-import re
 from collections.abc import Sequence
 from os.path import basename, splitext
 from pathlib import Path
-from typing import Final
 
-from pipeline.inspection import BandFacts, Inspection, inspect_scene
+from pipeline.inspection import BandFacts, Inspection, inspect_scene, short_unit
 from pipeline.scenes.files import is_handed_on
-
-_MASK: Final = re.compile(r"(?i)(^|[_\W])(scl|qa\w*|mask\w*|cloud\w*|cldprb|snwprb|aot|wvp|tci)($|[_\W])")
-"""Names of layers that come with scenes and are no measurements of the ground."""
+from pipeline.scenes.layers import layer_kind
 
 
 def config_template(source: Sequence[str]) -> str:
@@ -48,9 +44,10 @@ scene:
 {_band_comments(found)}  bands: {_bands(found)}
   nodata: auto          # what files say, or a number for no data: 0
   resolution: auto      # side of the map's pixels; auto: the finest band's
-  resampling: nearest   # for bands of other grids: bilinear, average, ...
+{_time_line(found)}  resampling: nearest   # for bands of other grids: bilinear, average, ...
   mask: none            # {_mask_words(found)}
   # aoi: [west, south, east, north]   degrees, or a vector file; rest: nodata
+  # crop: area          # the map: the area's box; blocks of the file; or none
 
 features:
   scale: auto           # reflectance, where a scale is stated; none: as stored
@@ -89,25 +86,38 @@ def _band_comments(found: Inspection) -> str:
     lines = []
     for band in found.bands:
         common = f", {band.common_name}" if band.common_name else ""
-        no = ": left out, it looks like a mask or holds one value" if not _is_measured(band) else ""
-        lines.append(f"  #   {band.number}: {band.name}{common}, {band.resolution:g} {found.unit}{no}\n")
+        no = f": left out, {why}" if (why := _why_not(band)) else ""
+        lines.append(f"  #   {band.number}: {band.name}{common}, {band.resolution:g} {short_unit(found.unit)}{no}\n")
     return "".join(lines)
 
 
+def _time_line(found: Inspection) -> str:
+    """The choice of a time, where there are several."""
+    if len(found.times) < 2:  # noqa: PLR2004
+        return ""
+    return f"  time: first           # of {len(found.times)}: a date ({found.times[-1]}), a number, first, last\n"
+
+
 def _mask_words(found: Inspection) -> str:
-    if any(mask.startswith("scl") for mask in found.masks):
-        return "scl leaves out clouds, shadows, defects; or a path"
+    if found.masks:
+        return f"{found.masks[0].split()[0]} leaves out clouds, shadows, defects; or a path"
     return "a raster (kept: not 0) or vector file (kept: inside)"
 
 
 def _bands(found: Inspection) -> str:
     """All bands that hold measurements; of bands on different grids, those of the finest."""
     size = (found.columns, found.rows)
-    chosen = [band.name for band in found.bands if _is_measured(band) and (band.columns, band.rows) == size]
+    chosen = [band.name for band in found.bands if not _why_not(band) and (band.columns, band.rows) == size]
     everything = found.complete and len(chosen) in {0, len(found.bands)}
     return "all" if everything else _yaml(chosen or [band.name for band in found.bands])
 
 
-def _is_measured(band: BandFacts) -> bool:
-    """Whether a band seems to hold measurements: no mask by its name, and not one value all over."""
-    return not (_MASK.search(band.name) or (band.low is not None and band.low == band.high))
+def _why_not(band: BandFacts) -> str:
+    """Why a band is hardly to be clustered; empty where it seems to hold measurements of light."""
+    if layer_kind(band.name) != "measured":
+        return "it looks like a mask"
+    if not band.reflective:
+        return "it measures no reflected light"
+    if band.empty:
+        return "it holds no data"
+    return "it holds one value" if band.low is not None and band.low == band.high else ""

@@ -1,6 +1,6 @@
 """What the numbers of pixels mean, and what is done to them before distances are taken."""
 
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +8,11 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 PIXEL_TYPES: Final = (*(f"{sign}int{bits}" for bits in (8, 16, 32, 64) for sign in ("", "u")), "float32", "float64")
 """numpy's names of the types of pixels that can be clustered."""
+
+
+Quantity = Literal["numbers", "scaled", "reflectance", "temperature", "radiance", "angle", "elevation"]
+"""Physical quantity of a band: stored numbers as they are ('numbers'), what scale and offset make of them ('scaled'),
+or that quantity by its name."""
 
 
 class ModelRecord(BaseModel):
@@ -25,8 +30,8 @@ class Units(ModelRecord):
     """Each band's factor from stored numbers to physical units."""
     offsets: tuple[float, ...]
     """What is added after the factor."""
-    quantity: Literal["numbers", "scaled", "reflectance"] = "numbers"
-    """What centroids and tables are in: the stored numbers as they are, or what scale and offset make of them."""
+    quantity: Quantity | tuple[Quantity, ...] = "numbers"
+    """Quantity of centroids and tables: one word where all bands agree, else one for each band."""
 
     @field_validator("dtype")
     @classmethod
@@ -35,6 +40,44 @@ class Units(ModelRecord):
             msg = f"{dtype} is no type of pixels; expected one of {', '.join(PIXEL_TYPES)}"
             raise ValueError(msg)
         return dtype
+
+    @field_validator("quantity")
+    @classmethod
+    def _one_word_where_bands_agree(cls, quantity: Quantity | tuple[Quantity, ...]) -> Quantity | tuple[Quantity, ...]:
+        return quantity[0] if isinstance(quantity, tuple) and len(set(quantity)) == 1 else quantity
+
+    @model_validator(mode="after")
+    def _has_a_word_for_each_band(self) -> Self:
+        if len(self.quantities) != len(self.scales):
+            msg = (
+                f"there are {len(self.quantities)} quantities and {len(self.scales)} scales; expected one for each band"
+            )
+            raise ValueError(msg)
+        return self
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Quantity of each band, shape (band,)."""
+        return self.quantity if isinstance(self.quantity, tuple) else (self.quantity,) * len(self.scales)
+
+    @property
+    def words(self) -> str:
+        """The quantities in words, for messages."""
+        return ", ".join("scaled numbers" if word == "scaled" else word for word in dict.fromkeys(self.quantities))
+
+    @property
+    def _factors(self) -> npt.NDArray[np.float64]:
+        """Scale of each band, shape (band,); 1 where stored numbers stay as they are."""
+        return np.where(self._stored, 1.0, self.scales)
+
+    @property
+    def _terms(self) -> npt.NDArray[np.float64]:
+        """Offset of each band, shape (band,); 0 where stored numbers stay as they are."""
+        return np.where(self._stored, 0.0, self.offsets)
+
+    @property
+    def _stored(self) -> npt.NDArray[np.bool_]:
+        return np.array([quantity == "numbers" for quantity in self.quantities])
 
     @property
     def family(self) -> str:
@@ -46,16 +89,16 @@ class Units(ModelRecord):
 
     def to_physical(self, stored: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Turn stored numbers, shape (..., band), into this quantity."""
-        return stored if self.quantity == "numbers" else stored * np.array(self.scales) + np.array(self.offsets)
+        return stored if self.quantity == "numbers" else stored * self._factors + self._terms
 
     def to_stored(self, physical: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Turn numbers of this quantity, shape (..., band), into stored ones."""
-        return physical if self.quantity == "numbers" else (physical - np.array(self.offsets)) / np.array(self.scales)
+        return physical if self.quantity == "numbers" else (physical - self._terms) / self._factors
 
     @property
     def spreads(self) -> npt.NDArray[np.float64]:
         """What differences of stored numbers are multiplied by, shape (band,)."""
-        return np.ones(len(self.scales)) if self.quantity == "numbers" else np.abs(self.scales)
+        return np.abs(self._factors)
 
 
 class Preparation(ModelRecord):

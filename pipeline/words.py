@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from pipeline.config import RunConfig
 from pipeline.fields import size_words
-from pipeline.inspection import BandFacts, Inspection
+from pipeline.inspection import BandFacts, Inspection, short_unit
 from pipeline.plan import Plan, method_over_all
 from pipeline.scenes.offers import Product
 from pipeline.scenes.source import SceneInfo
+from pipeline.scenes.suspicions import PREFIX
 
 _WIDTH: Final = 80
 _FIXED_PASSES: Final = 3
@@ -33,7 +34,7 @@ def plan_record(info: SceneInfo, plan: Plan, config: RunConfig) -> dict[str, Any
     """A plan as plain values, for JSON."""
     scene = {"sources": list(info.sources), "bands": list(info.bands), "dtype": info.dtype.name}
     return {
-        "scene": {**scene, "rows": info.grid.shape[0], "columns": info.grid.shape[1]},
+        "scene": {**scene, "rows": info.map_grid.shape[0], "columns": info.map_grid.shape[1]},
         "fit": config.fit.model_dump(mode="json", include={"method", "pixels", "k"}),
         **asdict(plan),
         "scratch_dir": _scratch_dir(config) if plan.kept == "disk" else None,
@@ -50,7 +51,7 @@ def _scratch_dir(config: RunConfig) -> str:
 
 def plan_words(info: SceneInfo, plan: Plan, config: RunConfig) -> str:
     """Say what a run will do."""
-    rows, columns = info.grid.shape
+    rows, columns = info.map_grid.shape
     high, wide = plan.chunk
     most = " at most" if plan.passes > _FIXED_PASSES else ""
     rests = plan.keeps_blocks and method_over_all(config.fit)
@@ -93,15 +94,22 @@ def inspection_words(found: Inspection) -> str:
         "source": f"{found.origin if product else _first_of(found.sources)} ({found.driver})",
         **(_product_lines(product, found.masks) if product else {}),
         "pixels": f"{found.columns} x {found.rows}",
-        "pixel": f"{width:g}{'' if width == height else f' x {height:g}'} {found.unit}",
+        "pixel": f"{width:g}{'' if width == height else f' x {height:g}'} {short_unit(found.unit)}",
         "crs": found.crs or "none",
+        "quantity": ", ".join(dict.fromkeys(band.quantity for band in found.bands)),
         "blocks": f"{found.block[0]} x {found.block[1]} in the file",
         "chunks": f"{found.chunk[0]} x {found.chunk[1]} suggested for a run",
         "valid": share or "unknown, as the bands are on different grids",
     }
-    notes = [fill(f"note: {warning}", _WIDTH, subsequent_indent="      ") for warning in found.warnings]
+    told = [warning if warning.startswith(PREFIX) else f"note: {warning}" for warning in found.warnings]
+    notes = [_filled(line) for line in told]
     rows = _band_rows(found.bands, radiometry=product is None)
     return "\n".join([_aligned(lines), "", *rows, *([""] if notes else []), *notes])
+
+
+def _filled(text: str) -> str:
+    """Lines of text, none of which ends within a path."""
+    return fill(text, _WIDTH, subsequent_indent="      ", break_on_hyphens=False, break_long_words=False)
 
 
 def _product_lines(product: Product, masks: Sequence[str]) -> dict[str, str]:
@@ -121,8 +129,9 @@ def _band_rows(bands: Sequence[BandFacts], *, radiometry: bool) -> Iterable[str]
     """Table of bands; columns that say nothing are left out, and those of scale and offset unless asked for."""
     table = {
         "no": [band.number for band in bands],
-        "band": [band.name[:16] for band in bands],
+        "band": [band.name[:24] for band in bands],
         "common": [band.common_name or "" for band in bands],
+        "quantity": [band.quantity for band in bands] if len({band.quantity for band in bands}) > 1 else [""],
         "dtype": [band.dtype for band in bands],
         "pixels": [f"{band.columns}x{band.rows}" for band in bands],
         "each": [f"{band.resolution:g}" for band in bands] if len({band.resolution for band in bands}) > 1 else [""],

@@ -1,6 +1,7 @@
 """Zarr and NetCDF stores: an EOPF product as one scene, and whatever else has rows and columns."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -261,14 +262,45 @@ def test_rows_from_the_south_are_turned_round_whoever_says_so(
 
 
 @pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        ([1, 2], "is no transform"),
+        ("x", "is no transform"),
+        (["a"] * 6, "stands where a number should"),
+        ([float("nan")] * 6, "stands where a finite number should"),
+        ([0.0] * 6, "gives pixels no size"),
+        ([10, 0, 3e5, 0, 10, 5.9e6], "contradicts the coordinates"),
+        ([10, 0, 3e5 + 1.1, 0, -10, 5.9e6], "contradicts the coordinates"),
+        ([20, 0, 3e5, 0, -20, 5.9e6], "contradicts the coordinates"),
+        ([10, 1, 3e5, 1, -10, 5.9e6], "contradicts the coordinates"),
+    ],
+)
+@pytest.mark.parametrize("coordinates", [True, False])
+def test_coordinates_count_where_a_transform_is_none_or_contradicts_them(
+    tmp_path: Path, stated: Any, told: str, caplog: pytest.LogCaptureFixture, *, coordinates: bool
+) -> None:
+    made, pixels = dataset("variables")
+    made[["red"]].to_zarr(tmp_path / "s.zarr", zarr_format=2, consolidated=False)
+    path = tmp_path / "s.zarr" / "red" / ".zattrs"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "proj:transform": stated}))
+    if coordinates:
+        source = opened(tmp_path / "s.zarr", 33)
+        assert source.info.grid.transform.almost_equals(Affine(10, 0, 300_000, 0, -10, 5_900_000), precision=1e-6)
+        np.testing.assert_array_equal(whole(source)[0][0], pixels[0])
+        assert told in caplog.text
+        return
+    for axis in "xy":
+        shutil.rmtree(tmp_path / "s.zarr" / axis)
+    if told == "contradicts the coordinates":
+        assert abs(described(tmp_path / "s.zarr").info.grid.transform.a) == stated[0]
+        return
+    with pytest.raises(SceneError, match=rf"red.*{told}"):
+        described(tmp_path / "s.zarr")
+
+
+@pytest.mark.parametrize(
     ("attributes", "told"),
     [
-        ({"proj:transform": [1, 2]}, "is no transform"),
-        ({"proj:transform": "x"}, "is no transform"),
-        ({"proj:transform": ["a"] * 6}, "stands where a number should"),
-        ({"proj:transform": [float("nan")] * 6}, "stands where a finite number should"),
-        ({"proj:transform": [0.0] * 6}, "gives pixels no size"),
-        ({"proj:transform": [10, 0, 3e5, 0, 10, 5.9e6]}, "the coordinates y say the opposite"),
         ({"scale_factor": "x"}, "scale_factor: 'x' stands where a number should"),
         ({"scale_factor": [0.1, 0.2]}, "stands where a number should"),
         ({"scale_factor": float("nan")}, "stands where a finite number should"),
@@ -279,7 +311,7 @@ def test_attributes_that_make_no_sense_are_one_sentence(
     tmp_path: Path, attributes: dict[str, Any], told: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     made, _ = dataset("variables")
-    made[["red"]].to_zarr(tmp_path / "s.zarr", zarr_format=2, consolidated=False)
+    made[["red"]].drop_vars("spatial_ref").to_zarr(tmp_path / "s.zarr", zarr_format=2, consolidated=False)
     path = tmp_path / "s.zarr" / "red" / ".zattrs"
     path.write_text(json.dumps({**json.loads(path.read_text()), **attributes}))
     with pytest.raises(SceneError, match=rf"red.*{told}"):

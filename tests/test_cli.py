@@ -13,6 +13,8 @@ import rasterio
 import yaml
 from conftest import WriteRaster, patches
 
+from pipeline.words import _filled
+
 
 def terrazzo(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline", *map(str, words)]
@@ -177,6 +179,28 @@ def test_wrong_configs_are_one_sentence(tmp_path: Path, text: str, said: str) ->
     path.write_text(text)
     for verb in ("validate", "run", "plan"):
         assert_one_sentence(terrazzo(verb, path), 2, "bad.yaml", said)
+
+
+@pytest.mark.parametrize("verb", ["run", "validate", "plan", "fit"])
+def test_a_scene_in_place_of_a_config_is_told_with_the_line_that_makes_one(job: Path, verb: str) -> None:
+    scene = job.with_name("scene.tif")
+    done = terrazzo(verb, scene, *(["-o", "m.json"] if verb == "fit" else []))
+    assert_one_sentence(done, 2, f"{scene}: this is a raster (TIFF), not a config", f"terrazzo init {scene} > my.yaml")
+
+
+def test_a_config_in_place_of_a_scene_is_told(job: Path) -> None:
+    assert_one_sentence(terrazzo("inspect", job), 1, "a config is run, not opened: terrazzo run")
+
+
+def test_inspect_and_init_say_m(job: Path) -> None:
+    scene = job.with_name("scene.tif")
+    assert "\npixel    10 m\n" in terrazzo("inspect", scene).stdout
+    assert ": B03, green, 10 m\n" in terrazzo("init", scene).stdout
+
+
+def test_no_line_ends_within_a_path() -> None:
+    path = "/data/a-folder-with-hyphens" * 4
+    assert _filled(f"note: {path}: something is odd about it").splitlines()[:2] == ["note:", f"      {path}:"]
 
 
 def test_a_truncated_scene_leaves_nothing(job: Path, write_raster: WriteRaster) -> None:

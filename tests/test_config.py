@@ -2,7 +2,9 @@
 
 import copy
 import json
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from itertools import pairwise
 from pathlib import Path
@@ -63,11 +65,14 @@ VALID = {
     "scene.bands": ("[B04, 3, red]", ("B04", "3", "red")),
     "scene.nodata": ("-9999", -9999.0),
     "scene.resolution": ("20", 20.0),
+    "scene.time": ("2020-07-11", "2020-07-11"),
     "scene.resampling": ("{B05: cubic, default: average}", {"B05": "cubic", "default": "average"}),
     "scene.mask": (
         "{scl: [0, cirrus], dilate: 60}",
         MaskRecord(layer="scl", drop=(0, 10), dilate=60),
     ),
+    "scene.names": ("{1: blue, B2: nir}", {"1": "blue", "B2": "nir"}),
+    "scene.crop": ("blocks", "blocks"),
     "scene.aoi": ("[7.5, 50, 8, 51]", AreaRecord(bounds=(7.5, 50, 8, 51))),
     "fit.mask": ("/x/mask.tif", MaskRecord(path="/x/mask.tif")),
     "features.scale": ("none", "none"),
@@ -150,7 +155,7 @@ def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
         ("run.memory", "0e9", "such as 2GB or 800MB"),
         ("run.chunk", 15, "16 to 65536"),
         ("run.chunk", 65537, "16 to 65536"),
-        ("scene", "a.tif", "a mapping: source, bands, nodata"),
+        ("scene", "a.tif", "a mapping: source, bands, names, nodata"),
         ("fit", [8], "a mapping: method, k"),
         ("run", None, "a mapping: workers, memory"),
     ],
@@ -249,9 +254,61 @@ def test_an_override_without_key_or_value_is_answered_with_the_form_it_takes(tmp
 
 def test_a_config_that_can_not_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "latin1.yaml").write_bytes("# Größe\nversion: 1\n".encode("latin-1"))
-    for name, reason in (("none.yaml", "No such file"), (".", "directory"), ("latin1.yaml", "not UTF-8 text")):
+    for name, reason in (("none.yaml", "No such file"), ("latin1.yaml", "not UTF-8 text")):
         with pytest.raises(ConfigError, match=rf"can't be read: .*{reason}"):
             load_config(tmp_path / name)
+
+
+STACKED = {"type": "FeatureCollection", "features": []}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("scene.tif", b"II*\0" + bytes(20), "a raster (TIFF)"),
+        ("odd name.jp2", b"\0\0\0\x0cjP  \r\n\x87\n", "a raster (JPEG 2000)"),
+        ("scene.vrt", b'<VRTDataset rasterXSize="2"></VRTDataset>', "a raster (VRT)"),
+        ("MTD.xml", b"\xef\xbb\xbf<?xml version='1.0'?><a/>", "an XML file"),
+        ("product.SAFE.zip", b"PK\3\4" + bytes(20), "a zip"),
+        ("cube.nc", b"\x89HDF\r\n" + bytes(20), "an HDF5 or NetCDF file"),
+        ("item.json", json.dumps({"type": "Feature", "stac_version": "1.0.0"}).encode(), "a STAC item"),
+        ("items.json", json.dumps(STACKED).encode(), "a GeoJSON FeatureCollection"),
+        ("pixels.bil", bytes(100), "no text"),
+        ("folder", None, "a folder"),
+    ],
+)
+def test_a_scene_that_is_named_as_a_config_is_told_with_the_way_to_one(
+    tmp_path: Path, name: str, content: bytes | None, kind: str
+) -> None:
+    path = tmp_path / name
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError) as error:
+        load_config(path)
+    spelled = f"'{path}'" if " " in name else str(path)
+    assert str(error.value).startswith(f"{path}: this is {kind}, not a config")
+    assert str(error.value).endswith(f"terrazzo init {spelled} > my.yaml")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://example.org/a.tif", "s3://bucket/a.tif", "/vsicurl/https://example.org/a.tif", "/vsizip/a.zip/b.tif"],
+)
+def test_so_is_an_address(address: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{address}: this is an address, .* terrazzo init {address} > my.yaml$"):
+        load_config(Path(address))
+
+
+def test_a_config_may_be_json_or_come_through_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text('{"version": 1, "scene": {"source": "a.tif"}, "output": {"labels": "b.tif"}}')
+    assert load_config(tmp_path / "c.json").scene.source == (str(tmp_path / "a.tif"),)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit((tmp_path / "pipe").write_text, (tmp_path / "c.json").read_text())
+            assert load_config(tmp_path / "pipe").scene.source == (str(tmp_path / "a.tif"),)
 
 
 def test_paths_in_the_file_start_at_its_folder_and_typed_ones_at_the_current_folder(

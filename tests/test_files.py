@@ -1,6 +1,7 @@
 """Files, folders and patterns become a list of rasters, each once, in an order that people expect."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rasterio
@@ -9,6 +10,10 @@ from conftest import WriteRaster, patches
 from pipeline.config import load_config
 from pipeline.errors import SceneError
 from pipeline.scenes.files import find_files
+
+
+def paths(*arguments: Any) -> list[str]:
+    return [file.path for file in find_files(*arguments)]
 
 
 def touch(folder: Path, *names: str) -> list[str]:
@@ -23,44 +28,44 @@ def test_a_folder_stands_for_its_rasters_sorted_by_band_and_for_nothing_else(tmp
     rasters = touch(tmp_path, "x_B2.tif", "x_B8.TIF", "x_B8A.tiff", "x_B10.jp2")
     touch(tmp_path, "x_B2.tif.aux.xml", "readme.txt", "x_B3", "deeper/x_B1.tif")
     (tmp_path / "folder.tif").mkdir()
-    assert find_files(tmp_path) == rasters
-    assert find_files(str(tmp_path) + "/") == rasters
+    assert paths(tmp_path) == rasters
+    assert paths(str(tmp_path) + "/") == rasters
 
 
 def test_a_pattern_stands_for_its_matches_sorted_by_number(tmp_path: Path) -> None:
     touch(tmp_path, "a/B9.tif", "a/B10.tif", "b/B1.tif", "b/note.txt")
     (tmp_path / "a" / "B7.tif").mkdir()  # a folder is no raster
-    assert find_files(f"{tmp_path}/a/B*.tif") == touch(tmp_path, "a/B9.tif", "a/B10.tif")
-    assert find_files(f"{tmp_path}/**/*.tif") == touch(tmp_path, "a/B9.tif", "a/B10.tif", "b/B1.tif")
+    assert paths(f"{tmp_path}/a/B*.tif") == touch(tmp_path, "a/B9.tif", "a/B10.tif")
+    assert paths(f"{tmp_path}/**/*.tif") == touch(tmp_path, "a/B9.tif", "a/B10.tif", "b/B1.tif")
 
 
 def test_files_of_an_earlier_run_and_hidden_ones_do_not_count_unless_they_are_named(tmp_path: Path) -> None:
     band, own, hidden = touch(tmp_path, "B02.tif", "classes.tif", ".terrazzo-1.tif")
     (tmp_path / "link").symlink_to(tmp_path)
     for besides in ([own], [tmp_path / "link" / "classes.tif"]):
-        assert find_files(tmp_path, besides) == [band]
-        assert find_files(f"{tmp_path}/*.tif", besides) == [band]
-        assert find_files([band, own], besides) == [band, own]
-    assert find_files(hidden) == [hidden]
+        assert paths(tmp_path, besides) == [band]
+        assert paths(f"{tmp_path}/*.tif", besides) == [band]
+        assert paths([band, own], besides) == [band, own]
+    assert paths(hidden) == [hidden]
 
 
 def test_files_stay_in_the_order_they_are_named_in(tmp_path: Path) -> None:
     files = touch(tmp_path, "c.tif", "a.tif", "b.dat")
-    assert find_files(files) == files
-    assert find_files([Path(file) for file in files]) == files
-    assert find_files(files[2]) == files[2:]
+    assert paths(files) == files
+    assert paths([Path(file) for file in files]) == files
+    assert paths(files[2]) == files[2:]
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> None:
     files = touch(tmp_path, "scene[1].tif", "scene1.tif")
-    assert find_files(files[0]) == files[:1]
+    assert paths(files[0]) == files[:1]
 
 
 def test_a_pattern_in_a_config_works_in_a_folder_whose_name_looks_like_one(tmp_path: Path) -> None:
     files = touch(tmp_path / "run [2020]", "B02.tif", "B03.tif")
     config = tmp_path / "run [2020]" / "run.yaml"
     config.write_text("version: 1\nscene: {source: '*.tif'}\noutput: {labels: map.tif}\n")
-    assert find_files(load_config(config).scene.source) == files
+    assert paths(load_config(config).scene.source) == files
 
 
 @pytest.mark.parametrize("second", ["a.tif", "./a.tif", "folder", "*.tif", "./*.tif", "folder/../a.tif"])
@@ -76,19 +81,19 @@ def test_a_file_named_twice_is_refused_however_it_is_spelled(
 
 @pytest.mark.parametrize("item", ["/vsizip/x.zip/a.tif", "/vsicurl/https://example.org/*.tif"])
 def test_virtual_paths_are_handed_on_as_they_are(item: str) -> None:
-    assert find_files([item]) == [item]
+    assert paths([item]) == [item]
 
 
 @pytest.mark.parametrize("item", ["https://example.org/a.tif", "https://example.org/a.tif?key=1", "s3://bucket/a.tif"])
 def test_addresses_are_handed_on_as_they_are(item: str) -> None:
-    assert find_files([item]) == [item]
+    assert paths([item]) == [item]
 
 
 def test_a_part_of_a_file_that_gdal_names_can_be_named(write_raster: WriteRaster) -> None:
     part = f"GTIFF_DIR:1:{write_raster('pages.tif', patches(1))}"
     with rasterio.open(part) as file:  # GDAL knows it
         assert file.count == 1
-    assert find_files(part) == [part]
+    assert paths(part) == [part]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 
-import pyproj
 import pytest
 import rasterio
 import shapely
@@ -17,7 +16,7 @@ from sources import described
 from pipeline.errors import SceneError
 from pipeline.grid import Grid
 from pipeline.inspection import inspect_scene
-from pipeline.scenes.ground import bounds_in, covered, overlap, pixel_area, steps_between
+from pipeline.scenes.ground import bounds_in, covered, overlap, steps_between
 
 METRES, DEGREES = (CRS.from_epsg(code).to_wkt() for code in (32633, 4326))
 LOCAL = 'LOCAL_CS["site",UNIT["metre",1]]'
@@ -48,20 +47,6 @@ def test_of_grids_turned_alike_what_is_covered_is_the_area_of_what_both_share(
 def test_grids_without_a_common_crs_cover_nothing_of_one_another() -> None:
     one, other = (Grid(shape=(2, 2), transform=Affine.identity(), crs=crs) for crs in (None, DEGREES))
     assert covered(one, other) == covered(other, one) == 0
-
-
-@pytest.mark.parametrize("latitude", [0, 50, -75])
-def test_a_pixel_in_degrees_has_the_area_that_proj_gives_it(latitude: int) -> None:
-    grid = Grid(shape=(2, 2), transform=Affine(0.001, 0, 20, 0, -0.001, latitude + 0.001), crs=DEGREES)
-    corners = [grid.transform @ corner for corner in ((0, 0), (0, 1), (1, 1), (1, 0))]
-    area, _ = pyproj.Geod(ellps="WGS84").polygon_area_perimeter(*zip(*corners, strict=True))
-    assert pixel_area(grid) == pytest.approx(abs(area), rel=0.01)
-
-
-@pytest.mark.parametrize(("crs", "metres"), [("EPSG:32633", 1), ("EPSG:2225", 1200 / 3937), (LOCAL, 1), (None, 1)])
-def test_a_pixel_in_feet_is_smaller_than_one_in_metres(crs: str | None, metres: float) -> None:
-    grid = Grid(shape=(2, 2), transform=Affine(3, 0, 0, 0, -2, 0), crs=crs and CRS.from_user_input(crs).to_wkt())
-    assert pixel_area(grid) == pytest.approx(6 * metres**2)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Facts and suspicions about scenes."""
 
+import cProfile
+import pstats
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,11 @@ import yaml
 from affine import Affine
 from conftest import WriteRaster, patches
 
-from pipeline.config import RunConfig
+import pipeline.scenes.preview as preview_module
+from pipeline.config import RunConfig, SceneConfig
 from pipeline.inspection import inspect_scene
+from pipeline.scenes.filebands import list_bands
+from pipeline.scenes.opening import describe_scene
 from pipeline.template import config_template
 from pipeline.words import inspection_words
 
@@ -65,6 +70,7 @@ def test_constant_and_duplicate_bands_are_named(write_raster: WriteRaster) -> No
 
 def test_alpha_and_infinity_and_missing_crs_are_named(write_raster: WriteRaster) -> None:
     pixels = patches(4, dtype="uint8")
+    pixels[3] = 255
     assert "is marked as alpha and used as a mask; if it is data, name it" in notes(
         write_raster("rgba.tif", pixels, alpha=True)
     )
@@ -79,7 +85,7 @@ def test_mixed_grids_are_described_not_refused(data: Path) -> None:
     folder = data / "scenes" / "t33uuu_20170216_l1c"
     found = inspect_scene([str(folder / "*.jp2")])
     assert len(found.bands) == 13
-    assert found.valid_share == 1
+    assert found.valid_share == 1 - 1 / (512 * 256)  # one pixel of B8A is 0, which Sentinel-2 keeps for no data
     assert [band.name for band in found.bands][7:10] == ["B08", "B8A", "B09"]
     assert "different grids" in found.warnings[0]
     assert {band.common_name for band in found.bands} >= {"red", "nir", "swir16"}
@@ -112,3 +118,46 @@ def test_files_of_different_places_are_told(write_raster: WriteRaster) -> None:
     assert "B02 and B03" in told[0]
     assert "302000, 5900000" in told[0]
     assert not any("looks the same" in warning for warning in found.warnings)
+
+
+def test_the_work_grows_as_the_bands_do(write_raster: WriteRaster) -> None:
+    """Four times the bands: four times the calls, not sixteen; and a file is opened a fixed number of times."""
+    calls, opened = [], []
+    for count in (150, 600):
+        pixels = patches(5, (32, 32))[np.arange(count) % 5] + np.arange(count, dtype="uint16")[:, None, None] % 97
+        path = str(write_raster(f"{count}.tif", pixels, nodata=0, interleave="pixel"))
+        inspect_scene([path])  # whatever is loaded the first time
+        profile = cProfile.Profile()
+        with profile:
+            found = inspect_scene([path])
+            describe_scene(SceneConfig.model_validate({"source": path, "bands": [band.name for band in found.bands]}))
+        stats = pstats.Stats(profile)
+        calls.append(stats.total_calls)
+        told = stats.stats.items()
+        opened.append(sum(entry[0] for (file, _, name), entry in told if "rasterio" in file and name == "open"))
+        assert len(found.bands) == count
+    assert calls[1] < 5 * calls[0]
+    assert opened[0] == opened[1]
+
+
+def test_previews_of_many_bands_stay_within_bounds(write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = patches(12, (300, 300))
+    pixels[:, 150:] = 0
+    path = write_raster("s.tif", pixels, nodata=0)
+    monkeypatch.setattr(preview_module, "_BYTES", 2**19)
+    bands = list_bands([str(path)])
+    previews = preview_module.read_previews(bands, bands[0])
+    assert sum(preview.pixels.nbytes + preview.valid.nbytes for preview in previews) <= 2**19
+    assert inspect_scene([str(path)]).valid_share == pytest.approx(0.5, abs=0.02)
+
+
+def test_twins_are_told_whatever_their_place_among_the_bands(write_raster: WriteRaster) -> None:
+    pixels = patches(30, dtype="float32")
+    pixels[29], pixels[17] = pixels[2], pixels[2]
+    pixels[2, 0, 0] = pixels[17, 0, 0] = pixels[29, 0, 0] = np.nan
+    told = [
+        warning for warning in inspect_scene([str(write_raster("s.tif", pixels))]).warnings if "the same" in warning
+    ]
+    assert [warning.split(":")[0] for warning in told] == [
+        "band band18 looks the same as band3", "band band30 looks the same as band3",
+    ]  # fmt: skip

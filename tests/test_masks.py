@@ -244,3 +244,149 @@ def test_the_plan_knows_of_a_masks_large_blocks(write_raster: WriteRaster) -> No
     scene = write_raster("scene.tif", patches(1), tiled=True, blockxsize=64, blockysize=64)
     mask = write_raster("mask.tif", patches(1), tiled=True, blockxsize=512, blockysize=512)
     assert opened(scene, mask=str(mask)).info.file_block_bytes == 512 * 512 * 2
+
+
+def layer_item(folder: Path, key: str, pixels: npt.NDArray[Any], **profile: Any) -> Path:
+    """Write a STAC item of one band and a layer of quality, and their files; the path of the item."""
+    import json
+
+    import rasterio
+
+    stack = pixels if pixels.ndim == 3 else pixels[np.newaxis]
+    for name, planes in (("red", patches(1, stack.shape[1:])), (key, stack)):
+        count, height, width = planes.shape
+        shape = {"count": count, "height": height, "width": width, "dtype": planes.dtype}
+        more = profile if name == key else {}
+        with rasterio.open(folder / f"{name}.tif", "w", driver="GTiff", **{**UTM, **shape, **more}) as file:
+            file.write(planes)
+    kinds = {"type": "image/tiff; application=geotiff"}
+    content = {
+        "type": "Feature", "stac_version": "1.0.0", "id": "x", "geometry": None, "links": [],
+        "properties": {"datetime": "2023-06-25T10:20:21Z"},
+        "assets": {
+            "red": {"href": "./red.tif", "eo:bands": [{"name": "red", "common_name": "red"}], **kinds},
+            key: {"href": f"./{key}.tif", **kinds},
+        },
+    }  # fmt: skip
+    path = folder / "item.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def every_value(dtype: str) -> npt.NDArray[Any]:
+    """All values of a type, in some order."""
+    count = 2 ** (8 * np.dtype(dtype).itemsize)
+    side = int(count**0.5)
+    return np.random.default_rng(7).permutation(count).reshape(side, side).astype(dtype)
+
+
+def is_set(layer: npt.NDArray[Any], *bits: int) -> npt.NDArray[np.bool_]:
+    """Where all of some bits are set, by a way of its own."""
+    planes = np.unpackbits(layer.astype("<u2").view("u1").reshape(*layer.shape, 2), axis=-1, bitorder="little")
+    return np.asarray(planes[..., list(bits)].all(axis=-1))
+
+
+def test_udm_is_usable_where_it_is_zero(tmp_path: Path) -> None:
+    udm = every_value("uint8")
+    item = layer_item(tmp_path, "udm", udm)
+    np.testing.assert_array_equal(whole(opened(item, mask="udm"))[1], udm == 0)
+    np.testing.assert_array_equal(whole(opened(item, mask={"udm": ["cloud"]}))[1], ~is_set(udm, 1))
+
+
+def test_udm2_is_usable_where_it_is_clear(tmp_path: Path) -> None:
+    planes = np.random.default_rng(8).integers(0, 2, (8, 90, 70)).astype("uint8")
+    item = layer_item(tmp_path, "udm2", planes)
+    np.testing.assert_array_equal(whole(opened(item, mask="udm2"))[1], planes[0] == 1)
+
+
+def test_fmask_leaves_out_clouds_what_is_next_to_them_their_shadows_and_fill(tmp_path: Path) -> None:
+    fmask = every_value("uint8")
+    item = layer_item(tmp_path, "Fmask", fmask)
+    bad = is_set(fmask, 0) | is_set(fmask, 1) | is_set(fmask, 2) | is_set(fmask, 3)
+    np.testing.assert_array_equal(whole(opened(item, mask="fmask"))[1], ~bad & (fmask != 255))
+    two = is_set(fmask, 1) | is_set(fmask, 3)
+    np.testing.assert_array_equal(whole(opened(item, mask={"fmask": ["cloud", "shadow"]}))[1], ~two & (fmask != 255))
+    haze = opened(item, mask={"fmask": ["aerosol_high"]})
+    np.testing.assert_array_equal(whole(haze)[1], ~is_set(fmask, 6, 7) & (fmask != 255))
+
+
+def test_bqa_of_landsat_collection_one_has_confidences_of_two_bits(tmp_path: Path) -> None:
+    bqa = every_value("uint16")
+    item = layer_item(tmp_path, "BQA", bqa)
+    bad = is_set(bqa, 0) | is_set(bqa, 4) | is_set(bqa, 7, 8) | is_set(bqa, 11, 12)
+    for chunk in (64, 4096):
+        np.testing.assert_array_equal(whole(opened(item, chunk, mask="bqa"))[1], ~bad)
+    snow = {"layer": "bqa", "bits": ["snow", [0, 5]]}
+    np.testing.assert_array_equal(whole(opened(item, mask=snow))[1], ~(is_set(bqa, 9, 10) | is_set(bqa, 0, 5)))
+
+
+def test_a_file_can_be_read_as_a_layer_that_is_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    udm = np.where(patches(1)[0] > 100, 0, 2).astype("uint8")
+    item = layer_item(tmp_path, "udm", udm)
+    path = str(tmp_path / "udm.tif")
+    with caplog.at_level("WARNING", logger="pipeline"):
+        np.testing.assert_array_equal(whole(opened(item, mask={"udm": "default", "path": path}))[1], udm == 0)
+        assert "plain mask" not in caplog.text
+        whole(opened(item, mask=path))
+    assert "read as a plain mask (kept where not 0), though its name is that of udm" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("key", "mask", "words"),
+    [
+        ("fmask", "fmask", "leaves out bits 0 cirrus, 1 cloud, 2 adjacent, 3 shadow"),
+        ("qa_pixel", {"qa_pixel": [3, "cloud_shadow"]}, "leaves out bits 3 cloud, 4 cloud_shadow"),
+        ("BQA", {"bqa": ["cloud", "cirrus"]}, "leaves out bits 4 cloud, 11+12 cirrus"),
+        ("udm2", "udm2", "keeps values 1 clear"),
+    ],
+)
+def test_what_is_left_out_is_said_by_name(
+    tmp_path: Path, key: str, mask: Any, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    item = layer_item(tmp_path, key, np.zeros((40, 50), "uint16"))
+    with caplog.at_level("INFO", logger="pipeline"):
+        opened(item, mask=mask)
+    assert f"scene.mask: {key}.tif {words}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        ({"fmask": ["clouds"]}, "clouds"),
+        ({"udm2": [3]}, "udm2 has classes 0 to 1: 0 not_clear, 1 clear"),
+        ({"layer": "udm2", "bits": [1]}, "udm2 goes by classes"),
+        ({"layer": "scl", "bits": []}, "scl goes by classes"),
+        ({"layer": "bqa", "drop": [1]}, "bqa goes by bits"),
+        ({"bqa": [[]]}, "bits"),
+        ({"bqa": [32]}, "bits"),
+        ({"bqa": [True]}, "bits"),
+        ({"dilate": 3}, "give 'path' or a layer: scl, qa_pixel, bqa, udm, udm2, fmask"),
+    ],
+)
+def test_rules_that_a_layer_does_not_have_are_told(mask: Any, told: str) -> None:
+    from pydantic import ValidationError
+
+    from pipeline.config import SceneConfig
+
+    with pytest.raises(ValidationError, match=told):
+        SceneConfig.model_validate({"source": "a.tif", "mask": mask})
+
+
+def test_words_for_layers_are_no_paths() -> None:
+    from pipeline.masklayers import MASK_LAYERS
+    from pipeline.settings import NO_PATHS
+
+    assert ("none", *MASK_LAYERS) == NO_PATHS
+
+
+def test_names_of_bits_are_those_of_what_a_files_name_says(
+    write_raster: WriteRaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = np.resize(every_value("uint8"), (1, 200, 300))
+    scene = write_raster("scene.tif", patches(1))
+    for name, bit in (("HLS.S30.T33UUU.2023001T102021.v2.0.Fmask.tif", 1), ("qa.tif", 3), ("x_QA_PIXEL.tif", 3)):
+        path = str(write_raster(name, values))
+        with caplog.at_level("INFO", logger="pipeline"):
+            _, valid = whole(opened(scene, mask={"path": path, "bits": ["cloud"]}))
+        np.testing.assert_array_equal(valid, ~is_set(values[0], bit))
+        assert f"{name} leaves out bits {bit}{' cloud' if name != 'qa.tif' else ''}" in caplog.text

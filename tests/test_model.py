@@ -292,3 +292,44 @@ def test_stored_numbers_are_left_alone_where_no_quantity_is_stated() -> None:
     assert units.to_physical(values) is values
     assert units.to_stored(values) is values
     assert relative(units.spreads) is None
+
+
+@pytest.mark.parametrize("key", ["centroids", "dtype"])
+def test_a_key_given_twice_is_told(key: str) -> None:
+    text = build(content()).to_json()
+    start = text.index(f'"{key}"')
+    stated = text[start : text.index(",\n", text.index("]\n", start) if key == "centroids" else start)]
+    with pytest.raises(ModelError, match=rf"m\.json: the key '{key}' is given twice"):
+        ClusterModel.from_json(text[:start] + stated + ", " + text[start:], "m.json")
+
+
+def test_each_band_has_a_quantity_of_its_own() -> None:
+    mixed = Units(
+        dtype="uint16", scales=(1e-4, 0.00341802), offsets=(-0.1, 149.0), quantity=("reflectance", "temperature")
+    )
+    stored = np.array([[3000.0, 40000.0]])
+    physical = mixed.to_physical(stored)
+    np.testing.assert_allclose(physical, [[0.2, 40000 * 0.00341802 + 149]])
+    np.testing.assert_allclose(mixed.to_stored(physical), stored)
+    half = Units(dtype="uint16", scales=(1e-4, 2.0), offsets=(-0.1, 5.0), quantity=("reflectance", "numbers"))
+    np.testing.assert_allclose(half.to_physical(stored), [[0.2, 40000]])
+    np.testing.assert_array_equal(half.spreads, [1e-4, 1])
+    same = Units(dtype="uint16", scales=(1.0, 1.0), offsets=(0.0, 0.0), quantity=("reflectance", "reflectance"))
+    assert same.quantity == "reflectance"
+    with pytest.raises(ValueError, match="3 quantities and 2 scales"):
+        Units(dtype="uint16", scales=(1.0, 1.0), offsets=(0.0, 0.0), quantity=("numbers", "scaled", "angle"))
+
+
+def test_a_model_takes_no_band_of_another_quantity() -> None:
+    parts = content()
+    count = len(parts["bands"])
+    reflectance = {"dtype": "uint16", "scales": (1e-4,) * count, "offsets": (0.0,) * count}
+    model = build(parts | {"units": {**reflectance, "quantity": "reflectance"}})
+    again = ClusterModel.from_json(model.to_json())
+    assert again == model
+    hot = Units(**reflectance, quantity=("temperature", *["reflectance"] * (count - 1)))
+    with pytest.raises(ModelError, match=f"band {model.bands[0]} is in temperature"):
+        model.check_fits(model.bands, hot, "other.tif")
+    mixed = build(parts | {"units": hot.model_dump()})
+    assert ClusterModel.from_json(mixed.to_json()) == mixed
+    mixed.check_fits(mixed.bands, hot, "other.tif")

@@ -152,7 +152,7 @@ def test_the_python_road_speaks_reflectance_too(tmp_path: Path) -> None:
     run(source, tmp_path / "c.tif")
     scene = open_scene(source)
     assert scene.dtype == np.uint16
-    assert scene.attrs["quantity"] == "reflectance"
+    assert set(scene.coords["quantity"].values) == {"reflectance"}
     model = fit(scene, k=5, pixels=20_000)
     assert model.centroids == ClusterModel.load(tmp_path / "c.model.json").centroids
     np.testing.assert_array_equal(label(scene, model).values, read(tmp_path / "c.tif"))

@@ -384,6 +384,11 @@ def test_many_untagged_zeros_are_told(
     run_config(config(write_raster("plain.tif", pixels), tmp_path / "a.tif", fit={"k": 3}))
     assert "25.0% of the pixels are 0 in every band" in caplog.text
     caplog.clear()
+    bands = [write_raster(f"B{n:02}.tif", pixels[:1]) for n in range(1, 11)]
+    run_config(config(bands, tmp_path / "c.tif", fit={"k": 3}))
+    (told,) = (record.getMessage() for record in caplog.records if "0 in every band" in record.getMessage())
+    assert told.endswith("(bands B01, B02, B03, B04, B05, B06, B07, B08, ...)")  # and no file of them
+    caplog.clear()
     run_config(config(write_raster("tagged.tif", pixels, nodata=0), tmp_path / "b.tif", fit={"k": 3}))
     assert "0 in every band" not in caplog.text
 

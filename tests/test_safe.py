@@ -16,6 +16,7 @@ from test_raster import opened, whole
 
 from benchmarks.safe import SafeRecipe, write_safe
 from pipeline.errors import ConfigError, SceneError, TerrazzoError
+from pipeline.inspection import inspect_scene
 from pipeline.runtime.scratch import open_scratch
 from pipeline.scenes.bands import SENTINEL2_COMMON_NAMES
 from pipeline.scenes.catalogue import open_catalogues
@@ -319,7 +320,7 @@ def test_a_bomb_is_not_opened(product: Path) -> None:
 def test_a_zip_without_a_product_says_so(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         file.writestr("a.txt", "a")
-    with pytest.raises(SceneError, match=r"a\.zip: this holds no Sentinel-2 product"):
+    with pytest.raises(SceneError, match=r"a\.zip: this archive holds no Sentinel-2 product and no raster .*a\.txt"):
         described(tmp_path / "a.zip")
 
 
@@ -352,3 +353,41 @@ def test_old_names_are_read(tmp_path: Path) -> None:
     product = open_catalogues(str(old))[0].product
     assert product is not None
     assert (product.tile, product.baseline) == ("33UUU", "02.04")
+
+
+@pytest.mark.parametrize("look", [lambda archive: whole(opened(archive)), inspect_scene], ids=["run", "inspect"])
+def test_a_damaged_band_of_a_zip_is_told_with_the_zip(product: Path, look: Any) -> None:
+    band = next(product.rglob("*_B03_10m.jp2"))
+    content = bytearray(band.read_bytes())
+    content[len(content) // 3 : -2] = bytes(len(content[len(content) // 3 : -2]))
+    band.write_bytes(content)
+    archive = zipped(product)
+    with pytest.raises(SceneError) as error:
+        look(str(archive))
+    told = str(error.value)
+    assert told.startswith(f"{band.relative_to(product.parent)} in {archive}: ")
+    assert "the archive, or this file in it, is damaged or cut short" in told
+
+
+@pytest.mark.parametrize("level", ["L1C", "L2A"])
+def test_an_offset_given_twice_for_a_band_with_two_values_is_told(tmp_path: Path, level: str) -> None:
+    product = write_safe(tmp_path, {"B04": layers()["B04"]}, SafeRecipe(level=level), tile_sides=SIDES)
+    path = product / f"MTD_MSI{level}.xml"
+    name = "RADIO_ADD_OFFSET" if level == "L1C" else "BOA_ADD_OFFSET"
+    text, end = path.read_text(), f"</{name}>"
+    last = text.rindex(end) + len(end)
+    same, other = (f'{text[:last]}<{name} band_id="3">{value}</{name}>{text[last:]}' for value in ("-1000.0", "-900"))
+    path.write_text(same)
+    assert described(product, bands=["B04"]).info.offsets == (-0.1,)
+    path.write_text(other)
+    with pytest.raises(SceneError, match=rf"{name} is given twice for B04, as -1000 and as -900"):
+        described(product, bands=["B04"])
+
+
+def test_a_quantification_given_twice_is_told(product: Path) -> None:
+    path = product / "MTD_MSIL2A.xml"
+    text, name = path.read_text(), "BOA_QUANTIFICATION_VALUE"
+    (value,) = (part for part in text.split("<") if part.startswith(name))
+    path.write_text(text.replace(f"<{value}", f"<{value}</{name}><{value.replace('10000', '5000')}"))
+    with pytest.raises(SceneError, match=rf"{name} is given twice, as '10000' and as '5000'"):
+        described(product)

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from os.path import basename
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,13 @@ from pipeline.runtime.progress import Progress, Step
 from pipeline.runtime.usage import hand_back
 from pipeline.scenes.keptblocks import FitPixels, KeptBlocks, ReadBlocks
 from pipeline.scenes.source import FitSource, SceneInfo
+from pipeline.scenes.suspicions import Values, suspicions
 from pipeline.units import Preparation, relative
 
 logger = logging.getLogger(__name__)
+
+_MOST_NAMES: Final = 8
+"""Bands that a message lists."""
 
 Counts = npt.NDArray[np.int64]
 
@@ -87,6 +91,7 @@ def fit_source(
     """
     with progress.stage("sample", len(source.blocks)) as step:
         sample = draw_sample(source, wanted=config.sampled, seed=config.seed, workers=workers, step=step)
+    _warn_of_values(sample.points, source.info, standardized=features.standardize != "none")
     hand_back()
     over_all = source if isinstance(source, KeptBlocks | ReadBlocks) and config.pixels == "all" else None
     if over_all:
@@ -108,6 +113,23 @@ def fit_source(
         logger.warning("fit.max_iter: centroids may not rest yet after pass %d; allow more", found.iterations)
     hand_back()
     return Fit(_model(source.info, sample, found, config, preparation), found.passes)
+
+
+def _warn_of_values(points: Points, info: SceneInfo, *, standardized: bool) -> None:
+    """Say what in the sampled pixels may spoil the map."""
+    values = Values(
+        names=info.bands,
+        stored=tuple(points),
+        scales=info.scales,
+        offsets=info.offsets,
+        quantities=info.units.quantities,
+        nodata=info.nodata,
+        masked=info.masked,
+    )
+    names = info.bands if len(info.bands) <= _MOST_NAMES else (*info.bands[:_MOST_NAMES], "...")
+    where = info.sources[0] if len(info.sources) == 1 else f"bands {', '.join(names)}"  # no one of many files is meant
+    for line in suspicions(values, standardized=standardized):
+        logger.warning("%s (%s)", line, where)
 
 
 def _check_numbers(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, sample: Sample) -> None:

@@ -1,6 +1,5 @@
 """N valid pixels of a scene, chosen by the hash of their position: the same for any chunking and workers."""
 
-import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -17,18 +16,17 @@ from pipeline.grid import Block
 from pipeline.kernels import hashing
 from pipeline.kernels.distances import Points
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
+from pipeline.kernels.validity import strike_invalid
 from pipeline.runtime.schedule import stream
 from pipeline.scenes.blockstore import SparedBlocks
 from pipeline.scenes.keptblocks import KeptBlocks
 from pipeline.scenes.source import FitSource, Pixels, SceneInfo
 
-logger = logging.getLogger(__name__)
-
-_ZEROS_OF_NOTE: Final = 0.01
-"""Share of pixels of nothing but zeros from which they are worth a word."""
-
 _SPARE: Final = 8
 """Standard deviations by which more keys are expected under a threshold than are wanted."""
+
+_NAMED: Final = 20
+"""Bands named in a message, at most."""
 
 Keys = npt.NDArray[np.uint64]
 
@@ -63,10 +61,14 @@ class _Smallest:
     def __init__(self, wanted: int, seed: int, info: SceneInfo, expected: int = 0) -> None:
         self.wanted = wanted
         self._seed = seed
+        self._origin = info.origin
         self.threshold = min(LARGEST_KEY, LARGEST_KEY * (wanted + _SPARE * isqrt(wanted)) // max(expected, 1))
         """Pixels with a larger key are left out."""
         self.valid = 0
         """How many pixels take part, of all that were added."""
+        self.seen = np.zeros(len(info.bands), np.bool_)
+        """Which bands are known to hold data by themselves; told only as long as no pixel takes part."""
+        self._nodata = info.nodata
         self.blocks: list[Block] = []
         """Where they are."""
         self._guard = RLock()
@@ -77,13 +79,20 @@ class _Smallest:
         """Add what a block has of them, among its pixels that take part in the fit."""
         valid = int(np.count_nonzero(fitting))
         if not valid:
+            self._look_at_bands(pixels)
             return
         with self._turn():
-            place = (block.top, block.left)
+            place = (self._origin[0] + block.top, self._origin[1] + block.left)
             keys, index = smallest_keys(fitting, place, self._seed, self.wanted, self.threshold)
             points = pixels.data.reshape(len(pixels.data), -1).take(index, axis=1)
             del index  # room for the keys of all blocks
             self._add(block, valid, keys, points)
+
+    def _look_at_bands(self, pixels: Pixels) -> None:
+        """Note which bands hold data in a block where not all do, as long as no pixel takes part."""
+        for band in np.flatnonzero(~self.seen) if self.valid == 0 else ():
+            plane, everywhere = pixels.data[band : band + 1], np.ones(pixels.valid.shape, np.bool_)
+            self.seen[band] = strike_invalid(plane, (self._nodata[band],), everywhere).any()
 
     def _turn(self) -> AbstractContextManager[object]:
         """To be held from the search for candidates until they are added.
@@ -181,10 +190,8 @@ def draw_sample(
         blocks, smallest = smallest.blocks, _Smallest(wanted, seed, info, expected)
         _look_again(smallest, kept, blocks, workers)
     if smallest.valid == 0:
-        raise _nothing_valid(info)
-    sample = Sample(smallest.in_order(), smallest.valid, info.pixels)
-    _warn_of_zeros(sample, info)
-    return sample
+        raise _nothing_valid(info, smallest.seen)
+    return Sample(smallest.in_order(), smallest.valid, info.pixels)
 
 
 def _look_again(smallest: _Smallest, kept: SparedBlocks | KeptBlocks, blocks: Sequence[Block], workers: int) -> None:
@@ -193,26 +200,19 @@ def _look_again(smallest: _Smallest, kept: SparedBlocks | KeptBlocks, blocks: Se
         pass
 
 
-def _nothing_valid(info: SceneInfo) -> SceneError:
-    """Make the error that says so."""
+def _nothing_valid(info: SceneInfo, seen: npt.NDArray[np.bool_]) -> SceneError:
+    """Make the error that says so, and names the bands that hold no data at all."""
     odd = {"NaN, infinity"} if info.dtype.kind == "f" else set[str]()
     values = ", ".join(sorted({f"{value:g}" for value in info.nodata if value is not None} | odd))
     rule = f" ({values})" if values else ""
     beside = ", under a mask or outside of the area" if info.masked else ""
     fix = "scene.nodata, scene.mask, fit.mask and scene.aoi" if info.masked else "scene.nodata"
-    msg = (
-        f"{info.sources[0]}: all {info.pixels} pixels are nodata{rule} in one of the chosen bands{beside}; check {fix}"
-    )
-    return SceneError(msg)
-
-
-def _warn_of_zeros(sample: Sample, info: SceneInfo) -> None:
-    """Say when many sampled pixels are 0 in every band and nothing says what 'no data' is."""
-    zeros = float((~sample.points.any(axis=0)).mean())
-    if zeros > _ZEROS_OF_NOTE and not info.masked and all(value is None for value in info.nodata):
-        logger.warning(
-            "%s: %.1f%% of the pixels are 0 in every band, and no nodata is set: "
-            "if 0 means no data, set scene.nodata: 0",
-            info.sources[0],
-            100 * zeros,
-        )
+    empty = [name for name, any_data in zip(info.bands, seen.tolist(), strict=True) if not any_data]
+    if not empty:
+        where = f"in one band or another{beside}, though each band holds data somewhere"
+    elif len(empty) == len(info.bands):
+        where = f"in every band{beside}"
+    else:
+        listed = ", ".join(empty[:_NAMED]) + (f", ... ({len(empty)} in all)" if len(empty) > _NAMED else "")
+        where = f"in band {listed}{beside}; leave out of scene.bands what holds no data"
+    return SceneError(f"{info.sources[0]}: all {info.pixels} pixels are nodata{rule} {where}; check {fix}")

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.grid import Block, Grid
+from pipeline.kernels.areas import class_areas
 from pipeline.kernels.assign import assign
 from pipeline.kernels.fixed import exact_sums
 from pipeline.kernels.sums import class_sums, merged
 from pipeline.model import ClusterModel
 from pipeline.runtime.schedule import stream
+from pipeline.scenes.ground_area import PixelAreas
 from pipeline.scenes.source import BlockSource
 from pipeline.units import Units
 
@@ -57,10 +59,12 @@ class LabelledBlock:
     """Sum of each band's squares, shape (part, k + 1, band)."""
     thinned: npt.NDArray[Any]
     """Pixels kept for the picture, shape (kept bands, kept rows, kept columns)."""
+    areas: tuple[int, ...] = ()
+    """Area of each class in the unit of the pixels' areas, k + 1 of them, where rows differ in it."""
 
 
 def classify_blocks(
-    source: BlockSource, model: ClusterModel, thinning: Thinning, workers: int
+    source: BlockSource, model: ClusterModel, thinning: Thinning, workers: int, areas: PixelAreas | None = None
 ) -> Iterator[tuple[Block, LabelledBlock]]:
     """Read and label a scene's blocks, several at a time, and yield them in order.
 
@@ -74,6 +78,8 @@ def classify_blocks(
         Which pixels to keep for a picture.
     workers : int
         Blocks worked on at once.
+    areas : PixelAreas, optional
+        Of the scene's pixels; by default they are not added up.
     """
     units = source.info.units
     centres, stretch = model.centres_in(units), model.stretch_in(units)
@@ -82,7 +88,9 @@ def classify_blocks(
         data, valid = source.read(block)
         labels = assign(data, valid, centres, stretch)
         thinned = data[(list(thinning.bands), *thinning.inside(block))]
-        return LabelledBlock(labels, *class_sums(data, labels, centres), thinned)
+        weights = areas.whole_numbers(block) if areas else None
+        ground = () if weights is None else class_areas(labels, weights, model.k + 1)
+        return LabelledBlock(labels, *class_sums(data, labels, centres), thinned, ground)
 
     return stream(classify, source.blocks, workers)
 
@@ -90,8 +98,10 @@ def classify_blocks(
 class ClassStatistics:
     """Pixels, means and standard deviations of the classes of a scene, added up block by block."""
 
-    def __init__(self, model: ClusterModel, units: Units) -> None:
+    def __init__(self, model: ClusterModel, units: Units, areas: PixelAreas | None = None) -> None:
         self._units = units
+        self._pixel_areas = areas or PixelAreas(reason="nobody asked for it")
+        self._areas = [0] * (model.k + 1)
         self._shift = np.zeros((model.k + 1, len(model.bands)))
         self._exact = exact_sums(np.dtype(units.dtype))
         if not self._exact:
@@ -105,9 +115,18 @@ class ClassStatistics:
     def add(self, block: LabelledBlock) -> None:
         """Add a block. Integer pixels are added up exactly: Python's numbers do not overflow."""
         self.counts = [total + int(count) for total, count in zip(self.counts, block.counts, strict=True)]
+        if block.areas:
+            self._areas = [total + area for total, area in zip(self._areas, block.areas, strict=True)]
         kind = self._sums.dtype
         self._sums = merged(self._sums, block.sums.astype(kind))
         self._squares = merged(self._squares, block.squares.astype(kind))
+
+    def hectares(self, label: int) -> float | None:
+        """Area of a class on the ground; None where it is not known."""
+        if self._pixel_areas.rows is not None:
+            return self._areas[label] * self._pixel_areas.unit
+        each = self._pixel_areas.hectares
+        return None if each is None else self.counts[label] * each
 
     def means(self, label: int) -> npt.NDArray[np.float64]:
         """Mean of each band over a class, shape (band,), in the quantity of the units; NaN for an empty class."""

@@ -1,6 +1,6 @@
 """Labels as a lazy xarray DataArray."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import dask.array as da
@@ -53,7 +53,7 @@ def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray
         When the scene's bands or units don't fit the model.
     """
     source = ArraySource(scene, model.bands)
-    info = source.info if model.units.quantity != "numbers" else replace(source.info, quantity="numbers")
+    info = source.info.as_numbers(model.units) if "numbers" in model.units.quantities else source.info
     model.check_fits(info.bands, info.units, info.sources[0])
     labels = da.map_blocks(
         _Assigned(model.centres_in(info.units), model.stretch_in(info.units)),

@@ -12,8 +12,8 @@ from affine import Affine
 
 from pipeline.errors import ConfigError
 from pipeline.grid import Grid
-from pipeline.scenes.arraycrs import crs_of, grid_mappings, unit_of
 from pipeline.scenes.arraydims import Axes, find_axes
+from pipeline.scenes.dataarraycrs import crs_of, grid_mappings, unit_of
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import xarray as xr
 
 from pipeline.errors import ConfigError
 from pipeline.grid import Grid
-from pipeline.scenes.arraycrs import grid_mappings
 from pipeline.scenes.arraydims import Axes, check_is_array, to_planes
 from pipeline.scenes.arrayplaces import placed
+from pipeline.scenes.dataarraycrs import grid_mappings
 from pipeline.scenes.datasets import band_variables, stack
 
 BY_VALUES: Final = {"valid_by": "values"}

@@ -17,8 +17,8 @@ from pipeline.kernels.validity import strike_invalid
 from pipeline.scenes.arraydims import band_names
 from pipeline.scenes.arrayplanes import BY_VALUES, Nodata, Planes, read_planes
 from pipeline.scenes.computing import Computer
-from pipeline.scenes.filebands import Quantity
 from pipeline.scenes.source import Pixels, SceneInfo
+from pipeline.units import Quantity
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +172,8 @@ def _facts(planes: Planes, names: tuple[str, ...], data: da.Array, *, scaled: bo
         nodata_rule=scene.attrs.get("nodata_rule", "auto"),
         scales=scales,
         offsets=offsets,
-        quantity=_quantity(scene, scales) if scaled else "numbers",
+        quantities=_quantities(scene, scales) if scaled else (),
+        origin=tuple(scene.attrs.get("origin", (0, 0))),
         block_shape=(data.chunks[1][0], data.chunks[2][0]),
         masked=planes.valid is not None and not BY_VALUES.items() <= planes.valid.attrs.items(),
         drivers=("xarray",),
@@ -182,23 +183,28 @@ def _facts(planes: Planes, names: tuple[str, ...], data: da.Array, *, scaled: bo
     )
 
 
-def _quantity(scene: xr.DataArray, scales: tuple[float, ...]) -> Quantity:
-    """What scale and offset make of the numbers, as `to_dataarray` wrote it down."""
-    quantity = scene.attrs.get("quantity", "numbers")
-    if quantity not in get_args(Quantity):
-        msg = f"the scene's attribute 'quantity' is {quantity!r}; expected one of {', '.join(get_args(Quantity))}"
+def _quantities(scene: xr.DataArray, scales: tuple[float, ...]) -> tuple[Quantity, ...]:
+    """Each band's quantity: an attribute for all bands, else the coordinate that `to_dataarray` wrote."""
+    count, stated = scene.shape[0], scene.coords.get("quantity")
+    quantities = (str(scene.attrs.get("quantity", "numbers")),) * count
+    if "quantity" not in scene.attrs and stated is not None and stated.dims in {(), scene.dims[:1]}:
+        quantities = tuple(map(str, np.broadcast_to(stated.values, count)))
+    odd = next((quantity for quantity in quantities if quantity not in get_args(Quantity)), None)
+    if odd:
+        msg = f"the scene's 'quantity' is {odd!r}; expected one of {', '.join(get_args(Quantity))}"
         raise ConfigError(msg)
-    if quantity != "numbers" and not {"scale", "offset"} & set(scene.coords):
+    scaled = next((quantity for quantity in quantities if quantity != "numbers"), None)
+    if scaled and not {"scale", "offset"} & set(scene.coords):
         logger.warning(
-            "the scene's attribute 'quantity' says %s, but its coordinates 'scale' and 'offset' are gone (choosing "
-            "variables of a Dataset drops them): its numbers are taken as they are",
-            quantity,
+            "the scene's 'quantity' says %s, but its coordinates 'scale' and 'offset' are gone: its numbers are taken "
+            "as they are",
+            scaled,
         )
-        return "numbers"
-    if quantity != "numbers" and 0 in scales:
+        quantities = ("numbers",) * count
+    if any(quantity != "numbers" and scale == 0 for quantity, scale in zip(quantities, scales, strict=True)):
         msg = "the scene's coordinate 'scale' is 0 for a band; drop it, or set the attribute 'quantity' to 'numbers'"
         raise ConfigError(msg)
-    return cast("Quantity", quantity)
+    return cast("tuple[Quantity, ...]", quantities)
 
 
 def _each_band(scene: xr.DataArray, coordinate: str, default: float) -> tuple[float, ...]:

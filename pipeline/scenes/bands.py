@@ -16,6 +16,17 @@ SENTINEL2_COMMON_NAMES: Final = {
 }  # fmt: skip
 """Common names of Sentinel-2 bands (STAC electro-optical extension, version 2)."""
 
+COMMON_NAMES: Final = frozenset({
+    *SENTINEL2_COMMON_NAMES.values(), "green05", "yellow", "rededge", "pan", "lwir", "lwir11", "lwir12",
+})  # fmt: skip
+"""Common names of bands (STAC electro-optical extension, version 2)."""
+
+_STANDS_IN: Final = {"nir": ("nir08",), "rededge": ("rededge071",), "lwir": ("lwir11",), "swir": ("swir16",)}
+"""What else is meant by a common name that no band has."""
+
+_SENTINEL2_STYLE: Final = re.compile(r"(?i)B0\d|B8A")
+"""Names of bands that begin with a zero, or B8A."""
+
 _BAND_TOKEN: Final = re.compile(r"B\d{1,2}A?", re.IGNORECASE)
 _NAMES_SHOWN: Final = 20
 _SPLIT: Final = re.compile(r"[_\-. ]+")
@@ -39,12 +50,22 @@ def names_of_band_files(paths: Sequence[str]) -> list[str]:
         return [str(token) for token in tokens]
     if len(paths) == 1:
         return ["band1"]
-    parts = [_SPLIT.split(PurePath(path).stem) for path in paths]
-    start = _shared(parts)
-    end = _shared([part[start:][::-1] for part in parts])
-    names = ["_".join(part[start : len(part) - end]) for part in parts]
+    names = differing_parts([PurePath(path).stem for path in paths])
     differ = all(names) and len(set(names)) == len(paths)
     return names if differ else [PurePath(path).stem for path in paths]
+
+
+def words_of_file(stem: str) -> list[str]:
+    """Words of a file's name without suffix, at whatever separates them."""
+    return _SPLIT.split(stem)
+
+
+def differing_parts(stems: Sequence[str]) -> list[str]:
+    """What is left of names without the words that all begin and end with."""
+    parts = [words_of_file(stem) for stem in stems]
+    start = _shared(parts)
+    end = _shared([part[start:][::-1] for part in parts])
+    return ["_".join(part[start : len(part) - end]) for part in parts]
 
 
 def _shared(lists: Sequence[Sequence[str]]) -> int:
@@ -58,11 +79,14 @@ def band_order(name: str) -> tuple[object, ...]:
     return tuple((0, int(part), "") if i % 2 else (1, 0, part) for i, part in enumerate(parts) if part)
 
 
-def common_name(band: str) -> str | None:
-    """The common name of a band: red for B04, red for Red, None for band_7."""
-    if band.lower() in SENTINEL2_COMMON_NAMES.values():
-        return band.lower()
-    return SENTINEL2_COMMON_NAMES.get(band.upper())
+def common_names(names: Sequence[str]) -> list[str | None]:
+    """Common name of each band of a scene of an unknown sensor: red for Red; None where nothing tells it.
+
+    Numbers are taken for those of Sentinel-2 where a name is in its style, `B02` or `B8A`: red for B04. A bare `B4` is
+    red on one sensor and near infrared on another.
+    """
+    known = SENTINEL2_COMMON_NAMES if any(_SENTINEL2_STYLE.fullmatch(name) for name in names) else {}
+    return [name.lower() if name.lower() in COMMON_NAMES else known.get(name.upper()) for name in names]
 
 
 def _plain(name: str) -> str:
@@ -102,11 +126,14 @@ def find_band(
     numbers = numbers or [str(number) for number in range(1, len(names) + 1)]
     if wanted.upper().lstrip("0") in numbers:
         return numbers.index(wanted.upper().lstrip("0"))
-    common = common or [common_name(name) for name in names]
+    common = common or common_names(names)
     plain = _plain(wanted)
-    fitting = [i for i, name in enumerate(names) if plain == _plain(name) or wanted.lower() == common[i]]
-    if len(fitting) == 1:
-        return fitting[0]
+    for meant in (wanted.lower(), *_STANDS_IN.get(wanted.lower(), ())):
+        fitting = [i for i, name in enumerate(names) if plain == _plain(name) or meant == common[i]]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            break
     shown = ", ".join(names[:_NAMES_SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > _NAMES_SHOWN else "")
     if fitting:
         msg = f"{key}: {wanted!r} fits {', '.join(names[i] for i in fitting)}; name one of them"
@@ -133,27 +160,43 @@ def choose_bands(
     if not wanted:
         msg = f"scene.bands: no band is chosen; the scene has {', '.join(names[:_NAMES_SHOWN])}"
         raise ConfigError(msg)
-    chosen = [find_band(str(band), names, common, numbers) for band in wanted]
+    places = {name: place for place, name in reversed(list(enumerate(names)))}  # of thousands of bands
+    numbered = {number: place for place, number in reversed(list(enumerate(numbers or ())))}
+    chosen = []
+    for band in map(str, wanted):
+        place = places.get(band, numbered.get(band.upper().lstrip("0")))
+        chosen.append(find_band(band, names, common, numbers) if place is None else place)
+    seen = set[int]()
     for i, position in enumerate(chosen):
-        if position in chosen[:i]:
+        if position in seen:
             msg = f"scene.bands: {wanted[i]!r} asks for band {names[position]} a second time"
             raise ConfigError(msg)
+        seen.add(position)
     return chosen
 
 
 def check_names_differ(names: Sequence[str], paths: Sequence[str]) -> None:
     """Raise SceneError, naming both files, when two bands have one name."""
+    places: dict[str, int] = {}
     for i, name in enumerate(names):
-        if name in names[:i]:
-            first = paths[list(names).index(name)]
+        if places.setdefault(name, i) != i:
+            first = paths[places[name]]
             where = f"in {first}" if first == paths[i] else f"in {first} and in {paths[i]}"
             msg = f"scene.source: two bands are called {name}, {where}; give files whose band names differ"
             raise SceneError(msg)
 
 
-def find_rgb(names: Sequence[str]) -> tuple[int, int, int] | None:
-    """Positions of the red, green and blue band, told by common name; None when one is missing."""
-    common = [common_name(name) for name in names]
+def find_rgb(names: Sequence[str], common: Sequence[str | None] = ()) -> tuple[int, int, int] | None:
+    """Positions of the red, green and blue band, told by common name; None when one is missing.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of all bands.
+    common : sequence of str or None, optional
+        Their common names, as far as known; told from the names where there is none.
+    """
+    common = common if any(common) else common_names(names)
     if all(common.count(colour) == 1 for colour in ("red", "green", "blue")):
         return common.index("red"), common.index("green"), common.index("blue")
     return None

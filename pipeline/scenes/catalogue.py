@@ -1,18 +1,26 @@
 """From what the user names to what it offers: plain files, or a product."""
 
 import glob
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.errors import SceneError
-from pipeline.scenes.filebands import FileBand, list_bands
-from pipeline.scenes.files import find_files, is_handed_on, is_store, rasters_in
-from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue
+from pipeline.scenes.archives import is_archive, open_archive
+from pipeline.scenes.bands import band_order
+from pipeline.scenes.files import RASTER_SUFFIXES, find_files, is_handed_on, is_store, rasters_in, stores_in
+from pipeline.scenes.filesets import files_catalogue
+from pipeline.scenes.offers import Catalogue
 from pipeline.scenes.safe import open_product, product_root, products_in
 from pipeline.scenes.stac import is_stac, open_items
+from pipeline.scenes.tiles import is_tile_folder, open_tile
+
+logger = logging.getLogger(__name__)
 
 
-def open_catalogues(source: str | Path | Sequence[str | Path], besides: Iterable[str | Path] = ()) -> list[Catalogue]:
+def open_catalogues(
+    source: str | Path | Sequence[str | Path], besides: Iterable[str | Path] = (), time: int | str | None = None
+) -> list[Catalogue]:
     """Find out what a source is and what it offers: one catalogue, or one for each of several items or products.
 
     Parameters
@@ -21,16 +29,24 @@ def open_catalogues(source: str | Path | Sequence[str | Path], besides: Iterable
         Raster files, folders, globs; or products, STAC items, stores.
     besides : iterable of str or Path
         Files that no folder or glob stands for: a run's own outputs, left there by an earlier run.
+    time : int, str or None
+        Which of several times of a store is taken; as in the config's `scene.time`.
 
     Raises
     ------
     SceneError
         When there is nothing to open, or products are mixed with plain files.
+    ConfigError
+        When a store has no such time.
     """
     named = [str(item) for item in ([source] if isinstance(source, str | Path) else source)]
-    items = [place for item in named for place in (_products_matching(item) or [item])]
     besides = list(besides)
-    found = [_open_special(item, besides) for item in items]
+    items = [place for item in named for place in (_products_matching(item) or _stores_inside(item, besides) or [item])]
+    if all(is_store(item) for item in items):
+        from pipeline.scenes.storecatalogue import open_stores  # noqa: PLC0415 (xarray takes half a second to import)
+
+        return open_stores(items, time)
+    found = [_open_special(item, besides, time) for item in items]
     if any(found):
         plain = [item for item, catalogues in zip(items, found, strict=True) if not catalogues]
         if plain:
@@ -38,8 +54,7 @@ def open_catalogues(source: str | Path | Sequence[str | Path], besides: Iterable
             msg = f"scene.source: {special} is a product, {plain[0]} a file or folder of images; name one kind"
             raise SceneError(msg)
         return [catalogue for catalogues in found for catalogue in catalogues]
-    files = find_files(items, besides)
-    return [Catalogue(origin=files[0], bands=tuple(_offer(band) for band in list_bands(files)))]
+    return [files_catalogue(find_files(items, besides), origin=items[0] if len(items) == 1 else "")]
 
 
 def _products_matching(item: str) -> list[str]:
@@ -48,26 +63,52 @@ def _products_matching(item: str) -> list[str]:
         if not glob.has_magic(item) or is_handed_on(item) or Path(item).exists():
             return []
         matches = sorted(glob.glob(item))  # noqa: PTH207 (keeps absolute patterns)
-        return [match for match in matches if product_root(Path(match)) or is_store(match)]
+        special = [match for match in matches if product_root(Path(match)) or is_store(match)]
+        stores = [match for match in special if is_store(match)]
     except (OSError, ValueError):  # which the look at plain files puts into words
         return []
+    if special == stores:  # with images, which would go unnoticed
+        images = [match for match in matches if Path(match).suffix.lower() in RASTER_SUFFIXES] if stores else []
+        return sorted(stores, key=band_order) + images
+    return special
 
 
-def _open_special(item: str, besides: Sequence[str | Path]) -> list[Catalogue]:
+def _stores_inside(item: str, besides: Sequence[str | Path]) -> list[str]:
+    """Stores that lie in a folder which is neither a store nor a product itself; none where it holds images, too."""
+    try:
+        folder = Path(item)
+        if not item or is_handed_on(item) or not folder.is_dir() or is_store(item) or product_root(folder):
+            return []
+        stores = [] if products_in(folder) else stores_in(folder)
+        rasters = rasters_in(folder, besides) if stores else []
+    except (OSError, ValueError):  # which the look at plain files puts into words
+        return []
+    if rasters:
+        names = ", ".join(Path(store).name for store in stores)
+        logger.warning("%s: left out, as the folder holds image files, too: %s; what is named is taken", item, names)
+        return []
+    return stores
+
+
+def _open_special(item: str, besides: Sequence[str | Path], time: int | str | None) -> list[Catalogue]:
     """What an item offers that is more than image files: STAC items, a store, a product; else nothing."""
+    if is_store(item):
+        from pipeline.scenes.storecatalogue import open_stores  # noqa: PLC0415 (xarray takes half a second to import)
+
+        return open_stores([item], time)
+    if item.endswith(("_MTL.txt", "_MTL.json")) and Path(item).is_file():
+        return [files_catalogue(find_files([str(Path(item).parent)], besides), origin=item)]
+    path = Path(item)
+    if path.name == "tileInfo.json" and is_tile_folder(path.parent):
+        path = path.parent
+    if not is_handed_on(item) and is_tile_folder(path):
+        return [open_tile(path)]
+    if not is_handed_on(item) and is_archive(path):
+        return [open_archive(path)]
     if is_stac(item):
         return open_items(item)
-    if is_store(item):
-        from pipeline.scenes.eopf import open_store  # noqa: PLC0415 (xarray takes half a second to import)
-
-        return [open_store(item)]
     product = _product_at(item, besides)
     return [open_product(*product)] if product else []
-
-
-def _offer(band: FileBand) -> BandOffer:
-    """A band whose file had to be opened to know it."""
-    return BandOffer(name=band.name, versions=(BandVersion(path=band.path, index=band.index),), opened=band)
 
 
 def _product_at(item: str, besides: Sequence[str | Path]) -> tuple[Path, str] | None:

@@ -7,24 +7,24 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from affine import Affine
 
 from pipeline.config import SceneConfig
 from pipeline.errors import ConfigError, SceneError
 from pipeline.fields import ResamplingMethod
-from pipeline.grid import Grid
+from pipeline.grid import Block, Grid
 from pipeline.kernels.validity import representable
 from pipeline.scenes.bands import find_band
-from pipeline.scenes.filebands import FileBand, Quantity
+from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.gdal import is_remote
 from pipeline.scenes.ground import same_grid
+from pipeline.scenes.ground_area import PYPROJ, needs_ellipsoid
 from pipeline.scenes.masks import Mask
 from pipeline.scenes.parts import LARGEST_BLOCK, FilePart, make_parts
 from pipeline.scenes.places import Area, area_of
 from pipeline.scenes.placing import Placement, finest_band, one_grid
 from pipeline.scenes.remarks import say_what_is_missing, say_what_is_slow, say_what_moves
 from pipeline.scenes.source import SceneInfo
-from pipeline.units import PIXEL_TYPES
+from pipeline.units import PIXEL_TYPES, Units
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +70,9 @@ class RasterScene:
     fit_masks: tuple[Mask, ...] = ()
     """What is left out of the fit, beside that."""
 
-    def as_numbers(self) -> "RasterScene":
-        """The same scene, whose scale and offset are left aside."""
-        return replace(self, info=replace(self.info, quantity="numbers"))
+    def as_numbers(self, like: Units | None = None) -> "RasterScene":
+        """The same scene without scale and offset: of all bands, or of those that have none in the units of a model."""
+        return replace(self, info=self.info.as_numbers(like))
 
 
 def summarize(
@@ -109,12 +109,15 @@ def summarize(
             msg = f"{band.path}: pixels of type {band.dtype} can't be clustered; integers and floats can"
             raise SceneError(msg)
     bands = _with_sensible_scales(bands)
-    area = None
-    if grid is None:
+    if config.nodata != "auto":  # which stands for all that stores state
+        bands = [replace(band, array=replace(band.array, nodata=())) if band.array else band for band in bands]
+    cut = Cut(grid) if grid else None
+    if cut is None:
         whole = one_grid(bands, config.resolution)
-        grid, area = cut_to_area(whole, bands, config)
-        if area is None:
-            say_what_is_missing(bands, grid)
+        cut = cut_to_area(whole, bands, config)
+        if cut.area is None:
+            say_what_is_missing(bands, cut.grid)
+    grid = cut.grid
     block_shape = _block_shape(bands, grid)
     nodata = _choose_nodata(bands, config.nodata)
     parts = tuple(make_parts(bands, grid, _methods(bands, config.resampling), nodata, whole))
@@ -123,15 +126,18 @@ def summarize(
     say_what_is_slow(strips)
     info = SceneInfo(
         grid=grid,
+        origin=cut.origin,
+        shown=cut.shown,
         bands=tuple(band.name for band in bands),
         dtype=np.result_type(*{band.dtype for band in bands}),
         nodata=nodata,
         nodata_rule=config.nodata,
         scales=tuple(band.scale for band in bands),
         offsets=tuple(band.offset for band in bands),
-        quantity=_quantity(bands),
+        quantities=tuple(band.quantity for band in bands),
+        common_names=tuple(band.common for band in bands),
         block_shape=block_shape,
-        masked=area is not None or any(part.tells_validity for part in parts),
+        masked=cut.area is not None or any(part.tells_validity for part in parts),
         drivers=tuple(dict.fromkeys(band.driver for band in bands)),
         file_block_bytes=max(band.block_bytes for band in bands),
         strip_bytes=sum(strips.values()),
@@ -141,15 +147,38 @@ def summarize(
         decoded_bytes=sum(part.size for part in parts),
         bytes_beside=max(part.bytes_per_scene_pixel for part in parts),
         warp_bytes=max(part.warp_bytes for part in parts),
-        libraries=_CURL if any(is_remote(part.path) for part in parts) else 0,
+        libraries=_CURL * any(is_remote(part.path) for part in parts) + PYPROJ * needs_ellipsoid(cut.map_grid),
         sources=tuple(dict.fromkeys(band.path for band in bands)),
         files=tuple(dict.fromkeys([*(file for band in bands for file in (band.path, *band.files)), *files])),
     )
-    return RasterScene(info, parts, masks=(area,) if area else ())
+    if info.shown:  # a part of a block is copied out of it
+        info = replace(info, bytes_beside=max(info.bytes_beside, info.bytes_per_pixel + 1))
+    return RasterScene(info, parts, masks=(cut.area,) if cut.area else ())
 
 
-def cut_to_area(grid: Grid, bands: Sequence[FileBand], config: SceneConfig) -> tuple[Grid, Area | None]:
-    """A grid cut down to the whole blocks that the area of interest lies on, and the area on it.
+@dataclass(frozen=True)
+class Cut:
+    """What of a scene's own grid is read, and what of that a map shows."""
+
+    grid: Grid
+    """That is read: the whole blocks that the area of interest touches, or the scene's own grid."""
+    area: Area | None = None
+    """The area of interest, on this grid."""
+    origin: tuple[int, int] = (0, 0)
+    """Row and column of its first pixel on the scene's own grid."""
+    shown: Block | None = None
+    """The rectangle of it that a map shows; None where that is all of it."""
+
+    @property
+    def map_grid(self) -> Grid:
+        """The grid of a map."""
+        return self.grid.part(self.shown) if self.shown else self.grid
+
+
+def cut_to_area(grid: Grid, bands: Sequence[FileBand], config: SceneConfig) -> Cut:
+    """Cut a grid down to the whole blocks that the area of interest lies on, so that none is decoded in vain.
+
+    What a map shows of them depends on `scene.crop`, and nothing else does.
 
     Raises
     ------
@@ -157,27 +186,18 @@ def cut_to_area(grid: Grid, bands: Sequence[FileBand], config: SceneConfig) -> t
         When the area lies elsewhere.
     """
     area = area_of(config.aoi, grid) if config.aoi else None
-    window = area.window(grid, _block_shape(bands, grid)) if area else None
-    if area is None or window is None:
-        return grid, area
-    rows, columns = window
-    cut = Grid(
-        shape=(rows.stop - rows.start, columns.stop - columns.start),
-        transform=grid.transform @ Affine.translation(columns.start, rows.start),
-        crs=grid.crs,
+    read = area.window(grid, _block_shape(bands, grid)) if area else None
+    if area is None or read is None:
+        return Cut(grid, area)
+    rows, columns = grid.shape
+    whole = Block(row=0, column=0, top=0, left=0, height=rows, width=columns)
+    shown = {"area": area.window(grid) or read, "blocks": read, "none": whole}[config.crop]
+    return Cut(
+        grid=grid.part(read),
+        area=area.moved(read.top, read.left),
+        origin=(read.top, read.left),
+        shown=None if shown == read else replace(shown, top=shown.top - read.top, left=shown.left - read.left),
     )
-    return cut, area.moved(rows.start, columns.start)
-
-
-def _quantity(bands: Sequence[FileBand]) -> Quantity:
-    """What scales and offsets make of the bands together."""
-    quantities: set[Quantity] = {band.quantity for band in bands}
-    if len(quantities) > 1:
-        names = {quantity: [b.name for b in bands if b.quantity == quantity] for quantity in sorted(quantities)}
-        listed = "; ".join(f"{', '.join(members)}: {quantity}" for quantity, members in names.items())
-        logger.warning("%s: the bands are in different quantities: %s", bands[0].path, listed)
-        return "scaled"
-    return quantities.pop()
 
 
 def _with_sensible_scales(bands: Sequence[FileBand]) -> list[FileBand]:

@@ -4,38 +4,33 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.scenes.arrays import list_variables, open_group
 from pipeline.scenes.filebands import ArrayRef
 from pipeline.scenes.numbers import as_number
 from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue, MaskOffer, Product, numbers_words
 from pipeline.scenes.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION, reflectance_band
+from pipeline.scenes.stores import has_node, open_group
 
 _REFLECTANCE: Final = "measurements/reflectance"
 _CLASSES: Final = "conditions/mask/l2a_classification"
-_XARRAY: Final = 175 * 10**6
+XARRAY_BYTES: Final = 175 * 10**6
 """Bytes that xarray and the library of the format take: measured, with some room."""
 
 _GROUPS: Final = {10.0: "r10m", 20.0: "r20m", 60.0: "r60m"}
 
 
-def open_store(path: str) -> Catalogue:
-    """Read what a Zarr or NetCDF store offers: an EOPF product, or any variables with rows and columns.
+def is_eopf(path: str) -> bool:
+    """Whether a store is a Sentinel-2 product in this format."""
+    return has_node(path, _REFLECTANCE)
+
+
+def open_eopf(path: str) -> Catalogue:
+    """Read what a product offers.
 
     Raises
     ------
     SceneError
-        When it can't be opened, or has no such variable.
+        When it can't be opened.
     """
-    open_group.cache_clear()  # a store may have been written anew since
-    if (Path(path) / _REFLECTANCE).is_dir():
-        return _open_eopf(path)
-    bands = tuple(
-        BandOffer(name=name, versions=(BandVersion(path=path, array=ref),)) for name, ref in list_variables(path)
-    )
-    return Catalogue(origin=path, bands=bands, files=(path,), libraries=_XARRAY)
-
-
-def _open_eopf(path: str) -> Catalogue:
     bands = tuple(_bands(path))
     scl = tuple(_versions(path, _CLASSES, "scl", NATIVE_RESOLUTION["B05"]))
     names = {band.name for band in bands}
@@ -46,7 +41,7 @@ def _open_eopf(path: str) -> Catalogue:
         masks=(MaskOffer(kind="scl", versions=scl),) if scl else (),
         product=_product(path, bands),
         files=(path,),
-        libraries=_XARRAY,
+        libraries=XARRAY_BYTES,
     )
 
 
@@ -66,7 +61,7 @@ def _versions(path: str, where: str, name: str, native: float) -> Iterator[BandV
     """Arrays of a name, the one of the native resolution first."""
     for resolution in sorted(_GROUPS, key=lambda size: (size != native, size)):
         group = f"{where}/{_GROUPS[resolution]}"
-        if (Path(path) / group / name).is_dir():
+        if has_node(path, f"{group}/{name}"):
             ref = ArrayRef(path=path, group=group, variable=name)
             yield BandVersion(path=path, resolution=resolution, array=ref)
 

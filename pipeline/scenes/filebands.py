@@ -1,10 +1,10 @@
 """What raster files say of each of their bands: name, grid, type, nodata, mask. Metadata only, no pixels."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import rasterio
@@ -12,29 +12,47 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from pipeline.errors import SceneError
 from pipeline.grid import Grid
+from pipeline.scenes.alpha import sort_alphas
 from pipeline.scenes.bands import check_names_differ, names_of_band_files
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
-from pipeline.units import PIXEL_TYPES
+from pipeline.units import PIXEL_TYPES, Quantity
 
 _LARGEST_COORDINATE: Final = 1e100
 """Beyond it squares overflow, and nothing is there."""
 
 
-Quantity = Literal["numbers", "scaled", "reflectance"]
-"""What pixels become by scale and offset: 'numbers' where none are stated."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class ArrayRef:
-    """A band in a Zarr or NetCDF store."""
+    """A variable of a Zarr or NetCDF store, and how bands are read out of it."""
 
     path: str
     group: str
     variable: str
     index: int = 0
-    """Along the variable's band dimension, where it has one."""
+    """Position of the band along `bands`."""
+    at: tuple[tuple[str, int], ...] = ()
+    """Positions along the dimensions that are fixed, such as time."""
+    rows: str = ""
+    """Name of the dimension of rows; none until the variable was described."""
+    columns: str = ""
+    """Name of the dimension of columns."""
+    bands: str | None = None
+    """Name of the dimension along which bands lie; None where the variable is one band."""
+    bands_per_chunk: int = 1
+    """Bands that the store decodes as one."""
     flipped: bool = False
     """Whether rows are stored from south to north."""
+    nodata: tuple[float, ...] = ()
+    """Stored numbers that mean no data, beside the band's first such number."""
+    lowest: float | None = None
+    """Stored numbers below it mean no data; None where there is no such limit."""
+    highest: float | None = None
+    """Stored numbers above it mean no data."""
+
+    @property
+    def tells_validity(self) -> bool:
+        """Whether more than one number means no data."""
+        return bool(self.nodata) or self.lowest is not None or self.highest is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +71,14 @@ class FileBand:
     scale: float
     offset: float
     quantity: Quantity
-    """What scale and offset make of the numbers: 'numbers' (nothing), 'scaled', 'reflectance'."""
+    """Physical quantity of the pixels once scale and offset are applied; 'numbers' where neither is stated."""
     block_shape: tuple[int, int]
     alpha: int | None
     """The file's alpha band, if it has one: no data where it is 0."""
     is_alpha: bool
     """Whether this is one: a mask, unless it is asked for as a band."""
+    tagged_alpha: bool = False
+    """Whether the file tags this band as alpha, though it holds data: it is a band, and masks nothing."""
     mask: int | None
     """Band whose GDAL mask says where this one holds data; None where only nodata or alpha do."""
     own_mask: bool
@@ -72,11 +92,19 @@ class FileBand:
     """Size of the one compressed strip that holds all rows, which GDAL keeps in memory; 0 where there are several."""
     array: ArrayRef | None = None
     """Where it is no band of a raster file."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of the file, a sentence each."""
+    common: str | None = None
+    """Common name, such as red, where the file, the sensor or the config tells it."""
 
 
-def _block_bytes(file: rasterio.DatasetReader, index: int) -> int:
+_COLOURS: Final = frozenset({"red", "green", "blue", "nir"})
+"""Colour interpretations of GDAL that are common names of bands."""
+
+
+def _block_bytes(file: rasterio.DatasetReader, index: int, together: int) -> int:
+    """Size of what is decoded to read a block: of as many bands as are stored together."""
     rows, columns = file.block_shapes[index - 1]
-    together = file.count if file.interleaving is not None and file.interleaving.name == "pixel" else 1
     return int(rows * columns * together * _bytes_of(file.dtypes[index - 1]))
 
 
@@ -93,6 +121,21 @@ def _is_compressed(file: rasterio.DatasetReader) -> bool:
     return file.driver == "VRT" or "COMPRESSION" in file.tags(ns="IMAGE_STRUCTURE")
 
 
+def _notes(path: str, file: rasterio.DatasetReader, index: int) -> Iterator[str]:
+    """Say what makes a file's map useless: it lies nowhere yet, or its numbers measure nothing."""
+    points, _ = file.gcps
+    if points and file.transform.is_identity:
+        yield (
+            f"{shown(path)}: the file is placed by {len(points)} ground control points and has no grid of its own: the "
+            "map will lie nowhere; warp the file first: gdalwarp -t_srs EPSG:NNNN -tps FILE warped.tif"
+        )
+    if file.colorinterp[index - 1] == ColorInterp.palette:
+        yield (
+            f"{shown(path)}: band {index} has a palette: its numbers are indexes of colours or classes, and k-means "
+            "takes them for measurements"
+        )
+
+
 def _bytes_of(dtype: str) -> int:
     return np.dtype(dtype).itemsize if dtype in PIXEL_TYPES else 8
 
@@ -104,8 +147,20 @@ def _read_facts(path: str) -> list[FileBand]:
             return _band_facts(path, file)
     except (*GDAL_ERRORS, ValueError) as error:
         reason = f"{error}".splitlines()[0].removeprefix(f"'{path}' ").removeprefix(f"{path}: ")
-        msg = f"{shown(path)}: GDAL can't open this file as a raster ({reason})"
+        if _is_hdf4(path):
+            reason = "it is HDF4, for which this GDAL has no driver; convert it where there is one: gdal_translate"
+        hint = "; a config is run, not opened: terrazzo run" if path.endswith((".yaml", ".yml")) else ""
+        msg = f"{shown(path)}: GDAL can't open this file as a raster ({reason}){hint}"
         raise SceneError(msg) from error
+
+
+def _is_hdf4(path: str) -> bool:
+    """Whether a file on this machine begins as HDF4 files do."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 (may be /vsi..., which is no file)
+            return file.read(4) == b"\x0e\x03\x13\x01"
+    except (OSError, ValueError):
+        return False
 
 
 def read_band(path: str, index: int) -> FileBand:
@@ -147,36 +202,44 @@ def _check_numbers(path: str, file: rasterio.DatasetReader) -> None:
 def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
     _check_numbers(path, file)
     grid = Grid(shape=file.shape, transform=file.transform, crs=file.crs.to_wkt() if file.crs else None)
-    alphas = [i for i in file.indexes if file.colorinterp[i - 1] == ColorInterp.alpha]
-    if len(alphas) == file.count:
+    by_pixel = file.interleaving is not None and file.interleaving.name == "pixel"
+    together, files, compressed = file.count if by_pixel else 1, tuple(file.files), _is_compressed(file)
+    first = _block_bytes(file, 1, together)
+    masks, data = sort_alphas(path, file, first, one_strip=_strip_bytes(file, 1) > 0)
+    if len(masks) == file.count:
         msg = f"{path}: the file has an alpha band and no other"
         raise SceneError(msg)
     facts = []
-    for index in file.indexes:
-        flags = file.mask_flag_enums[index - 1]
-        by_value = flags == [MaskFlags.nodata] and file.nodatavals[index - 1] is not None
+    # each of these lists is made anew whenever it is asked for: once for all bands
+    told = zip(file.indexes, file.descriptions, file.dtypes, file.nodatavals, file.scales, file.offsets, strict=True)
+    for (index, name, dtype, nodata, scale, offset), flags in zip(told, file.mask_flag_enums, strict=True):
+        by_value = flags == [MaskFlags.nodata] and nodata is not None
         by_mask = not by_value and flags != [MaskFlags.all_valid] and MaskFlags.alpha not in flags
+        colour = file.colorinterp[index - 1].name
         facts.append(
             FileBand(
                 path=path,
-                files=tuple(file.files),
+                files=files,
                 index=index,
-                name=" ".join((file.descriptions[index - 1] or "").split()),
+                name=" ".join((name or "").split()),
                 grid=grid,
-                dtype=file.dtypes[index - 1],
-                nodata=file.nodatavals[index - 1],
-                scale=file.scales[index - 1],
-                offset=file.offsets[index - 1],
-                quantity="numbers" if (file.scales[index - 1], file.offsets[index - 1]) == (1, 0) else "scaled",
+                dtype=dtype,
+                nodata=nodata,
+                scale=scale,
+                offset=offset,
+                quantity="numbers" if (scale, offset) == (1, 0) else "scaled",
                 block_shape=file.block_shapes[index - 1],
-                alpha=alphas[0] if alphas else None,
-                is_alpha=index in alphas,
+                alpha=masks[0] if masks else None,
+                is_alpha=index in masks,
+                tagged_alpha=index in data,
                 mask=(1 if MaskFlags.per_dataset in flags else index) if by_mask else None,
                 own_mask=by_mask and not flags,
                 driver=file.driver,
-                block_bytes=_block_bytes(file, index),
-                compressed=_is_compressed(file),
+                block_bytes=_block_bytes(file, index, together),
+                compressed=compressed,
                 strip_bytes=_strip_bytes(file, index),
+                notes=tuple(_notes(path, file, index)),
+                common=colour if colour in _COLOURS else None,
             )
         )
     return facts

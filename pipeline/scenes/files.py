@@ -2,8 +2,10 @@
 
 import glob
 import os
+import zipfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import Final
 
 from pipeline.errors import SceneError
@@ -16,7 +18,22 @@ RASTER_SUFFIXES: Final = frozenset({".tif", ".tiff", ".jp2", ".j2k", ".vrt", ".i
 """What counts as a raster in a folder; a file named outright may have any suffix."""
 
 
-def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str | Path] = ()) -> list[str]:
+@dataclass(frozen=True)
+class FoundFile:
+    """A raster file of a source."""
+
+    path: str
+    """By which GDAL opens it."""
+    named: bool
+    """Whether it was named itself, not found in a folder, an archive or by a pattern."""
+
+    @property
+    def stem(self) -> str:
+        """Name without folder and suffix."""
+        return PurePath(self.path).stem
+
+
+def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str | Path] = ()) -> list[FoundFile]:
     """List the files that a source stands for.
 
     Parameters
@@ -28,7 +45,7 @@ def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str 
 
     Returns
     -------
-    list of str
+    list of FoundFile
         In the order named; the files of one folder or glob sorted with numbers by value.
 
     Raises
@@ -38,15 +55,17 @@ def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str 
     """
     items = [source] if isinstance(source, str | Path) else list(source)
     own = {os.path.realpath(path) for path in besides}
-    files = []
+    files: list[FoundFile] = []
     for item in items:
-        found = _expand(str(item))
-        files += [file for file in found if file == str(item) or os.path.realpath(file) not in own]
-    places = [file if is_handed_on(file) else os.path.abspath(file) for file in files]  # noqa: PTH100 (as it is spelled)
-    for i, place in enumerate(places):
-        if place in places[:i]:
-            msg = f"scene.source: {files[places.index(place)]} is named twice; name each file once"
+        found = [FoundFile(file, named=file == str(item)) for file in _expand(str(item))]
+        files += [file for file in found if file.named or os.path.realpath(file.path) not in own]
+    seen: dict[str, str] = {}
+    for file in files:
+        place = file.path if is_handed_on(file.path) else os.path.abspath(file.path)  # noqa: PTH100 (as it is spelled)
+        if place in seen:
+            msg = f"scene.source: {seen[place]} is named twice; name each file once"
             raise SceneError(msg)
+        seen[place] = file.path
     if not files:
         msg = "scene.source: no file is named"
         raise SceneError(msg)
@@ -58,11 +77,33 @@ def _is_raster(file: Path) -> bool:
 
 
 def is_store(path: str) -> bool:
-    """Whether a path is a Zarr group or a NetCDF file."""
+    """Whether a path is a Zarr group, in a folder or a zip, or a NetCDF file."""
     place = Path(path)
-    if place.is_dir():
-        return any((place / mark).is_file() for mark in _ZARR_MARKS)
-    return place.suffix.lower() in _NETCDF_SUFFIXES and place.is_file()
+    if place.suffix.lower() == ".zip":
+        return place.is_file() and zarr_in_zip(path) is not None
+    return is_zarr_group(place) or (place.suffix.lower() in _NETCDF_SUFFIXES and place.is_file())
+
+
+def is_zarr_group(folder: Path) -> bool:
+    """Whether a folder is a Zarr group."""
+    return folder.is_dir() and any((folder / mark).is_file() for mark in _ZARR_MARKS)
+
+
+def zarr_in_zip(path: str) -> str | None:
+    """The folder of a zip that is a Zarr group, '' where the whole zip is; None where there is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):  # told by who opens it as a product
+        return None
+    marked = [name.rpartition("/")[0] for name in names if name.rpartition("/")[2] in _ZARR_MARKS]
+    return min(marked, key=lambda folder: (folder.count("/") + bool(folder), folder), default=None)
+
+
+def stores_in(folder: Path) -> list[str]:
+    """Zarr and NetCDF stores that lie in a folder itself, sorted with numbers by value."""
+    inside = (str(file) for file in folder.iterdir() if not file.name.startswith("."))
+    return sorted((file for file in inside if is_store(file)), key=band_order)
 
 
 def rasters_in(folder: Path, besides: Iterable[str | Path] = ()) -> list[str]:

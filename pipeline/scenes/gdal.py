@@ -9,6 +9,9 @@ from rasterio.errors import RasterioError
 
 from pipeline.scenes.source import SceneInfo
 
+if os.environ.get("GDAL_NUM_THREADS", "1") == "1":  # even for one thread OpenJPEG would start a pool, and wait for it
+    os.environ.setdefault("OPJ_NUM_THREADS", "0")
+
 GDAL_ERRORS: Final = (RasterioError, CPLE_BaseError)
 """Whatever rasterio may raise when GDAL fails."""
 
@@ -16,6 +19,12 @@ _SMALLEST_CACHE: Final = 12 * 2**20
 """Bytes; with 32 MB large scenes, which fill it at any time, took more memory than small ones, and were no faster."""
 
 _REMOTE: Final = re.compile(r"(https?|ftp|s3|gs|az|oss)://|/vsi(curl|s3|gs|az|oss|swift|adls)", re.IGNORECASE)
+
+_IN_ARCHIVE: Final = re.compile(
+    r"/vsi(?:zip|tar)/(?:/vsicurl/)?(?:\{(?P<braced>.+?)\}|(?P<plain>.+?\.(?:zip|tar|tgz|tar\.gz)))/(?P<file>.+)",
+    re.IGNORECASE,
+)
+"""A file in a zip or tar, as GDAL spells it."""
 
 _FOR_REMOTE: Final = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing, no looking for files beside
@@ -35,8 +44,15 @@ def is_remote(path: str) -> bool:
 
 
 def shown(path: str) -> str:
-    """A path as the user knows it."""
+    """A path as the user knows it: an address, or a file in an archive."""
+    if inside := _IN_ARCHIVE.match(path):
+        return f"{inside['file']} in {inside['plain'] or inside['braced']}"
     return path.removeprefix("/vsicurl/")
+
+
+def archive_or_file(path: str) -> str:
+    """What is to be fetched again where a file can't be read, in words."""
+    return "archive, or this file in it," if _IN_ARCHIVE.match(path) else "file"
 
 
 def cache_bytes(info: SceneInfo, workers: int) -> int:

@@ -12,7 +12,6 @@ from typing import Final
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.errors import CRSError
 from rasterio.warp import transform as warp_points
 from rasterio.warp import transform_bounds
 
@@ -36,9 +35,6 @@ _LATTICE: Final = (0.1, 0.5, 0.9)
 
 _GREENWICH: Final = 'PRIMEM["Greenwich",0'
 _AUTHORITY: Final = re.compile(r',AUTHORITY\["[^"]*","[^"]*"\]')
-
-_EARTH: Final = 6_371_008.8
-"""Mean radius in metres (IUGG)."""
 
 
 def same_crs(one: str | None, other: str | None) -> bool:
@@ -64,29 +60,6 @@ def place(grid: Grid) -> str:
     """Size, resolution, upper left corner and CRS in words."""
     crs = f"in {crs_name(grid.crs)}" if grid.crs else "without a CRS"
     return f"{grid.describe()} from {grid.transform.c:.10g}, {grid.transform.f:.10g} {crs}"
-
-
-def pixel_area(grid: Grid) -> float:
-    """Area of a pixel in square metres, as its coordinate system tells lengths; in square pixels where there is none.
-
-    That of degrees is told by a sphere, in the middle of the grid.
-    """
-    width, height = grid.resolution
-    area = width * height
-    if grid.crs is None:
-        return area
-    crs = CRS.from_wkt(grid.crs)
-    with rasterio.Env():
-        try:
-            unit = float(crs.units_factor[1])
-        except CRSError as error:
-            logger.debug("units are taken for metres: %s", error)
-            unit = 1.0
-    if not crs.is_geographic:
-        return area * unit**2
-    rows, columns = grid.shape
-    _, middle = grid.transform @ (columns / 2, rows / 2)
-    return area * (unit * _EARTH) ** 2 * abs(math.cos(middle * unit))
 
 
 def bounds(grid: Grid, onto: Affine = _AS_THEY_ARE) -> Bounds:

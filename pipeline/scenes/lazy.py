@@ -13,6 +13,7 @@ from pipeline.grid import Block, Grid
 from pipeline.scenes.arraydims import Axes
 from pipeline.scenes.arrayplaces import grid_of
 from pipeline.scenes.arrayplanes import BY_VALUES
+from pipeline.scenes.filestamps import FileStamps
 from pipeline.scenes.georeference import georeference
 from pipeline.scenes.source import BlockSource, SceneInfo
 
@@ -36,6 +37,7 @@ class _BlockReads:
     def __init__(self, token: str, source: BlockSource) -> None:
         self._token = token
         self._source = source
+        self._stamps = FileStamps(source.info.files, deep=False)
         self._blocks: dict[tuple[int, int], Block] = {(block.row, block.column): block for block in source.blocks}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -45,6 +47,7 @@ class _BlockReads:
         """Read a block: its pixels as the one element of an array, as dask's chunks are arrays."""
         held = np.empty((1, 1), object)
         held[0, 0] = self._source.read(self._blocks[block_id[0], block_id[1]])
+        self._stamps.check()
         return held
 
 
@@ -109,12 +112,13 @@ def to_dataarray(source: BlockSource) -> xr.DataArray:
             "band": list(info.bands),
             "scale": ("band", list(info.scales)),
             "offset": ("band", list(info.offsets)),
+            "quantity": ("band", list(info.units.quantities)),
             "valid": (("y", "x"), valid, {} if info.masked else BY_VALUES),
             **_pixel_centres(info.grid),
         },
         attrs={
             "sources": info.sources,
-            "quantity": info.quantity,
+            "origin": info.origin,
             "nodata_rule": info.nodata_rule,
             **_nodata_attrs(info),
         },

@@ -11,9 +11,10 @@ import numpy.typing as npt
 from affine import Affine
 from rasterio.crs import CRS
 
-from pipeline.areas import QA_DROPPED, SCL_CLASSES, SCL_DROPPED, MaskRecord
+from pipeline.areas import MaskRecord
 from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Block, Grid
+from pipeline.masklayers import MASK_LAYERS, Bits, mask_kind
 from pipeline.scenes.filebands import FileBand, read_band
 from pipeline.scenes.ground import overlap, place
 from pipeline.scenes.offers import BandVersion, Catalogue, MaskOffer, open_version
@@ -43,6 +44,8 @@ class LayerMask:
     keeps: bool = False
     bits: int = 0
     """Left out where one of these bits is set."""
+    together: tuple[int, ...] = ()
+    """Left out where all bits of one of these numbers are set."""
     nodata: float | None = None
     """Of the layer: always left out, and not grown."""
     block_bytes: int = 0
@@ -65,9 +68,13 @@ class LayerMask:
 
     def dropped(self, layer: npt.NDArray[Any]) -> Validity:
         """Which pixels of a layer are left out, before they grow."""
-        if self.bits:
-            kind = np.dtype(f"u{layer.dtype.itemsize}")
-            return np.asarray(layer.view(kind) & kind.type(self.bits) != 0, np.bool_)
+        if self.bits or self.together:
+            kind = np.dtype(f"u{layer.dtype.itemsize}").type
+            stored = layer.view(kind)
+            bad = np.asarray(stored & kind(self.bits) != 0, np.bool_)
+            for mask in self.together:
+                bad |= stored & kind(mask) == kind(mask)
+            return bad
         return np.asarray(np.isin(layer, self.values, invert=self.keeps), np.bool_)
 
 
@@ -99,7 +106,8 @@ def make_mask(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) ->
         _check_plain(wanted, key)
         return read_area(wanted.path, grid, key)
     if wanted.path and not is_address(wanted.path) and not Path(wanted.path).exists():
-        msg = f"{key}: {wanted.path}: no such file; a mask is 'scl', 'qa_pixel', 'none', or a raster or vector file"
+        layers = ", ".join(MASK_LAYERS)
+        msg = f"{key}: {wanted.path}: no such file; a mask is {layers}, none, or a raster or vector file"
         raise ConfigError(msg)
     band = read_band(wanted.path, 1) if wanted.path else _open_layer(wanted, catalogue, grid, key)
     if not overlap(grid, band.grid):
@@ -111,19 +119,20 @@ def make_mask(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) ->
     if np.dtype(band.dtype).kind not in "iu" and (wanted.bits or wanted.layer):
         msg = f"{key}: {band.path} has {band.dtype} pixels, which have no classes or bits; expected whole numbers"
         raise ConfigError(msg)
+    _warn_of_known_layer(wanted, key)
     rule = _rule(wanted)
     width = 8 * np.dtype(band.dtype).itemsize
-    if rule.get("bits", 0) >> width:
-        highest = rule["bits"].bit_length() - 1
+    highest = max([rule.get("bits", 0), *rule.get("together", ())]).bit_length() - 1
+    if highest >= width:
         msg = f"{key}: bit {highest} is asked for, but {band.path} has {band.dtype} pixels of {width} bits"
         raise ConfigError(msg)
-    nodata = band.nodata
+    nodata = MASK_LAYERS[wanted.layer].nodata if wanted.layer and band.nodata is None else band.nodata
     if wanted.layer == "scl" and (_SCL_NODATA in rule["values"]) != rule.get("keeps", False):
         nodata = _SCL_NODATA
     (part,) = make_parts([band], grid, ["nearest"], [nodata])
     if part.warp and wanted.dilate:
         part = _with_margin(band, grid, ceil(_radius(wanted.dilate, grid, key)), nodata)
-    logger.info("%s: %s", key, _words(band, rule, wanted.dilate))
+    logger.info("%s: %s", key, _words(band, wanted))
     return LayerMask(
         part=part, nodata=nodata, block_bytes=band.block_bytes, radius=_radius(wanted.dilate, part.grid, key), **rule
     )
@@ -142,9 +151,21 @@ def _with_margin(band: FileBand, grid: Grid, margin: int, nodata: float | None) 
 
 
 def _check_plain(wanted: MaskRecord, key: str) -> None:
-    if wanted.drop or wanted.keep or wanted.bits or wanted.dilate:
+    if wanted.drop or wanted.keep or wanted.bits or wanted.dilate or wanted.layer:
         msg = f"{key}: {wanted.path} is a vector file, of which the inside is kept; it has no values to choose"
         raise ConfigError(msg)
+
+
+def _warn_of_known_layer(wanted: MaskRecord, key: str) -> None:
+    """Say so where a file without a rule is named as a layer whose zeros don't mean what those of a mask do."""
+    plain = wanted.layer is None and wanted.drop is None and wanted.keep is None and wanted.bits is None
+    kind = mask_kind(PurePath(wanted.path).stem) if wanted.path and plain else None
+    if kind:
+        logger.warning(
+            "%s: %s is read as a plain mask (kept where not 0), though its name is that of %s; if it is one, write "
+            "%s: {%s: default, path: ...}",
+            *(key, wanted.path, kind, key, kind),
+        )
 
 
 def _open_layer(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) -> FileBand:
@@ -167,21 +188,27 @@ def _version(offer: MaskOffer, resolution: float) -> BandVersion:
 
 def _rule(wanted: MaskRecord) -> dict[str, Any]:
     """Which values are left out."""
-    if wanted.bits is not None or wanted.layer == "qa_pixel":
-        return {"bits": sum(1 << bit for bit in set(QA_DROPPED if wanted.bits is None else wanted.bits))}
-    if wanted.keep is not None:
-        return {"values": wanted.keep, "keeps": True}
-    if wanted.drop is not None:
-        return {"values": wanted.drop}
-    return {"values": SCL_DROPPED if wanted.layer == "scl" else (0,)}
+    rule, numbers = wanted.rule
+    if rule == "bits":
+        together = tuple(sum(1 << bit for bit in set(one)) for one in numbers if isinstance(one, tuple))
+        return {"bits": sum(1 << bit for bit in {one for one in numbers if isinstance(one, int)}), "together": together}
+    return {"values": numbers, "keeps": rule == "keep"}
 
 
-def _words(band: FileBand, rule: dict[str, Any], dilate: float) -> str:
-    names = {number: name for name, number in SCL_CLASSES.items()} if "SCL" in PurePath(band.path).name else {}
-    values = ", ".join(f"{value} {names.get(value, '')}".strip() for value in rule.get("values", ()))
-    what = f"bits {rule['bits']:b}" if "bits" in rule else f"values {values}"
-    grown = f", grown by {dilate:g} m" if dilate else ""
-    return f"{PurePath(band.path).name} {'keeps' if rule.get('keeps') else 'leaves out'} {what}{grown}"
+def _words(band: FileBand, wanted: MaskRecord) -> str:
+    """What is left out, classes and bits by name."""
+    rule, numbers = wanted.rule
+    name = PurePath(band.path).name
+    kind = wanted.layer or mask_kind(PurePath(band.path).stem)
+    known = MASK_LAYERS[kind] if kind and MASK_LAYERS[kind].has_bits == (rule == "bits") else None
+    named = [f"{_shown(one)} {known.name(one) if known else ''}".strip() for one in numbers]
+    grown = f", grown by {wanted.dilate:g} m" if wanted.dilate else ""
+    verb, what = "keeps" if rule == "keep" else "leaves out", "bits" if rule == "bits" else "values"
+    return f"{name} {verb} {what} {', '.join(named)}{grown}"
+
+
+def _shown(number: Bits) -> str:
+    return "+".join(map(str, number)) if isinstance(number, tuple) else str(number)
 
 
 def _radius(metres: float, grid: Grid, key: str) -> float:

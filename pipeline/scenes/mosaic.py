@@ -17,6 +17,7 @@ from pipeline.scenes.keptfiles import KeptFiles
 from pipeline.scenes.raster import RasterSource
 from pipeline.scenes.readers import Handles, Planes, Validity
 from pipeline.scenes.source import Pixels, SceneInfo
+from pipeline.units import Units
 
 logger = logging.getLogger(__name__)
 
@@ -43,21 +44,23 @@ class Mosaic:
     places: tuple[Block, ...]
     """For each scene the part of the grid that it covers at most."""
 
-    def as_numbers(self) -> "Mosaic":
-        """The same, whose scale and offset are left aside.
+    def as_numbers(self, like: Units | None = None) -> "Mosaic":
+        """The same without scale and offset: of all bands, or of those that have none in the units of a model.
 
         Raises
         ------
         SceneError
             When they differ between scenes, so that their numbers mean different things.
         """
-        if any(any(shift) for shift in self.shifts):
+        info = self.info.as_numbers(like)
+        stored = [quantity == "numbers" for quantity in info.units.quantities]
+        if any(any(np.array(shift)[stored]) for shift in self.shifts):
             msg = (
                 f"features.scale: {self.info.sources[0]} and others have different offsets, so their stored numbers "
                 "can't stand side by side; leave it at 'auto', or name scenes of one baseline"
             )
             raise SceneError(msg)
-        return replace(self, info=replace(self.info, quantity="numbers"))
+        return replace(self, info=info)
 
 
 def union_grid(grids: Sequence[Grid]) -> Grid:

@@ -1,18 +1,16 @@
 """What a source offers before its pixels' files are opened: bands, at which resolutions, and masks."""
 
-import logging
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
-from pipeline.errors import SceneError
-from pipeline.scenes.bands import choose_bands, common_name
-from pipeline.scenes.filebands import ArrayRef, FileBand, Quantity, read_band
-
-logger = logging.getLogger(__name__)
-
-_SAME_RESOLUTION: Final = 1e-6
+from pipeline.errors import ConfigError
+from pipeline.masklayers import MaskKind
+from pipeline.scenes.bands import COMMON_NAMES, choose_bands, common_names
+from pipeline.scenes.filebands import ArrayRef, FileBand, read_band
+from pipeline.scenes.layers import LayerKind
+from pipeline.scenes.sensors import is_thermal
+from pipeline.units import Quantity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +66,19 @@ class BandOffer:
     quantity: Quantity | None = None
     opened: FileBand | None = None
     """Where the file had to be opened to know the band."""
+    kind: LayerKind = "measured"
+    """What else it is: only a band that is measured is taken unless it is named."""
+
+    @property
+    def is_alpha(self) -> bool:
+        """Whether the file marks it as an alpha band."""
+        return bool(self.opened and self.opened.is_alpha)
+
+    @property
+    def measures_no_light(self) -> bool:
+        """Whether it measures something else than reflected light, as far as is known: heat, an angle, a height."""
+        quantity = self.quantity or (self.opened.quantity if self.opened else None)
+        return is_thermal(self.common) or quantity in {"temperature", "radiance", "angle", "elevation"}
 
     @property
     def native(self) -> BandVersion:
@@ -90,7 +101,18 @@ class BandOffer:
             offset=band.offset if self.offset is None else self.offset,
             nodata=self.nodata if band.nodata is None else band.nodata,
             quantity=self.quantity or band.quantity,
+            common=self.common or band.common,
         )
+
+
+_PLURALS: Final = {
+    "quality layer": "quality layers",
+    "angles": "angles",
+    "picture": "pictures",
+    "atmosphere": "layers of the atmosphere",
+    "labels": "labels",
+}
+"""Kinds of layers in words."""
 
 
 def numbers_words(bands: Sequence[BandOffer]) -> str:
@@ -108,7 +130,7 @@ def numbers_words(bands: Sequence[BandOffer]) -> str:
 class MaskOffer:
     """A layer of classes or bits that tells which pixels to leave out."""
 
-    kind: Literal["scl", "qa_pixel"]
+    kind: MaskKind
     versions: tuple[BandVersion, ...]
     """The one of the resolution at which it was made first."""
 
@@ -142,8 +164,10 @@ class Catalogue:
     default: tuple[str, ...] = ()
     """Names of the bands that are taken unless others are asked for; none means all."""
     whole: tuple[str, ...] = ()
-    """Names of the bands that 'all' stands for; none means all but alpha bands."""
+    """Names of the bands that 'all' stands for; none means all that are measured, but alpha bands."""
     masks: tuple[MaskOffer, ...] = ()
+    fill: MaskOffer | None = None
+    """Layer whose lowest bit marks pixels without data."""
     product: Product | None = None
     files: tuple[str, ...] = ()
     """What must not be written over, beside the bands' own files."""
@@ -151,11 +175,23 @@ class Catalogue:
     """Bytes of libraries that are loaded to read it."""
     notes: tuple[str, ...] = ()
     """What the user should know."""
+    others: tuple[tuple[str, str], ...] = ()
+    """Layers that are no bands and can't be named as some: name, and what it is."""
+    ambiguous: str = ""
+    """Why bands have to be named: two versions of one; empty where they need not be."""
+    times: tuple[str, ...] = ()
+    """What the times that it holds are called, of which one is taken; none where it states no time."""
 
     @property
     def names(self) -> list[str]:
         """Names of the bands, alpha bands among them."""
         return [band.name for band in self.bands]
+
+    @property
+    def common_names(self) -> list[str | None]:
+        """Common names of the bands; told from their names where the source states none at all."""
+        stated = [band.common or (band.opened.common if band.opened else None) for band in self.bands]
+        return stated if any(stated) else common_names(self.names)
 
     def number(self, place: int) -> str:
         """The number that stands for the band at a place among all, from 0."""
@@ -164,6 +200,55 @@ class Catalogue:
     def mask(self, kind: str) -> MaskOffer | None:
         """The mask of a kind, if there is one."""
         return next((mask for mask in self.masks if mask.kind == kind), None)
+
+    def renamed(self, names: Sequence[str] | Mapping[str, str] | None) -> "Catalogue":
+        """The same catalogue, whose bands are called as the config says (`scene.names`).
+
+        Parameters
+        ----------
+        names : sequence of str, mapping or None
+            A name for each band that 'all' stands for, in their order; or new names by old ones, numbers or common
+            names.
+
+        Raises
+        ------
+        ConfigError
+            When there are more or fewer names than bands, no such band, or a name is given twice.
+        """
+        if not names:
+            return self
+        if not isinstance(names, Mapping):
+            whole = [band.name for band in self.choose("all")]
+            if len(whole) != len(names):
+                msg = f"scene.names: {len(names)} names for {len(whole)} bands: {', '.join(whole)}; give one for each"
+                raise ConfigError(msg)
+            names = dict(zip(whole, names, strict=True))
+        new = {self.choose([old])[0].name: name for old, name in names.items()}
+        bands = tuple(_renamed(band, new[band.name]) if band.name in new else band for band in self.bands)
+        called = [band.name for band in bands]
+        twice = next((name for name in called if called.count(name) > 1), None)
+        if twice:
+            msg = f"scene.names: two bands would be called {twice!r}; give names that differ"
+            raise ConfigError(msg)
+        default, whole_ = (tuple(new.get(name, name) for name in listed) for listed in (self.default, self.whole))
+        return replace(self, bands=bands, default=default, whole=whole_)
+
+    def left_out(self, wanted: Sequence[str] | str) -> str:
+        """Say which layers 'auto' or 'all' leaves out, and why; empty where there is none, or bands are named."""
+        if wanted not in {"auto", "all"}:
+            return ""
+        chosen = {band.name for band in self.choose(wanted)}
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.others:
+            reasons.setdefault(_PLURALS.get(reason, reason), []).append(name)
+        for band in self.bands:
+            if band.name not in chosen and (band.kind != "measured" or band.measures_no_light):
+                reasons.setdefault(_PLURALS.get(band.kind, band.quantity or "thermal"), []).append(band.name)
+        if not reasons:
+            return ""
+        listed = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in reasons.items())
+        masks = f"; masks there are: {', '.join(map(str, self.masks))}" if self.masks else ""
+        return f"{self.origin}: left out, as no band is named: {listed} (scene.bands takes what it names{masks})"
 
     def choose(self, wanted: Sequence[str] | str) -> list[BandOffer]:
         """Bands asked for, in the order asked for.
@@ -176,74 +261,23 @@ class Catalogue:
         Raises
         ------
         ConfigError
-            When a band is unknown or asked for twice.
+            When a band is unknown or asked for twice, or has two versions and none is named.
         """
+        if self.ambiguous and wanted in {"auto", "all"}:
+            raise ConfigError(self.ambiguous)
         wanted = {"auto": self.default or self.whole or "all", "all": self.whole or "all"}.get(str(wanted), wanted)
         if isinstance(wanted, str):
-            return [band for band in self.bands if not (band.opened and band.opened.is_alpha)]
+            return [band for band in self.bands if band.kind == "measured" and not band.is_alpha]
         keys = {key: band.name for band in self.bands for key in band.keys}
-        wanted = [band if band in self.names else keys.get(band, band) for band in wanted]
-        common = [band.common or common_name(band.name) for band in self.bands]
+        names = self.names
+        known = set(names)
+        wanted = [band if band in known else keys.get(band, band) for band in wanted]
         numbers = [self.number(place) for place in range(len(self.bands))]
-        return [self.bands[i] for i in choose_bands(wanted, self.names, common, numbers)]
+        return [self.bands[i] for i in choose_bands(wanted, names, self.common_names, numbers)]
 
 
-def best_version(offer: BandOffer) -> BandVersion | None:
-    """The best of a band's files that are there."""
-    return next((version for version in offer.versions if version.present), None)
-
-
-def warn_of_sizes(versions: Sequence[BandVersion], bands: Sequence[FileBand]) -> None:
-    """Say, once, when files have other sizes than their product states."""
-    pairs = zip(versions, bands, strict=True)
-    odd = [(version, band) for version, band in pairs if version.shape not in {(), band.grid.shape}]
-    if odd:
-        version, band = odd[0]
-        stated = " x ".join(map(str, version.shape[::-1]))
-        more = f"; so it is with {len(odd) - 1} more" if len(odd) > 1 else ""
-        logger.warning(
-            "%s: %s pixels are stated, but the file has %s, which counts%s",
-            version.path,
-            stated,
-            band.grid.describe(),
-            more,
-        )
-
-
-def finest_resolution(offers: Sequence[BandOffer]) -> float:
-    """The finest nominal resolution among the best files of bands; 0 where none is stated."""
-    return min((version.resolution for offer in offers if (version := best_version(offer))), default=0.0)
-
-
-def pick_version(offer: BandOffer, resolution: float, origin: str) -> BandVersion:
-    """The file a band is read from: the one of this resolution, else the native one.
-
-    Parameters
-    ----------
-    offer : BandOffer
-        The band.
-    resolution : float
-        Of the scene's grid; nominal.
-    origin : str
-        The product, for messages.
-
-    Raises
-    ------
-    SceneError
-        When the file isn't there, and none that is as fine as the grid stands in for it.
-    """
-    there = [version for version in offer.versions if version.present]
-    for version in there:
-        if math.isclose(version.resolution, resolution, rel_tol=_SAME_RESOLUTION):
-            return version
-    if offer.native.present:
-        return offer.native
-    finer = [version for version in there if version.resolution < resolution]
-    if finer:
-        return finer[-1]
-    instead = f", or set scene.resolution: {there[0].resolution:g}, at which it is there" if there else ""
-    msg = (
-        f"{origin}: band {offer.name} is missing: the product lists {offer.native.path}, but there is no such file; "
-        f"download the product again{instead}"
-    )
-    raise SceneError(msg)
+def _renamed(band: BandOffer, name: str) -> BandOffer:
+    """A band by another name, which is its common name where it is one."""
+    common = name.lower() if name.lower() in COMMON_NAMES else band.common
+    opened = replace(band.opened, name=name, common=common) if band.opened else None
+    return replace(band, name=name, common=common, opened=opened)

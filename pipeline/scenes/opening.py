@@ -1,22 +1,27 @@
 """From a config's `scene` to a scene described: one, or a mosaic of several. Reads metadata only."""
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.areas import MaskRecord
 from pipeline.config import SceneConfig
+from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Grid
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import RasterScene, cut_to_area, summarize
+from pipeline.scenes.emptiness import leave_out_empty
 from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.ground import overlap
-from pipeline.scenes.masks import LayerMask, make_mask
+from pipeline.scenes.masks import LayerMask, Mask, make_mask
 from pipeline.scenes.mosaic import Mosaic, check_width, make_mosaic, union_grid
-from pipeline.scenes.offers import Catalogue, finest_resolution, pick_version, warn_of_sizes
+from pipeline.scenes.offers import Catalogue
 from pipeline.scenes.places import PYOGRIO, Area
 from pipeline.scenes.placing import one_grid
+from pipeline.scenes.remarks import alpha_notes
+from pipeline.scenes.versions import finest_resolution, pick_version, warn_of_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -42,36 +47,95 @@ def describe_scene(
     ConfigError
         When a band, the nodata value or the resolution doesn't fit the files.
     """
-    catalogues = open_catalogues(config.source, besides)
-    for note in (note for catalogue in catalogues for note in catalogue.notes):
+    catalogues = catalogues_of(config, besides)
+    for note in (note for one in catalogues for note in (*one.notes, one.left_out(config.bands)) if note):
         logger.warning("%s", note)
     if len(catalogues) > 1:
         return _describe_mosaic(catalogues, config, fit_mask)
     (catalogue,) = catalogues
     bands = _let_alphas_be_bands(_open(catalogue, config))
+    if catalogue.product is None:
+        bands = leave_out_empty(bands, config.nodata, named=not isinstance(config.bands, str))
     scene = _leave_out(summarize(bands, config, catalogue.files), config, catalogue, fit_mask)
-    if scene.info.grid.crs is None:
+    notes = dict.fromkeys(note for band in bands for note in band.notes)
+    for note in notes:
+        logger.warning("%s", note)
+    if scene.info.grid.crs is None and not any("ground control points" in note for note in notes):
         logger.warning("%s: no coordinate reference system; the map will have none either", scene.info.sources[0])
     for path in dict.fromkeys(part.path for part in scene.parts if part.alphas):
         logger.info("%s: the alpha band is used as a mask: no data where it is 0", path)
     return scene
 
 
+def catalogues_of(config: SceneConfig, besides: Iterable[str | Path] = ()) -> list[Catalogue]:
+    """What the source of a config offers, its bands called as the config says; parameters as in `describe_scene`.
+
+    Raises
+    ------
+    ConfigError
+        When a time is asked for of a source that states none.
+    """
+    catalogues = open_catalogues(config.source, besides, config.time)
+    timeless = next((catalogue for catalogue in catalogues if not catalogue.times), None)
+    if config.time is not None and timeless:
+        msg = f"scene.time: {timeless.origin} states no time, so none can be chosen; leave it out"
+        raise ConfigError(msg)
+    return [catalogue.renamed(config.names) for catalogue in catalogues]
+
+
 def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_mask: MaskRecord | None) -> Mosaic:
     """Describe several items or products on one grid: that of the first, wide enough for all."""
+    _check_levels(catalogues)
     opened = [_open(catalogue, config) for catalogue in catalogues]
     grids = [one_grid(bands, config.resolution) for bands in opened]
     whole = union_grid(grids)
-    grid, area = cut_to_area(whole, opened[0], config)
-    check_width(grid)
+    cut = cut_to_area(whole, opened[0], config)
+    grid = cut.grid
+    check_width(cut.grid)
     inside = [place for place, own in enumerate(grids) if _is_in(grid, own, catalogues[place])]
+    _say_which_only_fill([catalogues[i] for i in inside], [grids[i] for i in inside])
     scenes = [
         _leave_out(summarize(opened[i], config, catalogues[i].files, grid, whole), config, catalogues[i], fit_mask)
         for i in inside
     ]
-    if area:
-        scenes = [replace(scene, masks=(area, *scene.masks)) for scene in scenes]
+    if cut.area:
+        scenes = [replace(scene, masks=(cut.area, *scene.masks)) for scene in scenes]
+    scenes = [replace(scene, info=replace(scene.info, origin=cut.origin, shown=cut.shown)) for scene in scenes]
     return make_mosaic(scenes, [grids[i] for i in inside])
+
+
+def _check_levels(catalogues: Sequence[Catalogue]) -> None:
+    """Raise SceneError where products are of several processing levels, so that their numbers mean different things."""
+    known = [(one, one.product.level) for one in catalogues if one.product and re.match(r"L\d", one.product.level)]
+    for other, level in known[1:]:
+        first, its_level = known[0]
+        if level[:2] != its_level[:2]:
+            msg = (
+                f"scene.source: {first.origin} is of level {its_level}, {other.origin} of level {level}: their numbers "
+                "don't mean the same; name products of one level"
+            )
+            raise SceneError(msg)
+
+
+def _say_which_only_fill(catalogues: Sequence[Catalogue], grids: Sequence[Grid]) -> None:
+    """Say which scenes of other dates lie within an earlier one, and are seen only where that has no data."""
+    dates = [catalogue.product.date if catalogue.product else "" for catalogue in catalogues]
+    hidden: dict[str, list[str]] = {}
+    for place, (date, grid) in enumerate(zip(dates, grids, strict=True)):
+        over = [
+            other
+            for other, before in zip(dates[:place], grids, strict=False)
+            if date and other not in {"", date} and union_grid([before, grid]).shape == before.shape
+        ]
+        if over:
+            hidden.setdefault(over[0], []).append(f"{catalogues[place].origin} ({date})")
+    for date, origins in hidden.items():
+        logger.warning(
+            "these show the same place as the scene of %s before them, and count only where it has no data: %s; for a "
+            "map of each date name one at a time",
+            date,
+            ", ".join(origins),
+        )
 
 
 def _is_in(grid: Grid, own: Grid, catalogue: Catalogue) -> bool:
@@ -85,9 +149,13 @@ def _is_in(grid: Grid, own: Grid, catalogue: Catalogue) -> bool:
 def _leave_out(
     scene: RasterScene, config: SceneConfig, catalogue: Catalogue, fit_mask: MaskRecord | None
 ) -> RasterScene:
-    """Add the masks of a scene."""
+    """Add the masks of a scene, among them a quality layer's fill where no tag of some band tells nodata."""
     grid = scene.info.grid
-    masks = (make_mask(config.mask, catalogue, grid, "scene.mask"),) if config.mask else ()
+    untagged = any(band.opened and band.opened.nodata is None for band in catalogue.choose(scene.info.bands))
+    masks: tuple[Mask, ...] = (make_mask(config.mask, catalogue, grid, "scene.mask"),) if config.mask else ()
+    if catalogue.fill and not (config.mask and config.mask.layer == catalogue.fill.kind):
+        fill = MaskRecord(layer=catalogue.fill.kind, bits=(0,))
+        masks += (make_mask(fill, catalogue, grid, "scene.nodata"),) if untagged else ()
     for_fit = (make_mask(fit_mask, catalogue, grid, "fit.mask"),) if fit_mask else ()
     layers = [mask for mask in (*masks, *for_fit) if isinstance(mask, LayerMask)]
     vectors = any(isinstance(mask, Area) for mask in (*masks, *for_fit)) or bool(config.aoi and config.aoi.path)
@@ -118,6 +186,8 @@ def _open(catalogue: Catalogue, config: SceneConfig) -> list[FileBand]:
     versions = [pick_version(offer, resolution, catalogue.origin) for offer in offers]
     bands = [offer.open(version) for offer, version in zip(offers, versions, strict=True)]
     warn_of_sizes(versions, bands)
+    for note in alpha_notes([*bands, *(offer.opened for offer in catalogue.bands if offer.opened)]):
+        logger.warning("%s", note)
     return bands
 
 

@@ -1,7 +1,7 @@
 """What is read from one file in one call, and how it comes onto the scene's grid."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
@@ -75,12 +75,12 @@ class FilePart:
     """From the grid on which they are read to the scene's, by nearest neighbour; None where that is the scene's."""
     warp: Warp | None
     array: ArrayRef | None = None
-    """Where it is no raster file."""
+    """Variable of a store, of which `indexes` are bands; None where it is a raster file."""
 
     @property
     def tells_validity(self) -> bool:
         """Whether reading tells which pixels hold data, beside what their values tell."""
-        return bool(self.masks or self.alphas or self.warp)
+        return bool(self.masks or self.alphas or self.warp or (self.array and self.array.tells_validity))
 
     @property
     def is_dear(self) -> bool:
@@ -113,7 +113,11 @@ class FilePart:
     def bytes_per_scene_pixel(self) -> float:
         """What is held beside a pixel of the scene while this part is brought onto its grid."""
         steps = self.placement.steps if self.placement else (0.0, 0.0)
-        return steps[0] * steps[1] * self.bytes_per_pixel
+        brought = steps[0] * steps[1] * self.bytes_per_pixel
+        if self.array is None:
+            return brought
+        together = min(self.array.bands_per_chunk, max(self.indexes) - min(self.indexes) + 1)
+        return brought + max(steps[0] * steps[1], 1.0) * together * np.dtype(self.dtype).itemsize
 
 
 def make_parts(
@@ -141,7 +145,7 @@ def make_parts(
     ways = [_way(*facts, grid, whole or grid) for facts in zip(bands, methods, nodata, strict=True)]
     first = 0
     for (path, dtype, array, (placement, warp)), members in groupby(
-        zip(bands, ways, strict=True), key=lambda pair: (pair[0].path, pair[0].dtype, pair[0].array, pair[1])
+        zip(bands, ways, strict=True), key=lambda pair: (pair[0].path, pair[0].dtype, variable_of(pair[0]), pair[1])
     ):
         group = [band for band, _ in members]
         yield FilePart(
@@ -159,6 +163,11 @@ def make_parts(
             array=array,
         )
         first += len(group)
+
+
+def variable_of(band: FileBand) -> ArrayRef | None:
+    """The variable of a store that a band belongs to, whichever band it is; None where it is one of a raster file."""
+    return replace(band.array, index=0) if band.array else None
 
 
 def _way(

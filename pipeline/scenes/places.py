@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from functools import partial
+from math import ceil, floor
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +22,9 @@ from pipeline.scenes.gdal import GDAL_ERRORS
 from pipeline.scenes.ground import bounds, bounds_in, same_crs
 
 _DEGREES: Final = "EPSG:4326"
+_ON_AN_EDGE: Final = 1e-6
+"""Pixels by which an area may reach over an edge between two pixels through rounding."""
+
 _STEPS: Final = 256
 """Corners along the side of a scene that an edge in another CRS gets."""
 
@@ -58,17 +62,18 @@ class Area:
 
         return Area(shapely.transform(self.shape, partial(np.add, [-columns, -rows])))
 
-    def window(self, grid: Grid, block: tuple[int, int]) -> tuple[slice, slice] | None:
-        """Rows and columns of a grid that hold the area, in whole blocks; None where it lies outside."""
+    def window(self, grid: Grid, block: tuple[int, int] = (1, 1)) -> Block | None:
+        """The box around the area, in whole blocks of a grid, (rows, columns) large; None where it lies outside."""
         left, top, right, bottom = self.shape.bounds
-        slices = []
+        spans = []
         for start, stop, count, size in zip((top, left), (bottom, right), grid.shape, block, strict=True):
-            first = max(0, int(np.floor(start / size)) * size)
-            last = min(count, int(np.ceil(stop / size)) * size)
+            first = max(0, floor((start + _ON_AN_EDGE) / size) * size)
+            last = min(count, ceil((stop - _ON_AN_EDGE) / size) * size)
             if first >= last:
                 return None
-            slices.append(slice(first, last))
-        return slices[0], slices[1]
+            spans.append((first, last))
+        (top, bottom), (left, right) = spans
+        return Block(row=0, column=0, top=top, left=left, height=bottom - top, width=right - left)
 
 
 def area_of(wanted: AreaRecord, grid: Grid) -> Area:

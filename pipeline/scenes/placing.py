@@ -12,7 +12,8 @@ from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Grid
 from pipeline.kernels.gather import Places
 from pipeline.scenes.filebands import FileBand
-from pipeline.scenes.ground import covered, overlap, pixel_area, place, same_crs, same_grid
+from pipeline.scenes.ground import covered, overlap, place, same_crs, same_grid
+from pipeline.scenes.ground_area import pixel_area
 
 _ON_AN_EDGE: Final = 1e-6
 """Share of a pixel by which a centre may miss the edge between two pixels through rounding."""
@@ -29,6 +30,8 @@ _MOST_PIXELS: Final = 2**40
 
 def finest_band(bands: Sequence[FileBand]) -> FileBand:
     """The band of the smallest pixels on the ground; the first of those that are about as small."""
+    if all(band.grid == bands[0].grid for band in bands):
+        return bands[0]
     areas = [pixel_area(band.grid) for band in bands]
     return next((b for b, area in zip(bands, areas, strict=True) if area <= _AS_SMALL * min(areas)), bands[0])
 

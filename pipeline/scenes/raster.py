@@ -63,7 +63,7 @@ class RasterSource:
         if part.array:
             from pipeline.scenes.arrays import ArrayReader  # noqa: PLC0415 (xarray takes half a second to import)
 
-            return ArrayReader(part.array)
+            return ArrayReader(part.array, tuple(index - 1 for index in part.indexes))
         return GdalReader(part, self._handles)
 
     def _with_reader(self, mask: Mask) -> Callable[[Block, npt.NDArray[np.bool_]], None]:

@@ -3,17 +3,20 @@
 import math
 import threading
 import time
+import xml.etree.ElementTree as ET
 from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.enums import ColorInterp, Resampling
+from rasterio.io import MemoryFile
+from rasterio.shutil import copy
 from rasterio.vrt import WarpedVRT
 
 from pipeline.errors import SceneError
 from pipeline.grid import Block
-from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, is_remote, shown
+from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, is_remote, shown
 from pipeline.scenes.ground import turned
 from pipeline.scenes.parts import FilePart, Warp
 
@@ -70,13 +73,8 @@ def _open(path: str, warp: Warp | None) -> rasterio.DatasetReader:
     file = rasterio.open(path, sharing=False)
     if warp is None:
         return file
-    if warp.alpha is None and ColorInterp.alpha in file.colorinterp:
-        file.close()
-        msg = (
-            f"{path}: its band marked as alpha was asked for as a band, and GDAL can't bring such a file onto another "
-            "grid; take the mark off first (gdal_translate -colorinterp_4 undefined)"
-        )
-        raise SceneError(msg)
+    if any(i != warp.alpha for i, colour in enumerate(file.colorinterp, start=1) if colour == ColorInterp.alpha):
+        file = _without_alpha_tags(file, warp.alpha)
     source = turned(warp.source) if warp.turned else warp.source
     down, across = (f"{min(1.0, 1 / step)!r}" for step in warp.steps)
     return WarpedVRT(
@@ -95,6 +93,19 @@ def _open(path: str, warp: Warp | None) -> rasterio.DatasetReader:
         YSCALE=down,
         **_bands_apart(warp.nodata),
     )
+
+
+def _without_alpha_tags(file: rasterio.DatasetReader, alpha: int | None) -> rasterio.DatasetReader:
+    """A view of a file in which no band but one is alpha: the warper takes any that is tagged so for a mask."""
+    with MemoryFile(ext=".vrt") as held:
+        copy(file, held.name, driver="VRT")
+        view = ET.fromstring(held.read())  # noqa: S314 (GDAL has just written it)
+    for band in view.iter("VRTRasterBand"):
+        colour = band.find("ColorInterp")
+        if colour is not None and colour.text == "Alpha" and band.get("band") != str(alpha):
+            band.remove(colour)
+    file.close()
+    return rasterio.open(ET.tostring(view, encoding="unicode"), sharing=False)
 
 
 def _bands_apart(nodata: float | None) -> dict[str, Any]:
@@ -140,7 +151,9 @@ class GdalReader:
     def _why(self, cause: str) -> str:
         if is_remote(self._part.path):
             return f"; tried {_TRIES} times"
-        return "" if "open files" in cause else "; the file is damaged or cut short"
+        if "open files" in cause:
+            return ""
+        return f"; the {archive_or_file(self._part.path)} is damaged or cut short"
 
     def _read(self, window: Block, out: Planes, valid: Validity) -> None:
         part = self._part

@@ -2,13 +2,18 @@
 
 import logging
 import operator
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from pipeline.grid import Grid
 from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.ground import covered, place
 from pipeline.scenes.parts import FilePart
+from pipeline.scenes.preview import Preview
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +22,9 @@ _STRIP_OF_NOTE: Final = 10**6
 
 _HARDLY: Final = 0.5
 """Share of a scene below which a band is told that covers no more of it."""
+
+_ALL: Final = 0.99
+"""Share of the first band's ground that others cover, at least: edges of products differ by some pixels."""
 
 
 def say_what_is_missing(bands: Sequence[FileBand], grid: Grid) -> None:
@@ -64,3 +72,56 @@ def say_what_is_slow(strips: Mapping[str, int]) -> None:
                 path,
                 size / 1e6,
             )
+
+
+def alpha_notes(bands: Iterable[FileBand]) -> Iterator[str]:
+    """Tell of bands that are tagged as alpha, but hold data."""
+    for path, index, name in dict.fromkeys((band.path, band.index, band.name) for band in bands if band.tagged_alpha):
+        yield (
+            f"{path}: band {index} is tagged as alpha, but more than 1% of it are neither 0 nor its largest value: "
+            f"it is taken as data, band {name}, and masks nothing"
+        )
+
+
+def preview_notes(previews: Sequence[Preview]) -> Iterator[str]:
+    """Tell what the previews of bands, and their grids, show that may spoil a map."""
+    first = previews[0].band
+    grids = {preview.band.grid: preview.band for preview in reversed(previews)}
+    if first.grid.crs is None:
+        yield "no coordinate reference system: the map will have none, and areas are unknown"
+    yield from _band_notes(previews)
+    sizes = {grid.describe(): band.name for grid, band in grids.items()}
+    if len(sizes) > 1:
+        listed = "; ".join(f"{size} (such as {name})" for size, name in reversed(sizes.items()))
+        yield f"the bands have different grids; together they are brought onto the finest: {listed}"
+    elsewhere = next((band for grid, band in reversed(grids.items()) if covered(first.grid, grid) < _ALL), None)
+    if elsewhere:
+        yield (
+            f"bands {first.name} and {elsewhere.name} don't show the same ground: {place(first.grid)}, and "
+            f"{place(elsewhere.grid)}; the map is that of the finest band, with data where all bands have some"
+        )
+
+
+def _band_notes(previews: Sequence[Preview]) -> Iterator[str]:
+    """Tell of bands without valid pixels, constants, infinities, and copies of other bands."""
+    seen: dict[object, str] = {}
+    for preview in previews:
+        pixels, name = preview.pixels[preview.valid], preview.band.name
+        constant = pixels.size and pixels.min() == pixels.max()
+        if not pixels.size:
+            yield f"band {name} has no valid pixel among those looked at"
+        elif constant:
+            yield f"band {name} is {pixels.flat[0]:g} everywhere among the pixels looked at: leave it out"
+        if preview.pixels.dtype.kind == "f" and np.isinf(preview.pixels).any():
+            yield f"band {name} holds infinite values: they count as nodata"
+        if pixels.size and not constant:
+            twin = seen.setdefault((preview.band.grid, _digest(preview.pixels)), name)
+            if twin != name:
+                yield f"band {name} looks the same as {twin}: it adds weight, not information"
+
+
+def _digest(pixels: npt.NDArray[Any]) -> bytes:
+    """What stands for pixels of equal numbers, whatever their type."""
+    numbers = pixels.astype(np.float64) + 0.0  # -0 becomes 0
+    numbers[np.isnan(numbers)] = np.nan
+    return blake2b(numbers.tobytes(), digest_size=16).digest()

@@ -19,7 +19,8 @@ from pipeline.scenes.sentinel2 import (
 from pipeline.scenes.trees import FolderTree, Tree, ZipTree
 from pipeline.scenes.xml import parse_xml
 
-_METADATA: Final = re.compile(r"(MTD_MSIL(1C|2A)|S2[A-D]_(OPER|USER)_MTD_SAFL(1C|2A)_\w+)\.xml")
+METADATA: Final = re.compile(r"(MTD_MSIL(1C|2A)|S2[A-D]_(OPER|USER)_MTD_SAFL(1C|2A)_\w+)\.xml")
+"""Names of the file that describes a product."""
 _IMAGE: Final = re.compile(r".*_(?P<layer>B\d\d|B8A|SCL)(_[^/]*?)??(_(?P<resolution>10|20|60)m)?(\.jp2|\.tif)?")
 _TILE: Final = re.compile(r"_T?(\d\d[A-Z]{3})(?=_|\b)")
 _FIRST_WITH_OFFSET: Final = "04.00"
@@ -27,7 +28,7 @@ _FIRST_WITH_OFFSET: Final = "04.00"
 
 def is_product_folder(folder: Path) -> bool:
     """Whether a folder is the root of a product."""
-    return any(_METADATA.fullmatch(file.name) for file in folder.glob("*.xml"))
+    return any(METADATA.fullmatch(file.name) for file in folder.glob("*.xml"))
 
 
 def product_root(path: Path) -> tuple[Path, str] | None:
@@ -39,7 +40,7 @@ def product_root(path: Path) -> tuple[Path, str] | None:
         The product's folder, its metadata or manifest, one of its granules' folders, or a zip.
     """
     if path.is_file():
-        if _METADATA.fullmatch(path.name) or path.name == "manifest.safe":
+        if METADATA.fullmatch(path.name) or path.name == "manifest.safe":
             return path.parent, ""
         return (path, "") if path.suffix.lower() == ".zip" else None
     if is_product_folder(path):
@@ -75,7 +76,7 @@ def open_product(path: Path, granule: str = "") -> Catalogue:
         When it is no product, its metadata lacks a field, or the zip is damaged.
     """
     tree: Tree = ZipTree(path) if path.is_file() else FolderTree(path)
-    found = [name for name in tree.names if _METADATA.fullmatch(PurePosixPath(name).name)]
+    found = [name for name in tree.names if METADATA.fullmatch(PurePosixPath(name).name)]
     if len(found) != 1:
         what = f"holds {len(found)} products: {', '.join(found[:3])}" if found else "holds no Sentinel-2 product"
         msg = f"{tree.origin}: this {what} (expected one MTD_MSIL1C.xml or MTD_MSIL2A.xml)"

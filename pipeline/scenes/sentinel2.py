@@ -11,7 +11,7 @@ from typing import Final
 
 from pipeline.errors import SceneError
 from pipeline.scenes.offers import BandOffer, BandVersion
-from pipeline.scenes.xml import text, texts
+from pipeline.scenes.xml import one_text, text, texts
 
 BAND_IDS: Final = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """Names of the bands, in the order of the numbers that stand for them in the metadata."""
@@ -125,7 +125,7 @@ def _quantification(root: ET.Element, level: str, origin: str) -> float:
     names = (
         ("QUANTIFICATION_VALUE",) if level == "L1C" else ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE")
     )
-    found = text(root, *names)
+    found = one_text(root, origin, *names)
     if not found:
         msg = f"{origin}: the field {names[0]} is missing, so reflectance is unknown; download the product again"
         raise SceneError(msg)
@@ -142,10 +142,18 @@ def _offsets(root: ET.Element, level: str, origin: str) -> tuple[float, ...]:
     elements = list(root.iterfind(f".//{{*}}{name}"))
     if not elements:
         return (0.0,) * len(BAND_IDS)
+    ids = {band: str(number) for number, band in enumerate(BAND_IDS)}
     stated: dict[str, float] = {}
     for element in elements:
-        stated[element.get("band_id", "")] = _number((element.text or "").strip(), name, origin)
-    ids = {band: str(number) for number, band in enumerate(BAND_IDS)}
+        number = element.get("band_id", "").strip()
+        value = _number((element.text or "").strip(), name, origin)
+        if stated.setdefault(number, value) != value:
+            band = next((band for band, own in ids.items() if own == number), f"band_id {number!r}")
+            msg = (
+                f"{origin}: {name} is given twice for {band}, as {stated[number]:g} and as {value:g}; "
+                "download the product again"
+            )
+            raise SceneError(msg)
     if level == "L2A":
         stated.setdefault(ids["B10"], 0.0)  # of which there is no surface reflectance
     missing = [band for band, number in ids.items() if number not in stated]

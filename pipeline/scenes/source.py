@@ -1,14 +1,14 @@
 """What a scene is to the floors above: facts, and pixels block by block."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.grid import Block, Grid
-from pipeline.units import Units
+from pipeline.units import Quantity, Units
 
 
 class Pixels(NamedTuple):
@@ -25,6 +25,10 @@ class SceneInfo:
     """What is known of a scene from metadata alone."""
 
     grid: Grid
+    origin: tuple[int, int] = (0, 0)
+    """Row and column of the first pixel on the scene's own grid, before that was cut to an area of interest."""
+    shown: Block | None = None
+    """The rectangle of the grid that a map shows, which may reach beyond it; None where that is the grid."""
     bands: tuple[str, ...]
     """Band names, in the order in which pixels are handed on."""
     dtype: np.dtype[Any]
@@ -37,8 +41,11 @@ class SceneInfo:
     """Each band's factor from stored numbers to physical units, as the file states it; 1 where it is silent."""
     offsets: tuple[float, ...]
     """What is added after the factor; 0 where the file is silent."""
-    quantity: Literal["numbers", "scaled", "reflectance"] = "numbers"
-    """What scale and offset make of stored numbers; 'numbers' where they are to stay what they are."""
+    quantities: tuple[Quantity, ...] = ()
+    """Each band's physical quantity, once scale and offset are applied; 'numbers', which none stands for, where stored
+    numbers are to stay what they are."""
+    common_names: tuple[str | None, ...] = ()
+    """Each band's common name, such as red, as far as known; none where no band's is."""
     block_shape: tuple[int, int]
     """(rows, columns) that the files store, and so decode, as one."""
     masked: bool
@@ -74,7 +81,20 @@ class SceneInfo:
     @property
     def units(self) -> Units:
         """What the numbers of the pixels mean."""
-        return Units(dtype=self.dtype.name, scales=self.scales, offsets=self.offsets, quantity=self.quantity)
+        quantity = self.quantities or "numbers"
+        return Units(dtype=self.dtype.name, scales=self.scales, offsets=self.offsets, quantity=quantity)
+
+    def as_numbers(self, like: Units | None = None) -> "SceneInfo":
+        """The same scene without scale and offset: of all bands, or of those that have none in the units of a model."""
+        if like is None or len(like.quantities) != len(self.bands):
+            return replace(self, quantities=())
+        pairs = zip(self.units.quantities, like.quantities, strict=True)
+        return replace(self, quantities=tuple("numbers" if theirs == "numbers" else own for own, theirs in pairs))
+
+    @property
+    def map_grid(self) -> Grid:
+        """The grid of a map."""
+        return self.grid.part(self.shown) if self.shown else self.grid
 
     @property
     def pixels(self) -> int:

@@ -2,8 +2,10 @@
 
 import os
 import stat
+import tarfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
 
@@ -37,6 +39,25 @@ class Tree(Protocol):
         """What must not be written over."""
 
 
+def read_small(path: Path) -> bytes:
+    """Content of a small file, such as metadata.
+
+    Raises
+    ------
+    SceneError
+        When it is no file or can't be read.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            msg = f"{path}: this is not a file"
+            raise SceneError(msg)
+        with path.open("rb") as file:
+            return file.read(LARGEST_XML + 1)
+    except OSError as error:
+        msg = f"{path}: this can't be read ({error.strerror or error})"
+        raise SceneError(msg) from error
+
+
 class FolderTree:
     """A folder; a `Tree`."""
 
@@ -58,20 +79,23 @@ class FolderTree:
 
     def read(self, name: str) -> bytes:
         """Content of a small file."""
-        path = self._root / name
-        try:
-            if not stat.S_ISREG(path.stat().st_mode):
-                msg = f"{path}: this is not a file"
-                raise SceneError(msg)
-            with path.open("rb") as file:
-                return file.read(LARGEST_XML + 1)
-        except OSError as error:
-            msg = f"{path}: this can't be read ({error.strerror or error})"
-            raise SceneError(msg) from error
+        return read_small(self._root / name)
 
     def path(self, name: str) -> str:
         """Path by which GDAL opens a file."""
         return str(self._root / name)
+
+
+def _check_names(names: Sequence[str], origin: str) -> None:
+    """Raise SceneError where the names of an archive's files climb out of it, or are endless."""
+    if len(names) > _MOST_FILES:
+        msg = f"{origin}: the archive lists {len(names)} files; no product has so many"
+        raise SceneError(msg)
+    for name in names:
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        if ".." in parts or name.startswith(("/", "\\")) or ":" in name or "\0" in name:
+            msg = f"{origin}: the archive holds a file that lies outside of it ({name!r}); it is not opened"
+            raise SceneError(msg)
 
 
 class ZipTree:
@@ -92,14 +116,8 @@ class ZipTree:
 
     def _check(self) -> None:
         """Refuse archives made to do harm: names that climb out, endless lists, and bombs."""
-        if len(self._entries) > _MOST_FILES:
-            msg = f"{self.origin}: the zip lists {len(self._entries)} files; no product has so many"
-            raise SceneError(msg)
+        _check_names(list(self._entries), self.origin)
         for name, entry in self._entries.items():
-            parts = PurePosixPath(name.replace("\\", "/")).parts
-            if ".." in parts or name.startswith(("/", "\\")) or ":" in name or "\0" in name:
-                msg = f"{self.origin}: the zip holds a file that lies outside of it ({name!r}); it is not opened"
-                raise SceneError(msg)
             if entry.file_size > _MOST_SHRUNK * (entry.compress_size + 2**20):
                 msg = (
                     f"{self.origin}: {name} claims {entry.file_size} bytes out of {entry.compress_size} in the zip; "
@@ -119,3 +137,33 @@ class ZipTree:
     def path(self, name: str) -> str:
         """Path by which GDAL opens a file: braces keep its own guesses at where the archive's name ends out."""
         return f"/vsizip/{{{self._archive.absolute().as_posix()}}}/{name}"
+
+
+class TarTree:
+    """A tar archive that is not compressed, read where it lies; a `Tree`."""
+
+    def __init__(self, archive: Path) -> None:
+        self._archive = archive
+        self.origin = str(archive)
+        self.files = (str(archive),)
+        try:
+            with tarfile.open(archive, "r:") as opened:
+                self.names = tuple(sorted(entry.name for entry in opened.getmembers() if entry.isreg()))
+        except (OSError, ValueError, tarfile.TarError) as error:
+            msg = f"{archive}: this tar archive can't be read ({error}); it is damaged or cut short: download it again"
+            raise SceneError(msg) from error
+        _check_names(self.names, self.origin)
+
+    def read(self, name: str) -> bytes:
+        """Content of a small file."""
+        try:
+            with tarfile.open(self._archive, "r:") as opened:
+                file = opened.extractfile(name)
+                return file.read(LARGEST_XML + 1) if file else b""
+        except (OSError, ValueError, KeyError, tarfile.TarError) as error:
+            msg = f"{self.origin}: {name} can't be read ({error}); the archive is damaged: download it again"
+            raise SceneError(msg) from error
+
+    def path(self, name: str) -> str:
+        """Path by which GDAL opens a file: braces keep its own guesses at where the archive's name ends out."""
+        return f"/vsitar/{{{self._archive.absolute().as_posix()}}}/{name}"

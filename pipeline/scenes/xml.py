@@ -53,3 +53,18 @@ def texts(root: ET.Element, *names: str) -> list[str]:
 def text(root: ET.Element, *names: str) -> str:
     """Text of the first element of one of these names; empty where there is none."""
     return next((found for found in texts(root, *names) if found), "")
+
+
+def one_text(root: ET.Element, origin: str, *names: str) -> str:
+    """Text of the elements of one of these names, which must agree; empty where there is none.
+
+    Raises
+    ------
+    SceneError
+        When two of them differ.
+    """
+    found = list(dict.fromkeys(filter(None, texts(root, *names))))
+    if len(found) > 1:
+        msg = f"{origin}: {names[0]} is given twice, as {found[0][:40]!r} and as {found[1][:40]!r}; download it again"
+        raise SceneError(msg)
+    return found[0] if found else ""

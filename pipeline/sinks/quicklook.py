@@ -60,9 +60,9 @@ class Layout:
         return cls(panel=panel, page=(width, height), step=step, legend_columns=legend_columns)
 
 
-def thinning_for(layout: Layout, bands: tuple[str, ...]) -> Thinning:
+def thinning_for(layout: Layout, bands: tuple[str, ...], common: tuple[str | None, ...] = ()) -> Thinning:
     """Which pixels and bands of a scene its picture needs: red, green, blue, else the first three bands, or one."""
-    rgb = find_rgb(bands) or ((0, 1, 2) if len(bands) >= 3 else (0,))  # noqa: PLR2004
+    rgb = find_rgb(bands, common) or ((0, 1, 2) if len(bands) >= 3 else (0,))  # noqa: PLR2004
     return Thinning(layout.step, rgb)
 
 

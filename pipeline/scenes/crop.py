@@ -1,0 +1,103 @@
+"""A scene as its map shows it: cut to the box of the area of interest, or with the rest of its own grid around it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.grid import Block
+from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
+
+
+def cropped(source: BlockSource) -> BlockSource:
+    """Show a scene's blocks as its map does; the source itself where that is the same."""
+    return CroppedSource(source) if source.info.shown else source
+
+
+class _Piece(NamedTuple):
+    """Rows, or columns, of a block of the map."""
+
+    start: int
+    """In the grid that is read: negative before it."""
+    stop: int
+    number: int | None
+    """Row or column of the block they are read with; None where nothing is read."""
+
+
+class CroppedSource:
+    """Blocks of a source, of which those at the edges are cut, and blocks without data around them; a `BlockSource`.
+
+    Nothing else is read than what the source reads: a block of the map is a part of one of the source's, or empty.
+    """
+
+    def __init__(self, source: BlockSource) -> None:
+        self._source = source
+        shown = source.info.shown
+        if shown is None:
+            msg = "the scene is shown as it is read"
+            raise TypeError(msg)
+        self.info = _info(source.info, shown)
+        self._read = {(block.row, block.column): block for block in source.blocks}
+        rows = [block.window[0] for block in source.blocks if block.column == 0]
+        columns = [block.window[1] for block in source.blocks if block.row == 0]
+        (top, bottom), (left, right) = shown.window
+        self._rows = tuple(_pieces(rows, top, bottom))
+        self._columns = tuple(_pieces(columns, left, right))
+        self.blocks: Sequence[Block] = tuple(
+            Block(
+                row=i,
+                column=j,
+                top=down.start - top,
+                left=across.start - left,
+                height=down.stop - down.start,
+                width=across.stop - across.start,
+            )
+            for i, down in enumerate(self._rows)
+            for j, across in enumerate(self._columns)
+        )
+
+    def read(self, block: Block) -> Pixels:
+        """Read a block of the map.
+
+        Raises
+        ------
+        SceneError
+            When the block it is a part of can't be read.
+        """
+        down, across = self._rows[block.row], self._columns[block.column]
+        if down.number is None or across.number is None:
+            bands = (len(self.info.bands), *block.shape)
+            return Pixels(np.zeros(bands, self.info.dtype), np.zeros(block.shape, np.bool_))
+        inner = self._read[down.number, across.number]
+        pixels = self._source.read(inner)
+        if inner.shape == block.shape:
+            return pixels
+        rows = slice(down.start - inner.top, down.stop - inner.top)
+        columns = slice(across.start - inner.left, across.stop - inner.left)
+        data, valid = pixels.data[:, rows, columns], pixels.valid[rows, columns]
+        return Pixels(np.ascontiguousarray(data), np.ascontiguousarray(valid))
+
+
+def _info(info: SceneInfo, shown: Block) -> SceneInfo:
+    """Facts of a scene as it is shown."""
+    down, across = info.origin
+    return replace(info, grid=info.map_grid, origin=(down + shown.top, across + shown.left), shown=None)
+
+
+def _pieces(spans: Sequence[tuple[int, int]], start: int, stop: int) -> Iterator[_Piece]:
+    """Cut rows, or columns, from start to stop where the spans of the source's blocks are, and outside of them."""
+    side = spans[0][1] - spans[0][0]
+    yield from _empty(start, min(stop, 0), side)
+    for number, (first, last) in enumerate(spans):
+        if max(first, start) < min(last, stop):
+            yield _Piece(max(first, start), min(last, stop), number)
+    yield from _empty(max(start, spans[-1][1]), stop, side)
+
+
+def _empty(start: int, stop: int, side: int) -> Iterator[_Piece]:
+    """Cut rows, or columns, that are not read into parts no larger than a block."""
+    if start < stop:
+        for first, last in pairwise([*range(start, stop, side), stop]):
+            yield _Piece(first, last, None)

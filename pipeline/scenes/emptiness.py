@@ -1,0 +1,192 @@
+"""Bands without any valid pixel: seen by a few blocks of each band, and proven by all of them."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+
+from pipeline.errors import SceneError
+from pipeline.grid import Block
+from pipeline.kernels.validity import strike_invalid
+from pipeline.scenes.filebands import FileBand
+from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, shown
+from pipeline.units import PIXEL_TYPES
+
+logger = logging.getLogger(__name__)
+
+_WINDOW: Final = 2**16
+"""Pixels read at once, at least: file blocks of single rows are read together."""
+
+_BYTES: Final = 32 * 2**20
+"""Bytes read at once, at most, but for one band of one block."""
+
+_FIRST: Final = 16
+"""Windows read of each file, at most, as long as no other band is known to hold data."""
+
+_GOLDEN: Final = (5**0.5 - 1) / 2
+"""Steps of this share of the whole are spread evenly, however many they are."""
+
+_NAMED: Final = 20
+"""Names listed in a message, at most."""
+
+Planes = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class _Doubt:
+    """A band that may hold no data at all."""
+
+    band: FileBand
+    nodata: float | None
+
+
+def find_empty_bands(bands: Sequence[FileBand], nodata: str | float = "auto") -> list[FileBand]:
+    """List the bands none of whose pixels holds data; none where no band seems to hold any.
+
+    One window of each band is read as a rule: a valid pixel in it proves that the band is not empty. Of the rest some
+    windows more are read and, where other bands hold data, in the end all of them, until a valid pixel is found. A
+    band of integers without a nodata value is not read.
+
+    Parameters
+    ----------
+    bands : sequence of FileBand
+        The bands.
+    nodata : 'auto' or float
+        What marks pixels without data; 'auto' is what the files say.
+
+    Raises
+    ------
+    SceneError
+        When a band can't be read.
+    """
+    files: dict[object, list[_Doubt]] = {}
+    for band in bands:
+        value = band.nodata if isinstance(nodata, str) else nodata
+        if band.dtype in PIXEL_TYPES and (value is not None or np.dtype(band.dtype).kind == "f"):
+            files.setdefault((band.path, band.dtype, band.grid, band.block_shape), []).append(_Doubt(band, value))
+    left = [_search(doubts, _FIRST) for doubts in files.values()]
+    if sum(map(len, left)) == len(bands):
+        return []
+    empty = {id(doubt.band) for doubts in left for doubt in _search(doubts)}
+    return [band for band in bands if id(band) in empty]
+
+
+def leave_out_empty(bands: Sequence[FileBand], nodata: str | float, *, named: bool) -> list[FileBand]:
+    """Leave out the bands without any valid pixel, with a warning.
+
+    Parameters
+    ----------
+    bands : sequence of FileBand
+        Chosen.
+    nodata : 'auto' or float
+        What marks pixels without data; 'auto' is what the files say.
+    named : bool
+        Whether each was asked for by name or number.
+
+    Raises
+    ------
+    SceneError
+        When empty ones were asked for.
+    """
+    empty = find_empty_bands(bands, nodata)
+    if not empty:
+        return list(bands)
+    told = f"{shown(empty[0].path)}: {len(empty)} of {len(bands)} bands hold no valid pixel: {names_of(empty)}"
+    if named:
+        msg = f"{told}; no pixel can have data in every band: leave them out of scene.bands"
+        raise SceneError(msg)
+    logger.warning("%s: left out", told)
+    gone = {id(band) for band in empty}
+    return [band for band in bands if id(band) not in gone]
+
+
+def names_of(bands: Iterable[FileBand]) -> str:
+    """Names of bands in words, not all of very many."""
+    names = [band.name for band in bands]
+    return ", ".join(names[:_NAMED]) + (f", ... ({len(names)} in all)" if len(names) > _NAMED else "")
+
+
+def _search(doubts: Sequence[_Doubt], most: int | None = None) -> list[_Doubt]:
+    """Look for a valid pixel in each band of a file; give the bands that have none in so many windows, or in all."""
+    left = list(doubts)
+    if not left:
+        return left
+    first = left[0].band
+    together = max(1, _BYTES // (first.block_shape[0] * first.block_shape[1] * np.dtype(first.dtype).itemsize))
+    with _reader(first) as read:
+        for window in _windows(first, min(len(left), together), most):
+            parts = [left[start : start + together] for start in range(0, len(left), together)]
+            left = [
+                doubt
+                for part in parts
+                for doubt, plane in zip(part, read([doubt.band for doubt in part], window), strict=True)
+                if not _any_valid(plane, doubt)
+            ]
+            if not left:
+                break
+    return left
+
+
+def _any_valid(plane: Planes, doubt: _Doubt) -> bool:
+    """Whether some pixel of a window holds data."""
+    valid = np.ones(plane.shape, np.bool_)
+    if doubt.band.array:
+        from pipeline.scenes.arrays import strike_invalid_numbers  # noqa: PLC0415 (xarray takes half a second to import)
+
+        strike_invalid_numbers(doubt.band.array, plane, valid)
+    return bool(strike_invalid(plane[np.newaxis], (doubt.nodata,), valid).any())
+
+
+def _windows(band: FileBand, together: int, most: int | None) -> Iterator[Block]:
+    """Windows of whole blocks: so many that are spread over the file, the one in the middle first, or all in order."""
+    (rows, columns), (high, wide) = band.grid.shape, band.block_shape
+    room = min(_WINDOW, _BYTES // (together * np.dtype(band.dtype).itemsize))
+    high *= max(1, min(ceil(rows / high), room // (high * wide)))
+    down, across = ceil(rows / high), ceil(columns / wide)
+    count = down * across
+    middle = down // 2 * across + across // 2
+    spread = ((middle + int(step * _GOLDEN % 1 * count)) % count for step in range(most or 0))
+    for place in range(count) if most is None or most >= count else dict.fromkeys(spread):
+        row, column = divmod(place, across)
+        top, left = row * high, column * wide
+        yield Block(
+            row=row,
+            column=column,
+            top=top,
+            left=left,
+            height=min(high, rows - top),
+            width=min(wide, columns - left),
+        )
+
+
+@contextmanager
+def _reader(band: FileBand) -> Iterator[Callable[[Sequence[FileBand], Block], Planes]]:
+    """Give the function that reads a window of some bands of the same file, shape (band, rows, columns)."""
+    if band.array:
+        yield _read_arrays
+        return
+    path = band.path
+    try:
+        with rasterio.Env(**gdal_options(path)), rasterio.open(path) as file:
+            yield lambda bands, window: file.read([band.index for band in bands], window=window.window)
+    except GDAL_ERRORS as error:
+        damaged = f"the {archive_or_file(path)} is damaged or cut short"
+        msg = f"{shown(path)}: the file can't be read ({error.__cause__ or error}); {damaged}"
+        raise SceneError(msg) from error
+
+
+def _read_arrays(bands: Sequence[FileBand], window: Block) -> Planes:
+    """Read a window of variables of a store."""
+    from pipeline.scenes.arrays import ArrayReader  # noqa: PLC0415 (xarray takes half a second to import)
+
+    planes, everywhere = np.empty((len(bands), *window.shape), bands[0].dtype), np.ones(window.shape, np.bool_)
+    for band, plane in zip(bands, planes, strict=True):
+        if band.array:
+            ArrayReader(band.array, (band.index - 1,)).read(window, plane[np.newaxis], everywhere)
+    return planes

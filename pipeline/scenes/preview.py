@@ -1,0 +1,155 @@
+"""A reduced picture of each band: every n-th pixel, and which of them hold data."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from math import ceil, isqrt
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import Resampling
+
+from pipeline.errors import SceneError
+from pipeline.grid import Grid
+from pipeline.kernels.validity import strike_invalid
+from pipeline.scenes.filebands import FileBand
+from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, shown
+from pipeline.scenes.ground import bounds, same_crs
+
+_SIDE: Final = 512
+"""Pixels along the longest side of a preview, at most."""
+
+_BYTES: Final = 128 * 2**20
+"""Bytes of the previews of all bands together, at most: of more than some hundred bands each is smaller."""
+
+_LEAST: Final = 32
+"""Pixels along the longest side of a preview that many bands make no smaller."""
+
+Planes = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A band and its reduced picture."""
+
+    band: FileBand
+    pixels: Planes
+    """Shape (rows, columns), stored numbers."""
+    valid: npt.NDArray[np.bool_]
+    """Shape (rows, columns): True where the band holds data."""
+
+
+def read_previews(bands: Sequence[FileBand], first: FileBand) -> list[Preview]:
+    """Read the reduced picture of each band, by nearest neighbour: from an overview where the file has one.
+
+    Parameters
+    ----------
+    bands : sequence of FileBand
+        The bands. Those of one file that follow on each other are read together.
+    first : FileBand
+        Previews of bands that cover the same ground have the size of this one's.
+
+    Raises
+    ------
+    SceneError
+        When a band can't be read.
+    """
+    near = {grid: same_ground(grid, first.grid) for grid in dict.fromkeys(band.grid for band in bands)}
+    each = sum(np.dtype(band.dtype).itemsize for band in bands) + len(bands)  # and validity
+    side = max(_LEAST, min(_SIDE, isqrt(_BYTES // each)))
+    previews: list[Preview] = []
+    for (path, _, shape), members in groupby(
+        bands, key=lambda band: (band.path, band.dtype, (first if near[band.grid] else band).grid.shape)
+    ):
+        step = max(1, ceil(max(shape) / side))
+        reduced = ceil(shape[0] / step), ceil(shape[1] / step)
+        group = list(members)
+        if group[0].array:
+            previews += _read_store(group, reduced)
+        else:
+            previews += _read_file(path, group, reduced)
+    return previews
+
+
+def same_ground(one: Grid, other: Grid) -> bool:
+    """Whether two grids show the same ground, but for half a pixel."""
+    if one == other:
+        return True
+    return same_crs(one.crs, other.crs) and np.allclose(
+        bounds(one), bounds(other), rtol=0, atol=other.resolution[0] / 2
+    )
+
+
+def pixels_match(previews: Sequence[Preview]) -> bool:
+    """Whether pixels of all previews show the same ground, one by one."""
+    shapes = {preview.pixels.shape for preview in previews}
+    grids = dict.fromkeys(preview.band.grid for preview in previews)
+    return len(shapes) == 1 and all(same_ground(grid, previews[0].band.grid) for grid in grids)
+
+
+def _read_file(path: str, bands: Sequence[FileBand], shape: tuple[int, int]) -> Iterator[Preview]:
+    """Read bands of one file and one type."""
+    nearest = {"out_shape": shape, "resampling": Resampling.nearest}
+    with rasterio.Env(**gdal_options(path)), _opened(path) as file:
+        planes = _read_planes(path, file, bands, nearest)
+        masks: dict[tuple[int | None, int | None], npt.NDArray[np.bool_]] = {}
+        for band, plane in zip(bands, planes, strict=True):
+            key = band.mask, band.alpha
+            if key not in masks:
+                masks[key] = _read_mask(path, file, *key, nearest)
+            yield Preview(band, plane, strike_invalid(plane[np.newaxis], (band.nodata,), masks[key].copy()))
+
+
+def _opened(path: str) -> rasterio.DatasetReader:
+    try:
+        return rasterio.open(path)
+    except GDAL_ERRORS as error:
+        raise _unreadable(path, "the file", error) from error
+
+
+def _read_planes(
+    path: str, file: rasterio.DatasetReader, bands: Sequence[FileBand], nearest: dict[str, Any]
+) -> Sequence[Planes]:
+    """Read bands in one call, so that what is stored pixel by pixel is decoded once."""
+    rows, columns = nearest["out_shape"]
+    try:
+        indexes, shape = [band.index for band in bands], (len(bands), rows, columns)
+        return list(file.read(indexes, **nearest | {"out_shape": shape}))
+    except GDAL_ERRORS as error:
+        for band in bands:  # which of them it is
+            try:
+                file.read(band.index, **nearest)
+            except GDAL_ERRORS as own:
+                raise _unreadable(path, f"band {band.index}", own) from own
+        raise _unreadable(path, f"band {bands[0].index}", error) from error
+
+
+def _read_mask(
+    path: str, file: rasterio.DatasetReader, mask: int | None, alpha: int | None, nearest: dict[str, Any]
+) -> npt.NDArray[np.bool_]:
+    """Read where a mask and an alpha band, if there are any, say that there is data."""
+    valid = np.ones(nearest["out_shape"], np.bool_)
+    try:
+        if mask is not None:
+            valid &= file.read_masks(mask, **nearest) != 0
+        if alpha is not None:
+            valid &= file.read(alpha, **nearest) != 0
+    except GDAL_ERRORS as error:
+        raise _unreadable(path, "a mask", error) from error
+    return valid
+
+
+def _unreadable(path: str, what: str, error: Exception) -> SceneError:
+    cause = error.__cause__ or error
+    damaged = f"the {archive_or_file(path)} is damaged or cut short"
+    return SceneError(f"{shown(path)}: {what} can't be read ({cause}); {damaged}")
+
+
+def _read_store(bands: Sequence[FileBand], shape: tuple[int, int]) -> Iterator[Preview]:
+    """Read bands of a store."""
+    from pipeline.scenes.arraypreview import read_reduced  # noqa: PLC0415 (xarray takes half a second to import)
+
+    for band, (pixels, valid) in zip(bands, read_reduced(bands, shape), strict=True):
+        yield Preview(band, pixels, strike_invalid(pixels[np.newaxis], (band.nodata,), valid))

@@ -1,0 +1,159 @@
+"""Zarr and NetCDF stores opened with xarray: groups, variables as they are stored, and attributes of groups around."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+from zipfile import BadZipFile
+
+import h5py  # type: ignore[import-untyped]
+import xarray as xr
+import zarr
+from zarr.storage import ZipStore
+
+from pipeline.errors import SceneError
+from pipeline.scenes.filebands import ArrayRef
+from pipeline.scenes.files import is_zarr_group, zarr_in_zip
+
+logger = logging.getLogger(__name__)
+
+BROKEN: Final = (OSError, ValueError, RuntimeError, KeyError, TypeError, IndexError, BadZipFile)
+"""What zarr, h5py and the codecs raise when a store is damaged."""
+
+_UNPACKING: Final = ("scale_factor", "add_offset")
+
+
+def is_zarr(path: str) -> bool:
+    """Whether a store is a Zarr store, in a folder or a zip, and no NetCDF file."""
+    return Path(path).is_dir() or path.lower().endswith(".zip")
+
+
+@lru_cache(maxsize=16)
+def _open_zip(path: str) -> ZipStore:
+    return ZipStore(path, mode="r")
+
+
+def zarr_location(path: str, group: str = "") -> tuple[Any, str]:
+    """Where zarr finds a group: a folder or an opened zip, and the group's path in it."""
+    if Path(path).is_dir():
+        return path, group
+    return _open_zip(path), "/".join(part for part in (zarr_in_zip(path), group) if part)
+
+
+def forget() -> None:
+    """Let go of what was opened: a store may be written anew."""
+    open_group.cache_clear()
+    _open_zip.cache_clear()
+
+
+@lru_cache(maxsize=64)
+def open_group(path: str, group: str = "") -> xr.Dataset:
+    """Open a group of a store, undecoded; nothing is read but metadata and coordinates.
+
+    Raises
+    ------
+    SceneError
+        When xarray can't open it.
+    """
+    how: dict[str, Any] = {"chunks": None, "mask_and_scale": False, "decode_times": False}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about metadata that aren't consolidated, and formats to come
+            if is_zarr(path):
+                store, inside = zarr_location(path, group)
+                if inside != group:  # xarray looks for consolidated metadata at the root of a zip, which is no group
+                    how["consolidated"] = False
+                return xr.open_dataset(store, engine="zarr", group=inside or None, **how)
+            return xr.open_dataset(path, group=group or None, **how)
+    except BROKEN as error:
+        what = f"{path}/{group}" if group else path
+        why = (f"{error}".splitlines() or [""])[0]
+        msg = f"{what}: xarray can't open this ({type(error).__name__}: {why})"
+        raise SceneError(msg) from error
+
+
+def has_node(path: str, name: str) -> bool:
+    """Whether a Zarr store has an array or a group of this name (`measurements/reflectance`)."""
+    if not is_zarr(path):
+        return False
+    if Path(path).is_dir():
+        return (Path(path) / name).is_dir()
+    try:
+        store, inside = zarr_location(path, name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            zarr.open(store, path=inside, mode="r")
+    except BROKEN:
+        return False
+    return True
+
+
+def groups_in(path: str) -> list[str]:
+    """Names of the groups that lie in a store's root."""
+    try:
+        if not is_zarr(path):
+            with h5py.File(path) as file:
+                return sorted(name for name, node in file.items() if isinstance(node, h5py.Group))
+        store, inside = zarr_location(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return sorted(zarr.open_group(store, path=inside, mode="r").group_keys())
+    except BROKEN as error:
+        logger.debug("groups of %s can't be listed: %s", path, error)
+        return []
+
+
+def stored_variable(ref: ArrayRef) -> xr.Variable:
+    """Give a variable as it is stored, lazily, but for integers whose sign `_Unsigned` states."""
+    return with_sign(ref.variable, open_group(ref.path, ref.group)[ref.variable].variable)
+
+
+def with_sign(name: str, variable: xr.Variable) -> xr.Variable:
+    """Read integers as unsigned, or as signed, where `_Unsigned` says so; by xarray's own decoder."""
+    stated = variable.attrs.get("_Unsigned")
+    if stated is None or variable.dtype.kind not in "iu":
+        return variable
+    bare = xr.Variable(variable.dims, variable._data, {"_Unsigned": str(stated).lower()}, variable.encoding)  # noqa: SLF001 (lazy)
+    decoded = xr.conventions.decode_cf_variable(name, bare, decode_times=False)
+    decoded.attrs = dict(variable.attrs)
+    return decoded
+
+
+def decoded_coordinate(name: str, variable: xr.Variable) -> xr.Variable:
+    """Decode a coordinate as CF says, by xarray's own decoder: unpacked in double precision.
+
+    None is missing (CF conventions, 2.5.1): 0 is what Zarr's fill value happens to be.
+    """
+    stated = {key: value for key, value in variable.attrs.items() if key not in {"_FillValue", "missing_value"}}
+    attrs = {key: float(value) if key in _UNPACKING else value for key, value in stated.items()}
+    return xr.conventions.decode_cf_variable(
+        name, xr.Variable(variable.dims, variable.values, attrs), decode_times=False
+    )
+
+
+def attributes_around(path: str, group: str) -> Iterator[Mapping[str, Any]]:
+    """Give the attributes of a group and of those around it, the nearest first: up to the root, or beyond.
+
+    A path may name a group inside of a larger store.
+    """
+    yield open_group(path, group).attrs
+    parts = group.split("/") if group else []
+    for count in range(len(parts) - 1, -1, -1):
+        yield _attributes(*(zarr_location(path, "/".join(parts[:count])) if is_zarr(path) else (None, "")))
+    folder = Path(path).absolute().parent
+    while Path(path).is_dir() and is_zarr_group(folder):
+        yield _attributes(str(folder), "")
+        folder = folder.parent
+
+
+def _attributes(store: Any, group: str) -> Mapping[str, Any]:
+    """Attributes of a Zarr group; none where it can't be read, as nothing is missed but what it might say."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return dict(zarr.open_group(store, path=group, mode="r").attrs) if store is not None else {}
+    except BROKEN as error:
+        logger.debug("attributes of a group can't be read: %s", error)
+        return {}

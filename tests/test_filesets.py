@@ -1,0 +1,314 @@
+"""Raster files that belong together: which are bands, which are masks, what sensor and product say of them."""
+
+import json
+import logging
+import math
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from affine import Affine
+from conftest import UTM, WriteRaster, patches
+from sources import described
+
+from pipeline.errors import ConfigError, SceneError
+from pipeline.scenes.catalogue import open_catalogues
+from pipeline.scenes.mosaic import open_source
+
+LANDSAT = "LC08_L2SP_008059_20191201_20200825_02_T1"
+ONE = patches(bands=1, shape=(32, 48))
+
+
+@pytest.fixture
+def files(write_raster: WriteRaster) -> Callable[..., list[Path]]:
+    """Write one-band files of these names."""
+
+    def write(*names: str) -> list[Path]:
+        return [write_raster(name, ONE + i) for i, name in enumerate(names)]
+
+    return write
+
+
+def read_whole(source: Path | list[Path], **settings: object) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
+    scene = described(source, **settings)
+    reader = open_source(scene, scene.info.grid.shape)
+    pixels = reader.read(reader.blocks[0])
+    return pixels.data, pixels.valid
+
+
+@pytest.mark.parametrize(
+    ("names", "bands", "left_out", "masks"),
+    [
+        (
+            ["X_SR_B2.TIF", "X_SR_B3.TIF", "X_ST_B10.TIF", "X_QA_PIXEL.TIF", "X_QA_RADSAT.TIF", "X_SR_QA_AEROSOL.TIF"],
+            ["B10", "B2", "B3"],
+            ["QA_PIXEL", "QA_RADSAT", "SR_QA_AEROSOL"],
+            ["qa_pixel"],
+        ),
+        (["T31_B02_10m.jp2.tif", "T31_B03_10m.jp2.tif"], ["B02", "B03"], [], []),
+        (
+            ["T31_AOT_10m.tif", "T31_B02_10m.tif", "T31_B03_10m.tif", "T31_TCI_10m.tif", "T31_WVP_10m.tif"],
+            ["B02", "B03"],
+            ["AOT", "TCI", "WVP"],
+            [],
+        ),
+        (
+            ["HLS.S30.T3.B04.tif", "HLS.S30.T3.B8A.tif", "HLS.S30.T3.Fmask.tif", "HLS.S30.T3.SAA.tif"],
+            ["B04", "B8A"],
+            ["Fmask", "SAA"],
+            ["fmask"],
+        ),
+        (["S_FRE_B2.tif", "S_FRE_B3.tif", "S_CLM_R1.tif", "S_ATB_R1.tif"], ["B2", "B3"], ["ATB_R1", "CLM_R1"], []),
+        (["red.tif", "nir.tif", "alpha.tif", "cloud_mask.tif"], ["nir", "red"], ["alpha", "cloud_mask"], []),
+        (["2020_3B_AnalyticMS.tif", "2020_3B_udm2.tif"], ["band1"], ["udm2"], ["udm2"]),
+    ],
+)  # fmt: skip
+def test_a_folder_gives_its_measured_bands_and_says_what_it_leaves_out(  # noqa: PLR0917
+    files: Callable[..., list[Path]], names: list[str], bands: list[str], left_out: list[str], masks: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    written = files(*names)
+    folder = written[0].parent
+    for source in (folder, folder / "*.*", written):
+        caplog.clear()
+        scene = described(source, bands="all")
+        assert sorted(scene.info.bands) == bands
+        said = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+        assert all(any(name in line for line in said) for name in left_out)
+        (catalogue,) = open_catalogues([str(path) for path in ([source] if isinstance(source, Path) else source)])
+        assert [mask.kind for mask in catalogue.masks] == masks
+    for name in left_out:
+        assert described(folder, bands=[name]).info.bands == (name,)
+
+
+def test_two_versions_of_a_band_in_a_folder_are_refused_but_taken_where_they_are_named(
+    files: Callable[..., list[Path]],
+) -> None:
+    written = files("S_FRE_B2.tif", "S_FRE_B3.tif", "S_SRE_B2.tif", "S_SRE_B3.tif")
+    with pytest.raises(SceneError, match=r"S_FRE_B2\.tif and .*S_SRE_B2\.tif are two versions of band B2"):
+        described(written[0].parent)
+    assert described(f"{written[0].parent}/*_FRE_*.tif").info.bands == ("B2", "B3")
+    assert len(described(written).info.bands) == 4
+
+
+def test_resolutions_of_a_band_are_versions_and_dates_are_none(files: Callable[..., list[Path]]) -> None:
+    dates = files("20200101_B02.tif", "20200601_B02.tif")
+    assert len(described(dates[0].parent).info.bands) == 2
+    files("20200101_B02_10m.tif", "20200101_B02_20m.tif")
+    with pytest.raises(SceneError, match="two versions of band B02"):
+        described(f"{dates[0].parent}/*m.tif")
+
+
+def test_several_images_are_refused_with_both_names(write_raster: WriteRaster) -> None:
+    pixels = patches(bands=4, shape=(40, 40))
+    write_raster("west.tif", pixels)
+    moved = {**UTM, "transform": UTM["transform"] @ Affine.translation(20, 0)}
+    east = write_raster("east.tif", pixels, **moved)
+    with pytest.raises(SceneError, match=r"east\.tif and .*west\.tif are two images of 4 bands .*gdalbuildvrt"):
+        described(east.parent)
+    with pytest.raises(SceneError, match="are two images of 4 bands"):
+        described([east, east.with_name("west.tif")])
+
+
+def test_images_of_one_place_are_bands_of_one_scene(write_raster: WriteRaster) -> None:
+    one = write_raster("one.tif", patches(bands=2))
+    other = write_raster("other.tif", patches(bands=2, seed=1))
+    assert len(described([one, other]).info.bands) == 4
+
+
+def landsat_text(elevation: float = 30.0) -> str:
+    """Metadata of a Level-1 product of two reflective bands and a thermal one."""
+    return f"""\
+GROUP = L1_METADATA_FILE
+  GROUP = METADATA_FILE_INFO
+    COLLECTION_NUMBER = 01
+  END_GROUP = METADATA_FILE_INFO
+  GROUP = PRODUCT_METADATA
+    DATA_TYPE = "L1TP"
+    SPACECRAFT_ID = "LANDSAT_8"
+    FILE_NAME_BAND_4 = "LC08_L1TP_1_B4.TIF"
+    FILE_NAME_BAND_5 = "LC08_L1TP_1_B5.TIF"
+    FILE_NAME_BAND_10 = "LC08_L1TP_1_B10.TIF"
+  END_GROUP = PRODUCT_METADATA
+  GROUP = IMAGE_ATTRIBUTES
+    SUN_ELEVATION = {elevation}
+  END_GROUP = IMAGE_ATTRIBUTES
+  GROUP = RADIOMETRIC_RESCALING
+    RADIANCE_MULT_BAND_4 = 9.7350E-03
+    RADIANCE_MULT_BAND_10 = 3.3420E-04
+    RADIANCE_ADD_BAND_4 = -48.67504
+    RADIANCE_ADD_BAND_10 = 0.10000
+    REFLECTANCE_MULT_BAND_4 = 2.0000E-05
+    REFLECTANCE_MULT_BAND_5 = 2.0000E-05
+    REFLECTANCE_ADD_BAND_4 = -0.100000
+    REFLECTANCE_ADD_BAND_5 = -0.100000
+  END_GROUP = RADIOMETRIC_RESCALING
+END_GROUP = L1_METADATA_FILE
+END
+"""
+
+
+def as_json(text: str) -> str:
+    """The same metadata in the other form they come in."""
+    groups: dict[str, dict[str, str]] = {}
+    name = ""
+    for line in text.splitlines():
+        key, _, value = (part.strip() for part in line.partition("="))
+        if key == "GROUP":
+            name = value
+        elif value and key != "END_GROUP":
+            groups.setdefault(name, {})[key] = value.strip('"')
+    return json.dumps({"LANDSAT_METADATA_FILE": groups})
+
+
+@pytest.mark.parametrize("form", ["txt", "json"])
+def test_landsats_metadata_make_reflectance_by_the_suns_elevation(
+    files: Callable[..., list[Path]], tmp_path: Path, form: str
+) -> None:
+    files("LC08_L1TP_1_B4.TIF", "LC08_L1TP_1_B5.TIF", "LC08_L1TP_1_B10.TIF")
+    text = landsat_text(30)
+    metadata = tmp_path / f"LC08_L1TP_1_MTL.{form}"
+    metadata.write_text(text if form == "txt" else as_json(text))
+    for source in (tmp_path, metadata):
+        scene = described(source)
+        assert scene.info.bands == ("B4", "B5")
+        assert scene.info.units.quantity == "reflectance"
+        np.testing.assert_allclose(scene.info.scales, 2e-5 / math.sin(math.radians(30)))
+        np.testing.assert_allclose(scene.info.offsets, -0.1 / math.sin(math.radians(30)))
+    everything = described(tmp_path, bands="all").info
+    assert everything.units.quantities == ("reflectance", "reflectance", "radiance")
+    assert everything.common_names == ("red", "nir08", "lwir11")
+    assert described(tmp_path, bands=[4]).info.bands == described(tmp_path, bands=["red"]).info.bands == ("B4",)
+
+
+def test_metadata_that_mean_nothing_are_refused(files: Callable[..., list[Path]], tmp_path: Path) -> None:
+    files("LC08_L1TP_1_B4.TIF", "LC08_L1TP_1_B5.TIF")
+    metadata = tmp_path / "LC08_L1TP_1_MTL.txt"
+    metadata.write_text(landsat_text(-3))
+    with pytest.raises(SceneError, match="SUN_ELEVATION is -3"):
+        described(tmp_path)
+    metadata.write_text(landsat_text().replace("= 2.0000E-05", "= many"))
+    with pytest.raises(SceneError, match="REFLECTANCE_MULT_BAND_4 is 'many'"):
+        described(tmp_path)
+    metadata.write_text("END")
+    with pytest.raises(SceneError, match="SPACECRAFT_ID is missing"):
+        described(tmp_path)
+
+
+def test_radiance_alone_scales_nothing(files: Callable[..., list[Path]], tmp_path: Path) -> None:
+    files("LT05_L1TP_1_B4.TIF", "LT05_L1TP_1_B5.TIF")
+    text = landsat_text().replace("LC08", "LT05").replace("REFLECTANCE_", "OTHER_")
+    (tmp_path / "LT05_L1TP_1_MTL.txt").write_text(text)
+    assert described(tmp_path).info.units.quantity == "numbers"
+    assert described(tmp_path).info.common_names == ("nir08", "swir16")
+
+
+@pytest.mark.parametrize("quality", ["BQA", "QA_PIXEL"])
+def test_a_fill_bit_beside_bands_without_a_tag_is_nodata(write_raster: WriteRaster, quality: str) -> None:
+    bits = np.zeros((1, 32, 48), np.uint16)
+    bits[0, :8] = 1
+    bits[0, 8:12] = 1 << 4  # cloud: data all the same
+    paths = [write_raster("a_B1.tif", ONE), write_raster("a_B2.tif", ONE), write_raster(f"a_{quality}.tif", bits)]
+    _, valid = read_whole(paths[0].parent)
+    np.testing.assert_array_equal(valid, bits[0] & 1 == 0)
+
+
+def test_a_tag_tells_nodata_without_the_fill_bit(write_raster: WriteRaster) -> None:
+    paths = [write_raster("a_B1.tif", ONE, nodata=0), write_raster("a_QA_PIXEL.tif", np.ones_like(ONE))]
+    assert not described(paths[0].parent).masks
+
+
+def test_zero_is_nodata_where_the_sensor_keeps_it_for_that(write_raster: WriteRaster) -> None:
+    pixels = ONE.copy()
+    pixels[0, :5] = 0
+    landsat = write_raster(f"{LANDSAT}_SR_B2.TIF", pixels)
+    other = write_raster("field_B2.tif", pixels)
+    np.testing.assert_array_equal(read_whole(landsat)[1], pixels[0] != 0)
+    assert read_whole(other)[1].all()
+    tagged = write_raster(f"{LANDSAT}_SR_B3.TIF", pixels, nodata=7)
+    np.testing.assert_array_equal(read_whole(tagged)[1], pixels[0] != 7)
+
+
+def test_bands_go_by_the_names_that_the_config_gives_them(write_raster: WriteRaster) -> None:
+    path = write_raster("drone.tif", patches(bands=4))
+    names = ["blue", "green", "red", "nir"]
+    assert described(path, names=names, bands=["nir", "red"]).info.bands == ("nir", "red")
+    assert described(path, names=names).info.common_names == tuple(names)
+    some = described(path, names={1: "b", "band4": "nir"})
+    assert some.info.bands == ("b", "band2", "band3", "nir")
+    with pytest.raises(ConfigError, match="3 names for 4 bands: band1, band2, band3, band4"):
+        described(path, names=names[:3])
+    with pytest.raises(ConfigError, match="no band 'band9'"):
+        described(path, names={"band9": "nir"})
+    with pytest.raises(ConfigError, match="two bands would be called 'nir'"):
+        described(path, names={1: "nir", 2: "nir"})
+
+
+def test_colours_that_a_file_states_are_common_names(write_raster: WriteRaster) -> None:
+    rgb = write_raster("rgb.tif", patches(bands=3, dtype="uint8"), photometric="RGB")
+    assert described(rgb, bands=["blue", "red"]).info.bands == ("band3", "band1")
+    planet = write_raster("20170831_1_3B_AnalyticMS.tif", patches(bands=4), photometric="RGB")
+    assert described(planet).info.common_names == ("blue", "green", "red", "nir")
+
+
+def packed(folder: Path, kind: str) -> Path:
+    """The files of a folder in an archive."""
+    archive = folder.parent / f"scene.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as file:
+            for path in sorted(folder.iterdir()):
+                file.write(path, path.name)
+    else:
+        with tarfile.open(archive, "w:gz" if kind.endswith("gz") else "w") as file:
+            for path in sorted(folder.iterdir()):
+                file.add(path, path.name)
+    return archive
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_of_raster_files_is_as_good_as_its_folder(
+    files: Callable[..., list[Path]], tmp_path: Path, kind: str
+) -> None:
+    files("LC08_L1TP_1_B4.TIF", "LC08_L1TP_1_B5.TIF", "LC08_L1TP_1_BQA.TIF")
+    (tmp_path / "LC08_L1TP_1_MTL.txt").write_text(landsat_text())
+    archive = packed(tmp_path, kind)
+    one, other = described(tmp_path).info, described(archive).info
+    assert (one.bands, one.units, one.common_names) == (other.bands, other.units, other.common_names)
+    assert str(archive) in other.files
+    for ours, theirs in zip(read_whole(tmp_path), read_whole(archive), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    archive.unlink()
+
+
+def test_an_archive_that_is_compressed_as_a_whole_says_how_to_unpack_it(
+    files: Callable[..., list[Path]], tmp_path: Path
+) -> None:
+    files("a_B4.tif")
+    archive = packed(tmp_path, "tar.gz")
+    with pytest.raises(SceneError, match=r"compressed as a whole.*tar -xf scene\.tar\.gz -C scene"):
+        described(archive)
+    archive.unlink()
+
+
+def test_an_archive_whose_names_climb_out_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "x.tif").write_bytes(b"x")
+    archive = tmp_path / "bad.tar"
+    with tarfile.open(archive, "w") as file:
+        file.add(tmp_path / "x.tif", "../x.tif")
+    with pytest.raises(SceneError, match="lies outside of it"):
+        described(archive)
+
+
+def test_images_of_one_ground_are_stacked_and_that_is_said(
+    write_raster: WriteRaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = write_raster("day1.tif", patches(bands=3))
+    write_raster("day2.tif", patches(bands=3, seed=1))
+    write_raster("scene_labels.tif", ONE)
+    assert len(described(first.parent).info.bands) == 6
+    assert "2 images of the same ground" in caplog.text
+    assert "labels: scene_labels" in caplog.text

@@ -1,0 +1,54 @@
+"""GDAL's settings for our own reads."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+COUNTED = """
+import resource, sys
+from pipeline.config import RunConfig
+from pipeline.run import run_config
+labels, *source = sys.argv[1:]
+sections = {"scene": {"source": source}, "fit": {"k": 4}, "output": {"labels": labels}}
+run_config(RunConfig.model_validate({"version": 1, **sections}))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw)
+"""
+
+
+def output_of(code: str, *arguments: str, **environment: str) -> str:
+    """What code prints in a process of its own, whose environment says nothing else of threads."""
+    own = {key: value for key, value in os.environ.items() if key not in {"OPJ_NUM_THREADS", "GDAL_NUM_THREADS"}}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env=own | {"PYTHONPATH": str(ROOT)} | environment,
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not count context switches")
+def test_threads_of_a_run_on_jpeg_2000_hardly_wait_for_one_another(data: Path, tmp_path: Path) -> None:
+    """One thread of OpenJPEG's own makes some hundreds of switches of each tile, 300,000 on the whole."""
+    bands = [next((data / "s2-safe").glob(f"*T29UNU*/GRANULE/*/IMG_DATA/R60m/*{b}_60m.jp2")) for b in ("B02", "B04")]
+    assert int(output_of(COUNTED, str(tmp_path / "map.tif"), *map(str, bands))) < 3000
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({}, "0"),
+        ({"GDAL_NUM_THREADS": "1"}, "0"),
+        ({"GDAL_NUM_THREADS": "ALL_CPUS"}, "None"),  # whoever asks for more threads shall have them
+        ({"OPJ_NUM_THREADS": "2"}, "2"),
+    ],
+)
+def test_openjpeg_starts_no_thread_unless_the_user_says_so(environment: dict[str, str], told: str) -> None:
+    code = "import os, pipeline.scenes.gdal; print(os.environ.get('OPJ_NUM_THREADS'))"
+    assert output_of(code, **environment) == told
