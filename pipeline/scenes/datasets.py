@@ -98,11 +98,11 @@ def _common_to_bands(dataset: xr.Dataset) -> dict[str, Any]:
 
 def _check_one_grid(dataset: xr.Dataset, axes: dict[Hashable, Axes]) -> None:
     """Raise ConfigError, naming an example of each grid, when variables are on several."""
-    grids = {pair: name for name, pair in reversed(axes.items())}
+    grids = {pair: name for name, pair in reversed(list(axes.items()))}
     if len(grids) > 1:
         listed = "; ".join(
             f"{name}: {dataset.sizes[pair.columns]} x {dataset.sizes[pair.rows]} pixels ({pair.rows}, {pair.columns})"
-            for pair, name in grids.items()
+            for pair, name in reversed(grids.items())
         )
         msg = f"the scene is a Dataset of several grids ({listed}); choose variables of one by dataset[['name', ...]]"
         raise ConfigError(msg)
