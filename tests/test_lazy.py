@@ -176,13 +176,34 @@ def test_masks_in_a_dataset_are_left_out_with_a_word(
     )
     np.testing.assert_array_equal(label(more, model).values, expected)
     (words,) = said(caplog)
-    assert all(name in words for name in ("SCL (uint8)", "cloud (bool)", "quality (uint16)"))
+    assert all(name in words for name in ("SCL", "cloud", "quality"))
+
+
+def test_layers_of_quality_are_no_bands_of_a_dataset(
+    scene_file: Path, model: ClusterModel, expected: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Though their numbers are of the bands' type; where a model has one of that name, it is a band."""
+    bands = dataset_of(scene_file)
+    more = bands.assign(
+        QA_PIXEL=bands.B02 * 3,
+        solar_zenith=bands.B03 + 1,
+        LST=bands.B03.assign_attrs(units="K"),
+        coarse_scl=(("lat", "lon"), np.ones((2, 3), "u2")),
+    )
+    assert fit(more, k=4).centroids == model.centroids
+    assert all(name in said(caplog)[0] for name in ("QA_PIXEL", "solar_zenith", "LST", "coarse_scl"))
+    np.testing.assert_array_equal(label(more, model).values, expected)
+    alone = bands[["B02"]].assign(QA_PIXEL=bands.B03)
+    both = fit(alone.to_dataarray("band"), k=3)
+    assert both.bands == ("B02", "QA_PIXEL")
+    assert label(alone, both).shape == expected.shape
+    assert fit(more[["QA_PIXEL"]], k=3).bands == ("QA_PIXEL",)
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda d: d[["B02"]].assign(scl=d.B03.astype("u1")), "several types"),
+        (lambda d: d[["B02"]].assign(B03=d.B03.astype("u1")), "several types"),
         (lambda _: xr.Dataset(), "without bands"),
         (lambda _: xr.Dataset({"a": ("n", [1])}), "without bands: .* a int64"),
         (lambda d: d.assign(c=(("lat", "lon"), np.ones((2, 3), "u2"))), r"several grids \(B02: 180 x 120.*c: 3 x 2"),

@@ -70,7 +70,7 @@ class ArraySource:
     """
 
     def __init__(self, scene: xr.DataArray | xr.Dataset, bands: Sequence[str] = (), *, scaled: bool = True) -> None:
-        planes = read_planes(scene)
+        planes = read_planes(scene, bands)
         names = band_names(planes.array)
         if set(bands) <= set(names) and bands and names != tuple(bands):
             chosen = [names.index(band) for band in bands]
