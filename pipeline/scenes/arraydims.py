@@ -8,15 +8,9 @@ import numpy as np
 import xarray as xr
 
 from pipeline.errors import ConfigError
+from pipeline.scenes.dimensions import dimension_along, is_named_as_bands, is_time
 
 logger = logging.getLogger(__name__)
-
-_ROW_NAMES: Final = ("y", "lat", "latitude", "yc", "northing", "row", "rows")
-_COLUMN_NAMES: Final = ("x", "lon", "longitude", "xc", "easting", "col", "column", "columns")
-_ROW_STANDARDS: Final = frozenset({"projection_y_coordinate", "latitude", "grid_latitude"})
-_COLUMN_STANDARDS: Final = frozenset({"projection_x_coordinate", "longitude", "grid_longitude"})
-_BAND_NAMES: Final = frozenset({"band", "bands", "variable", "wavelength", "wavelengths", "channel", "channels"})
-_TIME_NAMES: Final = frozenset({"t", "time", "times", "date", "dates", "datetime"})
 
 _WRAP: Final = "xr.DataArray(array, dims=('band', 'y', 'x'), coords={'y': ..., 'x': ...})"
 
@@ -30,24 +24,9 @@ class Axes(NamedTuple):
 
 def find_axes(array: xr.DataArray) -> Axes | None:
     """Tell rows and columns by CF attributes of their coordinates, else by their names; None where there are none."""
-    rows = _find_axis(array, "Y", _ROW_STANDARDS, _ROW_NAMES)
-    columns = _find_axis(array, "X", _COLUMN_STANDARDS, _COLUMN_NAMES)
-    return None if rows is None or columns is None or rows == columns else Axes(rows, columns)
-
-
-def _find_axis(array: xr.DataArray, letter: str, standards: frozenset[str], names: Sequence[str]) -> Hashable | None:
-    lower = {str(dim).lower(): dim for dim in array.dims}
-    by_name = next((lower[name] for name in names if name in lower), None)
-    stated = [
-        dim
-        for dim in array.dims
-        if dim in array.coords
-        and (
-            str(array.coords[dim].attrs.get("axis", "")).upper() == letter
-            or str(array.coords[dim].attrs.get("standard_name", "")).lower() in standards
-        )
-    ]
-    return stated[0] if len(stated) == 1 else by_name
+    rows = dimension_along(array.coords, array.dims, "Y")
+    columns = dimension_along(array.coords, [dim for dim in array.dims if dim != rows], "X")
+    return None if rows is None or columns is None else Axes(rows, columns)
 
 
 def to_planes(array: xr.DataArray, what: str = "the scene") -> tuple[xr.DataArray, Axes]:
@@ -78,7 +57,7 @@ def to_planes(array: xr.DataArray, what: str = "the scene") -> tuple[xr.DataArra
 
 def _band_dim(array: xr.DataArray, others: Sequence[Hashable], what: str) -> Hashable | None:
     """The dimension along which bands lie, among those that are neither rows nor columns; None where there is none."""
-    times = [dim for dim in others if _is_time(array, dim)]
+    times = [dim for dim in others if not is_named_as_bands(dim) and is_time(array.coords, dim)]
     long = [dim for dim in others if array.sizes[dim] != 1]
     for dim in times:
         if dim in long:
@@ -96,22 +75,9 @@ def _band_dim(array: xr.DataArray, others: Sequence[Hashable], what: str) -> Has
         raise ConfigError(msg)
     if long:
         return long[0]
-    named = [dim for dim in others if str(dim).lower() in _BAND_NAMES]
+    named = [dim for dim in others if is_named_as_bands(dim)]
     rest = [dim for dim in others if dim not in times]
     return next(iter([*named, *rest]), None)
-
-
-def _is_time(array: xr.DataArray, dim: Hashable) -> bool:
-    name = str(dim).lower()
-    if name in _BAND_NAMES:
-        return False
-    if name in _TIME_NAMES:
-        return True
-    if dim not in array.coords:
-        return False
-    coordinate = array.coords[dim]
-    stated = (str(coordinate.attrs.get("axis", "")).upper(), str(coordinate.attrs.get("standard_name", "")).lower())
-    return coordinate.dtype.kind == "M" or stated[0] == "T" or stated[1] == "time"
 
 
 def band_names(array: xr.DataArray) -> tuple[str, ...]:

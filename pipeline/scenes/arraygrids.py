@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from affine import Affine
 from rasterio.crs import CRS
 
 from pipeline.errors import SceneError
 from pipeline.grid import Grid
-from pipeline.scenes.arrayaxes import Axes, Direction, coordinate, in_degrees, latitudes_of_pixels
-from pipeline.scenes.arraycrs import GridMapping, find_crs, unit_factor
-from pipeline.scenes.numbers import as_number
+from pipeline.scenes.arrayaxes import Axes, in_degrees, latitudes_of_pixels
+from pipeline.scenes.arraycrs import GridMapping, find_crs
+from pipeline.scenes.coordinates import Coordinates, read_transform
+from pipeline.scenes.crs import unit_factor
+from pipeline.scenes.dimensions import Direction, coordinate
 from pipeline.scenes.stores import decoded_coordinate
 
 logger = logging.getLogger(__name__)
@@ -25,12 +26,6 @@ _TRANSFORMS: Final = ("proj:transform", "spatial:transform")
 
 _LAST_RESORT: Final = "transform"
 """Attribute of xarray's old `open_rasterio`, often out of date once a cube was cut: taken without coordinates alone."""
-
-_NUMBERS_OF_A_TRANSFORM: Final = 6
-_TURN: Final = 360
-
-_TOLERANCE: Final = 0.1
-"""Pixels by which a coordinate may miss its place on the grid."""
 
 
 @dataclass(frozen=True)
@@ -44,34 +39,6 @@ class Variable:
     around: Sequence[Mapping[str, Any]]
     """Attributes of its group and of those around it, up to the root."""
     axes: Axes
-
-
-@dataclass(frozen=True)
-class Centres:
-    """Coordinates of pixel centres along a dimension, in the units of the CRS."""
-
-    dim: str
-    values: npt.NDArray[np.float64]
-    """Shape (pixels,)."""
-    precision: float
-    """Of the type they are stored in."""
-
-    @property
-    def step(self) -> float:
-        """Size of a pixel, by the first and the last centre."""
-        return float((self.values[-1] - self.values[0]) / max(1, self.values.size - 1))
-
-    def fit(self, start: float, step: float) -> bool:
-        """Whether they are, but for a part of a pixel, those of pixels that begin at an edge."""
-        ideal = start + step * (np.arange(self.values.size) + 0.5)
-        return bool(np.abs(self.values - ideal).max() <= _TOLERANCE * abs(step) + self.precision)  # NaN is not
-
-    @property
-    def are_even(self) -> bool:
-        """Whether they are evenly spaced."""
-        step = self.step
-        moves = bool((np.diff(self.values) * np.sign(step) > 0).all())
-        return bool(step) and moves and self.fit(float(self.values[0]) - step / 2, step)
 
 
 def variable_grid(variable: Variable) -> tuple[Grid, bool]:
@@ -110,11 +77,16 @@ def _turned(transform: Affine, rows: int) -> Affine:
 
 def _names_of_coordinates(variable: Variable) -> tuple[str, ...]:
     axes = variable.axes
-    names = (coordinate(variable.group, axes.rows, "Y"), coordinate(variable.group, axes.columns, "X"))
-    return (axes.rows, axes.columns, *(name for name in names if name))
+    names = (
+        coordinate(variable.group.variables, axes.rows, "Y"),
+        coordinate(variable.group.variables, axes.columns, "X"),
+    )
+    return (axes.rows, axes.columns, *(str(name) for name in names if name is not None))
 
 
-def _agreed(variable: Variable, stated: Affine | None, down: Centres | None, across: Centres | None) -> Affine | None:
+def _agreed(
+    variable: Variable, stated: Affine | None, down: Coordinates | None, across: Coordinates | None
+) -> Affine | None:
     """The transform of a variable's pixels as stored; None where nothing tells it.
 
     GDAL states the transform of the picture north up, whichever way rows are stored.
@@ -145,12 +117,12 @@ def _agreed(variable: Variable, stated: Affine | None, down: Centres | None, acr
     return transform
 
 
-def _fits(transform: Affine, down: Centres | None, across: Centres | None) -> bool:
+def _fits(transform: Affine, down: Coordinates | None, across: Coordinates | None) -> bool:
     """Whether coordinates are those that a transform gives."""
     if transform.b or transform.d:
         return down is None and across is None
-    return (down is None or down.fit(transform.f, transform.e)) and (
-        across is None or across.fit(transform.c, transform.a)
+    return (down is None or down.onto(transform.f, transform.e) == (0, 1)) and (
+        across is None or across.onto(transform.c, transform.a) == (0, 1)
     )
 
 
@@ -164,7 +136,7 @@ def _stated_transform(variable: Variable, mapping: GridMapping, *, alone: bool) 
     """
     for stated, is_gdal in _transforms(variable, mapping, alone=alone):
         try:
-            return _as_transform(stated, variable.where, is_gdal=is_gdal)
+            return read_transform(stated, variable.where, gdal=is_gdal)
         except SceneError as error:
             if alone:
                 raise
@@ -190,30 +162,10 @@ def _at_edges(attrs: Mapping[str, Any], key: str) -> Any:
     stated = attrs[key]
     if str(attrs.get("spatial:registration", "")).lower() != "node":
         return stated
-    return tuple(_as_transform(stated, key, is_gdal=False) @ Affine.translation(-0.5, -0.5))[:6]
+    return tuple(read_transform(stated, key, gdal=False) @ Affine.translation(-0.5, -0.5))[:6]
 
 
-def _as_transform(stated: Any, where: str, *, is_gdal: bool) -> Affine:
-    """Six numbers, or a text of them, as a transform.
-
-    Raises
-    ------
-    SceneError
-        When they are none.
-    """
-    numbers = str(stated).split() if is_gdal and not isinstance(stated, list | tuple | np.ndarray) else stated
-    if not isinstance(numbers, list | tuple | np.ndarray) or len(numbers) < _NUMBERS_OF_A_TRANSFORM:
-        msg = f"{where}: {str(stated)[:80]!r} is no transform; expected six numbers"
-        raise SceneError(msg)
-    known = [as_number(number, f"{where}: transform") for number in numbers[:_NUMBERS_OF_A_TRANSFORM]]
-    transform = Affine.from_gdal(*known) if is_gdal else Affine(*known)
-    if not transform.determinant:
-        msg = f"{where}: the transform {known} gives pixels no size"
-        raise SceneError(msg)
-    return transform
-
-
-def _centres(variable: Variable, direction: Direction, crs: str | None, mapping: GridMapping) -> Centres | None:
+def _centres(variable: Variable, direction: Direction, crs: str | None, mapping: GridMapping) -> Coordinates | None:
     """Decoded coordinates of a dimension, in the units of the CRS; None where it has none.
 
     Raises
@@ -222,42 +174,34 @@ def _centres(variable: Variable, direction: Direction, crs: str | None, mapping:
         When they are no numbers.
     """
     dim = variable.axes.rows if direction == "Y" else variable.axes.columns
-    name = coordinate(variable.group, dim, direction)
+    name = coordinate(variable.group.variables, dim, direction)
     if name is None:
         return None
     stored = variable.group.variables[name]
     try:
-        decoded = decoded_coordinate(name, stored)
+        decoded = decoded_coordinate(str(name), stored)
         values = np.asarray(decoded.values, np.float64)
     except (TypeError, ValueError) as error:
         msg = f"{variable.where}: the coordinates {name} are no numbers"
         raise SceneError(msg) from error
-    factor = unit_factor(str(stored.attrs.get("units", "")), crs, mapping)
-    largest = float(np.abs(values).max()) if values.size else 0.0
-    kind = stored.dtype if stored.dtype.kind == "f" else np.dtype(np.float64)
-    precision = float(np.spacing(kind.type(largest))) * factor
-    values = values if factor == 1 else values * factor
-    if direction == "X" and in_degrees(variable.group, variable.axes.rows):
-        jumps = np.abs(np.diff(values)) > _TURN / 2
-        values = np.unwrap(values, period=_TURN) if jumps.any() else values  # from 179 on to -179
-    return Centres(dim, values, precision)
+    factor = unit_factor(str(stored.attrs.get("units", "")), crs, mapping.attrs)
+    turns = direction == "X" and in_degrees(variable.group, variable.axes.rows)
+    return Coordinates.of(dim, values, factor, kind=stored.dtype, turns=turns)
 
 
-def _by_coordinates(variable: Variable, down: Centres, across: Centres) -> Affine:
+def _by_coordinates(variable: Variable, down: Coordinates, across: Coordinates) -> Affine:
     for centres in (across, down):
         if centres.values.size < 2:  # noqa: PLR2004
-            msg = f"{variable.where}: one pixel along {centres.dim} has no size; give the store a transform"
+            msg = f"{variable.where}: one pixel along {centres.name} has no size; give the store a transform"
             raise SceneError(msg)
         if not centres.are_even:
             msg = (
-                f"{variable.where}: the coordinates {centres.dim} are not evenly spaced, so its pixels are on no grid; "
-                "interpolate the store onto an even one first"
+                f"{variable.where}: the coordinates {centres.name} are not evenly spaced, so its pixels are on no "
+                "grid; interpolate the store onto an even one first"
             )
             raise SceneError(msg)
-    (left, width), (top, height) = (
-        (float(centres.values[0]) - centres.step / 2, centres.step) for centres in (across, down)
-    )
-    return Affine(width, 0, left, 0, height, top)
+    width, height = across.step, down.step
+    return Affine(width, 0, across.start - width / 2, 0, height, down.start - height / 2)
 
 
 def _check_no_swath(variable: Variable) -> None:

@@ -2,26 +2,19 @@
 
 import logging
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from affine import Affine
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Grid
 from pipeline.scenes.arraydims import Axes, find_axes
+from pipeline.scenes.coordinates import Coordinates, read_transform
 from pipeline.scenes.dataarraycrs import crs_of, grid_mappings, unit_of
+from pipeline.scenes.dimensions import is_latitude
 
 logger = logging.getLogger(__name__)
-
-_TOLERATED: Final = 0.1
-"""Share of a pixel by which coordinates may miss the place that a transform gives them."""
-
-_UNEVEN: Final = 1e-3
-"""Share of a pixel by which coordinates may miss even steps, beside the rounding of their own type."""
 
 _CENTRE: Final = 0.5
 """Where in a pixel its coordinates are: 0 is its upper left corner."""
@@ -32,6 +25,9 @@ believing it where an array was cut since."""
 
 ANCHOR: Final = "pixel_anchor"
 """Attribute of a grid mapping: 'upper left' where coordinates are of pixels' corners."""
+
+_NEAR: Final = 1e-3
+"""Share of a pixel that is no more than rounding."""
 
 _STACKSTAC: Final = "stackstac-"
 """How the names of its arrays begin."""
@@ -46,51 +42,6 @@ class _Stated(NamedTuple):
     transform: Affine
     corners: bool
     """Whether coordinates may be of upper left corners by it."""
-
-
-@dataclass(frozen=True)
-class _Coordinates:
-    """Coordinates along rows or columns."""
-
-    name: Hashable
-    size: int
-    index: npt.NDArray[np.intp]
-    """Pixels whose coordinates are finite: padding gives NaN."""
-    values: npt.NDArray[np.float64]
-    """Their coordinates, in the units of the CRS; none where there are no coordinates."""
-    rounding: float
-    """What a coordinate may be off by, as its type has no more digits."""
-
-    def onto(self, origin: float, step: float, anchor: float) -> tuple[int, int] | None:
-        """Pixels of a grid from its origin to the first one's edge, and 1, or -1 where they go the other way.
-
-        None where coordinates lie on no such grid. `anchor` is where in a pixel its coordinates are.
-        """
-        if not self.values.size:
-            return 0, 1
-        pixels = (self.values - origin) / step - anchor
-        way = -1 if pixels[-1] < pixels[0] else 1
-        first = round(float(np.median(pixels - way * self.index)))
-        off = float(np.abs(pixels - way * self.index - first).max())
-        return (first + (way < 0), way) if off <= _TOLERATED + self.rounding / abs(step) else None
-
-    def start_and_step(self) -> tuple[float, float] | None:
-        """The first coordinate and the size of a pixel; None of a single pixel.
-
-        Raises
-        ------
-        ConfigError
-            When the coordinates are not evenly spaced.
-        """
-        if self.values.size < 2:  # noqa: PLR2004
-            return None
-        step = float((self.values[-1] - self.values[0]) / (self.index[-1] - self.index[0]))
-        start = float(self.values[0]) - step * int(self.index[0])
-        off = np.abs(self.values - (start + step * self.index)).max()
-        if not step or off > _UNEVEN * abs(step) + 2 * self.rounding or self.rounding > _TOLERATED * abs(step) * 5:
-            msg = f"the array's coordinates {self.name} are not evenly spaced, so its pixels are on no grid"
-            raise ConfigError(msg)
-        return start, step
 
 
 def grid_of(array: xr.DataArray, axes: Axes | None = None, attrs: Mapping[Hashable, Any] | None = None) -> Grid:
@@ -139,7 +90,7 @@ def placed(
 def _transform(array: xr.DataArray, axes: Axes, attrs: Mapping[Hashable, Any], crs: str | None) -> tuple[Affine, bool]:
     """Transform of an array, and whether its coordinates are of corners."""
     stated = list(_stated(array, attrs))
-    columns, rows = (_coordinates(array, dim, crs) for dim in (axes.columns, axes.rows))
+    columns, rows = (_coordinates(array, axes, dim, crs) for dim in (axes.columns, axes.rows))
     if not (columns.values.size or rows.values.size):
         if not stated:
             logger.warning("the array has no coordinates and states no transform: its map will lie nowhere")
@@ -158,7 +109,7 @@ def _transform(array: xr.DataArray, axes: Axes, attrs: Mapping[Hashable, Any], c
     return _by_coordinates(array, columns, rows, stated)
 
 
-def _moved(t: Affine, columns: _Coordinates, rows: _Coordinates, anchor: float) -> Affine | None:
+def _moved(t: Affine, columns: Coordinates, rows: Coordinates, anchor: float) -> Affine | None:
     """A transform from the first pixel of an array that was cut out of its grid; None where coordinates contradict."""
     if t.b or t.d:
         return None
@@ -170,7 +121,7 @@ def _moved(t: Affine, columns: _Coordinates, rows: _Coordinates, anchor: float) 
 
 
 def _by_coordinates(
-    array: xr.DataArray, columns: _Coordinates, rows: _Coordinates, stated: list[_Stated]
+    array: xr.DataArray, columns: Coordinates, rows: Coordinates, stated: list[_Stated]
 ) -> tuple[Affine, bool]:
     """Transform by coordinates alone, which are of centres; those of stackstac are of corners."""
     (left, across), (top, down) = _steps(columns, rows, stated)
@@ -205,11 +156,11 @@ def _looks_like_stackstac(array: xr.DataArray) -> bool:
 
 def _is_half(number: float) -> bool:
     """Whether a number of pixels from 0 ends in the middle of one: so do centres on the grid stackstac takes."""
-    return abs(number % 1 - _CENTRE) < _UNEVEN
+    return abs(number % 1 - _CENTRE) < _NEAR
 
 
 def _steps(
-    columns: _Coordinates, rows: _Coordinates, stated: list[_Stated]
+    columns: Coordinates, rows: Coordinates, stated: list[_Stated]
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """First coordinate and size of a pixel along columns and along rows.
 
@@ -218,7 +169,7 @@ def _steps(
     ConfigError
         When nothing tells the size of a pixel.
     """
-    found = [columns.start_and_step(), rows.start_and_step()]
+    found = [_start_and_step(columns), _start_and_step(rows)]
     sizes = (stated[0].transform.a, stated[0].transform.e) if stated else (0.0, 0.0)
     for place, own in enumerate((columns, rows)):
         if found[place] is None and sizes[place]:
@@ -233,10 +184,10 @@ def _steps(
     return found[0], found[1]
 
 
-def _of_pixels(t: Affine, columns: _Coordinates, rows: _Coordinates) -> Affine:
+def _of_pixels(t: Affine, columns: Coordinates, rows: Coordinates) -> Affine:
     """Transform of an array whose coordinates count the pixels of another one's, as those of rotated ones do."""
-    left, across = columns.start_and_step() or (float(columns.values[0]), 1.0)
-    top, down = rows.start_and_step() or (float(rows.values[0]), 1.0)
+    left, across = _start_and_step(columns) or (float(columns.values[0]), 1.0)
+    top, down = _start_and_step(rows) or (float(rows.values[0]), 1.0)
     moved: Affine = t @ Affine(across, 0, left - across / 2, 0, down, top - down / 2)
     return moved
 
@@ -245,7 +196,7 @@ def _unit(array: xr.DataArray, dim: Hashable) -> str:
     return str(array.coords[dim].attrs.get("units", "")) if dim in array.coords else ""
 
 
-def _coordinates(array: xr.DataArray, dim: Hashable, crs: str | None) -> _Coordinates:
+def _coordinates(array: xr.DataArray, axes: Axes, dim: Hashable, crs: str | None) -> Coordinates:
     """Coordinates along a dimension, in the units of the CRS.
 
     Raises
@@ -253,18 +204,30 @@ def _coordinates(array: xr.DataArray, dim: Hashable, crs: str | None) -> _Coordi
     ConfigError
         When they are no numbers.
     """
-    size = array.sizes[dim]
     if dim not in array.coords:
-        return _Coordinates(dim, size, np.empty(0, np.intp), np.empty(0), 0.0)
+        return Coordinates.none(dim, array.sizes[dim])
     stored = array.coords[dim].values
     if stored.dtype.kind not in "iuf":
         msg = f"the array's coordinates {dim} are {stored.dtype}, no numbers"
         raise ConfigError(msg)
-    index = np.flatnonzero(np.isfinite(stored))
-    factor = unit_of(array, dim, crs)
-    finite = stored[index]
-    rounding = float(np.spacing(np.abs(finite).max())) if stored.dtype.kind == "f" and finite.size else 0.0
-    return _Coordinates(dim, size, index, finite.astype(np.float64) * factor, rounding * abs(factor))
+    turns = dim == axes.columns and axes.rows in array.coords and is_latitude(axes.rows, array.coords[axes.rows].attrs)
+    return Coordinates.of(dim, stored, unit_of(array, dim, crs), kind=stored.dtype, turns=turns)
+
+
+def _start_and_step(own: Coordinates) -> tuple[float, float] | None:
+    """The first coordinate and the size of a pixel; None of a single pixel.
+
+    Raises
+    ------
+    ConfigError
+        When the coordinates are not evenly spaced.
+    """
+    if own.values.size < 2:  # noqa: PLR2004
+        return None
+    if not own.are_even:
+        msg = f"the array's coordinates {own.name} are not evenly spaced, so its pixels are on no grid"
+        raise ConfigError(msg)
+    return own.start, own.step
 
 
 def _stated(array: xr.DataArray, attrs: Mapping[Hashable, Any]) -> Iterator[_Stated]:
@@ -272,23 +235,20 @@ def _stated(array: xr.DataArray, attrs: Mapping[Hashable, Any]) -> Iterator[_Sta
     for name in grid_mappings(array):
         record = array.coords[name].attrs
         for key in (EXACT, "GeoTransform"):
-            transform = _six(record.get(key), gdal=key == "GeoTransform")
+            transform = _transform_in(record.get(key), gdal=key == "GeoTransform")
             if transform:
                 yield _Stated(f"{key} of {name}", transform, ANCHOR in record)
     others = [(f"attribute {key}", attrs.get(key)) for key in _TRANSFORMS]
     for where, numbers in (*others, ("attribute spec", getattr(attrs.get("spec"), "transform", None))):
-        transform = _six(numbers)
+        transform = _transform_in(numbers, gdal=False)
         if transform:
             yield _Stated(where, transform, corners=True)
 
 
-def _six(stated: Any, *, gdal: bool = False) -> Affine | None:
-    """Read the six numbers of a transform; None where there are no such, or they give pixels no size."""
-    parts = stated.replace(",", " ").split() if isinstance(stated, str) else stated
+def _transform_in(stated: Any, *, gdal: bool) -> Affine | None:
+    """Read a transform; None where there is none, or it gives pixels no size."""
     try:
-        numbers = tuple(float(number) for number in parts)[:6]
-    except (TypeError, ValueError):
+        return None if stated is None else read_transform(stated, "the array", gdal=gdal)
+    except SceneError as error:
+        logger.debug("%s", error)
         return None
-    usable = len(numbers) == 6 and np.isfinite(numbers).all()  # noqa: PLR2004
-    transform = (Affine.from_gdal if gdal else Affine)(*numbers) if usable else None
-    return transform if transform and transform.determinant else None

@@ -1,6 +1,6 @@
 """What a user gave for a scene, brought into one order: bands, rows, columns, and what it says of itself."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,8 +36,15 @@ class Planes:
     """The coordinate `valid`, as it was given."""
 
 
-def read_planes(given: Any) -> Planes:
+def read_planes(given: Any, bands: Sequence[str] = ()) -> Planes:
     """Find bands, rows and columns in what a user gave for a scene.
+
+    Parameters
+    ----------
+    given : DataArray or Dataset
+        The scene.
+    bands : sequence of str
+        Bands that are asked for by name.
 
     Raises
     ------
@@ -45,7 +52,7 @@ def read_planes(given: Any) -> Planes:
         When it is no DataArray or Dataset, or not one of bands.
     """
     check_is_array(given)
-    variables = band_variables(given) if isinstance(given, xr.Dataset) else [given]
+    variables = band_variables(given, bands) if isinstance(given, xr.Dataset) else [given]
     array = stack(variables) if isinstance(given, xr.Dataset) else given
     nodata = tuple(_nodata(variable) for variable in variables)
     first = variables[0]

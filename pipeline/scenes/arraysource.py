@@ -1,5 +1,6 @@
 """DataArrays and Datasets as scenes: their pixels block by block."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -18,6 +19,8 @@ from pipeline.scenes.arrayplanes import BY_VALUES, Nodata, Planes, read_planes
 from pipeline.scenes.computing import Computer
 from pipeline.scenes.source import Pixels, SceneInfo
 from pipeline.units import Quantity
+
+logger = logging.getLogger(__name__)
 
 _CHUNK: Final = 1024
 """Rows and columns of blocks of arrays that are not chunked."""
@@ -67,7 +70,7 @@ class ArraySource:
     """
 
     def __init__(self, scene: xr.DataArray | xr.Dataset, bands: Sequence[str] = (), *, scaled: bool = True) -> None:
-        planes = read_planes(scene)
+        planes = read_planes(scene, bands)
         names = band_names(planes.array)
         if set(bands) <= set(names) and bands and names != tuple(bands):
             chosen = [names.index(band) for band in bands]
@@ -199,6 +202,14 @@ def _quantities(scene: xr.DataArray, scales: tuple[float, ...]) -> tuple[Quantit
     if odd:
         msg = f"the scene's 'quantity' is {odd!r}; expected one of {', '.join(get_args(Quantity))}"
         raise ConfigError(msg)
+    scaled = next((quantity for quantity in quantities if quantity != "numbers"), None)
+    if scaled and not {"scale", "offset"} & set(scene.coords):
+        logger.warning(
+            "the scene's 'quantity' says %s, but its coordinates 'scale' and 'offset' are gone: its numbers are taken "
+            "as they are",
+            scaled,
+        )
+        quantities = ("numbers",) * count
     if any(quantity != "numbers" and scale == 0 for quantity, scale in zip(quantities, scales, strict=True)):
         msg = "the scene's coordinate 'scale' is 0 for a band; drop it, or set the attribute 'quantity' to 'numbers'"
         raise ConfigError(msg)

@@ -8,55 +8,27 @@ import numpy as np
 import xarray as xr
 
 from pipeline.errors import ConfigError, SceneError
+from pipeline.scenes.dimensions import says_time, time_coordinate
 
-_NAMES: Final = frozenset({"t", "time", "times", "date", "dates", "datetime"})
 _LISTED: Final = 10
 _NUMBER: Final = re.compile(r"\d{1,3}")
-
-
-def is_time(dataset: xr.Dataset, dim: str) -> bool:
-    """Whether a dimension is time: by CF's attributes, by its type, or by its name."""
-    variable = _variable(dataset, dim)
-    if variable is not None and (variable.dtype.kind == "M" or _says_time(variable.attrs)):
-        return True
-    return dim.lower() in _NAMES
-
-
-def _says_time(attrs: Any) -> bool:
-    units = str(attrs.get("units", ""))
-    return (
-        str(attrs.get("axis", "")).upper() == "T"
-        or str(attrs.get("standard_name", "")).lower() == "time"
-        or bool(re.match(r"\w+ since \S", units))
-    )
-
-
-def _variable(dataset: xr.Dataset, dim: str) -> xr.Variable | None:
-    """The coordinate of a dimension, or another variable along it that says it is time."""
-    if dim in dataset.variables:
-        return dataset.variables[dim]
-    along = (variable for variable in dataset.variables.values() if variable.dims == (dim,))
-    return next((variable for variable in along if _says_time(variable.attrs)), None)
 
 
 def stated_time(dataset: xr.Dataset) -> str | None:
     """Name of a single time that a store without a time axis states; None where it states none."""
     return next(
-        (
-            str(name)
-            for name, variable in dataset.variables.items()
-            if variable.ndim == 0 and (variable.dtype.kind == "M" or _says_time(variable.attrs))
-        ),
+        (str(name) for name, variable in dataset.variables.items() if variable.ndim == 0 and says_time(variable)),
         None,
     )
 
 
 def time_values(dataset: xr.Dataset, dim: str) -> tuple[Any, list[str]]:
     """Values of a time axis that can be ordered, shape (time,), and what each is called: ISO dates, else numbers."""
-    variable = _variable(dataset, dim)
-    if variable is None:
+    name = time_coordinate(dataset.variables, dim)
+    if name is None:
         count = dataset.sizes[dim]
         return np.arange(count), [f"number {number}" for number in range(1, count + 1)]
+    variable = dataset.variables[name]
     try:
         values = xr.conventions.decode_cf_variable(dim, variable.copy(), decode_timedelta=False).values
         values = np.atleast_1d(values)

@@ -1,9 +1,6 @@
 """Coordinate reference system of a DataArray: from its grid mapping, attributes or coordinates, whoever wrote them."""
 
 import logging
-import math
-import numbers
-import re
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, Final
 
@@ -14,45 +11,21 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from pipeline.scenes.arraydims import Axes
+from pipeline.scenes.crs import COORDINATES, KEYS, USUAL_MAPPINGS, is_stated, mapping_named, read_crs, unit_factor
+from pipeline.scenes.dimensions import is_latitude
 
 logger = logging.getLogger(__name__)
 
-_GRID_MAPPING_KEYS: Final = (
-    "crs_wkt",
-    "spatial_ref",
-    "proj:wkt2",
-    "epsg_code",
-    "epsg",
-    "EPSG",
-    "proj4",
-    "proj4_params",
-)
-_ATTRIBUTES: Final = (
-    *("crs", "crs_wkt", "spatial_ref", "proj:wkt2", "proj:code", "proj:epsg"),
-    *("epsg", "EPSG", "epsg_code", "proj4"),
-)
-_COORDINATES: Final = ("epsg", "proj:epsg", "proj:code", "proj:wkt2", "crs", "spatial_ref")
-"""Coordinates whose value is the CRS: those of stackstac."""
-
-_USUAL_MAPPINGS: Final = ("spatial_ref", "crs")
 _MARKS_OF_A_MAPPING: Final = frozenset({"crs_wkt", "spatial_ref", "grid_mapping_name", "GeoTransform"})
-
-_OLD_INIT: Final = re.compile(r"\s*\+init=(epsg:\d+)\s*(\+type=crs\s*)?", re.IGNORECASE)
-
-_LATITUDES: Final = frozenset({"lat", "latitude"})
-_DEGREES_NORTH: Final = frozenset({"degrees_north", "degree_north", "degree_n", "degrees_n"})
-_KILOMETRES: Final = frozenset({"km", "kilometer", "kilometers", "kilometre", "kilometres"})
-_RADIANS: Final = frozenset({"rad", "radian", "radians"})
 
 
 def grid_mappings(array: xr.DataArray) -> list[Hashable]:
     """Coordinates that describe the grid (CF conventions): the one that is named, else those that look like one."""
     named = array.encoding.get("grid_mapping", array.attrs.get("grid_mapping"))
-    words = [word.rstrip(":") for word in str(named or "").split()]
-    dims = set(map(str, array.dims))
-    found: list[Hashable] = [word for word in words if word in array.coords and word not in dims]
+    name = mapping_named(named, tuple(map(str, array.dims)))
+    found: list[Hashable] = [name] if name in array.coords and name not in array.dims else []
     scalar = [name for name, coordinate in array.coords.items() if coordinate.ndim == 0 and name not in found]
-    usual = [name for name in _USUAL_MAPPINGS if name in scalar]
+    usual = [name for name in USUAL_MAPPINGS if name in scalar]
     others = [name for name in scalar if name not in usual and _MARKS_OF_A_MAPPING & set(array.coords[name].attrs)]
     return [*found, *usual, *others]
 
@@ -93,8 +66,7 @@ def crs_of(array: xr.DataArray, axes: Axes, attrs: Mapping[Hashable, Any]) -> st
 
 def _by_latitudes(array: xr.DataArray, rows: Hashable) -> str | None:
     attrs = array.coords[rows].attrs if rows in array.coords else {}
-    unit = str(attrs.get("units", "")).lower()
-    if str(rows).lower() in _LATITUDES or attrs.get("standard_name") == "latitude" or unit in _DEGREES_NORTH:
+    if is_latitude(rows, attrs):
         logger.info("the array states no CRS: its %s is taken for that of WGS 84", rows)
         return str(CRS.from_epsg(4326).to_wkt())
     return None
@@ -103,13 +75,13 @@ def _by_latitudes(array: xr.DataArray, rows: Hashable) -> str | None:
 def _statements(array: xr.DataArray, axes: Axes, attrs: Mapping[Hashable, Any]) -> Iterator[tuple[str, Any]]:
     """All that an array says of its CRS, the most trusted first, and where it does."""
     yield from _of_mappings(array)
-    for key in _ATTRIBUTES:
-        if _is_stated(attrs.get(key)):
+    for key in KEYS:
+        if is_stated(attrs.get(key)) and not (isinstance(attrs[key], str) and attrs[key] in array.coords):
             yield f"attribute {key}", attrs[key]
     for dim in axes:
-        if dim in array.coords and _is_stated(array.coords[dim].attrs.get("crs")):
+        if dim in array.coords and is_stated(array.coords[dim].attrs.get("crs")):
             yield f"attribute crs of {dim}", array.coords[dim].attrs["crs"]
-    for name in _COORDINATES:
+    for name in COORDINATES:
         value = _lone_value(array, name)
         if value is not None:
             yield f"coordinate {name}", value
@@ -125,7 +97,7 @@ def _of_mappings(array: xr.DataArray) -> Iterator[tuple[str, Any]]:
     """What grid mappings say: a CRS, or CF's parameters of one."""
     for name in grid_mappings(array):
         record = array.coords[name].attrs
-        stated = next((record[key] for key in _GRID_MAPPING_KEYS if _is_stated(record.get(key))), None)
+        stated = next((record[key] for key in KEYS if is_stated(record.get(key))), None)
         if stated is not None:
             yield f"coordinate {name}", stated
         elif "grid_mapping_name" in record:
@@ -136,37 +108,15 @@ def _lone_value(array: xr.DataArray, name: str) -> Any:
     """The one value that a coordinate has, as often as it may; None where it says nothing."""
     if name not in array.coords or array.coords[name].attrs.get("grid_mapping_name"):
         return None
-    values = [value for value in np.ravel(array.coords[name].values).tolist() if _is_stated(value)]
+    values = [value for value in np.ravel(array.coords[name].values).tolist() if is_stated(value)]
     return values[0] if values and all(value == values[0] for value in values) else None
-
-
-def _is_stated(value: Any) -> bool:
-    """Whether a value says anything: 0, NaN, '' and None do not."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return False
-    return not isinstance(value, numbers.Real) or (bool(value) and math.isfinite(value))
 
 
 def _read(stated: Any, where: str) -> CRS | None:
     """Read a CRS in whatever form it is stated; None, with a warning, where it is none."""
-    import pyproj  # noqa: PLC0415 (takes its time to import)
-    from rioxarray.crs import crs_from_user_input  # noqa: PLC0415 (as above)
-
-    if isinstance(stated, np.generic):
-        stated = stated.item()
-    if isinstance(stated, numbers.Real):
-        stated = int(float(stated))
-    if isinstance(stated, str):
-        old = _OLD_INIT.fullmatch(stated)
-        stated = old.group(1) if old else int(stated) if stated.strip().isdigit() else stated
     try:
-        with rasterio.Env():
-            if isinstance(stated, dict) and "grid_mapping_name" in stated:
-                return CRS.from_wkt(pyproj.CRS.from_cf(stated).to_wkt())
-            if hasattr(stated, "to_wkt"):
-                return CRS.from_wkt(stated.to_wkt())
-            return crs_from_user_input(stated)
-    except (CRSError, pyproj.exceptions.CRSError, ValueError, KeyError, TypeError) as error:
+        return read_crs(stated)
+    except CRSError as error:
         logger.debug("%s: %s", where, error)
         logger.warning("the array's %s, %.60r, is no coordinate reference system", where, stated)
         return None
@@ -191,14 +141,7 @@ def _name(crs: CRS) -> str:
 
 
 def unit_of(array: xr.DataArray, dim: Hashable, crs: str | None) -> float:
-    """What coordinates are multiplied by to be in the units of the CRS: 1 unless they are kilometres or radians."""
-    unit = str(array.coords[dim].attrs.get("units", "")).lower()
-    if crs is None or not (unit in _KILOMETRES or unit in _RADIANS):
-        return 1.0
-    with rasterio.Env():
-        parsed = CRS.from_wkt(crs)
-        if unit in _KILOMETRES:
-            return 1000 / float(parsed.linear_units_factor[1]) if parsed.is_projected else 1.0
-        if parsed.is_geographic:
-            return 180 / math.pi
-        return float(parsed.to_dict().get("h", 1.0))  # angles of a geostationary view, in heights of the satellite
+    """What coordinates along a dimension are multiplied by to be in the units of the CRS."""
+    mapping = next(iter(grid_mappings(array)), None)
+    attrs = {} if mapping is None else array.coords[mapping].attrs
+    return unit_factor(str(array.coords[dim].attrs.get("units", "")), crs, attrs)

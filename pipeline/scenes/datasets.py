@@ -9,11 +9,11 @@ import xarray as xr
 
 from pipeline.errors import ConfigError
 from pipeline.scenes.arraydims import Axes, find_axes
+from pipeline.scenes.arrayvalues import kind_of, quantity_of
+from pipeline.scenes.layers import layer_kinds
+from pipeline.scenes.offers import NO_REFLECTED_LIGHT
 
 logger = logging.getLogger(__name__)
-
-_OF_CLASSES: Final = ("flag_values", "flag_masks", "flag_meanings")
-"""CF attributes of variables that hold classes or bits."""
 
 _ALONG_BANDS: Final = ("scale", "offset", "quantity")
 """Coordinates of a scene that have a value for each band."""
@@ -29,11 +29,18 @@ def _with_mappings(dataset: xr.Dataset) -> xr.Dataset:
     )
 
 
-def band_variables(dataset: xr.Dataset) -> list[xr.DataArray]:
-    """Variables of a Dataset that are bands: those of numbers, on one grid, of one type.
+def band_variables(dataset: xr.Dataset, named: Sequence[str] = ()) -> list[xr.DataArray]:
+    """Variables of a Dataset that are bands: measurements in numbers, on one grid, of one type.
 
     They have the Dataset's attributes, too. What is left out for another reason than having no rows and columns is
     said.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The scene.
+    named : sequence of str
+        Bands that are asked for by name, measurements or not.
 
     Raises
     ------
@@ -42,11 +49,7 @@ def band_variables(dataset: xr.Dataset) -> list[xr.DataArray]:
     """
     dataset = _with_mappings(dataset)
     found = {name: (array, axes) for name, array in dataset.data_vars.items() if (axes := find_axes(array))}
-    bands = {
-        name: (array, axes)
-        for name, (array, axes) in found.items()
-        if array.dtype.kind in "iuf" and not any(attribute in array.attrs for attribute in _OF_CLASSES)
-    }
+    bands = {name: (array, axes) for name, (array, axes) in found.items() if array.dtype.kind in "iuf"}
     if not bands:
         listed = ", ".join(f"{name} {array.dtype} {array.dims}" for name, array in dataset.data_vars.items())
         msg = (
@@ -54,16 +57,10 @@ def band_variables(dataset: xr.Dataset) -> list[xr.DataArray]:
             f"and longitude); it has {listed or 'no variables'}"
         )
         raise ConfigError(msg)
-    _check_one_grid(dataset, {name: axes for name, (_, axes) in bands.items()})
-    chosen = _of_one_type({name: array for name, (array, _) in bands.items()})
-    left_out = [f"{name} ({array.dtype})" for name, (array, _) in found.items() if name not in chosen]
-    if left_out:
-        logger.warning(
-            "the scene is a Dataset: bands are %s; left out, as they are of another type or hold classes: %s; "
-            "choose by dataset[['name', ...]], and bring all to one type by astype",
-            ", ".join(map(str, chosen)),
-            ", ".join(left_out),
-        )
+    measured = _measured({name: array for name, (array, _) in bands.items()}, named)
+    _check_one_grid(dataset, {name: bands[name][1] for name in measured})
+    chosen = _of_one_type(measured)
+    _tell_left_out({name: array for name, (array, _) in found.items()}, measured, chosen)
     common = _common_to_bands(dataset)
     return [
         array.assign_attrs({**dataset.attrs, **array.attrs}).assign_coords(
@@ -71,6 +68,46 @@ def band_variables(dataset: xr.Dataset) -> list[xr.DataArray]:
         )
         for array in chosen.values()
     ]
+
+
+def _measured(arrays: dict[Hashable, xr.DataArray], named: Sequence[str]) -> dict[Hashable, xr.DataArray]:
+    """Of variables those named, or that measure reflected light, by CF's attributes and by their names.
+
+    All that are measured, or all, where none is such.
+    """
+    kinds = layer_kinds([str(name) for name in arrays])
+    measured = {
+        name: array
+        for (name, array), kind in zip(arrays.items(), kinds, strict=True)
+        if name in named or (kind_of(array.attrs) or kind) == "measured"
+    }
+    reflective = {
+        name: array
+        for name, array in measured.items()
+        if name in named or quantity_of(array.attrs) not in NO_REFLECTED_LIGHT
+    }
+    return reflective or measured or arrays
+
+
+def _tell_left_out(
+    found: dict[Hashable, xr.DataArray],
+    measured: dict[Hashable, xr.DataArray],
+    chosen: dict[Hashable, xr.DataArray],
+) -> None:
+    """Say which variables are no bands, and why."""
+    layers = [f"{name}" for name in found if name not in measured]
+    others = [f"{name} ({array.dtype})" for name, array in measured.items() if name not in chosen]
+    reasons = []
+    if layers:
+        reasons.append(f"as they are no measurements of reflected light: {', '.join(layers)}")
+    if others:
+        reasons.append(f"as they are of another type (bring all to one by astype): {', '.join(others)}")
+    if reasons:
+        logger.warning(
+            "the scene is a Dataset: bands are %s; left out %s; dataset[['name', ...]].to_dataarray('band') takes any",
+            ", ".join(map(str, chosen)),
+            "; ".join(reasons),
+        )
 
 
 def _common_to_bands(dataset: xr.Dataset) -> dict[str, Any]:
@@ -98,11 +135,11 @@ def _common_to_bands(dataset: xr.Dataset) -> dict[str, Any]:
 
 def _check_one_grid(dataset: xr.Dataset, axes: dict[Hashable, Axes]) -> None:
     """Raise ConfigError, naming an example of each grid, when variables are on several."""
-    grids = {pair: name for name, pair in reversed(axes.items())}
+    grids = {pair: name for name, pair in reversed(list(axes.items()))}
     if len(grids) > 1:
         listed = "; ".join(
             f"{name}: {dataset.sizes[pair.columns]} x {dataset.sizes[pair.rows]} pixels ({pair.rows}, {pair.columns})"
-            for pair, name in grids.items()
+            for pair, name in reversed(grids.items())
         )
         msg = f"the scene is a Dataset of several grids ({listed}); choose variables of one by dataset[['name', ...]]"
         raise ConfigError(msg)

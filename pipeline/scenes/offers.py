@@ -14,6 +14,9 @@ from pipeline.scenes.layers import LayerKind
 from pipeline.scenes.sensors import is_thermal
 from pipeline.units import Quantity
 
+NO_REFLECTED_LIGHT: Final = frozenset({"temperature", "radiance", "angle", "elevation"})
+"""Quantities of bands that are not chosen by default beside reflectance."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BandVersion:
@@ -80,7 +83,7 @@ class BandOffer:
     def measures_no_light(self) -> bool:
         """Whether it measures something else than reflected light, as far as is known: heat, an angle, a height."""
         quantity = self.quantity or (self.opened.quantity if self.opened else None)
-        return is_thermal(self.common) or quantity in {"temperature", "radiance", "angle", "elevation"}
+        return is_thermal(self.common) or quantity in NO_REFLECTED_LIGHT
 
     @property
     def native(self) -> BandVersion:
