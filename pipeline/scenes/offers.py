@@ -8,7 +8,7 @@ from typing import Final
 
 from pipeline.errors import ConfigError
 from pipeline.masklayers import MaskKind
-from pipeline.scenes.bands import COMMON_NAMES, choose_bands, common_names
+from pipeline.scenes.bands import COMMON_NAMES, choose_bands, common_names, listed_names
 from pipeline.scenes.filebands import ArrayRef, FileBand, read_band
 from pipeline.scenes.layers import LayerKind
 from pipeline.scenes.sensors import is_thermal
@@ -112,15 +112,6 @@ class BandOffer:
 
 _PRODUCT_LEVEL: Final = re.compile(r"(?i)^(SR|ST)_(?=B\d)")
 """What Landsat's STAC items put before the names of bands that its files' names end with."""
-
-_PLURALS: Final = {
-    "quality layer": "quality layers",
-    "angles": "angles",
-    "picture": "pictures",
-    "atmosphere": "layers of the atmosphere",
-    "labels": "labels",
-}
-"""Kinds of layers in words."""
 
 
 def numbers_words(bands: Sequence[BandOffer]) -> str:
@@ -245,31 +236,15 @@ class Catalogue:
         if not isinstance(names, Mapping):
             whole = [band.name for band in self.choose("all")]
             if len(whole) != len(names):
-                msg = f"scene.names: {len(names)} names for {len(whole)} bands: {', '.join(whole)}; give one for each"
+                listed = listed_names(whole)
+                msg = f"scene.names: {len(names)} names for {len(whole)} bands: {listed}; give one for each"
                 raise ConfigError(msg)
             return dict(zip(whole, names, strict=True))
         new = {self.choose([old])[0].name: name for old, name in names.items()}
         if len(new) == len(names):
             return new
-        msg = f"scene.names: two of {', '.join(names)} are one band; give each band one name"
+        msg = f"scene.names: two of {listed_names(list(names))} are one band; give each band one name"
         raise ConfigError(msg)
-
-    def left_out(self, wanted: Sequence[str] | str) -> str:
-        """Say which layers 'auto' or 'all' leaves out, and why; empty where there is none, or bands are named."""
-        if not isinstance(wanted, str):
-            return ""
-        chosen = {band.name for band in self.choose(wanted)}
-        reasons: dict[str, list[str]] = {}
-        for name, reason in self.others:
-            reasons.setdefault(_PLURALS.get(reason, reason), []).append(name)
-        for band in self.bands:
-            if band.name not in chosen and (band.kind != "measured" or band.measures_no_light):
-                reasons.setdefault(_PLURALS.get(band.kind, band.quantity or "thermal"), []).append(band.name)
-        if not reasons:
-            return ""
-        listed = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in reasons.items())
-        masks = f"; masks there are: {', '.join(map(str, self.masks))}" if self.masks else ""
-        return f"{self.origin}: left out, as no band is named: {listed} (scene.bands takes what it names{masks})"
 
     def choose(self, wanted: Sequence[str] | str) -> list[BandOffer]:
         """Bands asked for, in the order asked for.
