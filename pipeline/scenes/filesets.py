@@ -24,6 +24,9 @@ _FILLED: Final = ("qa_pixel", "bqa")
 _VERSION_WORD: Final = re.compile(r"[A-Za-z]+|\d+m")
 """Words that tell versions of one band apart, such as SRE and FRE, or 10m and 20m: no dates, no numbers."""
 
+_LEVEL: Final = re.compile(r"(?:^|_)([A-Z]{2})$")
+"""What stands for the level of processing before the name of a band: SR in SR_B4."""
+
 _SAME_GROUND: Final = 0.9
 """Share of each other's ground that files of the same bands cover, at least, to be taken for bands of one scene."""
 
@@ -158,8 +161,9 @@ def _offer(band: FileBand, sensor: Sensor | None, metadata: LandsatMetadata | No
 
 def _keys(band: FileBand) -> tuple[str, ...]:
     """Other names of a band: `SR_B4` of a file whose name ends so."""
-    match = re.search(rf"(?i)(?:^|_)([a-z]{{2}}_{re.escape(band.name)})$", PurePath(band.path).stem)
-    return (match[1].upper(),) if match else ()
+    stem, own = PurePath(band.path).stem.upper(), f"_{band.name.upper()}"
+    level = _LEVEL.search(stem.removesuffix(own)) if stem.endswith(own) else None
+    return (f"{level[1]}{own}",) if level else ()
 
 
 def _unopened(files: Sequence[FoundFile], kinds: Sequence[LayerKind], taken: set[str]) -> Iterator[BandOffer]:
