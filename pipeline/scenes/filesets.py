@@ -217,8 +217,8 @@ def _offer(band: FileBand, metadata: LandsatMetadata | None, kind: LayerKind) ->
 
 def _keys(band: FileBand) -> tuple[str, ...]:
     """Other names of a band: `SR_B4` of a file whose name ends so."""
-    match = re.search(rf"(?i)(?:^|_)([a-z]{{2}}_{re.escape(band.name)})$", PurePath(band.path).stem)
-    return (match[1].upper(),) if match else ()
+    *_, before, last = ("", "", *PurePath(band.path).stem.upper().rsplit("_", 2))
+    return (f"{before}_{last}",) if last == band.name.upper() and re.fullmatch("[A-Z]{2}", before) else ()
 
 
 def _unopened(files: Sequence[FoundFile], kinds: Sequence[LayerKind], taken: set[str]) -> Iterator[BandOffer]:

@@ -76,19 +76,10 @@ class BandOffer:
         return bool(self.opened and self.opened.is_alpha)
 
     @property
-    def is_terrain(self) -> bool:
-        """Whether it tells the ground's shape, by its name."""
-        return self.common is None and is_terrain(self.name)
-
-    @property
     def measures_no_light(self) -> bool:
         """Whether it measures something else than reflected light, as far as is known: heat, an angle, a height."""
         quantity = self.quantity or (self.opened.quantity if self.opened else None)
-        return (
-            is_thermal(self.common, self.name)
-            or self.is_terrain
-            or quantity in {"temperature", "radiance", "angle", "elevation"}
-        )
+        return quantity in _NO_LIGHT or is_thermal(self.common, self.name) or is_terrain(self.name)
 
     @property
     def native(self) -> BandVersion:
@@ -117,6 +108,8 @@ class BandOffer:
 
 _PRODUCT_LEVEL: Final = re.compile(r"(?i)^(SR|ST)_(?=B\d)")
 """What Landsat's STAC items put before the names of bands that its files' names end with."""
+
+_NO_LIGHT: Final = frozenset({"temperature", "radiance", "angle", "elevation"})
 
 _PLURALS: Final = {
     "quality layer": "quality layers",
@@ -264,7 +257,7 @@ class Catalogue:
             reasons.setdefault(_PLURALS.get(reason, reason), []).append(name)
         for band in self.bands:
             if band.name not in chosen and (band.kind != "measured" or band.measures_no_light):
-                measures = "terrain" if band.is_terrain else band.quantity or "thermal"
+                measures = "terrain" if is_terrain(band.name) else band.quantity or "thermal"
                 reasons.setdefault(_PLURALS.get(band.kind, measures), []).append(band.name)
         if not reasons:
             return ""

@@ -8,6 +8,7 @@ extension.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Final
 
@@ -105,6 +106,7 @@ def sensor_of(paths: Sequence[str]) -> Sensor | None:
     return next(iter(found.values())) if len(found) == 1 else None
 
 
+@lru_cache(maxsize=1024)
 def _sensor(path: str) -> Sensor | None:
     """The sensor whose files begin as this one does, or as the rest of its name from one of its words on.
 
