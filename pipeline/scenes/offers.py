@@ -10,7 +10,7 @@ from pipeline.errors import ConfigError
 from pipeline.masklayers import MaskKind
 from pipeline.scenes.bands import COMMON_NAMES, choose_bands, common_names
 from pipeline.scenes.filebands import ArrayRef, FileBand, read_band
-from pipeline.scenes.layers import LayerKind
+from pipeline.scenes.layers import LayerKind, is_terrain
 from pipeline.scenes.sensors import is_thermal
 from pipeline.units import Quantity
 
@@ -83,7 +83,7 @@ class BandOffer:
     def measures_no_light(self) -> bool:
         """Whether it measures something else than reflected light, as far as is known: heat, an angle, a height."""
         quantity = self.quantity or (self.opened.quantity if self.opened else None)
-        return is_thermal(self.common) or quantity in NO_REFLECTED_LIGHT
+        return quantity in NO_REFLECTED_LIGHT or is_thermal(self.common, self.name) or is_terrain(self.name)
 
     @property
     def native(self) -> BandVersion:
@@ -264,7 +264,8 @@ class Catalogue:
             reasons.setdefault(_PLURALS.get(reason, reason), []).append(name)
         for band in self.bands:
             if band.name not in chosen and (band.kind != "measured" or band.measures_no_light):
-                reasons.setdefault(_PLURALS.get(band.kind, band.quantity or "thermal"), []).append(band.name)
+                measures = "terrain" if is_terrain(band.name) else band.quantity or "thermal"
+                reasons.setdefault(_PLURALS.get(band.kind, measures), []).append(band.name)
         if not reasons:
             return ""
         listed = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in reasons.items())
