@@ -21,6 +21,7 @@ from pipeline.runtime.progress import Progress
 from pipeline.runtime.workfolder import remove_leftovers
 from pipeline.scenes.filestamps import FileStamps
 from pipeline.scenes.opening import catalogues_of, describe_scene
+from pipeline.scenes.renaming import names_for, rename_bands
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.report import report_json, write_text
 from pipeline.sinks.staging import Staging, check_writable
@@ -225,8 +226,8 @@ def _scene_for(model: ClusterModel, config: SceneConfig, besides: Iterable[Path]
     besides = list(besides)
     catalogue = catalogues_of(config, besides)[0]
     if not config.names:
-        config = config.model_copy(update={"names": catalogue.names_for(model.bands) or None})
-        catalogue = catalogue.renamed(config.names)
+        config = config.model_copy(update={"names": names_for(catalogue, model.bands) or None})
+        catalogue = rename_bands(catalogue, config.names)
     origin, there = config.source[0], catalogue.names
     missing = [band for band in model.bands if band not in there]
     if missing:

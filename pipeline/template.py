@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Sequence
-from os.path import basename, splitext
+from glob import has_magic
+from os.path import basename, dirname, splitext
 from pathlib import Path
 
 from pipeline.inspection import BandFacts, Inspection, inspect_scene, short_unit
@@ -30,7 +31,9 @@ def config_template(source: Sequence[str]) -> str:
     """
     found = inspect_scene(source)
     named = [item if is_handed_on(item) else str(Path(item).absolute()) for item in source]
-    stem = splitext(basename(named[0].rstrip("/*")))[0] or "scene"  # noqa: PTH119, PTH122 (may be /vsi...)
+    plain = named[0] if Path(named[0]).exists() else named[0].rstrip("/*")
+    plain = dirname(plain) if has_magic(basename(plain)) and not Path(plain).exists() else plain  # noqa: PTH119, PTH120
+    stem = splitext(basename(plain))[0] or "scene"  # noqa: PTH119, PTH122 (may be /vsi...)
     stem = stem.removesuffix(".SAFE")
     notes = "".join(f"# note: {' '.join(warning.split())}\n" for warning in found.warnings)
     return f"""\

@@ -68,6 +68,12 @@ def read_whole(source: Path | list[Path], **settings: object) -> tuple[npt.NDArr
         ),
         (["S_FRE_B2.tif", "S_FRE_B3.tif", "S_CLM_R1.tif", "S_ATB_R1.tif"], ["B2", "B3"], ["ATB_R1", "CLM_R1"], []),
         (["red.tif", "nir.tif", "alpha.tif", "cloud_mask.tif"], ["nir", "red"], ["alpha", "cloud_mask"], []),
+        (
+            [f"MOD09A1.h18v04.sur_refl_{name}.tif" for name in ("b01", "b02", "qc_500m", "state_500m", "szen")],
+            ["B01", "B02"],
+            ["qc_500m", "state_500m", "szen"],
+            [],
+        ),
         (["2020_3B_AnalyticMS.tif", "2020_3B_udm2.tif"], ["band1"], ["udm2"], ["udm2"]),
     ],
 )  # fmt: skip
@@ -353,3 +359,97 @@ def test_a_model_of_a_landsat_folder_fits_the_names_that_its_items_give_the_band
             with rasterio.open(tmp_path / "own" / f"{name}.tif") as file:
                 labels[name] = file.read()
         np.testing.assert_array_equal(labels["map"], labels["again"])
+
+
+def test_what_else_lies_in_the_folder_of_a_product_changes_nothing_of_it(
+    files: Callable[..., list[Path]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files("LC08_L1TP_1_B4.TIF", "LC08_L1TP_1_B5.TIF", "LC08_L1TP_1_B10.TIF")
+    (tmp_path / "LC08_L1TP_1_MTL.txt").write_text(landsat_text())
+    alone = described(tmp_path).info
+    files("dem.tif", "terrain_slope.tif", "my_B4.classes.png")
+    info = described(tmp_path).info
+    for one, other in ((info.bands, alone.bands), (info.units, alone.units), (info.nodata, alone.nodata)):
+        assert one == other
+    assert "terrain: dem, terrain_slope" in caplog.text
+    everything = described(tmp_path, bands="all").info
+    assert sorted(everything.bands) == ["B10", "B4", "B5", "dem", "terrain_slope"]
+    assert dict(zip(everything.bands, everything.nodata, strict=True))["dem"] is None  # 0 is a height
+
+
+def test_files_of_one_date_are_told_from_those_of_another(
+    files: Callable[..., list[Path]], caplog: pytest.LogCaptureFixture
+) -> None:
+    written = files("HLS.L30.T1.B02.tif", "HLS.L30.T1.B03.tif", "HLS.S30.T1.B02.tif", "HLS.S30.T1.B03.tif")
+    assert len(described(written[0].parent).info.bands) == 4
+    assert "2 files hold band B02" in caplog.text
+    caplog.clear()
+    assert len(described(written).info.bands) == 4  # which the user named
+    assert "files hold band" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("LC08_L1TP_1_20200825_B4.TIF", "LC08_L2SP_1_20200826_SR_B4.TIF"),
+        ("S2A_MSIL1C_L1C_T31TFJ_B04.tif", "S2A_MSIL2A_L2A_T31TFJ_B04.tif"),
+        ("LC08_1_sr_band4.tif", "LC08_1_toa_band4.tif"),
+        ("ga_ls8c_nbar_band04.tif", "ga_ls8c_nbart_band04.tif"),
+    ],
+)
+def test_levels_of_one_band_are_versions(files: Callable[..., list[Path]], one: str, other: str) -> None:
+    with pytest.raises(SceneError, match="are two versions of band"):
+        described(files(one, other)[0].parent)
+
+
+def test_thermal_bands_are_known_without_a_sensor(write_raster: WriteRaster, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_raster("export.tif", patches(bands=3), bands=["SR_B4", "SR_B5", "ST_B10"])
+    assert described(path).info.bands == ("SR_B4", "SR_B5")
+    assert "thermal: ST_B10" in caplog.text
+    assert described(path, bands="all").info.bands == ("SR_B4", "SR_B5", "ST_B10")
+
+
+def test_quality_layers_among_the_bands_of_one_file_are_masks(
+    write_raster: WriteRaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels = patches(bands=6, shape=(32, 48))
+    pixels[4], pixels[4, :10] = 4, 8
+    path = write_raster("export.tif", pixels, bands=["B2", "B3", "B4", "QA60", "SCL", "elevation"])
+    assert described(path).info.bands == ("B2", "B3", "B4")
+    assert "quality layers: QA60, SCL; terrain: elevation" in caplog.text
+    assert described(path, bands="all").info.bands == ("B2", "B3", "B4", "elevation")
+    assert described(path, bands=["QA60", "B2"]).info.bands == ("QA60", "B2")
+    _, valid = read_whole(path, mask="scl")
+    np.testing.assert_array_equal(valid, pixels[4] == 4)
+    (catalogue,) = open_catalogues(str(path))
+    assert [mask.kind for mask in catalogue.masks] == ["scl"]
+
+
+def test_a_map_with_a_palette_is_no_band_unless_it_is_named(
+    files: Callable[..., list[Path]], caplog: pytest.LogCaptureFixture
+) -> None:
+    (red, nir, old) = files("red.tif", "nir.tif", "older.tif")
+    with rasterio.open(old, "w", driver="GTiff", **UTM, count=1, height=32, width=48, dtype="uint8") as file:
+        file.write((ONE % 4).astype("uint8"))
+        file.write_colormap(1, {i: (60 * i, 0, 0, 255) for i in range(4)})
+    assert described(red.parent).info.bands == ("nir", "red")
+    assert "labels: older" in caplog.text
+    assert described([red, nir, old]).info.bands == ("red", "nir", "older")
+    assert described(f"{red.parent}/old*.tif").info.bands == ("band1",)
+
+
+def test_archives_of_tar_and_of_macos_have_more_names_than_files(
+    files: Callable[..., list[Path]], tmp_path: Path
+) -> None:
+    paths = files("a_B04.tif", "a_B05.tif")
+    with tarfile.open(tmp_path / "dots.tar", "w") as tar:
+        for path in paths:
+            tar.add(path, f"./scene/{path.name}")
+    with zipfile.ZipFile(tmp_path / "mac.zip", "w") as pack:
+        for path in paths:
+            pack.write(path, f"scene/{path.name}")
+            pack.writestr(f"__MACOSX/scene/._{path.name}", b"\0\5\26\7")
+    wanted = read_whole(paths)
+    for archive in ("dots.tar", "mac.zip"):
+        for ours, theirs in zip(wanted, read_whole(tmp_path / archive), strict=True):
+            np.testing.assert_array_equal(ours, theirs)

@@ -106,6 +106,13 @@ def test_the_template_is_a_valid_config_for_its_scene(data: Path) -> None:
     )
 
 
+def test_the_template_names_its_map_after_the_folder_of_a_pattern(write_raster: WriteRaster) -> None:
+    path = write_raster("a_B02.tif", patches(1))
+    folder = path.parent
+    for source, name in ((f"{folder}/*B0*.tif", folder.name), (str(path), "a_B02"), (f"{folder}/", folder.name)):
+        assert f'labels: "{name}_classes.tif"' in config_template([source])
+
+
 def test_files_of_different_places_are_told(write_raster: WriteRaster) -> None:
     """Files of one size: their pixels don't lie on one another."""
     files = [

@@ -19,6 +19,8 @@ C2 = "LC08_L2SP_008059_20191201_20200825_02_T1"
         ({"LM02_L1GS_1_B4.TIF": "B4", "LM02_L1GS_1_B5.TIF": "B5"}, ["green", "red"]),
         ({"LM05_L1GS_1_B1.TIF": "B1", "LM05_L1GS_1_B4.TIF": "B4"}, ["green", "nir09"]),
         ({"L8-B4-Elkton-VA.tiff": "B4", "L8-B10-Elkton-VA.tiff": "B10"}, ["red", "lwir11"]),
+        ({"clip_LC08_L2SP_1_ST_B10.TIF": "ST_B10", "my-area LC09_L1TP_1_B4.TIF": "B4"}, ["lwir11", "red"]),
+        ({"clip_SENTINEL2A_20230625-105123-456_L2A_T31TFJ_C_V3-0_FRE_B8.tif": "B8"}, ["nir"]),
         ({"HLS.L30.T29UNU.2022278T115411.v2.0.B05.tif": "B05"}, ["nir08"]),
         ({"HLS.S30.T29UNU.2022278T115411.v2.0.B8A.tif": "B8A"}, ["nir08"]),
         ({"T33UUU_20170216T102101_B04.jp2": "B04", "T33UUU_20170216T102101_B10.jp2": "B10"}, ["red", "cirrus"]),
@@ -39,6 +41,7 @@ def test_numbers_mean_what_the_sensor_says(files: dict[str, str], common: list[s
         ["B4.tif"],
         ["farm_B4.tif", "farm_B5.tif"],
         ["L2_B4.tif"],
+        ["plot_L8_B4.tif"],
         ["LC08_L1TP_B4.TIF", "T33UUU_20170216T102101_B04.jp2"],
         ["LC08_L1TP_B4.TIF", "B5.tif"],
         [],
@@ -53,3 +56,11 @@ def test_a_bare_number_means_nothing() -> None:
     assert common_names(["B04", "B10"]) == ["red", "cirrus"]
     assert common_names(["Red", "NIR", "blue_2"]) == ["red", "nir", None]
     assert [band_number(name) for name in ("SR_B04", "B8A", "band 7", "rgb2", "AB4")] == ["4", "8a", "7", None, None]
+
+
+def test_the_more_particular_sensor_is_told_wherever_its_name_begins() -> None:
+    name = "SENTINEL2A_20230625-105123-456_L2A_T31TFJ_C_V3-0_FRE_B8.tif"  # which holds L2A_T31TFJ_, too
+    for prefix in ("", "clip_"):
+        sensor = sensor_of([prefix + name])
+        assert sensor
+        assert sensor.fill == -10000

@@ -38,7 +38,7 @@ def open_archive(path: Path) -> Catalogue:
     tree: Tree = TarTree(path) if path.suffix.lower() == ".tar" else ZipTree(path)
     if any(METADATA.fullmatch(PurePosixPath(name).name) for name in tree.names) and isinstance(tree, ZipTree):
         return open_product(path)
-    rasters = (name for name in tree.names if PurePosixPath(name).suffix.lower() in RASTER_SUFFIXES)
+    rasters = (name for name in tree.names if _is_raster(PurePosixPath(name)))
     names = sorted(rasters, key=band_order)
     if not names:
         listed = ", ".join(tree.names[:3]) or "nothing"
@@ -48,6 +48,11 @@ def open_archive(path: Path) -> Catalogue:
         )
         raise SceneError(msg)
     return _open_files(tree, names)
+
+
+def _is_raster(name: PurePosixPath) -> bool:
+    """Whether a file of an archive is a raster, and none of the hidden files that macOS packs beside each."""
+    return name.suffix.lower() in RASTER_SUFFIXES and not name.name.startswith(".")
 
 
 def _open_files(tree: Tree, names: list[str]) -> Catalogue:

@@ -46,16 +46,17 @@ def band_from_file_name(path: str) -> str | None:
 def names_of_band_files(paths: Sequence[str]) -> list[str]:
     """Name the bands of one-band files after the files.
 
-    A name's band token where every file has one of its own (`T33UUU_B02.jp2` is B02); else what is left when
+    A name's band token where no two files have the same one (`T33UUU_B02.jp2` is B02); else what is left when
     the start and the end that all names share are taken off (`farm_red2.tif`, `farm_nir.tif` are red2, nir);
     else the whole stem. A lone file without a token is called band1, so that a model fits another such file.
     """
     tokens = [band_from_file_name(path) for path in paths]
-    if all(tokens) and len(set(tokens)) == len(paths):
-        return [str(token) for token in tokens]
+    told = [token for token in tokens if token]
     if len(paths) == 1:
-        return ["band1"]
+        return told or ["band1"]
     names = differing_parts([PurePath(path).stem for path in paths])
+    if len(set(told)) == len(told):
+        names = [token or name for token, name in zip(tokens, names, strict=True)]
     differ = all(names) and len(set(names)) == len(paths)
     return names if differ else [PurePath(path).stem for path in paths]
 

@@ -90,6 +90,8 @@ class FileBand:
     """Whether pixels are unpacked as they are read."""
     strip_bytes: int = 0
     """Size of the one compressed strip that holds all rows, which GDAL keeps in memory; 0 where there are several."""
+    has_palette: bool = False
+    """Whether its numbers are indexes of colours or classes."""
     array: ArrayRef | None = None
     """Where it is no band of a raster file."""
     notes: tuple[str, ...] = ()
@@ -244,6 +246,7 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 block_bytes=_block_bytes(shapes[index - 1], dtype, together),
                 compressed=compressed,
                 strip_bytes=_strip_bytes(file, index, shapes[index - 1]),
+                has_palette=colour == "palette",
                 notes=(*notes, _palette(path, index)) if colour == "palette" else notes,
                 common=colour if colour in _COLOURS else None,
             )

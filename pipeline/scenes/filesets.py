@@ -2,21 +2,24 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Final
+
+import numpy as np
 
 from pipeline.errors import SceneError
 from pipeline.masklayers import MASK_LAYERS, mask_kind
 from pipeline.scenes.bands import band_from_file_name, common_names, differing_parts, words_of_file
 from pipeline.scenes.filebands import FileBand, list_bands
 from pipeline.scenes.files import FoundFile
+from pipeline.scenes.gdal import shown
 from pipeline.scenes.ground import covered, place
 from pipeline.scenes.landsat import LandsatMetadata, find_metadata
 from pipeline.scenes.layers import LayerKind, layer_kinds
 from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue, MaskOffer
-from pipeline.scenes.sensors import Sensor, band_number, sensor_of
+from pipeline.scenes.sensors import band_number, sensor_of
 
 _FILLED: Final = ("qa_pixel", "bqa")
 """Layers whose lowest bit marks pixels without data."""
@@ -24,8 +27,11 @@ _FILLED: Final = ("qa_pixel", "bqa")
 _VERSION_WORD: Final = re.compile(r"[A-Za-z]+|\d+m")
 """Words that tell versions of one band apart, such as SRE and FRE, or 10m and 20m: no dates, no numbers."""
 
-_LEVEL: Final = re.compile(r"(?:^|_)([A-Z]{2})$")
-"""What stands for the level of processing before the name of a band: SR in SR_B4."""
+_LEVELS: Final = frozenset({"sr", "toa", "nbar", "nbart", "lambertian"})
+"""Words that tell versions of numbered bands apart in products of ESPA and Digital Earth Australia."""
+
+_LEVEL_WORD: Final = re.compile(r"L[12][A-Z]{1,2}")
+"""Words that tell levels of processing apart: L1C and L2A, L1TP and L2SP."""
 
 _SAME_GROUND: Final = 0.9
 """Share of each other's ground that files of the same bands cover, at least, to be taken for bands of one scene."""
@@ -60,18 +66,22 @@ def files_catalogue(
     _check_versions(measured)
     bands = list_bands([file.path for file in measured])
     _check_one_image(bands)
-    sensor = sensor_of([file.path for file in measured])
     metadata = find_metadata([file.path for file in measured], read)
-    offers = [_offer(band, sensor, metadata) for band in _with_common_names(bands, sensor)]
-    masks = tuple(_masks(found))
-    reflective = [offer.name for offer in offers if not offer.is_alpha and not offer.measures_no_light]
+    inner = _kinds_in_files(bands)
+    named = {file.path for file in found if file.named}
+    offers = [_offer(band, metadata, _kind(band, inner, named)) for band in _with_common_names(bands)]
+    if not any(offer.kind == "measured" and not offer.is_alpha for offer in offers):
+        offers = [replace(offer, kind="measured") for offer in offers]
+    masks = tuple(_masks(found, bands))
+    measurements = [offer for offer in offers if offer.kind == "measured" and not offer.is_alpha]
+    reflective = [offer.name for offer in measurements if not offer.measures_no_light]
     layers = _unopened(found, kinds, taken={offer.name for offer in offers})
     return Catalogue(
         origin=origin or found[0].path,
         bands=(*offers, *layers),
-        default=tuple(reflective) if any(offer.measures_no_light for offer in offers) else (),
+        default=tuple(reflective) if len(reflective) < len(measurements) else (),
         masks=masks,
-        notes=tuple(_notes(bands)),
+        notes=tuple(_notes(measured, bands)),
         fill=next((mask for mask in masks if mask.kind in _FILLED), None),
         product=metadata.product if metadata else None,
         files=files or ((metadata.path,) if metadata else ()),
@@ -82,18 +92,25 @@ def _check_versions(files: Sequence[FoundFile]) -> None:
     """Raise SceneError where two files that nobody named themselves are versions of one band."""
     by_band: dict[str, list[FoundFile]] = {}
     for file in files:
-        band = band_from_file_name(file.path)
+        band = _band_of(file)
         if band and not file.named:
             by_band.setdefault(band, []).append(file)
     for band, (one, *others) in by_band.items():
         for other in others:
             differing = set(words_of_file(one.stem)) ^ set(words_of_file(other.stem))
-            if differing and all(_VERSION_WORD.fullmatch(word) for word in differing):
+            levels = [word for word in differing if _LEVEL_WORD.fullmatch(word)]
+            if differing and (len(levels) > 1 or all(_VERSION_WORD.fullmatch(word) for word in differing)):
                 msg = (
-                    f"scene.source: {one.path} and {other.path} are two versions of band {band}; name the files to "
-                    "take, or a pattern that fits one version"
+                    f"scene.source: {shown(one.path)} and {shown(other.path)} are two versions of band {band}; name "
+                    "the files to take, or a pattern that fits one version"
                 )
                 raise SceneError(msg)
+
+
+def _band_of(file: FoundFile) -> str | None:
+    """The band that a file holds by its name, such as B02, or 2 of `sr_band2` and `toa_band2`."""
+    levels = _LEVELS.intersection(word.lower() for word in words_of_file(file.stem))
+    return band_from_file_name(file.path) or (band_number(file.stem) if levels else None)
 
 
 def _images(bands: Sequence[FileBand]) -> list[tuple[int, FileBand]]:
@@ -119,8 +136,19 @@ def _check_one_image(bands: Sequence[FileBand]) -> None:
             raise SceneError(msg)
 
 
-def _notes(bands: Sequence[FileBand]) -> Iterator[str]:
-    """Say that several images become bands of one scene."""
+def _notes(files: Sequence[FoundFile], bands: Sequence[FileBand]) -> Iterator[str]:
+    """Say that several images, or several files of one band, become bands of one scene."""
+    by_band: dict[str, list[FoundFile]] = {}
+    for file in files:
+        token = band_from_file_name(file.path)
+        if token and not file.named:
+            by_band.setdefault(token, []).append(file)
+    band, mine = max(by_band.items(), key=lambda item: len(item[1]), default=("", []))
+    if len(mine) > 1:
+        yield (
+            f"scene.source: {len(mine)} files hold band {band}, {shown(mine[0].path)} and others: all are taken "
+            "together as one scene; for a map of one date or product name its files, or a pattern that fits them"
+        )
     images = _images(bands)
     if len(images) > 1:
         yield (
@@ -129,20 +157,47 @@ def _notes(bands: Sequence[FileBand]) -> Iterator[str]:
         )
 
 
-def _with_common_names(bands: Sequence[FileBand], sensor: Sensor | None) -> list[FileBand]:
+def _with_common_names(bands: Sequence[FileBand]) -> list[FileBand]:
     """Bands with their common names: the sensor's, else what names tell, else what the file calls their colours."""
-    if sensor is None:
-        by_name = common_names([band.name for band in bands])
-        told = [common or band.common for common, band in zip(by_name, bands, strict=True)]
-    elif len(bands) == len(sensor.multi_band):
-        told = list(sensor.multi_band)
-    else:
-        told = [sensor.common_name(band.name) for band in bands]
-    return [replace(band, common=common) for band, common in zip(bands, told, strict=True)]
+    counts = Counter(band.path for band in bands if not band.is_alpha)
+    by_name = common_names([band.name for band in bands])
+    named = []
+    for band, name in zip(bands, by_name, strict=True):
+        sensor = sensor_of([band.path])
+        if sensor is None:
+            common = name or band.common
+        elif counts[band.path] == len(sensor.multi_band) and not band.is_alpha:
+            common = sensor.multi_band[band.index - 1]
+        else:
+            common = sensor.common_name(band.name)
+        named.append(replace(band, common=common))
+    return named
 
 
-def _offer(band: FileBand, sensor: Sensor | None, metadata: LandsatMetadata | None) -> BandOffer:
+def _kinds_in_files(bands: Sequence[FileBand]) -> dict[tuple[str, int], LayerKind]:
+    """What the bands of files that hold several are, told by their descriptions; by path and index."""
+    files: dict[str, list[FileBand]] = {}
+    for band in bands:
+        if not band.is_alpha:
+            files.setdefault(band.path, []).append(band)
+    return {
+        (path, band.index): kind
+        for path, mine in files.items()
+        if len(mine) > 1
+        for band, kind in zip(mine, layer_kinds([band.name for band in mine]), strict=True)
+    }
+
+
+def _kind(band: FileBand, inner: Mapping[tuple[str, int], LayerKind], named: set[str]) -> LayerKind:
+    """What a band is: classes, not measurements, where it has a palette and nobody named its file."""
+    if band.has_palette and band.path not in named:
+        return "labels"
+    return inner.get((band.path, band.index), "measured")
+
+
+def _offer(band: FileBand, metadata: LandsatMetadata | None, kind: LayerKind) -> BandOffer:
     """A band whose file had to be opened to know it, with what its sensor and its product say of it."""
+    sensor = sensor_of([band.path])
     scaling = metadata.scaling(band.path) if metadata else None
     nodata = sensor.fill if sensor else None
     if scaling and band.quantity == "numbers":
@@ -156,14 +211,14 @@ def _offer(band: FileBand, sensor: Sensor | None, metadata: LandsatMetadata | No
         keys=_keys(band),
         nodata=nodata,
         opened=band,
+        kind=kind,
     )
 
 
 def _keys(band: FileBand) -> tuple[str, ...]:
     """Other names of a band: `SR_B4` of a file whose name ends so."""
-    stem, own = PurePath(band.path).stem.upper(), f"_{band.name.upper()}"
-    level = _LEVEL.search(stem.removesuffix(own)) if stem.endswith(own) else None
-    return (f"{level[1]}{own}",) if level else ()
+    *_, before, last = ("", "", *PurePath(band.path).stem.upper().rsplit("_", 2))
+    return (f"{before}_{last}",) if last == band.name.upper() and re.fullmatch("[A-Z]{2}", before) else ()
 
 
 def _unopened(files: Sequence[FoundFile], kinds: Sequence[LayerKind], taken: set[str]) -> Iterator[BandOffer]:
@@ -175,9 +230,12 @@ def _unopened(files: Sequence[FoundFile], kinds: Sequence[LayerKind], taken: set
             yield BandOffer(name=unique, versions=(BandVersion(path=file.path),), kind=kind)
 
 
-def _masks(files: Sequence[FoundFile]) -> Iterator[MaskOffer]:
-    """Masks among files, told by their names."""
+def _masks(files: Sequence[FoundFile], bands: Sequence[FileBand]) -> Iterator[MaskOffer]:
+    """Masks among files, told by their names, or else among the bands of files that hold several."""
+    counts = Counter(band.path for band in bands)
+    inner = [band for band in bands if counts[band.path] > 1 and np.dtype(band.dtype).kind in "iu"]
     for kind in MASK_LAYERS:
-        mine = [file for file in files if mask_kind(file.stem) == kind]
+        mine = [BandVersion(path=file.path) for file in files if mask_kind(file.stem) == kind]
+        mine = mine or [BandVersion(path=band.path, index=band.index) for band in inner if mask_kind(band.name) == kind]
         if mine:
-            yield MaskOffer(kind=kind, versions=tuple(BandVersion(path=file.path) for file in mine))
+            yield MaskOffer(kind=kind, versions=tuple(mine))

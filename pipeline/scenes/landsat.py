@@ -65,7 +65,7 @@ def find_metadata(files: Sequence[str], read: Callable[[str], bytes | None] | No
         When the file is there, but is none of Landsat's, or a number in it is none.
     """
     products = {(str(PurePath(file).parent), match["product"]) for file in files if (match := _product(file))}
-    if len(products) != 1 or not all(map(_product, files)):
+    if len(products) != 1:
         return None
     folder, product = products.pop()
     for ending in ("_MTL.txt", "_MTL.json"):

@@ -15,9 +15,12 @@ _WORDS: Final[dict[LayerKind, frozenset[str]]] = {
     "quality layer": frozenset({
         "qa", "qc", "bqa", "quality", "dqf", "scl", "fmask", "cfmask", "udm", "mask", "masks", "msk", "cloud", "clouds",
         "cldprb", "snwprb", "cloudmask", "cloudprob", "shadow", "flag", "flags", "radsat", "saturation", "contiguity",
-        "alpha", "probability", "count", "lineage",
+        "alpha", "probability", "count", "lineage", "oa", "datamask", "clm", "clp",
     }),
-    "angles": frozenset({"saa", "sza", "vaa", "vza", "azimuth", "zenith", "angle", "angles", "incidence"}),
+    "angles": frozenset({
+        "saa", "sza", "vaa", "vza", "azimuth", "azimuthal", "zenith", "angle", "angles", "angl", "incidence", "szen",
+        "vzen", "saz", "vaz", "raz",
+    }),
     "picture": frozenset({
         "tci", "pvi", "visual", "preview", "overview", "thumbnail", "thumb", "quicklook", "qkl", "browse",
     }),
@@ -25,12 +28,21 @@ _WORDS: Final[dict[LayerKind, frozenset[str]]] = {
         "aot", "wvp", "aerosol", "vapor", "vapour", "ozone", "opacity", "atran", "drad", "trad", "urad", "emis", "emsd",
         "emissivity", "cdist",
     }),
-    "labels": frozenset({"label", "labels", "classes"}),
+    "labels": frozenset({"label", "labels", "classes", "landcover", "lulc"}),
 }  # fmt: skip
 """Words by which layers that are no measurements are named."""
 
 _MAJA: Final = re.compile(r"(?i)_(?:(clm|edg|iao|mg2|sat|dfp)|(atb))_r[12]$")
 """Masks and the atmosphere of products of MAJA, whose short words mean other things elsewhere."""
+
+_DESCRIPTIVE: Final = re.compile(r"(?i)(^|_)(state_\d+k?m|day_of_year)(_|$)")
+"""Layers of MODIS that are known by several words: bits of quality, and dates."""
+
+_DONE: Final = re.compile(r"(?i)[a-z]+[_\-. ]?(free|less|masked|filled|removed|corrected)(?![a-z])")
+"""What was done away with in a measured band, such as cloud_masked or CloudFree."""
+
+_TERRAIN: Final = frozenset({"dem", "dsm", "dtm", "srtm", "elevation", "altitude", "slope", "aspect", "hillshade"})
+"""Words by which layers of the ground's shape are named."""
 
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 """Words of a name, of which letters and digits, and capitals within, are parts of their own."""
@@ -39,6 +51,11 @@ _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 def words_of(name: str) -> tuple[str, ...]:
     """Words of a name in lower case: `LC08_SR_QA_AEROSOL` and `SensorZenith` fall apart, numbers stand alone."""
     return tuple(word.lower() for word in _WORD.findall(name))
+
+
+def is_terrain(name: str) -> bool:
+    """Whether a layer of this name tells the shape of the ground: it measures no light."""
+    return not _TERRAIN.isdisjoint(words_of(name))
 
 
 def layer_kind(name: str, shared: frozenset[str] = frozenset()) -> LayerKind:
@@ -54,7 +71,9 @@ def layer_kind(name: str, shared: frozenset[str] = frozenset()) -> LayerKind:
     maja = _MAJA.search(name)
     if maja:
         return "quality layer" if maja[1] else "atmosphere"
-    words = frozenset(words_of(name)) - shared
+    if _DESCRIPTIVE.search(name):
+        return "quality layer"
+    words = frozenset(words_of(_DONE.sub("", name))) - shared
     if "coastal" in words:  # of which coastal_aerosol is a measured band
         words -= {"aerosol"}
     return next((kind for kind, known in _WORDS.items() if words & known), "measured")

@@ -1,16 +1,14 @@
 """What a source offers before its pixels' files are opened: bands, at which resolutions, and masks."""
 
-import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.errors import ConfigError
 from pipeline.masklayers import MaskKind
-from pipeline.scenes.bands import COMMON_NAMES, choose_bands, common_names, listed_names
+from pipeline.scenes.bands import choose_bands, common_names, listed_names
 from pipeline.scenes.filebands import ArrayRef, FileBand, read_band
-from pipeline.scenes.layers import LayerKind
+from pipeline.scenes.layers import LayerKind, is_terrain
 from pipeline.scenes.sensors import is_thermal
 from pipeline.units import Quantity
 
@@ -83,7 +81,7 @@ class BandOffer:
     def measures_no_light(self) -> bool:
         """Whether it measures something else than reflected light, as far as is known: heat, an angle, a height."""
         quantity = self.quantity or (self.opened.quantity if self.opened else None)
-        return is_thermal(self.common) or quantity in NO_REFLECTED_LIGHT
+        return quantity in NO_REFLECTED_LIGHT or is_thermal(self.common, self.name) or is_terrain(self.name)
 
     @property
     def native(self) -> BandVersion:
@@ -110,8 +108,14 @@ class BandOffer:
         )
 
 
-_PRODUCT_LEVEL: Final = re.compile(r"(?i)^(SR|ST)_(?=B\d)")
-"""What Landsat's STAC items put before the names of bands that its files' names end with."""
+_PLURALS: Final = {
+    "quality layer": "quality layers",
+    "angles": "angles",
+    "picture": "pictures",
+    "atmosphere": "layers of the atmosphere",
+    "labels": "labels",
+}
+"""Kinds of layers in words."""
 
 
 def numbers_words(bands: Sequence[BandOffer]) -> str:
@@ -200,51 +204,23 @@ class Catalogue:
         """The mask of a kind, if there is one."""
         return next((mask for mask in self.masks if mask.kind == kind), None)
 
-    def names_for(self, bands: Sequence[str]) -> dict[str, str]:
-        """Names of a model's bands by the names that these bands have here, where they differ: `SR_B4` is `B4`."""
-        here = {name: _PRODUCT_LEVEL.sub("", name) for name in self.names}
-        wanted = {band: _PRODUCT_LEVEL.sub("", band) for band in bands if band not in here}
-        found = {band: [name for name in here if here[name] == plain] for band, plain in wanted.items()}
-        return {names[0]: band for band, names in found.items() if len(names) == 1 and names[0] not in bands}
-
-    def renamed(self, names: Sequence[str] | Mapping[str, str] | None) -> "Catalogue":
-        """The same catalogue, whose bands are called as the config says (`scene.names`).
-
-        Parameters
-        ----------
-        names : sequence of str, mapping or None
-            A name for each band that 'all' stands for, in their order; or new names by old ones, numbers or common
-            names.
-
-        Raises
-        ------
-        ConfigError
-            When there are more or fewer names than bands, no such band, or a name is given twice.
-        """
-        if not names:
-            return self
-        new = self._new_names(names)
-        bands = tuple(_renamed(band, new[band.name]) if band.name in new else band for band in self.bands)
-        if twice := next((name for name, count in Counter(band.name for band in bands).items() if count > 1), None):
-            msg = f"scene.names: two bands would be called {twice!r}; give names that differ"
-            raise ConfigError(msg)
-        default, whole = (tuple(new.get(name, name) for name in listed) for listed in (self.default, self.whole))
-        return replace(self, bands=bands, default=default, whole=whole)
-
-    def _new_names(self, names: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
-        """New names by the names that bands have; parameters and errors as in `renamed`."""
-        if not isinstance(names, Mapping):
-            whole = [band.name for band in self.choose("all")]
-            if len(whole) != len(names):
-                listed = listed_names(whole)
-                msg = f"scene.names: {len(names)} names for {len(whole)} bands: {listed}; give one for each"
-                raise ConfigError(msg)
-            return dict(zip(whole, names, strict=True))
-        new = {self.choose([old])[0].name: name for old, name in names.items()}
-        if len(new) == len(names):
-            return new
-        msg = f"scene.names: two of {listed_names(list(names))} are one band; give each band one name"
-        raise ConfigError(msg)
+    def left_out(self, wanted: Sequence[str] | str) -> str:
+        """Say which layers 'auto' or 'all' leaves out, and why; empty where there is none, or bands are named."""
+        if not isinstance(wanted, str):
+            return ""
+        chosen = {band.name for band in self.choose(wanted)}
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.others:
+            reasons.setdefault(_PLURALS.get(reason, reason), []).append(name)
+        for band in self.bands:
+            if band.name not in chosen and (band.kind != "measured" or band.measures_no_light):
+                measures = "terrain" if is_terrain(band.name) else band.quantity or "thermal"
+                reasons.setdefault(_PLURALS.get(band.kind, measures), []).append(band.name)
+        if not reasons:
+            return ""
+        listed = "; ".join(f"{reason}: {listed_names(names)}" for reason, names in reasons.items())
+        masks = f"; masks there are: {', '.join(map(str, self.masks))}" if self.masks else ""
+        return f"{self.origin}: left out, as no band is named: {listed} (scene.bands takes what it names{masks})"
 
     def choose(self, wanted: Sequence[str] | str) -> list[BandOffer]:
         """Bands asked for, in the order asked for.
@@ -269,10 +245,3 @@ class Catalogue:
         wanted = [keys.get(band, band) for band in wanted]
         numbers = [self.number(place) for place in range(len(names))]
         return [self.bands[i] for i in choose_bands(wanted, names, self.common_names, numbers)]
-
-
-def _renamed(band: BandOffer, name: str) -> BandOffer:
-    """A band by another name, which is its common name where it is one."""
-    common = name.lower() if name.lower() in COMMON_NAMES else band.common
-    opened = replace(band.opened, name=name, common=common) if band.opened else None
-    return replace(band, name=name, common=common, opened=opened)

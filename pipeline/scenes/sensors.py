@@ -8,6 +8,7 @@ extension.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Final
 
@@ -20,7 +21,7 @@ class Sensor:
 
     name: str
     files: re.Pattern[str]
-    """Matches the start of its files' names."""
+    """Matches the start of its files' names, or what follows a word that was put before them: `clip_LC08_...`."""
     bands: Mapping[str, str]
     """Common name of each band, by its number in lower case and without leading zeros."""
     fill: float | None = None
@@ -33,6 +34,13 @@ class Sensor:
         number = band_number(band)
         return self.bands.get(number) if number else None
 
+
+_SEPARATOR: Final = re.compile(r"[_\-. ]+")
+_TELLING: Final = 4
+"""Letters by which a sensor is told within a name, at least."""
+
+_THERMAL: Final = re.compile(r"(?i)(^|_)(ST_B\d+|BT_BAND\d+|LST|LWIR\d*|TIR\d*|THERMAL)(_|$)")
+"""Names of thermal bands where the sensor is unknown, such as those of Earth Engine's exports."""
 
 _NUMBER: Final = re.compile(r"(?i)(?:^|.*[_\-. ])b(?:and)?[_\-. ]?0*(\d{1,2}a?)(?:_vcid_[12])?$")
 
@@ -94,11 +102,22 @@ SENSORS: Final = (
 
 def sensor_of(paths: Sequence[str]) -> Sensor | None:
     """The one sensor that all files come from, told by their names; None where these tell none, or several."""
-    found = {next((sensor.name for sensor in SENSORS if sensor.files.match(PurePath(path).name)), "") for path in paths}
-    name = found.pop() if len(found) == 1 else ""
-    return next((sensor for sensor in SENSORS if sensor.name == name), None)
+    found = {sensor.name if sensor else "": sensor for sensor in map(_sensor, paths)}
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
-def is_thermal(common: str | None) -> bool:
-    """Whether a band of this common name sees heat, not reflected light."""
-    return bool(common and common.startswith("lwir"))
+@lru_cache(maxsize=1024)
+def _sensor(path: str) -> Sensor | None:
+    """The sensor whose files begin as this one does, or as the rest of its name from one of its words on.
+
+    Of the rest only what is long enough to be no chance: `plot_L8_B4.tif` is of nobody knows what.
+    """
+    name = PurePath(path).name
+    starts = [0, *(match.end() for match in _SEPARATOR.finditer(name))]
+    found = ((start, sensor, sensor.files.match(name, start)) for start in starts for sensor in SENSORS)
+    return next((sensor for start, sensor, match in found if match and (not start or len(match[0]) >= _TELLING)), None)
+
+
+def is_thermal(common: str | None, name: str = "") -> bool:
+    """Whether a band of this common name, or called like this, sees heat, not reflected light."""
+    return bool(common and common.startswith("lwir")) or bool(_THERMAL.search(name))

@@ -139,6 +139,13 @@ class ZipTree:
         return f"/vsizip/{{{self._archive.absolute().as_posix()}}}/{name}"
 
 
+def _plain(name: str) -> str:
+    """Name of a file in a tar archive, as GDAL has it: without the `./` that `tar -cf x.tar .` puts before it."""
+    while name.startswith("./"):
+        name = name[2:].lstrip("/")
+    return name
+
+
 class TarTree:
     """A tar archive that is not compressed, read where it lies; a `Tree`."""
 
@@ -148,17 +155,19 @@ class TarTree:
         self.files = (str(archive),)
         try:
             with tarfile.open(archive, "r:") as opened:
-                self.names = tuple(sorted(entry.name for entry in opened.getmembers() if entry.isreg()))
+                members = {_plain(entry.name): entry.name for entry in opened.getmembers() if entry.isreg()}
         except (OSError, ValueError, tarfile.TarError) as error:
             msg = f"{archive}: this tar archive can't be read ({error}); it is damaged or cut short: download it again"
             raise SceneError(msg) from error
-        _check_names(self.names, self.origin)
+        _check_names(list(members.values()), self.origin)
+        self._members = members
+        self.names = tuple(sorted(members))
 
     def read(self, name: str) -> bytes:
         """Content of a small file."""
         try:
             with tarfile.open(self._archive, "r:") as opened:
-                file = opened.extractfile(name)
+                file = opened.extractfile(self._members[name])
                 return file.read(LARGEST_XML + 1) if file else b""
         except (OSError, ValueError, KeyError, RecursionError, tarfile.TarError) as error:  # a link may name itself
             msg = f"{self.origin}: {name} can't be read ({error}); the archive is damaged: download it again"
