@@ -18,15 +18,13 @@ from pipeline.kernels.distances import Points
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
 from pipeline.kernels.validity import strike_invalid
 from pipeline.runtime.schedule import stream
+from pipeline.scenes.bands import listed_names
 from pipeline.scenes.blockstore import SparedBlocks
 from pipeline.scenes.keptblocks import KeptBlocks
 from pipeline.scenes.source import FitSource, Pixels, SceneInfo
 
 _SPARE: Final = 8
 """Standard deviations by which more keys are expected under a threshold than are wanted."""
-
-_NAMED: Final = 20
-"""Bands named in a message, at most."""
 
 Keys = npt.NDArray[np.uint64]
 
@@ -213,6 +211,5 @@ def _nothing_valid(info: SceneInfo, seen: npt.NDArray[np.bool_]) -> SceneError:
     elif len(empty) == len(info.bands):
         where = f"in every band{beside}"
     else:
-        listed = ", ".join(empty[:_NAMED]) + (f", ... ({len(empty)} in all)" if len(empty) > _NAMED else "")
-        where = f"in band {listed}{beside}; leave out of scene.bands what holds no data"
+        where = f"in band {listed_names(empty)}{beside}; leave out of scene.bands what holds no data"
     return SceneError(f"{info.sources[0]}: all {info.pixels} pixels are nodata{rule} {where}; check {fix}")

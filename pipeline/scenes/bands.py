@@ -32,6 +32,11 @@ _NAMES_SHOWN: Final = 20
 _SPLIT: Final = re.compile(r"[_\-. ]+")
 
 
+def listed_names(names: Sequence[str]) -> str:
+    """Names in words, the first of very many."""
+    return ", ".join(names[:_NAMES_SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > _NAMES_SHOWN else "")
+
+
 def band_from_file_name(path: str) -> str | None:
     """The last part of a file's name that looks like a band (`..._B02_10m.jp2` gives B02), or None."""
     tokens = _SPLIT.split(PurePath(path).stem)
@@ -135,7 +140,7 @@ def find_band(
             return fitting[0]
         if fitting:
             break
-    shown = ", ".join(names[:_NAMES_SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > _NAMES_SHOWN else "")
+    shown = listed_names(names)
     if fitting:
         msg = f"{key}: {wanted!r} fits {', '.join(names[i] for i in fitting)}; name one of them"
         raise ConfigError(msg)
@@ -159,7 +164,7 @@ def choose_bands(
         When a band is unknown or asked for twice.
     """
     if not wanted:
-        msg = f"scene.bands: no band is chosen; the scene has {', '.join(names[:_NAMES_SHOWN])}"
+        msg = f"scene.bands: no band is chosen; the scene has {listed_names(names)}"
         raise ConfigError(msg)
     places = {name: place for place, name in reversed(list(enumerate(names)))}  # of thousands of bands
     numbered = {number: place for place, number in reversed(list(enumerate(numbers or ())))}

@@ -15,6 +15,7 @@ import rasterio
 from pipeline.errors import SceneError
 from pipeline.grid import Block
 from pipeline.kernels.validity import strike_invalid
+from pipeline.scenes.bands import listed_names
 from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, open_raster, shown
 from pipeline.scenes.parts import variable_of
@@ -33,9 +34,6 @@ _FIRST: Final = 16
 
 _GOLDEN: Final = (5**0.5 - 1) / 2
 """Steps of this share of the whole are spread evenly, however many they are."""
-
-_NAMED: Final = 20
-"""Names listed in a message, at most."""
 
 Planes = npt.NDArray[Any]
 
@@ -110,8 +108,7 @@ def leave_out_empty(bands: Sequence[FileBand], nodata: str | float, *, named: bo
 
 def names_of(bands: Iterable[FileBand]) -> str:
     """Names of bands in words, not all of very many."""
-    names = [band.name for band in bands]
-    return ", ".join(names[:_NAMED]) + (f", ... ({len(names)} in all)" if len(names) > _NAMED else "")
+    return listed_names([band.name for band in bands])
 
 
 def _search(doubts: Sequence[_Doubt], most: int | None = None) -> list[_Doubt]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from pipeline.errors import SceneError
 from pipeline.jsontext import parse_json
 from pipeline.scenes.offers import Product
+from pipeline.scenes.trees import read_small
 from pipeline.units import Quantity
 
 _PRODUCT: Final = re.compile(r"(?i)(?P<product>L[COTEM]0?\d.+?)_(SR_|ST_|QA_|BQA|B\d|[SV][AZ]A).*\.(tif|tiff)")
@@ -81,14 +82,7 @@ def _product(file: str) -> re.Match[str] | None:
 
 def _content(path: str) -> bytes | None:
     """Content of a file, if there is one."""
-    if not Path(path).is_file():
-        return None
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(_LARGEST + 1)
-    except OSError as error:
-        msg = f"{path}: the metadata can't be read ({error.strerror})"
-        raise SceneError(msg) from error
+    return read_small(Path(path)) if Path(path).is_file() else None
 
 
 def parse_metadata(content: bytes, path: str) -> LandsatMetadata:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from pipeline.errors import ConfigError
-from pipeline.scenes.bands import COMMON_NAMES
+from pipeline.scenes.bands import COMMON_NAMES, listed_names
 from pipeline.scenes.offers import BandOffer, Catalogue
 
 _PRODUCT_LEVEL: Final = re.compile(r"(?i)^(SR|ST)_(?=B\d)")
@@ -54,13 +54,13 @@ def _new_names(catalogue: Catalogue, names: Sequence[str] | Mapping[str, str]) -
     if not isinstance(names, Mapping):
         whole = [band.name for band in catalogue.choose("all")]
         if len(whole) != len(names):
-            msg = f"scene.names: {len(names)} names for {len(whole)} bands: {', '.join(whole)}; give one for each"
+            msg = f"scene.names: {len(names)} names for {len(whole)} bands: {listed_names(whole)}; give one for each"
             raise ConfigError(msg)
         return dict(zip(whole, names, strict=True))
     new = {catalogue.choose([old])[0].name: name for old, name in names.items()}
     if len(new) == len(names):
         return new
-    msg = f"scene.names: two of {', '.join(names)} are one band; give each band one name"
+    msg = f"scene.names: two of {listed_names(list(names))} are one band; give each band one name"
     raise ConfigError(msg)
 
 

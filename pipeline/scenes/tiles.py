@@ -90,9 +90,8 @@ def _descriptions(folder: Path) -> dict[str, Any]:
         path = folder / name
         if path.is_file():
             try:
-                with path.open("rb") as file:
-                    content = parse_json(file.read(_LARGEST))
-            except (OSError, ValueError, RecursionError) as error:
+                content = parse_json(read_small(path)[:_LARGEST])
+            except (ValueError, RecursionError) as error:
                 msg = f"{path}: this can't be read ({error}); download the tile again"
                 raise SceneError(msg) from error
             strip = content.get("datastrip") if isinstance(content, dict) else None
