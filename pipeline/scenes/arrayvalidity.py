@@ -33,6 +33,8 @@ class ValidNumbers:
 
         A valid range counts only in arrays as they were opened: attributes may stay where numbers were changed.
         """
+        if array.dtype.kind not in "iuf":
+            return cls()  # which is refused later
         stated = [value for value in (_by_rioxarray(array), *_by_attributes(array)) if not math.isnan(value)]
         usable = [value for value in dict.fromkeys(stated) if representable(value, array.dtype)]
         if len(usable) < len(dict.fromkeys(stated)):

@@ -84,9 +84,10 @@ def _statements(array: xr.DataArray, axes: Axes, attrs: Mapping[Hashable, Any]) 
         value = _lone_value(array, name)
         if value is not None:
             yield f"coordinate {name}", value
+    if "+init=" in str(array.attrs.get("crs", "")):
+        return  # rioxarray would read the same, and PROJ complain of the old form on stderr
     try:
-        with rasterio.Env():  # GDAL's words become log records
-            told = array.rio.crs  # what rio.set_crs() was told
+        told = array.rio.crs  # what rio.set_crs() was told
     except (CRSError, KeyError, ValueError, RuntimeError):  # something above, which is no CRS
         return
     if told:
