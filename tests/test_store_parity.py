@@ -60,6 +60,7 @@ RANGES = {
     "physical": {"scale_factor": 1e-4, "valid_min": 0.0, "valid_max": 2.0},
     "plain": {"valid_min": np.int16(0), "valid_max": np.int16(20_000)},
     "with a fill value": {"_FillValue": np.int16(-5), "valid_max": np.int16(20_000)},
+    "a text": {"valid_range": "0, 20000"},
     "upside down": {"scale_factor": -1e-4, "valid_min": -2.0, "valid_max": 0.0},
 }
 
@@ -110,6 +111,16 @@ def test_a_fill_value_in_the_encoding_of_integers_counts() -> None:
     scene.encoding["_FillValue"] = value
     labels = label(scene, fit(scene, k=3))
     np.testing.assert_array_equal(labels.values == 0, (value == A) | (value == B))
+
+
+@pytest.mark.filterwarnings("ignore:variable 'a' has multiple fill values")
+@pytest.mark.parametrize("mask_and_scale", [True, False])
+def test_several_nodata_values_count(tmp_path: Path, *, mask_and_scale: bool) -> None:
+    values = np.array([A[3, 3], A[9, 9]])
+    assert values[0] != values[1]
+    other = np.uint16(B[1, 1])
+    path = store(tmp_path / "s.nc", a={"missing_value": values}, b={"_FillValue": other})
+    check_same(path, ~np.isin(A, values) & ~np.isin(B, other), mask_and_scale=mask_and_scale)
 
 
 def test_variables_that_xarray_decodes_to_several_types_are_bands_of_one_scene(tmp_path: Path) -> None:

@@ -62,20 +62,27 @@ class ValidNumbers:
 
 
 def _by_rioxarray(array: xr.DataArray) -> float:
-    """Nodata value that rioxarray knows; NaN where it knows none, or one that pixels can't hold."""
-    if array.dtype.kind in "iu" and array.rio.encoded_nodata is not None:
-        return as_number(array.rio.encoded_nodata, "nodata")  # of integers, which xarray didn't decode
+    """Nodata value that rioxarray knows; NaN where it knows none, or can't tell, as attributes do."""
+    if _is_undecoded(array):
+        return math.nan
     try:
         nodata = array.rio.nodata
-    except (OverflowError, ValueError):  # attributes tell which
+    except (OverflowError, ValueError, TypeError):  # one that pixels can't hold, or several
         return math.nan
-    return math.nan if nodata is None else float(nodata)
+    return math.nan if nodata is None or np.size(nodata) != 1 else float(np.ravel(nodata)[0])
+
+
+def _is_undecoded(array: xr.DataArray) -> bool:
+    """Whether nodata values in the encoding are still in the pixels: xarray's decoder would have made them floats."""
+    return array.dtype.kind in "iu" and array.rio.encoded_nodata is not None
 
 
 def _by_attributes(array: xr.DataArray) -> list[float]:
     """Nodata values in attributes, as the decoded pixels have them."""
+    encoding = array.encoding if _is_undecoded(array) else {}
     found = []
-    for stated in (value for key in NODATA_KEYS for value in as_list(array.attrs.get(key))):
+    values = (source.get(key) for key in NODATA_KEYS for source in (encoding, array.attrs))
+    for stated in (number for value in values for number in as_list(value)):
         text = str(stated).strip().lower()
         number = math.nan if text == "nan" else as_number(stated, "the scene's nodata value")
         found.append(_decoded(number, array))

@@ -217,13 +217,26 @@ def _stated_limits(attrs: Mapping[str, Any]) -> tuple[Any, Any]:
         When a range has not two numbers.
     """
     if "valid_range" in attrs:
-        both = as_list(attrs["valid_range"])
+        stated = attrs["valid_range"]
+        both = _numbers_in(stated) if isinstance(stated, str) else as_list(stated)
         if len(both) != 2:  # noqa: PLR2004
             msg = f"{str(attrs['valid_range'])[:40]!r} is no pair"
             raise ValueError(msg)
         return both[0], both[1]
     low, high = (as_list(attrs.get(key)) for key in ("valid_min", "valid_max"))
     return (low[0] if low else None), (high[0] if high else None)
+
+
+def _numbers_in(text: str) -> list[float]:
+    """Numbers of a text such as `0, 10000`: whole ones as integers.
+
+    Raises
+    ------
+    ValueError
+        When one is none.
+    """
+    words = text.replace(",", " ").split()
+    return [int(word) if word.lstrip("+-").isdigit() else float(word) for word in words]
 
 
 def _packed(number: float, scaling: Scaling) -> float:
