@@ -414,11 +414,11 @@ def test_what_an_item_does_not_call_spectral_is_no_default_band_beside_what_it_d
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     red = {"eo:bands": [{"name": "red", "common_name": "red"}]}
-    path = plain_item(tmp_path, {"red": red, "day_of_year": {"roles": ["data"]}})
+    path = plain_item(tmp_path, {"red": red, "fraction": {"roles": ["data"]}})
     with caplog.at_level(logging.WARNING, logger="pipeline"):
         assert described(path).info.bands == ("red",)
-    assert "no default bands, as the item does not call them spectral: day_of_year" in caplog.text
-    assert described(path, bands="all").info.bands == ("day_of_year", "red")
+    assert "no default bands, as the item does not call them spectral: fraction" in caplog.text
+    assert described(path, bands="all").info.bands == ("fraction", "red")
 
 
 @pytest.mark.parametrize(

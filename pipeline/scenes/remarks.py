@@ -111,7 +111,8 @@ def alpha_notes(bands: Iterable[FileBand]) -> Iterator[str]:
     for path, index, name in dict.fromkeys((band.path, band.index, band.name) for band in bands if band.tagged_alpha):
         yield (
             f"{path}: band {index} is tagged as alpha, but more than 1% of it are neither 0 nor its largest value: "
-            f"it is taken as data, band {name}, and masks nothing"
+            f"it is taken as data, band {name}, and masks nothing; if it is a mask with soft edges, leave it out by "
+            "scene.bands, and set scene.nodata or scene.mask"
         )
 
 
