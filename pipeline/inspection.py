@@ -19,7 +19,7 @@ from pipeline.scenes.ground import crs_name
 from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue, Product
 from pipeline.scenes.placing import finest_band
 from pipeline.scenes.preview import Preview, pixels_match, read_previews
-from pipeline.scenes.remarks import alpha_notes, preview_notes
+from pipeline.scenes.remarks import alpha_notes, left_out_words, preview_notes
 from pipeline.scenes.suspicions import Values, suspicions
 from pipeline.scenes.versions import best_version, warn_of_sizes
 
@@ -146,7 +146,7 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
             *catalogue.notes,
             *_several_times(catalogue.times),
             *dict.fromkeys(note for band in bands for note in band.notes),
-            *filter(None, [catalogue.left_out("all")]),
+            *filter(None, [left_out_words(catalogue, "all")]),
             *([f"no pixel holds data in {names_of(empty)}: left out of auto and all"] if empty else []),
             *preview_notes(full),
             *([] if valid is None else suspicions(_values(full, valid), standardized=False)),

@@ -32,6 +32,12 @@ def test_a_folder_stands_for_its_rasters_sorted_by_band_and_for_nothing_else(tmp
     assert paths(str(tmp_path) + "/") == rasters
 
 
+def test_a_folder_of_folders_says_which_one_holds_rasters(tmp_path: Path) -> None:
+    touch(tmp_path, "QI_DATA/report.xml", "R10m/x_B02.jp2", "R20m/x_B05.jp2")
+    with pytest.raises(SceneError, match=r"no raster file \(.*\); .*R10m does: name the folder"):
+        paths(tmp_path)
+
+
 def test_a_pattern_stands_for_its_matches_sorted_by_number(tmp_path: Path) -> None:
     touch(tmp_path, "a/B9.tif", "a/B10.tif", "b/B1.tif", "b/note.txt")
     (tmp_path / "a" / "B7.tif").mkdir()  # a folder is no raster

@@ -453,3 +453,14 @@ def test_archives_of_tar_and_of_macos_have_more_names_than_files(
     for archive in ("dots.tar", "mac.zip"):
         for ours, theirs in zip(wanted, read_whole(tmp_path / archive), strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+def test_an_archive_of_two_scenes_names_both_files_as_they_lie_in_it(
+    files: Callable[..., list[Path]], tmp_path: Path
+) -> None:
+    (path,) = files("B02.tif")
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as pack:
+        for folder in ("a", "b"):
+            pack.write(path, f"{folder}/B02.tif")
+    with pytest.raises(SceneError, match=r"B02, in a/B02\.tif in .*two\.zip and in b/B02\.tif in .*two\.zip"):
+        described(tmp_path / "two.zip")

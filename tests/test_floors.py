@@ -89,6 +89,7 @@ def test_dask_and_xarray_stay_where_graphs_are_made() -> None:
         "pipeline/scenes/arrayplanes.py",
         "pipeline/scenes/arrays.py",
         "pipeline/scenes/arraytimes.py",
+        "pipeline/scenes/arrayvalidity.py",
         "pipeline/scenes/arrayvalues.py",
         "pipeline/scenes/stores.py",
         "pipeline/scenes/arraysource.py",

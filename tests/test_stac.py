@@ -19,6 +19,7 @@ from benchmarks.safe import SafeRecipe, write_safe
 from pipeline.errors import ConfigError, SceneError
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.offers import Catalogue
+from pipeline.scenes.remarks import left_out_words
 from pipeline.scenes.stac import read_items
 from pipeline.scenes.stacassets import gdal_path
 from pipeline.scenes.stacitems import item_catalogue
@@ -317,9 +318,9 @@ def test_layers_of_quality_are_no_bands_unless_named(tmp_path: Path) -> None:
     assert [offer.native.path for offer in found.choose(["red", "atran"])] == [
         str(tmp_path / f"{name}.tif") for name in ("SR_B4", "ST_ATRAN")
     ]
-    assert found.left_out("auto") == found.left_out("all")
-    assert "quality layers: qa_aerosol, qa_pixel, qa_radsat" in found.left_out("auto")
-    assert "atmosphere: atran" in found.left_out("auto")
+    assert left_out_words(found, "auto") == left_out_words(found, "all")
+    assert "quality layers: qa_aerosol, qa_pixel, qa_radsat" in left_out_words(found, "auto")
+    assert "atmosphere: atran" in left_out_words(found, "auto")
     assert [mask.kind for mask in found.masks] == ["qa_pixel"]
 
 
@@ -413,11 +414,11 @@ def test_what_an_item_does_not_call_spectral_is_no_default_band_beside_what_it_d
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     red = {"eo:bands": [{"name": "red", "common_name": "red"}]}
-    path = plain_item(tmp_path, {"red": red, "day_of_year": {"roles": ["data"]}})
+    path = plain_item(tmp_path, {"red": red, "fraction": {"roles": ["data"]}})
     with caplog.at_level(logging.WARNING, logger="pipeline"):
         assert described(path).info.bands == ("red",)
-    assert "no default bands, as the item does not call them spectral: day_of_year" in caplog.text
-    assert described(path, bands="all").info.bands == ("day_of_year", "red")
+    assert "no default bands, as the item does not call them spectral: fraction" in caplog.text
+    assert described(path, bands="all").info.bands == ("fraction", "red")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import xarray as xr
 
-from pipeline.scenes.dimensions import coordinate, dimension_along, is_latitude, is_time
+from pipeline.scenes.dimensions import dimension_along, is_latitude, is_time
 
 _DIMENSIONS: Final = "spatial:dimensions"
 """GeoZarr's attribute: names of the dimensions of rows and columns."""
@@ -59,12 +59,6 @@ def _stated(dims: list[str], attrs: Mapping[str, Any]) -> tuple[str, str] | None
     if isinstance(named, list | tuple) and len(named) == 2 and set(named) <= set(dims):  # noqa: PLR2004
         return str(named[0]), str(named[1])
     return None
-
-
-def in_degrees(dataset: xr.Dataset, dim: str) -> bool:
-    """Whether a dimension of rows is latitude, by its name or by the attributes of its coordinates."""
-    name = coordinate(dataset.variables, dim, "Y")
-    return is_latitude(dim, dataset.variables[name].attrs if name is not None else {})
 
 
 def latitudes_of_pixels(dataset: xr.Dataset) -> str | None:

@@ -132,6 +132,9 @@ def _statements(
             value = dataset.variables[key].values.item()
             if is_stated(value):
                 yield value
+    for other in dataset.data_vars.values():  # of the same pixels
+        if set(array.dims) == set(other.dims):
+            yield from _stated_in(other.attrs, names)
     for attrs in around[1:]:
         yield from _stated_in(attrs, names)
     yield from _of_product(around[-1] if around else {})

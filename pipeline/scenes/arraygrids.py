@@ -12,11 +12,11 @@ from rasterio.crs import CRS
 
 from pipeline.errors import SceneError
 from pipeline.grid import Grid
-from pipeline.scenes.arrayaxes import Axes, in_degrees, latitudes_of_pixels
+from pipeline.scenes.arrayaxes import Axes, latitudes_of_pixels
 from pipeline.scenes.arraycrs import GridMapping, find_crs
 from pipeline.scenes.coordinates import Coordinates, read_transform
 from pipeline.scenes.crs import unit_factor
-from pipeline.scenes.dimensions import Direction, coordinate
+from pipeline.scenes.dimensions import Direction, coordinate, has_latitudes
 from pipeline.scenes.stores import decoded_coordinate
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def variable_grid(variable: Variable) -> tuple[Grid, bool]:
     mapping = GridMapping.of(array, variable.group, _names_of_coordinates(variable))
     shape = (array.sizes[axes.rows], array.sizes[axes.columns])
     crs = find_crs(array, variable.group, mapping, variable.around, variable.where)
-    if crs is None and in_degrees(variable.group, axes.rows):
+    if crs is None and has_latitudes(variable.group.variables, axes.rows):
         crs = str(CRS.from_epsg(4326).to_wkt())
     down = _centres(variable, "Y", crs, mapping)
     across = _centres(variable, "X", crs, mapping)
@@ -185,7 +185,7 @@ def _centres(variable: Variable, direction: Direction, crs: str | None, mapping:
         msg = f"{variable.where}: the coordinates {name} are no numbers"
         raise SceneError(msg) from error
     factor = unit_factor(str(stored.attrs.get("units", "")), crs, mapping.attrs)
-    turns = direction == "X" and in_degrees(variable.group, variable.axes.rows)
+    turns = direction == "X" and has_latitudes(variable.group.variables, variable.axes.rows)
     return Coordinates.of(dim, values, factor, kind=stored.dtype, turns=turns)
 
 

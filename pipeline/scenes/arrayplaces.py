@@ -12,7 +12,7 @@ from pipeline.grid import Grid
 from pipeline.scenes.arraydims import Axes, find_axes
 from pipeline.scenes.coordinates import Coordinates, read_transform
 from pipeline.scenes.dataarraycrs import crs_of, grid_mappings, unit_of
-from pipeline.scenes.dimensions import is_latitude
+from pipeline.scenes.dimensions import coordinate, has_latitudes
 
 logger = logging.getLogger(__name__)
 
@@ -204,14 +204,15 @@ def _coordinates(array: xr.DataArray, axes: Axes, dim: Hashable, crs: str | None
     ConfigError
         When they are no numbers.
     """
-    if dim not in array.coords:
+    name = coordinate(array.coords, dim, "X" if dim == axes.columns else "Y")
+    if name is None:
         return Coordinates.none(dim, array.sizes[dim])
-    stored = array.coords[dim].values
+    stored = array.coords[name].values
     if stored.dtype.kind not in "iuf":
         msg = f"the array's coordinates {dim} are {stored.dtype}, no numbers"
         raise ConfigError(msg)
-    turns = dim == axes.columns and axes.rows in array.coords and is_latitude(axes.rows, array.coords[axes.rows].attrs)
-    return Coordinates.of(dim, stored, unit_of(array, dim, crs), kind=stored.dtype, turns=turns)
+    turns = dim == axes.columns and has_latitudes(array.coords, axes.rows)
+    return Coordinates.of(dim, stored, unit_of(array, name, crs), kind=stored.dtype, turns=turns)
 
 
 def _start_and_step(own: Coordinates) -> tuple[float, float] | None:

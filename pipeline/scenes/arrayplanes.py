@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import xarray as xr
 
-from pipeline.errors import ConfigError
 from pipeline.grid import Grid
 from pipeline.scenes.arraydims import Axes, check_is_array, to_planes
 from pipeline.scenes.arrayplaces import placed
+from pipeline.scenes.arrayvalidity import ValidNumbers
 from pipeline.scenes.dataarraycrs import grid_mappings
 from pipeline.scenes.datasets import band_variables, stack
 
@@ -31,9 +31,15 @@ class Planes:
     """Whether coordinates are of upper left corners."""
     mapping: Hashable
     """Name of the grid mapping."""
-    nodata: Nodata
+    numbers: tuple[ValidNumbers, ...]
+    """Of each band, which of its numbers are data."""
     valid: xr.DataArray | None
     """The coordinate `valid`, as it was given."""
+
+    @property
+    def nodata(self) -> Nodata:
+        """First nodata value of each band."""
+        return tuple(numbers.nodata[0] if numbers.nodata else None for numbers in self.numbers)
 
 
 def read_planes(given: Any, bands: Sequence[str] = ()) -> Planes:
@@ -54,7 +60,7 @@ def read_planes(given: Any, bands: Sequence[str] = ()) -> Planes:
     check_is_array(given)
     variables = band_variables(given, bands) if isinstance(given, xr.Dataset) else [given]
     array = stack(variables) if isinstance(given, xr.Dataset) else given
-    nodata = tuple(_nodata(variable) for variable in variables)
+    numbers = tuple(ValidNumbers.of(variable) for variable in variables)
     first = variables[0]
     planes, axes = to_planes(array)
     grid, corners = placed(first, axes)
@@ -66,17 +72,6 @@ def read_planes(given: Any, bands: Sequence[str] = ()) -> Planes:
         grid=grid,
         corners=corners,
         mapping=mappings[0] if mappings else "spatial_ref",
-        nodata=nodata if len(nodata) == count else nodata * count,
+        numbers=numbers if len(numbers) == count else numbers * count,
         valid=planes.coords.get("valid"),
     )
-
-
-def _nodata(array: xr.DataArray) -> int | float | None:
-    """What rioxarray knows as an array's nodata value."""
-    try:
-        nodata = array.rio.nodata
-    except (OverflowError, ValueError) as error:
-        msg = f"the scene's nodata value can't occur in {array.dtype} pixels ({error})"
-        raise ConfigError(msg) from error
-    number: int | float | None = nodata.item() if hasattr(nodata, "item") else nodata
-    return number

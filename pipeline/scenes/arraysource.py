@@ -15,8 +15,10 @@ from pipeline.errors import ConfigError
 from pipeline.grid import Block
 from pipeline.kernels.validity import strike_invalid
 from pipeline.scenes.arraydims import band_names
-from pipeline.scenes.arrayplanes import BY_VALUES, Nodata, Planes, read_planes
+from pipeline.scenes.arrayplanes import BY_VALUES, Planes, read_planes
+from pipeline.scenes.arrayvalidity import ValidNumbers
 from pipeline.scenes.computing import Computer
+from pipeline.scenes.dimensions import DIRECTIONS, coordinate
 from pipeline.scenes.source import Pixels, SceneInfo
 from pipeline.units import Quantity
 
@@ -75,7 +77,7 @@ class ArraySource:
         if set(bands) <= set(names) and bands and names != tuple(bands):
             chosen = [names.index(band) for band in bands]
             array = planes.array.isel({planes.array.dims[0]: chosen})
-            planes = replace(planes, array=array, nodata=tuple(planes.nodata[i] for i in chosen))
+            planes = replace(planes, array=array, numbers=tuple(planes.numbers[i] for i in chosen))
             names = tuple(bands)
         array = planes.array
         if array.dtype.kind not in "iuf":
@@ -85,7 +87,8 @@ class ArraySource:
         self.mapping = planes.mapping
         self.corners = planes.corners
         """Whether coordinates are of pixels' upper left corners."""
-        self.coords = {dim: array.coords[dim] for dim in planes.axes if dim in array.coords}
+        along = (coordinate(array.coords, dim, way) for dim, way in zip(planes.axes, DIRECTIONS, strict=True))
+        self.coords = {name: array.coords[name] for name in along if name is not None}
         """Coordinates of rows and columns."""
         self.data: da.Array = lazy_data(array.astype(_plain(array.dtype), copy=False))
         """Lazy pixels, shape (band, rows, columns)."""
@@ -128,14 +131,20 @@ def _validity(data: da.Array, planes: Planes) -> da.Array:
     else:
         mask = lazy_data(given.transpose(*axes)).rechunk(data.chunks[1:])
     lazy: da.Array = da.map_blocks(
-        _valid_pixels, data, mask, nodata=planes.nodata, drop_axis=0, dtype=bool, meta=np.empty((0, 0), bool)
+        _valid_pixels, data, mask, numbers=planes.numbers, drop_axis=0, dtype=bool, meta=np.empty((0, 0), bool)
     )
     return lazy
 
 
-def _valid_pixels(pixels: npt.NDArray[Any], given: npt.NDArray[Any], nodata: Nodata) -> npt.NDArray[np.bool_]:
+def _valid_pixels(
+    pixels: npt.NDArray[Any], given: npt.NDArray[Any], numbers: tuple[ValidNumbers, ...]
+) -> npt.NDArray[np.bool_]:
     """Tell which pixels hold data in every band, by what is given and by values."""
-    return strike_invalid(pixels, nodata, _as_validity(given))
+    first = tuple(band.nodata[0] if band.nodata else None for band in numbers)
+    valid = strike_invalid(pixels, first, _as_validity(given))
+    for plane, band in zip(pixels, numbers, strict=True):
+        band.strike(plane, valid)
+    return valid
 
 
 def _as_validity(given: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,7 +20,7 @@ from pipeline.units import Quantity
 
 logger = logging.getLogger(__name__)
 
-_NODATA: Final = ("_FillValue", "fill_value", "missing_value", "nodata", "_nodata", "NODATA")
+NODATA_KEYS: Final = ("_FillValue", "fill_value", "missing_value", "nodata", "_nodata", "NODATA")
 """Attributes that hold nodata values: CF's, and those of rioxarray, odc-geo and the datacube; the first counts most."""
 
 _OF_EACH_BAND: Final = "nodatavals"
@@ -31,6 +32,7 @@ _TEMPERATURE_UNITS: Final = frozenset(
     {"k", "kelvin", "degc", "deg_c", "degree_celsius", "degrees_celsius", "celsius", "°c"}
 )
 _ANGLE_UNITS: Final = frozenset({"degree", "degrees", "deg", "radian", "radians", "rad"})
+_SINCE: Final = re.compile(r"\w+ since \S")
 _ROUNDING: Final = 1e-6
 
 
@@ -66,6 +68,8 @@ def kind_of(attrs: Mapping[str, Any]) -> LayerKind | None:
     """What a variable is by its CF attributes, where it is no measurement: flags or classes, or coordinates."""
     standard, units = (str(attrs.get(key, "")).lower() for key in ("standard_name", "units"))
     if _FLAGS & set(attrs) or standard.endswith(("status_flag", "quality_flag")):
+        return "quality layer"
+    if _SINCE.match(units) or attrs.get("dtype") == "bool":  # when a pixel was seen; xarray's yes and no
         return "quality layer"
     if standard in {"latitude", "longitude"} or units.startswith(("degrees_n", "degrees_e")):
         return "angles"
@@ -111,8 +115,8 @@ def nodata_values(ref: ArrayRef, stored: xr.Variable, decoded: xr.Variable, wher
         When a value is no number.
     """
     attrs = stored.attrs
-    stated = [value for key in _NODATA if key in attrs for value in _as_list(attrs[key])]
-    each = _as_list(attrs.get(_OF_EACH_BAND))
+    stated = [value for key in NODATA_KEYS if key in attrs for value in as_list(attrs[key])]
+    each = as_list(attrs.get(_OF_EACH_BAND))
     stated += (
         each[ref.index : ref.index + 1]
         if ref.bands and len(each) == decoded.shape[decoded.dims.index(ref.bands)]
@@ -127,7 +131,8 @@ def nodata_values(ref: ArrayRef, stored: xr.Variable, decoded: xr.Variable, wher
     return tuple(can_occur or [*known, *values][:1])
 
 
-def _as_list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """What an attribute holds, one or many."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return []
     return list(np.asarray(value).reshape(-1)) if not isinstance(value, str) else [value]
@@ -182,13 +187,26 @@ def _stated_limits(attrs: Mapping[str, Any]) -> tuple[Any, Any]:
         When a range has not two numbers.
     """
     if "valid_range" in attrs:
-        both = _as_list(attrs["valid_range"])
+        stated = attrs["valid_range"]
+        both = _numbers_in(stated) if isinstance(stated, str) else as_list(stated)
         if len(both) != 2:  # noqa: PLR2004
             msg = f"{str(attrs['valid_range'])[:40]!r} is no pair"
             raise ValueError(msg)
         return both[0], both[1]
-    low, high = (_as_list(attrs.get(key)) for key in ("valid_min", "valid_max"))
+    low, high = (as_list(attrs.get(key)) for key in ("valid_min", "valid_max"))
     return (low[0] if low else None), (high[0] if high else None)
+
+
+def _numbers_in(text: str) -> list[float]:
+    """Numbers of a text such as `0, 10000`: whole ones as integers.
+
+    Raises
+    ------
+    ValueError
+        When one is none.
+    """
+    words = text.replace(",", " ").split()
+    return [int(word) if word.lstrip("+-").isdigit() else float(word) for word in words]
 
 
 def _packed(number: float, scaling: Scaling) -> float:

@@ -12,7 +12,7 @@ from rasterio.errors import CRSError
 
 from pipeline.scenes.arraydims import Axes
 from pipeline.scenes.crs import COORDINATES, KEYS, USUAL_MAPPINGS, is_stated, mapping_named, read_crs, unit_factor
-from pipeline.scenes.dimensions import is_latitude
+from pipeline.scenes.dimensions import has_latitudes
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +65,7 @@ def crs_of(array: xr.DataArray, axes: Axes, attrs: Mapping[Hashable, Any]) -> st
 
 
 def _by_latitudes(array: xr.DataArray, rows: Hashable) -> str | None:
-    attrs = array.coords[rows].attrs if rows in array.coords else {}
-    if is_latitude(rows, attrs):
+    if has_latitudes(array.coords, rows):
         logger.info("the array states no CRS: its %s is taken for that of WGS 84", rows)
         return str(CRS.from_epsg(4326).to_wkt())
     return None
@@ -85,6 +84,8 @@ def _statements(array: xr.DataArray, axes: Axes, attrs: Mapping[Hashable, Any]) 
         value = _lone_value(array, name)
         if value is not None:
             yield f"coordinate {name}", value
+    if "+init=" in str(array.attrs.get("crs", "")):
+        return  # rioxarray would read the same, and PROJ complain of the old form on stderr
     try:
         told = array.rio.crs  # what rio.set_crs() was told
     except (CRSError, KeyError, ValueError, RuntimeError):  # something above, which is no CRS

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any, Final
 
+import numpy as np
 import xarray as xr
 
 from pipeline.errors import ConfigError
@@ -146,16 +147,24 @@ def _check_one_grid(dataset: xr.Dataset, axes: dict[Hashable, Axes]) -> None:
 
 
 def _of_one_type(arrays: dict[Hashable, xr.DataArray]) -> dict[Hashable, xr.DataArray]:
-    """Of variables those that have the type of most."""
-    types = Counter(array.dtype for array in arrays.values()).most_common()
-    if len(types) > 1 and types[0][1] == types[1][1]:
+    """Of variables those that can be brought to one type: bytes, which often are classes, do not go with others.
+
+    xarray's decoder makes floats of integers that have a nodata value, and leaves others as they are.
+    """
+    groups = Counter(_is_bytes(array) for array in arrays.values()).most_common()
+    if len(groups) > 1 and groups[0][1] == groups[1][1]:
         listed = ", ".join(f"{name} {array.dtype}" for name, array in arrays.items())
         msg = (
             f"the scene is a Dataset of several types ({listed}); choose its bands by dataset[['name', ...]], or bring "
             "them to one type by astype"
         )
         raise ConfigError(msg)
-    return {name: array for name, array in arrays.items() if array.dtype == types[0][0]}
+    return {name: array for name, array in arrays.items() if _is_bytes(array) == groups[0][0]}
+
+
+def _is_bytes(array: xr.DataArray) -> bool:
+    """Whether numbers are of 8 bits, as they are stored."""
+    return bool(np.dtype(array.encoding.get("dtype", array.dtype)).itemsize == 1)
 
 
 def stack(arrays: Sequence[xr.DataArray]) -> xr.DataArray:

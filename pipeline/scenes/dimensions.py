@@ -7,6 +7,8 @@ from typing import Any, Final, Literal
 Direction = Literal["Y", "X"]
 """Rows are along Y, columns along X."""
 
+DIRECTIONS: Final[tuple[Direction, Direction]] = ("Y", "X")
+
 _NAMES: Final = {
     "Y": re.compile(r"(y|yc|lat|latitude|northing|row|line|ydim|rlat|ny|nj|south_north)s?([-_]?\d+m?)?"),
     "X": re.compile(
@@ -75,6 +77,12 @@ def is_latitude(name: Hashable, attrs: Mapping[Any, Any]) -> bool:
         or str(attrs.get("standard_name", "")).lower() == "latitude"
         or str(attrs.get("units", "")).lower() in _DEGREES["Y"]
     )
+
+
+def has_latitudes(variables: Variables, dim: Hashable) -> bool:
+    """Whether a dimension of rows is latitude, by its name or by the attributes of its coordinates."""
+    name = coordinate(variables, dim, "Y")
+    return is_latitude(dim, variables[name].attrs if name is not None else {})
 
 
 def time_coordinate(variables: Variables, dim: Hashable) -> Hashable | None:

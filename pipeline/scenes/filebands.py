@@ -291,6 +291,6 @@ def list_bands(files: Sequence[str]) -> list[FileBand]:
     """
     described = [_read_facts(file) for file in files]
     bands = _name_bands([[band for band in file if not band.is_alpha] for file in described])
-    check_names_differ([band.name for band in bands], [band.path for band in bands])
+    check_names_differ([band.name for band in bands], [shown(band.path) for band in bands])
     alphas = [band for file in described for band in file if band.is_alpha]
     return bands + _name_alphas(alphas, {band.name for band in bands})

@@ -139,7 +139,9 @@ def _look_up(item: str) -> list[str]:
     if path.is_dir():
         inside = rasters_in(path)
         if not inside:
-            msg = f"{item}: the folder holds no product and no raster file ({', '.join(sorted(RASTER_SUFFIXES))})"
+            below = next((folder for folder in sorted(path.iterdir()) if folder.is_dir() and rasters_in(folder)), None)
+            hint = f"; {below} does: name the folder or the files to take" if below else ""
+            msg = f"{item}: the folder holds no product and no raster file ({', '.join(sorted(RASTER_SUFFIXES))}){hint}"
             raise SceneError(msg)
         return inside
     if path.exists():

@@ -6,7 +6,7 @@ from typing import Final
 
 from pipeline.errors import ConfigError
 from pipeline.masklayers import MaskKind
-from pipeline.scenes.bands import choose_bands, common_names, listed_names
+from pipeline.scenes.bands import choose_bands, common_names
 from pipeline.scenes.filebands import ArrayRef, FileBand, read_band
 from pipeline.scenes.layers import LayerKind, is_terrain
 from pipeline.scenes.sensors import is_thermal
@@ -108,16 +108,6 @@ class BandOffer:
         )
 
 
-_PLURALS: Final = {
-    "quality layer": "quality layers",
-    "angles": "angles",
-    "picture": "pictures",
-    "atmosphere": "layers of the atmosphere",
-    "labels": "labels",
-}
-"""Kinds of layers in words."""
-
-
 def numbers_words(bands: Sequence[BandOffer]) -> str:
     """How stored numbers become what they mean, in words."""
     pairs = {(band.scale, band.offset) for band in bands}
@@ -203,24 +193,6 @@ class Catalogue:
     def mask(self, kind: str) -> MaskOffer | None:
         """The mask of a kind, if there is one."""
         return next((mask for mask in self.masks if mask.kind == kind), None)
-
-    def left_out(self, wanted: Sequence[str] | str) -> str:
-        """Say which layers 'auto' or 'all' leaves out, and why; empty where there is none, or bands are named."""
-        if not isinstance(wanted, str):
-            return ""
-        chosen = {band.name for band in self.choose(wanted)}
-        reasons: dict[str, list[str]] = {}
-        for name, reason in self.others:
-            reasons.setdefault(_PLURALS.get(reason, reason), []).append(name)
-        for band in self.bands:
-            if band.name not in chosen and (band.kind != "measured" or band.measures_no_light):
-                measures = "terrain" if is_terrain(band.name) else band.quantity or "thermal"
-                reasons.setdefault(_PLURALS.get(band.kind, measures), []).append(band.name)
-        if not reasons:
-            return ""
-        listed = "; ".join(f"{reason}: {listed_names(names)}" for reason, names in reasons.items())
-        masks = f"; masks there are: {', '.join(map(str, self.masks))}" if self.masks else ""
-        return f"{self.origin}: left out, as no band is named: {listed} (scene.bands takes what it names{masks})"
 
     def choose(self, wanted: Sequence[str] | str) -> list[BandOffer]:
         """Bands asked for, in the order asked for.

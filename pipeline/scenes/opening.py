@@ -20,7 +20,7 @@ from pipeline.scenes.mosaic import Mosaic, check_width, make_mosaic, union_grid
 from pipeline.scenes.offers import Catalogue, MaskOffer
 from pipeline.scenes.places import PYOGRIO, Area
 from pipeline.scenes.placing import one_grid
-from pipeline.scenes.remarks import alpha_notes
+from pipeline.scenes.remarks import alpha_notes, left_out_words
 from pipeline.scenes.renaming import rename_bands
 from pipeline.scenes.versions import finest_resolution, pick_version, warn_of_sizes
 
@@ -49,7 +49,7 @@ def describe_scene(
         When a band, the nodata value or the resolution doesn't fit the files.
     """
     catalogues = catalogues_of(config, besides)
-    for note in (note for one in catalogues for note in (*one.notes, one.left_out(config.bands)) if note):
+    for note in (note for one in catalogues for note in (*one.notes, left_out_words(one, config.bands)) if note):
         logger.warning("%s", note)
     if len(catalogues) > 1:
         return _describe_mosaic(catalogues, config, fit_mask)

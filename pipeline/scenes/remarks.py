@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.grid import Grid
+from pipeline.scenes.bands import listed_names
 from pipeline.scenes.filebands import FileBand
 from pipeline.scenes.ground import covered, place
+from pipeline.scenes.layers import is_terrain
+from pipeline.scenes.offers import Catalogue
 from pipeline.scenes.parts import FilePart
 from pipeline.scenes.preview import Preview
 
@@ -25,6 +28,35 @@ _HARDLY: Final = 0.5
 
 _ALL: Final = 0.99
 """Share of the first band's ground that others cover, at least: edges of products differ by some pixels."""
+
+
+_PLURALS: Final = {
+    "quality layer": "quality layers",
+    "angles": "angles",
+    "picture": "pictures",
+    "atmosphere": "layers of the atmosphere",
+    "labels": "labels",
+}
+"""Kinds of layers in words."""
+
+
+def left_out_words(catalogue: Catalogue, wanted: Sequence[str] | str) -> str:
+    """Say which layers 'auto' or 'all' leaves out, and why; empty where there is none, or bands are named."""
+    if not isinstance(wanted, str):
+        return ""
+    chosen = {band.name for band in catalogue.choose(wanted)}
+    reasons: dict[str, list[str]] = {}
+    for name, reason in catalogue.others:
+        reasons.setdefault(_PLURALS.get(reason, reason), []).append(name)
+    for band in catalogue.bands:
+        if band.name not in chosen and (band.kind != "measured" or band.measures_no_light):
+            measures = "terrain" if is_terrain(band.name) else band.quantity or "thermal"
+            reasons.setdefault(_PLURALS.get(band.kind, measures), []).append(band.name)
+    if not reasons:
+        return ""
+    listed = "; ".join(f"{reason}: {listed_names(names)}" for reason, names in reasons.items())
+    masks = f"; masks there are: {', '.join(map(str, catalogue.masks))}" if catalogue.masks else ""
+    return f"{catalogue.origin}: left out, as no band is named: {listed} (scene.bands takes what it names{masks})"
 
 
 def say_what_is_missing(bands: Sequence[FileBand], grid: Grid) -> None:
@@ -79,7 +111,8 @@ def alpha_notes(bands: Iterable[FileBand]) -> Iterator[str]:
     for path, index, name in dict.fromkeys((band.path, band.index, band.name) for band in bands if band.tagged_alpha):
         yield (
             f"{path}: band {index} is tagged as alpha, but more than 1% of it are neither 0 nor its largest value: "
-            f"it is taken as data, band {name}, and masks nothing"
+            f"it is taken as data, band {name}, and masks nothing; if it is a mask with soft edges, leave it out by "
+            "scene.bands, and set scene.nodata or scene.mask"
         )
 
 

@@ -54,8 +54,7 @@ def _new_names(catalogue: Catalogue, names: Sequence[str] | Mapping[str, str]) -
     if not isinstance(names, Mapping):
         whole = [band.name for band in catalogue.choose("all")]
         if len(whole) != len(names):
-            listed = listed_names(whole)
-            msg = f"scene.names: {len(names)} names for {len(whole)} bands: {listed}; give one for each"
+            msg = f"scene.names: {len(names)} names for {len(whole)} bands: {listed_names(whole)}; give one for each"
             raise ConfigError(msg)
         return dict(zip(whole, names, strict=True))
     new = {catalogue.choose([old])[0].name: name for old, name in names.items()}
