@@ -13,7 +13,7 @@ from test_model import model_of
 
 from pipeline.labels.classify import ClassStatistics, Thinning, classify_blocks
 from pipeline.model import ClusterModel
-from pipeline.scenes.lazy import ArraySource
+from pipeline.scenes.arraysource import ArraySource
 from pipeline.scenes.source import BlockSource
 
 CENTRES = [[10, 20, 10], [60, 50, 55], [120, 90, 130], [200, 210, 190], [255, 0, 0]]

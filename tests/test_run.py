@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyproj
 import pytest
 import rasterio
 from conftest import WriteRaster, patches
@@ -217,10 +218,15 @@ def test_one_band_alone_works(landscape: list[str], tmp_path: Path) -> None:
 def test_float_reflectance_in_degrees_works(data: Path, tmp_path: Path) -> None:
     source = data / "scenes" / "rstoolbox_s2" / "rstoolbox_sen2.tif"
     report = run_config(config(source, tmp_path / "c.tif", fit={"k": 4}))
-    assert "geographic" in report["area_note"]
-    assert all(entry["area_ha"] is None for entry in report["classes"])
     with rasterio.open(source) as file:
-        np.testing.assert_array_equal(read(tmp_path / "c.tif") == 0, ~np.isfinite(file.read()).all(axis=0))
+        valid, t = np.isfinite(file.read()).all(axis=0), file.transform
+    np.testing.assert_array_equal(read(tmp_path / "c.tif") == 0, ~valid)
+    geod, pixels = pyproj.Geod(ellps="WGS84"), valid.sum(axis=1)
+    corners = [[t @ (x, row + y) for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))] for row in range(len(valid))]
+    areas = [abs(geod.polygon_area_perimeter(*np.transpose(pixel))[0]) for pixel in corners]
+    hectares = sum(entry["area_ha"] for entry in report["classes"])
+    assert hectares == pytest.approx(float(np.dot(areas, pixels)) / 10_000, rel=1e-3)
+    assert not report["area_note"]
 
 
 def test_strips_of_three_rows_work(data: Path, tmp_path: Path) -> None:
