@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import rioxarray  # noqa: F401 (the .rio accessor)
 import xarray as xr
 
 from pipeline.kernels.validity import representable

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 import rasterio
+import rioxarray  # noqa: F401 (the .rio accessor)
 import xarray as xr
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
