@@ -27,7 +27,7 @@ _KINDS: Final = {
 """First bytes of files."""
 
 _LARGEST_JSON: Final = 16 * 2**20
-"""Bytes of a JSON file that are looked at: of a larger one nothing is told, as it ends too early."""
+"""Bytes read of a JSON file: what a larger one is can't be told."""
 
 _ADDRESS: Final = re.compile(r"(^|/)([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/])")
 

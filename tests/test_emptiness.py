@@ -163,3 +163,16 @@ def test_the_error_of_an_empty_sample_names_the_bands() -> None:
     pixels[0, :100], pixels[1, 100:] = np.nan, np.nan
     with pytest.raises(SceneError, match=r"in one band or another, .* though each band holds data somewhere"):
         draw_sample(MemorySource(pixels, valid), wanted=100, seed=0, workers=2)
+
+
+def test_a_value_given_in_the_config_stands_for_all_that_a_store_states(tmp_path: Path) -> None:
+    import xarray as xr
+
+    pixels = patches(3).astype("int16")
+    pixels[1] = -5
+    axes = {"y": 5_900_000 - 10 * (np.arange(200) + 0.5), "x": 300_000 + 10 * (np.arange(300) + 0.5)}
+    said = {"_FillValue": np.int16(-9), "missing_value": np.int16(-5)}
+    cube = xr.Dataset({f"b{i}": (("y", "x"), plane, said) for i, plane in enumerate(pixels)}, coords=axes)
+    cube.to_zarr(tmp_path / "cube.zarr", zarr_format=2)
+    assert opened(tmp_path / "cube.zarr").info.bands == ("b0", "b2")
+    assert opened(tmp_path / "cube.zarr", nodata=-7).info.bands == ("b0", "b1", "b2")

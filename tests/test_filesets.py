@@ -464,3 +464,9 @@ def test_an_archive_of_two_scenes_names_both_files_as_they_lie_in_it(
             pack.write(path, f"{folder}/B02.tif")
     with pytest.raises(SceneError, match=r"B02, in a/B02\.tif in .*two\.zip and in b/B02\.tif in .*two\.zip"):
         described(tmp_path / "two.zip")
+
+
+def test_zero_is_a_number_in_what_was_made_of_a_sensors_bands(write_raster: WriteRaster) -> None:
+    index = (ONE.astype(np.float32) - ONE.mean()) / 100
+    index[0, :4] = 0
+    assert read_whole(write_raster("L8_ratio.tif", index))[1].all()

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import rasterio
 from affine import Affine
+from conftest import WriteRaster
 from sources import described
 from test_masks import SCL_DROPPED
 from test_raster import whole
@@ -233,3 +235,23 @@ def test_an_area_of_interest_brings_together_what_lies_far_apart(tmp_path: Path)
     aoi = {"bounds": (LEFT, TOP - 300, LEFT + 500, TOP), "crs": "EPSG:32633"}
     _, valid = whole(mosaic([product(tmp_path, "one", layers()), far], aoi=aoi))
     assert valid.sum() == 30 * 50
+
+
+def test_a_palette_is_told_in_a_mosaic_too(
+    write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = [write_raster(f"{name}.tif", np.full((1, 20, 20), 3, np.uint8), photometric="palette") for name in "ab"]
+    for path in paths:
+        with rasterio.open(path, "r+") as file:
+            file.write_colormap(1, {3: (255, 0, 0)})
+    features = [
+        {
+            "type": "Feature", "stac_version": "1.1.0", "id": path.name, "geometry": None, "links": [],
+            "properties": {"datetime": "2023-06-25T10:20:21Z"},
+            "assets": {"cover": {"href": str(path), "type": "image/tiff", "roles": ["data"]}},
+        }
+        for path in paths
+    ]  # fmt: skip
+    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    mosaic([tmp_path / "items.json"])
+    assert all(f"{path}: band 1 has a palette" in caplog.text for path in paths)

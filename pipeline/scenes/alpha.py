@@ -18,7 +18,7 @@ _SHARE_OF_DATA: Final = 0.01
 """Share of values between the two extremes of a band tagged as alpha above which it holds data."""
 
 _BYTES: Final = 16 * 2**20
-"""Bytes decoded per band, at most, but for one block of the file and an overview."""
+"""Most bytes decoded per band; one block of the file and one overview may exceed it."""
 
 _BLOCKS: Final = 16
 """File blocks decoded per band, at most, where all of them are more than `_BYTES`."""

@@ -32,7 +32,7 @@ class Planes:
     mapping: Hashable
     """Name of the grid mapping."""
     numbers: tuple[ValidNumbers, ...]
-    """Of each band, which of its numbers are data."""
+    """Rule by which each band's numbers count as data, shape (band,)."""
     valid: xr.DataArray | None
     """The coordinate `valid`, as it was given."""
 

@@ -35,7 +35,7 @@ class StoreBand:
     name: str
     ref: ArrayRef
     attrs: Mapping[str, Any]
-    """Of its variable."""
+    """Attributes of its variable."""
     kind: LayerKind | None
     """What it is by its attributes, where it is no measurement; None where they don't tell."""
 

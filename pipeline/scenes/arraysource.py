@@ -28,7 +28,7 @@ _CHUNK: Final = 1024
 """Rows and columns of blocks of arrays that are not chunked."""
 
 _ALMOST_ONE: Final = 1 - 1e-9
-"""Of validity that xarray averaged: whole but for rounding."""
+"""Validity, averaged by xarray, from which a pixel is valid: 1 but for rounding."""
 
 
 def blocks_of(data: da.Array) -> tuple[Block, ...]:

@@ -36,7 +36,7 @@ _RADIANS: Final = {
     "microradian": 1e-6, "microradians": 1e-6, "urad": 1e-6,
     "degree": np.pi / 180, "degrees": np.pi / 180, "arc_degree": np.pi / 180,
 }  # fmt: skip
-"""Of angles: those at which a satellite sees."""
+"""Radians in each unit of the angles at which a satellite sees."""
 
 
 def mapping_named(stated: Any, dims: Sequence[str]) -> str:

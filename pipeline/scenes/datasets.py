@@ -72,7 +72,7 @@ def band_variables(dataset: xr.Dataset, named: Sequence[str] = ()) -> list[xr.Da
 
 
 def _measured(arrays: dict[Hashable, xr.DataArray], named: Sequence[str]) -> dict[Hashable, xr.DataArray]:
-    """Of variables those named, or that measure reflected light, by CF's attributes and by their names.
+    """Keep the variables that are named, or that measure reflected light, by CF's attributes and by their names.
 
     All that are measured, or all, where none is such.
     """
@@ -147,7 +147,7 @@ def _check_one_grid(dataset: xr.Dataset, axes: dict[Hashable, Axes]) -> None:
 
 
 def _of_one_type(arrays: dict[Hashable, xr.DataArray]) -> dict[Hashable, xr.DataArray]:
-    """Of variables those that can be brought to one type: bytes, which often are classes, do not go with others.
+    """Keep the variables that can be brought to one type: bytes, which often are classes, do not go with others.
 
     xarray's decoder makes floats of integers that have a nodata value, and leaves others as they are.
     """

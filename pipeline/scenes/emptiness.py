@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import ceil
 from typing import Any, Final
@@ -27,7 +27,7 @@ _WINDOW: Final = 2**16
 """Pixels read at once, at least: file blocks of single rows are read together."""
 
 _BYTES: Final = 32 * 2**20
-"""Bytes read at once, at most, but for one band of one block."""
+"""Most bytes read at once; one block of one band may exceed it."""
 
 _FIRST: Final = 16
 """Windows read of each file, at most, as long as no other band is known to hold data."""
@@ -44,6 +44,8 @@ class _Doubt:
 
     band: FileBand
     nodata: float | None
+    as_stated: bool
+    """Whether further nodata values that a store states count: they don't where the config names one."""
 
 
 def find_empty_bands(bands: Sequence[FileBand], nodata: str | float = "auto") -> list[FileBand]:
@@ -69,7 +71,9 @@ def find_empty_bands(bands: Sequence[FileBand], nodata: str | float = "auto") ->
     for band in bands:
         value = band.nodata if isinstance(nodata, str) else nodata
         if band.dtype in PIXEL_TYPES and (value is not None or np.dtype(band.dtype).kind == "f"):
-            files.setdefault((band.path, band.dtype, band.grid, band.block_shape), []).append(_Doubt(band, value))
+            files.setdefault((band.path, band.dtype, band.grid, band.block_shape), []).append(
+                _Doubt(band, value, isinstance(nodata, str))
+            )
     left = [_search(doubts, _FIRST) for doubts in files.values()]
     if sum(map(len, left)) == len(bands):
         return []
@@ -138,7 +142,8 @@ def _any_valid(plane: Planes, doubt: _Doubt) -> bool:
     if doubt.band.array:
         from pipeline.scenes.arrays import strike_invalid_numbers  # noqa: PLC0415 (xarray takes half a second to import)
 
-        strike_invalid_numbers(doubt.band.array, plane, valid)
+        array = doubt.band.array if doubt.as_stated else replace(doubt.band.array, nodata=())
+        strike_invalid_numbers(array, plane, valid)
     return bool(strike_invalid(plane[np.newaxis], (doubt.nodata,), valid).any())
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from pipeline.errors import SceneError
+from pipeline.kernels.validity import representable
 from pipeline.masklayers import MASK_LAYERS, mask_kind
 from pipeline.scenes.bands import band_from_file_name, common_names, differing_parts, words_of_file
 from pipeline.scenes.filebands import FileBand, list_bands
@@ -19,7 +20,8 @@ from pipeline.scenes.ground import covered, place
 from pipeline.scenes.landsat import LandsatMetadata, find_metadata
 from pipeline.scenes.layers import LayerKind, layer_kinds
 from pipeline.scenes.offers import BandOffer, BandVersion, Catalogue, MaskOffer
-from pipeline.scenes.sensors import band_number, sensor_of
+from pipeline.scenes.sensors import Sensor, band_number, sensor_of
+from pipeline.units import PIXEL_TYPES
 
 _FILLED: Final = ("qa_pixel", "bqa")
 """Layers whose lowest bit marks pixels without data."""
@@ -199,7 +201,7 @@ def _offer(band: FileBand, metadata: LandsatMetadata | None, kind: LayerKind) ->
     """A band whose file had to be opened to know it, with what its sensor and its product say of it."""
     sensor = sensor_of([band.path])
     scaling = metadata.scaling(band.path) if metadata else None
-    nodata = sensor.fill if sensor else None
+    nodata = _fill(sensor, band)
     if scaling and band.quantity == "numbers":
         scale, offset, quantity = scaling
         band = replace(band, scale=scale, offset=offset, quantity=quantity)
@@ -213,6 +215,14 @@ def _offer(band: FileBand, metadata: LandsatMetadata | None, kind: LayerKind) ->
         opened=band,
         kind=kind,
     )
+
+
+def _fill(sensor: Sensor | None, band: FileBand) -> float | None:
+    """Stored number that a sensor's products keep for no data; None for floats, which were made of these later."""
+    if sensor is None or sensor.fill is None or band.dtype not in PIXEL_TYPES:
+        return None
+    dtype = np.dtype(band.dtype)
+    return sensor.fill if dtype.kind in "iu" and representable(sensor.fill, dtype) else None
 
 
 def _keys(band: FileBand) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ class Stamp(NamedTuple):
     """What tells one state of a file from another."""
 
     size: int
-    """Bytes."""
+    """Size of the file, bytes."""
     modified: int
     """Time of the last modification, nanoseconds."""
     inode: int
@@ -80,7 +80,7 @@ class FileStamps:
         Raises
         ------
         SceneError
-            Naming the first that changed, and what of it.
+            Naming the first file that changed, and whether its size, time or inode did.
         """
         for file, stamp in self._files.items():
             _compare(file, stamp, Stamp.of(file))

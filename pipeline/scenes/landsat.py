@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pipeline.errors import SceneError
 from pipeline.jsontext import parse_json
+from pipeline.scenes.numbers import number_in_text
 from pipeline.scenes.offers import Product
 from pipeline.scenes.trees import read_small
 from pipeline.units import Quantity
@@ -161,26 +162,15 @@ def _scalings(groups: Groups, said: Mapping[str, str], path: str) -> Iterator[tu
         quantity = next((q for q in _QUANTITIES if match and f"{q.upper()}_MULT_BAND_{match[1]}" in stated), None)
         if match and quantity:
             names = (f"{quantity.upper()}_{what}_BAND_{match[1]}" for what in ("MULT", "ADD"))
-            scale, offset = (_number(stated.get(name, "0"), name, path) for name in names)
+            scale, offset = (number_in_text(stated.get(name, "0"), name, path) for name in names)
             by = divisor if quantity == "reflectance" else 1.0
             yield file.upper(), (scale / by, offset / by, quantity)
 
 
 def _sine_of_the_sun(said: Mapping[str, str], path: str) -> float:
     """Sine of the sun's elevation, by which reflectance at the top of the atmosphere is divided."""
-    elevation = _number(said.get("SUN_ELEVATION", ""), "SUN_ELEVATION", path)
+    elevation = number_in_text(said.get("SUN_ELEVATION", ""), "SUN_ELEVATION", path)
     if not 0 < elevation <= 90:  # noqa: PLR2004 (degrees)
         msg = f"{path}: SUN_ELEVATION is {elevation:g}; reflectance needs the sun above the horizon"
         raise SceneError(msg)
     return math.sin(math.radians(elevation))
-
-
-def _number(text: str, name: str, path: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        msg = f"{path}: {name} is {text[:40]!r}; expected a number"
-        raise SceneError(msg)
-    return value

@@ -25,3 +25,21 @@ def as_number(value: Any, where: str) -> float:
         msg = f"{where}: {number} stands where a finite number should"
         raise SceneError(msg)
     return float(number)
+
+
+def number_in_text(text: str, name: str, origin: str) -> float:
+    """Read the number that a field of a metadata file holds as text.
+
+    Raises
+    ------
+    SceneError
+        Naming file and field, when it is none, or not finite.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        msg = f"{origin}: {name} is {text[:40]!r}; expected a number"
+        raise SceneError(msg)
+    return value

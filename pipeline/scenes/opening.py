@@ -58,9 +58,7 @@ def describe_scene(
     if catalogue.product is None:
         bands = leave_out_empty(bands, config.nodata, named=not isinstance(config.bands, str))
     scene = _leave_out(summarize(bands, config, catalogue.files), config, catalogue, fit_mask)
-    notes = dict.fromkeys(note for band in bands for note in band.notes)
-    for note in notes:
-        logger.warning("%s", note)
+    notes = _say_notes(bands)
     if scene.info.grid.crs is None and not any("ground control points" in note for note in notes):
         logger.warning("%s: no coordinate reference system; the map will have none either", scene.info.sources[0])
     for path in dict.fromkeys(part.path for part in scene.parts if part.alphas):
@@ -88,6 +86,7 @@ def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_m
     """Describe several items or products on one grid: that of the first, wide enough for all."""
     _check_levels(catalogues)
     opened = [_open(catalogue, config) for catalogue in catalogues]
+    _say_notes(band for bands in opened for band in bands)
     grids = [one_grid(bands, config.resolution) for bands in opened]
     whole = union_grid(grids)
     cut = cut_to_area(whole, opened[0], config)
@@ -103,6 +102,14 @@ def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_m
         scenes = [replace(scene, masks=(cut.area, *scene.masks)) for scene in scenes]
     scenes = [replace(scene, info=replace(scene.info, origin=cut.origin, shown=cut.shown)) for scene in scenes]
     return make_mosaic(scenes, [grids[i] for i in inside])
+
+
+def _say_notes(bands: Iterable[FileBand]) -> list[str]:
+    """Warn of what makes the map of some bands useless, once for each file or band, and give what was said."""
+    notes = list(dict.fromkeys(note for band in bands for note in band.notes))
+    for note in notes:
+        logger.warning("%s", note)
+    return notes
 
 
 def _check_levels(catalogues: Sequence[Catalogue]) -> None:

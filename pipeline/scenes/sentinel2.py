@@ -3,13 +3,13 @@
 Source: Sentinel-2 Products Specification Document, S2-PDGS-TAS-DI-PSD, issues 13 (compact names) to 15.
 """
 
-import math
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pipeline.errors import SceneError
+from pipeline.scenes.numbers import number_in_text
 from pipeline.scenes.offers import BandOffer, BandVersion
 from pipeline.scenes.xml import one_text, text, texts
 
@@ -129,7 +129,7 @@ def _quantification(root: ET.Element, level: str, origin: str) -> float:
     if not found:
         msg = f"{origin}: the field {names[0]} is missing, so reflectance is unknown; download the product again"
         raise SceneError(msg)
-    value = _number(found, names[0], origin)
+    value = number_in_text(found, names[0], origin)
     if value <= 0:
         msg = f"{origin}: {names[0]} is {found}; expected a number above 0"
         raise SceneError(msg)
@@ -146,7 +146,7 @@ def _offsets(root: ET.Element, level: str, origin: str) -> tuple[float, ...]:
     stated: dict[str, float] = {}
     for element in elements:
         number = element.get("band_id", "").strip()
-        value = _number((element.text or "").strip(), name, origin)
+        value = number_in_text((element.text or "").strip(), name, origin)
         if stated.setdefault(number, value) != value:
             band = next((band for band, own in ids.items() if own == number), f"band_id {number!r}")
             msg = (
@@ -162,14 +162,3 @@ def _offsets(root: ET.Element, level: str, origin: str) -> tuple[float, ...]:
         msg = f"{origin}: {name} is stated for some bands, but not for {bands}; download the product again"
         raise SceneError(msg)
     return tuple(stated[number] for number in ids.values())
-
-
-def _number(found: str, name: str, origin: str) -> float:
-    try:
-        value = float(found)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        msg = f"{origin}: {name} is {found[:40]!r}; expected a number"
-        raise SceneError(msg)
-    return value
