@@ -113,7 +113,7 @@ def inspect_scene(source: str | Sequence[str]) -> Inspection:
     common = dict(zip(catalogue.names, catalogue.common_names, strict=True))
     first = finest_band(bands)
     chunk = chunk_shapes(summarize(bands, SceneConfig(source=(catalogue.origin,))).info)[0]
-    empty = find_empty_bands(bands) if catalogue.product is None else []
+    empty = find_empty_bands(bands) if catalogue.may_hold_empty else []
     without = {band.name for band in empty}
     previews = read_previews(bands, first)
     full = [preview for preview in previews if preview.band.name not in without]

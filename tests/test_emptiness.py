@@ -1,5 +1,6 @@
 """Bands without any valid pixel: left out where nobody asked for them, an error where somebody did."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import rasterio
+from affine import Affine
 from conftest import WriteRaster, patches
-from sources import MemorySource
+from sources import MemorySource, described
 from test_raster import opened, whole
 from test_run import config, read
 
@@ -176,3 +178,50 @@ def test_a_value_given_in_the_config_stands_for_all_that_a_store_states(tmp_path
     cube.to_zarr(tmp_path / "cube.zarr", zarr_format=2)
     assert opened(tmp_path / "cube.zarr").info.bands == ("b0", "b2")
     assert opened(tmp_path / "cube.zarr", nodata=-7).info.bands == ("b0", "b1", "b2")
+
+
+def hyperspectral_item(write_raster: WriteRaster, name: str, pixels: npt.NDArray[Any], west: float = 300_000) -> Path:
+    """A STAC item of a sensor nobody knows, all bands in one file."""
+    raster = write_raster(f"{name}.tif", pixels, nodata=-9999, transform=Affine(10, 0, west, 0, -10, 5_900_000))
+    asset = {"href": f"./{raster.name}", "type": "image/tiff; application=geotiff", "roles": ["data"]}
+    content = {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": name,
+        "geometry": None,
+        "bbox": None,
+        "properties": {"datetime": "2025-06-01T10:00:00Z"},
+        "links": [],
+        "assets": {"cube": asset},
+    }
+    path = raster.with_suffix(".json")
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_items_of_an_unknown_sensor_too(write_raster: WriteRaster, caplog: pytest.LogCaptureFixture) -> None:
+    path = hyperspectral_item(write_raster, "cube", cube())
+    assert not {"band4", "band8", "band9"} & set(opened(path).info.bands)
+    assert "3 of 12 bands hold no valid pixel: band4, band8, band9: left out" in caplog.text
+    assert "no pixel holds data in band4, band8, band9: left out of auto and all" in inspect_scene([str(path)]).warnings
+    with pytest.raises(SceneError, match=r"1 of 2 bands hold no valid pixel: band4; no pixel can have data"):
+        opened(path, bands=["band1", "band4"])
+
+
+@pytest.mark.parametrize("filled", [None, 0, 1])
+def test_a_band_of_a_mosaic_is_empty_where_no_scene_holds_data_in_it(
+    write_raster: WriteRaster, caplog: pytest.LogCaptureFixture, filled: int | None
+) -> None:
+    """In two scenes, the first of which may hold no data at all."""
+    cubes = [cube(), cube()]
+    if filled == 0:
+        cubes[1][3, 150, 200] = 5
+    if filled == 1:
+        cubes[0][:] = -9999
+    items = [hyperspectral_item(write_raster, f"s{i}", cubes[i], 300_000 + 3000 * i) for i in (0, 1)]
+    bands = described(items).info.bands
+    empty = ("band8", "band9") if filled == 0 else ("band4", "band8", "band9")
+    assert set(bands) == {f"band{i + 1}" for i in range(12)} - set(empty)
+    assert f"s0.tif and 1 more: {len(empty)} of 12 bands hold no valid pixel: {', '.join(empty)}: left" in caplog.text
+    with pytest.raises(SceneError, match=r"1 of 2 bands hold no valid pixel: band9"):
+        described(items, bands=["band1", "band9"])

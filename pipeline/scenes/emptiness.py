@@ -1,7 +1,7 @@
 """Bands without any valid pixel: seen by a few blocks of each band, and proven by all of them."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -49,7 +49,7 @@ class _Doubt:
 
 
 def find_empty_bands(bands: Sequence[FileBand], nodata: str | float = "auto") -> list[FileBand]:
-    """List the bands none of whose pixels holds data; none where no band seems to hold any.
+    """List the bands of a scene none of whose pixels holds data; none where no band seems to hold any.
 
     One window of each band is read as a rule: a valid pixel in it proves that the band is not empty. Of the rest some
     windows more are read and, where other bands hold data, in the end all of them, until a valid pixel is found. A
@@ -67,27 +67,16 @@ def find_empty_bands(bands: Sequence[FileBand], nodata: str | float = "auto") ->
     SceneError
         When a band can't be read.
     """
-    files: dict[object, list[_Doubt]] = {}
-    for band in bands:
-        value = band.nodata if isinstance(nodata, str) else nodata
-        if band.dtype in PIXEL_TYPES and (value is not None or np.dtype(band.dtype).kind == "f"):
-            files.setdefault((band.path, band.dtype, band.grid, band.block_shape), []).append(
-                _Doubt(band, value, isinstance(nodata, str))
-            )
-    left = [_search(doubts, _FIRST) for doubts in files.values()]
-    if sum(map(len, left)) == len(bands):
-        return []
-    empty = {id(doubt.band) for doubts in left for doubt in _search(doubts)}
-    return [band for band in bands if id(band) in empty]
+    return [bands[place] for place in _empty_places([bands], nodata)]
 
 
-def leave_out_empty(bands: Sequence[FileBand], nodata: str | float, *, named: bool) -> list[FileBand]:
-    """Leave out the bands without any valid pixel, with a warning.
+def leave_out_empty(scenes: Sequence[Sequence[FileBand]], nodata: str | float, *, named: bool) -> list[list[FileBand]]:
+    """Leave out the bands that hold no valid pixel in any scene of a mosaic, or in a single scene, with a warning.
 
     Parameters
     ----------
-    bands : sequence of FileBand
-        Chosen.
+    scenes : sequence of sequence of FileBand
+        The bands chosen of each scene, in the same order.
     nodata : 'auto' or float
         What marks pixels without data; 'auto' is what the files say.
     named : bool
@@ -98,16 +87,50 @@ def leave_out_empty(bands: Sequence[FileBand], nodata: str | float, *, named: bo
     SceneError
         When empty ones were asked for.
     """
-    empty = find_empty_bands(bands, nodata)
-    if not empty:
-        return list(bands)
-    told = f"{shown(empty[0].path)}: {len(empty)} of {len(bands)} bands hold no valid pixel: {names_of(empty)}"
-    if named:
-        msg = f"{told}; no pixel can have data in every band: leave them out of scene.bands"
-        raise SceneError(msg)
-    logger.warning("%s: left out", told)
-    gone = {id(band) for band in empty}
-    return [band for band in bands if id(band) not in gone]
+    empty = _empty_places(scenes, nodata)
+    if empty:
+        first = scenes[0]
+        others = f" and {len(scenes) - 1} more" if len(scenes) > 1 else ""
+        names = names_of(first[place] for place in empty)
+        told = f"{shown(first[empty[0]].path)}{others}: {len(empty)} of {len(first)} bands hold no valid pixel: {names}"
+        if named:
+            msg = f"{told}; no pixel can have data in every band: leave them out of scene.bands"
+            raise SceneError(msg)
+        logger.warning("%s: left out", told)
+    return [[band for place, band in enumerate(bands) if place not in empty] for bands in scenes]
+
+
+def _empty_places(scenes: Sequence[Sequence[FileBand]], nodata: str | float) -> list[int]:
+    """Places of the bands that are empty in every scene; none where all of them seem to be."""
+    count = len(scenes[0])
+    doubts = [_doubts(bands, nodata) for bands in scenes]
+    left = [place for place in range(count) if all(place in scene for scene in doubts)]
+    for most in (_FIRST, None):
+        for scene in doubts:
+            left = _search_scene({place: scene[place] for place in left}, most)
+        if len(left) == count:
+            return []
+    return left
+
+
+def _doubts(bands: Sequence[FileBand], nodata: str | float) -> dict[int, _Doubt]:
+    """Bands of a scene in which pixels can be without data, by their places."""
+    doubts = {}
+    for place, band in enumerate(bands):
+        value = band.nodata if isinstance(nodata, str) else nodata
+        if band.dtype in PIXEL_TYPES and (value is not None or np.dtype(band.dtype).kind == "f"):
+            doubts[place] = _Doubt(band, value, isinstance(nodata, str))
+    return doubts
+
+
+def _search_scene(doubts: Mapping[int, _Doubt], most: int | None) -> list[int]:
+    """Look for a valid pixel in bands of a scene, file by file; give the places of those that seem to have none."""
+    files: dict[object, list[_Doubt]] = {}
+    for doubt in doubts.values():
+        band = doubt.band
+        files.setdefault((band.path, band.dtype, band.grid, band.block_shape), []).append(doubt)
+    empty = {id(doubt) for of_file in files.values() for doubt in _search(of_file, most)}
+    return [place for place, doubt in doubts.items() if id(doubt) in empty]
 
 
 def names_of(bands: Iterable[FileBand]) -> str:

@@ -145,6 +145,8 @@ class Product:
     baseline: str
     radiometry: str
     """How reflectance comes from the stored numbers, in words."""
+    sensor_known: bool = True
+    """Whether it is of a sensor whose bands all hold data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +187,11 @@ class Catalogue:
         """Common names of the bands; told from their names where the source states none at all."""
         stated = [band.common or (band.opened.common if band.opened else None) for band in self.bands]
         return stated if any(stated) else common_names(self.names)
+
+    @property
+    def may_hold_empty(self) -> bool:
+        """Whether some of its bands may hold no data at all."""
+        return self.product is None or not self.product.sensor_known
 
     def number(self, place: int) -> str:
         """The number that stands for the band at a place among all, from 0."""

@@ -54,9 +54,7 @@ def describe_scene(
     if len(catalogues) > 1:
         return _describe_mosaic(catalogues, config, fit_mask)
     (catalogue,) = catalogues
-    bands = _let_alphas_be_bands(_open(catalogue, config))
-    if catalogue.product is None:
-        bands = leave_out_empty(bands, config.nodata, named=not isinstance(config.bands, str))
+    (bands,) = _leave_out_empty(catalogues, [_let_alphas_be_bands(_open(catalogue, config))], config)
     scene = _leave_out(summarize(bands, config, catalogue.files), config, catalogue, fit_mask)
     notes = _say_notes(bands)
     if scene.info.grid.crs is None and not any("ground control points" in note for note in notes):
@@ -85,7 +83,7 @@ def catalogues_of(config: SceneConfig, besides: Iterable[str | Path] = ()) -> li
 def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_mask: MaskRecord | None) -> Mosaic:
     """Describe several items or products on one grid: that of the first, wide enough for all."""
     _check_levels(catalogues)
-    opened = [_open(catalogue, config) for catalogue in catalogues]
+    opened = _leave_out_empty(catalogues, [_open(catalogue, config) for catalogue in catalogues], config)
     _say_notes(band for bands in opened for band in bands)
     grids = [one_grid(bands, config.resolution) for bands in opened]
     whole = union_grid(grids)
@@ -202,6 +200,15 @@ def _open(catalogue: Catalogue, config: SceneConfig) -> list[FileBand]:
     for note in alpha_notes([*bands, *(offer.opened for offer in catalogue.bands if offer.opened)]):
         logger.warning("%s", note)
     return bands
+
+
+def _leave_out_empty(
+    catalogues: Sequence[Catalogue], opened: list[list[FileBand]], config: SceneConfig
+) -> list[list[FileBand]]:
+    """Leave out the bands without any valid pixel, unless the sensor is known to deliver all of them."""
+    if len({len(bands) for bands in opened}) > 1 or not all(catalogue.may_hold_empty for catalogue in catalogues):
+        return opened
+    return leave_out_empty(opened, config.nodata, named=not isinstance(config.bands, str))
 
 
 def _let_alphas_be_bands(bands: Sequence[FileBand]) -> list[FileBand]:

@@ -228,6 +228,7 @@ def _product(item: Any, bands: Sequence[BandOffer], radiometry: Radiometry | Non
         tile=str(said.get("s2:mgrs_tile") or said.get("grid:code", "")).removeprefix("MGRS-"),
         baseline=radiometry.baseline if radiometry else "",
         radiometry=numbers_words(bands),
+        sensor_known=bool(radiometry or sensor_of([band.native.path for band in bands if band.kind == "measured"])),
     )
 
 
