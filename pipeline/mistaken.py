@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 from typing import Final
 
+from pipeline.regular import read_start
+
 _KINDS: Final = {
     b"II*\0": "a raster (TIFF)",
     b"MM\0*": "a raster (TIFF)",
@@ -59,8 +61,7 @@ def _kind(path: Path) -> str:
             return "a folder"
         if not path.is_file():  # a pipe can be read once
             return ""
-        with path.open("rb") as file:
-            head = file.read(2**16)
+        head = read_start(path, 2**16)
     except (OSError, ValueError):
         return ""
     kind = next((kind for start, kind in _KINDS.items() if head.lstrip(b"\xef\xbb\xbf \r\n").startswith(start)), "")
@@ -72,8 +73,7 @@ def _kind(path: Path) -> str:
 def _kind_of_json(path: Path) -> str:
     """What a JSON file is: a config is JSON, too, if somebody wishes so."""
     try:
-        with path.open("rb") as file:
-            found = json.loads(file.read(_LARGEST_JSON))
+        found = json.loads(read_start(path, _LARGEST_JSON))
     except (OSError, ValueError, RecursionError):
         return ""
     if "stac_version" in found:

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from pipeline.errors import ModelError
 from pipeline.jsontext import RepeatedKeyError, parse_json
+from pipeline.regular import TooLargeError, read_regular
 from pipeline.units import ModelRecord, Preparation, Quantity, Units, relative
 
 MODEL_FORMAT: Final = "terrazzo-model"
@@ -172,10 +173,10 @@ class ClusterModel(ModelRecord):
         """
         path = Path(path)
         try:
-            if path.stat().st_size > _LARGEST_FILE:
-                msg = f"{path}: this is not a Terrazzo model: it is larger than {_LARGEST_FILE // 2**20} MB"
-                raise ModelError(msg)
-            return cls.from_json(path.read_text(encoding="utf-8"), str(path))
+            return cls.from_json(read_regular(path, _LARGEST_FILE).decode(), str(path))
+        except TooLargeError as error:
+            msg = f"{path}: this is not a Terrazzo model: {error}"
+            raise ModelError(msg) from error
         except UnicodeDecodeError as error:
             msg = f"{path}: this is not a Terrazzo model: it is not text"
             raise ModelError(msg) from error

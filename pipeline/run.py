@@ -17,11 +17,12 @@ from pipeline.mapping import MapSummary, OutputPaths, shares, write_map
 from pipeline.model import ClusterModel
 from pipeline.plan import Plan, make_plan
 from pipeline.reading import Scene, check_disks, plan_reading, reading
+from pipeline.runtime.leftovers import remove_leftovers
 from pipeline.runtime.progress import Progress
-from pipeline.runtime.workfolder import remove_leftovers
 from pipeline.scenes.filestamps import FileStamps
 from pipeline.scenes.opening import catalogues_of, describe_scene
 from pipeline.scenes.renaming import names_for, rename_bands
+from pipeline.sinks.outputset import digests_of, mixed_words
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.report import report_json, write_text
 from pipeline.sinks.staging import Staging, check_writable
@@ -64,8 +65,7 @@ def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     scene = _scene_of(config, besides=paths.all())
     plan = plan_reading(scene.info, config.run, config.fit, paths.labels.parent)
     try:
-        for path in paths.all():
-            check_writable(path, overwrite=True)
+        check_writable(paths.all())
         check_disks(plan, config.run, paths.labels.parent)
     except OutputError as lacking:
         logger.warning("%s", lacking)
@@ -96,7 +96,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths = check_outputs(config)
-    with Staging(paths.all(), overwrite=overwrite) as staging, ExitStack() as context:
+    with _outputs_at(paths, overwrite=overwrite) as staging, ExitStack() as context:
         stamps = context.enter_context(_stamps_of(config.scene, config.fit.mask))
         scene = _scene_of(config, besides=paths.all())
         stamps.add(scene.info.files)
@@ -118,7 +118,9 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         write_text(staging.path(str(paths.model)), fit.model.to_json(), "model")
         clock = Clock(started, perf_counter() - begin, progress.seconds)
         asked = {"config": config.model_dump(mode="json")}
-        report = asked | run_report(read.source, plan, fit=fit, summary=summary, paths=paths, clock=clock)
+        report = asked | run_report(
+            read.source, plan, fit=fit, summary=summary, paths=paths, digests=_digests(staging, paths), clock=clock
+        )
         write_text(staging.path(paths.report), report_json(report), "report")
     return report
 
@@ -187,7 +189,7 @@ def predict(
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths, resources = OutputPaths.of(output, fits=False), resources or ResourceConfig()
     class_colours(model.k, output.palette)
-    with Staging(paths.all(), overwrite=overwrite) as staging, _stamps_of(scene) as stamps:
+    with _outputs_at(paths, overwrite=overwrite) as staging, _stamps_of(scene) as stamps:
         described = _scene_for(model, scene, besides=paths.all())
         stamps.add(described.info.files)
         staging.keep_apart(described.info.files)
@@ -204,9 +206,29 @@ def predict(
             )
         _warn_of_one_class(summary, described.info.sources[0])
         clock = Clock(started, perf_counter() - begin, progress.seconds)
-        report = run_report(read.source, plan, fit=Fit(model), summary=summary, paths=paths, clock=clock)
+        report = run_report(
+            read.source,
+            plan,
+            fit=Fit(model),
+            summary=summary,
+            paths=paths,
+            digests=_digests(staging, paths),
+            clock=clock,
+        )
         write_text(staging.path(paths.report), report_json(report), "report")
     return report
+
+
+def _outputs_at(paths: OutputPaths, *, overwrite: bool) -> Staging:
+    """Temporary names for the files of a map; says so where those that are there don't belong together."""
+    if mixed := mixed_words(paths.told, paths.report):
+        logger.warning("%s", mixed)
+    return Staging(paths.all(), overwrite=overwrite)
+
+
+def _digests(staging: Staging, paths: OutputPaths) -> dict[str, str]:
+    """SHA-256 of the finished files that the report tells of."""
+    return digests_of({name: staging.path(path) for name, path in paths.told.items()})
 
 
 def _stamps_of(scene: SceneConfig, fit_mask: MaskRecord | None = None) -> FileStamps:

@@ -310,7 +310,7 @@ workfolder.{name} = lambda what: (signal.raise_signal(signal.SIGTERM), work(what
 with workfolder.own_folder(Path(sys.argv[1]), ""):
     print("worked on", flush=True)
 """
-WAITED, REMOVED = (ASKED_IN.format(name=name) for name in ("_take_lock", "_remove"))
+WAITED, REMOVED = (ASKED_IN.format(name=name) for name in ("mark", "remove_folder"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")

@@ -2,9 +2,7 @@
 
 import copy
 import json
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from itertools import pairwise
 from pathlib import Path
@@ -301,14 +299,9 @@ def test_so_is_an_address(address: str) -> None:
         load_config(Path(address))
 
 
-def test_a_config_may_be_json_or_come_through_a_pipe(tmp_path: Path) -> None:
+def test_a_config_may_be_json(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text('{"version": 1, "scene": {"source": "a.tif"}, "output": {"labels": "b.tif"}}')
     assert load_config(tmp_path / "c.json").scene.source == (str(tmp_path / "a.tif"),)
-    if hasattr(os, "mkfifo"):
-        os.mkfifo(tmp_path / "pipe")
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit((tmp_path / "pipe").write_text, (tmp_path / "c.json").read_text())
-            assert load_config(tmp_path / "pipe").scene.source == (str(tmp_path / "a.tif"),)
 
 
 def test_paths_in_the_file_start_at_its_folder_and_typed_ones_at_the_current_folder(

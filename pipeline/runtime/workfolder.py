@@ -1,23 +1,16 @@
 """A folder for the temporary files of one run, gone when the run ends; those of killed runs are removed by the next."""
 
-import errno
-import logging
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from pipeline.errors import OutputError
+from pipeline.runtime.leftovers import MARK, PREFIX, mark, remove_folder, remove_leftovers
 from pipeline.runtime.signals import signals_wait
 
-logger = logging.getLogger(__name__)
-
-_PREFIX: Final = ".terrazzo-scratch-"
-_LOCK: Final = "lock"
-_HELD: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK})
 _TRIES: Final = 5
 
 
@@ -48,12 +41,12 @@ def own_folder(parent: Path, fix: str) -> Iterator[Path]:
             own, lock = made
             with signals_wait():
                 lock.close()  # first: Windows removes no open file, and network drives give it another name
-                _remove(own)
+                remove_folder(own)
 
 
 def folder_of(path: Path) -> Path:
     """The folder that a user knows a file, temporary or not, to be in."""
-    return path.parent.parent if path.parent.name.startswith(_PREFIX) else path.parent
+    return path.parent.parent if path.parent.name.startswith(PREFIX) else path.parent
 
 
 def lost(path: Path, what: str, key: str, error: OSError) -> OutputError:
@@ -65,9 +58,9 @@ def lost(path: Path, what: str, key: str, error: OSError) -> OutputError:
 
 
 def _make_folder(parent: Path, fix: str) -> tuple[Path, BinaryIO]:
-    """Make a folder with a file in it that this process holds locked.
+    """Make a folder with a file in it that marks it as this process's.
 
-    A run that is just looking for leftovers may take it for one, before it is locked: then another is made.
+    A run that is just looking for leftovers may take it for one, before it is marked: then another is made.
     """
     if not parent.is_dir():
         msg = f"{parent}: this is no folder, or does not exist; create it, or {fix}"
@@ -75,67 +68,26 @@ def _make_folder(parent: Path, fix: str) -> tuple[Path, BinaryIO]:
     reason = "it goes again at once"
     for _ in range(_TRIES):
         try:
-            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         except OSError as error:
             reason = str(error.strerror)
             continue
         try:
-            lock = (folder / _LOCK).open("wb")
+            lock = (folder / MARK).open("xb")
         except OSError as error:  # another run has just taken the folder for a leftover, or the disk is full
             reason = str(error.strerror)
             shutil.rmtree(folder, ignore_errors=True)
             continue
         try:
-            _take_lock(lock)
+            mark(lock)
+        except BlockingIOError:
+            pass
         except OSError as error:
-            if error.errno not in _HELD:
-                logger.debug("%s: files can't be locked here (%s)", parent, error.strerror)
-                return folder, lock
+            reason = str(error.strerror)
         else:
-            if (folder / _LOCK).exists():
+            if (folder / MARK).exists():
                 return folder, lock
         lock.close()
         shutil.rmtree(folder, ignore_errors=True)
     msg = f"{parent}: no folder for temporary files can be made here ({reason}); {fix}"
     raise OutputError(msg)
-
-
-def _take_lock(file: BinaryIO) -> None:
-    """Lock a file, or raise OSError. The system lets it go when the process ends, however it ends."""
-    if sys.platform == "win32":
-        import msvcrt  # noqa: PLC0415 (Windows)
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl  # noqa: PLC0415 (all others)
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def remove_leftovers(parent: Path) -> None:
-    """Remove the folders of runs that were killed: those whose lock nobody holds."""
-    with suppress(OSError):  # whatever is wrong with this folder is said when one is made in it
-        for folder in parent.glob(_PREFIX + "*"):
-            with suppress(OSError):
-                if not (folder / _LOCK).exists():
-                    folder.rmdir()  # made, and left, before it was locked; fails where anything is in it
-                    continue
-                with (folder / _LOCK).open("r+b") as lock:
-                    _take_lock(lock)
-                    size = sum(file.stat().st_size for file in folder.iterdir())
-                    if sys.platform != "win32":
-                        _remove(folder)  # still locked: whoever is just making it finds that out
-                if sys.platform == "win32":  # where an open file can't be removed
-                    _remove(folder)
-                logger.info("%s: what a killed run left is removed (%.1f MB)", folder, size / 1e6)
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder, the lock last: whoever is killed in between leaves what the next run knows."""
-    with suppress(OSError):  # what is left must not cost the user the map
-        for file in folder.iterdir():
-            if file.name != _LOCK:
-                file.unlink()
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        logger.warning("%s: the folder of temporary files can't be removed; remove it by hand", folder)

@@ -1,10 +1,10 @@
 """Small texts, from this machine or another."""
 
 import time
-from pathlib import Path
 from typing import Final
 
 from pipeline.errors import SceneError
+from pipeline.regular import TooLargeError, read_regular
 
 _TIMEOUT: Final = 30
 _TRIES: Final = 4
@@ -28,7 +28,9 @@ def fetch(source: str, most: int) -> bytes:
     SceneError
         Naming the address, when it can't be reached, isn't there, or is too large.
     """
-    content = _download(source, most) if source.startswith(("http://", "https://")) else _read(source, most)
+    if not source.startswith(("http://", "https://")):
+        return _read(source, most)
+    content = _download(source, most)
     if len(content) > most:
         msg = f"{source}: this is larger than {most // 2**20} MB; expected metadata"
         raise SceneError(msg)
@@ -37,10 +39,10 @@ def fetch(source: str, most: int) -> bytes:
 
 def _read(path: str, most: int) -> bytes:
     try:
-        with Path(path).open("rb") as file:
-            return file.read(most + 1)
+        return read_regular(path, most)
     except OSError as error:
-        msg = f"{path}: this can't be read ({error.strerror or error})"
+        expected = "; expected metadata" if isinstance(error, TooLargeError) else ""
+        msg = f"{path}: this can't be read ({error.strerror or error}){expected}"
         raise SceneError(msg) from error
 
 

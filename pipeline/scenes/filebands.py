@@ -12,9 +12,10 @@ from rasterio.enums import MaskFlags
 
 from pipeline.errors import SceneError
 from pipeline.grid import Grid
+from pipeline.regular import read_start
 from pipeline.scenes.alpha import sort_alphas
 from pipeline.scenes.bands import check_names_differ, names_of_band_files
-from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
+from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, open_raster, shown
 from pipeline.units import PIXEL_TYPES, Quantity
 
 _LARGEST_COORDINATE: Final = 1e100
@@ -149,7 +150,7 @@ def _bytes_of(dtype: str) -> int:
 def _read_facts(path: str) -> list[FileBand]:
     """Open a file for its metadata: one record for each band."""
     try:
-        with rasterio.Env(**gdal_options(path)), rasterio.open(path) as file:
+        with rasterio.Env(**gdal_options(path)), open_raster(path) as file:
             return _band_facts(path, file)
     except (*GDAL_ERRORS, ValueError) as error:
         reason = f"{error}".splitlines()[0].removeprefix(f"'{path}' ").removeprefix(f"{path}: ")
@@ -160,11 +161,14 @@ def _read_facts(path: str) -> list[FileBand]:
         raise SceneError(msg) from error
 
 
+_HDF4: Final = b"\x0e\x03\x13\x01"
+"""First bytes of an HDF4 file."""
+
+
 def _is_hdf4(path: str) -> bool:
     """Whether a file on this machine begins as HDF4 files do."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 (may be /vsi..., which is no file)
-            return file.read(4) == b"\x0e\x03\x13\x01"
+        return read_start(path, len(_HDF4)) == _HDF4
     except (OSError, ValueError):
         return False
 

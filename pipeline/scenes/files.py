@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from pipeline.errors import SceneError
+from pipeline.regular import special_kind
 from pipeline.scenes.bands import band_order
 from pipeline.settings import is_address
 
@@ -144,6 +145,9 @@ def _look_up(item: str) -> list[str]:
             msg = f"{item}: the folder holds no product and no raster file ({', '.join(sorted(RASTER_SUFFIXES))}){hint}"
             raise SceneError(msg)
         return inside
+    if kind := special_kind(path):
+        msg = f"{item}: this is {kind}, not a file"
+        raise SceneError(msg)
     if path.exists():
         return [str(path)]
     if glob.has_magic(item):

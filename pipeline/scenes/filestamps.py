@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from pipeline.errors import SceneError
+from pipeline.regular import special_kind
 from pipeline.scenes.files import is_zarr_group
 from pipeline.scenes.gdal import is_remote
 
@@ -36,11 +37,20 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, path: str) -> "Stamp | None":
-        """The stamp of a file; None where there is no such file."""
+        """The stamp of a file; None where there is no such file.
+
+        Raises
+        ------
+        SceneError
+            When it is a pipe, a device or a socket.
+        """
         try:
             found = os.stat(path)  # noqa: PTH116 (of many files)
         except (OSError, ValueError):
             return None
+        if kind := special_kind(path):
+            msg = f"{path}: this is {kind}, not a file"
+            raise SceneError(msg)
         return cls(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
@@ -71,7 +81,7 @@ class FileStamps:
                 continue
             if is_zarr_group(Path(file)):
                 self._stores[file] = self._stamps_in(file)
-            elif os.path.isfile(file) and (stamp := Stamp.of(file)):  # noqa: PTH113 (of many files)
+            elif not os.path.isdir(file) and (stamp := Stamp.of(file)):  # noqa: PTH112 (of many files)
                 self._files[file] = stamp
 
     def check(self) -> None:

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import rasterio
 from rasterio._err import CPLE_BaseError  # private, but rasterio lets it through where it wraps no error
-from rasterio.errors import RasterioError
+from rasterio.errors import RasterioError, RasterioIOError
 
+from pipeline.regular import special_kind
 from pipeline.scenes.source import SceneInfo
 
 if os.environ.get("GDAL_NUM_THREADS", "1") == "1":  # even for one thread OpenJPEG would start a pool, and wait for it
@@ -49,7 +50,16 @@ class _Reader(rasterio.DatasetReader):  # type: ignore[misc]
 
 
 def open_raster(path: str, **how: Any) -> rasterio.DatasetReader:
-    """Open a file whose bands may be many and are read together."""
+    """Open a file whose bands may be many and are read together.
+
+    Raises
+    ------
+    RasterioIOError
+        When it can't be opened, or is a pipe, a device or a socket.
+    """
+    if kind := special_kind(path):
+        msg = f"this is {kind}, not a file"
+        raise RasterioIOError(msg)
     file = rasterio.open(path, **how)
     if type(file) is rasterio.DatasetReader:
         file.__class__ = _Reader

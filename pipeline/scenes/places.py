@@ -18,6 +18,7 @@ from rasterio.warp import transform as warp_points
 from pipeline.areas import AreaRecord
 from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Block, Grid
+from pipeline.regular import special_kind
 from pipeline.scenes.gdal import GDAL_ERRORS
 from pipeline.scenes.ground import bounds, bounds_in, same_crs
 
@@ -121,6 +122,9 @@ def read_area(path: str, grid: Grid, key: str) -> Area:
     import pyogrio  # noqa: PLC0415 (a GDAL of its own, that most runs need not load)
     import shapely  # noqa: PLC0415
 
+    if kind := special_kind(path):
+        msg = f"{key}: {path}: this is {kind}, not a file"
+        raise SceneError(msg)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of GDAL, about geometries that are judged below

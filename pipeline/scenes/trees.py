@@ -1,7 +1,6 @@
 """The files of a product: in a folder, or in a zip that is never unpacked."""
 
 import os
-import stat
 import tarfile
 import zipfile
 import zlib
@@ -10,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
 
 from pipeline.errors import SceneError
+from pipeline.regular import read_regular
 from pipeline.scenes.xml import LARGEST_XML
 
 _MOST_FILES: Final = 100_000
@@ -48,11 +48,7 @@ def read_small(path: Path) -> bytes:
         When it is no file or can't be read.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            msg = f"{path}: this is not a file"
-            raise SceneError(msg)
-        with path.open("rb") as file:
-            return file.read(LARGEST_XML + 1)
+        return read_regular(path, LARGEST_XML)
     except OSError as error:
         msg = f"{path}: this can't be read ({error.strerror or error})"
         raise SceneError(msg) from error

@@ -1,29 +1,31 @@
-"""Outputs under temporary names, renamed together when all are whole."""
+"""Outputs under temporary names until all are whole."""
 
 import os
 import shutil
-import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from pipeline.errors import OutputError
+from pipeline.regular import special_kind
 from pipeline.runtime.signals import end_if_asked, signals_wait
 from pipeline.runtime.workfolder import own_folder
+from pipeline.sinks.naming import SIDECARS, Naming, name_together
 
-_SIDECARS: Final = (".msk", ".ovr", ".aux.xml")
 _LONGEST_NAME: Final = 255
 """Bytes in a file's name that file systems allow."""
+
+_OTHER: Final = "choose another"
+"""What helps where a folder can't be written to."""
 
 
 class Staging:
     """Temporary names for a set of outputs, each in a folder of the run's own where the output will stand.
 
-    On leaving the context without an error each is renamed to its target, which is atomic for each file on
-    every system we know; after an error, or Ctrl-C, they are removed and no target has been touched. Only
-    where a rename itself fails may some targets be new and others not; each is whole.
+    On leaving the context without an error they get their names as a set, the first target last; after an error, or
+    Ctrl-C, they are removed and no target has been touched.
     """
 
     def __init__(self, targets: Iterable[str | Path], *, overwrite: bool) -> None:
@@ -45,10 +47,10 @@ class Staging:
             if self._places[i] in self._places[:i]:
                 msg = f"{target}: two outputs have this name; give them different names"
                 raise OutputError(msg)
-            check_writable(target, overwrite=self._overwrite)
+            check_name(target, overwrite=self._overwrite)
         with ExitStack() as context:
             parents = dict.fromkeys(target.parent for target in self._targets)
-            own = {parent: context.enter_context(own_folder(parent, "choose another")) for parent in parents}
+            own = {parent: context.enter_context(own_folder(parent, _OTHER)) for parent in parents}
             self._staged = {  # found once, as links among the targets may be replaced
                 place: own[target.parent] / f"{number}{target.suffix}"
                 for number, (place, target) in enumerate(zip(self._places, self._targets, strict=True))
@@ -71,50 +73,28 @@ class Staging:
             if kind is None:
                 end_if_asked()
                 with signals_wait():
-                    for target, staged in zip(self._targets, self._staged.values(), strict=True):
-                        if staged.exists():
-                            self._rename(staged, target)
-
-    def _rename(self, staged: Path, target: Path) -> None:
-        try:
-            if self._overwrite:
-                staged.replace(target)
-            else:
-                _name_new(staged, target)
-            for ending in _SIDECARS:  # of the map that stood here: GDAL would take them for this one's
-                sidecar = f"{target}{ending}"
-                if os.path.lexists(sidecar):
-                    os.unlink(sidecar)  # noqa: PTH108
-        except FileExistsError as error:
-            msg = f"{target}: somebody else wrote this file meanwhile; it was left as it is"
-            raise OutputError(msg) from error
-        except OSError as error:
-            msg = f"{target}: the finished file can't be given its name ({error.strerror})"
-            raise OutputError(msg) from error
-
-
-def _name_new(path: Path, target: Path) -> None:
-    """Give a file one more name, or raise FileExistsError: of two at once only one can succeed."""
-    try:
-        target.hardlink_to(path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links (FAT, some network drives): look, then rename
-        if os.path.lexists(target):
-            raise FileExistsError from None
-        path.replace(target)
+                    staged = zip(self._targets, self._staged.values(), strict=True)
+                    namings = [Naming(path, target, _is_map(target)) for target, path in staged if path.exists()]
+                    name_together(namings[::-1], overwrite=self._overwrite)
 
 
 def keep_apart(targets: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
-    """Raise OutputError when a target is, under whatever name, a file that is read, or in a folder that is."""
+    """Raise OutputError when a target is, under whatever name, a file that is read, or in a folder that is.
+
+    So it is where such a file would be taken for part of a map.
+    """
     taken = {os.path.realpath(path) for path in inputs}
-    for target in targets:
+    for target in map(Path, targets):
         place = Path(os.path.realpath(target))
         if taken.intersection([str(place), *map(str, place.parents)]):
             inside = " in" if str(place) not in taken else ""
             what = f"this file is{inside} part of the scene, or its config or model"
             msg = f"{target}: {what}, and will not be written; choose another name"
             raise OutputError(msg)
+        for sidecar in _sidecars(target):
+            if os.path.realpath(sidecar) in taken:
+                msg = f"{target}: GDAL would take {sidecar}, which is read, for part of this map; choose another name"
+                raise OutputError(msg)
 
 
 def check_room(folder: Path, needed: int, fix: str) -> None:
@@ -126,8 +106,17 @@ def check_room(folder: Path, needed: int, fix: str) -> None:
         raise OutputError(msg)
 
 
-def check_writable(target: Path, *, overwrite: bool) -> None:
-    """Raise OutputError unless a file of this name may and can be written."""
+def check_writable(targets: Sequence[Path]) -> None:
+    """Raise OutputError unless files of these names can be written, in place of some that are there or not."""
+    for target in targets:
+        check_name(target, overwrite=True)
+    for parent in dict.fromkeys(target.parent for target in targets):
+        with own_folder(parent, _OTHER):
+            pass
+
+
+def check_name(target: Path, *, overwrite: bool) -> None:
+    """Raise OutputError unless an output may have a name, as far as that can be seen without writing anything."""
     folder = target.parent
     if len(os.fsencode(target.name)) > _LONGEST_NAME:
         msg = f"{target}: the name is longer than {_LONGEST_NAME} bytes, more than file systems take; shorten it"
@@ -135,19 +124,26 @@ def check_writable(target: Path, *, overwrite: bool) -> None:
     if target.is_dir():
         msg = f"{target}: this is a folder; name a file in it"
         raise OutputError(msg)
-    if os.path.lexists(target) and not overwrite:
-        msg = (
-            f"{target}: the file exists already; allow overwriting (--overwrite, overwrite=True) or choose another name"
-        )
+    if kind := special_kind(target):
+        msg = f"{target}: this is {kind}, and will not be replaced by a file; name a file"
+        raise OutputError(msg)
+    if os.path.lexists(target):
+        if not overwrite:
+            how = "allow overwriting (--overwrite, overwrite=True) or choose another name"
+            msg = f"{target}: the file exists already; {how}"
+            raise OutputError(msg)
+    elif sidecar := next((path for path in _sidecars(target) if os.path.lexists(path)), None):
+        msg = f"{target}: GDAL would take {sidecar} for part of this map; remove it, or choose another name"
         raise OutputError(msg)
     if not folder.is_dir():
         msg = f"{target}: the folder {folder} does not exist; create it first"
         raise OutputError(msg)
-    probe = folder / f".terrazzo-{uuid.uuid4().hex[:8]}"
-    try:
-        with signals_wait():
-            probe.touch(exist_ok=False)
-            probe.unlink()
-    except OSError as error:
-        msg = f"{target}: the folder {folder} can't be written to ({error.strerror})"
-        raise OutputError(msg) from error
+
+
+def _is_map(target: Path) -> bool:
+    return target.suffix.lower() in {".tif", ".tiff"}
+
+
+def _sidecars(target: Path) -> list[Path]:
+    """Files that GDAL would take for part of a map; none of another output."""
+    return [Path(f"{target}{ending}") for ending in SIDECARS] if _is_map(target) else []

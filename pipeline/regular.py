@@ -1,0 +1,83 @@
+"""Files that are named from outside: that each is a regular file, and no larger than what it should be."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+_KINDS: Final = {
+    stat.S_IFIFO: "a named pipe (FIFO)",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+class NotRegularError(OSError):
+    """A path is no regular file: reading it may never end."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"this is {kind}, not a file; save what it holds as a file, and name that")
+        self.strerror = str(self)
+
+
+class TooLargeError(OSError):
+    """A file is larger than what is expected there."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"it is larger than {most / 2**20:g} MB")
+        self.strerror = str(self)
+
+
+def special_kind(path: str | Path) -> str | None:
+    """What a path, its links followed, is in words, if neither a file nor a folder; None where nothing is there."""
+    try:
+        return _KINDS.get(stat.S_IFMT(os.stat(path).st_mode))  # noqa: PTH116 (of many files)
+    except (OSError, ValueError):
+        return None
+
+
+def read_regular(path: str | Path, most: int) -> bytes:
+    """Read a file whole.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    most : int
+        Bytes above which it is refused.
+
+    Raises
+    ------
+    NotRegularError, TooLargeError
+        When it is a pipe, a device or a socket, or larger.
+    OSError
+        When it can't be read.
+    """
+    content = read_start(path, most + 1)
+    if len(content) > most:
+        raise TooLargeError(most)
+    return content
+
+
+def read_start(path: str | Path, most: int) -> bytes:
+    """Read so many bytes of a file, or all where it has fewer.
+
+    Raises
+    ------
+    NotRegularError
+        When it is a pipe, a device or a socket.
+    OSError
+        When it can't be read.
+    """
+    if kind := special_kind(path):
+        raise NotRegularError(kind)
+    # a pipe that has taken the file's place meanwhile is opened without waiting for who writes into it
+    with open(path, "rb", opener=_open_at_once) as file:
+        if kind := _KINDS.get(stat.S_IFMT(os.fstat(file.fileno()).st_mode)):
+            raise NotRegularError(kind)
+        return file.read(most)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

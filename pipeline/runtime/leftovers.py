@@ -1,0 +1,269 @@
+"""Folders of temporary files that killed runs left: told from those of living runs and of others, and removed.
+
+A run marks its folder with a file that it holds locked and that says which process made it. Only a folder that has
+such a file, both owned by who runs this program, is removed, and no link is followed on the way. Where files can't be
+locked, the process that the file names tells whether the run is alive.
+"""
+
+import errno
+import json
+import logging
+import os
+import platform
+import shutil
+import stat
+import sys
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, Self
+
+logger = logging.getLogger(__name__)
+
+PREFIX: Final = ".terrazzo-scratch-"
+"""How the names of all folders of temporary files begin."""
+
+MARK: Final = "lock"
+"""Name of the file that marks such a folder."""
+
+_PROGRAM: Final = "terrazzo: temporary files of a run, removed when it ends or by the next run"
+_LARGEST_MARK: Final = 4096
+_LONGEST_RUN: Final = 30 * 24 * 3600
+"""Seconds after which a folder without locks is left over, even if another machine made it."""
+
+_HELD: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK})
+_LOCKED_BYTE: Final = 2**30
+"""What Windows locks: a byte beyond the file's end, as it lets nobody read what is locked."""
+
+_NO_LINKS: Final = getattr(os, "O_NOFOLLOW", 0)
+_FOLDERS_BY_NUMBER: Final = os.open in os.supports_dir_fd
+"""Whether files can be named within an open folder, so that nobody can put another folder in its place: not on Windows.
+"""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """The process that made a folder."""
+
+    host: str
+    """Name of the machine."""
+    session: str
+    """Which start of the machine, and which container on it; empty where the system doesn't tell."""
+    process: int
+    """Number of the process."""
+    started: str
+    """When the process began, in ticks since the machine started; empty where the system doesn't tell."""
+    locks: bool
+    """Whether its mark is locked while the process lives."""
+
+    @classmethod
+    def this(cls, *, locks: bool) -> Self:
+        """The process that runs now."""
+        process = os.getpid()
+        return cls(platform.node(), _session(), process, _start_of(process), locks)
+
+    @classmethod
+    def read(cls, text: bytes) -> "Maker | None":
+        """The process that a mark names; None where that is no mark of this program."""
+        try:
+            said = json.loads(text)
+            if said.pop("program") != _PROGRAM:
+                return None
+            maker = cls(**said)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+        kinds = {"host": str, "session": str, "process": int, "started": str, "locks": bool}
+        return maker if all(type(getattr(maker, name)) is kind for name, kind in kinds.items()) else None
+
+    def text(self) -> bytes:
+        """Content of the mark."""
+        return json.dumps({"program": _PROGRAM, **asdict(self)}).encode()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the process certainly lives no more."""
+        if (self.host, self.session) != (platform.node(), _session()) or sys.platform == "win32":
+            return False  # os.kill would end the process there
+        if self.process == os.getpid():
+            return self.started != _start_of(self.process)
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return self.started != _start_of(self.process)
+
+
+def mark(file: BinaryIO) -> None:
+    """Lock a new mark, where that is possible, and write into it who made it.
+
+    Raises
+    ------
+    BlockingIOError
+        When another run has just locked it.
+    OSError
+        When it can't be written.
+    """
+    try:
+        _take_lock(file)
+    except OSError as error:
+        if error.errno in _HELD:
+            raise BlockingIOError(error.errno, error.strerror) from error
+        logger.debug("%s: files can't be locked here (%s)", file.name, error.strerror)
+        maker = Maker.this(locks=False)
+    else:
+        maker = Maker.this(locks=True)
+    file.write(maker.text())
+    file.flush()
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Remove the folders of this user's runs that were killed; all else stays, whatever it is called."""
+    with suppress(OSError):  # whatever is wrong with this folder is said when one is made in it
+        with os.scandir(parent) as entries:
+            found = [Path(entry.path) for entry in entries if entry.name.startswith(PREFIX)]
+        for folder in found:
+            with suppress(OSError):
+                _remove_leftover(folder)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of temporary files of this run's own, the mark last: the next run knows what a kill leaves."""
+    with suppress(OSError), ExitStack() as context:  # what is left must not cost the user the map
+        _clear(_open_folder(folder, context))
+    if os.path.lexists(folder):
+        with suppress(OSError):
+            folder.rmdir()
+    if os.path.lexists(folder):
+        logger.warning("%s: the folder of temporary files can't be removed; remove it by hand", folder)
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """An open folder."""
+
+    path: Path
+    number: int | None
+    """Number by which the system knows it; None where files can only be named by their paths."""
+
+    def name(self, name: str) -> str:
+        """Name of a file in it, as functions of `os` want it that also take the folder's number."""
+        return name if self.number is not None else str(self.path / name)
+
+    def names(self) -> list[str]:
+        """Names of all that is in it."""
+        return os.listdir(self.path if self.number is None else self.number)  # noqa: PTH208 (by number)
+
+
+def _open_folder(path: Path, context: ExitStack) -> _Folder:
+    """Open a folder, or raise OSError where it is a link, no folder, or somebody else's."""
+    if not _FOLDERS_BY_NUMBER:
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or getattr(found, "st_reparse_tag", False):  # a link or a junction
+            raise NotADirectoryError(path)
+        return _Folder(path, None)
+    number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _NO_LINKS)
+    context.callback(os.close, number)
+    _check_owner(os.fstat(number), path)
+    return _Folder(path, number)
+
+
+def _check_owner(found: os.stat_result, path: Path) -> None:
+    """Raise PermissionError where something is somebody else's."""
+    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "somebody else's", str(path))
+
+
+def _open_mark(folder: _Folder, context: ExitStack) -> BinaryIO:
+    """Open the mark of a folder, or raise OSError where it is missing, no regular file, or somebody else's."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | _NO_LINKS | getattr(os, "O_NONBLOCK", 0), dir_fd=folder.number)
+
+    file = context.enter_context(open(folder.name(MARK), "r+b", opener=opener))  # noqa: SIM115 (the context closes it)
+    found = os.fstat(file.fileno())
+    _check_owner(found, folder.path / MARK)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        raise PermissionError(errno.EPERM, "no file of this program's", str(folder.path / MARK))
+    return file
+
+
+def _remove_leftover(path: Path) -> None:
+    """Remove a folder if a run of this program and user made it and lives no more."""
+    with ExitStack() as context:
+        folder = _open_folder(path, context)
+        if not folder.names():
+            path.rmdir()  # made, and left, before it was marked
+            return
+        with ExitStack() as marks:
+            if not _is_left_over(folder, _open_mark(folder, marks)):
+                return
+            size = sum(os.lstat(folder.name(name), dir_fd=folder.number).st_size for name in folder.names())
+            if sys.platform == "win32":  # where an open file can't be removed
+                marks.close()
+            _clear(folder)  # still locked elsewhere: whoever is just making it finds that out
+        path.rmdir()
+        logger.info("%s: what a killed run left is removed (%.1f MB)", path, size / 1e6)
+
+
+def _is_left_over(folder: _Folder, file: BinaryIO) -> bool:
+    """Whether the run that marked a folder has ended."""
+    text = file.read(_LARGEST_MARK)
+    maker = Maker.read(text)
+    if maker is None and (text or folder.names() != [MARK]):
+        return False  # not this program's; an empty one, alone, is of a run killed before it wrote who it is
+    if maker is None or maker.locks:
+        try:
+            _take_lock(file)
+        except OSError as error:
+            if error.errno in _HELD or maker is None:
+                return False
+        else:
+            return True
+    return maker.is_gone or time.time() - os.fstat(file.fileno()).st_mtime > _LONGEST_RUN
+
+
+def _clear(folder: _Folder) -> None:
+    """Remove all that is in a folder, the mark last."""
+    for name in sorted(folder.names(), key=lambda name: name == MARK):
+        if stat.S_ISDIR(os.lstat(folder.name(name), dir_fd=folder.number).st_mode):
+            shutil.rmtree(folder.name(name), dir_fd=folder.number)
+        else:
+            os.unlink(folder.name(name), dir_fd=folder.number)
+
+
+def _take_lock(file: BinaryIO) -> None:
+    """Lock a file, or raise OSError. The system lets it go when the process ends, however it ends."""
+    if sys.platform == "win32":
+        import msvcrt  # noqa: PLC0415 (Windows)
+
+        place = file.tell()
+        file.seek(_LOCKED_BYTE)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        finally:
+            file.seek(place)
+    else:
+        import fcntl  # noqa: PLC0415 (all others)
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _session() -> str:
+    """Which start of the machine, and which container on it, this process runs in; empty where that isn't told."""
+    try:
+        start = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{start} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _start_of(process: int) -> str:
+    """When a process began, in ticks since the machine started; empty where that isn't told."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return state.rpartition(")")[2].split()[19]  # the 22nd field; the second, a name in brackets, may hold spaces

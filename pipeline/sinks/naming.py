@@ -1,0 +1,180 @@
+"""Finished files get their names as one set: all, or, after an error, none."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pipeline.errors import OutputError
+
+SIDECARS: Final = (".msk", ".ovr", ".aux.xml")
+"""Endings of the files beside a map that GDAL takes for part of it."""
+
+_NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS})
+"""What systems answer that can't write a folder, or anything, through to the disk."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """A finished file and the name that it is to have."""
+
+    staged: Path
+    """Its temporary name, in a folder of the run's own on the same disk."""
+    target: Path
+    """The name it gets."""
+    is_map: bool = False
+    """Whether GDAL reads files beside it as part of it."""
+
+
+def name_together(namings: Sequence[Naming], *, overwrite: bool) -> None:
+    """Give files their names, in the order given; take all names back where one can't be given.
+
+    Each file is written through to its disk before, and each folder after: a power cut leaves no empty file under a
+    final name. A file that is replaced is kept under another name until all is done. Files beside a map that is
+    replaced go, as GDAL would take them for the new one's.
+
+    Raises
+    ------
+    OutputError
+        When a file can't be given its name.
+    """
+    for naming in namings:
+        try:
+            _sync_file(naming.staged)
+        except OSError as error:
+            msg = f"{naming.target}: the finished file can't be written to the disk ({error.strerror}); make room there"
+            raise OutputError(msg) from error
+    stuck: list[Path] = []
+    with ExitStack() as undo:
+        for naming in namings:
+            try:
+                _name(naming, undo, stuck, overwrite=overwrite)
+            except FileExistsError as error:
+                msg = f"{naming.target}: somebody else wrote this file meanwhile; it was left as it is"
+                raise _failure(msg, undo, stuck) from error
+            except OSError as error:
+                msg = f"{naming.target}: the finished file can't be given its name ({error.strerror})"
+                raise _failure(msg, undo, stuck) from error
+        try:
+            _sync_folders(naming.target.parent for naming in namings)
+        except OSError as error:
+            msg = f"{namings[0].target}: the names can't be written to the disk ({error.strerror})"
+            raise _failure(msg, undo, stuck) from error
+        undo.pop_all()
+
+
+def _failure(msg: str, undo: ExitStack, stuck: Sequence[Path]) -> OutputError:
+    """Take back what was named, and say what could not be."""
+    undo.close()
+    if stuck:
+        msg += f"; these are new already, and don't belong to the others: {', '.join(map(str, stuck))}"
+    return OutputError(msg)
+
+
+def _name(naming: Naming, undo: ExitStack, stuck: list[Path], *, overwrite: bool) -> None:
+    """Give a file its name, and remember how to take it back."""
+    staged, target = naming.staged, naming.target
+    if not overwrite:
+        _name_new(staged, target)
+        undo.callback(_take_back, target, _stamp(target), stuck)
+        return
+    if os.path.lexists(target):
+        if naming.is_map:
+            _set_sidecars_aside(naming, undo, stuck)
+        before = staged.with_name(f"old-{staged.name}")
+        _keep(target, before)
+        undo.callback(_put_back, before, target, stuck)
+        staged.replace(target)
+    else:
+        staged.replace(target)
+        undo.callback(_take_back, target, _stamp(target), stuck)
+
+
+def _set_sidecars_aside(naming: Naming, undo: ExitStack, stuck: list[Path]) -> None:
+    for ending in SIDECARS:
+        sidecar = Path(f"{naming.target}{ending}")
+        if os.path.lexists(sidecar) and not _is_folder(sidecar):
+            aside = naming.staged.with_name(f"old-{naming.staged.name}{ending}")
+            sidecar.rename(aside)
+            undo.callback(_put_back, aside, sidecar, stuck)
+
+
+def _keep(target: Path, before: Path) -> None:
+    """Give a file that is to be replaced a second name; where there are no links, another one."""
+    if _is_folder(target):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    try:
+        os.link(target, before, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        target.rename(before)
+
+
+def _name_new(path: Path, target: Path) -> None:
+    """Give a file one more name, or raise FileExistsError: of two at once only one can succeed."""
+    try:
+        target.hardlink_to(path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links (FAT, some network drives): look, then rename
+        if os.path.lexists(target):
+            raise FileExistsError from None
+        path.replace(target)
+
+
+def _put_back(before: Path, target: Path, stuck: list[Path]) -> None:
+    """Give a file its name again."""
+    try:
+        before.replace(target)
+    except OSError:
+        stuck.append(target)
+
+
+def _take_back(target: Path, stamp: tuple[int, int], stuck: list[Path]) -> None:
+    """Remove a new file, unless another has taken its name."""
+    try:
+        if _stamp(target) == stamp:
+            target.unlink()
+    except FileNotFoundError:
+        pass
+    except OSError:
+        stuck.append(target)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Numbers of a file's disk and of the file on it."""
+    found = path.lstat()
+    return found.st_dev, found.st_ino
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path is a folder itself, not a link to one."""
+    return stat.S_ISDIR(path.lstat().st_mode)
+
+
+def _sync_file(path: Path) -> None:
+    """Have the system write a file to the disk."""
+    with path.open("r+b") as file:  # Windows writes through only what may be written
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
+
+
+def _sync_folders(folders: Iterable[Path]) -> None:
+    """Have the system write the names in folders to the disk; Windows does so by itself."""
+    if os.name == "nt":
+        return
+    for folder in dict.fromkeys(folders):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
+        finally:
+            os.close(number)

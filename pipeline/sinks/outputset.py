@@ -1,0 +1,63 @@
+"""Whether the files of a run belong together, by the SHA-256 of each in the run's report."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from pipeline.regular import read_regular
+
+_LARGEST_REPORT: Final = 64 * 2**20
+
+
+def digests_of(files: Mapping[str, Path]) -> dict[str, str]:
+    """SHA-256 of files, by what each is."""
+    return {name: _digest(path) for name, path in files.items()}
+
+
+def mixed_words(files: Mapping[str, Path], report: Path) -> str | None:
+    """Say which files of an earlier run are missing or not those that its report tells of.
+
+    Parameters
+    ----------
+    files : mapping of str to Path
+        The outputs but the report, by what each is.
+    report : Path
+        The report that stands beside them.
+
+    Returns
+    -------
+    str or None
+        None where the set is whole, or no report tells.
+    """
+    expected = _expected(report)
+    wrong = []
+    for name, path in files.items():
+        if name not in expected:
+            continue
+        if not os.path.lexists(path):
+            wrong.append(f"{path} is missing")
+        elif path.is_file() and _digest(path) != expected[name]:
+            wrong.append(f"{path} is another")
+    if not wrong:
+        return None
+    return (
+        f"{report}: the outputs that are there don't belong together, as if a run had been cut short while they got "
+        f"their names, or one had been changed since: {'; '.join(wrong)}"
+    )
+
+
+def _expected(report: Path) -> dict[str, str]:
+    """Digests of the files of the run that wrote a report, by what each is; none where it tells none."""
+    try:
+        said = json.loads(read_regular(report, _LARGEST_REPORT))
+        return {str(name): str(digest) for name, digest in said["sha256"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,165 @@
+"""Runs that are killed, or whose calls of the system fail: what then stands is whole, and the next run is right."""
+
+import errno
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rasterio
+import xarray as xr
+import yaml
+from affine import Affine
+from conftest import UTM, patches
+from faults import Fault, Runs
+from test_safe import SIDES, layers
+
+from benchmarks.safe import SafeRecipe, write_safe
+
+resource = pytest.importorskip("resource", reason="processes are forked and given limits")
+
+OUTPUTS = ("classes.tif", "classes.csv", "classes_quicklook.png", "classes.model.json", "classes.run.json")
+REPORT = OUTPUTS[-1]
+MIXED = "don't belong together"
+
+
+@pytest.fixture(scope="module")
+def runs() -> Iterator[Runs]:
+    with Runs() as started:
+        yield started
+
+
+def geotiff(folder: Path) -> Path:
+    path = folder / "scene.tif"
+    pixels = patches(shape=(700, 600))
+    profile = {"driver": "GTiff", "count": 3, "height": 700, "width": 600, "dtype": "uint16", "compress": "deflate"}
+    with rasterio.open(path, "w", **profile, tiled=True, blockxsize=256, blockysize=256, **UTM) as file:
+        file.write(pixels)
+    return path
+
+
+def netcdf(folder: Path) -> Path:
+    transform: Affine = UTM["transform"]
+    pixels = patches(dtype="float32")
+    axes = {
+        "y": transform.f - 10 * (xr.Variable("y", range(200)) + 0.5),
+        "x": transform.c + 10.0 * xr.Variable("x", range(300)),
+    }
+    xr.Dataset({f"b{i}": (("y", "x"), plane) for i, plane in enumerate(pixels)}, coords=axes).to_netcdf(
+        folder / "scene.nc", engine="h5netcdf"
+    )
+    return folder / "scene.nc"
+
+
+def safe(folder: Path) -> Path:
+    return write_safe(folder, layers(), SafeRecipe(), tile_sides=SIDES)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of run."""
+
+    name: str
+    scene: Callable[[Path], Path]
+    fit: dict[str, Any]
+
+
+KINDS = (
+    Kind("sampled", geotiff, {"pixels": 5000}),
+    Kind("all", geotiff, {"pixels": "all"}),
+    Kind("mini-batch", geotiff, {"method": "minibatch", "pixels": "all"}),
+    Kind("safe", safe, {"pixels": 5000}),
+    Kind("netcdf", netcdf, {"pixels": 5000}),
+)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder, hidden ones too, by its path in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def without_report(found: dict[str, bytes]) -> dict[str, bytes]:
+    """Files of an output folder that are the same bytes in each run."""
+    return {name: content for name, content in found.items() if name != REPORT}
+
+
+def is_new(found: dict[str, bytes], new: dict[str, bytes]) -> bool:
+    """Whether the outputs are those of the run, and the report tells of them."""
+    if without_report(found) != new or REPORT not in found:
+        return False
+    told = json.loads(found[REPORT])["sha256"]
+    return sorted(told.values()) == sorted(hashlib.sha256(content).hexdigest() for content in new.values())
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Callable[[Kind], tuple[Path, Path, Path]]:
+    """Write a scene and two configs of the same outputs: an earlier one, and that of the run."""
+
+    def write(kind: Kind) -> tuple[Path, Path, Path]:
+        (tmp_path / "in").mkdir()
+        out = tmp_path / "out"
+        out.mkdir()
+        scene = kind.scene(tmp_path / "in")
+        for name, k in (("old", 3), ("new", 4)):
+            output = {"labels": str(out / "classes.tif")}
+            fit = {"k": k, "starts": 1, "max_iter": 5, **kind.fit}
+            text = {"version": 1, "scene": {"source": str(scene)}, "fit": fit, "output": output}
+            (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({**text, "run": {"workers": 2}}))
+        return tmp_path / "old.yaml", tmp_path / "new.yaml", out
+
+    return write
+
+
+def faults_for(calls: int, seconds: float, rng: random.Random) -> list[Fault]:
+    """Moments of a run: most of them where files get their names, which is at its end."""
+    late = range(max(1, calls - 60), calls + 1)
+    return [
+        *(Fault(at=at, kill=True) for at in (rng.randint(1, calls), *rng.sample(late, 3))),
+        *(
+            Fault(at=at, number=number)
+            for at, number in zip(
+                (rng.randint(1, calls), *rng.sample(late, 2)), (errno.ENOSPC, errno.EIO, errno.EACCES), strict=True
+            )
+        ),
+        Fault(after=rng.uniform(0.05, seconds)),
+        Fault(quota=rng.choice([2_000, 30_000, 400_000])),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("over_old", [False, True], ids=["fresh", "over old"])
+@pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
+def test_whatever_happens_to_a_run_its_outputs_are_whole_and_the_next_one_is_right(
+    runs: Runs, job: Callable[[Kind], tuple[Path, Path, Path]], kind: Kind, *, over_old: bool
+) -> None:
+    old_config, config, out = job(kind)
+    scene = contents(out.parent / "in")
+    whole = runs.run(out, "run", config, "-q")
+    assert whole.status == 0, whole.said
+    new = without_report(contents(out))
+    rng = random.Random(f"{kind.name} {over_old}")  # noqa: S311 (moments, not secrets)
+    faults = faults_for(whole.calls, whole.seconds, rng)
+    if over_old:
+        assert runs.run(out, "run", old_config, "-q", "--overwrite").status == 0
+    old = contents(out) if over_old else {}
+    for fault in faults:
+        for path in out.iterdir():
+            path.unlink()
+        for name, content in old.items():
+            (out / name).write_bytes(content)
+        ended = runs.run(out, "run", config, "-q", "--overwrite", fault=fault)
+        left = {name: content for name, content in contents(out).items() if not name.startswith(".terrazzo")}
+        mixed = not (left == old or is_new(left, new))
+        assert "Traceback" not in ended.said, (fault, ended)
+        assert not mixed or ended.status < 0, (fault, ended, sorted(left))
+        assert ended.status != 0 or is_new(left, new), (fault, ended)
+        again = runs.run(out, "run", config, "-q", "--overwrite")
+        assert again.status == 0, (fault, again)
+        assert is_new(contents(out), new), (fault, sorted(contents(out)))
+        assert mixed == (MIXED in again.said), (fault, ended, again, sorted(left))
+        assert contents(out.parent / "in") == scene
+    print(f"{kind.name}, {'over an old map' if over_old else 'fresh'}: {len(faults)} faults tried and survived")  # noqa: T201

@@ -1,0 +1,207 @@
+"""What killed runs of this program and user left is removed, and nothing else: no link is followed."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pipeline.runtime.leftovers as leftovers_module
+from pipeline.runtime.leftovers import MARK, PREFIX, Maker, remove_leftovers
+from pipeline.runtime.workfolder import own_folder
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by a signal, links need a right")
+
+KILLED = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from pipeline.runtime import leftovers
+from pipeline.runtime.workfolder import own_folder
+if len(sys.argv) > 2:
+    def refuse(file): raise OSError(int(sys.argv[2]), "locks")
+    leftovers._take_lock = refuse
+with own_folder(Path(sys.argv[1]), "") as own:
+    (own / "pixels").write_bytes(bytes(1000))
+    os.kill(os.getpid(), 9)
+"""
+
+
+def killed_run(folder: Path, *args: object) -> Path:
+    """Let a run be killed, and give the folder that it leaves."""
+    before = set(folder.glob(f"{PREFIX}*"))
+    subprocess.run([sys.executable, "-c", KILLED, str(folder), *map(str, args)], check=False)
+    (left,) = set(folder.glob(f"{PREFIX}*")) - before
+    assert {file.name for file in left.iterdir()} == {MARK, "pixels"}
+    return left
+
+
+def foreign(folder: Path) -> Path:
+    """Somebody's folder of files."""
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    (folder / "below").mkdir()
+    (folder / "below" / "data.txt").write_text("more")
+    return folder
+
+
+def test_a_link_with_such_a_name_is_not_followed(tmp_path: Path) -> None:
+    """It made a run delete every file of the folder it led to."""
+    mine = foreign(tmp_path / "mine")
+    marked = foreign(tmp_path / "marked")
+    (marked / MARK).write_bytes(Maker.this(locks=True).text())
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / f"{PREFIX}x").symlink_to(mine)
+    (out / f"{PREFIX}y").symlink_to(marked)
+    remove_leftovers(out)
+    with own_folder(out, ""):
+        pass
+    assert (mine / "thesis.txt").read_text() == (marked / "thesis.txt").read_text() == "years of work"
+    assert (out / f"{PREFIX}x").is_symlink()
+
+
+def test_links_within_a_leftover_go_and_what_they_lead_to_stays(tmp_path: Path) -> None:
+    mine = foreign(tmp_path / "mine")
+    left = killed_run(tmp_path)
+    (left / "link").symlink_to(mine)
+    (left / "file").symlink_to(mine / "thesis.txt")
+    (left / "below").mkdir()
+    (left / "below" / "deeper").symlink_to(mine)
+    remove_leftovers(tmp_path)
+    assert not left.exists()
+    assert (mine / "thesis.txt").read_text() == "years of work"
+    assert (mine / "below" / "data.txt").exists()
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_a_mark_that_is_a_link_marks_nothing(tmp_path: Path, *, hard: bool) -> None:
+    victim = foreign(tmp_path / f"{PREFIX}victim")
+    elsewhere = tmp_path / "mark"
+    elsewhere.write_bytes(Maker.this(locks=True).text())
+    if hard:
+        (victim / MARK).hardlink_to(elsewhere)
+    else:
+        (victim / MARK).symlink_to(elsewhere)
+    remove_leftovers(tmp_path)
+    assert (victim / "thesis.txt").exists()
+
+
+def test_a_pipe_or_a_folder_as_mark_marks_nothing_and_is_not_waited_for(tmp_path: Path) -> None:
+    pipe, folder = foreign(tmp_path / f"{PREFIX}pipe"), foreign(tmp_path / f"{PREFIX}folder")
+    os.mkfifo(pipe / MARK)
+    (folder / MARK).mkdir()
+    remove_leftovers(tmp_path)
+    assert (pipe / "thesis.txt").exists()
+    assert (folder / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"anything",
+        b"{}",
+        b"[]",
+        b'{"program": "another"}',
+        json.dumps({"program": leftovers_module._PROGRAM}).encode(),
+        Maker.this(locks=True).text().replace(b"true", b'"yes"'),
+    ],
+)
+def test_a_mark_with_another_content_marks_nothing(tmp_path: Path, content: bytes) -> None:
+    victim = foreign(tmp_path / f"{PREFIX}victim")
+    (victim / MARK).write_bytes(content)
+    remove_leftovers(tmp_path)
+    assert (victim / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("whose", ["folder", "mark"])
+def test_what_is_somebody_elses_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str) -> None:
+    left = killed_run(tmp_path)
+    if os.geteuid() == 0:
+        os.chown(left if whose == "folder" else left / MARK, 12345, 12345)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    remove_leftovers(tmp_path)
+    assert (left / "pixels").exists()
+
+
+def test_a_file_with_such_a_name_stays(tmp_path: Path) -> None:
+    (tmp_path / f"{PREFIX}notes").write_text("mine")
+    os.mkfifo(tmp_path / f"{PREFIX}pipe")
+    remove_leftovers(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_was_killed_before_it_was_marked_is_removed(tmp_path: Path) -> None:
+    (tmp_path / f"{PREFIX}empty").mkdir()
+    (tmp_path / f"{PREFIX}marking").mkdir()
+    (tmp_path / f"{PREFIX}marking" / MARK).touch()
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_files_can_not_be_locked_the_process_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Nothing that was left there was ever removed."""
+
+    def refuse(_: Any) -> None:
+        raise OSError(number, "locks")
+
+    left = killed_run(tmp_path, number)
+    with monkeypatch.context() as patch:
+        patch.setattr(leftovers_module, "_take_lock", refuse)
+        with own_folder(tmp_path, "") as own:
+            assert not left.exists()
+            remove_leftovers(tmp_path)
+            assert own.exists(), "of a living process"
+    left = killed_run(tmp_path, number)
+    remove_leftovers(tmp_path)  # locks can be had now
+    assert not left.exists()
+
+
+def mark_of(folder: Path, **other: Any) -> None:
+    """Change what the mark of a folder says of its maker."""
+    said = json.loads((folder / MARK).read_bytes())
+    (folder / MARK).write_text(json.dumps(said | other))
+
+
+def test_a_process_that_took_the_number_of_a_killed_one_keeps_nothing(tmp_path: Path) -> None:
+    left = killed_run(tmp_path, errno.ENOLCK)
+    mark_of(left, process=os.getppid(), started="1")
+    remove_leftovers(tmp_path)
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("other", [{"host": "another"}, {"session": "another"}])
+def test_what_another_machine_keeps_without_locks_stays_a_month(tmp_path: Path, other: dict[str, str]) -> None:
+    left = killed_run(tmp_path, errno.ENOLCK)
+    mark_of(left, **other)
+    remove_leftovers(tmp_path)
+    assert left.exists()
+    month_ago = time.time() - 31 * 24 * 3600
+    os.utime(left / MARK, (month_ago, month_ago))
+    remove_leftovers(tmp_path)
+    assert not left.exists()
+
+
+def test_a_run_checks_its_folders_without_files_that_a_kill_leaves(tmp_path: Path) -> None:
+    """The plan looked whether a folder can be written to with a file that stayed where it was killed in between."""
+    code = (
+        "import os, sys\nfrom pathlib import Path\nfrom pipeline.sinks.staging import check_writable\n"
+        "sys.addaudithook(lambda event, args: os.kill(os.getpid(), 9) if event == sys.argv[2] else None)\n"
+        "check_writable([Path(sys.argv[1]) / 'map.tif'])"
+    )
+    for event in ("os.remove", "os.rmdir"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path), event], check=False)
+        assert list(tmp_path.iterdir())
+        with own_folder(tmp_path, ""):
+            pass
+        assert list(tmp_path.iterdir()) == []
