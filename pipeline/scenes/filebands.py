@@ -16,6 +16,7 @@ from pipeline.scenes.alpha import sort_alphas
 from pipeline.scenes.bands import check_names_differ, names_of_band_files
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
 from pipeline.scenes.source import NO_FILES, OpenFiles
+from pipeline.scenes.storedblocks import stored_bands
 from pipeline.scenes.virtualfiles import VIRTUAL_DRIVERS, virtual_bands
 from pipeline.units import Quantity
 
@@ -206,7 +207,8 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
     grid = Grid(shape=file.shape, transform=file.transform, crs=file.crs.to_wkt() if file.crs else None)
     stored = virtual_bands(path, file)
     files, compressed = tuple(file.files), _is_compressed(file)
-    masks, data = sort_alphas(path, file, stored[0].block_bytes, one_strip=stored[0].strip_bytes > 0)
+    own = stored_bands(path, file)[0]  # windows of a virtual file's own blocks are looked at
+    masks, data = sort_alphas(path, file, own.block_bytes, one_strip=own.strip_bytes > 0)
     if len(masks) == file.count:
         msg = f"{path}: the file has an alpha band and no other"
         raise SceneError(msg)

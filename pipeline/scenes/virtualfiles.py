@@ -7,10 +7,10 @@ import logging
 import os
 import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from math import ceil, isclose
+from math import ceil
 from typing import Final
 
 import rasterio
@@ -59,8 +59,6 @@ class _Piece:
     """Whether its blocks lie side by side with those of the virtual band: it is not warped."""
     scaled: bool = True
     """Whether file and rectangle may differ in size."""
-    stated: int = 0
-    """Pixels of a block, as the virtual file has it of its source: not to be relied on."""
 
 
 def virtual_bands(path: str, file: rasterio.DatasetReader) -> list[StoredBand]:
@@ -86,13 +84,13 @@ class _Explorer:
         self._within.append(path)
         try:
             pieces = list(_pieces(path, file, len(own)))
-            paths = _worth_opening([piece for band in pieces for piece in band])
-            found = {name: bands for name in paths if (bands := self._open(name))}
+            paths = list(dict.fromkeys(piece.path for band in pieces for piece in band))
+            found = {name: bands for name in _some(paths) if (bands := self._open(name))}
         finally:
             self._within.pop()
         made = [_behind(band, of_band, found) for band, of_band in zip(own, pieces, strict=True)]
         behind = [band for bands in found.values() for band in bands]
-        files = len({piece.path for of_band in pieces for piece in of_band} - set(found))
+        files = len(paths) - len(found)
         files += sum(bands[0].open_files.count or 1 for bands in found.values())
         held = max((max(band.held_bytes, band.open_files.held_bytes) for band in behind), default=0)
         return [replace(band, open_files=OpenFiles(files, held)) for band in made]
@@ -120,19 +118,10 @@ class _Explorer:
         return self._known[path]
 
 
-def _worth_opening(pieces: Iterable[_Piece]) -> list[str]:
-    """Distinct files; where there are many the most promising first: some spread over all, and the largest blocks."""
-    stated: dict[str, int] = {}
-    for piece in pieces:
-        stated[piece.path] = max(stated.get(piece.path, 0), piece.stated)
-    paths = list(stated)
-    if len(paths) <= _MOST_REMOTE:
-        return paths
-    some = _MOST_FILES // 2
-    spread = [paths[place * len(paths) // some] for place in range(min(some, len(paths)))]
-    if any(map(is_remote, paths)):
-        spread = [paths[place * len(paths) // _MOST_REMOTE] for place in range(_MOST_REMOTE)]
-    return list(dict.fromkeys([*spread, *sorted(paths, key=lambda path: -stated[path])]))
+def _some(paths: Sequence[str]) -> Sequence[str]:
+    """As many files as may be opened, spread evenly over all."""
+    most = _MOST_REMOTE if any(map(is_remote, paths)) else _MOST_FILES
+    return paths if len(paths) <= most else [paths[place * len(paths) // most] for place in range(most)]
 
 
 def _pieces(path: str, file: rasterio.DatasetReader, bands: int) -> Iterator[list[_Piece]]:
@@ -164,14 +153,11 @@ def _named(element: ET.Element, folder: str) -> Iterator[_Piece]:
         if name.get("relativeToVRT") == "1":
             path = os.path.join(folder, path)  # noqa: PTH118 (may be /vsi...)
         band = (element.findtext("SourceBand") or "1").rpartition(",")[2]
-        stated = element.find("SourceProperties")
-        sides = [stated.get(key, "") for key in ("BlockXSize", "BlockYSize")] if stated is not None else ["", ""]
         yield _Piece(
             path,
             int(band) if band.isdigit() else 1,
             source := _rectangle(element.find("SrcRect")),
             _rectangle(element.find("DstRect")) if source else None,
-            stated=int(sides[0]) * int(sides[1]) if all(side.isdigit() for side in sides) else 0,
         )
 
 
@@ -218,7 +204,7 @@ def _behind(own: StoredBand, pieces: Sequence[_Piece], found: Mapping[str, Seque
         shape=own.shape,
         block_shape=(rows[0], columns[0]),
         block_bytes=max(own.block_bytes, *(band.block_bytes for band in bands)),
-        interleaved=any(band.interleaved for band in bands) and all(_unscaled(piece) for piece, _ in known),
+        interleaved=any(band.interleaved for band in bands) and not any(_is_scaled(*pair, own) for pair in known),
         strip_bytes=sum(strips.values()),
         dear=remote or any(band.dear for band in bands),
         remote=remote or any(band.remote for band in bands),
@@ -226,12 +212,18 @@ def _behind(own: StoredBand, pieces: Sequence[_Piece], found: Mapping[str, Seque
     )
 
 
-def _unscaled(piece: _Piece) -> bool:
-    """Whether a piece is known to have the pixels of its file, neither enlarged nor reduced."""
-    if piece.source is None or piece.target is None:
-        return False
-    sides = zip(piece.source, piece.target, strict=True)
-    return all(isclose(theirs, ours, abs_tol=_SAME) for (_, theirs), (_, ours) in sides)
+def _spans(piece: _Piece, band: StoredBand, own: StoredBand, axis: int) -> tuple[Span, Span]:
+    """Where a piece lies in its file, and in the virtual band, along one axis."""
+    source = piece.source[axis] if piece.source else (0.0, float(band.shape[axis]))
+    if piece.target:
+        return source, piece.target[axis]
+    return source, (0.0, float(own.shape[axis]) if piece.scaled else source[1])
+
+
+def _is_scaled(piece: _Piece, band: StoredBand, own: StoredBand) -> bool:
+    """Whether the pixels of a piece are others than those of its file: enlarged, reduced or warped."""
+    spans = [_spans(piece, band, own, axis) for axis in (0, 1)]
+    return not piece.placed or any(abs(theirs - ours) > _SAME for (_, theirs), (_, ours) in spans)
 
 
 @dataclass(frozen=True)
@@ -258,8 +250,7 @@ class _Lattice:
 
 def _lattice(piece: _Piece, band: StoredBand, axis: int, own: StoredBand) -> _Lattice:
     """Where the blocks of a piece lie."""
-    start, length = piece.source[axis] if piece.source else (0.0, float(band.shape[axis]))
-    to, size = piece.target[axis] if piece.target else (0.0, float(own.shape[axis] if piece.scaled else length))
+    (start, length), (to, size) = _spans(piece, band, own, axis)
     scale = length / size
     level = max((by for by in band.overviews if by <= scale * (1 + _SAME)), default=1)
     side = band.block_shape[axis] * level / scale
