@@ -10,7 +10,7 @@ from pipeline.fields import size_words
 from pipeline.fitting.kmeans import COMPARED
 from pipeline.kernels.assign import working_dtype
 from pipeline.runtime.schedule import count_workers
-from pipeline.scenes.gdal import cache_bytes
+from pipeline.scenes.gdal import cache_bytes, open_files_bytes
 from pipeline.scenes.source import SceneInfo
 from pipeline.sinks import geotiff, quicklook
 
@@ -66,7 +66,7 @@ class Plan:
     per_block: int
     """Pixels of all bands, their validity, labels and working copies."""
     base: int
-    """Interpreter, libraries, GDAL's cache."""
+    """Interpreter, libraries, GDAL's cache, and what it holds of files behind virtual ones."""
     fit: int
     """The sample and what the fit makes of it."""
 
@@ -230,7 +230,10 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
             scratch=info.decoded_bytes * files + info.pixels * (info.bytes_per_pixel + each) * blocks,
             map_disk=_map_disk(info, fit) if labels else 0,
             per_block=_per_block(info, shape, fit),
-            base=BASE_BYTES[fit.method if fit else "kmeans"] + info.libraries + cache_bytes(info, n),
+            base=BASE_BYTES[fit.method if fit else "kmeans"]
+            + info.libraries
+            + cache_bytes(info, n)
+            + open_files_bytes(info, n),
             fit=_fit_bytes(info, fit, n) if fit else 0,
         )
         for n in halvings(workers)

@@ -16,7 +16,7 @@ from pipeline.runtime.scratch import open_scratch
 from pipeline.scenes.blockstore import SparedBlocks
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.describe import RasterScene
-from pipeline.scenes.gdal import cache_bytes, gdal_options
+from pipeline.scenes.gdal import cache_bytes, gdal_options, most_open_files
 from pipeline.scenes.keptblocks import KeptBlocks, ReadBlocks
 from pipeline.scenes.keptfiles import KeptFiles
 from pipeline.scenes.mosaic import Mosaic, MosaicSource, open_source
@@ -43,10 +43,14 @@ class Reading:
 def reading(
     scene: Scene, plan: Plan, resources: ResourceConfig, folder: Path, fit: FitConfig | None = None
 ) -> Iterator[Reading]:
-    """Read a scene as planned, with GDAL's cache, which is the whole process's, held to what the plan counts."""
+    """Read a scene as planned, with GDAL's cache and open files, the whole process's, held to what the plan counts."""
     place = Path(resources.scratch_dir or folder)
     with ExitStack() as context:
-        context.enter_context(rasterio.Env(**gdal_options(GDAL_CACHEMAX=cache_bytes(scene.info, plan.workers))))
+        limits = gdal_options(
+            GDAL_CACHEMAX=cache_bytes(scene.info, plan.workers),
+            GDAL_MAX_DATASET_POOL_SIZE=most_open_files(plan.workers),
+        )
+        context.enter_context(rasterio.Env(**limits))
         scratch = None if plan.kept == "none" else context.enter_context(open_scratch(plan.kept, place))
         check_disks(plan, resources, folder)
         source = open_source(scene, plan.chunk, KeptFiles(scratch) if scratch and plan.keeps_files else None)

@@ -33,7 +33,6 @@ def part(dtype: str, blocks: tuple[int, int] = (16, 20), *, masks: tuple[int, ..
         grid=grid,
         dtype=dtype,
         block_shape=blocks,
-        driver="memory",
         placement=None,
         warp=None,
     )

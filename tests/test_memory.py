@@ -1,6 +1,7 @@
 """Memory is promised before a run, and kept: measured in fresh processes on scenes of growing size."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -54,10 +55,10 @@ def repeated(scene: Path, times: int, path: Path) -> Path:
     return path
 
 
-def peak_of(scene: Path, folder: Path, cap: str, fit: str = "{}", scratch: str = "auto") -> int:
+def peak_of(scene: Path, folder: Path, cap: str, fit: str = "{}", scratch: str = "auto", *, workers: int = 2) -> int:
     """Run a scene in a fresh process, hold what it took to what was promised, and give it."""
     job = folder / "job.yaml"
-    limits = f"run: {{memory: {cap}, workers: 2, scratch: {scratch}}}"
+    limits = f"run: {{memory: {cap}, workers: {workers}, scratch: {scratch}}}"
     job.write_text(f"version: 1\nscene: {{source: {scene}}}\nfit: {fit}\noutput: {{labels: out.tif}}\n{limits}\n")
     command = [sys.executable, "-m", "pipeline", "run", str(job), "--json", "-q", "--overwrite"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -147,6 +148,66 @@ def test_peak_memory_is_below_the_plan_for_every_kind_of_scene(
     content = {"version": 1, "scene": sources(kind, tmp_path), "output": {"labels": "out.tif"}, "fit": {"k": 3}}
     job.write_text(json.dumps(content))
     command = [sys.executable, "-m", "pipeline", "run", str(job), "--json", "-q", "--overwrite"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["peak_rss"] <= report["plan"]["peak"]
+
+
+def large_blocks(folder: Path) -> dict[str, Path]:
+    """Virtual files, which state small blocks, over files whose blocks are large and hold all bands."""
+    rng = np.random.default_rng(0)
+
+    def stored(name: str, side: int, block: int) -> Path:
+        profile = {"driver": "GTiff", "dtype": "uint16", "count": 4, "height": side, "width": side, **UTM}
+        tiles = {"tiled": True, "blockxsize": block, "blockysize": block, "interleave": "pixel"}
+        rows, columns = np.mgrid[:side, :side]
+        waves = 1500 + 500 * (np.sin(columns / 37) + np.cos(rows / 53)) + rng.integers(0, 40, (4, side, side))
+        with rasterio.open(folder / name, "w", compress="deflate", zlevel=1, **tiles, **profile) as file:
+            file.write(waves.astype(np.uint16))
+        return folder / name
+
+    def virtual(name: str, *files: Path, side: int, kind: str = "SimpleSource") -> Path:
+        across, total = round(len(files) ** 0.5), round(len(files) ** 0.5) * side
+        places = [(file, side * (n % across), side * (n // across)) for n, file in enumerate(files)]
+        layers = "".join(
+            f'<VRTRasterBand dataType="UInt16" band="{band}">'
+            + "".join(
+                f'<{kind}><SourceFilename relativeToVRT="1">{file.name}</SourceFilename><SourceBand>{band}</SourceBand>'
+                f'<SrcRect xOff="0" yOff="0" xSize="{side}" ySize="{side}"/>'
+                f'<DstRect xOff="{left}" yOff="{top}" xSize="{side}" ySize="{side}"/></{kind}>'
+                for file, left, top in places
+            )
+            + "</VRTRasterBand>"
+            for band in range(1, 5)
+        )
+        (folder / name).write_text(f'<VRTDataset rasterXSize="{total}" rasterYSize="{total}">{layers}</VRTDataset>')
+        return folder / name
+
+    one = virtual("one.vrt", stored("one.tif", 4200, 4096), side=4200)
+    tile = stored("tile.tif", 1000, 1008)
+    tiles = [Path(shutil.copy(tile, folder / f"tile{n}.tif")) for n in range(36)]
+    return {
+        "one": one,
+        "nested": virtual("outer.vrt", virtual("inner.vrt", one, side=4200, kind="ComplexSource"), side=4200),
+        "mosaic": virtual("mosaic.vrt", *tiles, side=1000, kind="ComplexSource"),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+def test_peak_memory_is_below_the_plan_for_virtual_files_over_large_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "code"))
+    scenes = large_blocks(tmp_path)
+    peak_of(scenes["mosaic"], tmp_path, "2GB")
+    peak_of(scenes["mosaic"], tmp_path, "2GB", "{pixels: all, max_iter: 3}", workers=1)
+    peak_of(scenes["one"], tmp_path, "4GB")
+    peak_of(scenes["nested"], tmp_path, "2GB", "{pixels: all, max_iter: 3}", workers=1)
+    command = [sys.executable, "-m", "pipeline", "predict", str(scenes["nested"]), "--json", "-q"]
+    command += ["--model", str(tmp_path / "out.model.json"), "-o", str(tmp_path / "predicted.tif")]
+    command += ["--memory", "4GB", "--workers", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)

@@ -15,7 +15,8 @@ from pipeline.config import FitConfig, ResourceConfig
 from pipeline.errors import ConfigError, MemoryBudgetError
 from pipeline.grid import Grid
 from pipeline.plan import Plan, make_plan
-from pipeline.scenes.source import SceneInfo
+from pipeline.scenes.gdal import cache_bytes, most_open_files
+from pipeline.scenes.source import OpenFiles, SceneInfo
 
 GB = 10**9
 
@@ -238,6 +239,22 @@ def test_dear_blocks_that_straddle_the_scenes_are_kept_even_for_one_pass() -> No
     info = replace(info_of(driver="JP2OpenJPEG"), split=True)
     plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), None)
     assert (plan.passes, plan.scratch > 0) == (1, True)
+
+
+@pytest.mark.parametrize(("files", "workers", "held"), [(1, 4, 0), (3, 2, 4), (1000, 1, 7), (1000, 4, 28)])
+def test_what_open_files_behind_virtual_ones_hold_is_counted_up_to_those_that_gdal_keeps_open(
+    files: int, workers: int, held: int
+) -> None:
+    """One for each worker is what it is decoding, and counted with its block."""
+    run, info = ResourceConfig(memory=64 * GB, workers=workers), info_of()
+    virtual = replace(info, open_files=OpenFiles(files, 10**7))
+    assert make_plan(virtual, run, None).peak - make_plan(info, run, None).peak == held * 10**7
+    assert most_open_files(workers) == 8 * workers
+
+
+def test_blocks_that_meet_in_one_of_the_scenes_are_all_kept_decoded() -> None:
+    info = replace(info_of(), file_block_bytes=10**8)
+    assert cache_bytes(replace(info, blocks_at_once=4), 3) == 2 * cache_bytes(info, 3) == 12 * 10**8
 
 
 def test_little_memory_means_smaller_blocks_before_it_means_fewer_workers() -> None:

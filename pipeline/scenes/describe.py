@@ -15,7 +15,6 @@ from pipeline.grid import Block, Grid
 from pipeline.kernels.validity import representable
 from pipeline.scenes.bands import find_band
 from pipeline.scenes.filebands import FileBand
-from pipeline.scenes.gdal import is_remote
 from pipeline.scenes.ground import same_grid
 from pipeline.scenes.ground_area import PYPROJ, needs_ellipsoid
 from pipeline.scenes.masks import Mask
@@ -23,7 +22,7 @@ from pipeline.scenes.parts import LARGEST_BLOCK, FilePart, make_parts
 from pipeline.scenes.places import Area, area_of
 from pipeline.scenes.placing import Placement, finest_band, one_grid
 from pipeline.scenes.remarks import say_what_is_missing, say_what_is_slow, say_what_moves
-from pipeline.scenes.source import SceneInfo
+from pipeline.scenes.source import SceneInfo, all_open
 from pipeline.units import PIXEL_TYPES, Units
 
 logger = logging.getLogger(__name__)
@@ -140,14 +139,16 @@ def summarize(
         masked=cut.area is not None or any(part.tells_validity for part in parts),
         drivers=tuple(dict.fromkeys(band.driver for band in bands)),
         file_block_bytes=max(band.block_bytes for band in bands),
+        blocks_at_once=max(4 if band.interleaved and band.straddles else 2 for band in bands),
+        open_files=all_open(band.open_files for band in {band.path: band for band in bands}.values()),
         strip_bytes=sum(strips.values()),
         dear=any(part.is_dear for part in parts),
         compressed=any(band.compressed for band in bands),
-        split=_straddles(parts, grid, block_shape) or any(is_remote(part.path) for part in parts),
+        split=_straddles(parts, grid, block_shape) or any(part.remote for part in parts),
         decoded_bytes=sum(part.size for part in parts),
         bytes_beside=max(part.bytes_per_scene_pixel for part in parts),
         warp_bytes=max(part.warp_bytes for part in parts),
-        libraries=_CURL * any(is_remote(part.path) for part in parts) + PYPROJ * needs_ellipsoid(cut.map_grid),
+        libraries=_CURL * any(part.remote for part in parts) + PYPROJ * needs_ellipsoid(cut.map_grid),
         sources=tuple(dict.fromkeys(band.path for band in bands)),
         files=tuple(dict.fromkeys([*(file for band in bands for file in (band.path, *band.files)), *files])),
     )

@@ -16,7 +16,10 @@ from pipeline.regular import read_start
 from pipeline.scenes.alpha import sort_alphas
 from pipeline.scenes.bands import check_names_differ, names_of_band_files
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, open_raster, shown
-from pipeline.units import PIXEL_TYPES, Quantity
+from pipeline.scenes.source import NO_FILES, OpenFiles
+from pipeline.scenes.storedblocks import stored_bands
+from pipeline.scenes.virtualfiles import VIRTUAL_DRIVERS, virtual_bands
+from pipeline.units import Quantity
 
 _LARGEST_COORDINATE: Final = 1e100
 """Beyond it squares overflow, and nothing is there."""
@@ -74,6 +77,7 @@ class FileBand:
     quantity: Quantity
     """Physical quantity of the pixels once scale and offset are applied; 'numbers' where neither is stated."""
     block_shape: tuple[int, int]
+    """(rows, columns) that are decoded as one: of a virtual file, in the files behind it."""
     alpha: int | None
     """The file's alpha band, if it has one: no data where it is 0."""
     is_alpha: bool
@@ -87,6 +91,16 @@ class FileBand:
     driver: str
     block_bytes: int
     """Size of what is decoded at once to read a block of this band."""
+    interleaved: bool = False
+    """Whether what is decoded at once, behind a virtual file, are pixels of several bands."""
+    straddles: bool = False
+    """Whether blocks behind a virtual file lie across its own, so that several are decoded for one."""
+    dear: bool = False
+    """Whether decoding is dear, or the file, or one behind it, on another machine."""
+    remote: bool = False
+    """Whether the file, or one behind it, is on another machine."""
+    open_files: OpenFiles = NO_FILES
+    """Behind a virtual file."""
     compressed: bool = False
     """Whether pixels are unpacked as they are read."""
     strip_bytes: int = 0
@@ -105,22 +119,9 @@ _COLOURS: Final = frozenset({"red", "green", "blue", "nir"})
 """Colour interpretations of GDAL that are common names of bands."""
 
 
-def _block_bytes(shape: tuple[int, int], dtype: str, together: int) -> int:
-    """Size of what is decoded to read a block: of as many bands as are stored together."""
-    return shape[0] * shape[1] * together * _bytes_of(dtype)
-
-
-def _strip_bytes(file: rasterio.DatasetReader, index: int, block: tuple[int, int]) -> int:
-    """Size of a band's only strip, where GDAL hands it on row by row: those have no places of their own."""
-    if file.driver != "GTiff" or file.height == 1 or block != (1, file.width):
-        return 0
-    rows = [file.get_tag_item(f"BLOCK_SIZE_0_{row}", "TIFF", bidx=index) for row in (0, file.height - 1)]
-    return int(rows[0]) if rows[0] and not rows[1] else 0
-
-
 def _is_compressed(file: rasterio.DatasetReader) -> bool:
     """Whether pixels are unpacked as they are read. A virtual file does not tell: its sources mostly are."""
-    return file.driver == "VRT" or "COMPRESSION" in file.tags(ns="IMAGE_STRUCTURE")
+    return file.driver in VIRTUAL_DRIVERS or "COMPRESSION" in file.tags(ns="IMAGE_STRUCTURE")
 
 
 def _control_points(path: str, file: rasterio.DatasetReader) -> tuple[str, ...]:
@@ -141,10 +142,6 @@ def _palette(path: str, index: int) -> str:
         f"{shown(path)}: band {index} has a palette: its numbers are indexes of colours or classes, and k-means takes "
         "them for measurements"
     )
-
-
-def _bytes_of(dtype: str) -> int:
-    return np.dtype(dtype).itemsize if dtype in PIXEL_TYPES else 8
 
 
 def _read_facts(path: str) -> list[FileBand]:
@@ -212,11 +209,10 @@ def _check_numbers(path: str, file: rasterio.DatasetReader) -> None:
 def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
     _check_numbers(path, file)
     grid = Grid(shape=file.shape, transform=file.transform, crs=file.crs.to_wkt() if file.crs else None)
-    by_pixel = file.interleaving is not None and file.interleaving.name == "pixel"
-    together, files, compressed = file.count if by_pixel else 1, tuple(file.files), _is_compressed(file)
-    shapes = file.block_shapes
-    first = _block_bytes(shapes[0], file.dtypes[0], together)
-    masks, data = sort_alphas(path, file, first, one_strip=_strip_bytes(file, 1, shapes[0]) > 0)
+    stored = virtual_bands(path, file)
+    files, compressed = tuple(file.files), _is_compressed(file)
+    own = stored_bands(path, file)[0]  # windows of a virtual file's own blocks are looked at
+    masks, data = sort_alphas(path, file, own.block_bytes, one_strip=own.strip_bytes > 0)
     if len(masks) == file.count:
         msg = f"{path}: the file has an alpha band and no other"
         raise SceneError(msg)
@@ -240,16 +236,21 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 scale=scale,
                 offset=offset,
                 quantity="numbers" if (scale, offset) == (1, 0) else "scaled",
-                block_shape=shapes[index - 1],
+                block_shape=stored[index - 1].block_shape,
                 alpha=masks[0] if masks else None,
                 is_alpha=index in masks,
                 tagged_alpha=index in data,
                 mask=(1 if MaskFlags.per_dataset in flags else index) if by_mask else None,
                 own_mask=by_mask and not flags,
                 driver=file.driver,
-                block_bytes=_block_bytes(shapes[index - 1], dtype, together),
+                block_bytes=stored[index - 1].block_bytes,
+                interleaved=file.driver in VIRTUAL_DRIVERS and stored[index - 1].interleaved,
+                straddles=stored[index - 1].straddles,
+                dear=stored[index - 1].dear,
+                remote=stored[index - 1].remote,
+                open_files=stored[index - 1].open_files,
                 compressed=compressed,
-                strip_bytes=_strip_bytes(file, index, shapes[index - 1]),
+                strip_bytes=stored[index - 1].strip_bytes,
                 has_palette=colour == "palette",
                 notes=(*notes, _palette(path, index)) if colour == "palette" else notes,
                 common=colour if colour in _COLOURS else None,

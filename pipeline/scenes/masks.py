@@ -23,6 +23,7 @@ from pipeline.scenes.places import VECTOR_SUFFIXES, Area, read_area
 from pipeline.scenes.placing import Placement
 from pipeline.scenes.readers import WindowReader
 from pipeline.scenes.regrid import read_part
+from pipeline.scenes.source import NO_FILES, OpenFiles
 from pipeline.settings import is_address
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ class LayerMask:
     """Of the layer: always left out, and not grown."""
     block_bytes: int = 0
     """Size of what is decoded at once to read the layer."""
+    open_files: OpenFiles = NO_FILES
+    """Behind the layer's file, where that is a virtual one."""
     radius: float = 0.0
     """Pixels of the layer by which what is left out grows."""
 
@@ -134,7 +137,12 @@ def make_mask(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) ->
         part = _with_margin(band, grid, ceil(_radius(wanted.dilate, grid, key)), nodata)
     logger.info("%s: %s", key, _words(band, wanted))
     return LayerMask(
-        part=part, nodata=nodata, block_bytes=band.block_bytes, radius=_radius(wanted.dilate, part.grid, key), **rule
+        part=part,
+        nodata=nodata,
+        block_bytes=band.block_bytes,
+        open_files=band.open_files,
+        radius=_radius(wanted.dilate, part.grid, key),
+        **rule,
     )
 
 

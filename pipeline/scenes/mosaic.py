@@ -16,7 +16,7 @@ from pipeline.scenes.ground import bounds, bounds_in
 from pipeline.scenes.keptfiles import KeptFiles
 from pipeline.scenes.raster import RasterSource
 from pipeline.scenes.readers import Handles, Planes, Validity
-from pipeline.scenes.source import Pixels, SceneInfo
+from pipeline.scenes.source import Pixels, SceneInfo, all_open
 from pipeline.units import Units
 
 logger = logging.getLogger(__name__)
@@ -134,6 +134,8 @@ def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid]) -> Mosaic:
         decoded_bytes=sum(info.decoded_bytes for info in infos),
         bytes_beside=max(info.bytes_beside + info.bytes_per_pixel + 1 for info in infos),
         file_block_bytes=max(info.file_block_bytes for info in infos),
+        blocks_at_once=max(info.blocks_at_once for info in infos),
+        open_files=all_open(info.open_files for info in infos),
         strip_bytes=sum(info.strip_bytes for info in infos),
         drivers=tuple(dict.fromkeys(driver for info in infos for driver in info.drivers)),
         sources=tuple(dict.fromkeys(source for info in infos for source in info.sources)),

@@ -22,6 +22,7 @@ from pipeline.scenes.places import PYOGRIO, Area
 from pipeline.scenes.placing import one_grid
 from pipeline.scenes.remarks import alpha_notes, left_out_words
 from pipeline.scenes.renaming import rename_bands
+from pipeline.scenes.source import all_open
 from pipeline.scenes.versions import finest_resolution, pick_version, warn_of_sizes
 
 logger = logging.getLogger(__name__)
@@ -173,6 +174,7 @@ def _leave_out(
         split=scene.info.split or any(layer.part.placement or layer.radius for layer in layers),
         decoded_bytes=scene.info.decoded_bytes + sum(part.size for part in {layer.part for layer in layers}),
         margins=tuple(layer.margin_and_bytes for layer in layers),
+        open_files=all_open([scene.info.open_files, *(layer.open_files for layer in layers)]),
         file_block_bytes=max([scene.info.file_block_bytes, *(layer.block_bytes for layer in layers)]),
         warp_bytes=max([scene.info.warp_bytes, *(layer.part.warp_bytes for layer in layers)]),
         files=tuple(dict.fromkeys([*scene.info.files, *_side_files(config, fit_mask)])),

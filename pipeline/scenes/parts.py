@@ -1,5 +1,6 @@
 """What is read from one file in one call, and how it comes onto the scene's grid."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -14,9 +15,6 @@ from pipeline.scenes.filebands import ArrayRef, FileBand
 from pipeline.scenes.gdal import is_remote
 from pipeline.scenes.ground import place, same_grid, steps_between, turns
 from pipeline.scenes.placing import Placement
-
-_DEAR_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
-"""Formats so dear to decode that pixels needed twice are kept decoded in between."""
 
 LARGEST_BLOCK: Final = 2048 * 2048
 """Pixels; larger chunks are cut into several of the run's blocks."""
@@ -70,12 +68,17 @@ class FilePart:
     dtype: str
     block_shape: tuple[int, int]
     """(rows, columns) that are decoded as one."""
-    driver: str
     placement: Placement | None
     """From the grid on which they are read to the scene's, by nearest neighbour; None where that is the scene's."""
     warp: Warp | None
     array: ArrayRef | None = None
     """Variable of a store, of which `indexes` are bands; None where it is a raster file."""
+    dear: bool = False
+    """Whether decoding is dear, or the file on another machine."""
+    remote: bool = False
+    """Whether the file, or one behind it, is on another machine."""
+    interleaved: bool = False
+    """Whether a block behind a virtual file, which GDAL may read band by band, holds pixels of several bands."""
 
     @property
     def tells_validity(self) -> bool:
@@ -85,7 +88,7 @@ class FilePart:
     @property
     def is_dear(self) -> bool:
         """Whether what is read is to be kept wherever it is needed twice."""
-        return self.driver in _DEAR_DRIVERS or self.array is not None or self.warp is not None or is_remote(self.path)
+        return self.dear or self.array is not None or self.warp is not None
 
     @property
     def bytes_per_pixel(self) -> int:
@@ -156,11 +159,13 @@ def make_parts(
             alphas=tuple(dict.fromkeys(band.alpha for band in group if band.alpha is not None)) if not warp else (),
             grid=grid if warp or not placement else group[0].grid,
             dtype=dtype,
-            block_shape=_KEPT_BLOCK if warp else group[0].block_shape,
-            driver=group[0].driver,
+            block_shape=_KEPT_BLOCK if warp else max((band.block_shape for band in group), key=math.prod),
             placement=placement,
             warp=warp,
             array=array,
+            dear=any(band.dear for band in group),
+            remote=is_remote(path) or any(band.remote for band in group),
+            interleaved=any(band.interleaved for band in group),
         )
         first += len(group)
 

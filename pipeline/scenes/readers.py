@@ -4,6 +4,8 @@ import math
 import threading
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -16,7 +18,7 @@ from rasterio.vrt import WarpedVRT
 
 from pipeline.errors import SceneError
 from pipeline.grid import Block
-from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, is_remote, open_raster, shown
+from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, open_raster, shown
 from pipeline.scenes.ground import turned
 from pipeline.scenes.parts import FilePart, Warp
 
@@ -27,6 +29,9 @@ _TRIES: Final = 3
 """How often a window of a file on another machine is asked for, beside GDAL's own retries."""
 
 _PAUSE: Final = 1.0
+
+_PIECE: Final = 2**20
+"""Bytes that are read at once, at least, where windows are cut by the blocks of files."""
 
 _EXACT: Final = 1e-12
 """Pixels by which GDAL may miss a place: less than rounding, so that no place depends on the window it is read in."""
@@ -120,6 +125,12 @@ def _bands_apart(nodata: float | None) -> dict[str, Any]:
     return {"UNIFIED_SRC_NODATA": "NO", "nodata": empty, "init_dest_nodata": False, "INIT_DEST": repr(empty)}
 
 
+def _cuts(start: int, length: int, side: int) -> list[slice]:
+    """Cut a stretch where multiples of a side lie; counted from its start."""
+    edges = [0, *range(side - start % side, length, side), length]
+    return [slice(*pair) for pair in pairwise(edges)]
+
+
 class GdalReader:
     """Reads a part of a raster file; a `WindowReader`."""
 
@@ -135,7 +146,7 @@ class GdalReader:
         SceneError
             Naming the file and the window, when the file is damaged or cut short.
         """
-        for turn in range(_TRIES if is_remote(self._part.path) else 1, 0, -1):
+        for turn in range(_TRIES if self._part.remote else 1, 0, -1):
             try:
                 return self._read(window, out, valid)
             except GDAL_ERRORS as error:
@@ -149,17 +160,33 @@ class GdalReader:
         return None
 
     def _why(self, cause: str) -> str:
-        if is_remote(self._part.path):
+        if self._part.remote:
             return f"; tried {_TRIES} times"
         if "open files" in cause:
             return ""
         return f"; the {archive_or_file(self._part.path)} is damaged or cut short"
 
+    def _pieces(self, window: Block) -> Iterator[tuple[slice, slice]]:
+        """Cut a window into what GDAL keeps decoded while it goes over bands, where it may go over them one by one."""
+        if not self._part.interleaved or len(self._part.indexes) == 1:
+            yield slice(0, window.height), slice(0, window.width)
+            return
+        high, wide = self._part.block_shape
+        high *= max(1, _PIECE // (high * wide * self._part.bytes_per_pixel))
+        for rows in _cuts(window.top, window.height, high):
+            for columns in _cuts(window.left, window.width, wide):
+                yield rows, columns
+
     def _read(self, window: Block, out: Planes, valid: Validity) -> None:
         part = self._part
         with rasterio.Env(**gdal_options(part.path)):
             file = self._handles.get(part.path, part.warp)
-            file.read(list(part.indexes), window=window.window, out=out)
+            for rows, columns in self._pieces(window):
+                piece = (
+                    (rows.start + window.top, rows.stop + window.top),
+                    (columns.start + window.left, columns.stop + window.left),
+                )
+                file.read(list(part.indexes), window=piece, out=out[:, rows, columns])
             for index in part.masks:
                 valid &= file.read_masks(index, window=window.window) != 0
             for index in (part.warp.alpha or file.count,) if part.warp else part.alphas:

@@ -1,8 +1,8 @@
 """What a scene is to the floors above: facts, and pixels block by block."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,24 @@ class Pixels(NamedTuple):
     """Shape (band, rows, columns), in the scene's own dtype and units."""
     valid: npt.NDArray[np.bool_]
     """Shape (rows, columns): True where every band holds data."""
+
+
+@dataclass(frozen=True)
+class OpenFiles:
+    """Files behind virtual ones, which GDAL keeps open after it has read them."""
+
+    count: int = 0
+    held_bytes: int = 0
+    """What one of them keeps in memory, at most."""
+
+
+NO_FILES: Final = OpenFiles()
+
+
+def all_open(files: Iterable[OpenFiles]) -> OpenFiles:
+    """Several as one."""
+    counts, held = zip(*((each.count, each.held_bytes) for each in files), strict=True)
+    return OpenFiles(sum(counts), max(held))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +72,10 @@ class SceneInfo:
     """GDAL's names of the files' formats."""
     file_block_bytes: int
     """Size of what GDAL decodes at once: a block of one band, or of all where they are stored pixel by pixel."""
+    blocks_at_once: int = 2
+    """Blocks of files that GDAL is to keep decoded for each worker, so that none is decoded for each band anew."""
+    open_files: OpenFiles = NO_FILES
+    """Behind virtual files."""
     strip_bytes: int = 0
     """Size of compressed strips that GDAL keeps in memory for each worker: of files whose rows are all in one."""
     dear: bool = False
