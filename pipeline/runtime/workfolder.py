@@ -5,13 +5,14 @@ import logging
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from pipeline.errors import OutputError
-from pipeline.runtime.signals import signals_wait
+from pipeline.runtime.signals import before_leaving, signals_wait
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +20,11 @@ _PREFIX: Final = ".terrazzo-scratch-"
 _LOCK: Final = "lock"
 _HELD: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK})
 _TRIES: Final = 5
+_PERSISTENCE: Final = 1.0
+"""Seconds for which folders are removed once more where files appear in them meanwhile."""
+
+_own: dict[Path, BinaryIO] = {}
+"""Folders that stand, and their locks."""
 
 
 @contextmanager
@@ -42,6 +48,7 @@ def own_folder(parent: Path, fix: str) -> Iterator[Path]:
     try:
         with signals_wait():  # a folder that nobody knows of would stay
             made = _make_folder(parent, fix)
+            _own[made[0]] = made[1]
         yield made[0]
     finally:
         if made:
@@ -49,6 +56,21 @@ def own_folder(parent: Path, fix: str) -> Iterator[Path]:
             with signals_wait():
                 lock.close()  # first: Windows removes no open file, and network drives give it another name
                 _remove(own)
+                del _own[own]
+
+
+def remove_own_folders() -> None:
+    """Remove the folders that this process has made and not removed: for a process that is about to be left."""
+    end = time.monotonic() + _PERSISTENCE
+    for folder, lock in list(_own.items()):
+        lock.close()
+        while True:  # other threads may just be making files in it
+            _remove(folder)
+            if not folder.exists() or time.monotonic() > end:
+                break
+
+
+before_leaving(remove_own_folders)
 
 
 def folder_of(path: Path) -> Path:

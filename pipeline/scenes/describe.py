@@ -15,7 +15,6 @@ from pipeline.grid import Block, Grid
 from pipeline.kernels.validity import representable
 from pipeline.scenes.bands import find_band
 from pipeline.scenes.filebands import FileBand
-from pipeline.scenes.gdal import is_remote
 from pipeline.scenes.ground import same_grid
 from pipeline.scenes.ground_area import PYPROJ, needs_ellipsoid
 from pipeline.scenes.masks import Mask
@@ -143,11 +142,11 @@ def summarize(
         strip_bytes=sum(strips.values()),
         dear=any(part.is_dear for part in parts),
         compressed=any(band.compressed for band in bands),
-        split=_straddles(parts, grid, block_shape) or any(is_remote(part.path) for part in parts),
+        split=_straddles(parts, grid, block_shape) or any(part.remote for part in parts),
         decoded_bytes=sum(part.size for part in parts),
         bytes_beside=max(part.bytes_per_scene_pixel for part in parts),
         warp_bytes=max(part.warp_bytes for part in parts),
-        libraries=_CURL * any(is_remote(part.path) for part in parts) + PYPROJ * needs_ellipsoid(cut.map_grid),
+        libraries=_CURL * any(part.remote for part in parts) + PYPROJ * needs_ellipsoid(cut.map_grid),
         sources=tuple(dict.fromkeys(band.path for band in bands)),
         files=tuple(dict.fromkeys([*(file for band in bands for file in (band.path, *band.files)), *files])),
     )

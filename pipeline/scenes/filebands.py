@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, count
 from typing import Final
 
@@ -14,7 +15,7 @@ from pipeline.errors import SceneError
 from pipeline.grid import Grid
 from pipeline.scenes.alpha import sort_alphas
 from pipeline.scenes.bands import check_names_differ, names_of_band_files
-from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, shown
+from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, in_time, is_remote, may_be_remote, shown
 from pipeline.units import PIXEL_TYPES, Quantity
 
 _LARGEST_COORDINATE: Final = 1e100
@@ -90,6 +91,8 @@ class FileBand:
     """Whether pixels are unpacked as they are read."""
     strip_bytes: int = 0
     """Size of the one compressed strip that holds all rows, which GDAL keeps in memory; 0 where there are several."""
+    remote: bool = False
+    """Whether pixels come over a network: of the file, or of those it refers to."""
     has_palette: bool = False
     """Whether its numbers are indexes of colours or classes."""
     array: ArrayRef | None = None
@@ -149,8 +152,9 @@ def _bytes_of(dtype: str) -> int:
 def _read_facts(path: str) -> list[FileBand]:
     """Open a file for its metadata: one record for each band."""
     try:
-        with rasterio.Env(**gdal_options(path)), rasterio.open(path) as file:
-            return _band_facts(path, file)
+        if may_be_remote(path):
+            return in_time(partial(_open_for_facts, path), f"{shown(path)}: GDAL can't open this file as a raster")
+        return _open_for_facts(path)
     except (*GDAL_ERRORS, ValueError) as error:
         reason = f"{error}".splitlines()[0].removeprefix(f"'{path}' ").removeprefix(f"{path}: ")
         if _is_hdf4(path):
@@ -158,6 +162,11 @@ def _read_facts(path: str) -> list[FileBand]:
         hint = "; a config is run, not opened: terrazzo run" if path.endswith((".yaml", ".yml")) else ""
         msg = f"{shown(path)}: GDAL can't open this file as a raster ({reason}){hint}"
         raise SceneError(msg) from error
+
+
+def _open_for_facts(path: str) -> list[FileBand]:
+    with rasterio.Env(**gdal_options(path)), rasterio.open(path) as file:
+        return _band_facts(path, file)
 
 
 def _is_hdf4(path: str) -> bool:
@@ -246,6 +255,7 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 block_bytes=_block_bytes(shapes[index - 1], dtype, together),
                 compressed=compressed,
                 strip_bytes=_strip_bytes(file, index, shapes[index - 1]),
+                remote=any(map(is_remote, (path, *files))),
                 has_palette=colour == "palette",
                 notes=(*notes, _palette(path, index)) if colour == "palette" else notes,
                 common=colour if colour in _COLOURS else None,

@@ -11,7 +11,6 @@ from pipeline.errors import SceneError
 from pipeline.fields import ResamplingMethod
 from pipeline.grid import Grid
 from pipeline.scenes.filebands import ArrayRef, FileBand
-from pipeline.scenes.gdal import is_remote
 from pipeline.scenes.ground import place, same_grid, steps_between, turns
 from pipeline.scenes.placing import Placement
 
@@ -74,6 +73,8 @@ class FilePart:
     placement: Placement | None
     """From the grid on which they are read to the scene's, by nearest neighbour; None where that is the scene's."""
     warp: Warp | None
+    remote: bool = False
+    """Whether pixels come over a network."""
     array: ArrayRef | None = None
     """Variable of a store, of which `indexes` are bands; None where it is a raster file."""
 
@@ -85,7 +86,7 @@ class FilePart:
     @property
     def is_dear(self) -> bool:
         """Whether what is read is to be kept wherever it is needed twice."""
-        return self.driver in _DEAR_DRIVERS or self.array is not None or self.warp is not None or is_remote(self.path)
+        return self.driver in _DEAR_DRIVERS or self.array is not None or self.warp is not None or self.remote
 
     @property
     def bytes_per_pixel(self) -> int:
@@ -160,6 +161,7 @@ def make_parts(
             driver=group[0].driver,
             placement=placement,
             warp=warp,
+            remote=group[0].remote,
             array=array,
         )
         first += len(group)

@@ -4,6 +4,7 @@ import math
 import threading
 import time
 import xml.etree.ElementTree as ET
+from functools import partial
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from rasterio.vrt import WarpedVRT
 
 from pipeline.errors import SceneError
 from pipeline.grid import Block
-from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, is_remote, open_raster, shown
+from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, in_time, open_raster, shown
 from pipeline.scenes.ground import turned
 from pipeline.scenes.parts import FilePart, Warp
 
@@ -133,9 +134,16 @@ class GdalReader:
         Raises
         ------
         SceneError
-            Naming the file and the window, when the file is damaged or cut short.
+            Naming the file and the window, when the file is damaged or cut short, or its server stalls.
         """
-        for turn in range(_TRIES if is_remote(self._part.path) else 1, 0, -1):
+        work = partial(self._read_with_retries, window, out, valid)
+        if self._part.remote:
+            in_time(work, f"{shown(self._part.path)}: {window} can't be read")
+        else:
+            work()
+
+    def _read_with_retries(self, window: Block, out: Planes, valid: Validity) -> None:
+        for turn in range(_TRIES if self._part.remote else 1, 0, -1):
             try:
                 return self._read(window, out, valid)
             except GDAL_ERRORS as error:
@@ -149,7 +157,7 @@ class GdalReader:
         return None
 
     def _why(self, cause: str) -> str:
-        if is_remote(self._part.path):
+        if self._part.remote:
             return f"; tried {_TRIES} times"
         if "open files" in cause:
             return ""
