@@ -5,6 +5,8 @@ longer than is bearable, another thread, which the system tells of signals as th
 leaves.
 """
 
+from __future__ import annotations
+
 import os
 import select
 import signal
@@ -13,8 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import Any, Final, NoReturn
+
+TYPE_CHECKING = False  # that of `typing`, whose import takes most of the time until the command heeds signals
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any, Final, NoReturn
+
+    Handler = Callable[[int, FrameType | None], None]
 
 _PATIENCE: Final = 3.0
 """Seconds that a run has to end in order; what it takes to remove its files comes on top, and 5 are promised."""
@@ -85,9 +92,6 @@ def signals_wait() -> Iterator[None]:
     finally:
         _ending.waits = outer
     end_if_asked()
-
-
-Handler = Callable[[int, FrameType | None], None]
 
 
 def _handle(stop: Handler, interrupt: Handler) -> None:
