@@ -56,9 +56,7 @@ def _with_json(verb: Verb) -> Verb:
 
 def _with_timeout(verb: Verb) -> Verb:
     what = "Seconds for a file on another machine to open, or to be read."
-    return click.option(
-        "--timeout", type=click.FloatRange(0, min_open=True), default=120, show_default=True, help=what
-    )(verb)
+    return click.option("--timeout", type=float, default=120, show_default=True, help=what)(verb)
 
 
 def _with_config(verb: Verb) -> Verb:

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from rasterio.crs import CRS
 
-from pipeline.config import SceneConfig
+from pipeline.config import ResourceConfig, SceneConfig
 from pipeline.errors import SceneError
 from pipeline.plan import chunk_shapes
+from pipeline.record import parse_record
 from pipeline.runtime.deadline import TIMEOUT, time_limit
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import summarize
@@ -106,10 +107,12 @@ def inspect_scene(source: str | Sequence[str], timeout: float = TIMEOUT) -> Insp
 
     Raises
     ------
+    ConfigError
+        When the timeout is not allowed.
     SceneError
         When a file can't be opened or read.
     """
-    with time_limit(timeout):
+    with time_limit(parse_record(ResourceConfig, {"timeout": timeout}, "inspect").timeout):
         return _inspect(source)
 
 

@@ -24,13 +24,14 @@ from sources import described
 
 from pipeline.api import open_scene
 from pipeline.config import RunConfig
-from pipeline.errors import SceneError, StalledError
+from pipeline.errors import ConfigError, SceneError, StalledError
 from pipeline.inspection import inspect_scene
 from pipeline.run import run_config
 from pipeline.runtime import deadline
 from pipeline.runtime.deadline import limit_in_force, time_limit, within_limit
 from pipeline.scenes.fetch import fetch
 from pipeline.scenes.gdal import gdal_options, is_remote, may_be_remote
+from pipeline.template import config_template
 
 STALLS = ["silent", "drip", "hang"]
 SIDE = 300
@@ -218,6 +219,15 @@ def test_a_run_on_local_files_starts_no_thread_beside(
 )  # fmt: skip
 def test_what_comes_over_a_network_is_told_by_the_path(path: str, remote: bool, may_be: bool) -> None:  # noqa: FBT001
     assert (is_remote(path), may_be_remote(path)) == (remote, may_be)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 86_401])
+def test_a_timeout_that_is_none_is_refused(tmp_path: Path, timeout: float) -> None:
+    for look in (inspect_scene, config_template):
+        with pytest.raises(ConfigError, match=r"timeout: .* is not allowed; expected the most seconds"):
+            look([str(tmp_path / "a.tif")], timeout)
+    with pytest.raises(ConfigError, match=r"timeout: .* is not allowed; expected the most seconds"):
+        open_scene(tmp_path / "a.tif", timeout=timeout)
 
 
 def test_gdal_is_told_to_give_up_when_nobody_waits_any_more() -> None:
@@ -438,6 +448,7 @@ main()
 
 
 @posix
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "number"),
     [

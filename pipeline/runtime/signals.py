@@ -147,10 +147,12 @@ def _watch(told: int) -> None:
 def _leave(number: int) -> NoReturn:
     """End the process, with its files removed, whatever its other threads do."""
     _ending.guard.acquire()  # for good: what must not be half-done is done, and no more of it begins
-    for remove in _ending.removals:
-        remove()
-    _say(STOPPED)
-    os._exit(_BY_SIGNAL + number)
+    try:
+        for remove in _ending.removals:
+            remove()
+        _say(STOPPED)
+    finally:
+        os._exit(_BY_SIGNAL + number)
 
 
 def _say(line: str) -> None:
