@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[[int, FrameType | None], None]
 
-_PATIENCE: Final = 3.0
+_PATIENCE: Final = 2.5
 """Seconds that a run has to end in order; what it takes to remove its files comes on top, and 5 are promised."""
 
 STOPPED: Final = "terrazzo: stopped; no output was left half-written"

@@ -5,7 +5,6 @@ import logging
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,8 +19,6 @@ _PREFIX: Final = ".terrazzo-scratch-"
 _LOCK: Final = "lock"
 _HELD: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK})
 _TRIES: Final = 5
-_PERSISTENCE: Final = 1.0
-"""Seconds for which folders are removed once more where files appear in them meanwhile."""
 
 _own: dict[Path, BinaryIO] = {}
 """Folders that stand, and their locks."""
@@ -61,13 +58,12 @@ def own_folder(parent: Path, fix: str) -> Iterator[Path]:
 
 def remove_own_folders() -> None:
     """Remove the folders that this process has made and not removed: for a process that is about to be left."""
-    end = time.monotonic() + _PERSISTENCE
     for folder, lock in list(_own.items()):
+        gone = folder
+        with suppress(OSError):  # so that other threads, which go on, make no more files in it
+            gone = folder.rename(folder.with_name(f"{folder.name}-gone"))
         lock.close()
-        while True:  # other threads may just be making files in it
-            _remove(folder)
-            if not folder.exists() or time.monotonic() > end:
-                break
+        _remove(gone)
 
 
 before_leaving(remove_own_folders)
