@@ -8,10 +8,14 @@
 The public names are imported when first asked for: the command line answers `--help` without xarray.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+from importlib import import_module
+
+TYPE_CHECKING = False  # that of `typing`, whose import takes most of the time until the command heeds signals
 if TYPE_CHECKING:
+    from typing import Any
+
     from pipeline.api import fit, open_scene, write
     from pipeline.config import load_config
     from pipeline.errors import TerrazzoError

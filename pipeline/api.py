@@ -18,6 +18,7 @@ from pipeline.mapping import map_tags
 from pipeline.model import ClusterModel
 from pipeline.plan import chunk_shapes
 from pipeline.record import parse_record
+from pipeline.runtime.deadline import TIMEOUT, time_limit
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.schedule import count_workers, stream
 from pipeline.runtime.scratch import open_scratch
@@ -42,6 +43,7 @@ def open_scene(
     bands: Sequence[str | int] | str = "auto",
     nodata: str | float = "auto",
     chunk: int | str = "auto",
+    timeout: float = TIMEOUT,
     **placing: Any,
 ) -> xr.DataArray:
     """Open a scene lazily: only metadata is read.
@@ -59,6 +61,8 @@ def open_scene(
         What marks pixels without data; 'auto' takes what the files say.
     chunk : 'auto' or int
         Side of a chunk in pixels; 'auto' takes whole blocks of the file.
+    timeout : float
+        The most seconds that a file on another machine may take to open, and later to read for a chunk.
     **placing
         As in the config's `scene`: resolution, time, resampling, mask, aoi, crop.
 
@@ -80,10 +84,12 @@ def open_scene(
         "nodata": nodata,
         **placing,
     }
-    scene = describe_scene(parse_record(SceneConfig, asked, "open_scene"))
-    side = parse_record(ResourceConfig, {"chunk": chunk}, "open_scene").chunk
-    shape = (side, side) if isinstance(side, int) else chunk_shapes(scene.info)[0]
-    return to_dataarray(cropped(open_source(scene, shape)))
+    resources = parse_record(ResourceConfig, {"chunk": chunk, "timeout": timeout}, "open_scene")
+    with time_limit(resources.timeout):
+        scene = describe_scene(parse_record(SceneConfig, asked, "open_scene"))
+        side = resources.chunk
+        shape = (side, side) if isinstance(side, int) else chunk_shapes(scene.info)[0]
+        return to_dataarray(cropped(open_source(scene, shape)))
 
 
 @speaks_of_arguments("fit", "features", "run")

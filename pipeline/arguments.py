@@ -47,6 +47,8 @@ def in_arguments(text: str, sections: tuple[str, ...]) -> str:
         section, _, key = found["path"].partition(".")
         if found["path"] == "fit.mask":
             return f"{found['set'] or ''}the coordinate `valid`{found['value'] or ''}"
+        if found["path"] == "run.timeout":
+            section = "scene"
         owner = "" if section in sections else f"{_SECTIONS[section][0]}'s "
         value = "=" if found["set"] and found["value"] else found["value"] or ""
         return f"{found['set'] or ''}{owner}{key}{value}"

@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +17,7 @@ import click
 
 from pipeline import __version__
 from pipeline.errors import TerrazzoError
-from pipeline.runtime.signals import heed_signals
+from pipeline.runtime.signals import STOPPED, asked_status, heed_signals, leave_at_signals
 
 if TYPE_CHECKING:
     from pipeline.runtime.progress import Progress
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 _CONFIG = click.Path(path_type=Path)
-
-_BY_SIGNAL = 128
-"""What exit statuses are above that tell of a signal."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -54,6 +52,11 @@ def _with_overwrite(verb: Verb) -> Verb:
 
 def _with_json(verb: Verb) -> Verb:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(verb)
+
+
+def _with_timeout(verb: Verb) -> Verb:
+    what = "Seconds for a file on another machine to open, or to be read."
+    return click.option("--timeout", type=float, default=120, show_default=True, help=what)(verb)
 
 
 def _with_config(verb: Verb) -> Verb:
@@ -172,23 +175,25 @@ def plan(config: Path, settings: tuple[str, ...], *, as_json: bool) -> None:
 
 @cli.command(short_help="Say what a scene holds.")
 @click.argument("source", nargs=-1, required=True)
+@_with_timeout
 @_with_json
-def inspect(source: tuple[str, ...], *, as_json: bool) -> None:
+def inspect(source: tuple[str, ...], *, timeout: float, as_json: bool) -> None:
     """Say what a scene, SOURCE, holds: size, bands, nodata, chunks, and what looks suspicious."""
     from pipeline.inspection import inspect_scene  # noqa: PLC0415
     from pipeline.words import inspection_words  # noqa: PLC0415
 
-    found = inspect_scene(source)
+    found = inspect_scene(source, timeout)
     click.echo(_json(found.record()) if as_json else inspection_words(found))
 
 
 @cli.command(short_help="Print a config for a scene.")
 @click.argument("source", nargs=-1, required=True)
-def init(source: tuple[str, ...]) -> None:
+@_with_timeout
+def init(source: tuple[str, ...], *, timeout: float) -> None:
     """Print a commented config for SOURCE, to be saved and edited."""
     from pipeline.template import config_template  # noqa: PLC0415
 
-    click.echo(config_template(source), nl=False)
+    click.echo(config_template(source, timeout), nl=False)
 
 
 @cli.command(short_help="Check a config.")
@@ -257,30 +262,52 @@ def _set_up_logging() -> None:
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
+    leave_at_signals()
     _set_up_logging()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # we work on blocks side by side; its threads would spin
     gc.set_threshold(100_000)  # imports make many objects that stay; to look at them again and again takes a tenth
     atexit.register(gc.freeze)  # a process that ends has no need to look for garbage, which takes a while
     warnings.filterwarnings("ignore", message="Dataset has no geotransform|The given matrix is equal")  # we say so
-    heed_signals()
+    try:
+        heed_signals()
+        status = _run()
+    except BaseException:  # whatever libraries have made of what a signal raised
+        if not asked_status():
+            raise
+        status = 1
+    finally:
+        leave_at_signals()
+    if asked_status():
+        click.echo(STOPPED, err=True)
+    _leave(asked_status() or status)
+
+
+def _run() -> int:
+    """Run the command line and give its exit status."""
     try:
         status = cli.main([word for word in sys.argv[1:] if word != "--debug"], "terrazzo", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("terrazzo: stopped; no output was left half-written", err=True)
-        sys.exit(130)
-    except SystemExit as end:
-        if isinstance(end.code, int) and end.code > _BY_SIGNAL:  # click leaves with 1 where nobody reads what it says
-            click.echo("terrazzo: stopped; no output was left half-written", err=True)
-        raise
+        return error.exit_code
+    except click.Abort:  # which click makes of what Ctrl-C raises
+        return 130
     except BrokenPipeError:
         sys.stdout = None  # nobody reads: not even Python's last flush may complain
-        sys.exit(1)
+        return 1
     except (TerrazzoError, OSError, MemoryError) as error:
         if "--debug" in sys.argv:
             raise
         click.echo(f"terrazzo: {error or 'there is not enough memory; set run.memory lower'}", err=True)
-        sys.exit(getattr(error, "exit_code", 1))
-    sys.exit(status if isinstance(status, int) else 0)
+        return getattr(error, "exit_code", 1)
+    return status if isinstance(status, int) else 0
+
+
+def _leave(status: int) -> None:
+    """Leave; at once where a thread that waits for another machine would be in the way of Python's own end."""
+    deadline = sys.modules.get("pipeline.runtime.deadline")  # not imported for help
+    if deadline and deadline.are_left():
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -12,6 +12,7 @@ from pipeline.fields import Bands, Names, Paths, Resampling, Size, Text, Time
 from pipeline.mistaken import scene_named_as_config
 from pipeline.record import Record, parse_record
 from pipeline.regular import read_regular
+from pipeline.runtime.deadline import LONGEST, TIMEOUT
 from pipeline.settings import anchor_paths, merge, override, parse_yaml
 
 MAX_CLASSES: Final = 254
@@ -157,6 +158,11 @@ class ResourceConfig(Record):
     scratch_dir: Text | None = Field(
         None, description="the folder for a scratch on disk, which must exist (default: that of the map)"
     )
+    timeout: Annotated[float, Field(gt=0, le=LONGEST)] = Field(
+        TIMEOUT,
+        description="the most seconds that a file on another machine may take to open, or to read for a block, all "
+        f"retries together: a number above 0, up to {LONGEST}",
+    )
 
 
 class RunConfig(Record):
@@ -172,7 +178,7 @@ class RunConfig(Record):
     )
     output: OutputConfig = Field(description="a mapping: labels, model, table, picture, report, palette")
     run: ResourceConfig = Field(
-        default=ResourceConfig(), description="a mapping: workers, memory, chunk, scratch, scratch_dir"
+        default=ResourceConfig(), description="a mapping: workers, memory, chunk, scratch, scratch_dir, timeout"
     )
 
 
@@ -183,7 +189,7 @@ class PredictConfig(Record):
         description="a mapping: source, names, nodata, resolution, time, resampling, mask, aoi, crop"
     )
     run: ResourceConfig = Field(
-        default=ResourceConfig(), description="a mapping: workers, memory, chunk, scratch, scratch_dir"
+        default=ResourceConfig(), description="a mapping: workers, memory, chunk, scratch, scratch_dir, timeout"
     )
 
 

@@ -21,6 +21,10 @@ class SceneError(TerrazzoError):
     """A scene can't be opened, read, or put on one grid."""
 
 
+class StalledError(SceneError):
+    """Another machine took longer to answer than run.timeout allows."""
+
+
 class FitError(TerrazzoError):
     """The pixels don't allow the clustering that was asked for."""
 

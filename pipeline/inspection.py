@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from rasterio.crs import CRS
 
-from pipeline.config import SceneConfig
+from pipeline.config import ResourceConfig, SceneConfig
 from pipeline.errors import SceneError
 from pipeline.plan import chunk_shapes
+from pipeline.record import parse_record
+from pipeline.runtime.deadline import TIMEOUT, time_limit
 from pipeline.scenes.catalogue import open_catalogues
 from pipeline.scenes.describe import summarize
 from pipeline.scenes.emptiness import find_empty_bands, names_of
@@ -93,14 +95,28 @@ class Inspection:
         return asdict(self)
 
 
-def inspect_scene(source: str | Sequence[str]) -> Inspection:
+def inspect_scene(source: str | Sequence[str], timeout: float = TIMEOUT) -> Inspection:
     """Look at a scene: its metadata, and a reduced picture of each band (from an overview where there is one).
+
+    Parameters
+    ----------
+    source : str or sequence of str
+        Files, folders or globs, or products.
+    timeout : float
+        Seconds, as the config's `run.timeout`.
 
     Raises
     ------
+    ConfigError
+        When the timeout is not allowed.
     SceneError
         When a file can't be opened or read.
     """
+    with time_limit(parse_record(ResourceConfig, {"timeout": timeout}, "inspect").timeout):
+        return _inspect(source)
+
+
+def _inspect(source: str | Sequence[str]) -> Inspection:
     catalogue, *others = open_catalogues(source, time="first")
     offers = [offer for offer in catalogue.choose("all") if best_version(offer)]
     if not offers:

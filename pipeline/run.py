@@ -17,6 +17,7 @@ from pipeline.mapping import MapSummary, OutputPaths, shares, write_map
 from pipeline.model import ClusterModel
 from pipeline.plan import Plan, make_plan
 from pipeline.reading import Scene, check_disks, plan_reading, reading
+from pipeline.runtime.deadline import time_limit
 from pipeline.runtime.leftovers import remove_leftovers
 from pipeline.runtime.progress import Progress
 from pipeline.scenes.filestamps import FileStamps
@@ -62,7 +63,8 @@ def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
         When the scene can't be opened as the config says, or the run needs more memory than it allows.
     """
     paths = check_outputs(config)
-    scene = _scene_of(config, besides=paths.all())
+    with time_limit(config.run.timeout):
+        scene = _scene_of(config, besides=paths.all())
     plan = plan_reading(scene.info, config.run, config.fit, paths.labels.parent)
     try:
         check_writable(paths.all())
@@ -97,6 +99,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths = check_outputs(config)
     with _outputs_at(paths, overwrite=overwrite) as staging, ExitStack() as context:
+        context.enter_context(time_limit(config.run.timeout))
         stamps = context.enter_context(_stamps_of(config.scene, config.fit.mask))
         scene = _scene_of(config, besides=paths.all())
         stamps.add(scene.info.files)
@@ -135,7 +138,11 @@ def fit_config(
     TerrazzoError
         One of its children, with a sentence that says what to mend. No output is half-written then.
     """
-    with Staging([output], overwrite=overwrite) as staging, _stamps_of(config.scene, config.fit.mask) as stamps:
+    with (
+        Staging([output], overwrite=overwrite) as staging,
+        time_limit(config.run.timeout),
+        _stamps_of(config.scene, config.fit.mask) as stamps,
+    ):
         scene = _scene_of(config)
         stamps.add(scene.info.files)
         staging.keep_apart(scene.info.files)
@@ -189,7 +196,11 @@ def predict(
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths, resources = OutputPaths.of(output, fits=False), resources or ResourceConfig()
     class_colours(model.k, output.palette)
-    with _outputs_at(paths, overwrite=overwrite) as staging, _stamps_of(scene) as stamps:
+    with (
+        _outputs_at(paths, overwrite=overwrite) as staging,
+        time_limit(resources.timeout),
+        _stamps_of(scene) as stamps,
+    ):
         described = _scene_for(model, scene, besides=paths.all())
         stamps.add(described.info.files)
         staging.keep_apart(described.info.files)

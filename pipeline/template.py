@@ -7,17 +7,20 @@ from os.path import basename, dirname, splitext
 from pathlib import Path
 
 from pipeline.inspection import BandFacts, Inspection, inspect_scene, short_unit
+from pipeline.runtime.deadline import TIMEOUT
 from pipeline.scenes.files import is_handed_on
 from pipeline.scenes.layers import layer_kind
 
 
-def config_template(source: Sequence[str]) -> str:
+def config_template(source: Sequence[str], timeout: float = TIMEOUT) -> str:
     """Write a config for a scene, with a comment for every key.
 
     Parameters
     ----------
     source : sequence of str
         Files, folders or globs.
+    timeout : float
+        Seconds, as the config's `run.timeout`, which it becomes.
 
     Returns
     -------
@@ -29,7 +32,7 @@ def config_template(source: Sequence[str]) -> str:
     SceneError
         When the scene can't be opened.
     """
-    found = inspect_scene(source)
+    found = inspect_scene(source, timeout)
     named = [item if is_handed_on(item) else str(Path(item).absolute()) for item in source]
     plain = named[0] if Path(named[0]).exists() else named[0].rstrip("/*")
     plain = dirname(plain) if has_magic(basename(plain)) and not Path(plain).exists() else plain  # noqa: PTH119, PTH120
@@ -77,6 +80,7 @@ run:
   chunk: auto           # side of a block in pixels; auto follows the file
   scratch: auto         # where decoded pixels wait: disk, memory, none
   # scratch_dir: /fast/disk   where they stand on disk, unless beside the labels
+  timeout: {timeout:<12g} # seconds for a file on another machine: open, or block
 """
 
 

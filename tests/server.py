@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,12 +21,23 @@ class Moods:
     """How many of the next answers are 503."""
     dropped: int = 0
     """How many of the next answers with content end in the middle."""
+    stall: str = ""
+    """How the next answers are not given: 'silent' (no word), 'drip' (a byte a second), 'hang' (half of the content,
+    and no more), 'redirect' (to where the question came from)."""
+    stalls: str = ""
+    """Names that are answered so; all, unless said."""
+    stalled: threading.Event = field(default_factory=threading.Event)
+    """Whether a question was answered so."""
+    over: threading.Event = field(default_factory=threading.Event)
+    """Whether the server ends, and nobody is to wait any more."""
     skip: int = 0
-    """How many answers with content are good before any is dropped or unavailable."""
+    """How many answers with content are good before any is not."""
     missing: tuple[str, ...] = ()
     """Names that are answered with 404."""
     asked: Counter[str] = field(default_factory=Counter)
     """Requests for each path."""
+    agents: set[str] = field(default_factory=set)
+    """Who asked, as they say themselves."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, name: str) -> bool:
@@ -59,10 +70,15 @@ def serving(root: Path) -> Iterator[tuple[str, Moods]]:  # noqa: C901 (a class w
         def _answer(self, *, with_content: bool) -> None:
             name = self.path.split("?")[0].lstrip("/")
             moods.asked[name] += 1
+            moods.agents.add(self.headers.get("User-Agent", ""))
             time.sleep(moods.delay)
             path = root / name
             if name.endswith(moods.missing or ("\0",)) or not path.is_file():
                 self._say(404)
+                return
+            stalls = moods.stall if not moods.skip and moods.stalls in name else ""
+            if stalls and stalls != "hang":
+                self._stall(path.read_bytes())
                 return
             if moods.take("unavailable"):
                 self._say(503)
@@ -87,9 +103,32 @@ def serving(root: Path) -> Iterator[tuple[str, Moods]]:  # noqa: C901 (a class w
                 drop = moods.take("dropped")
                 with moods.lock:
                     moods.skip = max(0, moods.skip - 1)
-                self.wfile.write(part[: len(part) // 2] if drop else part)
-                if drop:
+                self.wfile.write(part[: len(part) // 2] if drop or stalls else part)
+                if stalls:
+                    moods.stalled.set()
+                    moods.over.wait()
+                if drop or stalls:
                     self.close_connection = True
+
+        def _stall(self, content: bytes) -> None:
+            """Begin an answer at most, and don't end it until the server ends."""
+            moods.stalled.set()
+            self.close_connection = True
+            if moods.stall == "silent":
+                moods.over.wait()
+                return
+            if moods.stall == "redirect":
+                self.send_response(302)
+                self.send_header("Location", self.path)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
+            with suppress(OSError):  # whoever asked has gone
+                for place in range(len(answer)):
+                    if moods.over.wait(1):
+                        break
+                    self.wfile.write(answer[place : place + 1])
 
         def _say(self, status: int) -> None:
             self.send_response(status)
@@ -103,6 +142,7 @@ def serving(root: Path) -> Iterator[tuple[str, Moods]]:  # noqa: C901 (a class w
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}", moods
     finally:
+        moods.over.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -93,6 +93,7 @@ VALID = {
     "run.chunk": ("16", 16),
     "run.scratch": ("memory", "memory"),
     "run.scratch_dir": ("/x/fast", "/x/fast"),
+    "run.timeout": ("1.5", 1.5),
 }
 
 
@@ -202,7 +203,8 @@ def test_a_misspelt_key_is_named_with_its_path_and_the_nearest_key(tmp_path: Pat
 
 def test_an_unknown_key_like_no_other_is_answered_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"run\.gpu: unknown key; allowed here: workers, memory, chunk, scratch, scratch_dir$"
+        ConfigError,
+        match=r"run\.gpu: unknown key; allowed here: workers, memory, chunk, scratch, scratch_dir, timeout$",
     ):
         load(tmp_path, with_setting("run.gpu", 1))
 
@@ -446,7 +448,8 @@ def test_the_schema_that_comes_along_is_that_of_the_code() -> None:
         ("run.memory", "1e9"), ("run.memory", "1e999"), ("run.memory", "1e9 MB"), ("run.memory", ".3GB"),
         ("run.memory", "1.2.3GB"), ("run.memory", "1.5 gib"),
         ("run.memory", "plenty"), ("run.workers", "auto"), ("run.workers", 4), ("run.workers", 0), ("run.chunk", 512),
-        ("run.chunk", "big"), ("extra", 1), ("fit", []),
+        ("run.chunk", "big"), ("run.timeout", 0.5), ("run.timeout", 86400), ("run.timeout", 0), ("run.timeout", 86401),
+        ("run.timeout", "2 min"), ("extra", 1), ("fit", []),
     ],
 )  # fmt: skip
 def test_an_editor_with_the_schema_and_the_loader_agree(tmp_path: Path, path: str, value: object) -> None:

@@ -8,6 +8,7 @@ from itertools import islice
 from threading import Event, Lock
 from typing import TypeVar
 
+from pipeline.runtime.deadline import wait_no_longer_than
 from pipeline.runtime.signals import end_if_asked
 
 Item = TypeVar("Item")
@@ -36,11 +37,13 @@ def stream(
     At most `blocks_in_flight(workers)` items are under way or waiting to be taken, so the memory held does
     not grow with the number of items. The order makes whatever is summed from the results the same for any
     number of workers. The first error ends the work: what has not begun is dropped, what has begun is
-    waited for, and the error is raised. `stopped`, if given, is set before: functions that take long look at it.
+    waited for, but for answers of other machines, and the error is raised. `stopped`, if given, is set before:
+    functions that take long look at it.
     """
+    stopped = stopped or Event()
     queue = iter(items)
     waiting: deque[tuple[Item, Future[Result]]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="terrazzo")
+    pool = ThreadPoolExecutor(workers, "terrazzo", initializer=wait_no_longer_than, initargs=(stopped,))
     try:
         for item in islice(queue, blocks_in_flight(workers)):
             waiting.append((item, pool.submit(function, item)))
@@ -52,8 +55,7 @@ def stream(
                 waiting.append((following, pool.submit(function, following)))
             yield item, result
     finally:
-        if stopped:
-            stopped.set()
+        stopped.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 

@@ -3,15 +3,18 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from pipeline.errors import OutputError
 from pipeline.runtime.leftovers import MARK, PREFIX, mark, remove_folder, remove_leftovers
-from pipeline.runtime.signals import signals_wait
+from pipeline.runtime.signals import before_leaving, signals_wait
 
 _TRIES: Final = 5
+
+_own: dict[Path, BinaryIO] = {}
+"""Folders that stand, and their locks."""
 
 
 @contextmanager
@@ -35,6 +38,7 @@ def own_folder(parent: Path, fix: str) -> Iterator[Path]:
     try:
         with signals_wait():  # a folder that nobody knows of would stay
             made = _make_folder(parent, fix)
+            _own[made[0]] = made[1]
         yield made[0]
     finally:
         if made:
@@ -42,6 +46,20 @@ def own_folder(parent: Path, fix: str) -> Iterator[Path]:
             with signals_wait():
                 lock.close()  # first: Windows removes no open file, and network drives give it another name
                 remove_folder(own)
+                del _own[own]
+
+
+def remove_own_folders() -> None:
+    """Remove the folders that this process has made and not removed: for a process that is about to be left."""
+    for folder, lock in list(_own.items()):
+        gone = folder
+        with suppress(OSError):  # so that other threads, which go on, make no more files in it
+            gone = folder.rename(folder.with_name(f"{folder.name}-gone"))
+        lock.close()
+        remove_folder(gone)
+
+
+before_leaving(remove_own_folders)
 
 
 def folder_of(path: Path) -> Path:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from math import ceil
 from typing import Any, Final
@@ -17,8 +18,9 @@ from pipeline.grid import Block
 from pipeline.kernels.validity import strike_invalid
 from pipeline.scenes.bands import listed_names
 from pipeline.scenes.filebands import FileBand
-from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, open_raster, shown
+from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, in_time, open_raster, shown
 from pipeline.scenes.parts import variable_of
+from pipeline.scenes.readers import Handles
 from pipeline.units import PIXEL_TYPES
 
 logger = logging.getLogger(__name__)
@@ -200,12 +202,27 @@ def _reader(band: FileBand) -> Iterator[Callable[[Sequence[FileBand], Block], Pl
         return
     path = band.path
     try:
+        if band.remote:
+            yield partial(_read_in_time, Handles())
+            return
         with rasterio.Env(**gdal_options(path)), open_raster(path) as file:
             yield lambda bands, window: file.read([band.index for band in bands], window=window.window)
     except GDAL_ERRORS as error:
         damaged = f"the {archive_or_file(path)} is damaged or cut short"
         msg = f"{shown(path)}: the file can't be read ({error.__cause__ or error}); {damaged}"
         raise SceneError(msg) from error
+
+
+def _read_in_time(handles: Handles, bands: Sequence[FileBand], window: Block) -> Planes:
+    """Read a window of bands of a file on another machine."""
+    path = bands[0].path
+
+    def read() -> Planes:
+        with rasterio.Env(**gdal_options(path)):
+            planes: Planes = handles.get(path, None).read([band.index for band in bands], window=window.window)
+            return planes
+
+    return in_time(read, f"{shown(path)}: {window} can't be read")
 
 
 def _read_arrays(bands: Sequence[FileBand], window: Block) -> Planes:

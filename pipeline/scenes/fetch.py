@@ -1,12 +1,16 @@
 """Small texts, from this machine or another."""
 
 import time
+from functools import partial
 from typing import Final
 
 from pipeline.errors import SceneError
 from pipeline.regular import TooLargeError, read_regular
+from pipeline.runtime.deadline import limit_in_force, within_limit
 
 _TIMEOUT: Final = 30
+"""Seconds without a byte after which an address is asked anew."""
+_PIECE: Final = 2**16
 _TRIES: Final = 4
 _PAUSE: Final = 0.5
 _TEMPORARY: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -26,11 +30,11 @@ def fetch(source: str, most: int) -> bytes:
     Raises
     ------
     SceneError
-        Naming the address, when it can't be reached, isn't there, or is too large.
+        Naming the address, when it can't be reached in time, isn't there, or is too large.
     """
     if not source.startswith(("http://", "https://")):
         return _read(source, most)
-    content = _download(source, most)
+    content = within_limit(partial(_download, source, most), f"{source}: this can't be read")
     if len(content) > most:
         msg = f"{source}: this is larger than {most // 2**20} MB; expected metadata"
         raise SceneError(msg)
@@ -52,10 +56,17 @@ def _download(address: str, most: int) -> bytes:
     import urllib.error  # noqa: PLC0415
     import urllib.request  # noqa: PLC0415
 
+    limit = limit_in_force()
+    end = time.monotonic() + limit
     for turn in range(1, _TRIES + 1):
         try:
-            with urllib.request.urlopen(address, timeout=_TIMEOUT) as answer:  # noqa: S310 (http or https, see fetch)
-                return bytes(answer.read(most + 1))
+            with urllib.request.urlopen(address, timeout=min(_TIMEOUT, limit)) as answer:  # noqa: S310 (http or https)
+                content = bytearray()
+                while time.monotonic() < end and (piece := answer.read1(min(_PIECE, most + 1 - len(content)))):
+                    content += piece
+                if answer.length and len(content) <= most:
+                    raise http.client.IncompleteRead(bytes(content), answer.length)
+                return bytes(content)
         except urllib.error.HTTPError as error:
             reason, again = f"the server answers {error.code} {error.reason}", error.code in _TEMPORARY
         except (OSError, ValueError, http.client.HTTPException) as error:

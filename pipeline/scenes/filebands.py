@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, count
 from typing import Final
 
@@ -15,7 +16,7 @@ from pipeline.grid import Grid
 from pipeline.regular import read_start
 from pipeline.scenes.alpha import sort_alphas
 from pipeline.scenes.bands import check_names_differ, names_of_band_files
-from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, open_raster, shown
+from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, in_time, may_be_remote, open_raster, shown
 from pipeline.scenes.source import NO_FILES, OpenFiles
 from pipeline.scenes.storedblocks import stored_bands
 from pipeline.scenes.virtualfiles import VIRTUAL_DRIVERS, virtual_bands
@@ -147,8 +148,9 @@ def _palette(path: str, index: int) -> str:
 def _read_facts(path: str) -> list[FileBand]:
     """Open a file for its metadata: one record for each band."""
     try:
-        with rasterio.Env(**gdal_options(path)), open_raster(path) as file:
-            return _band_facts(path, file)
+        if may_be_remote(path):
+            return in_time(partial(_open_for_facts, path), f"{shown(path)}: GDAL can't open this file as a raster")
+        return _open_for_facts(path)
     except (*GDAL_ERRORS, ValueError) as error:
         reason = f"{error}".splitlines()[0].removeprefix(f"'{path}' ").removeprefix(f"{path}: ")
         if _is_hdf4(path):
@@ -156,6 +158,11 @@ def _read_facts(path: str) -> list[FileBand]:
         hint = "; a config is run, not opened: terrazzo run" if path.endswith((".yaml", ".yml")) else ""
         msg = f"{shown(path)}: GDAL can't open this file as a raster ({reason}){hint}"
         raise SceneError(msg) from error
+
+
+def _open_for_facts(path: str) -> list[FileBand]:
+    with rasterio.Env(**gdal_options(path)), open_raster(path) as file:
+        return _band_facts(path, file)
 
 
 _HDF4: Final = b"\x0e\x03\x13\x01"

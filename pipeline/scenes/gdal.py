@@ -2,17 +2,22 @@
 
 import os
 import re
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import rasterio
 from rasterio._err import CPLE_BaseError  # private, but rasterio lets it through where it wraps no error
+from rasterio.env import getenv, hasenv, setenv
 from rasterio.errors import RasterioError, RasterioIOError
 
 from pipeline.regular import special_kind
+from pipeline.runtime.deadline import limit_in_force, within_limit
 from pipeline.scenes.source import SceneInfo
 
 if os.environ.get("GDAL_NUM_THREADS", "1") == "1":  # even for one thread OpenJPEG would start a pool, and wait for it
     os.environ.setdefault("OPJ_NUM_THREADS", "0")
+
+Result = TypeVar("Result")
 
 GDAL_ERRORS: Final = (RasterioError, CPLE_BaseError)
 """Whatever rasterio may raise when GDAL fails."""
@@ -23,7 +28,15 @@ _SMALLEST_CACHE: Final = 12 * 2**20
 _OPEN_FILES: Final = 8
 """For each worker: as many virtual files as may lie within each other, and more than meet in most blocks."""
 
-_REMOTE: Final = re.compile(r"(https?|ftp|s3|gs|az|oss)://|/vsi(curl|s3|gs|az|oss|swift|adls)", re.IGNORECASE)
+_REMOTE: Final = re.compile(
+    r"(/vsi(zip|tar|gzip|7z|rar|subfile|cached|sparse)[^/]*/\{?|[a-z0-9_]+:\"?|[a-z0-9]+\+)*"
+    r"((https?|ftp|s3|gs|az|oss)://|(/|(?<=/))vsi(curl|s3|gs|az|oss|swift|adls|webhdfs|hdfs))",
+    re.IGNORECASE,
+)
+"""Addresses, behind what names an archive or a driver: /vsizip/, zip+, NETCDF: ..."""
+
+_REFERS_TO_NONE: Final = re.compile(r".+\.(tiff?|jp2|j2k|img|png|jpe?g|bil|bsq)", re.IGNORECASE | re.DOTALL)
+"""Files that hold their pixels themselves, told by their names: others, as VRTs do, may refer to other machines."""
 
 _IN_ARCHIVE: Final = re.compile(
     r"/vsi(?:zip|tar)/(?:/vsicurl/)?(?:\{(?P<braced>.+?)\}|(?P<plain>.+?\.(?:zip|tar|tgz|tar\.gz)))/(?P<file>.+)",
@@ -33,14 +46,17 @@ _IN_ARCHIVE: Final = re.compile(
 
 _FOR_REMOTE: Final = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing, no looking for files beside
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",  # the header of a COG, in one request
+}
+"""Settings for files that are not on this machine."""
+
+_FOR_REQUESTS: Final = {
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_HTTP_MAX_RETRY": "5",
     "GDAL_HTTP_RETRY_DELAY": "0.5",  # doubled each time
     "GDAL_HTTP_CONNECTTIMEOUT": "20",
-    "GDAL_HTTP_TIMEOUT": "120",
-    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",  # the header of a COG, in one request
 }
-"""Settings for files that are not on this machine."""
+"""Settings for these, and for files that may refer to such."""
 
 
 class _Reader(rasterio.DatasetReader):  # type: ignore[misc]
@@ -74,10 +90,33 @@ def is_remote(path: str) -> bool:
     return bool(_REMOTE.match(path))
 
 
+def may_be_remote(path: str) -> bool:
+    """Whether a path is read over a network, or may refer to what is."""
+    return is_remote(path) or not _REFERS_TO_NONE.fullmatch(path)
+
+
+def in_time(work: Callable[[], Result], what: str) -> Result:
+    """Do work in GDAL that may wait for another machine within the time limit, with the caller's settings of GDAL.
+
+    Raises
+    ------
+    StalledError
+        When time is up: as `within_limit` says, which see for the parameters.
+    """
+    settings = getenv() if hasenv() else {}
+
+    def work_as_set() -> Result:
+        with rasterio.Env():
+            setenv(**settings)
+            return work()
+
+    return within_limit(work_as_set, what)
+
+
 def shown(path: str) -> str:
     """A path as the user knows it: an address, or a file in an archive."""
     if inside := _IN_ARCHIVE.match(path):
-        return f"{inside['file']} in {inside['plain'] or inside['braced']}"
+        return f"{inside['file']} in {(inside['plain'] or inside['braced']).removeprefix('/vsicurl/')}"
     return path.removeprefix("/vsicurl/")
 
 
@@ -112,5 +151,9 @@ def gdal_options(path: str = "", **ours: Any) -> dict[str, Any]:
     One decoding thread each unless told otherwise, for there are as many of ours as cores. Settings for files on
     other machines depend on `path`, the file to be opened.
     """
-    settings = {"GDAL_NUM_THREADS": "1", **(_FOR_REMOTE if is_remote(path) else {}), **ours}
+    settings = {"GDAL_NUM_THREADS": "1", **ours}
+    if path and may_be_remote(path):  # each single request is left to the limit for all of them
+        settings |= _FOR_REQUESTS | {"GDAL_HTTP_TIMEOUT": f"{limit_in_force() + 1:g}"}
+    if is_remote(path):
+        settings |= _FOR_REMOTE
     return {key: value for key, value in settings.items() if key not in os.environ}

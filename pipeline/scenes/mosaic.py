@@ -11,6 +11,7 @@ from affine import Affine
 
 from pipeline.errors import SceneError
 from pipeline.grid import Block, Grid
+from pipeline.runtime.deadline import limits_for_blocks
 from pipeline.scenes.describe import RasterScene
 from pipeline.scenes.ground import bounds, bounds_in
 from pipeline.scenes.keptfiles import KeptFiles
@@ -201,9 +202,10 @@ class MosaicSource:
         self.blocks = tuple(mosaic.info.grid.blocks(chunk))
         handles = Handles()
         self._sources = [RasterSource(scene, chunk, kept, handles) for scene in mosaic.scenes]
+        self._in_time = limits_for_blocks(remote=any(source.is_remote for source in self._sources))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._mosaic, self._chunk)
+        return type(self), (self._mosaic, self._chunk), {"_in_time": self._in_time}
 
     @property
     def passes(self) -> float:
@@ -212,12 +214,14 @@ class MosaicSource:
 
     def read(self, block: Block) -> Pixels:
         """Read a block: a scene only where those before it leave pixels without data."""
-        data, valid, _ = self._read(block)
+        with self._in_time():
+            data, valid, _ = self._read(block)
         return Pixels(data, valid)
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, Validity]:
         """Read a block as `read` does, and tell which pixels the scenes they come from let take part in the fit."""
-        data, valid, fitting = self._read(block, for_fit=True)
+        with self._in_time():
+            data, valid, fitting = self._read(block, for_fit=True)
         return Pixels(data, valid), fitting
 
     def _read(self, block: Block, *, for_fit: bool = False) -> tuple[Planes, Validity, Validity]:

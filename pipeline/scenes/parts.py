@@ -12,7 +12,6 @@ from pipeline.errors import SceneError
 from pipeline.fields import ResamplingMethod
 from pipeline.grid import Grid
 from pipeline.scenes.filebands import ArrayRef, FileBand
-from pipeline.scenes.gdal import is_remote
 from pipeline.scenes.ground import place, same_grid, steps_between, turns
 from pipeline.scenes.placing import Placement
 
@@ -164,7 +163,7 @@ def make_parts(
             warp=warp,
             array=array,
             dear=any(band.dear for band in group),
-            remote=is_remote(path) or any(band.remote for band in group),
+            remote=any(band.remote for band in group),
             interleaved=any(band.interleaved for band in group),
         )
         first += len(group)

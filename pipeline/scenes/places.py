@@ -19,7 +19,8 @@ from pipeline.areas import AreaRecord
 from pipeline.errors import ConfigError, SceneError
 from pipeline.grid import Block, Grid
 from pipeline.regular import special_kind
-from pipeline.scenes.gdal import GDAL_ERRORS
+from pipeline.runtime.deadline import within_limit
+from pipeline.scenes.gdal import GDAL_ERRORS, is_remote
 from pipeline.scenes.ground import bounds, bounds_in, same_crs
 
 _DEGREES: Final = "EPSG:4326"
@@ -128,7 +129,8 @@ def read_area(path: str, grid: Grid, key: str) -> Area:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of GDAL, about geometries that are judged below
-            meta, _, geometry, _ = pyogrio.raw.read(path, columns=[])
+            read = partial(pyogrio.raw.read, path, columns=[])
+            meta, _, geometry, _ = within_limit(read, f"{key}: {path} can't be read") if is_remote(path) else read()
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError) as error:
         msg = f"{key}: {path} can't be read as a vector file ({f'{error}'.splitlines()[0]})"
         raise SceneError(msg) from error

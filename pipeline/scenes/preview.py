@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from math import ceil, isqrt
 from typing import Any, Final
@@ -15,7 +16,7 @@ from pipeline.errors import SceneError
 from pipeline.grid import Grid
 from pipeline.kernels.validity import strike_invalid
 from pipeline.scenes.filebands import FileBand
-from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, open_raster, shown
+from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, in_time, open_raster, shown
 from pipeline.scenes.ground import bounds, same_crs
 
 _SIDE: Final = 512
@@ -69,7 +70,8 @@ def read_previews(bands: Sequence[FileBand], first: FileBand) -> list[Preview]:
         if group[0].array:
             previews += _read_store(group, reduced)
         else:
-            previews += _read_file(path, group, reduced)
+            read = partial(_read_file, path, group, reduced)
+            previews += in_time(read, f"{shown(path)}: the file can't be read") if group[0].remote else read()
     return previews
 
 
@@ -89,9 +91,10 @@ def pixels_match(previews: Sequence[Preview]) -> bool:
     return len(shapes) == 1 and all(same_ground(grid, previews[0].band.grid) for grid in grids)
 
 
-def _read_file(path: str, bands: Sequence[FileBand], shape: tuple[int, int]) -> Iterator[Preview]:
+def _read_file(path: str, bands: Sequence[FileBand], shape: tuple[int, int]) -> list[Preview]:
     """Read bands of one file and one type."""
     nearest = {"out_shape": shape, "resampling": Resampling.nearest}
+    previews = []
     with rasterio.Env(**gdal_options(path)), _opened(path) as file:
         planes = _read_planes(path, file, bands, nearest)
         masks: dict[tuple[int | None, int | None], npt.NDArray[np.bool_]] = {}
@@ -99,7 +102,9 @@ def _read_file(path: str, bands: Sequence[FileBand], shape: tuple[int, int]) -> 
             key = band.mask, band.alpha
             if key not in masks:
                 masks[key] = _read_mask(path, file, *key, nearest)
-            yield Preview(band, plane, strike_invalid(plane[np.newaxis], (band.nodata,), masks[key].copy()))
+            valid = strike_invalid(plane[np.newaxis], (band.nodata,), masks[key].copy())
+            previews.append(Preview(band, plane, valid))
+    return previews
 
 
 def _opened(path: str) -> rasterio.DatasetReader:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pipeline.grid import Block
 from pipeline.kernels.validity import strike_invalid
+from pipeline.runtime.deadline import limits_for_blocks
 from pipeline.scenes.describe import RasterScene
 from pipeline.scenes.keptfiles import KeptFiles
 from pipeline.scenes.masks import LayerMask, Mask, strike_masked
@@ -48,12 +49,13 @@ class RasterSource:
         self._decoded = _Counter()
         self._handles = handles or Handles()
         self._kept = kept
+        self._in_time = limits_for_blocks(remote=self.is_remote)
         self._readers = [self._reader(part) for part in scene.parts]
         self._masks = [self._with_reader(mask) for mask in scene.masks]
         self._fit_masks = [self._with_reader(mask) for mask in scene.fit_masks]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.scene, self.chunk)
+        return type(self), (self.scene, self.chunk), {"_in_time": self._in_time}
 
     def _reader(self, part: FilePart) -> WindowReader:
         reader = _CountedReader(self._own_reader(part), self._decoded)
@@ -78,6 +80,16 @@ class RasterSource:
         return self.decoded / self.decodable
 
     @property
+    def is_remote(self) -> bool:
+        """Whether any of its files is on another machine."""
+        return any(part.remote for part in self._files())
+
+    def _files(self) -> dict[FilePart, None]:
+        """Parts of the scene and of its masks, each once."""
+        masks = [mask.part for mask in (*self.scene.masks, *self.scene.fit_masks) if isinstance(mask, LayerMask)]
+        return dict.fromkeys([*self.scene.parts, *masks])
+
+    @property
     def decoded(self) -> int:
         """Pixels decoded so far."""
         return self._decoded.pixels
@@ -85,9 +97,7 @@ class RasterSource:
     @property
     def decodable(self) -> int:
         """Pixels that the scene's files have."""
-        masks = [mask.part for mask in (*self.scene.masks, *self.scene.fit_masks) if isinstance(mask, LayerMask)]
-        parts = dict.fromkeys([*self.scene.parts, *masks])
-        return sum(len(part.indexes) * part.grid.shape[0] * part.grid.shape[1] for part in parts)
+        return sum(len(part.indexes) * part.grid.shape[0] * part.grid.shape[1] for part in self._files())
 
     def read(self, block: Block) -> Pixels:
         """Read a block's pixels and tell which hold data.
@@ -95,14 +105,15 @@ class RasterSource:
         Raises
         ------
         SceneError
-            Naming the file and the block, when the file is damaged or cut short.
+            Naming the file and the block, when the file is damaged or cut short, or a server takes longer than allowed.
         """
         data = np.empty((len(self.info.bands), *block.shape), self.info.dtype)
         valid = np.ones(block.shape, np.bool_)
-        for part, reader in zip(self.scene.parts, self._readers, strict=True):
-            read_part(part, reader, block, data[part.first : part.first + len(part.indexes)], valid)
-        for strike in self._masks:
-            strike(block, valid)
+        with self._in_time():
+            for part, reader in zip(self.scene.parts, self._readers, strict=True):
+                read_part(part, reader, block, data[part.first : part.first + len(part.indexes)], valid)
+            for strike in self._masks:
+                strike(block, valid)
         return Pixels(data, strike_invalid(data, self.info.nodata, valid))
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
@@ -116,8 +127,9 @@ class RasterSource:
 
     def strike_for_fit(self, block: Block, valid: npt.NDArray[np.bool_]) -> None:
         """Strike out of a block's validity, in place, what is left out of the fit alone."""
-        for strike in self._fit_masks:
-            strike(block, valid)
+        with self._in_time():
+            for strike in self._fit_masks:
+                strike(block, valid)
 
 
 class _Counter:

@@ -5,6 +5,7 @@ import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final, Protocol
 
@@ -18,7 +19,7 @@ from rasterio.vrt import WarpedVRT
 
 from pipeline.errors import SceneError
 from pipeline.grid import Block
-from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, open_raster, shown
+from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, in_time, open_raster, shown
 from pipeline.scenes.ground import turned
 from pipeline.scenes.parts import FilePart, Warp
 
@@ -144,8 +145,15 @@ class GdalReader:
         Raises
         ------
         SceneError
-            Naming the file and the window, when the file is damaged or cut short.
+            Naming the file and the window, when the file is damaged or cut short, or its server stalls.
         """
+        work = partial(self._read_with_retries, window, out, valid)
+        if self._part.remote:
+            in_time(work, f"{shown(self._part.path)}: {window} can't be read")
+        else:
+            work()
+
+    def _read_with_retries(self, window: Block, out: Planes, valid: Validity) -> None:
         for turn in range(_TRIES if self._part.remote else 1, 0, -1):
             try:
                 return self._read(window, out, valid)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pipeline.errors import SceneError
+from pipeline.errors import SceneError, StalledError
 from pipeline.masklayers import MASK_LAYERS, MaskKind, mask_kind
 from pipeline.scenes.fetch import fetch
 from pipeline.scenes.filebands import list_bands
@@ -131,6 +131,8 @@ def _file_bands(layer: Layer) -> list[Layer]:
     """A layer for each band of a file; the layer itself where it has one, or can't be read, as is told when it is."""
     try:
         bands = list_bands([layer.version.path])
+    except StalledError:  # the next file of this server would be waited for as long
+        raise
     except SceneError:
         return [layer]
     if len(bands) == 1:
