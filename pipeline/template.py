@@ -60,7 +60,7 @@ features:
   standardize: none     # zscore, minmax, robust: bands have the same say
 
 fit:
-  method: kmeans        # or minibatch, rougher; or dask-ml
+  method: kmeans        # or minibatch: rough, varies with scikit-learn; dask-ml
   k: 8                  # number of classes, 2 to 254
   pixels: 500000        # sampled for the fit; or all: passes over every pixel
   seed: 0               # the same seed gives the same map

@@ -1,4 +1,4 @@
-"""Scenes in memory for tests."""
+"""Scenes for tests: files described, arrays of Zarr groups, scenes in memory."""
 
 import threading
 from collections import Counter
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import zarr
 from affine import Affine
 
 from pipeline.config import SceneConfig
@@ -21,6 +22,13 @@ def described(files: Sequence[str | Path] | str | Path, **settings: Any) -> Rast
     """A scene of files, its metadata read."""
     source = [str(files)] if isinstance(files, str | Path) else [str(file) for file in files]
     return describe_scene(SceneConfig.model_validate({"source": source, **settings}))
+
+
+def add_array(group: zarr.Group, name: str, values: npt.NDArray[Any], **how: Any) -> zarr.Array:
+    """An array of a Zarr group, with values; `create_array` takes them only since zarr 3.1."""
+    array = group.create_array(name, shape=values.shape, dtype=values.dtype, **how)
+    array[:] = values
+    return array
 
 
 class MemorySource:

@@ -19,6 +19,8 @@ from pipeline.errors import ConfigError, ModelError, OutputError
 from pipeline.scenes import lazy
 from pipeline.scenes.raster import RasterSource
 
+pytestmark = pytest.mark.lowest
+
 
 @pytest.fixture
 def scene_file(write_raster: WriteRaster) -> Path:

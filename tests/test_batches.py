@@ -17,6 +17,8 @@ from pipeline.scenes.keptblocks import KeptBlocks, ReadBlocks
 from pipeline.scenes.raster import RasterSource
 from pipeline.scenes.source import FitSource
 
+pytestmark = pytest.mark.lowest
+
 
 def fitted(source: FitSource, method: str, workers: int = 2, **settings: Any) -> ClusterModel:
     config = FitConfig.model_validate({"pixels": "all", "method": method, **settings})

@@ -58,6 +58,7 @@ def test_help_lists_the_verbs_without_heavy_imports() -> None:
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
+@pytest.mark.lowest
 def test_run_prints_results_to_stdout_and_progress_to_stderr(job: Path, tmp_path: Path) -> None:
     done = terrazzo("run", job)
     assert done.returncode == 0, done.stderr
@@ -87,6 +88,7 @@ def test_settings_change_any_key(job: Path, tmp_path: Path) -> None:
     assert (tmp_path / "elsewhere.tif").exists()
 
 
+@pytest.mark.lowest
 def test_the_verbs_work_one_after_another(job: Path, tmp_path: Path) -> None:
     scene = tmp_path / "scene.tif"
     assert "300 x 300" in terrazzo("inspect", scene).stdout
@@ -236,6 +238,7 @@ def test_debug_shows_the_traceback(job: Path) -> None:
     assert "Traceback" in done.stderr
 
 
+@pytest.mark.lowest
 @pytest.mark.parametrize("words", [[], ["frobnicate"], ["run"], ["run", "--frobnicate"]])
 def test_wrong_usage_leaves_with_two(words: list[str]) -> None:
     assert terrazzo(*words).returncode == 2

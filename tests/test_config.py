@@ -97,6 +97,7 @@ VALID = {
 }
 
 
+@pytest.mark.lowest
 @pytest.mark.parametrize("path", LEAVES)
 def test_every_key_can_be_set_in_the_file_and_overridden_one_by_one(tmp_path: Path, path: str) -> None:
     text, value = VALID[path]
@@ -421,6 +422,7 @@ def test_a_record_on_its_own_names_its_origin_and_key() -> None:
         parse_record(ResourceConfig, {"chunk": "big"}, "open_scene")
 
 
+@pytest.mark.lowest
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_the_configs_that_come_along_load_and_keep_to_the_schema(path: Path) -> None:
     config = load_config(path)
@@ -435,6 +437,7 @@ def test_the_schema_that_comes_along_is_that_of_the_code() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
 
 
+@pytest.mark.lowest
 @pytest.mark.parametrize(
     ("path", "value"),
     [

@@ -73,6 +73,7 @@ def check(scene: xr.DataArray, model: ClusterModel, expected: bytes, map_of: Cal
     assert map_of(label(kept, model).persist()) == expected
 
 
+@pytest.mark.lowest
 def test_a_client_gives_the_same_bits(
     scene: xr.DataArray, model: ClusterModel, map_of: Any, request: pytest.FixtureRequest
 ) -> None:

@@ -20,6 +20,8 @@ from pipeline.model import ClusterModel
 from pipeline.runtime.progress import Progress
 from pipeline.scenes.keptblocks import ReadBlocks
 
+pytestmark = pytest.mark.lowest
+
 
 def fitted(source: MemorySource, workers: int = 2, **settings: Any) -> ClusterModel:
     config = FitConfig(**{"k": 5, "pixels": 20_000, "starts": 3, **settings})

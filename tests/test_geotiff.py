@@ -20,6 +20,8 @@ from pipeline.sinks.palette import class_colours
 from pipeline.sinks.verify import verify_map
 from pipeline.sinks.windows import window_reader
 
+pytestmark = pytest.mark.lowest
+
 CRS = rasterio.CRS.from_epsg(32633).to_wkt()
 
 

@@ -53,6 +53,7 @@ def test_classes_of_the_scene_classification_are_left_out(product: Path, mask: A
         np.testing.assert_array_equal(valid, ~np.isin(scl_at_ten_metres(), dropped))
 
 
+@pytest.mark.lowest
 @pytest.mark.parametrize("metres", [20, 50, 60.1, 400])
 @pytest.mark.parametrize("chunk", [100, 128, 4096])
 def test_what_is_left_out_grows_by_metres(product: Path, metres: float, chunk: int) -> None:

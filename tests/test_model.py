@@ -17,6 +17,8 @@ from pipeline.errors import ModelError
 from pipeline.model import ClusterModel
 from pipeline.units import Units, relative
 
+pytestmark = pytest.mark.lowest
+
 
 def content(**changes: Any) -> dict[str, Any]:
     """Parts of a model of two bands and three classes."""

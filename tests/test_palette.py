@@ -9,6 +9,8 @@ from pipeline.errors import ConfigError
 from pipeline.sinks.palette import Colour, class_colours
 from pipeline.sinks.pictures import _NO_DATA
 
+pytestmark = pytest.mark.lowest
+
 
 def bytes_of(colour: object) -> Colour:
     red, green, blue, _ = (round(255 * part) for part in to_rgba(colour))  # type: ignore[arg-type]

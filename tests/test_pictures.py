@@ -113,6 +113,7 @@ def ink(page: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     return (page < 128).all(axis=2)
 
 
+@pytest.mark.lowest
 def test_long_band_names_do_not_run_into_the_title_beside_them() -> None:
     data, colours = np.full((3, 200, 200), 7, np.uint8), class_colours(2)
     short = ink(np.asarray(draw(data, 2, colours, ("a", "b", "c"))))
@@ -164,6 +165,7 @@ def test_red_green_and_blue_are_shown_where_there_are_any() -> None:
     assert thinning_for(layout, ("a", "b")).bands == (0,)
 
 
+@pytest.mark.lowest
 def test_pixels_of_the_picture_are_those_of_the_scene() -> None:
     rows, columns = 30, 40
     data = np.zeros((3, rows, columns), np.uint8)
@@ -185,6 +187,7 @@ def test_pixels_of_the_picture_are_those_of_the_scene() -> None:
     assert red_box[1] == green_box[1]
 
 
+@pytest.mark.lowest
 def test_a_picture_is_a_png_that_says_it_is_not_data(tmp_path: Path) -> None:
     picture = draw(np.arange(600, dtype=np.uint16).reshape(1, 20, 30), 3, class_colours(3))
     save_picture(picture, tmp_path / "p.png")

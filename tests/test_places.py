@@ -18,6 +18,8 @@ from test_raster import opened, whole
 
 from pipeline.errors import ConfigError, SceneError
 
+pytestmark = pytest.mark.lowest
+
 ORIGIN = Affine(10, 0, 300_000, 0, -10, 5_900_000)
 
 

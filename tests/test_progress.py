@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from pipeline.runtime import progress
 from pipeline.runtime.progress import BarProgress, LineProgress, Progress, console_progress
 
+pytestmark = pytest.mark.lowest
+
 
 class Clock:
     """A clock that is put forward by hand."""

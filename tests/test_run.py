@@ -56,6 +56,7 @@ def sklearn_labels(model: ClusterModel, pixels: npt.NDArray[Any]) -> tuple[npt.N
     return oracle.predict(points) + 1, clear
 
 
+@pytest.mark.lowest
 def test_a_real_scene_becomes_a_map(landscape: list[str], tmp_path: Path) -> None:
     report = run_config(config(landscape, tmp_path / "classes.tif", fit={"k": 8, "pixels": 100_000}))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -101,6 +102,7 @@ def check_report(report: dict[str, Any], labels: npt.NDArray[np.uint8]) -> None:
     assert {"terrazzo", "python", "gdal", "scikit-learn"} <= set(report["versions"])
 
 
+@pytest.mark.lowest
 def test_jpeg2000_is_decoded_once_and_labelled_as_scikit_learn_would(jpeg2000: list[str], tmp_path: Path) -> None:
     report = run_config(config(jpeg2000, tmp_path / "classes.tif", run={"chunk": 256}))
     assert report["source_passes"] == report["plan"]["passes"] == 1
@@ -215,6 +217,7 @@ def test_one_band_alone_works(landscape: list[str], tmp_path: Path) -> None:
         assert pixels[labels == label].max() < pixels[labels == label + 1].min()
 
 
+@pytest.mark.lowest
 def test_float_reflectance_in_degrees_works(data: Path, tmp_path: Path) -> None:
     source = data / "scenes" / "rstoolbox_s2" / "rstoolbox_sen2.tif"
     report = run_config(config(source, tmp_path / "c.tif", fit={"k": 4}))

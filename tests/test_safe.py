@@ -98,6 +98,7 @@ def test_all_bands_come_onto_ten_metres_whole_numbers_repeated(product: Path) ->
         np.testing.assert_array_equal(plane, native.repeat(ratio, axis=0).repeat(ratio, axis=1))
 
 
+@pytest.mark.lowest
 @pytest.mark.parametrize("bands", [["8A", "4", "11"], ["nir08", "red", "swir16"], ["B8A", "B04", "B11"]])
 def test_bands_go_by_name_number_and_common_name(product: Path, bands: list[str]) -> None:
     assert described(product, bands=bands).info.bands == ("B8A", "B04", "B11")

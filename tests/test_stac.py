@@ -24,6 +24,8 @@ from pipeline.scenes.stac import read_items
 from pipeline.scenes.stacassets import gdal_path
 from pipeline.scenes.stacitems import item_catalogue
 
+pytestmark = pytest.mark.lowest
+
 COGS = "29rkh_20200219_l2a_cog"
 Edit = Callable[[dict[str, Any]], None]
 
