@@ -6,6 +6,7 @@ in the same way.
 
 import errno
 import json
+import mmap
 import os
 import resource
 import signal
@@ -85,7 +86,7 @@ class Runs:
 class _Hook:
     """Counts calls, and makes one of them go wrong."""
 
-    def __init__(self, folder: str, fault: Fault, counted: int) -> None:
+    def __init__(self, folder: str, fault: Fault, counted: mmap.mmap) -> None:
         self._folder = folder
         self._fault = fault
         self._counted = counted
@@ -98,7 +99,7 @@ class _Hook:
         self._busy = True
         try:
             self._calls += 1
-            os.pwrite(self._counted, str(self._calls).encode(), 0)
+            self._counted[:] = self._calls.to_bytes(8, "little")
             if self._calls == self._fault.at:
                 if self._fault.kill:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -114,7 +115,7 @@ class _Hook:
         return event in {"os.remove", "os.rmdir"} and args[1] != -1
 
 
-def _child(asked: dict[str, Any], said: int, counted: int) -> None:
+def _child(asked: dict[str, Any], said: int, counted: mmap.mmap) -> None:
     """Run the command in this process, and end it."""
     os.dup2(said, 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -144,21 +145,20 @@ def _child(asked: dict[str, Any], said: int, counted: int) -> None:
 
 
 def _answer(asked: dict[str, Any]) -> Outcome:
-    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as counted:
-        begin = time.perf_counter()
-        process = os.fork()
-        if process == 0:
-            _child(asked, said.fileno(), counted.fileno())
-        if after := asked["fault"]["after"]:
-            time.sleep(after)
-            os.kill(process, signal.SIGKILL)
-        _, status = os.waitpid(process, 0)
-        seconds = time.perf_counter() - begin
-        said.seek(0)
-        counted.seek(0)
-        return Outcome(
-            os.waitstatus_to_exitcode(status), said.read().decode(errors="replace"), int(counted.read() or 0), seconds
-        )
+    begin, (said, says), calls = time.perf_counter(), os.pipe(), mmap.mmap(-1, 8)
+    process = os.fork()
+    if process == 0:
+        _child(asked, says, calls)
+    os.close(says)
+    if after := asked["fault"]["after"]:
+        time.sleep(after)
+        os.kill(process, signal.SIGKILL)
+    with open(said, encoding="utf-8", errors="replace") as words:  # noqa: PTH123 (a number)
+        text = words.read()
+    _, status = os.waitpid(process, 0)
+    return Outcome(
+        os.waitstatus_to_exitcode(status), text, int.from_bytes(calls[:], "little"), time.perf_counter() - begin
+    )
 
 
 def _work_once(folder: Path) -> None:

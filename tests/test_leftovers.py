@@ -142,6 +142,9 @@ def test_what_was_killed_before_it_was_marked_is_removed(tmp_path: Path) -> None
     (tmp_path / f"{PREFIX}empty").mkdir()
     (tmp_path / f"{PREFIX}marking").mkdir()
     (tmp_path / f"{PREFIX}marking" / MARK).touch()
+    for length in (1, 30, 150):
+        (tmp_path / f"{PREFIX}{length}").mkdir()
+        (tmp_path / f"{PREFIX}{length}" / MARK).write_bytes(Maker.this(locks=True).text()[:length])
     remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

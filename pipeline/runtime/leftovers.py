@@ -28,6 +28,7 @@ MARK: Final = "lock"
 """Name of the file that marks such a folder."""
 
 _PROGRAM: Final = "terrazzo: temporary files of a run, removed when it ends or by the next run"
+_START: Final = json.dumps({"program": _PROGRAM}).encode()[:-1]
 _LARGEST_MARK: Final = 4096
 _LONGEST_RUN: Final = 30 * 24 * 3600
 """Seconds after which a folder without locks is left over, even if another machine made it."""
@@ -212,8 +213,8 @@ def _is_left_over(folder: _Folder, file: BinaryIO) -> bool:
     """Whether the run that marked a folder has ended."""
     text = file.read(_LARGEST_MARK)
     maker = Maker.read(text)
-    if maker is None and (text or folder.names() != [MARK]):
-        return False  # not this program's; an empty one, alone, is of a run killed before it wrote who it is
+    if maker is None and not (_START.startswith(text[: len(_START)]) and folder.names() == [MARK]):
+        return False  # not this program's; one cut short, alone, is of a run killed while it wrote who it is
     if maker is None or maker.locks:
         try:
             _take_lock(file)
