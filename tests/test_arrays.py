@@ -144,9 +144,7 @@ def dataset(kind: str) -> tuple[xr.Dataset, npt.NDArray[Any]]:
     return made, pixels
 
 
-@pytest.mark.filterwarnings(
-    "ignore:The (data type|dtype|codec) .*Zarr"
-)  # not in its specification, as versions word it
+@pytest.mark.filterwarnings("ignore:The (data type|dtype|codec) .*Zarr")  # as its versions word it
 @pytest.mark.parametrize("kind", ["variables", "bands", "south up", "degrees"])
 @pytest.mark.parametrize("form", ["zarr 2", "zarr 3", "netcdf"])
 def test_stores_that_xarray_writes_open(tmp_path: Path, kind: str, form: str) -> None:
