@@ -30,17 +30,13 @@ class Naming:
     """Whether GDAL reads files beside it as part of it."""
 
 
-def name_together(namings: Sequence[Naming], *, overwrite: bool) -> None:
-    """Give files their names, in the order given; take all names back where one can't be given.
-
-    Each file is written through to its disk before, and each folder after: a power cut leaves no empty file under a
-    final name. A file that is replaced is kept under another name until all is done. Files beside a map that is
-    replaced go, as GDAL would take them for the new one's.
+def write_through(namings: Sequence[Naming]) -> None:
+    """Have the system write finished files to the disk, so that a power cut leaves no empty file under a final name.
 
     Raises
     ------
     OutputError
-        When a file can't be given its name.
+        When the disk is full or failing.
     """
     for naming in namings:
         try:
@@ -48,6 +44,19 @@ def name_together(namings: Sequence[Naming], *, overwrite: bool) -> None:
         except OSError as error:
             msg = f"{naming.target}: the finished file can't be written to the disk ({error.strerror}); make room there"
             raise OutputError(msg) from error
+
+
+def name_together(namings: Sequence[Naming], *, overwrite: bool) -> None:
+    """Give files their names, in the order given; take all names back where one can't be given.
+
+    A file that is replaced is kept under another name until all is done. Files beside a map that is replaced go, as
+    GDAL would take them for the new one's. The names are written to the disk in the end.
+
+    Raises
+    ------
+    OutputError
+        When a file can't be given its name.
+    """
     stuck: list[Path] = []
     with ExitStack() as undo:
         for naming in namings:

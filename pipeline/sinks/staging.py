@@ -12,7 +12,7 @@ from pipeline.errors import OutputError
 from pipeline.regular import special_kind
 from pipeline.runtime.signals import end_if_asked, signals_wait
 from pipeline.runtime.workfolder import own_folder
-from pipeline.sinks.naming import SIDECARS, Naming, name_together
+from pipeline.sinks.naming import SIDECARS, Naming, name_together, write_through
 
 _LONGEST_NAME: Final = 255
 """Bytes in a file's name that file systems allow."""
@@ -72,9 +72,10 @@ class Staging:
         with self._context:
             if kind is None:
                 end_if_asked()
+                staged = zip(self._targets, self._staged.values(), strict=True)
+                namings = [Naming(path, target, _is_map(target)) for target, path in staged if path.exists()]
+                write_through(namings)  # which may take long, and be ended by a signal
                 with signals_wait():
-                    staged = zip(self._targets, self._staged.values(), strict=True)
-                    namings = [Naming(path, target, _is_map(target)) for target, path in staged if path.exists()]
                     name_together(namings[::-1], overwrite=self._overwrite)
 
 
