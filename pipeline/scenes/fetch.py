@@ -56,6 +56,7 @@ def _download(address: str, most: int) -> bytes:
                 return bytes(answer.read(most + 1))
         except urllib.error.HTTPError as error:
             reason, again = f"the server answers {error.code} {error.reason}", error.code in _TEMPORARY
+            error.close()
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason, again = f"{getattr(error, 'reason', None) or error or type(error).__name__}", True
         if not again or turn == _TRIES:

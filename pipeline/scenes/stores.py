@@ -1,11 +1,16 @@
 """Zarr and NetCDF stores opened with xarray: groups, variables as they are stored, and attributes of groups around."""
 
+import atexit
 import logging
+import lzma
+import struct
 import warnings
+import weakref
+import zlib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from zipfile import BadZipFile
 
 import h5py  # type: ignore[import-untyped]
@@ -19,8 +24,11 @@ from pipeline.scenes.files import is_zarr_group, zarr_in_zip
 
 logger = logging.getLogger(__name__)
 
-BROKEN: Final = (OSError, ValueError, RuntimeError, KeyError, TypeError, IndexError, BadZipFile)
-"""What zarr, h5py and the codecs raise when a store is damaged."""
+BROKEN: Final = (
+    *(OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+    *(EOFError, BadZipFile, struct.error, zlib.error, lzma.LZMAError),
+)
+"""What zarr, h5py, xarray and the codecs raise when a store is damaged, or states what nobody expects."""
 
 _UNPACKING: Final = ("scale_factor", "add_offset")
 
@@ -30,9 +38,21 @@ def is_zarr(path: str) -> bool:
     return Path(path).is_dir() or path.lower().endswith(".zip")
 
 
+Opened = TypeVar("Opened", xr.Dataset, ZipStore)
+
+_opened: list[weakref.ref[Any]] = []
+"""What has been opened here, for as long as it is there."""
+
+
+def _to_be_closed(opened: Opened) -> Opened:
+    """Have something closed before it is forgotten, and before the interpreter ends: h5py is gone by then."""
+    _opened.append(weakref.ref(opened))
+    return opened
+
+
 @lru_cache(maxsize=16)
 def _open_zip(path: str) -> ZipStore:
-    return ZipStore(path, mode="r")
+    return _to_be_closed(ZipStore(path, mode="r"))
 
 
 def zarr_location(path: str, group: str = "") -> tuple[Any, str]:
@@ -42,8 +62,13 @@ def zarr_location(path: str, group: str = "") -> tuple[Any, str]:
     return _open_zip(path), "/".join(part for part in (zarr_in_zip(path), group) if part)
 
 
+@atexit.register
 def forget() -> None:
-    """Let go of what was opened: a store may be written anew."""
+    """Close what was opened: a store may be written anew. Who still reads it opens it again."""
+    for reference in _opened:
+        if (opened := reference()) is not None:
+            opened.close()
+    _opened.clear()
     open_group.cache_clear()
     marking_fill.cache_clear()
     _open_zip.cache_clear()
@@ -66,8 +91,8 @@ def open_group(path: str, group: str = "") -> xr.Dataset:
                 store, inside = zarr_location(path, group)
                 if inside != group:  # xarray looks for consolidated metadata at the root of a zip, which is no group
                     how["consolidated"] = False
-                return xr.open_dataset(store, engine="zarr", group=inside or None, **how)
-            return xr.open_dataset(path, group=group or None, **how)
+                return _to_be_closed(xr.open_dataset(store, engine="zarr", group=inside or None, **how))
+            return _to_be_closed(xr.open_dataset(path, group=group or None, **how))
     except BROKEN as error:
         what = f"{path}/{group}" if group else path
         why = (f"{error}".splitlines() or [""])[0]
