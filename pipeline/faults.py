@@ -44,13 +44,9 @@ def fault_sentence(error: BaseException) -> str:
 
 def _broken_package(error: BaseException) -> str:
     """Name of the package whose import an error ended; empty where it ended none."""
-    importing = next(
-        (name for frame in _frames(error.__traceback__) if (name := _imported_there(frame)) not in {"", _HOME}), ""
-    )
-    if importing:
-        return importing
-    package = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
-    return package if package != _HOME else ""
+    missing = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
+    importing = [name for frame in _frames(error.__traceback__) if (name := _imported_there(frame))]
+    return next((name for name in (missing, *reversed(importing)) if name and name != _HOME), "")
 
 
 def _frames(trace: TracebackType | None) -> list[TracebackType]:

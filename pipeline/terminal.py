@@ -8,8 +8,6 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-import click
-
 from pipeline.errors import TerrazzoError
 from pipeline.printable import printable
 
@@ -128,7 +126,7 @@ def _print(text: str, *, nl: bool = True) -> OSError | None:
     if sys.stdout is None:
         return OSError(errno.EBADF, "it is closed")
     try:
-        click.echo(text, nl=nl)
+        print(text, end="\n" if nl else "", flush=True)  # noqa: T201 (click writes UTF-8 where the encoding is ASCII)
     except OSError as error:
         drop_output()
         return error

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from zipfile import BadZipFile
 
 import h5py  # type: ignore[import-untyped]
+import numpy as np
 import xarray as xr
 import zarr
 from zarr.storage import ZipStore
@@ -94,6 +95,8 @@ def open_group(path: str, group: str = "") -> xr.Dataset:
                 return _to_be_closed(xr.open_dataset(store, engine="zarr", group=inside or None, **how))
             return _to_be_closed(xr.open_dataset(path, group=group or None, **how))
     except BROKEN as error:
+        if not is_zarr(path):
+            import h5netcdf  # type: ignore[import-untyped] # noqa: F401, PLC0415 (xarray does not say that it is broken)
         what = f"{path}/{group}" if group else path
         why = (f"{error}".splitlines() or [""])[0]
         msg = f"{what}: xarray can't open this ({type(error).__name__}: {why})"
@@ -177,9 +180,10 @@ def decoded_coordinate(name: str, variable: xr.Variable) -> xr.Variable:
     """
     stated = {key: value for key, value in variable.attrs.items() if key not in {"_FillValue", "missing_value"}}
     attrs = {key: float(value) if key in _UNPACKING else value for key, value in stated.items()}
-    return xr.conventions.decode_cf_variable(
-        name, xr.Variable(variable.dims, variable.values, attrs), decode_times=False
-    )
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # what is no number then is told by who places the pixels
+        stored = xr.Variable(variable.dims, variable.values, attrs)
+        return xr.conventions.decode_cf_variable(name, stored, decode_times=False).load()
 
 
 def attributes_around(path: str, group: str) -> Iterator[Mapping[str, Any]]:
