@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from pipeline.fields import Text
+from pipeline.fields import Name, Text
 from pipeline.masklayers import MASK_LAYERS, Bits, MaskKind, MaskLayer, mask_kind
 from pipeline.record import Record
 
@@ -59,7 +59,7 @@ class MaskRecord(Record):
     """Which pixels are left out: by a layer of the product, or by a file, which may be read as such a layer."""
 
     layer: MaskKind | None = Field(None, description=f"a layer of the product: {', '.join(MASK_LAYERS)}")
-    path: Text | None = Field(
+    path: Name | None = Field(
         None, description="the path of a raster or vector file; with 'layer': of a file of that kind"
     )
     drop: tuple[Value, ...] | None = Field(None, description="values to leave out; classes of SCL also by name")
@@ -172,7 +172,7 @@ class AreaRecord(Record):
     """The area of interest. Just one of `bounds` and `path` is given."""
 
     bounds: tuple[float, float, float, float] | None = Field(None, description="[west, south, east, north]")
-    path: Text | None = Field(None, description="the path of a vector file")
+    path: Name | None = Field(None, description="the path of a vector file")
     crs: Text | None = Field(None, description="of the bounds, such as EPSG:32648 (default: EPSG:4326, degrees)")
 
     @model_validator(mode="after")

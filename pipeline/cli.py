@@ -2,7 +2,6 @@
 
 import atexit
 import gc
-import json
 import logging
 import os
 import sys
@@ -17,7 +16,9 @@ import click
 
 from pipeline import __version__
 from pipeline.errors import TerrazzoError
+from pipeline.printable import json_text, printable
 from pipeline.runtime.signals import STOPPED, asked_status, heed_signals, leave_at_signals
+from pipeline.terminal import drop_output, encoding_of_output, print_answer, print_summary, set_up_streams, unprinted
 
 if TYPE_CHECKING:
     from pipeline.runtime.progress import Progress
@@ -108,7 +109,8 @@ def fit(config: Path, settings: tuple[str, ...], output: Path, *, overwrite: boo
 
     keep_apart([output], [config])
     model = fit_config(load_config(config, settings), output, overwrite=overwrite, progress=progress)
-    click.echo(f"model    {output}   {model.k} classes of {', '.join(model.bands)}")
+    words = f"model    {output}   {model.k} classes of {', '.join(model.bands)}"
+    print_summary(printable(words), [output])
 
 
 @cli.command(short_help="Label another scene with a model.")
@@ -170,7 +172,9 @@ def plan(config: Path, settings: tuple[str, ...], *, as_json: bool) -> None:
     from pipeline.words import plan_record, plan_words  # noqa: PLC0415
 
     scene, planned = plan_config(loaded)
-    click.echo(_json(plan_record(scene.info, planned, loaded)) if as_json else plan_words(scene.info, planned, loaded))
+    print_answer(
+        _json(plan_record(scene.info, planned, loaded)) if as_json else plan_words(scene.info, planned, loaded)
+    )
 
 
 @cli.command(short_help="Say what a scene holds.")
@@ -183,7 +187,7 @@ def inspect(source: tuple[str, ...], *, timeout: float, as_json: bool) -> None:
     from pipeline.words import inspection_words  # noqa: PLC0415
 
     found = inspect_scene(source, timeout)
-    click.echo(_json(found.record()) if as_json else inspection_words(found))
+    print_answer(_json(found.record()) if as_json else inspection_words(found))
 
 
 @cli.command(short_help="Print a config for a scene.")
@@ -193,7 +197,7 @@ def init(source: tuple[str, ...], *, timeout: float) -> None:
     """Print a commented config for SOURCE, to be saved and edited."""
     from pipeline.template import config_template  # noqa: PLC0415
 
-    click.echo(config_template(source, timeout), nl=False)
+    print_answer(config_template(source, timeout), nl=False)
 
 
 @cli.command(short_help="Check a config.")
@@ -206,7 +210,7 @@ def validate(config: Path, settings: tuple[str, ...]) -> None:
     from pipeline.run import check_outputs  # noqa: PLC0415
 
     check_outputs(loaded)
-    click.echo(f"{config}: valid")
+    print_answer(printable(f"{config}: valid"))
 
 
 @cli.command(short_help="Map a small real scene.")
@@ -221,7 +225,7 @@ def demo(out: Path, *, quiet: bool) -> None:
 
 
 def _json(record: dict[str, Any]) -> str:
-    return json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False)
+    return json_text(_finite(record), encoding_of_output(), indent=2, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:
@@ -236,34 +240,14 @@ def _finite(value: Any) -> Any:
 def _print_report(report: dict[str, Any], *, as_json: bool) -> None:
     from pipeline.words import report_words  # noqa: PLC0415
 
-    click.echo(_json(report) if as_json else report_words(report))
-
-
-class _AboveBars(logging.StreamHandler[Any]):
-    """Writes lines on standard error, above the bar that is shown there, if there is one."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a line."""
-        bars = sys.modules.get("tqdm")
-        if bars and sys.stderr is not None and sys.stderr.isatty():
-            bars.tqdm.write(self.format(record), file=sys.stderr)
-        else:
-            super().emit(record)
-
-
-def _set_up_logging() -> None:
-    """Show our own warnings on standard error; leave the libraries' to the errors that carry them."""
-    handler = _AboveBars()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("pipeline").addHandler(handler)
-    logging.getLogger("rasterio").addHandler(logging.NullHandler())
-    logging.getLogger("rasterio").propagate = False
+    text = _json(report) if as_json else report_words(report)
+    print_summary(text, report["outputs"].values(), asked=as_json)
 
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
     leave_at_signals()
-    _set_up_logging()
+    set_up_streams()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # we work on blocks side by side; its threads would spin
     gc.set_threshold(100_000)  # imports make many objects that stay; to look at them again and again takes a tenth
     atexit.register(gc.freeze)  # a process that ends has no need to look for garbage, which takes a while
@@ -287,17 +271,22 @@ def _run() -> int:
     try:
         status = cli.main([word for word in sys.argv[1:] if word != "--debug"], "terrazzo", standalone_mode=False)
     except click.ClickException as error:
+        error.message = printable(error.message)  # type: ignore[misc]
         error.show()
         return error.exit_code
     except click.Abort:  # which click makes of what Ctrl-C raises
         return 130
-    except BrokenPipeError:
-        sys.stdout = None  # nobody reads: not even Python's last flush may complain
-        return 1
-    except (TerrazzoError, OSError, MemoryError) as error:
+    except Exception as error:
+        lost = drop_output()
+        if isinstance(error, BrokenPipeError):
+            return 1
         if "--debug" in sys.argv:
             raise
-        click.echo(f"terrazzo: {error or 'there is not enough memory; set run.memory lower'}", err=True)
+        from pipeline.faults import fault_sentence  # noqa: PLC0415 (seldom wanted)
+
+        ours = isinstance(error, TerrazzoError)
+        sentence = unprinted(lost) if lost else str(error) if ours else fault_sentence(error)
+        click.echo(f"terrazzo: {sentence}", err=True)
         return getattr(error, "exit_code", 1)
     return status if isinstance(status, int) else 0
 

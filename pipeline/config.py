@@ -8,7 +8,7 @@ from pydantic import ByteSize, Field, model_validator
 
 from pipeline.areas import MASK_WORDS, AreaConfig, MaskConfig
 from pipeline.errors import ConfigError
-from pipeline.fields import Bands, Names, Paths, Resampling, Size, Text, Time
+from pipeline.fields import Bands, Name, Names, Paths, Resampling, Size, Time
 from pipeline.mistaken import scene_named_as_config
 from pipeline.record import Record, parse_record
 from pipeline.regular import read_regular
@@ -127,11 +127,11 @@ class FitConfig(Record):
 class OutputConfig(Record):
     """Where the results go. All but `labels` stand beside it unless said otherwise."""
 
-    labels: Text = Field(description="the path of the map, a GeoTIFF, for example out/classes.tif")
-    model: Text | None = Field(None, description="the path of the model (default: <labels>.model.json)")
-    table: Text | None = Field(None, description="the path of the table of classes (default: <labels>.csv)")
-    picture: Text | None = Field(None, description="the path of the picture (default: <labels>_quicklook.png)")
-    report: Text | None = Field(None, description="the path of the run's report (default: <labels>.run.json)")
+    labels: Name = Field(description="the path of the map, a GeoTIFF, for example out/classes.tif")
+    model: Name | None = Field(None, description="the path of the model (default: <labels>.model.json)")
+    table: Name | None = Field(None, description="the path of the table of classes (default: <labels>.csv)")
+    picture: Name | None = Field(None, description="the path of the picture (default: <labels>_quicklook.png)")
+    report: Name | None = Field(None, description="the path of the run's report (default: <labels>.run.json)")
     palette: str = Field(
         "auto", min_length=1, description="'auto' (told apart by the colour-blind), or a matplotlib colour map's name"
     )
@@ -155,7 +155,7 @@ class ResourceConfig(Record):
         description="where decoded pixels are kept between passes: 'disk', 'memory', 'none' (files are read again for "
         "each pass), or 'auto' (on disk, where reading again would cost more); its folder is run.scratch_dir",
     )
-    scratch_dir: Text | None = Field(
+    scratch_dir: Name | None = Field(
         None, description="the folder for a scratch on disk, which must exist (default: that of the map)"
     )
     timeout: Annotated[float, Field(gt=0, le=LONGEST)] = Field(

@@ -4,11 +4,16 @@ Each message is one or two sentences that name the file, field or block, the num
 line prints the message alone and leaves with the class's `exit_code`.
 """
 
+from pipeline.printable import printable
+
 
 class TerrazzoError(Exception):
-    """Something the user can mend: bad input, bad config, no room."""
+    """Something the user can mend: bad input, bad config, no room. Names and numbers in it may come from anywhere."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(TerrazzoError):

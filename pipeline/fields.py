@@ -6,6 +6,9 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BeforeValidator, ByteSize, Field, WithJsonSchema
 
+from pipeline.errors import ConfigError
+from pipeline.printable import unreadable_name
+
 _SIZE: Final = re.compile(r"\s*\d+(\.\d+)?\s*([kmgtp]i?)?b?\s*", re.IGNORECASE | re.ASCII)
 _POWER: Final = re.compile(r"\s*\d+(\.\d+)?e\+?\d{1,2}\s*", re.IGNORECASE | re.ASCII)
 
@@ -50,13 +53,22 @@ def _time(value: object) -> object:
     return "" if isinstance(value, bool) else value  # which is no text of a time
 
 
+def _readable(value: object) -> object:
+    """Refuse the name of a file by which GDAL would mean another."""
+    if isinstance(value, str) and (why := unreadable_name(value)):
+        raise ConfigError(why)
+    return value
+
+
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
+Name = Annotated[Text, BeforeValidator(_readable)]
+"""The path of a file, or another name that GDAL is given."""
 Band = Annotated[Text, BeforeValidator(_band_name)]
 
 _TEXT_SCHEMA: Final[dict[str, Any]] = {"type": "string", "minLength": 1}
 
 Paths = Annotated[
-    tuple[Text, ...],
+    tuple[Name, ...],
     Field(min_length=1),
     BeforeValidator(_as_list),
     WithJsonSchema({"anyOf": [_TEXT_SCHEMA, {"type": "array", "items": _TEXT_SCHEMA, "minItems": 1}]}),

@@ -1,7 +1,10 @@
 """JSON text read strictly: a key given twice in one object is a mistake, not something to settle in silence."""
 
 import json
-from typing import Any
+import re
+from typing import Any, Final
+
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class RepeatedKeyError(ValueError):
@@ -31,8 +34,11 @@ def parse_json(text: str | bytes) -> Any:
     RepeatedKeyError
         Naming the key that is given twice.
     ValueError
-        When it is no JSON.
+        When it is no JSON, or holds half of a surrogate pair, which no file can be given.
     RecursionError
         When it is nested too deeply.
     """
-    return json.loads(text, object_pairs_hook=_without_repeats)
+    content = json.loads(text, object_pairs_hook=_without_repeats)
+    if isinstance(text, bytes) or _SURROGATE.search(text):
+        json.dumps(content, ensure_ascii=False).encode()
+    return content

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -16,6 +17,8 @@ from pipeline.units import ModelRecord, Preparation, Quantity, Units, relative
 
 MODEL_FORMAT: Final = "terrazzo-model"
 _LARGEST_FILE: Final = 64 * 2**20
+_LARGEST_NUMBER: Final = 1e60
+"""Of a model: beyond it squares of differences, scaled twice, are no floats any more."""
 
 
 class Fitting(ModelRecord):
@@ -87,6 +90,12 @@ class ClusterModel(ModelRecord):
             raise ValueError(msg)
         if {len(self.units.scales), len(self.units.offsets)} != {len(self.bands)}:
             msg = "units: expected a scale and an offset for each band"
+            raise ValueError(msg)
+        numbers = [*chain(*self.centroids), *self.units.scales, *self.units.offsets, *self.preparation.spread]
+        with np.errstate(all="ignore"):
+            stored = self.units.to_stored(self.centres) / self.preparation.spreads
+        if max(map(abs, numbers)) > _LARGEST_NUMBER or (np.abs(stored) > _LARGEST_NUMBER).any():
+            msg = f"a centroid, scale, offset or spread is so large or small that numbers exceed {_LARGEST_NUMBER:g}"
             raise ValueError(msg)
         pairs = zip(self.units.quantities, self.units.scales, strict=True)
         if any(quantity != "numbers" and scale == 0 for quantity, scale in pairs):

@@ -11,6 +11,7 @@ from typing import Any, Final
 import yaml
 
 from pipeline.errors import ConfigError
+from pipeline.printable import unreadable_name
 
 _BROKEN_TAGS: Final = (ValueError, TypeError, LookupError, AttributeError)
 """What PyYAML lets through when a value does not fit the tag that was put before it (`!!int x`)."""
@@ -123,6 +124,9 @@ def override(setting: str) -> dict[str, Any]:
     key, equals, text = setting.partition("=")
     if not equals or not all(key.split(".")):
         msg = f"--set {setting}: expected key.path=value, for example fit.k=12"
+        raise ConfigError(msg)
+    if why := unreadable_name(text):
+        msg = f"--set {key}: {why}"
         raise ConfigError(msg)
     value: Any = parse_yaml(text, f"--set {setting}")
     for part in reversed(key.strip().split(".")):

@@ -1,12 +1,12 @@
 """A commented config, filled in from a scene."""
 
-import json
 from collections.abc import Sequence
 from glob import has_magic
 from os.path import basename, dirname, splitext
 from pathlib import Path
 
 from pipeline.inspection import BandFacts, Inspection, inspect_scene, short_unit
+from pipeline.printable import printable, yaml_text
 from pipeline.runtime.deadline import TIMEOUT
 from pipeline.scenes.files import is_handed_on
 from pipeline.scenes.layers import layer_kind
@@ -38,14 +38,14 @@ def config_template(source: Sequence[str], timeout: float = TIMEOUT) -> str:
     plain = dirname(plain) if has_magic(basename(plain)) and not Path(plain).exists() else plain  # noqa: PTH119, PTH120
     stem = splitext(basename(plain))[0] or "scene"  # noqa: PTH119, PTH122 (may be /vsi...)
     stem = stem.removesuffix(".SAFE")
-    notes = "".join(f"# note: {' '.join(warning.split())}\n" for warning in found.warnings)
+    notes = "".join(f"# note: {printable(' '.join(warning.split()))}\n" for warning in found.warnings)
     return f"""\
 # Terrazzo: which scene, which bands, how many classes. Run: terrazzo run FILE
-# {found.driver}, {found.columns} x {found.rows} pixels, {found.crs or "no CRS"}
+# {found.driver}, {found.columns} x {found.rows} pixels, {printable(found.crs or "no CRS")}
 {notes}version: 1
 
 scene:
-  source: {_yaml(named[0] if len(named) == 1 else named)}
+  source: {yaml_text(named[0] if len(named) == 1 else named)}
   # names, numbers or common names (red, nir); all takes every band below
 {_band_comments(found)}  bands: {_bands(found)}
   nodata: auto          # what files say, or a number for no data: 0
@@ -70,7 +70,7 @@ fit:
   # mask: as in scene, for the fit alone
 
 output:
-  labels: {_yaml(f"{stem}_classes.tif")}
+  labels: {yaml_text(f"{stem}_classes.tif")}
   # model, table, picture and report stand beside the labels unless named here
   palette: auto         # safe for the colour-blind; or matplotlib's: viridis
 
@@ -84,17 +84,13 @@ run:
 """
 
 
-def _yaml(value: object) -> str:
-    """A string or list of strings as YAML takes it (JSON is YAML)."""
-    return json.dumps(value, ensure_ascii=False)
-
-
 def _band_comments(found: Inspection) -> str:
     lines = []
     for band in found.bands:
         common = f", {band.common_name}" if band.common_name else ""
         no = f": left out, {why}" if (why := _why_not(band)) else ""
-        lines.append(f"  #   {band.number}: {band.name}{common}, {band.resolution:g} {short_unit(found.unit)}{no}\n")
+        facts = f"{band.number}: {band.name}{common}, {band.resolution:g} {short_unit(found.unit)}{no}"
+        lines.append(f"  #   {printable(facts)}\n")
     return "".join(lines)
 
 
@@ -102,7 +98,8 @@ def _time_line(found: Inspection) -> str:
     """The choice of a time, where there are several."""
     if len(found.times) < 2:  # noqa: PLR2004
         return ""
-    return f"  time: first           # of {len(found.times)}: a date ({found.times[-1]}), a number, first, last\n"
+    last = printable(found.times[-1])
+    return f"  time: first           # of {len(found.times)}: a date ({last}), a number, first, last\n"
 
 
 def _mask_words(found: Inspection) -> str:
@@ -116,7 +113,7 @@ def _bands(found: Inspection) -> str:
     size = (found.columns, found.rows)
     chosen = [band.name for band in found.bands if not _why_not(band) and (band.columns, band.rows) == size]
     everything = found.complete and len(chosen) in {0, len(found.bands)}
-    return "all" if everything else _yaml(chosen or [band.name for band in found.bands])
+    return "all" if everything else yaml_text(chosen or [band.name for band in found.bands])
 
 
 def _why_not(band: BandFacts) -> str:

@@ -10,6 +10,7 @@ from pipeline.config import RunConfig
 from pipeline.fields import size_words
 from pipeline.inspection import BandFacts, Inspection, short_unit
 from pipeline.plan import Plan, method_over_all
+from pipeline.printable import printable
 from pipeline.scenes.offers import Product
 from pipeline.scenes.source import SceneInfo
 from pipeline.scenes.suspicions import PREFIX
@@ -24,6 +25,7 @@ _MOST_CLASSES: Final = 30
 
 def _columns(rows: Sequence[Sequence[str]], left: int = 1) -> Iterable[str]:
     """Align cells; the first `left` columns to the left, the others to the right."""
+    rows = [list(map(printable, row)) for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         cells = (c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
@@ -78,7 +80,7 @@ def _short(path: str) -> str:
 
 
 def _aligned(lines: dict[str, str]) -> str:
-    return "\n".join(f"{name:<8} {text}" for name, text in lines.items())
+    return "\n".join(f"{name:<8} {printable(text)}" for name, text in lines.items())
 
 
 def _first_of(paths: Sequence[str]) -> str:
@@ -109,7 +111,7 @@ def inspection_words(found: Inspection) -> str:
 
 def _filled(text: str) -> str:
     """Lines of text, none of which ends within a path."""
-    return fill(text, _WIDTH, subsequent_indent="      ", break_on_hyphens=False, break_long_words=False)
+    return fill(printable(text), _WIDTH, subsequent_indent="      ", break_on_hyphens=False, break_long_words=False)
 
 
 def _product_lines(product: Product, masks: Sequence[str]) -> dict[str, str]:
@@ -157,7 +159,7 @@ def report_words(report: dict[str, Any]) -> str:
         rows.append(["nodata", f"{report['nodata_pixels']:,}", "", ""])
     if all(row[3] == "" for row in rows[1:]):
         rows = [row[:3] for row in rows]
-    lines = [f"{name:<8} {path}" for name, path in report["outputs"].items()] + [""]
+    lines = [_aligned(report["outputs"]), ""]
     lines += _columns(rows)
     if len(classes) > _MOST_CLASSES:
         lines.append(f"... and {len(classes) - _MOST_CLASSES} more in the table")

@@ -43,6 +43,7 @@ class _Ending:
         """Held while signals wait, and for good by the thread that leaves."""
         self.removals: list[Callable[[], None]] = []
         self.watched = False
+        self.show_unraisable: Callable[[Any], object] = sys.__unraisablehook__
 
 
 _ending = _Ending()
@@ -58,7 +59,7 @@ def heed_signals() -> None:
         signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # its signals are not ours
         threading.Thread(target=_watch, args=(told,), name="signals-terrazzo", daemon=True).start()
-        sys.unraisablehook = _say_unraisable
+        _ending.show_unraisable, sys.unraisablehook = sys.unraisablehook, _say_unraisable
 
 
 def leave_at_signals() -> None:
@@ -163,4 +164,4 @@ def _say(line: str) -> None:
 def _say_unraisable(what: Any) -> None:
     """Show what Python can't raise, but not what a signal raised: that is raised again."""
     if what.exc_value is None or what.exc_value is not _ending.reason:
-        sys.__unraisablehook__(what)
+        _ending.show_unraisable(what)

@@ -17,7 +17,7 @@ from pipeline.scenes.arraycrs import GridMapping, find_crs
 from pipeline.scenes.coordinates import Coordinates, read_transform
 from pipeline.scenes.crs import unit_factor
 from pipeline.scenes.dimensions import Direction, coordinate, has_latitudes
-from pipeline.scenes.stores import decoded_coordinate
+from pipeline.scenes.stores import BROKEN, decoded_coordinate
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +151,8 @@ def _transforms(variable: Variable, mapping: GridMapping, *, alone: bool) -> lis
     found = [(_at_edges(attrs, key), False) for key in _TRANSFORMS if key in attrs]
     found += [(mapping.attrs["GeoTransform"], True)] if "GeoTransform" in mapping.attrs else []
     for group in variable.around:
-        if list(group.get("spatial:shape") or group.get("proj:shape") or shape)[-2:] == shape:
+        told = group.get("spatial:shape") or group.get("proj:shape") or shape
+        if isinstance(told, list | tuple) and list(told)[-2:] == shape:
             found += [(_at_edges(group, key), False) for key in _TRANSFORMS if key in group]
     found += [(attrs[_LAST_RESORT], False)] if alone and _LAST_RESORT in attrs else []
     return found[:1]
@@ -181,7 +182,7 @@ def _centres(variable: Variable, direction: Direction, crs: str | None, mapping:
     try:
         decoded = decoded_coordinate(str(name), stored)
         values = np.asarray(decoded.values, np.float64)
-    except (TypeError, ValueError) as error:
+    except BROKEN as error:
         msg = f"{variable.where}: the coordinates {name} are no numbers"
         raise SceneError(msg) from error
     factor = unit_factor(str(stored.attrs.get("units", "")), crs, mapping.attrs)

@@ -14,7 +14,7 @@ from pipeline.errors import SceneError
 from pipeline.kernels.validity import representable
 from pipeline.scenes.filebands import ArrayRef
 from pipeline.scenes.layers import LayerKind
-from pipeline.scenes.numbers import as_number
+from pipeline.scenes.numbers import as_number, check_scaling
 from pipeline.scenes.stores import is_zarr, marking_fill
 from pipeline.units import Quantity
 
@@ -50,12 +50,13 @@ class Scaling:
         Raises
         ------
         SceneError
-            When it is no number.
+            When it is no number, or makes none.
         """
         scale, offset = (
             as_number(attrs.get(name, default), f"{where}: {name}")
             for name, default in (("scale_factor", 1), ("add_offset", 0))
         )
+        check_scaling(scale, offset, where)
         return cls(scale=scale, offset=offset)
 
     @property
@@ -135,7 +136,12 @@ def as_list(value: Any) -> list[Any]:
     """What an attribute holds, one or many."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return []
-    return list(np.asarray(value).reshape(-1)) if not isinstance(value, str) else [value]
+    if isinstance(value, str):
+        return [value]
+    try:
+        return list(np.asarray(value).reshape(-1))
+    except ValueError:  # lists of several lengths, which are no numbers
+        return [value]
 
 
 def _signed(value: Any, stored: np.dtype[Any], decoded: np.dtype[Any], where: str) -> float:
@@ -172,7 +178,8 @@ def valid_limits(
     elif stored.kind != decoded.kind:
         numbers = [None if number is None else _signed(number, stored, decoded, where) for number in numbers]
     low, high = numbers
-    if low is not None and high is not None and low > high:
+    least, most = (np.iinfo(decoded).min, np.iinfo(decoded).max) if decoded.kind in "iu" else (-math.inf, math.inf)
+    if (least if low is None else low) > (most if high is None else high):
         logger.warning("%s: its valid range, from %s to %s, makes no sense: ignored", where, low, high)
         return None, None
     return _within(low, high, decoded)
@@ -219,7 +226,8 @@ def _packed(number: float, scaling: Scaling) -> float:
 def _within(low: float | None, high: float | None, dtype: np.dtype[Any]) -> tuple[float | None, float | None]:
     """Limits as numbers of a type; None where none of its numbers lies beyond."""
     if dtype.kind == "f":
-        low, high = (None if limit is None else float(dtype.type(limit)) for limit in (low, high))
+        with np.errstate(over="ignore"):  # of numbers beyond those of the type
+            low, high = (None if limit is None else float(dtype.type(limit)) for limit in (low, high))
         return low, high
     bounds = np.iinfo(dtype)
     low = None if low is None or low <= bounds.min else math.ceil(low)

@@ -8,7 +8,16 @@ from pathlib import Path
 from pipeline.errors import SceneError
 from pipeline.scenes.archives import is_archive, open_archive
 from pipeline.scenes.bands import band_order
-from pipeline.scenes.files import RASTER_SUFFIXES, find_files, is_handed_on, is_store, rasters_in, stores_in
+from pipeline.scenes.crs import check_proj
+from pipeline.scenes.files import (
+    RASTER_SUFFIXES,
+    check_names,
+    find_files,
+    is_handed_on,
+    is_store,
+    rasters_in,
+    stores_in,
+)
 from pipeline.scenes.filesets import files_catalogue
 from pipeline.scenes.offers import Catalogue
 from pipeline.scenes.safe import open_product, product_root, products_in
@@ -40,6 +49,8 @@ def open_catalogues(
         When a store has no such time.
     """
     named = [str(item) for item in ([source] if isinstance(source, str | Path) else source)]
+    check_names(named)
+    check_proj()
     besides = list(besides)
     items = [place for item in named for place in (_products_matching(item) or _stores_inside(item, besides) or [item])]
     if all(is_store(item) for item in items):

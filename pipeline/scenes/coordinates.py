@@ -1,5 +1,6 @@
 """Coordinates of pixels along rows and columns: whether they are evenly spaced, and on the grid of a transform."""
 
+import math
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,7 +10,7 @@ import numpy.typing as npt
 from affine import Affine
 
 from pipeline.errors import SceneError
-from pipeline.scenes.numbers import as_number
+from pipeline.scenes.numbers import LARGEST, as_number
 
 TOLERATED: Final = 0.1
 """Share of a pixel by which coordinates may miss the place that a transform gives them."""
@@ -20,6 +21,8 @@ _UNEVEN: Final = 1e-3
 _MOST_DIGITS: Final = 6
 _TURN: Final = 360
 _NUMBERS_OF_A_TRANSFORM: Final = 6
+_FLATTEST: Final = 1e-9
+"""Of a pixel, its area over the product of its sides: in a flatter one rows and columns run the same way."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,23 @@ def read_transform(stated: Any, where: str, *, gdal: bool) -> Affine:
         raise SceneError(msg)
     numbers = [as_number(number, f"{where}: transform") for number in parts[:_NUMBERS_OF_A_TRANSFORM]]
     transform = Affine.from_gdal(*numbers) if gdal else Affine(*numbers)
-    if not transform.determinant:
-        msg = f"{where}: the transform {numbers} gives pixels no size"
-        raise SceneError(msg)
+    check_transform(transform, where)
     return transform
+
+
+def check_transform(transform: Affine, where: str) -> None:
+    """Raise SceneError unless each pixel of a grid has a place of its own."""
+    numbers = tuple(transform)[:6]
+    sides = math.hypot(transform.a, transform.d), math.hypot(transform.b, transform.e)
+    if not all(abs(number) < LARGEST for number in numbers):  # NaN is not
+        why = "numbers that place nothing"
+    elif not min(sides) > 1 / LARGEST:
+        why = "gives pixels no size"
+    elif not abs(transform.determinant / sides[0] / sides[1]) > _FLATTEST:
+        why = "rows and columns run the same way"
+    elif math.ulp(max(abs(transform.c), abs(transform.f))) > min(sides):
+        why = f"pixels of {sides[0]:g} x {sides[1]:g} are too small to be told apart there"
+    else:
+        return
+    msg = f"{where}: its geotransform is {numbers}: {why}; mend it (gdal_edit.py -a_ullr), or give the scene another"
+    raise SceneError(msg)

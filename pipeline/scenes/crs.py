@@ -3,14 +3,20 @@
 import json
 import math
 import numbers
+import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 import rasterio
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
+
+from pipeline.errors import SceneError
+
+_ANY_CODE: Final = 4326
 
 KEYS: Final = (
     "crs_wkt", "spatial_ref", "proj:wkt2", "proj:code", "proj:epsg", "proj:projjson", "epsg_code", "EPSG_code", "epsg",
@@ -39,6 +45,19 @@ _RADIANS: Final = {
 """Radians in each unit of the angles at which a satellite sees."""
 
 
+@cache
+def check_proj() -> None:
+    """Raise SceneError where PROJ's database can't be used, as the environment names another installation's."""
+    try:
+        with rasterio.Env():
+            CRS.from_epsg(_ANY_CODE)
+    except CRSError as error:
+        named = next((f"{name} is {os.environ[name]}" for name in ("PROJ_DATA", "PROJ_LIB") if name in os.environ), "")
+        fix = f"{named}: unset it, as Terrazzo brings its own" if named else "install rasterio anew"
+        msg = f"PROJ, which knows coordinate systems, can't use its database ({error}); {fix}"
+        raise SceneError(msg) from error
+
+
 def mapping_named(stated: Any, dims: Sequence[str]) -> str:
     """Name of the grid mapping of some dimensions or coordinates; '' where none is named.
 
@@ -65,6 +84,8 @@ def is_stated(value: Any) -> bool:
     """Whether a value says anything: 0, NaN, '' and None do not."""
     if value is None or (isinstance(value, str | bytes) and not value.strip()):
         return False
+    if isinstance(value, numbers.Rational):  # which may be too large for a float
+        return value != 0
     return not isinstance(value, numbers.Real) or (bool(value) and math.isfinite(value))
 
 
@@ -89,7 +110,7 @@ def read_crs(stated: Any) -> CRS:
             if isinstance(stated, numbers.Real):
                 return CRS.from_epsg(int(float(stated)))
             return _of_text(str(stated).strip())
-    except (ValueError, KeyError, TypeError) as error:  # the first is that of JSON, too
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:  # the first is JSON's, too
         raise CRSError(str(error)) from error
 
 

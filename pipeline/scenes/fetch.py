@@ -69,6 +69,7 @@ def _download(address: str, most: int) -> bytes:
                 return bytes(content)
         except urllib.error.HTTPError as error:
             reason, again = f"the server answers {error.code} {error.reason}", error.code in _TEMPORARY
+            error.close()
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason, again = f"{getattr(error, 'reason', None) or error or type(error).__name__}", True
         if not again or turn == _TRIES:

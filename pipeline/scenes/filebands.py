@@ -16,14 +16,13 @@ from pipeline.grid import Grid
 from pipeline.regular import read_start
 from pipeline.scenes.alpha import sort_alphas
 from pipeline.scenes.bands import check_names_differ, names_of_band_files
+from pipeline.scenes.coordinates import check_transform
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, in_time, may_be_remote, open_raster, shown
+from pipeline.scenes.numbers import check_scaling
 from pipeline.scenes.source import NO_FILES, OpenFiles
 from pipeline.scenes.storedblocks import stored_bands
 from pipeline.scenes.virtualfiles import VIRTUAL_DRIVERS, virtual_bands
 from pipeline.units import Quantity
-
-_LARGEST_COORDINATE: Final = 1e100
-"""Beyond it squares overflow, and nothing is there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +114,11 @@ class FileBand:
     common: str | None = None
     """Common name, such as red, where the file, the sensor or the config tells it."""
 
+    def __post_init__(self) -> None:
+        """Refuse, whatever the format, what places or scales nothing."""
+        check_transform(self.grid.transform, shown(self.path))
+        check_scaling(self.scale, self.offset, f"{shown(self.path)}: band {self.name or self.index}")
+
 
 _COLOURS: Final = frozenset({"red", "green", "blue", "nir"})
 """Colour interpretations of GDAL that are common names of bands."""
@@ -201,9 +205,6 @@ def _check_numbers(path: str, file: rasterio.DatasetReader) -> None:
             else ""
         )
         msg = f"{path}: the file has no raster band{hint}"
-        raise SceneError(msg)
-    if not all(abs(number) < _LARGEST_COORDINATE for number in file.transform):  # NaN is not
-        msg = f"{path}: the file's geotransform holds numbers that place nothing: {tuple(file.transform)[:6]}"
         raise SceneError(msg)
     for kind, numbers in (("scale", file.scales), ("offset", file.offsets)):
         if not np.isfinite(numbers).all():

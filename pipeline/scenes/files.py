@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from pipeline.errors import SceneError
+from pipeline.printable import unreadable_name
 from pipeline.regular import special_kind
 from pipeline.scenes.bands import band_order
 from pipeline.settings import is_address
@@ -60,6 +61,7 @@ def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str 
     for item in items:
         found = [FoundFile(file, named=file == str(item)) for file in _expand(str(item))]
         files += [file for file in found if file.named or os.path.realpath(file.path) not in own]
+    check_names(file.path for file in files)
     seen: dict[str, str] = {}
     for file in files:
         place = file.path if is_handed_on(file.path) else os.path.abspath(file.path)  # noqa: PTH100 (as it is spelled)
@@ -71,6 +73,12 @@ def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str 
         msg = "scene.source: no file is named"
         raise SceneError(msg)
     return files
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise SceneError where Python and GDAL would not mean the same file by a name."""
+    if why := next(filter(None, map(unreadable_name, names)), ""):
+        raise SceneError(why)
 
 
 def _is_raster(file: Path) -> bool:

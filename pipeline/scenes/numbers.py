@@ -1,11 +1,22 @@
 """Numbers that files and items state, which may be anything."""
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from pipeline.errors import SceneError
+
+LARGEST: Final = 1e100
+"""Numbers beyond it, or nearer to 0 than one over it, place and scale nothing: their squares are no floats any more."""
+
+
+def check_scaling(scale: float, offset: float, where: str) -> None:
+    """Raise SceneError unless scale and offset make numbers of numbers."""
+    for name, number in (("scale", scale), ("offset", offset)):
+        if not abs(number) < LARGEST or 0 < abs(number) < 1 / LARGEST:  # NaN is not
+            msg = f"{where}: its {name} is {number:g}, which makes no numbers of what is stored; mend it"
+            raise SceneError(msg)
 
 
 def as_number(value: Any, where: str) -> float:

@@ -67,7 +67,7 @@ def read_items(source: str) -> list[Any]:
         When the text can't be read or holds no item.
     """
     content = _read_json(source)
-    if isinstance(content, dict) and content.get("type") in {"Collection", "Catalog"}:
+    if isinstance(content, dict) and content.get("type") in ("Collection", "Catalog"):
         return [
             _item(entry, path) for path in _linked_items(content, source) for entry in _entries(_read_json(path), path)
         ]
@@ -139,11 +139,18 @@ def _linked_items(content: dict[str, Any], source: str) -> list[str]:
         msg = f"{source}: items of this STAC {kind} lie on another machine ({remote}); name the items to take"
         raise SceneError(msg)
     paths = [str(Path(source).parent / unquote(urlsplit(href).path)) for href in items]
-    missing = [path for path in paths if not Path(path).is_file()]
+    missing = [path for path in paths if not _is_file(path)]
     if missing:
         msg = f"{source}: this STAC {kind} links to {missing[0]}, but there is no such file; mend it, or name items"
         raise SceneError(msg)
     return paths
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError:  # a name no file can have
+        return False
 
 
 def _check_assets(entry: dict[str, Any], source: str) -> None:

@@ -120,7 +120,7 @@ def layers_of(key: str, asset: Any, source: str, all_bands: Sequence[Any] = ()) 
                 path=gdal_path(href),
                 index=index,
                 resolution=abs(_number(transform[0], key, source) or 0.0),
-                shape=tuple(said.get("proj:shape") or ()),
+                shape=_shape(said.get("proj:shape"), key, source),
             ),
             scale=_stated_once("scale", said, key, source),
             offset=_stated_once("offset", said, key, source),
@@ -190,6 +190,17 @@ def _stated_once(name: str, said: Mapping[str, Any], key: str, source: str) -> f
         msg = f"{source}: asset {key}: {name} is given twice, as {old:g} and as {new:g}; mend the item"
         raise SceneError(msg)
     return old if new is None else new
+
+
+def _shape(stated: Any, key: str, source: str) -> tuple[int, ...]:
+    """(rows, columns) that an item states; empty where it states none."""
+    if not stated:
+        return ()
+    numbers = stated if isinstance(stated, list | tuple) else [stated]
+    if len(numbers) != 2 or not all(isinstance(number, int | float) for number in numbers):  # noqa: PLR2004
+        msg = f"{source}: asset {key}: proj:shape is {str(stated)[:40]!r}; expected two numbers; mend the item"
+        raise SceneError(msg)
+    return tuple(numbers)
 
 
 def _nodata(value: Any, key: str, source: str) -> float | None:

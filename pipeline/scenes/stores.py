@@ -1,14 +1,20 @@
 """Zarr and NetCDF stores opened with xarray: groups, variables as they are stored, and attributes of groups around."""
 
+import atexit
 import logging
+import lzma
+import struct
 import warnings
+import weakref
+import zlib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from zipfile import BadZipFile
 
 import h5py  # type: ignore[import-untyped]
+import numpy as np
 import xarray as xr
 import zarr
 from zarr.storage import ZipStore
@@ -19,8 +25,11 @@ from pipeline.scenes.files import is_zarr_group, zarr_in_zip
 
 logger = logging.getLogger(__name__)
 
-BROKEN: Final = (OSError, ValueError, RuntimeError, KeyError, TypeError, IndexError, BadZipFile)
-"""What zarr, h5py and the codecs raise when a store is damaged."""
+BROKEN: Final = (
+    *(OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+    *(EOFError, BadZipFile, struct.error, zlib.error, lzma.LZMAError),
+)
+"""What zarr, h5py, xarray and the codecs raise when a store is damaged, or states what nobody expects."""
 
 _UNPACKING: Final = ("scale_factor", "add_offset")
 
@@ -30,9 +39,21 @@ def is_zarr(path: str) -> bool:
     return Path(path).is_dir() or path.lower().endswith(".zip")
 
 
+Opened = TypeVar("Opened", xr.Dataset, ZipStore)
+
+_opened: list[weakref.ref[Any]] = []
+"""What has been opened here, for as long as it is there."""
+
+
+def _to_be_closed(opened: Opened) -> Opened:
+    """Have something closed before it is forgotten, and before the interpreter ends: h5py is gone by then."""
+    _opened.append(weakref.ref(opened))
+    return opened
+
+
 @lru_cache(maxsize=16)
 def _open_zip(path: str) -> ZipStore:
-    return ZipStore(path, mode="r")
+    return _to_be_closed(ZipStore(path, mode="r"))
 
 
 def zarr_location(path: str, group: str = "") -> tuple[Any, str]:
@@ -42,8 +63,13 @@ def zarr_location(path: str, group: str = "") -> tuple[Any, str]:
     return _open_zip(path), "/".join(part for part in (zarr_in_zip(path), group) if part)
 
 
+@atexit.register
 def forget() -> None:
-    """Let go of what was opened: a store may be written anew."""
+    """Close what was opened: a store may be written anew. Who still reads it opens it again."""
+    for reference in _opened:
+        if (opened := reference()) is not None:
+            opened.close()
+    _opened.clear()
     open_group.cache_clear()
     marking_fill.cache_clear()
     _open_zip.cache_clear()
@@ -66,9 +92,11 @@ def open_group(path: str, group: str = "") -> xr.Dataset:
                 store, inside = zarr_location(path, group)
                 if inside != group:  # xarray looks for consolidated metadata at the root of a zip, which is no group
                     how["consolidated"] = False
-                return xr.open_dataset(store, engine="zarr", group=inside or None, **how)
-            return xr.open_dataset(path, group=group or None, **how)
+                return _to_be_closed(xr.open_dataset(store, engine="zarr", group=inside or None, **how))
+            return _to_be_closed(xr.open_dataset(path, group=group or None, **how))
     except BROKEN as error:
+        if not is_zarr(path):
+            import h5netcdf  # type: ignore[import-untyped] # noqa: F401, PLC0415 (xarray does not say that it is broken)
         what = f"{path}/{group}" if group else path
         why = (f"{error}".splitlines() or [""])[0]
         msg = f"{what}: xarray can't open this ({type(error).__name__}: {why})"
@@ -152,9 +180,10 @@ def decoded_coordinate(name: str, variable: xr.Variable) -> xr.Variable:
     """
     stated = {key: value for key, value in variable.attrs.items() if key not in {"_FillValue", "missing_value"}}
     attrs = {key: float(value) if key in _UNPACKING else value for key, value in stated.items()}
-    return xr.conventions.decode_cf_variable(
-        name, xr.Variable(variable.dims, variable.values, attrs), decode_times=False
-    )
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # what is no number then is told by who places the pixels
+        stored = xr.Variable(variable.dims, variable.values, attrs)
+        return xr.conventions.decode_cf_variable(name, stored, decode_times=False).load()
 
 
 def attributes_around(path: str, group: str) -> Iterator[Mapping[str, Any]]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from pipeline.printable import printable
 from pipeline.runtime.workfolder import lost
 from pipeline.sinks.palette import Colour
 from pipeline.sinks.quicklook import ENTRY_WIDTH, LINE, MARGIN, Layout, QuickLook
@@ -60,7 +61,7 @@ def draw_picture(
         (MARGIN, original, shown),
         (right, palette[look.labels], f"{len(colours)} classes"),
     ):
-        draw.text((left, MARGIN), _fitted(title, font, right - 2 * MARGIN), _INK, font)
+        draw.text((left, MARGIN), _fitted(printable(title), font, right - 2 * MARGIN), _INK, font)
         panel = Image.fromarray(picture).resize(layout.panel, Image.Resampling.NEAREST)
         page.paste(panel, (left, MARGIN + LINE))
     entries = [(colour, f"{i}   {share:.1%}") for i, (colour, share) in enumerate(zip(colours, shares, strict=True), 1)]

@@ -1,6 +1,5 @@
 """The report of a run: what was asked, what it took, with what versions. And small text files, whole or absent."""
 
-import json
 import platform
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +9,7 @@ from typing import Any, Final
 import rasterio
 
 from pipeline import __version__
+from pipeline.printable import json_text
 from pipeline.runtime.workfolder import lost
 
 _LIBRARIES: Final = ("numpy", "scipy", "scikit-learn", "numba", "rasterio", "xarray", "dask")
@@ -42,4 +42,4 @@ def write_text(path: Path, text: str, what: str) -> None:
 
 def report_json(report: dict[str, Any]) -> str:
     """Write a report as JSON text."""
-    return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    return json_text(report, indent=2) + "\n"

@@ -1,0 +1,420 @@
+"""What the command says where the world around it is odd: one sentence each, and nothing that a terminal obeys."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from conftest import ROOT, UTM, WriteRaster, patches
+from rasterio.crs import CRS
+
+from benchmarks.safe import write_safe
+from pipeline.errors import ModelError, TerrazzoError
+from pipeline.inspection import inspect_scene
+from pipeline.model import ClusterModel
+
+DEVELOPMENT = ("-X", "dev", "-W", "error")
+"""Arguments that make Python tell of what stays open, and of all warnings."""
+
+BIDI = "a\u202eb\x1b[31m\x9bc"
+"""Turns what follows around, and colours it."""
+
+
+def terrazzo(*words: object, stdout: Any = subprocess.PIPE, python: tuple[str, ...] = (), **env: str) -> Any:
+    command = [sys.executable, *python, "-m", "pipeline", *map(str, words)]
+    path = os.pathsep.join(filter(None, [env.pop("FIRST", ""), str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    environ = {**os.environ, "PYTHONPATH": path, **env}
+    return subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environ, check=False, timeout=300
+    )
+
+
+def assert_one_sentence(done: Any, *words: str, status: int = 1) -> None:
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("terrazzo: ")
+    assert "fault of Terrazzo" not in lines[0]
+    assert done.returncode == status
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture
+def job(write_raster: WriteRaster, tmp_path: Path) -> Path:
+    """A config beside a small scene."""
+    write_raster("scene.tif", patches(3, (60, 80)))
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        "version: 1\nscene: {source: scene.tif}\nfit: {k: 3, pixels: 1000, starts: 1}\noutput: {labels: out.tif}\n"
+    )
+    return path
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_summary_that_can_not_be_printed_leaves_the_map_whole(job: Path) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = terrazzo("run", job, "-q", stdout=full)
+        asked = terrazzo("run", job, "-q", "--json", "--overwrite", stdout=full)
+        looked = terrazzo("inspect", job.with_name("scene.tif"), stdout=full)
+    assert done.returncode == 0
+    assert len(done.stderr.splitlines()) == 1
+    for word in ("No space left on device", "all outputs are written", str(job.with_name("out.tif"))):
+        assert word in done.stderr
+    assert_one_sentence(asked, "the report was not printed", "all outputs are written", str(job.with_name("out.tif")))
+    assert_one_sentence(looked, "No space left on device", "not printed as a whole")
+
+
+def test_a_closed_output_is_told(job: Path) -> None:
+    code = "import sys; sys.stdout = None; sys.argv = sys.argv[1:]; from pipeline.cli import main; main()"
+    for words, status in ((["run", str(job), "-q"], 0), (["inspect", str(job.with_name("scene.tif"))], 1)):
+        command = [sys.executable, "-c", code, "terrazzo", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, len(done.stderr.splitlines())) == (status, 1), done.stderr
+        assert "it is closed" in done.stderr
+
+
+def test_what_a_terminal_obeys_is_escaped_wherever_it_comes_from(job: Path, tmp_path: Path) -> None:
+    scene = job.with_name("scene.tif")
+    with rasterio.open(scene, "r+") as file:
+        file.set_band_description(1, BIDI)
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(f"version: 1\nscene: {{source: scene.tif}}\n{json.dumps(BIDI)}: 1\noutput: {{labels: out.tif}}\n")
+    item = {"type": "Feature", "stac_version": "1.0.0", "id": BIDI, "geometry": None, "links": [], "assets": {}}
+    item |= {"properties": {"datetime": "2020-01-01T00:00:00Z"}}
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    said = [
+        terrazzo("validate", bad),
+        terrazzo("run", job, "--set", "scene.bands=[" + json.dumps(BIDI) + "]", "--set", f"fit.k={json.dumps(BIDI)}"),
+        terrazzo("run", tmp_path / f"{BIDI}.yaml"),
+        terrazzo("inspect", tmp_path / f"{BIDI}.tif"),
+        terrazzo("inspect", tmp_path / "item.json"),
+        terrazzo(BIDI),
+        terrazzo("inspect", scene),
+        terrazzo("inspect", scene, "--json"),
+        terrazzo("init", scene),
+    ]
+    for done in said:
+        text = done.stdout + done.stderr
+        assert "\\u202e" in text, done.args
+        assert not set(text) & {"\u202e", "\x1b", "\x9b"}, done.args
+    name = json.loads(said[-2].stdout)["bands"][0]["name"]
+    assert "\u202e" in name, "JSON means what the file says"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names are UTF-16 there")
+def test_a_locale_without_umlauts_is_one_sentence(job: Path, tmp_path: Path) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    scene = job.with_name("scene.tif")
+    with rasterio.open(scene, "r+") as file:
+        file.set_band_description(1, "grün")
+    shutil.copy(scene, tmp_path / "szene_ü.tif")
+    other = tmp_path / "other.yaml"
+    other.write_text(job.read_text().replace("scene.tif", "szene_ü.tif"), encoding="utf-8")
+    assert_one_sentence(terrazzo("inspect", tmp_path / "szene_ü.tif", **ascii_only), "PYTHONUTF8=1")
+    assert_one_sentence(terrazzo("run", other, "-q", **ascii_only), "PYTHONUTF8=1", status=2)
+    assert_one_sentence(
+        terrazzo("run", job, "-q", "--set", "output.labels=ö.tif", **ascii_only), "PYTHONUTF8=1", status=2
+    )
+    shown = terrazzo("inspect", scene, **ascii_only)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "gr\\xfcn" in shown.stdout
+    assert json.loads(terrazzo("inspect", scene, "--json", **ascii_only).stdout)["bands"][0]["name"] == "grün"
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="names are UTF-8 or UTF-16 there")
+def test_a_file_name_that_is_no_utf8_is_one_sentence(job: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "latin"
+    folder.mkdir()
+    shutil.copy(job.with_name("scene.tif"), os.fsdecode(os.fsencode(folder) + b"/\xfc.tif"))
+    assert_one_sentence(terrazzo("inspect", folder, PYTHONUTF8="1"), "not UTF-8", "rename", "\\udcfc.tif")
+
+
+def test_a_vrt_that_is_no_utf8_is_one_sentence(job: Path) -> None:
+    vrt = job.with_name("scene.vrt")
+    rasterio.shutil.copy(job.with_name("scene.tif"), vrt, driver="VRT")
+    vrt.write_bytes(vrt.read_bytes().replace(b"scene.tif", b"\xfc.tif"))
+    with pytest.raises(TerrazzoError):
+        inspect_scene([str(vrt)])
+
+
+def _empty(folder: Path) -> None:
+    (folder / "readme").touch()
+
+
+def _damaged(folder: Path) -> None:
+    (folder / "proj.db").write_text("no database")
+
+
+def _older(folder: Path) -> None:
+    shutil.copy(next(Path(rasterio.__file__).parent.glob("proj_data/proj.db")), folder)
+    with sqlite3.connect(folder / "proj.db") as base:
+        base.execute("UPDATE metadata SET value = '0' WHERE key = 'DATABASE.LAYOUT.VERSION.MINOR'")
+    base.close()
+
+
+@pytest.mark.skipif(
+    not list(Path(rasterio.__file__).parent.glob("proj_data/proj.db")), reason="rasterio has no database of its own"
+)
+@pytest.mark.parametrize(("make", "name"), [(_empty, "PROJ_LIB"), (_damaged, "PROJ_DATA"), (_older, "PROJ_DATA")])
+def test_the_proj_of_another_installation_is_one_sentence(
+    job: Path, tmp_path: Path, make: Callable[[Path], None], name: str
+) -> None:
+    folder = tmp_path / "proj"
+    folder.mkdir()
+    make(folder)
+    done = terrazzo("inspect", job.with_name("scene.tif"), **{name: str(folder)})
+    assert_one_sentence(done, f"{name} is {folder}: unset it")
+
+
+def _netcdf(folder: Path) -> Path:
+    pixels = patches(2, (40, 50), dtype="int16")
+    place = {"y": 5_900_000 - 5 - 10.0 * np.arange(40), "x": 300_000 + 5 + 10.0 * np.arange(50)}
+    dataset = xr.Dataset(
+        {
+            name: (("y", "x"), plane, {"grid_mapping": "crs"})
+            for name, plane in zip(("red", "nir"), pixels, strict=True)
+        },
+        coords={**place, "crs": ((), 0, {"crs_wkt": CRS.from_user_input(UTM["crs"]).to_wkt()})},
+    )
+    dataset.to_netcdf(folder / "scene.nc", engine="h5netcdf")
+    return folder / "scene.nc"
+
+
+@pytest.mark.parametrize(
+    ("package", "how"),
+    [
+        *(("matplotlib", "missing"), ("dask_ml", "broken"), ("pyogrio", "broken"), ("h5netcdf", "missing")),
+        *(("h5netcdf", "broken"), ("pystac", "broken")),
+    ],
+)
+def test_a_stage_whose_package_fails_is_one_sentence(job: Path, tmp_path: Path, package: str, how: str) -> None:
+    broken = tmp_path / "packages" / package
+    broken.mkdir(parents=True)
+    error = f"ModuleNotFoundError('nothing', name='{package}')" if how == "missing" else "AttributeError('_ARRAY_API')"
+    (broken / "__init__.py").write_text(f"raise {error}\n")
+    (tmp_path / "item.json").write_text('{"type": "Feature", "stac_version": "1.0.0"}')
+    (tmp_path / "area.geojson").write_text("{}")
+    words = {
+        "matplotlib": ["run", job, "-q", "--set", "output.palette=viridis"],
+        "dask_ml": ["run", job, "-q", "--set", "fit.method=dask-ml"],
+        "pyogrio": ["run", job, "-q", "--set", f"scene.aoi={tmp_path / 'area.geojson'}"],
+        "h5netcdf": ["inspect", _netcdf(tmp_path)],
+        "pystac": ["inspect", tmp_path / "item.json"],
+    }[package]
+    done = terrazzo(*words, FIRST=str(broken.parent))
+    assert_one_sentence(done, f"the package {package} can't be imported", "pip install")
+    assert not list(tmp_path.glob("out*"))
+
+
+def _model(**changes: Any) -> str:
+    """A model of two bands as JSON, changed as told."""
+    fitting = {"method": "kmeans", "seed": 0, "starts": 1, "max_iter": 9, "tol": 0.0, "iterations": 1}
+    content: dict[str, Any] = {
+        "format": "terrazzo-model",
+        "bands": ["a", "b"],
+        "units": {"dtype": "uint16", "scales": [1e-4, 1e-4], "offsets": [0.0, 0.0], "quantity": "reflectance"},
+        "preparation": {"standardize": "zscore", "centre": [0.0, 0.0], "spread": [1.0, 1.0]},
+        "nodata": "auto",
+        "centroids": [[0.1, 0.2], [0.3, 0.4]],
+        "counts": [1, 1],
+        "inertia": 1.0,
+        "fitting": {**fitting, "sampled_pixels": 2, "valid_pixels": 2, "scene_pixels": 2},
+        "provenance": {"software": "terrazzo", "version": "0", "sources": ["s"], "crs": None},
+    }
+    for key, value in changes.items():
+        content[key] = {**content[key], **value} if isinstance(value, dict) else value
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize("number", [1e308, -1e200, 1e99])
+@pytest.mark.parametrize("place", ["centroids", "scales", "offsets", "spread"])
+def test_a_model_of_impossible_numbers_is_refused(place: str, number: float) -> None:
+    """In silence: pytest makes errors of numpy's warnings."""
+    ClusterModel.from_json(_model())
+    pair = [abs(number) if place == "spread" else number, 1.0]
+    changed: dict[str, Any] = {"centroids": [pair, [0.3, 0.4]]} if place == "centroids" else {"units": {place: pair}}
+    changed = {"preparation": {"spread": pair}} if place == "spread" else changed
+    with pytest.raises(ModelError, match="numbers exceed"):
+        ClusterModel.from_json(_model(**changed))
+
+
+@pytest.mark.parametrize("place", [{"units": {"scales": [5e-324, 1.0]}}, {"preparation": {"spread": [5e-324, 1.0]}}])
+def test_a_model_that_divides_by_almost_nothing_is_refused(place: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="numbers exceed"):
+        ClusterModel.from_json(_model(**place))
+
+
+def _zarr(folder: Path) -> Path:
+    with xr.open_dataset(_netcdf(folder), engine="h5netcdf") as dataset:
+        dataset.to_zarr(folder / "scene.zarr", zarr_format=2, consolidated=True)
+    return folder / "scene.zarr"
+
+
+def _zipped_zarr(folder: Path) -> Path:
+    return Path(shutil.make_archive(str(folder / "scene.zarr"), "zip", _zarr(folder)))
+
+
+def _item(folder: Path) -> Path:
+    asset = {"href": "./scene.tif", "type": "image/tiff; application=geotiff", "roles": ["data"]}
+    item = {"type": "Feature", "stac_version": "1.0.0", "id": "x", "geometry": None, "bbox": [0, 0, 1, 1], "links": []}
+    item |= {"properties": {"datetime": "2020-01-01T00:00:00Z"}, "assets": {"data": asset}}
+    (folder / "item.json").write_text(json.dumps(item))
+    return folder / "item.json"
+
+
+def _safe(folder: Path) -> Path:
+    layers = {band: patches(1, (96, 96))[0] for band in ("B02", "B03", "B04", "B08")}
+    return write_safe(folder, layers)
+
+
+def _safe_zip(folder: Path) -> Path:
+    root = _safe(folder / "safe")
+    return Path(shutil.make_archive(str(folder / root.stem), "zip", root.parent))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda folder: folder / "scene.tif", _netcdf, _zarr, _zipped_zarr, _item, _safe, _safe_zip]
+)
+def test_nothing_stays_open_when_a_run_ends(job: Path, tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    """Python's development mode tells on standard error of each file and socket that is left open."""
+    if make is _safe_zip:
+        (tmp_path / "safe").mkdir()
+    source = make(tmp_path)
+    done = terrazzo("run", job, "-q", "--set", f"scene.source={source}", python=DEVELOPMENT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[:3000], lambda raw: raw[:200] + b"\0" * 500 + raw[700:]])
+def test_a_file_that_never_opened_says_one_sentence(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = _netcdf(tmp_path)
+    path.write_bytes(damage(path.read_bytes()))
+    assert_one_sentence(terrazzo("inspect", path), "scene.nc")
+
+
+SINGULAR = [
+    (300_000, 0, 0, 5_900_000, 0, -10),
+    (300_000, 10, 5, 5_900_000, 10, 5),
+    (300_000, 1e-320, 0, 5_900_000, 0, -10),
+    (300_000, 1e-12, 0, 5_900_000, 0, -1e-12),
+    (300_000, 1e200, 0, 5_900_000, 0, -10),
+    (float("nan"), 10, 0, 5_900_000, 0, -10),
+    (300_000, 10, 0, float("inf"), 0, -10),
+]
+"""GDAL's geotransforms that give no pixel a place of its own."""
+
+
+@pytest.mark.parametrize("numbers", SINGULAR)
+@pytest.mark.parametrize("kind", ["vrt", "zarr", "netcdf", "world"])
+def test_a_geotransform_that_places_nothing_is_one_sentence(
+    job: Path, tmp_path: Path, numbers: tuple[float, ...], kind: str
+) -> None:
+    source = job.with_name(f"odd.{kind}")
+    if kind == "vrt":
+        rasterio.shutil.copy(job.with_name("scene.tif"), source, driver="VRT")
+        text = source.read_text()
+        start, stop = text.index("<GeoTransform>"), text.index("</GeoTransform>")
+        source.write_text(text[:start] + "<GeoTransform>" + ", ".join(map(str, numbers)) + text[stop:])
+    elif kind == "world":
+        source = job.with_name("odd.png")
+        with rasterio.open(source, "w", driver="PNG", count=1, dtype="uint8", width=80, height=60) as file:
+            file.write(patches(1, (60, 80), dtype="uint8"))
+        left, across, skewed, top, down, high = numbers
+        centre = (left + across / 2 + skewed / 2, top + down / 2 + high / 2)
+        source.with_suffix(".pgw").write_text("\n".join(map(repr, (across, down, skewed, high, *centre))) + "\n")
+    else:
+        source = _netcdf(tmp_path)
+        with xr.open_dataset(source) as dataset:
+            bare = dataset.load().drop_vars(["x", "y"])
+        bare["crs"].attrs["GeoTransform"] = " ".join(map(str, numbers))
+        source = job.with_name("odd.nc" if kind == "netcdf" else "odd.zarr")
+        bare.to_netcdf(source, engine="h5netcdf") if kind == "netcdf" else bare.to_zarr(source, consolidated=False)
+    if kind == "world" and not (all(map(np.isfinite, numbers)) and numbers[1]):
+        pytest.skip("GDAL takes it for no world file")
+    with pytest.raises(TerrazzoError):
+        inspect_scene([str(source)])
+
+
+ODD: list[Any] = [
+    *(None, "", "x", 0, -1, 2.5, True, 10**30, 10**400, 1e308, float("nan"), float("inf")),
+    *([], [[]], [1], [[1, 2], [3]], ["a", "b"], {}, {"a": 1}, [None], [{}], [{"name": []}], BIDI, [0] * 6, ["1"] * 9),
+]
+"""What no field of metadata expects."""
+
+FIELDS = [
+    *("proj:shape", "proj:transform", "proj:epsg", "proj:code", "proj:bbox", "gsd", "eo:bands", "raster:bands"),
+    *("bands", "roles", "type", "unit", "nodata", "raster:scale", "raster:offset", "classification:classes", "href"),
+]
+
+
+@pytest.mark.usefixtures("job")
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("sentinel", [False, True])
+def test_no_field_of_an_item_is_trusted(tmp_path: Path, field: str, *, sentinel: bool) -> None:
+    path = _item(tmp_path)
+    item = json.loads(path.read_text())
+    item["properties"] |= {"platform": "sentinel-2a"} if sentinel else {}
+    for value in ODD:
+        asset = item["assets"]["data"]
+        for place, known in ((asset, field), (asset, "eo:bands"), (item["properties"], field)):
+            before = dict(place)
+            place[known] = [{"name": "B04", "common_name": "red", field: value}] if known != field else value
+            path.write_text(json.dumps(item))
+            _look(path)
+            place.clear()
+            place.update(before)
+
+
+@pytest.mark.usefixtures("job")
+@pytest.mark.parametrize("where", ["type", "stac_version", "id", "properties", "links", "assets", "collection", "bbox"])
+def test_no_part_of_an_item_is_trusted(tmp_path: Path, where: str) -> None:
+    path = _item(tmp_path)
+    item = json.loads(path.read_text())
+    for value in ODD:
+        path.write_text(json.dumps({**item, where: value}))
+        _look(path)
+
+
+ATTRIBUTES = [
+    *(
+        "grid_mapping",
+        "_FillValue",
+        "missing_value",
+        "nodata",
+        "scale_factor",
+        "add_offset",
+        "valid_min",
+        "valid_range",
+    ),
+    *("_Unsigned", "coordinates", "units", "long_name", "proj:epsg", "proj:transform", "nodatavals", "flag_values"),
+    *("proj:shape", "spatial:shape", "spatial:transform", "stac_discovery", "crs", "GeoTransform", "crs_wkt", "proj"),
+]
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_no_attribute_of_a_store_is_trusted(tmp_path: Path, name: str) -> None:
+    root = _zarr(tmp_path)
+    (root / ".zmetadata").unlink()
+    for place in ("", "red", "x", "crs"):
+        attributes = root / place / ".zattrs"
+        before = attributes.read_text() if attributes.exists() else "{}"
+        for value in ODD:
+            attributes.write_text(json.dumps({**json.loads(before), name: value}))
+            _look(root)
+        attributes.write_text(before)
+
+
+def _look(path: Path) -> None:
+    """Inspect; what is wrong may only be told as an error of ours, in one line."""
+    try:
+        inspect_scene([str(path)])
+    except TerrazzoError as error:
+        assert str(error).isprintable()  # noqa: PT017 (no error is right, too)
