@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -18,7 +17,7 @@ from pipeline.units import ModelRecord, Preparation, Quantity, Units, relative
 MODEL_FORMAT: Final = "terrazzo-model"
 _LARGEST_FILE: Final = 64 * 2**20
 _LARGEST_NUMBER: Final = 1e60
-"""Of a model: beyond it squares of differences, scaled twice, are no floats any more."""
+"""Of a centroid in stored numbers: beyond it squares of differences, scaled, are no floats any more."""
 
 
 class Fitting(ModelRecord):
@@ -90,12 +89,6 @@ class ClusterModel(ModelRecord):
             raise ValueError(msg)
         if {len(self.units.scales), len(self.units.offsets)} != {len(self.bands)}:
             msg = "units: expected a scale and an offset for each band"
-            raise ValueError(msg)
-        numbers = [*chain(*self.centroids), *self.units.scales, *self.units.offsets, *self.preparation.spread]
-        with np.errstate(all="ignore"):
-            stored = self.units.to_stored(self.centres) / self.preparation.spreads
-        if max(map(abs, numbers)) > _LARGEST_NUMBER or (np.abs(stored) > _LARGEST_NUMBER).any():
-            msg = f"a centroid, scale, offset or spread is so large or small that numbers exceed {_LARGEST_NUMBER:g}"
             raise ValueError(msg)
         pairs = zip(self.units.quantities, self.units.scales, strict=True)
         if any(quantity != "numbers" and scale == 0 for quantity, scale in pairs):
@@ -210,6 +203,7 @@ class ClusterModel(ModelRecord):
             why = f"{', '.join(missing)} missing" if missing else "another order or number"
             msg = f"{source}: the model wants bands {', '.join(self.bands)}; the scene has {', '.join(bands)} ({why})"
             raise ModelError(msg)
+        self._check_numbers(units, source)
         alike = self.units.unscaled & units.unscaled
         for band, ours, theirs, same in zip(self.bands, self.units.quantities, units.quantities, alike, strict=True):
             if not (same and {ours, theirs} == {"scaled", "numbers"}):  # earlier versions had one word for all bands
@@ -238,6 +232,18 @@ class ClusterModel(ModelRecord):
                     f"with scale {pairs[0]:g} and offset {pairs[2]:g}; fit a new model on this scene"
                 )
                 raise ModelError(msg)
+
+    def _check_numbers(self, units: Units, source: str) -> None:
+        """Raise ModelError where distances between a scene's pixels and the centroids are no numbers."""
+        with np.errstate(all="ignore"):
+            distances = [*(self.centres_in(units) * units.spreads / self.preparation.spreads), self.centres_in(units)]
+            usable = all((np.abs(row) < _LARGEST_NUMBER).all() for row in distances)  # NaN is not
+        if not usable or min(self.preparation.spreads) < 1 / _LARGEST_NUMBER:
+            msg = (
+                f"{source}: the model's centroids are so large, or its spreads so small, that distances to them exceed "
+                f"{_LARGEST_NUMBER:g}; the model was changed, or its scene held no sensible numbers: fit a new one"
+            )
+            raise ModelError(msg)
 
 
 def _check_quantity(band: str, ours: Quantity, theirs: Quantity, what: str, dtype: str) -> None:

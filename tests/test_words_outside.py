@@ -18,9 +18,11 @@ from conftest import ROOT, UTM, WriteRaster, patches
 from rasterio.crs import CRS
 
 from benchmarks.safe import write_safe
+from pipeline.config import OutputConfig, SceneConfig
 from pipeline.errors import ModelError, TerrazzoError
 from pipeline.inspection import inspect_scene
 from pipeline.model import ClusterModel
+from pipeline.run import predict
 
 DEVELOPMENT = ("-X", "dev", "-W", "error")
 """Arguments that make Python tell of what stays open, and of all warnings."""
@@ -235,22 +237,24 @@ def _model(**changes: Any) -> str:
     return json.dumps(content)
 
 
-@pytest.mark.parametrize("number", [1e308, -1e200, 1e99])
-@pytest.mark.parametrize("place", ["centroids", "scales", "offsets", "spread"])
-def test_a_model_of_impossible_numbers_is_refused(place: str, number: float) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"centroids": [[1e308, 1.0], [0.3, 0.4]]},
+        {"centroids": [[-1e99, 1.0], [0.3, 0.4]]},
+        {"preparation": {"spread": [5e-324, 1.0]}},
+    ],
+)
+def test_a_model_of_impossible_numbers_is_refused(job: Path, changes: dict[str, Any]) -> None:
     """In silence: pytest makes errors of numpy's warnings."""
-    ClusterModel.from_json(_model())
-    pair = [abs(number) if place == "spread" else number, 1.0]
-    changed: dict[str, Any] = {"centroids": [pair, [0.3, 0.4]]} if place == "centroids" else {"units": {place: pair}}
-    changed = {"preparation": {"spread": pair}} if place == "spread" else changed
-    with pytest.raises(ModelError, match="numbers exceed"):
-        ClusterModel.from_json(_model(**changed))
-
-
-@pytest.mark.parametrize("place", [{"units": {"scales": [5e-324, 1.0]}}, {"preparation": {"spread": [5e-324, 1.0]}}])
-def test_a_model_that_divides_by_almost_nothing_is_refused(place: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match="numbers exceed"):
-        ClusterModel.from_json(_model(**place))
+    model = ClusterModel.from_json(_model(**changes))
+    scene = SceneConfig.model_validate({"source": [str(job.with_name("scene.tif"))], "names": {1: "a", 2: "b"}})
+    with rasterio.open(job.with_name("scene.tif"), "r+") as file:
+        file.scales = (1e-4,) * 3
+    files = OutputConfig(labels=str(job.with_name("out.tif")))
+    with pytest.raises(ModelError, match="distances to them exceed"):
+        predict(scene, model, files)
+    assert not list(job.parent.glob("out*"))
 
 
 def _zarr(folder: Path) -> Path:
@@ -290,7 +294,9 @@ def test_nothing_stays_open_when_a_run_ends(job: Path, tmp_path: Path, make: Cal
         (tmp_path / "safe").mkdir()
     source = make(tmp_path)
     done = terrazzo("run", job, "-q", "--set", f"scene.source={source}", python=DEVELOPMENT)
-    assert (done.returncode, done.stderr) == (0, "")
+    # asyncio, which zarr uses, tells then of whatever takes a tenth of a second, too
+    said = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
+    assert (done.returncode, said) == (0, [])
 
 
 @pytest.mark.parametrize("damage", [lambda raw: raw[:3000], lambda raw: raw[:200] + b"\0" * 500 + raw[700:]])
@@ -357,11 +363,10 @@ FIELDS = [
 
 @pytest.mark.usefixtures("job")
 @pytest.mark.parametrize("field", FIELDS)
-@pytest.mark.parametrize("sentinel", [False, True])
-def test_no_field_of_an_item_is_trusted(tmp_path: Path, field: str, *, sentinel: bool) -> None:
+def test_no_field_of_an_item_is_trusted(tmp_path: Path, field: str) -> None:
     path = _item(tmp_path)
     item = json.loads(path.read_text())
-    item["properties"] |= {"platform": "sentinel-2a"} if sentinel else {}
+    item["properties"] |= {"platform": "sentinel-2a"} if FIELDS.index(field) % 2 else {}
     for value in ODD:
         asset = item["assets"]["data"]
         for place, known in ((asset, field), (asset, "eo:bands"), (item["properties"], field)):
@@ -406,7 +411,7 @@ def test_no_attribute_of_a_store_is_trusted(tmp_path: Path, name: str) -> None:
     for place in ("", "red", "x", "crs"):
         attributes = root / place / ".zattrs"
         before = attributes.read_text() if attributes.exists() else "{}"
-        for value in ODD:
+        for value in ODD[ATTRIBUTES.index(name) % 2 :: 2]:
             attributes.write_text(json.dumps({**json.loads(before), name: value}))
             _look(root)
         attributes.write_text(before)
