@@ -32,7 +32,7 @@ schema: $(VENV)/installed
 	$(BIN)/python -c "import json; from pipeline.config import config_schema; print(json.dumps(config_schema(), indent=2))" > configs/schema.json
 
 clean:
-	rm -rf $(VENV) $(VENV_FLOORS) terrazzo-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_FLOORS) .venv-3.* terrazzo-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Terrazzo needs Python 3.11 or newer; say which with: make PYTHON=python3.12')"

@@ -59,8 +59,6 @@ def _kind(path: Path) -> str:
     try:
         if path.is_dir():
             return "a folder"
-        if not path.is_file():  # a pipe can be read once
-            return ""
         head = read_start(path, 2**16)
     except (OSError, ValueError):
         return ""

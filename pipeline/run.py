@@ -1,8 +1,8 @@
 """The straight line from a config to a map: the one place that knows every stage."""
 
 import logging
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -230,11 +230,13 @@ def predict(
     return report
 
 
-def _outputs_at(paths: OutputPaths, *, overwrite: bool) -> Staging:
-    """Temporary names for the files of a map; says so where those that are there don't belong together."""
-    if mixed := mixed_words(paths.told, paths.report):
-        logger.warning("%s", mixed)
-    return Staging(paths.all(), overwrite=overwrite)
+@contextmanager
+def _outputs_at(paths: OutputPaths, *, overwrite: bool) -> Iterator[Staging]:
+    """Temporary names for the files of a map; says so where those that are replaced don't belong together."""
+    with Staging(paths.all(), overwrite=overwrite) as staging:
+        if mixed := mixed_words(paths.told, paths.report):
+            logger.warning("%s", mixed)
+        yield staging
 
 
 def _digests(staging: Staging, paths: OutputPaths) -> dict[str, str]:

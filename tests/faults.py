@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -119,6 +120,7 @@ def _child(asked: dict[str, Any], said: int, counted: mmap.mmap) -> None:
     """Run the command in this process, and end it."""
     os.dup2(said, 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))  # of other kinds of files
     fault = Fault(**asked["fault"])
     if fault.quota:
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.quota, fault.quota))
@@ -139,6 +141,8 @@ def _child(asked: dict[str, Any], said: int, counted: mmap.mmap) -> None:
         status = 0
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 1
+    except BaseException:  # noqa: BLE001 (to be seen by who reads what was said)
+        traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(status)

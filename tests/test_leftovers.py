@@ -111,6 +111,8 @@ def test_a_pipe_or_a_folder_as_mark_marks_nothing_and_is_not_waited_for(tmp_path
         b'{"program": "another"}',
         json.dumps({"program": leftovers_module._PROGRAM}).encode(),
         Maker.this(locks=True).text().replace(b"true", b'"yes"'),
+        Maker.this(locks=True).text().replace(str(os.getpid()).encode(), b"1" * 30),
+        b"[" * 3000,
     ],
 )
 def test_a_mark_with_another_content_marks_nothing(tmp_path: Path, content: bytes) -> None:
@@ -136,6 +138,36 @@ def test_a_file_with_such_a_name_stays(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / f"{PREFIX}pipe")
     remove_leftovers(tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("other", [{"host": "another"}, {"session": "another"}, {"container": "another"}])
+def test_locks_tell_of_other_containers_and_starts_of_this_machine(tmp_path: Path, other: dict[str, str]) -> None:
+    left = killed_run(tmp_path)
+    mark_of(left, **other)
+    remove_leftovers(tmp_path)
+    assert not left.exists()
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from pipeline.errors import OutputError
+from pipeline.runtime.workfolder import own_folder
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+try:
+    with own_folder(Path(sys.argv[1]), "make room"):
+        pass
+except OutputError as error:
+    assert "no folder for temporary files can be made here" in str(error), error
+    raise SystemExit(7)
+"""
+
+
+@pytest.mark.parametrize("room", [0, 20])
+def test_on_a_full_disk_no_folder_is_left_half_made(tmp_path: Path, room: int) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path), str(room)], capture_output=True, check=False)
+    assert done.returncode == 7, done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_was_killed_before_it_was_marked_is_removed(tmp_path: Path) -> None:
@@ -183,9 +215,19 @@ def test_a_process_that_took_the_number_of_a_killed_one_keeps_nothing(tmp_path: 
     assert not left.exists()
 
 
-@pytest.mark.parametrize("other", [{"host": "another"}, {"session": "another"}])
-def test_what_another_machine_keeps_without_locks_stays_a_month(tmp_path: Path, other: dict[str, str]) -> None:
-    left = killed_run(tmp_path, errno.ENOLCK)
+@pytest.mark.parametrize(
+    ("locks", "other"),
+    [
+        (False, {"host": "another"}),
+        (False, {"session": "another"}),
+        (False, {"container": "another"}),
+        (True, {"host": "another", "session": "another"}),
+    ],
+)
+def test_what_another_machine_keeps_stays_a_month_where_its_locks_may_not_be_seen(
+    tmp_path: Path, other: dict[str, str], *, locks: bool
+) -> None:
+    left = killed_run(tmp_path, *([] if locks else [errno.ENOLCK]))
     mark_of(left, **other)
     remove_leftovers(tmp_path)
     assert left.exists()

@@ -11,6 +11,8 @@ import pytest
 from test_staging import snapshot, stage
 
 from pipeline.errors import OutputError
+from pipeline.runtime.leftovers import PREFIX
+from pipeline.runtime.workfolder import own_folder
 
 TARGETS = ("map.tif", "map.csv", "map.png", "map.model.json")
 SIDE_FILES = ("map.tif.aux.xml", "map.tif.ovr")
@@ -147,6 +149,39 @@ def test_an_error_in_the_middle_on_a_disk_without_links(
             stage([tmp_path / name for name in TARGETS], overwrite=True)
         assert snapshot(tmp_path) == before
         stage([tmp_path / name for name in TARGETS], overwrite=True)
+    assert snapshot(tmp_path) == new_set()
+
+
+def test_on_a_disk_without_links_no_old_file_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where it can't be put back, nor by the next run, which removes what was left."""
+    (tmp_path / "map.tif").write_text("old")
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        hooked(patch, "link", refuse)
+        hooked(patch, "replace", refuse)
+        with pytest.raises(OutputError, match=r"map\.tif: the finished file can't be given its name"):
+            stage([tmp_path / "map.tif"], overwrite=True)
+    (kept,) = tmp_path.glob(f"{PREFIX}*/only-copy-*")
+    assert kept.read_text() == "old"
+    with own_folder(tmp_path, ""):
+        assert kept.read_text() == "old"
+    assert kept.read_text() == "old"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of folders are POSIX's")
+def test_a_folder_that_may_not_be_listed_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = os.open
+
+    def refuse(path: Any, flags: int, *args: Any, **how: Any) -> int:
+        if Path(path) == tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return plain(path, flags, *args, **how)
+
+    monkeypatch.setattr(os, "open", refuse)
+    stage([tmp_path / name for name in TARGETS])
     assert snapshot(tmp_path) == new_set()
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
-from conftest import UTM
+from conftest import UTM, WriteRaster, patches
 from rasterio.shutil import copy as gdal_copy
 from server import Moods, serving
 from sources import described
@@ -281,8 +281,52 @@ def test_a_fetch_ends_where_it_was_left(site: tuple[str, Moods, Path]) -> None:
     address, moods, root = site
     (root / "long.json").write_text("{}" * 1000)
     moods.stall = "drip"
-    with time_limit(1.0), pytest.raises(StalledError):
+    with time_limit(1.0), pytest.raises(SceneError):
         fetch(f"{address}/long.json", 10**6)
+    for thread in list(deadline._left):
+        thread.join(SLACK)
+    assert not deadline.are_left()
+
+
+FORKED = """
+import multiprocessing, sys, time
+from pipeline import open_scene
+
+def look(path):
+    begin = time.monotonic()
+    return open_scene(path, timeout=60).shape, time.monotonic() - begin
+
+look(sys.argv[1])
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    (shape, seconds), = pool.map(look, sys.argv[1:])
+assert seconds < 30, seconds
+"""
+
+
+def test_a_forked_process_waits_for_no_thread_of_its_parent(write_raster: WriteRaster, tmp_path: Path) -> None:
+    gdal_copy(write_raster("scene.tif", patches()), tmp_path / "scene.vrt", driver="VRT")
+    words = [sys.executable, "-W", "ignore", "-c", FORKED, str(tmp_path / "scene.vrt")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_signal_ends_a_run_whose_words_nobody_reads() -> None:
+    """Standard error is a pipe that is full."""
+    code = (
+        "import os, sys, time\nfrom pipeline.runtime.signals import heed_signals\nheed_signals()\n"
+        "os.set_blocking(2, False)\n"
+        "try:\n    while True: os.write(2, bytes(4096))\nexcept BlockingIOError: os.set_blocking(2, True)\n"
+        "print('full', flush=True)\ntime.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == b"full\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SLACK) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.communicate()
 
 
 # ---- the command, as a process

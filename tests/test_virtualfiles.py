@@ -280,3 +280,30 @@ def test_a_block_behind_a_vrt_is_decoded_once_or_where_it_must_straddle_a_few_ti
         for pixels in source.blocks:
             source.read(pixels)
     assert (bytes_read() - before) / file.stat().st_size <= most
+
+
+def test_blocks_of_a_small_file_that_is_much_enlarged_or_warped_stay_small(tmp_path: Path) -> None:
+    """They became blocks of 15,360 pixels, which no plan has room for."""
+    path = tmp_path / "small.tif"
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(600, 0, 300_000, 0, -600, 5_900_000)}
+    profile = {"driver": "GTiff", "count": 2, "height": 512, "width": 512, "dtype": "uint16"}
+    with rasterio.open(path, "w", **profile, **place, tiled=True, blockxsize=256, blockysize=256) as file:
+        file.write(np.ones((2, 512, 512), "uint16"))
+    fine = rasterio.Affine(10, 0, 300_000, 0, -10, 5_900_000)
+    with rasterio.open(path) as file, WarpedVRT(file, transform=fine, width=30_720, height=30_720) as view:
+        gdal_copy(view, tmp_path / "warped.vrt", driver="VRT")
+    (tmp_path / "enlarged.vrt").write_text(
+        '<VRTDataset rasterXSize="30720" rasterYSize="30720"><GeoTransform>300000,10,0,5900000,0,-10</GeoTransform>'
+        + "".join(
+            f'<VRTRasterBand dataType="UInt16" band="{band}"><SimpleSource>'
+            f'<SourceFilename relativeToVRT="1">small.tif</SourceFilename><SourceBand>{band}</SourceBand>'
+            '<SrcRect xOff="0" yOff="0" xSize="512" ySize="512"/>'
+            '<DstRect xOff="0" yOff="0" xSize="30720" ySize="30720"/>'
+            "</SimpleSource></VRTRasterBand>"
+            for band in (1, 2)
+        )
+        + "</VRTDataset>"
+    )
+    for name in ("warped.vrt", "enlarged.vrt"):
+        bands = list_bands([str(tmp_path / name)])
+        assert max(bands[0].block_shape) <= 1024, name

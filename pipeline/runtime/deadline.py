@@ -153,7 +153,7 @@ class _Beside:
 
 def _beside() -> _Beside:
     """The thread beside this one."""
-    if not hasattr(_local, "beside"):
+    if not (hasattr(_local, "beside") and _local.beside.thread.is_alive()):  # threads are not forked
         _local.beside = _Beside()
     found: _Beside = _local.beside
     return found

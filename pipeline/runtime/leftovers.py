@@ -15,7 +15,8 @@ import stat
 import sys
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
@@ -27,11 +28,14 @@ PREFIX: Final = ".terrazzo-scratch-"
 MARK: Final = "lock"
 """Name of the file that marks such a folder."""
 
+ONLY_COPY: Final = "only-copy-"
+"""How the names of files begin that a run set aside to replace them, and that have no other name."""
+
 _PROGRAM: Final = "terrazzo: temporary files of a run, removed when it ends or by the next run"
 _START: Final = json.dumps({"program": _PROGRAM}).encode()[:-1]
 _LARGEST_MARK: Final = 4096
 _LONGEST_RUN: Final = 30 * 24 * 3600
-"""Seconds after which a folder without locks is left over, even if another machine made it."""
+"""Seconds after which a folder is left over, even if another machine made it, whose locks may not be seen here."""
 
 _HELD: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK})
 _LOCKED_BYTE: Final = 2**30
@@ -50,7 +54,9 @@ class Maker:
     host: str
     """Name of the machine."""
     session: str
-    """Which start of the machine, and which container on it; empty where the system doesn't tell."""
+    """Which start of the machine; empty where the system doesn't tell."""
+    container: str
+    """In which the process has its number; empty where the system doesn't tell."""
     process: int
     """Number of the process."""
     started: str
@@ -62,7 +68,7 @@ class Maker:
     def this(cls, *, locks: bool) -> Self:
         """The process that runs now."""
         process = os.getpid()
-        return cls(platform.node(), _session(), process, _start_of(process), locks)
+        return cls(platform.node(), _session(), _container(), process, _start_of(process), locks)
 
     @classmethod
     def read(cls, text: bytes) -> "Maker | None":
@@ -72,19 +78,25 @@ class Maker:
             if said.pop("program") != _PROGRAM:
                 return None
             maker = cls(**said)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
-        kinds = {"host": str, "session": str, "process": int, "started": str, "locks": bool}
-        return maker if all(type(getattr(maker, name)) is kind for name, kind in kinds.items()) else None
+        as_written = all(type(value) is type(ours) for value, ours in zip(astuple(maker), astuple(_LIKE), strict=True))
+        return maker if as_written and 0 < maker.process <= _LARGEST_PROCESS else None
 
     def text(self) -> bytes:
         """Content of the mark."""
         return json.dumps({"program": _PROGRAM, **asdict(self)}).encode()
 
     @property
+    def is_on_this_machine(self) -> bool:
+        """Whether the process ran on this machine, so that its locks are seen here."""
+        return self.host == platform.node() or (self.session != "" and self.session == _session())
+
+    @property
     def is_gone(self) -> bool:
         """Whether the process certainly lives no more."""
-        if (self.host, self.session) != (platform.node(), _session()) or sys.platform == "win32":
+        here = (platform.node(), _session(), _container())
+        if (self.host, self.session, self.container) != here or sys.platform == "win32":
             return False  # os.kill would end the process there
         if self.process == os.getpid():
             return self.started != _start_of(self.process)
@@ -97,7 +109,11 @@ class Maker:
         return self.started != _start_of(self.process)
 
 
-def mark(file: BinaryIO) -> None:
+_LIKE: Final = Maker("", "", "", 0, "", locks=False)
+_LARGEST_PROCESS: Final = 2**31 - 1
+
+
+def mark(file: RawIOBase) -> None:
     """Lock a new mark, where that is possible, and write into it who made it.
 
     Raises
@@ -112,12 +128,13 @@ def mark(file: BinaryIO) -> None:
     except OSError as error:
         if error.errno in _HELD:
             raise BlockingIOError(error.errno, error.strerror) from error
-        logger.debug("%s: files can't be locked here (%s)", file.name, error.strerror)
+        logger.debug("files can't be locked here (%s)", error.strerror)
         maker = Maker.this(locks=False)
     else:
         maker = Maker.this(locks=True)
-    file.write(maker.text())
-    file.flush()
+    text = maker.text()
+    if file.write(text) != len(text):  # a disk that is nearly full takes a part
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def remove_leftovers(parent: Path) -> None:
@@ -130,15 +147,24 @@ def remove_leftovers(parent: Path) -> None:
                 _remove_leftover(folder)
 
 
-def remove_folder(folder: Path) -> None:
-    """Remove a folder of temporary files of this run's own, the mark last: the next run knows what a kill leaves."""
-    with suppress(OSError), ExitStack() as context:  # what is left must not cost the user the map
-        _clear(_open_folder(folder, context))
+def remove_folder(folder: Path) -> str:
+    """Remove a folder of temporary files of this run's own, the mark last: the next run knows what a kill leaves.
+
+    Returns
+    -------
+    str
+        Why it still stands, if it does: what is left must not cost the user the map.
+    """
+    with suppress(OSError), ExitStack() as context:
+        opened = _open_folder(folder, context)
+        if kept := _only_copies(opened):
+            return kept
+        _clear(opened)
+    with suppress(OSError):
+        folder.rmdir()
     if os.path.lexists(folder):
-        with suppress(OSError):
-            folder.rmdir()
-    if os.path.lexists(folder):
-        logger.warning("%s: the folder of temporary files can't be removed; remove it by hand", folder)
+        return f"{folder}: the folder of temporary files can't be removed; remove it by hand"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -191,6 +217,17 @@ def _open_mark(folder: _Folder, context: ExitStack) -> BinaryIO:
     return file
 
 
+def _only_copies(folder: _Folder) -> str:
+    """Say which files of the user's a folder holds that have no other name, if any."""
+    names = sorted(name for name in folder.names() if name.startswith(ONLY_COPY))
+    if not names:
+        return ""
+    return (
+        f"{folder.path}: left as it is: it holds {', '.join(names)}, outputs that a run had set aside to replace them "
+        "and could not put back; move them back, or remove the folder"
+    )
+
+
 def _remove_leftover(path: Path) -> None:
     """Remove a folder if a run of this program and user made it and lives no more."""
     with ExitStack() as context:
@@ -200,6 +237,9 @@ def _remove_leftover(path: Path) -> None:
             return
         with ExitStack() as marks:
             if not _is_left_over(folder, _open_mark(folder, marks)):
+                return
+            if kept := _only_copies(folder):
+                logger.warning("%s", kept)
                 return
             size = sum(os.lstat(folder.name(name), dir_fd=folder.number).st_size for name in folder.names())
             if sys.platform == "win32":  # where an open file can't be removed
@@ -215,6 +255,7 @@ def _is_left_over(folder: _Folder, file: BinaryIO) -> bool:
     maker = Maker.read(text)
     if maker is None and not (_START.startswith(text[: len(_START)]) and folder.names() == [MARK]):
         return False  # not this program's; one cut short, alone, is of a run killed while it wrote who it is
+    is_old = time.time() - os.fstat(file.fileno()).st_mtime > _LONGEST_RUN
     if maker is None or maker.locks:
         try:
             _take_lock(file)
@@ -222,8 +263,8 @@ def _is_left_over(folder: _Folder, file: BinaryIO) -> bool:
             if error.errno in _HELD or maker is None:
                 return False
         else:
-            return True
-    return maker.is_gone or time.time() - os.fstat(file.fileno()).st_mtime > _LONGEST_RUN
+            return maker is None or maker.is_on_this_machine or is_old
+    return maker.is_gone or is_old
 
 
 def _clear(folder: _Folder) -> None:
@@ -235,7 +276,7 @@ def _clear(folder: _Folder) -> None:
             os.unlink(folder.name(name), dir_fd=folder.number)
 
 
-def _take_lock(file: BinaryIO) -> None:
+def _take_lock(file: BinaryIO | RawIOBase) -> None:
     """Lock a file, or raise OSError. The system lets it go when the process ends, however it ends."""
     if sys.platform == "win32":
         import msvcrt  # noqa: PLC0415 (Windows)
@@ -253,10 +294,17 @@ def _take_lock(file: BinaryIO) -> None:
 
 
 def _session() -> str:
-    """Which start of the machine, and which container on it, this process runs in; empty where that isn't told."""
+    """Which start of the machine this process runs in; empty where that isn't told."""
     try:
-        start = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{start} {Path('/proc/self/ns/pid').readlink()}"
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _container() -> str:
+    """Which set of process numbers this process has one of; empty where that isn't told."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return ""
 

@@ -157,8 +157,9 @@ def _leave(number: int) -> NoReturn:
 
 
 def _say(line: str) -> None:
-    with suppress(OSError):  # not through sys.stderr: it may just be writing
-        os.write(2, f"{line}\n".encode())
+    with suppress(OSError, ValueError):  # not through sys.stderr: it may just be writing
+        if sys.platform == "win32" or select.select([], [2], [], 0)[1]:  # a pipe that nobody reads may be full
+            os.write(2, f"{line}\n".encode())
 
 
 def _say_unraisable(what: Any) -> None:

@@ -1,19 +1,23 @@
 """A folder for the temporary files of one run, gone when the run ends; those of killed runs are removed by the next."""
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from pipeline.errors import OutputError
 from pipeline.runtime.leftovers import MARK, PREFIX, mark, remove_folder, remove_leftovers
 from pipeline.runtime.signals import before_leaving, signals_wait
 
+logger = logging.getLogger(__name__)
+
 _TRIES: Final = 5
 
-_own: dict[Path, BinaryIO] = {}
+_own: dict[Path, FileIO] = {}
 """Folders that stand, and their locks."""
 
 
@@ -34,7 +38,7 @@ def own_folder(parent: Path, fix: str) -> Iterator[Path]:
         When no folder can be made.
     """
     remove_leftovers(parent)
-    made: tuple[Path, BinaryIO] | None = None
+    made: tuple[Path, FileIO] | None = None
     try:
         with signals_wait():  # a folder that nobody knows of would stay
             made = _make_folder(parent, fix)
@@ -45,8 +49,10 @@ def own_folder(parent: Path, fix: str) -> Iterator[Path]:
             own, lock = made
             with signals_wait():
                 lock.close()  # first: Windows removes no open file, and network drives give it another name
-                remove_folder(own)
+                left = remove_folder(own)
                 del _own[own]
+                if left:
+                    logger.warning("%s", left)
 
 
 def remove_own_folders() -> None:
@@ -75,7 +81,7 @@ def lost(path: Path, what: str, key: str, error: OSError) -> OutputError:
     )
 
 
-def _make_folder(parent: Path, fix: str) -> tuple[Path, BinaryIO]:
+def _make_folder(parent: Path, fix: str) -> tuple[Path, FileIO]:
     """Make a folder with a file in it that marks it as this process's.
 
     A run that is just looking for leftovers may take it for one, before it is marked: then another is made.
@@ -91,7 +97,7 @@ def _make_folder(parent: Path, fix: str) -> tuple[Path, BinaryIO]:
             reason = str(error.strerror)
             continue
         try:
-            lock = (folder / MARK).open("xb")
+            lock = FileIO(folder / MARK, "x")  # unbuffered: on a full disk it must close
         except OSError as error:  # another run has just taken the folder for a leftover, or the disk is full
             reason = str(error.strerror)
             shutil.rmtree(folder, ignore_errors=True)

@@ -64,7 +64,7 @@ def _download(address: str, most: int) -> bytes:
                 content = bytearray()
                 while time.monotonic() < end and (piece := answer.read1(min(_PIECE, most + 1 - len(content)))):
                     content += piece
-                if answer.length and len(content) <= most:
+                if len(content) <= most and (answer.length or time.monotonic() >= end):  # some answers state no length
                     raise http.client.IncompleteRead(bytes(content), answer.length)
                 return bytes(content)
         except urllib.error.HTTPError as error:
@@ -72,7 +72,7 @@ def _download(address: str, most: int) -> bytes:
             error.close()
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason, again = f"{getattr(error, 'reason', None) or error or type(error).__name__}", True
-        if not again or turn == _TRIES:
+        if not again or turn == _TRIES or time.monotonic() >= end:
             break
         time.sleep(_PAUSE * 2**turn)
     tries = f" (after {turn} tries)" if turn > 1 else ""

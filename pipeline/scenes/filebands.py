@@ -217,10 +217,11 @@ def _check_numbers(path: str, file: rasterio.DatasetReader) -> None:
 def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
     _check_numbers(path, file)
     grid = Grid(shape=file.shape, transform=file.transform, crs=file.crs.to_wkt() if file.crs else None)
-    stored = virtual_bands(path, file)
+    own = stored_bands(path, file)
+    stored = virtual_bands(path, file, own)
     files, compressed = tuple(file.files), _is_compressed(file)
-    own = stored_bands(path, file)[0]  # windows of a virtual file's own blocks are looked at
-    masks, data = sort_alphas(path, file, own.block_bytes, one_strip=own.strip_bytes > 0)
+    # windows of a virtual file's own blocks are looked at
+    masks, data = sort_alphas(path, file, own[0].block_bytes, one_strip=own[0].strip_bytes > 0)
     if len(masks) == file.count:
         msg = f"{path}: the file has an alpha band and no other"
         raise SceneError(msg)

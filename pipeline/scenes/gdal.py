@@ -29,11 +29,14 @@ _OPEN_FILES: Final = 8
 """For each worker: as many virtual files as may lie within each other, and more than meet in most blocks."""
 
 _REMOTE: Final = re.compile(
-    r"(/vsi(zip|tar|gzip|7z|rar|subfile|cached|sparse)[^/]*/\{?|[a-z0-9_]+:\"?|[a-z0-9]+\+)*"
-    r"((https?|ftp|s3|gs|az|oss)://|(/|(?<=/))vsi(curl|s3|gs|az|oss|swift|adls|webhdfs|hdfs))",
+    r"(?<![a-z0-9])(https?|ftp|s3|gs|az|oss)://"
+    r"|((?<![\w.-])/|/vsi(zip|tar|gzip|7z|rar|subfile|cached|sparse)[^/]*/)vsi(curl|s3|gs|az|oss|swift|adls|webhdfs|hdfs)",
     re.IGNORECASE,
 )
-"""Addresses, behind what names an archive or a driver: /vsizip/, zip+, NETCDF: ..."""
+"""Addresses, alone or within what names an archive, a driver or a file that refers to them."""
+
+_SERVICES: Final = frozenset({"WMS", "WMTS", "STACIT", "STACTA", "WCS", "OGCAPI", "PLMosaic", "EEDAI", "DAAS", "NGW"})
+"""Formats of files that describe where pixels are to be asked for."""
 
 _REFERS_TO_NONE: Final = re.compile(r".+\.(tiff?|jp2|j2k|img|png|jpe?g|bil|bsq)", re.IGNORECASE | re.DOTALL)
 """Files that hold their pixels themselves, told by their names: others, as VRTs do, may refer to other machines."""
@@ -87,7 +90,12 @@ def open_raster(path: str, **how: Any) -> rasterio.DatasetReader:
 
 def is_remote(path: str) -> bool:
     """Whether a path is read over a network."""
-    return bool(_REMOTE.match(path))
+    return bool(_REMOTE.search(path))
+
+
+def is_service(driver: str) -> bool:
+    """Whether a file of a format holds no pixels, but says which server gives them."""
+    return driver in _SERVICES
 
 
 def may_be_remote(path: str) -> bool:
@@ -141,7 +149,7 @@ def open_files_bytes(info: SceneInfo, workers: int) -> int:
 
 
 def most_open_files(workers: int) -> int:
-    """Files behind virtual ones that GDAL may keep open: by its own default 100, for each of which a block is held."""
+    """Files behind virtual ones that GDAL may keep open; by its own default 100. Each holds the block read last."""
     return _OPEN_FILES * workers
 
 

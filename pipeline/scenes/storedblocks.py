@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import rasterio
 
-from pipeline.scenes.gdal import is_remote
+from pipeline.scenes.gdal import is_remote, is_service
 from pipeline.scenes.source import NO_FILES, OpenFiles
 from pipeline.units import PIXEL_TYPES
 
@@ -46,7 +46,7 @@ def stored_bands(path: str, file: rasterio.DatasetReader) -> list[StoredBand]:
     by_pixel = file.interleaving is not None and file.interleaving.name == "pixel"
     together = file.count if by_pixel else 1
     packed = "COMPRESSION" in file.tags(ns="IMAGE_STRUCTURE")
-    remote = is_remote(path)
+    remote = is_remote(path) or is_service(file.driver)
     bands = []
     for index, dtype, shape in zip(file.indexes, file.dtypes, file.block_shapes, strict=True):
         size = shape[0] * shape[1] * together * _bytes_of(dtype)

@@ -38,6 +38,9 @@ _DEEPEST: Final = 8
 _SPOTS: Final = 16
 """Places along each axis at which a tile index is asked for its file."""
 
+_ENLARGED: Final = 4
+"""Times that a block may have its own side in an enlarged file; beyond it less is decoded anew than is read."""
+
 _SAME: Final = 1e-6
 """Pixels by which edges of blocks may miss each other through rounding."""
 
@@ -61,12 +64,21 @@ class _Piece:
     """Whether file and rectangle may differ in size."""
 
 
-def virtual_bands(path: str, file: rasterio.DatasetReader) -> list[StoredBand]:
-    """Describe what is decoded to read each band of an open virtual file.
+def virtual_bands(path: str, file: rasterio.DatasetReader, own: Sequence[StoredBand]) -> Sequence[StoredBand]:
+    """Describe what is decoded to read each band of an open file, which may be a virtual one.
 
     Where nothing behind it can be opened, it is described as any other file: reading tells what is wrong.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    file : DatasetReader
+        The same, open.
+    own : sequence of StoredBand
+        How the file itself says that it stores each band.
     """
-    return _Explorer().explore(path, file)
+    return _Explorer().explore(path, file, own)
 
 
 class _Explorer:
@@ -77,8 +89,7 @@ class _Explorer:
         self._within: list[str] = []
         self._left = {True: _MOST_REMOTE, False: _MOST_FILES}
 
-    def explore(self, path: str, file: rasterio.DatasetReader) -> list[StoredBand]:
-        own = stored_bands(path, file)
+    def explore(self, path: str, file: rasterio.DatasetReader, own: Sequence[StoredBand]) -> Sequence[StoredBand]:
         if file.driver not in VIRTUAL_DRIVERS or path in self._within or len(self._within) >= _DEEPEST:
             return own
         self._within.append(path)
@@ -90,10 +101,9 @@ class _Explorer:
             self._within.pop()
         made = [_behind(band, of_band, found) for band, of_band in zip(own, pieces, strict=True)]
         behind = [band for bands in found.values() for band in bands]
-        files = len(paths) - len(found)
-        files += sum(bands[0].open_files.count or 1 for bands in found.values())
+        count = len(paths) - len(found) + sum(bands[0].open_files.count or 1 for bands in found.values())
         held = max((max(band.held_bytes, band.open_files.held_bytes) for band in behind), default=0)
-        return [replace(band, open_files=OpenFiles(files, held)) for band in made]
+        return [replace(band, open_files=OpenFiles(count, held)) for band in made]
 
     def _open(self, path: str) -> list[StoredBand] | None:
         """How a file behind a virtual one is stored; None where it can't be opened, or too many have been."""
@@ -109,7 +119,7 @@ class _Explorer:
                 with open_raster(path, sharing=False) as file:
                     self._known[path] = [
                         replace(band, overviews=tuple(file.overviews(index)))
-                        for index, band in enumerate(self.explore(path, file), start=1)
+                        for index, band in enumerate(self.explore(path, file, stored_bands(path, file)), start=1)
                     ]
         except (*GDAL_ERRORS, ValueError) as error:
             logger.debug("%s: can't be opened behind a virtual file (%s)", path, error)
@@ -250,13 +260,13 @@ class _Lattice:
 
 def _lattice(piece: _Piece, band: StoredBand, axis: int, own: StoredBand) -> _Lattice:
     """Where the blocks of a piece lie."""
+    if not piece.placed:  # where its blocks lie, and how large they are in its pixels, is not known
+        return _Lattice(band.block_shape[axis], 0.0, None)
     (start, length), (to, size) = _spans(piece, band, own, axis)
     scale = length / size
     level = max((by for by in band.overviews if by <= scale * (1 + _SAME)), default=1)
-    side = band.block_shape[axis] * level / scale
+    side = min(band.block_shape[axis] * level / scale, _ENLARGED * max(band.block_shape[axis], own.block_shape[axis]))
     first = to - start / scale
-    if not piece.placed:
-        return _Lattice(side, first, None)
     if first <= to + _SAME and first + side >= to + size - _SAME:  # one block is all there is
         return _Lattice(size, to, (to, size))
     return _Lattice(side, first, (to, size))

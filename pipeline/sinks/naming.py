@@ -4,18 +4,21 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pipeline.errors import OutputError
+from pipeline.runtime.leftovers import ONLY_COPY
 
 SIDECARS: Final = (".msk", ".ovr", ".aux.xml")
 """Endings of the files beside a map that GDAL takes for part of it."""
 
 _NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS})
 """What systems answer that can't write a folder, or anything, through to the disk."""
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ def write_through(namings: Sequence[Naming]) -> None:
         try:
             _sync_file(naming.staged)
         except OSError as error:
-            msg = f"{naming.target}: the finished file can't be written to the disk ({error.strerror}); make room there"
+            fix = "make room there" if error.errno in _FULL else "is the disk failing?"
+            msg = f"{naming.target}: the finished file can't be written to the disk ({error.strerror}); {fix}"
             raise OutputError(msg) from error
 
 
@@ -74,6 +78,19 @@ def name_together(namings: Sequence[Naming], *, overwrite: bool) -> None:
             msg = f"{namings[0].target}: the names can't be written to the disk ({error.strerror})"
             raise _failure(msg, undo, stuck) from error
         undo.pop_all()
+    for naming in namings:
+        with suppress(OSError):  # the folder goes, and this with it
+            _aside(naming).unlink(missing_ok=True)
+
+
+def sidecars(target: Path) -> list[Path]:
+    """Files that GDAL would take for part of a map of this name."""
+    return [Path(f"{target}{ending}") for ending in SIDECARS]
+
+
+def _aside(naming: Naming) -> Path:
+    """Name of a replaced file where it has no other."""
+    return naming.staged.with_name(f"{ONLY_COPY}{naming.staged.name}")
 
 
 def _failure(msg: str, undo: ExitStack, stuck: Sequence[Path]) -> OutputError:
@@ -94,9 +111,7 @@ def _name(naming: Naming, undo: ExitStack, stuck: list[Path], *, overwrite: bool
     if os.path.lexists(target):
         if naming.is_map:
             _set_sidecars_aside(naming, undo, stuck)
-        before = staged.with_name(f"old-{staged.name}")
-        _keep(target, before)
-        undo.callback(_put_back, before, target, stuck)
+        undo.callback(_put_back, _keep(naming), target, stuck)
         staged.replace(target)
     else:
         staged.replace(target)
@@ -104,22 +119,23 @@ def _name(naming: Naming, undo: ExitStack, stuck: list[Path], *, overwrite: bool
 
 
 def _set_sidecars_aside(naming: Naming, undo: ExitStack, stuck: list[Path]) -> None:
-    for ending in SIDECARS:
-        sidecar = Path(f"{naming.target}{ending}")
+    for number, sidecar in enumerate(sidecars(naming.target)):
         if os.path.lexists(sidecar) and not _is_folder(sidecar):
-            aside = naming.staged.with_name(f"old-{naming.staged.name}{ending}")
+            aside = naming.staged.with_name(f"beside-{number}-{naming.staged.name}")
             sidecar.rename(aside)
             undo.callback(_put_back, aside, sidecar, stuck)
 
 
-def _keep(target: Path, before: Path) -> None:
+def _keep(naming: Naming) -> Path:
     """Give a file that is to be replaced a second name; where there are no links, another one."""
+    target, before = naming.target, naming.staged.with_name(f"old-{naming.staged.name}")
     if _is_folder(target):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     try:
         os.link(target, before, follow_symlinks=False)
     except (OSError, NotImplementedError):
-        target.rename(before)
+        return target.rename(_aside(naming))
+    return before
 
 
 def _name_new(path: Path, target: Path) -> None:
@@ -179,7 +195,10 @@ def _sync_folders(folders: Iterable[Path]) -> None:
     if os.name == "nt":
         return
     for folder in dict.fromkeys(folders):
-        number = os.open(folder, os.O_RDONLY)
+        try:
+            number = os.open(folder, os.O_RDONLY)
+        except PermissionError:  # of a folder that may be written to, but not listed
+            continue
         try:
             os.fsync(number)
         except OSError as error:

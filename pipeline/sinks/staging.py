@@ -12,7 +12,7 @@ from pipeline.errors import OutputError
 from pipeline.regular import special_kind
 from pipeline.runtime.signals import end_if_asked, signals_wait
 from pipeline.runtime.workfolder import own_folder
-from pipeline.sinks.naming import SIDECARS, Naming, name_together, write_through
+from pipeline.sinks.naming import Naming, name_together, sidecars, write_through
 
 _LONGEST_NAME: Final = 255
 """Bytes in a file's name that file systems allow."""
@@ -147,4 +147,4 @@ def _is_map(target: Path) -> bool:
 
 def _sidecars(target: Path) -> list[Path]:
     """Files that GDAL would take for part of a map; none of another output."""
-    return [Path(f"{target}{ending}") for ending in SIDECARS] if _is_map(target) else []
+    return sidecars(target) if _is_map(target) else []
