@@ -2,6 +2,7 @@
 
 import os
 import stat
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -32,9 +33,22 @@ class TooLargeError(OSError):
 def special_kind(path: str | Path) -> str | None:
     """What a path, its links followed, is in words, if neither a file nor a folder; None where nothing is there."""
     try:
-        return _KINDS.get(stat.S_IFMT(os.stat(path).st_mode))  # noqa: PTH116 (of many files)
+        found = os.stat(path)  # noqa: PTH116 (of many files)
     except (OSError, ValueError):
         return None
+    return _kind_of(found)
+
+
+def _kind_of(found: os.stat_result) -> str | None:
+    if stat.S_ISREG(found.st_mode) and found.st_dev in _system_disks():
+        return "a file that the system makes up as it is read"
+    return _KINDS.get(stat.S_IFMT(found.st_mode))
+
+
+@cache
+def _system_disks() -> frozenset[int]:
+    """Numbers of the file systems of what only looks like files."""
+    return frozenset(Path(place).stat().st_dev for place in ("/proc", "/sys") if Path(place).is_mount())
 
 
 def read_regular(path: str | Path, most: int) -> bytes:
@@ -74,7 +88,7 @@ def read_start(path: str | Path, most: int) -> bytes:
         raise NotRegularError(kind)
     # a pipe that has taken the file's place meanwhile is opened without waiting for who writes into it
     with open(path, "rb", opener=_open_at_once) as file:
-        if kind := _KINDS.get(stat.S_IFMT(os.fstat(file.fileno()).st_mode)):
+        if kind := _kind_of(os.fstat(file.fileno())):
             raise NotRegularError(kind)
         return file.read(most)
 

@@ -71,12 +71,31 @@ def test_links_within_a_leftover_go_and_what_they_lead_to_stays(tmp_path: Path) 
     left = killed_run(tmp_path)
     (left / "link").symlink_to(mine)
     (left / "file").symlink_to(mine / "thesis.txt")
-    (left / "below").mkdir()
-    (left / "below" / "deeper").symlink_to(mine)
     remove_leftovers(tmp_path)
     assert not left.exists()
     assert (mine / "thesis.txt").read_text() == "years of work"
     assert (mine / "below" / "data.txt").exists()
+
+
+def test_a_leftover_with_a_folder_in_it_is_not_touched(tmp_path: Path) -> None:
+    """No run makes any, and another disk may be mounted there; nor does a very deep one end the next run."""
+    left = killed_run(tmp_path)
+    (left / "below").mkdir()
+    (left / "below" / "thesis.txt").write_text("years of work")
+    with own_folder(tmp_path, ""):
+        pass
+    assert (left / "below" / "thesis.txt").exists()
+    assert (left / "pixels").exists()
+
+
+def test_a_copy_of_a_living_runs_folder_stays(tmp_path: Path) -> None:
+    import shutil
+
+    with own_folder(tmp_path, "") as own:
+        shutil.copytree(own, tmp_path / f"{PREFIX}copy")
+        (tmp_path / f"{PREFIX}copy" / "precious").write_text("mine")
+        remove_leftovers(tmp_path)
+        assert (tmp_path / f"{PREFIX}copy" / "precious").read_text() == "mine"
 
 
 @pytest.mark.parametrize("hard", [False, True])

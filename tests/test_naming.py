@@ -13,6 +13,7 @@ from test_staging import snapshot, stage
 from pipeline.errors import OutputError
 from pipeline.runtime.leftovers import PREFIX
 from pipeline.runtime.workfolder import own_folder
+from pipeline.sinks.staging import Staging
 
 TARGETS = ("map.tif", "map.csv", "map.png", "map.model.json")
 SIDE_FILES = ("map.tif.aux.xml", "map.tif.ovr")
@@ -237,6 +238,40 @@ def test_side_files_of_a_map_alone_go_with_it(tmp_path: Path) -> None:
     assert set(before) == {*TARGETS, *SIDE_FILES}
     assert snapshot(tmp_path) == new_set() | dict.fromkeys(foreign, "mine")
     assert stat.S_ISDIR((tmp_path / "map.tif.msk").stat().st_mode)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes are POSIX's")
+def test_what_appeared_while_the_run_went_on_is_looked_at_again(tmp_path: Path) -> None:
+    before = old_set(tmp_path)
+    (tmp_path / "map.csv").unlink()
+    del before["map.csv"]
+    with pytest.raises(OutputError, match=r"map\.csv: .*named pipe"):
+        stage([tmp_path / name for name in TARGETS], overwrite=True, then=lambda: os.mkfifo(tmp_path / "map.csv"))
+    assert snapshot(tmp_path) == before
+    for name in TARGETS:
+        (tmp_path / name).unlink(missing_ok=True)
+    for name in SIDE_FILES:
+        (tmp_path / name).unlink()
+    with pytest.raises(OutputError, match=r"map\.tif\.ovr: somebody else wrote this file meanwhile"):
+        stage([tmp_path / name for name in TARGETS], then=lambda: (tmp_path / "map.tif.ovr").write_text("theirs"))
+    assert snapshot(tmp_path) == {"map.tif.ovr": "theirs"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+def test_links_that_move_while_the_run_goes_on_lead_nothing_astray(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("one")
+
+    def move() -> None:
+        (tmp_path / "link").unlink()
+        (tmp_path / "link").symlink_to("two")
+
+    with Staging([tmp_path / "link" / "map.tif"], overwrite=True) as staging:
+        move()
+        staging.path(tmp_path / "link" / "map.tif").write_text("new")
+    assert snapshot(tmp_path) == {"one/map.tif": "new"}
+    assert not list(tmp_path.glob(f"*/{PREFIX}*"))
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -42,6 +42,8 @@ def test_kinds_by_the_system_itself(tmp_path: Path) -> None:
     assert special_kind("/dev/zero") == "a device"
     assert [special_kind(tmp_path / name) for name in ("file", "none", "nowhere", "")] == [None] * 4
     assert special_kind("with\0nul") is None
+    if Path("/proc").is_mount():
+        assert special_kind("/proc/self/status") == "a file that the system makes up as it is read"
 
 
 def test_reading_is_bounded_and_waits_for_nobody(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import platform
-import shutil
 import stat
 import sys
 import time
@@ -93,11 +92,16 @@ class Maker:
         return self.host == platform.node() or (self.session != "" and self.session == _session())
 
     @property
+    def can_be_asked_for(self) -> bool:
+        """Whether this process sees whether that one lives."""
+        here = (platform.node(), _session(), _container())
+        return (self.host, self.session, self.container) == here and sys.platform != "win32"  # os.kill ends it there
+
+    @property
     def is_gone(self) -> bool:
         """Whether the process certainly lives no more."""
-        here = (platform.node(), _session(), _container())
-        if (self.host, self.session, self.container) != here or sys.platform == "win32":
-            return False  # os.kill would end the process there
+        if not self.can_be_asked_for:
+            return False
         if self.process == os.getpid():
             return self.started != _start_of(self.process)
         try:
@@ -263,17 +267,22 @@ def _is_left_over(folder: _Folder, file: BinaryIO) -> bool:
             if error.errno in _HELD or maker is None:
                 return False
         else:
+            if maker and maker.can_be_asked_for:  # this may be a copy of a living run's folder
+                return maker.is_gone
             return maker is None or maker.is_on_this_machine or is_old
     return maker.is_gone or is_old
 
 
 def _clear(folder: _Folder) -> None:
-    """Remove all that is in a folder, the mark last."""
-    for name in sorted(folder.names(), key=lambda name: name == MARK):
-        if stat.S_ISDIR(os.lstat(folder.name(name), dir_fd=folder.number).st_mode):
-            shutil.rmtree(folder.name(name), dir_fd=folder.number)
-        else:
-            os.unlink(folder.name(name), dir_fd=folder.number)
+    """Remove all files in a folder, the mark last; or raise OSError where a folder is in it, which no run makes.
+
+    Another disk may be mounted there.
+    """
+    names = folder.names()
+    if any(stat.S_ISDIR(os.lstat(folder.name(name), dir_fd=folder.number).st_mode) for name in names):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder.path))
+    for name in sorted(names, key=lambda name: name == MARK):
+        os.unlink(folder.name(name), dir_fd=folder.number)
 
 
 def _take_lock(file: BinaryIO | RawIOBase) -> None:

@@ -156,8 +156,10 @@ class MapWriter:
 
     def _failure(self, error: Exception) -> OutputError:
         cause = error.__cause__ or error
-        free = shutil.disk_usage(self._path.parent).free
+        try:
+            free = f"{shutil.disk_usage(self._path.parent).free / 1e6:.0f} MB are free there: make room"
+        except OSError:
+            free = "its folder of temporary files is gone: run again"
         return OutputError(
-            f"{folder_of(self._path)}: the map can't be written ({cause}); {free / 1e6:.0f} MB are free there: "
-            "make room, or write the map to another disk"
+            f"{folder_of(self._path)}: the map can't be written ({cause}); {free}, or write the map to another disk"
         )

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.errors import OutputError
+from pipeline.regular import NotRegularError, special_kind
 from pipeline.runtime.leftovers import ONLY_COPY
 
-SIDECARS: Final = (".msk", ".ovr", ".aux.xml")
+SIDECARS: Final = (".msk", ".ovr", ".aux.xml", ".MSK", ".OVR", ".AUX.XML")
 """Endings of the files beside a map that GDAL takes for part of it."""
 
 _NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS})
@@ -67,7 +68,9 @@ def name_together(namings: Sequence[Naming], *, overwrite: bool) -> None:
             try:
                 _name(naming, undo, stuck, overwrite=overwrite)
             except FileExistsError as error:
-                msg = f"{naming.target}: somebody else wrote this file meanwhile; it was left as it is"
+                msg = (
+                    f"{error.filename or naming.target}: somebody else wrote this file meanwhile; it was left as it is"
+                )
                 raise _failure(msg, undo, stuck) from error
             except OSError as error:
                 msg = f"{naming.target}: the finished file can't be given its name ({error.strerror})"
@@ -104,6 +107,9 @@ def _failure(msg: str, undo: ExitStack, stuck: Sequence[Path]) -> OutputError:
 def _name(naming: Naming, undo: ExitStack, stuck: list[Path], *, overwrite: bool) -> None:
     """Give a file its name, and remember how to take it back."""
     staged, target = naming.staged, naming.target
+    if naming.is_map and not os.path.lexists(target):
+        for sidecar in filter(os.path.lexists, sidecars(target)):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(sidecar))
     if not overwrite:
         _name_new(staged, target)
         undo.callback(_take_back, target, _stamp(target), stuck)
@@ -131,6 +137,8 @@ def _keep(naming: Naming) -> Path:
     target, before = naming.target, naming.staged.with_name(f"old-{naming.staged.name}")
     if _is_folder(target):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if kind := special_kind(target):
+        raise NotRegularError(kind)
     try:
         os.link(target, before, follow_symlinks=False)
     except (OSError, NotImplementedError):
@@ -142,11 +150,11 @@ def _name_new(path: Path, target: Path) -> None:
     """Give a file one more name, or raise FileExistsError: of two at once only one can succeed."""
     try:
         target.hardlink_to(path)
-    except FileExistsError:
-        raise
+    except FileExistsError as error:
+        raise FileExistsError(error.errno, error.strerror, str(target)) from None
     except OSError:  # a file system without links (FAT, some network drives): look, then rename
         if os.path.lexists(target):
-            raise FileExistsError from None
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
         path.replace(target)
 
 

@@ -30,10 +30,9 @@ class Staging:
 
     def __init__(self, targets: Iterable[str | Path], *, overwrite: bool) -> None:
         self._targets = [Path(target) for target in targets]
-        self._places = [os.path.realpath(target) for target in self._targets]
         self._overwrite = overwrite
         self._context = ExitStack()
-        self._staged: dict[str, Path] = {}
+        self._namings: dict[Path, Naming] = {}
 
     def __enter__(self) -> Self:
         """Check that every target can be written, before any work is done.
@@ -43,18 +42,24 @@ class Staging:
         OutputError
             When a target exists and may not be overwritten, or its folder is missing or read-only.
         """
-        for i, target in enumerate(self._targets):
-            if self._places[i] in self._places[:i]:
+        places: set[str] = set()
+        for target in self._targets:
+            place = os.path.realpath(target)
+            if place in places:
                 msg = f"{target}: two outputs have this name; give them different names"
                 raise OutputError(msg)
+            places.add(place)
             check_name(target, overwrite=self._overwrite)
         with ExitStack() as context:
-            parents = dict.fromkeys(target.parent for target in self._targets)
-            own = {parent: context.enter_context(own_folder(parent, _OTHER)) for parent in parents}
-            self._staged = {  # found once, as links among the targets may be replaced
-                place: own[target.parent] / f"{number}{target.suffix}"
-                for number, (place, target) in enumerate(zip(self._places, self._targets, strict=True))
+            # found once: links on the way may lead elsewhere when the run ends
+            folders = {target.parent: Path(os.path.realpath(target.parent)) for target in self._targets}
+            own = {
+                folder: context.enter_context(own_folder(folder, _OTHER)) for folder in dict.fromkeys(folders.values())
             }
+            for number, target in enumerate(self._targets):
+                folder = folders[target.parent]
+                staged = own[folder] / f"{number}{target.suffix}"
+                self._namings[target] = Naming(staged, folder / target.name, _is_map(target))
             self._context = context.pop_all()
         return self
 
@@ -64,7 +69,7 @@ class Staging:
 
     def path(self, target: str | Path) -> Path:
         """Temporary name of a target: short, as the target's own may be as long as names can be."""
-        return self._staged[os.path.realpath(target)]
+        return self._namings[Path(target)].staged
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -72,8 +77,7 @@ class Staging:
         with self._context:
             if kind is None:
                 end_if_asked()
-                staged = zip(self._targets, self._staged.values(), strict=True)
-                namings = [Naming(path, target, _is_map(target)) for target, path in staged if path.exists()]
+                namings = [naming for naming in self._namings.values() if naming.staged.exists()]
                 write_through(namings)  # which may take long, and be ended by a signal
                 with signals_wait():
                     name_together(namings[::-1], overwrite=self._overwrite)
