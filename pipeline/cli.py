@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +15,7 @@ import click
 
 from pipeline import __version__
 from pipeline.errors import TerrazzoError
-from pipeline.printable import json_text, printable
+from pipeline.printable import finite, json_text, printable
 from pipeline.runtime.signals import STOPPED, asked_status, heed_signals, leave_at_signals
 from pipeline.terminal import drop_output, encoding_of_output, print_answer, print_summary, set_up_streams, unprinted
 
@@ -225,16 +224,7 @@ def demo(out: Path, *, quiet: bool) -> None:
 
 
 def _json(record: dict[str, Any]) -> str:
-    return json_text(_finite(record), encoding_of_output(), indent=2, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    """Spell infinity and NaN as text: JSON has no numbers for them."""
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return str(value) if isinstance(value, float) and not isfinite(value) else value
+    return json_text(finite(record), encoding_of_output(), indent=2, allow_nan=False)
 
 
 def _print_report(report: dict[str, Any], *, as_json: bool) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import unicodedata
+from math import isfinite
 from typing import Any, Final
 
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})
@@ -27,6 +28,15 @@ def _is_unseen(character: str) -> bool:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def finite(value: Any) -> Any:
+    """Spell infinity and NaN as text: JSON has no numbers for them."""
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return str(value) if isinstance(value, float) and not isfinite(value) else value
 
 
 def json_text(value: Any, encoding: str = "utf-8", **how: Any) -> str:

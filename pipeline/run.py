@@ -241,11 +241,7 @@ def _outputs_at(paths: OutputPaths, *, overwrite: bool) -> Iterator[Staging]:
 
 def _digests(staging: Staging, paths: OutputPaths) -> dict[str, str]:
     """SHA-256 of the finished files that the report tells of."""
-    try:
-        return digests_of({name: staging.path(path) for name, path in paths.told.items()})
-    except OSError as error:
-        msg = f"{paths.labels.parent}: a finished file can't be read back ({error.strerror}); did something remove it?"
-        raise OutputError(msg) from error
+    return digests_of({name: staging.path(path) for name, path in paths.told.items()})
 
 
 def _stamps_of(scene: SceneConfig, fit_mask: MaskRecord | None = None) -> FileStamps:

@@ -7,14 +7,15 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
+    {"printable", "regular"},
     {"errors"},
+    {"runtime"},
     {"grid", "settings", "fields", "record", "jsontext", "masklayers", "mistaken"},
     {"areas"},
     {"config"},
     {"kernels"},
     {"units", "arguments"},
     {"model"},
-    {"runtime"},
     {"scenes"},
     {"fitting"},
     {"labels"},
@@ -23,7 +24,7 @@ FLOORS = [
     {"mapping", "inspection", "reading"},
     {"account", "template"},
     {"run", "api"},
-    {"words", "demo"},
+    {"words", "demo", "terminal", "faults"},
     {"cli"},
     {"__main__"},
 ]

@@ -126,10 +126,11 @@ def test_a_map_of_the_world_goes_with_a_scene(write_raster: WriteRaster) -> None
     assert finest([scene, world]) == finest([world, scene]) == scene
 
 
-def test_pixels_too_small_for_their_place_are_no_reason_to_fail(write_raster: WriteRaster) -> None:
+def test_pixels_too_small_for_their_place_are_refused(write_raster: WriteRaster) -> None:
     """All corners have the same coordinates, but for the pixels'."""
     path = write_raster("s_B02.tif", patches(1), transform=Affine(1e-13, 0, 3e5, 0, -1e-13, 5.9e6))
-    assert described(path).info.grid.shape == (200, 300)
+    with pytest.raises(SceneError, match=r"s_B02\.tif: its geotransform is .* too small to be told apart there"):
+        described(path)
 
 
 def test_a_crs_that_leads_nowhere_is_another_place(write_raster: WriteRaster) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 import pipeline.runtime.leftovers as leftovers_module
-from pipeline.runtime.leftovers import MARK, PREFIX, Maker, remove_leftovers
+import pipeline.runtime.marks as marks_module
+from pipeline.runtime.leftovers import PREFIX, remove_leftovers
+from pipeline.runtime.marks import MARK, Maker
 from pipeline.runtime.workfolder import own_folder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by a signal, links need a right")
@@ -21,11 +23,11 @@ KILLED = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from pipeline.runtime import leftovers
+from pipeline.runtime import leftovers, marks
 from pipeline.runtime.workfolder import own_folder
 if len(sys.argv) > 2:
     def refuse(file): raise OSError(int(sys.argv[2]), "locks")
-    leftovers._take_lock = refuse
+    leftovers.take_lock = marks.take_lock = refuse
 with own_folder(Path(sys.argv[1]), "") as own:
     (own / "pixels").write_bytes(bytes(1000))
     os.kill(os.getpid(), 9)
@@ -128,7 +130,7 @@ def test_a_pipe_or_a_folder_as_mark_marks_nothing_and_is_not_waited_for(tmp_path
         b"{}",
         b"[]",
         b'{"program": "another"}',
-        json.dumps({"program": leftovers_module._PROGRAM}).encode(),
+        json.dumps({"program": marks_module._PROGRAM}).encode(),
         Maker.this(locks=True).text().replace(b"true", b'"yes"'),
         Maker.this(locks=True).text().replace(str(os.getpid()).encode(), b"1" * 30),
         b"[" * 3000,
@@ -211,7 +213,8 @@ def test_where_files_can_not_be_locked_the_process_tells(
 
     left = killed_run(tmp_path, number)
     with monkeypatch.context() as patch:
-        patch.setattr(leftovers_module, "_take_lock", refuse)
+        patch.setattr(marks_module, "take_lock", refuse)
+        patch.setattr(leftovers_module, "take_lock", refuse)
         with own_folder(tmp_path, "") as own:
             assert not left.exists()
             remove_leftovers(tmp_path)

@@ -22,6 +22,7 @@ from PIL import Image
 from rio_cogeo.cogeo import cog_validate
 from sklearn.cluster import KMeans
 from sources import CountingSource
+from test_leftovers import killed_run
 
 import pipeline.reading as reading_module
 import pipeline.run as run_module
@@ -606,10 +607,8 @@ def test_huge_numbers_are_told_in_one_sentence_however_they_are_standardized(
 
 @pytest.mark.parametrize("scratch", ["none", "memory", "auto"])
 def test_every_run_removes_what_a_killed_one_left(write_raster: WriteRaster, tmp_path: Path, scratch: str) -> None:
-    left = tmp_path / "out" / ".terrazzo-scratch-killed"
-    left.mkdir(parents=True)
-    (left / "lock").touch()
-    (left / "block-0-0").write_bytes(b"pixels")
+    (tmp_path / "out").mkdir()
+    left = killed_run(tmp_path / "out")
     path = write_raster("scene.tif", patches(3))
     run_config(config(path, tmp_path / "out" / "c.tif", fit={"k": 3}, run={"scratch": scratch}))
     assert not left.exists()

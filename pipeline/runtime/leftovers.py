@@ -6,139 +6,34 @@ locked, the process that the file names tells whether the run is alive.
 """
 
 import errno
-import json
 import logging
 import os
-import platform
 import stat
 import sys
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, astuple, dataclass
-from io import RawIOBase
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Final
+
+from pipeline.runtime.marks import HELD, MARK, START, Maker, take_lock
 
 logger = logging.getLogger(__name__)
 
 PREFIX: Final = ".terrazzo-scratch-"
 """How the names of all folders of temporary files begin."""
 
-MARK: Final = "lock"
-"""Name of the file that marks such a folder."""
-
 ONLY_COPY: Final = "only-copy-"
 """How the names of files begin that a run set aside to replace them, and that have no other name."""
 
-_PROGRAM: Final = "terrazzo: temporary files of a run, removed when it ends or by the next run"
-_START: Final = json.dumps({"program": _PROGRAM}).encode()[:-1]
 _LARGEST_MARK: Final = 4096
 _LONGEST_RUN: Final = 30 * 24 * 3600
 """Seconds after which a folder is left over, even if another machine made it, whose locks may not be seen here."""
-
-_HELD: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK})
-_LOCKED_BYTE: Final = 2**30
-"""What Windows locks: a byte beyond the file's end, as it lets nobody read what is locked."""
 
 _NO_LINKS: Final = getattr(os, "O_NOFOLLOW", 0)
 _FOLDERS_BY_NUMBER: Final = os.open in os.supports_dir_fd
 """Whether files can be named within an open folder, so that nobody can put another folder in its place: not on Windows.
 """
-
-
-@dataclass(frozen=True)
-class Maker:
-    """The process that made a folder."""
-
-    host: str
-    """Name of the machine."""
-    session: str
-    """Which start of the machine; empty where the system doesn't tell."""
-    container: str
-    """In which the process has its number; empty where the system doesn't tell."""
-    process: int
-    """Number of the process."""
-    started: str
-    """When the process began, in ticks since the machine started; empty where the system doesn't tell."""
-    locks: bool
-    """Whether its mark is locked while the process lives."""
-
-    @classmethod
-    def this(cls, *, locks: bool) -> Self:
-        """The process that runs now."""
-        process = os.getpid()
-        return cls(platform.node(), _session(), _container(), process, _start_of(process), locks)
-
-    @classmethod
-    def read(cls, text: bytes) -> "Maker | None":
-        """The process that a mark names; None where that is no mark of this program."""
-        try:
-            said = json.loads(text)
-            if said.pop("program") != _PROGRAM:
-                return None
-            maker = cls(**said)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return None
-        as_written = all(type(value) is type(ours) for value, ours in zip(astuple(maker), astuple(_LIKE), strict=True))
-        return maker if as_written and 0 < maker.process <= _LARGEST_PROCESS else None
-
-    def text(self) -> bytes:
-        """Content of the mark."""
-        return json.dumps({"program": _PROGRAM, **asdict(self)}).encode()
-
-    @property
-    def is_on_this_machine(self) -> bool:
-        """Whether the process ran on this machine, so that its locks are seen here."""
-        return self.host == platform.node() or (self.session != "" and self.session == _session())
-
-    @property
-    def can_be_asked_for(self) -> bool:
-        """Whether this process sees whether that one lives."""
-        here = (platform.node(), _session(), _container())
-        return (self.host, self.session, self.container) == here and sys.platform != "win32"  # os.kill ends it there
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether the process certainly lives no more."""
-        if not self.can_be_asked_for:
-            return False
-        if self.process == os.getpid():
-            return self.started != _start_of(self.process)
-        try:
-            os.kill(self.process, 0)
-        except ProcessLookupError:
-            return True
-        except OSError:
-            return False
-        return self.started != _start_of(self.process)
-
-
-_LIKE: Final = Maker("", "", "", 0, "", locks=False)
-_LARGEST_PROCESS: Final = 2**31 - 1
-
-
-def mark(file: RawIOBase) -> None:
-    """Lock a new mark, where that is possible, and write into it who made it.
-
-    Raises
-    ------
-    BlockingIOError
-        When another run has just locked it.
-    OSError
-        When it can't be written.
-    """
-    try:
-        _take_lock(file)
-    except OSError as error:
-        if error.errno in _HELD:
-            raise BlockingIOError(error.errno, error.strerror) from error
-        logger.debug("files can't be locked here (%s)", error.strerror)
-        maker = Maker.this(locks=False)
-    else:
-        maker = Maker.this(locks=True)
-    text = maker.text()
-    if file.write(text) != len(text):  # a disk that is nearly full takes a part
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def remove_leftovers(parent: Path) -> None:
@@ -257,14 +152,14 @@ def _is_left_over(folder: _Folder, file: BinaryIO) -> bool:
     """Whether the run that marked a folder has ended."""
     text = file.read(_LARGEST_MARK)
     maker = Maker.read(text)
-    if maker is None and not (_START.startswith(text[: len(_START)]) and folder.names() == [MARK]):
+    if maker is None and not (START.startswith(text[: len(START)]) and folder.names() == [MARK]):
         return False  # not this program's; one cut short, alone, is of a run killed while it wrote who it is
     is_old = time.time() - os.fstat(file.fileno()).st_mtime > _LONGEST_RUN
     if maker is None or maker.locks:
         try:
-            _take_lock(file)
+            take_lock(file)
         except OSError as error:
-            if error.errno in _HELD or maker is None:
+            if error.errno in HELD or maker is None:
                 return False
         else:
             if maker and maker.can_be_asked_for:  # this may be a copy of a living run's folder
@@ -283,45 +178,3 @@ def _clear(folder: _Folder) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder.path))
     for name in sorted(names, key=lambda name: name == MARK):
         os.unlink(folder.name(name), dir_fd=folder.number)
-
-
-def _take_lock(file: BinaryIO | RawIOBase) -> None:
-    """Lock a file, or raise OSError. The system lets it go when the process ends, however it ends."""
-    if sys.platform == "win32":
-        import msvcrt  # noqa: PLC0415 (Windows)
-
-        place = file.tell()
-        file.seek(_LOCKED_BYTE)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        finally:
-            file.seek(place)
-    else:
-        import fcntl  # noqa: PLC0415 (all others)
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _session() -> str:
-    """Which start of the machine this process runs in; empty where that isn't told."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def _container() -> str:
-    """Which set of process numbers this process has one of; empty where that isn't told."""
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""
-
-
-def _start_of(process: int) -> str:
-    """When a process began, in ticks since the machine started; empty where that isn't told."""
-    try:
-        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return state.rpartition(")")[2].split()[19]  # the 22nd field; the second, a name in brackets, may hold spaces

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.errors import OutputError
-from pipeline.runtime.leftovers import MARK, PREFIX, mark, remove_folder, remove_leftovers
+from pipeline.runtime.leftovers import PREFIX, remove_folder, remove_leftovers
+from pipeline.runtime.marks import MARK, mark
 from pipeline.runtime.signals import before_leaving, signals_wait
 
 logger = logging.getLogger(__name__)

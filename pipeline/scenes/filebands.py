@@ -17,6 +17,7 @@ from pipeline.regular import read_start
 from pipeline.scenes.alpha import sort_alphas
 from pipeline.scenes.bands import check_names_differ, names_of_band_files
 from pipeline.scenes.coordinates import check_transform
+from pipeline.scenes.filenotes import control_points, palette_note
 from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options, in_time, may_be_remote, open_raster, shown
 from pipeline.scenes.numbers import check_scaling
 from pipeline.scenes.source import NO_FILES, OpenFiles
@@ -129,26 +130,6 @@ def _is_compressed(file: rasterio.DatasetReader) -> bool:
     return file.driver in VIRTUAL_DRIVERS or "COMPRESSION" in file.tags(ns="IMAGE_STRUCTURE")
 
 
-def _control_points(path: str, file: rasterio.DatasetReader) -> tuple[str, ...]:
-    """Say that a file lies nowhere until it is warped, if it does."""
-    points, _ = file.gcps
-    if not points or not file.transform.is_identity:
-        return ()
-    told = (
-        f"{shown(path)}: the file is placed by {len(points)} ground control points and has no grid of its own: the map "
-        "will lie nowhere; warp the file first: gdalwarp -t_srs EPSG:NNNN -tps FILE warped.tif"
-    )
-    return (told,)
-
-
-def _palette(path: str, index: int) -> str:
-    """Say that numbers of a band measure nothing."""
-    return (
-        f"{shown(path)}: band {index} has a palette: its numbers are indexes of colours or classes, and k-means takes "
-        "them for measurements"
-    )
-
-
 def _read_facts(path: str) -> list[FileBand]:
     """Open a file for its metadata: one record for each band."""
     try:
@@ -228,7 +209,7 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
     facts = []
     # each of these lists is made anew whenever it is asked for: once for all bands
     told = zip(file.indexes, file.descriptions, file.dtypes, file.nodatavals, file.scales, file.offsets, strict=True)
-    colours, notes = file.colorinterp, _control_points(path, file)
+    colours, notes = file.colorinterp, control_points(path, file)
     for (index, name, dtype, nodata, scale, offset), flags in zip(told, file.mask_flag_enums, strict=True):
         by_value = flags == [MaskFlags.nodata] and nodata is not None
         by_mask = not by_value and flags != [MaskFlags.all_valid] and MaskFlags.alpha not in flags
@@ -261,7 +242,7 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 compressed=compressed,
                 strip_bytes=stored[index - 1].strip_bytes,
                 has_palette=colour == "palette",
-                notes=(*notes, _palette(path, index)) if colour == "palette" else notes,
+                notes=(*notes, palette_note(path, index)) if colour == "palette" else notes,
                 common=colour if colour in _COLOURS else None,
             )
         )

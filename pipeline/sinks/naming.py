@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.errors import OutputError
-from pipeline.regular import NotRegularError, special_kind
+from pipeline.regular import special_kind
 from pipeline.runtime.leftovers import ONLY_COPY
 
 SIDECARS: Final = (".msk", ".ovr", ".aux.xml", ".MSK", ".OVR", ".AUX.XML")
@@ -137,8 +137,8 @@ def _keep(naming: Naming) -> Path:
     target, before = naming.target, naming.staged.with_name(f"old-{naming.staged.name}")
     if _is_folder(target):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-    if kind := special_kind(target):
-        raise NotRegularError(kind)
+    if special_kind(target):  # since it was looked at
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     try:
         os.link(target, before, follow_symlinks=False)
     except (OSError, NotImplementedError):

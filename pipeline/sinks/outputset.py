@@ -8,14 +8,27 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Final
 
+from pipeline.errors import OutputError
 from pipeline.regular import read_regular
+from pipeline.runtime.workfolder import folder_of
 
 _LARGEST_REPORT: Final = 64 * 2**20
 
 
 def digests_of(files: Mapping[str, Path]) -> dict[str, str]:
-    """SHA-256 of files, by what each is."""
-    return {name: _digest(path) for name, path in files.items()}
+    """SHA-256 of finished files, by what each is.
+
+    Raises
+    ------
+    OutputError
+        When one can't be read back.
+    """
+    try:
+        return {name: _digest(path) for name, path in files.items()}
+    except OSError as error:
+        where = folder_of(Path(str(error.filename)))
+        msg = f"{where}: a finished file can't be read back ({error.strerror}); did something remove it? Run again"
+        raise OutputError(msg) from error
 
 
 def mixed_words(files: Mapping[str, Path], report: Path) -> str | None:
