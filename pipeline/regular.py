@@ -14,6 +14,9 @@ _KINDS: Final = {
 }
 
 
+_ENDLESS: Final = "a file that the system makes up as it is read"
+
+
 class NotRegularError(OSError):
     """A path is no regular file: reading it may never end."""
 
@@ -41,7 +44,7 @@ def special_kind(path: str | Path) -> str | None:
 
 def _kind_of(found: os.stat_result) -> str | None:
     if stat.S_ISREG(found.st_mode) and found.st_dev in _system_disks():
-        return "a file that the system makes up as it is read"
+        return _ENDLESS
     return _KINDS.get(stat.S_IFMT(found.st_mode))
 
 
@@ -90,7 +93,10 @@ def read_start(path: str | Path, most: int) -> bytes:
     with open(path, "rb", opener=_open_at_once) as file:
         if kind := _kind_of(os.fstat(file.fileno())):
             raise NotRegularError(kind)
-        return file.read(most)
+        content: bytes | None = file.read(most)
+    if content is None:  # what looks like a file, such as a trace of the kernel's, and has nothing to give yet
+        raise NotRegularError(_ENDLESS)
+    return content
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -116,7 +116,7 @@ def job(tmp_path: Path) -> Callable[[Kind], tuple[Path, Path, Path]]:
 
 def faults_for(calls: int, seconds: float, rng: random.Random) -> list[Fault]:
     """Moments of a run: most of them where files get their names, which is at its end."""
-    late = range(max(1, calls - 60), calls + 1)
+    late = range(max(1, calls - 25), calls + 1)
     return [
         *(Fault(at=at, kill=True) for at in (rng.randint(1, calls), *rng.sample(late, 3))),
         *(

@@ -60,6 +60,18 @@ def test_reading_is_bounded_and_waits_for_nobody(tmp_path: Path) -> None:
         read_regular(tmp_path, 5)
 
 
+def test_what_only_looks_like_a_file_and_gives_nothing_yet_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a trace of the kernel's does, for which a pipe stands here that is taken for a file."""
+    os.mkfifo(tmp_path / "trace")
+    writer = os.open(tmp_path / "trace", os.O_RDWR)  # somebody may write
+    monkeypatch.setattr("pipeline.regular._KINDS", {})
+    with pytest.raises(NotRegularError, match="makes up as it is read"):
+        read_regular(tmp_path / "trace", 5)
+    os.close(writer)
+
+
 @pytest.fixture
 def special(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
     """Put a pipe, a device or a socket, or a link to one, where a file is expected."""

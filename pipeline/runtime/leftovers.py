@@ -1,8 +1,8 @@
 """Folders of temporary files that killed runs left: told from those of living runs and of others, and removed.
 
 A run marks its folder with a file that it holds locked and that says which process made it. Only a folder that has
-such a file, both owned by who runs this program, is removed, and no link is followed on the way. Where files can't be
-locked, the process that the file names tells whether the run is alive.
+such a file, both owned by who runs this program, is removed, and no link is followed on the way. Whether the run is
+alive the process that the file names tells, if it ran here; else the lock.
 """
 
 import errno
