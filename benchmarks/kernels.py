@@ -29,11 +29,11 @@ from sklearn.cluster import KMeans
 from benchmarks.chips import find_chip
 from benchmarks.scenes import mirror_index
 from benchmarks.settings import BANDS, TWENTY_METRES
+from pipeline.engine.threads import share, stream
 from pipeline.kernels.assign import assign, working_centroids
 from pipeline.kernels.fixed import FixedPoint, Ledger
 from pipeline.kernels.moving import Mover
 from pipeline.kernels.nearest import Centroids, assign_pixels
-from pipeline.runtime.schedule import share, stream
 
 NUMBERS = 2**28 + 2**26
 """Pixels times bands, whatever the bands: as many blocks for the few as for the many."""

@@ -12,22 +12,23 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from pipeline.core.version import __version__
+
 TYPE_CHECKING = False  # that of `typing`, whose import takes most of the time until the command heeds signals
 if TYPE_CHECKING:
     from typing import Any
 
     from pipeline.api import fit, open_scene, write
-    from pipeline.config import load_config
-    from pipeline.errors import TerrazzoError
+    from pipeline.config.schema import load_config
+    from pipeline.core.errors import TerrazzoError
+    from pipeline.jobs.run import predict, run_config
     from pipeline.labels.lazy import label
-    from pipeline.model import ClusterModel
-    from pipeline.run import predict, run_config
-
-__version__ = "0.1.0"
+    from pipeline.models.cluster_model import ClusterModel
 
 __all__ = [
     "ClusterModel",
     "TerrazzoError",
+    "__version__",
     "fit",
     "label",
     "load_config",
@@ -38,14 +39,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ClusterModel": "pipeline.model",
-    "TerrazzoError": "pipeline.errors",
+    "ClusterModel": "pipeline.models.cluster_model",
+    "TerrazzoError": "pipeline.core.errors",
     "fit": "pipeline.api",
     "label": "pipeline.labels.lazy",
-    "load_config": "pipeline.config",
+    "load_config": "pipeline.config.schema",
     "open_scene": "pipeline.api",
-    "predict": "pipeline.run",
-    "run_config": "pipeline.run",
+    "predict": "pipeline.jobs.run",
+    "run_config": "pipeline.jobs.run",
     "write": "pipeline.api",
 }
 

@@ -9,29 +9,30 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pipeline.arguments import speaks_of_arguments
-from pipeline.config import MAX_CLASSES, FeaturesConfig, FitConfig, ResourceConfig, SceneConfig
-from pipeline.errors import ConfigError
-from pipeline.fitting.fit import fit_source
-from pipeline.grid import Block
-from pipeline.mapping import map_tags
-from pipeline.model import ClusterModel
-from pipeline.plan import chunk_shapes
-from pipeline.record import parse_record
-from pipeline.runtime.deadline import TIMEOUT, time_limit
-from pipeline.runtime.progress import Progress
-from pipeline.runtime.schedule import count_workers, stream
-from pipeline.runtime.scratch import open_scratch
-from pipeline.scenes.arraydims import to_planes
-from pipeline.scenes.arrayplaces import grid_of
-from pipeline.scenes.arraysource import ArraySource, blocks_of, lazy_data
-from pipeline.scenes.computing import Computer
+from pipeline.config.arguments import speaks_of_arguments
+from pipeline.config.record import parse_record
+from pipeline.config.schema import MAX_CLASSES, FeaturesConfig, FitConfig, ResourceConfig, SceneConfig
+from pipeline.core.errors import ConfigError
+from pipeline.core.grid import Block
+from pipeline.core.pixels import FitSource
+from pipeline.core.time_limits import TIMEOUT
+from pipeline.dataarrays.computing import Computer
+from pipeline.dataarrays.dimensions import to_planes
+from pipeline.dataarrays.grids import grid_of
+from pipeline.dataarrays.lazy import to_dataarray
+from pipeline.dataarrays.source import ArraySource, blocks_of, lazy_data
+from pipeline.engine.cache import open_scratch
+from pipeline.engine.deadline import time_limit
+from pipeline.engine.progress import Progress
+from pipeline.engine.threads import count_workers, stream
+from pipeline.jobs.map import map_tags
+from pipeline.jobs.plan import chunk_shapes
+from pipeline.methods.fit import fit_source
+from pipeline.models.cluster_model import ClusterModel
+from pipeline.pixels.passes import KeptBlocks, ReadBlocks
 from pipeline.scenes.crop import cropped
-from pipeline.scenes.keptblocks import KeptBlocks, ReadBlocks
-from pipeline.scenes.lazy import to_dataarray
+from pipeline.scenes.describe_scene import describe_scene
 from pipeline.scenes.mosaic import open_source
-from pipeline.scenes.opening import describe_scene
-from pipeline.scenes.source import FitSource
 from pipeline.sinks.geotiff import MapWriter
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.staging import Staging

@@ -132,7 +132,7 @@ def _child(asked: dict[str, Any], said: int, counted: mmap.mmap) -> None:
 
     os.fsync = fsync
     sys.addaudithook(hook)
-    from pipeline.cli import main
+    from pipeline.cli.main import main
 
     sys.argv = ["terrazzo", *asked["args"]]
     status = 70
@@ -170,8 +170,8 @@ def _work_once(folder: Path) -> None:
     import numpy as np
     import rasterio
 
-    from pipeline.config import RunConfig
-    from pipeline.run import run_config
+    from pipeline.config.schema import RunConfig
+    from pipeline.jobs.run import run_config
 
     pixels = np.random.default_rng(0).integers(1, 255, (2, 64, 64), np.uint16)
     profile = {"driver": "GTiff", "count": 2, "height": 64, "width": 64, "dtype": "uint16"}
@@ -192,7 +192,7 @@ def _serve() -> None:
     import sklearn.cluster  # noqa: F401
     import xarray.backends.h5netcdf_  # noqa: F401
 
-    import pipeline.scenes.arrays  # noqa: F401
+    import pipeline.stores.variables  # noqa: F401
 
     with tempfile.TemporaryDirectory() as folder:
         _work_once(Path(folder))  # so that all is imported and compiled

@@ -11,11 +11,12 @@ import numpy.typing as npt
 import zarr
 from affine import Affine
 
-from pipeline.config import SceneConfig
-from pipeline.grid import Block, Grid
-from pipeline.scenes.describe import RasterScene
-from pipeline.scenes.opening import describe_scene
-from pipeline.scenes.source import FitSource, Pixels, SceneInfo
+from pipeline.config.schema import SceneConfig
+from pipeline.core.grid import Block, Grid
+from pipeline.core.pixels import FitSource, Pixels
+from pipeline.core.scene_info import SceneInfo
+from pipeline.scenes.describe_scene import describe_scene
+from pipeline.scenes.raster_scene import RasterScene
 
 
 def described(files: Sequence[str | Path] | str | Path, **settings: Any) -> RasterScene:

@@ -12,12 +12,12 @@ from test_raster import opened, whole
 from test_run import config, read
 
 from pipeline.api import open_scene
-from pipeline.errors import SceneError
-from pipeline.inspection import inspect_scene
-from pipeline.model import ClusterModel
-from pipeline.run import plan_config, predict, run_config
-from pipeline.scenes.filebands import list_bands
-from pipeline.template import config_template
+from pipeline.core.errors import SceneError
+from pipeline.jobs.inspect import inspect_scene
+from pipeline.jobs.run import plan_config, predict, run_config
+from pipeline.jobs.template import config_template
+from pipeline.models.cluster_model import ClusterModel
+from pipeline.raster.file_bands import list_bands
 
 TAGGED = "band 4 is tagged as alpha"
 
@@ -121,7 +121,7 @@ def test_large_files_are_judged_by_a_few_blocks(
     write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch, interleave: str, overviews: Resampling | None
 ) -> None:
     """Averaged overviews of a true alpha have many values in between: they prove nothing."""
-    import pipeline.scenes.alpha as alpha_module
+    import pipeline.raster.alpha as alpha_module
 
     monkeypatch.setattr(alpha_module, "_BYTES", 2**18)
     monkeypatch.setattr(alpha_module, "_OVERVIEW", (16, 2**20))
@@ -142,7 +142,7 @@ def test_large_files_are_judged_by_a_few_blocks(
 
 @pytest.mark.parametrize("name", ["uncompressed", "one strip"])
 def test_strips_are_judged_too(write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    import pipeline.scenes.alpha as alpha_module
+    import pipeline.raster.alpha as alpha_module
 
     monkeypatch.setattr(alpha_module, "_BYTES", 2**16)
     kind = {"blockysize": 1} if name == "uncompressed" else {"blockysize": 800, "compress": "deflate"}

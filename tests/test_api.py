@@ -14,10 +14,10 @@ from sklearn.metrics import pairwise_distances
 from sources import CountingSource, described
 
 from pipeline import fit, label, open_scene, predict, write
-from pipeline.config import OutputConfig, SceneConfig
-from pipeline.errors import ConfigError, ModelError, OutputError
-from pipeline.scenes import lazy
-from pipeline.scenes.raster import RasterSource
+from pipeline.config.schema import OutputConfig, SceneConfig
+from pipeline.core.errors import ConfigError, ModelError, OutputError
+from pipeline.dataarrays import lazy
+from pipeline.scenes.raster_source import RasterSource
 
 pytestmark = pytest.mark.lowest
 

@@ -9,9 +9,9 @@ import xarray as xr
 from conftest import WriteRaster, patches
 
 from pipeline import fit, label, open_scene, run_config, write
-from pipeline.arguments import in_arguments
-from pipeline.config import RunConfig
-from pipeline.errors import TerrazzoError
+from pipeline.config.arguments import in_arguments
+from pipeline.config.schema import RunConfig
+from pipeline.core.errors import TerrazzoError
 
 
 @pytest.mark.parametrize(

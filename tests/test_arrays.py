@@ -16,12 +16,12 @@ from sources import add_array, described
 from test_raster import opened, whole
 from test_safe import layers
 
-from pipeline.config import RunConfig
-from pipeline.errors import SceneError
-from pipeline.inspection import inspect_scene
-from pipeline.run import run_config
-from pipeline.scenes.catalogue import open_catalogues
-from pipeline.words import inspection_words
+from pipeline.cli.text import inspection_words
+from pipeline.config.schema import RunConfig
+from pipeline.core.errors import SceneError
+from pipeline.formats.detect import open_catalogues
+from pipeline.jobs.inspect import inspect_scene
+from pipeline.jobs.run import run_config
 
 pytestmark = pytest.mark.lowest
 

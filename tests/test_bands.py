@@ -4,9 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import ConfigError, SceneError
-from pipeline.printable import printable
-from pipeline.scenes.bands import (
+from pipeline.core.band_names import (
     band_from_file_name,
     band_order,
     check_names_differ,
@@ -15,6 +13,8 @@ from pipeline.scenes.bands import (
     find_rgb,
     names_of_band_files,
 )
+from pipeline.core.errors import ConfigError, SceneError
+from pipeline.core.text import printable
 
 SENTINEL2 = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"]
 

@@ -8,14 +8,14 @@ import pytest
 from sources import MemorySource, described
 from test_exact import holes, scene
 
-from pipeline.config import FitConfig
-from pipeline.fitting.fit import fit_source
-from pipeline.model import ClusterModel
-from pipeline.runtime.progress import Progress
-from pipeline.runtime.scratch import open_scratch
-from pipeline.scenes.keptblocks import KeptBlocks, ReadBlocks
-from pipeline.scenes.raster import RasterSource
-from pipeline.scenes.source import FitSource
+from pipeline.config.schema import FitConfig
+from pipeline.core.pixels import FitSource
+from pipeline.engine.cache import open_scratch
+from pipeline.engine.progress import Progress
+from pipeline.methods.fit import fit_source
+from pipeline.models.cluster_model import ClusterModel
+from pipeline.pixels.passes import KeptBlocks, ReadBlocks
+from pipeline.scenes.raster_source import RasterSource
 
 pytestmark = pytest.mark.lowest
 

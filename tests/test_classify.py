@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from sources import MemorySource
 from test_model import model_of
 
+from pipeline.core.pixels import BlockSource
+from pipeline.dataarrays.source import ArraySource
 from pipeline.labels.classify import ClassStatistics, Thinning, classify_blocks
-from pipeline.model import ClusterModel
-from pipeline.scenes.arraysource import ArraySource
-from pipeline.scenes.source import BlockSource
+from pipeline.models.cluster_model import ClusterModel
 
 CENTRES = [[10, 20, 10], [60, 50, 55], [120, 90, 130], [200, 210, 190], [255, 0, 0]]
 ROWS, COLUMNS = 37, 53

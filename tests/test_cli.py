@@ -13,7 +13,7 @@ import rasterio
 import yaml
 from conftest import WriteRaster, patches
 
-from pipeline.words import _filled
+from pipeline.cli.text import _filled
 
 
 def terrazzo(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -45,7 +45,7 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str], status: int, *wo
 def test_help_lists_the_verbs_without_heavy_imports() -> None:
     code = (
         "import sys; sys.argv = ['terrazzo', '--help']\n"
-        "from pipeline.cli import main\n"
+        "from pipeline.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'numpy', 'rasterio', 'xarray', 'dask', 'sklearn', 'numba', 'pydantic'} & set(sys.modules)\n"
@@ -270,7 +270,7 @@ def test_a_stopped_run_leaves_no_file(jpeg2000: list[str], tmp_path: Path, numbe
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_a_hangup_that_nohup_ignores_stops_no_run() -> None:
-    heeded = "import signal; from pipeline.runtime.signals import heed_signals; heed_signals()"
+    heeded = "import signal; from pipeline.engine.signals import heed_signals; heed_signals()"
     code = f"{heeded}; signal.raise_signal(signal.SIGHUP); print('goes on')"
     for handling, said in ((signal.SIG_IGN, "goes on\n"), (signal.SIG_DFL, "")):
         done = subprocess.run(
@@ -365,7 +365,7 @@ def test_a_disk_that_fills_up_leaves_no_file(job: Path) -> None:
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         f"sys.argv = ['terrazzo', 'run', {str(job)!r}, '-q']\n"
-        "from pipeline.cli import main\nmain()"
+        "from pipeline.cli.main import main\nmain()"
     )
     before = terrazzo("run", job, "-q")  # compiled code is kept on disk, too: it is there then
     assert before.returncode == 0, before.stderr

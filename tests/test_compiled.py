@@ -181,7 +181,7 @@ def test_kernels_load_no_linear_algebra_and_leave_it_to_others(tmp_path: Path) -
 
 LATE = """
 import sys
-import pipeline.cli, pipeline.run
+import pipeline.cli.main, pipeline.jobs.run
 print("numba" in sys.modules)
 """
 

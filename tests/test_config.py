@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from pipeline.areas import AreaRecord, MaskRecord
-from pipeline.config import ResourceConfig, RunConfig, config_schema, load_config
-from pipeline.errors import ConfigError
-from pipeline.fields import size_words
-from pipeline.record import parse_record
+from pipeline.config.masks import AreaRecord, MaskRecord
+from pipeline.config.record import parse_record
+from pipeline.config.schema import ResourceConfig, RunConfig, config_schema, load_config
+from pipeline.core.errors import ConfigError
+from pipeline.core.text import size_words
 
 CONFIGS = ROOT / "configs"
 

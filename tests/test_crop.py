@@ -19,12 +19,12 @@ from test_raster import opened, whole
 from test_run import config
 
 from pipeline import fit, label, open_scene, write
-from pipeline.config import OutputConfig, SceneConfig
-from pipeline.errors import ConfigError
-from pipeline.model import ClusterModel
-from pipeline.run import plan_config, predict, run_config
+from pipeline.config.schema import OutputConfig, SceneConfig
+from pipeline.core.errors import ConfigError
+from pipeline.jobs.run import plan_config, predict, run_config
+from pipeline.models.cluster_model import ClusterModel
+from pipeline.raster.readers import GdalReader
 from pipeline.scenes.crop import cropped
-from pipeline.scenes.readers import GdalReader
 
 CROPS = ["area", "blocks", "none"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import rasterio
 
-from pipeline import demo
-from pipeline.runtime.progress import Progress
+from pipeline.engine.progress import Progress
+from pipeline.jobs import demo
 
 
 def test_without_the_sample_a_scene_is_generated_and_this_is_said(

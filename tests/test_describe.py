@@ -9,9 +9,9 @@ import pytest
 from conftest import WriteRaster, patches
 from sources import described
 
-from pipeline.config import FitConfig, ResourceConfig
-from pipeline.errors import SceneError
-from pipeline.plan import make_plan
+from pipeline.config.schema import FitConfig, ResourceConfig
+from pipeline.core.errors import SceneError
+from pipeline.jobs.plan import make_plan
 
 
 def test_descriptions_name_bands(data: Path) -> None:

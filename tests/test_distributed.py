@@ -15,8 +15,8 @@ from conftest import WriteRaster, patches
 from sources import MemorySource
 
 from pipeline import ClusterModel, fit, label, open_scene, write
-from pipeline.scenes.arraysource import ArraySource
-from pipeline.scenes.lazy import to_dataarray
+from pipeline.dataarrays.lazy import to_dataarray
+from pipeline.dataarrays.source import ArraySource
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 

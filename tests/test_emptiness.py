@@ -14,16 +14,16 @@ from sources import MemorySource, described
 from test_raster import opened, whole
 from test_run import config, read
 
-import pipeline.scenes.emptiness as emptiness_module
+import pipeline.scenes.empty_bands as emptiness_module
 from pipeline.api import open_scene
-from pipeline.errors import SceneError
-from pipeline.fitting.sample import draw_sample
-from pipeline.inspection import inspect_scene
-from pipeline.model import ClusterModel
-from pipeline.run import predict, run_config
-from pipeline.scenes.emptiness import find_empty_bands
-from pipeline.scenes.filebands import list_bands
-from pipeline.template import config_template
+from pipeline.core.errors import SceneError
+from pipeline.jobs.inspect import inspect_scene
+from pipeline.jobs.run import predict, run_config
+from pipeline.jobs.template import config_template
+from pipeline.methods.sample import draw_sample
+from pipeline.models.cluster_model import ClusterModel
+from pipeline.raster.file_bands import list_bands
+from pipeline.scenes.empty_bands import find_empty_bands
 
 EMPTY = (3, 7, 8)
 """Of 12 bands, from 0."""

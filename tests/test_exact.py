@@ -16,20 +16,20 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sources import MemorySource, described
 
-from pipeline.config import FeaturesConfig, FitConfig
-from pipeline.fitting import passes
-from pipeline.fitting.exact import Refined, refine
-from pipeline.fitting.fit import Fit, fit_source
-from pipeline.fitting.passes import Engine
-from pipeline.grid import Block
+from pipeline.config.schema import FeaturesConfig, FitConfig
+from pipeline.core.grid import Block
+from pipeline.core.pixels import FitSource, Pixels
+from pipeline.engine.cache import open_scratch
+from pipeline.engine.progress import Progress
 from pipeline.kernels.assign import assign
 from pipeline.kernels.fixed import LIMB
-from pipeline.runtime.progress import Progress
-from pipeline.runtime.scratch import open_scratch
-from pipeline.scenes import keptblocks
-from pipeline.scenes.keptblocks import FitPixels, KeptBlocks, ReadBlocks
-from pipeline.scenes.raster import RasterSource
-from pipeline.scenes.source import FitSource, Pixels
+from pipeline.methods import passes
+from pipeline.methods.exact import Refined, refine
+from pipeline.methods.fit import Fit, fit_source
+from pipeline.methods.passes import Engine
+from pipeline.pixels import passes as keptblocks
+from pipeline.pixels.passes import FitPixels, KeptBlocks, ReadBlocks
+from pipeline.scenes.raster_source import RasterSource
 
 DTYPES = ["uint8", "uint16", "int16", "uint32", "int64", "float32", "float64"]
 
@@ -260,8 +260,8 @@ def test_pixels_left_out_of_the_fit_have_no_say() -> None:
 
 @pytest.mark.parametrize("count", [10, 500_000, 120_000_000])
 def test_large_numbers_are_refused_for_their_squares_however_many_there_are(count: int) -> None:
-    from pipeline.errors import FitError
-    from pipeline.fitting.kmeans import check_magnitude
+    from pipeline.core.errors import FitError
+    from pipeline.methods.kmeans import check_magnitude
 
     check_magnitude(np.array([1e15] * 2, np.float32), np.array([6e15] * 2, np.float32), count)
     with pytest.raises(FitError, match="looks like 'no data'"):
@@ -269,8 +269,8 @@ def test_large_numbers_are_refused_for_their_squares_however_many_there_are(coun
 
 
 def test_scales_that_are_too_far_apart_for_the_numbers_are_told() -> None:
-    from pipeline.errors import FitError
-    from pipeline.fitting.kmeans import check_magnitude
+    from pipeline.core.errors import FitError
+    from pipeline.methods.kmeans import check_magnitude
 
     low, high = np.array([0, 0], np.uint16), np.array([999, 999], np.uint16)
     check_magnitude(low, high, 1000, np.array([1, 1e3]))

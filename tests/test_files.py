@@ -7,9 +7,9 @@ import pytest
 import rasterio
 from conftest import WriteRaster, patches
 
-from pipeline.config import load_config
-from pipeline.errors import SceneError
-from pipeline.scenes.files import find_files
+from pipeline.config.schema import load_config
+from pipeline.core.errors import SceneError
+from pipeline.formats.paths import find_files
 
 
 def paths(*arguments: Any) -> list[str]:

@@ -16,11 +16,11 @@ from affine import Affine
 from conftest import UTM, WriteRaster, patches
 from sources import described
 
-from pipeline.config import OutputConfig, RunConfig, SceneConfig
-from pipeline.errors import ConfigError, SceneError
-from pipeline.model import ClusterModel
-from pipeline.run import predict, run_config
-from pipeline.scenes.catalogue import open_catalogues
+from pipeline.config.schema import OutputConfig, RunConfig, SceneConfig
+from pipeline.core.errors import ConfigError, SceneError
+from pipeline.formats.detect import open_catalogues
+from pipeline.jobs.run import predict, run_config
+from pipeline.models.cluster_model import ClusterModel
 from pipeline.scenes.mosaic import open_source
 
 LANDSAT = "LC08_L2SP_008059_20191201_20200825_02_T1"

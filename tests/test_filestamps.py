@@ -15,13 +15,13 @@ import xarray as xr
 from conftest import WriteRaster, patches
 
 from pipeline import open_scene
-from pipeline.config import OutputConfig, RunConfig, SceneConfig
-from pipeline.errors import SceneError
-from pipeline.model import ClusterModel
-from pipeline.run import fit_config, predict, run_config
-from pipeline.runtime.progress import Progress, Step
-from pipeline.scenes import filestamps
-from pipeline.scenes.filestamps import FileStamps, local_file
+from pipeline.config.schema import OutputConfig, RunConfig, SceneConfig
+from pipeline.core.errors import SceneError
+from pipeline.engine.progress import Progress, Step
+from pipeline.jobs.run import fit_config, predict, run_config
+from pipeline.models.cluster_model import ClusterModel
+from pipeline.scenes import file_stamps as filestamps
+from pipeline.scenes.file_stamps import FileStamps, local_file
 
 Change = Callable[[Path], None]
 

@@ -9,16 +9,16 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sources import MemorySource, described
 
-from pipeline.config import FitConfig
-from pipeline.errors import FitError
-from pipeline.fitting import kmeans
-from pipeline.fitting.fit import brightness_order, fit_source
-from pipeline.fitting.kmeans import COMPARED, fit_sample
-from pipeline.fitting.lloyd import lloyd
-from pipeline.fitting.sample import draw_sample
-from pipeline.model import ClusterModel
-from pipeline.runtime.progress import Progress
-from pipeline.scenes.keptblocks import ReadBlocks
+from pipeline.config.schema import FitConfig
+from pipeline.core.errors import FitError
+from pipeline.engine.progress import Progress
+from pipeline.methods import kmeans
+from pipeline.methods.fit import brightness_order, fit_source
+from pipeline.methods.kmeans import COMPARED, fit_sample
+from pipeline.methods.lloyd import lloyd
+from pipeline.methods.sample import draw_sample
+from pipeline.models.cluster_model import ClusterModel
+from pipeline.pixels.passes import ReadBlocks
 
 pytestmark = pytest.mark.lowest
 
@@ -178,7 +178,7 @@ def test_as_many_classes_as_distinct_pixels_work() -> None:
 
 def test_real_spectra_fall_into_their_land_covers(data: Any) -> None:
     """Plain k-means of a real scene agrees with its training polygons as far as the data's notes say (0.8)."""
-    from pipeline.scenes.raster import RasterSource
+    from pipeline.scenes.raster_source import RasterSource
 
     folder = data / "scenes" / "rstoolbox_s2"
     source = RasterSource(described([str(folder / "rstoolbox_sen2.tif")]), (237, 247))

@@ -50,5 +50,5 @@ def test_threads_of_a_run_on_jpeg_2000_hardly_wait_for_one_another(data: Path, t
     ],
 )
 def test_openjpeg_starts_no_thread_unless_the_user_says_so(environment: dict[str, str], told: str) -> None:
-    code = "import os, pipeline.scenes.gdal; print(os.environ.get('OPJ_NUM_THREADS'))"
+    code = "import os, pipeline.geo.gdal; print(os.environ.get('OPJ_NUM_THREADS'))"
     assert output_of(code, **environment) == told

@@ -14,8 +14,8 @@ from affine import Affine
 from conftest import UTM, WriteRaster, patches
 
 from pipeline import fit, label, open_scene, write
-from pipeline.errors import ConfigError
-from pipeline.scenes.lazy import grid_of
+from pipeline.core.errors import ConfigError
+from pipeline.dataarrays.lazy import grid_of
 
 pytestmark = pytest.mark.lowest
 

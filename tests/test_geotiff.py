@@ -11,8 +11,8 @@ import rasterio
 from affine import Affine
 from rio_cogeo.cogeo import cog_validate
 
-from pipeline.errors import OutputError
-from pipeline.grid import Grid
+from pipeline.core.errors import OutputError
+from pipeline.core.grid import Grid
 from pipeline.kernels.checks import checksum
 from pipeline.kernels.majority import halve
 from pipeline.sinks.geotiff import MapWriter

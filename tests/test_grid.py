@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 
-from pipeline.grid import Grid
+from pipeline.core.grid import Grid
 
 sides = st.integers(1, 150)
 shapes = st.tuples(sides, sides)

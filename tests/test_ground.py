@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 from sources import described
 
-from pipeline.errors import SceneError
-from pipeline.grid import Grid
-from pipeline.inspection import inspect_scene
-from pipeline.scenes.ground import bounds_in, covered, overlap, steps_between
+from pipeline.core.errors import SceneError
+from pipeline.core.grid import Grid
+from pipeline.geo.overlap import bounds_in, covered, overlap, steps_between
+from pipeline.jobs.inspect import inspect_scene
 
 METRES, DEGREES = (CRS.from_epsg(code).to_wkt() for code in (32633, 4326))
 LOCAL = 'LOCAL_CS["site",UNIT["metre",1]]'

@@ -15,10 +15,10 @@ from pyproj import Geod, Transformer
 from rasterio.crs import CRS
 from test_run import config
 
-from pipeline.grid import Grid
+from pipeline.core.grid import Grid
+from pipeline.geo.pixel_area import pixel_area, pixel_areas
+from pipeline.jobs.run import run_config
 from pipeline.kernels.areas import class_areas
-from pipeline.run import run_config
-from pipeline.scenes.ground_area import pixel_area, pixel_areas
 
 UTM33 = Affine(10, 0, 500_000, 0, -10, 5_900_000)
 DEGREES = CRS.from_epsg(4326).to_wkt()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.grid import Grid
+from pipeline.core.grid import Grid
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
 
 WORD = 2**64 - 1

@@ -12,13 +12,13 @@ from affine import Affine
 from conftest import WriteRaster, patches
 
 import pipeline.scenes.preview as preview_module
-from pipeline.config import RunConfig, SceneConfig
-from pipeline.inspection import inspect_scene
-from pipeline.scenes.filebands import list_bands
-from pipeline.scenes.gdal import open_raster
-from pipeline.scenes.opening import describe_scene
-from pipeline.template import config_template
-from pipeline.words import inspection_words
+from pipeline.cli.text import inspection_words
+from pipeline.config.schema import RunConfig, SceneConfig
+from pipeline.geo.gdal import open_raster
+from pipeline.jobs.inspect import inspect_scene
+from pipeline.jobs.template import config_template
+from pipeline.raster.file_bands import list_bands
+from pipeline.scenes.describe_scene import describe_scene
 
 
 def notes(path: Path | list[str]) -> str:

@@ -13,12 +13,12 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import SceneError
-from pipeline.grid import Block, Grid
-from pipeline.runtime.marks import MARK
-from pipeline.runtime.scratch import open_scratch
-from pipeline.scenes.keptfiles import KeptFiles
-from pipeline.scenes.parts import FilePart
+from pipeline.core.errors import SceneError
+from pipeline.core.grid import Block, Grid
+from pipeline.engine.cache import open_scratch
+from pipeline.engine.owner_mark import MARK
+from pipeline.raster.file_cache import KeptFiles
+from pipeline.raster.file_parts import FilePart
 
 SHAPE = (50, 70)
 

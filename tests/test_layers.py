@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.scenes.layers import layer_kind, layer_kinds
+from pipeline.core.layer_kinds import layer_kind, layer_kinds
 
 LANDSAT = "LC08_L2SP_008059_20191201_20200825_02_T1"
 

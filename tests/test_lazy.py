@@ -15,9 +15,9 @@ from conftest import UTM, WriteRaster, patches
 from sources import described
 
 from pipeline import ClusterModel, fit, label, open_scene, write
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
+from pipeline.dataarrays.lazy import grid_of, to_dataarray
 from pipeline.kernels.assign import assign
-from pipeline.scenes.lazy import grid_of, to_dataarray
 from pipeline.scenes.mosaic import make_mosaic, open_source
 
 BANDS = ["B02", "B03", "B04", "B08"]

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-import pipeline.runtime.leftovers as leftovers_module
-import pipeline.runtime.marks as marks_module
-from pipeline.runtime.leftovers import PREFIX, remove_leftovers
-from pipeline.runtime.marks import MARK, Maker
-from pipeline.runtime.workfolder import own_folder
+import pipeline.engine.leftovers as leftovers_module
+import pipeline.engine.owner_mark as marks_module
+from pipeline.engine.leftovers import PREFIX, remove_leftovers
+from pipeline.engine.owner_mark import MARK, Maker
+from pipeline.engine.work_folder import own_folder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by a signal, links need a right")
 

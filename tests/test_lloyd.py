@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from pipeline.fitting.kmeans import mean_variance
-from pipeline.fitting.lloyd import Partition, lloyd, plus_plus
 from pipeline.kernels.distances import closer, own_distances
+from pipeline.methods.kmeans import mean_variance
+from pipeline.methods.lloyd import Partition, lloyd, plus_plus
 
 DTYPES = ["u1", "u2", "i2", "i4", "f4", "f8"]
 COUNT = 3001  # more points than are worked on at once, and no whole number of times

@@ -15,10 +15,10 @@ from test_raster import opened, whole
 from test_safe import FULL, SIDES, layers
 
 from benchmarks.safe import write_safe
-from pipeline.areas import SCL_DROPPED
-from pipeline.config import RunConfig
-from pipeline.errors import ConfigError, SceneError
-from pipeline.run import run_config
+from pipeline.config.masks import SCL_DROPPED
+from pipeline.config.schema import RunConfig
+from pipeline.core.errors import ConfigError, SceneError
+from pipeline.jobs.run import run_config
 
 
 @pytest.fixture
@@ -367,15 +367,15 @@ def test_what_is_left_out_is_said_by_name(
 def test_rules_that_a_layer_does_not_have_are_told(mask: Any, told: str) -> None:
     from pydantic import ValidationError
 
-    from pipeline.config import SceneConfig
+    from pipeline.config.schema import SceneConfig
 
     with pytest.raises(ValidationError, match=told):
         SceneConfig.model_validate({"source": "a.tif", "mask": mask})
 
 
 def test_words_for_layers_are_no_paths() -> None:
-    from pipeline.masklayers import MASK_LAYERS
-    from pipeline.settings import NO_PATHS
+    from pipeline.config.yaml import NO_PATHS
+    from pipeline.core.mask_layers import MASK_LAYERS
 
     assert ("none", *MASK_LAYERS) == NO_PATHS
 

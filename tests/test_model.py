@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.errors import ModelError
-from pipeline.model import ClusterModel
-from pipeline.units import Units, relative
+from pipeline.core.errors import ModelError
+from pipeline.core.units import Units, relative
+from pipeline.models.cluster_model import ClusterModel
 
 pytestmark = pytest.mark.lowest
 

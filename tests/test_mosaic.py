@@ -18,9 +18,9 @@ from test_safe import SIDES, layers
 
 from benchmarks.safe import SafeRecipe, write_safe
 from pipeline import fit, label, open_scene
-from pipeline.config import RunConfig
-from pipeline.errors import SceneError
-from pipeline.run import run_config
+from pipeline.config.schema import RunConfig
+from pipeline.core.errors import SceneError
+from pipeline.jobs.run import run_config
 from pipeline.scenes.mosaic import Mosaic, MosaicSource
 
 LEFT, TOP = 300_000, 5_900_040
@@ -201,9 +201,9 @@ def test_the_fit_sees_the_maps_pixels_and_no_others(tmp_path: Path) -> None:
         one[band][:], other[band][:] = 1100, 1900
     other["SCL"][:] = 4
     sources = [product(tmp_path, "one", one), product(tmp_path, "two", other, tile="T33UVU")]
-    from pipeline.areas import MaskRecord
-    from pipeline.config import SceneConfig
-    from pipeline.scenes.opening import describe_scene
+    from pipeline.config.masks import MaskRecord
+    from pipeline.config.schema import SceneConfig
+    from pipeline.scenes.describe_scene import describe_scene
 
     scene = describe_scene(SceneConfig(source=tuple(map(str, sources))), fit_mask=MaskRecord(layer="scl", drop=(9,)))
     assert isinstance(scene, Mosaic)

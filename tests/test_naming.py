@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from test_staging import snapshot, stage
 
-from pipeline.errors import OutputError
-from pipeline.runtime.leftovers import PREFIX
-from pipeline.runtime.workfolder import own_folder
+from pipeline.core.errors import OutputError
+from pipeline.engine.leftovers import PREFIX
+from pipeline.engine.work_folder import own_folder
 from pipeline.sinks.staging import Staging
 
 TARGETS = ("map.tif", "map.csv", "map.png", "map.model.json")

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 from test_faults import MIXED, OUTPUTS, REPORT, contents, is_new, without_report
 
-from pipeline.runtime.leftovers import PREFIX
+from pipeline.engine.leftovers import PREFIX
 
 pytest.importorskip("resource", reason="processes are forked and given limits")
 

@@ -9,9 +9,9 @@ import pytest
 from conftest import WriteRaster, patches
 from test_run import config
 
-from pipeline.errors import OutputError
-from pipeline.run import run_config
-from pipeline.sinks.outputset import digests_of, mixed_words
+from pipeline.core.errors import OutputError
+from pipeline.jobs.run import run_config
+from pipeline.sinks.output_set import digests_of, mixed_words
 
 
 def a_set(folder: Path) -> dict[str, Path]:

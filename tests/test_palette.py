@@ -5,9 +5,9 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.colors import to_rgba
 
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 from pipeline.sinks.palette import Colour, class_colours
-from pipeline.sinks.pictures import _NO_DATA
+from pipeline.sinks.picture import _NO_DATA
 
 pytestmark = pytest.mark.lowest
 

@@ -13,11 +13,11 @@ from PIL import Image
 from sources import MemorySource
 from test_model import model_of
 
-from pipeline.errors import OutputError
-from pipeline.grid import Grid
+from pipeline.core.errors import OutputError
+from pipeline.core.grid import Grid
 from pipeline.labels.classify import classify_blocks
 from pipeline.sinks.palette import Colour, class_colours
-from pipeline.sinks.pictures import _NO_DATA, draw_picture, save_picture, stretch
+from pipeline.sinks.picture import _NO_DATA, draw_picture, save_picture, stretch
 from pipeline.sinks.quicklook import LARGEST_SIDE, Layout, QuickLook, thinning_for
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)

@@ -16,7 +16,7 @@ from rasterio.warp import transform_bounds, transform_geom
 from sources import described
 from test_raster import opened, whole
 
-from pipeline.errors import ConfigError, SceneError
+from pipeline.core.errors import ConfigError, SceneError
 
 pytestmark = pytest.mark.lowest
 
@@ -213,7 +213,7 @@ def test_a_scene_that_no_degrees_can_hold_takes_an_area_in_degrees(write_raster:
 def test_lines_that_come_with_polygons_are_not_burnt(write_raster: WriteRaster) -> None:
     import shapely
 
-    from pipeline.scenes.places import _onto
+    from pipeline.geo.area_of_interest import _onto
 
     grid = described(write_raster("scene.tif", patches(1))).info.grid
     box = shapely.box(300_500, 5_899_000, 301_000, 5_899_500)

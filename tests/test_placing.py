@@ -19,11 +19,11 @@ from rasterio.warp import calculate_default_transform
 from sources import described
 from test_raster import opened, whole
 
-from pipeline.errors import ConfigError, SceneError
-from pipeline.grid import Grid
-from pipeline.scenes.ground import same_grid
-from pipeline.scenes.placing import Placement
-from pipeline.scenes.raster import RasterSource
+from pipeline.core.errors import ConfigError, SceneError
+from pipeline.core.grid import Grid
+from pipeline.geo.align import Placement
+from pipeline.geo.overlap import same_grid
+from pipeline.scenes.raster_source import RasterSource
 
 WKT = CRS.from_epsg(32633).to_wkt()
 CHIP = "t48que_20200223_l2a"

@@ -11,12 +11,12 @@ from affine import Affine
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import FitConfig, ResourceConfig
-from pipeline.errors import ConfigError, MemoryBudgetError
-from pipeline.grid import Grid
-from pipeline.plan import Plan, make_plan
-from pipeline.scenes.gdal import cache_bytes, most_open_files
-from pipeline.scenes.source import OpenFiles, SceneInfo
+from pipeline.config.schema import FitConfig, ResourceConfig
+from pipeline.core.errors import ConfigError, MemoryBudgetError
+from pipeline.core.grid import Grid
+from pipeline.core.scene_info import OpenFiles, SceneInfo
+from pipeline.jobs.plan import Plan, make_plan
+from pipeline.pixels.gdal_memory import cache_bytes, most_open_files
 
 GB = 10**9
 

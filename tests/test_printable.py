@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import SceneError
-from pipeline.printable import json_text, printable, unreadable_name, yaml_text
+from pipeline.core.errors import SceneError
+from pipeline.core.text import json_text, printable, unreadable_name, yaml_text
 
 NASTY = st.text(st.characters(categories=["Cc", "Cf", "Cs", "Zl", "Zp", "L", "Zs", "So", "P"]))
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.runtime import progress
-from pipeline.runtime.progress import BarProgress, LineProgress, Progress, console_progress
+from pipeline.engine import progress
+from pipeline.engine.progress import BarProgress, LineProgress, Progress, console_progress
 
 pytestmark = pytest.mark.lowest
 

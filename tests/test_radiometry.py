@@ -14,10 +14,10 @@ from test_safe import SIDES, layers
 
 from benchmarks.safe import SafeRecipe, write_safe
 from pipeline import fit, label, open_scene
-from pipeline.config import OutputConfig, RunConfig, SceneConfig
-from pipeline.errors import ModelError
-from pipeline.model import ClusterModel
-from pipeline.run import predict, run_config
+from pipeline.config.schema import OutputConfig, RunConfig, SceneConfig
+from pipeline.core.errors import ModelError
+from pipeline.jobs.run import predict, run_config
+from pipeline.models.cluster_model import ClusterModel
 
 BANDS = ("B02", "B03", "B04", "B08")
 

@@ -11,9 +11,9 @@ import rasterio
 from conftest import WriteRaster, patches
 from sources import described
 
-from pipeline.errors import ConfigError, SceneError
-from pipeline.scenes.raster import RasterSource
-from pipeline.scenes.source import BlockSource
+from pipeline.core.errors import ConfigError, SceneError
+from pipeline.core.pixels import BlockSource
+from pipeline.scenes.raster_source import RasterSource
 
 
 def whole(source: BlockSource) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:

@@ -15,10 +15,10 @@ from test_run import config
 from test_safe import SIDES, layers
 
 from benchmarks.safe import SafeRecipe, write_safe
-from pipeline.errors import ConfigError, ModelError, OutputError, SceneError
-from pipeline.model import ClusterModel
-from pipeline.regular import NotRegularError, TooLargeError, read_regular, special_kind
-from pipeline.run import run_config
+from pipeline.core.errors import ConfigError, ModelError, OutputError, SceneError
+from pipeline.core.regular_files import NotRegularError, TooLargeError, read_regular, special_kind
+from pipeline.jobs.run import run_config
+from pipeline.models.cluster_model import ClusterModel
 from pipeline.sinks.staging import Staging
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="pipes and devices are POSIX's")
@@ -66,7 +66,7 @@ def test_what_only_looks_like_a_file_and_gives_nothing_yet_is_refused(
     """As a trace of the kernel's does, for which a pipe stands here that is taken for a file."""
     os.mkfifo(tmp_path / "trace")
     writer = os.open(tmp_path / "trace", os.O_RDWR)  # somebody may write
-    monkeypatch.setattr("pipeline.regular._KINDS", {})
+    monkeypatch.setattr("pipeline.core.regular_files._KINDS", {})
     with pytest.raises(NotRegularError, match="makes up as it is read"):
         read_regular(tmp_path / "trace", 5)
     os.close(writer)
@@ -124,7 +124,7 @@ def test_as_a_config_a_model_or_an_item_of_the_command(
 
 
 def test_a_config_without_end_is_refused(tmp_path: Path) -> None:
-    from pipeline.config import load_config
+    from pipeline.config.schema import load_config
 
     endless = tmp_path / "endless.yaml"
     with endless.open("wb") as file:

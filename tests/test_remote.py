@@ -13,11 +13,11 @@ from server import Moods, serving
 from sources import described
 from test_raster import whole
 
-from pipeline.config import RunConfig
-from pipeline.errors import SceneError
-from pipeline.run import run_config
-from pipeline.scenes.gdal import gdal_options
-from pipeline.scenes.raster import RasterSource
+from pipeline.config.schema import RunConfig
+from pipeline.core.errors import SceneError
+from pipeline.geo.gdal import gdal_options
+from pipeline.jobs.run import run_config
+from pipeline.scenes.raster_source import RasterSource
 
 BANDS = ("B02", "B03", "B04", "B08")
 
@@ -27,7 +27,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str,
     """A server with a folder of Cloud-Optimized GeoTIFFs."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.05")
-    monkeypatch.setattr("pipeline.scenes.readers._PAUSE", 0.05)
+    monkeypatch.setattr("pipeline.raster.readers._PAUSE", 0.05)
     root = tmp_path / "site"
     root.mkdir()
     noise = np.random.default_rng(1).integers(1, 9000, (4, 600, 700)).astype("uint16")

@@ -24,14 +24,14 @@ from sklearn.cluster import KMeans
 from sources import CountingSource
 from test_leftovers import killed_run
 
-import pipeline.reading as reading_module
-import pipeline.run as run_module
-from pipeline.config import OutputConfig, RunConfig, SceneConfig
-from pipeline.errors import ConfigError, FitError, ModelError, OutputError, SceneError, TerrazzoError
-from pipeline.model import ClusterModel
-from pipeline.run import fit_config, plan_config, predict, run_config
-from pipeline.runtime.scratch import DiskScratch
-from pipeline.scenes.raster import RasterSource
+import pipeline.jobs.planned_reading as reading_module
+import pipeline.jobs.run as run_module
+from pipeline.config.schema import OutputConfig, RunConfig, SceneConfig
+from pipeline.core.errors import ConfigError, FitError, ModelError, OutputError, SceneError, TerrazzoError
+from pipeline.engine.cache import DiskScratch
+from pipeline.jobs.run import fit_config, plan_config, predict, run_config
+from pipeline.models.cluster_model import ClusterModel
+from pipeline.scenes.raster_source import RasterSource
 from pipeline.sinks.geotiff import MapWriter
 
 
@@ -538,7 +538,7 @@ def test_each_block_of_a_geotiff_is_decoded_once_for_a_fit_over_all_pixels(
 ) -> None:
     from collections import Counter
 
-    from pipeline.scenes.readers import GdalReader
+    from pipeline.raster.readers import GdalReader
 
     decoded: Counter[Any] = Counter()
     plain = GdalReader.read

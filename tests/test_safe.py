@@ -15,14 +15,14 @@ from sources import described
 from test_raster import opened, whole
 
 from benchmarks.safe import SafeRecipe, write_safe
-from pipeline.errors import ConfigError, SceneError, TerrazzoError
-from pipeline.inspection import inspect_scene
-from pipeline.runtime.scratch import open_scratch
-from pipeline.scenes.bands import SENTINEL2_COMMON_NAMES
-from pipeline.scenes.catalogue import open_catalogues
-from pipeline.scenes.keptfiles import KeptFiles
-from pipeline.scenes.raster import RasterSource
-from pipeline.scenes.sentinel2 import BAND_IDS, NATIVE_RESOLUTION
+from pipeline.core.band_names import SENTINEL2_COMMON_NAMES
+from pipeline.core.errors import ConfigError, SceneError, TerrazzoError
+from pipeline.engine.cache import open_scratch
+from pipeline.formats.detect import open_catalogues
+from pipeline.formats.sentinel2 import BAND_IDS, NATIVE_RESOLUTION
+from pipeline.jobs.inspect import inspect_scene
+from pipeline.raster.file_cache import KeptFiles
+from pipeline.scenes.raster_source import RasterSource
 
 FULL = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE"
 THUMBNAILS = "esa_S2B_MSIL2A_20210122T133229_N0214_R081_T22HBD_20210122T155500.SAFE"

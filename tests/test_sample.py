@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sources import MemorySource
 
-from pipeline.errors import OutputError, SceneError
-from pipeline.fitting.sample import draw_sample
+from pipeline.core.errors import OutputError, SceneError
+from pipeline.core.pixels import FitSource
+from pipeline.engine.cache import MemoryScratch, Scratch
 from pipeline.kernels import hashing
-from pipeline.runtime.scratch import MemoryScratch, Scratch
-from pipeline.scenes.blockstore import SparedBlocks
-from pipeline.scenes.keptblocks import KeptBlocks
-from pipeline.scenes.source import FitSource
+from pipeline.methods.sample import draw_sample
+from pipeline.pixels.cache import SparedBlocks
+from pipeline.pixels.passes import KeptBlocks
 
 
 def placed(shape: tuple[int, int]) -> np.ndarray:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.runtime import schedule
-from pipeline.runtime.schedule import blocks_in_flight, count_workers, share, stream
+from pipeline.engine import threads as schedule
+from pipeline.engine.threads import blocks_in_flight, count_workers, share, stream
 
 WAIT = 30.0
 """Seconds after which a test that hangs gives up; none waits so long when all is well."""

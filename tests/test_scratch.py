@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import OutputError
-from pipeline.runtime.scratch import open_scratch
+from pipeline.core.errors import OutputError
+from pipeline.engine.cache import open_scratch
 
 KINDS: list[Literal["memory", "disk"]] = ["memory", "disk"]
 ARRAYS = st.lists(

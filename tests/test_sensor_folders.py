@@ -15,10 +15,10 @@ import pytest
 import rasterio
 from sources import described
 
-from pipeline.config import RunConfig
-from pipeline.errors import SceneError
-from pipeline.run import run_config
-from pipeline.scenes.describe import RasterScene
+from pipeline.config.schema import RunConfig
+from pipeline.core.errors import SceneError
+from pipeline.jobs.run import run_config
+from pipeline.scenes.raster_scene import RasterScene
 
 Mapped = Callable[..., npt.NDArray[np.uint8]]
 

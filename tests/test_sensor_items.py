@@ -11,16 +11,16 @@ import rasterio
 from sources import described
 from test_raster import opened, whole
 
-from pipeline.config import RunConfig, SceneConfig
-from pipeline.errors import SceneError
-from pipeline.inspection import inspect_scene
-from pipeline.model import ClusterModel
-from pipeline.run import run_config
-from pipeline.scenes.catalogue import open_catalogues
+from pipeline.config.schema import RunConfig, SceneConfig
+from pipeline.core.errors import SceneError
+from pipeline.formats.catalogue import Catalogue
+from pipeline.formats.detect import open_catalogues
+from pipeline.jobs.inspect import inspect_scene
+from pipeline.jobs.run import run_config
+from pipeline.models.cluster_model import ClusterModel
+from pipeline.scenes.describe_scene import describe_scene
 from pipeline.scenes.mosaic import open_source
-from pipeline.scenes.offers import Catalogue
-from pipeline.scenes.opening import describe_scene
-from pipeline.scenes.remarks import left_out_words
+from pipeline.scenes.warnings import left_out_words
 
 PLANET = "planet_analyticms_20170831"
 LANDSAT = "landsat_c2_l2sp_008059"
@@ -38,7 +38,7 @@ def sensors(data: Path) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Addresses that nobody answers are given up without a pause."""
-    monkeypatch.setattr("pipeline.scenes.fetch._PAUSE", 0.001)
+    monkeypatch.setattr("pipeline.formats.fetch._PAUSE", 0.001)
 
 
 def only(source: Path) -> Catalogue:

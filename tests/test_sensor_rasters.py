@@ -12,9 +12,9 @@ import rasterio
 from test_raster import opened, whole
 from test_run import config, read
 
-from pipeline.errors import FitError
-from pipeline.inspection import inspect_scene
-from pipeline.run import run_config
+from pipeline.core.errors import FitError
+from pipeline.jobs.inspect import inspect_scene
+from pipeline.jobs.run import run_config
 
 
 @dataclass(frozen=True)

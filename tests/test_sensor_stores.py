@@ -15,11 +15,11 @@ from rasterio.crs import CRS
 from sources import described
 from test_raster import opened, whole
 
-from pipeline.config import RunConfig
-from pipeline.errors import SceneError
-from pipeline.inspection import inspect_scene
-from pipeline.run import run_config
-from pipeline.template import config_template
+from pipeline.config.schema import RunConfig
+from pipeline.core.errors import SceneError
+from pipeline.jobs.inspect import inspect_scene
+from pipeline.jobs.run import run_config
+from pipeline.jobs.template import config_template
 
 DEA = "dea_landsat8_xarray_nc/sample_c3_sr.nc"
 WATER = "dea_landsat8_xarray_nc/sample_wofl.nc"

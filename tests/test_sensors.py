@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.scenes.bands import common_names
-from pipeline.scenes.sensors import band_number, sensor_of
+from pipeline.core.band_names import common_names
+from pipeline.formats.sensors import band_number, sensor_of
 
 C2 = "LC08_L2SP_008059_20191201_20200825_02_T1"
 

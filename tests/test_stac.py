@@ -16,13 +16,13 @@ from test_raster import opened, whole
 from test_safe import SIDES, layers
 
 from benchmarks.safe import SafeRecipe, write_safe
-from pipeline.errors import ConfigError, SceneError
-from pipeline.scenes.catalogue import open_catalogues
-from pipeline.scenes.offers import Catalogue
-from pipeline.scenes.remarks import left_out_words
-from pipeline.scenes.stac import read_items
-from pipeline.scenes.stacassets import gdal_path
-from pipeline.scenes.stacitems import item_catalogue
+from pipeline.core.errors import ConfigError, SceneError
+from pipeline.formats.catalogue import Catalogue
+from pipeline.formats.detect import open_catalogues
+from pipeline.formats.stac import read_items
+from pipeline.formats.stac_assets import gdal_path
+from pipeline.formats.stac_items import item_catalogue
+from pipeline.scenes.warnings import left_out_words
 
 pytestmark = pytest.mark.lowest
 
@@ -192,7 +192,7 @@ def test_an_item_on_a_server_is_read_with_its_files(tmp_path: Path) -> None:
 
 
 def test_an_address_that_answers_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.scenes.fetch._PAUSE", 0.01)
+    monkeypatch.setattr("pipeline.formats.fetch._PAUSE", 0.01)
     with pytest.raises(SceneError, match=r"http://127\.0\.0\.1:1/item: this can't be read: .*after 4 tries"):
         open_catalogues("http://127.0.0.1:1/item")
 
@@ -352,7 +352,7 @@ def test_fields_of_a_wrong_kind_are_one_sentence(item: Callable[..., Path], plac
 
 @pytest.mark.parametrize("source", ["http://[::1", "http://"])
 def test_what_is_no_address_is_one_sentence(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.scenes.fetch._PAUSE", 0.01)
+    monkeypatch.setattr("pipeline.formats.fetch._PAUSE", 0.01)
     with pytest.raises(SceneError):
         described(source)
 
@@ -741,7 +741,7 @@ def test_a_scale_that_two_versions_of_stac_state_differently_is_an_error(tmp_pat
 
 
 def test_a_value_given_twice_in_landsats_metadata_is_an_error() -> None:
-    from pipeline.scenes.landsat import parse_metadata
+    from pipeline.formats.landsat_mtl import parse_metadata
 
     text = b'GROUP = A\nSPACECRAFT_ID = "LANDSAT_8"\nX = 1\nX = 1\nEND_GROUP = A\nGROUP = B\nX = 2\nEND_GROUP = B\n'
     assert parse_metadata(text, "m_MTL.txt").product.format == "Landsat 8"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import OutputError
+from pipeline.core.errors import OutputError
 from pipeline.sinks.staging import Staging, check_room
 
 ROOT_WRITES_ANYWHERE = hasattr(os, "geteuid") and os.geteuid() == 0

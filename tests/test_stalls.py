@@ -23,15 +23,15 @@ from server import Moods, serving
 from sources import described
 
 from pipeline.api import open_scene
-from pipeline.config import RunConfig
-from pipeline.errors import ConfigError, SceneError, StalledError
-from pipeline.inspection import inspect_scene
-from pipeline.run import run_config
-from pipeline.runtime import deadline
-from pipeline.runtime.deadline import limit_in_force, time_limit, within_limit
-from pipeline.scenes.fetch import fetch
-from pipeline.scenes.gdal import gdal_options, is_remote, may_be_remote
-from pipeline.template import config_template
+from pipeline.config.schema import RunConfig
+from pipeline.core.errors import ConfigError, SceneError, StalledError
+from pipeline.engine import deadline
+from pipeline.engine.deadline import limit_in_force, time_limit, within_limit
+from pipeline.formats.fetch import fetch
+from pipeline.geo.gdal import gdal_options, is_remote, may_be_remote
+from pipeline.jobs.inspect import inspect_scene
+from pipeline.jobs.run import run_config
+from pipeline.jobs.template import config_template
 
 STALLS = ["silent", "drip", "hang"]
 SIDE = 300
@@ -313,7 +313,7 @@ def test_a_forked_process_waits_for_no_thread_of_its_parent(write_raster: WriteR
 def test_a_signal_ends_a_run_whose_words_nobody_reads() -> None:
     """Standard error is a pipe that is full."""
     code = (
-        "import os, sys, time\nfrom pipeline.runtime.signals import heed_signals\nheed_signals()\n"
+        "import os, sys, time\nfrom pipeline.engine.signals import heed_signals\nheed_signals()\n"
         "os.set_blocking(2, False)\n"
         "try:\n    while True: os.write(2, bytes(4096))\nexcept BlockingIOError: os.set_blocking(2, True)\n"
         "print('full', flush=True)\ntime.sleep(60)"
@@ -501,7 +501,7 @@ main()
         ("numpy", signal.SIGINT),
         ("rasterio._io", signal.SIGINT),
         ("numba", signal.SIGTERM),
-        ("pipeline.sinks.pictures", signal.SIGINT),
+        ("pipeline.sinks.picture", signal.SIGINT),
     ],
 )
 def test_a_signal_in_an_import_ends_the_command(

@@ -11,13 +11,13 @@ from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 from sources import MemorySource
 from test_exact import fitted, holes, scene
 
-from pipeline.config import FeaturesConfig, FitConfig
-from pipeline.errors import FitError, ModelError
-from pipeline.fitting.fit import fit_source
+from pipeline.config.schema import FeaturesConfig, FitConfig
+from pipeline.core.errors import FitError, ModelError
+from pipeline.engine.progress import Progress
+from pipeline.features.scale import Preparation
 from pipeline.kernels.assign import assign
-from pipeline.model import ClusterModel
-from pipeline.runtime.progress import Progress
-from pipeline.units import Preparation
+from pipeline.methods.fit import fit_source
+from pipeline.models.cluster_model import ClusterModel
 
 SCALERS = {"zscore": StandardScaler(), "minmax": MinMaxScaler(), "robust": RobustScaler()}
 
@@ -99,8 +99,8 @@ def test_a_model_keeps_it_and_an_incomplete_one_is_refused(tmp_path: Path) -> No
 def test_a_map_of_another_scene_follows_the_models_preparation(write_raster: WriteRaster, tmp_path: Path) -> None:
     import rasterio
 
-    from pipeline.config import OutputConfig, SceneConfig
-    from pipeline.run import predict
+    from pipeline.config.schema import OutputConfig, SceneConfig
+    from pipeline.jobs.run import predict
 
     data, valid = uneven(), np.ones((120, 150), bool)
     model = model_of(data, valid, "zscore")

@@ -11,8 +11,8 @@ import xarray as xr
 from conftest import patches
 
 from pipeline import fit, label, open_scene
-from pipeline.errors import ConfigError, SceneError
-from pipeline.scenes.lazy import grid_of
+from pipeline.core.errors import ConfigError, SceneError
+from pipeline.dataarrays.lazy import grid_of
 
 SHAPE = (40, 50)
 Y = 5_000_000 - 10 * np.arange(SHAPE[0]) - 5.0

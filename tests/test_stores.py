@@ -26,14 +26,14 @@ from test_arrays import write_eopf
 from test_raster import opened, whole
 from zarr.storage import LocalStore
 
-from pipeline.config import RunConfig, SceneConfig
-from pipeline.errors import ConfigError, SceneError
-from pipeline.run import run_config
-from pipeline.scenes.arraypreview import read_reduced
-from pipeline.scenes.arrays import ArrayReader
-from pipeline.scenes.arrayvalues import quantity_of
+from pipeline.config.schema import RunConfig, SceneConfig
+from pipeline.core.errors import ConfigError, SceneError
+from pipeline.jobs.run import run_config
+from pipeline.scenes.describe_scene import describe_scene
 from pipeline.scenes.mosaic import open_source
-from pipeline.scenes.opening import describe_scene
+from pipeline.stores.preview import read_reduced
+from pipeline.stores.values import quantity_of
+from pipeline.stores.variables import ArrayReader
 
 SHAPE = (20, 30)
 Y, X = 5_900_000 - 10 * (np.arange(20) + 0.5), 300_000 + 10 * (np.arange(30) + 0.5)
@@ -163,7 +163,7 @@ def test_previews_know_further_nodata_values_and_read_a_variable_once(tmp_path: 
     made.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
     scene = described(tmp_path / "s.nc")
     assert [part.indexes for part in scene.parts] == [(1, 2, 3)]
-    from pipeline.scenes.catalogue import open_catalogues
+    from pipeline.formats.detect import open_catalogues
 
     offers = open_catalogues(str(tmp_path / "s.nc"))[0].bands
     for plane, (picture, valid) in zip(planes, read_reduced([o.open(o.native) for o in offers], SHAPE), strict=True):
@@ -778,7 +778,7 @@ def test_a_chunk_of_many_bands_is_decoded_once_to_open_a_scene_and_once_for_prev
     monkeypatch.setattr(LocalStore, "get", counting(LocalStore.get, reads))
     described(tmp_path / "s.zarr")
     assert {count for key, count in reads.items() if re.match(r"a/\d", key)} == {1}
-    from pipeline.scenes.catalogue import open_catalogues
+    from pipeline.formats.detect import open_catalogues
 
     bands = [offer.open(offer.native) for offer in open_catalogues(str(tmp_path / "s.zarr"))[0].bands]
     reads.clear()

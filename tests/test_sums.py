@@ -7,8 +7,8 @@ from numba.core.errors import TypingError
 from test_assign import COLUMNS, DTYPES, ROWS, make
 
 from pipeline.kernels import machine  # noqa: F401 (what stands for `add_powers` in machine code)
+from pipeline.kernels.arithmetic import add_powers
 from pipeline.kernels.assign import assign
-from pipeline.kernels.compiled import add_powers
 from pipeline.kernels.sums import class_sums
 
 

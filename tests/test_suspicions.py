@@ -14,12 +14,12 @@ from conftest import WriteRaster, patches
 from test_run import config
 
 from pipeline.api import fit, open_scene
-from pipeline.errors import FitError
-from pipeline.inspection import inspect_scene
-from pipeline.run import fit_config, run_config
+from pipeline.cli.text import inspection_words
+from pipeline.core.errors import FitError
+from pipeline.jobs.inspect import inspect_scene
+from pipeline.jobs.run import fit_config, run_config
+from pipeline.jobs.template import config_template
 from pipeline.scenes.suspicions import Values, find_fills, percent, suspicions, variance_shares
-from pipeline.template import config_template
-from pipeline.words import inspection_words
 
 
 def values(pixels: npt.NDArray[Any], quantities: str | tuple[str, ...] = "numbers", **facts: Any) -> Values:

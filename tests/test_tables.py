@@ -9,11 +9,11 @@ import pytest
 from sources import MemorySource
 from test_model import model_of
 
-from pipeline.errors import OutputError
+from pipeline.core.errors import OutputError
+from pipeline.geo.pixel_area import PixelAreas
 from pipeline.labels.classify import ClassStatistics, Thinning, classify_blocks
-from pipeline.scenes.ground_area import PixelAreas
 from pipeline.sinks.palette import class_colours
-from pipeline.sinks.tables import write_table
+from pipeline.sinks.table import write_table
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

@@ -16,13 +16,14 @@ from server import serving
 from sources import described
 from test_raster import opened, whole
 
-from pipeline.errors import SceneError
-from pipeline.plan import chunk_shapes
-from pipeline.scenes import virtualfiles
-from pipeline.scenes.filebands import FileBand, list_bands
-from pipeline.scenes.gdal import cache_bytes, gdal_options, most_open_files
-from pipeline.scenes.raster import RasterSource
-from pipeline.scenes.source import OpenFiles
+from pipeline.core.errors import SceneError
+from pipeline.core.scene_info import OpenFiles
+from pipeline.geo.gdal import gdal_options
+from pipeline.jobs.plan import chunk_shapes
+from pipeline.pixels.gdal_memory import cache_bytes, most_open_files
+from pipeline.raster import virtual_files as virtualfiles
+from pipeline.raster.file_bands import FileBand, list_bands
+from pipeline.scenes.raster_source import RasterSource
 
 Rectangle = tuple[int, int, int, int]
 """xOff, yOff, xSize, ySize"""

@@ -14,8 +14,8 @@ from conftest import UTM, WriteRaster, patches
 from sources import described
 from test_raster import opened, whole
 
-from pipeline.errors import SceneError
-from pipeline.grid import Grid
+from pipeline.core.errors import SceneError
+from pipeline.core.grid import Grid
 
 
 def of_quarter_degrees(

@@ -18,11 +18,11 @@ from conftest import ROOT, UTM, WriteRaster, patches
 from rasterio.crs import CRS
 
 from benchmarks.safe import write_safe
-from pipeline.config import OutputConfig, SceneConfig
-from pipeline.errors import ModelError, TerrazzoError
-from pipeline.inspection import inspect_scene
-from pipeline.model import ClusterModel
-from pipeline.run import predict
+from pipeline.config.schema import OutputConfig, SceneConfig
+from pipeline.core.errors import ModelError, TerrazzoError
+from pipeline.jobs.inspect import inspect_scene
+from pipeline.jobs.run import predict
+from pipeline.models.cluster_model import ClusterModel
 
 DEVELOPMENT = ("-X", "dev", "-W", "error")
 """Arguments that make Python tell of what stays open, and of all warnings."""
@@ -76,7 +76,7 @@ def test_a_summary_that_can_not_be_printed_leaves_the_map_whole(job: Path) -> No
 
 
 def test_a_closed_output_is_told(job: Path) -> None:
-    code = "import sys; sys.stdout = None; sys.argv = sys.argv[1:]; from pipeline.cli import main; main()"
+    code = "import sys; sys.stdout = None; sys.argv = sys.argv[1:]; from pipeline.cli.main import main; main()"
     for words, status in ((["run", str(job), "-q"], 0), (["inspect", str(job.with_name("scene.tif"))], 1)):
         command = [sys.executable, "-c", code, "terrazzo", *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -5,7 +5,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.nearest import BANDS, CLASSES, Block, Centroids, Stretch, assign_pixels
+from pipeline.core.arrays import Stretch
+from pipeline.kernels.nearest import BANDS, CLASSES, Block, Centroids, assign_pixels
 
 
 def working_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating]:

@@ -1,16 +1,12 @@
 """Distances of points held in memory, band by band, to one centre or to that of their class."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.arrays import Points, Stretch
 from pipeline.kernels.assign import working_dtype, working_stretch
 from pipeline.kernels.compiled import compiled
-from pipeline.kernels.nearest import TILE, Stretch
-
-Points = npt.NDArray[Any]
-"""Shape (band, point), C-contiguous, of any type."""
+from pipeline.kernels.nearest import TILE
 
 
 @compiled

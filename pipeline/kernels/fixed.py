@@ -14,7 +14,8 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.compiled import compiled, fma
+from pipeline.kernels.arithmetic import fma
+from pipeline.kernels.compiled import compiled
 
 LIMB: Final = 2.0**36
 """What the first of the whole numbers is no larger than."""

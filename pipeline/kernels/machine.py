@@ -13,7 +13,7 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 from numba.extending import intrinsic, overload
 from numba.np import linalg
 
-from pipeline.kernels.compiled import SQUARES_AT, add_powers, fma
+from pipeline.kernels.arithmetic import SQUARES_AT, add_powers, fma
 
 logger = logging.getLogger(__name__)
 

@@ -5,19 +5,10 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.arrays import Stretch
 from pipeline.kernels.compiled import compiled
 from pipeline.kernels.fixed import cut
-from pipeline.kernels.nearest import (
-    TILE,
-    Block,
-    Centroids,
-    Stretch,
-    Workspace,
-    load,
-    look_closely,
-    make_room,
-    nearest_class,
-)
+from pipeline.kernels.nearest import TILE, Block, Centroids, Workspace, load, look_closely, make_room, nearest_class
 from pipeline.kernels.sums import SETS
 
 RUN: Final = 16

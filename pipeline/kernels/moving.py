@@ -12,13 +12,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.arrays import Points, Stretch
 from pipeline.kernels.assign import working_centroids
 from pipeline.kernels.move import OUTSIDE, Drift, Scaling, move
-from pipeline.kernels.nearest import Centroids, Stretch
+from pipeline.kernels.nearest import Centroids
 from pipeline.kernels.sums import SETS
-
-Points = npt.NDArray[Any]
-"""Shape (band, point), C-contiguous, of any type."""
 
 _STEPS: Final = 255
 """Largest bound: a byte."""

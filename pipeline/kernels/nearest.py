@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.compiled import compiled, fma
+from pipeline.core.arrays import Stretch
+from pipeline.kernels.arithmetic import fma
+from pipeline.kernels.compiled import compiled
 
 Block = npt.NDArray[Any]
 """Pixels of a block, of any type."""
 
-Stretch = npt.NDArray[np.floating] | None
-"""What differences of each band are multiplied by, shape (band,); None where that is 1 for all."""
 
 TILE: Final = 512
 """Pixels worked on at once: a few bands of them stay in the first-level cache."""

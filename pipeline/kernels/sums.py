@@ -6,7 +6,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.compiled import SQUARES_AT, add_powers, compiled, fma
+from pipeline.kernels.arithmetic import SQUARES_AT, add_powers, fma
+from pipeline.kernels.compiled import compiled
 from pipeline.kernels.fixed import exact_sums
 from pipeline.kernels.nearest import TILE, Block
 

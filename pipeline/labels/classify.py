@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.grid import Block, Grid
+from pipeline.core.grid import Block, Grid
+from pipeline.core.pixels import BlockSource
+from pipeline.core.units import Units
+from pipeline.engine.threads import stream
+from pipeline.geo.pixel_area import PixelAreas
 from pipeline.kernels.areas import class_areas
 from pipeline.kernels.assign import assign
 from pipeline.kernels.fixed import exact_sums
 from pipeline.kernels.sums import class_sums, merged
-from pipeline.model import ClusterModel
-from pipeline.runtime.schedule import stream
-from pipeline.scenes.ground_area import PixelAreas
-from pipeline.scenes.source import BlockSource
-from pipeline.units import Units
+from pipeline.models.cluster_model import ClusterModel
 
 
 @dataclass(frozen=True)

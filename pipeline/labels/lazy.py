@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from pipeline.dataarrays.georeference import georeference
+from pipeline.dataarrays.source import ArraySource
 from pipeline.kernels.assign import assign
-from pipeline.model import ClusterModel
-from pipeline.scenes.arraysource import ArraySource
-from pipeline.scenes.georeference import georeference
+from pipeline.models.cluster_model import ClusterModel
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Anything a user has, opened as pixels on one grid."""
+"""Bands on one grid: described, masked, put together as mosaics, checked."""

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.grid import Block
-from pipeline.scenes.source import BlockSource, Pixels, SceneInfo
+from pipeline.core.grid import Block
+from pipeline.core.pixels import BlockSource, Pixels
+from pipeline.core.scene_info import SceneInfo
 
 
 def cropped(source: BlockSource) -> BlockSource:

@@ -11,24 +11,24 @@ import numpy.typing as npt
 from affine import Affine
 from rasterio.crs import CRS
 
-from pipeline.areas import MaskRecord
-from pipeline.errors import ConfigError, SceneError
-from pipeline.grid import Block, Grid
-from pipeline.masklayers import MASK_LAYERS, Bits, mask_kind
-from pipeline.scenes.filebands import FileBand, read_band
-from pipeline.scenes.ground import overlap, place
-from pipeline.scenes.offers import BandVersion, Catalogue, MaskOffer, open_version
-from pipeline.scenes.parts import FilePart, make_parts
-from pipeline.scenes.places import VECTOR_SUFFIXES, Area, read_area
-from pipeline.scenes.placing import Placement
-from pipeline.scenes.readers import WindowReader
-from pipeline.scenes.regrid import read_part
-from pipeline.scenes.source import NO_FILES, OpenFiles
-from pipeline.settings import is_address
+from pipeline.config.masks import MaskRecord
+from pipeline.config.yaml import is_address
+from pipeline.core.arrays import Validity
+from pipeline.core.errors import ConfigError, SceneError
+from pipeline.core.grid import Block, Grid
+from pipeline.core.mask_layers import MASK_LAYERS, Bits, mask_kind
+from pipeline.core.scene_info import NO_FILES, OpenFiles
+from pipeline.formats.catalogue import BandVersion, Catalogue, MaskOffer, open_version
+from pipeline.geo.align import Placement
+from pipeline.geo.area_of_interest import VECTOR_SUFFIXES, Area, read_area
+from pipeline.geo.overlap import overlap, place
+from pipeline.raster.file_bands import FileBand, read_band
+from pipeline.raster.file_parts import FilePart, make_parts
+from pipeline.raster.readers import WindowReader
+from pipeline.raster.regrid import read_part
 
 logger = logging.getLogger(__name__)
 
-Validity = npt.NDArray[np.bool_]
 
 _SCL_NODATA: Final = 0
 _BYTES_OF_A_DISTANCE: Final = 26

@@ -9,16 +9,18 @@ from typing import Any, Final
 import numpy as np
 from affine import Affine
 
-from pipeline.errors import SceneError
-from pipeline.grid import Block, Grid
-from pipeline.runtime.deadline import limits_for_blocks
-from pipeline.scenes.describe import RasterScene
-from pipeline.scenes.ground import bounds, bounds_in
-from pipeline.scenes.keptfiles import KeptFiles
-from pipeline.scenes.raster import RasterSource
-from pipeline.scenes.readers import Handles, Planes, Validity
-from pipeline.scenes.source import Pixels, SceneInfo, all_open
-from pipeline.units import Units
+from pipeline.core.arrays import Planes, Validity
+from pipeline.core.errors import SceneError
+from pipeline.core.grid import Block, Grid
+from pipeline.core.pixels import Pixels
+from pipeline.core.scene_info import SceneInfo, all_open
+from pipeline.core.units import Units
+from pipeline.engine.deadline import limits_for_blocks
+from pipeline.geo.overlap import bounds, bounds_in
+from pipeline.raster.file_cache import KeptFiles
+from pipeline.raster.readers import Handles
+from pipeline.scenes.raster_scene import RasterScene
+from pipeline.scenes.raster_source import RasterSource
 
 logger = logging.getLogger(__name__)
 

@@ -12,12 +12,13 @@ import numpy.typing as npt
 import rasterio
 from rasterio.enums import Resampling
 
-from pipeline.errors import SceneError
-from pipeline.grid import Grid
+from pipeline.core.arrays import Planes
+from pipeline.core.errors import SceneError
+from pipeline.core.grid import Grid
+from pipeline.geo.gdal import GDAL_ERRORS, archive_or_file, gdal_options, in_time, open_raster, shown
+from pipeline.geo.overlap import bounds, same_crs
 from pipeline.kernels.validity import strike_invalid
-from pipeline.scenes.filebands import FileBand
-from pipeline.scenes.gdal import GDAL_ERRORS, archive_or_file, gdal_options, in_time, open_raster, shown
-from pipeline.scenes.ground import bounds, same_crs
+from pipeline.raster.file_bands import FileBand
 
 _SIDE: Final = 512
 """Pixels along the longest side of a preview, at most."""
@@ -27,8 +28,6 @@ _BYTES: Final = 128 * 2**20
 
 _LEAST: Final = 32
 """Pixels along the longest side of a preview that many bands make no smaller."""
-
-Planes = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def _unreadable(path: str, what: str, error: Exception) -> SceneError:
 
 def _read_store(bands: Sequence[FileBand], shape: tuple[int, int]) -> Iterator[Preview]:
     """Read bands of a store."""
-    from pipeline.scenes.arraypreview import read_reduced  # noqa: PLC0415 (xarray takes half a second to import)
+    from pipeline.stores.preview import read_reduced  # noqa: PLC0415 (xarray takes half a second to import)
 
     for band, (pixels, valid) in zip(bands, read_reduced(bands, shape), strict=True):
         yield Preview(band, pixels, strike_invalid(pixels[np.newaxis], (band.nodata,), valid))

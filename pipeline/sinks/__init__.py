@@ -1,1 +1,1 @@
-"""From results to files. Each file is whole or absent."""
+"""From labels to files: map, overviews, table, picture. Each file is whole or absent."""

@@ -10,13 +10,13 @@ import numpy.typing as npt
 import rasterio
 import rasterio.shutil
 
-from pipeline.errors import OutputError
-from pipeline.grid import Block, Grid
+from pipeline.core.errors import OutputError
+from pipeline.core.grid import Block, Grid
+from pipeline.engine.work_folder import folder_of
+from pipeline.geo.gdal import GDAL_ERRORS, gdal_options
 from pipeline.kernels.checks import add_checksums, checksum
-from pipeline.runtime.workfolder import folder_of
-from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
+from pipeline.sinks.overviews import level_shapes, overview_paths, write_overviews
 from pipeline.sinks.palette import Colour
-from pipeline.sinks.pyramid import level_shapes, overview_paths, write_overviews
 from pipeline.sinks.verify import verify_map
 
 TILE: Final = 512

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipeline.errors import OutputError
-from pipeline.regular import special_kind
-from pipeline.runtime.leftovers import ONLY_COPY
+from pipeline.core.errors import OutputError
+from pipeline.core.regular_files import special_kind
+from pipeline.engine.leftovers import ONLY_COPY
 
 SIDECARS: Final = (".msk", ".ovr", ".aux.xml", ".MSK", ".OVR", ".AUX.XML")
 """Endings of the files beside a map that GDAL takes for part of it."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import count, islice
 from typing import Final
 
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 
 Colour = tuple[int, int, int]
 

@@ -5,9 +5,9 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from pipeline.grid import Block, Grid
+from pipeline.core.band_names import find_rgb
+from pipeline.core.grid import Block, Grid
 from pipeline.labels.classify import LabelledBlock, Thinning
-from pipeline.scenes.bands import find_rgb
 
 LARGEST_SIDE: Final = 2048
 """Of the picture, in pixels."""

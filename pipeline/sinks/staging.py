@@ -8,10 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from pipeline.errors import OutputError
-from pipeline.regular import special_kind
-from pipeline.runtime.signals import end_if_asked, signals_wait
-from pipeline.runtime.workfolder import own_folder
+from pipeline.core.errors import OutputError
+from pipeline.core.regular_files import special_kind
+from pipeline.engine.signals import end_if_asked, signals_wait
+from pipeline.engine.work_folder import own_folder
 from pipeline.sinks.naming import Naming, name_together, sidecars, write_through
 
 _LONGEST_NAME: Final = 255

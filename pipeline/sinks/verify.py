@@ -9,13 +9,13 @@ from pathlib import Path
 
 import rasterio
 
-from pipeline.errors import OutputError
-from pipeline.grid import Block, cut
+from pipeline.core.errors import OutputError
+from pipeline.core.grid import Block, cut
+from pipeline.engine.threads import stream
+from pipeline.engine.work_folder import folder_of
+from pipeline.geo.gdal import GDAL_ERRORS, gdal_options
 from pipeline.kernels.checks import add_checksums, checksum
-from pipeline.runtime.schedule import stream
-from pipeline.runtime.workfolder import folder_of
-from pipeline.scenes.gdal import GDAL_ERRORS, gdal_options
-from pipeline.sinks.pyramid import PIECE, level_shapes
+from pipeline.sinks.overviews import PIECE, level_shapes
 from pipeline.sinks.windows import window_reader
 
 

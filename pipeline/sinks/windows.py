@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 
-from pipeline.grid import Block
-from pipeline.scenes.gdal import gdal_options
+from pipeline.core.grid import Block
+from pipeline.geo.gdal import gdal_options
 
 ReadLabels = Callable[[Block], npt.NDArray[np.uint8]]
 

@@ -1,0 +1,169 @@
+"""Records in words, for a terminal of 80 columns."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from textwrap import fill, shorten
+from typing import Any, Final
+
+from pipeline.config.schema import RunConfig
+from pipeline.core.scene_info import SceneInfo
+from pipeline.core.text import printable, size_words
+from pipeline.formats.catalogue import Product
+from pipeline.jobs.inspect import BandFacts, Inspection, short_unit
+from pipeline.jobs.plan import Plan, method_over_all
+from pipeline.scenes.suspicions import PREFIX
+
+_WIDTH: Final = 80
+_FIXED_PASSES: Final = 3
+"""Passes over the source whose number is known before: for the sample, for mini-batches, for the map."""
+
+_MOST_CLASSES: Final = 30
+"""Rows of a table printed in full; the CSV has them all."""
+
+
+def _columns(rows: Sequence[Sequence[str]], left: int = 1) -> Iterable[str]:
+    """Align cells; the first `left` columns to the left, the others to the right."""
+    rows = [list(map(printable, row)) for row in rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = (c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        yield "  ".join(cells).rstrip()
+
+
+def plan_record(info: SceneInfo, plan: Plan, config: RunConfig) -> dict[str, Any]:
+    """A plan as plain values, for JSON."""
+    scene = {"sources": list(info.sources), "bands": list(info.bands), "dtype": info.dtype.name}
+    return {
+        "scene": {**scene, "rows": info.map_grid.shape[0], "columns": info.map_grid.shape[1]},
+        "fit": config.fit.model_dump(mode="json", include={"method", "pixels", "k"}),
+        **asdict(plan),
+        "scratch_dir": _scratch_dir(config) if plan.kept == "disk" else None,
+        "disk": plan.disk,
+        "peak": plan.peak,
+        "memory": int(config.run.memory),
+    }
+
+
+def _scratch_dir(config: RunConfig) -> str:
+    """Folder of a scratch on disk."""
+    return config.run.scratch_dir or str(Path(config.output.labels).parent)
+
+
+def plan_words(info: SceneInfo, plan: Plan, config: RunConfig) -> str:
+    """Say what a run will do."""
+    rows, columns = info.map_grid.shape
+    high, wide = plan.chunk
+    most = " at most" if plan.passes > _FIXED_PASSES else ""
+    rests = plan.keeps_blocks and method_over_all(config.fit)
+    then = ", then over the scratch until fit.tol is met" if rests else ""
+    where = {"memory": "in memory", "disk": f"on disk, in {_short(_scratch_dir(config))}", "none": "nowhere"}
+    lines = {
+        "scene": _first_of([_short(source) for source in config.scene.source]),
+        "pixels": f"{columns} x {rows}, {len(info.bands)} bands of {info.dtype.name}",
+        "bands": shorten(", ".join(info.bands), _WIDTH - 10, placeholder=" ..."),
+        "blocks": f"{plan.blocks} of {wide} x {high} pixels, {plan.at_once} worked on at once",
+        "passes": f"{plan.passes} over the source{most}{then}",
+        "scratch": f"{size_words(plan.scratch)} {where[plan.kept]}" if plan.scratch else "none",
+        "disk": f"{size_words(plan.disk)} while the run lasts",
+        "memory": f"{size_words(plan.peak)} at most, of {size_words(int(config.run.memory))} allowed:",
+        "": f"{size_words(plan.base)} program, {size_words(plan.fit)} fit, "
+        f"{plan.at_once} x {size_words(plan.per_block)} for a block",
+    }
+    return _aligned(lines)
+
+
+def _short(path: str) -> str:
+    """A path, its beginning left out where it is long."""
+    return path if len(path) <= _WIDTH // 2 else "..." + path[-_WIDTH // 2 :]
+
+
+def _aligned(lines: dict[str, str]) -> str:
+    return "\n".join(f"{name:<8} {printable(text)}" for name, text in lines.items())
+
+
+def _first_of(paths: Sequence[str]) -> str:
+    return f"{paths[0]} and {len(paths) - 1} more" if len(paths) > 1 else paths[0]
+
+
+def inspection_words(found: Inspection) -> str:
+    """Say what a scene holds."""
+    share = "" if found.valid_share is None else f"{found.valid_share:.1%} of the pixels looked at, in every band"
+    width, height = found.resolution
+    product = found.product
+    lines = {
+        "source": f"{found.origin if product else _first_of(found.sources)} ({found.driver})",
+        **(_product_lines(product, found.masks) if product else {}),
+        "pixels": f"{found.columns} x {found.rows}",
+        "pixel": f"{width:g}{'' if width == height else f' x {height:g}'} {short_unit(found.unit)}",
+        "crs": found.crs or "none",
+        "quantity": ", ".join(dict.fromkeys(band.quantity for band in found.bands)),
+        "blocks": f"{found.block[0]} x {found.block[1]} in the file",
+        "chunks": f"{found.chunk[0]} x {found.chunk[1]} suggested for a run",
+        "valid": share or "unknown, as the bands are on different grids",
+    }
+    told = [warning if warning.startswith(PREFIX) else f"note: {warning}" for warning in found.warnings]
+    notes = [_filled(line) for line in told]
+    rows = _band_rows(found.bands, radiometry=product is None)
+    return "\n".join([_aligned(lines), "", *rows, *([""] if notes else []), *notes])
+
+
+def _filled(text: str) -> str:
+    """Lines of text, none of which ends within a path."""
+    return fill(printable(text), _WIDTH, subsequent_indent="      ", break_on_hyphens=False, break_long_words=False)
+
+
+def _product_lines(product: Product, masks: Sequence[str]) -> dict[str, str]:
+    """What a product says of itself."""
+    return {
+        "product": product.name,
+        "format": f"{product.format} {product.level}".strip(),
+        "date": product.date or "unknown",
+        "tile": product.tile or "unknown",
+        "baseline": product.baseline or "unknown",
+        "numbers": product.radiometry,
+        "masks": "; ".join(masks) or "none",
+    }
+
+
+def _band_rows(bands: Sequence[BandFacts], *, radiometry: bool) -> Iterable[str]:
+    """Table of bands; columns that say nothing are left out, and those of scale and offset unless asked for."""
+    table = {
+        "no": [band.number for band in bands],
+        "band": [band.name[:24] for band in bands],
+        "common": [band.common_name or "" for band in bands],
+        "quantity": [band.quantity for band in bands] if len({band.quantity for band in bands}) > 1 else [""],
+        "dtype": [band.dtype for band in bands],
+        "pixels": [f"{band.columns}x{band.rows}" for band in bands],
+        "each": [f"{band.resolution:g}" for band in bands] if len({band.resolution for band in bands}) > 1 else [""],
+        "nodata": ["" if band.nodata is None else f"{band.nodata:g}" for band in bands],
+        "scale": ["" if band.scale == 1 or not radiometry else f"{band.scale:g}" for band in bands],
+        "offset": ["" if band.offset == 0 or not radiometry else f"{band.offset:g}" for band in bands],
+        "valid": [f"{band.valid_share:.0%}" for band in bands],
+        "from": ["" if band.low is None else f"{band.low:.5g}" for band in bands],
+        "to": ["" if band.high is None else f"{band.high:.5g}" for band in bands],
+    }
+    said = {name: cells for name, cells in table.items() if any(cells)}
+    return _columns([list(said), *zip(*said.values(), strict=True)], left=1 + list(said).index("dtype"))
+
+
+def report_words(report: dict[str, Any]) -> str:
+    """Say what a run made: where the files are, and what the classes hold."""
+    classes = report["classes"]
+    rows = [["class", "pixels", "share", "hectares"]]
+    for entry in classes[:_MOST_CLASSES]:
+        area = "" if entry["area_ha"] is None else f"{entry['area_ha']:,.1f}"
+        rows.append([str(entry["class"]), f"{entry['pixels']:,}", f"{entry['share']:.1%}", area])
+    if report["nodata_pixels"]:
+        rows.append(["nodata", f"{report['nodata_pixels']:,}", "", ""])
+    if all(row[3] == "" for row in rows[1:]):
+        rows = [row[:3] for row in rows]
+    lines = [_aligned(report["outputs"]), ""]
+    lines += _columns(rows)
+    if len(classes) > _MOST_CLASSES:
+        lines.append(f"... and {len(classes) - _MOST_CLASSES} more in the table")
+    if report["area_note"]:
+        lines.append(f"area unknown: {report['area_note']}")
+    peak = f", {size_words(report['peak_rss'])} of memory at most" if report["peak_rss"] else ""
+    lines += ["", f"{report['seconds']['total']:.1f} s{peak}"]
+    return "\n".join(lines)

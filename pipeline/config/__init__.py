@@ -1,0 +1,1 @@
+"""The YAML config as typed records, and the messages about mistakes in it."""

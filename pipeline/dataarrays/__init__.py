@@ -1,0 +1,1 @@
+"""xarray objects as scenes, and scenes as lazy xarray objects."""

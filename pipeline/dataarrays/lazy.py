@@ -1,0 +1,143 @@
+"""Scenes as lazy xarray DataArrays."""
+
+from threading import Lock
+from typing import Any, Final
+from uuid import uuid4
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from pipeline.core.grid import Block, Grid
+from pipeline.core.pixels import BlockSource
+from pipeline.core.scene_info import SceneInfo
+from pipeline.dataarrays.dimensions import Axes
+from pipeline.dataarrays.georeference import georeference
+from pipeline.dataarrays.grids import grid_of
+from pipeline.dataarrays.planes import BY_VALUES
+from pipeline.scenes.file_stamps import FileStamps
+
+__all__ = ["grid_of", "to_dataarray"]
+
+_MOST_OPEN: Final = 4
+"""Scenes whose files a process keeps open for graphs that were sent to it."""
+
+
+class _BlockReads:
+    """Reads the blocks of a source, in a dask graph: by itself a small part of each task, and it can be pickled.
+
+    Parameters
+    ----------
+    token : str
+        Names the source.
+    source : BlockSource
+        Has to be picklable where graphs are sent to other processes.
+    """
+
+    def __init__(self, token: str, source: BlockSource) -> None:
+        self._token = token
+        self._source = source
+        self._stamps = FileStamps(source.info.files, deep=False)
+        self._blocks: dict[tuple[int, int], Block] = {(block.row, block.column): block for block in source.blocks}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reads_of, (self._token, self._source)
+
+    def __call__(self, block_id: tuple[int, ...]) -> npt.NDArray[Any]:
+        """Read a block: its pixels as the one element of an array, as dask's chunks are arrays."""
+        held = np.empty((1, 1), object)
+        held[0, 0] = self._source.read(self._blocks[block_id[0], block_id[1]])
+        self._stamps.check()
+        return held
+
+
+_opened: dict[str, _BlockReads] = {}
+_guard = Lock()
+
+
+def _reads_of(token: str, source: BlockSource) -> _BlockReads:
+    """What a pickle becomes: one object for all tasks of a process, so that they share open files."""
+    with _guard:
+        reads = _opened.pop(token, None) or _BlockReads(token, source)
+        _opened[token] = reads
+        while len(_opened) > _MOST_OPEN:
+            del _opened[next(iter(_opened))]
+        return reads
+
+
+def _data_of(held: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    data: npt.NDArray[Any] = held[0, 0].data
+    return data
+
+
+def _valid_of(held: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    valid: npt.NDArray[np.bool_] = held[0, 0].valid
+    return valid
+
+
+def to_dataarray(source: BlockSource) -> xr.DataArray:
+    """Wrap a source as a DataArray (band, y, x) that reads its blocks when computed.
+
+    Parameters
+    ----------
+    source : BlockSource
+        The scene; its blocks become the chunks.
+
+    Returns
+    -------
+    DataArray
+        In the scene's dtype, with coordinates `band`, `y`, `x`, `spatial_ref`, and `valid` (y, x): lazy, True
+        where every band holds data. Data and `valid` of a block come from one read.
+    """
+    info = source.info
+    rows = tuple(block.height for block in source.blocks if block.column == 0)
+    columns = tuple(block.width for block in source.blocks if block.row == 0)
+    token = f"read-{uuid4().hex}"
+    ones = ((1,) * len(rows), (1,) * len(columns))
+    reads = _BlockReads(token, source)
+    blocks = da.map_blocks(reads, chunks=ones, dtype=object, meta=np.empty((0, 0), object), name=token)
+    data = da.map_blocks(
+        _data_of,
+        blocks,
+        new_axis=0,
+        chunks=((len(info.bands),), rows, columns),
+        dtype=info.dtype,
+        meta=np.empty((0, 0, 0), info.dtype),
+    )
+    valid = da.map_blocks(_valid_of, blocks, chunks=(rows, columns), dtype=bool, meta=np.empty((0, 0), bool))
+    scene = xr.DataArray(
+        data,
+        dims=("band", "y", "x"),
+        coords={
+            "band": list(info.bands),
+            "scale": ("band", list(info.scales)),
+            "offset": ("band", list(info.offsets)),
+            "quantity": ("band", list(info.units.quantities)),
+            "valid": (("y", "x"), valid, {} if info.masked else BY_VALUES),
+            **_pixel_centres(info.grid),
+        },
+        attrs={
+            "sources": info.sources,
+            "origin": info.origin,
+            "nodata_rule": info.nodata_rule,
+            **_nodata_attrs(info),
+        },
+        name="scene",
+    )
+    return georeference(scene, Axes("y", "x"), info.grid)
+
+
+def _nodata_attrs(info: SceneInfo) -> dict[str, Any]:
+    """What rioxarray knows as nodata, where all bands agree on it."""
+    values = set(info.nodata)
+    return {"_FillValue": info.dtype.type(values.pop())} if len(values) == 1 and None not in values else {}
+
+
+def _pixel_centres(grid: Grid) -> dict[str, Any]:
+    """Coordinates y and x: of pixels' centres, or where the grid is rotated, counted in pixels."""
+    t = grid.transform
+    rows, columns = (np.arange(count) + 0.5 for count in grid.shape)
+    if t.b or t.d:
+        return {"y": rows, "x": columns}
+    return {"y": t.f + t.e * rows, "x": t.c + t.a * columns}

@@ -1,0 +1,1 @@
+"""How blocks are worked on: threads, cache, progress, signals, memory, temporary folders."""

@@ -1,0 +1,1 @@
+"""From bands to the features that are clustered."""

@@ -1,1 +1,0 @@
-"""From a scene's pixels to a model of its classes."""

@@ -1,0 +1,67 @@
+"""Raster files in an archive that is read where it lies: a zip or a plain tar, such as Landsat's."""
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from pipeline.core.band_names import band_order
+from pipeline.core.errors import SceneError
+from pipeline.formats.catalogue import Catalogue
+from pipeline.formats.file_sets import files_catalogue
+from pipeline.formats.file_trees import TarTree, Tree, ZipTree
+from pipeline.formats.paths import RASTER_SUFFIXES, FoundFile
+from pipeline.formats.safe import METADATA, open_product
+
+_PACKED: Final = re.compile(r"(?i).*\.(tar\.(gz|bz2|xz|zst)|tgz|tbz2?|txz)")
+"""Archives whose files can be read from the start of the archive alone."""
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is an archive, told by its name."""
+    return (path.suffix.lower() in {".zip", ".tar"} or bool(_PACKED.fullmatch(path.name))) and path.is_file()
+
+
+def open_archive(path: Path) -> Catalogue:
+    """Read what an archive offers: a Sentinel-2 product, or raster files.
+
+    Raises
+    ------
+    SceneError
+        When it can't be read, is compressed as a whole, or holds no raster.
+    """
+    if _PACKED.fullmatch(path.name):
+        msg = (
+            f"{path}: this archive is compressed as a whole, so that its files can't be read where they are; unpack it "
+            f"into a folder (mkdir scene && tar -xf {path.name} -C scene), and name that folder"
+        )
+        raise SceneError(msg)
+    tree: Tree = TarTree(path) if path.suffix.lower() == ".tar" else ZipTree(path)
+    if any(METADATA.fullmatch(PurePosixPath(name).name) for name in tree.names) and isinstance(tree, ZipTree):
+        return open_product(path)
+    rasters = (name for name in tree.names if _is_raster(PurePosixPath(name)))
+    names = sorted(rasters, key=band_order)
+    if not names:
+        listed = ", ".join(tree.names[:3]) or "nothing"
+        msg = (
+            f"{path}: this archive holds no Sentinel-2 product and no raster file "
+            f"({', '.join(sorted(RASTER_SUFFIXES))}); it holds {listed}"
+        )
+        raise SceneError(msg)
+    return _open_files(tree, names)
+
+
+def _is_raster(name: PurePosixPath) -> bool:
+    """Whether a file of an archive is a raster, and none of the hidden files that macOS packs beside each."""
+    return name.suffix.lower() in RASTER_SUFFIXES and not name.name.startswith(".")
+
+
+def _open_files(tree: Tree, names: list[str]) -> Catalogue:
+    """What raster files of an archive offer."""
+    by_path = {tree.path(name): name for name in tree.names}
+
+    def read(path: str) -> bytes | None:
+        return tree.read(by_path[path]) if path in by_path else None
+
+    return files_catalogue(
+        [FoundFile(tree.path(name), named=False) for name in names], read, origin=tree.origin, files=tree.files
+    )

@@ -1,0 +1,143 @@
+"""From what the user names to what it offers: plain files, or a product."""
+
+import glob
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pipeline.core.band_names import band_order
+from pipeline.core.errors import SceneError
+from pipeline.formats.archives import is_archive, open_archive
+from pipeline.formats.aws_tiles import is_tile_folder, open_tile
+from pipeline.formats.catalogue import Catalogue
+from pipeline.formats.file_sets import files_catalogue
+from pipeline.formats.paths import RASTER_SUFFIXES, check_names, find_files, is_handed_on, rasters_in, stores_in
+from pipeline.formats.safe import open_product, product_root, products_in
+from pipeline.formats.stac import is_stac, open_items
+from pipeline.geo.crs import check_proj
+from pipeline.stores.locate import is_store
+
+logger = logging.getLogger(__name__)
+
+
+def open_catalogues(
+    source: str | Path | Sequence[str | Path], besides: Iterable[str | Path] = (), time: int | str | None = None
+) -> list[Catalogue]:
+    """Find out what a source is and what it offers: one catalogue, or one for each of several items or products.
+
+    Parameters
+    ----------
+    source : str, Path or sequence of them
+        Raster files, folders, globs; or products, STAC items, stores.
+    besides : iterable of str or Path
+        Files that no folder or glob stands for: a run's own outputs, left there by an earlier run.
+    time : int, str or None
+        Which of several times of a store is taken; as in the config's `scene.time`.
+
+    Raises
+    ------
+    SceneError
+        When there is nothing to open, or products are mixed with plain files.
+    ConfigError
+        When a store has no such time.
+    """
+    named = [str(item) for item in ([source] if isinstance(source, str | Path) else source)]
+    check_names(named)
+    check_proj()
+    besides = list(besides)
+    items = [place for item in named for place in (_products_matching(item) or _stores_inside(item, besides) or [item])]
+    if all(is_store(item) for item in items):
+        from pipeline.formats.store_catalogue import open_stores  # noqa: PLC0415 (xarray takes half a second to import)
+
+        return open_stores(items, time)
+    found = [_open_special(item, besides, time) for item in items]
+    if any(found):
+        plain = [item for item, catalogues in zip(items, found, strict=True) if not catalogues]
+        if plain:
+            special = next(item for item, catalogues in zip(items, found, strict=True) if catalogues)
+            msg = f"scene.source: {special} is a product, {plain[0]} a file or folder of images; name one kind"
+            raise SceneError(msg)
+        return [catalogue for catalogues in found for catalogue in catalogues]
+    return [files_catalogue(find_files(items, besides), origin=items[0] if len(items) == 1 else "")]
+
+
+def _products_matching(item: str) -> list[str]:
+    """Products, folders or zips, that a pattern fits."""
+    try:
+        if not glob.has_magic(item) or is_handed_on(item) or Path(item).exists():
+            return []
+        matches = sorted(glob.glob(item))  # noqa: PTH207 (keeps absolute patterns)
+        special = [match for match in matches if product_root(Path(match)) or is_store(match)]
+        stores = [match for match in special if is_store(match)]
+    except (OSError, ValueError):  # which the look at plain files puts into words
+        return []
+    if special == stores:  # with images, which would go unnoticed
+        images = [match for match in matches if Path(match).suffix.lower() in RASTER_SUFFIXES] if stores else []
+        return sorted(stores, key=band_order) + images
+    return special
+
+
+def _stores_inside(item: str, besides: Sequence[str | Path]) -> list[str]:
+    """Stores that lie in a folder which is neither a store nor a product itself; none where it holds images, too."""
+    try:
+        folder = Path(item)
+        if not item or is_handed_on(item) or not folder.is_dir() or is_store(item) or product_root(folder):
+            return []
+        stores = [] if products_in(folder) else stores_in(folder)
+        rasters = rasters_in(folder, besides) if stores else []
+    except (OSError, ValueError):  # which the look at plain files puts into words
+        return []
+    if rasters:
+        names = ", ".join(Path(store).name for store in stores)
+        logger.warning("%s: left out, as the folder holds image files, too: %s; what is named is taken", item, names)
+        return []
+    return stores
+
+
+def _open_special(item: str, besides: Sequence[str | Path], time: int | str | None) -> list[Catalogue]:
+    """What an item offers that is more than image files: STAC items, a store, a product; else nothing."""
+    if is_store(item):
+        from pipeline.formats.store_catalogue import open_stores  # noqa: PLC0415 (xarray takes half a second to import)
+
+        return open_stores([item], time)
+    if item.endswith(("_MTL.txt", "_MTL.json")) and Path(item).is_file():
+        return [files_catalogue(find_files([str(Path(item).parent)], besides), origin=item)]
+    path = Path(item)
+    if path.name == "tileInfo.json" and is_tile_folder(path.parent):
+        path = path.parent
+    if not is_handed_on(item) and is_tile_folder(path):
+        return [open_tile(path)]
+    if not is_handed_on(item) and is_archive(path):
+        return [open_archive(path)]
+    if is_stac(item):
+        return open_items(item)
+    product = _product_at(item, besides)
+    return [open_product(*product)] if product else []
+
+
+def _product_at(item: str, besides: Sequence[str | Path]) -> tuple[Path, str] | None:
+    """The product at a path, or in a folder that holds one.
+
+    Raises
+    ------
+    SceneError
+        When a folder holds several, or images beside it.
+    """
+    if not item or is_handed_on(item):
+        return None
+    path = Path(item)
+    try:
+        root = product_root(path)
+        if root or not path.is_dir():
+            return root
+        inside = products_in(path)
+        if not inside:
+            return None
+        rasters = rasters_in(path, besides)
+    except (OSError, ValueError):  # which the look at plain files puts into words
+        return None
+    if len(inside) == 1 and not rasters:
+        return inside[0], ""
+    others = [*inside[1:], *(Path(raster) for raster in rasters)]
+    msg = f"{item}: the folder holds {inside[0].name} and {others[0].name}; name the one to take"
+    raise SceneError(msg)

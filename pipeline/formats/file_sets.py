@@ -1,0 +1,251 @@
+"""From raster files that belong together, such as one for each band, to what they offer."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Final
+
+import numpy as np
+
+from pipeline.core.band_names import band_from_file_name, common_names, differing_parts, words_of_file
+from pipeline.core.errors import SceneError
+from pipeline.core.layer_kinds import LayerKind, layer_kinds
+from pipeline.core.mask_layers import MASK_LAYERS, mask_kind
+from pipeline.core.units import PIXEL_TYPES
+from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, MaskOffer
+from pipeline.formats.landsat_mtl import LandsatMetadata, find_metadata
+from pipeline.formats.paths import FoundFile
+from pipeline.formats.sensors import Sensor, band_number, sensor_of
+from pipeline.geo.gdal import shown
+from pipeline.geo.overlap import covered, place
+from pipeline.kernels.validity import representable
+from pipeline.raster.file_bands import FileBand, list_bands
+
+_FILLED: Final = ("qa_pixel", "bqa")
+"""Layers whose lowest bit marks pixels without data."""
+
+_VERSION_WORD: Final = re.compile(r"[A-Za-z]+|\d+m")
+"""Words that tell versions of one band apart, such as SRE and FRE, or 10m and 20m: no dates, no numbers."""
+
+_LEVELS: Final = frozenset({"sr", "toa", "nbar", "nbart", "lambertian"})
+"""Words that tell versions of numbered bands apart in products of ESPA and Digital Earth Australia."""
+
+_LEVEL_WORD: Final = re.compile(r"L[12][A-Z]{1,2}")
+"""Words that tell levels of processing apart: L1C and L2A, L1TP and L2SP."""
+
+_SAME_GROUND: Final = 0.9
+"""Share of each other's ground that files of the same bands cover, at least, to be taken for bands of one scene."""
+
+
+def files_catalogue(
+    found: Sequence[FoundFile],
+    read: Callable[[str], bytes | None] | None = None,
+    origin: str = "",
+    files: tuple[str, ...] = (),
+) -> Catalogue:
+    """Read what raster files offer together: their bands, and masks among them.
+
+    Parameters
+    ----------
+    found : sequence of FoundFile
+        At least one.
+    read : callable, optional
+        Gives the content of a metadata file by its path, None where there is none; by default from disk.
+    origin : str
+        What the user named, for messages; by default the first file.
+    files : tuple of str
+        What holds them, and must not be written over: an archive.
+
+    Raises
+    ------
+    SceneError
+        When a file can't be opened, two hold the same band, or they show several images.
+    """
+    kinds = layer_kinds([file.stem for file in found])
+    measured = [file for file, kind in zip(found, kinds, strict=True) if kind == "measured"]
+    _check_versions(measured)
+    bands = list_bands([file.path for file in measured])
+    _check_one_image(bands)
+    metadata = find_metadata([file.path for file in measured], read)
+    inner = _kinds_in_files(bands)
+    named = {file.path for file in found if file.named}
+    offers = [_offer(band, metadata, _kind(band, inner, named)) for band in _with_common_names(bands)]
+    if not any(offer.kind == "measured" and not offer.is_alpha for offer in offers):
+        offers = [replace(offer, kind="measured") for offer in offers]
+    masks = tuple(_masks(found, bands))
+    measurements = [offer for offer in offers if offer.kind == "measured" and not offer.is_alpha]
+    reflective = [offer.name for offer in measurements if not offer.measures_no_light]
+    layers = _unopened(found, kinds, taken={offer.name for offer in offers})
+    return Catalogue(
+        origin=origin or found[0].path,
+        bands=(*offers, *layers),
+        default=tuple(reflective) if len(reflective) < len(measurements) else (),
+        masks=masks,
+        notes=tuple(_notes(measured, bands)),
+        fill=next((mask for mask in masks if mask.kind in _FILLED), None),
+        product=metadata.product if metadata else None,
+        files=files or ((metadata.path,) if metadata else ()),
+    )
+
+
+def _check_versions(files: Sequence[FoundFile]) -> None:
+    """Raise SceneError where two files that nobody named themselves are versions of one band."""
+    by_band: dict[str, list[FoundFile]] = {}
+    for file in files:
+        band = _band_of(file)
+        if band and not file.named:
+            by_band.setdefault(band, []).append(file)
+    for band, (one, *others) in by_band.items():
+        for other in others:
+            differing = set(words_of_file(one.stem)) ^ set(words_of_file(other.stem))
+            levels = [word for word in differing if _LEVEL_WORD.fullmatch(word)]
+            if differing and (len(levels) > 1 or all(_VERSION_WORD.fullmatch(word) for word in differing)):
+                msg = (
+                    f"scene.source: {shown(one.path)} and {shown(other.path)} are two versions of band {band}; name "
+                    "the files to take, or a pattern that fits one version"
+                )
+                raise SceneError(msg)
+
+
+def _band_of(file: FoundFile) -> str | None:
+    """The band that a file holds by its name, such as B02, or 2 of `sr_band2` and `toa_band2`."""
+    levels = _LEVELS.intersection(word.lower() for word in words_of_file(file.stem))
+    return band_from_file_name(file.path) or (band_number(file.stem) if levels else None)
+
+
+def _images(bands: Sequence[FileBand]) -> list[tuple[int, FileBand]]:
+    """Files of as many bands as the first that has several: how many these are, and the first of each file's."""
+    firsts: dict[str, FileBand] = {}
+    counts = Counter(band.path for band in bands)
+    for band in bands:
+        firsts.setdefault(band.path, band)
+    several = [(counts[path], band) for path, band in firsts.items() if counts[path] > 1]
+    return [(count, band) for count, band in several if (count, band.dtype) == (several[0][0], several[0][1].dtype)]
+
+
+def _check_one_image(bands: Sequence[FileBand]) -> None:
+    """Raise SceneError where files of the same many bands show different ground: several images, not bands of one."""
+    (count, one), *others = _images(bands) or [(0, bands[0])]
+    for _, other in others:
+        if min(covered(one.grid, other.grid), covered(other.grid, one.grid)) < _SAME_GROUND:
+            msg = (
+                f"scene.source: {one.path} and {other.path} are two images of {count} bands each that show "
+                f"different ground ({place(one.grid)}, and {place(other.grid)}), not bands of one scene; make a map "
+                "of each, or join them first: gdalbuildvrt mosaic.vrt FILES"
+            )
+            raise SceneError(msg)
+
+
+def _notes(files: Sequence[FoundFile], bands: Sequence[FileBand]) -> Iterator[str]:
+    """Say that several images, or several files of one band, become bands of one scene."""
+    by_band: dict[str, list[FoundFile]] = {}
+    for file in files:
+        token = band_from_file_name(file.path)
+        if token and not file.named:
+            by_band.setdefault(token, []).append(file)
+    band, mine = max(by_band.items(), key=lambda item: len(item[1]), default=("", []))
+    if len(mine) > 1:
+        yield (
+            f"scene.source: {len(mine)} files hold band {band}, {shown(mine[0].path)} and others: all are taken "
+            "together as one scene; for a map of one date or product name its files, or a pattern that fits them"
+        )
+    images = _images(bands)
+    if len(images) > 1:
+        yield (
+            f"scene.source: {len(images)} images of the same ground, {images[0][1].path} and others, of {images[0][0]} "
+            f"bands each, are taken together as one scene of {len(bands)} bands; name one file for a map of it alone"
+        )
+
+
+def _with_common_names(bands: Sequence[FileBand]) -> list[FileBand]:
+    """Bands with their common names: the sensor's, else what names tell, else what the file calls their colours."""
+    counts = Counter(band.path for band in bands if not band.is_alpha)
+    by_name = common_names([band.name for band in bands])
+    named = []
+    for band, name in zip(bands, by_name, strict=True):
+        sensor = sensor_of([band.path])
+        if sensor is None:
+            common = name or band.common
+        elif counts[band.path] == len(sensor.multi_band) and not band.is_alpha:
+            common = sensor.multi_band[band.index - 1]
+        else:
+            common = sensor.common_name(band.name)
+        named.append(replace(band, common=common))
+    return named
+
+
+def _kinds_in_files(bands: Sequence[FileBand]) -> dict[tuple[str, int], LayerKind]:
+    """What the bands of files that hold several are, told by their descriptions; by path and index."""
+    files: dict[str, list[FileBand]] = {}
+    for band in bands:
+        if not band.is_alpha:
+            files.setdefault(band.path, []).append(band)
+    return {
+        (path, band.index): kind
+        for path, mine in files.items()
+        if len(mine) > 1
+        for band, kind in zip(mine, layer_kinds([band.name for band in mine]), strict=True)
+    }
+
+
+def _kind(band: FileBand, inner: Mapping[tuple[str, int], LayerKind], named: set[str]) -> LayerKind:
+    """What a band is: classes, not measurements, where it has a palette and nobody named its file."""
+    if band.has_palette and band.path not in named:
+        return "labels"
+    return inner.get((band.path, band.index), "measured")
+
+
+def _offer(band: FileBand, metadata: LandsatMetadata | None, kind: LayerKind) -> BandOffer:
+    """A band whose file had to be opened to know it, with what its sensor and its product say of it."""
+    sensor = sensor_of([band.path])
+    scaling = metadata.scaling(band.path) if metadata else None
+    nodata = _fill(sensor, band)
+    if scaling and band.quantity == "numbers":
+        scale, offset, quantity = scaling
+        band = replace(band, scale=scale, offset=offset, quantity=quantity)
+    return BandOffer(
+        name=band.name,
+        versions=(BandVersion(path=band.path, index=band.index),),
+        common=band.common,
+        number=(band_number(band.name) or "").upper() if sensor and sensor.bands else "",
+        keys=_keys(band),
+        nodata=nodata,
+        opened=band,
+        kind=kind,
+    )
+
+
+def _fill(sensor: Sensor | None, band: FileBand) -> float | None:
+    """Stored number that a sensor's products keep for no data; None for floats, which were made of these later."""
+    if sensor is None or sensor.fill is None or band.dtype not in PIXEL_TYPES:
+        return None
+    dtype = np.dtype(band.dtype)
+    return sensor.fill if dtype.kind in "iu" and representable(sensor.fill, dtype) else None
+
+
+def _keys(band: FileBand) -> tuple[str, ...]:
+    """Other names of a band: `SR_B4` of a file whose name ends so."""
+    *_, before, last = ("", "", *PurePath(band.path).stem.upper().rsplit("_", 2))
+    return (f"{before}_{last}",) if last == band.name.upper() and re.fullmatch("[A-Z]{2}", before) else ()
+
+
+def _unopened(files: Sequence[FoundFile], kinds: Sequence[LayerKind], taken: set[str]) -> Iterator[BandOffer]:
+    """Layers that are no bands unless they are named, each the first band of its file."""
+    names = differing_parts([file.stem for file in files])
+    for file, kind, name in zip(files, kinds, names, strict=True):
+        if kind != "measured":
+            unique = name if name and name not in taken and names.count(name) == 1 else file.stem
+            yield BandOffer(name=unique, versions=(BandVersion(path=file.path),), kind=kind)
+
+
+def _masks(files: Sequence[FoundFile], bands: Sequence[FileBand]) -> Iterator[MaskOffer]:
+    """Masks among files, told by their names, or else among the bands of files that hold several."""
+    counts = Counter(band.path for band in bands)
+    inner = [band for band in bands if counts[band.path] > 1 and np.dtype(band.dtype).kind in "iu"]
+    for kind in MASK_LAYERS:
+        mine = [BandVersion(path=file.path) for file in files if mask_kind(file.stem) == kind]
+        mine = mine or [BandVersion(path=band.path, index=band.index) for band in inner if mask_kind(band.name) == kind]
+        if mine:
+            yield MaskOffer(kind=kind, versions=tuple(mine))

@@ -1,0 +1,218 @@
+"""Sentinel-2 products in ESA's SAFE format: a folder or a zip, Level-1C or 2A, compact or old names."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from pipeline.core.errors import SceneError
+from pipeline.core.strict_xml import parse_xml
+from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, MaskOffer, Product
+from pipeline.formats.file_trees import FolderTree, Tree, ZipTree
+from pipeline.formats.sentinel2 import (
+    BAND_IDS,
+    DEFAULT_BANDS,
+    NATIVE_RESOLUTION,
+    Sentinel2Metadata,
+    read_metadata,
+    reflectance_band,
+)
+
+METADATA: Final = re.compile(r"(MTD_MSIL(1C|2A)|S2[A-D]_(OPER|USER)_MTD_SAFL(1C|2A)_\w+)\.xml")
+"""Names of the file that describes a product."""
+_IMAGE: Final = re.compile(r".*_(?P<layer>B\d\d|B8A|SCL)(_[^/]*?)??(_(?P<resolution>10|20|60)m)?(\.jp2|\.tif)?")
+_TILE: Final = re.compile(r"_T?(\d\d[A-Z]{3})(?=_|\b)")
+_FIRST_WITH_OFFSET: Final = "04.00"
+
+
+def is_product_folder(folder: Path) -> bool:
+    """Whether a folder is the root of a product."""
+    return any(METADATA.fullmatch(file.name) for file in folder.glob("*.xml"))
+
+
+def product_root(path: Path) -> tuple[Path, str] | None:
+    """The product that a path stands for: its root folder or zip, and its granule where that is named; or None.
+
+    Parameters
+    ----------
+    path : Path
+        The product's folder, its metadata or manifest, one of its granules' folders, or a zip.
+    """
+    if path.is_file():
+        if METADATA.fullmatch(path.name) or path.name == "manifest.safe":
+            return path.parent, ""
+        return (path, "") if path.suffix.lower() == ".zip" else None
+    if is_product_folder(path):
+        return path, ""
+    if path.parent.name == "GRANULE" and is_product_folder(path.parent.parent):
+        return path.parent.parent, path.name
+    return None
+
+
+def products_in(folder: Path) -> list[Path]:
+    """Products that lie in a folder: folders, and zips named as products are."""
+    inside = sorted(folder.iterdir())
+    return [
+        path
+        for path in inside
+        if (path.is_dir() and is_product_folder(path)) or re.fullmatch(r"S2[A-D]_.*\.zip", path.name)
+    ]
+
+
+def open_product(path: Path, granule: str = "") -> Catalogue:
+    """Read what a product offers from its metadata and the names of its files; opens no image.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder, or its zip.
+    granule : str
+        Name of the tile's folder, in old products that hold several.
+
+    Raises
+    ------
+    SceneError
+        When it is no product, its metadata lacks a field, or the zip is damaged.
+    """
+    tree: Tree = ZipTree(path) if path.is_file() else FolderTree(path)
+    found = [name for name in tree.names if METADATA.fullmatch(PurePosixPath(name).name)]
+    if len(found) != 1:
+        what = f"holds {len(found)} products: {', '.join(found[:3])}" if found else "holds no Sentinel-2 product"
+        msg = f"{tree.origin}: this {what} (expected one MTD_MSIL1C.xml or MTD_MSIL2A.xml)"
+        raise SceneError(msg)
+    metadata = read_metadata(parse_xml(tree.read(found[0]), tree.path(found[0])), tree.path(found[0]))
+    root = PurePosixPath(found[0]).parent
+    images = _images(tree, root, metadata, _one_granule(tree, root, granule))
+    bands = tuple(
+        reflectance_band(band, _versions(images, band), *metadata.scale_and_offset(band))
+        for band in BAND_IDS
+        if any(image.layer == band for image in images)
+    )
+    if not bands:
+        msg = f"{tree.origin}: the product holds and lists no image; download it again"
+        raise SceneError(msg)
+    scl = tuple(version for version in _versions(images, "SCL") if version.present)
+    return Catalogue(
+        origin=tree.origin,
+        bands=bands,
+        default=_default(bands),
+        whole=_whole(bands),
+        masks=(MaskOffer(kind="scl", versions=scl),) if scl else (),
+        product=_product(tree, metadata),
+        files=(*tree.files, *(tree.path(name) for name in found)),
+        notes=tuple(_notes(images, bands, metadata, tree.origin)),
+    )
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image file that the product lists, or has."""
+
+    layer: str
+    """Band, or SCL."""
+    version: BandVersion
+
+
+def _one_granule(tree: Tree, root: PurePosixPath, wanted: str) -> str:
+    """Name of the tile's folder.
+
+    Raises
+    ------
+    SceneError
+        When there are several tiles, and none is named.
+    """
+    below = PurePosixPath(root / "GRANULE").parts
+    granules = sorted(
+        {
+            parts[len(below)]
+            for name in tree.names
+            if (parts := PurePosixPath(name).parts)[: len(below)] == below
+            and len(parts) > len(below) + 1
+            and not parts[len(below)].startswith(".")  # temporary files of somebody
+        }
+    )
+    if wanted or len(granules) <= 1:
+        return wanted or (granules[0] if granules else "")
+    msg = (
+        f"{tree.origin}: the product holds {len(granules)} tiles; name the folder of one: "
+        f"{tree.path(str(root / 'GRANULE' / granules[0]))}"
+    )
+    raise SceneError(msg)
+
+
+def _images(tree: Tree, root: PurePosixPath, metadata: Sentinel2Metadata, granule: str) -> list[_Image]:
+    """Image files of a tile: those that are there, and those that the metadata lists but that are not."""
+    folder = root / "GRANULE" / granule
+    there = {
+        PurePosixPath(name).stem: name
+        for name in tree.names
+        if name.startswith(f"{folder}/IMG_DATA/") and name.lower().endswith((".jp2", ".tif"))
+    }
+    tile = _TILE.search(granule)
+    listed = {PurePosixPath(image).name: image for image in metadata.images if not tile or tile[1] in image}
+    images = []
+    for stem, name in (listed | there).items():
+        match = _IMAGE.fullmatch(stem)
+        if match:
+            layer = match["layer"]
+            resolution = float(match["resolution"] or NATIVE_RESOLUTION.get(layer, 20.0))
+            path = tree.path(there.get(stem) or str(root / f"{name}.jp2"))
+            images.append(_Image(layer, BandVersion(path=path, resolution=resolution, present=stem in there)))
+    return images
+
+
+def _versions(images: Sequence[_Image], layer: str) -> tuple[BandVersion, ...]:
+    versions = [image.version for image in images if image.layer == layer]
+    return tuple(sorted(versions, key=lambda version: version.resolution))
+
+
+def _default(bands: Sequence[BandOffer]) -> tuple[str, ...]:
+    """The four 10 m bands; in products without 10 m images B8A, which ESA gives there, for B08."""
+    if any(band.native.present and band.native.resolution == NATIVE_RESOLUTION["B08"] for band in bands):
+        return DEFAULT_BANDS
+    there = {band.name for band in bands if any(version.present for version in band.versions)}
+    return DEFAULT_BANDS if "B08" in there or "B8A" not in there else (*DEFAULT_BANDS[:-1], "B8A")
+
+
+def _whole(bands: Sequence[BandOffer]) -> tuple[str, ...]:
+    """All bands, but those that are missing together with all others of their resolution."""
+    resolutions = {band.native.resolution for band in bands if band.native.present}
+    return tuple(
+        band.name
+        for band in bands
+        if any(version.present for version in band.versions) or band.native.resolution in resolutions
+    )
+
+
+def _product(tree: Tree, metadata: Sentinel2Metadata) -> Product:
+    name = metadata.uri.removesuffix(".SAFE") or PurePosixPath(tree.origin).stem
+    tile = _TILE.search(name) or next((found for file in tree.names if (found := _TILE.search(file))), None)
+    return Product(
+        name=name,
+        format="Sentinel-2 SAFE",
+        level=metadata.level,
+        date=metadata.sensing_start[:10],
+        tile=tile[1] if tile else "",
+        baseline=metadata.baseline,
+        radiometry=metadata.radiometry,
+    )
+
+
+def _notes(
+    images: Sequence[_Image], bands: Sequence[BandOffer], metadata: Sentinel2Metadata, origin: str
+) -> Iterable[str]:
+    """Say what is missing, and what looks odd."""
+    missing = [image for image in images if not image.version.present]
+    if missing:
+        by_size = sorted({image.version.resolution for image in missing})
+        listed = "; ".join(
+            f"at {size:g} m {', '.join(sorted(i.layer for i in missing if i.version.resolution == size))}"
+            for size in by_size
+        )
+        yield f"{origin}: {len(missing)} of {len(images)} images that the product lists are missing: {listed}"
+    if metadata.baseline >= _FIRST_WITH_OFFSET and not any(metadata.offsets) and bands:
+        yield (
+            f"{origin}: baseline {metadata.baseline} has an offset, but the metadata states none: it is taken for 0, "
+            "as in harmonised products"
+        )

@@ -1,0 +1,164 @@
+"""What the metadata of a Sentinel-2 product says: level, baseline, reflectance.
+
+Source: Sentinel-2 Products Specification Document, S2-PDGS-TAS-DI-PSD, issues 13 (compact names) to 15.
+"""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.core.errors import SceneError
+from pipeline.core.numbers import number_in_text
+from pipeline.core.strict_xml import one_text, text, texts
+from pipeline.formats.catalogue import BandOffer, BandVersion
+
+BAND_IDS: Final = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+"""Names of the bands, in the order of the numbers that stand for them in the metadata."""
+
+NATIVE_RESOLUTION: Final = {
+    **dict.fromkeys(("B02", "B03", "B04", "B08"), 10.0),
+    **dict.fromkeys(("B05", "B06", "B07", "B8A", "B11", "B12"), 20.0),
+    **dict.fromkeys(("B01", "B09", "B10"), 60.0),
+}
+"""Metres."""
+
+DEFAULT_BANDS: Final = ("B02", "B03", "B04", "B08")
+NODATA: Final = 0.0
+
+
+def reflectance_band(
+    band: str,
+    versions: Sequence[BandVersion],
+    scale: float,
+    offset: float,
+    *,
+    keys: tuple[str, ...] = (),
+    nodata: float | None = None,
+) -> BandOffer:
+    """Offer one of the bands, in whatever form the product comes.
+
+    Parameters
+    ----------
+    band : str
+        One of `BAND_IDS`.
+    versions : sequence of BandVersion
+        The files that hold it, in any order.
+    scale, offset : float
+        From stored numbers to reflectance.
+    keys : tuple of str
+        Other names of the band.
+    nodata : float, optional
+        As the product states it; 0 unless it does.
+    """
+    native = NATIVE_RESOLUTION[band]
+    return BandOffer(
+        name=band,
+        versions=tuple(sorted(versions, key=lambda one: (one.resolution != native, one.resolution))),
+        number=band.removeprefix("B").lstrip("0"),
+        keys=keys,
+        scale=scale,
+        offset=offset,
+        nodata=NODATA if nodata is None else nodata,
+        quantity="reflectance",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentinel2Metadata:
+    """What a product says of itself."""
+
+    uri: str
+    """The product's name."""
+    level: str
+    """L1C or L2A."""
+    sensing_start: str
+    """ISO 8601."""
+    baseline: str
+    """Processing baseline, such as 05.09."""
+    quantification: float
+    """Reflectance is (stored number + offset) / quantification."""
+    offsets: tuple[float, ...]
+    """In stored numbers, one for each of `BAND_IDS`."""
+    images: tuple[str, ...]
+    """Paths or names of the image files the product lists, without suffix."""
+
+    def scale_and_offset(self, band: str) -> tuple[float, float]:
+        """What makes reflectance out of a band's stored numbers: factor, and what is added after it."""
+        return 1 / self.quantification, self.offsets[BAND_IDS.index(band)] / self.quantification
+
+    @property
+    def radiometry(self) -> str:
+        """How reflectance comes about, in words."""
+        offsets = sorted(set(self.offsets))
+        added = ", ".join(f"{offset:+g}" for offset in offsets) + (" by band" if len(offsets) > 1 else "")
+        stored = "DN" if offsets == [0] else f"(DN {added})"
+        return f"reflectance = {stored} / {self.quantification:g}"
+
+
+def read_metadata(root: ET.Element, origin: str) -> Sentinel2Metadata:
+    """Read what matters from a product's MTD_MSIL1C.xml or MTD_MSIL2A.xml, old or new.
+
+    Raises
+    ------
+    SceneError
+        Naming the field that is missing or is no number.
+    """
+    level = text(root, "PROCESSING_LEVEL")
+    short = {"Level-1C": "L1C", "Level-2A": "L2A", "Level-2Ap": "L2A"}.get(level)
+    if short is None:
+        what = f"the processing level is {level!r}" if level else "the field PROCESSING_LEVEL is missing"
+        msg = f"{origin}: {what}; expected the metadata of a Sentinel-2 product, Level-1C or Level-2A"
+        raise SceneError(msg)
+    return Sentinel2Metadata(
+        uri=text(root, "PRODUCT_URI", "PRODUCT_URI_1C", "PRODUCT_URI_2A"),
+        level=short,
+        sensing_start=text(root, "PRODUCT_START_TIME"),
+        baseline=text(root, "PROCESSING_BASELINE"),
+        quantification=_quantification(root, short, origin),
+        offsets=_offsets(root, short, origin),
+        images=tuple(texts(root, "IMAGE_FILE", "IMAGE_FILE_2A", "IMAGE_ID", "IMAGE_ID_2A")),
+    )
+
+
+def _quantification(root: ET.Element, level: str, origin: str) -> float:
+    names = (
+        ("QUANTIFICATION_VALUE",) if level == "L1C" else ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE")
+    )
+    found = one_text(root, origin, *names)
+    if not found:
+        msg = f"{origin}: the field {names[0]} is missing, so reflectance is unknown; download the product again"
+        raise SceneError(msg)
+    value = number_in_text(found, names[0], origin)
+    if value <= 0:
+        msg = f"{origin}: {names[0]} is {found}; expected a number above 0"
+        raise SceneError(msg)
+    return value
+
+
+def _offsets(root: ET.Element, level: str, origin: str) -> tuple[float, ...]:
+    """Each band's offset: 0 in products that state none, as before baseline 04.00."""
+    name = "RADIO_ADD_OFFSET" if level == "L1C" else "BOA_ADD_OFFSET"
+    elements = list(root.iterfind(f".//{{*}}{name}"))
+    if not elements:
+        return (0.0,) * len(BAND_IDS)
+    ids = {band: str(number) for number, band in enumerate(BAND_IDS)}
+    stated: dict[str, float] = {}
+    for element in elements:
+        number = element.get("band_id", "").strip()
+        value = number_in_text((element.text or "").strip(), name, origin)
+        if stated.setdefault(number, value) != value:
+            band = next((band for band, own in ids.items() if own == number), f"band_id {number!r}")
+            msg = (
+                f"{origin}: {name} is given twice for {band}, as {stated[number]:g} and as {value:g}; "
+                "download the product again"
+            )
+            raise SceneError(msg)
+    if level == "L2A":
+        stated.setdefault(ids["B10"], 0.0)  # of which there is no surface reflectance
+    missing = [band for band, number in ids.items() if number not in stated]
+    if missing:
+        bands = ", ".join(missing)
+        msg = f"{origin}: {name} is stated for some bands, but not for {bands}; download the product again"
+        raise SceneError(msg)
+    return tuple(stated[number] for number in ids.values())

@@ -1,0 +1,1 @@
+"""Coordinate systems, overlap, alignment, areas on the ground, and GDAL's settings."""

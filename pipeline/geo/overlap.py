@@ -1,0 +1,203 @@
+"""Where grids lie on the ground: their coordinate systems, bounds, pixels, and what of them lies on one another."""
+
+import logging
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import product
+from statistics import median
+from typing import Final
+
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.warp import transform as warp_points
+from rasterio.warp import transform_bounds
+
+from pipeline.core.errors import SceneError
+from pipeline.core.grid import Grid
+from pipeline.geo.gdal import GDAL_ERRORS
+
+logger = logging.getLogger(__name__)
+
+_FINEST_STEP: Final = 0.01
+_TURN: Final = 360
+"""Degrees."""
+
+Bounds = tuple[float, float, float, float]
+"""(left, bottom, right, top)"""
+
+_AS_THEY_ARE: Final = Affine.identity()
+
+_LATTICE: Final = (0.1, 0.5, 0.9)
+"""Of a grid's rows and columns: where it is looked at."""
+
+_GREENWICH: Final = 'PRIMEM["Greenwich",0'
+_AUTHORITY: Final = re.compile(r',AUTHORITY\["[^"]*","[^"]*"\]')
+
+
+def same_crs(one: str | None, other: str | None) -> bool:
+    """Whether two coordinate systems are the same, however they are spelled."""
+    if one is None or other is None:
+        return one == other
+    return one == other or CRS.from_wkt(one) == CRS.from_wkt(other)
+
+
+def crs_name(wkt: str) -> str:
+    """Authority and code of a CRS, or the name it gives itself."""
+    with rasterio.Env():
+        authority = CRS.from_wkt(wkt).to_authority()
+    return ":".join(authority) if authority else wkt.split('"')[1]
+
+
+def same_grid(one: Grid, other: Grid) -> bool:
+    """Whether two grids have the same pixels in the same CRS."""
+    return one.same_pixels(other) and same_crs(one.crs, other.crs)
+
+
+def place(grid: Grid) -> str:
+    """Size, resolution, upper left corner and CRS in words."""
+    crs = f"in {crs_name(grid.crs)}" if grid.crs else "without a CRS"
+    return f"{grid.describe()} from {grid.transform.c:.10g}, {grid.transform.f:.10g} {crs}"
+
+
+def bounds(grid: Grid, onto: Affine = _AS_THEY_ARE) -> Bounds:
+    """(left, bottom, right, top) of a grid, in its own CRS, or in what that is transformed into."""
+    rows, columns = grid.shape
+    corners = [onto @ (grid.transform @ corner) for corner in ((0, 0), (columns, 0), (0, rows), (columns, rows))]
+    xs, ys = zip(*corners, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def bounds_in(grid: Grid, crs: str) -> Bounds:
+    """(left, bottom, right, top) of a grid in another CRS; right of 180 degrees where it crosses the antimeridian.
+
+    Raises
+    ------
+    SceneError
+        When the grid reaches beyond what the CRS can show.
+    """
+    if same_crs(grid.crs, crs):
+        return bounds(grid)
+    with rasterio.Env():
+        west, south, east, north = transform_bounds(grid.crs, crs, *bounds(grid))
+    if not all(map(math.isfinite, (west, south, east, north))):
+        msg = f"a scene with {place(grid)} reaches beyond what {crs_name(crs)} can show"
+        raise SceneError(msg)
+    return west, south, east + (_TURN if east < west else 0), north
+
+
+def overlap(one: Grid, other: Grid) -> bool:
+    """Whether two grids share any ground."""
+    return covered(one, other) > 0
+
+
+def covered(one: Grid, other: Grid) -> float:
+    """Share of a grid, 0 to 1, that the rectangle around another one covers; 0 where it can't be told."""
+    if same_crs(one.crs, other.crs) and not turns(one, other):
+        rows, columns = one.shape  # counted in pixels, so that rotated grids are compared as they lie
+        return _share((0, 0, columns, rows), [bounds(other, ~one.transform)])
+    if one.crs is None or other.crs is None:
+        return 0.0
+    return max(_covered_in(crs, one, other) for crs in (one.crs, other.crs))
+
+
+def _covered_in(crs: str, one: Grid, other: Grid) -> float:
+    """The same, of the rectangles around both in some CRS, which may not be able to show all of them."""
+    try:
+        ours, theirs = bounds_in(one, crs), bounds_in(other, crs)
+    except (SceneError, *GDAL_ERRORS) as error:
+        logger.debug("bounds can't be compared: %s", error)
+        return 0.0
+    by = (-_TURN, 0, _TURN) if _in_degrees(crs) else (0,)
+    return _share(ours, [_moved(theirs, degrees) for degrees in by])
+
+
+def turns(grid: Grid, file: Grid) -> bool:
+    """Whether some of a grid lies on a file whose longitudes are 360 degrees more or less than the grid's are told."""
+    if file.crs is None or grid.crs is None or not _in_degrees(file.crs):
+        return False
+    theirs = bounds(file)
+    if not same_crs(grid.crs, file.crs) and max(-theirs[0], theirs[2]) > _TURN / 2:
+        return True
+    try:
+        ours = bounds_in(grid, file.crs)
+    except (SceneError, *GDAL_ERRORS) as error:
+        logger.debug("longitudes can't be compared: %s", error)
+        return False
+    return _share(ours, [_moved(theirs, degrees) for degrees in (-_TURN, _TURN)]) > 0
+
+
+def turned(file: Grid) -> Grid:
+    """A file's grid whose longitudes are counted from its middle: so PROJ tells them, wherever they began."""
+    west, _, east, _ = bounds(file)
+    middle = (west + east) / 2
+    head, tail = str(file.crs).split(_GREENWICH)
+    tail = _AUTHORITY.sub("", tail)  # else the whole is told by its number; that of the datum stays
+    crs = f'{head}PRIMEM["the middle of the file",{middle!r}]{tail[tail.index("]") + 1 :]}'
+    return replace(file, transform=Affine.translation(-middle, 0) @ file.transform, crs=crs)
+
+
+def _in_degrees(crs: str) -> bool:
+    """Whether coordinates are degrees, counted from Greenwich."""
+    parsed = CRS.from_wkt(crs)
+    return bool(parsed.is_geographic and parsed.units_factor[0] == "degree" and crs.count(_GREENWICH) == 1)
+
+
+def _moved(box: Bounds, by: int) -> Bounds:
+    west, south, east, north = box
+    return west + by, south, east + by, north
+
+
+def _share(ours: Bounds, theirs: Iterable[Bounds]) -> float:
+    """Share of a rectangle that others, which don't overlap, cover; 0 of one without an area."""
+    left, bottom, right, top = ours
+    whole = (right - left) * (top - bottom)
+    covers = sum(
+        max(min(right, east) - max(left, west), 0) * max(min(top, north) - max(bottom, south), 0)
+        for west, south, east, north in theirs
+    )
+    return min(covers / whole, 1.0) if whole else 0.0
+
+
+def steps_between(grid: Grid, file: Grid) -> tuple[float, float]:
+    """Rows and columns of a file under one row or column of a grid, where both lie; at least 0.01.
+
+    The median over some places: at a pole, or beyond what a coordinate system can show, single ones mean nothing.
+    """
+    rows, columns = grid.shape
+    places = [(across * columns, down * rows) for down, across in product(_LATTICE, repeat=2)]
+    known = [found for place in places if (found := _steps_at(place, grid, file))]
+    inner = [steps for inside, steps in known if inside] or [steps for _, steps in known] or [(1.0, 1.0)]
+    down, across = (max(median(numbers), _FINEST_STEP) for numbers in zip(*inner, strict=True))
+    return down, across
+
+
+def _steps_at(place: tuple[float, float], grid: Grid, file: Grid) -> tuple[bool, tuple[float, float]] | None:
+    """The same at a (column, row) of the grid, and whether the file lies there; None where it can't be told."""
+    column, row = place
+    points = [grid.transform @ at for at in ((column, row), (column + 1, row), (column, row + 1))]
+    xs, ys = (list(numbers) for numbers in zip(*points, strict=True))
+    if not same_crs(grid.crs, file.crs):
+        try:
+            with rasterio.Env():
+                xs, ys = warp_points(grid.crs, file.crs, xs, ys)
+        except GDAL_ERRORS as error:
+            logger.debug("a place can't be told: %s", error)
+            return None
+    if not all(map(math.isfinite, (*xs, *ys))):
+        return None
+    if file.crs and _in_degrees(file.crs):
+        west, _, east, _ = bounds(file)
+        xs[0] = _around(xs[0], (west + east) / 2)
+        xs[1:] = [_around(x, xs[0]) for x in xs[1:]]  # a step is a step across a seam too
+    (c, r), *moved = [~file.transform @ point for point in zip(xs, ys, strict=True)]
+    across, down = (math.hypot(*(to[i] - at for to in moved)) for i, at in enumerate((c, r)))
+    rows, columns = file.shape
+    return 0 <= c <= columns and 0 <= r <= rows, (down, across)
+
+
+def _around(longitude: float, middle: float) -> float:
+    """The same longitude, no more than 180 degrees from another."""
+    return middle + math.remainder(longitude - middle, _TURN)

@@ -1,0 +1,221 @@
+"""Areas of pixels on the ground: on the plane of a projection that keeps area, else on the ellipsoid, row by row."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from rasterio.crs import CRS
+from rasterio.warp import transform as warp_points
+
+from pipeline.core.grid import Block, Grid
+from pipeline.geo.gdal import GDAL_ERRORS
+
+PYPROJ: Final = 30 * 10**6
+"""Bytes that the library and its own PROJ take: measured, with some room."""
+
+_AUTHALIC: Final = 6_371_007.2
+"""Radius in metres of a sphere of the Earth's area: only used to notice coordinate systems that distort area."""
+
+_TOLERATED_DISTORTION: Final = 0.02
+_HECTARE: Final = 10_000
+"""Square metres."""
+
+_LATTICE: Final = (0.02, 0.26, 0.5, 0.74, 0.98)
+"""Shares of a grid's rows and columns where distortion is looked for."""
+
+_STEP: Final = 0.1
+"""Pixels over which it is measured."""
+
+_STRAIGHT: Final = 1e-6
+"""Share of a pixel by which a row may leave its parallel, and a column its meridian."""
+
+_PIECES: Final = 16
+"""Parts of a grid's width in which longitudes are followed: none of them goes half around the Earth."""
+
+_NODES: Final = 5
+"""Of Gauss's rule across a row: exact to the last digits for rows of some degrees."""
+
+_BITS: Final = 52
+"""Of the whole number that stands for the area of a pixel in the row of the largest ones."""
+
+Areas = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelAreas:
+    """Areas of a grid's pixels on the ground, or why they are not known."""
+
+    hectares: float | None = None
+    """Of every pixel, where all have the same area."""
+    rows: Areas | None = field(default=None, compare=False)
+    """Of a pixel of each row, in hectares, shape (rows,), where rows differ."""
+    reason: str = ""
+    """Why no area is known; empty where one is."""
+
+    @property
+    def unit(self) -> float:
+        """Hectares that one stands for in `whole_numbers`."""
+        return 0.0 if self.rows is None else max(float(self.rows.max()), np.finfo(float).tiny) * 2.0**-_BITS
+
+    def whole_numbers(self, block: Block) -> npt.NDArray[np.int64] | None:
+        """Area of a pixel of each of a block's rows in `unit`, whose sums don't depend on their order.
+
+        None where all pixels have the same area, or none is known.
+        """
+        if self.rows is None:
+            return None
+        return np.rint(self.rows[block.slices[0]] / self.unit).astype(np.int64)
+
+
+def pixel_areas(grid: Grid) -> PixelAreas:
+    """Areas of a grid's pixels.
+
+    A projected CRS that keeps area to 2 % tells it by its own units. Where the CRS is geographic, or cylindrical as Web
+    Mercator is, all pixels of a row have one area, which is that on the ellipsoid, between two parallels and two
+    meridians. Where another projection distorts, the area is said to be unknown rather than given wrong.
+    """
+    if grid.crs is None:
+        return PixelAreas(reason="the scene has no coordinate reference system")
+    crs = CRS.from_wkt(grid.crs)
+    if crs.is_geographic:
+        return areas_on_ellipsoid(grid)
+    return _of_projection(grid, crs) if crs.is_projected else PixelAreas(reason="the CRS is not tied to the Earth")
+
+
+def needs_ellipsoid(grid: Grid) -> bool:
+    """Whether areas of a grid's pixels are looked for on the ellipsoid, which loads a library."""
+    if grid.crs is None:
+        return False
+    crs = CRS.from_wkt(grid.crs)
+    return bool(crs.is_geographic or (crs.is_projected and not _keeps_area(_stretches(grid, crs))))
+
+
+def _of_projection(grid: Grid, crs: CRS) -> PixelAreas:
+    planar, stretches = _planar_area(grid, crs), _stretches(grid, crs)
+    if not planar or not math.isfinite(stretches[len(stretches) // 2]):
+        return PixelAreas(reason="the coordinates lie outside the CRS")
+    if _keeps_area(stretches):
+        return PixelAreas(hectares=planar / _HECTARE)
+    known = [stretch for stretch in stretches if math.isfinite(stretch)]
+    on_ellipsoid = areas_on_ellipsoid(grid)
+    if on_ellipsoid.rows is not None:
+        return on_ellipsoid
+    least, most = f"{min(known):.2f}", f"{max(known):.2f}"
+    return PixelAreas(reason=f"the CRS stretches areas {least if least == most else f'{least} to {most}'} times here")
+
+
+def pixel_area(grid: Grid) -> float:
+    """Area of the pixel in the middle of a grid, to compare grids by.
+
+    In square metres, as a projected coordinate system counts them; in square pixels where there is no system.
+    """
+    if grid.crs is None:
+        return _determinant(grid)
+    crs = CRS.from_wkt(grid.crs)
+    if not crs.is_geographic:
+        return _planar_area(grid, crs)
+    rows = areas_on_ellipsoid(grid).rows
+    return _determinant(grid) if rows is None else float(rows[len(rows) // 2]) * _HECTARE
+
+
+def _determinant(grid: Grid) -> float:
+    t = grid.transform
+    return abs(t.a * t.e - t.b * t.d)
+
+
+def _planar_area(grid: Grid, crs: CRS) -> float:
+    """Area of a pixel in square metres of the plane."""
+    metres = crs.linear_units_factor[1] if crs.is_projected else 1.0
+    return _determinant(grid) * metres**2
+
+
+def _keeps_area(stretches: Sequence[float]) -> bool:
+    """Whether areas are about right wherever they are known."""
+    return all(abs(stretch - 1) <= _TOLERATED_DISTORTION for stretch in stretches if math.isfinite(stretch))
+
+
+def _stretches(grid: Grid, crs: CRS) -> list[float]:
+    """How many times too large the plane shows pixels all over a grid; NaN where one has no place on Earth."""
+    planar, (rows, columns) = _planar_area(grid, crs), grid.shape
+    ground = [_area_on_sphere(grid, crs, (x * columns, y * rows)) for y, x in product(_LATTICE, repeat=2)]
+    return [planar / area if area else math.nan for area in ground]
+
+
+def _area_on_sphere(grid: Grid, crs: CRS, place: tuple[float, float]) -> float:
+    """Area in square metres, roughly, of the pixel at a (column, row), from a small part of it."""
+    corners = [grid.transform @ (place[0] + dx, place[1] + dy) for dx, dy in ((0, 0), (_STEP, 0), (0, _STEP))]
+    try:
+        lon, lat = warp_points(crs, CRS.from_epsg(4326), *zip(*corners, strict=True))
+    except GDAL_ERRORS:
+        return math.nan  # the corners can't be brought into degrees
+    if not all(map(math.isfinite, (*lon, *lat))):
+        return math.nan
+    east = [math.radians(math.remainder(lon[i] - lon[0], 360)) * math.cos(math.radians(lat[0])) for i in (1, 2)]
+    north = [math.radians(lat[i] - lat[0]) for i in (1, 2)]
+    return abs(east[0] * north[1] - east[1] * north[0]) * (_AUTHALIC / _STEP) ** 2
+
+
+def areas_on_ellipsoid(grid: Grid) -> PixelAreas:
+    """Areas of a grid whose rows are parallels and whose columns are meridians. Beyond a pole there is no area.
+
+    Pixels are bounded by parallels and meridians, as the grid has it, not by geodesics.
+    """
+    import pyproj  # noqa: PLC0415 (not for every run)
+
+    try:
+        crs = pyproj.CRS.from_wkt(str(grid.crs)).to_2d()
+        while crs.is_bound and crs.source_crs:
+            crs = crs.source_crs
+        geodetic, geod = crs.geodetic_crs, crs.get_geod()
+        if geodetic is None or geod is None:
+            return PixelAreas(reason="the CRS names no ellipsoid")
+        to_degrees = pyproj.Transformer.from_crs(crs, geodetic, always_xy=True)
+        lines = _parallels(grid, to_degrees.transform, geodetic.axis_info[0].unit_conversion_factor)
+    except pyproj.exceptions.ProjError as error:
+        return PixelAreas(reason=f"PROJ does not know the CRS ({error})")
+    if lines is None:
+        return PixelAreas(reason="rows of the grid are no parallels, so pixels of one row differ in area")
+    width, latitudes = lines
+    if crs.is_geographic and crs.is_derived:  # a rotated pole: its latitudes know nothing of the ellipsoid
+        return PixelAreas(rows=width * _between(latitudes, _AUTHALIC, 0.0) / _HECTARE)
+    if np.abs(latitudes).max() > np.pi / 2 + np.abs(np.diff(latitudes)).max():
+        return PixelAreas(reason="the coordinates lie beyond a pole")
+    return PixelAreas(rows=width * _between(latitudes, geod.a, geod.es) / _HECTARE)
+
+
+def _parallels(grid: Grid, geographic: Any, unit: float) -> tuple[float, Areas] | None:
+    """Width of a pixel in longitude, and latitudes of the edges of rows, shape (rows + 1,), both in radians.
+
+    None unless rows are parallels and columns, evenly spaced, meridians.
+    """
+    t, (rows, columns) = grid.transform, grid.shape
+    down, across = np.arange(rows + 1.0), np.linspace(0, columns, _PIECES + 1)
+    some = down[np.unique(np.linspace(0, rows, _PIECES + 1).astype(int)), np.newaxis]
+    _, latitudes = geographic(t.c + t.b * down, t.f + t.e * down)
+    lon, lat = geographic(t.c + t.a * across + t.b * some, t.f + t.d * across + t.e * some)
+    latitudes, lon, lat = (np.asarray(numbers) * unit for numbers in (latitudes, lon, lat))
+    if not (np.isfinite(latitudes).all() and np.isfinite(lon).all()):
+        return None
+    steps = np.remainder(np.diff(lon, axis=1) + np.pi, 2 * np.pi) - np.pi
+    width, height = float(steps[0].sum() / columns), float(np.abs(np.diff(latitudes)).max())
+    leaves = np.abs(lat - lat[:, :1]).max() > _STRAIGHT * height
+    uneven = np.abs(steps - width * columns / _PIECES).max() > _STRAIGHT * abs(width)
+    return (abs(width), latitudes) if width and height and not (leaves or uneven) else None
+
+
+def _between(latitudes: Areas, radius: float, eccentricity: float) -> Areas:
+    """Square metres on an ellipsoid between neighbouring parallels, for each radian of longitude; shape (n - 1,).
+
+    `radius` is the ellipsoid's semi-major axis in metres, `eccentricity` that of its meridians, squared.
+    """
+    clipped = np.clip(latitudes, -np.pi / 2, np.pi / 2)
+    half, middle = np.abs(np.diff(clipped)) / 2, (clipped[1:] + clipped[:-1]) / 2
+    total = np.zeros_like(middle)
+    for node, weight in zip(*np.polynomial.legendre.leggauss(_NODES), strict=True):
+        latitude = middle + node * half
+        total += weight * np.cos(latitude) / (1 - eccentricity * np.sin(latitude) ** 2) ** 2
+    return half * total * radius**2 * (1 - eccentricity)

@@ -1,0 +1,1 @@
+"""From pixels to a model: one module for each way to cluster."""

@@ -1,0 +1,85 @@
+"""Passes over all pixels of a scene: each is assigned to its nearest centre, and classes are added up exactly."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.core.arrays import Stretch
+from pipeline.core.grid import Block
+from pipeline.engine.threads import share
+from pipeline.kernels.fixed import MOST_TOGETHER, FixedPoint, Ledger, squares
+from pipeline.kernels.move import OUTSIDE
+from pipeline.kernels.moving import Mover
+from pipeline.methods.lloyd import Centres
+from pipeline.pixels.passes import PIECE, FitPixels
+
+_PIECES_TOGETHER: Final = MOST_TOGETHER // PIECE
+"""How many pieces are added up in 64 bits; Python's numbers, which don't overflow, take longer."""
+
+
+class Engine:
+    """Assigns all pixels to centres, pass by pass, and keeps account of the classes."""
+
+    def __init__(self, pixels: FitPixels, k: int, stretch: Stretch, workers: int, width: float) -> None:
+        self._pixels = pixels
+        self._k = k
+        self._workers = workers
+        self._fixed = FixedPoint.of(pixels.info.dtype, pixels.low, pixels.high)
+        self.ledger = Ledger(k, self._fixed)
+        factors = np.ones(len(pixels.info.bands)) if stretch is None else stretch
+        self._mover = Mover(pixels.info.dtype, stretch, self._fixed.scaling, width)
+        self._weights = np.square(factors, dtype=np.float64)
+        self._has_squares = False
+
+    def run(self, centres: Centres, blocks: Sequence[Block] | None = None) -> int:
+        """Assign each pixel to its nearest centre; give the number that changed class.
+
+        Where classes are not kept from pass to pass, the account is that of this pass alone, which may be one over
+        any `blocks` of the scene.
+        """
+        moves, first = 0, not (self._has_squares and self._pixels.remembers)
+        if not self._pixels.remembers:
+            self.ledger = Ledger(self._k, self._fixed)
+        self._mover.aim(centres)
+
+        def work(some: Iterator[Block]) -> tuple[int, Ledger]:
+            return self._work(some, with_squares=first)
+
+        for moved, changes in share(work, blocks or self._pixels.blocks, self._workers):
+            moves += moved
+            self.ledger.merge(changes)
+        self._has_squares = True
+        return moves
+
+    def _work(self, blocks: Iterator[Block], *, with_squares: bool) -> tuple[int, Ledger]:
+        """Move the pixels of some blocks; give how many moved, and what that changes."""
+        moves, together, changes, added_up = 0, 0, Ledger(self._k, self._fixed), self._fixed.room(self._k)
+        for piece in self._pixels.pieces(blocks):
+            if with_squares:
+                changes.squares += squares(piece.points, piece.labels != OUTSIDE, self._fixed)
+            moves += self._mover.move(piece.points, piece.labels, piece.bounds, *added_up)
+            self._pixels.keep(piece)
+            together += 1
+            if together == _PIECES_TOGETHER:
+                changes.add(*added_up)
+                together, added_up = 0, self._fixed.room(self._k)
+            del piece  # it may be a whole block, to be let go before the next one is read
+        if moves:
+            changes.add(*added_up)
+        return moves, changes
+
+    def inertia(self, centres: Centres) -> float:
+        """Sum of squared distances of all pixels to the centres they were assigned to last."""
+        return self.ledger.inertia(centres, self._weights)
+
+    @property
+    def variance(self) -> float:
+        """Mean over the bands of their stretched variances."""
+        return float((self.ledger.variances() * self._weights).mean())
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Pixels of each class."""
+        return self.ledger.counts[1:].astype(np.int64)

@@ -1,0 +1,1 @@
+"""Windows of raster files, decoded and brought onto a grid."""

@@ -1,0 +1,128 @@
+"""The architecture: an import only points down, from folder to folder and from module to module."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "pipeline"
+
+ROOMS = {
+    "core": """version text errors arrays numbers grid units regular_files strict_json strict_xml time_limits
+        mask_layers layer_kinds band_names scene_info pixels""",
+    "config": "record fields masks yaml mistaken_scene schema arguments",
+    "kernels": """validity areas arithmetic machine compiled gather checks majority hashing fixed nearest assign
+        distances sums move moving""",
+    "engine": "memory progress owner_mark leftovers signals work_folder cache deadline threads",
+    "geo": "gdal coordinates crs overlap pixel_area align area_of_interest",
+    "raster": "alpha file_notes stored_blocks virtual_files file_bands file_parts readers regrid file_cache",
+    "stores": "dimensions axes crs locate groups times values grids variables preview",
+    "formats": """sensors paths fetch file_trees catalogue versions renaming landsat_mtl file_sets sentinel2
+        sentinel2_radiometry safe aws_tiles archives stac_assets stac_layers stac_items stac eopf
+        store_catalogue detect""",
+    "scenes": """choose_grid preview suspicions warnings empty_bands file_stamps masks raster_scene raster_source crop
+        mosaic describe_scene""",
+    "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
+    "features": "scale",
+    "models": "cluster_model",
+    "pixels": "gdal_memory cache passes open",
+    "labels": "classify lazy",
+    "methods": "lloyd passes sample minibatch kmeans exact batches dask_ml fit",
+    "sinks": """palette text_files table windows overviews verify geotiff quicklook picture naming output_set
+        staging""",
+    "jobs": "plan planned_reading map report run demo inspect template",
+    "api": "",
+    "cli": "faults terminal text main",
+    "__main__": "",
+}
+"""Folders and modules of the package from the ground up: each may import those before it, and none after it."""
+
+ORDER = [f"{room}.{module}" if module else room for room, names in ROOMS.items() for module in (names.split() or [""])]
+MODULES = sorted(file for file in PACKAGE.rglob("*.py") if file.name != "__init__.py")
+
+LIBRARIES = {
+    "core": {"numpy", "affine", "pydantic"},
+    "config": {"pydantic", "yaml"},
+    "kernels": {"numpy", "numba", "llvmlite"},  # the last is a part of numba
+    "engine": {"numpy", "tqdm"},
+    "features": {"numpy", "pydantic"},
+    "models": {"numpy", "pydantic"},
+}
+"""All that modules of a folder import from outside the standard library and the package."""
+
+WITH_DASK_OR_XARRAY = {"stores", "dataarrays", "labels.lazy", "methods.dask_ml", "api"}
+"""Folders and modules in which lazy arrays are opened or made."""
+
+HEAVY = {
+    "xarray",
+    "zarr",
+    "dask",
+    "pandas",
+    "h5py",
+    "shapely",
+    "pyogrio",
+    "pystac",
+    "pyproj",
+    "sklearn",
+    "PIL",
+    "http.client",
+}
+"""Libraries that take a noticeable part of a small run, and of its memory."""
+
+
+def name_of(file: Path) -> str:
+    return ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def imports(file: Path) -> set[str]:
+    """Dotted names of the modules that a module imports anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            module = node.module or ""
+            found |= {f"{module}.{alias.name}" for alias in node.names} if module.count(".") < 2 else {module}
+            found.add(module)
+    return found
+
+
+def test_every_module_has_a_place_in_the_order() -> None:
+    assert sorted(ORDER) == [name_of(file) for file in MODULES]
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_an_import_only_points_down(file: Path) -> None:
+    own = name_of(file)
+    known = {f"pipeline.{name}": ORDER.index(name) for name in ORDER}
+    for other in imports(file) & known.keys():
+        assert known[other] < ORDER.index(own), f"{own} imports {other}, which is above it"
+
+
+@pytest.mark.parametrize("room", LIBRARIES)
+def test_low_folders_import_few_libraries(room: str) -> None:
+    for file in (PACKAGE / room).glob("*.py"):
+        outside = {name.split(".")[0] for name in imports(file)} - set(sys.stdlib_module_names) - {"pipeline"}
+        assert outside <= LIBRARIES[room], f"{file.name} imports {outside - LIBRARIES[room]}"
+
+
+def test_dask_and_xarray_are_imported_only_where_arrays_are_lazy() -> None:
+    lazy = {"dask", "dask.array", "xarray", "rioxarray"}
+    users = {name_of(file) for file in MODULES if imports(file) & lazy}
+    assert {user if user in WITH_DASK_OR_XARRAY else user.split(".")[0] for user in users} == WITH_DASK_OR_XARRAY
+
+
+def test_no_folder_holds_more_than_a_fifth_of_the_lines() -> None:
+    lines = {file: len(file.read_text().splitlines()) for file in MODULES}
+    for room in ROOMS:
+        assert sum(count for file, count in lines.items() if name_of(file).startswith(room)) < sum(lines.values()) / 5
+
+
+def test_a_run_of_plain_files_imports_no_library_of_other_scenes() -> None:
+    code = f"import sys, pipeline.jobs.run; print(*sorted({HEAVY} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
