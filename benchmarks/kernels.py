@@ -4,7 +4,7 @@ Run as a fresh process. Real texture, 84 and 34 million pixels; each side takes 
 one JSON line with the ratios: assigning against ``KMeans.predict``, a steady pass of the exact engine (assign, and move
 the sums of the pixels that change class) against one iteration of scikit-learn's Lloyd, and all cores against one, for
 assigning, for the first pass, which looks at every pixel (without the squares that a run adds up with it), and for a
-steady one, which passes over most. Blocks come to threads as in runs, but lie in memory: no scratch is read.
+steady one, which passes over most. Blocks come to threads as in runs, but lie in memory: no cache is read.
 
 What all cores bring is the machine's as much as ours: cores of a virtual one may share what others on its host use too.
 So the kernel that assigns is timed in the same turns by itself, over few pixels that stay in each core's own cache:

@@ -47,7 +47,7 @@ ALL = {"pixels": "all"}
 FINE = {"pixels": "all", "tol": 1e-6}
 CASES = {
     "geotiff": Case("geotiff", BANDS, 1.3, 1000, turns=3),
-    "geotiff-ram": Case("geotiff", BANDS, 1.3, 2000, run={"scratch": "memory"}),
+    "geotiff-ram": Case("geotiff", BANDS, 1.3, 2000, run={"cache": "memory"}),
     "geotiff-all": Case("geotiff", BANDS, None, 1000, fit=ALL),
     "geotiff-fine": Case("geotiff", BANDS, None, 1000, fit=FINE),
     "ten-all": Case("geotiff10", BANDS + TWENTY_METRES, None, 2000, k=16, fit=ALL, run={"memory": "2GB"}),

@@ -1,11 +1,11 @@
 """`python -m pipeline` is `terrazzo`."""
 
-from pipeline.engine.signals import leave_at_signals
+from pipeline.engine.signals import exit_at_signals
 
 
 def main() -> None:
     """Run the command line; a signal that comes while it is being imported is no error."""
-    leave_at_signals()
+    exit_at_signals()
     from pipeline.cli.main import main as run  # noqa: PLC0415
 
     run()

@@ -21,7 +21,7 @@ from pipeline.dataarrays.dimensions import to_planes
 from pipeline.dataarrays.grids import grid_of
 from pipeline.dataarrays.lazy import to_dataarray
 from pipeline.dataarrays.source import ArraySource, blocks_of, lazy_data
-from pipeline.engine.cache import open_scratch
+from pipeline.engine.cache import open_cache
 from pipeline.engine.deadline import time_limit
 from pipeline.engine.progress import Progress
 from pipeline.engine.threads import count_workers, stream
@@ -29,7 +29,7 @@ from pipeline.jobs.map import map_tags
 from pipeline.jobs.plan import chunk_shapes
 from pipeline.methods.fit import fit_source
 from pipeline.models.cluster_model import ClusterModel
-from pipeline.pixels.passes import KeptBlocks, ReadBlocks
+from pipeline.pixels.pieces import CachedPieces, UncachedPieces
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.describe_scene import describe_scene
 from pipeline.scenes.mosaic import open_source
@@ -101,7 +101,7 @@ def fit(
     workers: int | str = "auto",
     scale: str = "auto",
     standardize: str = "none",
-    scratch_dir: str | Path | None = None,
+    cache_dir: str | Path | None = None,
     **settings: Any,
 ) -> ClusterModel:
     """Find the classes of a scene by k-means, on a sample of its valid pixels or all of them.
@@ -126,7 +126,7 @@ def fit(
         found any (reflectance); 'none' the numbers as they are.
     standardize : 'none', 'zscore', 'minmax' or 'robust'
         What bands are divided by before distances are taken.
-    scratch_dir : str or Path, optional
+    cache_dir : str or Path, optional
         Where `pixels="all"` keeps the pixels between passes: a folder. Unless one is named they are kept in memory,
         all of them, but for mini-batches.
     **settings
@@ -153,10 +153,10 @@ def fit(
     with ExitStack() as context:
         pixels: FitSource = source
         if config.pixels == "all" and config.method == "minibatch":
-            pixels = ReadBlocks(source)
+            pixels = UncachedPieces(source)
         elif config.pixels == "all":
-            kind: Literal["memory", "disk"] = "memory" if scratch_dir is None else "disk"
-            pixels = KeptBlocks(source, context.enter_context(open_scratch(kind, Path(scratch_dir or "."))))
+            kind: Literal["memory", "disk"] = "memory" if cache_dir is None else "disk"
+            pixels = CachedPieces(source, context.enter_context(open_cache(kind, Path(cache_dir or "."))))
         return fit_source(pixels, config, features, workers=count_workers(workers), progress=Progress()).model
 
 

@@ -17,7 +17,7 @@ ROOMS = {
     "kernels": """validity areas arithmetic machine compiled gather checks majority hashing fixed nearest assign
         distances sums move moving""",
     "engine": "memory progress owner_mark leftovers signals work_folder cache deadline threads",
-    "geo": "gdal coordinates crs overlap pixel_area align area_of_interest",
+    "geo": "gdal coordinates crs overlap pixel_areas align area_of_interest",
     "raster": "alpha file_notes stored_blocks virtual_files file_bands file_parts readers regrid file_cache",
     "stores": "dimensions axes crs locate groups times values grids variables preview",
     "formats": """sensors paths fetch file_trees catalogue versions renaming landsat_mtl file_sets sentinel2
@@ -28,7 +28,7 @@ ROOMS = {
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
     "features": "scale",
     "models": "cluster_model",
-    "pixels": "gdal_memory cache passes open",
+    "pixels": "gdal_memory cache pieces open",
     "labels": "classify lazy",
     "methods": "lloyd passes sample minibatch kmeans exact batches dask_ml fit",
     "sinks": """palette text_files table windows overviews verify geotiff quicklook picture naming output_set

@@ -10,11 +10,11 @@ from test_exact import holes, scene
 
 from pipeline.config.schema import FitConfig
 from pipeline.core.pixels import FitSource
-from pipeline.engine.cache import open_scratch
+from pipeline.engine.cache import open_cache
 from pipeline.engine.progress import Progress
 from pipeline.methods.fit import fit_source
 from pipeline.models.cluster_model import ClusterModel
-from pipeline.pixels.passes import KeptBlocks, ReadBlocks
+from pipeline.pixels.pieces import CachedPieces, UncachedPieces
 from pipeline.scenes.raster_source import RasterSource
 
 pytestmark = pytest.mark.lowest
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.lowest
 
 def fitted(source: FitSource, method: str, workers: int = 2, **settings: Any) -> ClusterModel:
     config = FitConfig.model_validate({"pixels": "all", "method": method, **settings})
-    with open_scratch("memory", Path()) as scratch:
-        pixels = ReadBlocks(source) if method == "minibatch" else KeptBlocks(source, scratch)
+    with open_cache("memory", Path()) as cache:
+        pixels = UncachedPieces(source) if method == "minibatch" else CachedPieces(source, cache)
         return fit_source(pixels, config, workers=workers, progress=Progress()).model
 
 

@@ -102,7 +102,7 @@ def test_the_verbs_work_one_after_another(job: Path, tmp_path: Path) -> None:
     assert plan["passes"] == 2
     assert "at most" in terrazzo("plan", job).stdout
     told = terrazzo("plan", job, "--set", "fit.pixels=all").stdout
-    assert "passes   1 over the source, then over the scratch until fit.tol is met\n" in told
+    assert "passes   1 over the source, then over the cache until fit.tol is met\n" in told
     assert not (tmp_path / "out.tif").exists(), "plan runs nothing"
     assert terrazzo("fit", job, "-o", tmp_path / "m.json").returncode == 0
     assert not (tmp_path / "out.tif").exists(), "fit makes no map"
@@ -247,7 +247,7 @@ def test_wrong_usage_leaves_with_two(words: list[str]) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_leaves_no_file(jpeg2000: list[str], tmp_path: Path, number: int) -> None:
-    """Stopped while it fits from so many starts that it can't have finished; its scratch folder stands then."""
+    """Stopped while it fits from so many starts that it can't have finished; its cache folder stands then."""
     path = tmp_path / "job.yaml"
     settings = {"scene": {"source": jpeg2000}, "output": {"labels": "out.tif"}, "fit": {"starts": 1000}}
     path.write_text(yaml.safe_dump({"version": 1, **settings}))
@@ -270,7 +270,7 @@ def test_a_stopped_run_leaves_no_file(jpeg2000: list[str], tmp_path: Path, numbe
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_a_hangup_that_nohup_ignores_stops_no_run() -> None:
-    heeded = "import signal; from pipeline.engine.signals import heed_signals; heed_signals()"
+    heeded = "import signal; from pipeline.engine.signals import handle_signals; handle_signals()"
     code = f"{heeded}; signal.raise_signal(signal.SIGHUP); print('goes on')"
     for handling, said in ((signal.SIG_IGN, "goes on\n"), (signal.SIG_DFL, "")):
         done = subprocess.run(
@@ -287,13 +287,13 @@ def test_a_hangup_that_nohup_ignores_stops_no_run() -> None:
 SWALLOWED = """
 import signal, sys
 from contextlib import suppress
-from pipeline.runtime.signals import heed_signals
-from pipeline.runtime.schedule import stream
-from pipeline.runtime.workfolder import own_folder
+from pipeline.engine.signals import handle_signals
+from pipeline.engine.threads import stream
+from pipeline.engine.work_folder import temporary_folder
 from pathlib import Path
 
-heed_signals()
-with own_folder(Path(sys.argv[1]), ""):
+handle_signals()
+with temporary_folder(Path(sys.argv[1]), ""):
     with suppress(SystemExit):
         signal.raise_signal(signal.SIGTERM)
     print("swallowed", flush=True)
@@ -304,13 +304,13 @@ with own_folder(Path(sys.argv[1]), ""):
 ASKED_IN = """
 import signal, sys
 from pathlib import Path
-from pipeline.runtime import workfolder
-from pipeline.runtime.signals import heed_signals
+from pipeline.engine import work_folder
+from pipeline.engine.signals import handle_signals
 
-heed_signals()
-work = workfolder.{name}
-workfolder.{name} = lambda what: (signal.raise_signal(signal.SIGTERM), work(what))
-with workfolder.own_folder(Path(sys.argv[1]), ""):
+handle_signals()
+work = work_folder.{name}
+work_folder.{name} = lambda what: (signal.raise_signal(signal.SIGTERM), work(what))
+with work_folder.temporary_folder(Path(sys.argv[1]), ""):
     print("worked on", flush=True)
 """
 WAITED, REMOVED = (ASKED_IN.format(name=name) for name in ("mark", "remove_folder"))

@@ -91,8 +91,8 @@ VALID = {
     "run.workers": ("3", 3),
     "run.memory": ("1.5GiB", 3 * 2**29),
     "run.chunk": ("16", 16),
-    "run.scratch": ("memory", "memory"),
-    "run.scratch_dir": ("/x/fast", "/x/fast"),
+    "run.cache": ("memory", "memory"),
+    "run.cache_dir": ("/x/fast", "/x/fast"),
     "run.timeout": ("1.5", 1.5),
 }
 
@@ -205,7 +205,7 @@ def test_a_misspelt_key_is_named_with_its_path_and_the_nearest_key(tmp_path: Pat
 def test_an_unknown_key_like_no_other_is_answered_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"run\.gpu: unknown key; allowed here: workers, memory, chunk, scratch, scratch_dir, timeout$",
+        match=r"run\.gpu: unknown key; allowed here: workers, memory, chunk, cache, cache_dir, timeout$",
     ):
         load(tmp_path, with_setting("run.gpu", 1))
 

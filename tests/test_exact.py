@@ -1,4 +1,4 @@
-"""Exact k-means over all pixels: scikit-learn's answer, and the same bits for any blocks, workers and scratch."""
+"""Exact k-means over all pixels: scikit-learn's answer, and the same bits for any blocks, workers and cache."""
 
 import logging
 import weakref
@@ -19,16 +19,16 @@ from sources import MemorySource, described
 from pipeline.config.schema import FeaturesConfig, FitConfig
 from pipeline.core.grid import Block
 from pipeline.core.pixels import FitSource, Pixels
-from pipeline.engine.cache import open_scratch
+from pipeline.engine.cache import open_cache
 from pipeline.engine.progress import Progress
 from pipeline.kernels.assign import assign
 from pipeline.kernels.fixed import LIMB
 from pipeline.methods import passes
 from pipeline.methods.exact import Refined, refine
 from pipeline.methods.fit import Fit, fit_source
-from pipeline.methods.passes import Engine
+from pipeline.methods.passes import Passes
 from pipeline.pixels import passes as keptblocks
-from pipeline.pixels.passes import FitPixels, KeptBlocks, ReadBlocks
+from pipeline.pixels.pieces import CachedPieces, PixelPieces, UncachedPieces
 from pipeline.scenes.raster_source import RasterSource
 
 DTYPES = ["uint8", "uint16", "int16", "uint32", "int64", "float32", "float64"]
@@ -50,10 +50,10 @@ def holes(shape: tuple[int, int], seed: int = 3) -> npt.NDArray[np.bool_]:
 
 
 @contextmanager
-def kept(source: FitSource, folder: Path | None = None) -> Iterator[FitPixels]:
+def kept(source: FitSource, folder: Path | None = None) -> Iterator[PixelPieces]:
     """A source each block of which was read for the fit already."""
-    with open_scratch("disk" if folder else "memory", folder or Path()) as scratch:
-        pixels = KeptBlocks(source, scratch)
+    with open_cache("disk" if folder else "memory", folder or Path()) as cache:
+        pixels = CachedPieces(source, cache)
         for block in source.blocks:
             pixels.read_for_fit(block)
         yield pixels
@@ -99,7 +99,7 @@ def test_a_stop_by_tolerance_is_scikit_learns(dtype: str) -> None:
     dtype=st.sampled_from(DTYPES), chunk=st.tuples(st.integers(7, 150), st.integers(7, 160)),
     workers=st.integers(1, 4), keep=st.booleans(),
 )  # fmt: skip
-def test_blocks_workers_and_scratch_change_no_bit(
+def test_blocks_workers_and_cache_change_no_bit(
     dtype: str, chunk: tuple[int, int], workers: int, *, keep: bool
 ) -> None:
     data, valid = scene(dtype), holes((120, 150))
@@ -115,7 +115,7 @@ def test_blocks_workers_and_scratch_change_no_bit(
         with kept(source) as pixels:
             cut = refine(pixels, start, points, config, None, workers)
     else:
-        read = ReadBlocks(source)
+        read = UncachedPieces(source)
         for block in source.blocks:
             read.read_for_fit(block)
         cut = refine(read, start, points, config, None, workers)
@@ -220,8 +220,8 @@ def test_a_real_scene_ends_where_scikit_learn_ends(landscape: list[str], k: int)
 
 
 def fitted(source: FitSource, config: FitConfig, features: FeaturesConfig | None = None, workers: int = 2) -> Fit:
-    with open_scratch("memory", Path()) as scratch:
-        pixels = KeptBlocks(source, scratch)
+    with open_cache("memory", Path()) as cache:
+        pixels = CachedPieces(source, cache)
         return fit_source(pixels, config, features or FeaturesConfig(), workers=workers, progress=Progress())
 
 
@@ -283,7 +283,7 @@ def test_no_piece_is_too_large_for_sums_of_64_bits(keep: bool) -> None:  # noqa:
     source = MemorySource(np.zeros((1, 700, 1100), np.uint8), chunk=(700, 1100))
     (block,) = source.blocks
     with kept(source) as labelled:
-        pixels: FitPixels = labelled if keep else ReadBlocks(source)
+        pixels: PixelPieces = labelled if keep else UncachedPieces(source)
         pixels.read_for_fit(block)
         sizes = [(piece.start, piece.points.shape[1]) for piece in pixels.pieces([block])]
     assert sum(size for _, size in sizes) == 700 * 1100
@@ -320,10 +320,10 @@ def test_no_sums_of_64_bits_hold_more_pieces_than_they_have_room_for(
 
     monkeypatch.setattr(passes.Mover, "move", noted)
     with kept(source) as labelled:
-        pixels: FitPixels = labelled if keep else ReadBlocks(source)
+        pixels: PixelPieces = labelled if keep else UncachedPieces(source)
         for block in source.blocks:
             pixels.read_for_fit(block)
-        Engine(pixels, 5, None, 1, 1.0).run(starts(source.data, source.valid, 5))
+        Passes(pixels, 5, None, 1, 1.0).run(starts(source.data, source.valid, 5))
     assert [sum(other is counts for other in used) for counts in used] == [3] * 18 + [2] * 2
 
 
@@ -341,14 +341,14 @@ def test_a_block_that_is_read_anew_is_let_go_before_the_next_one(bands: int, sha
             return Pixels(data, pixels.valid)
 
     source = Watched(scene("uint16", (3 * shape[0], shape[1]), bands), chunk=shape)
-    pixels = ReadBlocks(source)
+    pixels = UncachedPieces(source)
     for block in source.blocks:
         pixels.read_for_fit(block)
-    Engine(pixels, 5, None, 1, 1.0).run(starts(source.data, source.valid, 5))
+    Passes(pixels, 5, None, 1, 1.0).run(starts(source.data, source.valid, 5))
     assert held == [0] * 6
 
 
-def test_arrays_a_scratch_in_memory_keeps_are_nobody_elses() -> None:
+def test_arrays_a_cache_in_memory_keeps_are_nobody_elses() -> None:
     data = scene("uint16")
     with kept(MemorySource(data)) as pixels:
         before = pixels.read(pixels.blocks[0]).data.copy()

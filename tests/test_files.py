@@ -48,10 +48,10 @@ def test_a_pattern_stands_for_its_matches_sorted_by_number(tmp_path: Path) -> No
 def test_files_of_an_earlier_run_and_hidden_ones_do_not_count_unless_they_are_named(tmp_path: Path) -> None:
     band, own, hidden = touch(tmp_path, "B02.tif", "classes.tif", ".terrazzo-1.tif")
     (tmp_path / "link").symlink_to(tmp_path)
-    for besides in ([own], [tmp_path / "link" / "classes.tif"]):
-        assert paths(tmp_path, besides) == [band]
-        assert paths(f"{tmp_path}/*.tif", besides) == [band]
-        assert paths([band, own], besides) == [band, own]
+    for excluded in ([own], [tmp_path / "link" / "classes.tif"]):
+        assert paths(tmp_path, excluded) == [band]
+        assert paths(f"{tmp_path}/*.tif", excluded) == [band]
+        assert paths([band, own], excluded) == [band, own]
     assert paths(hidden) == [hidden]
 
 

@@ -18,7 +18,7 @@ from pipeline.methods.kmeans import COMPARED, fit_sample
 from pipeline.methods.lloyd import lloyd
 from pipeline.methods.sample import draw_sample
 from pipeline.models.cluster_model import ClusterModel
-from pipeline.pixels.passes import ReadBlocks
+from pipeline.pixels.pieces import UncachedPieces
 
 pytestmark = pytest.mark.lowest
 
@@ -47,7 +47,7 @@ def test_minibatch_loses_no_digits_far_from_zero(pixels: int | str) -> None:
 
     def inertia(far: float) -> float:
         source = MemorySource((data + far).astype("float32"), chunk=(64, 64))
-        read = ReadBlocks(source) if pixels == "all" else source
+        read = UncachedPieces(source) if pixels == "all" else source
         config = FitConfig(k=5, pixels=pixels, starts=3, method="minibatch")
         return fit_source(read, config, workers=2, progress=Progress()).model.inertia
 

@@ -10,8 +10,8 @@ from conftest import ROOT
 
 COUNTED = """
 import resource, sys
-from pipeline.config import RunConfig
-from pipeline.run import run_config
+from pipeline.config.schema import RunConfig
+from pipeline.jobs.run import run_config
 labels, *source = sys.argv[1:]
 sections = {"scene": {"source": source}, "fit": {"k": 4}, "output": {"labels": labels}}
 run_config(RunConfig.model_validate({"version": 1, **sections}))

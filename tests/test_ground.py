@@ -15,7 +15,7 @@ from sources import described
 
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Grid
-from pipeline.geo.overlap import bounds_in, covered, overlap, steps_between
+from pipeline.geo.overlap import bounds_in, coverage, overlap, steps_between
 from pipeline.jobs.inspect import inspect_scene
 
 METRES, DEGREES = (CRS.from_epsg(code).to_wkt() for code in (32633, 4326))
@@ -40,13 +40,13 @@ def test_of_grids_turned_alike_what_is_covered_is_the_area_of_what_both_share(
     one = Grid(shape=(20, 30), transform=transform, crs=crs)
     other = Grid(shape=(25, 15), transform=transform @ Affine.translation(right, down) @ Affine.scale(size), crs=crs)
     pixels = shapely.box(0, 0, 30, 20), shapely.box(right, down, right + 15 * size, down + 25 * size)
-    assert covered(one, other) == pytest.approx(shapely.intersection(*pixels).area / 600, abs=1e-9)
-    assert covered(one, one) == pytest.approx(1)
+    assert coverage(one, other) == pytest.approx(shapely.intersection(*pixels).area / 600, abs=1e-9)
+    assert coverage(one, one) == pytest.approx(1)
 
 
 def test_grids_without_a_common_crs_cover_nothing_of_one_another() -> None:
     one, other = (Grid(shape=(2, 2), transform=Affine.identity(), crs=crs) for crs in (None, DEGREES))
-    assert covered(one, other) == covered(other, one) == 0
+    assert coverage(one, other) == coverage(other, one) == 0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from rasterio.crs import CRS
 from test_run import config
 
 from pipeline.core.grid import Grid
-from pipeline.geo.pixel_area import pixel_area, pixel_areas
+from pipeline.geo.pixel_areas import middle_pixel_area, pixel_areas
 from pipeline.jobs.run import run_config
 from pipeline.kernels.areas import class_areas
 
@@ -149,13 +149,13 @@ def test_latitudes_of_a_rotated_pole_are_a_sphere_s() -> None:
 @pytest.mark.parametrize("latitude", [0, 50, -75])
 def test_a_pixel_in_degrees_has_the_area_that_proj_gives_it(latitude: int) -> None:
     grid = Grid(shape=(2, 2), transform=Affine(0.001, 0, 20, 0, -0.001, latitude + 0.001), crs=DEGREES)
-    assert pixel_area(grid) == pytest.approx(1e4 * hectares_on_the_ellipsoid(grid, 1, 0), rel=1e-5)
+    assert middle_pixel_area(grid) == pytest.approx(1e4 * hectares_on_the_ellipsoid(grid, 1, 0), rel=1e-5)
 
 
 @pytest.mark.parametrize(("crs", "metres"), [("EPSG:32633", 1), ("EPSG:2225", 1200 / 3937), (LOCAL, 1), (None, 1)])
 def test_a_pixel_in_feet_is_smaller_than_one_in_metres(crs: str | None, metres: float) -> None:
     grid = Grid(shape=(2, 2), transform=Affine(3, 0, 0, 0, -2, 0), crs=crs and CRS.from_user_input(crs).to_wkt())
-    assert pixel_area(grid) == pytest.approx(6 * metres**2)
+    assert middle_pixel_area(grid) == pytest.approx(6 * metres**2)
 
 
 def test_areas_of_classes_are_added_up_exactly() -> None:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Block, Grid
-from pipeline.engine.cache import open_scratch
+from pipeline.engine.cache import open_cache
 from pipeline.engine.owner_mark import MARK
-from pipeline.raster.file_cache import KeptFiles
+from pipeline.raster.file_cache import FileCache
 from pipeline.raster.file_parts import FilePart
 
 SHAPE = (50, 70)
@@ -34,7 +34,7 @@ def part(dtype: str, blocks: tuple[int, int] = (16, 20), *, masks: tuple[int, ..
         grid=grid,
         dtype=dtype,
         block_shape=blocks,
-        placement=None,
+        alignment=None,
         warp=None,
     )
 
@@ -74,8 +74,8 @@ def test_windows_come_back_bit_for_bit_and_each_block_is_decoded_once(
 ) -> None:
     memory = Memory(dtype)
     windows = [window(t, left, 13, 17) for t in range(0, 37, 7) for left in range(0, 53, 11)] * 2
-    with open_scratch(kind, tmp_path) as scratch, ThreadPoolExecutor(4) as pool:
-        reader = KeptFiles(scratch).keep(part(dtype), memory)
+    with open_cache(kind, tmp_path) as cache, ThreadPoolExecutor(4) as pool:
+        reader = FileCache(cache).keep(part(dtype), memory)
         for block, (data, valid) in zip(windows, pool.map(lambda w: read(reader, w, dtype), windows), strict=True):
             assert data.tobytes() == memory.data[(slice(None), *block.slices)].tobytes()
             np.testing.assert_array_equal(valid, memory.valid[block.slices])
@@ -89,8 +89,8 @@ def test_any_window_of_any_blocks_is_what_the_source_holds(data: st.DataObject) 
 
     blocks = (data.draw(st.integers(1, 60)), data.draw(st.integers(1, 80)))
     memory = Memory("u2")
-    with tempfile.TemporaryDirectory() as folder, open_scratch("disk", Path(folder)) as scratch:
-        reader = KeptFiles(scratch).keep(part("u2", blocks), memory)
+    with tempfile.TemporaryDirectory() as folder, open_cache("disk", Path(folder)) as cache:
+        reader = FileCache(cache).keep(part("u2", blocks), memory)
         for _ in range(3):
             top, left = data.draw(st.integers(0, 49)), data.draw(st.integers(0, 69))
             block = window(top, left, data.draw(st.integers(1, 50 - top)), data.draw(st.integers(1, 70 - left)))
@@ -102,8 +102,8 @@ def test_any_window_of_any_blocks_is_what_the_source_holds(data: st.DataObject) 
 
 def test_all_who_read_a_part_share_what_is_kept(tmp_path: Path) -> None:
     memory = Memory("u1")
-    with open_scratch("disk", tmp_path) as scratch:
-        files = KeptFiles(scratch)
+    with open_cache("disk", tmp_path) as cache:
+        files = FileCache(cache)
         for _ in range(2):
             read(files.keep(part("u1"), memory), window(0, 0, 50, 70), "u1")
     assert set(memory.reads.values()) == {1}
@@ -114,8 +114,8 @@ def test_the_space_taken_is_the_space_foretold_and_lies_below_the_folder(
     tmp_path: Path, masks: tuple[int, ...]
 ) -> None:
     memory, described = Memory("f4"), part("f4", masks=masks)
-    with open_scratch("disk", tmp_path) as scratch:
-        read(KeptFiles(scratch).keep(described, memory), window(0, 0, 50, 70), "f4")
+    with open_cache("disk", tmp_path) as cache:
+        read(FileCache(cache).keep(described, memory), window(0, 0, 50, 70), "f4")
         taken = [path.stat().st_size for path in tmp_path.rglob("*") if path.is_file() and path.name != MARK]
         assert sum(taken) == described.size == memory.data.nbytes + bool(masks) * memory.valid.nbytes
     assert list(tmp_path.iterdir()) == []
@@ -124,8 +124,8 @@ def test_the_space_taken_is_the_space_foretold_and_lies_below_the_folder(
 def test_two_runs_in_one_folder_do_not_meet(tmp_path: Path) -> None:
     one, other = Memory("u1"), Memory("u1")
     other.data = 255 - one.data
-    with open_scratch("disk", tmp_path) as first, open_scratch("disk", tmp_path) as second:
-        readers = [KeptFiles(first).keep(part("u1"), one), KeptFiles(second).keep(part("u1"), other)]
+    with open_cache("disk", tmp_path) as first, open_cache("disk", tmp_path) as second:
+        readers = [FileCache(first).keep(part("u1"), one), FileCache(second).keep(part("u1"), other)]
         for _ in range(2):
             for reader, memory in zip(readers, (one, other), strict=True):
                 np.testing.assert_array_equal(read(reader, window(3, 5, 40, 60), "u1")[0], memory.data[:, 3:43, 5:65])
@@ -136,8 +136,8 @@ def test_a_block_that_can_not_be_decoded_fails_for_all_who_wait_for_it(tmp_path:
         def read(self, *_: Any) -> None:
             raise SceneError
 
-    with open_scratch("disk", tmp_path) as scratch:
-        reader = KeptFiles(scratch).keep(part("u1"), Broken("u1"))
+    with open_cache("disk", tmp_path) as cache:
+        reader = FileCache(cache).keep(part("u1"), Broken("u1"))
         for _ in range(2):
             with pytest.raises(SceneError):
                 read(reader, window(0, 0, 5, 5), "u1")

@@ -14,8 +14,8 @@ import pytest
 import pipeline.engine.leftovers as leftovers_module
 import pipeline.engine.owner_mark as marks_module
 from pipeline.engine.leftovers import PREFIX, remove_leftovers
-from pipeline.engine.owner_mark import MARK, Maker
-from pipeline.engine.work_folder import own_folder
+from pipeline.engine.owner_mark import MARK, Owner
+from pipeline.engine.work_folder import temporary_folder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by a signal, links need a right")
 
@@ -23,12 +23,12 @@ KILLED = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from pipeline.runtime import leftovers, marks
-from pipeline.runtime.workfolder import own_folder
+from pipeline.engine import leftovers, owner_mark
+from pipeline.engine.work_folder import temporary_folder
 if len(sys.argv) > 2:
     def refuse(file): raise OSError(int(sys.argv[2]), "locks")
-    leftovers.take_lock = marks.take_lock = refuse
-with own_folder(Path(sys.argv[1]), "") as own:
+    leftovers.take_lock = owner_mark.take_lock = refuse
+with temporary_folder(Path(sys.argv[1]), "") as own:
     (own / "pixels").write_bytes(bytes(1000))
     os.kill(os.getpid(), 9)
 """
@@ -56,13 +56,13 @@ def test_a_link_with_such_a_name_is_not_followed(tmp_path: Path) -> None:
     """It made a run delete every file of the folder it led to."""
     mine = foreign(tmp_path / "mine")
     marked = foreign(tmp_path / "marked")
-    (marked / MARK).write_bytes(Maker.this(locks=True).text())
+    (marked / MARK).write_bytes(Owner.this(locks=True).text())
     out = tmp_path / "out"
     out.mkdir()
     (out / f"{PREFIX}x").symlink_to(mine)
     (out / f"{PREFIX}y").symlink_to(marked)
     remove_leftovers(out)
-    with own_folder(out, ""):
+    with temporary_folder(out, ""):
         pass
     assert (mine / "thesis.txt").read_text() == (marked / "thesis.txt").read_text() == "years of work"
     assert (out / f"{PREFIX}x").is_symlink()
@@ -84,7 +84,7 @@ def test_a_leftover_with_a_folder_in_it_is_not_touched(tmp_path: Path) -> None:
     left = killed_run(tmp_path)
     (left / "below").mkdir()
     (left / "below" / "thesis.txt").write_text("years of work")
-    with own_folder(tmp_path, ""):
+    with temporary_folder(tmp_path, ""):
         pass
     assert (left / "below" / "thesis.txt").exists()
     assert (left / "pixels").exists()
@@ -93,7 +93,7 @@ def test_a_leftover_with_a_folder_in_it_is_not_touched(tmp_path: Path) -> None:
 def test_a_copy_of_a_living_runs_folder_stays(tmp_path: Path) -> None:
     import shutil
 
-    with own_folder(tmp_path, "") as own:
+    with temporary_folder(tmp_path, "") as own:
         shutil.copytree(own, tmp_path / f"{PREFIX}copy")
         (tmp_path / f"{PREFIX}copy" / "precious").write_text("mine")
         remove_leftovers(tmp_path)
@@ -104,7 +104,7 @@ def test_a_copy_of_a_living_runs_folder_stays(tmp_path: Path) -> None:
 def test_a_mark_that_is_a_link_marks_nothing(tmp_path: Path, *, hard: bool) -> None:
     victim = foreign(tmp_path / f"{PREFIX}victim")
     elsewhere = tmp_path / "mark"
-    elsewhere.write_bytes(Maker.this(locks=True).text())
+    elsewhere.write_bytes(Owner.this(locks=True).text())
     if hard:
         (victim / MARK).hardlink_to(elsewhere)
     else:
@@ -131,8 +131,8 @@ def test_a_pipe_or_a_folder_as_mark_marks_nothing_and_is_not_waited_for(tmp_path
         b"[]",
         b'{"program": "another"}',
         json.dumps({"program": marks_module._PROGRAM}).encode(),
-        Maker.this(locks=True).text().replace(b"true", b'"yes"'),
-        Maker.this(locks=True).text().replace(str(os.getpid()).encode(), b"1" * 30),
+        Owner.this(locks=True).text().replace(b"true", b'"yes"'),
+        Owner.this(locks=True).text().replace(str(os.getpid()).encode(), b"1" * 30),
         b"[" * 3000,
     ],
 )
@@ -172,11 +172,11 @@ def test_locks_tell_of_other_containers_and_starts_of_this_machine(tmp_path: Pat
 FULL = """
 import resource, sys
 from pathlib import Path
-from pipeline.errors import OutputError
-from pipeline.runtime.workfolder import own_folder
+from pipeline.core.errors import OutputError
+from pipeline.engine.work_folder import temporary_folder
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 try:
-    with own_folder(Path(sys.argv[1]), "make room"):
+    with temporary_folder(Path(sys.argv[1]), "make room"):
         pass
 except OutputError as error:
     assert "no folder for temporary files can be made here" in str(error), error
@@ -197,7 +197,7 @@ def test_what_was_killed_before_it_was_marked_is_removed(tmp_path: Path) -> None
     (tmp_path / f"{PREFIX}marking" / MARK).touch()
     for length in (1, 30, 150):
         (tmp_path / f"{PREFIX}{length}").mkdir()
-        (tmp_path / f"{PREFIX}{length}" / MARK).write_bytes(Maker.this(locks=True).text()[:length])
+        (tmp_path / f"{PREFIX}{length}" / MARK).write_bytes(Owner.this(locks=True).text()[:length])
     remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -215,7 +215,7 @@ def test_where_files_can_not_be_locked_the_process_tells(
     with monkeypatch.context() as patch:
         patch.setattr(marks_module, "take_lock", refuse)
         patch.setattr(leftovers_module, "take_lock", refuse)
-        with own_folder(tmp_path, "") as own:
+        with temporary_folder(tmp_path, "") as own:
             assert not left.exists()
             remove_leftovers(tmp_path)
             assert own.exists(), "of a living process"
@@ -269,6 +269,6 @@ def test_a_run_checks_its_folders_without_files_that_a_kill_leaves(tmp_path: Pat
     for event in ("os.remove", "os.rmdir"):
         subprocess.run([sys.executable, "-c", code, str(tmp_path), event], check=False)
         assert list(tmp_path.iterdir())
-        with own_folder(tmp_path, ""):
+        with temporary_folder(tmp_path, ""):
             pass
         assert list(tmp_path.iterdir()) == []

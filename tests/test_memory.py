@@ -55,10 +55,10 @@ def repeated(scene: Path, times: int, path: Path) -> Path:
     return path
 
 
-def peak_of(scene: Path, folder: Path, cap: str, fit: str = "{}", scratch: str = "auto", *, workers: int = 2) -> int:
+def peak_of(scene: Path, folder: Path, cap: str, fit: str = "{}", cache: str = "auto", *, workers: int = 2) -> int:
     """Run a scene in a fresh process, hold what it took to what was promised, and give it."""
     job = folder / "job.yaml"
-    limits = f"run: {{memory: {cap}, workers: {workers}, scratch: {scratch}}}"
+    limits = f"run: {{memory: {cap}, workers: {workers}, cache: {cache}}}"
     job.write_text(f"version: 1\nscene: {{source: {scene}}}\nfit: {fit}\noutput: {{labels: out.tif}}\n{limits}\n")
     command = [sys.executable, "-m", "pipeline", "run", str(job), "--json", "-q", "--overwrite"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

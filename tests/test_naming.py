@@ -12,7 +12,7 @@ from test_staging import snapshot, stage
 
 from pipeline.core.errors import OutputError
 from pipeline.engine.leftovers import PREFIX
-from pipeline.engine.work_folder import own_folder
+from pipeline.engine.work_folder import temporary_folder
 from pipeline.sinks.staging import Staging
 
 TARGETS = ("map.tif", "map.csv", "map.png", "map.model.json")
@@ -167,7 +167,7 @@ def test_on_a_disk_without_links_no_old_file_is_lost(tmp_path: Path, monkeypatch
             stage([tmp_path / "map.tif"], overwrite=True)
     (kept,) = tmp_path.glob(f"{PREFIX}*/only-copy-*")
     assert kept.read_text() == "old"
-    with own_folder(tmp_path, ""):
+    with temporary_folder(tmp_path, ""):
         assert kept.read_text() == "old"
     assert kept.read_text() == "old"
 

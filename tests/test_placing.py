@@ -21,7 +21,7 @@ from test_raster import opened, whole
 
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.core.grid import Grid
-from pipeline.geo.align import Placement
+from pipeline.geo.align import Alignment
 from pipeline.geo.overlap import same_grid
 from pipeline.scenes.raster_source import RasterSource
 
@@ -33,37 +33,37 @@ def grid(shape: tuple[int, int], size: float, left: float = 300_000, top: float 
     return Grid(shape=shape, transform=Affine(size, 0, left, 0, -size, top), crs=WKT)
 
 
-def placed(here: Grid, there: Grid) -> Placement:
-    placement = Placement.of(here, there)
-    assert placement is not None
-    return placement
+def placed(here: Grid, there: Grid) -> Alignment:
+    alignment = Alignment.of(here, there)
+    assert alignment is not None
+    return alignment
 
 
 @pytest.mark.parametrize(("fine", "coarse", "ratio"), [(10_980, 5_490, 2), (10_980, 1_830, 6), (5_490, 1_830, 3)])
 def test_a_coarse_band_of_a_whole_tile_is_repeated(fine: int, coarse: int, ratio: int) -> None:
-    placement = placed(grid((fine, fine), 10), grid((coarse, coarse), 10 * ratio))
-    assert placement.aligned
+    alignment = placed(grid((fine, fine), 10), grid((coarse, coarse), 10 * ratio))
+    assert alignment.aligned
     for axis in (0, 1):
-        np.testing.assert_array_equal(placement.along(axis, 0, fine), np.repeat(np.arange(coarse), ratio))
+        np.testing.assert_array_equal(alignment.along(axis, 0, fine), np.repeat(np.arange(coarse), ratio))
 
 
 @given(ratio=st.integers(1, 40), rows=st.integers(1, 400), size=st.sampled_from([10, 0.3, 1 / 3, 60, 1e-4]))
 def test_repetition_at_odd_sizes(ratio: int, rows: int, size: float) -> None:
     coarse = -(-rows // ratio)  # the last coarse pixel may reach beyond the fine grid
-    placement = placed(grid((rows, rows), size), grid((coarse, coarse), size * ratio))
-    np.testing.assert_array_equal(placement.along(0, 0, rows), np.repeat(np.arange(coarse), ratio)[:rows])
+    alignment = placed(grid((rows, rows), size), grid((coarse, coarse), size * ratio))
+    np.testing.assert_array_equal(alignment.along(0, 0, rows), np.repeat(np.arange(coarse), ratio)[:rows])
 
 
 @given(start=st.integers(0, 200), stop=st.integers(0, 200), ratio=st.floats(0.05, 30), shift=st.floats(-500, 500))
 def test_places_do_not_depend_on_what_is_read_together(start: int, stop: int, ratio: float, shift: float) -> None:
-    placement = placed(grid((200, 200), 10), grid((77, 77), 10 * ratio, left=300_000 + shift))
-    np.testing.assert_array_equal(placement.along(1, start, max(start, stop)), placement.along(1, 0, 200)[start:stop])
+    alignment = placed(grid((200, 200), 10), grid((77, 77), 10 * ratio, left=300_000 + shift))
+    np.testing.assert_array_equal(alignment.along(1, start, max(start, stop)), alignment.along(1, 0, 200)[start:stop])
 
 
 def test_a_grid_that_is_turned_or_upside_down_has_no_rows_to_match() -> None:
     here = grid((10, 10), 10)
     for transform in (here.transform @ Affine.rotation(10), here.transform @ Affine.scale(1, -1)):
-        assert Placement.of(here, Grid(shape=(10, 10), transform=transform, crs=WKT)) is None
+        assert Alignment.of(here, Grid(shape=(10, 10), transform=transform, crs=WKT)) is None
 
 
 @pytest.mark.parametrize("chunk", [64, 100, 1068])
@@ -217,7 +217,7 @@ def test_a_band_that_is_not_there_can_not_be_resampled(write_raster: WriteRaster
 def test_the_resolution_of_a_coarser_band_takes_its_own_grid(data: Path) -> None:
     folder = data / "scenes" / CHIP
     scene = described([folder / "B02.tif", folder / "B8A.tif"], resolution=20)
-    assert scene.parts[1].placement is None
+    assert scene.parts[1].alignment is None
     assert same_grid(scene.info.grid, described(folder / "B8A.tif").info.grid)
     assert isinstance(RasterSource(scene, (64, 64)).passes, float)
 

@@ -16,7 +16,7 @@ from pipeline.core.errors import ConfigError, MemoryBudgetError
 from pipeline.core.grid import Grid
 from pipeline.core.scene_info import OpenFiles, SceneInfo
 from pipeline.jobs.plan import Plan, make_plan
-from pipeline.pixels.gdal_memory import cache_bytes, most_open_files
+from pipeline.pixels.gdal_memory import gdal_cache_bytes, most_open_files
 
 GB = 10**9
 
@@ -39,7 +39,7 @@ def info_of(
         file_block_bytes=block[0] * block[1] * np.dtype(dtype).itemsize,
         sources=("scene",),
         files=(),
-        dear=driver != "GTiff",
+        expensive=driver != "GTiff",
         decoded_bytes=shape[0] * shape[1] * bands * np.dtype(dtype).itemsize,
     )
 
@@ -187,39 +187,39 @@ def test_a_scene_is_read_once_unless_it_is_cheap_to_read_twice(
     info = info_of(driver=driver)
     plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), fit, labels=labels)
     assert plan.passes == passes
-    decoded, validity, labels_too = 4 * 2, plan.keeps_blocks, plan.keeps_blocks and fit and fit.pixels == "all"
-    assert plan.scratch == (10_980 * 10_980 * (decoded + bool(validity) + 2 * bool(labels_too)) if kept else 0)
+    decoded, validity, labels_too = 4 * 2, plan.caches_blocks, plan.caches_blocks and fit and fit.pixels == "all"
+    assert plan.cache_bytes == (10_980 * 10_980 * (decoded + bool(validity) + 2 * bool(labels_too)) if kept else 0)
     assert (plan.map_disk >= info.pixels) is labels
-    assert plan.disk == plan.scratch + plan.map_disk
+    assert plan.disk == plan.cache_bytes + plan.map_disk
 
 
 @pytest.mark.parametrize("fit", [FitConfig(), FitConfig(pixels="all"), FitConfig(pixels="all", method="minibatch")])
 @pytest.mark.parametrize("driver", ["GTiff", "JP2OpenJPEG"])
-def test_the_scratch_is_where_it_was_asked_for(driver: str, fit: FitConfig) -> None:
+def test_the_cache_is_where_it_was_asked_for(driver: str, fit: FitConfig) -> None:
     plans = {
-        scratch: make_plan(info_of(driver=driver), ResourceConfig(memory=8 * GB, workers=2, scratch=scratch), fit)
-        for scratch in ("none", "disk", "memory")
-        if (scratch, fit.method) != ("none", "minibatch")
+        cache: make_plan(info_of(driver=driver), ResourceConfig(memory=8 * GB, workers=2, cache=cache), fit)
+        for cache in ("none", "disk", "memory")
+        if (cache, fit.method) != ("none", "minibatch")
     }
-    assert {scratch: plan.kept for scratch, plan in plans.items()} == {name: name for name in plans}
+    assert {cache: plan.cache for cache, plan in plans.items()} == {name: name for name in plans}
     if fit.method == "kmeans":
-        assert plans["none"].scratch == 0
+        assert plans["none"].cache_bytes == 0
         assert plans["none"].passes == (2 if fit.pixels != "all" else fit.max_iter + 3)
     assert plans["disk"].passes == plans["memory"].passes == 1
-    assert plans["memory"].peak == plans["disk"].peak + plans["memory"].scratch
-    assert plans["memory"].scratch_disk == 0 < plans["disk"].scratch_disk == plans["memory"].scratch
+    assert plans["memory"].peak == plans["disk"].peak + plans["memory"].cache_bytes
+    assert plans["memory"].cache_disk == 0 < plans["disk"].cache_disk == plans["memory"].cache_bytes
 
 
 @pytest.mark.parametrize("method", ["dask-ml", "minibatch"])
-def test_some_methods_over_all_pixels_want_a_scratch(method: Literal["dask-ml", "minibatch"]) -> None:
+def test_some_methods_over_all_pixels_want_a_cache(method: Literal["dask-ml", "minibatch"]) -> None:
     fit = FitConfig(pixels="all", method=method)
-    with pytest.raises(ConfigError, match=rf"^run\.scratch: none: {method} .* take disk or memory$"):
-        make_plan(info_of(), ResourceConfig(scratch="none"), fit)
+    with pytest.raises(ConfigError, match=rf"^run\.cache: none: {method} .* take disk or memory$"):
+        make_plan(info_of(), ResourceConfig(cache="none"), fit)
 
 
-def test_a_scratch_that_does_not_fit_into_memory_is_refused_with_its_size() -> None:
-    with pytest.raises(MemoryBudgetError, match=r"and 1\.33 GB for the scratch in memory \(run\.scratch: disk spares"):
-        make_plan(info_of(), ResourceConfig(memory=GB, scratch="memory"), FitConfig(pixels="all"))
+def test_a_cache_that_does_not_fit_into_memory_is_refused_with_its_size() -> None:
+    with pytest.raises(MemoryBudgetError, match=r"and 1\.33 GB for the cache in memory \(run\.cache: disk spares"):
+        make_plan(info_of(), ResourceConfig(memory=GB, cache="memory"), FitConfig(pixels="all"))
 
 
 @pytest.mark.parametrize(
@@ -230,15 +230,15 @@ def test_what_is_compressed_is_kept_where_it_is_read_twice_and_nothing_straddles
 ) -> None:
     info = replace(info_of(), compressed=True, split=split)
     plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), fit)
-    assert (plan.passes, plan.keeps_files) == (passes, False)
+    assert (plan.passes, plan.caches_files) == (passes, False)
     kept = info.pixels * (4 * 2 + 1) if fit and passes == 1 else 0
-    assert (plan.kept, plan.scratch_disk) == ("disk" if kept else "none", kept)
+    assert (plan.cache, plan.cache_disk) == ("disk" if kept else "none", kept)
 
 
 def test_dear_blocks_that_straddle_the_scenes_are_kept_even_for_one_pass() -> None:
     info = replace(info_of(driver="JP2OpenJPEG"), split=True)
     plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), None)
-    assert (plan.passes, plan.scratch > 0) == (1, True)
+    assert (plan.passes, plan.cache_bytes > 0) == (1, True)
 
 
 @pytest.mark.parametrize(("files", "workers", "held"), [(1, 4, 0), (3, 2, 4), (1000, 1, 7), (1000, 4, 28)])
@@ -254,7 +254,7 @@ def test_what_open_files_behind_virtual_ones_hold_is_counted_up_to_those_that_gd
 
 def test_blocks_that_meet_in_one_of_the_scenes_are_all_kept_decoded() -> None:
     info = replace(info_of(), file_block_bytes=10**8)
-    assert cache_bytes(replace(info, blocks_at_once=4), 3) == 2 * cache_bytes(info, 3) == 12 * 10**8
+    assert gdal_cache_bytes(replace(info, blocks_at_once=4), 3) == 2 * gdal_cache_bytes(info, 3) == 12 * 10**8
 
 
 def test_little_memory_means_smaller_blocks_before_it_means_fewer_workers() -> None:

@@ -28,7 +28,7 @@ import pipeline.jobs.planned_reading as reading_module
 import pipeline.jobs.run as run_module
 from pipeline.config.schema import OutputConfig, RunConfig, SceneConfig
 from pipeline.core.errors import ConfigError, FitError, ModelError, OutputError, SceneError, TerrazzoError
-from pipeline.engine.cache import DiskScratch
+from pipeline.engine.cache import DiskCache
 from pipeline.jobs.run import fit_config, plan_config, predict, run_config
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.scenes.raster_source import RasterSource
@@ -110,7 +110,7 @@ def test_jpeg2000_is_decoded_once_and_labelled_as_scikit_learn_would(jpeg2000: l
     pixels = np.stack([read(Path(path)) for path in jpeg2000])
     expected, clear = sklearn_labels(ClusterModel.load(tmp_path / "classes.model.json"), pixels)
     np.testing.assert_array_equal(read(tmp_path / "classes.tif").ravel()[clear], expected[clear])
-    assert not list(tmp_path.glob(".*")), "no scratch is left"
+    assert not list(tmp_path.glob(".*")), "no cache is left"
 
 
 def test_no_block_is_read_more_often_than_planned(
@@ -297,7 +297,7 @@ def test_a_run_that_fails_leaves_nothing_and_touches_nothing(
     def broken(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(*((RasterSource, "read") if failing == "sample" else (DiskScratch, "take")), broken)
+    monkeypatch.setattr(*((RasterSource, "read") if failing == "sample" else (DiskCache, "take")), broken)
     (tmp_path / "c.tif").write_text("the old map")
     with pytest.raises(error if isinstance(error, type) else type(error)):
         run_config(config(jpeg2000, tmp_path / "c.tif"), overwrite=True)
@@ -377,7 +377,7 @@ def test_sidecars_of_an_older_map_go_with_it(write_raster: WriteRaster, tmp_path
     assert not (tmp_path / "c.tif.msk").exists()
 
 
-def test_a_scratch_folder_that_stays_costs_no_map(
+def test_a_cache_folder_that_stays_costs_no_map(
     jpeg2000: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("os.rmdir", lambda *_, **__: (_ for _ in ()).throw(OSError("busy")))
@@ -427,31 +427,31 @@ def test_nothing_is_written_into_a_product(tmp_path: Path, place: str) -> None:
     assert not (tmp_path / "c.tif").exists()
 
 
-@pytest.mark.parametrize("scratch", ["auto", "memory", "disk", "none"])
+@pytest.mark.parametrize("cache", ["auto", "memory", "disk", "none"])
 @pytest.mark.parametrize("method", ["kmeans", "minibatch"])
 @pytest.mark.parametrize("pixels", [5000, "all"])
-def test_a_scratch_changes_no_bit_and_spares_every_second_reading(
-    jpeg2000: list[str], tmp_path: Path, scratch: str, method: str, pixels: Any
+def test_a_cache_changes_no_bit_and_spares_every_second_reading(
+    jpeg2000: list[str], tmp_path: Path, cache: str, method: str, pixels: Any
 ) -> None:
     """Files count what is decoded of them; there are more passes over the scene than one in all of these runs."""
     fit = {"k": 4, "pixels": pixels, "method": method, "starts": 2}
     if (method, pixels) == ("minibatch", "all"):
-        with pytest.raises(ConfigError, match=r"^run\.scratch: none: minibatch reads all pixels again"):
-            run_config(config(jpeg2000, tmp_path / "no.tif", fit=fit, run={"scratch": "none"}))
-        scratch = "memory" if scratch == "none" else scratch
-    plainly = {"scratch": "disk" if (method, pixels) == ("minibatch", "all") else "none", "chunk": 256}
+        with pytest.raises(ConfigError, match=r"^run\.cache: none: minibatch reads all pixels again"):
+            run_config(config(jpeg2000, tmp_path / "no.tif", fit=fit, run={"cache": "none"}))
+        cache = "memory" if cache == "none" else cache
+    plainly = {"cache": "disk" if (method, pixels) == ("minibatch", "all") else "none", "chunk": 256}
     plain = run_config(config(jpeg2000, tmp_path / "plain.tif", fit=fit, run=plainly))
-    report = run_config(config(jpeg2000, tmp_path / "kept.tif", fit=fit, run={"scratch": scratch, "chunk": 512}))
+    report = run_config(config(jpeg2000, tmp_path / "kept.tif", fit=fit, run={"cache": cache, "chunk": 512}))
     assert report["model"]["sha256"] == plain["model"]["sha256"]
     assert (read(tmp_path / "kept.tif") == read(tmp_path / "plain.tif")).all()
-    assert plain["source_passes"] >= 2 or plainly["scratch"] == "disk"
-    if scratch != "none":
+    assert plain["source_passes"] >= 2 or plainly["cache"] == "disk"
+    if cache != "none":
         assert report["source_passes"] == 1
     assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize(
-    ("compress", "scratch", "room", "passes"),
+    ("compress", "cache", "room", "passes"),
     [
         ("deflate", "auto", True, 1),
         ("deflate", "auto", False, 2),  # kept for speed alone
@@ -461,18 +461,18 @@ def test_a_scratch_changes_no_bit_and_spares_every_second_reading(
 )
 def test_a_compressed_geotiff_is_unpacked_once_where_there_is_room(
     write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    compress: str | None, scratch: str, *, passes: int, room: bool,
+    compress: str | None, cache: str, *, passes: int, room: bool,
 ) -> None:  # fmt: skip
     pixels = patches(3, (300, 310))
     pixels[:, 40:90, 200:] = 0  # blocks that hold data everywhere, somewhere, and nowhere
     pixels[:, 128:192, 64:128] = 0
     layout = {"tiled": True, "blockxsize": 64, "blockysize": 64, "nodata": 0}
     path = write_raster("scene.tif", pixels, compress=compress, **layout)
-    twice = run_config(config(path, tmp_path / "twice.tif", run={"chunk": 64, "scratch": "none"}))
+    twice = run_config(config(path, tmp_path / "twice.tif", run={"chunk": 64, "cache": "none"}))
     if not room:
         free = twice["plan"]["map_disk"] + 3 * 300 * 310
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-    job = config(path, tmp_path / "map.tif", run={"chunk": 64, "scratch": scratch})
+    job = config(path, tmp_path / "map.tif", run={"chunk": 64, "cache": cache})
     left, make_overviews = [], MapWriter.make_overviews
 
     def watched(self: MapWriter) -> None:
@@ -489,20 +489,20 @@ def test_a_compressed_geotiff_is_unpacked_once_where_there_is_room(
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize(("scratch", "at"), [("auto", 1), ("auto", 7), ("disk", 7)])
+@pytest.mark.parametrize(("cache", "at"), [("auto", 1), ("auto", 7), ("disk", 7)])
 def test_pixels_kept_for_speed_alone_cost_no_map_when_the_disk_becomes_full(
     write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
-    *, scratch: str, at: int,
+    *, cache: str, at: int,
 ) -> None:  # fmt: skip
     """Quotas, and runs beside this one, are not seen by looking for room."""
     path = write_raster(
         "scene.tif", patches(3, (300, 310)), compress="deflate", tiled=True, blockxsize=64, blockysize=64
     )
-    twice = run_config(config(path, tmp_path / "twice.tif", run={"chunk": 64, "scratch": "none"}))
+    twice = run_config(config(path, tmp_path / "twice.tif", run={"chunk": 64, "cache": "none"}))
     (tmp_path / "fast").mkdir()
-    put, calls, left = DiskScratch.put, count(1), 0
+    put, calls, left = DiskCache.put, count(1), 0
 
-    def filling(self: DiskScratch, name: str, *arrays: Any) -> None:
+    def filling(self: DiskCache, name: str, *arrays: Any) -> None:
         put(self, name, *arrays)
         if next(calls) >= at:
             raise OutputError("half of " + name)
@@ -514,11 +514,11 @@ def test_pixels_kept_for_speed_alone_cost_no_map_when_the_disk_becomes_full(
         left = len(list((tmp_path / "fast").glob("*/block-*")))
         return write(*args, **settings)
 
-    monkeypatch.setattr(DiskScratch, "put", filling)
+    monkeypatch.setattr(DiskCache, "put", filling)
     monkeypatch.setattr(run_module, "write_map", watched)
-    run = {"chunk": 64, "scratch": scratch, "scratch_dir": str(tmp_path / "fast"), "workers": 3}
+    run = {"chunk": 64, "cache": cache, "cache_dir": str(tmp_path / "fast"), "workers": 3}
     job = config(path, tmp_path / "map.tif", run=run)
-    if scratch == "disk":
+    if cache == "disk":
         with pytest.raises(OutputError, match="half of"):
             run_config(job)
         return
@@ -605,12 +605,12 @@ def test_huge_numbers_are_told_in_one_sentence_however_they_are_standardized(
         run_config(config(path, tmp_path / "c.tif", features={"standardize": way}, fit={"k": 3}))
 
 
-@pytest.mark.parametrize("scratch", ["none", "memory", "auto"])
-def test_every_run_removes_what_a_killed_one_left(write_raster: WriteRaster, tmp_path: Path, scratch: str) -> None:
+@pytest.mark.parametrize("cache", ["none", "memory", "auto"])
+def test_every_run_removes_what_a_killed_one_left(write_raster: WriteRaster, tmp_path: Path, cache: str) -> None:
     (tmp_path / "out").mkdir()
     left = killed_run(tmp_path / "out")
     path = write_raster("scene.tif", patches(3))
-    run_config(config(path, tmp_path / "out" / "c.tif", fit={"k": 3}, run={"scratch": scratch}))
+    run_config(config(path, tmp_path / "out" / "c.tif", fit={"k": 3}, run={"cache": cache}))
     assert not left.exists()
 
 
@@ -622,38 +622,36 @@ def test_what_a_killed_run_left_is_removed_before_room_is_looked_for(
     (left / "lock").touch()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0 if left.exists() else 10**9))
     path = write_raster("scene.tif", patches(3), compress="deflate")
-    report = run_config(config(path, tmp_path / "c.tif", fit={"k": 3}, run={"scratch_dir": str(tmp_path / "fast")}))
+    report = run_config(config(path, tmp_path / "c.tif", fit={"k": 3}, run={"cache_dir": str(tmp_path / "fast")}))
     assert (report["plan"]["kept"], report["source_passes"]) == ("disk", 1)
 
 
 @pytest.mark.parametrize("wrong", ["this folder does not exist", "this is a file"])
-def test_a_scratch_dir_that_is_none_is_told_before_the_scene_is_opened(tmp_path: Path, wrong: str) -> None:
+def test_a_cache_dir_that_is_none_is_told_before_the_scene_is_opened(tmp_path: Path, wrong: str) -> None:
     if wrong == "this is a file":
         (tmp_path / "fast").touch()
-    job = config(
-        tmp_path / "no.tif", tmp_path / "c.tif", run={"scratch_dir": str(tmp_path / "fast"), "scratch": "none"}
-    )
-    with pytest.raises(ConfigError, match=rf"^run\.scratch_dir: .*fast: {wrong}; create a folder"):
+    job = config(tmp_path / "no.tif", tmp_path / "c.tif", run={"cache_dir": str(tmp_path / "fast"), "cache": "none"})
+    with pytest.raises(ConfigError, match=rf"^run\.cache_dir: .*fast: {wrong}; create a folder"):
         run_module.plan_config(job)
 
 
-def test_a_scratch_stands_where_it_was_asked_for(landscape: list[str], tmp_path: Path) -> None:
+def test_a_cache_stands_where_it_was_asked_for(landscape: list[str], tmp_path: Path) -> None:
     (tmp_path / "fast").mkdir()
     seen: list[str] = []
-    put = DiskScratch.put
+    put = DiskCache.put
 
-    def watched(self: DiskScratch, name: str, *arrays: Any) -> None:
+    def watched(self: DiskCache, name: str, *arrays: Any) -> None:
         seen.extend(str(path.parent) for path in (tmp_path / "fast").glob("*/lock"))
         put(self, name, *arrays)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DiskScratch, "put", watched)
+        patch.setattr(DiskCache, "put", watched)
         run_config(
             config(
                 landscape,
                 tmp_path / "c.tif",
                 fit={"k": 3, "pixels": "all"},
-                run={"scratch_dir": str(tmp_path / "fast")},
+                run={"cache_dir": str(tmp_path / "fast")},
             )
         )
     assert len(set(seen)) == 1

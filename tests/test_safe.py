@@ -17,11 +17,11 @@ from test_raster import opened, whole
 from benchmarks.safe import SafeRecipe, write_safe
 from pipeline.core.band_names import SENTINEL2_COMMON_NAMES
 from pipeline.core.errors import ConfigError, SceneError, TerrazzoError
-from pipeline.engine.cache import open_scratch
+from pipeline.engine.cache import open_cache
 from pipeline.formats.detect import open_catalogues
 from pipeline.formats.sentinel2 import BAND_IDS, NATIVE_RESOLUTION
 from pipeline.jobs.inspect import inspect_scene
-from pipeline.raster.file_cache import KeptFiles
+from pipeline.raster.file_cache import FileCache
 from pipeline.scenes.raster_source import RasterSource
 
 FULL = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE"
@@ -118,8 +118,8 @@ def test_each_tile_of_every_image_is_decoded_once_whatever_the_chunks(
     from concurrent.futures import ThreadPoolExecutor
 
     scene = described(product, bands="all")
-    with open_scratch("disk", tmp_path) as scratch, ThreadPoolExecutor(workers) as pool:
-        files = KeptFiles(scratch)
+    with open_cache("disk", tmp_path) as cache, ThreadPoolExecutor(workers) as pool:
+        files = FileCache(cache)
         for chunk in (100, 128):
             source = RasterSource(scene, (chunk, chunk), files)
             first = first if chunk != 100 else source  # noqa: F821 (bound in the first round)

@@ -14,11 +14,11 @@ from sources import MemorySource
 
 from pipeline.core.errors import OutputError, SceneError
 from pipeline.core.pixels import FitSource
-from pipeline.engine.cache import MemoryScratch, Scratch
+from pipeline.engine.cache import Cache, MemoryCache
 from pipeline.kernels import hashing
 from pipeline.methods.sample import draw_sample
-from pipeline.pixels.cache import SparedBlocks
-from pipeline.pixels.passes import KeptBlocks
+from pipeline.pixels.cache import CachedBlocks
+from pipeline.pixels.pieces import CachedPieces
 
 
 def placed(shape: tuple[int, int]) -> np.ndarray:
@@ -26,14 +26,14 @@ def placed(shape: tuple[int, int]) -> np.ndarray:
     return np.stack(np.mgrid[: shape[0], : shape[1]]).astype("uint16")
 
 
-def spared(source: FitSource, scratch: Scratch | None = None) -> SparedBlocks:
+def spared(source: FitSource, cache: Cache | None = None) -> CachedBlocks:
     """The same scene, kept for the map."""
-    return SparedBlocks(source, scratch or MemoryScratch(), needed=True)
+    return CachedBlocks(source, cache or MemoryCache(), needed=True)
 
 
-def kept(source: FitSource, scratch: Scratch | None = None) -> KeptBlocks:
+def kept(source: FitSource, cache: Cache | None = None) -> CachedPieces:
     """The same scene, kept for a fit over all pixels."""
-    return KeptBlocks(source, scratch or MemoryScratch())
+    return CachedPieces(source, cache or MemoryCache())
 
 
 @settings(max_examples=60, deadline=None)
@@ -93,7 +93,7 @@ def test_no_valid_pixel_is_an_error_that_names_the_file() -> None:
         draw_sample(source, wanted=100, seed=0, workers=1)
 
 
-class WatchedScratch(MemoryScratch):
+class WatchedScratch(MemoryCache):
     """Knows what was taken out of it."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class WatchedScratch(MemoryScratch):
 
 @pytest.mark.parametrize("keep", [spared, kept])
 def test_blocks_are_read_while_machine_code_is_loaded_and_looked_at_later(
-    keep: Callable[[FitSource, Scratch], FitSource], monkeypatch: pytest.MonkeyPatch
+    keep: Callable[[FitSource, Cache], FitSource], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = MemorySource(placed((83, 97)), np.random.default_rng(0).random((83, 97)) < 0.7, chunk=(20, 20))
     expected = draw_sample(source, wanted=900, seed=3, workers=2)
@@ -125,12 +125,12 @@ def test_blocks_are_read_while_machine_code_is_loaded_and_looked_at_later(
             loaded.set()
 
     monkeypatch.setattr(hashing, "load", load)
-    scratch = WatchedScratch()
-    found = draw_sample(keep(source, scratch), wanted=900, seed=3, workers=2, step=step)
+    cache = WatchedScratch()
+    found = draw_sample(keep(source, cache), wanted=900, seed=3, workers=2, step=step)
     np.testing.assert_array_equal(found.points, expected.points)
     assert found.valid == expected.valid == source.valid.sum()
     assert set(source.reads.values()) == {2}, "once by each of the two"
-    assert len(scratch.taken) == len(set(scratch.taken)) >= 20
+    assert len(cache.taken) == len(set(cache.taken)) >= 20
 
 
 @pytest.mark.parametrize(("share", "looks"), [(1.0, 0), (0.6, 0), (0.2, 1)])
@@ -139,9 +139,9 @@ def test_what_is_kept_is_looked_at_again_where_little_of_it_takes_part(
 ) -> None:
     monkeypatch.setattr(hashing, "load", lambda: None)
     source = MemorySource(placed((300, 400)), np.random.default_rng(0).random((300, 400)) < share, chunk=(30, 30))
-    scratch = WatchedScratch()
-    assert draw_sample(spared(source, scratch), wanted=9000, seed=3, workers=1).points.shape == (2, 9000)
-    assert len(scratch.taken) // len(source.blocks) == looks  # and a few that were read while code was loaded
+    cache = WatchedScratch()
+    assert draw_sample(spared(source, cache), wanted=9000, seed=3, workers=1).points.shape == (2, 9000)
+    assert len(cache.taken) // len(source.blocks) == looks  # and a few that were read while code was loaded
     assert set(source.reads.values()) == {1}
 
 
@@ -149,7 +149,7 @@ def test_what_is_kept_is_looked_at_again_where_little_of_it_takes_part(
 def test_a_source_that_keeps_nothing_any_more_is_read_twice_only_where_little_of_it_takes_part(
     share: float, reads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Full(MemoryScratch):
+    class Full(MemoryCache):
         def put(self, name: str, *_arrays: Any) -> None:
             raise OutputError(name)
 
@@ -159,7 +159,7 @@ def test_a_source_that_keeps_nothing_any_more_is_read_twice_only_where_little_of
     monkeypatch.setattr(hashing, "load", load)
     valid = np.random.default_rng(0).random((83, 97)) < share
     source = MemorySource(placed((83, 97)), valid, chunk=(20, 20))
-    assert draw_sample(SparedBlocks(source, Full(), needed=False), wanted=900, seed=3, workers=2).valid == valid.sum()
+    assert draw_sample(CachedBlocks(source, Full(), needed=False), wanted=900, seed=3, workers=2).valid == valid.sum()
     assert set(source.reads.values()) == {reads}
 
 

@@ -248,11 +248,11 @@ def test_an_error_in_one_share_ends_the_others_after_what_has_begun(broken: int)
 def test_a_signal_that_something_swallowed_ends_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
 
-    def end_if_asked() -> None:
+    def raise_pending_signal() -> None:
         if len(taken) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(schedule, "end_if_asked", end_if_asked)
+    monkeypatch.setattr(schedule, "end_if_asked", raise_pending_signal)
 
     def work(some: Iterator[int]) -> None:
         taken.extend(some)

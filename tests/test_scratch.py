@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import OutputError
-from pipeline.engine.cache import open_scratch
+from pipeline.engine.cache import open_cache
 
 KINDS: list[Literal["memory", "disk"]] = ["memory", "disk"]
 ARRAYS = st.lists(
@@ -35,13 +35,13 @@ def test_any_part_of_what_was_kept_comes_back(
     tmp_path_factory: pytest.TempPathFactory, kind: Literal["memory", "disk"], spec: Any, data: st.DataObject
 ) -> None:
     arrays = [made(*one) for one in spec]
-    with open_scratch(kind, tmp_path_factory.mktemp("s")) as scratch:
-        scratch.put("a", *arrays)
+    with open_cache(kind, tmp_path_factory.mktemp("s")) as cache:
+        cache.put("a", *arrays)
         start = 0
         for array in arrays:
             first = data.draw(st.integers(0, array.size - 1))
             out = np.empty(data.draw(st.integers(1, array.size - first)), array.dtype)
-            scratch.take("a", (start + first * array.itemsize, out))
+            cache.take("a", (start + first * array.itemsize, out))
             assert out.tobytes() == array[first : first + out.size].tobytes()
             start += array.nbytes
 
@@ -51,11 +51,11 @@ def test_what_is_written_over_comes_back_and_nothing_beside_it_moves(
     tmp_path: Path, kind: Literal["memory", "disk"]
 ) -> None:
     labels = np.arange(100, dtype=np.uint8)
-    with open_scratch(kind, tmp_path) as scratch:
-        scratch.put("labels", labels.copy())
-        scratch.change("labels", 40, np.full(7, 255, np.uint8))
+    with open_cache(kind, tmp_path) as cache:
+        cache.put("labels", labels.copy())
+        cache.change("labels", 40, np.full(7, 255, np.uint8))
         out = np.empty_like(labels)
-        scratch.take("labels", (0, out))
+        cache.take("labels", (0, out))
     labels[40:47] = 255
     np.testing.assert_array_equal(out, labels)
 
@@ -63,8 +63,8 @@ def test_what_is_written_over_comes_back_and_nothing_beside_it_moves(
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_nothing_stays_on_disk_after_an_error(tmp_path: Path, error: type[BaseException]) -> None:
     def fail() -> None:
-        with open_scratch("disk", tmp_path) as scratch:
-            scratch.put("a", np.zeros(10))
+        with open_cache("disk", tmp_path) as cache:
+            cache.put("a", np.zeros(10))
             raise error
 
     with pytest.raises(error):
@@ -75,9 +75,9 @@ def test_nothing_stays_on_disk_after_an_error(tmp_path: Path, error: type[BaseEx
 HANG = """
 import sys, time, numpy as np
 from pathlib import Path
-from pipeline.runtime.scratch import open_scratch
-with open_scratch("disk", Path(sys.argv[1])) as scratch:
-    scratch.put("a", np.zeros(1000))
+from pipeline.engine.cache import open_cache
+with open_cache("disk", Path(sys.argv[1])) as cache:
+    cache.put("a", np.zeros(1000))
     print("kept", flush=True)
     time.sleep(600)
 """
@@ -95,7 +95,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_what_a_living_one_kee
         assert len(list(tmp_path.iterdir())) == 2
         runs[0].send_signal(signal.SIGKILL)
         runs[0].wait()
-        with open_scratch("disk", tmp_path):
+        with open_cache("disk", tmp_path):
             assert len(list(tmp_path.iterdir())) == 2, "its own, and that of the run that lives"
         (left,) = tmp_path.iterdir()
         assert {file.name for file in left.iterdir()} == {"a", "lock"}
@@ -108,7 +108,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_what_a_living_one_kee
 KILLED_IN_THE_END = """
 import os, sys, numpy as np
 from pathlib import Path
-from pipeline.runtime.scratch import open_scratch
+from pipeline.engine.cache import open_cache
 
 removed, unlink = [], os.unlink
 
@@ -118,9 +118,9 @@ def killed(path, **where):
         os.kill(os.getpid(), 9)
     unlink(path, **where)
 
-with open_scratch("disk", Path(sys.argv[1])) as scratch:
+with open_cache("disk", Path(sys.argv[1])) as cache:
     for name in "abcdefgh":
-        scratch.put(name, np.zeros(1))
+        cache.put(name, np.zeros(1))
     os.unlink = killed
 """
 
@@ -129,7 +129,7 @@ with open_scratch("disk", Path(sys.argv[1])) as scratch:
 def test_a_run_that_is_killed_while_it_removes_its_files_leaves_what_the_next_one_knows(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED_IN_THE_END, str(tmp_path)], check=False)
     assert len(list(tmp_path.glob("*/*"))) == 6, "five of eight files, and the lock"
-    with open_scratch("disk", tmp_path):
+    with open_cache("disk", tmp_path):
         assert len(list(tmp_path.iterdir())) == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -137,34 +137,34 @@ def test_a_run_that_is_killed_while_it_removes_its_files_leaves_what_the_next_on
 def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / ".terrazzo-scratch-notes").mkdir()
     (tmp_path / ".terrazzo-scratch-notes" / "mine.txt").write_text("keep")
-    with open_scratch("disk", tmp_path):
+    with open_cache("disk", tmp_path):
         pass
     assert (tmp_path / ".terrazzo-scratch-notes" / "mine.txt").read_text() == "keep"
 
 
 def test_a_missing_folder_is_named_with_the_setting_that_mends_it(tmp_path: Path) -> None:
     with (
-        pytest.raises(OutputError, match=rf"^{tmp_path}/no: this is no folder, or does not exist.*run\.scratch_dir"),
-        open_scratch("disk", tmp_path / "no"),
+        pytest.raises(OutputError, match=rf"^{tmp_path}/no: this is no folder, or does not exist.*run\.cache_dir"),
+        open_cache("disk", tmp_path / "no"),
     ):
         pass
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 def test_a_full_disk_is_told_with_the_folder_and_the_name(tmp_path: Path) -> None:
-    with open_scratch("disk", tmp_path) as scratch:
-        scratch.put("a", np.zeros(1))
+    with open_cache("disk", tmp_path) as cache:
+        cache.put("a", np.zeros(1))
         (file,) = tmp_path.glob("*/a")
         file.unlink()
         file.symlink_to("/dev/full")
-        with pytest.raises(OutputError, match=rf"^{tmp_path}: the scratch file a can't be written \(.+\); make room"):
-            scratch.put("a", np.zeros(1000))
+        with pytest.raises(OutputError, match=rf"^{tmp_path}: the cache file a can't be written \(.+\); make room"):
+            cache.put("a", np.zeros(1000))
 
 
 def test_a_file_that_is_cut_short_is_told(tmp_path: Path) -> None:
-    with open_scratch("disk", tmp_path) as scratch:
-        scratch.put("a", np.zeros(10))
+    with open_cache("disk", tmp_path) as cache:
+        cache.put("a", np.zeros(10))
         (file,) = tmp_path.glob("*/a")
         os.truncate(file, 50)
         with pytest.raises(OutputError, match="can't be read back"):
-            scratch.take("a", (0, np.empty(10)))
+            cache.take("a", (0, np.empty(10)))

@@ -20,7 +20,7 @@ from pipeline.jobs.run import run_config
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.scenes.describe_scene import describe_scene
 from pipeline.scenes.mosaic import open_source
-from pipeline.scenes.warnings import left_out_words
+from pipeline.scenes.warnings import left_out_note
 
 PLANET = "planet_analyticms_20170831"
 LANDSAT = "landsat_c2_l2sp_008059"
@@ -189,7 +189,7 @@ def test_landsats_items_of_every_vintage_name_their_bands(sensors: Path, name: s
     assert found.product.level == name.split("_")[1]
     assert all(band.number == band.name.rpartition("B")[2] for band in found.choose("all"))
     assert any("no scale or offset for" in note for note in found.notes), "the metadata can't be reached"
-    assert "qa" in left_out_words(found, "auto").lower()
+    assert "qa" in left_out_note(found, "auto").lower()
 
 
 @pytest.fixture

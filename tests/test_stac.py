@@ -22,7 +22,7 @@ from pipeline.formats.detect import open_catalogues
 from pipeline.formats.stac import read_items
 from pipeline.formats.stac_assets import gdal_path
 from pipeline.formats.stac_items import item_catalogue
-from pipeline.scenes.warnings import left_out_words
+from pipeline.scenes.warnings import left_out_note
 
 pytestmark = pytest.mark.lowest
 
@@ -320,9 +320,9 @@ def test_layers_of_quality_are_no_bands_unless_named(tmp_path: Path) -> None:
     assert [offer.native.path for offer in found.choose(["red", "atran"])] == [
         str(tmp_path / f"{name}.tif") for name in ("SR_B4", "ST_ATRAN")
     ]
-    assert left_out_words(found, "auto") == left_out_words(found, "all")
-    assert "quality layers: qa_aerosol, qa_pixel, qa_radsat" in left_out_words(found, "auto")
-    assert "atmosphere: atran" in left_out_words(found, "auto")
+    assert left_out_note(found, "auto") == left_out_note(found, "all")
+    assert "quality layers: qa_aerosol, qa_pixel, qa_radsat" in left_out_note(found, "auto")
+    assert "atmosphere: atran" in left_out_note(found, "auto")
     assert [mask.kind for mask in found.masks] == ["qa_pixel"]
 
 

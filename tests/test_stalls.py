@@ -26,7 +26,7 @@ from pipeline.api import open_scene
 from pipeline.config.schema import RunConfig
 from pipeline.core.errors import ConfigError, SceneError, StalledError
 from pipeline.engine import deadline
-from pipeline.engine.deadline import limit_in_force, time_limit, within_limit
+from pipeline.engine.deadline import current_limit, time_limit, within_limit
 from pipeline.formats.fetch import fetch
 from pipeline.geo.gdal import gdal_options, is_remote, may_be_remote
 from pipeline.jobs.inspect import inspect_scene
@@ -251,11 +251,11 @@ def test_settings_of_gdal_around_an_open_hold_for_it(site: tuple[str, Moods, Pat
 
 
 def test_work_in_time_gives_its_result_or_its_error_and_leaves_nobody_behind() -> None:
-    assert within_limit(limit_in_force, "what") == 120
+    assert within_limit(current_limit, "what") == 120
     with time_limit(3), pytest.raises(KeyError):
         within_limit(lambda: {}["no"], "what")
     with time_limit(3):
-        assert within_limit(lambda: within_limit(limit_in_force, "inner"), "outer") == 3
+        assert within_limit(lambda: within_limit(current_limit, "inner"), "outer") == 3
 
 
 def test_only_so_many_threads_are_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,13 +266,13 @@ def test_only_so_many_threads_are_left_behind(monkeypatch: pytest.MonkeyPatch) -
         for _ in range(3):
             with pytest.raises(StalledError, match=r"what: there was no full answer within 0\.05 s"):
                 within_limit(over.wait, "what")
-        assert deadline.are_left()
+        assert deadline.has_abandoned_threads()
         with pytest.raises(StalledError, match="what: nothing is asked any more: 3 earlier requests"):
             within_limit(over.wait, "what")
     over.set()
     for thread in list(deadline._left):
         thread.join(SLACK)
-    assert not deadline.are_left()
+    assert not deadline.has_abandoned_threads()
     assert within_limit(over.wait, "what") is True
 
 
@@ -285,7 +285,7 @@ def test_a_fetch_ends_where_it_was_left(site: tuple[str, Moods, Path]) -> None:
         fetch(f"{address}/long.json", 10**6)
     for thread in list(deadline._left):
         thread.join(SLACK)
-    assert not deadline.are_left()
+    assert not deadline.has_abandoned_threads()
 
 
 FORKED = """
@@ -313,7 +313,7 @@ def test_a_forked_process_waits_for_no_thread_of_its_parent(write_raster: WriteR
 def test_a_signal_ends_a_run_whose_words_nobody_reads() -> None:
     """Standard error is a pipe that is full."""
     code = (
-        "import os, sys, time\nfrom pipeline.engine.signals import heed_signals\nheed_signals()\n"
+        "import os, sys, time\nfrom pipeline.engine.signals import handle_signals\nhandle_signals()\n"
         "os.set_blocking(2, False)\n"
         "try:\n    while True: os.write(2, bytes(4096))\nexcept BlockingIOError: os.set_blocking(2, True)\n"
         "print('full', flush=True)\ntime.sleep(60)"
@@ -405,8 +405,8 @@ def test_a_signal_ends_a_run_whose_server_stalls(
 IN_C = """
 import ctypes, sys, threading, time
 from pathlib import Path
-from pipeline.runtime.signals import heed_signals, signals_wait
-from pipeline.runtime.workfolder import own_folder
+from pipeline.engine.signals import handle_signals, defer_signals
+from pipeline.engine.work_folder import temporary_folder
 
 def write_on(own):
     time.sleep(0.3)
@@ -422,12 +422,12 @@ def wait_for_ever():  # for a lock of C's, as inside a library: no handler of Py
     ctypes.CDLL(None).pthread_mutex_lock(mutex)
     ctypes.CDLL(None).pthread_mutex_lock(mutex)
 
-heed_signals()
+handle_signals()
 folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
-with own_folder(folder, "") as own:
+with temporary_folder(folder, "") as own:
     threading.Thread(target=write_on, args=(own,), daemon=True).start()
     if seconds:
-        with signals_wait():
+        with defer_signals():
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 time.sleep(0.1)

@@ -102,20 +102,20 @@ def test_every_value_that_means_no_data_does(tmp_path: Path, dtype: str) -> None
     np.testing.assert_array_equal(asked, plane != 9)
 
 
-def test_further_nodata_values_are_kept_through_the_scratch_and_the_map(tmp_path: Path) -> None:
+def test_further_nodata_values_are_kept_through_the_cache_and_the_map(tmp_path: Path) -> None:
     plane = pixels()[0].astype("int16")
     plane[3:9], plane[:, 4:7] = -5, -6
     path = store(tmp_path / "s.nc", plane, {"missing_value": np.array([-5, -6], "int16"), "valid_max": 200})
-    for scratch in ("disk", "memory", "none"):
+    for cache in ("disk", "memory", "none"):
         settings = {
             "version": 1,
             "scene": {"source": str(path)},
             "fit": {"k": 3, "pixels": "all"},
-            "output": {"labels": str(tmp_path / f"{scratch}.tif")},
-            "run": {"scratch": scratch, "chunk": 16},
+            "output": {"labels": str(tmp_path / f"{cache}.tif")},
+            "run": {"cache": cache, "chunk": 16},
         }
         run_config(RunConfig.model_validate(settings))
-        with rasterio.open(tmp_path / f"{scratch}.tif") as file:
+        with rasterio.open(tmp_path / f"{cache}.tif") as file:
             np.testing.assert_array_equal(file.read(1) != 0, (plane > 0) & (plane <= 200))
 
 
@@ -807,7 +807,7 @@ def test_the_plan_counts_what_is_read_at_once_of_all_bands(tmp_path: Path) -> No
         chunks = (together, 40, 50)
         made.to_zarr(path, zarr_format=2, consolidated=False, encoding={"a": {"chunks": chunks}})
         info = described(path).info
-        sizes[together] = info.file_block_bytes, info.bytes_beside
+        sizes[together] = info.file_block_bytes, info.extra_bytes_per_pixel
     assert sizes == {1: (40 * 50 * 2, 2), 6: (6 * 40 * 50 * 2, 12)}
 
 

@@ -10,7 +10,7 @@ from sources import MemorySource
 from test_model import model_of
 
 from pipeline.core.errors import OutputError
-from pipeline.geo.pixel_area import PixelAreas
+from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.labels.classify import ClassStatistics, Thinning, classify_blocks
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.table import write_table

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.kernels.validity import representable, strike_invalid
+from pipeline.kernels.validity import mask_invalid, representable
 
 DTYPES = ["u1", "u2", "i2", "i4", "f4", "f8"]
 Nodata = tuple[float | None, ...]
@@ -52,31 +52,31 @@ def test_a_pixel_is_valid_when_every_band_is_finite_and_not_nodata_and_the_mask_
     scene: tuple[npt.NDArray[np.generic], Nodata, npt.NDArray[np.bool_]],
 ) -> None:
     data, nodata, mask = scene
-    np.testing.assert_array_equal(strike_invalid(data, nodata, mask.copy()), expected(data, nodata, mask))
+    np.testing.assert_array_equal(mask_invalid(data, nodata, mask.copy()), expected(data, nodata, mask))
 
 
 def test_the_mask_is_struck_in_place_and_handed_back() -> None:
     mask = np.ones((1, 3), np.bool_)
-    result = strike_invalid(np.array([[[1, 2, 3]]], np.uint8), (2.0,), mask)
+    result = mask_invalid(np.array([[[1, 2, 3]]], np.uint8), (2.0,), mask)
     assert result is mask
     assert mask.tolist() == [[True, False, True]]
 
 
 def test_each_band_has_its_own_nodata_value() -> None:
     data = np.array([[[0, 0, 5, 5]], [[9, 0, 9, 0]]], np.uint16)
-    assert strike_invalid(data, (0.0, 9.0), np.ones((1, 4), np.bool_)).tolist() == [[False, False, False, True]]
+    assert mask_invalid(data, (0.0, 9.0), np.ones((1, 4), np.bool_)).tolist() == [[False, False, False, True]]
 
 
 @pytest.mark.parametrize("largest", [2**31 - 1, -(2**31)])
 def test_nodata_at_the_ends_of_32_bits_does_not_strike_its_neighbour(largest: int) -> None:
     near = largest - 1 if largest > 0 else largest + 1  # the same number in float32
     data = np.array([[[largest, near]]], np.int32)
-    assert strike_invalid(data, (float(largest),), np.ones((1, 2), np.bool_)).tolist() == [[False, True]]
+    assert mask_invalid(data, (float(largest),), np.ones((1, 2), np.bool_)).tolist() == [[False, True]]
 
 
 def test_a_float32_pixel_equals_a_nodata_value_that_was_written_with_more_digits() -> None:
     data = np.array([[[0.1, 0.2]]], np.float32)
-    assert strike_invalid(data, (0.1,), np.ones((1, 2), np.bool_)).tolist() == [[False, True]]
+    assert mask_invalid(data, (0.1,), np.ones((1, 2), np.bool_)).tolist() == [[False, True]]
 
 
 @pytest.mark.parametrize(
@@ -86,15 +86,15 @@ def test_a_float32_pixel_equals_a_nodata_value_that_was_written_with_more_digits
 def test_a_nodata_value_that_no_pixel_can_have_strikes_nothing(dtype: str, nodata: float) -> None:
     data = np.arange(2**16).reshape(1, 256, 256).astype(dtype)  # every 8- and 16-bit number
     assert not (data.astype(np.float64) == nodata).any()
-    assert strike_invalid(data, (nodata,), np.ones((256, 256), np.bool_)).all()
+    assert mask_invalid(data, (nodata,), np.ones((256, 256), np.bool_)).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_memory_layout_does_not_matter(dtype: str) -> None:
     data = np.random.default_rng(1).integers(0, 4, (3, 11, 13)).astype(dtype)
-    plain = strike_invalid(data, (2.0, None, 0.0), np.ones((11, 13), np.bool_))
+    plain = mask_invalid(data, (2.0, None, 0.0), np.ones((11, 13), np.bool_))
     strided = np.repeat(data, 2, axis=2)[:, :, ::2]
-    np.testing.assert_array_equal(strike_invalid(strided, (2.0, None, 0.0), np.ones((11, 13), np.bool_)), plain)
+    np.testing.assert_array_equal(mask_invalid(strided, (2.0, None, 0.0), np.ones((11, 13), np.bool_)), plain)
     assert 0 < plain.sum() < plain.size
 
 

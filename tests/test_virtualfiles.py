@@ -20,7 +20,7 @@ from pipeline.core.errors import SceneError
 from pipeline.core.scene_info import OpenFiles
 from pipeline.geo.gdal import gdal_options
 from pipeline.jobs.plan import chunk_shapes
-from pipeline.pixels.gdal_memory import cache_bytes, most_open_files
+from pipeline.pixels.gdal_memory import gdal_cache_bytes, most_open_files
 from pipeline.raster import virtual_files as virtualfiles
 from pipeline.raster.file_bands import FileBand, list_bands
 from pipeline.scenes.raster_source import RasterSource
@@ -219,7 +219,7 @@ def test_of_very_many_files_some_that_are_spread_over_all_stand_for_the_rest(
 def test_jpeg2000_behind_a_vrt_is_as_dear_as_it_is_by_itself(jpeg2000: list[str], tmp_path: Path) -> None:
     file = Path(shutil.copy(jpeg2000[0], tmp_path / "s.jp2"))
     info = described(through_vrts(file, 2)).info
-    assert info.dear
+    assert info.expensive
     assert info.block_shape == (64, 64)
 
 
@@ -240,7 +240,7 @@ def test_files_on_another_machine_behind_a_vrt_are_known_as_such(
     vrt = mosaic(tmp_path / "m.vrt", (300, 300), [(Path("s.tif"), None, None)])
     vrt.write_text(vrt.read_text().replace('relativeToVRT="1">', f'relativeToVRT="0">/vsicurl/{address}/'))
     info = described(vrt).info
-    assert (info.dear, info.split, info.block_shape) == (True, True, (256, 256))
+    assert (info.expensive, info.split, info.block_shape) == (True, True, (256, 256))
     assert info.libraries > 0
 
 
@@ -275,7 +275,7 @@ def test_a_block_behind_a_vrt_is_decoded_once_or_where_it_must_straddle_a_few_ti
     vrt = mosaic(file.with_name("m.vrt"), (size, size), [(file, there, (0, 0, size, size))], 4, "Complex")
     scene = described(through_vrts(vrt, 2) if layout == "nested" else vrt)
     source = RasterSource(scene, chunk_shapes(scene.info)[0])
-    limits = {"GDAL_CACHEMAX": cache_bytes(scene.info, 1), "GDAL_MAX_DATASET_POOL_SIZE": most_open_files(1)}
+    limits = {"GDAL_CACHEMAX": gdal_cache_bytes(scene.info, 1), "GDAL_MAX_DATASET_POOL_SIZE": most_open_files(1)}
     before = bytes_read()
     with rasterio.Env(**gdal_options(**limits)):
         for pixels in source.blocks:

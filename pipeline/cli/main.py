@@ -24,7 +24,7 @@ from pipeline.cli.terminal import (
 from pipeline.core.errors import TerrazzoError
 from pipeline.core.text import finite, json_text, printable
 from pipeline.core.version import __version__
-from pipeline.engine.signals import STOPPED, asked_status, heed_signals, leave_at_signals
+from pipeline.engine.signals import STOPPED, exit_at_signals, handle_signals, signal_exit_status
 
 if TYPE_CHECKING:
     from pipeline.engine.progress import Progress
@@ -131,7 +131,7 @@ def fit(config: Path, settings: tuple[str, ...], output: Path, *, overwrite: boo
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Say more: --set scene.mask=scl, run.scratch_dir=/fast.",
+    help="Say more: --set scene.mask=scl, run.cache_dir=/fast.",
 )
 @_with_overwrite
 @_with_json
@@ -243,24 +243,24 @@ def _print_report(report: dict[str, Any], *, as_json: bool) -> None:
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
-    leave_at_signals()
+    exit_at_signals()
     set_up_streams()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # we work on blocks side by side; its threads would spin
     gc.set_threshold(100_000)  # imports make many objects that stay; to look at them again and again takes a tenth
     atexit.register(gc.freeze)  # a process that ends has no need to look for garbage, which takes a while
     warnings.filterwarnings("ignore", message="Dataset has no geotransform|The given matrix is equal")  # we say so
     try:
-        heed_signals()
+        handle_signals()
         status = _run()
     except BaseException:  # whatever libraries have made of what a signal raised
-        if not asked_status():
+        if not signal_exit_status():
             raise
         status = 1
     finally:
-        leave_at_signals()
-    if asked_status():
+        exit_at_signals()
+    if signal_exit_status():
         click.echo(STOPPED, err=True)
-    _leave(asked_status() or status)
+    _leave(signal_exit_status() or status)
 
 
 def _run() -> int:
@@ -291,7 +291,7 @@ def _run() -> int:
 def _leave(status: int) -> None:
     """Leave; at once where a thread that waits for another machine would be in the way of Python's own end."""
     deadline = sys.modules.get("pipeline.engine.deadline")  # not imported for help
-    if deadline and deadline.are_left():
+    if deadline and deadline.has_abandoned_threads():
         for stream in filter(None, (sys.stdout, sys.stderr)):
             with suppress(OSError):
                 stream.flush()

@@ -38,16 +38,16 @@ def plan_record(info: SceneInfo, plan: Plan, config: RunConfig) -> dict[str, Any
         "scene": {**scene, "rows": info.map_grid.shape[0], "columns": info.map_grid.shape[1]},
         "fit": config.fit.model_dump(mode="json", include={"method", "pixels", "k"}),
         **asdict(plan),
-        "scratch_dir": _scratch_dir(config) if plan.kept == "disk" else None,
+        "cache_dir": _cache_dir(config) if plan.cache == "disk" else None,
         "disk": plan.disk,
         "peak": plan.peak,
         "memory": int(config.run.memory),
     }
 
 
-def _scratch_dir(config: RunConfig) -> str:
-    """Folder of a scratch on disk."""
-    return config.run.scratch_dir or str(Path(config.output.labels).parent)
+def _cache_dir(config: RunConfig) -> str:
+    """Folder of a cache on disk."""
+    return config.run.cache_dir or str(Path(config.output.labels).parent)
 
 
 def plan_words(info: SceneInfo, plan: Plan, config: RunConfig) -> str:
@@ -55,16 +55,16 @@ def plan_words(info: SceneInfo, plan: Plan, config: RunConfig) -> str:
     rows, columns = info.map_grid.shape
     high, wide = plan.chunk
     most = " at most" if plan.passes > _FIXED_PASSES else ""
-    rests = plan.keeps_blocks and method_over_all(config.fit)
-    then = ", then over the scratch until fit.tol is met" if rests else ""
-    where = {"memory": "in memory", "disk": f"on disk, in {_short(_scratch_dir(config))}", "none": "nowhere"}
+    rests = plan.caches_blocks and method_over_all(config.fit)
+    then = ", then over the cache until fit.tol is met" if rests else ""
+    where = {"memory": "in memory", "disk": f"on disk, in {_short(_cache_dir(config))}", "none": "nowhere"}
     lines = {
         "scene": _first_of([_short(source) for source in config.scene.source]),
         "pixels": f"{columns} x {rows}, {len(info.bands)} bands of {info.dtype.name}",
         "bands": shorten(", ".join(info.bands), _WIDTH - 10, placeholder=" ..."),
         "blocks": f"{plan.blocks} of {wide} x {high} pixels, {plan.at_once} worked on at once",
         "passes": f"{plan.passes} over the source{most}{then}",
-        "scratch": f"{size_words(plan.scratch)} {where[plan.kept]}" if plan.scratch else "none",
+        "cache": f"{size_words(plan.cache_bytes)} {where[plan.cache]}" if plan.cache_bytes else "none",
         "disk": f"{size_words(plan.disk)} while the run lasts",
         "memory": f"{size_words(plan.peak)} at most, of {size_words(int(config.run.memory))} allowed:",
         "": f"{size_words(plan.base)} program, {size_words(plan.fit)} fit, "

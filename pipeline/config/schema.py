@@ -150,13 +150,13 @@ class ResourceConfig(Record):
         "auto",
         description="'auto', or the side of a block in pixels, 16 to 65536, rounded up to whole blocks of the file",
     )
-    scratch: Literal["auto", "memory", "disk", "none"] = Field(
+    cache: Literal["auto", "memory", "disk", "none"] = Field(
         "auto",
         description="where decoded pixels are kept between passes: 'disk', 'memory', 'none' (files are read again for "
-        "each pass), or 'auto' (on disk, where reading again would cost more); its folder is run.scratch_dir",
+        "each pass), or 'auto' (on disk, where reading again would cost more); its folder is run.cache_dir",
     )
-    scratch_dir: Name | None = Field(
-        None, description="the folder for a scratch on disk, which must exist (default: that of the map)"
+    cache_dir: Name | None = Field(
+        None, description="the folder for a cache on disk, which must exist (default: that of the map)"
     )
     timeout: Annotated[float, Field(gt=0, le=LONGEST)] = Field(
         TIMEOUT,
@@ -178,7 +178,7 @@ class RunConfig(Record):
     )
     output: OutputConfig = Field(description="a mapping: labels, model, table, picture, report, palette")
     run: ResourceConfig = Field(
-        default=ResourceConfig(), description="a mapping: workers, memory, chunk, scratch, scratch_dir, timeout"
+        default=ResourceConfig(), description="a mapping: workers, memory, chunk, cache, cache_dir, timeout"
     )
 
 
@@ -189,7 +189,7 @@ class PredictConfig(Record):
         description="a mapping: source, names, nodata, resolution, time, resampling, mask, aoi, crop"
     )
     run: ResourceConfig = Field(
-        default=ResourceConfig(), description="a mapping: workers, memory, chunk, scratch, scratch_dir, timeout"
+        default=ResourceConfig(), description="a mapping: workers, memory, chunk, cache, cache_dir, timeout"
     )
 
 
@@ -238,7 +238,7 @@ def load_prediction(
     resources : mapping
         Settings of `run`, by their names.
     overrides : iterable of str
-        Settings such as `scene.mask=scl` or `run.scratch_dir=/fast`.
+        Settings such as `scene.mask=scl` or `run.cache_dir=/fast`.
 
     Raises
     ------

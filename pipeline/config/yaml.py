@@ -106,7 +106,7 @@ def anchor_paths(settings: dict[str, Any], base: Path) -> dict[str, Any]:
     if isinstance(output := settings.get("output"), dict):
         anchored["output"] = {key: value if key == "palette" else _anchor(value, base) for key, value in output.items()}
     if isinstance(run := settings.get("run"), dict):
-        anchored["run"] = {key: _anchor(value, base) if key == "scratch_dir" else value for key, value in run.items()}
+        anchored["run"] = {key: _anchor(value, base) if key == "cache_dir" else value for key, value in run.items()}
     return anchored
 
 

@@ -91,7 +91,7 @@ class Grid:
 
     def blocks(self, chunk: tuple[int, int]) -> Iterator[Block]:
         """Cut the grid into blocks of at most `chunk` (rows, columns) pixels, row by row."""
-        return cut(self.shape, chunk)
+        return split_into_blocks(self.shape, chunk)
 
     def count_blocks(self, chunk: tuple[int, int]) -> int:
         """Count the blocks that `blocks` yields."""
@@ -104,7 +104,7 @@ class Grid:
         return size if width == height else f"{size} x {height:g}"
 
 
-def cut(shape: tuple[int, int], chunk: tuple[int, int]) -> Iterator[Block]:
+def split_into_blocks(shape: tuple[int, int], chunk: tuple[int, int]) -> Iterator[Block]:
     """Cut (rows, columns) of pixels into blocks of at most `chunk` (rows, columns) pixels, row by row."""
     rows, columns = shape
     for row in range(ceil(rows / chunk[0])):

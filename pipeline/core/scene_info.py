@@ -19,10 +19,10 @@ class OpenFiles:
     """What one of them keeps in memory, at most."""
 
 
-NO_FILES: Final = OpenFiles()
+NO_OPEN_FILES: Final = OpenFiles()
 
 
-def all_open(files: Iterable[OpenFiles]) -> OpenFiles:
+def combine_open_files(files: Iterable[OpenFiles]) -> OpenFiles:
     """Several as one."""
     counts, held = zip(*((each.count, each.held_bytes) for each in files), strict=True)
     return OpenFiles(sum(counts), max(held))
@@ -64,11 +64,11 @@ class SceneInfo:
     """Size of what GDAL decodes at once: a block of one band, or of all where they are stored pixel by pixel."""
     blocks_at_once: int = 2
     """Blocks of files that GDAL is to keep decoded for each worker, so that none is decoded for each band anew."""
-    open_files: OpenFiles = NO_FILES
+    open_files: OpenFiles = NO_OPEN_FILES
     """Behind virtual files."""
     strip_bytes: int = 0
     """Size of compressed strips that GDAL keeps in memory for each worker: of files whose rows are all in one."""
-    dear: bool = False
+    expensive: bool = False
     """Whether pixels are so dear to decode that those needed twice are kept in between."""
     compressed: bool = False
     """Whether pixels of some band are unpacked as they are read."""
@@ -79,7 +79,7 @@ class SceneInfo:
     """All pixels, on the grids they are decoded on."""
     libraries: int = 0
     """Bytes of libraries that are loaded for this kind of scene alone."""
-    bytes_beside: float = 0.0
+    extra_bytes_per_pixel: float = 0.0
     """For a pixel of the scene: what is held beside it while bands come onto its grid."""
     margins: tuple[tuple[int, float], ...] = ()
     """Of each mask: pixels of the scene around a block that have a say in it, and bytes for each that is looked at."""

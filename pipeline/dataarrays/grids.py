@@ -61,10 +61,10 @@ def grid_of(array: xr.DataArray, axes: Axes | None = None, attrs: Mapping[Hashab
     ConfigError
         When pixels are on no grid.
     """
-    return placed(array, axes, attrs)[0]
+    return grid_and_corners(array, axes, attrs)[0]
 
 
-def placed(
+def grid_and_corners(
     array: xr.DataArray, axes: Axes | None = None, attrs: Mapping[Hashable, Any] | None = None
 ) -> tuple[Grid, bool]:
     """Grid of a DataArray, as `grid_of` tells it, and whether its coordinates are of pixels' upper left corners."""

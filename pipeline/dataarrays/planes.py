@@ -10,7 +10,7 @@ from pipeline.core.grid import Grid
 from pipeline.dataarrays.crs import grid_mappings
 from pipeline.dataarrays.datasets import band_variables, stack
 from pipeline.dataarrays.dimensions import Axes, check_is_array, to_planes
-from pipeline.dataarrays.grids import placed
+from pipeline.dataarrays.grids import grid_and_corners
 from pipeline.dataarrays.validity import ValidNumbers
 
 BY_VALUES: Final = {"valid_by": "values"}
@@ -63,7 +63,7 @@ def read_planes(given: Any, bands: Sequence[str] = ()) -> Planes:
     numbers = tuple(ValidNumbers.of(variable) for variable in variables)
     first = variables[0]
     planes, axes = to_planes(array)
-    grid, corners = placed(first, axes)
+    grid, corners = grid_and_corners(first, axes)
     mappings = grid_mappings(first)
     count = planes.shape[0]
     return Planes(

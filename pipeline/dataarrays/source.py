@@ -20,7 +20,7 @@ from pipeline.dataarrays.computing import Computer
 from pipeline.dataarrays.dimensions import band_names
 from pipeline.dataarrays.planes import BY_VALUES, Planes, read_planes
 from pipeline.dataarrays.validity import ValidNumbers
-from pipeline.kernels.validity import strike_invalid
+from pipeline.kernels.validity import mask_invalid
 from pipeline.stores.dimensions import DIRECTIONS, coordinate
 
 logger = logging.getLogger(__name__)
@@ -142,9 +142,9 @@ def _valid_pixels(
 ) -> npt.NDArray[np.bool_]:
     """Tell which pixels hold data in every band, by what is given and by values."""
     first = tuple(band.nodata[0] if band.nodata else None for band in numbers)
-    valid = strike_invalid(pixels, first, _as_validity(given))
+    valid = mask_invalid(pixels, first, _as_validity(given))
     for plane, band in zip(pixels, numbers, strict=True):
-        band.strike(plane, valid)
+        band.apply(plane, valid)
     return valid
 
 

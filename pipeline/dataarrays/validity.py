@@ -44,7 +44,7 @@ class ValidNumbers:
         low, high = _limits(array)
         return cls(nodata=tuple(array.dtype.type(value).item() for value in usable), lowest=low, highest=high)
 
-    def strike(self, plane: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:
+    def apply(self, plane: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:
         """Strike out of `valid`, in place, the pixels of a band that hold no data by its numbers.
 
         Parameters

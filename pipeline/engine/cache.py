@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import OutputError
-from pipeline.engine.work_folder import own_folder
+from pipeline.engine.work_folder import temporary_folder
 
 Array = npt.NDArray[Any]
 
@@ -19,11 +19,11 @@ _AT_ONCE: Final = 2**18
 hand."""
 
 
-class Scratch(Protocol):
+class Cache(Protocol):
     """Arrays by name, whose bytes are kept in C order. Different names may be used from several threads at once."""
 
     def put(self, name: str, *arrays: Array) -> None:
-        """Keep arrays, one after the other. They belong to the scratch from then on."""
+        """Keep arrays, one after the other. They belong to the cache from then on."""
 
     def take(self, name: str, *parts: tuple[int, Array]) -> None:
         """Fill C-contiguous arrays with what is kept, each from a byte on, and from one of the arrays put."""
@@ -40,8 +40,8 @@ def _bytes(array: Array) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
-class MemoryScratch:
-    """A `Scratch` in memory."""
+class MemoryCache:
+    """A `Cache` in memory."""
 
     def __init__(self) -> None:
         self._kept: dict[str, list[npt.NDArray[np.uint8]]] = {}
@@ -74,8 +74,8 @@ class MemoryScratch:
         raise IndexError(msg)
 
 
-class DiskScratch:
-    """A `Scratch` of plain files in a folder, one for each name.
+class DiskCache:
+    """A `Cache` of plain files in a folder, one for each name.
 
     Raises
     ------
@@ -124,24 +124,24 @@ class DiskScratch:
             with (self._folder / name).open(mode, buffering=0 if mode == "rb" else -1) as file:
                 yield file  # type: ignore[misc]
         except OSError as error:
-            why = f"the scratch file {name} can't be {done} ({error.strerror or error})"
+            why = f"the cache file {name} can't be {done} ({error.strerror or error})"
             fix = (
                 "make room there, or set" if "w" in mode or "+" in mode else "did something touch it? Run again, or set"
             )
-            msg = f"{self._folder.parent}: {why}; {fix} run.scratch_dir to a folder of another disk"
+            msg = f"{self._folder.parent}: {why}; {fix} run.cache_dir to a folder of another disk"
             raise OutputError(msg) from error
 
 
 @contextmanager
-def open_scratch(kind: Literal["memory", "disk"], folder: Path) -> Iterator[Scratch]:
-    """Make a scratch that is gone when the context ends.
+def open_cache(kind: Literal["memory", "disk"], folder: Path) -> Iterator[Cache]:
+    """Make a cache that is gone when the context ends.
 
     Parameters
     ----------
     kind : 'memory' or 'disk'
         Where the bytes are.
     folder : Path
-        Where a scratch on disk makes a folder of its own.
+        Where a cache on disk makes a folder of its own.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def open_scratch(kind: Literal["memory", "disk"], folder: Path) -> Iterator[Scra
         When no folder can be made.
     """
     if kind == "memory":
-        yield MemoryScratch()
+        yield MemoryCache()
         return
-    with own_folder(folder, "set run.scratch_dir to another") as own:
-        yield DiskScratch(own)
+    with temporary_folder(folder, "set run.cache_dir to another") as own:
+        yield DiskCache(own)

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from pipeline.core.errors import StalledError
 from pipeline.core.time_limits import TIMEOUT
-from pipeline.engine.signals import end_if_asked
+from pipeline.engine.signals import raise_pending_signal
 
 Result = TypeVar("Result")
 
@@ -40,7 +40,7 @@ _local = threading.local()
 _left: set[threading.Thread] = set()
 
 
-def limit_in_force() -> float:
+def current_limit() -> float:
     """Seconds that an open, or the reading of a block, may take."""
     return _limit.get().seconds
 
@@ -69,10 +69,10 @@ def _one_limit(seconds: float) -> Iterator[None]:
 
 def limits_for_blocks(*, remote: bool) -> Callable[[], AbstractContextManager[None]]:
     """Give what makes, on any thread, a context in which a block is read: with the limit that is in force now."""
-    return partial(_one_limit, limit_in_force()) if remote else nullcontext
+    return partial(_one_limit, current_limit()) if remote else nullcontext
 
 
-def wait_no_longer_than(stopped: threading.Event) -> None:
+def wait_until(stopped: threading.Event) -> None:
     """Let this thread wait for other machines only until an event, besides the limit: when nobody wants the answer."""
     _local.stopped = stopped
 
@@ -113,7 +113,7 @@ def within_limit(work: Callable[[], Result], what: str) -> Result:
                 msg = f"{what}: not waited for, as the work has ended"
                 raise StalledError(msg)
             wait([future], min(_LOOK, max(0.0, end - time.monotonic())))
-            end_if_asked()
+            raise_pending_signal()
     finally:
         if not future.done():
             _left.add(_local.beside.thread)
@@ -121,7 +121,7 @@ def within_limit(work: Callable[[], Result], what: str) -> Result:
     return future.result()
 
 
-def are_left() -> bool:
+def has_abandoned_threads() -> bool:
     """Whether threads were left behind that have not ended yet."""
     _left.difference_update([thread for thread in list(_left) if not thread.is_alive()])
     return bool(_left)
@@ -136,7 +136,7 @@ class _Beside:
         self.thread.start()
 
     def submit(self, work: Callable[[], Result], what: str) -> "Future[Result]":
-        if are_left() and len(_left) >= _MOST_LEFT:
+        if has_abandoned_threads() and len(_left) >= _MOST_LEFT:
             msg = f"{what}: nothing is asked any more: {len(_left)} earlier requests still wait for an answer"
             raise StalledError(msg)
         future: Future[Result] = Future()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from pipeline.engine.owner_mark import HELD, MARK, START, Maker, take_lock
+from pipeline.engine.owner_mark import HELD, MARK, START, Owner, take_lock
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ def _remove_leftover(path: Path) -> None:
 def _is_left_over(folder: _Folder, file: BinaryIO) -> bool:
     """Whether the run that marked a folder has ended."""
     text = file.read(_LARGEST_MARK)
-    maker = Maker.read(text)
+    maker = Owner.read(text)
     if maker is None and not (START.startswith(text[: len(START)]) and folder.names() == [MARK]):
         return False  # not this program's; one cut short, alone, is of a run killed while it wrote who it is
     is_old = time.time() - os.fstat(file.fileno()).st_mtime > _LONGEST_RUN

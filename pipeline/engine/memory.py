@@ -24,7 +24,7 @@ def peak_rss() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def hand_back() -> None:
+def release_memory() -> None:
     """Give memory that nobody uses any more back to the system, where the C library would keep it (glibc)."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -28,7 +28,7 @@ _LOCKED_BYTE: Final = 2**30
 
 
 @dataclass(frozen=True)
-class Maker:
+class Owner:
     """The process that made a folder."""
 
     host: str
@@ -51,7 +51,7 @@ class Maker:
         return cls(platform.node(), _session(), _container(), process, _start_of(process), locks)
 
     @classmethod
-    def read(cls, text: bytes) -> "Maker | None":
+    def read(cls, text: bytes) -> "Owner | None":
         """The process that a mark names; None where that is no mark of this program."""
         try:
             said = json.loads(text)
@@ -94,7 +94,7 @@ class Maker:
         return self.started != _start_of(self.process)
 
 
-_LIKE: Final = Maker("", "", "", 0, "", locks=False)
+_LIKE: Final = Owner("", "", "", 0, "", locks=False)
 _LARGEST_PROCESS: Final = 2**31 - 1
 
 
@@ -114,9 +114,9 @@ def mark(file: RawIOBase) -> None:
         if error.errno in HELD:
             raise BlockingIOError(error.errno, error.strerror) from error
         logger.debug("files can't be locked here (%s)", error.strerror)
-        maker = Maker.this(locks=False)
+        maker = Owner.this(locks=False)
     else:
-        maker = Maker.this(locks=True)
+        maker = Owner.this(locks=True)
     text = maker.text()
     if file.write(text) != len(text):  # a disk that is nearly full takes a part
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

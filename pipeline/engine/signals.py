@@ -49,7 +49,7 @@ class _Ending:
 _ending = _Ending()
 
 
-def heed_signals() -> None:
+def handle_signals() -> None:
     """Let signals that end a process end what is under way first, or else, after some seconds, the process."""
     _handle(_stop, _interrupt)
     if sys.platform != "win32" and not _ending.watched:
@@ -62,29 +62,29 @@ def heed_signals() -> None:
         _ending.show_unraisable, sys.unraisablehook = sys.unraisablehook, _say_unraisable
 
 
-def leave_at_signals() -> None:
+def exit_at_signals() -> None:
     """Let signals that end a process end it at once: there is nothing yet, or nothing any more, to be removed."""
     _handle(_leave_now, _leave_now)
 
 
-def end_if_asked() -> None:
+def raise_pending_signal() -> None:
     """Raise what a signal raised, once more: libraries that are just being imported may swallow it."""
     if _ending.reason and not _ending.waits:
         raise _ending.reason
 
 
-def asked_status() -> int | None:
+def signal_exit_status() -> int | None:
     """Exit status of a process that a signal ends; None where none has come."""
     return _ending.status
 
 
-def before_leaving(remove: Callable[[], None]) -> None:
+def call_before_exit(remove: Callable[[], None]) -> None:
     """Have something done before the process is left from beside the main thread, such as files removed."""
     _ending.removals.append(remove)
 
 
 @contextmanager
-def signals_wait() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Let signals wait until the context ends, for what must not be left half-done."""
     outer, _ending.waits = _ending.waits, True
     try:
@@ -92,7 +92,7 @@ def signals_wait() -> Iterator[None]:
             yield
     finally:
         _ending.waits = outer
-    end_if_asked()
+    raise_pending_signal()
 
 
 def _handle(stop: Handler, interrupt: Handler) -> None:
@@ -109,7 +109,7 @@ def _end(reason: BaseException, number: int, more: str = "") -> None:
         return
     _ending.reason, _ending.status = reason, _BY_SIGNAL + number
     _say(f"terrazzo: stopping, once what is under way has ended{more}")
-    end_if_asked()
+    raise_pending_signal()
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:

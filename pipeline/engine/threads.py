@@ -8,8 +8,8 @@ from itertools import islice
 from threading import Event, Lock
 from typing import TypeVar
 
-from pipeline.engine.deadline import wait_no_longer_than
-from pipeline.engine.signals import end_if_asked
+from pipeline.engine.deadline import wait_until
+from pipeline.engine.signals import raise_pending_signal
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,14 +43,14 @@ def stream(
     stopped = stopped or Event()
     queue = iter(items)
     waiting: deque[tuple[Item, Future[Result]]] = deque()
-    pool = ThreadPoolExecutor(workers, "terrazzo", initializer=wait_no_longer_than, initargs=(stopped,))
+    pool = ThreadPoolExecutor(workers, "terrazzo", initializer=wait_until, initargs=(stopped,))
     try:
         for item in islice(queue, blocks_in_flight(workers)):
             waiting.append((item, pool.submit(function, item)))
         while waiting:
             item, future = waiting.popleft()
             result = future.result()
-            end_if_asked()
+            raise_pending_signal()
             for following in islice(queue, 1):
                 waiting.append((following, pool.submit(function, following)))
             yield item, result
@@ -71,7 +71,7 @@ def share(work: Callable[[Iterator[Item]], Result], items: Iterable[Item], worke
 
     def take() -> Iterator[Item]:
         while not stopped.is_set():
-            end_if_asked()
+            raise_pending_signal()
             with guard:
                 following = list(islice(queue, 1))
             if not following:

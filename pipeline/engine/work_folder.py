@@ -12,7 +12,7 @@ from typing import Final
 from pipeline.core.errors import OutputError
 from pipeline.engine.leftovers import PREFIX, remove_folder, remove_leftovers
 from pipeline.engine.owner_mark import MARK, mark
-from pipeline.engine.signals import before_leaving, signals_wait
+from pipeline.engine.signals import call_before_exit, defer_signals
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _own: dict[Path, FileIO] = {}
 
 
 @contextmanager
-def own_folder(parent: Path, fix: str) -> Iterator[Path]:
+def temporary_folder(parent: Path, fix: str) -> Iterator[Path]:
     """Make a folder that is gone when the context ends, after those that killed runs left beside it are removed.
 
     Parameters
@@ -41,14 +41,14 @@ def own_folder(parent: Path, fix: str) -> Iterator[Path]:
     remove_leftovers(parent)
     made: tuple[Path, FileIO] | None = None
     try:
-        with signals_wait():  # a folder that nobody knows of would stay
+        with defer_signals():  # a folder that nobody knows of would stay
             made = _make_folder(parent, fix)
             _own[made[0]] = made[1]
         yield made[0]
     finally:
         if made:
             own, lock = made
-            with signals_wait():
+            with defer_signals():
                 lock.close()  # first: Windows removes no open file, and network drives give it another name
                 left = remove_folder(own)
                 del _own[own]
@@ -56,7 +56,7 @@ def own_folder(parent: Path, fix: str) -> Iterator[Path]:
                     logger.warning("%s", left)
 
 
-def remove_own_folders() -> None:
+def remove_temporary_folders() -> None:
     """Remove the folders that this process has made and not removed: for a process that is about to be left."""
     for folder, lock in list(_own.items()):
         gone = folder
@@ -66,7 +66,7 @@ def remove_own_folders() -> None:
         remove_folder(gone)
 
 
-before_leaving(remove_own_folders)
+call_before_exit(remove_temporary_folders)
 
 
 def folder_of(path: Path) -> Path:
@@ -74,7 +74,7 @@ def folder_of(path: Path) -> Path:
     return path.parent.parent if path.parent.name.startswith(PREFIX) else path.parent
 
 
-def lost(path: Path, what: str, key: str, error: OSError) -> OutputError:
+def output_error(path: Path, what: str, key: str, error: OSError) -> OutputError:
     """Give the error that says why an output can't be written, and which key of the config puts it elsewhere."""
     reason = error.strerror or error
     return OutputError(

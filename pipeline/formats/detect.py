@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def open_catalogues(
-    source: str | Path | Sequence[str | Path], besides: Iterable[str | Path] = (), time: int | str | None = None
+    source: str | Path | Sequence[str | Path], excluded: Iterable[str | Path] = (), time: int | str | None = None
 ) -> list[Catalogue]:
     """Find out what a source is and what it offers: one catalogue, or one for each of several items or products.
 
@@ -44,13 +44,15 @@ def open_catalogues(
     named = [str(item) for item in ([source] if isinstance(source, str | Path) else source)]
     check_names(named)
     check_proj()
-    besides = list(besides)
-    items = [place for item in named for place in (_products_matching(item) or _stores_inside(item, besides) or [item])]
+    excluded = list(excluded)
+    items = [
+        place for item in named for place in (_products_matching(item) or _stores_inside(item, excluded) or [item])
+    ]
     if all(is_store(item) for item in items):
         from pipeline.formats.store_catalogue import open_stores  # noqa: PLC0415 (xarray takes half a second to import)
 
         return open_stores(items, time)
-    found = [_open_special(item, besides, time) for item in items]
+    found = [_open_special(item, excluded, time) for item in items]
     if any(found):
         plain = [item for item, catalogues in zip(items, found, strict=True) if not catalogues]
         if plain:
@@ -58,7 +60,7 @@ def open_catalogues(
             msg = f"scene.source: {special} is a product, {plain[0]} a file or folder of images; name one kind"
             raise SceneError(msg)
         return [catalogue for catalogues in found for catalogue in catalogues]
-    return [files_catalogue(find_files(items, besides), origin=items[0] if len(items) == 1 else "")]
+    return [files_catalogue(find_files(items, excluded), origin=items[0] if len(items) == 1 else "")]
 
 
 def _products_matching(item: str) -> list[str]:
@@ -77,14 +79,14 @@ def _products_matching(item: str) -> list[str]:
     return special
 
 
-def _stores_inside(item: str, besides: Sequence[str | Path]) -> list[str]:
+def _stores_inside(item: str, excluded: Sequence[str | Path]) -> list[str]:
     """Stores that lie in a folder which is neither a store nor a product itself; none where it holds images, too."""
     try:
         folder = Path(item)
         if not item or is_handed_on(item) or not folder.is_dir() or is_store(item) or product_root(folder):
             return []
         stores = [] if products_in(folder) else stores_in(folder)
-        rasters = rasters_in(folder, besides) if stores else []
+        rasters = rasters_in(folder, excluded) if stores else []
     except (OSError, ValueError):  # which the look at plain files puts into words
         return []
     if rasters:
@@ -94,14 +96,14 @@ def _stores_inside(item: str, besides: Sequence[str | Path]) -> list[str]:
     return stores
 
 
-def _open_special(item: str, besides: Sequence[str | Path], time: int | str | None) -> list[Catalogue]:
+def _open_special(item: str, excluded: Sequence[str | Path], time: int | str | None) -> list[Catalogue]:
     """What an item offers that is more than image files: STAC items, a store, a product; else nothing."""
     if is_store(item):
         from pipeline.formats.store_catalogue import open_stores  # noqa: PLC0415 (xarray takes half a second to import)
 
         return open_stores([item], time)
     if item.endswith(("_MTL.txt", "_MTL.json")) and Path(item).is_file():
-        return [files_catalogue(find_files([str(Path(item).parent)], besides), origin=item)]
+        return [files_catalogue(find_files([str(Path(item).parent)], excluded), origin=item)]
     path = Path(item)
     if path.name == "tileInfo.json" and is_tile_folder(path.parent):
         path = path.parent
@@ -111,11 +113,11 @@ def _open_special(item: str, besides: Sequence[str | Path], time: int | str | No
         return [open_archive(path)]
     if is_stac(item):
         return open_items(item)
-    product = _product_at(item, besides)
+    product = _product_at(item, excluded)
     return [open_product(*product)] if product else []
 
 
-def _product_at(item: str, besides: Sequence[str | Path]) -> tuple[Path, str] | None:
+def _product_at(item: str, excluded: Sequence[str | Path]) -> tuple[Path, str] | None:
     """The product at a path, or in a folder that holds one.
 
     Raises
@@ -133,7 +135,7 @@ def _product_at(item: str, besides: Sequence[str | Path]) -> tuple[Path, str] | 
         inside = products_in(path)
         if not inside:
             return None
-        rasters = rasters_in(path, besides)
+        rasters = rasters_in(path, excluded)
     except (OSError, ValueError):  # which the look at plain files puts into words
         return None
     if len(inside) == 1 and not rasters:

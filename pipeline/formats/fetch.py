@@ -6,7 +6,7 @@ from typing import Final
 
 from pipeline.core.errors import SceneError
 from pipeline.core.regular_files import TooLargeError, read_regular
-from pipeline.engine.deadline import limit_in_force, within_limit
+from pipeline.engine.deadline import current_limit, within_limit
 
 _TIMEOUT: Final = 30
 """Seconds without a byte after which an address is asked anew."""
@@ -56,7 +56,7 @@ def _download(address: str, most: int) -> bytes:
     import urllib.error  # noqa: PLC0415
     import urllib.request  # noqa: PLC0415
 
-    limit = limit_in_force()
+    limit = current_limit()
     end = time.monotonic() + limit
     for turn in range(1, _TRIES + 1):
         try:

@@ -18,8 +18,8 @@ from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, MaskOf
 from pipeline.formats.landsat_mtl import LandsatMetadata, find_metadata
 from pipeline.formats.paths import FoundFile
 from pipeline.formats.sensors import Sensor, band_number, sensor_of
-from pipeline.geo.gdal import shown
-from pipeline.geo.overlap import covered, place
+from pipeline.geo.gdal import display_path
+from pipeline.geo.overlap import coverage, grid_words
 from pipeline.kernels.validity import representable
 from pipeline.raster.file_bands import FileBand, list_bands
 
@@ -103,7 +103,8 @@ def _check_versions(files: Sequence[FoundFile]) -> None:
             levels = [word for word in differing if _LEVEL_WORD.fullmatch(word)]
             if differing and (len(levels) > 1 or all(_VERSION_WORD.fullmatch(word) for word in differing)):
                 msg = (
-                    f"scene.source: {shown(one.path)} and {shown(other.path)} are two versions of band {band}; name "
+                    f"scene.source: {display_path(one.path)} and {display_path(other.path)} are two versions "
+                    f"of band {band}; name "
                     "the files to take, or a pattern that fits one version"
                 )
                 raise SceneError(msg)
@@ -129,10 +130,11 @@ def _check_one_image(bands: Sequence[FileBand]) -> None:
     """Raise SceneError where files of the same many bands show different ground: several images, not bands of one."""
     (count, one), *others = _images(bands) or [(0, bands[0])]
     for _, other in others:
-        if min(covered(one.grid, other.grid), covered(other.grid, one.grid)) < _SAME_GROUND:
+        if min(coverage(one.grid, other.grid), coverage(other.grid, one.grid)) < _SAME_GROUND:
             msg = (
                 f"scene.source: {one.path} and {other.path} are two images of {count} bands each that show "
-                f"different ground ({place(one.grid)}, and {place(other.grid)}), not bands of one scene; make a map "
+                f"different ground ({grid_words(one.grid)}, and {grid_words(other.grid)}), not bands of one "
+                "scene; make a map "
                 "of each, or join them first: gdalbuildvrt mosaic.vrt FILES"
             )
             raise SceneError(msg)
@@ -148,7 +150,7 @@ def _notes(files: Sequence[FoundFile], bands: Sequence[FileBand]) -> Iterator[st
     band, mine = max(by_band.items(), key=lambda item: len(item[1]), default=("", []))
     if len(mine) > 1:
         yield (
-            f"scene.source: {len(mine)} files hold band {band}, {shown(mine[0].path)} and others: all are taken "
+            f"scene.source: {len(mine)} files hold band {band}, {display_path(mine[0].path)} and others: all are taken "
             "together as one scene; for a map of one date or product name its files, or a pattern that fits them"
         )
     images = _images(bands)

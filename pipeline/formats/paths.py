@@ -33,7 +33,7 @@ class FoundFile:
         return PurePath(self.path).stem
 
 
-def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str | Path] = ()) -> list[FoundFile]:
+def find_files(source: str | Path | Sequence[str | Path], excluded: Iterable[str | Path] = ()) -> list[FoundFile]:
     """List the files that a source stands for.
 
     Parameters
@@ -54,7 +54,7 @@ def find_files(source: str | Path | Sequence[str | Path], besides: Iterable[str 
         When a file, folder or match is missing, or a file comes twice.
     """
     items = [source] if isinstance(source, str | Path) else list(source)
-    own = {os.path.realpath(path) for path in besides}
+    own = {os.path.realpath(path) for path in excluded}
     files: list[FoundFile] = []
     for item in items:
         found = [FoundFile(file, named=file == str(item)) for file in _expand(str(item))]
@@ -89,9 +89,9 @@ def stores_in(folder: Path) -> list[str]:
     return sorted((file for file in inside if is_store(file)), key=band_order)
 
 
-def rasters_in(folder: Path, besides: Iterable[str | Path] = ()) -> list[str]:
+def rasters_in(folder: Path, excluded: Iterable[str | Path] = ()) -> list[str]:
     """Raster files that lie in a folder itself, sorted with numbers by value."""
-    own = {os.path.realpath(path) for path in besides}
+    own = {os.path.realpath(path) for path in excluded}
     inside = (str(file) for file in folder.iterdir() if _is_raster(file))
     return sorted((file for file in inside if os.path.realpath(file) not in own), key=band_order)
 

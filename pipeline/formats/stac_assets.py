@@ -51,7 +51,7 @@ class Layer:
     """Whether its values are classes or bits, by the item's words."""
     is_original: bool
     """Whether the file is in the format in which the product was made, its numbers untouched: JPEG 2000."""
-    dear: int
+    expensive: int
     """How dear the file is to read, among those that hold the same: JPEG 2000 more than GeoTIFF, S3 more than HTTP."""
     kind: LayerKind = "measured"
     quantity: Quantity | None = None
@@ -132,7 +132,7 @@ def layers_of(key: str, asset: Any, source: str, all_bands: Sequence[Any] = ()) 
             is_spectral=_is_spectral(fields, band, index),
             has_classes=bool(said.get("classification:classes") or said.get("classification:bitfields")),
             is_original=suffix in {".jp2", ".j2k"},
-            dear=2 * href.startswith("s3://") + (suffix in {".jp2", ".j2k"}),
+            expensive=2 * href.startswith("s3://") + (suffix in {".jp2", ".j2k"}),
         )
 
 

@@ -133,7 +133,7 @@ def _check_versions(layers: Sequence[Layer], source: str) -> None:
     """Raise SceneError where two assets are versions of one band, told apart by a word, such as MAJA's SRE and FRE."""
     first: dict[tuple[str | None, float, int], Layer] = {}
     for layer in layers:
-        other = first.setdefault((_sentinel2_id(layer), layer.version.resolution, layer.dear), layer)
+        other = first.setdefault((_sentinel2_id(layer), layer.version.resolution, layer.expensive), layer)
         differing = set(words_of_file(layer.stem)) ^ set(words_of_file(other.stem))
         if differing and all(word.isalpha() for word in differing):
             msg = (

@@ -113,7 +113,7 @@ def mask_offers(layers: Sequence[Layer]) -> Iterator[MaskOffer]:
 def best_of(layers: Iterable[Layer], native: float | None) -> list[Layer]:
     """Of each resolution the layer that is cheapest to read; the native resolution first, then the finest."""
     by_size: dict[float, Layer] = {}
-    for layer in sorted(layers, key=lambda layer: layer.dear):
+    for layer in sorted(layers, key=lambda layer: layer.expensive):
         by_size.setdefault(layer.version.resolution, layer)
     return sorted(by_size.values(), key=lambda layer: (layer.version.resolution != native, layer.version.resolution))
 

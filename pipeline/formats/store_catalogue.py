@@ -10,7 +10,7 @@ from pipeline.core.layer_kinds import layer_kinds
 from pipeline.core.mask_layers import mask_kind
 from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, MaskOffer
 from pipeline.formats.eopf import XARRAY_BYTES, is_eopf, open_eopf
-from pipeline.geo.overlap import covered
+from pipeline.geo.overlap import coverage
 from pipeline.stores.groups import forget
 from pipeline.stores.values import quantity_of
 from pipeline.stores.variables import survey
@@ -104,7 +104,7 @@ def _measured(catalogue: Catalogue) -> tuple[str, ...]:
 def _show_same_ground(catalogues: Sequence[Catalogue]) -> bool:
     """Whether all stores cover the ground of all others."""
     grids = [catalogue.bands[0].open(catalogue.bands[0].native).grid for catalogue in catalogues]
-    return all(covered(one, other) > _ALL and covered(other, one) > _ALL for one, other in pairwise(grids))
+    return all(coverage(one, other) > _ALL and coverage(other, one) > _ALL for one, other in pairwise(grids))
 
 
 def _as_mosaic(catalogues: list[Catalogue], *, same: bool) -> list[Catalogue]:

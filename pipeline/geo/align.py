@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.core.grid import Grid
 from pipeline.geo.overlap import same_crs
-from pipeline.kernels.gather import Places
+from pipeline.kernels.gather import Indices
 
 _ON_AN_EDGE: Final = 1e-6
 """Share of a pixel by which a centre may miss the edge between two pixels through rounding."""
@@ -17,7 +17,7 @@ _SAME_SIZE: Final = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placement:
+class Alignment:
     """Nearest neighbours between two grids whose rows and columns are parallel.
 
     The pixel in row i of the scene's grid takes the one in row floor((i + 0.5) * step + start) of the file's: so it
@@ -32,7 +32,7 @@ class Placement:
     """(rows, columns) of the file."""
 
     @classmethod
-    def of(cls, grid: Grid, file: Grid) -> "Placement | None":
+    def of(cls, grid: Grid, file: Grid) -> "Alignment | None":
         """Place a scene's grid on a file's; None where they aren't parallel, or not in one CRS."""
         if not same_crs(grid.crs, file.crs):
             return None
@@ -41,7 +41,7 @@ class Placement:
             return None
         return cls(steps=(t.e, t.a), starts=(t.f, t.c), shape=file.shape)
 
-    def along(self, axis: int, start: int, stop: int) -> Places:
+    def along(self, axis: int, start: int, stop: int) -> Indices:
         """For the scene's rows (axis 0) or columns (axis 1) from start to stop: those of the file, -1 outside it."""
         centres = (np.arange(start, stop) + 0.5) * self.steps[axis] + self.starts[axis]
         places = np.floor(centres + _ON_AN_EDGE).astype(np.int64)

@@ -54,7 +54,7 @@ class Area:
             geometry_mask([self.shape], block.shape, Affine.translation(west, first), invert=True), np.bool_
         )
 
-    def strike(self, block: Block, valid: npt.NDArray[np.bool_]) -> None:
+    def apply(self, block: Block, valid: npt.NDArray[np.bool_]) -> None:
         """Strike out of a block's validity, in place, what lies outside of the area."""
         valid &= self.inside(block)
 

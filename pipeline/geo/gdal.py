@@ -11,7 +11,7 @@ from rasterio.env import getenv, hasenv, setenv
 from rasterio.errors import RasterioError, RasterioIOError
 
 from pipeline.core.regular_files import special_kind
-from pipeline.engine.deadline import limit_in_force, within_limit
+from pipeline.engine.deadline import current_limit, within_limit
 
 if os.environ.get("GDAL_NUM_THREADS", "1") == "1":  # even for one thread OpenJPEG would start a pool, and wait for it
     os.environ.setdefault("OPJ_NUM_THREADS", "0")
@@ -97,7 +97,7 @@ def may_be_remote(path: str) -> bool:
     return is_remote(path) or not _REFERS_TO_NONE.fullmatch(path)
 
 
-def in_time(work: Callable[[], Result], what: str) -> Result:
+def run_within_limit(work: Callable[[], Result], what: str) -> Result:
     """Do work in GDAL that may wait for another machine within the time limit, with the caller's settings of GDAL.
 
     Raises
@@ -115,7 +115,7 @@ def in_time(work: Callable[[], Result], what: str) -> Result:
     return within_limit(work_as_set, what)
 
 
-def shown(path: str) -> str:
+def display_path(path: str) -> str:
     """A path as the user knows it: an address, or a file in an archive."""
     if inside := _IN_ARCHIVE.match(path):
         return f"{inside['file']} in {(inside['plain'] or inside['braced']).removeprefix('/vsicurl/')}"
@@ -135,7 +135,7 @@ def gdal_options(path: str = "", **ours: Any) -> dict[str, Any]:
     """
     settings = {"GDAL_NUM_THREADS": "1", **ours}
     if path and may_be_remote(path):  # each single request is left to the limit for all of them
-        settings |= _FOR_REQUESTS | {"GDAL_HTTP_TIMEOUT": f"{limit_in_force() + 1:g}"}
+        settings |= _FOR_REQUESTS | {"GDAL_HTTP_TIMEOUT": f"{current_limit() + 1:g}"}
     if is_remote(path):
         settings |= _FOR_REMOTE
     return {key: value for key, value in settings.items() if key not in os.environ}

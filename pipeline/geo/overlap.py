@@ -56,7 +56,7 @@ def same_grid(one: Grid, other: Grid) -> bool:
     return one.same_pixels(other) and same_crs(one.crs, other.crs)
 
 
-def place(grid: Grid) -> str:
+def grid_words(grid: Grid) -> str:
     """Size, resolution, upper left corner and CRS in words."""
     crs = f"in {crs_name(grid.crs)}" if grid.crs else "without a CRS"
     return f"{grid.describe()} from {grid.transform.c:.10g}, {grid.transform.f:.10g} {crs}"
@@ -83,17 +83,17 @@ def bounds_in(grid: Grid, crs: str) -> Bounds:
     with rasterio.Env():
         west, south, east, north = transform_bounds(grid.crs, crs, *bounds(grid))
     if not all(map(math.isfinite, (west, south, east, north))):
-        msg = f"a scene with {place(grid)} reaches beyond what {crs_name(crs)} can show"
+        msg = f"a scene with {grid_words(grid)} reaches beyond what {crs_name(crs)} can show"
         raise SceneError(msg)
     return west, south, east + (_TURN if east < west else 0), north
 
 
 def overlap(one: Grid, other: Grid) -> bool:
     """Whether two grids share any ground."""
-    return covered(one, other) > 0
+    return coverage(one, other) > 0
 
 
-def covered(one: Grid, other: Grid) -> float:
+def coverage(one: Grid, other: Grid) -> float:
     """Share of a grid, 0 to 1, that the rectangle around another one covers; 0 where it can't be told."""
     if same_crs(one.crs, other.crs) and not turns(one, other):
         rows, columns = one.shape  # counted in pixels, so that rotated grids are compared as they lie

@@ -24,7 +24,7 @@ from pipeline.scenes.empty_bands import find_empty_bands, names_of
 from pipeline.scenes.preview import Preview, pixels_match, read_previews
 from pipeline.scenes.raster_scene import summarize
 from pipeline.scenes.suspicions import Values, suspicions
-from pipeline.scenes.warnings import alpha_notes, left_out_words, preview_notes
+from pipeline.scenes.warnings import alpha_notes, left_out_note, preview_notes
 
 _TIMES_SHOWN: Final = 10
 
@@ -163,7 +163,7 @@ def _inspect(source: str | Sequence[str]) -> Inspection:
             *catalogue.notes,
             *_several_times(catalogue.times),
             *dict.fromkeys(note for band in bands for note in band.notes),
-            *filter(None, [left_out_words(catalogue, "all")]),
+            *filter(None, [left_out_note(catalogue, "all")]),
             *([f"no pixel holds data in {names_of(empty)}: left out of auto and all"] if empty else []),
             *preview_notes(full),
             *([] if valid is None else suspicions(_values(full, valid), standardized=False)),

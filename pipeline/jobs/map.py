@@ -10,9 +10,9 @@ from pipeline.config.schema import OutputConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.pixels import BlockSource
 from pipeline.core.version import __version__
-from pipeline.engine.memory import hand_back
+from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
-from pipeline.geo.pixel_area import pixel_areas
+from pipeline.geo.pixel_areas import pixel_areas
 from pipeline.labels.classify import ClassStatistics, classify_blocks
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.sinks.geotiff import MapWriter
@@ -146,7 +146,7 @@ def write_map(
                 statistics.add(labelled)
                 picture.add(block, labelled)
                 step()
-        hand_back()
+        release_memory()
         if not any(statistics.counts[1:]):
             logger.warning("%s: no pixel holds data in every band; the map is all nodata", info.sources[0])
         with progress.stage("write", 2) as step:
@@ -160,7 +160,7 @@ def write_map(
                 drawn = draw_picture(picture, info.bands, colours, shares(statistics.counts), nodata)
                 del picture
                 halving.result()
-                hand_back()  # before GDAL takes its share
+                release_memory()  # before GDAL takes its share
                 # one thread's work: GDAL leaves room for it between its own
                 saving = beside.submit(save_picture, drawn, staging.path(paths.picture))
                 del drawn

@@ -11,7 +11,7 @@ from pipeline.core.text import size_words
 from pipeline.engine.threads import count_workers
 from pipeline.kernels.assign import working_dtype
 from pipeline.methods.kmeans import COMPARED
-from pipeline.pixels.gdal_memory import cache_bytes, open_files_bytes
+from pipeline.pixels.gdal_memory import gdal_cache_bytes, open_files_bytes
 from pipeline.sinks import geotiff, quicklook
 
 BASE_BYTES: Final = {"kmeans": 388 * 10**6, "minibatch": 585 * 10**6, "dask-ml": 655 * 10**6}
@@ -51,15 +51,15 @@ class Plan:
     passes: int
     """How often the source's pixels are read and decoded, at most; those of coarser bands at the edges of blocks are
     read for each of the blocks."""
-    kept: Literal["none", "memory", "disk"]
+    cache: Literal["none", "memory", "disk"]
     """Where decoded pixels are kept between passes."""
-    keeps_files: bool
+    caches_files: bool
     """Whether blocks of the files are kept, at the size they are decoded at."""
-    keeps_blocks: bool
+    caches_blocks: bool
     """Whether blocks of the scene are kept; for many passes over them, with a class for each pixel."""
-    for_speed: bool
+    cache_optional: bool
     """Whether they are kept to save time alone: where there is no room, the source is read again."""
-    scratch: int
+    cache_bytes: int
     """Space for decoded pixels while the run lasts; 0 where the source is read again instead."""
     map_disk: int
     """Disk space for the map, before and after it is compressed, the picture, and what stands beside them."""
@@ -73,12 +73,12 @@ class Plan:
     @property
     def disk(self) -> int:
         """Most disk space the run shall take."""
-        return self.scratch_disk + self.map_disk
+        return self.cache_disk + self.map_disk
 
     @property
-    def scratch_disk(self) -> int:
+    def cache_disk(self) -> int:
         """Of this, what is kept between passes."""
-        return self.scratch if self.kept == "disk" else 0
+        return self.cache_bytes if self.cache == "disk" else 0
 
     @property
     def at_once(self) -> int:
@@ -88,17 +88,17 @@ class Plan:
     @property
     def peak(self) -> int:
         """Most memory the run shall take."""
-        return self.base + self.fit + self.at_once * self.per_block + self.scratch - self.scratch_disk
+        return self.base + self.fit + self.at_once * self.per_block + self.cache_bytes - self.cache_disk
 
 
 def _per_block(info: SceneInfo, chunk: tuple[int, int], fit: FitConfig | None) -> int:
     """Bytes of one worker: a block's pixels and labels, the same of its finished ones, and what GDAL decodes."""
     wanted = min(fit.sampled, info.pixels) if fit else 0
     pixels = chunk[0] * chunk[1]
-    reading = pixels * (info.bytes_per_pixel + 2 + ceil(info.bytes_beside))
+    reading = pixels * (info.bytes_per_pixel + 2 + ceil(info.extra_bytes_per_pixel))
     candidates = min(2 * wanted, pixels) * (2 * info.bytes_per_pixel + 16)
     around = max((ceil((chunk[0] + 2 * m) * (chunk[1] + 2 * m) * each) for m, each in info.margins), default=0)
-    decoder = info.file_block_bytes * (_DECODER_COPIES if info.dear else 2)
+    decoder = info.file_block_bytes * (_DECODER_COPIES if info.expensive else 2)
     over_all = method_over_all(fit)
     chosen = pixels * (info.dtype.itemsize + 4) if over_all else 0
     dask = pixels * (len(info.bands) * _DASK_ROW + _DASK_LABELS) if over_all == "dask-ml" else 0
@@ -167,20 +167,20 @@ def _keeping(
         When the method can't do without.
     """
     over_all = method_over_all(fit)
-    if run.scratch == "none":
+    if run.cache == "none":
         if over_all not in {None, "kmeans"}:
-            msg = f"run.scratch: none: {over_all} reads all pixels again, in an order of its own; take disk or memory"
+            msg = f"run.cache: none: {over_all} reads all pixels again, in an order of its own; take disk or memory"
             raise ConfigError(msg)
         return "none", False, False
     again = _passes(fit, labels=labels) > 1
-    worth_it = info.dear or run.scratch != "auto"
+    worth_it = info.expensive or run.cache != "auto"
     for_the_map = over_all is None and again and not info.split and (worth_it or info.compressed)
     blocks = for_the_map or over_all in {"kmeans", "dask-ml"}
     # where nothing is split, and blocks are kept, each block of a file is read for one block of the scene alone
     files = (worth_it or over_all == "minibatch") and (info.split or (again and not blocks))
     if not (files or blocks):
         return "none", False, False
-    return "memory" if run.scratch == "memory" else "disk", files, blocks
+    return "memory" if run.cache == "memory" else "disk", files, blocks
 
 
 def _map_disk(info: SceneInfo, fit: FitConfig | None) -> int:
@@ -206,7 +206,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
     Raises
     ------
     ConfigError
-        When the method can't do without a scratch.
+        When the method can't do without a cache.
     MemoryBudgetError
         When one block at a time is still too much, with the numbers and the memory that would do.
     """
@@ -215,7 +215,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
     if isinstance(run.chunk, int):
         shapes = [whole_blocks(info, run.chunk)]
     where, files, blocks = _keeping(info, run, fit, labels=labels)
-    for_speed = blocks and run.scratch == "auto" and not info.dear and method_over_all(fit) is None
+    cache_optional = blocks and run.cache == "auto" and not info.expensive and method_over_all(fit) is None
     each = 1 if method_over_all(fit) is None else 3  # whether it takes part, its class, and how sure that is
     plans = [
         Plan(
@@ -223,16 +223,16 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
             blocks=info.grid.count_blocks(shape),
             workers=n,
             passes=1 if files or blocks else _passes(fit, labels=labels),
-            kept=where,
-            keeps_files=files,
-            keeps_blocks=blocks,
-            for_speed=for_speed,
-            scratch=info.decoded_bytes * files + info.pixels * (info.bytes_per_pixel + each) * blocks,
+            cache=where,
+            caches_files=files,
+            caches_blocks=blocks,
+            cache_optional=cache_optional,
+            cache_bytes=info.decoded_bytes * files + info.pixels * (info.bytes_per_pixel + each) * blocks,
             map_disk=_map_disk(info, fit) if labels else 0,
             per_block=_per_block(info, shape, fit),
             base=BASE_BYTES[fit.method if fit else "kmeans"]
             + info.libraries
-            + cache_bytes(info, n)
+            + gdal_cache_bytes(info, n)
             + open_files_bytes(info, n),
             fit=_fit_bytes(info, fit, n) if fit else 0,
         )
@@ -247,8 +247,8 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
 
 def _refusal(least: Plan, info: SceneInfo, run: ResourceConfig, fit: FitConfig | None) -> str:
     """Say that even the smallest plan is too large, what it takes, and what can be done."""
-    held = least.scratch - least.scratch_disk
-    in_memory = f", and {size_words(held)} for the scratch in memory (run.scratch: disk spares it)" if held else ""
+    held = least.cache_bytes - least.cache_disk
+    in_memory = f", and {size_words(held)} for the cache in memory (run.cache: disk spares it)" if held else ""
     ways = ["allow more"]
     if least.base < run.memory:
         ways.append("take fewer bands")

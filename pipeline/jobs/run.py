@@ -17,7 +17,7 @@ from pipeline.engine.progress import Progress
 from pipeline.formats.renaming import names_for, rename_bands
 from pipeline.jobs.map import MapSummary, OutputPaths, shares, write_map
 from pipeline.jobs.plan import Plan, make_plan
-from pipeline.jobs.planned_reading import check_disks, plan_reading, reading
+from pipeline.jobs.planned_reading import check_disk_space, open_planned, plan_run
 from pipeline.jobs.report import Clock, report_json, run_report
 from pipeline.methods.fit import Fit, fit_source
 from pipeline.models.cluster_model import ClusterModel
@@ -42,13 +42,13 @@ def check_outputs(config: RunConfig) -> OutputPaths:
     ------
     ConfigError
         When the map would be no GeoTIFF, the palette is unknown or has too few colours, or there is no folder for
-        the scratch.
+        the cache.
     """
     class_colours(config.fit.k, config.output.palette)
-    place = config.run.scratch_dir
+    place = config.run.cache_dir
     if place and not Path(place).is_dir():
         wrong = "this is a file" if Path(place).exists() else "this folder does not exist"
-        msg = f"run.scratch_dir: {place}: {wrong}; create a folder, or name one that exists"
+        msg = f"run.cache_dir: {place}: {wrong}; create a folder, or name one that exists"
         raise ConfigError(msg)
     return OutputPaths.of(config.output, fits=True)
 
@@ -65,11 +65,11 @@ def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     """
     paths = check_outputs(config)
     with time_limit(config.run.timeout):
-        scene = _scene_of(config, besides=paths.all())
-    plan = plan_reading(scene.info, config.run, config.fit, paths.labels.parent)
+        scene = _scene_of(config, excluded=paths.all())
+    plan = plan_run(scene.info, config.run, config.fit, paths.labels.parent)
     try:
         check_writable(paths.all())
-        check_disks(plan, config.run, paths.labels.parent)
+        check_disk_space(plan, config.run, paths.labels.parent)
     except OutputError as lacking:
         logger.warning("%s", lacking)
     return scene, plan
@@ -102,13 +102,13 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     with _outputs_at(paths, overwrite=overwrite) as staging, ExitStack() as context:
         context.enter_context(time_limit(config.run.timeout))
         stamps = context.enter_context(_stamps_of(config.scene, config.fit.mask))
-        scene = _scene_of(config, besides=paths.all())
+        scene = _scene_of(config, excluded=paths.all())
         stamps.add(scene.info.files)
-        if config.run.scratch_dir:
-            remove_leftovers(Path(config.run.scratch_dir))  # before room is looked for
-        plan = plan_reading(scene.info, config.run, config.fit, paths.labels.parent)
+        if config.run.cache_dir:
+            remove_leftovers(Path(config.run.cache_dir))  # before room is looked for
+        plan = plan_run(scene.info, config.run, config.fit, paths.labels.parent)
         staging.keep_apart(scene.info.files)
-        read = context.enter_context(reading(scene, plan, config.run, paths.labels.parent, config.fit))
+        read = context.enter_context(open_planned(scene, plan, config.run, paths.labels.parent, config.fit))
         fit = fit_source(read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress)
         summary = write_map(
             read.for_map,
@@ -148,7 +148,7 @@ def fit_config(
         stamps.add(scene.info.files)
         staging.keep_apart(scene.info.files)
         plan = make_plan(scene.info, config.run, config.fit, labels=False)
-        with reading(scene, plan, config.run, output.parent, config.fit) as read:
+        with open_planned(scene, plan, config.run, output.parent, config.fit) as read:
             fit = fit_source(
                 read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress or Progress()
             )
@@ -202,11 +202,11 @@ def predict(
         time_limit(resources.timeout),
         _stamps_of(scene) as stamps,
     ):
-        described = _scene_for(model, scene, besides=paths.all())
+        described = _scene_for(model, scene, excluded=paths.all())
         stamps.add(described.info.files)
         staging.keep_apart(described.info.files)
         plan = make_plan(described.info, resources, None)
-        with reading(described, plan, resources, paths.labels.parent) as read:
+        with open_planned(described, plan, resources, paths.labels.parent) as read:
             summary = write_map(
                 read.for_map,
                 model,
@@ -251,16 +251,16 @@ def _stamps_of(scene: SceneConfig, fit_mask: MaskRecord | None = None) -> FileSt
     return FileStamps([*scene.source, *sides])
 
 
-def _scene_of(config: RunConfig, besides: Iterable[Path] = ()) -> Scene:
+def _scene_of(config: RunConfig, excluded: Iterable[Path] = ()) -> Scene:
     """Open a config's scene, in the quantity that it asks for."""
-    scene = describe_scene(config.scene, besides, config.fit.mask)
+    scene = describe_scene(config.scene, excluded, config.fit.mask)
     return scene.as_numbers() if config.features.scale == "none" else scene
 
 
-def _scene_for(model: ClusterModel, config: SceneConfig, besides: Iterable[Path]) -> Scene:
+def _scene_for(model: ClusterModel, config: SceneConfig, excluded: Iterable[Path]) -> Scene:
     """Open a scene with the bands of a model, or say why it does not fit."""
-    besides = list(besides)
-    catalogue = catalogues_of(config, besides)[0]
+    excluded = list(excluded)
+    catalogue = catalogues_of(config, excluded)[0]
     if not config.names:
         config = config.model_copy(update={"names": names_for(catalogue, model.bands) or None})
         catalogue = rename_bands(catalogue, config.names)
@@ -271,7 +271,7 @@ def _scene_for(model: ClusterModel, config: SceneConfig, besides: Iterable[Path]
         msg = f"{origin}: the model wants bands {wants}; the scene has {has}, not {', '.join(missing)}"
         raise ModelError(msg)
     nodata = model.nodata if config.nodata == "auto" else config.nodata
-    scene = describe_scene(config.model_copy(update={"bands": model.bands, "nodata": nodata}), besides)
+    scene = describe_scene(config.model_copy(update={"bands": model.bands, "nodata": nodata}), excluded)
     if "numbers" in model.units.quantities:
         scene = scene.as_numbers(model.units)
     model.check_fits(scene.info.bands, scene.info.units, origin)

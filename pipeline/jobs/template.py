@@ -78,8 +78,8 @@ run:
   workers: auto         # one for each core
   memory: 2GB           # the most the run may take
   chunk: auto           # side of a block in pixels; auto follows the file
-  scratch: auto         # where decoded pixels wait: disk, memory, none
-  # scratch_dir: /fast/disk   where they stand on disk, unless beside the labels
+  cache: auto         # where decoded pixels wait: disk, memory, none
+  # cache_dir: /fast/disk   where they stand on disk, unless beside the labels
   timeout: {timeout:<12g} # seconds for a file on another machine: open, or block
 """
 

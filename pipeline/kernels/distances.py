@@ -6,7 +6,7 @@ import numpy.typing as npt
 from pipeline.core.arrays import Points, Stretch
 from pipeline.kernels.assign import working_dtype, working_stretch
 from pipeline.kernels.compiled import compiled
-from pipeline.kernels.nearest import TILE
+from pipeline.kernels.nearest import TILE_POINTS
 
 
 @compiled
@@ -20,8 +20,8 @@ def _closer(
     """Fill `out` with the lesser of `closest` and the squared distance to a centre; give its sum."""
     bands, count = points.shape
     total = 0.0
-    for start in range(0, count, TILE):
-        stop = min(start + TILE, count)
+    for start in range(0, count, TILE_POINTS):
+        stop = min(start + TILE_POINTS, count)
         n = stop - start
         distance, known = out[start:stop], closest[start:stop]
         for i in range(n):

@@ -94,7 +94,7 @@ class FixedPoint:
 
 
 @compiled
-def cut(number: Any, factor: Any) -> tuple[Any, Any]:
+def split_number(number: Any, factor: Any) -> tuple[Any, Any]:
     """Give the two whole numbers that a number becomes."""
     exact = number * factor
     rounded = np.rint(exact)

@@ -7,13 +7,13 @@ import numpy.typing as npt
 
 from pipeline.kernels.compiled import compiled
 
-Places = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 """For each row (or column) the one it is taken from; -1 where there is none."""
 
 
 @compiled
 def gather(
-    data: npt.NDArray[Any], rows: Places, columns: Places, out: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
+    data: npt.NDArray[Any], rows: Indices, columns: Indices, out: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
 ) -> None:
     """Fill `out` with the pixels of `data` at the places given; strike out of `valid` those that lie outside.
 

@@ -62,7 +62,7 @@ def _scan(  # noqa: PLR0917 (numba takes arguments by position)
     return found
 
 
-def load() -> None:
+def load_kernel() -> None:
     """Load the machine code that looks for keys, which takes a while."""
     smallest_keys(np.ones((1, 1), np.bool_), (0, 0), 0, 1)
 

@@ -65,7 +65,7 @@ class _SignedFile(IndexDataCacheFile):
             return {}
 
 
-class _KeptCode(FunctionCache):
+class _CachedCode(FunctionCache):
     """Machine code on disk, as `njit(cache=True)` keeps it; a full disk costs the next run its time, not this one."""
 
     def __init__(self, kernel: Callable[..., Any]) -> None:
@@ -90,7 +90,7 @@ class _KeptCode(FunctionCache):
             _tell(self.cache_path, f"{error.strerror}")
 
 
-class _LostCode(NullCache):
+class _UncachedCode(NullCache):
     """Machine code that can be kept nowhere."""
 
     def __init__(self, kernel: Callable[..., Any]) -> None:
@@ -128,9 +128,9 @@ def machine_code(kernel: Callable[..., Any]) -> Any:
     """Give what runs as a kernel; its code stays on disk unless no folder can be written to (a read-only install)."""
     code: Any = njit(nogil=True)(kernel)
     try:
-        code._cache = _KeptCode(kernel)  # noqa: SLF001 (as its enable_caching)
+        code._cache = _CachedCode(kernel)  # noqa: SLF001 (as its enable_caching)
     except RuntimeError:  # numba: no locator available
-        code._cache = _LostCode(kernel)  # noqa: SLF001
+        code._cache = _UncachedCode(kernel)  # noqa: SLF001
     return code
 
 

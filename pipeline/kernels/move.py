@@ -7,8 +7,17 @@ import numpy.typing as npt
 
 from pipeline.core.arrays import Stretch
 from pipeline.kernels.compiled import compiled
-from pipeline.kernels.fixed import cut
-from pipeline.kernels.nearest import TILE, Block, Centroids, Workspace, load, look_closely, make_room, nearest_class
+from pipeline.kernels.fixed import split_number
+from pipeline.kernels.nearest import (
+    TILE_POINTS,
+    Block,
+    Centroids,
+    Workspace,
+    load_tile,
+    look_closely,
+    make_room,
+    nearest_class,
+)
 from pipeline.kernels.sums import SETS
 
 RUN: Final = 16
@@ -25,7 +34,7 @@ OUTSIDE: Final = 255
 def _pick(points: Block, place: npt.NDArray[np.int32], stretch: Stretch, tile: npt.NDArray[np.floating]) -> None:
     """Fill a tile with the points (band, point) at some places in their order, their bands stretched."""
     if place[-1] - place[0] == place.size - 1:
-        load(points, place[0], place.size, stretch, tile)
+        load_tile(points, place[0], place.size, stretch, tile)
         return
     for b in range(points.shape[0]):
         row, wide = points[b], tile[b]
@@ -46,7 +55,7 @@ def _carry(  # noqa: PLR0917 (numba takes arguments by position)
         if scaling is None:  # decided when the kernel is compiled
             value = np.int64(points[b, i])
         else:
-            value, rest = cut(points[b, i], scaling[b])
+            value, rest = split_number(points[b, i], scaling[b])
             sums[old, bands + b] -= rest
             sums[new, bands + b] += rest
         sums[old, b] -= value
@@ -69,8 +78,8 @@ class Drift(NamedTuple):
 @compiled
 def _none_rests(labels: npt.NDArray[np.uint8], bounds: npt.NDArray[np.uint8], due: int) -> bool:
     """Whether all points that take part are to be looked at, as in a first pass."""
-    for start in range(0, labels.size, TILE):
-        known, bound, most = labels[start : start + TILE], bounds[start : start + TILE], np.uint8(0)
+    for start in range(0, labels.size, TILE_POINTS):
+        known, bound, most = labels[start : start + TILE_POINTS], bounds[start : start + TILE_POINTS], np.uint8(0)
         for i in range(known.size):
             most = max(most, bound[i] if known[i] != OUTSIDE else np.uint8(0))
         if most >= due:
@@ -84,7 +93,7 @@ def _places(labels: npt.NDArray[np.uint8], start: int, place: npt.NDArray[np.int
 
     Give where the next tile begins, how many there are, and whether none of them is in a class yet.
     """
-    known, outside, largest = labels[start : start + TILE], 0, np.uint8(0)
+    known, outside, largest = labels[start : start + TILE_POINTS], 0, np.uint8(0)
     n, found = known.size, 0
     for i in range(n):
         outside += known[i] == OUTSIDE
@@ -108,7 +117,7 @@ def _places_due(
     Give where the next ones begin, and how many there are.
     """
     found = 0
-    while start < labels.size and found <= TILE - RUN:
+    while start < labels.size and found <= TILE_POINTS - RUN:
         n = min(RUN, labels.size - start)
         known, bound, least = labels[start : start + n], bounds[start : start + n], np.uint8(255)
         for i in range(n):
@@ -190,7 +199,7 @@ def _add_up(
         else:
             factor, rest = scaling[b], added[1 + bands + b]
             for i in range(n):
-                whole, small = cut(row[i], factor)
+                whole, small = split_number(row[i], factor)
                 total[i & (SETS - 1), labels[i]] += whole
                 rest[i & (SETS - 1), labels[i]] += small
 
@@ -212,7 +221,7 @@ def move(  # noqa: PLR0917 (numba takes arguments by position)
     Points whose bound says that they can't have another nearest class are passed over: see `Mover`, which calls this.
     Where none of a tile was in a class, what it adds is left in `added`, as `_add_up` has it.
     """
-    room, place = make_room(centroids.rounded), np.empty(TILE, np.int32)
+    room, place = make_room(centroids.rounded), np.empty(TILE_POINTS, np.int32)
     all_due, start, moves = _none_rests(labels, bounds, drift.due), 0, 0
     while start < labels.size:
         begin, is_new = start, False

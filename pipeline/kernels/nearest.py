@@ -17,7 +17,7 @@ Block = npt.NDArray[Any]
 """Pixels of a block, of any type."""
 
 
-TILE: Final = 512
+TILE_POINTS: Final = 512
 """Pixels worked on at once: a few bands of them stay in the first-level cache."""
 
 BANDS: Final = 4
@@ -168,7 +168,7 @@ def look_closely(  # noqa: PLR0917 (numba takes arguments by position)
 
 
 @compiled
-def load(data: Block, start: int, n: int, stretch: Stretch, tile: npt.NDArray[np.floating]) -> None:
+def load_tile(data: Block, start: int, n: int, stretch: Stretch, tile: npt.NDArray[np.floating]) -> None:
     """Fill a tile with n pixels of a block (band, pixel) from start on, their bands stretched."""
     for b in range(data.shape[0]):
         row, wide = data[b, start : start + n], tile[b]
@@ -194,11 +194,11 @@ def make_room(centroids: npt.NDArray[np.floating]) -> Workspace:
     """Make what a tile of points is worked on in, for some centroids (class, band)."""
     kind = centroids.dtype
     return Workspace(
-        np.zeros((centroids.shape[1], TILE), kind),
-        np.zeros((CLASSES, TILE), kind),
-        np.empty(TILE, kind),
-        np.empty(TILE, kind),
-        np.empty(TILE, np.int32),
+        np.zeros((centroids.shape[1], TILE_POINTS), kind),
+        np.zeros((CLASSES, TILE_POINTS), kind),
+        np.empty(TILE_POINTS, kind),
+        np.empty(TILE_POINTS, kind),
+        np.empty(TILE_POINTS, np.int32),
     )
 
 
@@ -211,13 +211,13 @@ def assign_pixels(
 ) -> None:
     """Label the pixels of a (band, pixel) block tile by tile: 0 where not valid, else 1 + nearest centroid."""
     pixels, room = data.shape[1], make_room(centroids.rounded)
-    for start in range(0, pixels, TILE):
-        n = min(TILE, pixels - start)
+    for start in range(0, pixels, TILE_POINTS):
+        n = min(TILE_POINTS, pixels - start)
         found, holds = labels[start : start + n], valid[start : start + n]
         if not holds.any():
             found[:] = 0
             continue
-        load(data, start, n, centroids.stretch, room.tile)
+        load_tile(data, start, n, centroids.stretch, room.tile)
         nearest_class(room.tile, n, centroids.rounded, room.distance, room.nearest, room.second, room.label)
         look_closely(data[:, start : start + n], None, holds, centroids, room.nearest, room.second, room.label[:n])
         for i in range(n):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pipeline.kernels.arithmetic import SQUARES_AT, add_powers, fma
 from pipeline.kernels.compiled import compiled
 from pipeline.kernels.fixed import exact_sums
-from pipeline.kernels.nearest import TILE, Block
+from pipeline.kernels.nearest import TILE_POINTS, Block
 
 SETS: Final = 4
 """Sets of sums that pixels side by side take turns with: neighbours are often of one class, and an addition into one
@@ -50,10 +50,10 @@ def _add_shifted(
     by tile, as labels are read for each band.
     """
     bands, pixels = data.shape
-    for start in range(0, pixels, TILE):
-        label = labels[start : start + TILE]
+    for start in range(0, pixels, TILE_POINTS):
+        label = labels[start : start + TILE_POINTS]
         for b in range(bands):
-            row, totals = data[b, start : start + TILE], sums[b]
+            row, totals = data[b, start : start + TILE_POINTS], sums[b]
             for i in range(row.size):
                 total, value = totals[i & (SETS - 1), label[i]], np.float64(row[i]) - shift[label[i], b]
                 total[0], lost = _two_sum(total[0], value)

@@ -19,7 +19,7 @@ def representable(value: float, dtype: np.dtype[Any]) -> bool:
     return isfinite(value) and limits.min <= value <= limits.max and float(value).is_integer()
 
 
-def strike_invalid(
+def mask_invalid(
     data: npt.NDArray[np.generic], nodata: tuple[float | None, ...], valid: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
     """Strike out of `valid`, in place, the pixels in which any band has no data.

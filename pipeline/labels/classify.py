@@ -13,7 +13,7 @@ from pipeline.core.grid import Block, Grid
 from pipeline.core.pixels import BlockSource
 from pipeline.core.units import Units
 from pipeline.engine.threads import stream
-from pipeline.geo.pixel_area import PixelAreas
+from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.kernels.areas import class_areas
 from pipeline.kernels.assign import assign
 from pipeline.kernels.fixed import exact_sums

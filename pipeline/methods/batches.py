@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.arrays import Stretch
-from pipeline.core.grid import Block, cut
+from pipeline.core.grid import Block, split_into_blocks
 from pipeline.methods.lloyd import Centres
-from pipeline.methods.passes import Engine
-from pipeline.pixels.passes import FitPixels
+from pipeline.methods.passes import Passes
+from pipeline.pixels.pieces import PixelPieces
 
 _CELL: Final = (512, 512)
 """(rows, columns) of the squares that a scene is cut into, whatever its blocks are."""
@@ -29,12 +29,12 @@ def count_batches(shape: tuple[int, int]) -> int:
 
 def _within(cell: Block, most: tuple[int, int]) -> Iterator[Block]:
     """Cut a square into blocks that are no larger than those that memory was planned for; no sum notices."""
-    for part in cut(cell.shape, most):
+    for part in split_into_blocks(cell.shape, most):
         yield replace(part, top=cell.top + part.top, left=cell.left + part.left)
 
 
 def stream_batches(
-    pixels: FitPixels,
+    pixels: PixelPieces,
     start: Centres,
     seen: npt.NDArray[np.int64],
     *,
@@ -72,7 +72,7 @@ def stream_batches(
     """
     cells = [list(_within(cell, pixels.blocks[0].shape)) for cell in pixels.info.grid.blocks(_CELL)]
     order = np.random.default_rng(seed).permutation(len(cells))
-    engine = Engine(pixels, len(start), stretch, workers, width=1.0)
+    engine = Passes(pixels, len(start), stretch, workers, width=1.0)
     centres, seen = start, seen.copy()
     for first in range(0, len(cells), _CELLS_OF_A_BATCH):
         engine.run(centres, list(chain.from_iterable(cells[i] for i in order[first : first + _CELLS_OF_A_BATCH])))

@@ -3,7 +3,7 @@
 What is done for it, as its own ways lose pixels, digits or hours (dask-ml 2025.1): it gets valid pixels alone, as
 it refuses NaN and knows no mask; float32, centred and scaled, as it truncates centres of integers; an array to start
 from, as its own start reads everything some fifty times; `tol` turned from relative to absolute; pixels from the
-scratch, as it reads them again for each pass. Its labels are not used: ours are those of every map. What is not mended:
+cache, as it reads them again for each pass. Its labels are not used: ours are those of every map. What is not mended:
 it adds up floats chunk by chunk, so that other blocks may change the last digits.
 """
 
@@ -24,7 +24,7 @@ from pipeline.config.schema import FitConfig
 from pipeline.core.arrays import Points, Stretch
 from pipeline.kernels.move import OUTSIDE
 from pipeline.methods.lloyd import Centres
-from pipeline.pixels.passes import FitPixels
+from pipeline.pixels.pieces import PixelPieces
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class _Scaling:
 
 
 def refine_by_dask(  # noqa: PLR0917
-    pixels: FitPixels | None, sample: Points, start: Centres, config: FitConfig, stretch: Stretch, workers: int
+    pixels: PixelPieces | None, sample: Points, start: Centres, config: FitConfig, stretch: Stretch, workers: int
 ) -> tuple[Centres, int]:
     """Move centres by dask-ml's Lloyd passes.
 
@@ -102,7 +102,7 @@ def refine_by_dask(  # noqa: PLR0917
     return scaling.centres(clusterer.cluster_centers_), int(clusterer.n_iter_)
 
 
-def _all_rows(pixels: FitPixels, scaling: _Scaling) -> da.Array:
+def _all_rows(pixels: PixelPieces, scaling: _Scaling) -> da.Array:
     """All pixels of the fit as a dask array (pixel, band), a chunk for each block that has any."""
 
     def rows(number: int) -> Rows:

@@ -13,8 +13,8 @@ from pipeline.kernels.assign import assign
 from pipeline.kernels.distances import own_distances
 from pipeline.methods.kmeans import mean_variance
 from pipeline.methods.lloyd import Centres
-from pipeline.methods.passes import Engine
-from pipeline.pixels.passes import FitPixels
+from pipeline.methods.passes import Passes
+from pipeline.pixels.pieces import PixelPieces
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Refined:
 
 
 def refine(  # noqa: PLR0917
-    pixels: FitPixels,
+    pixels: PixelPieces,
     start: Centres,
     sample: Points,
     config: FitConfig,
@@ -87,7 +87,7 @@ def refine(  # noqa: PLR0917
     ----------
     S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory 28 (1982).
     """
-    engine = Engine(pixels, len(start), stretch, workers, mean_variance(sample, stretch) ** 0.5)
+    engine = Passes(pixels, len(start), stretch, workers, mean_variance(sample, stretch) ** 0.5)
     centres, passes, moves = start, list[Pass](), 1
     while moves and len(passes) < config.max_iter:
         assigned = centres

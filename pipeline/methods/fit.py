@@ -14,7 +14,7 @@ from pipeline.core.pixels import FitSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import relative
 from pipeline.core.version import __version__
-from pipeline.engine.memory import hand_back
+from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress, Step
 from pipeline.features.scale import Preparation, prepare
 from pipeline.kernels.assign import assign
@@ -23,10 +23,10 @@ from pipeline.methods.batches import count_batches, stream_batches
 from pipeline.methods.exact import Pass, refine
 from pipeline.methods.kmeans import check_magnitude, check_outliers, fit_sample
 from pipeline.methods.lloyd import Centres, Clustering
-from pipeline.methods.passes import Engine
+from pipeline.methods.passes import Passes
 from pipeline.methods.sample import Sample, draw_sample
 from pipeline.models.cluster_model import ClusterModel, Fitting, Provenance
-from pipeline.pixels.passes import FitPixels, KeptBlocks, ReadBlocks
+from pipeline.pixels.pieces import CachedPieces, PixelPieces, UncachedPieces
 from pipeline.scenes.suspicions import Values, suspicions
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class _Found:
 
 
 def fit_source(
-    source: FitSource | FitPixels,
+    source: FitSource | PixelPieces,
     config: FitConfig,
     features: FeaturesConfig = FeaturesConfig(),  # noqa: B008 (frozen)
     *,
@@ -73,7 +73,7 @@ def fit_source(
     Parameters
     ----------
     source : FitSource
-        The scene; a `FitPixels` where `config.pixels` is 'all'. A fit on a sample reads it once.
+        The scene; a `PixelPieces` where `config.pixels` is 'all'. A fit on a sample reads it once.
     config : FitConfig
         Method, number of classes, sample size, seed.
     features : FeaturesConfig
@@ -93,8 +93,8 @@ def fit_source(
     with progress.stage("sample", len(source.blocks)) as step:
         sample = draw_sample(source, wanted=config.sampled, seed=config.seed, workers=workers, step=step)
     _warn_of_values(sample.points, source.info, standardized=features.standardize != "none")
-    hand_back()
-    over_all = source if isinstance(source, KeptBlocks | ReadBlocks) and config.pixels == "all" else None
+    release_memory()
+    over_all = source if isinstance(source, CachedPieces | UncachedPieces) and config.pixels == "all" else None
     if over_all:
         _check_numbers(over_all.low, over_all.high, sample.valid, sample)
     points = sample.points
@@ -112,7 +112,7 @@ def fit_source(
         found = finish.on_the_sample(start.centres, start.iterations)
     if found.iterations >= config.max_iter and not found.passes:  # `refine` knows better, and says so itself
         logger.warning("fit.max_iter: centroids may not rest yet after pass %d; allow more", found.iterations)
-    hand_back()
+    release_memory()
     return Fit(_model(source.info, sample, found, config, preparation), found.passes)
 
 
@@ -143,7 +143,7 @@ def _check_numbers(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, sa
 class _Finish:
     """What follows once the sampled pixels are clustered."""
 
-    pixels: FitPixels | None
+    pixels: PixelPieces | None
     """All of them, if they are to be gone over."""
     info: SceneInfo
     points: Points
@@ -199,11 +199,11 @@ class _Finish:
         if self.pixels is None:
             return self.on_the_sample(found, passes)
         found = self._in_order(found)
-        engine, settled = Engine(self.pixels, len(found), self.stretch, self.workers, width=1.0), self._settle(found)
+        engine, settled = Passes(self.pixels, len(found), self.stretch, self.workers, width=1.0), self._settle(found)
         engine.run(settled)
         return _Found(found, engine.counts, self.unit * engine.inertia(settled), passes)
 
-    def _by_batches(self, pixels: FitPixels, start: Clustering, step: Step) -> _Found:
+    def _by_batches(self, pixels: PixelPieces, start: Clustering, step: Step) -> _Found:
         begin = self.on_the_sample(start.centres, start.iterations)
         centres = stream_batches(
             pixels,

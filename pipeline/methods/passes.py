@@ -13,16 +13,16 @@ from pipeline.kernels.fixed import MOST_TOGETHER, FixedPoint, Ledger, squares
 from pipeline.kernels.move import OUTSIDE
 from pipeline.kernels.moving import Mover
 from pipeline.methods.lloyd import Centres
-from pipeline.pixels.passes import PIECE, FitPixels
+from pipeline.pixels.pieces import PIECE_PIXELS, PixelPieces
 
-_PIECES_TOGETHER: Final = MOST_TOGETHER // PIECE
+_PIECES_TOGETHER: Final = MOST_TOGETHER // PIECE_PIXELS
 """How many pieces are added up in 64 bits; Python's numbers, which don't overflow, take longer."""
 
 
-class Engine:
+class Passes:
     """Assigns all pixels to centres, pass by pass, and keeps account of the classes."""
 
-    def __init__(self, pixels: FitPixels, k: int, stretch: Stretch, workers: int, width: float) -> None:
+    def __init__(self, pixels: PixelPieces, k: int, stretch: Stretch, workers: int, width: float) -> None:
         self._pixels = pixels
         self._k = k
         self._workers = workers

@@ -20,9 +20,9 @@ from pipeline.core.scene_info import SceneInfo
 from pipeline.engine.threads import stream
 from pipeline.kernels import hashing
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
-from pipeline.kernels.validity import strike_invalid
-from pipeline.pixels.cache import SparedBlocks
-from pipeline.pixels.passes import KeptBlocks
+from pipeline.kernels.validity import mask_invalid
+from pipeline.pixels.cache import CachedBlocks
+from pipeline.pixels.pieces import CachedPieces
 
 _SPARE: Final = 8
 """Standard deviations by which more keys are expected under a threshold than are wanted."""
@@ -91,7 +91,7 @@ class _Smallest:
         """Note which bands hold data in a block where not all do, as long as no pixel takes part."""
         for band in np.flatnonzero(~self.seen) if self.valid == 0 else ():
             plane, everywhere = pixels.data[band : band + 1], np.ones(pixels.valid.shape, np.bool_)
-            self.seen[band] = strike_invalid(plane, (self._nodata[band],), everywhere).any()
+            self.seen[band] = mask_invalid(plane, (self._nodata[band],), everywhere).any()
 
     def _turn(self) -> AbstractContextManager[object]:
         """To be held from the search for candidates until they are added.
@@ -164,7 +164,7 @@ def draw_sample(
         When no pixel is valid.
     """
     info = source.info
-    kept = source if isinstance(source, SparedBlocks | KeptBlocks) else None
+    kept = source if isinstance(source, CachedBlocks | CachedPieces) else None
     expected = info.pixels // 2 if kept else 0
     smallest = _Smallest(wanted, seed, info, expected)
     later: list[Block] = []
@@ -178,7 +178,7 @@ def draw_sample(
         smallest.look(block, pixels, fitting)
 
     with ThreadPoolExecutor(1) as thread:
-        loading = thread.submit(hashing.load)
+        loading = thread.submit(hashing.load_kernel)
         for _ in stream(read, source.blocks, workers):
             step()
         loading.result()
@@ -193,7 +193,7 @@ def draw_sample(
     return Sample(smallest.in_order(), smallest.valid, info.pixels)
 
 
-def _look_again(smallest: _Smallest, kept: SparedBlocks | KeptBlocks, blocks: Sequence[Block], workers: int) -> None:
+def _look_again(smallest: _Smallest, kept: CachedBlocks | CachedPieces, blocks: Sequence[Block], workers: int) -> None:
     """Look at blocks that were read before."""
     for _ in stream(lambda block: smallest.look(block, *kept.read_again_for_fit(block)), blocks, workers):
         pass

@@ -1,4 +1,4 @@
-"""Blocks of a scene in a scratch: kept as they were first read."""
+"""Blocks of a scene in a cache: kept as they were first read."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ from pipeline.core.errors import OutputError
 from pipeline.core.grid import Block
 from pipeline.core.pixels import FitSource, Pixels
 from pipeline.core.scene_info import SceneInfo
-from pipeline.engine.cache import Scratch
+from pipeline.engine.cache import Cache
 
 logger = logging.getLogger(__name__)
 
@@ -22,11 +22,11 @@ _FITTING: Final = np.uint8(2)
 
 
 def block_name(block: Block) -> str:
-    """Name under which a scratch keeps the planes of a block's bands, one after the other, and what follows them."""
+    """Name under which a cache keeps the planes of a block's bands, one after the other, and what follows them."""
     return f"block-{block.row}-{block.column}"
 
 
-class BlockStore:
+class BlockCache:
     """Keeps the planes of a block's bands and, unless all pixels take part in a fit, a byte for each.
 
     That is `_FITTING` where a pixel takes part, 1 where it holds data and does not, 0 where it holds none.
@@ -34,9 +34,9 @@ class BlockStore:
     Different blocks may be kept and taken by several threads at once.
     """
 
-    def __init__(self, info: SceneInfo, scratch: Scratch) -> None:
+    def __init__(self, info: SceneInfo, cache: Cache) -> None:
         self._info = info
-        self._scratch = scratch
+        self._cache = cache
         self._whole: set[Block] = set()
         """Blocks in which every pixel takes part."""
 
@@ -50,9 +50,9 @@ class BlockStore:
         """
         if fitting.all():
             self._whole.add(block)
-            self._scratch.put(block_name(block), pixels.data)
+            self._cache.put(block_name(block), pixels.data)
         else:
-            self._scratch.put(block_name(block), pixels.data, np.add(pixels.valid, fitting, dtype=np.uint8))
+            self._cache.put(block_name(block), pixels.data, np.add(pixels.valid, fitting, dtype=np.uint8))
 
     def take(self, block: Block) -> Pixels:
         """Give a block that is kept."""
@@ -68,30 +68,30 @@ class BlockStore:
         data = np.empty((len(self._info.bands), *block.shape), self._info.dtype)
         part = np.full(block.shape, _FITTING, np.uint8)
         beside = [] if block in self._whole else [(data.nbytes, part)]
-        self._scratch.take(block_name(block), (0, data), *beside)
+        self._cache.take(block_name(block), (0, data), *beside)
         return data, part
 
     def drop(self, block: Block) -> None:
         """Forget a block, or what of it was kept when the disk became full."""
-        self._scratch.drop(block_name(block))
+        self._cache.drop(block_name(block))
 
 
-class SparedBlocks:
+class CachedBlocks:
     """Keeps blocks when a fit first reads them, so that the map needs not read them again; a `FitSource`.
 
     Parameters
     ----------
     source : FitSource
         The scene.
-    scratch : Scratch
+    cache : Scratch
         Where blocks are kept.
     needed : bool
         Whether blocks must be kept. Otherwise all are let go when the disk becomes full, and the source is read again.
     """
 
-    def __init__(self, source: FitSource, scratch: Scratch, *, needed: bool) -> None:
+    def __init__(self, source: FitSource, cache: Cache, *, needed: bool) -> None:
         self._source = source
-        self._store = BlockStore(source.info, scratch)
+        self._store = BlockCache(source.info, cache)
         self._needed = needed
         self._guard = threading.Lock()
         self._kept: set[Block] = set()

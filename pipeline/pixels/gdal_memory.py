@@ -12,7 +12,7 @@ _OPEN_FILES: Final = 8
 """For each worker: as many virtual files as may lie within each other, and more than meet in most blocks."""
 
 
-def cache_bytes(info: SceneInfo, workers: int) -> int:
+def gdal_cache_bytes(info: SceneInfo, workers: int) -> int:
     """Size of GDAL's cache of decoded file blocks for a run.
 
     Our blocks are whole multiples of the file's, so little is worth keeping: what each worker is decoding.

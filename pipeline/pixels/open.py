@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from pipeline.core.pixels import BlockSource, FitSource
-from pipeline.engine.cache import Scratch
-from pipeline.pixels.cache import SparedBlocks
-from pipeline.pixels.passes import KeptBlocks, ReadBlocks
-from pipeline.raster.file_cache import KeptFiles
+from pipeline.engine.cache import Cache
+from pipeline.pixels.cache import CachedBlocks
+from pipeline.pixels.pieces import CachedPieces, UncachedPieces
+from pipeline.raster.file_cache import FileCache
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.mosaic import Mosaic, MosaicSource, open_source
 from pipeline.scenes.raster_scene import RasterScene
@@ -17,7 +17,7 @@ Source = RasterSource | MosaicSource
 
 
 @dataclass(frozen=True)
-class Reading:
+class ScenePixels:
     """A scene, as each stage reads it."""
 
     source: Source
@@ -28,13 +28,13 @@ class Reading:
 def open_pixels(
     scene: Scene,
     chunk: tuple[int, int],
-    scratch: Scratch | None,
+    cache: Cache | None,
     *,
-    keeps_files: bool,
-    keeps_blocks: bool,
+    caches_files: bool,
+    caches_blocks: bool,
     needed: bool,
     over_all: bool,
-) -> Reading:
+) -> ScenePixels:
     """Open the pixels of a scene for the fit and for the map.
 
     Parameters
@@ -43,7 +43,7 @@ def open_pixels(
         What is read.
     chunk : tuple of int
         (rows, columns) of a block.
-    scratch : Scratch or None
+    cache : Scratch or None
         The cache; None to read the files for each pass.
     keeps_files : bool
         Whether decoded blocks of files are cached.
@@ -54,8 +54,8 @@ def open_pixels(
     over_all : bool
         Whether the fit passes over all pixels.
     """
-    source = open_source(scene, chunk, KeptFiles(scratch) if scratch and keeps_files else None)
-    if scratch and keeps_blocks:
-        kept = KeptBlocks(source, scratch) if over_all else SparedBlocks(source, scratch, needed=needed)
-        return Reading(source, kept, cropped(kept))
-    return Reading(source, ReadBlocks(source) if over_all else source, cropped(source))
+    source = open_source(scene, chunk, FileCache(cache) if cache and caches_files else None)
+    if cache and caches_blocks:
+        kept = CachedPieces(source, cache) if over_all else CachedBlocks(source, cache, needed=needed)
+        return ScenePixels(source, kept, cropped(kept))
+    return ScenePixels(source, UncachedPieces(source) if over_all else source, cropped(source))

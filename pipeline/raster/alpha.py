@@ -12,7 +12,7 @@ from rasterio.enums import ColorInterp, Compression
 from rasterio.windows import Window
 
 from pipeline.core.errors import SceneError
-from pipeline.geo.gdal import GDAL_ERRORS, shown
+from pipeline.geo.gdal import GDAL_ERRORS, display_path
 
 _SHARE_OF_DATA: Final = 0.01
 """Share of values between the two extremes of a band tagged as alpha above which it holds data."""
@@ -69,7 +69,7 @@ def sort_alphas(
             share = _share_between(file, index, block_bytes, in_order=one_strip or file.driver in _SEQUENTIAL)
         except GDAL_ERRORS as error:
             why = f"({error.__cause__ or error}); the file is damaged or cut short"
-            msg = f"{shown(path)}: band {index}, tagged as alpha, can't be read {why}"
+            msg = f"{display_path(path)}: band {index}, tagged as alpha, can't be read {why}"
             raise SceneError(msg) from error
         if share > _SHARE_OF_DATA:
             data.append(index)

@@ -16,10 +16,10 @@ from pipeline.core.errors import SceneError
 from pipeline.core.grid import Grid
 from pipeline.core.numbers import check_scaling
 from pipeline.core.regular_files import read_start
-from pipeline.core.scene_info import NO_FILES, OpenFiles
+from pipeline.core.scene_info import NO_OPEN_FILES, OpenFiles
 from pipeline.core.units import Quantity
 from pipeline.geo.coordinates import check_transform
-from pipeline.geo.gdal import GDAL_ERRORS, gdal_options, in_time, may_be_remote, open_raster, shown
+from pipeline.geo.gdal import GDAL_ERRORS, display_path, gdal_options, may_be_remote, open_raster, run_within_limit
 from pipeline.raster.alpha import sort_alphas
 from pipeline.raster.file_notes import control_points, palette_note
 from pipeline.raster.stored_blocks import stored_bands
@@ -96,11 +96,11 @@ class FileBand:
     """Whether what is decoded at once, behind a virtual file, are pixels of several bands."""
     straddles: bool = False
     """Whether blocks behind a virtual file lie across its own, so that several are decoded for one."""
-    dear: bool = False
+    expensive: bool = False
     """Whether decoding is dear, or the file, or one behind it, on another machine."""
     remote: bool = False
     """Whether the file, or one behind it, is on another machine."""
-    open_files: OpenFiles = NO_FILES
+    open_files: OpenFiles = NO_OPEN_FILES
     """Behind a virtual file."""
     compressed: bool = False
     """Whether pixels are unpacked as they are read."""
@@ -117,8 +117,8 @@ class FileBand:
 
     def __post_init__(self) -> None:
         """Refuse, whatever the format, what places or scales nothing."""
-        check_transform(self.grid.transform, shown(self.path))
-        check_scaling(self.scale, self.offset, f"{shown(self.path)}: band {self.name or self.index}")
+        check_transform(self.grid.transform, display_path(self.path))
+        check_scaling(self.scale, self.offset, f"{display_path(self.path)}: band {self.name or self.index}")
 
 
 _COLOURS: Final = frozenset({"red", "green", "blue", "nir"})
@@ -134,14 +134,16 @@ def _read_facts(path: str) -> list[FileBand]:
     """Open a file for its metadata: one record for each band."""
     try:
         if may_be_remote(path):
-            return in_time(partial(_open_for_facts, path), f"{shown(path)}: GDAL can't open this file as a raster")
+            return run_within_limit(
+                partial(_open_for_facts, path), f"{display_path(path)}: GDAL can't open this file as a raster"
+            )
         return _open_for_facts(path)
     except (*GDAL_ERRORS, ValueError) as error:
         reason = f"{error}".splitlines()[0].removeprefix(f"'{path}' ").removeprefix(f"{path}: ")
         if _is_hdf4(path):
             reason = "it is HDF4, for which this GDAL has no driver; convert it where there is one: gdal_translate"
         hint = "; a config is run, not opened: terrazzo run" if path.endswith((".yaml", ".yml")) else ""
-        msg = f"{shown(path)}: GDAL can't open this file as a raster ({reason}){hint}"
+        msg = f"{display_path(path)}: GDAL can't open this file as a raster ({reason}){hint}"
         raise SceneError(msg) from error
 
 
@@ -236,7 +238,7 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 block_bytes=stored[index - 1].block_bytes,
                 interleaved=file.driver in VIRTUAL_DRIVERS and stored[index - 1].interleaved,
                 straddles=stored[index - 1].straddles,
-                dear=stored[index - 1].dear,
+                expensive=stored[index - 1].expensive,
                 remote=stored[index - 1].remote,
                 open_files=stored[index - 1].open_files,
                 compressed=compressed,
@@ -286,6 +288,6 @@ def list_bands(files: Sequence[str]) -> list[FileBand]:
     """
     described = [_read_facts(file) for file in files]
     bands = _name_bands([[band for band in file if not band.is_alpha] for file in described])
-    check_names_differ([band.name for band in bands], [shown(band.path) for band in bands])
+    check_names_differ([band.name for band in bands], [display_path(band.path) for band in bands])
     alphas = [band for file in described for band in file if band.is_alpha]
     return bands + _name_alphas(alphas, {band.name for band in bands})

@@ -8,36 +8,36 @@ import numpy as np
 
 from pipeline.core.arrays import Planes, Validity
 from pipeline.core.grid import Block
-from pipeline.engine.cache import Scratch
+from pipeline.engine.cache import Cache
 from pipeline.raster.file_parts import FilePart
 from pipeline.raster.readers import WindowReader
 
 
-class KeptFiles:
+class FileCache:
     """What is kept of the parts of scenes."""
 
-    def __init__(self, scratch: Scratch) -> None:
-        self._scratch = scratch
-        self._readers: dict[FilePart, KeptReader] = {}
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._readers: dict[FilePart, CachedReader] = {}
 
-    def keep(self, part: FilePart, reader: WindowReader) -> "KeptReader":
-        """Put the scratch between a part and its reader; the same for all who read this part."""
+    def keep(self, part: FilePart, reader: WindowReader) -> "CachedReader":
+        """Put the cache between a part and its reader; the same for all who read this part."""
         if part not in self._readers:
-            self._readers[part] = KeptReader(part, reader, self._scratch, f"part{len(self._readers)}")
+            self._readers[part] = CachedReader(part, reader, self._cache, f"part{len(self._readers)}")
         return self._readers[part]
 
 
-class KeptReader:
+class CachedReader:
     """Windows of a part, each of whose blocks is decoded when it is first asked for; a `WindowReader`.
 
     Of a block are kept the planes of its bands, then, where the part tells it, a byte of validity for each pixel.
     Blocks have the size the source's have, so that none is decoded twice and none is enlarged.
     """
 
-    def __init__(self, part: FilePart, reader: WindowReader, scratch: Scratch, name: str) -> None:
+    def __init__(self, part: FilePart, reader: WindowReader, cache: Cache, name: str) -> None:
         self._part = part
         self._reader = reader
-        self._scratch = scratch
+        self._cache = cache
         self._name = name
         self._dtype = np.dtype(part.dtype)
         self._guard = threading.Lock()
@@ -102,7 +102,7 @@ class KeptReader:
         return f"{self._name}-{block.row}-{block.column}"
 
     def _put(self, block: Block, data: Planes, holds: Validity) -> None:
-        self._scratch.put(self._key(block), data, *([holds] if self._part.tells_validity else []))
+        self._cache.put(self._key(block), data, *([holds] if self._part.tells_validity else []))
 
     def _take(self, block: Block, rows: slice, columns: slice, out: Planes, valid: Validity) -> None:
         """Read back some rows and columns of a block."""
@@ -113,6 +113,6 @@ class KeptReader:
         holds = np.ones(shape, np.bool_)
         if self._part.tells_validity:
             parts.append((len(out) * pixels * size + before, holds))
-        self._scratch.take(self._key(block), *parts)
+        self._cache.take(self._key(block), *parts)
         out[...] = planes[:, :, columns]
         valid &= holds[:, columns]

@@ -2,7 +2,7 @@
 
 import rasterio
 
-from pipeline.geo.gdal import shown
+from pipeline.geo.gdal import display_path
 
 
 def control_points(path: str, file: rasterio.DatasetReader) -> tuple[str, ...]:
@@ -11,7 +11,8 @@ def control_points(path: str, file: rasterio.DatasetReader) -> tuple[str, ...]:
     if not points or not file.transform.is_identity:
         return ()
     told = (
-        f"{shown(path)}: the file is placed by {len(points)} ground control points and has no grid of its own: the map "
+        f"{display_path(path)}: the file is placed by {len(points)} ground control points and has no grid of "
+        "its own: the map "
         "will lie nowhere; warp the file first: gdalwarp -t_srs EPSG:NNNN -tps FILE warped.tif"
     )
     return (told,)
@@ -20,6 +21,7 @@ def control_points(path: str, file: rasterio.DatasetReader) -> tuple[str, ...]:
 def palette_note(path: str, index: int) -> str:
     """Say that numbers of a band measure nothing."""
     return (
-        f"{shown(path)}: band {index} has a palette: its numbers are indexes of colours or classes, and k-means takes "
+        f"{display_path(path)}: band {index} has a palette: its numbers are indexes of colours or classes, and "
+        "k-means takes "
         "them for measurements"
     )

@@ -11,8 +11,8 @@ import numpy as np
 from pipeline.config.fields import ResamplingMethod
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Grid
-from pipeline.geo.align import Placement
-from pipeline.geo.overlap import place, same_grid, steps_between, turns
+from pipeline.geo.align import Alignment
+from pipeline.geo.overlap import grid_words, same_grid, steps_between, turns
 from pipeline.raster.file_bands import ArrayRef, FileBand
 
 LARGEST_BLOCK: Final = 2048 * 2048
@@ -21,7 +21,7 @@ LARGEST_BLOCK: Final = 2048 * 2048
 _WARP_BLOCK: Final = (128, 512)
 """(rows, columns) that GDAL warps at once."""
 
-_KEPT_BLOCK: Final = (512, 512)
+_CACHED_BLOCK: Final = (512, 512)
 """(rows, columns) of what is warped that are kept as one: whole blocks of the warper, whatever the file's are."""
 
 _KERNEL: Final = 32
@@ -67,12 +67,12 @@ class FilePart:
     dtype: str
     block_shape: tuple[int, int]
     """(rows, columns) that are decoded as one."""
-    placement: Placement | None
+    alignment: Alignment | None
     """From the grid on which they are read to the scene's, by nearest neighbour; None where that is the scene's."""
     warp: Warp | None
     array: ArrayRef | None = None
     """Variable of a store, of which `indexes` are bands; None where it is a raster file."""
-    dear: bool = False
+    expensive: bool = False
     """Whether decoding is dear, or the file on another machine."""
     remote: bool = False
     """Whether the file, or one behind it, is on another machine."""
@@ -85,9 +85,9 @@ class FilePart:
         return bool(self.masks or self.alphas or self.warp or (self.array and self.array.tells_validity))
 
     @property
-    def is_dear(self) -> bool:
+    def is_expensive(self) -> bool:
         """Whether what is read is to be kept wherever it is needed twice."""
-        return self.dear or self.array is not None or self.warp is not None
+        return self.expensive or self.array is not None or self.warp is not None
 
     @property
     def bytes_per_pixel(self) -> int:
@@ -114,7 +114,7 @@ class FilePart:
     @property
     def bytes_per_scene_pixel(self) -> float:
         """What is held beside a pixel of the scene while this part is brought onto its grid."""
-        steps = self.placement.steps if self.placement else (0.0, 0.0)
+        steps = self.alignment.steps if self.alignment else (0.0, 0.0)
         brought = steps[0] * steps[1] * self.bytes_per_pixel
         if self.array is None:
             return brought
@@ -146,7 +146,7 @@ def make_parts(
     """
     ways = [_way(*facts, grid, whole or grid) for facts in zip(bands, methods, nodata, strict=True)]
     first = 0
-    for (path, dtype, array, (placement, warp)), members in groupby(
+    for (path, dtype, array, (alignment, warp)), members in groupby(
         zip(bands, ways, strict=True), key=lambda pair: (pair[0].path, pair[0].dtype, variable_of(pair[0]), pair[1])
     ):
         group = [band for band, _ in members]
@@ -156,13 +156,13 @@ def make_parts(
             indexes=tuple(band.index for band in group),
             masks=tuple(dict.fromkeys(band.mask for band in group if band.mask is not None)) if not warp else (),
             alphas=tuple(dict.fromkeys(band.alpha for band in group if band.alpha is not None)) if not warp else (),
-            grid=grid if warp or not placement else group[0].grid,
+            grid=grid if warp or not alignment else group[0].grid,
             dtype=dtype,
-            block_shape=_KEPT_BLOCK if warp else max((band.block_shape for band in group), key=math.prod),
-            placement=placement,
+            block_shape=_CACHED_BLOCK if warp else max((band.block_shape for band in group), key=math.prod),
+            alignment=alignment,
             warp=warp,
             array=array,
-            dear=any(band.dear for band in group),
+            expensive=any(band.expensive for band in group),
             remote=any(band.remote for band in group),
             interleaved=any(band.interleaved for band in group),
         )
@@ -176,14 +176,14 @@ def variable_of(band: FileBand) -> ArrayRef | None:
 
 def _way(
     band: FileBand, method: ResamplingMethod, nodata: float | None, grid: Grid, whole: Grid
-) -> tuple[Placement | None, Warp | None]:
+) -> tuple[Alignment | None, Warp | None]:
     """How a band comes onto a grid: as it is, by nearest neighbour, or warped."""
     if same_grid(grid, band.grid):
         return None, None
     turned = turns(whole, band.grid)
-    placement = None if turned else Placement.of(grid, band.grid)
-    if placement and (method == "nearest" or placement.is_identity):
-        return placement, None
+    alignment = None if turned else Alignment.of(grid, band.grid)
+    if alignment and (method == "nearest" or alignment.is_identity):
+        return alignment, None
     _check_warps(band, grid)
     return None, Warp(
         grid=grid,
@@ -200,8 +200,10 @@ def _check_warps(band: FileBand, grid: Grid) -> None:
     """Raise SceneError where GDAL's warper can't bring a band onto a grid, or would lose what of it is no data."""
     if band.array:
         msg = (
-            f"{band.path}: {band.name} has {place(band.grid)}, and variables of a store come onto another grid, here "
-            f"{place(grid)}, by nearest neighbour and in the same coordinate system alone: leave out scene.resampling, "
+            f"{band.path}: {band.name} has {grid_words(band.grid)}, and variables of a store come onto another "
+            "grid, here "
+            f"{grid_words(grid)}, by nearest neighbour and in the same coordinate system alone: leave out "
+            "scene.resampling, "
             "or bring the store there first"
         )
         raise SceneError(msg)

@@ -18,7 +18,7 @@ from rasterio.vrt import WarpedVRT
 from pipeline.core.arrays import Planes, Validity
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Block
-from pipeline.geo.gdal import GDAL_ERRORS, archive_or_file, gdal_options, in_time, open_raster, shown
+from pipeline.geo.gdal import GDAL_ERRORS, archive_or_file, display_path, gdal_options, open_raster, run_within_limit
 from pipeline.geo.overlap import turned
 from pipeline.raster.file_parts import FilePart, Warp
 
@@ -145,7 +145,7 @@ class GdalReader:
         """
         work = partial(self._read_with_retries, window, out, valid)
         if self._part.remote:
-            in_time(work, f"{shown(self._part.path)}: {window} can't be read")
+            run_within_limit(work, f"{display_path(self._part.path)}: {window} can't be read")
         else:
             work()
 
@@ -159,7 +159,7 @@ class GdalReader:
                     time.sleep(_PAUSE)
                     continue
                 cause = error.__cause__ or error
-                msg = f"{shown(self._part.path)}: {window} can't be read ({cause}){self._why(str(cause))}"
+                msg = f"{display_path(self._part.path)}: {window} can't be read ({cause}){self._why(str(cause))}"
                 raise SceneError(msg) from error
         return None
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.grid import Block
-from pipeline.kernels.gather import Places, gather
+from pipeline.kernels.gather import Indices, gather
 from pipeline.raster.file_parts import FilePart
 from pipeline.raster.readers import WindowReader
 
@@ -29,13 +29,13 @@ def read_part(
     valid : ndarray of bool, shape (rows, columns)
         Pixels that lie outside the file, or hold no data by its masks, are struck out.
     """
-    if part.placement is None:
+    if part.alignment is None:
         reader.read(block, out, valid)
         return
     (top, bottom), (left, right) = block.window
-    rows, columns = part.placement.along(0, top, bottom), part.placement.along(1, left, right)
+    rows, columns = part.alignment.along(0, top, bottom), part.alignment.along(1, left, right)
     window = _window(rows, columns)
-    if window and window.shape == block.shape and part.placement.is_identity:
+    if window and window.shape == block.shape and part.alignment.is_identity:
         reader.read(window, out, valid)
         return
     if window is None:
@@ -51,7 +51,7 @@ def read_part(
         valid &= holds[rows[:, np.newaxis], columns]
 
 
-def _window(rows: Places, columns: Places) -> Block | None:
+def _window(rows: Indices, columns: Indices) -> Block | None:
     """The smallest window with these rows and columns; None where there are none."""
     rows, columns = rows[rows >= 0], columns[columns >= 0]
     if not (rows.size and columns.size):

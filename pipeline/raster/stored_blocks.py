@@ -6,11 +6,11 @@ from typing import Final
 import numpy as np
 import rasterio
 
-from pipeline.core.scene_info import NO_FILES, OpenFiles
+from pipeline.core.scene_info import NO_OPEN_FILES, OpenFiles
 from pipeline.core.units import PIXEL_TYPES
 from pipeline.geo.gdal import is_remote, is_service
 
-DEAR_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
+EXPENSIVE_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
 """Formats so dear to decode that pixels needed twice are kept decoded in between."""
 
 
@@ -31,13 +31,13 @@ class StoredBand:
     held_bytes: int = 0
     """What an open file keeps of the block that was read last: as it is stored, and decoded where it is interleaved."""
     overviews: tuple[int, ...] = ()
-    dear: bool = False
+    expensive: bool = False
     """Whether decoding is dear, or the file on another machine."""
     remote: bool = False
     """Whether the file, or one behind it, is on another machine."""
     straddles: bool = False
     """Whether blocks of files behind it lie across its own, so that several are decoded for one."""
-    open_files: OpenFiles = NO_FILES
+    open_files: OpenFiles = NO_OPEN_FILES
     """Behind the whole of a virtual file."""
 
 
@@ -58,7 +58,7 @@ def stored_bands(path: str, file: rasterio.DatasetReader) -> list[StoredBand]:
                 interleaved=together > 1,
                 strip_bytes=_strip_bytes(file, index, shape),
                 held_bytes=size * packed + size * (together > 1),
-                dear=remote or file.driver in DEAR_DRIVERS,
+                expensive=remote or file.driver in EXPENSIVE_DRIVERS,
                 remote=remote,
             )
         )

@@ -206,7 +206,7 @@ def _behind(own: StoredBand, pieces: Sequence[_Piece], found: Mapping[str, Seque
     ]
     remote = any(is_remote(piece.path) for piece in pieces)
     if not known:
-        return replace(own, dear=own.dear or remote, remote=own.remote or remote)
+        return replace(own, expensive=own.expensive or remote, remote=own.remote or remote)
     rows, columns = (_along([_lattice(piece, band, axis, own) for piece, band in known], own, axis) for axis in (0, 1))
     bands = [band for _, band in known]
     strips = {piece.path: band.strip_bytes for piece, band in known}
@@ -216,7 +216,7 @@ def _behind(own: StoredBand, pieces: Sequence[_Piece], found: Mapping[str, Seque
         block_bytes=max(own.block_bytes, *(band.block_bytes for band in bands)),
         interleaved=any(band.interleaved for band in bands) and not any(_is_scaled(*pair, own) for pair in known),
         strip_bytes=sum(strips.values()),
-        dear=remote or any(band.dear for band in bands),
+        expensive=remote or any(band.expensive for band in bands),
         remote=remote or any(band.remote for band in bands),
         straddles=not (rows[1] and columns[1]) or any(band.straddles for band in bands),
     )

@@ -8,8 +8,8 @@ from affine import Affine
 
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.core.grid import Grid
-from pipeline.geo.overlap import covered, overlap, place, same_crs, same_grid
-from pipeline.geo.pixel_area import pixel_area
+from pipeline.geo.overlap import coverage, grid_words, overlap, same_crs, same_grid
+from pipeline.geo.pixel_areas import middle_pixel_area
 from pipeline.raster.file_bands import FileBand
 
 _ON_AN_EDGE: Final = 1e-6
@@ -33,7 +33,7 @@ def finest_band(bands: Sequence[FileBand]) -> FileBand:
     """The band of the smallest pixels on the ground; the first of those that are about as small."""
     if all(band.grid == bands[0].grid for band in bands):
         return bands[0]
-    areas = [pixel_area(band.grid) for band in bands]
+    areas = [middle_pixel_area(band.grid) for band in bands]
     return next((b for b, area in zip(bands, areas, strict=True) if area <= _AS_SMALL * min(areas)), bands[0])
 
 
@@ -69,7 +69,7 @@ def _grid_of(bands: Sequence[FileBand], resolution: float) -> Grid:
     finest = finest_band(bands).grid
     for grid in (finest, *(band.grid for band in bands)):
         suits = all(math.isclose(size, resolution, rel_tol=_SAME_SIZE) for size in grid.resolution)
-        if suits and (covered(finest, grid) > _ALL or not same_crs(grid.crs, finest.crs)):
+        if suits and (coverage(finest, grid) > _ALL or not same_crs(grid.crs, finest.crs)):
             return grid
     width, height = finest.resolution
     wide, high = finest.shape[1] * width, finest.shape[0] * height
@@ -97,13 +97,14 @@ def _check_placeable(grid: Grid, band: FileBand, first: FileBand) -> None:
         what = "pixels" if same_crs(grid.crs, band.grid.crs) else "coordinate systems"
         msg = (
             f"scene.source: bands {first.name} and {band.name} are on different {what}: {first.path} has "
-            f"{place(grid)} and {band.path} has {place(band.grid)}; at least one of them says not where it lies, "
+            f"{grid_words(grid)} and {band.path} has {grid_words(band.grid)}; at least one of them says not "
+            "where it lies, "
             "so they can't be brought onto one grid; choose bands of one of them with scene.bands"
         )
         raise SceneError(msg)
     if not overlap(grid, band.grid):
         msg = (
             f"scene.source: bands {first.name} and {band.name} show different places: {first.path} has "
-            f"{place(grid)} and {band.path} has {place(band.grid)}; name files of one place"
+            f"{grid_words(grid)} and {band.path} has {grid_words(band.grid)}; name files of one place"
         )
         raise SceneError(msg)

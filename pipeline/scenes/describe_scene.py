@@ -10,7 +10,7 @@ from pipeline.config.masks import MaskRecord
 from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.core.grid import Grid
-from pipeline.core.scene_info import all_open
+from pipeline.core.scene_info import combine_open_files
 from pipeline.formats.catalogue import Catalogue, MaskOffer
 from pipeline.formats.detect import open_catalogues
 from pipeline.formats.renaming import rename_bands
@@ -23,13 +23,13 @@ from pipeline.scenes.empty_bands import leave_out_empty
 from pipeline.scenes.masks import LayerMask, Mask, make_mask
 from pipeline.scenes.mosaic import Mosaic, check_width, make_mosaic, union_grid
 from pipeline.scenes.raster_scene import RasterScene, cut_to_area, summarize
-from pipeline.scenes.warnings import alpha_notes, left_out_words
+from pipeline.scenes.warnings import alpha_notes, left_out_note
 
 logger = logging.getLogger(__name__)
 
 
 def describe_scene(
-    config: SceneConfig, besides: Iterable[str | Path] = (), fit_mask: MaskRecord | None = None
+    config: SceneConfig, excluded: Iterable[str | Path] = (), fit_mask: MaskRecord | None = None
 ) -> RasterScene | Mosaic:
     """Read the metadata of a scene's files: only of those whose bands are asked for, where names tell.
 
@@ -49,8 +49,8 @@ def describe_scene(
     ConfigError
         When a band, the nodata value or the resolution doesn't fit the files.
     """
-    catalogues = catalogues_of(config, besides)
-    for note in (note for one in catalogues for note in (*one.notes, left_out_words(one, config.bands)) if note):
+    catalogues = catalogues_of(config, excluded)
+    for note in (note for one in catalogues for note in (*one.notes, left_out_note(one, config.bands)) if note):
         logger.warning("%s", note)
     if len(catalogues) > 1:
         return _describe_mosaic(catalogues, config, fit_mask)
@@ -65,7 +65,7 @@ def describe_scene(
     return scene
 
 
-def catalogues_of(config: SceneConfig, besides: Iterable[str | Path] = ()) -> list[Catalogue]:
+def catalogues_of(config: SceneConfig, excluded: Iterable[str | Path] = ()) -> list[Catalogue]:
     """What the source of a config offers, its bands called as the config says; parameters as in `describe_scene`.
 
     Raises
@@ -73,7 +73,7 @@ def catalogues_of(config: SceneConfig, besides: Iterable[str | Path] = ()) -> li
     ConfigError
         When a time is asked for of a source that states none.
     """
-    catalogues = open_catalogues(config.source, besides, config.time)
+    catalogues = open_catalogues(config.source, excluded, config.time)
     timeless = next((catalogue for catalogue in catalogues if not catalogue.times), None)
     if config.time is not None and timeless:
         msg = f"scene.time: {timeless.origin} states no time, so none can be chosen; leave it out"
@@ -170,11 +170,11 @@ def _leave_out(
         scene.info,
         libraries=scene.info.libraries + catalogue.libraries + PYOGRIO * vectors,
         masked=scene.info.masked or bool(masks or for_fit),
-        dear=scene.info.dear or any(layer.part.is_dear for layer in layers),
-        split=scene.info.split or any(layer.part.placement or layer.radius for layer in layers),
+        expensive=scene.info.expensive or any(layer.part.is_expensive for layer in layers),
+        split=scene.info.split or any(layer.part.alignment or layer.radius for layer in layers),
         decoded_bytes=scene.info.decoded_bytes + sum(part.size for part in {layer.part for layer in layers}),
         margins=tuple(layer.margin_and_bytes for layer in layers),
-        open_files=all_open([scene.info.open_files, *(layer.open_files for layer in layers)]),
+        open_files=combine_open_files([scene.info.open_files, *(layer.open_files for layer in layers)]),
         file_block_bytes=max([scene.info.file_block_bytes, *(layer.block_bytes for layer in layers)]),
         warp_bytes=max([scene.info.warp_bytes, *(layer.part.warp_bytes for layer in layers)]),
         files=tuple(dict.fromkeys([*scene.info.files, *_side_files(config, fit_mask)])),

@@ -17,8 +17,8 @@ from pipeline.core.band_names import listed_names
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Block
 from pipeline.core.units import PIXEL_TYPES
-from pipeline.geo.gdal import GDAL_ERRORS, archive_or_file, gdal_options, in_time, open_raster, shown
-from pipeline.kernels.validity import strike_invalid
+from pipeline.geo.gdal import GDAL_ERRORS, archive_or_file, display_path, gdal_options, open_raster, run_within_limit
+from pipeline.kernels.validity import mask_invalid
 from pipeline.raster.file_bands import FileBand
 from pipeline.raster.file_parts import variable_of
 from pipeline.raster.readers import Handles
@@ -92,7 +92,8 @@ def leave_out_empty(scenes: Sequence[Sequence[FileBand]], nodata: str | float, *
         first = scenes[0]
         others = f" and {len(scenes) - 1} more" if len(scenes) > 1 else ""
         names = names_of(first[place] for place in empty)
-        told = f"{shown(first[empty[0]].path)}{others}: {len(empty)} of {len(first)} bands hold no valid pixel: {names}"
+        path = display_path(first[empty[0]].path)
+        told = f"{path}{others}: {len(empty)} of {len(first)} bands hold no valid pixel: {names}"
         if named:
             msg = f"{told}; no pixel can have data in every band: leave them out of scene.bands"
             raise SceneError(msg)
@@ -163,11 +164,11 @@ def _any_valid(plane: Planes, doubt: _Doubt) -> bool:
     """Whether some pixel of a window holds data."""
     valid = np.ones(plane.shape, np.bool_)
     if doubt.band.array:
-        from pipeline.stores.variables import strike_invalid_numbers  # noqa: PLC0415 (xarray takes half a second to import)
+        from pipeline.stores.variables import mask_invalid_numbers  # noqa: PLC0415 (xarray takes half a second to import)
 
         array = doubt.band.array if doubt.as_stated else replace(doubt.band.array, nodata=())
-        strike_invalid_numbers(array, plane, valid)
-    return bool(strike_invalid(plane[np.newaxis], (doubt.nodata,), valid).any())
+        mask_invalid_numbers(array, plane, valid)
+    return bool(mask_invalid(plane[np.newaxis], (doubt.nodata,), valid).any())
 
 
 def _windows(band: FileBand, together: int, most: int | None) -> Iterator[Block]:
@@ -207,7 +208,7 @@ def _reader(band: FileBand) -> Iterator[Callable[[Sequence[FileBand], Block], Pl
             yield lambda bands, window: file.read([band.index for band in bands], window=window.window)
     except GDAL_ERRORS as error:
         damaged = f"the {archive_or_file(path)} is damaged or cut short"
-        msg = f"{shown(path)}: the file can't be read ({error.__cause__ or error}); {damaged}"
+        msg = f"{display_path(path)}: the file can't be read ({error.__cause__ or error}); {damaged}"
         raise SceneError(msg) from error
 
 
@@ -220,7 +221,7 @@ def _read_in_time(handles: Handles, bands: Sequence[FileBand], window: Block) ->
             planes: Planes = handles.get(path, None).read([band.index for band in bands], window=window.window)
             return planes
 
-    return in_time(read, f"{shown(path)}: {window} can't be read")
+    return run_within_limit(read, f"{display_path(path)}: {window} can't be read")
 
 
 def _read_arrays(bands: Sequence[FileBand], window: Block) -> Planes:

@@ -17,11 +17,11 @@ from pipeline.core.arrays import Validity
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.core.grid import Block, Grid
 from pipeline.core.mask_layers import MASK_LAYERS, Bits, mask_kind
-from pipeline.core.scene_info import NO_FILES, OpenFiles
+from pipeline.core.scene_info import NO_OPEN_FILES, OpenFiles
 from pipeline.formats.catalogue import BandVersion, Catalogue, MaskOffer, open_version
-from pipeline.geo.align import Placement
+from pipeline.geo.align import Alignment
 from pipeline.geo.area_of_interest import VECTOR_SUFFIXES, Area, read_area
-from pipeline.geo.overlap import overlap, place
+from pipeline.geo.overlap import grid_words, overlap
 from pipeline.raster.file_bands import FileBand, read_band
 from pipeline.raster.file_parts import FilePart, make_parts
 from pipeline.raster.readers import WindowReader
@@ -51,7 +51,7 @@ class LayerMask:
     """Of the layer: always left out, and not grown."""
     block_bytes: int = 0
     """Size of what is decoded at once to read the layer."""
-    open_files: OpenFiles = NO_FILES
+    open_files: OpenFiles = NO_OPEN_FILES
     """Behind the layer's file, where that is a virtual one."""
     radius: float = 0.0
     """Pixels of the layer by which what is left out grows."""
@@ -64,7 +64,7 @@ class LayerMask:
     @property
     def margin_and_bytes(self) -> tuple[int, float]:
         """Pixels of the scene around a block that have a say in it, and bytes for each: distances take most of them."""
-        down, across = self.part.placement.steps if self.part.placement else (1.0, 1.0)
+        down, across = self.part.alignment.steps if self.part.alignment else (1.0, 1.0)
         layer = self.part.bytes_per_pixel + 3
         each = 3 + down * across * (layer + (_BYTES_OF_A_DISTANCE if self.radius else 0))
         return ceil(self.margin / min(down, across)), each
@@ -115,7 +115,8 @@ def make_mask(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) ->
     band = read_band(wanted.path, 1) if wanted.path else _open_layer(wanted, catalogue, grid, key)
     if not overlap(grid, band.grid):
         msg = (
-            f"{key}: {band.path} shows another place than the scene: {place(band.grid)}; the scene has {place(grid)}; "
+            f"{key}: {band.path} shows another place than the scene: {grid_words(band.grid)}; the scene has "
+            f"{grid_words(grid)}; "
             "give a mask that overlaps it"
         )
         raise SceneError(msg)
@@ -155,7 +156,7 @@ def _with_margin(band: FileBand, grid: Grid, margin: int, nodata: float | None) 
         crs=grid.crs,
     )
     (part,) = make_parts([band], wide, ["nearest"], [nodata])
-    return replace(part, placement=Placement.of(grid, wide))
+    return replace(part, alignment=Alignment.of(grid, wide))
 
 
 def _check_plain(wanted: MaskRecord, key: str) -> None:
@@ -239,7 +240,7 @@ def _radius(metres: float, grid: Grid, key: str) -> float:
     return radius
 
 
-def strike_masked(mask: LayerMask, reader: WindowReader, block: Block, valid: Validity) -> None:
+def apply_mask(mask: LayerMask, reader: WindowReader, block: Block, valid: Validity) -> None:
     """Strike out of `valid`, in place, what a layer leaves out of a block of the scene.
 
     Parameters

@@ -13,11 +13,11 @@ from pipeline.core.arrays import Planes, Validity
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Block, Grid
 from pipeline.core.pixels import Pixels
-from pipeline.core.scene_info import SceneInfo, all_open
+from pipeline.core.scene_info import SceneInfo, combine_open_files
 from pipeline.core.units import Units
 from pipeline.engine.deadline import limits_for_blocks
 from pipeline.geo.overlap import bounds, bounds_in
-from pipeline.raster.file_cache import KeptFiles
+from pipeline.raster.file_cache import FileCache
 from pipeline.raster.readers import Handles
 from pipeline.scenes.raster_scene import RasterScene
 from pipeline.scenes.raster_source import RasterSource
@@ -128,17 +128,17 @@ def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid]) -> Mosaic:
         dtype=dtype,
         nodata=(None,) * len(first.bands),  # told by each scene; once shifted, its value may mean something
         masked=True,
-        dear=any(info.dear for info in infos),
+        expensive=any(info.expensive for info in infos),
         compressed=any(info.compressed for info in infos),
         split=True,
         margins=max((info.margins for info in infos), key=lambda margins: sum(m * b for m, b in margins)),
         warp_bytes=max(info.warp_bytes for info in infos),
         libraries=max(info.libraries for info in infos),
         decoded_bytes=sum(info.decoded_bytes for info in infos),
-        bytes_beside=max(info.bytes_beside + info.bytes_per_pixel + 1 for info in infos),
+        extra_bytes_per_pixel=max(info.extra_bytes_per_pixel + info.bytes_per_pixel + 1 for info in infos),
         file_block_bytes=max(info.file_block_bytes for info in infos),
         blocks_at_once=max(info.blocks_at_once for info in infos),
-        open_files=all_open(info.open_files for info in infos),
+        open_files=combine_open_files(info.open_files for info in infos),
         strip_bytes=sum(info.strip_bytes for info in infos),
         drivers=tuple(dict.fromkeys(driver for info in infos for driver in info.drivers)),
         sources=tuple(dict.fromkeys(source for info in infos for source in info.sources)),
@@ -197,7 +197,7 @@ def _shifts(first: SceneInfo, info: SceneInfo) -> tuple[int, ...]:
 class MosaicSource:
     """Reads the blocks of a `Mosaic`; a `FitSource`."""
 
-    def __init__(self, mosaic: Mosaic, chunk: tuple[int, int], kept: KeptFiles | None = None) -> None:
+    def __init__(self, mosaic: Mosaic, chunk: tuple[int, int], kept: FileCache | None = None) -> None:
         self._mosaic = mosaic
         self._chunk = chunk
         self.info = mosaic.info
@@ -238,7 +238,7 @@ class MosaicSource:
             del pixels  # before the next scene's are read
             valid |= new
             if for_fit:
-                source.strike_for_fit(block, new)
+                source.mask_for_fit(block, new)
                 fitting |= new
             if valid.all():
                 break
@@ -246,7 +246,7 @@ class MosaicSource:
 
 
 def open_source(
-    scene: RasterScene | Mosaic, chunk: tuple[int, int], kept: KeptFiles | None = None
+    scene: RasterScene | Mosaic, chunk: tuple[int, int], kept: FileCache | None = None
 ) -> RasterSource | MosaicSource:
     """Read a scene that was described, whichever it is."""
     if isinstance(scene, Mosaic):

@@ -15,9 +15,9 @@ from rasterio.enums import Resampling
 from pipeline.core.arrays import Planes
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Grid
-from pipeline.geo.gdal import GDAL_ERRORS, archive_or_file, gdal_options, in_time, open_raster, shown
+from pipeline.geo.gdal import GDAL_ERRORS, archive_or_file, display_path, gdal_options, open_raster, run_within_limit
 from pipeline.geo.overlap import bounds, same_crs
-from pipeline.kernels.validity import strike_invalid
+from pipeline.kernels.validity import mask_invalid
 from pipeline.raster.file_bands import FileBand
 
 _SIDE: Final = 512
@@ -70,7 +70,9 @@ def read_previews(bands: Sequence[FileBand], first: FileBand) -> list[Preview]:
             previews += _read_store(group, reduced)
         else:
             read = partial(_read_file, path, group, reduced)
-            previews += in_time(read, f"{shown(path)}: the file can't be read") if group[0].remote else read()
+            previews += (
+                run_within_limit(read, f"{display_path(path)}: the file can't be read") if group[0].remote else read()
+            )
     return previews
 
 
@@ -101,7 +103,7 @@ def _read_file(path: str, bands: Sequence[FileBand], shape: tuple[int, int]) -> 
             key = band.mask, band.alpha
             if key not in masks:
                 masks[key] = _read_mask(path, file, *key, nearest)
-            valid = strike_invalid(plane[np.newaxis], (band.nodata,), masks[key].copy())
+            valid = mask_invalid(plane[np.newaxis], (band.nodata,), masks[key].copy())
             previews.append(Preview(band, plane, valid))
     return previews
 
@@ -148,7 +150,7 @@ def _read_mask(
 def _unreadable(path: str, what: str, error: Exception) -> SceneError:
     cause = error.__cause__ or error
     damaged = f"the {archive_or_file(path)} is damaged or cut short"
-    return SceneError(f"{shown(path)}: {what} can't be read ({cause}); {damaged}")
+    return SceneError(f"{display_path(path)}: {what} can't be read ({cause}); {damaged}")
 
 
 def _read_store(bands: Sequence[FileBand], shape: tuple[int, int]) -> Iterator[Preview]:
@@ -156,4 +158,4 @@ def _read_store(bands: Sequence[FileBand], shape: tuple[int, int]) -> Iterator[P
     from pipeline.stores.preview import read_reduced  # noqa: PLC0415 (xarray takes half a second to import)
 
     for band, (pixels, valid) in zip(bands, read_reduced(bands, shape), strict=True):
-        yield Preview(band, pixels, strike_invalid(pixels[np.newaxis], (band.nodata,), valid))
+        yield Preview(band, pixels, mask_invalid(pixels[np.newaxis], (band.nodata,), valid))

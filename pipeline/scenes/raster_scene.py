@@ -13,18 +13,18 @@ from pipeline.config.schema import SceneConfig
 from pipeline.core.band_names import find_band
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.core.grid import Block, Grid
-from pipeline.core.scene_info import SceneInfo, all_open
+from pipeline.core.scene_info import SceneInfo, combine_open_files
 from pipeline.core.units import PIXEL_TYPES, Units
-from pipeline.geo.align import Placement
+from pipeline.geo.align import Alignment
 from pipeline.geo.area_of_interest import Area, area_of
 from pipeline.geo.overlap import same_grid
-from pipeline.geo.pixel_area import PYPROJ, needs_ellipsoid
+from pipeline.geo.pixel_areas import PYPROJ, needs_ellipsoid
 from pipeline.kernels.validity import representable
 from pipeline.raster.file_bands import FileBand
 from pipeline.raster.file_parts import LARGEST_BLOCK, FilePart, make_parts
 from pipeline.scenes.choose_grid import finest_band, one_grid
 from pipeline.scenes.masks import Mask
-from pipeline.scenes.warnings import say_what_is_missing, say_what_is_slow, say_what_moves
+from pipeline.scenes.warnings import warn_of_little_overlap, warn_of_resampled_bands, warn_of_slow_strips
 
 logger = logging.getLogger(__name__)
 
@@ -116,14 +116,14 @@ def summarize(
         whole = one_grid(bands, config.resolution)
         cut = cut_to_area(whole, bands, config)
         if cut.area is None:
-            say_what_is_missing(bands, cut.grid)
+            warn_of_little_overlap(bands, cut.grid)
     grid = cut.grid
     block_shape = _block_shape(bands, grid)
     nodata = _choose_nodata(bands, config.nodata)
     parts = tuple(make_parts(bands, grid, _methods(bands, config.resampling), nodata, whole))
-    say_what_moves(parts, bands, grid)
+    warn_of_resampled_bands(parts, bands, grid)
     strips = {band.path: band.strip_bytes for band in bands if band.strip_bytes}
-    say_what_is_slow(strips)
+    warn_of_slow_strips(strips)
     info = SceneInfo(
         grid=grid,
         origin=cut.origin,
@@ -141,20 +141,20 @@ def summarize(
         drivers=tuple(dict.fromkeys(band.driver for band in bands)),
         file_block_bytes=max(band.block_bytes for band in bands),
         blocks_at_once=max(4 if band.interleaved and band.straddles else 2 for band in bands),
-        open_files=all_open(band.open_files for band in {band.path: band for band in bands}.values()),
+        open_files=combine_open_files(band.open_files for band in {band.path: band for band in bands}.values()),
         strip_bytes=sum(strips.values()),
-        dear=any(part.is_dear for part in parts),
+        expensive=any(part.is_expensive for part in parts),
         compressed=any(band.compressed for band in bands),
         split=_straddles(parts, grid, block_shape) or any(part.remote for part in parts),
         decoded_bytes=sum(part.size for part in parts),
-        bytes_beside=max(part.bytes_per_scene_pixel for part in parts),
+        extra_bytes_per_pixel=max(part.bytes_per_scene_pixel for part in parts),
         warp_bytes=max(part.warp_bytes for part in parts),
         libraries=_CURL * any(part.remote for part in parts) + PYPROJ * needs_ellipsoid(cut.map_grid),
         sources=tuple(dict.fromkeys(band.path for band in bands)),
         files=tuple(dict.fromkeys([*(file for band in bands for file in (band.path, *band.files)), *files])),
     )
     if info.shown:  # a part of a block is copied out of it
-        info = replace(info, bytes_beside=max(info.bytes_beside, info.bytes_per_pixel + 1))
+        info = replace(info, extra_bytes_per_pixel=max(info.extra_bytes_per_pixel, info.bytes_per_pixel + 1))
     return RasterScene(info, parts, masks=(cut.area,) if cut.area else ())
 
 
@@ -254,8 +254,8 @@ def _block_shape(bands: Sequence[FileBand], grid: Grid) -> tuple[int, int]:
 
 def _same_lattice(grid: Grid, other: Grid) -> bool:
     """Whether pixels of two grids are the same where both are."""
-    placement = Placement.of(grid, other)
-    return placement is not None and placement.is_identity
+    alignment = Alignment.of(grid, other)
+    return alignment is not None and alignment.is_identity
 
 
 def _straddles(parts: Sequence[FilePart], grid: Grid, block_shape: tuple[int, int]) -> bool:

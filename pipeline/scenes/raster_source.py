@@ -11,12 +11,12 @@ import numpy.typing as npt
 from pipeline.core.grid import Block
 from pipeline.core.pixels import Pixels
 from pipeline.engine.deadline import limits_for_blocks
-from pipeline.kernels.validity import strike_invalid
-from pipeline.raster.file_cache import KeptFiles
+from pipeline.kernels.validity import mask_invalid
+from pipeline.raster.file_cache import FileCache
 from pipeline.raster.file_parts import FilePart
 from pipeline.raster.readers import GdalReader, Handles, WindowReader
 from pipeline.raster.regrid import read_part
-from pipeline.scenes.masks import LayerMask, Mask, strike_masked
+from pipeline.scenes.masks import LayerMask, Mask, apply_mask
 from pipeline.scenes.raster_scene import RasterScene
 
 
@@ -39,7 +39,7 @@ class RasterSource:
         self,
         scene: RasterScene,
         chunk: tuple[int, int],
-        kept: KeptFiles | None = None,
+        kept: FileCache | None = None,
         handles: Handles | None = None,
     ) -> None:
         self.scene = scene
@@ -71,8 +71,8 @@ class RasterSource:
     def _with_reader(self, mask: Mask) -> Callable[[Block, npt.NDArray[np.bool_]], None]:
         """Give the function that strikes out of a block's validity what a mask leaves out."""
         if isinstance(mask, LayerMask):
-            return partial(strike_masked, mask, self._reader(mask.part))
-        return mask.strike
+            return partial(apply_mask, mask, self._reader(mask.part))
+        return mask.apply
 
     @property
     def passes(self) -> float:
@@ -112,9 +112,9 @@ class RasterSource:
         with self._in_time():
             for part, reader in zip(self.scene.parts, self._readers, strict=True):
                 read_part(part, reader, block, data[part.first : part.first + len(part.indexes)], valid)
-            for strike in self._masks:
-                strike(block, valid)
-        return Pixels(data, strike_invalid(data, self.info.nodata, valid))
+            for apply in self._masks:
+                apply(block, valid)
+        return Pixels(data, mask_invalid(data, self.info.nodata, valid))
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
         """Read a block as `read` does, and tell which of its pixels take part in the fit."""
@@ -122,14 +122,14 @@ class RasterSource:
         if not self._fit_masks:
             return pixels, pixels.valid
         fitting = pixels.valid.copy()
-        self.strike_for_fit(block, fitting)
+        self.mask_for_fit(block, fitting)
         return pixels, fitting
 
-    def strike_for_fit(self, block: Block, valid: npt.NDArray[np.bool_]) -> None:
+    def mask_for_fit(self, block: Block, valid: npt.NDArray[np.bool_]) -> None:
         """Strike out of a block's validity, in place, what is left out of the fit alone."""
         with self._in_time():
-            for strike in self._fit_masks:
-                strike(block, valid)
+            for apply in self._fit_masks:
+                apply(block, valid)
 
 
 class _Counter:

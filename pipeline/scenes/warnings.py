@@ -13,7 +13,7 @@ from pipeline.core.band_names import listed_names
 from pipeline.core.grid import Grid
 from pipeline.core.layer_kinds import is_terrain
 from pipeline.formats.catalogue import Catalogue
-from pipeline.geo.overlap import covered, place
+from pipeline.geo.overlap import coverage, grid_words
 from pipeline.raster.file_bands import FileBand
 from pipeline.raster.file_parts import FilePart
 from pipeline.scenes.preview import Preview
@@ -40,7 +40,7 @@ _PLURALS: Final = {
 """Kinds of layers in words."""
 
 
-def left_out_words(catalogue: Catalogue, wanted: Sequence[str] | str) -> str:
+def left_out_note(catalogue: Catalogue, wanted: Sequence[str] | str) -> str:
     """Say which layers 'auto' or 'all' leaves out, and why; empty where there is none, or bands are named."""
     if not isinstance(wanted, str):
         return ""
@@ -59,21 +59,21 @@ def left_out_words(catalogue: Catalogue, wanted: Sequence[str] | str) -> str:
     return f"{catalogue.origin}: left out, as no band is named: {listed} (scene.bands takes what it names{masks})"
 
 
-def say_what_is_missing(bands: Sequence[FileBand], grid: Grid) -> None:
+def warn_of_little_overlap(bands: Sequence[FileBand], grid: Grid) -> None:
     """Warn of a file that shows another place, for the most part: it is hardly a band of the scene."""
-    share, least = min(((covered(grid, band.grid), band) for band in bands), key=operator.itemgetter(0))
+    share, least = min(((coverage(grid, band.grid), band) for band in bands), key=operator.itemgetter(0))
     if share < _HARDLY:
         logger.warning(
             "scene.source: %s covers %.2g%% of the scene (%s); the rest lacks band %s: files of several places are "
             "no bands of one scene, make a map of each; where bands overlap, scene.aoi cuts out that part",
             least.path,
             100 * share,
-            place(grid),
+            grid_words(grid),
             least.name,
         )
 
 
-def say_what_moves(parts: Sequence[FilePart], bands: Sequence[FileBand], grid: Grid) -> None:
+def warn_of_resampled_bands(parts: Sequence[FilePart], bands: Sequence[FileBand], grid: Grid) -> None:
     """Tell which bands don't lie on the scene's grid, so that their pixels are not quite where they were."""
     for part in parts:
         band = bands[part.first]
@@ -85,7 +85,7 @@ def say_what_moves(parts: Sequence[FilePart], bands: Sequence[FileBand], grid: G
                 band.grid.describe(),
                 grid.describe(),
             )
-        elif part.placement and not part.placement.aligned:
+        elif part.alignment and not part.alignment.aligned:
             logger.info(
                 "%s: brought by nearest neighbour from %s onto %s, whose pixel edges differ",
                 part.path,
@@ -94,7 +94,7 @@ def say_what_moves(parts: Sequence[FilePart], bands: Sequence[FileBand], grid: G
             )
 
 
-def say_what_is_slow(strips: Mapping[str, int]) -> None:
+def warn_of_slow_strips(strips: Mapping[str, int]) -> None:
     """Warn of files that are one compressed strip."""
     for path, size in strips.items():
         if size > _STRIP_OF_NOTE:
@@ -127,11 +127,11 @@ def preview_notes(previews: Sequence[Preview]) -> Iterator[str]:
     if len(sizes) > 1:
         listed = "; ".join(f"{size} (such as {name})" for size, name in reversed(sizes.items()))
         yield f"the bands have different grids; together they are brought onto the finest: {listed}"
-    elsewhere = next((band for grid, band in reversed(grids.items()) if covered(first.grid, grid) < _ALL), None)
+    elsewhere = next((band for grid, band in reversed(grids.items()) if coverage(first.grid, grid) < _ALL), None)
     if elsewhere:
         yield (
-            f"bands {first.name} and {elsewhere.name} don't show the same ground: {place(first.grid)}, and "
-            f"{place(elsewhere.grid)}; the map is that of the finest band, with data where all bands have some"
+            f"bands {first.name} and {elsewhere.name} don't show the same ground: {grid_words(first.grid)}, and "
+            f"{grid_words(elsewhere.grid)}; the map is that of the finest band, with data where all bands have some"
         )
 
 

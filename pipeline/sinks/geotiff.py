@@ -19,7 +19,7 @@ from pipeline.sinks.overviews import level_shapes, overview_paths, write_overvie
 from pipeline.sinks.palette import Colour
 from pipeline.sinks.verify import verify_map
 
-TILE: Final = 512
+TILE_SIDE: Final = 512
 """Side of the map's tiles in pixels."""
 
 
@@ -32,8 +32,8 @@ def most_disk(shape: tuple[int, int]) -> int:
 
     Tiles are whole, and the labels of many classes in turmoil can't be compressed.
     """
-    tiles = sum(-(-rows // TILE) * -(-columns // TILE) for rows, columns in level_shapes(shape))
-    return 2 * tiles * TILE**2
+    tiles = sum(-(-rows // TILE_SIDE) * -(-columns // TILE_SIDE) for rows, columns in level_shapes(shape))
+    return 2 * tiles * TILE_SIDE**2
 
 
 class MapWriter:
@@ -67,8 +67,8 @@ class MapWriter:
             "transform": grid.transform,
             "nodata": 0,
             "tiled": True,
-            "blockxsize": TILE,
-            "blockysize": TILE,
+            "blockxsize": TILE_SIDE,
+            "blockysize": TILE_SIDE,
             "SPARSE_OK": True,
             "BIGTIFF": "IF_SAFER",
         }
@@ -143,7 +143,7 @@ class MapWriter:
                     self._raw,
                     self._path,
                     driver="COG",
-                    BLOCKSIZE=TILE,
+                    BLOCKSIZE=TILE_SIDE,
                     COMPRESS="DEFLATE",
                     LEVEL=1,  # level 6 takes ten times as long to save 15 %
                     OVERVIEWS="FORCE_USE_EXISTING",  # the driver's own would be 'nearest'

@@ -10,13 +10,13 @@ from typing import Any, Final
 import rasterio
 from affine import Affine
 
-from pipeline.core.grid import cut
+from pipeline.core.grid import split_into_blocks
 from pipeline.engine.threads import stream
 from pipeline.kernels.checks import add_checksums, checksum
 from pipeline.kernels.majority import halve
 from pipeline.sinks.windows import window_reader
 
-PIECE: Final = (2048, 2048)
+WINDOW_SHAPE: Final = (2048, 2048)
 """(rows, columns) read at once: whole tiles, and even numbers."""
 
 _LARGEST_LAST: Final = 512
@@ -71,7 +71,7 @@ def write_overviews(path: Path, profile: dict[str, Any], workers: int) -> list[i
 
 def _halve_into(file: rasterio.io.DatasetWriter, path: Path, shape: tuple[int, int], workers: int) -> int:
     """Fill a file with the majorities of another one's labels; give its checksum."""
-    total, pieces = 0, list(cut(shape, PIECE))
+    total, pieces = 0, list(split_into_blocks(shape, WINDOW_SHAPE))
     with window_reader(path, min(workers, len(pieces))) as read:
         for piece, labels in stream(lambda piece: halve(read(piece)), pieces, workers):
             top, left = piece.top // 2, piece.left // 2

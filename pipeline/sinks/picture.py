@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from pipeline.core.text import printable
-from pipeline.engine.work_folder import lost
+from pipeline.engine.work_folder import output_error
 from pipeline.sinks.palette import Colour
 from pipeline.sinks.quicklook import ENTRY_WIDTH, LINE, MARGIN, Layout, QuickLook
 
@@ -100,7 +100,7 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     try:
         picture.save(path, format="PNG", pnginfo=note, compress_level=1)  # half again as fast as 6, and hardly larger
     except OSError as error:
-        raise lost(path, "the picture", "output.picture", error) from error
+        raise output_error(path, "the picture", "output.picture", error) from error
 
 
 def stretch(bands: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:

@@ -10,8 +10,8 @@ from typing import Final, Self
 
 from pipeline.core.errors import OutputError
 from pipeline.core.regular_files import special_kind
-from pipeline.engine.signals import end_if_asked, signals_wait
-from pipeline.engine.work_folder import own_folder
+from pipeline.engine.signals import defer_signals, raise_pending_signal
+from pipeline.engine.work_folder import temporary_folder
 from pipeline.sinks.naming import Naming, name_together, sidecars, write_through
 
 _LONGEST_NAME: Final = 255
@@ -54,7 +54,8 @@ class Staging:
             # found once: links on the way may lead elsewhere when the run ends
             folders = {target.parent: Path(os.path.realpath(target.parent)) for target in self._targets}
             own = {
-                folder: context.enter_context(own_folder(folder, _OTHER)) for folder in dict.fromkeys(folders.values())
+                folder: context.enter_context(temporary_folder(folder, _OTHER))
+                for folder in dict.fromkeys(folders.values())
             }
             for number, target in enumerate(self._targets):
                 folder = folders[target.parent]
@@ -76,10 +77,10 @@ class Staging:
     ) -> None:
         with self._context:
             if kind is None:
-                end_if_asked()
+                raise_pending_signal()
                 namings = [naming for naming in self._namings.values() if naming.staged.exists()]
                 write_through(namings)  # which may take long, and be ended by a signal
-                with signals_wait():
+                with defer_signals():
                     name_together(namings[::-1], overwrite=self._overwrite)
 
 
@@ -116,7 +117,7 @@ def check_writable(targets: Sequence[Path]) -> None:
     for target in targets:
         check_name(target, overwrite=True)
     for parent in dict.fromkeys(target.parent for target in targets):
-        with own_folder(parent, _OTHER):
+        with temporary_folder(parent, _OTHER):
             pass
 
 

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from pipeline.engine.work_folder import lost
+from pipeline.engine.work_folder import output_error
 from pipeline.labels.classify import ClassStatistics
 from pipeline.sinks.palette import Colour
 
@@ -28,7 +28,7 @@ def write_table(path: Path, statistics: ClassStatistics, bands: tuple[str, ...],
             rows.writerow(header)
             rows.writerows(table_rows(statistics, colours))
     except OSError as error:
-        raise lost(path, "the table of classes", "output.table", error) from error
+        raise output_error(path, "the table of classes", "output.table", error) from error
 
 
 def table_rows(statistics: ClassStatistics, colours: tuple[Colour, ...]) -> list[list[str]]:

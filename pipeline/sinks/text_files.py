@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.engine.work_folder import lost
+from pipeline.engine.work_folder import output_error
 
 
 def write_text(path: Path, text: str, what: str) -> None:
@@ -16,4 +16,4 @@ def write_text(path: Path, text: str, what: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise lost(path, f"the {what}", f"output.{what}", error) from error
+        raise output_error(path, f"the {what}", f"output.{what}", error) from error

@@ -10,12 +10,12 @@ from pathlib import Path
 import rasterio
 
 from pipeline.core.errors import OutputError
-from pipeline.core.grid import Block, cut
+from pipeline.core.grid import Block, split_into_blocks
 from pipeline.engine.threads import stream
 from pipeline.engine.work_folder import folder_of
 from pipeline.geo.gdal import GDAL_ERRORS, gdal_options
 from pipeline.kernels.checks import add_checksums, checksum
-from pipeline.sinks.overviews import PIECE, level_shapes
+from pipeline.sinks.overviews import WINDOW_SHAPE, level_shapes
 from pipeline.sinks.windows import window_reader
 
 
@@ -54,7 +54,7 @@ def verify_map(path: Path, expected: Sequence[int], workers: int = 1) -> None:
 
 def _checksum_of(path: Path, level: int, shape: tuple[int, int], workers: int) -> int:
     """Read a level of a map back."""
-    total, pieces = 0, list(cut(shape, PIECE))
+    total, pieces = 0, list(split_into_blocks(shape, WINDOW_SHAPE))
     options = {"overview_level": level - 1} if level else {}
     with window_reader(path, min(workers, len(pieces)), **options) as read:
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pipeline.core.arrays import Planes
 from pipeline.raster.file_bands import FileBand
 from pipeline.raster.file_parts import variable_of
-from pipeline.stores.variables import ArrayReader, strike_invalid_numbers
+from pipeline.stores.variables import ArrayReader, mask_invalid_numbers
 
 
 def read_reduced(bands: Sequence[FileBand], shape: tuple[int, int]) -> list[tuple[Planes, npt.NDArray[np.bool_]]]:
@@ -67,4 +67,4 @@ def _read_group(bands: Sequence[FileBand], shape: tuple[int, int]) -> list[tuple
         reader.read(block, data, np.ones(block.shape, np.bool_))
         rows, columns = (picked[axis][inside[axis]] - block.slices[axis].start for axis in (0, 1))
         pictures[:, inside[0][:, np.newaxis], inside[1]] = data[:, rows[:, np.newaxis], columns]
-    return [(picture, strike_invalid_numbers(ref, picture, np.ones(shape, np.bool_))) for picture in pictures]
+    return [(picture, mask_invalid_numbers(ref, picture, np.ones(shape, np.bool_))) for picture in pictures]

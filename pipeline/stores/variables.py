@@ -250,7 +250,7 @@ class ArrayReader:
             msg = f"{ref.path}: {ref.variable}: {window} can't be read ({why}); is it all there?"
             raise SceneError(msg) from error
         for plane in out if ref.tells_validity else ():
-            strike_invalid_numbers(ref, plane, valid)
+            mask_invalid_numbers(ref, plane, valid)
 
     def _chunks(self) -> Iterator[tuple[int, dict[int, int]]]:
         """The first band asked for of each chunk of bands, and, for all of the chunk, where they are wanted."""
@@ -275,9 +275,7 @@ class ArrayReader:
         return planes[:, ::-1] if ref.flipped else planes
 
 
-def strike_invalid_numbers(
-    ref: ArrayRef, plane: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
+def mask_invalid_numbers(ref: ArrayRef, plane: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Strike out of `valid`, in place, what further nodata values and the valid range of a variable say is no data.
 
     Parameters

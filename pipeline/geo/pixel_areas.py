@@ -108,7 +108,7 @@ def _of_projection(grid: Grid, crs: CRS) -> PixelAreas:
     return PixelAreas(reason=f"the CRS stretches areas {least if least == most else f'{least} to {most}'} times here")
 
 
-def pixel_area(grid: Grid) -> float:
+def middle_pixel_area(grid: Grid) -> float:
     """Area of the pixel in the middle of a grid, to compare grids by.
 
     In square metres, as a projected coordinate system counts them; in square pixels where there is no system.

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from pipeline.core.grid import Block
 from pipeline.core.pixels import FitSource, Pixels
 from pipeline.core.scene_info import SceneInfo
-from pipeline.engine.cache import Scratch
+from pipeline.engine.cache import Cache
 from pipeline.kernels.move import OUTSIDE
-from pipeline.pixels.cache import BlockStore, block_name
+from pipeline.pixels.cache import BlockCache, block_name
 
-PIECE: Final = 2**18
-"""Pixels that are taken out of the scratch at once: enough for the cost of a call to vanish."""
+PIECE_PIXELS: Final = 2**18
+"""Pixels that are taken out of the cache at once: enough for the cost of a call to vanish."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Piece:
         return bounds
 
 
-class FitPixels(FitSource, Protocol):
+class PixelPieces(FitSource, Protocol):
     """A scene whose pixels, once each block was read for the fit, can be passed over again and again."""
 
     @property
@@ -73,7 +73,7 @@ class FitPixels(FitSource, Protocol):
         """Keep labels and bounds of a piece for the next pass."""
 
 
-class _Census:
+class _CountedPieces:
     """Reads a source for the fit and counts what takes part."""
 
     def __init__(self, source: FitSource) -> None:
@@ -112,7 +112,7 @@ class _Census:
         return pixels, fitting
 
 
-class ReadBlocks(_Census):
+class UncachedPieces(_CountedPieces):
     """Reads the source anew for each pass."""
 
     remembers = False
@@ -132,34 +132,36 @@ class ReadBlocks(_Census):
         pixels, fitting = self._source.read_for_fit(block)
         labels = np.where(fitting, np.uint8(0), np.uint8(OUTSIDE)).reshape(-1)
         points = pixels.data.reshape(len(pixels.data), -1)
-        for start in range(0, labels.size, PIECE):
-            known = labels[start : start + PIECE]
-            some = np.ascontiguousarray(points[:, start : start + PIECE])
+        for start in range(0, labels.size, PIECE_PIXELS):
+            known = labels[start : start + PIECE_PIXELS]
+            some = np.ascontiguousarray(points[:, start : start + PIECE_PIXELS])
             yield Piece(some, np.stack([known, np.zeros_like(known)]), block, start)
 
     def keep(self, piece: Piece) -> None:
         """Do nothing."""
 
 
-class KeptBlocks(_Census):
-    """Keeps blocks in a scratch when the fit first reads them, and, by themselves and in pieces, labels and bounds."""
+class CachedPieces(_CountedPieces):
+    """Keeps blocks in a cache when the fit first reads them, and, by themselves and in pieces, labels and bounds."""
 
     remembers = True
 
-    def __init__(self, source: FitSource, scratch: Scratch) -> None:
+    def __init__(self, source: FitSource, cache: Cache) -> None:
         super().__init__(source)
-        self._scratch = scratch
-        self._store = BlockStore(source.info, scratch)
+        self._cache = cache
+        self._store = BlockCache(source.info, cache)
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
         """Read a block from the source, keep it, and say which of its pixels take part in the fit."""
         pixels, fitting = super().read_for_fit(block)
         self._store.put(block, pixels, fitting)
         beside, outside = np.zeros(2 * fitting.size, np.uint8), ~fitting.reshape(-1)
-        for start in range(0, fitting.size, PIECE):  # labels, then bounds: the same, so that runs are passed over
-            some = outside[start : start + PIECE]
+        for start in range(
+            0, fitting.size, PIECE_PIXELS
+        ):  # labels, then bounds: the same, so that runs are passed over
+            some = outside[start : start + PIECE_PIXELS]
             beside[2 * start : 2 * (start + some.size)][np.tile(some, 2)] = OUTSIDE
-        self._scratch.put(_labels_of(block), beside)
+        self._cache.put(_labels_of(block), beside)
         return pixels, fitting
 
     def keeps(self, _block: Block) -> bool:
@@ -175,24 +177,24 @@ class KeptBlocks(_Census):
         return self._store.take_for_fit(block)
 
     def pieces(self, blocks: Iterable[Block]) -> Iterator[Piece]:
-        """Take the pixels and labels of blocks out of the scratch, into the same room: measured to be faster."""
+        """Take the pixels and labels of blocks out of the cache, into the same room: measured to be faster."""
         bands = len(self.info.bands)
-        room, beside = np.empty(bands * PIECE, self.info.dtype), np.empty(2 * PIECE, np.uint8)
+        room, beside = np.empty(bands * PIECE_PIXELS, self.info.dtype), np.empty(2 * PIECE_PIXELS, np.uint8)
         for block in blocks:
             pixels = block.height * block.width if self.fitting[block] else 0
-            for start in range(0, pixels, PIECE):
-                count = min(PIECE, pixels - start)
+            for start in range(0, pixels, PIECE_PIXELS):
+                count = min(PIECE_PIXELS, pixels - start)
                 points, known = room[: bands * count].reshape(bands, count), beside[: 2 * count].reshape(2, count)
                 planes = (((band * pixels + start) * room.itemsize, plane) for band, plane in enumerate(points))
-                self._scratch.take(block_name(block), *planes)
-                self._scratch.take(_labels_of(block), (2 * start, known))
+                self._cache.take(block_name(block), *planes)
+                self._cache.take(_labels_of(block), (2 * start, known))
                 yield Piece(points, known, block, start)
 
     def keep(self, piece: Piece) -> None:
         """Keep labels and bounds of a piece."""
-        self._scratch.change(_labels_of(piece.block), 2 * piece.start, piece.beside)
+        self._cache.change(_labels_of(piece.block), 2 * piece.start, piece.beside)
 
 
 def _labels_of(block: Block) -> str:
-    """Name under which a scratch keeps the labels and bounds of a block."""
+    """Name under which a cache keeps the labels and bounds of a block."""
     return f"labels-{block.row}-{block.column}"
