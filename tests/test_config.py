@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from functools import reduce
 from itertools import pairwise
@@ -208,6 +209,12 @@ def test_an_unknown_key_like_no_other_is_answered_with_those_there_are(tmp_path:
         match=r"run\.gpu: unknown key; allowed here: workers, memory, chunk, cache, cache_dir, timeout$",
     ):
         load(tmp_path, with_setting("run.gpu", 1))
+
+
+@pytest.mark.parametrize(("old", "new"), [("run.scratch", "run.cache"), ("run.scratch_dir", "run.cache_dir")])
+def test_a_key_that_was_renamed_is_answered_with_its_new_name(tmp_path: Path, old: str, new: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{re.escape(old)}: this key is now {re.escape(new)}$"):
+        load(tmp_path, with_setting(old, "disk"))
 
 
 def test_several_mistakes_are_counted_and_named(tmp_path: Path) -> None:

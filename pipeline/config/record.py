@@ -4,7 +4,7 @@ import difflib
 import reprlib
 from collections.abc import Mapping
 from textwrap import shorten
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
@@ -13,6 +13,9 @@ from pipeline.core.errors import ConfigError
 
 class Record(BaseModel):
     """A mapping of the config: no unknown keys, no changes. Field descriptions say what is allowed."""
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """New names of keys by their names in earlier versions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -50,7 +53,10 @@ def _sentence(error: Mapping[str, Any], record: type[BaseModel]) -> str:
     """One mistake that pydantic found, in a sentence: the full path, what is there, what is allowed."""
     where = tuple(error["loc"])
     if error["type"] == "extra_forbidden":
-        allowed = list(_record_at(record, where[:-1]).model_fields)
+        owner = _record_at(record, where[:-1])
+        if new := getattr(owner, "renamed", {}).get(where[-1]):
+            return f"{'.'.join(map(str, where))}: this key is now {'.'.join((*map(str, where[:-1]), new))}"
+        allowed = list(owner.model_fields)
         near = difflib.get_close_matches(str(where[-1]), allowed, n=1)
         hint = f"did you mean {'.'.join((*map(str, where[:-1]), near[0]))}? " if near else ""
         return f"{'.'.join(map(str, where))}: unknown key; {hint}allowed here: {', '.join(allowed)}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import ByteSize, Field, model_validator
 
@@ -139,6 +139,8 @@ class OutputConfig(Record):
 
 class ResourceConfig(Record):
     """What the machine may be asked for."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"scratch": "cache", "scratch_dir": "cache_dir"}
 
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto", description="'auto' (one for each core), or the number of blocks worked on at once, 1 to 1024"
