@@ -78,3 +78,17 @@ def patches(
     classes = np.kron(coarse, np.ones((16, 16), int))[: shape[0], : shape[1]]
     pixels = spectra[classes].transpose(2, 0, 1) + rng.normal(0, 6, (bands, *shape))
     return np.clip(pixels, 1, 255).astype(dtype)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> list[Path]:
+    """Two products: the second lies 100 pixels to the right and 40 further down, and the first has a hole."""
+    from sources import LEFT, TOP, layers, product
+
+    one, other = layers(), layers(seed=50)
+    for band in ("B02", "B03", "B04", "B08"):
+        one[band][100:150, 200:260] = 0
+    return [
+        product(tmp_path, "one", one),
+        product(tmp_path, "two", other, origin=(LEFT + 1000, TOP - 400), tile="T33UVU"),
+    ]

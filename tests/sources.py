@@ -1,5 +1,6 @@
 """Scenes for tests: files described, arrays of Zarr groups, scenes in memory."""
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -10,13 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 from affine import Affine
+from conftest import patches
 
+from benchmarks.safe import SafeRecipe, write_safe
 from pipeline.config.schema import SceneConfig
 from pipeline.core.grid import Block, Grid
-from pipeline.core.pixels import FitSource, Pixels
+from pipeline.core.pixels import BlockSource, FitSource, Pixels
 from pipeline.core.scene_info import SceneInfo
+from pipeline.models.cluster_model import ClusterModel
 from pipeline.scenes.describe_scene import describe_scene
+from pipeline.scenes.mosaic import Mosaic, MosaicSource
 from pipeline.scenes.raster_scene import RasterScene
+from pipeline.scenes.raster_source import RasterSource
 
 
 def described(files: Sequence[str | Path] | str | Path, **settings: Any) -> RasterScene:
@@ -100,3 +106,138 @@ class CountingSource:
         with self._lock:
             self.reads[block.window] += 1
         return self._source.read_for_fit(block)
+
+
+FULL = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE"
+
+
+SIDES = {10: 128, 20: 80, 60: 32}
+
+
+ROWS = 360
+
+
+def layers(seed: int = 0) -> dict[str, npt.NDArray[Any]]:
+    """Pixels of a small product: a few bands of each resolution, and a scene classification."""
+    made: dict[str, npt.NDArray[Any]] = {}
+    for resolution, bands in {10: ("B02", "B03", "B04", "B08"), 20: ("B05", "B8A", "B11"), 60: ("B01", "B09")}.items():
+        rows = ROWS * 10 // resolution
+        stack = 1000 + 30 * patches(len(bands), (rows, rows), seed=seed + resolution).astype("uint16")
+        made |= dict(zip(bands, stack, strict=True))
+    scl = np.full((ROWS // 2, ROWS // 2), 4, "uint8")
+    scl[:20, :30], scl[60:, 70:], scl[40, 40] = 9, 0, 3
+    return made | {"SCL": scl}
+
+
+METADATA = "S2A_MSIL2A_20251008T100041_N0511_R122_T32TQM_20251008T122613.json"
+
+
+def write_eopf(data: Path, folder: Path, chunk: int = 180) -> Path:
+    """A small product with the tree and the attributes of a real one, and generated pixels."""
+    tree = json.loads((data / "eopf-zarr-metadata" / METADATA).read_text())
+    path = folder / "S2A_MSIL2A_20251008.zarr"
+    root = zarr.create_group(path, zarr_format=2, attributes=tree["attributes"])
+    made = layers()
+
+    def add(where: str, name: str, pixels: npt.NDArray[Any], size: int) -> None:
+        node = tree
+        for part in [*where.split("/"), name]:
+            node = node["members"][part]
+        attributes = {key: value for key, value in node["attributes"].items() if key not in {"proj:bbox", "proj:shape"}}
+        group = root.require_group(where)
+        chunks = tuple(min(chunk, side) for side in pixels.shape)
+        add_array(group, name, pixels, chunks=chunks, fill_value=node["fill_value"]).attrs.update(attributes)
+        for axis, start, step in (("x", 699_960, size), ("y", 4_700_040, -size)):
+            if axis not in group:
+                centres = start + step * (np.arange(len(pixels)) + 0.5)
+                made_axis = add_array(group, axis, centres.astype("int64"), chunks=(len(pixels),))
+                made_axis.attrs.update({"_ARRAY_DIMENSIONS": [axis]})
+
+    for size in (10, 20, 60):
+        for band, pixels in made.items():
+            native = len(pixels) * {10: 1, 20: 2, 60: 6}[size] == 360
+            if native and band != "SCL":
+                add(f"measurements/reflectance/r{size}m", band.lower(), pixels, size)
+    add("conditions/mask/l2a_classification/r20m", "scl", made["SCL"], 20)
+    return path
+
+
+def whole(source: BlockSource) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """All blocks of a source put together."""
+    info = source.info
+    data = np.zeros((len(info.bands), *info.grid.shape), info.dtype)
+    valid = np.zeros(info.grid.shape, bool)
+    for block in source.blocks:
+        pixels = source.read(block)
+        data[(slice(None), *block.slices)] = pixels.data
+        valid[block.slices] = pixels.valid
+    return data, valid
+
+
+def opened(files: list[str] | str | Path, chunk: int = 64, **settings: Any) -> RasterSource:
+    paths = [str(file) for file in files] if isinstance(files, list) else [str(files)]
+    return RasterSource(described(paths, **settings), (chunk, chunk))
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    """Parts of a model of two bands and three classes."""
+    return {
+        "bands": ("B04", "B08"),
+        "units": {"dtype": "uint16", "scales": (1e-4, 1e-4), "offsets": (-0.1, 0.0)},
+        "nodata": 0.0,
+        "centroids": ((100.5, 2000.25), (1000.1, 1500.0), (3000.0, 3100.7)),
+        "counts": (10, 20, 30),
+        "inertia": 12.5,
+        "fitting": {
+            "method": "kmeans", "seed": 0, "starts": 5, "max_iter": 300, "tol": 1e-4, "iterations": 17,
+            "sampled_pixels": 60, "valid_pixels": 80, "scene_pixels": 100,
+        },
+        "provenance": {"software": "terrazzo", "version": "0.1.0", "sources": ("a.tif",), "crs": None},
+        **changes,
+    }  # fmt: skip
+
+
+def build(parts: dict[str, Any]) -> ClusterModel:
+    return ClusterModel.model_validate(parts)
+
+
+def model_of(centres: npt.ArrayLike, bands: Sequence[str] = (), dtype: str = "uint8") -> ClusterModel:
+    """Build a model of centroids (k, band)."""
+    rows = np.asarray(centres, np.float64).tolist()
+    names = tuple(bands) or tuple(f"band{n}" for n in range(1, len(rows[0]) + 1))
+    units = {"dtype": dtype, "scales": (1.0,) * len(names), "offsets": (0.0,) * len(names)}
+    return build(content(bands=names, units=units, centroids=rows, counts=(1,) * len(rows)))
+
+
+ORIGIN = Affine(10, 0, 300_000, 0, -10, 5_900_000)
+
+
+def polygon(*corners: tuple[float, float]) -> dict[str, Any]:
+    return {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
+
+
+TRIANGLE = polygon((300_203, 5_899_871), (302_517, 5_899_333), (300_811, 5_898_213))
+
+
+def write_vector(path: Path, *shapes: dict[str, Any], crs: str = "EPSG:32633") -> str:
+    features = [{"type": "Feature", "properties": {}, "geometry": shape} for shape in shapes]
+    named = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:{crs.replace(':', '::')}"}}
+    path.write_text(json.dumps({"type": "FeatureCollection", "crs": {"type": "name", **named}, "features": features}))
+    return str(path)
+
+
+LEFT = 300_000
+
+
+TOP = 5_900_040
+
+
+def product(folder: Path, name: str, made: dict[str, npt.NDArray[Any]], **says: Any) -> Path:
+    (folder / name).mkdir()
+    return write_safe(folder / name, made, SafeRecipe(**says), tile_sides=SIDES)
+
+
+def mosaic(sources: list[Path], chunk: int = 100, **settings: Any) -> MosaicSource:
+    scene = described(sources, **settings)
+    assert isinstance(scene, Mosaic)
+    return MosaicSource(scene, (chunk, chunk))

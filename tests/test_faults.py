@@ -1,8 +1,6 @@
 """Runs that are killed, or whose calls of the system fail: what then stands is whole, and the next run is right."""
 
 import errno
-import hashlib
-import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,15 +14,12 @@ import yaml
 from affine import Affine
 from conftest import UTM, patches
 from faults import Fault, Runs
-from test_safe import SIDES, layers
+from runs import MIXED, contents, is_new, without_report
+from sources import SIDES, layers
 
 from benchmarks.safe import SafeRecipe, write_safe
 
 resource = pytest.importorskip("resource", reason="processes are forked and given limits")
-
-OUTPUTS = ("classes.tif", "classes.csv", "classes_quicklook.png", "classes.model.json", "classes.run.json")
-REPORT = OUTPUTS[-1]
-MIXED = "don't belong together"
 
 
 @pytest.fixture(scope="module")
@@ -75,24 +70,6 @@ KINDS = (
     Kind("safe", safe, {"pixels": 5000}),
     Kind("netcdf", netcdf, {"pixels": 5000}),
 )
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder, hidden ones too, by its path in it."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def without_report(found: dict[str, bytes]) -> dict[str, bytes]:
-    """Files of an output folder that are the same bytes in each run."""
-    return {name: content for name, content in found.items() if name != REPORT}
-
-
-def is_new(found: dict[str, bytes], new: dict[str, bytes]) -> bool:
-    """Whether the outputs are those of the run, and the report tells of them."""
-    if without_report(found) != new or REPORT not in found:
-        return False
-    told = json.loads(found[REPORT])["sha256"]
-    return sorted(told.values()) == sorted(hashlib.sha256(content).hexdigest() for content in new.values())
 
 
 @pytest.fixture

@@ -1,0 +1,53 @@
+"""Arrays of pixels, for tests of kernels and of fits."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.config.schema import FeaturesConfig, FitConfig
+from pipeline.core.pixels import FitSource
+from pipeline.engine.cache import open_cache
+from pipeline.engine.progress import Progress
+from pipeline.methods.fit import Fit, fit_source
+from pipeline.pixels.pieces import CachedPieces
+
+
+def scene(dtype: str, shape: tuple[int, int] = (120, 150), bands: int = 3, seed: int = 0) -> npt.NDArray[Any]:
+    """A landscape of smooth patches around a few places, shape (band, row, column)."""
+    rng = np.random.default_rng([seed, bands])
+    patches = rng.integers(0, 6, (-(-shape[0] // 10), -(-shape[1] // 10))).repeat(10, 0).repeat(10, 1)
+    places = rng.uniform(40, 200, (6, bands))
+    pixels = places[patches[: shape[0], : shape[1]]] + rng.normal(0, 9, (*shape, bands))
+    return np.ascontiguousarray(np.moveaxis(pixels.clip(0, 255), 2, 0).astype(dtype))
+
+
+def holes(shape: tuple[int, int], seed: int = 3) -> npt.NDArray[np.bool_]:
+    valid = np.random.default_rng(seed).random(shape) < 0.9
+    valid[: shape[0] // 3, : shape[1] // 3] = False
+    return valid
+
+
+def fitted(source: FitSource, config: FitConfig, features: FeaturesConfig | None = None, workers: int = 2) -> Fit:
+    with open_cache("memory", Path()) as cache:
+        pixels = CachedPieces(source, cache)
+        return fit_source(pixels, config, features or FeaturesConfig(), workers=workers, progress=Progress())
+
+
+DTYPES = ["u1", "u2", "i2", "i4", "u4", "f4", "f8"]
+
+
+ROWS = 41  # times COLUMNS: more pixels than are worked on at once, and no whole number of times
+
+
+COLUMNS = 77
+
+
+def make(dtype: str, bands: int, k: int) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.float64]]:
+    """Pixels over the whole range of a type, and centroids among them that are no whole numbers."""
+    rng = np.random.default_rng([bands, k])
+    kind = np.dtype(dtype)
+    low, high = (-0.3, 1.2) if kind.kind == "f" else (np.iinfo(kind).min, np.iinfo(kind).max)
+    data = rng.uniform(low, high, (bands, ROWS, COLUMNS)).astype(kind)
+    return data, rng.uniform(low, high, (k, bands))

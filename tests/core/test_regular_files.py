@@ -1,0 +1,204 @@
+"""Pipes, devices and sockets, named for files: refused at once, and never replaced."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import WriteRaster, patches
+from runs import config
+from sources import SIDES, layers
+
+from benchmarks.safe import SafeRecipe, write_safe
+from pipeline.core.errors import ConfigError, ModelError, OutputError, SceneError
+from pipeline.core.regular_files import NotRegularError, TooLargeError, read_regular, special_kind
+from pipeline.jobs.run import run_config
+from pipeline.models.cluster_model import ClusterModel
+from pipeline.sinks.staging import Staging
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="pipes and devices are POSIX's")
+
+LIMIT = 60
+"""Seconds in which a command that does not wait has long ended."""
+
+
+def terrazzo(*args: object) -> subprocess.CompletedProcess[str]:
+    """Run the command, at most for a while."""
+    words = [sys.executable, "-m", "pipeline", *map(str, args)]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=LIMIT)
+
+
+def test_kinds_by_the_system_itself(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "none").symlink_to("nowhere")
+    assert special_kind(tmp_path / "pipe") == special_kind(tmp_path / "link") == "a named pipe (FIFO)"
+    assert special_kind("/dev/zero") == "a device"
+    assert [special_kind(tmp_path / name) for name in ("file", "none", "nowhere", "")] == [None] * 4
+    assert special_kind("with\0nul") is None
+    if Path("/proc").is_mount():
+        assert special_kind("/proc/self/status") == "a file that the system makes up as it is read"
+
+
+def test_reading_is_bounded_and_waits_for_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_regular(tmp_path / "file", 5) == b"12345"
+    with pytest.raises(TooLargeError, match="larger than"):
+        read_regular(tmp_path / "file", 4)
+    with pytest.raises(NotRegularError, match=r"a named pipe \(FIFO\)"):
+        read_regular(tmp_path / "pipe", 5)
+    with pytest.raises(NotRegularError, match="a device"):
+        read_regular("/dev/zero", 5)
+    with pytest.raises(IsADirectoryError):
+        read_regular(tmp_path, 5)
+
+
+def test_what_only_looks_like_a_file_and_gives_nothing_yet_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a trace of the kernel's does, for which a pipe stands here that is taken for a file."""
+    os.mkfifo(tmp_path / "trace")
+    writer = os.open(tmp_path / "trace", os.O_RDWR)  # somebody may write
+    monkeypatch.setattr("pipeline.core.regular_files._KINDS", {})
+    with pytest.raises(NotRegularError, match="makes up as it is read"):
+        read_regular(tmp_path / "trace", 5)
+    os.close(writer)
+
+
+@pytest.fixture
+def special(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
+    """Put a pipe, a device or a socket, or a link to one, where a file is expected."""
+    sockets = []
+
+    def make(name: str, kind: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "device":
+            path.symlink_to("/dev/zero")
+        else:
+            sockets.append(socket.socket(socket.AF_UNIX))
+            sockets[-1].bind(os.path.relpath(path))
+        return path
+
+    yield make
+    for one in sockets:
+        one.close()
+
+
+KINDS = ["pipe", "device", "socket"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "name", ["scene.tif", "scene.jp2", "item.json", "scene.zip", "scene.tar", "scene.nc", "LC08_MTL.txt", "scene.vrt"]
+)
+def test_as_a_scene(
+    special: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = special(name, kind)
+    with pytest.raises(SceneError, match=rf"{name}.*this is a (named pipe|device|socket)"):
+        run_config(config(path, tmp_path / "c.tif"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_as_a_config_a_model_or_an_item_of_the_command(
+    special: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked, model = special("my.yaml", kind), special("m.json", kind)
+    done = terrazzo("run", asked)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "my.yaml: the config can't be read: this is a" in done.stderr
+    with pytest.raises(ModelError, match=r"m\.json: the model can't be read: this is a"):
+        ClusterModel.load(model)
+
+
+def test_a_config_without_end_is_refused(tmp_path: Path) -> None:
+    from pipeline.config.schema import load_config
+
+    endless = tmp_path / "endless.yaml"
+    with endless.open("wb") as file:
+        file.truncate(2**33)
+    with pytest.raises(ConfigError, match=r"endless\.yaml"):
+        load_config(endless)
+
+
+@pytest.mark.parametrize("place", ["band", "metadata"])
+def test_within_a_product(tmp_path: Path, place: str) -> None:
+    product = write_safe(tmp_path, layers(), SafeRecipe(), tile_sides=SIDES)
+    (victim, *_) = product.rglob("*_B02*.jp2" if place == "band" else "MTD_MSIL*.xml")
+    victim.unlink()
+    os.mkfifo(victim)
+    with pytest.raises(SceneError, match=r"named pipe|not a file"):
+        run_config(config(product, tmp_path / "c.tif"))
+
+
+def test_within_a_folder_of_bands_a_store_or_a_virtual_file(write_raster: WriteRaster, tmp_path: Path) -> None:
+    import xarray as xr
+    from rasterio.shutil import copy
+
+    path = write_raster("scene.tif", patches())
+    copy(path, tmp_path / "scene.vrt", driver="VRT")
+    path.rename(tmp_path / "aside.tif")
+    os.mkfifo(path)
+    with pytest.raises(SceneError, match="named pipe"):
+        run_config(config(tmp_path / "scene.vrt", tmp_path / "c.tif"))
+    cube = xr.Dataset({"red": (("y", "x"), np.ones((20, 20), "float32"))}, coords={"y": range(20), "x": range(20)})
+    cube.to_zarr(tmp_path / "cube.zarr", zarr_format=2, consolidated=False)
+    (chunk,) = (tmp_path / "cube.zarr" / "red").glob("0.0")
+    chunk.unlink()
+    os.mkfifo(chunk)
+    with pytest.raises(SceneError, match=r"0\.0: this is a named pipe"):
+        run_config(config(tmp_path / "cube.zarr", tmp_path / "c.tif"))
+
+
+@pytest.mark.parametrize("key", ["mask", "aoi"])
+def test_as_a_mask_or_an_area(write_raster: WriteRaster, tmp_path: Path, key: str) -> None:
+    path = write_raster("scene.tif", patches())
+    os.mkfifo(tmp_path / "area.gpkg")
+    with pytest.raises(SceneError, match=r"area\.gpkg: .*this is a named pipe"):
+        run_config(config(path, tmp_path / "c.tif", scene={key: {"path": str(tmp_path / "area.gpkg")}}))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_as_an_output(
+    special: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, *, overwrite: bool
+) -> None:
+    """A report to /dev/null replaced the device."""
+    monkeypatch.chdir(tmp_path)
+    path = special("report.json", kind)
+    before = path.lstat()
+    with (
+        pytest.raises(OutputError, match=r"report\.json: this is a .*, and will not be replaced by a file"),
+        Staging([tmp_path / "map.tif", path], overwrite=overwrite),
+    ):
+        pytest.fail("work was begun")
+    assert path.lstat() == before
+    assert [child.name for child in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_the_null_device_itself_survives(write_raster: WriteRaster, tmp_path: Path) -> None:
+    """In a copy of /dev, as far as this user may make one."""
+    device = tmp_path / "null"
+    try:
+        os.mknod(device, 0o666 | 0o020000, Path("/dev/null").stat().st_rdev)
+    except OSError:
+        device.symlink_to("/dev/null")
+    path = write_raster("scene.tif", patches())
+    asked = config(path, tmp_path / "c.tif", output={"report": str(device)})
+    with pytest.raises(OutputError, match="null: this is a device"):
+        run_config(asked, overwrite=True)
+    assert special_kind(device) == "a device"
+    assert not (tmp_path / "c.tif").exists()
+    shutil.rmtree(tmp_path, ignore_errors=True)

@@ -1,0 +1,142 @@
+"""Files on other machines: read as local ones are, asked for again where that helps, never a hole in the map."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from conftest import UTM
+from rasterio.shutil import copy as gdal_copy
+from server import Moods, serving
+from sources import described, whole
+
+from pipeline.config.schema import RunConfig
+from pipeline.core.errors import SceneError
+from pipeline.geo.gdal import gdal_options
+from pipeline.jobs.run import run_config
+from pipeline.scenes.raster_source import RasterSource
+
+BANDS = ("B02", "B03", "B04", "B08")
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Moods, Path]]:
+    """A server with a folder of Cloud-Optimized GeoTIFFs."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.05")
+    monkeypatch.setattr("pipeline.raster.readers._PAUSE", 0.05)
+    root = tmp_path / "site"
+    root.mkdir()
+    noise = np.random.default_rng(1).integers(1, 9000, (4, 600, 700)).astype("uint16")
+    for band, pixels in zip(BANDS, noise, strict=True):
+        plain = tmp_path / "plain.tif"
+        shape = {"count": 1, "height": 600, "width": 700, "dtype": "uint16"}
+        with rasterio.open(plain, "w", driver="GTiff", nodata=0, **shape, **UTM) as file:
+            file.write(pixels, 1)
+        gdal_copy(plain, root / f"{band}.tif", driver="COG", blocksize=128, compress="deflate")
+    with serving(root) as (address, moods):
+        yield address, moods, root
+
+
+def addresses(address: str) -> list[str]:
+    return [f"{address}/{band}.tif" for band in BANDS]
+
+
+def settle(source: list[str], target: Path) -> dict[str, Any]:
+    fit = {"k": 4, "pixels": 5000, "starts": 2}
+    return run_config(
+        RunConfig.model_validate(
+            {"version": 1, "scene": {"source": source}, "fit": fit, "output": {"labels": str(target)}}
+        )
+    )
+
+
+def read(path: Path) -> Any:
+    with rasterio.open(path) as file:
+        return file.read(1)
+
+
+def test_a_remote_scene_is_the_local_scene_and_each_pixel_comes_once(
+    site: tuple[str, Moods, Path], tmp_path: Path
+) -> None:
+    address, moods, root = site
+    report = settle(addresses(address), tmp_path / "remote.tif")
+    settle([str(root / f"{band}.tif") for band in BANDS], tmp_path / "local.tif")
+    np.testing.assert_array_equal(read(tmp_path / "remote.tif"), read(tmp_path / "local.tif"))
+    assert report["source_passes"] == 1
+    beside = {name for name in moods.asked if not name.endswith(".vat.dbf")}  # GDAL 3.12 asks for these regardless
+    assert beside == {f"{band}.tif" for band in BANDS}, "no listing, no files beside are asked for"
+
+
+@pytest.mark.parametrize("skip", [0, 3, 6])
+@pytest.mark.parametrize("mood", ["unavailable", "dropped"])
+def test_an_answer_that_fails_once_is_asked_for_again(
+    site: tuple[str, Moods, Path], tmp_path: Path, mood: str, skip: int
+) -> None:
+    address, moods, root = site
+    moods.skip = skip
+    setattr(moods, mood, 1)
+    settle(addresses(address), tmp_path / "remote.tif")
+    assert getattr(moods, mood) == 0, "the server did misbehave"
+    settle([str(root / f"{band}.tif") for band in BANDS], tmp_path / "local.tif")
+    np.testing.assert_array_equal(read(tmp_path / "remote.tif"), read(tmp_path / "local.tif"))
+
+
+def test_a_slow_server_is_waited_for(site: tuple[str, Moods, Path]) -> None:
+    address, moods, root = site
+    moods.delay = 0.15
+    data, valid = whole(RasterSource(described(addresses(address)[:1]), (512, 512)))
+    np.testing.assert_array_equal(data[0], read(root / "B02.tif"))
+    assert valid.all()
+
+
+@pytest.mark.parametrize("mood", ["unavailable", "dropped"])
+def test_a_server_that_keeps_failing_is_one_sentence_with_the_address(
+    site: tuple[str, Moods, Path], tmp_path: Path, mood: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "1")
+    address, moods, _ = site
+    moods.skip = 6
+    setattr(moods, mood, 10_000)
+    with pytest.raises(SceneError, match=rf"{address}/B0\d\.tif: .*(can't be read|can't open)"):
+        settle(addresses(address), tmp_path / "remote.tif")
+    assert not list(tmp_path.glob("remote*")), "no map with a hole"
+
+
+def test_what_is_not_there_is_one_sentence_with_the_address(site: tuple[str, Moods, Path]) -> None:
+    address, moods, _ = site
+    moods.missing = ("B04.tif",)
+    with pytest.raises(SceneError, match=rf"^{address}/B04\.tif: GDAL can't open this file.*404"):
+        described(addresses(address))
+
+
+def test_a_server_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
+    with pytest.raises(SceneError, match=r"^http://127\.0\.0\.1:1/a\.tif: GDAL can't open this file"):
+        described("http://127.0.0.1:1/a.tif")
+
+
+def test_the_users_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gdal_options("https://host/a.tif")["GDAL_DISABLE_READDIR_ON_OPEN"] == "EMPTY_DIR"
+    assert "GDAL_DISABLE_READDIR_ON_OPEN" not in gdal_options("a.tif")
+    monkeypatch.setenv("GDAL_DISABLE_READDIR_ON_OPEN", "FALSE")
+    assert "GDAL_DISABLE_READDIR_ON_OPEN" not in gdal_options("https://host/a.tif")
+
+
+def test_a_bucket_is_read_with_the_users_own_settings(
+    site: tuple[str, Moods, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, _, root = site
+    (root / "bucket").mkdir()
+    (root / "B02.tif").rename(root / "bucket" / "B02.tif")
+    for key, value in {
+        "AWS_S3_ENDPOINT": address.removeprefix("http://"),
+        "AWS_HTTPS": "NO",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+        "AWS_NO_SIGN_REQUEST": "YES",
+    }.items():
+        monkeypatch.setenv(key, value)
+    data, _ = whole(RasterSource(described("s3://bucket/B02.tif"), (512, 512)))
+    np.testing.assert_array_equal(data[0], read(root / "bucket" / "B02.tif"))

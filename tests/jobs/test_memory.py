@@ -1,0 +1,242 @@
+"""Memory is promised before a run, and kept: measured in fresh processes on scenes of growing size."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from conftest import UTM
+from rasterio.windows import Window
+
+CAPS = ["450MB", "2GB"]
+
+
+def mirrored(chips: list[str], path: Path, side: int) -> Path:
+    """A scene of `side` x `side` pixels: a real chip, mirrored again and again, written row of tiles by row."""
+    chip = np.stack([rasterio.open(name).read(1) for name in chips])
+    quad = np.concatenate([chip, chip[:, ::-1]], axis=1)
+    quad = np.concatenate([quad, quad[:, :, ::-1]], axis=2)
+    profile = {"driver": "GTiff", "dtype": "uint16", "count": len(chip), "height": side, "width": side, **UTM}
+    with rasterio.open(
+        path, "w", tiled=True, blockxsize=512, blockysize=512, compress="deflate", zlevel=1, **profile
+    ) as file:
+        columns = np.arange(side) % quad.shape[2]
+        for top in range(0, side, 512):
+            rows = np.arange(top, min(top + 512, side)) % quad.shape[1]
+            file.write(quad[:, rows][:, :, columns], window=Window(0, top, side, len(rows)))
+    return path
+
+
+def repeated(scene: Path, times: int, path: Path) -> Path:
+    """A scene laid side by side, so many times each way, as a virtual file: no pixels are written."""
+    with rasterio.open(scene) as file:
+        side, bands = file.width, file.count
+    places = [(top, left) for top in range(0, times * side, side) for left in range(0, times * side, side)]
+    source = (
+        '<SimpleSource><SourceFilename relativeToVRT="0">{scene}</SourceFilename><SourceBand>{band}</SourceBand>'
+        '<SrcRect xOff="0" yOff="0" xSize="{side}" ySize="{side}"/>'
+        '<DstRect xOff="{left}" yOff="{top}" xSize="{side}" ySize="{side}"/></SimpleSource>'
+    )
+    layers = "".join(
+        f'<VRTRasterBand dataType="UInt16" band="{band}">'
+        + "".join(source.format(scene=scene, band=band, side=side, top=top, left=left) for top, left in places)
+        + "</VRTRasterBand>"
+        for band in range(1, bands + 1)
+    )
+    path.write_text(f'<VRTDataset rasterXSize="{times * side}" rasterYSize="{times * side}">{layers}</VRTDataset>')
+    return path
+
+
+def peak_of(scene: Path, folder: Path, cap: str, fit: str = "{}", cache: str = "auto", *, workers: int = 2) -> int:
+    """Run a scene in a fresh process, hold what it took to what was promised, and give it."""
+    job = folder / "job.yaml"
+    limits = f"run: {{memory: {cap}, workers: {workers}, cache: {cache}}}"
+    job.write_text(f"version: 1\nscene: {{source: {scene}}}\nfit: {fit}\noutput: {{labels: out.tif}}\n{limits}\n")
+    command = [sys.executable, "-m", "pipeline", "run", str(job), "--json", "-q", "--overwrite"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["peak_rss"] <= report["plan"]["peak"] <= report["config"]["run"]["memory"]
+    return int(report["peak_rss"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+def test_peak_memory_is_below_the_plan_and_flat_up_to_four_tiles(
+    landscape: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # compiling takes memory: where other tests keep code at the same time, some may go missing
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "code"))
+    tile = mirrored(landscape[:2], tmp_path / "quarter.tif", 5490)
+    scenes = [repeated(tile, times, tmp_path / f"{times}.vrt") for times in (1, 2, 4)]
+    peak_of(mirrored(landscape[:2], tmp_path / "small.tif", 549), tmp_path, "2GB")  # kernels are compiled by then
+    for cap in CAPS:
+        # a single short run may take little by chance: huge pages alone come to 20 or 28 MB
+        peaks = [median(peak_of(scenes[0], tmp_path, cap) for _ in range(3))]
+        peaks += [peak_of(scene, tmp_path, cap) for scene in scenes[1:]]
+        assert max(peaks) <= 1.1 * min(peaks), f"{cap}: {peaks} bytes for one, four and sixteen times the pixels"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+@pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
+def test_a_fit_over_all_pixels_keeps_its_promise(landscape: list[str], tmp_path: Path, method: str) -> None:
+    scene = mirrored(landscape, tmp_path / "scene.tif", 2745)
+    fit = f"{{pixels: all, method: {method}, tol: 1.0e-5}}"
+    on_disk = peak_of(scene, tmp_path, "1GB", fit)
+    if method == "kmeans":
+        larger = mirrored(landscape, tmp_path / "larger.tif", 4117)
+        assert peak_of(larger, tmp_path, "1GB", fit) <= 1.1 * on_disk
+        assert peak_of(larger, tmp_path, "2GB", fit, "memory") <= on_disk + 4117**2 * (4 * 2 + 3) * 1.1
+        assert peak_of(scene, tmp_path, "450MB", fit) <= 450_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+@pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
+def test_a_first_run_which_compiles_keeps_its_promise_with_hardly_any_sample(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "code"))
+    profile = {"driver": "GTiff", "dtype": "int16", "width": 1500, "height": 1500, "count": 9, "crs": "EPSG:32633"}
+    place = rasterio.Affine(10, 0, 300_000, 0, -10, 5_900_000)
+    with rasterio.open(tmp_path / "s.tif", "w", transform=place, tiled=True, compress="deflate", **profile) as file:
+        file.write(np.random.default_rng(0).gamma(3, 10, (9, 1500, 1500)).astype(np.int16))
+    peak_of(tmp_path / "s.tif", tmp_path, "2GB", f"{{k: 3, pixels: 50, method: {method}}}")
+
+
+def sources(kind: str, folder: Path) -> dict[str, Any]:
+    """A small scene of a kind, as the config names it."""
+    from sources import dataset
+    from sources import TRIANGLE, write_vector
+    from sources import SIDES, layers
+
+    from benchmarks.safe import write_safe
+
+    if kind == "netcdf":
+        dataset("bands")[0].to_netcdf(folder / "s.nc", engine="h5netcdf")
+        return {"source": str(folder / "s.nc")}
+    if kind == "zarr":
+        dataset("bands")[0].to_zarr(folder / "s.zarr", zarr_format=2, consolidated=False)
+        return {"source": str(folder / "s.zarr")}
+    product = str(write_safe(folder, layers(), tile_sides=SIDES))
+    area = write_vector(folder / "a.geojson", TRIANGLE)
+    return {
+        "product": {"source": product, "bands": "all", "mask": {"scl": [9], "dilate": 400}},
+        "warped": {"source": product, "bands": "all", "resampling": "cubic", "resolution": 7},
+        "vector": {"source": product, "aoi": area, "mask": area},
+        "mosaic": {"source": [product, product.replace(folder.name, f"{folder.name}/../{folder.name}")]},
+    }[kind]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+@pytest.mark.parametrize("kind", ["netcdf", "zarr", "product", "warped", "vector", "mosaic"])
+def test_peak_memory_is_below_the_plan_for_every_kind_of_scene(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "code"))  # a first run, which takes most
+    job = tmp_path / "job.yaml"
+    content = {"version": 1, "scene": sources(kind, tmp_path), "output": {"labels": "out.tif"}, "fit": {"k": 3}}
+    job.write_text(json.dumps(content))
+    command = [sys.executable, "-m", "pipeline", "run", str(job), "--json", "-q", "--overwrite"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["peak_rss"] <= report["plan"]["peak"]
+
+
+def large_blocks(folder: Path) -> dict[str, Path]:
+    """Virtual files, which state small blocks, over files whose blocks are large and hold all bands."""
+    rng = np.random.default_rng(0)
+
+    def stored(name: str, side: int, block: int) -> Path:
+        profile = {"driver": "GTiff", "dtype": "uint16", "count": 4, "height": side, "width": side, **UTM}
+        tiles = {"tiled": True, "blockxsize": block, "blockysize": block, "interleave": "pixel"}
+        rows, columns = np.mgrid[:side, :side]
+        waves = 1500 + 500 * (np.sin(columns / 37) + np.cos(rows / 53)) + rng.integers(0, 40, (4, side, side))
+        with rasterio.open(folder / name, "w", compress="deflate", zlevel=1, **tiles, **profile) as file:
+            file.write(waves.astype(np.uint16))
+        return folder / name
+
+    def virtual(name: str, *files: Path, side: int, kind: str = "SimpleSource") -> Path:
+        across, total = round(len(files) ** 0.5), round(len(files) ** 0.5) * side
+        places = [(file, side * (n % across), side * (n // across)) for n, file in enumerate(files)]
+        layers = "".join(
+            f'<VRTRasterBand dataType="UInt16" band="{band}">'
+            + "".join(
+                f'<{kind}><SourceFilename relativeToVRT="1">{file.name}</SourceFilename><SourceBand>{band}</SourceBand>'
+                f'<SrcRect xOff="0" yOff="0" xSize="{side}" ySize="{side}"/>'
+                f'<DstRect xOff="{left}" yOff="{top}" xSize="{side}" ySize="{side}"/></{kind}>'
+                for file, left, top in places
+            )
+            + "</VRTRasterBand>"
+            for band in range(1, 5)
+        )
+        (folder / name).write_text(f'<VRTDataset rasterXSize="{total}" rasterYSize="{total}">{layers}</VRTDataset>')
+        return folder / name
+
+    one = virtual("one.vrt", stored("one.tif", 4200, 4096), side=4200)
+    tile = stored("tile.tif", 1000, 1008)
+    tiles = [Path(shutil.copy(tile, folder / f"tile{n}.tif")) for n in range(36)]
+    return {
+        "one": one,
+        "nested": virtual("outer.vrt", virtual("inner.vrt", one, side=4200, kind="ComplexSource"), side=4200),
+        "mosaic": virtual("mosaic.vrt", *tiles, side=1000, kind="ComplexSource"),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+def test_peak_memory_is_below_the_plan_for_virtual_files_over_large_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "code"))
+    scenes = large_blocks(tmp_path)
+    peak_of(scenes["mosaic"], tmp_path, "2GB")
+    peak_of(scenes["mosaic"], tmp_path, "2GB", "{pixels: all, max_iter: 3}", workers=1)
+    peak_of(scenes["one"], tmp_path, "4GB")
+    peak_of(scenes["nested"], tmp_path, "2GB", "{pixels: all, max_iter: 3}", workers=1)
+    command = [sys.executable, "-m", "pipeline", "predict", str(scenes["nested"]), "--json", "-q"]
+    command += ["--model", str(tmp_path / "out.model.json"), "-o", str(tmp_path / "predicted.tif")]
+    command += ["--memory", "4GB", "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["peak_rss"] <= report["plan"]["peak"]
+
+
+def running_threads(process: int) -> int:
+    """How many threads of a process run or wait for nothing but a processor."""
+    count = 0
+    for thread in Path(f"/proc/{process}/task").glob("*/stat"):
+        with suppress(OSError):  # it ended meanwhile
+            count += thread.read_text().rpartition(")")[2].split()[0] == "R"
+    return count
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="what threads do is read from Linux's /proc")
+@pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
+def test_one_worker_keeps_one_processor_busy(landscape: list[str], tmp_path: Path, method: str) -> None:
+    """Of threads of BLAS, OpenMP or GDAL beside ours, more than one would run, or wait for a processor, at a time."""
+    scene = mirrored(landscape, tmp_path / "scene.tif", 1400 if method == "dask-ml" else 2745)  # it takes its time
+    job = tmp_path / "job.yaml"
+    k, passes = (60, 100) if method == "kmeans" else (12, 10)  # they take longer than what comes before and after
+    fit = f"fit: {{pixels: all, method: {method}, k: {k}, tol: 1.0e-9, max_iter: {passes}}}"
+    job.write_text(f"version: 1\nscene: {{source: {scene}}}\n{fit}\noutput: {{labels: o.tif}}\nrun: {{workers: 1}}\n")
+    process = subprocess.Popen([sys.executable, "-m", "pipeline", "run", str(job), "-q"], stdout=subprocess.DEVNULL)
+    seen = []
+    while process.poll() is None:
+        seen.append(running_threads(process.pid))
+        time.sleep(0.005)
+    assert process.returncode == 0
+    assert sum(seen) / len(seen) <= 1.2  # blocks are read while machine code is loaded, and labels written beside

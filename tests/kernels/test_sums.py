@@ -1,0 +1,81 @@
+"""Sums over classes: held against numpy and Python's own numbers."""
+
+import numpy as np
+import pytest
+from blocks import COLUMNS, DTYPES, ROWS, make
+from numba import njit
+from numba.core.errors import TypingError
+
+from pipeline.kernels import machine  # noqa: F401 (what stands for `add_powers` in machine code)
+from pipeline.kernels.arithmetic import add_powers
+from pipeline.kernels.assign import assign
+from pipeline.kernels.sums import class_sums
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_equal_numpy_for_each_class_and_whole_numbers_of_16_bits_exactly(dtype: str) -> None:
+    data, _ = make(dtype, 5, 2)
+    data[:, 0] = data.max()
+    k = 7
+    labels = np.random.default_rng(3).integers(0, k, (ROWS, COLUMNS)).astype(np.uint8)  # class k stays empty
+    centres = np.array(
+        [data[:, labels == label].mean(axis=1) if label < k else data[:, 0, 0] for label in range(1, k + 1)]
+    )
+    counts, sums, squares = class_sums(data, labels, centres)
+    assert counts.tolist() == np.bincount(labels.ravel(), minlength=k + 1).tolist()
+    sums, squares = sums.sum(axis=0), squares.sum(axis=0)
+    exact = data.dtype.kind in "iu" and data.dtype.itemsize <= 2
+    for label in range(1, k + 1):
+        members = data[:, labels == label]
+        if exact:  # in Python's own numbers
+            whole = [band.tolist() for band in members]
+            assert sums[label].tolist() == [sum(band) for band in whole]
+            assert squares[label].tolist() == [sum(value**2 for value in band) for band in whole]
+        else:  # less the centroid, so that sums stay small where pixels are large
+            less = members.astype(np.longdouble) - centres[label - 1][:, None]
+            spread = (less**2).sum(axis=1)
+            np.testing.assert_allclose(squares[label], spread, 1e-12)
+            np.testing.assert_allclose(sums[label], less.sum(axis=1), 0, 1e-11 * spread.max(initial=0) ** 0.5 + 1e-300)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
+@pytest.mark.parametrize("bands", [3, 4, 8, 11])
+def test_sums_of_the_least_and_the_largest_numbers_are_exact(dtype: str, bands: int) -> None:
+    limits = np.iinfo(dtype)
+    for value in (limits.min, limits.max):
+        data, labels = np.full((bands, 90, 111), value, dtype), np.full((90, 111), 2, np.uint8)
+        labels[-1] = 254  # the largest class
+        counts, sums, squares = class_sums(data, labels, np.zeros((254, bands)))
+        for label, count in ((0, 0), (1, 0), (2, 89 * 111), (254, 111)):
+            assert counts[label] == count
+            assert sums[0, label].tolist() == [int(value) * count] * bands
+            assert squares[0, label].tolist() == [int(value) ** 2 * count] * bands
+
+
+def test_sums_do_not_depend_on_memory_layout() -> None:
+    data, centres = make("u2", 3, 9)
+    labels = assign(data, np.ones((ROWS, COLUMNS), np.bool_), centres)
+    plain = class_sums(data, labels, centres)
+    strided = class_sums(np.asfortranarray(data), np.asfortranarray(labels), np.asfortranarray(centres))
+    for one, other in zip(plain, strided, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_pixels_without_data_hold_reaches_no_class() -> None:
+    data = np.array([[[np.nan, 4.0, -np.inf, -1.7e308, 6.0, -1.7e308]], [[1.0, np.inf, 1e308, np.inf, 8.0, -np.inf]]])
+    counts, sums, squares = class_sums(data, np.array([[0, 0, 0, 0, 1, 0]], np.uint8), np.array([[5.0, 7.0]]))
+    assert counts.tolist() == [5, 1]
+    assert sums[:, 1].tolist() == squares[:, 1].tolist() == [[1.0, 1.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("totals", "numbers"),
+    [
+        (np.zeros(4), np.zeros(4, np.uint16)),
+        (np.zeros(4, np.uint64), np.zeros(4, np.int32)),
+        (np.zeros(8, np.uint64)[::2], np.zeros(4, np.uint16)),
+    ],
+)
+def test_four_additions_at_once_take_no_arrays_that_lie_otherwise(totals: np.ndarray, numbers: np.ndarray) -> None:
+    with pytest.raises(TypingError):
+        njit(lambda totals, numbers: add_powers(totals, 0, numbers, 0))(totals, numbers)

@@ -1,0 +1,163 @@
+"""A scene is labelled block by block as it would be in one piece, and so are its classes counted."""
+
+from statistics import fmean, pstdev
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sources import MemorySource, model_of
+
+from pipeline.core.pixels import BlockSource
+from pipeline.dataarrays.source import ArraySource
+from pipeline.labels.classify import ClassStatistics, Thinning, classify_blocks
+from pipeline.models.cluster_model import ClusterModel
+
+CENTRES = [[10, 20, 10], [60, 50, 55], [120, 90, 130], [200, 210, 190], [255, 0, 0]]
+ROWS, COLUMNS = 37, 53
+
+Scene = tuple[npt.NDArray[np.generic], npt.NDArray[np.bool_]]
+
+
+def scene(dtype: str = "u1") -> Scene:
+    rng = np.random.default_rng(11)
+    data = rng.integers(0, 201, (3, ROWS, COLUMNS)).astype(dtype)  # too dark for the last centroid but by chance
+    return data, rng.random((ROWS, COLUMNS)) < 0.9
+
+
+def nearest(data: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Labels in one piece, in whole numbers: the first of the nearest centroids, 0 where there is no data."""
+    distances = [sum((data[b].astype(np.int64) - row[b]) ** 2 for b in range(3)) for row in CENTRES]
+    return np.where(valid, np.argmin(distances, axis=0) + 1, 0)
+
+
+def gather(
+    source: BlockSource, model: ClusterModel, thinning: Thinning, workers: int
+) -> tuple[npt.NDArray[np.uint8], ClassStatistics, npt.NDArray[np.generic]]:
+    """Put the blocks of a scene together: labels, statistics, thinned pixels."""
+    grid = source.info.grid
+    labels = np.full(grid.shape, 255, np.uint8)
+    statistics = ClassStatistics(model, source.info.units)
+    thinned = np.full((len(thinning.bands), *thinning.shape(grid)), 77, source.info.dtype)
+    for block, labelled in classify_blocks(source, model, thinning, workers):
+        labels[block.slices] = labelled.labels
+        statistics.add(labelled)
+        thinned[(slice(None), *thinning.onto(block))] = labelled.thinned
+    return labels, statistics, thinned
+
+
+chunks = st.tuples(st.integers(1, ROWS + 3), st.integers(1, COLUMNS + 3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    chunk=chunks, workers=st.integers(1, 4), step=st.integers(1, 60), bands=st.sampled_from([(0,), (2, 0, 1), (1, 1)])
+)
+def test_labels_counts_and_thinned_pixels_are_those_of_the_whole_for_any_blocks_and_workers(
+    chunk: tuple[int, int], workers: int, step: int, bands: tuple[int, ...]
+) -> None:
+    data, valid = scene()
+    found = gather(MemorySource(data, valid, chunk), model_of(CENTRES), Thinning(step, bands), workers)
+    expected = nearest(data, valid)
+    np.testing.assert_array_equal(found[0], expected)
+    assert found[1].counts == np.bincount(expected.ravel(), minlength=len(CENTRES) + 1).tolist()
+    np.testing.assert_array_equal(found[2], data[list(bands)][:, ::step, ::step])
+
+
+def test_blocks_come_in_order_and_are_read_once() -> None:
+    data, valid = scene()
+    source = MemorySource(data, valid, (8, 8))
+    blocks = [block for block, _ in classify_blocks(source, model_of(CENTRES), Thinning(4, (0,)), 3)]
+    assert blocks == list(source.blocks)
+    assert set(source.reads.values()) == {1}
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "f4", "f8"])
+def test_means_and_deviations_are_those_of_the_pixels_of_each_class(dtype: str) -> None:
+    data, valid = scene(dtype)
+    if data.dtype.kind == "f":
+        data[:, ~valid] = np.nan  # what nodata holds must not reach any class
+    labels, statistics, _ = gather(MemorySource(data, valid, (10, 7)), model_of(CENTRES), Thinning(9, (0,)), 2)
+    present = set(labels.ravel().tolist()) - {0}
+    assert len(present) >= 4
+    for label in range(1, len(CENTRES) + 1):
+        means, stds = statistics.means(label), statistics.stds(label)
+        for band in range(3):
+            pixels = data[band][labels == label].astype(float).tolist()  # all are whole numbers
+            found = (means[band], stds[band])
+            expected = (fmean(pixels), pstdev(pixels)) if pixels else (np.nan, np.nan)
+            np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_an_empty_class_has_neither_mean_nor_deviation() -> None:
+    data, valid = scene()
+    far = model_of([*CENTRES, [1000, 1000, 1000]])
+    _, statistics, _ = gather(MemorySource(data, valid), far, Thinning(9, (0,)), 1)
+    assert statistics.counts[-1] == 0
+    assert np.isnan([statistics.means(6), statistics.stds(6)]).all()
+
+
+@pytest.mark.parametrize("dtype", ["u2", "i4", "f8"])
+def test_the_deviation_of_large_numbers_that_differ_little_is_not_lost(dtype: str) -> None:
+    base = 65_000 if dtype == "u2" else 2_000_000_000
+    data = (base + np.random.default_rng(4).integers(0, 4, (1, 60, 60))).astype(dtype)
+    _, statistics, _ = gather(MemorySource(data, None, (16, 16)), model_of([[0], [base]]), Thinning(9, (0,)), 1)
+    pixels = data.ravel().tolist()
+    assert statistics.counts == [0, 0, len(pixels)]
+    assert statistics.means(2)[0] == pytest.approx(fmean(pixels), rel=1e-15)
+    assert statistics.stds(2)[0] == pytest.approx(pstdev(pixels), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["u4", "f4", "f8"])
+def test_far_from_its_centroid_a_class_has_the_same_mean_and_deviation_for_any_blocks(dtype: str) -> None:
+    low, high = 4_000_000_000, 4_294_966_272  # float32 holds both
+    noise = np.random.default_rng(6).random((1, 60, 60))
+    data = np.concatenate([np.full((1, 60, 60), high), low + 1e6 * noise, high * (noise < 1e-3)]).astype(dtype)
+    model = model_of([[0, 0, 1e12], [1.0, 2.0, 3.0]])
+    found = set()
+    for chunk in ((60, 60), (16, 16), (7, 60)):
+        _, statistics, _ = gather(MemorySource(data, None, chunk), model, Thinning(9, (0,)), 2)
+        found.add((*statistics.means(2), *statistics.stds(2)))
+    assert len(found) == 1
+    pixels = [band.ravel().tolist() for band in data.astype(float)]
+    expected = (*map(fmean, pixels), *map(pstdev, pixels))
+    np.testing.assert_allclose(found.pop(), expected, rtol=1e-12)
+    assert statistics.stds(2)[0] == 0
+
+
+def test_a_deviation_that_no_float_holds_is_not_told_as_none() -> None:
+    data = np.array([[[1e200, -1e200]]])
+    _, statistics, _ = gather(MemorySource(data, None), model_of([[0.0], [1.0]]), Thinning(9, (0,)), 1)
+    assert statistics.counts == [0, 1, 1]
+    assert np.isnan([statistics.stds(1), statistics.stds(2)]).all()
+
+
+def test_a_scene_without_data_has_pixels_in_no_class() -> None:
+    data, valid = scene()
+    labels, statistics, _ = gather(MemorySource(data, valid & False), model_of(CENTRES), Thinning(1, (0,)), 2)
+    assert not labels.any()
+    assert statistics.counts == [ROWS * COLUMNS] + [0] * len(CENTRES)
+
+
+@pytest.mark.parametrize("dtype", [">u2", ">f4", "f2", "i1"])
+def test_arrays_of_less_common_number_types_are_labelled_too(dtype: str) -> None:
+    data, valid = scene()
+    data = (data // 2).astype(np.int16)
+    array = xr.DataArray(data.astype(dtype), dims=("band", "y", "x"), coords={"valid": (("y", "x"), valid)})
+    array = array.chunk({"y": 16, "x": 16})
+    labels, *_ = gather(ArraySource(array), model_of(CENTRES), Thinning(9, (0,)), 2)
+    np.testing.assert_array_equal(labels, nearest(data, valid))
+
+
+@settings(max_examples=100, deadline=None)
+@given(chunk=chunks, step=st.integers(1, 70))
+def test_thinning_takes_every_pixel_of_the_thinned_scene_from_one_block(chunk: tuple[int, int], step: int) -> None:
+    source, thinning = MemorySource(*scene(), chunk), Thinning(step, (0,))
+    number = np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS)
+    assembled = np.full(thinning.shape(source.info.grid), -1)
+    for block in source.blocks:
+        assert (assembled[thinning.onto(block)] == -1).all()
+        assembled[thinning.onto(block)] = number[block.slices][thinning.inside(block)]
+    np.testing.assert_array_equal(assembled, number[::step, ::step])

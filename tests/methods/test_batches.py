@@ -1,0 +1,82 @@
+"""Mini-batches over all pixels, and dask-ml: near the exact answer, and the same for any blocks and workers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from blocks import holes, scene
+from sources import MemorySource, described
+
+from pipeline.config.schema import FitConfig
+from pipeline.core.pixels import FitSource
+from pipeline.engine.cache import open_cache
+from pipeline.engine.progress import Progress
+from pipeline.methods.fit import fit_source
+from pipeline.models.cluster_model import ClusterModel
+from pipeline.pixels.pieces import CachedPieces, UncachedPieces
+from pipeline.scenes.raster_source import RasterSource
+
+pytestmark = pytest.mark.lowest
+
+
+def fitted(source: FitSource, method: str, workers: int = 2, **settings: Any) -> ClusterModel:
+    config = FitConfig.model_validate({"pixels": "all", "method": method, **settings})
+    with open_cache("memory", Path()) as cache:
+        pixels = UncachedPieces(source) if method == "minibatch" else CachedPieces(source, cache)
+        return fit_source(pixels, config, workers=workers, progress=Progress()).model
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_batches_do_not_depend_on_blocks_and_workers(dtype: str) -> None:
+    data = scene(dtype, (1100, 1300))
+    valid = holes((1100, 1300))
+    one = fitted(MemorySource(data, valid, (1100, 1300)), "minibatch", 1, k=5)
+    for chunk, workers in (((200, 333), 2), ((512, 512), 3)):
+        assert fitted(MemorySource(data, valid, chunk), "minibatch", workers, k=5) == one
+
+
+def test_each_pixel_is_read_once_more_for_the_batches() -> None:
+    source = MemorySource(scene("uint16", (1024, 1536)), chunk=(512, 512))
+    fitted(source, "minibatch", k=4)
+    assert set(source.reads.values()) == {2}
+
+
+def test_no_window_is_larger_than_the_blocks_that_memory_was_planned_for() -> None:
+    source = MemorySource(scene("uint16", (300, 700)), chunk=(64, 128))
+    fitted(source, "minibatch", k=4)
+    assert max(bottom - top for (top, bottom), _ in source.reads) == 64
+    assert max(right - left for _, (left, right) in source.reads) == 128
+
+
+@pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
+def test_a_source_that_keeps_nothing_is_refused(method: str) -> None:
+    config = FitConfig.model_validate({"pixels": "all", "method": method})
+    with pytest.raises(TypeError, match="KeptBlocks or ReadBlocks"):
+        fit_source(MemorySource(scene("uint16")), config, workers=1, progress=Progress())
+
+
+@pytest.mark.parametrize("method", ["minibatch", "dask-ml"])
+def test_a_real_scene_ends_near_the_exact_inertia(landscape: list[str], method: str) -> None:
+    source = RasterSource(described(landscape), (300, 512))
+    exact = fitted(source, "kmeans", k=6, tol=1e-5)
+    other = fitted(source, method, k=6, tol=1e-5)
+    inertia = exact.inertia * (
+        other.fitting.sampled_pixels / exact.fitting.valid_pixels if method == "minibatch" else 1
+    )
+    assert other.inertia == pytest.approx(inertia, rel=0.01)
+    assert other.fitting.method == method
+
+
+@pytest.mark.parametrize("pixels", [2000, "all"])
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_dask_ml_gets_valid_pixels_alone_in_units_it_can_not_lose(dtype: str, pixels: Any) -> None:
+    data, valid = scene(dtype, bands=4), holes((120, 150))
+    data[:, ~valid] = 200 if dtype == "uint16" else np.nan
+    if dtype == "float32":
+        data /= 10_000  # reflectance: an absolute tolerance would end it at once
+    exact = fitted(MemorySource(data, valid, (50, 50)), "kmeans", k=5, tol=1e-6, pixels=pixels)
+    dask = fitted(MemorySource(data, valid, (50, 50)), "dask-ml", k=5, tol=1e-6, pixels=pixels)
+    assert dask.inertia == pytest.approx(exact.inertia, rel=0.01)
+    assert sum(dask.counts) == sum(exact.counts)
+    np.testing.assert_allclose(dask.centres, exact.centres, rtol=0.02)

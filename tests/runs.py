@@ -1,0 +1,95 @@
+"""Configs, runs and their outputs, for tests."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+
+from pipeline.config.schema import RunConfig
+from pipeline.engine.leftovers import PREFIX
+from pipeline.engine.owner_mark import MARK
+from pipeline.sinks.staging import Staging
+
+
+def config(source: Any, labels: Path, **sections: Any) -> RunConfig:
+    source = [str(item) for item in source] if isinstance(source, list) else str(source)
+    scene = {"source": source, **sections.pop("scene", {})}
+    output = {"labels": str(labels), **sections.pop("output", {})}
+    return RunConfig.model_validate({"version": 1, "scene": scene, "output": output, **sections})
+
+
+def read(path: Path) -> npt.NDArray[np.uint8]:
+    with rasterio.open(path) as file:
+        return file.read(1)
+
+
+def snapshot(folder: Path) -> dict[str, str]:
+    """Every file below a folder, hidden ones too, and what it holds."""
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def stage(targets: Sequence[Path], *, overwrite: bool = False, then: Callable[[], Any] = lambda: None) -> None:
+    """Write each target's own name into it, under its temporary name; then do something else."""
+    with Staging(targets, overwrite=overwrite) as staging:
+        for target in targets:
+            assert staging.path(target).parent.parent == target.parent  # so that a rename is no copy
+            staging.path(target).write_text(target.name)
+        then()
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from pipeline.engine import leftovers, owner_mark
+from pipeline.engine.work_folder import temporary_folder
+if len(sys.argv) > 2:
+    def refuse(file): raise OSError(int(sys.argv[2]), "locks")
+    leftovers.take_lock = owner_mark.take_lock = refuse
+with temporary_folder(Path(sys.argv[1]), "") as own:
+    (own / "pixels").write_bytes(bytes(1000))
+    os.kill(os.getpid(), 9)
+"""
+
+
+def killed_run(folder: Path, *args: object) -> Path:
+    """Let a run be killed, and give the folder that it leaves."""
+    before = set(folder.glob(f"{PREFIX}*"))
+    subprocess.run([sys.executable, "-c", KILLED, str(folder), *map(str, args)], check=False)
+    (left,) = set(folder.glob(f"{PREFIX}*")) - before
+    assert {file.name for file in left.iterdir()} == {MARK, "pixels"}
+    return left
+
+
+OUTPUTS = ("classes.tif", "classes.csv", "classes_quicklook.png", "classes.model.json", "classes.run.json")
+
+
+REPORT = OUTPUTS[-1]
+
+
+MIXED = "don't belong together"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder, hidden ones too, by its path in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def without_report(found: dict[str, bytes]) -> dict[str, bytes]:
+    """Files of an output folder that are the same bytes in each run."""
+    return {name: content for name, content in found.items() if name != REPORT}
+
+
+def is_new(found: dict[str, bytes], new: dict[str, bytes]) -> bool:
+    """Whether the outputs are those of the run, and the report tells of them."""
+    if without_report(found) != new or REPORT not in found:
+        return False
+    told = json.loads(found[REPORT])["sha256"]
+    return sorted(told.values()) == sorted(hashlib.sha256(content).hexdigest() for content in new.values())

@@ -1,0 +1,284 @@
+"""Outputs get their names as a set, written through to the disk before: all, or, after an error, none."""
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import snapshot, stage
+
+from pipeline.core.errors import OutputError
+from pipeline.engine.leftovers import PREFIX
+from pipeline.engine.work_folder import temporary_folder
+from pipeline.sinks.staging import Staging
+
+TARGETS = ("map.tif", "map.csv", "map.png", "map.model.json")
+SIDE_FILES = ("map.tif.aux.xml", "map.tif.ovr")
+
+
+def old_set(folder: Path) -> dict[str, str]:
+    """Write an earlier run's files, and give what the folder holds."""
+    for name in (*TARGETS, *SIDE_FILES):
+        (folder / name).write_text(f"old {name}")
+    return snapshot(folder)
+
+
+def new_set() -> dict[str, str]:
+    return {name: name for name in TARGETS}
+
+
+def hooked(monkeypatch: pytest.MonkeyPatch, name: str, before: Callable[..., None]) -> None:
+    """Have something done before each call of a function of `os`."""
+    plain = getattr(os, name)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        before(*args)
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(os, name, call)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, turn: int, names: tuple[str, ...] = ("replace", "link", "rename")) -> None:
+    """Let one of the calls that give names fail."""
+    calls = []
+
+    def fail(*_: Any) -> None:
+        calls.append(1)
+        if len(calls) == turn:
+            raise OSError(errno.EIO, "Input/output error")
+
+    for name in names:
+        hooked(monkeypatch, name, fail)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders can't be written through on Windows")
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_are_on_the_disk_before_they_get_names_and_names_before_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, overwrite: bool
+) -> None:
+    """A power cut right after a run left files of no bytes under their final names."""
+    if overwrite:
+        old_set(tmp_path)
+    (tmp_path / "other").mkdir()
+    targets = [*(tmp_path / name for name in TARGETS), tmp_path / "other" / "report.json"]
+    synced: list[int] = []
+    named: dict[int, list[int]] = {}
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino))
+
+    def note(source: Any, target: Any) -> None:
+        if Path(target) in targets:
+            named[Path(source).stat().st_ino] = list(synced)
+
+    hooked(monkeypatch, "replace", note)
+    hooked(monkeypatch, "link", note)
+    stage(targets, overwrite=overwrite)
+    assert set(named) == {target.stat().st_ino for target in targets}
+    for inode, before in named.items():
+        assert inode in before
+    assert {tmp_path.stat().st_ino, (tmp_path / "other").stat().st_ino} <= set(synced)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_fails_as_files_are_written_through_leaves_all_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Some disks tell only then that they are full."""
+    before = old_set(tmp_path)
+
+    def fail(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OutputError, match=r"map\S*: the finished file can't be written to the disk \("):
+        stage([tmp_path / name for name in TARGETS], overwrite=True)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_disk_that_can_not_be_asked_to_write_through_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    stage([tmp_path / name for name in TARGETS])
+    assert snapshot(tmp_path) == new_set()
+
+
+def test_the_map_is_named_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[str] = []
+    hooked(monkeypatch, "link", lambda _, target: named.append(Path(target).name))
+    stage([tmp_path / name for name in TARGETS])
+    assert named[-1] == "map.tif"
+    assert set(named) == set(TARGETS)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("turn", range(1, 13))
+def test_after_an_error_in_the_middle_what_was_named_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: int, *, overwrite: bool
+) -> None:
+    """Whatever call fails: the old set is whole, or the new one; without links a call that fails is made up for."""
+    before = old_set(tmp_path) if overwrite else {}
+    targets = [tmp_path / name for name in TARGETS]
+    with monkeypatch.context() as patch:
+        failing(patch, turn)
+        failed = False
+        try:
+            stage(targets, overwrite=overwrite)
+        except OutputError:
+            failed = True
+        assert snapshot(tmp_path) == (before if failed else new_set())
+    stage(targets, overwrite=True)
+    assert snapshot(tmp_path) == new_set()
+
+
+@pytest.mark.parametrize("turn", [2, 5, 7])
+def test_an_error_in_the_middle_on_a_disk_without_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: int
+) -> None:
+    before = old_set(tmp_path)
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        hooked(patch, "link", refuse)
+        failing(patch, turn, ("replace", "rename"))
+        with pytest.raises(OutputError, match="can't be given its name"):
+            stage([tmp_path / name for name in TARGETS], overwrite=True)
+        assert snapshot(tmp_path) == before
+        stage([tmp_path / name for name in TARGETS], overwrite=True)
+    assert snapshot(tmp_path) == new_set()
+
+
+def test_on_a_disk_without_links_no_old_file_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where it can't be put back, nor by the next run, which removes what was left."""
+    (tmp_path / "map.tif").write_text("old")
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        hooked(patch, "link", refuse)
+        hooked(patch, "replace", refuse)
+        with pytest.raises(OutputError, match=r"map\.tif: the finished file can't be given its name"):
+            stage([tmp_path / "map.tif"], overwrite=True)
+    (kept,) = tmp_path.glob(f"{PREFIX}*/only-copy-*")
+    assert kept.read_text() == "old"
+    with temporary_folder(tmp_path, ""):
+        assert kept.read_text() == "old"
+    assert kept.read_text() == "old"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of folders are POSIX's")
+def test_a_folder_that_may_not_be_listed_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = os.open
+
+    def refuse(path: Any, flags: int, *args: Any, **how: Any) -> int:
+        if Path(path) == tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return plain(path, flags, *args, **how)
+
+    monkeypatch.setattr(os, "open", refuse)
+    stage([tmp_path / name for name in TARGETS])
+    assert snapshot(tmp_path) == new_set()
+
+
+def test_what_can_not_be_taken_back_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old_set(tmp_path)
+    calls = []
+
+    def fail_from_then_on(*_: Any) -> None:
+        calls.append(1)
+        if len(calls) > 2:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+    hooked(monkeypatch, "replace", fail_from_then_on)
+    with pytest.raises(OutputError, match=r"map\.csv: .*Read-only.*these are new already, .*: .*map\.png, .*\.json$"):
+        stage([tmp_path / name for name in TARGETS], overwrite=True)
+
+
+def test_a_link_that_is_replaced_comes_back_as_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = old_set(tmp_path)
+    (tmp_path / "map.model.json").rename(tmp_path / "behind.json")
+    (tmp_path / "map.model.json").symlink_to("behind.json")
+    failing(monkeypatch, 4, ("replace",))
+    with pytest.raises(OutputError):
+        stage([tmp_path / name for name in TARGETS], overwrite=True)
+    assert (tmp_path / "map.model.json").readlink() == Path("behind.json")
+    assert snapshot(tmp_path) == before | {"behind.json": before["map.model.json"]}
+
+
+def test_somebody_elses_file_is_not_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run took a name while this one gave names."""
+    theirs = tmp_path / "map.model.json"
+
+    def replace_it(_: Any, target: Any) -> None:
+        if Path(target).name == "map.csv":
+            theirs.unlink()
+            theirs.write_text("theirs")
+            raise OSError(errno.EEXIST, "File exists")
+
+    hooked(monkeypatch, "link", replace_it)
+    with pytest.raises(OutputError, match=r"map\.csv: somebody else wrote this file meanwhile"):
+        stage([tmp_path / name for name in TARGETS])
+    assert snapshot(tmp_path) == {"map.model.json": "theirs"}
+
+
+def test_side_files_of_a_map_alone_go_with_it(tmp_path: Path) -> None:
+    """Those of a table or a report are nothing to GDAL; they may be anybody's."""
+    foreign = ["map.csv.ovr", "map.csv.msk", "map.model.json.aux.xml", "map.png.aux.xml"]
+    before = old_set(tmp_path)
+    for name in foreign:
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "map.tif.msk").mkdir()
+    stage([tmp_path / name for name in TARGETS], overwrite=True)
+    assert set(before) == {*TARGETS, *SIDE_FILES}
+    assert snapshot(tmp_path) == new_set() | dict.fromkeys(foreign, "mine")
+    assert stat.S_ISDIR((tmp_path / "map.tif.msk").stat().st_mode)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes are POSIX's")
+def test_what_appeared_while_the_run_went_on_is_looked_at_again(tmp_path: Path) -> None:
+    before = old_set(tmp_path)
+    (tmp_path / "map.csv").unlink()
+    del before["map.csv"]
+    with pytest.raises(OutputError, match=r"map\.csv: somebody else wrote this file meanwhile"):
+        stage([tmp_path / name for name in TARGETS], overwrite=True, then=lambda: os.mkfifo(tmp_path / "map.csv"))
+    assert snapshot(tmp_path) == before
+    for name in TARGETS:
+        (tmp_path / name).unlink(missing_ok=True)
+    for name in SIDE_FILES:
+        (tmp_path / name).unlink()
+    with pytest.raises(OutputError, match=r"map\.tif\.ovr: somebody else wrote this file meanwhile"):
+        stage([tmp_path / name for name in TARGETS], then=lambda: (tmp_path / "map.tif.ovr").write_text("theirs"))
+    assert snapshot(tmp_path) == {"map.tif.ovr": "theirs"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+def test_links_that_move_while_the_run_goes_on_lead_nothing_astray(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("one")
+
+    def move() -> None:
+        (tmp_path / "link").unlink()
+        (tmp_path / "link").symlink_to("two")
+
+    with Staging([tmp_path / "link" / "map.tif"], overwrite=True) as staging:
+        move()
+        staging.path(tmp_path / "link" / "map.tif").write_text("new")
+    assert snapshot(tmp_path) == {"one/map.tif": "new"}
+    assert not list(tmp_path.glob(f"*/{PREFIX}*"))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_side_file_without_its_map_is_not_removed(tmp_path: Path, *, overwrite: bool) -> None:
+    (tmp_path / "map.tif.ovr").write_text("mine")
+    (tmp_path / "map.csv.ovr").write_text("mine")
+    with pytest.raises(OutputError, match=r"map\.tif: GDAL would take \S*map\.tif\.ovr for part of this map"):
+        stage([tmp_path / "map.tif", tmp_path / "map.csv"], overwrite=overwrite)
+    stage([tmp_path / "map.csv"], overwrite=overwrite)
+    assert snapshot(tmp_path) == {"map.tif.ovr": "mine", "map.csv.ovr": "mine", "map.csv": "map.csv"}

@@ -1,0 +1,201 @@
+"""The quick-look: nothing runs off the page or into something else, and colours are those of the pixels."""
+
+from pathlib import Path
+from statistics import quantiles
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from affine import Affine
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from sources import MemorySource, model_of
+
+from pipeline.core.errors import OutputError
+from pipeline.core.grid import Grid
+from pipeline.labels.classify import classify_blocks
+from pipeline.sinks.palette import Colour, class_colours
+from pipeline.sinks.picture import _NO_DATA, draw_picture, save_picture, stretch
+from pipeline.sinks.quicklook import LARGEST_SIDE, Layout, QuickLook, thinning_for
+
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+Box = tuple[int, int, int, int]
+
+
+def grid_of(shape: tuple[int, int]) -> Grid:
+    return Grid(shape=shape, transform=Affine.identity(), crs=None)
+
+
+sides = st.integers(1, 300) | st.integers(1, 30_000)
+
+
+@settings(max_examples=300, deadline=None)
+@given(rows=sides, columns=sides, entries=st.integers(2, 255))
+@example(rows=1, columns=1, entries=255)
+@example(rows=30_000, columns=10, entries=255)
+@example(rows=10, columns=30_000, entries=3)
+@example(rows=200_000, columns=200_000, entries=255)
+def test_a_page_is_never_too_large_and_shows_the_whole_scene_undistorted(rows: int, columns: int, entries: int) -> None:
+    layout = Layout.of(grid_of((rows, columns)), entries)
+    assert max(layout.page) <= LARGEST_SIDE
+    assert layout.panel[0] >= 1 <= layout.panel[1]
+    kept = len(range(0, columns, layout.step)), len(range(0, rows, layout.step))
+    zooms = {layout.panel[0] / kept[0], layout.panel[1] / kept[1]}
+    assert len(zooms) == 1  # as high as it is wide
+    assert zooms.pop() % 1 == 0  # and every pixel as large as the next
+
+
+def draw(
+    data: npt.NDArray[np.generic], k: int, colours: tuple[Colour, ...], bands: tuple[str, ...] = (), nodata: float = 0
+) -> Image.Image:
+    """Classify a scene of one class, the first, and draw it, with a share of nodata for the legend."""
+    source = MemorySource(data, None, (256, 256))
+    names = bands or source.info.bands
+    layout = Layout.of(source.info.grid, k + 1)
+    thinning = thinning_for(layout, names)
+    look = QuickLook(source.info.grid, layout, thinning, data.dtype)
+    model = model_of([data.mean(axis=(1, 2)) + 1000.0 * i for i in range(k)])
+    for block, labelled in classify_blocks(source, model, thinning, 2):
+        look.add(block, labelled)
+    return draw_picture(look, names, colours, [1.0] + [0.0] * (k - 1), nodata)
+
+
+def box_of(page: npt.NDArray[np.uint8], colour: Colour, below: int = 0) -> Box:
+    """Left, top, right, bottom of the pixels of a colour, from some row on."""
+    red, green, blue = np.moveaxis(page[below:], 2, 0)
+    rows, columns = np.nonzero((red == colour[0]) & (green == colour[1]) & (blue == colour[2]))
+    assert rows.size, f"{colour} is nowhere"
+    return int(columns.min()), below + int(rows.min()), int(columns.max()) + 1, below + int(rows.max()) + 1
+
+
+def count_boxes(page: npt.NDArray[np.uint8], colour: Colour, shape: tuple[int, int]) -> int:
+    """How many places there are for a filled box of (rows, columns); smooth letters have a few pixels of any grey."""
+    total = np.pad((page == colour).all(axis=2).astype(int).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    high, wide = shape
+    inside = total[high:, wide:] - total[:-high, wide:] - total[high:, :-wide] + total[:-high, :-wide]
+    return int((inside == high * wide).sum())
+
+
+def is_filled(page: npt.NDArray[np.uint8], box: Box, colour: Colour) -> bool:
+    return bool((page[box[1] : box[3], box[0] : box[2]] == colour).all())
+
+
+@pytest.mark.parametrize("k", [2, 9, 61, 254])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3), (1500, 40), (1500, 1100), (20, 4000)])
+def test_panels_stand_side_by_side_and_the_legend_below_with_a_whole_box_for_each_entry(
+    shape: tuple[int, int], k: int
+) -> None:
+    data = np.full((1, *shape), 7, np.uint8)  # one value everywhere is drawn black
+    colours = class_colours(k)
+    page = np.asarray(draw(data, k, colours, nodata=0.5))
+    scene = box_of(page, BLACK)
+    assert is_filled(page, scene, BLACK)
+    beside = page[scene[1] : scene[3]]
+    left, top, right, bottom = box_of(beside, colours[0])
+    assert (top, bottom) == (0, scene[3] - scene[1])
+    assert left > scene[2]
+    assert right - left == scene[2] - scene[0]
+    assert is_filled(beside, (left, top, right, bottom), colours[0])
+    # the boxes of classes and of nodata have one size, none is cut or covered
+    boxes = [box_of(page, colour, below=scene[3]) for colour in colours]
+    assert all(is_filled(page, box, colour) for box, colour in zip(boxes, colours, strict=True))
+    assert count_boxes(page[scene[3] :], _NO_DATA, (boxes[0][3] - boxes[0][1], boxes[0][2] - boxes[0][0])) == 1
+    assert len({(box[2] - box[0], box[3] - box[1]) for box in boxes}) == 1
+    assert min(boxes[0][2] - boxes[0][0], boxes[0][3] - boxes[0][1]) >= 10
+    # nothing touches the edge of the page
+    for edge in (page[0], page[-1], page[:, 0], page[:, -1]):
+        assert (edge == WHITE).all()
+
+
+def ink(page: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    return (page < 128).all(axis=2)
+
+
+@pytest.mark.lowest
+def test_long_band_names_do_not_run_into_the_title_beside_them() -> None:
+    data, colours = np.full((3, 200, 200), 7, np.uint8), class_colours(2)
+    short = ink(np.asarray(draw(data, 2, colours, ("a", "b", "c"))))
+    long = ink(np.asarray(draw(data, 2, colours, tuple(f"surface_reflectance_of_band_{i}" for i in "abc"))))
+    middle = short.shape[1] // 2
+    np.testing.assert_array_equal(long[:40, middle:], short[:40, middle:])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), dtype=st.sampled_from(["u1", "u2", "i2", "f4"]), bands=st.sampled_from([1, 3]),
+    share=st.sampled_from([0.02, 0.5, 1.0]), span=st.sampled_from([1, 3, 100]),
+)  # fmt: skip
+def test_bands_are_stretched_between_their_5th_and_95th_percentile_and_nodata_is_grey(
+    seed: int, dtype: str, bands: int, share: float, span: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    data = rng.integers(0, span, (bands, 12, 15)).astype(dtype)
+    valid = rng.random((12, 15)) < share
+    picture = stretch(data, valid)
+    assert picture.shape == (12, 15, 3)
+    assert (picture[~valid] == _NO_DATA).all()
+    for channel in range(3):
+        band = data[channel % bands][valid].astype(float).tolist()
+        if len(band) < 2:
+            continue
+        twentieths = quantiles(band, n=20, method="inclusive")
+        low, high = twentieths[0], twentieths[-1]
+        shown = picture[..., channel][valid].tolist()
+        for value, bright in zip(band, shown, strict=True):
+            expected = min(max((value - low) / (high - low), 0), 1) if high > low else float(value > low)
+            assert abs(bright - 255 * expected) <= 0.5 + 1e-9
+
+
+def test_nan_where_there_is_no_data_does_not_darken_the_rest() -> None:
+    data = np.array([[[np.nan, 1.0, 2.0, 3.0]]], np.float32)
+    valid = np.array([[False, True, True, True]])
+    np.testing.assert_array_equal(stretch(data, valid), stretch(np.nan_to_num(data, nan=9.0), valid))
+
+
+def test_a_scene_without_data_is_grey() -> None:
+    assert (stretch(np.zeros((3, 4, 5)), np.zeros((4, 5), np.bool_)) == _NO_DATA).all()
+
+
+def test_red_green_and_blue_are_shown_where_there_are_any() -> None:
+    layout = Layout.of(grid_of((100, 100)), 5)
+    assert thinning_for(layout, ("B02", "B03", "B04", "B08")).bands == (2, 1, 0)
+    assert thinning_for(layout, ("a", "b", "c", "d")).bands == (0, 1, 2)
+    assert thinning_for(layout, ("a", "b")).bands == (0,)
+
+
+@pytest.mark.lowest
+def test_pixels_of_the_picture_are_those_of_the_scene() -> None:
+    rows, columns = 30, 40
+    data = np.zeros((3, rows, columns), np.uint8)
+    data[:, :, 20:] = 200
+    source = MemorySource(data, np.arange(rows)[:, None] + np.zeros(columns, int) >= 10, (7, 9))
+    layout = Layout.of(source.info.grid, 2)
+    thinning = thinning_for(layout, source.info.bands)
+    look = QuickLook(source.info.grid, layout, thinning, data.dtype)
+    for block, labelled in classify_blocks(source, model_of([[0, 0, 0], [200, 200, 200]]), thinning, 2):
+        look.add(block, labelled)
+    red, green = (250, 0, 0), (0, 250, 0)
+    page = np.asarray(draw_picture(look, source.info.bands, (red, green), [0.5, 0.5]))
+    legend = box_of(page, BLACK)[3]
+    red_box, green_box = box_of(page[:legend], red), box_of(page[:legend], green)
+    zoom = layout.panel[0] // columns
+    for box in (red_box, green_box):  # a third of the rows holds no data, a half of the columns each class
+        assert (box[2] - box[0], box[3] - box[1]) == (20 * zoom, 20 * zoom)
+    assert red_box[2] == green_box[0]
+    assert red_box[1] == green_box[1]
+
+
+@pytest.mark.lowest
+def test_a_picture_is_a_png_that_says_it_is_not_data(tmp_path: Path) -> None:
+    picture = draw(np.arange(600, dtype=np.uint16).reshape(1, 20, 30), 3, class_colours(3))
+    save_picture(picture, tmp_path / "p.png")
+    with Image.open(tmp_path / "p.png") as back:
+        assert back.format == "PNG"
+        assert "not data" in back.text["Description"]
+        np.testing.assert_array_equal(np.asarray(back), np.asarray(picture))
+
+
+def test_a_picture_that_can_not_be_written_is_told_with_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=rf"{tmp_path / 'none'}: the picture can't be written \(No such file"):
+        save_picture(Image.new("RGB", (1, 1)), tmp_path / "none" / "p.png")

@@ -1,0 +1,87 @@
+"""The table of classes says what is in the map, and hectares only where they are right."""
+
+import csv
+from math import nan
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sources import MemorySource, model_of
+
+from pipeline.core.errors import OutputError
+from pipeline.geo.pixel_areas import PixelAreas
+from pipeline.labels.classify import ClassStatistics, Thinning, classify_blocks
+from pipeline.sinks.palette import class_colours
+from pipeline.sinks.table import write_table
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("chunk", [(50, 60), (7, 9)])
+@pytest.mark.parametrize("hectares", [0.01, None])
+def test_the_table_says_what_numpy_says_of_each_class(
+    tmp_path: Path, chunk: tuple[int, int], hectares: float | None
+) -> None:
+    rng = np.random.default_rng(8)
+    data = rng.gamma(2, 500, (2, 50, 60)).astype(np.uint16)
+    valid = rng.random((50, 60)) < 0.8
+    model = model_of([[300, 300], [1000, 1000], [3000, 300], [60_000, 60_000]], ("B04", "B08"), "uint16")
+    statistics = ClassStatistics(model, model.units, PixelAreas(hectares=hectares))
+    labels = np.zeros((50, 60), int)
+    for block, labelled in classify_blocks(MemorySource(data, valid, chunk), model, Thinning(5, (0,)), 2):
+        statistics.add(labelled)
+        labels[block.slices] = labelled.labels
+    colours = class_colours(4)
+    write_table(tmp_path / "t.csv", statistics, ("B04", "B08"), colours)
+    table = read_table(tmp_path / "t.csv")
+    assert list(table[0]) == [
+        "class",
+        "colour",
+        "pixels",
+        "share",
+        "area_ha",
+        "mean_B04",
+        "std_B04",
+        "mean_B08",
+        "std_B08",
+    ]
+    assert [row["class"] for row in table] == ["1", "2", "3", "4"]
+    for label, (row, colour) in enumerate(zip(table, colours, strict=True), start=1):
+        members = data[:, labels == label].astype(float)
+        count = members.shape[1]
+        assert int(row["pixels"]) == count
+        assert float(row["share"]) == pytest.approx(count / valid.sum(), abs=1e-6)
+        assert bytes.fromhex(row["colour"].removeprefix("#")) == bytes(colour)
+        if hectares is None:
+            assert row["area_ha"] == ""
+        else:
+            assert float(row["area_ha"]) == pytest.approx(count * hectares, abs=1e-4)
+        for band, name in enumerate(("B04", "B08")):
+            if count:
+                assert float(row[f"mean_{name}"]) == pytest.approx(members[band].mean(), rel=1e-6)
+                assert float(row[f"std_{name}"]) == pytest.approx(members[band].std(), rel=1e-6)
+            else:
+                assert (row[f"mean_{name}"], row[f"std_{name}"]) == ("", "")
+    assert int(table[3]["pixels"]) == 0  # the empty class has been seen
+    assert sum(float(row["share"]) for row in table) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_map_without_data_has_a_table_without_shares(tmp_path: Path) -> None:
+    model = model_of([[1.0], [2.0]])
+    statistics = ClassStatistics(model, model.units, PixelAreas(hectares=0.01))
+    write_table(tmp_path / "t.csv", statistics, ("a, b",), class_colours(2))
+    table = read_table(tmp_path / "t.csv")
+    assert [float(row["share"] or nan) for row in table] == [0, 0]
+    assert [row["mean_a, b"] for row in table] == ["", ""]  # a comma in a band's name is no column
+
+
+def test_a_table_that_can_not_be_written_is_told_with_its_folder(tmp_path: Path) -> None:
+    model = model_of([[1.0], [2.0]])
+    statistics = ClassStatistics(model, model.units)
+    with pytest.raises(
+        OutputError, match=rf"{tmp_path / 'none'}: the table of classes can't be written \(No such file"
+    ):
+        write_table(tmp_path / "none" / "t.csv", statistics, ("a",), class_colours(2))
