@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 import zarr
 from affine import Affine
 from conftest import patches
@@ -241,3 +242,28 @@ def mosaic(sources: list[Path], chunk: int = 100, **settings: Any) -> MosaicSour
     scene = described(sources, **settings)
     assert isinstance(scene, Mosaic)
     return MosaicSource(scene, (chunk, chunk))
+
+
+NAMES = ("red", "green", "nir")
+
+
+def dataset(kind: str) -> tuple[xr.Dataset, npt.NDArray[Any]]:
+    """A scene of three bands as people save them, and its pixels."""
+    pixels = patches(3, (80, 100))
+    y, x = 5_900_000 - 10 * (np.arange(80) + 0.5), 300_000 + 10 * (np.arange(100) + 0.5)
+    crs = xr.DataArray(0, attrs={"crs_wkt": "EPSG:32633"})
+    if kind == "variables":
+        made = xr.Dataset({name: (("y", "x"), plane) for name, plane in zip(NAMES, pixels, strict=True)})
+        return made.assign_coords(y=y, x=x, spatial_ref=crs), pixels
+    if kind == "bands":
+        made = xr.Dataset({"refl": (("band", "y", "x"), pixels)}, {"band": list(NAMES), "y": y, "x": x})
+        return made.assign_coords(spatial_ref=crs), pixels
+    if kind == "south up":
+        made = xr.Dataset({"refl": (("band", "y", "x"), pixels[:, ::-1])}, {"band": [1, 2, 3], "y": y[::-1], "x": x})
+        return made.assign_coords(spatial_ref=crs), pixels
+    lat, lon = 52 - 1e-4 * np.arange(80), 12 + 1e-4 * np.arange(100)
+    made = xr.Dataset(
+        {"refl": (("latitude", "longitude", "band"), pixels.transpose(1, 2, 0))},
+        {"latitude": lat, "longitude": lon, "band": list(NAMES)},
+    )
+    return made, pixels

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import xarray as xr
 import zarr
 from affine import Affine
 from conftest import patches
-from sources import add_array, described, layers, opened, whole, write_eopf
+from sources import NAMES, add_array, dataset, described, layers, opened, whole, write_eopf
 
 from pipeline.cli.text import inspection_words
 from pipeline.config.schema import RunConfig
@@ -22,8 +21,6 @@ from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.run import run_config
 
 pytestmark = pytest.mark.lowest
-
-NAMES = ("red", "green", "nir")
 
 
 @pytest.mark.parametrize("chunk", [180, 360, 100])
@@ -87,28 +84,6 @@ def test_the_crs_is_found_in_every_place_it_occurs(data: Path, tmp_path: Path, p
     assert grid.crs is not None
     assert "UTM zone 32N" in grid.crs
     assert grid.transform == Affine(10, 0, 699_960, 0, -10, 4_700_040)
-
-
-def dataset(kind: str) -> tuple[xr.Dataset, npt.NDArray[Any]]:
-    """A scene of three bands as people save them, and its pixels."""
-    pixels = patches(3, (80, 100))
-    y, x = 5_900_000 - 10 * (np.arange(80) + 0.5), 300_000 + 10 * (np.arange(100) + 0.5)
-    crs = xr.DataArray(0, attrs={"crs_wkt": "EPSG:32633"})
-    if kind == "variables":
-        made = xr.Dataset({name: (("y", "x"), plane) for name, plane in zip(NAMES, pixels, strict=True)})
-        return made.assign_coords(y=y, x=x, spatial_ref=crs), pixels
-    if kind == "bands":
-        made = xr.Dataset({"refl": (("band", "y", "x"), pixels)}, {"band": list(NAMES), "y": y, "x": x})
-        return made.assign_coords(spatial_ref=crs), pixels
-    if kind == "south up":
-        made = xr.Dataset({"refl": (("band", "y", "x"), pixels[:, ::-1])}, {"band": [1, 2, 3], "y": y[::-1], "x": x})
-        return made.assign_coords(spatial_ref=crs), pixels
-    lat, lon = 52 - 1e-4 * np.arange(80), 12 + 1e-4 * np.arange(100)
-    made = xr.Dataset(
-        {"refl": (("latitude", "longitude", "band"), pixels.transpose(1, 2, 0))},
-        {"latitude": lat, "longitude": lon, "band": list(NAMES)},
-    )
-    return made, pixels
 
 
 @pytest.mark.filterwarnings("ignore:The (data type|dtype|codec) .*Zarr")  # as its versions word it

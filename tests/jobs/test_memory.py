@@ -115,9 +115,7 @@ def test_a_first_run_which_compiles_keeps_its_promise_with_hardly_any_sample(
 
 def sources(kind: str, folder: Path) -> dict[str, Any]:
     """A small scene of a kind, as the config names it."""
-    from sources import dataset
-    from sources import TRIANGLE, write_vector
-    from sources import SIDES, layers
+    from sources import SIDES, TRIANGLE, dataset, layers, write_vector
 
     from benchmarks.safe import write_safe
 
