@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from conftest import ROOT
 PACKAGE = ROOT / "pipeline"
 
 ROOMS = {
-    "core": """version text errors arrays numbers grid units regular_files strict_json strict_xml time_limits
+    "core": """version libraries text errors arrays numbers grid units regular_files strict_json strict_xml time_limits
         mask_layers layer_kinds band_names scene_info pixels""",
     "config": "record fields masks yaml mistaken_scene schema arguments",
     "kernels": """validity areas arithmetic machine compiled gather checks majority hashing fixed nearest assign
@@ -20,7 +21,7 @@ ROOMS = {
     "geo": "gdal coordinates crs overlap pixel_areas align area_of_interest",
     "raster": "alpha file_notes stored_blocks virtual_files file_bands file_parts readers regrid file_cache",
     "stores": "dimensions axes crs locate groups times values grids variables preview",
-    "formats": """sensors paths fetch file_trees catalogue versions renaming landsat_mtl file_sets sentinel2
+    "formats": """registry sensors paths fetch file_trees catalogue versions renaming landsat_mtl file_sets sentinel2
         sentinel2_radiometry safe aws_tiles archives stac_assets stac_layers stac_items stac eopf
         store_catalogue detect""",
     "scenes": """choose_grid preview suspicions warnings empty_bands file_stamps masks raster_scene raster_source crop
@@ -30,8 +31,8 @@ ROOMS = {
     "models": "cluster_model",
     "pixels": "gdal_memory cache pieces open",
     "labels": "classify lazy",
-    "methods": "lloyd passes sample minibatch kmeans exact batches dask_ml fit",
-    "sinks": """palette text_files table windows overviews verify geotiff quicklook picture naming output_set
+    "methods": "registry lloyd passes sample minibatch kmeans exact batches dask_ml fit",
+    "sinks": """registry palette text_files table windows overviews verify geotiff quicklook picture naming output_set
         staging""",
     "jobs": "plan planned_reading map report run demo inspect template",
     "api": "",
@@ -56,6 +57,18 @@ LIBRARIES = {
 WITH_DASK_OR_XARRAY = {"stores", "dataarrays", "labels.lazy", "methods.dask_ml", "api"}
 """Folders and modules in which lazy arrays are opened or made."""
 
+WITH_LATE_IMPORTS = {
+    "core.libraries",
+    "formats.registry",
+    "methods.registry",
+    "sinks.registry",
+    "kernels.machine",  # a module of numba, without its linear algebra
+    "kernels.compiled",  # machine code: numba is loaded while the first blocks are read
+    "cli.main",  # a command's module
+    "__main__",  # the command line, once signals are handled
+}
+"""Modules that import others when these are needed, and not before."""
+
 HEAVY = {
     "xarray",
     "zarr",
@@ -77,10 +90,18 @@ def name_of(file: Path) -> str:
     return ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
 
 
-def imports(file: Path) -> set[str]:
-    """Dotted names of the modules that a module imports anywhere in it."""
+def imports(file: Path, *, late: bool | None = None) -> set[str]:
+    """Dotted names of the modules that a module imports: everywhere, or only within (outside of) functions.
+
+    What only type checkers read is left out.
+    """
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    tree = ast.parse(file.read_text())
+    unread = {id(node) for block in tree.body if is_for_type_checkers(block) for node in ast.walk(block)}
+    within = {id(node) for function in ast.walk(tree) if is_function(function) for node in ast.walk(function)}
+    for node in ast.walk(tree):
+        if id(node) in unread or late not in (None, id(node) in within):
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -88,7 +109,17 @@ def imports(file: Path) -> set[str]:
             module = node.module or ""
             found |= {f"{module}.{alias.name}" for alias in node.names} if module.count(".") < 2 else {module}
             found.add(module)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("import_module", "importlib.import_module"):
+            found.add("importlib.import_module")
     return found
+
+
+def is_function(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+
+
+def is_for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def test_every_module_has_a_place_in_the_order() -> None:
@@ -101,6 +132,19 @@ def test_an_import_only_points_down(file: Path) -> None:
     known = {f"pipeline.{name}": ORDER.index(name) for name in ORDER}
     for other in imports(file) & known.keys():
         assert known[other] < ORDER.index(own), f"{own} imports {other}, which is above it"
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_late_imports_stand_at_the_registries_only(file: Path) -> None:
+    assert not imports(file, late=True) or name_of(file) in WITH_LATE_IMPORTS
+
+
+@pytest.mark.parametrize("name", ["core.libraries", "formats.registry", "methods.registry", "sinks.registry"])
+def test_a_registry_gives_what_it_lists(name: str) -> None:
+    registry = import_module(f"pipeline.{name}")
+    assert sorted(registry.__all__) == sorted(registry._MODULES)
+    for each in registry.__all__:
+        assert getattr(registry, each) is not None
 
 
 @pytest.mark.parametrize("room", LIBRARIES)

@@ -4,6 +4,9 @@ import ctypes
 import sys
 from pathlib import Path
 
+if sys.platform != "win32":
+    import resource
+
 
 def peak_rss() -> int | None:
     """Most memory this process has held at once, in bytes; None where the system does not tell.
@@ -18,8 +21,6 @@ def peak_rss() -> int | None:
                 return int(line.split()[1]) * 1024
     if sys.platform == "win32":
         return None
-    import resource  # noqa: PLC0415 (there is none on Windows)
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -11,6 +11,11 @@ from io import RawIOBase
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
 logger = logging.getLogger(__name__)
 
 MARK: Final = "lock"
@@ -125,8 +130,6 @@ def mark(file: RawIOBase) -> None:
 def take_lock(file: BinaryIO | RawIOBase) -> None:
     """Lock a file, or raise OSError. The system lets it go when the process ends, however it ends."""
     if sys.platform == "win32":
-        import msvcrt  # noqa: PLC0415 (Windows)
-
         place = file.tell()
         file.seek(_LOCKED_BYTE)
         try:
@@ -134,8 +137,6 @@ def take_lock(file: BinaryIO | RawIOBase) -> None:
         finally:
             file.seek(place)
     else:
-        import fcntl  # noqa: PLC0415 (all others)
-
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
+from pipeline.core import libraries
+
 logger = logging.getLogger("pipeline.progress")
 
 _LINES_PER_STAGE: Final = 4
@@ -45,11 +47,9 @@ class BarProgress(Progress):
 
     @contextmanager
     def _shown(self, name: str, total: int | None) -> Iterator[Step]:
-        from tqdm import tqdm  # noqa: PLC0415 (only where there is a terminal)
-
         shape = "{desc:<8} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
         shape = shape if total else "{desc:<8} {n_fmt} passes [{elapsed}]"
-        with tqdm(total=total, desc=name, bar_format=shape, file=sys.stderr, dynamic_ncols=True) as bar:
+        with libraries.tqdm.tqdm(total=total, desc=name, bar_format=shape, file=sys.stderr, dynamic_ncols=True) as bar:
 
             def step() -> None:
                 bar.update()

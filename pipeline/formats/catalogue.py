@@ -9,6 +9,7 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.layer_kinds import LayerKind, is_terrain
 from pipeline.core.mask_layers import MaskKind
 from pipeline.core.units import Quantity
+from pipeline.formats import registry
 from pipeline.formats.sensors import is_thermal
 from pipeline.raster.file_bands import ArrayRef, FileBand, read_band
 
@@ -42,9 +43,7 @@ def open_version(version: BandVersion) -> FileBand:
         When it can't be opened, or has no such band.
     """
     if version.array:
-        from pipeline.stores.variables import describe_variable  # noqa: PLC0415 (xarray takes half a second to import)
-
-        return describe_variable(version.array)
+        return registry.describe_variable(version.array)
     return read_band(version.path, version.index)
 
 

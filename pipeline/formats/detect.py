@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.core.band_names import band_order
 from pipeline.core.errors import SceneError
+from pipeline.formats import registry
 from pipeline.formats.archives import is_archive, open_archive
 from pipeline.formats.aws_tiles import is_tile_folder, open_tile
 from pipeline.formats.catalogue import Catalogue
@@ -49,9 +50,7 @@ def open_catalogues(
         place for item in named for place in (_products_matching(item) or _stores_inside(item, excluded) or [item])
     ]
     if all(is_store(item) for item in items):
-        from pipeline.formats.store_catalogue import open_stores  # noqa: PLC0415 (xarray takes half a second to import)
-
-        return open_stores(items, time)
+        return registry.open_stores(items, time)
     found = [_open_special(item, excluded, time) for item in items]
     if any(found):
         plain = [item for item, catalogues in zip(items, found, strict=True) if not catalogues]
@@ -99,9 +98,7 @@ def _stores_inside(item: str, excluded: Sequence[str | Path]) -> list[str]:
 def _open_special(item: str, excluded: Sequence[str | Path], time: int | str | None) -> list[Catalogue]:
     """What an item offers that is more than image files: STAC items, a store, a product; else nothing."""
     if is_store(item):
-        from pipeline.formats.store_catalogue import open_stores  # noqa: PLC0415 (xarray takes half a second to import)
-
-        return open_stores([item], time)
+        return registry.open_stores([item], time)
     if item.endswith(("_MTL.txt", "_MTL.json")) and Path(item).is_file():
         return [files_catalogue(find_files([str(Path(item).parent)], excluded), origin=item)]
     path = Path(item)

@@ -4,6 +4,7 @@ import time
 from functools import partial
 from typing import Final
 
+from pipeline.core import libraries
 from pipeline.core.errors import SceneError
 from pipeline.core.regular_files import TooLargeError, read_regular
 from pipeline.engine.deadline import current_limit, within_limit
@@ -52,25 +53,21 @@ def _read(path: str, most: int) -> bytes:
 
 def _download(address: str, most: int) -> bytes:
     """Read an address, several times where that may help."""
-    import http.client  # noqa: PLC0415 (all three: with what they import a fiftieth of a second)
-    import urllib.error  # noqa: PLC0415
-    import urllib.request  # noqa: PLC0415
-
     limit = current_limit()
     end = time.monotonic() + limit
     for turn in range(1, _TRIES + 1):
         try:
-            with urllib.request.urlopen(address, timeout=min(_TIMEOUT, limit)) as answer:  # noqa: S310 (http or https)
+            with libraries.urllib_request.urlopen(address, timeout=min(_TIMEOUT, limit)) as answer:
                 content = bytearray()
                 while time.monotonic() < end and (piece := answer.read1(min(_PIECE, most + 1 - len(content)))):
                     content += piece
                 if len(content) <= most and (answer.length or time.monotonic() >= end):  # some answers state no length
-                    raise http.client.IncompleteRead(bytes(content), answer.length)
+                    raise libraries.http_client.IncompleteRead(bytes(content), answer.length)
                 return bytes(content)
-        except urllib.error.HTTPError as error:
+        except libraries.urllib_request.HTTPError as error:
             reason, again = f"the server answers {error.code} {error.reason}", error.code in _TEMPORARY
             error.close()
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError, libraries.http_client.HTTPException) as error:
             reason, again = f"{getattr(error, 'reason', None) or error or type(error).__name__}", True
         if not again or turn == _TRIES or time.monotonic() >= end:
             break

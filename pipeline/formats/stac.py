@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from pipeline.core import libraries
 from pipeline.core.errors import SceneError
 from pipeline.core.strict_json import RepeatedKeyError, parse_json
 from pipeline.formats.catalogue import Catalogue
@@ -101,16 +102,14 @@ def _entries(content: Any, source: str) -> list[Any]:
 
 def _item(entry: Any, source: str) -> Any:
     """An item out of JSON."""
-    import pystac  # noqa: PLC0415 (not for every scene)
-
     if not (isinstance(entry, dict) and entry.get("type") == "Feature" and "stac_version" in entry):
         what = entry.get("type") if isinstance(entry, dict) else type(entry).__name__
         msg = f"{source}: this is JSON, but no STAC item (found {what!r})"
         raise SceneError(msg)
     _check_assets(entry, source)
     try:
-        return pystac.Item.from_dict(entry, href=source, preserve_dict=False)
-    except (pystac.STACError, KeyError, TypeError, ValueError, AttributeError) as error:
+        return libraries.pystac.Item.from_dict(entry, href=source, preserve_dict=False)
+    except (libraries.pystac.STACError, KeyError, TypeError, ValueError, AttributeError) as error:
         msg = f"{source}: this STAC item can't be read ({type(error).__name__}: {error})"
         raise SceneError(msg) from error
 

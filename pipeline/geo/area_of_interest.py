@@ -16,6 +16,7 @@ from rasterio.features import geometry_mask
 from rasterio.warp import transform as warp_points
 
 from pipeline.config.masks import AreaRecord
+from pipeline.core import libraries
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.core.grid import Block, Grid
 from pipeline.core.regular_files import special_kind
@@ -60,9 +61,7 @@ class Area:
 
     def moved(self, rows: int, columns: int) -> "Area":
         """The same area on a grid that begins so many rows and columns later."""
-        import shapely  # noqa: PLC0415 (not for every run)
-
-        return Area(shapely.transform(self.shape, partial(np.add, [-columns, -rows])))
+        return Area(libraries.shapely.transform(self.shape, partial(np.add, [-columns, -rows])))
 
     def window(self, grid: Grid, block: tuple[int, int] = (1, 1)) -> Block | None:
         """The box around the area, in whole blocks of a grid, (rows, columns) large; None where it lies outside."""
@@ -88,8 +87,6 @@ def area_of(wanted: AreaRecord, grid: Grid) -> Area:
     SceneError
         When the file can't be read, holds no polygon, or the area lies outside of the scene.
     """
-    import shapely  # noqa: PLC0415 (not for every run)
-
     if wanted.path:
         return read_area(wanted.path, grid, "scene.aoi")
     crs = wanted.crs or _DEGREES
@@ -99,7 +96,7 @@ def area_of(wanted: AreaRecord, grid: Grid) -> Area:
     except CRSError as error:
         msg = f"scene.aoi.crs: {crs!r} is no coordinate reference system; give one such as EPSG:32633"
         raise ConfigError(msg) from error
-    box = shapely.box(*(wanted.bounds or ()))
+    box = libraries.shapely.box(*(wanted.bounds or ()))
     return _onto(box, crs, grid, f"scene.aoi: {', '.join(f'{number:g}' for number in box.bounds)} ({crs})")
 
 
@@ -120,26 +117,32 @@ def read_area(path: str, grid: Grid, key: str) -> Area:
     SceneError
         When it can't be read, holds no polygon, or lies outside of the scene.
     """
-    import pyogrio  # noqa: PLC0415 (a GDAL of its own, that most runs need not load)
-    import shapely  # noqa: PLC0415
-
     if kind := special_kind(path):
         msg = f"{key}: {path}: this is {kind}, not a file"
         raise SceneError(msg)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of GDAL, about geometries that are judged below
-            read = partial(pyogrio.raw.read, path, columns=[])
+            read = partial(libraries.pyogrio.raw.read, path, columns=[])
             meta, _, geometry, _ = within_limit(read, f"{key}: {path} can't be read") if is_remote(path) else read()
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError) as error:
+    except (
+        libraries.pyogrio.errors.DataSourceError,
+        libraries.pyogrio.errors.DataLayerError,
+        OSError,
+        ValueError,
+    ) as error:
         msg = f"{key}: {path} can't be read as a vector file ({f'{error}'.splitlines()[0]})"
         raise SceneError(msg) from error
     try:
         with np.errstate(all="ignore"):
-            shapes = shapely.make_valid(shapely.from_wkb(geometry)) if geometry is not None else np.empty(0, object)
+            shapes = (
+                libraries.shapely.make_valid(libraries.shapely.from_wkb(geometry))
+                if geometry is not None
+                else np.empty(0, object)
+            )
             polygons = [part for shape in shapes if shape is not None for part in _polygons(shape)]
-            area = shapely.union_all(polygons)
-    except shapely.errors.ShapelyError as error:
+            area = libraries.shapely.union_all(polygons)
+    except libraries.shapely.errors.ShapelyError as error:
         msg = (
             f"{key}: {path} holds a polygon that is none ({error}); mend it, for instance with QGIS's 'Fix geometries'"
         )
@@ -152,9 +155,7 @@ def read_area(path: str, grid: Grid, key: str) -> Area:
 
 def _polygons(shape: Any) -> list[Any]:
     """Polygons that a geometry is made of."""
-    import shapely  # noqa: PLC0415 (not for every run)
-
-    parts = shapely.get_parts(shape, return_index=False)
+    parts = libraries.shapely.get_parts(shape, return_index=False)
     return [part for part in parts if part.geom_type.endswith("Polygon") and np.isfinite(part.bounds).all()]
 
 
@@ -166,8 +167,6 @@ def _onto(shape: Any, crs: str, grid: Grid, what: str) -> Area:
     SceneError
         When it lies outside of the grid, or the scene has no CRS.
     """
-    import shapely  # noqa: PLC0415 (not for every run)
-
     if grid.crs is None:
         msg = f"{what}: the scene has no coordinate reference system, so no area can be found in it"
         raise SceneError(msg)
@@ -180,13 +179,13 @@ def _onto(shape: Any, crs: str, grid: Grid, what: str) -> Area:
 
     try:
         with np.errstate(all="ignore"):
-            moved = shapely.make_valid(shapely.transform(_bendable(shape, crs, grid), pixels))
-            placed = shapely.union_all(_polygons(moved))  # no lines, which would be burnt, too
-    except (*GDAL_ERRORS, shapely.errors.ShapelyError) as error:
+            moved = libraries.shapely.make_valid(libraries.shapely.transform(_bendable(shape, crs, grid), pixels))
+            placed = libraries.shapely.union_all(_polygons(moved))  # no lines, which would be burnt, too
+    except (*GDAL_ERRORS, libraries.shapely.errors.ShapelyError) as error:
         msg = f"{what} can't be brought into the scene's coordinate system ({error})"
         raise SceneError(msg) from error
     rows, columns = grid.shape
-    if not placed.intersects(shapely.box(0, 0, columns, rows)):
+    if not placed.intersects(libraries.shapely.box(0, 0, columns, rows)):
         msg = f"{what}: the scene does not overlap this area; it covers {_degrees(grid)}"
         raise SceneError(msg)
     return Area(placed)
@@ -194,19 +193,19 @@ def _onto(shape: Any, crs: str, grid: Grid, what: str) -> Area:
 
 def _bendable(shape: Any, crs: str, grid: Grid) -> Any:
     """A polygon with many corners near a grid: edges that are straight in one CRS are bent in another."""
-    import shapely  # noqa: PLC0415 (not for every run)
-
     if same_crs(CRS.from_user_input(crs).to_wkt(), grid.crs):
         return shape
     try:
         west, south, east, north = bounds_in(grid, CRS.from_user_input(crs).to_wkt())
     except (SceneError, *GDAL_ERRORS):  # the scene reaches beyond what the area's CRS can show
         left, bottom, right, top = shape.bounds
-        return shapely.segmentize(shape, max(right - left, top - bottom) / _STEPS)
+        return libraries.shapely.segmentize(shape, max(right - left, top - bottom) / _STEPS)
     side = max(east - west, north - south)
     turns = (-360, 0, 360) if CRS.from_user_input(crs).is_geographic else (0,)
-    near = [shapely.box(west - side + turn, south - side, east + side + turn, north + side) for turn in turns]
-    return shapely.segmentize(shapely.intersection(shape, shapely.union_all(near)), side / _STEPS)
+    near = [libraries.shapely.box(west - side + turn, south - side, east + side + turn, north + side) for turn in turns]
+    return libraries.shapely.segmentize(
+        libraries.shapely.intersection(shape, libraries.shapely.union_all(near)), side / _STEPS
+    )
 
 
 def _degrees(grid: Grid) -> str:

@@ -14,6 +14,7 @@ import rasterio
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
+from pipeline.core import libraries
 from pipeline.core.errors import SceneError
 
 _ANY_CODE: Final = 4326
@@ -123,26 +124,22 @@ def _of_text(text: str) -> CRS:
 
 
 def _by_pyproj(stated: dict[str, Any]) -> CRS:
-    import pyproj  # noqa: PLC0415 (not for every scene)
-
     try:
-        return CRS.from_wkt(pyproj.CRS.from_user_input(stated).to_wkt())
-    except pyproj.exceptions.CRSError as error:
+        return CRS.from_wkt(libraries.pyproj.CRS.from_user_input(stated).to_wkt())
+    except libraries.pyproj.exceptions.CRSError as error:
         raise CRSError(str(error)) from error
 
 
 def _of_parameters(attrs: Mapping[str, Any]) -> CRS:
     """A CRS by its CF parameters alone."""
-    import pyproj  # noqa: PLC0415 (not for every scene)
-
     plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in attrs.items()}
     if plain.get("longitude_of_prime_meridian") == 0:
         del plain["longitude_of_prime_meridian"]  # Greenwich, which has a name then
     if plain["grid_mapping_name"] == "latitude_longitude" and _is_wgs84(plain):
         return CRS.from_epsg(4326)
     try:
-        return CRS.from_wkt(pyproj.CRS.from_cf(plain).to_wkt())
-    except pyproj.exceptions.CRSError as error:
+        return CRS.from_wkt(libraries.pyproj.CRS.from_cf(plain).to_wkt())
+    except libraries.pyproj.exceptions.CRSError as error:
         raise CRSError(str(error)) from error
 
 
@@ -180,9 +177,7 @@ def unit_factor(units: str, wkt: str | None, mapping: Mapping[str, Any]) -> floa
 
 def _height_of_view(wkt: str, mapping: Mapping[str, Any]) -> float:
     """Height of a satellite above the ground, in metres, by which angles become PROJ's coordinates; else 1."""
-    import pyproj  # noqa: PLC0415 (not for every scene)
-
     stated = mapping.get("perspective_point_height")
     if stated is None and "eostationary" in wkt:
-        stated = pyproj.CRS.from_wkt(wkt).to_cf().get("perspective_point_height")
+        stated = libraries.pyproj.CRS.from_wkt(wkt).to_cf().get("perspective_point_height")
     return 1.0 if stated is None else float(np.asarray(stated).reshape(-1)[0])

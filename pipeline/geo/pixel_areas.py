@@ -11,6 +11,7 @@ import numpy.typing as npt
 from rasterio.crs import CRS
 from rasterio.warp import transform as warp_points
 
+from pipeline.core import libraries
 from pipeline.core.grid import Block, Grid
 from pipeline.geo.gdal import GDAL_ERRORS
 
@@ -164,18 +165,16 @@ def areas_on_ellipsoid(grid: Grid) -> PixelAreas:
 
     Pixels are bounded by parallels and meridians, as the grid has it, not by geodesics.
     """
-    import pyproj  # noqa: PLC0415 (not for every run)
-
     try:
-        crs = pyproj.CRS.from_wkt(str(grid.crs)).to_2d()
+        crs = libraries.pyproj.CRS.from_wkt(str(grid.crs)).to_2d()
         while crs.is_bound and crs.source_crs:
             crs = crs.source_crs
         geodetic, geod = crs.geodetic_crs, crs.get_geod()
         if geodetic is None or geod is None:
             return PixelAreas(reason="the CRS names no ellipsoid")
-        to_degrees = pyproj.Transformer.from_crs(crs, geodetic, always_xy=True)
+        to_degrees = libraries.pyproj.Transformer.from_crs(crs, geodetic, always_xy=True)
         lines = _parallels(grid, to_degrees.transform, geodetic.axis_info[0].unit_conversion_factor)
-    except pyproj.exceptions.ProjError as error:
+    except libraries.pyproj.exceptions.ProjError as error:
         return PixelAreas(reason=f"PROJ does not know the CRS ({error})")
     if lines is None:
         return PixelAreas(reason="rows of the grid are no parallels, so pixels of one row differ in area")

@@ -15,6 +15,7 @@ from pipeline.engine.progress import Progress
 from pipeline.geo.pixel_areas import pixel_areas
 from pipeline.labels.classify import ClassStatistics, classify_blocks
 from pipeline.models.cluster_model import ClusterModel
+from pipeline.sinks import registry
 from pipeline.sinks.geotiff import MapWriter
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.quicklook import Layout, QuickLook, thinning_for
@@ -154,15 +155,13 @@ def write_map(
             with ThreadPoolExecutor(1) as beside:
                 halving = beside.submit(writer.make_overviews)  # in little memory, unlike GDAL's copy
                 # not before: Pillow is not wanted until then
-                from pipeline.sinks.picture import draw_picture, save_picture  # noqa: PLC0415
-
                 nodata = statistics.counts[0] / info.pixels
-                drawn = draw_picture(picture, info.bands, colours, shares(statistics.counts), nodata)
+                drawn = registry.draw_picture(picture, info.bands, colours, shares(statistics.counts), nodata)
                 del picture
                 halving.result()
                 release_memory()  # before GDAL takes its share
                 # one thread's work: GDAL leaves room for it between its own
-                saving = beside.submit(save_picture, drawn, staging.path(paths.picture))
+                saving = beside.submit(registry.save_picture, drawn, staging.path(paths.picture))
                 del drawn
                 step()
                 writer.finish()

@@ -18,6 +18,7 @@ import dask
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
+from dask_ml.cluster import KMeans
 from threadpoolctl import ThreadpoolController
 
 from pipeline.config.schema import FitConfig
@@ -80,8 +81,6 @@ def refine_by_dask(  # noqa: PLR0917
     centres : ndarray of float64, shape (k, band)
     iterations : int
     """
-    from dask_ml.cluster import KMeans  # noqa: PLC0415 (takes seconds to import)
-
     scaling = _Scaling(sample, stretch)
     features = _all_rows(pixels, scaling) if pixels else da.from_array(scaling.rows(sample), chunks=(_ROWS, -1))
     clusterer = KMeans(

@@ -19,6 +19,7 @@ from pipeline.engine.progress import Progress, Step
 from pipeline.features.scale import Preparation, prepare
 from pipeline.kernels.assign import assign
 from pipeline.kernels.distances import own_distances
+from pipeline.methods import registry
 from pipeline.methods.batches import count_batches, stream_batches
 from pipeline.methods.exact import Pass, refine
 from pipeline.methods.kmeans import check_magnitude, check_outliers, fit_sample
@@ -193,9 +194,9 @@ class _Finish:
         return _Found(refined.centres, refined.counts, refined.inertia, len(refined.passes), refined.passes)
 
     def _by_dask(self, centres: Centres) -> _Found:
-        from pipeline.methods.dask_ml import refine_by_dask  # noqa: PLC0415 (takes seconds to import)
-
-        found, passes = refine_by_dask(self.pixels, self.points, centres, self.config, self.stretch, self.workers)
+        found, passes = registry.refine_by_dask(
+            self.pixels, self.points, centres, self.config, self.stretch, self.workers
+        )
         if self.pixels is None:
             return self.on_the_sample(found, passes)
         found = self._in_order(found)

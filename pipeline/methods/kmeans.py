@@ -16,6 +16,7 @@ from pipeline.engine.threads import stream
 from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.distances import own_distances
 from pipeline.kernels.fixed import exact_sums
+from pipeline.methods import registry
 from pipeline.methods.lloyd import Centres, Clustering, band_means, lloyd, plus_plus
 
 logger = logging.getLogger(__name__)
@@ -75,9 +76,7 @@ def fit_sample(
     telling = check_distinct(points, config.k)
     check_magnitude(points.min(axis=1), points.max(axis=1), points.shape[1], stretch)
     if config.method == "minibatch":
-        from pipeline.methods.minibatch import minibatch  # noqa: PLC0415 (scikit-learn takes a second to import)
-
-        with minibatch(points, config, stretch) as start:
+        with registry.minibatch(points, config, stretch) as start:
             best = _best_start(start, config, workers, step, Event())
     else:
         some = np.ascontiguousarray(points[:, : max(telling, COMPARED)])

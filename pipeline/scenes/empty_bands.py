@@ -17,6 +17,7 @@ from pipeline.core.band_names import listed_names
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Block
 from pipeline.core.units import PIXEL_TYPES
+from pipeline.formats import registry
 from pipeline.geo.gdal import GDAL_ERRORS, archive_or_file, display_path, gdal_options, open_raster, run_within_limit
 from pipeline.kernels.validity import mask_invalid
 from pipeline.raster.file_bands import FileBand
@@ -164,10 +165,8 @@ def _any_valid(plane: Planes, doubt: _Doubt) -> bool:
     """Whether some pixel of a window holds data."""
     valid = np.ones(plane.shape, np.bool_)
     if doubt.band.array:
-        from pipeline.stores.variables import mask_invalid_numbers  # noqa: PLC0415 (xarray takes half a second to import)
-
         array = doubt.band.array if doubt.as_stated else replace(doubt.band.array, nodata=())
-        mask_invalid_numbers(array, plane, valid)
+        registry.mask_invalid_numbers(array, plane, valid)
     return bool(mask_invalid(plane[np.newaxis], (doubt.nodata,), valid).any())
 
 
@@ -226,13 +225,11 @@ def _read_in_time(handles: Handles, bands: Sequence[FileBand], window: Block) ->
 
 def _read_arrays(bands: Sequence[FileBand], window: Block) -> Planes:
     """Read a window of variables of a store: what it decodes as one in one call."""
-    from pipeline.stores.variables import ArrayReader  # noqa: PLC0415 (xarray takes half a second to import)
-
     planes, everywhere = np.empty((len(bands), *window.shape), bands[0].dtype), np.ones(window.shape, np.bool_)
     start = 0
     for ref, members in groupby(bands, key=variable_of):
         group = tuple(band.index - 1 for band in members)
         if ref:
-            ArrayReader(ref, group).read(window, planes[start : start + len(group)], everywhere)
+            registry.ArrayReader(ref, group).read(window, planes[start : start + len(group)], everywhere)
         start += len(group)
     return planes

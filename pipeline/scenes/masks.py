@@ -13,6 +13,7 @@ from rasterio.crs import CRS
 
 from pipeline.config.masks import MaskRecord
 from pipeline.config.yaml import is_address
+from pipeline.core import libraries
 from pipeline.core.arrays import Validity
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.core.grid import Block, Grid
@@ -278,9 +279,7 @@ class _Grown:
             known &= np.isfinite(layer[0])
         bad = self._mask.dropped(layer[0]) & known
         if self._mask.radius and bad.any():
-            from scipy.ndimage import distance_transform_edt  # noqa: PLC0415 (not for every run)
-
-            bad = distance_transform_edt(~bad) <= self._mask.radius
+            bad = libraries.ndimage.distance_transform_edt(~bad) <= self._mask.radius
         out[0] = bad[inside]
         valid &= known[inside]
 

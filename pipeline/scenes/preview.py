@@ -15,6 +15,7 @@ from rasterio.enums import Resampling
 from pipeline.core.arrays import Planes
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Grid
+from pipeline.formats import registry
 from pipeline.geo.gdal import GDAL_ERRORS, archive_or_file, display_path, gdal_options, open_raster, run_within_limit
 from pipeline.geo.overlap import bounds, same_crs
 from pipeline.kernels.validity import mask_invalid
@@ -155,7 +156,5 @@ def _unreadable(path: str, what: str, error: Exception) -> SceneError:
 
 def _read_store(bands: Sequence[FileBand], shape: tuple[int, int]) -> Iterator[Preview]:
     """Read bands of a store."""
-    from pipeline.stores.preview import read_reduced  # noqa: PLC0415 (xarray takes half a second to import)
-
-    for band, (pixels, valid) in zip(bands, read_reduced(bands, shape), strict=True):
+    for band, (pixels, valid) in zip(bands, registry.read_reduced(bands, shape), strict=True):
         yield Preview(band, pixels, mask_invalid(pixels[np.newaxis], (band.nodata,), valid))

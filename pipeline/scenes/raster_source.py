@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pipeline.core.grid import Block
 from pipeline.core.pixels import Pixels
 from pipeline.engine.deadline import limits_for_blocks
+from pipeline.formats import registry
 from pipeline.kernels.validity import mask_invalid
 from pipeline.raster.file_cache import FileCache
 from pipeline.raster.file_parts import FilePart
@@ -63,9 +64,7 @@ class RasterSource:
 
     def _own_reader(self, part: FilePart) -> WindowReader:
         if part.array:
-            from pipeline.stores.variables import ArrayReader  # noqa: PLC0415 (xarray takes half a second to import)
-
-            return ArrayReader(part.array, tuple(index - 1 for index in part.indexes))
+            return registry.ArrayReader(part.array, tuple(index - 1 for index in part.indexes))
         return GdalReader(part, self._handles)
 
     def _with_reader(self, mask: Mask) -> Callable[[Block, npt.NDArray[np.bool_]], None]:

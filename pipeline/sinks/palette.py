@@ -1,10 +1,12 @@
 """Colours of classes."""
 
 import colorsys
+import difflib
 from collections.abc import Iterator
 from itertools import count, islice
 from typing import Final
 
+from pipeline.core import libraries
 from pipeline.core.errors import ConfigError
 
 Colour = tuple[int, int, int]
@@ -56,18 +58,14 @@ def class_colours(k: int, palette: str = "auto") -> tuple[Colour, ...]:
 
 
 def _matplotlib_colours(k: int, palette: str) -> tuple[Colour, ...]:
-    import difflib  # noqa: PLC0415
-
-    from matplotlib import colormaps  # noqa: PLC0415 (slow, and seldom asked for)
-    from matplotlib.colors import ListedColormap  # noqa: PLC0415
-
+    colormaps = libraries.matplotlib.colormaps
     if palette not in colormaps:
         near = difflib.get_close_matches(palette, list(colormaps), n=1)
         hint = f"did you mean {near[0]}?" if near else "use 'auto', tab10, tab20, Set3, viridis, ..."
         msg = f"output.palette: {palette!r} is no matplotlib colour map; {hint}"
         raise ConfigError(msg)
     colours = colormaps[palette]
-    listed = isinstance(colours, ListedColormap) and colours.N < 256  # noqa: PLR2004 (the others are ramps)
+    listed = isinstance(colours, libraries.matplotlib.colors.ListedColormap) and colours.N < 256  # noqa: PLR2004 (the others are ramps)
     if listed and k > colours.N:
         msg = f"output.palette: {palette} has {colours.N} colours, there are {k} classes; use 'auto' or a longer one"
         raise ConfigError(msg)

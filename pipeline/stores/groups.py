@@ -19,6 +19,7 @@ import xarray as xr
 import zarr
 from zarr.storage import ZipStore
 
+from pipeline.core import libraries
 from pipeline.core.errors import SceneError
 from pipeline.raster.file_bands import ArrayRef
 from pipeline.stores.locate import is_zarr_group, zarr_in_zip
@@ -96,7 +97,7 @@ def open_group(path: str, group: str = "") -> xr.Dataset:
             return _to_be_closed(xr.open_dataset(path, group=group or None, **how))
     except BROKEN as error:
         if not is_zarr(path):
-            import h5netcdf  # type: ignore[import-untyped] # noqa: F401, PLC0415 (xarray does not say that it is broken)
+            _ = libraries.h5netcdf  # xarray does not say that this is broken
         what = f"{path}/{group}" if group else path
         why = (f"{error}".splitlines() or [""])[0]
         msg = f"{what}: xarray can't open this ({type(error).__name__}: {why})"

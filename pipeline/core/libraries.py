@@ -1,0 +1,56 @@
+"""Libraries that only some runs need and that take long to import: each is imported when it is first used.
+
+>>> from pipeline.core import libraries
+>>> libraries.pyproj.CRS.from_epsg(32633).name
+'WGS 84 / UTM zone 33N'
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import urllib.request as urllib_request
+    from http import client as http_client
+
+    import h5netcdf  # type: ignore[import-untyped]
+    import matplotlib  # noqa: ICN001 (its own name)
+    import pyogrio
+    import pyproj
+    import pystac
+    import shapely
+    import tqdm
+    from scipy import ndimage
+
+__all__ = [
+    "h5netcdf",
+    "http_client",
+    "matplotlib",
+    "ndimage",
+    "pyogrio",
+    "pyproj",
+    "pystac",
+    "shapely",
+    "tqdm",
+    "urllib_request",
+]
+
+_MODULES: Final = {
+    "h5netcdf": "h5netcdf",  # NetCDF files
+    "http_client": "http.client",  # addresses
+    "matplotlib": "matplotlib",  # colour maps by name
+    "ndimage": "scipy.ndimage",  # masks that grow
+    "pyogrio": "pyogrio",  # vector files; it has a GDAL of its own
+    "pyproj": "pyproj",  # areas on the ellipsoid, CRS that rasterio does not read
+    "pystac": "pystac",  # STAC items
+    "shapely": "shapely",  # areas of interest
+    "tqdm": "tqdm",  # progress bars
+    "urllib_request": "urllib.request",  # addresses
+}
+"""Module by the name it has here, and what needs it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return import_module(_MODULES[name])
