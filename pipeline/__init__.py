@@ -10,14 +10,11 @@ The public names are imported when first asked for: the command line answers `--
 
 from __future__ import annotations
 
-from importlib import import_module
-
+from pipeline.core.late_import import late_import
 from pipeline.core.version import __version__
 
 TYPE_CHECKING = False  # that of `typing`, whose import takes most of the time until the command heeds signals
 if TYPE_CHECKING:
-    from typing import Any
-
     from pipeline.api import fit, open_scene, write
     from pipeline.config.schema import load_config
     from pipeline.core.errors import TerrazzoError
@@ -39,20 +36,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ClusterModel": "pipeline.models.cluster_model",
-    "TerrazzoError": "pipeline.core.errors",
-    "fit": "pipeline.api",
-    "label": "pipeline.labels.lazy",
-    "load_config": "pipeline.config.schema",
-    "open_scene": "pipeline.api",
-    "predict": "pipeline.jobs.run",
-    "run_config": "pipeline.jobs.run",
-    "write": "pipeline.api",
+    "ClusterModel": "pipeline.models.cluster_model:ClusterModel",
+    "TerrazzoError": "pipeline.core.errors:TerrazzoError",
+    "fit": "pipeline.api:fit",
+    "label": "pipeline.labels.lazy:label",
+    "load_config": "pipeline.config.schema:load_config",
+    "open_scene": "pipeline.api:open_scene",
+    "predict": "pipeline.jobs.run:predict",
+    "run_config": "pipeline.jobs.run:run_config",
+    "write": "pipeline.api:write",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        msg = f"module 'pipeline' has no attribute {name!r}"
-        raise AttributeError(msg)
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = late_import(__name__, _HOMES)

@@ -12,8 +12,8 @@ from conftest import ROOT
 PACKAGE = ROOT / "pipeline"
 
 ROOMS = {
-    "core": """version libraries text errors arrays numbers grid units regular_files strict_json strict_xml time_limits
-        mask_layers layer_kinds band_names scene_info pixels""",
+    "core": """version late_import libraries text errors arrays numbers grid units regular_files strict_json strict_xml
+        time_limits mask_layers layer_kinds band_names scene_info pixels""",
     "config": "record fields masks yaml mistaken_scene schema arguments",
     "kernels": """validity areas arithmetic machine compiled gather checks majority hashing fixed nearest assign
         distances sums move moving""",
@@ -58,10 +58,7 @@ WITH_DASK_OR_XARRAY = {"stores", "dataarrays", "labels.lazy", "methods.dask_ml",
 """Folders and modules in which lazy arrays are opened or made."""
 
 WITH_LATE_IMPORTS = {
-    "core.libraries",
-    "formats.registry",
-    "methods.registry",
-    "sinks.registry",
+    "core.late_import",  # for the registries
     "kernels.machine",  # a module of numba, without its linear algebra
     "kernels.compiled",  # machine code: numba is loaded while the first blocks are read
     "cli.main",  # a command's module
@@ -142,7 +139,7 @@ def test_late_imports_stand_at_the_registries_only(file: Path) -> None:
 @pytest.mark.parametrize("name", ["core.libraries", "formats.registry", "methods.registry", "sinks.registry"])
 def test_a_registry_gives_what_it_lists(name: str) -> None:
     registry = import_module(f"pipeline.{name}")
-    assert sorted(registry.__all__) == sorted(registry._MODULES)
+    assert sorted(registry.__all__) == sorted(registry._HOMES)
     for each in registry.__all__:
         assert getattr(registry, each) is not None
 

@@ -5,8 +5,9 @@
 'WGS 84 / UTM zone 33N'
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from pipeline.core.late_import import late_import
 
 if TYPE_CHECKING:
     import urllib.request as urllib_request
@@ -34,7 +35,7 @@ __all__ = [
     "urllib_request",
 ]
 
-_MODULES: Final = {
+_HOMES: Final = {
     "h5netcdf": "h5netcdf",  # NetCDF files
     "http_client": "http.client",  # addresses
     "matplotlib": "matplotlib",  # colour maps by name
@@ -46,11 +47,7 @@ _MODULES: Final = {
     "tqdm": "tqdm",  # progress bars
     "urllib_request": "urllib.request",  # addresses
 }
-"""Module by the name it has here, and what needs it."""
+"""Module by its name here, and what needs it."""
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    return import_module(_MODULES[name])
+__getattr__ = late_import(__name__, _HOMES)

@@ -1,7 +1,8 @@
 """What reads Zarr and NetCDF stores, imported when a scene has one: xarray takes half a second to import."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from pipeline.core.late_import import late_import
 
 if TYPE_CHECKING:
     from pipeline.formats.store_catalogue import open_stores
@@ -10,18 +11,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrayReader", "describe_variable", "mask_invalid_numbers", "open_stores", "read_reduced"]
 
-_MODULES: Final = {
-    "ArrayReader": "pipeline.stores.variables",
-    "describe_variable": "pipeline.stores.variables",
-    "mask_invalid_numbers": "pipeline.stores.variables",
-    "open_stores": "pipeline.formats.store_catalogue",
-    "read_reduced": "pipeline.stores.preview",
+_HOMES: Final = {
+    "ArrayReader": "pipeline.stores.variables:ArrayReader",
+    "describe_variable": "pipeline.stores.variables:describe_variable",
+    "mask_invalid_numbers": "pipeline.stores.variables:mask_invalid_numbers",
+    "open_stores": "pipeline.formats.store_catalogue:open_stores",
+    "read_reduced": "pipeline.stores.preview:read_reduced",
 }
-"""Module that defines each name."""
+"""Where each name is defined."""
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    return getattr(import_module(_MODULES[name]), name)
+__getattr__ = late_import(__name__, _HOMES)

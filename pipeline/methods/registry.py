@@ -1,7 +1,8 @@
 """Methods that are imported when one is chosen: scikit-learn and dask-ml take seconds to import."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from pipeline.core.late_import import late_import
 
 if TYPE_CHECKING:
     from pipeline.methods.dask_ml import refine_by_dask
@@ -9,15 +10,11 @@ if TYPE_CHECKING:
 
 __all__ = ["minibatch", "refine_by_dask"]
 
-_MODULES: Final = {
-    "minibatch": "pipeline.methods.minibatch",
-    "refine_by_dask": "pipeline.methods.dask_ml",
+_HOMES: Final = {
+    "minibatch": "pipeline.methods.minibatch:minibatch",
+    "refine_by_dask": "pipeline.methods.dask_ml:refine_by_dask",
 }
-"""Module that defines each name."""
+"""Where each name is defined."""
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    return getattr(import_module(_MODULES[name]), name)
+__getattr__ = late_import(__name__, _HOMES)

@@ -1,22 +1,19 @@
 """What writes the files of a run that few stages need, imported when it is used: Pillow draws the picture."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from pipeline.core.late_import import late_import
 
 if TYPE_CHECKING:
     from pipeline.sinks.picture import draw_picture, save_picture
 
 __all__ = ["draw_picture", "save_picture"]
 
-_MODULES: Final = {
-    "draw_picture": "pipeline.sinks.picture",
-    "save_picture": "pipeline.sinks.picture",
+_HOMES: Final = {
+    "draw_picture": "pipeline.sinks.picture:draw_picture",
+    "save_picture": "pipeline.sinks.picture:save_picture",
 }
-"""Module that defines each name."""
+"""Where each name is defined."""
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    return getattr(import_module(_MODULES[name]), name)
+__getattr__ = late_import(__name__, _HOMES)

@@ -1,0 +1,31 @@
+"""Names of a module that are imported when they are first used (PEP 562)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+TYPE_CHECKING = False  # that of `typing`, whose import would delay the command's handling of signals
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+
+def late_import(owner: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a module whose names are imported when they are first used.
+
+    Parameters
+    ----------
+    owner : str
+        Name of the module.
+    homes : mapping of str
+        By name: `package.module:name`, or `package.module` for the module itself.
+    """
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            msg = f"module {owner!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        module, _, attribute = homes[name].partition(":")
+        return getattr(import_module(module), attribute) if attribute else import_module(module)
+
+    return find
