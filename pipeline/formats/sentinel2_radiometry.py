@@ -54,7 +54,7 @@ class Radiometry:
         return cls(baseline=_baseline(item, source), harmonised=next(iter(applied.values()), None))
 
     @property
-    def rule(self) -> float:
+    def baseline_offset(self) -> float:
         """The offset in stored numbers that goes with the baseline."""
         if not self.baseline:
             return 0.0
@@ -71,7 +71,7 @@ class Radiometry:
             return factor, 0.0
         if offset is not None or (scale is not None and self.harmonised is not False):
             return factor, offset or 0.0
-        return factor, self.rule / _QUANTIFICATION
+        return factor, self.baseline_offset / _QUANTIFICATION
 
     def notes(self, source: str, layers: Iterable[tuple[float | None, float | None]]) -> tuple[str, ...]:
         """What was taken for granted of bands whose item states these scales and offsets."""
@@ -80,15 +80,15 @@ class Radiometry:
         if self.harmonised:
             told = f"the item says that the offset of baseline {self.baseline or 'unknown'} is off its numbers already"
             return (f"{source}: {told}: no other is taken off",)
-        if stated and (self.harmonised is not False or not self.rule or any(offset is not None for _, offset in pairs)):
+        if stated and (self.harmonised is not False or not self.baseline_offset or any(offset is not None for _, offset in pairs)):
             return ()
         if stated:
             told = f"the item says that the offset of baseline {self.baseline} is not off its numbers, and states none:"
-            return (f"{source}: {told} reflectance is taken for (DN {self.rule:+g}) / {_QUANTIFICATION}",)
+            return (f"{source}: {told} reflectance is taken for (DN {self.baseline_offset:+g}) / {_QUANTIFICATION}",)
         if not self.baseline:
             told = f"the item states no scale, offset or baseline: reflectance is taken for DN / {_QUANTIFICATION}"
             return (f"{source}: {told}, which is 0.1 too high if these are ESA's numbers of baseline 04.00 or later",)
-        added = f"{self.rule:+g}" if self.rule else "no offset"
+        added = f"{self.baseline_offset:+g}" if self.baseline_offset else "no offset"
         told = f"the item states no scale or offset; by its baseline, {self.baseline},"
         return (f"{source}: {told} reflectance is taken for (DN {added}) / {_QUANTIFICATION}",)
 

@@ -25,7 +25,7 @@ _OTHER_ROLES: Final = frozenset({"thumbnail", "overview", "metadata", "tiles", "
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class AssetLayer:
     """One band of one asset, and what the item says of it."""
 
     key: str
@@ -51,7 +51,7 @@ class Layer:
     """Whether its values are classes or bits, by the item's words."""
     is_original: bool
     """Whether the file is in the format in which the product was made, its numbers untouched: JPEG 2000."""
-    expensive: int
+    read_cost: int
     """How dear the file is to read, among those that hold the same: JPEG 2000 more than GeoTIFF, S3 more than HTTP."""
     kind: LayerKind = "measured"
     quantity: Quantity | None = None
@@ -90,7 +90,7 @@ def _suffix(href: str) -> str:
     return PurePosixPath(urlsplit(href).path).suffix.lower()
 
 
-def layers_of(key: str, asset: Any, source: str, all_bands: Sequence[Any] = ()) -> Iterator[Layer]:
+def asset_layers(key: str, asset: Any, source: str, all_bands: Sequence[Any] = ()) -> Iterator[AssetLayer]:
     """Bands of an asset that is a raster.
 
     Parameters
@@ -112,7 +112,7 @@ def layers_of(key: str, asset: Any, source: str, all_bands: Sequence[Any] = ()) 
         said: Mapping[str, Any] = {**fields, **band}
         transform = said.get("proj:transform") or [said.get("gsd") or said.get("spatial_resolution") or 0]
         common = band.get("eo:common_name") or band.get("common_name")
-        yield Layer(
+        yield AssetLayer(
             key=key,
             name=str(band.get("name") or band.get("description") or ""),
             common=str(common) if common else None,
@@ -132,7 +132,7 @@ def layers_of(key: str, asset: Any, source: str, all_bands: Sequence[Any] = ()) 
             is_spectral=_is_spectral(fields, band, index),
             has_classes=bool(said.get("classification:classes") or said.get("classification:bitfields")),
             is_original=suffix in {".jp2", ".j2k"},
-            expensive=2 * href.startswith("s3://") + (suffix in {".jp2", ".j2k"}),
+            read_cost=2 * href.startswith("s3://") + (suffix in {".jp2", ".j2k"}),
         )
 
 

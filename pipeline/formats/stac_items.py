@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from pipeline.core.band_names import SENTINEL2_COMMON_NAMES, band_from_file_name, band_order, words_of_file
 from pipeline.core.errors import SceneError
-from pipeline.formats.catalogue import BandOffer, Catalogue, Product, numbers_words
+from pipeline.formats.catalogue import BandOffer, Catalogue, Product, scaling_text
 from pipeline.formats.sensors import band_number, sensor_of
 from pipeline.formats.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION, reflectance_band
 from pipeline.formats.sentinel2_radiometry import Radiometry
-from pipeline.formats.stac_assets import Layer, layers_of, plain_key, raster_or_reason
-from pipeline.formats.stac_layers import best_of, mask_offers, told_by_mtl, with_file_bands, with_kinds
+from pipeline.formats.stac_assets import AssetLayer, asset_layers, plain_key, raster_or_reason
+from pipeline.formats.stac_layers import best_per_resolution, mask_offers, with_mtl_scaling, with_file_bands, with_kinds
 
 _REDEDGE: Final = {"rededge1": "B05", "rededge2": "B06", "rededge3": "B07"}
 _PYSTAC: Final = 40 * 10**6
@@ -64,21 +64,21 @@ _Offer = tuple[
 """
 
 
-def _raster_layers(item: Any, source: str) -> tuple[list[Layer], list[str]]:
+def _raster_layers(item: Any, source: str) -> tuple[list[AssetLayer], list[str]]:
     """Bands of all assets that are rasters, and why assets were passed over that may hold data."""
-    layers: list[Layer] = []
+    layers: list[AssetLayer] = []
     passed = []
     listed = item.properties.get("eo:bands")
     for key, asset in item.assets.items():
         is_raster, reason = raster_or_reason(asset)
         if is_raster:
-            layers += layers_of(key, asset, source, listed if isinstance(listed, list) else ())
+            layers += asset_layers(key, asset, source, listed if isinstance(listed, list) else ())
         elif reason:
             passed.append(f"asset {key} is passed over: {reason}")
     return with_kinds(layers), passed
 
 
-def _sentinel2_offer(layers: Sequence[Layer], item: Any, source: str) -> _Offer | None:
+def _sentinel2_offer(layers: Sequence[AssetLayer], item: Any, source: str) -> _Offer | None:
     """Bands of Sentinel-2 by its own names; None where the item names none that way."""
     radiometry = Radiometry.of(item, source)
     measured = [layer for layer in layers if layer.kind == "measured"]
@@ -94,9 +94,9 @@ def _sentinel2_offer(layers: Sequence[Layer], item: Any, source: str) -> _Offer 
     return bands, DEFAULT_BANDS if set(names) >= set(DEFAULT_BANDS) else (), names, notes, left, radiometry
 
 
-def _other_offer(layers: Sequence[Layer], item: Any, source: str) -> _Offer:
+def _other_offer(layers: Sequence[AssetLayer], item: Any, source: str) -> _Offer:
     """Bands of other sensors: measured ones by the item's names, layers that describe them by their assets' keys."""
-    layers, notes = told_by_mtl(with_file_bands(layers), item, source)
+    layers, notes = with_mtl_scaling(with_file_bands(layers), item, source)
     layers = sorted(layers, key=lambda layer: band_order(layer.key))
     measured = [layer for layer in layers if layer.kind == "measured"]
     others = [layer for layer in layers if layer.kind != "measured"]
@@ -114,9 +114,9 @@ def _other_offer(layers: Sequence[Layer], item: Any, source: str) -> _Offer:
     return [*bands, *more], tuple(default), whole, notes, (), None
 
 
-def _two_versions(layers: Sequence[Layer], source: str) -> str:
+def _two_versions(layers: Sequence[AssetLayer], source: str) -> str:
     """Say which two assets hold the same band, by the item's words; empty where none do."""
-    first: dict[tuple[str, str, float], Layer] = {}
+    first: dict[tuple[str, str, float], AssetLayer] = {}
     for layer in layers:
         if layer.kind == "measured" and layer.common and layer.name:
             other = first.setdefault((layer.name, layer.common, layer.version.resolution), layer)
@@ -129,11 +129,11 @@ def _two_versions(layers: Sequence[Layer], source: str) -> str:
     return ""
 
 
-def _check_versions(layers: Sequence[Layer], source: str) -> None:
+def _check_versions(layers: Sequence[AssetLayer], source: str) -> None:
     """Raise SceneError where two assets are versions of one band, told apart by a word, such as MAJA's SRE and FRE."""
-    first: dict[tuple[str | None, float, int], Layer] = {}
+    first: dict[tuple[str | None, float, int], AssetLayer] = {}
     for layer in layers:
-        other = first.setdefault((_sentinel2_id(layer), layer.version.resolution, layer.expensive), layer)
+        other = first.setdefault((_sentinel2_id(layer), layer.version.resolution, layer.read_cost), layer)
         differing = set(words_of_file(layer.stem)) ^ set(words_of_file(other.stem))
         if differing and all(word.isalpha() for word in differing):
             msg = (
@@ -148,7 +148,7 @@ def _is_sentinel2(item: Any) -> bool:
     return "sentinel-2" in named or "sentinel 2" in named
 
 
-def _sentinel2_id(layer: Layer) -> str | None:
+def _sentinel2_id(layer: AssetLayer) -> str | None:
     """Which of Sentinel-2's bands a layer is, told by its name, its file's name or its common name."""
     told = (layer.name.upper(), band_from_file_name(f"{layer.stem}.tif") if layer.alone else None)
     known = next((name for name in told if name in BAND_IDS), None)
@@ -159,14 +159,14 @@ def _sentinel2_id(layer: Layer) -> str | None:
     return next((ids[word] for word in words if word in ids), None)
 
 
-def _sentinel2_bands(layers: Sequence[Layer], radiometry: Radiometry) -> Iterator[BandOffer]:
+def _sentinel2_bands(layers: Sequence[AssetLayer], radiometry: Radiometry) -> Iterator[BandOffer]:
     """Reflectance bands, by Sentinel-2's own names, so that models fit whatever form a product comes in.
 
     Files whose numbers mean something else than those of the best one, such as ESA's beside harmonised copies, can't
     stand in for it.
     """
     for band in BAND_IDS:
-        mine = best_of((one for one in layers if _sentinel2_id(one) == band), NATIVE_RESOLUTION[band])
+        mine = best_per_resolution((one for one in layers if _sentinel2_id(one) == band), NATIVE_RESOLUTION[band])
         told = [radiometry.scale_and_offset(one.scale, one.offset, original=one.is_original) for one in mine]
         same = [layer for layer, own in zip(mine, told, strict=True) if own == told[0]]
         if same:
@@ -177,7 +177,7 @@ def _sentinel2_bands(layers: Sequence[Layer], radiometry: Radiometry) -> Iterato
             yield reflectance_band(band, versions, *told[0], keys=keys, nodata=nodata)
 
 
-def _offer(layer: Layer, name: str) -> BandOffer:
+def _offer(layer: AssetLayer, name: str) -> BandOffer:
     scaled = layer.scale is not None or layer.offset is not None
     sensor = sensor_of([layer.version.path]) if layer.kind == "measured" else None
     return BandOffer(
@@ -195,7 +195,7 @@ def _offer(layer: Layer, name: str) -> BandOffer:
     )
 
 
-def _unique_names(layers: Sequence[Layer]) -> list[str]:
+def _unique_names(layers: Sequence[AssetLayer]) -> list[str]:
     """Names of bands as the item or the file has them, else their assets' keys; with the key where two are alike."""
     names = [layer.name or layer.common or plain_key(layer.key) for layer in layers]
     count = Counter(names)
@@ -205,7 +205,7 @@ def _unique_names(layers: Sequence[Layer]) -> list[str]:
     ]
 
 
-def _names_by_key(layers: Sequence[Layer], taken: Iterable[str]) -> list[str]:
+def _names_by_key(layers: Sequence[AssetLayer], taken: Iterable[str]) -> list[str]:
     """Names of layers that are no default bands, such that none is taken."""
     used = set(taken)
     names = []
@@ -227,7 +227,7 @@ def _product(item: Any, bands: Sequence[BandOffer], radiometry: Radiometry | Non
         date=str(said.get("datetime") or said.get("start_datetime") or "")[:10],
         tile=str(said.get("s2:mgrs_tile") or said.get("grid:code", "")).removeprefix("MGRS-"),
         baseline=radiometry.baseline if radiometry else "",
-        radiometry=numbers_words(bands),
+        radiometry=scaling_text(bands),
         sensor_known=bool(radiometry or sensor_of([band.native.path for band in bands if band.kind == "measured"])),
     )
 

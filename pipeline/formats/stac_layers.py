@@ -14,7 +14,7 @@ from pipeline.formats.catalogue import MaskOffer
 from pipeline.formats.fetch import fetch
 from pipeline.formats.landsat_mtl import LandsatMetadata, parse_metadata
 from pipeline.formats.sensors import is_thermal, sensor_of
-from pipeline.formats.stac_assets import Layer, local_path, plain_key
+from pipeline.formats.stac_assets import AssetLayer, local_path, plain_key
 from pipeline.raster.file_bands import list_bands
 
 _ROLES: Final[dict[LayerKind, frozenset[str]]] = {
@@ -41,7 +41,7 @@ _ONE_BAND: Final = re.compile(r"(?i)^(L[COTEM]\d\d_|HLS\.)|(^|[_.\-])B\d{1,2}A?(
 """Names of files that hold one band: of Landsat, HLS, Sentinel-2."""
 
 
-def with_kinds(layers: Sequence[Layer]) -> list[Layer]:
+def with_kinds(layers: Sequence[AssetLayer]) -> list[AssetLayer]:
     """Tell of each layer what it is and which quantity it holds, by roles, units and names."""
     keys, stems = (
         dict(zip(names, layer_kinds(names), strict=True))
@@ -56,7 +56,7 @@ def with_kinds(layers: Sequence[Layer]) -> list[Layer]:
     return [replace(layer, quantity=_quantity(layer)) for layer in told]
 
 
-def _kind(layer: Layer, *by_name: LayerKind) -> LayerKind:
+def _kind(layer: AssetLayer, *by_name: LayerKind) -> LayerKind:
     """What a layer is. A band of an optical sensor is one whatever words its name has: coastal aerosol."""
     by_role = next((kind for kind, roles in _ROLES.items() if layer.roles & roles), None)
     if by_role:
@@ -71,7 +71,7 @@ def _kind(layer: Layer, *by_name: LayerKind) -> LayerKind:
     return next((kind for kind in (*by_name, own) if kind != "measured"), "measured")
 
 
-def _common_by_file(layer: Layer) -> str | None:
+def _common_by_file(layer: AssetLayer) -> str | None:
     """Common name of a band whose file's name tells the sensor."""
     sensor = sensor_of([layer.version.path])
     if sensor is None:
@@ -81,7 +81,7 @@ def _common_by_file(layer: Layer) -> str | None:
     return sensor.common_name(layer.stem) if layer.alone else None
 
 
-def _quantity(layer: Layer) -> Quantity | None:
+def _quantity(layer: AssetLayer) -> Quantity | None:
     """What a band's scaled numbers are, as far as its unit, its roles or its common name tell."""
     by_unit = next((quantity for quantity, unit in _UNITS if unit.fullmatch(layer.unit)), None)
     if by_unit and not (by_unit in {"angle", "elevation"} and layer.is_spectral):
@@ -96,38 +96,38 @@ def _quantity(layer: Layer) -> Quantity | None:
     return "reflectance" if "reflectance" in layer.roles else "scaled"
 
 
-def _mask_kind(layer: Layer) -> MaskKind | None:
+def _mask_kind(layer: AssetLayer) -> MaskKind | None:
     return mask_kind(plain_key(layer.key)) or mask_kind(layer.stem)
 
 
-def mask_offers(layers: Sequence[Layer]) -> Iterator[MaskOffer]:
+def mask_offers(layers: Sequence[AssetLayer]) -> Iterator[MaskOffer]:
     """Layers of quality that masks are made of: of several bands the one that is meant."""
     for kind in MASK_LAYERS:
         mine = [layer for layer in layers if _mask_kind(layer) == kind]
         clear = [layer for layer in mine if layer.name.lower() == "clear"]  # of UDM2
-        best = best_of(clear or [layer for layer in mine if layer.version.index == 1], 20.0)
+        best = best_per_resolution(clear or [layer for layer in mine if layer.version.index == 1], 20.0)
         if best:
             yield MaskOffer(kind=kind, versions=tuple(layer.version for layer in best))
 
 
-def best_of(layers: Iterable[Layer], native: float | None) -> list[Layer]:
+def best_per_resolution(layers: Iterable[AssetLayer], native: float | None) -> list[AssetLayer]:
     """Of each resolution the layer that is cheapest to read; the native resolution first, then the finest."""
-    by_size: dict[float, Layer] = {}
-    for layer in sorted(layers, key=lambda layer: layer.expensive):
+    by_size: dict[float, AssetLayer] = {}
+    for layer in sorted(layers, key=lambda layer: layer.read_cost):
         by_size.setdefault(layer.version.resolution, layer)
     return sorted(by_size.values(), key=lambda layer: (layer.version.resolution != native, layer.version.resolution))
 
 
-def with_file_bands(layers: Sequence[Layer]) -> list[Layer]:
+def with_file_bands(layers: Sequence[AssetLayer]) -> list[AssetLayer]:
     """Measured layers of which the item does not say how many bands they have: all bands that the files have."""
     return [band for layer in layers for band in (_file_bands(layer) if _is_unknown(layer) else [layer])]
 
 
-def _is_unknown(layer: Layer) -> bool:
+def _is_unknown(layer: AssetLayer) -> bool:
     return layer.kind == "measured" and not layer.described and not _ONE_BAND.search(layer.stem)
 
 
-def _file_bands(layer: Layer) -> list[Layer]:
+def _file_bands(layer: AssetLayer) -> list[AssetLayer]:
     """A layer for each band of a file; the layer itself where it has one, or can't be read, as is told when it is."""
     try:
         bands = list_bands([layer.version.path])
@@ -153,7 +153,7 @@ def _file_bands(layer: Layer) -> list[Layer]:
     return found
 
 
-def told_by_mtl(layers: Sequence[Layer], item: Any, source: str) -> tuple[list[Layer], list[str]]:
+def with_mtl_scaling(layers: Sequence[AssetLayer], item: Any, source: str) -> tuple[list[AssetLayer], list[str]]:
     """Scale and offset of Landsat's bands where the item states none: those of its metadata file.
 
     Returns
@@ -189,5 +189,5 @@ def _metadata(item: Any) -> tuple[LandsatMetadata | None, str]:
         return None, f"its metadata don't help ({error})"
 
 
-def _plain_path(layer: Layer) -> str:
+def _plain_path(layer: AssetLayer) -> str:
     return urlsplit(layer.version.path).path

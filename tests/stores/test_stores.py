@@ -686,7 +686,7 @@ def test_images_next_to_stores_do_not_go_unnoticed(
     with pytest.raises(SceneError, match=r"a\.nc.*b\.tif"):
         described(f"{tmp_path}/*")
     assert described(tmp_path).info.sources == (str(image),)
-    assert "left out, as the folder holds image files, too: a.nc" in caplog.text
+    assert "the folder also holds image files, so these stores are left out: a.nc" in caplog.text
 
 
 def test_a_variable_stored_in_one_piece_is_read_in_strips(tmp_path: Path) -> None:
