@@ -50,9 +50,7 @@ def open_catalogues(
     check_names(named)
     check_proj()
     excluded = list(excluded)
-    items = [
-        path for item in named for path in (_products_matching(item) or _stores_inside(item, excluded) or [item])
-    ]
+    items = [path for item in named for path in (_products_matching(item) or _stores_inside(item, excluded) or [item])]
     if all(is_store(item) for item in items):
         from pipeline.formats.store_catalogue import open_stores  # noqa: PLC0415 (xarray takes half a second to import)
 

@@ -177,7 +177,13 @@ class TarTree:
             with tarfile.open(self._archive, "r:") as opened:
                 file = opened.extractfile(self._members[name])
                 return file.read(LARGEST_XML + 1) if file else b""
-        except (OSError, ValueError, KeyError, RecursionError, tarfile.TarError) as error:  # RecursionError: a link to itself
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            RecursionError,
+            tarfile.TarError,
+        ) as error:  # RecursionError: a link to itself
             msg = f"{self.origin}: {name} can't be read ({error}); the archive is damaged: download it again"
             raise SceneError(msg) from error
 

@@ -176,7 +176,9 @@ def _scalings(groups: Groups, values: Mapping[str, str], path: str) -> Iterator[
     stated: dict[str, str] = {}
     for name in _SURFACE if surface else _RESCALING:
         stated |= groups.get(name, {})
-    if not any(key.startswith("REFLECTANCE_MULT_") for key in stated):  # radiance would weight bands by the solar spectrum
+    if not any(
+        key.startswith("REFLECTANCE_MULT_") for key in stated
+    ):  # radiance would weight bands by the solar spectrum
         return
     divisor = 1.0 if surface else _sine_of_sun_elevation(values, path)
     for key, file in files.items():

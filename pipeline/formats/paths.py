@@ -139,5 +139,5 @@ def _look_up(item: str) -> list[str]:
             msg = f"{item}: no file matches; check the pattern, or name the files one by one"
             raise SceneError(msg)
         return sorted(matches, key=band_order)
-    msg = f"{item}: no such file or folder"
+    msg = f"{item}: no such file or folder; check the path"
     raise SceneError(msg)
