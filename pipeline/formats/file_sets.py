@@ -223,7 +223,7 @@ def _offer(band: FileBand, metadata: LandsatMetadata | None, kind: LayerKind) ->
 
 
 def _fill(sensor: Sensor | None, band: FileBand) -> float | None:
-    """Nodata value of the sensor's products, if the band's integer type holds it; None for floats, which are derived."""
+    """Nodata value of the sensor's products if the band's integer type holds it; None for floats, which are derived."""
     if sensor is None or sensor.fill is None or band.dtype not in PIXEL_TYPES:
         return None
     dtype = np.dtype(band.dtype)

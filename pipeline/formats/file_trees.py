@@ -183,7 +183,7 @@ class TarTree:
             KeyError,
             RecursionError,
             tarfile.TarError,
-        ) as error:  # RecursionError: a link to itself
+        ) as error:  # a link to itself
             msg = f"{self.origin}: {name} can't be read ({error}); the archive is damaged: download it again"
             raise SceneError(msg) from error
 

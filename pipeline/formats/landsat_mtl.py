@@ -176,10 +176,8 @@ def _scalings(groups: Groups, values: Mapping[str, str], path: str) -> Iterator[
     stated: dict[str, str] = {}
     for name in _SURFACE if surface else _RESCALING:
         stated |= groups.get(name, {})
-    if not any(
-        key.startswith("REFLECTANCE_MULT_") for key in stated
-    ):  # radiance would weight bands by the solar spectrum
-        return
+    if not any(key.startswith("REFLECTANCE_MULT_") for key in stated):
+        return  # radiance would weight bands by the solar spectrum
     divisor = 1.0 if surface else _sine_of_sun_elevation(values, path)
     for key, file in files.items():
         match = _BAND_FILE.fullmatch(key)

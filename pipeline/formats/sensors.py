@@ -26,7 +26,7 @@ class Sensor:
     bands: Mapping[str, str]
     """Common name per band, by the band's number in lower case and without leading zeros."""
     fill: float | None = None
-    """Nodata value of its products by their specification, for files without a nodata tag; None if there is none."""
+    """Nodata value of its products by their specification, for files without a nodata tag; None if unspecified."""
     multi_band: tuple[str, ...] = ()
     """Common names of the bands of one file in order, if each file holds all bands; else empty."""
 
@@ -37,7 +37,7 @@ class Sensor:
 
 
 _SEPARATOR: Final = re.compile(r"[_\-. ]+")
-_SHORTEST_MATCH: Final = 4
+_MIN_MATCH: Final = 4
 """Smallest number of characters that must match inside a name (not at its start) to recognise a sensor."""
 
 _THERMAL: Final = re.compile(r"(?i)(^|_)(ST_B\d+|BT_BAND\d+|LST|LWIR\d*|TIR\d*|THERMAL)(_|$)")
@@ -128,7 +128,7 @@ def _sensor(path: str) -> Sensor | None:
     starts = [0, *(match.end() for match in _SEPARATOR.finditer(name))]
     found = ((start, sensor, sensor.files.match(name, start)) for start in starts for sensor in SENSORS)
     return next(
-        (sensor for start, sensor, match in found if match and (not start or len(match[0]) >= _SHORTEST_MATCH)), None
+        (sensor for start, sensor, match in found if match and (not start or len(match[0]) >= _MIN_MATCH)), None
     )
 
 

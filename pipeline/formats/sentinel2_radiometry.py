@@ -34,7 +34,7 @@ class Radiometry:
     baseline: str
     """Processing baseline, such as 05.09; empty if unknown."""
     harmonised: bool | None
-    """Whether the offset is already subtracted from the numbers in the item's copies of ESA's files; None if unstated."""
+    """Whether the offset is already subtracted in the item's copies of ESA's files; None if unstated."""
 
     @classmethod
     def of(cls, item: Any, source: str = "") -> "Radiometry":
@@ -126,11 +126,10 @@ class Radiometry:
                 f"{source}: {reason}; reflectance is assumed to be (DN {self.baseline_offset:+g}) / {_QUANTIFICATION}",
             )
         if not self.baseline:
-            reason = "the item states no scale, offset or baseline"
-            return (
-                f"{source}: {reason}; reflectance is assumed to be DN / {_QUANTIFICATION}, which is 0.1 too high if "
-                "these are ESA's numbers of baseline 04.00 or later",
+            reason = (
+                f"the item states no scale, offset or baseline; reflectance is assumed to be DN / {_QUANTIFICATION}"
             )
+            return (f"{source}: {reason}, which is 0.1 too high for ESA's numbers of baseline 04.00 or later",)
         reason = f"the item states no scale or offset; by its baseline, {self.baseline},"
         stored = f"(DN {self.baseline_offset:+g})" if self.baseline_offset else "DN"
         return (f"{source}: {reason} reflectance is assumed to be {stored} / {_QUANTIFICATION}",)

@@ -12,7 +12,7 @@ from pipeline.formats.sensors import band_number, sensor_of
 from pipeline.formats.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION, reflectance_band
 from pipeline.formats.sentinel2_radiometry import Radiometry
 from pipeline.formats.stac_assets import AssetLayer, asset_layers, plain_key, raster_or_reason
-from pipeline.formats.stac_layers import best_per_resolution, mask_offers, with_mtl_scaling, with_file_bands, with_kinds
+from pipeline.formats.stac_layers import best_per_resolution, mask_offers, with_file_bands, with_kinds, with_mtl_scaling
 
 _REDEDGE: Final = {"rededge1": "B05", "rededge2": "B06", "rededge3": "B07"}
 """Sentinel-2's red edge bands by the keys of Earth Search, which are not common names."""
@@ -137,7 +137,7 @@ def _ambiguity(layers: Sequence[AssetLayer], source: str) -> str:
 
 
 def _check_versions(layers: Sequence[AssetLayer], source: str) -> None:
-    """Raise SceneError if two assets are versions of one band whose names differ by words, such as MAJA's SRE and FRE."""
+    """Raise SceneError if two assets are versions of one band by a word in their names, such as MAJA's SRE and FRE."""
     first: dict[tuple[str | None, float, int], AssetLayer] = {}
     for layer in layers:
         other = first.setdefault((_sentinel2_id(layer), layer.version.resolution, layer.read_cost), layer)

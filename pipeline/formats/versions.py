@@ -16,7 +16,7 @@ _SAME_RESOLUTION: Final = 1e-6
 
 
 def best_version(offer: BandOffer) -> BandVersion | None:
-    """First of a band's files that is present: that of the native resolution, else the finest; None if all are missing."""
+    """First present file of a band: that of the native resolution, else the finest; None if all are missing."""
     return next((version for version in offer.versions if version.present), None)
 
 
