@@ -22,6 +22,7 @@ _GROUPS: Final = {10.0: "R10m", 20.0: "R20m", 60.0: "R60m"}
 _BASELINE: Final = re.compile(r"_N(\d\d)\.?(\d\d)(?=_|$)")
 _NAME: Final = re.compile(r"S2[A-D]_MSI(L1C|L2A)_(\d{4})(\d\d)(\d\d)T\w*")
 _LARGEST: Final = 2**20
+"""Bytes read of a metadata file."""
 
 
 def is_tile_folder(folder: Path) -> bool:

@@ -36,7 +36,7 @@ def test_folder_lists_only_its_rasters_sorted_by_band(tmp_path: Path) -> None:
 
 def test_folder_without_rasters_names_the_subfolder_that_has_some(tmp_path: Path) -> None:
     touch(tmp_path, "QI_DATA/report.xml", "R10m/x_B02.jp2", "R20m/x_B05.jp2")
-    with pytest.raises(SceneError, match=r"no raster file \(.*\); .*R10m does: name the folder"):
+    with pytest.raises(SceneError, match=r"no raster file \(.*\); .*R10m does: name that folder"):
         paths(tmp_path)
 
 

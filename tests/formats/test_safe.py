@@ -297,7 +297,7 @@ def test_zip_bomb_is_refused(product: Path) -> None:
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as file:
         file.writestr("bomb.jp2", b"\0" * 2**20)
         file.filelist[-1].file_size = 2**30  # the size that the archive states
-    with pytest.raises(SceneError, match=r"bomb.jp2 claims 1073741824 bytes"):
+    with pytest.raises(SceneError, match=r"bomb.jp2 claims to be 1073741824 bytes"):
         described(archive)
 
 
@@ -311,7 +311,7 @@ def test_zip_without_product_or_raster_is_refused(tmp_path: Path) -> None:
 def test_product_of_two_tiles_is_refused_unless_a_granule_is_named(product: Path) -> None:
     (granule,) = (product / "GRANULE").iterdir()
     shutil.copytree(granule, granule.with_name("L2A_T33UVU_A000001_20230625T102021"))
-    with pytest.raises(SceneError, match=r"holds 2 tiles; name the folder of one: .*L2A_T33U"):
+    with pytest.raises(SceneError, match=r"holds 2 tiles; name the folder of one of them, such as .*L2A_T33U"):
         described(product)
     assert described(granule).info.bands == ("B02", "B03", "B04", "B08")
 

@@ -16,6 +16,7 @@ from benchmarks.safe import SafeRecipe, write_safe
 from pipeline import fit, label, open_scene
 from pipeline.config.schema import OutputConfig, RunConfig, SceneConfig
 from pipeline.core.errors import ModelError
+from pipeline.formats.sentinel2 import has_offset
 from pipeline.jobs.run import predict, run_config
 from pipeline.models.cluster_model import ClusterModel
 
@@ -45,6 +46,14 @@ def product(folder: Path, baseline: str, added: int, nodata: int = 0) -> Path:
     offsets = (-added,) * 13 if added else None
     folder.mkdir()
     return write_safe(folder, pixels, SafeRecipe(baseline=baseline, offsets=offsets), tile_sides=SIDES)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "expected"),
+    [("02.14", False), ("03.01", False), ("04.00", True), ("05.11", True), ("10.00", True), ("", False), ("x", False)],
+)
+def test_offset_starts_at_baseline_04_00(baseline: str, expected: bool) -> None:  # noqa: FBT001
+    assert has_offset(baseline) is expected
 
 
 @pytest.mark.parametrize("added", [1000, 900])
