@@ -1,1 +1,4 @@
-"""What a source offers before its pixels are read: SAFE, STAC, EOPF, Landsat, raster files, Zarr and NetCDF stores."""
+"""Product formats: the bands and masks of SAFE, STAC, EOPF and Landsat products, raster files, Zarr and NetCDF stores.
+
+Each format is read into a `Catalogue` (see `catalogue.py`) from its metadata, before any pixel is read.
+"""

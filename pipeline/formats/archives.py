@@ -1,4 +1,4 @@
-"""Raster files in an archive that is read where it lies: a zip or a plain tar, such as Landsat's."""
+"""Raster files in a zip or an uncompressed tar, such as Landsat's, which are read without unpacking."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -13,26 +13,36 @@ from pipeline.formats.paths import RASTER_SUFFIXES, FoundFile
 from pipeline.formats.safe import METADATA, open_product
 
 _PACKED: Final = re.compile(r"(?i).*\.(tar\.(gz|bz2|xz|zst)|tgz|tbz2?|txz)")
-"""Archives whose files can be read from the start of the archive alone."""
+"""Names of archives that are compressed as a whole, so that no file can be read without decompressing all before it."""
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is an archive, told by its name."""
+    """Whether a path is an archive, judged by the suffix of an existing file."""
     return (path.suffix.lower() in {".zip", ".tar"} or bool(_PACKED.fullmatch(path.name))) and path.is_file()
 
 
 def open_archive(path: Path) -> Catalogue:
-    """Read what an archive offers: a Sentinel-2 product, or raster files.
+    """Read the catalogue of an archive: a Sentinel-2 product, or raster files.
+
+    Parameters
+    ----------
+    path : Path
+        The zip or tar file.
+
+    Returns
+    -------
+    Catalogue
+        Bands and masks of the product or the raster files.
 
     Raises
     ------
     SceneError
-        When it can't be read, is compressed as a whole, or holds no raster.
+        If the archive can't be read, is compressed as a whole, or holds no raster.
     """
     if _PACKED.fullmatch(path.name):
         msg = (
-            f"{path}: this archive is compressed as a whole, so that its files can't be read where they are; unpack it "
-            f"into a folder (mkdir scene && tar -xf {path.name} -C scene), and name that folder"
+            f"{path}: this archive is compressed as a whole, so single files in it can't be read; unpack it into a "
+            f"folder (mkdir scene && tar -xf {path.name} -C scene), and name that folder"
         )
         raise SceneError(msg)
     tree: Tree = TarTree(path) if path.suffix.lower() == ".tar" else ZipTree(path)
@@ -44,19 +54,19 @@ def open_archive(path: Path) -> Catalogue:
         listed = ", ".join(tree.names[:3]) or "nothing"
         msg = (
             f"{path}: this archive holds no Sentinel-2 product and no raster file "
-            f"({', '.join(sorted(RASTER_SUFFIXES))}); it holds {listed}"
+            f"({', '.join(sorted(RASTER_SUFFIXES))}), but {listed}; name an archive or folder with raster files"
         )
         raise SceneError(msg)
     return _open_files(tree, names)
 
 
 def _is_raster(name: PurePosixPath) -> bool:
-    """Whether a file of an archive is a raster, and none of the hidden files that macOS packs beside each."""
+    """Whether a file of an archive is a raster, but not a hidden `._` file, which macOS adds for each file."""
     return name.suffix.lower() in RASTER_SUFFIXES and not name.name.startswith(".")
 
 
 def _open_files(tree: Tree, names: list[str]) -> Catalogue:
-    """What raster files of an archive offer."""
+    """Read the catalogue of an archive's raster files."""
     by_path = {tree.path(name): name for name in tree.names}
 
     def read(path: str) -> bytes | None:

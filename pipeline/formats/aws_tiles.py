@@ -1,7 +1,7 @@
-"""Sentinel-2 tiles as the AWS open data buckets hold them: a folder of `B01.jp2` ... with `tileInfo.json`.
+"""Sentinel-2 tile folders of the AWS open data buckets: `B01.jp2`, `B02.jp2` ... with `tileInfo.json`.
 
 Source: the layout of the buckets `sentinel-s2-l1c` (images in the folder itself) and `sentinel-s2-l2a` (images in
-`R10m`, `R20m` and `R60m`). The folder has no metadata of the product, which alone states scale and offset.
+`R10m`, `R20m` and `R60m`). Scale and offset are stated in the product's metadata only, which these folders lack.
 """
 
 import re
@@ -12,40 +12,52 @@ from typing import Any, Final
 from pipeline.core.errors import SceneError
 from pipeline.core.strict_json import parse_json
 from pipeline.core.strict_xml import parse_xml, text
-from pipeline.formats.catalogue import BandVersion, Catalogue, MaskOffer, Product, numbers_words
-from pipeline.formats.file_trees import read_small
+from pipeline.formats.catalogue import BandVersion, Catalogue, MaskOffer, Product, scaling_text
+from pipeline.formats.file_trees import read_small_file
 from pipeline.formats.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION, reflectance_band
 from pipeline.formats.sentinel2_radiometry import Radiometry
 
-_MARKS: Final = ("tileInfo.json", "metadata.xml")
+_METADATA_FILES: Final = ("tileInfo.json", "metadata.xml")
 _GROUPS: Final = {10.0: "R10m", 20.0: "R20m", 60.0: "R60m"}
 _BASELINE: Final = re.compile(r"_N(\d\d)\.?(\d\d)(?=_|$)")
 _NAME: Final = re.compile(r"S2[A-D]_MSI(L1C|L2A)_(\d{4})(\d\d)(\d\d)T\w*")
 _LARGEST: Final = 2**20
+"""Bytes read of a metadata file."""
 
 
 def is_tile_folder(folder: Path) -> bool:
-    """Whether a folder is a tile: it has a description, and images named after bands alone."""
-    return any((folder / mark).is_file() for mark in _MARKS) and any(map(Path.is_file, _images(folder)))
+    """Whether a folder is a tile folder: it has a metadata file, and images named by their band only."""
+    return any((folder / name).is_file() for name in _METADATA_FILES) and any(map(Path.is_file, _images(folder)))
 
 
 def _images(folder: Path) -> Iterator[Path]:
+    """Paths at which a tile folder may have images."""
     for band in BAND_IDS:
         for group in ("", *_GROUPS.values()):
             yield folder / group / f"{band}.jp2"
 
 
 def open_tile(folder: Path) -> Catalogue:
-    """Read what a tile offers from its description and the names of its files; opens no image.
+    """Read the catalogue of a tile folder from its metadata files and file names, without opening images.
+
+    Parameters
+    ----------
+    folder : Path
+        The tile folder.
+
+    Returns
+    -------
+    Catalogue
+        Bands and the scene classification mask of the tile.
 
     Raises
     ------
     SceneError
-        When its description can't be read.
+        If a metadata file can't be read.
     """
-    said = _descriptions(folder)
-    told = " ".join(map(str, said.values()))
-    baseline = _BASELINE.search(told)
+    stated = _stated_values(folder)
+    all_values = " ".join(map(str, stated.values()))
+    baseline = _BASELINE.search(all_values)
     radiometry = Radiometry(baseline=f"{baseline[1]}.{baseline[2]}" if baseline else "", harmonised=False)
     scale, offset = radiometry.scale_and_offset(None, None, original=True)
     bands = tuple(
@@ -55,7 +67,7 @@ def open_tile(folder: Path) -> Catalogue:
     )
     scl = tuple(_versions(folder, "SCL", 20.0))
     names = {band.name for band in bands}
-    match = _NAME.search(told)
+    match = _NAME.search(all_values)
     return Catalogue(
         origin=str(folder),
         bands=bands,
@@ -66,43 +78,43 @@ def open_tile(folder: Path) -> Catalogue:
             format="Sentinel-2 tile folder (AWS)",
             level=match[1] if match else "",
             date="-".join(match.groups()[1:]) if match else "",
-            tile="".join(str(said.get(key, "")) for key in ("utmZone", "latitudeBand", "gridSquare")),
+            tile="".join(str(stated.get(key, "")) for key in ("utmZone", "latitudeBand", "gridSquare")),
             baseline=radiometry.baseline,
-            radiometry=numbers_words(bands),
+            radiometry=scaling_text(bands),
         ),
         files=(str(folder),),
         notes=(
             (
-                f"{folder}: the folder lacks the product's metadata, which state scale and offset; by its baseline, "
-                f"{radiometry.baseline or 'unknown'}, it is taken for: {numbers_words(bands)}"
+                f"{folder}: the folder lacks the product's metadata, which state scale and offset; by its baseline "
+                f"({radiometry.baseline or 'unknown'}) they are assumed to be: {scaling_text(bands)}"
             ),
         ),
     )
 
 
-def _descriptions(folder: Path) -> dict[str, Any]:
-    """Texts and numbers that the folder's JSON files state, those of the tile first."""
-    said: dict[str, Any] = {}
+def _stated_values(folder: Path) -> dict[str, Any]:
+    """Texts and numbers in the folder's metadata files by key; those of `tileInfo.json` override `productInfo.json`."""
+    stated: dict[str, Any] = {}
     if (folder / "metadata.xml").is_file():
         name = str(folder / "metadata.xml")
-        said["tile"] = text(parse_xml(read_small(folder / "metadata.xml"), name), "TILE_ID", "TILE_ID_2A")
+        stated["tile"] = text(parse_xml(read_small_file(folder / "metadata.xml"), name), "TILE_ID", "TILE_ID_2A")
     for name in ("productInfo.json", "tileInfo.json"):
         path = folder / name
         if path.is_file():
             try:
-                content = parse_json(read_small(path)[:_LARGEST])
+                content = parse_json(read_small_file(path)[:_LARGEST])
             except (ValueError, RecursionError) as error:
-                msg = f"{path}: this can't be read ({error}); download the tile again"
+                msg = f"{path}: this file can't be read as JSON ({error}); download the tile again"
                 raise SceneError(msg) from error
             strip = content.get("datastrip") if isinstance(content, dict) else None
             if isinstance(content, dict):
-                said |= {key: value for key, value in content.items() if isinstance(value, str | int | float)}
-                said |= {"datastrip": strip.get("id")} if isinstance(strip, dict) else {}
-    return said
+                stated |= {key: value for key, value in content.items() if isinstance(value, str | int | float)}
+                stated |= {"datastrip": strip.get("id")} if isinstance(strip, dict) else {}
+    return stated
 
 
 def _versions(folder: Path, layer: str, native: float) -> Iterator[BandVersion]:
-    """Files of a layer: in the folder itself, or in those of the resolutions."""
+    """Files of a layer: the one in the folder itself, or those in the resolution folders, native resolution first."""
     if (folder / f"{layer}.jp2").is_file():
         yield BandVersion(path=str(folder / f"{layer}.jp2"), resolution=native)
         return

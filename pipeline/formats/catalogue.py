@@ -1,4 +1,9 @@
-"""What a source offers before its pixels' files are opened: bands, at which resolutions, and masks."""
+"""Catalogue of a source: the bands and masks that can be chosen, and the files or arrays that hold them.
+
+A `Catalogue` lists the bands (`BandOffer`) and masks (`MaskOffer`) of one scene. Each of them is held by one or several
+files or arrays (`BandVersion`), such as one per resolution. `Product` is what the product's metadata state. A catalogue
+is made from metadata; most files are only opened once their bands are chosen.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,33 +19,44 @@ from pipeline.formats.sensors import is_thermal
 from pipeline.raster.file_bands import ArrayRef, FileBand, read_band
 
 NO_REFLECTED_LIGHT: Final = frozenset({"temperature", "radiance", "angle", "elevation"})
-"""Quantities of bands that are not chosen by default beside reflectance."""
+"""Quantities of bands that are no reflectance and therefore no default bands of a source that also has reflectance."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BandVersion:
-    """One of the files that hold a band."""
+    """One file or array that holds a band, such as the one of a certain resolution."""
 
     path: str
+    """Path of the file or store, as GDAL or xarray opens it."""
     index: int = 1
-    """Band of the file, counted from 1."""
+    """Number of the band in the file, from 1."""
     resolution: float = 0.0
-    """Nominal size of a pixel, as the product says; 0 where only the file knows."""
+    """Nominal pixel size that the product states, in units of the CRS; 0 if it states none."""
     shape: tuple[int, ...] = ()
-    """(rows, columns) as the product says; none where only the file knows."""
+    """(rows, columns) that the product states; empty if it states none."""
     array: ArrayRef | None = None
-    """Where it is a variable of a Zarr or NetCDF store."""
+    """The array in a Zarr or NetCDF store; None for raster files."""
     present: bool = True
-    """False where the product lists the file, but it is not there."""
+    """Whether the file exists; False if the product lists it but the file is missing."""
 
 
 def open_version(version: BandVersion) -> FileBand:
-    """Read the metadata of a band's file or array.
+    """Open a file or array and read the metadata of its band.
+
+    Parameters
+    ----------
+    version : BandVersion
+        The file or array.
+
+    Returns
+    -------
+    FileBand
+        Grid, data type, nodata, scale, offset and names of the band.
 
     Raises
     ------
     SceneError
-        When it can't be opened, or has no such band.
+        If it can't be opened, or has no such band.
     """
     if version.array:
         return registry.describe_variable(version.array)
@@ -49,51 +65,64 @@ def open_version(version: BandVersion) -> FileBand:
 
 @dataclass(frozen=True, kw_only=True)
 class BandOffer:
-    """A band that may be chosen."""
+    """A band of the catalogue that can be chosen, with the files that hold it."""
 
     name: str
+    """Name of the band, unique in the catalogue."""
     versions: tuple[BandVersion, ...]
-    """The files that hold it: the one of the resolution at which it was measured first, then the finest."""
+    """Files or arrays that hold the band: that of the native resolution first, then by resolution, finest first."""
     common: str | None = None
-    """Common name, such as red."""
+    """Common name of STAC, such as red; None if unknown."""
     number: str = ""
-    """The number that stands for it, where that isn't its place among the bands."""
+    """Number by which the band can be chosen, such as 8A; empty if that is its position in the catalogue, from 1."""
     keys: tuple[str, ...] = ()
-    """Other names, such as those of a STAC item's assets."""
+    """Other names by which the band can be chosen, such as the key of a STAC asset."""
     scale: float | None = None
-    """From stored numbers to physical units, as the product says; None where the file's tags do."""
+    """Factor from stored numbers to physical values that the product states; None to use the file's tags."""
     offset: float | None = None
+    """Offset added after scaling that the product states; None to use the file's tags."""
     nodata: float | None = None
-    """Where the file has no tag that says so."""
+    """Nodata value used if the file has no nodata tag."""
     quantity: Quantity | None = None
+    """Physical quantity of the scaled values; None to use that of the file."""
     opened: FileBand | None = None
-    """Where the file had to be opened to know the band."""
+    """Metadata of the file, if it was opened to list its bands; None before that."""
     kind: LayerKind = "measured"
-    """What else it is: only a band that is measured is taken unless it is named."""
+    """Kind of layer; bands other than "measured" are only taken if they are named."""
 
     @property
     def is_alpha(self) -> bool:
-        """Whether the file marks it as an alpha band."""
+        """Whether the file tags it as an alpha band."""
         return bool(self.opened and self.opened.is_alpha)
 
     @property
     def measures_no_light(self) -> bool:
-        """Whether it measures something else than reflected light, as far as is known: heat, an angle, a height."""
+        """Whether it is known to measure something other than reflected light, such as temperature or elevation."""
         quantity = self.quantity or (self.opened.quantity if self.opened else None)
         return quantity in NO_REFLECTED_LIGHT or is_thermal(self.common, self.name) or is_terrain(self.name)
 
     @property
     def native(self) -> BandVersion:
-        """The file of the resolution at which it was measured, there or not."""
+        """The file or array of the native resolution, present or not."""
         return self.versions[0]
 
     def open(self, version: BandVersion) -> FileBand:
-        """Read the metadata of one of the band's files, and say of it what the product does.
+        """Open one of the band's files, and complete its metadata with those of the product.
+
+        Parameters
+        ----------
+        version : BandVersion
+            One of `versions`.
+
+        Returns
+        -------
+        FileBand
+            Metadata of the file; name, scale, offset and quantity are the product's where it states them.
 
         Raises
         ------
         SceneError
-            When it can't be opened, or has no such band.
+            If it can't be opened, or has no such band.
         """
         band = self.opened or open_version(version)
         return replace(
@@ -107,8 +136,8 @@ class BandOffer:
         )
 
 
-def numbers_words(bands: Sequence[BandOffer]) -> str:
-    """How stored numbers become what they mean, in words."""
+def scaling_text(bands: Sequence[BandOffer]) -> str:
+    """Describe how stored numbers (DN) are scaled, such as `reflectance = 0.0001 x DN -0.1`."""
     pairs = {(band.scale, band.offset) for band in bands}
     if len(pairs) > 1:
         return "scale and offset differ by band"
@@ -120,11 +149,12 @@ def numbers_words(bands: Sequence[BandOffer]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskOffer:
-    """A layer of classes or bits that tells which pixels to leave out."""
+    """A quality layer of known classes or bits from which pixels can be masked."""
 
     kind: MaskKind
+    """Which quality layer it is; `core.mask_layers.MASK_LAYERS` has its classes or bits."""
     versions: tuple[BandVersion, ...]
-    """The one of the resolution at which it was made first."""
+    """Files or arrays that hold the layer: that of the native resolution first."""
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{version.resolution:g} m" for version in self.versions if version.resolution)
@@ -133,93 +163,106 @@ class MaskOffer:
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """What a product says of itself."""
+    """Metadata of a product, for reports and messages; texts are empty if unknown."""
 
     name: str
+    """Identifier of the product."""
     format: str
-    """Such as Sentinel-2 SAFE."""
+    """Format, such as Sentinel-2 SAFE."""
     level: str
+    """Processing level, such as L2A or L2SP."""
     date: str
+    """Date of acquisition, as YYYY-MM-DD."""
     tile: str
+    """Tile, such as 31TFJ of MGRS or 008/059 of WRS-2."""
     baseline: str
+    """Processing baseline or collection, such as 05.09."""
     radiometry: str
-    """How reflectance comes from the stored numbers, in words."""
+    """Formula from stored numbers (DN) to physical values, as text."""
     sensor_known: bool = True
-    """Whether it is of a sensor whose bands all hold data."""
+    """Whether the sensor is known, so that none of its bands is expected to be empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Catalogue:
-    """All that a source offers."""
+    """Bands, masks and metadata of one scene: a product, a STAC item, a store, or raster files that belong together."""
 
     origin: str
-    """What the user named, for messages."""
+    """Source as the user named it, for messages."""
     bands: tuple[BandOffer, ...]
+    """Bands that can be chosen, including alpha bands and layers that are not measured."""
     default: tuple[str, ...] = ()
-    """Names of the bands that are taken unless others are asked for; none means all."""
-    whole: tuple[str, ...] = ()
-    """Names of the bands that 'all' stands for; none means all that are measured, but alpha bands."""
+    """Names of the bands taken for 'auto'; empty for the same as 'all'."""
+    all_names: tuple[str, ...] = ()
+    """Names of the bands taken for 'all'; empty for all measured bands without alpha bands."""
     masks: tuple[MaskOffer, ...] = ()
+    """Quality layers from which pixels can be masked."""
     fill: MaskOffer | None = None
-    """Layer whose lowest bit marks pixels without data."""
+    """Quality layer whose lowest bit marks nodata pixels; None if there is none."""
     product: Product | None = None
+    """Metadata of the product; None for plain files and stores."""
     files: tuple[str, ...] = ()
-    """What must not be written over, beside the bands' own files."""
+    """Paths that must not be overwritten, in addition to the bands' own files: metadata, archives, folders."""
     libraries: int = 0
-    """Bytes of libraries that are loaded to read it."""
+    """Memory in bytes of the libraries that are imported to read the source."""
     notes: tuple[str, ...] = ()
-    """What the user should know."""
-    others: tuple[tuple[str, str], ...] = ()
-    """Layers that are no bands and can't be named as some: name, and what it is."""
+    """Warnings for the user about missing, assumed or contradictory metadata."""
+    unselectable: tuple[tuple[str, str], ...] = ()
+    """(name, kind) of layers that can't be chosen as bands."""
     ambiguous: str = ""
-    """Why bands have to be named: two versions of one; empty where they need not be."""
+    """Message saying why bands have to be named (two assets hold the same one); empty if they need not be."""
     times: tuple[str, ...] = ()
-    """What the times that it holds are called, of which one is taken; none where it states no time."""
+    """Time steps of a store, one of which is read, as text; empty if the source has no time."""
 
     @property
     def names(self) -> list[str]:
-        """Names of the bands, alpha bands among them."""
+        """Names of the bands, including alpha bands."""
         return [band.name for band in self.bands]
 
     @property
     def common_names(self) -> list[str | None]:
-        """Common names of the bands; told from their names where the source states none at all."""
+        """Common name or None per band; derived from the bands' names if the source states none for any band."""
         stated = [band.common or (band.opened.common if band.opened else None) for band in self.bands]
         return stated if any(stated) else common_names(self.names)
 
     @property
-    def may_hold_empty(self) -> bool:
-        """Whether some of its bands may hold no data at all."""
+    def may_hold_empty_bands(self) -> bool:
+        """Whether bands may be entirely nodata, because the sensor is unknown."""
         return self.product is None or not self.product.sensor_known
 
-    def number(self, place: int) -> str:
-        """The number that stands for the band at a place among all, from 0."""
-        return self.bands[place].number or str(place + 1)
+    def number(self, index: int) -> str:
+        """Number by which the band at an index (from 0) can be chosen."""
+        return self.bands[index].number or str(index + 1)
 
     def mask(self, kind: str) -> MaskOffer | None:
-        """The mask of a kind, if there is one."""
+        """The mask of a kind; None if there is none."""
         return next((mask for mask in self.masks if mask.kind == kind), None)
 
     def choose(self, wanted: Sequence[str] | str) -> list[BandOffer]:
-        """Bands asked for, in the order asked for.
+        """Choose bands, as the config's `scene.bands` does.
 
         Parameters
         ----------
         wanted : sequence of str, 'all' or 'auto'
-            Names, numbers or common names; all bands but alpha bands; or what the source takes by default.
+            Names, keys, numbers or common names; or all measured bands; or the default bands.
+
+        Returns
+        -------
+        list of BandOffer
+            The bands in the requested order.
 
         Raises
         ------
         ConfigError
-            When a band is unknown or asked for twice, or has two versions and none is named.
+            If a band is unknown or requested twice, or if 'all' or 'auto' is ambiguous.
         """
         if isinstance(wanted, str):
             if self.ambiguous:
                 raise ConfigError(self.ambiguous)
-            if not (wanted := (self.default if wanted == "auto" else ()) or self.whole):
+            if not (wanted := (self.default if wanted == "auto" else ()) or self.all_names):
                 return [band for band in self.bands if band.kind == "measured" and not band.is_alpha]
         names = self.names
         keys = {key: band.name for band in self.bands for key in band.keys} | {name: name for name in names}
         wanted = [keys.get(band, band) for band in wanted]
-        numbers = [self.number(place) for place in range(len(names))]
+        numbers = [self.number(index) for index in range(len(names))]
         return [self.bands[i] for i in choose_bands(wanted, names, self.common_names, numbers)]

@@ -1,4 +1,4 @@
-"""Small texts, from this machine or another."""
+"""Read small metadata files from disk or over HTTP, with retries."""
 
 import time
 from functools import partial
@@ -10,68 +10,76 @@ from pipeline.core.regular_files import TooLargeError, read_regular
 from pipeline.engine.deadline import current_limit, within_limit
 
 _TIMEOUT: Final = 30
-"""Seconds without a byte after which an address is asked anew."""
-_PIECE: Final = 2**16
+"""Seconds without a byte after which a request is repeated."""
+_CHUNK: Final = 2**16
+"""Bytes read from a response at once."""
 _TRIES: Final = 4
 _PAUSE: Final = 0.5
+"""Seconds before the second try, halved; the pause doubles with each try."""
 _TEMPORARY: Final = frozenset({408, 429, 500, 502, 503, 504})
-"""What a server answers when asking again may help."""
+"""HTTP status codes of temporary errors, after which a request is repeated."""
 
 
 def fetch(source: str, most: int) -> bytes:
-    """Read a small file or address.
+    """Read a small file from disk or over HTTP.
 
     Parameters
     ----------
     source : str
-        A path, or an http(s) address.
+        A path, or an http(s) URL.
     most : int
-        Bytes above which it is refused.
+        Largest size in bytes; larger files are refused.
+
+    Returns
+    -------
+    bytes
+        Content of the file.
 
     Raises
     ------
     SceneError
-        Naming the address, when it can't be reached in time, isn't there, or is too large.
+        If it can't be read within the time limit, does not exist, or is too large.
     """
     if not source.startswith(("http://", "https://")):
         return _read(source, most)
-    content = within_limit(partial(_download, source, most), f"{source}: this can't be read")
+    content = within_limit(partial(_download, source, most), f"{source}: this URL can't be read")
     if len(content) > most:
-        msg = f"{source}: this is larger than {most // 2**20} MB; expected metadata"
+        msg = f"{source}: this file is larger than {most // 2**20} MB; expected a metadata file"
         raise SceneError(msg)
     return content
 
 
 def _read(path: str, most: int) -> bytes:
+    """Read a file from disk."""
     try:
         return read_regular(path, most)
     except OSError as error:
-        expected = "; expected metadata" if isinstance(error, TooLargeError) else ""
-        msg = f"{path}: this can't be read ({error.strerror or error}){expected}"
+        expected = "; expected a metadata file" if isinstance(error, TooLargeError) else ""
+        msg = f"{path}: this file can't be read ({error.strerror or error}){expected}"
         raise SceneError(msg) from error
 
 
 def _download(address: str, most: int) -> bytes:
-    """Read an address, several times where that may help."""
+    """Read a URL, with retries after temporary errors."""
     limit = current_limit()
     end = time.monotonic() + limit
     for turn in range(1, _TRIES + 1):
         try:
-            with libraries.urllib_request.urlopen(address, timeout=min(_TIMEOUT, limit)) as answer:
+            with libraries.urllib_request.urlopen(address, timeout=min(_TIMEOUT, limit)) as response:
                 content = bytearray()
-                while time.monotonic() < end and (piece := answer.read1(min(_PIECE, most + 1 - len(content)))):
-                    content += piece
-                if len(content) <= most and (answer.length or time.monotonic() >= end):  # some answers state no length
-                    raise libraries.http_client.IncompleteRead(bytes(content), answer.length)
+                while time.monotonic() < end and (chunk := response.read1(min(_CHUNK, most + 1 - len(content)))):
+                    content += chunk
+                if len(content) <= most and (response.length or time.monotonic() >= end):  # length may be unknown
+                    raise libraries.http_client.IncompleteRead(bytes(content), response.length)
                 return bytes(content)
         except libraries.urllib_request.HTTPError as error:
-            reason, again = f"the server answers {error.code} {error.reason}", error.code in _TEMPORARY
+            reason, retry = f"the server answers {error.code} {error.reason}", error.code in _TEMPORARY
             error.close()
         except (OSError, ValueError, libraries.http_client.HTTPException) as error:
-            reason, again = f"{getattr(error, 'reason', None) or error or type(error).__name__}", True
-        if not again or turn == _TRIES or time.monotonic() >= end:
+            reason, retry = f"{getattr(error, 'reason', None) or error or type(error).__name__}", True
+        if not retry or turn == _TRIES or time.monotonic() >= end:
             break
         time.sleep(_PAUSE * 2**turn)
     tries = f" (after {turn} tries)" if turn > 1 else ""
-    msg = f"{address}: this can't be read: {reason}{tries}"
+    msg = f"{address}: this URL can't be read: {reason}{tries}"
     raise SceneError(msg)

@@ -1,4 +1,4 @@
-"""From raster files that belong together, such as one for each band, to what they offer."""
+"""Catalogue of raster files that belong together, such as one file per band."""
 
 import re
 from collections import Counter
@@ -23,20 +23,20 @@ from pipeline.geo.overlap import coverage, grid_words
 from pipeline.kernels.validity import representable
 from pipeline.raster.file_bands import FileBand, list_bands
 
-_FILLED: Final = ("qa_pixel", "bqa")
-"""Layers whose lowest bit marks pixels without data."""
+_FILL_LAYERS: Final = ("qa_pixel", "bqa")
+"""Quality layers whose lowest bit marks nodata pixels."""
 
 _VERSION_WORD: Final = re.compile(r"[A-Za-z]+|\d+m")
-"""Words that tell versions of one band apart, such as SRE and FRE, or 10m and 20m: no dates, no numbers."""
+"""Words that distinguish versions of one band, such as SRE and FRE, or 10m and 20m, but not dates or numbers."""
 
 _LEVELS: Final = frozenset({"sr", "toa", "nbar", "nbart", "lambertian"})
-"""Words that tell versions of numbered bands apart in products of ESPA and Digital Earth Australia."""
+"""Words that distinguish versions of numbered bands in products of ESPA and Digital Earth Australia."""
 
 _LEVEL_WORD: Final = re.compile(r"L[12][A-Z]{1,2}")
-"""Words that tell levels of processing apart: L1C and L2A, L1TP and L2SP."""
+"""Words for processing levels: L1C and L2A, L1TP and L2SP."""
 
-_SAME_GROUND: Final = 0.9
-"""Share of each other's ground that files of the same bands cover, at least, to be taken for bands of one scene."""
+_SAME_EXTENT: Final = 0.9
+"""Smallest share of each other's extent that files with the same bands must cover to be bands of one scene."""
 
 
 def files_catalogue(
@@ -45,23 +45,28 @@ def files_catalogue(
     origin: str = "",
     files: tuple[str, ...] = (),
 ) -> Catalogue:
-    """Read what raster files offer together: their bands, and masks among them.
+    """Read the catalogue of raster files that belong together: their bands and masks.
 
     Parameters
     ----------
     found : sequence of FoundFile
-        At least one.
+        The files; at least one.
     read : callable, optional
-        Gives the content of a metadata file by its path, None where there is none; by default from disk.
+        Returns the content of a metadata file by its path, None if there is no such file; by default from disk.
     origin : str
-        What the user named, for messages; by default the first file.
+        Source as the user named it, for messages; by default the first file.
     files : tuple of str
-        What holds them, and must not be written over: an archive.
+        Paths that must not be overwritten, such as the archive that holds the files.
+
+    Returns
+    -------
+    Catalogue
+        Bands and masks of all files, as one scene.
 
     Raises
     ------
     SceneError
-        When a file can't be opened, two hold the same band, or they show several images.
+        If a file can't be opened, two files hold the same band, or the files are images of different places.
     """
     kinds = layer_kinds([file.stem for file in found])
     measured = [file for file, kind in zip(found, kinds, strict=True) if kind == "measured"]
@@ -69,9 +74,9 @@ def files_catalogue(
     bands = list_bands([file.path for file in measured])
     _check_one_image(bands)
     metadata = find_metadata([file.path for file in measured], read)
-    inner = _kinds_in_files(bands)
+    kinds_in_files = _kinds_in_files(bands)
     named = {file.path for file in found if file.named}
-    offers = [_offer(band, metadata, _kind(band, inner, named)) for band in _with_common_names(bands)]
+    offers = [_offer(band, metadata, _kind(band, kinds_in_files, named)) for band in _with_common_names(bands)]
     if not any(offer.kind == "measured" and not offer.is_alpha for offer in offers):
         offers = [replace(offer, kind="measured") for offer in offers]
     masks = tuple(_masks(found, bands))
@@ -84,14 +89,14 @@ def files_catalogue(
         default=tuple(reflective) if len(reflective) < len(measurements) else (),
         masks=masks,
         notes=tuple(_notes(measured, bands)),
-        fill=next((mask for mask in masks if mask.kind in _FILLED), None),
+        fill=next((mask for mask in masks if mask.kind in _FILL_LAYERS), None),
         product=metadata.product if metadata else None,
         files=files or ((metadata.path,) if metadata else ()),
     )
 
 
 def _check_versions(files: Sequence[FoundFile]) -> None:
-    """Raise SceneError where two files that nobody named themselves are versions of one band."""
+    """Raise SceneError if two files of a folder, archive or pattern are versions of one band."""
     by_band: dict[str, list[FoundFile]] = {}
     for file in files:
         band = _band_of(file)
@@ -104,20 +109,19 @@ def _check_versions(files: Sequence[FoundFile]) -> None:
             if differing and (len(levels) > 1 or all(_VERSION_WORD.fullmatch(word) for word in differing)):
                 msg = (
                     f"scene.source: {display_path(one.path)} and {display_path(other.path)} are two versions "
-                    f"of band {band}; name "
-                    "the files to take, or a pattern that fits one version"
+                    f"of band {band}; name the files to use, or a pattern that matches one version"
                 )
                 raise SceneError(msg)
 
 
 def _band_of(file: FoundFile) -> str | None:
-    """The band that a file holds by its name, such as B02, or 2 of `sr_band2` and `toa_band2`."""
+    """Band of a file by its name, such as B02, or 2 for `sr_band2` and `toa_band2`; None if the name states none."""
     levels = _LEVELS.intersection(word.lower() for word in words_of_file(file.stem))
     return band_from_file_name(file.path) or (band_number(file.stem) if levels else None)
 
 
 def _images(bands: Sequence[FileBand]) -> list[tuple[int, FileBand]]:
-    """Files of as many bands as the first that has several: how many these are, and the first of each file's."""
+    """(number of bands, first band) of each multi-band file with as many bands, of the same type, as the first one."""
     firsts: dict[str, FileBand] = {}
     counts = Counter(band.path for band in bands)
     for band in bands:
@@ -127,42 +131,41 @@ def _images(bands: Sequence[FileBand]) -> list[tuple[int, FileBand]]:
 
 
 def _check_one_image(bands: Sequence[FileBand]) -> None:
-    """Raise SceneError where files of the same many bands show different ground: several images, not bands of one."""
+    """Raise SceneError if files with equally many bands have different extents: they are separate images."""
     (count, one), *others = _images(bands) or [(0, bands[0])]
     for _, other in others:
-        if min(coverage(one.grid, other.grid), coverage(other.grid, one.grid)) < _SAME_GROUND:
+        if min(coverage(one.grid, other.grid), coverage(other.grid, one.grid)) < _SAME_EXTENT:
             msg = (
-                f"scene.source: {one.path} and {other.path} are two images of {count} bands each that show "
-                f"different ground ({grid_words(one.grid)}, and {grid_words(other.grid)}), not bands of one "
-                "scene; make a map "
-                "of each, or join them first: gdalbuildvrt mosaic.vrt FILES"
+                f"scene.source: {one.path} and {other.path} are two images of {count} bands each with different "
+                f"extents ({grid_words(one.grid)}, and {grid_words(other.grid)}), not bands of one scene; run them "
+                "separately, or join them first: gdalbuildvrt mosaic.vrt FILES"
             )
             raise SceneError(msg)
 
 
 def _notes(files: Sequence[FoundFile], bands: Sequence[FileBand]) -> Iterator[str]:
-    """Say that several images, or several files of one band, become bands of one scene."""
+    """Warnings if several images, or several files of one band, are read as bands of one scene."""
     by_band: dict[str, list[FoundFile]] = {}
     for file in files:
-        token = band_from_file_name(file.path)
-        if token and not file.named:
-            by_band.setdefault(token, []).append(file)
-    band, mine = max(by_band.items(), key=lambda item: len(item[1]), default=("", []))
-    if len(mine) > 1:
+        name = band_from_file_name(file.path)
+        if name and not file.named:
+            by_band.setdefault(name, []).append(file)
+    band, same_band = max(by_band.items(), key=lambda item: len(item[1]), default=("", []))
+    if len(same_band) > 1:
         yield (
-            f"scene.source: {len(mine)} files hold band {band}, {display_path(mine[0].path)} and others: all are taken "
-            "together as one scene; for a map of one date or product name its files, or a pattern that fits them"
+            f"scene.source: {len(same_band)} files hold band {band}, such as {display_path(same_band[0].path)}; all "
+            "are read as one scene; for a map of one date or product, name its files or a pattern that matches them"
         )
     images = _images(bands)
     if len(images) > 1:
         yield (
-            f"scene.source: {len(images)} images of the same ground, {images[0][1].path} and others, of {images[0][0]} "
-            f"bands each, are taken together as one scene of {len(bands)} bands; name one file for a map of it alone"
+            f"scene.source: {len(images)} images of the same extent with {images[0][0]} bands each, such as "
+            f"{images[0][1].path}, are read as one scene of {len(bands)} bands; name one file for a map of it alone"
         )
 
 
 def _with_common_names(bands: Sequence[FileBand]) -> list[FileBand]:
-    """Bands with their common names: the sensor's, else what names tell, else what the file calls their colours."""
+    """Set common names of bands: by the sensor, else by the bands' names, else by the file's colour tags."""
     counts = Counter(band.path for band in bands if not band.is_alpha)
     by_name = common_names([band.name for band in bands])
     named = []
@@ -179,28 +182,28 @@ def _with_common_names(bands: Sequence[FileBand]) -> list[FileBand]:
 
 
 def _kinds_in_files(bands: Sequence[FileBand]) -> dict[tuple[str, int], LayerKind]:
-    """What the bands of files that hold several are, told by their descriptions; by path and index."""
+    """Kinds of the bands of multi-band files, judged by the bands' names; keys are (path, band number)."""
     files: dict[str, list[FileBand]] = {}
     for band in bands:
         if not band.is_alpha:
             files.setdefault(band.path, []).append(band)
     return {
         (path, band.index): kind
-        for path, mine in files.items()
-        if len(mine) > 1
-        for band, kind in zip(mine, layer_kinds([band.name for band in mine]), strict=True)
+        for path, in_file in files.items()
+        if len(in_file) > 1
+        for band, kind in zip(in_file, layer_kinds([band.name for band in in_file]), strict=True)
     }
 
 
-def _kind(band: FileBand, inner: Mapping[tuple[str, int], LayerKind], named: set[str]) -> LayerKind:
-    """What a band is: classes, not measurements, where it has a palette and nobody named its file."""
+def _kind(band: FileBand, kinds_in_files: Mapping[tuple[str, int], LayerKind], named: set[str]) -> LayerKind:
+    """Kind of a band; a band with a palette is a class map unless the user named its file."""
     if band.has_palette and band.path not in named:
         return "labels"
-    return inner.get((band.path, band.index), "measured")
+    return kinds_in_files.get((band.path, band.index), "measured")
 
 
 def _offer(band: FileBand, metadata: LandsatMetadata | None, kind: LayerKind) -> BandOffer:
-    """A band whose file had to be opened to know it, with what its sensor and its product say of it."""
+    """A band of an opened file, completed with nodata, scale and offset of its sensor and product."""
     sensor = sensor_of([band.path])
     scaling = metadata.scaling(band.path) if metadata else None
     nodata = _fill(sensor, band)
@@ -220,7 +223,7 @@ def _offer(band: FileBand, metadata: LandsatMetadata | None, kind: LayerKind) ->
 
 
 def _fill(sensor: Sensor | None, band: FileBand) -> float | None:
-    """Stored number that a sensor's products keep for no data; None for floats, which were made of these later."""
+    """Nodata value of the sensor's products if the band's integer type holds it; None for floats, which are derived."""
     if sensor is None or sensor.fill is None or band.dtype not in PIXEL_TYPES:
         return None
     dtype = np.dtype(band.dtype)
@@ -228,13 +231,13 @@ def _fill(sensor: Sensor | None, band: FileBand) -> float | None:
 
 
 def _keys(band: FileBand) -> tuple[str, ...]:
-    """Other names of a band: `SR_B4` of a file whose name ends so."""
+    """Other names of a band: `SR_B4` if the file's name ends with it."""
     *_, before, last = ("", "", *PurePath(band.path).stem.upper().rsplit("_", 2))
     return (f"{before}_{last}",) if last == band.name.upper() and re.fullmatch("[A-Z]{2}", before) else ()
 
 
 def _unopened(files: Sequence[FoundFile], kinds: Sequence[LayerKind], taken: set[str]) -> Iterator[BandOffer]:
-    """Layers that are no bands unless they are named, each the first band of its file."""
+    """Layers that are only read if they are named, such as quality layers; each is the first band of its file."""
     names = differing_parts([file.stem for file in files])
     for file, kind, name in zip(files, kinds, names, strict=True):
         if kind != "measured":
@@ -243,11 +246,12 @@ def _unopened(files: Sequence[FoundFile], kinds: Sequence[LayerKind], taken: set
 
 
 def _masks(files: Sequence[FoundFile], bands: Sequence[FileBand]) -> Iterator[MaskOffer]:
-    """Masks among files, told by their names, or else among the bands of files that hold several."""
+    """Masks by the names of files, or else by the names of integer bands in multi-band files."""
     counts = Counter(band.path for band in bands)
-    inner = [band for band in bands if counts[band.path] > 1 and np.dtype(band.dtype).kind in "iu"]
+    integer = [band for band in bands if counts[band.path] > 1 and np.dtype(band.dtype).kind in "iu"]
     for kind in MASK_LAYERS:
-        mine = [BandVersion(path=file.path) for file in files if mask_kind(file.stem) == kind]
-        mine = mine or [BandVersion(path=band.path, index=band.index) for band in inner if mask_kind(band.name) == kind]
-        if mine:
-            yield MaskOffer(kind=kind, versions=tuple(mine))
+        versions = [BandVersion(path=file.path) for file in files if mask_kind(file.stem) == kind] or [
+            BandVersion(path=band.path, index=band.index) for band in integer if mask_kind(band.name) == kind
+        ]
+        if versions:
+            yield MaskOffer(kind=kind, versions=tuple(versions))

@@ -1,4 +1,4 @@
-"""The files of a product: in a folder, or in a zip that is never unpacked."""
+"""File trees of products: a folder, or a zip or tar archive that is read without unpacking."""
 
 import os
 import tarfile
@@ -13,49 +13,60 @@ from pipeline.core.regular_files import read_regular
 from pipeline.core.strict_xml import LARGEST_XML
 
 _MOST_FILES: Final = 100_000
-_MOST_SHRUNK: Final = 200
-"""Images hardly shrink in a zip; what is so many times larger than its packed bytes is a trap."""
+"""Largest number of files of a product."""
+_LARGEST_RATIO: Final = 200
+"""Largest ratio of unpacked to packed size; images hardly shrink in a zip, so a larger one means a zip bomb."""
 
 
 class Tree(Protocol):
-    """Files below a root."""
+    """Files of a folder or an archive, by their relative paths."""
 
     @property
     def origin(self) -> str:
-        """What the user named, for messages."""
+        """Path of the folder or archive, for messages."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Paths of all files, relative, with forward slashes."""
+        """Relative paths of all files, with forward slashes."""
 
     def read(self, name: str) -> bytes:
-        """Content of a small file."""
+        """Read the content of a small file."""
 
     def path(self, name: str) -> str:
         """Path by which GDAL opens a file."""
 
     @property
     def files(self) -> tuple[str, ...]:
-        """What must not be written over."""
+        """Paths that must not be overwritten: the folder or archive itself."""
 
 
-def read_small(path: Path) -> bytes:
-    """Content of a small file, such as metadata.
+def read_small_file(path: Path) -> bytes:
+    """Read a small file, such as metadata, from disk.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    bytes
+        Content of the file.
 
     Raises
     ------
     SceneError
-        When it is no file or can't be read.
+        If it is not a regular file, is too large or can't be read.
     """
     try:
         return read_regular(path, LARGEST_XML)
     except OSError as error:
-        msg = f"{path}: this can't be read ({error.strerror or error})"
+        msg = f"{path}: this file can't be read ({error.strerror or error})"
         raise SceneError(msg) from error
 
 
 class FolderTree:
-    """A folder; a `Tree`."""
+    """Files of a folder; a `Tree`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -64,6 +75,7 @@ class FolderTree:
         self.names = tuple(sorted(self._walk()))
 
     def _walk(self) -> list[str]:
+        """List the relative paths of all files below the folder."""
         names: list[str] = []
         for folder, _, files in os.walk(self._root):
             below = Path(folder).relative_to(self._root)
@@ -74,8 +86,8 @@ class FolderTree:
         return names
 
     def read(self, name: str) -> bytes:
-        """Content of a small file."""
-        return read_small(self._root / name)
+        """Read the content of a small file."""
+        return read_small_file(self._root / name)
 
     def path(self, name: str) -> str:
         """Path by which GDAL opens a file."""
@@ -83,19 +95,19 @@ class FolderTree:
 
 
 def _check_names(names: Sequence[str], origin: str) -> None:
-    """Raise SceneError where the names of an archive's files climb out of it, or are endless."""
+    """Raise SceneError if files of an archive have paths outside of it, or if there are too many files."""
     if len(names) > _MOST_FILES:
-        msg = f"{origin}: the archive lists {len(names)} files; no product has so many"
+        msg = f"{origin}: the archive lists {len(names)} files, more than {_MOST_FILES}; it is not opened"
         raise SceneError(msg)
     for name in names:
         parts = PurePosixPath(name.replace("\\", "/")).parts
         if ".." in parts or name.startswith(("/", "\\")) or ":" in name or "\0" in name:
-            msg = f"{origin}: the archive holds a file that lies outside of it ({name!r}); it is not opened"
+            msg = f"{origin}: the archive holds a file with a path outside of it ({name!r}); it is not opened"
             raise SceneError(msg)
 
 
 class ZipTree:
-    """A zip archive, read where it lies; a `Tree`."""
+    """Files of a zip archive, read without unpacking it; a `Tree`."""
 
     def __init__(self, archive: Path) -> None:
         self._archive = archive
@@ -105,45 +117,45 @@ class ZipTree:
             with zipfile.ZipFile(archive) as opened:
                 self._entries = {entry.filename: entry for entry in opened.infolist() if not entry.is_dir()}
         except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-            msg = f"{archive}: this zip can't be read ({error}); it is damaged or cut short: download it again"
+            msg = f"{archive}: this zip can't be read ({error}); it is damaged or incomplete: download it again"
             raise SceneError(msg) from error
         self._check()
         self.names = tuple(sorted(self._entries))
 
     def _check(self) -> None:
-        """Refuse archives made to do harm: names that climb out, endless lists, and bombs."""
+        """Refuse malicious archives: paths outside of the archive, too many files, and zip bombs."""
         _check_names(list(self._entries), self.origin)
         for name, entry in self._entries.items():
-            if entry.file_size > _MOST_SHRUNK * (entry.compress_size + 2**20):
+            if entry.file_size > _LARGEST_RATIO * (entry.compress_size + 2**20):
                 msg = (
-                    f"{self.origin}: {name} claims {entry.file_size} bytes out of {entry.compress_size} in the zip; "
-                    "it is not opened"
+                    f"{self.origin}: {name} claims to be {entry.file_size} bytes, packed into {entry.compress_size}; "
+                    "the zip is not opened"
                 )
                 raise SceneError(msg)
 
     def read(self, name: str) -> bytes:
-        """Content of a small file."""
+        """Read the content of a small file."""
         try:
             with zipfile.ZipFile(self._archive) as opened, opened.open(name) as file:
                 return file.read(LARGEST_XML + 1)
         except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            msg = f"{self.origin}: {name} can't be read ({error}); the zip is damaged or locked: download it again"
+            msg = f"{self.origin}: {name} can't be read ({error}); the zip is damaged or encrypted: download it again"
             raise SceneError(msg) from error
 
     def path(self, name: str) -> str:
-        """Path by which GDAL opens a file: braces keep its own guesses at where the archive's name ends out."""
+        """Path by which GDAL opens a file; braces tell GDAL where the archive's path ends."""
         return f"/vsizip/{{{self._archive.absolute().as_posix()}}}/{name}"
 
 
-def _plain(name: str) -> str:
-    """Name of a file in a tar archive, as GDAL has it: without the `./` that `tar -cf x.tar .` puts before it."""
+def _without_dot(name: str) -> str:
+    """Path of a file in a tar archive as GDAL spells it: without the leading `./` that `tar -cf x.tar .` adds."""
     while name.startswith("./"):
         name = name[2:].lstrip("/")
     return name
 
 
 class TarTree:
-    """A tar archive that is not compressed, read where it lies; a `Tree`."""
+    """Files of an uncompressed tar archive, read without unpacking it; a `Tree`."""
 
     def __init__(self, archive: Path) -> None:
         self._archive = archive
@@ -151,24 +163,30 @@ class TarTree:
         self.files = (str(archive),)
         try:
             with tarfile.open(archive, "r:") as opened:
-                members = {_plain(entry.name): entry.name for entry in opened.getmembers() if entry.isreg()}
+                members = {_without_dot(entry.name): entry.name for entry in opened.getmembers() if entry.isreg()}
         except (OSError, ValueError, tarfile.TarError) as error:
-            msg = f"{archive}: this tar archive can't be read ({error}); it is damaged or cut short: download it again"
+            msg = f"{archive}: this tar archive can't be read ({error}); it is damaged or incomplete: download it again"
             raise SceneError(msg) from error
         _check_names(list(members.values()), self.origin)
         self._members = members
         self.names = tuple(sorted(members))
 
     def read(self, name: str) -> bytes:
-        """Content of a small file."""
+        """Read the content of a small file."""
         try:
             with tarfile.open(self._archive, "r:") as opened:
                 file = opened.extractfile(self._members[name])
                 return file.read(LARGEST_XML + 1) if file else b""
-        except (OSError, ValueError, KeyError, RecursionError, tarfile.TarError) as error:  # a link may name itself
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            RecursionError,
+            tarfile.TarError,
+        ) as error:  # a link to itself
             msg = f"{self.origin}: {name} can't be read ({error}); the archive is damaged: download it again"
             raise SceneError(msg) from error
 
     def path(self, name: str) -> str:
-        """Path by which GDAL opens a file: braces keep its own guesses at where the archive's name ends out."""
+        """Path by which GDAL opens a file; braces tell GDAL where the archive's path ends."""
         return f"/vsitar/{{{self._archive.absolute().as_posix()}}}/{name}"

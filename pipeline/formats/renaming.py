@@ -1,4 +1,4 @@
-"""Bands by other names: those that a config gives them, and those that a model knows them by."""
+"""Rename the bands of a catalogue: to the names in a config, or to those in a model."""
 
 import re
 from collections import Counter
@@ -11,61 +11,83 @@ from pipeline.core.errors import ConfigError
 from pipeline.formats.catalogue import BandOffer, Catalogue
 
 _PRODUCT_LEVEL: Final = re.compile(r"(?i)^(SR|ST)_(?=B\d)")
-"""What Landsat's STAC items put before the names of bands that its files' names end with."""
+"""Prefix of band names in Landsat's STAC items, such as SR_ of `SR_B4`; the names of plain files lack it."""
 
 
 def names_for(catalogue: Catalogue, bands: Sequence[str]) -> dict[str, str]:
-    """Names of a model's bands by the names that these bands have here, where they differ: `SR_B4` is `B4`."""
-    here = {name: _PRODUCT_LEVEL.sub("", name) for name in catalogue.names}
-    wanted = {band: _PRODUCT_LEVEL.sub("", band) for band in bands if band not in here}
-    found = {band: [name for name in here if here[name] == plain] for band, plain in wanted.items()}
-    return {names[0]: band for band, names in found.items() if len(names) == 1 and names[0] not in bands}
-
-
-def rename_bands(catalogue: Catalogue, names: Sequence[str] | Mapping[str, str] | None) -> Catalogue:
-    """The same catalogue, whose bands are called as the config says (`scene.names`).
+    """Match a model's bands to differently named bands of a catalogue, such as `SR_B4` and `B4`.
 
     Parameters
     ----------
     catalogue : Catalogue
-        What the source offers.
+        Catalogue of the source.
+    bands : sequence of str
+        Names of the model's bands.
+
+    Returns
+    -------
+    dict of str to str
+        The model's name by the catalogue's name, for bands whose names differ and match uniquely.
+    """
+    available = {name: _PRODUCT_LEVEL.sub("", name) for name in catalogue.names}
+    missing = {band: _PRODUCT_LEVEL.sub("", band) for band in bands if band not in available}
+    found = {band: [name for name in available if available[name] == plain] for band, plain in missing.items()}
+    return {names[0]: band for band, names in found.items() if len(names) == 1 and names[0] not in bands}
+
+
+def rename_bands(catalogue: Catalogue, names: Sequence[str] | Mapping[str, str] | None) -> Catalogue:
+    """Rename bands as the config says (`scene.names`).
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        Catalogue of the source.
     names : sequence of str, mapping or None
-        A name for each band that 'all' stands for, in their order; or new names by old ones, numbers or common
-        names.
+        A new name for each band of 'all', in their order; or new names by old names, numbers or common names.
+
+    Returns
+    -------
+    Catalogue
+        Copy of the catalogue with the new names.
 
     Raises
     ------
     ConfigError
-        When there are more or fewer names than bands, no such band, or a name is given twice.
+        If the number of names differs from that of the bands, a band is unknown, or two bands get one name.
     """
     if not names:
         return catalogue
     new = _new_names(catalogue, names)
     bands = tuple(_renamed(band, new[band.name]) if band.name in new else band for band in catalogue.bands)
     if twice := next((name for name, count in Counter(band.name for band in bands).items() if count > 1), None):
-        msg = f"scene.names: two bands would be called {twice!r}; give names that differ"
+        msg = f"scene.names: two bands would be called {twice!r}; give each band a different name"
         raise ConfigError(msg)
-    default, whole = (tuple(new.get(name, name) for name in listed) for listed in (catalogue.default, catalogue.whole))
-    return replace(catalogue, bands=bands, default=default, whole=whole)
+    default, all_names = (
+        tuple(new.get(name, name) for name in listed) for listed in (catalogue.default, catalogue.all_names)
+    )
+    return replace(catalogue, bands=bands, default=default, all_names=all_names)
 
 
 def _new_names(catalogue: Catalogue, names: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
-    """New names by the names that bands have; parameters and errors as in `rename_bands`."""
+    """New names of bands by their present names; parameters and errors as in `rename_bands`."""
     if not isinstance(names, Mapping):
-        whole = [band.name for band in catalogue.choose("all")]
-        if len(whole) != len(names):
-            msg = f"scene.names: {len(names)} names for {len(whole)} bands: {listed_names(whole)}; give one for each"
+        old_names = [band.name for band in catalogue.choose("all")]
+        if len(old_names) != len(names):
+            msg = (
+                f"scene.names: {len(names)} names for {len(old_names)} bands: {listed_names(old_names)}; give one "
+                "name for each band"
+            )
             raise ConfigError(msg)
-        return dict(zip(whole, names, strict=True))
+        return dict(zip(old_names, names, strict=True))
     new = {catalogue.choose([old])[0].name: name for old, name in names.items()}
     if len(new) == len(names):
         return new
-    msg = f"scene.names: two of {listed_names(list(names))} are one band; give each band one name"
+    msg = f"scene.names: two of {listed_names(list(names))} are the same band; give each band one name"
     raise ConfigError(msg)
 
 
 def _renamed(band: BandOffer, name: str) -> BandOffer:
-    """A band by another name, which is its common name where it is one."""
+    """Copy of a band with a new name; a common name of STAC, such as red, is set as its common name too."""
     common = name.lower() if name.lower() in COMMON_NAMES else band.common
     opened = replace(band.opened, name=name, common=common) if band.opened else None
     return replace(band, name=name, common=common, opened=opened)

@@ -1,4 +1,4 @@
-"""Sentinel-2 products in ESA's SAFE format: a folder or a zip, Level-1C or 2A, compact or old names."""
+"""Sentinel-2 products in ESA's SAFE format: a folder or a zip, Level-1C or 2A, with old or compact names."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -15,29 +15,34 @@ from pipeline.formats.sentinel2 import (
     DEFAULT_BANDS,
     NATIVE_RESOLUTION,
     Sentinel2Metadata,
+    has_offset,
     read_metadata,
     reflectance_band,
 )
 
 METADATA: Final = re.compile(r"(MTD_MSIL(1C|2A)|S2[A-D]_(OPER|USER)_MTD_SAFL(1C|2A)_\w+)\.xml")
-"""Names of the file that describes a product."""
+"""Names of a product's main metadata file."""
 _IMAGE: Final = re.compile(r".*_(?P<layer>B\d\d|B8A|SCL)(_[^/]*?)??(_(?P<resolution>10|20|60)m)?(\.jp2|\.tif)?")
 _TILE: Final = re.compile(r"_T?(\d\d[A-Z]{3})(?=_|\b)")
-_FIRST_WITH_OFFSET: Final = "04.00"
 
 
 def is_product_folder(folder: Path) -> bool:
-    """Whether a folder is the root of a product."""
+    """Whether a folder is the root folder of a product."""
     return any(METADATA.fullmatch(file.name) for file in folder.glob("*.xml"))
 
 
 def product_root(path: Path) -> tuple[Path, str] | None:
-    """The product that a path stands for: its root folder or zip, and its granule where that is named; or None.
+    """Find the root of a product by a path in it.
 
     Parameters
     ----------
     path : Path
-        The product's folder, its metadata or manifest, one of its granules' folders, or a zip.
+        The product's folder, its metadata or manifest file, the folder of one of its granules, or a zip.
+
+    Returns
+    -------
+    (Path, str) or None
+        Root folder or zip of the product, and the granule's name if its folder was named; None for other paths.
     """
     if path.is_file():
         if METADATA.fullmatch(path.name) or path.name == "manifest.safe":
@@ -51,7 +56,7 @@ def product_root(path: Path) -> tuple[Path, str] | None:
 
 
 def products_in(folder: Path) -> list[Path]:
-    """Products that lie in a folder: folders, and zips named as products are."""
+    """Products directly in a folder: product folders, and zips with the name of a product."""
     inside = sorted(folder.iterdir())
     return [
         path
@@ -61,25 +66,30 @@ def products_in(folder: Path) -> list[Path]:
 
 
 def open_product(path: Path, granule: str = "") -> Catalogue:
-    """Read what a product offers from its metadata and the names of its files; opens no image.
+    """Read the catalogue of a product from its metadata and file names, without opening images.
 
     Parameters
     ----------
     path : Path
-        Its folder, or its zip.
+        Root folder or zip of the product.
     granule : str
-        Name of the tile's folder, in old products that hold several.
+        Name of the granule's folder; needed for old products with several tiles.
+
+    Returns
+    -------
+    Catalogue
+        Bands and the scene classification mask of one tile.
 
     Raises
     ------
     SceneError
-        When it is no product, its metadata lacks a field, or the zip is damaged.
+        If it is no product, its metadata lack a field, the zip is damaged, or a granule has to be named.
     """
     tree: Tree = ZipTree(path) if path.is_file() else FolderTree(path)
     found = [name for name in tree.names if METADATA.fullmatch(PurePosixPath(name).name)]
     if len(found) != 1:
-        what = f"holds {len(found)} products: {', '.join(found[:3])}" if found else "holds no Sentinel-2 product"
-        msg = f"{tree.origin}: this {what} (expected one MTD_MSIL1C.xml or MTD_MSIL2A.xml)"
+        count = f"{len(found)} products: {', '.join(found[:3])}" if found else "no Sentinel-2 product"
+        msg = f"{tree.origin}: this holds {count}; expected one MTD_MSIL1C.xml or MTD_MSIL2A.xml"
         raise SceneError(msg)
     metadata = read_metadata(parse_xml(tree.read(found[0]), tree.path(found[0])), tree.path(found[0]))
     root = PurePosixPath(found[0]).parent
@@ -90,14 +100,14 @@ def open_product(path: Path, granule: str = "") -> Catalogue:
         if any(image.layer == band for image in images)
     )
     if not bands:
-        msg = f"{tree.origin}: the product holds and lists no image; download it again"
+        msg = f"{tree.origin}: the product neither holds nor lists images; download it again"
         raise SceneError(msg)
     scl = tuple(version for version in _versions(images, "SCL") if version.present)
     return Catalogue(
         origin=tree.origin,
         bands=bands,
         default=_default(bands),
-        whole=_whole(bands),
+        all_names=_all_names(bands),
         masks=(MaskOffer(kind="scl", versions=scl),) if scl else (),
         product=_product(tree, metadata),
         files=(*tree.files, *(tree.path(name) for name in found)),
@@ -107,20 +117,21 @@ def open_product(path: Path, granule: str = "") -> Catalogue:
 
 @dataclass(frozen=True)
 class _Image:
-    """An image file that the product lists, or has."""
+    """An image file that the product holds or lists."""
 
     layer: str
-    """Band, or SCL."""
+    """Name of the band, or SCL."""
     version: BandVersion
+    """Path and nominal resolution of the file, and whether it is present."""
 
 
 def _one_granule(tree: Tree, root: PurePosixPath, wanted: str) -> str:
-    """Name of the tile's folder.
+    """Name of the granule's folder; empty if there is none.
 
     Raises
     ------
     SceneError
-        When there are several tiles, and none is named.
+        If there are several tiles and none is named.
     """
     below = PurePosixPath(root / "GRANULE").parts
     granules = sorted(
@@ -129,22 +140,22 @@ def _one_granule(tree: Tree, root: PurePosixPath, wanted: str) -> str:
             for name in tree.names
             if (parts := PurePosixPath(name).parts)[: len(below)] == below
             and len(parts) > len(below) + 1
-            and not parts[len(below)].startswith(".")  # temporary files of somebody
+            and not parts[len(below)].startswith(".")  # hidden files, such as .DS_Store
         }
     )
     if wanted or len(granules) <= 1:
         return wanted or (granules[0] if granules else "")
     msg = (
-        f"{tree.origin}: the product holds {len(granules)} tiles; name the folder of one: "
+        f"{tree.origin}: the product holds {len(granules)} tiles; name the folder of one of them, such as "
         f"{tree.path(str(root / 'GRANULE' / granules[0]))}"
     )
     raise SceneError(msg)
 
 
 def _images(tree: Tree, root: PurePosixPath, metadata: Sentinel2Metadata, granule: str) -> list[_Image]:
-    """Image files of a tile: those that are there, and those that the metadata lists but that are not."""
+    """Image files of a tile: those present, and those that the metadata list but that are missing."""
     folder = root / "GRANULE" / granule
-    there = {
+    present = {
         PurePosixPath(name).stem: name
         for name in tree.names
         if name.startswith(f"{folder}/IMG_DATA/") and name.lower().endswith((".jp2", ".tif"))
@@ -152,31 +163,32 @@ def _images(tree: Tree, root: PurePosixPath, metadata: Sentinel2Metadata, granul
     tile = _TILE.search(granule)
     listed = {PurePosixPath(image).name: image for image in metadata.images if not tile or tile[1] in image}
     images = []
-    for stem, name in (listed | there).items():
+    for stem, name in (listed | present).items():
         match = _IMAGE.fullmatch(stem)
         if match:
             layer = match["layer"]
             resolution = float(match["resolution"] or NATIVE_RESOLUTION.get(layer, 20.0))
-            path = tree.path(there.get(stem) or str(root / f"{name}.jp2"))
-            images.append(_Image(layer, BandVersion(path=path, resolution=resolution, present=stem in there)))
+            path = tree.path(present.get(stem) or str(root / f"{name}.jp2"))
+            images.append(_Image(layer, BandVersion(path=path, resolution=resolution, present=stem in present)))
     return images
 
 
 def _versions(images: Sequence[_Image], layer: str) -> tuple[BandVersion, ...]:
+    """Files of a layer, finest resolution first."""
     versions = [image.version for image in images if image.layer == layer]
     return tuple(sorted(versions, key=lambda version: version.resolution))
 
 
 def _default(bands: Sequence[BandOffer]) -> tuple[str, ...]:
-    """The four 10 m bands; in products without 10 m images B8A, which ESA gives there, for B08."""
+    """Names of the default bands: the four 10 m bands; without 10 m images B8A instead of B08, as ESA provides it."""
     if any(band.native.present and band.native.resolution == NATIVE_RESOLUTION["B08"] for band in bands):
         return DEFAULT_BANDS
-    there = {band.name for band in bands if any(version.present for version in band.versions)}
-    return DEFAULT_BANDS if "B08" in there or "B8A" not in there else (*DEFAULT_BANDS[:-1], "B8A")
+    present = {band.name for band in bands if any(version.present for version in band.versions)}
+    return DEFAULT_BANDS if "B08" in present or "B8A" not in present else (*DEFAULT_BANDS[:-1], "B8A")
 
 
-def _whole(bands: Sequence[BandOffer]) -> tuple[str, ...]:
-    """All bands, but those that are missing together with all others of their resolution."""
+def _all_names(bands: Sequence[BandOffer]) -> tuple[str, ...]:
+    """Names of all bands, except missing ones of a native resolution at which every image is missing."""
     resolutions = {band.native.resolution for band in bands if band.native.present}
     return tuple(
         band.name
@@ -186,6 +198,7 @@ def _whole(bands: Sequence[BandOffer]) -> tuple[str, ...]:
 
 
 def _product(tree: Tree, metadata: Sentinel2Metadata) -> Product:
+    """Metadata of the product, for reports."""
     name = metadata.uri.removesuffix(".SAFE") or PurePosixPath(tree.origin).stem
     tile = _TILE.search(name) or next((found for file in tree.names if (found := _TILE.search(file))), None)
     return Product(
@@ -202,7 +215,7 @@ def _product(tree: Tree, metadata: Sentinel2Metadata) -> Product:
 def _notes(
     images: Sequence[_Image], bands: Sequence[BandOffer], metadata: Sentinel2Metadata, origin: str
 ) -> Iterable[str]:
-    """Say what is missing, and what looks odd."""
+    """Warnings about missing images, and about an offset that the baseline has but the metadata lack."""
     missing = [image for image in images if not image.version.present]
     if missing:
         by_size = sorted({image.version.resolution for image in missing})
@@ -211,8 +224,8 @@ def _notes(
             for size in by_size
         )
         yield f"{origin}: {len(missing)} of {len(images)} images that the product lists are missing: {listed}"
-    if metadata.baseline >= _FIRST_WITH_OFFSET and not any(metadata.offsets) and bands:
+    if has_offset(metadata.baseline) and not any(metadata.offsets) and bands:
         yield (
-            f"{origin}: baseline {metadata.baseline} has an offset, but the metadata states none: it is taken for 0, "
-            "as in harmonised products"
+            f"{origin}: baseline {metadata.baseline} has an offset, but the metadata state none; it is assumed to be "
+            "0, as in harmonised products"
         )

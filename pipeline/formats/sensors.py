@@ -1,4 +1,4 @@
-"""Which sensor files come from, told by their names, and what the numbers of its bands mean.
+"""Sensors recognised by file names, and the common names of their bands.
 
 Sources: Landsat Collection 1 and 2 Data Format Control Books (USGS), HLS User Guide 2.0 and MODIS band table (NASA),
 the Planet Imagery Product Specifications, INPE's CBERS-4 pages; common names are those of STAC's electro-optical
@@ -17,42 +17,43 @@ from pipeline.core.band_names import SENTINEL2_COMMON_NAMES
 
 @dataclass(frozen=True, kw_only=True)
 class Sensor:
-    """A sensor whose files are known by their names."""
+    """A sensor whose files are recognised by their names."""
 
     name: str
+    """Name of the sensor, for messages."""
     files: re.Pattern[str]
-    """Matches the start of its files' names, or what follows a word that was put before them: `clip_LC08_...`."""
+    """Pattern for the start of its file names, also after a prefix such as `clip_` in `clip_LC08_...`."""
     bands: Mapping[str, str]
-    """Common name of each band, by its number in lower case and without leading zeros."""
+    """Common name per band, by the band's number in lower case and without leading zeros."""
     fill: float | None = None
-    """Stored number that marks pixels without data where no tag does, by the product's specification."""
+    """Nodata value of its products by their specification, for files without a nodata tag; None if unspecified."""
     multi_band: tuple[str, ...] = ()
-    """Common names of the bands of one file, in their order, where a file holds all bands."""
+    """Common names of the bands of one file in order, if each file holds all bands; else empty."""
 
     def common_name(self, band: str) -> str | None:
-        """Common name of a band: swir16 of `SR_B6`, `B06`, `BAND6` or `Nadir_Reflectance_Band6`."""
+        """Common name of a band, such as swir16 for `SR_B6`, `B06`, `BAND6` or `Nadir_Reflectance_Band6`."""
         number = band_number(band)
         return self.bands.get(number) if number else None
 
 
 _SEPARATOR: Final = re.compile(r"[_\-. ]+")
-_TELLING: Final = 4
-"""Letters by which a sensor is told within a name, at least."""
+_MIN_MATCH: Final = 4
+"""Smallest number of characters that must match inside a name (not at its start) to recognise a sensor."""
 
 _THERMAL: Final = re.compile(r"(?i)(^|_)(ST_B\d+|BT_BAND\d+|LST|LWIR\d*|TIR\d*|THERMAL)(_|$)")
-"""Names of thermal bands where the sensor is unknown, such as those of Earth Engine's exports."""
+"""Names of thermal bands of unknown sensors, such as those of Earth Engine's exports."""
 
 _NUMBER: Final = re.compile(r"(?i)(?:^|.*[_\-. ])b(?:and)?[_\-. ]?0*(\d{1,2}a?)(?:_vcid_[12])?$")
 
 
 def band_number(band: str) -> str | None:
-    """The number in a band's name, in lower case and without leading zeros: 4 of `SR_B4`, 8a of `B8A`; or None."""
+    """Number in a band's name, in lower case and without leading zeros: 4 for `SR_B4`, 8a for `B8A`; None without."""
     match = _NUMBER.match(band)
     return match[1].lower() if match else None
 
 
 def _numbered(names: Sequence[str | None]) -> dict[str, str]:
-    """Common names by number, from those of bands 1, 2, 3, ..."""
+    """Common names by band number, from a list for bands 1, 2, 3, ..."""
     return {str(number): name for number, name in enumerate(names, 1) if name}
 
 
@@ -97,27 +98,40 @@ SENSORS: Final = (
     ),
     Sensor(name="PlanetScope", files=re.compile(r"(?i)\d{8}_.*AnalyticMS"), bands={}, multi_band=_PLANET_4),
 )
-"""Sensors whose files are known by their names, the more particular patterns first."""
+"""Sensors that are recognised by file names, more specific patterns first."""
 
 
 def sensor_of(paths: Sequence[str]) -> Sensor | None:
-    """The one sensor that all files come from, told by their names; None where these tell none, or several."""
+    """Find the sensor of files by their names.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Paths of the files; only the file names are used.
+
+    Returns
+    -------
+    Sensor or None
+        The sensor that all files come from; None if a file is of no known sensor, or the sensors differ.
+    """
     found = {sensor.name if sensor else "": sensor for sensor in map(_sensor, paths)}
     return next(iter(found.values())) if len(found) == 1 else None
 
 
 @lru_cache(maxsize=1024)
 def _sensor(path: str) -> Sensor | None:
-    """The sensor whose files begin as this one does, or as the rest of its name from one of its words on.
+    """Sensor whose pattern matches the start of a file's name, or the rest of the name from one of its words on.
 
-    Of the rest only what is long enough to be no chance: `plot_L8_B4.tif` is of nobody knows what.
+    Inside a name only long matches count, because short ones are chance: `plot_L8_B4.tif` may be of any sensor.
     """
     name = PurePath(path).name
     starts = [0, *(match.end() for match in _SEPARATOR.finditer(name))]
     found = ((start, sensor, sensor.files.match(name, start)) for start in starts for sensor in SENSORS)
-    return next((sensor for start, sensor, match in found if match and (not start or len(match[0]) >= _TELLING)), None)
+    return next(
+        (sensor for start, sensor, match in found if match and (not start or len(match[0]) >= _MIN_MATCH)), None
+    )
 
 
 def is_thermal(common: str | None, name: str = "") -> bool:
-    """Whether a band of this common name, or called like this, sees heat, not reflected light."""
+    """Whether a band is thermal, judged by its common name or its name."""
     return bool(common and common.startswith("lwir")) or bool(_THERMAL.search(name))

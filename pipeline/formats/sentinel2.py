@@ -1,8 +1,9 @@
-"""What the metadata of a Sentinel-2 product says: level, baseline, reflectance.
+"""Sentinel-2 bands, processing baselines and product metadata: level, scale and offset to reflectance.
 
 Source: Sentinel-2 Products Specification Document, S2-PDGS-TAS-DI-PSD, issues 13 (compact names) to 15.
 """
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,17 +15,29 @@ from pipeline.core.strict_xml import one_text, text, texts
 from pipeline.formats.catalogue import BandOffer, BandVersion
 
 BAND_IDS: Final = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
-"""Names of the bands, in the order of the numbers that stand for them in the metadata."""
+"""Names of the bands, in the order of their `band_id` in the metadata, which counts from 0."""
 
 NATIVE_RESOLUTION: Final = {
     **dict.fromkeys(("B02", "B03", "B04", "B08"), 10.0),
     **dict.fromkeys(("B05", "B06", "B07", "B8A", "B11", "B12"), 20.0),
     **dict.fromkeys(("B01", "B09", "B10"), 60.0),
 }
-"""Metres."""
+"""Native pixel size per band, in metres."""
 
 DEFAULT_BANDS: Final = ("B02", "B03", "B04", "B08")
+"""Bands taken unless others are named: those of 10 m."""
 NODATA: Final = 0.0
+"""Stored number of nodata pixels."""
+
+_FIRST_BASELINE_WITH_OFFSET: Final = (4, 0)
+"""Processing baseline (major, minor) from which on an offset is added to the stored numbers of every product."""
+_BASELINE: Final = re.compile(r"(\d+)\.(\d+)")
+
+
+def has_offset(baseline: str) -> bool:
+    """Whether products of a processing baseline, such as 05.09, have an offset; False if the baseline is unknown."""
+    match = _BASELINE.fullmatch(baseline)
+    return match is not None and (int(match[1]), int(match[2])) >= _FIRST_BASELINE_WITH_OFFSET
 
 
 def reflectance_band(
@@ -36,20 +49,25 @@ def reflectance_band(
     keys: tuple[str, ...] = (),
     nodata: float | None = None,
 ) -> BandOffer:
-    """Offer one of the bands, in whatever form the product comes.
+    """Make the catalogue's entry of a Sentinel-2 band; all Sentinel-2 formats use it.
 
     Parameters
     ----------
     band : str
         One of `BAND_IDS`.
     versions : sequence of BandVersion
-        The files that hold it, in any order.
+        Files or arrays that hold the band, in any order.
     scale, offset : float
-        From stored numbers to reflectance.
+        Reflectance is stored number x scale + offset.
     keys : tuple of str
-        Other names of the band.
+        Other names by which the band can be chosen.
     nodata : float, optional
-        As the product states it; 0 unless it does.
+        Nodata value that the product states; by default 0.
+
+    Returns
+    -------
+    BandOffer
+        The band, with the file of the native resolution first.
     """
     native = NATIVE_RESOLUTION[band]
     return BandOffer(
@@ -66,30 +84,30 @@ def reflectance_band(
 
 @dataclass(frozen=True, kw_only=True)
 class Sentinel2Metadata:
-    """What a product says of itself."""
+    """Content of a product's main metadata file."""
 
     uri: str
-    """The product's name."""
+    """Name of the product, with the suffix .SAFE."""
     level: str
-    """L1C or L2A."""
+    """Processing level, L1C or L2A."""
     sensing_start: str
-    """ISO 8601."""
+    """Time of acquisition, in ISO 8601."""
     baseline: str
     """Processing baseline, such as 05.09."""
     quantification: float
-    """Reflectance is (stored number + offset) / quantification."""
+    """Quantification value: reflectance is (stored number + offset) / quantification value."""
     offsets: tuple[float, ...]
-    """In stored numbers, one for each of `BAND_IDS`."""
+    """Offset in stored numbers, one for each of `BAND_IDS`."""
     images: tuple[str, ...]
-    """Paths or names of the image files the product lists, without suffix."""
+    """Paths or names, without suffix, of the image files that the product lists."""
 
     def scale_and_offset(self, band: str) -> tuple[float, float]:
-        """What makes reflectance out of a band's stored numbers: factor, and what is added after it."""
+        """Scale and offset of a band: reflectance is stored number x scale + offset."""
         return 1 / self.quantification, self.offsets[BAND_IDS.index(band)] / self.quantification
 
     @property
     def radiometry(self) -> str:
-        """How reflectance comes about, in words."""
+        """Formula from stored numbers (DN) to reflectance, such as `reflectance = (DN -1000) / 10000`."""
         offsets = sorted(set(self.offsets))
         added = ", ".join(f"{offset:+g}" for offset in offsets) + (" by band" if len(offsets) > 1 else "")
         stored = "DN" if offsets == [0] else f"(DN {added})"
@@ -97,18 +115,30 @@ class Sentinel2Metadata:
 
 
 def read_metadata(root: ET.Element, origin: str) -> Sentinel2Metadata:
-    """Read what matters from a product's MTD_MSIL1C.xml or MTD_MSIL2A.xml, old or new.
+    """Read a product's MTD_MSIL1C.xml or MTD_MSIL2A.xml, of any issue of the specification.
+
+    Parameters
+    ----------
+    root : xml.etree.ElementTree.Element
+        Root of the parsed file.
+    origin : str
+        Path of the file, for messages.
+
+    Returns
+    -------
+    Sentinel2Metadata
+        Level, baseline, scale, offsets and image files of the product.
 
     Raises
     ------
     SceneError
-        Naming the field that is missing or is no number.
+        If a field is missing, is stated twice with different values, or is not a number.
     """
     level = text(root, "PROCESSING_LEVEL")
     short = {"Level-1C": "L1C", "Level-2A": "L2A", "Level-2Ap": "L2A"}.get(level)
     if short is None:
-        what = f"the processing level is {level!r}" if level else "the field PROCESSING_LEVEL is missing"
-        msg = f"{origin}: {what}; expected the metadata of a Sentinel-2 product, Level-1C or Level-2A"
+        problem = f"the processing level is {level!r}" if level else "the field PROCESSING_LEVEL is missing"
+        msg = f"{origin}: {problem}; expected the metadata of a Sentinel-2 product, Level-1C or Level-2A"
         raise SceneError(msg)
     return Sentinel2Metadata(
         uri=text(root, "PRODUCT_URI", "PRODUCT_URI_1C", "PRODUCT_URI_2A"),
@@ -122,6 +152,7 @@ def read_metadata(root: ET.Element, origin: str) -> Sentinel2Metadata:
 
 
 def _quantification(root: ET.Element, level: str, origin: str) -> float:
+    """Quantification value, by which stored numbers are divided to get reflectance."""
     names = (
         ("QUANTIFICATION_VALUE",) if level == "L1C" else ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE")
     )
@@ -137,7 +168,7 @@ def _quantification(root: ET.Element, level: str, origin: str) -> float:
 
 
 def _offsets(root: ET.Element, level: str, origin: str) -> tuple[float, ...]:
-    """Each band's offset: 0 in products that state none, as before baseline 04.00."""
+    """Offset per band, in stored numbers; 0 in products that state none, as before baseline 04.00."""
     name = "RADIO_ADD_OFFSET" if level == "L1C" else "BOA_ADD_OFFSET"
     elements = list(root.iterfind(f".//{{*}}{name}"))
     if not elements:
@@ -155,7 +186,7 @@ def _offsets(root: ET.Element, level: str, origin: str) -> tuple[float, ...]:
             )
             raise SceneError(msg)
     if level == "L2A":
-        stated.setdefault(ids["B10"], 0.0)  # of which there is no surface reflectance
+        stated.setdefault(ids["B10"], 0.0)  # Level-2A has no B10
     missing = [band for band, number in ids.items() if number not in stated]
     if missing:
         bands = ", ".join(missing)

@@ -1,7 +1,7 @@
-"""How the numbers of Sentinel-2 items become reflectance, where the item says so and where it does not.
+"""Scale and offset to reflectance of Sentinel-2 bands in STAC items and tile folders, stated or by baseline.
 
-Source: Sentinel-2 Products Specification Document, issue 15, on baseline 04.00: from it on 1000 is added to the numbers
-of every product, which `RADIO_ADD_OFFSET` and `BOA_ADD_OFFSET` state.
+Source: Sentinel-2 Products Specification Document, issue 15: from baseline 04.00 on, 1000 is added to the stored
+numbers of every product, and `RADIO_ADD_OFFSET` and `BOA_ADD_OFFSET` state the -1000 that takes it off again.
 """
 
 import re
@@ -10,131 +10,175 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.core.errors import SceneError
+from pipeline.formats.sentinel2 import has_offset
 
-_FIRST_WITH_OFFSET: Final = (4, 0)
 _QUANTIFICATION: Final = 10_000
+"""Quantification value of all baselines: reflectance is (stored number + offset) / quantification value."""
 _OFFSET: Final = -1000
+"""Offset in stored numbers of the baselines that have one."""
 _BASELINE: Final = re.compile(r"N?(\d{1,2})\.?(\d\d?)?")
 _BASELINE_IN_NAME: Final = re.compile(r"(?<![A-Z0-9])N(\d\d)\.?(\d\d)(?![A-Z0-9])")
 _YES: Final = frozenset({"true", "yes", "1"})
 _NO: Final = frozenset({"false", "no", "0"})
 
 
-def properties_named(said: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Properties of a name, whatever their prefix: `s2:`, `sentinel:` (Earth Search v0), `earthsearch:`."""
-    return {key: value for key, value in said.items() if key.rpartition(":")[2] == name and value is not None}
+def properties_named(properties: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Properties of a name with any prefix: `s2:`, `sentinel:` (Earth Search v0), `earthsearch:`."""
+    return {key: value for key, value in properties.items() if key.rpartition(":")[2] == name and value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Radiometry:
-    """How a Sentinel-2 item's numbers become reflectance."""
+    """What a STAC item or tile folder states about the conversion of its Sentinel-2 bands to reflectance."""
 
     baseline: str
-    """Processing baseline, such as 05.09; empty where it is unknown."""
+    """Processing baseline, such as 05.09; empty if unknown."""
     harmonised: bool | None
-    """Whether the item says that the offset is off the numbers already: those of its copies, not of ESA's files."""
+    """Whether the offset is already subtracted in the item's copies of ESA's files; None if unstated."""
 
     @classmethod
     def of(cls, item: Any, source: str = "") -> "Radiometry":
-        """What an item states.
+        """Read the baseline and whether the item is harmonised from the properties of a STAC item.
+
+        Parameters
+        ----------
+        item : pystac.Item
+            The item.
+        source : str
+            Path or URL of the item, for messages.
+
+        Returns
+        -------
+        Radiometry
+            What the item states.
 
         Raises
         ------
         SceneError
-            When two of its properties contradict each other.
+            If two of its properties contradict each other.
         """
-        said = item.properties
+        properties = item.properties
         applied = {
-            key: _yes_or_no(key, value, source) for key, value in properties_named(said, "boa_offset_applied").items()
+            key: _as_bool(key, value, source)
+            for key, value in properties_named(properties, "boa_offset_applied").items()
         }
         if len(set(applied.values())) > 1:
-            listed = ", ".join(f"{key} is {said[key]!r}" for key in applied)
-            msg = f"{source}: the item says two things of its offset: {listed}; mend the item"
+            listed = ", ".join(f"{key} is {properties[key]!r}" for key in applied)
+            msg = f"{source}: the item contradicts itself about its offset: {listed}; fix the item"
             raise SceneError(msg)
         return cls(baseline=_baseline(item, source), harmonised=next(iter(applied.values()), None))
 
     @property
-    def rule(self) -> float:
-        """The offset in stored numbers that goes with the baseline."""
-        if not self.baseline:
-            return 0.0
-        major, minor = (int(part) for part in self.baseline.split("."))
-        return float(_OFFSET) if (major, minor) >= _FIRST_WITH_OFFSET else 0.0
+    def baseline_offset(self) -> float:
+        """Offset of the baseline, in stored numbers; 0 if the baseline has none or is unknown."""
+        return float(_OFFSET) if has_offset(self.baseline) else 0.0
 
     def scale_and_offset(self, scale: float | None, offset: float | None, *, original: bool) -> tuple[float, float]:
-        """What the item states of a band; else what goes with the baseline; no offset where it is off already.
+        """Scale and offset of a band: reflectance is stored number x scale + offset.
 
-        A scale without an offset means that there is none, unless the item says that it is still in the numbers.
+        Parameters
+        ----------
+        scale, offset : float or None
+            Scale and offset that the item states of the band.
+        original : bool
+            Whether the file is ESA's own, whose numbers are not harmonised.
+
+        Returns
+        -------
+        float, float
+            Stated values first, else those of the baseline. The offset is 0 if it is already subtracted. A scale
+            without an offset means 0, too, unless the item states that the offset is not subtracted.
         """
         factor = 1 / _QUANTIFICATION if scale is None else scale
         if self.harmonised and not original:
             return factor, 0.0
         if offset is not None or (scale is not None and self.harmonised is not False):
             return factor, offset or 0.0
-        return factor, self.rule / _QUANTIFICATION
+        return factor, self.baseline_offset / _QUANTIFICATION
 
     def notes(self, source: str, layers: Iterable[tuple[float | None, float | None]]) -> tuple[str, ...]:
-        """What was taken for granted of bands whose item states these scales and offsets."""
+        """Warnings about assumed scales and offsets.
+
+        Parameters
+        ----------
+        source : str
+            Path or URL of the item.
+        layers : iterable of (scale, offset)
+            Stated scale and offset per band; None where unstated.
+
+        Returns
+        -------
+        tuple of str
+            At most one warning.
+        """
         pairs = list(layers)
         stated = any(pair != (None, None) for pair in pairs)
         if self.harmonised:
-            told = f"the item says that the offset of baseline {self.baseline or 'unknown'} is off its numbers already"
-            return (f"{source}: {told}: no other is taken off",)
-        if stated and (self.harmonised is not False or not self.rule or any(offset is not None for _, offset in pairs)):
+            reason = f"the offset of baseline {self.baseline or 'unknown'} is already subtracted from its numbers"
+            return (f"{source}: the item states that {reason}; no other offset is applied",)
+        if stated and (
+            self.harmonised is not False or not self.baseline_offset or any(offset is not None for _, offset in pairs)
+        ):
             return ()
         if stated:
-            told = f"the item says that the offset of baseline {self.baseline} is not off its numbers, and states none:"
-            return (f"{source}: {told} reflectance is taken for (DN {self.rule:+g}) / {_QUANTIFICATION}",)
+            reason = f"the item states no offset, but that the one of baseline {self.baseline} is not yet subtracted"
+            return (
+                f"{source}: {reason}; reflectance is assumed to be (DN {self.baseline_offset:+g}) / {_QUANTIFICATION}",
+            )
         if not self.baseline:
-            told = f"the item states no scale, offset or baseline: reflectance is taken for DN / {_QUANTIFICATION}"
-            return (f"{source}: {told}, which is 0.1 too high if these are ESA's numbers of baseline 04.00 or later",)
-        added = f"{self.rule:+g}" if self.rule else "no offset"
-        told = f"the item states no scale or offset; by its baseline, {self.baseline},"
-        return (f"{source}: {told} reflectance is taken for (DN {added}) / {_QUANTIFICATION}",)
+            reason = (
+                f"the item states no scale, offset or baseline; reflectance is assumed to be DN / {_QUANTIFICATION}"
+            )
+            return (f"{source}: {reason}, which is 0.1 too high for ESA's numbers of baseline 04.00 or later",)
+        reason = f"the item states no scale or offset; by its baseline, {self.baseline},"
+        stored = f"(DN {self.baseline_offset:+g})" if self.baseline_offset else "DN"
+        return (f"{source}: {reason} reflectance is assumed to be {stored} / {_QUANTIFICATION}",)
 
 
-def _yes_or_no(key: str, value: Any, source: str) -> bool:
-    """A yes or no, which some items have as text or number."""
+def _as_bool(key: str, value: Any, source: str) -> bool:
+    """A boolean property, which some items state as text or number."""
     word = str(value).strip().lower()
     if word not in _YES | _NO:
-        msg = f"{source}: {key} is {str(value)[:40]!r}; expected true or false"
+        msg = f"{source}: {key} is {str(value)[:40]!r}; expected true or false; fix the item"
         raise SceneError(msg)
     return word in _YES
 
 
 def _baseline(item: Any, source: str) -> str:
-    """The processing baseline as an item states it, such as 05.09; else as the product's name does; else empty.
+    """Processing baseline in an item's properties, such as 05.09; else in the product's name; else empty.
 
     Raises
     ------
     SceneError
-        When two properties state two.
+        If two properties state different baselines.
     """
-    said = item.properties
+    properties = item.properties
     found = {
-        key: _plain(value) for key, value in properties_named(said, "processing_baseline").items() if _plain(value)
+        key: baseline
+        for key, value in properties_named(properties, "processing_baseline").items()
+        if (baseline := _normalised(value))
     }
     if len(set(found.values())) > 1:
-        listed = ", ".join(f"{key} is {said[key]!r}" for key in found)
-        msg = f"{source}: the item states two baselines: {listed}; mend the item"
+        listed = ", ".join(f"{key} is {properties[key]!r}" for key in found)
+        msg = f"{source}: the item states two baselines: {listed}; fix the item"
         raise SceneError(msg)
     if found:
         return next(iter(found.values()))
     names = [
-        said.get("processing:version"),
-        *properties_named(said, "product_uri").values(),
-        *properties_named(said, "product_id").values(),
+        properties.get("processing:version"),
+        *properties_named(properties, "product_uri").values(),
+        *properties_named(properties, "product_id").values(),
     ]
     for name in (*names, item.id):
         match = _BASELINE_IN_NAME.search(str(name or "").upper())
-        baseline = f"{match[1]}.{match[2]}" if match else _plain(name) if name is names[0] else ""
+        baseline = f"{match[1]}.{match[2]}" if match else _normalised(name) if name is names[0] else ""
         if baseline:
             return baseline
     return ""
 
 
-def _plain(value: Any) -> str:
-    """A baseline as two digits, a dot and two digits, out of 04.00, 4.0, N0400 or 5.1, which JSON makes of 05.10."""
+def _normalised(value: Any) -> str:
+    """Baseline as `04.00` from 04.00, 4.0, N0400 or 5.1 (05.10 as a JSON number); empty if it is none of these."""
     match = _BASELINE.fullmatch(str(value).strip().upper())
     if not match:
         return ""

@@ -1,7 +1,7 @@
-"""STAC items read from JSON: single ones, lists of them, and those that a collection on this machine links to.
+"""Read STAC items from JSON: single items, lists of items, and the items that a local collection links to.
 
-Sources: STAC specification 1.0.0 and 1.1.0; the extensions eo, raster, projection; Earth Search v1, Planetary
-Computer, the Copernicus Data Space and stactools' sentinel2 package, as their items are.
+Sources: STAC specification 1.0.0 and 1.1.0; the extensions eo, raster, projection; items of Earth Search v1, Planetary
+Computer, the Copernicus Data Space and stactools' sentinel2 package.
 """
 
 from dataclasses import replace
@@ -18,13 +18,14 @@ from pipeline.formats.paths import RASTER_SUFFIXES
 from pipeline.formats.stac_items import item_catalogue
 
 _LARGEST_JSON: Final = 64 * 2**20
+"""Largest size of a JSON file, in bytes."""
 
 
 def is_stac(source: str) -> bool:
-    """Whether a source looks like a STAC item: a JSON file, or an address that is no raster's."""
+    """Whether a source may be a STAC item: an existing JSON file, or a URL without the suffix of a raster or zip."""
     try:
         parts = urlsplit(source)
-    except ValueError:  # no address at all
+    except ValueError:  # not a valid URL
         return False
     if parts.scheme in {"http", "https"}:
         return PurePosixPath(parts.path).suffix.lower() not in RASTER_SUFFIXES | {".zip"}
@@ -32,40 +33,57 @@ def is_stac(source: str) -> bool:
 
 
 def open_items(source: str) -> list[Catalogue]:
-    """Read what STAC items offer.
+    """Read the catalogues of STAC items.
 
     Parameters
     ----------
     source : str
-        A JSON file or an address: an item, a list or collection of features that holds some, or a STAC collection on
-        this machine that links to some.
+        A JSON file or URL: an item, a list or feature collection of items, or a local STAC collection or catalogue
+        that links to items.
+
+    Returns
+    -------
+    list of Catalogue
+        One catalogue per item.
 
     Raises
     ------
     SceneError
-        When it can't be read, is no item, or has no raster asset.
+        If the source can't be read, is no STAC item, or an item has no raster asset.
     """
     items = [(item, item.get_self_href() or source) for item in read_items(source)]
-    named = [(item, own, own if len(items) == 1 or own != source else f"{source} ({item.id})") for item, own in items]
+    named = [
+        (item, href, href if len(items) == 1 or href != source else f"{source} ({item.id})") for item, href in items
+    ]
     try:
-        return [replace(item_catalogue(item, name), files=_files(source, own)) for item, own, name in named]
+        return [replace(item_catalogue(item, name), files=_local_files(source, href)) for item, href, name in named]
     except (TypeError, AttributeError, KeyError, ValueError, IndexError) as error:
-        msg = f"{source}: an asset of this item is not as STAC has it ({error}); mend the item"
+        msg = f"{source}: an asset of this item does not follow the STAC specification ({error}); fix the item"
         raise SceneError(msg) from error
 
 
-def _files(*sources: str) -> tuple[str, ...]:
-    """Those of some sources that are files on this machine."""
+def _local_files(*sources: str) -> tuple[str, ...]:
+    """Those of several paths and URLs that are local files, each once."""
     return tuple(dict.fromkeys(source for source in sources if "://" not in source))
 
 
 def read_items(source: str) -> list[Any]:
-    """Read STAC items, with pystac.
+    """Read STAC items with pystac.
+
+    Parameters
+    ----------
+    source : str
+        A JSON file or URL, as for `open_items`.
+
+    Returns
+    -------
+    list of libraries.pystac.Item
+        The items.
 
     Raises
     ------
     SceneError
-        When the text can't be read or holds no item.
+        If the source can't be read or holds no STAC item.
     """
     content = _read_json(source)
     if isinstance(content, dict) and content.get("type") in ("Collection", "Catalog"):
@@ -76,35 +94,42 @@ def read_items(source: str) -> list[Any]:
 
 
 def _read_json(source: str) -> Any:
+    """Parse a JSON file or URL."""
     try:
         return parse_json(fetch(source, _LARGEST_JSON))
     except RepeatedKeyError as error:
-        msg = f"{source}: {error}, so this STAC item says two things; mend it"
+        msg = f"{source}: {error}, so this STAC item contradicts itself; fix the item"
         raise SceneError(msg) from error
     except (ValueError, RecursionError) as error:
-        msg = f"{source}: this is no JSON ({f'{error}'.splitlines()[0]}), so no STAC item; name an item or raster files"
+        msg = f"{source}: this is not JSON ({f'{error}'.splitlines()[0]}); name a STAC item or raster files"
         raise SceneError(msg) from error
 
 
 def _entries(content: Any, source: str) -> list[Any]:
-    """Items of a list or a collection of features, or the one that there is."""
+    """Unparsed items of a list or a feature collection, or the single item."""
     found = content if isinstance(content, list) else [content]
     if isinstance(content, dict) and content.get("type") == "FeatureCollection":
         found = content.get("features") or []
         if not isinstance(found, list):
-            msg = f"{source}: 'features' is no list; expected a collection of STAC items"
+            msg = f"{source}: 'features' is not a list; expected a feature collection of STAC items"
             raise SceneError(msg)
     if not found:
-        msg = f"{source}: this holds no STAC item"
+        msg = f"{source}: this file holds no STAC item; name an item or raster files"
         raise SceneError(msg)
     return found
 
 
 def _item(entry: Any, source: str) -> Any:
-    """An item out of JSON."""
+    """Make a pystac item of parsed JSON.
+
+    Raises
+    ------
+    SceneError
+        If it is no STAC item, or pystac can't read it.
+    """
     if not (isinstance(entry, dict) and entry.get("type") == "Feature" and "stac_version" in entry):
-        what = entry.get("type") if isinstance(entry, dict) else type(entry).__name__
-        msg = f"{source}: this is JSON, but no STAC item (found {what!r})"
+        found = entry.get("type") if isinstance(entry, dict) else type(entry).__name__
+        msg = f"{source}: this is JSON, but no STAC item (found {found!r}); name an item or raster files"
         raise SceneError(msg)
     _check_assets(entry, source)
     try:
@@ -115,50 +140,59 @@ def _item(entry: Any, source: str) -> Any:
 
 
 def _linked_items(content: dict[str, Any], source: str) -> list[str]:
-    """Files of the items that a collection or catalogue links to.
+    """Paths of the items that a local collection or catalogue links to.
 
     Raises
     ------
     SceneError
-        When it links to none, or to some on another machine.
+        If it links to no item, to remote items, or to missing files.
     """
     kind = "collection" if content["type"] == "Collection" else "catalogue"
     links = content.get("links")
     listed = [link for link in (links if isinstance(links, list) else []) if isinstance(link, dict)]
-    items, below = ([str(link.get("href")) for link in listed if link.get("rel") == rel] for rel in ("item", "child"))
+    items, children = (
+        [str(link.get("href")) for link in listed if link.get("rel") == rel] for rel in ("item", "child")
+    )
     if not items:
-        hint = f" (it links to {len(below)} others, such as {below[0]})" if below else ""
+        hint = f" (it links to {len(children)} others, such as {children[0]})" if children else ""
         msg = (
             f"{source}: this is JSON, but no STAC item (found {content['type']!r}), and it links to none{hint}; name "
-            "items, or a file with the answer to a search"
+            "items, or a file with the result of a search"
         )
         raise SceneError(msg)
     remote = next((href for href in (source, *items) if urlsplit(href).scheme not in {"", "file"}), None)
     if remote:
-        msg = f"{source}: items of this STAC {kind} lie on another machine ({remote}); name the items to take"
+        msg = f"{source}: items of this STAC {kind} are remote ({remote}); name the items to use"
         raise SceneError(msg)
     paths = [str(Path(source).parent / unquote(urlsplit(href).path)) for href in items]
     missing = [path for path in paths if not _is_file(path)]
     if missing:
-        msg = f"{source}: this STAC {kind} links to {missing[0]}, but there is no such file; mend it, or name items"
+        msg = (
+            f"{source}: this STAC {kind} links to {missing[0]}, but there is no such file; download it, or name the "
+            "items to use"
+        )
         raise SceneError(msg)
     return paths
 
 
 def _is_file(path: str) -> bool:
+    """Whether a path is an existing file; False for names that no file can have."""
     try:
         return Path(path).is_file()
-    except OSError:  # a name no file can have
+    except OSError:
         return False
 
 
 def _check_assets(entry: dict[str, Any], source: str) -> None:
-    """Raise SceneError unless an item's assets are a mapping of mappings with addresses."""
+    """Raise SceneError unless an item has a STAC version, and its assets are mappings with an href."""
     assets = entry.get("assets", {})
     if not isinstance(assets, dict) or not isinstance(entry["stac_version"], str):
-        msg = f"{source}: the item {str(entry.get('id'))[:60]!r} has no assets, or no STAC version, as STAC has them"
+        msg = (
+            f"{source}: 'assets' or 'stac_version' of the item {str(entry.get('id'))[:60]!r} does not follow the STAC "
+            "specification; fix the item"
+        )
         raise SceneError(msg)
     for key, asset in assets.items():
         if not (isinstance(asset, dict) and isinstance(asset.get("href"), str) and asset["href"]):
-            msg = f"{source}: asset {key} has no href, so there is nothing to open"
+            msg = f"{source}: asset {key} has no href, so there is no file to open; fix the item"
             raise SceneError(msg)

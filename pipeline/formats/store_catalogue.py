@@ -1,9 +1,10 @@
-"""What Zarr and NetCDF stores offer: each by itself, and several that hold one band each as one scene."""
+"""Catalogues of Zarr and NetCDF stores: one per store, or one scene of several stores with different bands."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 from pipeline.core.band_names import check_names_differ, names_of_band_files
 from pipeline.core.layer_kinds import layer_kinds
@@ -15,47 +16,52 @@ from pipeline.stores.groups import forget
 from pipeline.stores.values import quantity_of
 from pipeline.stores.variables import survey
 
-_ALL = 0.99
-"""Share of the ground of one store that another covers where both show the same."""
+_SAME_EXTENT: Final = 0.99
+"""Smallest share of each other's extent that two stores must cover to count as the same extent."""
 
 
 def open_stores(paths: Sequence[str], time: int | str | None = None) -> list[Catalogue]:
-    """Read what stores offer: one catalogue for each, or one for all where they hold different bands.
+    """Read the catalogues of stores: one per store, or one for all if they hold different bands.
 
     Parameters
     ----------
     paths : sequence of str
         Zarr and NetCDF stores.
     time : int, str or None
-        Which of several times is taken; as in the config's `scene.time`.
+        Time step to read, as in the config's `scene.time`.
+
+    Returns
+    -------
+    list of Catalogue
+        One per store if they are products or hold the same bands; else a single one with the bands of all.
 
     Raises
     ------
     SceneError
-        When one can't be opened or has no bands, or some, but not all, of the bands of two are called the same.
+        If a store can't be opened or has no bands, or stores share some, but not all, of their band names.
     ConfigError
-        When one has no such time.
+        If a store has no such time step.
     """
-    forget()  # a store may have been written anew since
+    forget()  # a store may have been rewritten since it was last opened
     catalogues = [_open_store(path, time) for path in paths]
     if len(catalogues) == 1 or any(catalogue.product for catalogue in catalogues):
         return catalogues
     measured = [_measured(catalogue) for catalogue in catalogues]
     if all(set(names) == set(measured[0]) for names in measured):
-        same = _show_same_ground(catalogues)
-        if len(measured[0]) > 1 or not same:
-            return _as_mosaic(catalogues, same=same)
+        same_extent = _have_same_extent(catalogues)
+        if len(measured[0]) > 1 or not same_extent:
+            return _as_mosaic(catalogues, same_extent=same_extent)
     return [_stacked(catalogues)]
 
 
 def _open_store(path: str, time: int | str | None) -> Catalogue:
-    """Read what one store offers: an EOPF product, or any variables with rows and columns."""
+    """Read the catalogue of one store: an EOPF product, or variables with rows and columns."""
     if is_eopf(path):
         return open_eopf(path)
     found = survey(path, time)
     kinds = layer_kinds([band.ref.variable for band in found.bands])
     kinds = [band.kind or kind for band, kind in zip(found.bands, kinds, strict=True)]
-    if "measured" not in kinds:  # somebody wants a map of them
+    if "measured" not in kinds:  # a store of nothing else is meant to be read
         kinds = ["measured"] * len(kinds)
     bands = tuple(
         BandOffer(
@@ -67,7 +73,7 @@ def _open_store(path: str, time: int | str | None) -> Catalogue:
         for band, kind in zip(found.bands, kinds, strict=True)
     )
     unusable = (
-        f"{path}: left out, as a band has no more than one dimension beside rows, columns and time: "
+        f"{path}: variables with more than one dimension in addition to rows, columns and time are left out: "
         f"{', '.join(found.unusable)}"
     )
     return Catalogue(
@@ -83,7 +89,7 @@ def _open_store(path: str, time: int | str | None) -> Catalogue:
 
 
 def _masks(bands: Sequence[BandOffer]) -> Iterator[MaskOffer]:
-    """Layers of quality whose values are known by their names."""
+    """Quality layers that are recognised by their names."""
     for band in bands:
         kind = mask_kind(band.name) if band.kind == "quality layer" else None
         if kind:
@@ -91,53 +97,56 @@ def _masks(bands: Sequence[BandOffer]) -> Iterator[MaskOffer]:
 
 
 def _reflective(bands: Sequence[BandOffer]) -> tuple[str, ...]:
-    """Names of the bands that 'auto' stands for, where some measure something else; none where it is all or nothing."""
+    """Names of the bands that measure reflected light; empty if those are all bands, so that 'auto' is 'all'."""
     measured = [band for band in bands if band.kind == "measured"]
     reflective = tuple(band.name for band in measured if not band.measures_no_light)
     return reflective if len(reflective) < len(measured) else ()
 
 
 def _measured(catalogue: Catalogue) -> tuple[str, ...]:
+    """Names of the measured bands."""
     return tuple(band.name for band in catalogue.bands if band.kind == "measured")
 
 
-def _show_same_ground(catalogues: Sequence[Catalogue]) -> bool:
-    """Whether all stores cover the ground of all others."""
+def _have_same_extent(catalogues: Sequence[Catalogue]) -> bool:
+    """Whether each store has the extent of the next one."""
     grids = [catalogue.bands[0].open(catalogue.bands[0].native).grid for catalogue in catalogues]
-    return all(coverage(one, other) > _ALL and coverage(other, one) > _ALL for one, other in pairwise(grids))
+    return all(
+        coverage(one, other) > _SAME_EXTENT and coverage(other, one) > _SAME_EXTENT for one, other in pairwise(grids)
+    )
 
 
-def _as_mosaic(catalogues: list[Catalogue], *, same: bool) -> list[Catalogue]:
-    """Stores of the same bands: of each pixel the first counts that holds data there."""
-    if not same:
+def _as_mosaic(catalogues: list[Catalogue], *, same_extent: bool) -> list[Catalogue]:
+    """Catalogues of stores with the same bands, which become a mosaic; with a warning if the extents are the same."""
+    if not same_extent:
         return catalogues
     first, second, *_ = catalogues
     note = (
-        f"scene.source: {first.origin} and {second.origin} hold the same bands of the same ground: each pixel is taken "
-        f"from the first that holds data there, of {len(catalogues)}; to compare them, make a map of each"
+        f"scene.source: {first.origin} and {second.origin} hold the same bands of the same extent: each pixel is taken "
+        f"from the first of {len(catalogues)} stores that is valid there; to compare stores, run them separately"
     )
     return [replace(first, notes=(note, *first.notes)), *catalogues[1:]]
 
 
 def _stacked(catalogues: Sequence[Catalogue]) -> Catalogue:
-    """One scene of the bands of several stores, named after variables, or after files where these share a name.
+    """One catalogue with the bands of several stores, named by variable, or by file where variables share a name.
 
     Raises
     ------
     SceneError
-        When two bands are called the same.
+        If two bands have the same name.
     """
     measured = [name for catalogue in catalogues for name in _measured(catalogue)]
     shared = {name for name in measured if measured.count(name) > 1}
-    lone = [c.origin for c in catalogues if len(_measured(c)) == 1 and _measured(c)[0] in shared]
-    after_files = dict(zip(lone, names_of_band_files(lone), strict=True)) if lone else {}
+    single = [c.origin for c in catalogues if len(_measured(c)) == 1 and _measured(c)[0] in shared]
+    names_by_file = dict(zip(single, names_of_band_files(single), strict=True)) if single else {}
     all_names = [name for catalogue in catalogues for name in catalogue.names]
     bands: list[BandOffer] = []
     for catalogue in catalogues:
         for band in catalogue.bands:
             name = band.name
             if band.kind == "measured":
-                name = after_files.get(catalogue.origin, name)
+                name = names_by_file.get(catalogue.origin, name)
             elif all_names.count(name) > 1:
                 name = f"{Path(catalogue.origin).stem}_{name}"
             bands.append(replace(band, name=name))

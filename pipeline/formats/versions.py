@@ -1,4 +1,4 @@
-"""Which of the files that hold a band is read: by resolution, and by which of them are there."""
+"""Choose which of a band's files is read, by resolution and by which files are present."""
 
 import logging
 import math
@@ -12,23 +12,32 @@ from pipeline.raster.file_bands import FileBand
 logger = logging.getLogger(__name__)
 
 _SAME_RESOLUTION: Final = 1e-6
+"""Largest relative difference of two resolutions that count as the same."""
 
 
 def best_version(offer: BandOffer) -> BandVersion | None:
-    """The best of a band's files that are there."""
+    """First present file of a band: that of the native resolution, else the finest; None if all are missing."""
     return next((version for version in offer.versions if version.present), None)
 
 
 def warn_of_sizes(versions: Sequence[BandVersion], bands: Sequence[FileBand]) -> None:
-    """Say, once, when files have other sizes than their product states."""
+    """Log one warning if files have other sizes than their product states.
+
+    Parameters
+    ----------
+    versions : sequence of BandVersion
+        Files with the shapes that the product states.
+    bands : sequence of FileBand
+        Metadata of the opened files, in the same order.
+    """
     pairs = zip(versions, bands, strict=True)
-    odd = [(version, band) for version, band in pairs if version.shape not in {(), band.grid.shape}]
-    if odd:
-        version, band = odd[0]
+    different = [(version, band) for version, band in pairs if version.shape not in {(), band.grid.shape}]
+    if different:
+        version, band = different[0]
         stated = " x ".join(map(str, version.shape[::-1]))
-        more = f"; so it is with {len(odd) - 1} more" if len(odd) > 1 else ""
+        more = f"; the same is true of {len(different) - 1} more files" if len(different) > 1 else ""
         logger.warning(
-            "%s: %s pixels are stated, but the file has %s, which counts%s",
+            "%s: %s pixels are stated, but the file has %s, which is used%s",
             version.path,
             stated,
             band.grid.describe(),
@@ -37,37 +46,42 @@ def warn_of_sizes(versions: Sequence[BandVersion], bands: Sequence[FileBand]) ->
 
 
 def finest_resolution(offers: Sequence[BandOffer]) -> float:
-    """The finest nominal resolution among the best files of bands; 0 where none is stated."""
+    """Finest nominal resolution among the best files of bands, in units of the CRS; 0 if a product states none."""
     return min((version.resolution for offer in offers if (version := best_version(offer))), default=0.0)
 
 
 def pick_version(offer: BandOffer, resolution: float, origin: str) -> BandVersion:
-    """The file a band is read from: the one of this resolution, else the native one.
+    """Choose the file from which a band is read.
 
     Parameters
     ----------
     offer : BandOffer
         The band.
     resolution : float
-        Of the scene's grid; nominal.
+        Nominal resolution of the scene's grid.
     origin : str
-        The product, for messages.
+        Path of the product, for messages.
+
+    Returns
+    -------
+    BandVersion
+        The file of the grid's resolution, else of the native resolution, else the coarsest one finer than the grid.
 
     Raises
     ------
     SceneError
-        When the file isn't there, and none that is as fine as the grid stands in for it.
+        If the native file is missing, and no other file has the grid's resolution or a finer one.
     """
-    there = [version for version in offer.versions if version.present]
-    for version in there:
+    present = [version for version in offer.versions if version.present]
+    for version in present:
         if math.isclose(version.resolution, resolution, rel_tol=_SAME_RESOLUTION):
             return version
     if offer.native.present:
         return offer.native
-    finer = [version for version in there if version.resolution < resolution]
+    finer = [version for version in present if version.resolution < resolution]
     if finer:
         return finer[-1]
-    instead = f", or set scene.resolution: {there[0].resolution:g}, at which it is there" if there else ""
+    instead = f", or set scene.resolution: {present[0].resolution:g}, at which it is present" if present else ""
     msg = (
         f"{origin}: band {offer.name} is missing: the product lists {offer.native.path}, but there is no such file; "
         f"download the product again{instead}"

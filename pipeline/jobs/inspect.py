@@ -130,7 +130,7 @@ def _inspect(source: str | Sequence[str]) -> Inspection:
     common = dict(zip(catalogue.names, catalogue.common_names, strict=True))
     first = finest_band(bands)
     chunk = chunk_shapes(summarize(bands, SceneConfig(source=(catalogue.origin,))).info)[0]
-    empty = find_empty_bands(bands) if catalogue.may_hold_empty else []
+    empty = find_empty_bands(bands) if catalogue.may_hold_empty_bands else []
     without = {band.name for band in empty}
     previews = read_previews(bands, first)
     full = [preview for preview in previews if preview.band.name not in without]

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.core.layer_kinds import layer_kind
 from pipeline.core.text import printable, yaml_text
 from pipeline.core.time_limits import TIMEOUT
-from pipeline.formats.paths import is_handed_on
+from pipeline.formats.paths import is_gdal_path
 from pipeline.jobs.inspect import BandFacts, Inspection, inspect_scene, short_unit
 
 
@@ -33,7 +33,7 @@ def config_template(source: Sequence[str], timeout: float = TIMEOUT) -> str:
         When the scene can't be opened.
     """
     found = inspect_scene(source, timeout)
-    named = [item if is_handed_on(item) else str(Path(item).absolute()) for item in source]
+    named = [item if is_gdal_path(item) else str(Path(item).absolute()) for item in source]
     plain = named[0] if Path(named[0]).exists() else named[0].rstrip("/*")
     plain = dirname(plain) if has_magic(basename(plain)) and not Path(plain).exists() else plain  # noqa: PTH119, PTH120
     stem = splitext(basename(plain))[0] or "scene"  # noqa: PTH119, PTH122 (may be /vsi...)

@@ -208,7 +208,7 @@ def _leave_out_empty(
     catalogues: Sequence[Catalogue], opened: list[list[FileBand]], config: SceneConfig
 ) -> list[list[FileBand]]:
     """Leave out the bands without any valid pixel, unless the sensor is known to deliver all of them."""
-    if len({len(bands) for bands in opened}) > 1 or not all(catalogue.may_hold_empty for catalogue in catalogues):
+    if len({len(bands) for bands in opened}) > 1 or not all(catalogue.may_hold_empty_bands for catalogue in catalogues):
         return opened
     return leave_out_empty(opened, config.nodata, named=not isinstance(config.bands, str))
 

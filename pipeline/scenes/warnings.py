@@ -46,7 +46,7 @@ def left_out_note(catalogue: Catalogue, wanted: Sequence[str] | str) -> str:
         return ""
     chosen = {band.name for band in catalogue.choose(wanted)}
     reasons: dict[str, list[str]] = {}
-    for name, reason in catalogue.others:
+    for name, reason in catalogue.unselectable:
         reasons.setdefault(_PLURALS.get(reason, reason), []).append(name)
     for band in catalogue.bands:
         if band.name not in chosen and (band.kind != "measured" or band.measures_no_light):

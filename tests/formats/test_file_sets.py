@@ -1,4 +1,4 @@
-"""Raster files that belong together: which are bands, which are masks, what sensor and product say of them."""
+"""Raster files that belong together: bands, masks, and the metadata of their sensor and product."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ ONE = patches(bands=1, shape=(32, 48))
 
 @pytest.fixture
 def files(write_raster: WriteRaster) -> Callable[..., list[Path]]:
-    """Write one-band files of these names."""
+    """Function that writes single-band files with given names."""
 
     def write(*names: str) -> list[Path]:
         return [write_raster(name, ONE + i) for i, name in enumerate(names)]
@@ -37,7 +37,7 @@ def files(write_raster: WriteRaster) -> Callable[..., list[Path]]:
     return write
 
 
-def read_whole(source: Path | list[Path], **settings: object) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
+def read_all(source: Path | list[Path], **settings: object) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
     scene = described(source, **settings)
     reader = open_source(scene, scene.info.grid.shape)
     pixels = reader.read(reader.blocks[0])
@@ -77,7 +77,7 @@ def read_whole(source: Path | list[Path], **settings: object) -> tuple[npt.NDArr
         (["2020_3B_AnalyticMS.tif", "2020_3B_udm2.tif"], ["band1"], ["udm2"], ["udm2"]),
     ],
 )  # fmt: skip
-def test_a_folder_gives_its_measured_bands_and_says_what_it_leaves_out(  # noqa: PLR0917
+def test_folder_offers_measured_bands_and_warns_of_layers_left_out(  # noqa: PLR0917
     files: Callable[..., list[Path]], names: list[str], bands: list[str], left_out: list[str], masks: list[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -87,15 +87,15 @@ def test_a_folder_gives_its_measured_bands_and_says_what_it_leaves_out(  # noqa:
         caplog.clear()
         scene = described(source, bands="all")
         assert sorted(scene.info.bands) == bands
-        said = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-        assert all(any(name in line for line in said) for name in left_out)
+        warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+        assert all(any(name in line for line in warnings) for name in left_out)
         (catalogue,) = open_catalogues([str(path) for path in ([source] if isinstance(source, Path) else source)])
         assert [mask.kind for mask in catalogue.masks] == masks
     for name in left_out:
         assert described(folder, bands=[name]).info.bands == (name,)
 
 
-def test_two_versions_of_a_band_in_a_folder_are_refused_but_taken_where_they_are_named(
+def test_two_versions_of_a_band_in_a_folder_are_refused_unless_named(
     files: Callable[..., list[Path]],
 ) -> None:
     written = files("S_FRE_B2.tif", "S_FRE_B3.tif", "S_SRE_B2.tif", "S_SRE_B3.tif")
@@ -105,7 +105,7 @@ def test_two_versions_of_a_band_in_a_folder_are_refused_but_taken_where_they_are
     assert len(described(written).info.bands) == 4
 
 
-def test_resolutions_of_a_band_are_versions_and_dates_are_none(files: Callable[..., list[Path]]) -> None:
+def test_resolutions_of_a_band_are_versions_but_dates_are_not(files: Callable[..., list[Path]]) -> None:
     dates = files("20200101_B02.tif", "20200601_B02.tif")
     assert len(described(dates[0].parent).info.bands) == 2
     files("20200101_B02_10m.tif", "20200101_B02_20m.tif")
@@ -113,7 +113,7 @@ def test_resolutions_of_a_band_are_versions_and_dates_are_none(files: Callable[.
         described(f"{dates[0].parent}/*m.tif")
 
 
-def test_several_images_are_refused_with_both_names(write_raster: WriteRaster) -> None:
+def test_images_with_different_extents_are_refused_with_both_names(write_raster: WriteRaster) -> None:
     pixels = patches(bands=4, shape=(40, 40))
     write_raster("west.tif", pixels)
     moved = {**UTM, "transform": UTM["transform"] @ Affine.translation(20, 0)}
@@ -124,14 +124,14 @@ def test_several_images_are_refused_with_both_names(write_raster: WriteRaster) -
         described([east, east.with_name("west.tif")])
 
 
-def test_images_of_one_place_are_bands_of_one_scene(write_raster: WriteRaster) -> None:
+def test_images_with_the_same_extent_are_bands_of_one_scene(write_raster: WriteRaster) -> None:
     one = write_raster("one.tif", patches(bands=2))
     other = write_raster("other.tif", patches(bands=2, seed=1))
     assert len(described([one, other]).info.bands) == 4
 
 
 def landsat_text(elevation: float = 30.0) -> str:
-    """Metadata of a Level-1 product of two reflective bands and a thermal one."""
+    """Metadata file of a Level-1 product with two reflective bands and a thermal one."""
     return f"""\
 GROUP = L1_METADATA_FILE
   GROUP = METADATA_FILE_INFO
@@ -163,7 +163,7 @@ END
 
 
 def as_json(text: str) -> str:
-    """The same metadata in the other form they come in."""
+    """Convert a metadata file from text to JSON form."""
     groups: dict[str, dict[str, str]] = {}
     name = ""
     for line in text.splitlines():
@@ -176,7 +176,7 @@ def as_json(text: str) -> str:
 
 
 @pytest.mark.parametrize("form", ["txt", "json"])
-def test_landsats_metadata_make_reflectance_by_the_suns_elevation(
+def test_landsat_metadata_scale_to_reflectance_corrected_for_sun_elevation(
     files: Callable[..., list[Path]], tmp_path: Path, form: str
 ) -> None:
     files("LC08_L1TP_1_B4.TIF", "LC08_L1TP_1_B5.TIF", "LC08_L1TP_1_B10.TIF")
@@ -195,7 +195,7 @@ def test_landsats_metadata_make_reflectance_by_the_suns_elevation(
     assert described(tmp_path, bands=[4]).info.bands == described(tmp_path, bands=["red"]).info.bands == ("B4",)
 
 
-def test_metadata_that_mean_nothing_are_refused(files: Callable[..., list[Path]], tmp_path: Path) -> None:
+def test_invalid_landsat_metadata_are_refused_with_the_field(files: Callable[..., list[Path]], tmp_path: Path) -> None:
     files("LC08_L1TP_1_B4.TIF", "LC08_L1TP_1_B5.TIF")
     metadata = tmp_path / "LC08_L1TP_1_MTL.txt"
     metadata.write_text(landsat_text(-3))
@@ -209,7 +209,7 @@ def test_metadata_that_mean_nothing_are_refused(files: Callable[..., list[Path]]
         described(tmp_path)
 
 
-def test_radiance_alone_scales_nothing(files: Callable[..., list[Path]], tmp_path: Path) -> None:
+def test_landsat_metadata_with_radiance_only_apply_no_scale(files: Callable[..., list[Path]], tmp_path: Path) -> None:
     files("LT05_L1TP_1_B4.TIF", "LT05_L1TP_1_B5.TIF")
     text = landsat_text().replace("LC08", "LT05").replace("REFLECTANCE_", "OTHER_")
     (tmp_path / "LT05_L1TP_1_MTL.txt").write_text(text)
@@ -218,60 +218,60 @@ def test_radiance_alone_scales_nothing(files: Callable[..., list[Path]], tmp_pat
 
 
 @pytest.mark.parametrize("quality", ["BQA", "QA_PIXEL"])
-def test_a_fill_bit_beside_bands_without_a_tag_is_nodata(write_raster: WriteRaster, quality: str) -> None:
+def test_fill_bit_is_nodata_for_bands_without_nodata_tag(write_raster: WriteRaster, quality: str) -> None:
     bits = np.zeros((1, 32, 48), np.uint16)
     bits[0, :8] = 1
-    bits[0, 8:12] = 1 << 4  # cloud: data all the same
+    bits[0, 8:12] = 1 << 4  # cloud bit: valid
     paths = [write_raster("a_B1.tif", ONE), write_raster("a_B2.tif", ONE), write_raster(f"a_{quality}.tif", bits)]
-    _, valid = read_whole(paths[0].parent)
+    _, valid = read_all(paths[0].parent)
     np.testing.assert_array_equal(valid, bits[0] & 1 == 0)
 
 
 @pytest.mark.parametrize("bits", [[3], [0, 3], "default"])
-def test_fill_is_nodata_whichever_other_bits_are_masked(write_raster: WriteRaster, bits: object) -> None:
+def test_fill_bit_is_nodata_in_addition_to_masked_bits(write_raster: WriteRaster, bits: object) -> None:
     quality = np.zeros((1, 32, 48), np.uint16)
     quality[0, :8] = 1
     quality[0, 8:12] = 1 << 3
     paths = [write_raster("a_B1.tif", ONE), write_raster("a_B2.tif", ONE), write_raster("a_QA_PIXEL.tif", quality)]
-    _, valid = read_whole(paths[0].parent, mask={"qa_pixel": bits})
+    _, valid = read_all(paths[0].parent, mask={"qa_pixel": bits})
     np.testing.assert_array_equal(valid, quality[0] == 0)
 
 
-def test_a_tag_tells_nodata_without_the_fill_bit(write_raster: WriteRaster) -> None:
+def test_fill_bit_is_unused_for_bands_with_nodata_tag(write_raster: WriteRaster) -> None:
     paths = [write_raster("a_B1.tif", ONE, nodata=0), write_raster("a_QA_PIXEL.tif", np.ones_like(ONE))]
     assert not described(paths[0].parent).masks
 
 
-def test_zero_is_nodata_where_the_sensor_keeps_it_for_that(write_raster: WriteRaster) -> None:
+def test_zero_is_nodata_only_for_sensors_that_define_it(write_raster: WriteRaster) -> None:
     pixels = ONE.copy()
     pixels[0, :5] = 0
     landsat = write_raster(f"{LANDSAT}_SR_B2.TIF", pixels)
     other = write_raster("field_B2.tif", pixels)
-    np.testing.assert_array_equal(read_whole(landsat)[1], pixels[0] != 0)
-    assert read_whole(other)[1].all()
+    np.testing.assert_array_equal(read_all(landsat)[1], pixels[0] != 0)
+    assert read_all(other)[1].all()
     tagged = write_raster(f"{LANDSAT}_SR_B3.TIF", pixels, nodata=7)
-    np.testing.assert_array_equal(read_whole(tagged)[1], pixels[0] != 7)
+    np.testing.assert_array_equal(read_all(tagged)[1], pixels[0] != 7)
 
 
-def test_bands_go_by_the_names_that_the_config_gives_them(write_raster: WriteRaster) -> None:
+def test_bands_have_the_names_of_scene_names(write_raster: WriteRaster) -> None:
     path = write_raster("drone.tif", patches(bands=4))
     names = ["blue", "green", "red", "nir"]
     assert described(path, names=names, bands=["nir", "red"]).info.bands == ("nir", "red")
     assert described(path, names=names).info.common_names == tuple(names)
-    some = described(path, names={1: "b", "band4": "nir"})
-    assert some.info.bands == ("b", "band2", "band3", "nir")
+    partly_renamed = described(path, names={1: "b", "band4": "nir"})
+    assert partly_renamed.info.bands == ("b", "band2", "band3", "nir")
     with pytest.raises(ConfigError, match="3 names for 4 bands: band1, band2, band3, band4"):
         described(path, names=names[:3])
     with pytest.raises(ConfigError, match="no band 'band9'"):
         described(path, names={"band9": "nir"})
     with pytest.raises(ConfigError, match="two bands would be called 'nir'"):
         described(path, names={1: "nir", 2: "nir"})
-    with pytest.raises(ConfigError, match="two of 1, band1 are one band"):
+    with pytest.raises(ConfigError, match="two of 1, band1 are the same band"):
         described(path, names={1: "nir", "band1": "red"})
     assert described(path, names={1: "a", 2: "b", 3: "c", 4: "d"}, bands="all").info.bands == tuple("abcd")
 
 
-def test_colours_that_a_file_states_are_common_names(write_raster: WriteRaster) -> None:
+def test_colour_tags_of_a_file_are_common_names(write_raster: WriteRaster) -> None:
     rgb = write_raster("rgb.tif", patches(bands=3, dtype="uint8"), photometric="RGB")
     assert described(rgb, bands=["blue", "red"]).info.bands == ("band3", "band1")
     planet = write_raster("20170831_1_3B_AnalyticMS.tif", patches(bands=4), photometric="RGB")
@@ -279,7 +279,7 @@ def test_colours_that_a_file_states_are_common_names(write_raster: WriteRaster) 
 
 
 def packed(folder: Path, kind: str) -> Path:
-    """The files of a folder in an archive."""
+    """Pack the files of a folder into an archive next to it."""
     archive = folder.parent / f"scene.{kind}"
     if kind == "zip":
         with zipfile.ZipFile(archive, "w") as file:
@@ -293,21 +293,19 @@ def packed(folder: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_an_archive_of_raster_files_is_as_good_as_its_folder(
-    files: Callable[..., list[Path]], tmp_path: Path, kind: str
-) -> None:
+def test_archive_of_raster_files_equals_its_folder(files: Callable[..., list[Path]], tmp_path: Path, kind: str) -> None:
     files("LC08_L1TP_1_B4.TIF", "LC08_L1TP_1_B5.TIF", "LC08_L1TP_1_BQA.TIF")
     (tmp_path / "LC08_L1TP_1_MTL.txt").write_text(landsat_text())
     archive = packed(tmp_path, kind)
     one, other = described(tmp_path).info, described(archive).info
     assert (one.bands, one.units, one.common_names) == (other.bands, other.units, other.common_names)
     assert str(archive) in other.files
-    for ours, theirs in zip(read_whole(tmp_path), read_whole(archive), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    for from_folder, from_archive in zip(read_all(tmp_path), read_all(archive), strict=True):
+        np.testing.assert_array_equal(from_archive, from_folder)
     archive.unlink()
 
 
-def test_an_archive_that_is_compressed_as_a_whole_says_how_to_unpack_it(
+def test_compressed_archive_is_refused_with_the_command_to_unpack_it(
     files: Callable[..., list[Path]], tmp_path: Path
 ) -> None:
     files("a_B4.tif")
@@ -317,27 +315,27 @@ def test_an_archive_that_is_compressed_as_a_whole_says_how_to_unpack_it(
     archive.unlink()
 
 
-def test_an_archive_whose_names_climb_out_is_not_opened(tmp_path: Path) -> None:
+def test_tar_with_paths_outside_of_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.tif").write_bytes(b"x")
     archive = tmp_path / "bad.tar"
     with tarfile.open(archive, "w") as file:
         file.add(tmp_path / "x.tif", "../x.tif")
-    with pytest.raises(SceneError, match="lies outside of it"):
+    with pytest.raises(SceneError, match="with a path outside of it"):
         described(archive)
 
 
-def test_images_of_one_ground_are_stacked_and_that_is_said(
+def test_images_with_the_same_extent_are_stacked_with_a_warning(
     write_raster: WriteRaster, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = write_raster("day1.tif", patches(bands=3))
     write_raster("day2.tif", patches(bands=3, seed=1))
     write_raster("scene_labels.tif", ONE)
     assert len(described(first.parent).info.bands) == 6
-    assert "2 images of the same ground" in caplog.text
+    assert "2 images of the same extent" in caplog.text
     assert "labels: scene_labels" in caplog.text
 
 
-def test_a_model_of_a_landsat_folder_fits_the_names_that_its_items_give_the_bands(
+def test_model_of_a_landsat_folder_fits_band_names_of_stac_items(
     files: Callable[..., list[Path]], write_raster: WriteRaster, tmp_path: Path
 ) -> None:
     files("LC08_L2SP_1_SR_B4.TIF", "LC08_L2SP_1_SR_B5.TIF")
@@ -361,7 +359,7 @@ def test_a_model_of_a_landsat_folder_fits_the_names_that_its_items_give_the_band
         np.testing.assert_array_equal(labels["map"], labels["again"])
 
 
-def test_what_else_lies_in_the_folder_of_a_product_changes_nothing_of_it(
+def test_other_files_in_a_product_folder_do_not_change_the_scene(
     files: Callable[..., list[Path]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     files("LC08_L1TP_1_B4.TIF", "LC08_L1TP_1_B5.TIF", "LC08_L1TP_1_B10.TIF")
@@ -377,14 +375,14 @@ def test_what_else_lies_in_the_folder_of_a_product_changes_nothing_of_it(
     assert dict(zip(everything.bands, everything.nodata, strict=True))["dem"] is None  # 0 is a height
 
 
-def test_files_of_one_date_are_told_from_those_of_another(
+def test_several_files_of_one_band_are_stacked_with_a_warning_unless_named(
     files: Callable[..., list[Path]], caplog: pytest.LogCaptureFixture
 ) -> None:
     written = files("HLS.L30.T1.B02.tif", "HLS.L30.T1.B03.tif", "HLS.S30.T1.B02.tif", "HLS.S30.T1.B03.tif")
     assert len(described(written[0].parent).info.bands) == 4
     assert "2 files hold band B02" in caplog.text
     caplog.clear()
-    assert len(described(written).info.bands) == 4  # which the user named
+    assert len(described(written).info.bands) == 4  # files named by the user are not compared
     assert "files hold band" not in caplog.text
 
 
@@ -397,19 +395,21 @@ def test_files_of_one_date_are_told_from_those_of_another(
         ("ga_ls8c_nbar_band04.tif", "ga_ls8c_nbart_band04.tif"),
     ],
 )
-def test_levels_of_one_band_are_versions(files: Callable[..., list[Path]], one: str, other: str) -> None:
+def test_two_processing_levels_of_a_band_are_refused(files: Callable[..., list[Path]], one: str, other: str) -> None:
     with pytest.raises(SceneError, match="are two versions of band"):
         described(files(one, other)[0].parent)
 
 
-def test_thermal_bands_are_known_without_a_sensor(write_raster: WriteRaster, caplog: pytest.LogCaptureFixture) -> None:
+def test_thermal_bands_are_recognised_for_unknown_sensors(
+    write_raster: WriteRaster, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write_raster("export.tif", patches(bands=3), bands=["SR_B4", "SR_B5", "ST_B10"])
     assert described(path).info.bands == ("SR_B4", "SR_B5")
     assert "thermal: ST_B10" in caplog.text
     assert described(path, bands="all").info.bands == ("SR_B4", "SR_B5", "ST_B10")
 
 
-def test_quality_layers_among_the_bands_of_one_file_are_masks(
+def test_quality_layers_in_a_multi_band_file_are_masks(
     write_raster: WriteRaster, caplog: pytest.LogCaptureFixture
 ) -> None:
     pixels = patches(bands=6, shape=(32, 48))
@@ -419,13 +419,13 @@ def test_quality_layers_among_the_bands_of_one_file_are_masks(
     assert "quality layers: QA60, SCL; terrain: elevation" in caplog.text
     assert described(path, bands="all").info.bands == ("B2", "B3", "B4", "elevation")
     assert described(path, bands=["QA60", "B2"]).info.bands == ("QA60", "B2")
-    _, valid = read_whole(path, mask="scl")
+    _, valid = read_all(path, mask="scl")
     np.testing.assert_array_equal(valid, pixels[4] == 4)
     (catalogue,) = open_catalogues(str(path))
     assert [mask.kind for mask in catalogue.masks] == ["scl"]
 
 
-def test_a_map_with_a_palette_is_no_band_unless_it_is_named(
+def test_file_with_a_palette_is_left_out_unless_named(
     files: Callable[..., list[Path]], caplog: pytest.LogCaptureFixture
 ) -> None:
     (red, nir, old) = files("red.tif", "nir.tif", "older.tif")
@@ -438,7 +438,7 @@ def test_a_map_with_a_palette_is_no_band_unless_it_is_named(
     assert described(f"{red.parent}/old*.tif").info.bands == ("band1",)
 
 
-def test_archives_of_tar_and_of_macos_have_more_names_than_files(
+def test_dot_paths_in_tar_and_hidden_macos_files_in_zip_are_handled(
     files: Callable[..., list[Path]], tmp_path: Path
 ) -> None:
     paths = files("a_B04.tif", "a_B05.tif")
@@ -449,13 +449,13 @@ def test_archives_of_tar_and_of_macos_have_more_names_than_files(
         for path in paths:
             pack.write(path, f"scene/{path.name}")
             pack.writestr(f"__MACOSX/scene/._{path.name}", b"\0\5\26\7")
-    wanted = read_whole(paths)
+    from_files = read_all(paths)
     for archive in ("dots.tar", "mac.zip"):
-        for ours, theirs in zip(wanted, read_whole(tmp_path / archive), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
+        for expected, actual in zip(from_files, read_all(tmp_path / archive), strict=True):
+            np.testing.assert_array_equal(actual, expected)
 
 
-def test_an_archive_of_two_scenes_names_both_files_as_they_lie_in_it(
+def test_archive_of_two_scenes_is_refused_with_both_paths_in_it(
     files: Callable[..., list[Path]], tmp_path: Path
 ) -> None:
     (path,) = files("B02.tif")
@@ -466,7 +466,7 @@ def test_an_archive_of_two_scenes_names_both_files_as_they_lie_in_it(
         described(tmp_path / "two.zip")
 
 
-def test_zero_is_a_number_in_what_was_made_of_a_sensors_bands(write_raster: WriteRaster) -> None:
+def test_zero_is_valid_in_floats_derived_from_sensor_bands(write_raster: WriteRaster) -> None:
     index = (ONE.astype(np.float32) - ONE.mean()) / 100
     index[0, :4] = 0
-    assert read_whole(write_raster("L8_ratio.tif", index))[1].all()
+    assert read_all(write_raster("L8_ratio.tif", index))[1].all()

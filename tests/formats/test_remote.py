@@ -1,4 +1,4 @@
-"""Files on other machines: read as local ones are, asked for again where that helps, never a hole in the map."""
+"""Remote files: read like local ones, requested again after temporary errors, never a hole in the map."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ BANDS = ("B02", "B03", "B04", "B08")
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Moods, Path]]:
-    """A server with a folder of Cloud-Optimized GeoTIFFs."""
+    """HTTP server of a folder of Cloud-Optimized GeoTIFFs: its address, its faults, and the folder."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.05")
     monkeypatch.setattr("pipeline.raster.readers._PAUSE", 0.05)
@@ -40,11 +40,13 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str,
         yield address, moods, root
 
 
-def addresses(address: str) -> list[str]:
+def urls(address: str) -> list[str]:
+    """URLs of all bands."""
     return [f"{address}/{band}.tif" for band in BANDS]
 
 
-def settle(source: list[str], target: Path) -> dict[str, Any]:
+def run(source: list[str], target: Path) -> dict[str, Any]:
+    """Fit and label a scene, and return the report."""
     fit = {"k": 4, "pixels": 5000, "starts": 2}
     return run_config(
         RunConfig.model_validate(
@@ -58,42 +60,38 @@ def read(path: Path) -> Any:
         return file.read(1)
 
 
-def test_a_remote_scene_is_the_local_scene_and_each_pixel_comes_once(
-    site: tuple[str, Moods, Path], tmp_path: Path
-) -> None:
+def test_remote_scene_equals_local_scene_and_is_read_once(site: tuple[str, Moods, Path], tmp_path: Path) -> None:
     address, moods, root = site
-    report = settle(addresses(address), tmp_path / "remote.tif")
-    settle([str(root / f"{band}.tif") for band in BANDS], tmp_path / "local.tif")
+    report = run(urls(address), tmp_path / "remote.tif")
+    run([str(root / f"{band}.tif") for band in BANDS], tmp_path / "local.tif")
     np.testing.assert_array_equal(read(tmp_path / "remote.tif"), read(tmp_path / "local.tif"))
     assert report["source_passes"] == 1
-    beside = {name for name in moods.asked if not name.endswith(".vat.dbf")}  # GDAL 3.12 asks for these regardless
-    assert beside == {f"{band}.tif" for band in BANDS}, "no listing, no files beside are asked for"
+    requested = {name for name in moods.asked if not name.endswith(".vat.dbf")}  # GDAL 3.12 requests these anyway
+    assert requested == {f"{band}.tif" for band in BANDS}, "no folder listing and no sidecar file is requested"
 
 
 @pytest.mark.parametrize("skip", [0, 3, 6])
 @pytest.mark.parametrize("mood", ["unavailable", "dropped"])
-def test_an_answer_that_fails_once_is_asked_for_again(
-    site: tuple[str, Moods, Path], tmp_path: Path, mood: str, skip: int
-) -> None:
+def test_failed_request_is_repeated(site: tuple[str, Moods, Path], tmp_path: Path, mood: str, skip: int) -> None:
     address, moods, root = site
     moods.skip = skip
     setattr(moods, mood, 1)
-    settle(addresses(address), tmp_path / "remote.tif")
-    assert getattr(moods, mood) == 0, "the server did misbehave"
-    settle([str(root / f"{band}.tif") for band in BANDS], tmp_path / "local.tif")
+    run(urls(address), tmp_path / "remote.tif")
+    assert getattr(moods, mood) == 0, "the server did fail once"
+    run([str(root / f"{band}.tif") for band in BANDS], tmp_path / "local.tif")
     np.testing.assert_array_equal(read(tmp_path / "remote.tif"), read(tmp_path / "local.tif"))
 
 
-def test_a_slow_server_is_waited_for(site: tuple[str, Moods, Path]) -> None:
+def test_slow_server_is_read_completely(site: tuple[str, Moods, Path]) -> None:
     address, moods, root = site
     moods.delay = 0.15
-    data, valid = whole(RasterSource(described(addresses(address)[:1]), (512, 512)))
+    data, valid = whole(RasterSource(described(urls(address)[:1]), (512, 512)))
     np.testing.assert_array_equal(data[0], read(root / "B02.tif"))
     assert valid.all()
 
 
 @pytest.mark.parametrize("mood", ["unavailable", "dropped"])
-def test_a_server_that_keeps_failing_is_one_sentence_with_the_address(
+def test_failing_server_is_an_error_with_the_url(
     site: tuple[str, Moods, Path], tmp_path: Path, mood: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "1")
@@ -101,31 +99,31 @@ def test_a_server_that_keeps_failing_is_one_sentence_with_the_address(
     moods.skip = 6
     setattr(moods, mood, 10_000)
     with pytest.raises(SceneError, match=rf"{address}/B0\d\.tif: .*(can't be read|can't open)"):
-        settle(addresses(address), tmp_path / "remote.tif")
+        run(urls(address), tmp_path / "remote.tif")
     assert not list(tmp_path.glob("remote*")), "no map with a hole"
 
 
-def test_what_is_not_there_is_one_sentence_with_the_address(site: tuple[str, Moods, Path]) -> None:
+def test_missing_remote_file_is_an_error_with_the_url(site: tuple[str, Moods, Path]) -> None:
     address, moods, _ = site
     moods.missing = ("B04.tif",)
     with pytest.raises(SceneError, match=rf"^{address}/B04\.tif: GDAL can't open this file.*404"):
-        described(addresses(address))
+        described(urls(address))
 
 
-def test_a_server_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_server_is_an_error_with_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
     with pytest.raises(SceneError, match=r"^http://127\.0\.0\.1:1/a\.tif: GDAL can't open this file"):
         described("http://127.0.0.1:1/a.tif")
 
 
-def test_the_users_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gdal_options_of_the_environment_win(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gdal_options("https://host/a.tif")["GDAL_DISABLE_READDIR_ON_OPEN"] == "EMPTY_DIR"
     assert "GDAL_DISABLE_READDIR_ON_OPEN" not in gdal_options("a.tif")
     monkeypatch.setenv("GDAL_DISABLE_READDIR_ON_OPEN", "FALSE")
     assert "GDAL_DISABLE_READDIR_ON_OPEN" not in gdal_options("https://host/a.tif")
 
 
-def test_a_bucket_is_read_with_the_users_own_settings(
+def test_s3_bucket_is_read_with_settings_of_the_environment(
     site: tuple[str, Moods, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, _, root = site

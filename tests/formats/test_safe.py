@@ -1,4 +1,4 @@
-"""Sentinel-2 products as they are: names and offsets from the metadata, pixels as the images hold them."""
+"""Sentinel-2 products in SAFE format: names, scales and offsets from the metadata, pixels as in the images."""
 
 import logging
 import shutil
@@ -28,12 +28,12 @@ L1C = "S2A_MSIL1C_20180101T105441_N0206_R051_T31TDH_20180101T124911.SAFE"
 
 @pytest.fixture
 def product(tmp_path: Path) -> Path:
-    """A small product of baseline 05.09."""
+    """Small generated product of baseline 05.09."""
     return write_safe(tmp_path, layers(), tile_sides=SIDES)
 
 
 def zipped(product: Path) -> Path:
-    """A product as it is downloaded."""
+    """Pack a product folder into a zip, as it is downloaded."""
     archive = product.with_suffix(".SAFE.zip")
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(product.rglob("*")):
@@ -41,11 +41,11 @@ def zipped(product: Path) -> Path:
     return archive
 
 
-def test_every_band_has_a_name_a_common_name_and_a_resolution() -> None:
+def test_every_band_has_common_name_and_native_resolution() -> None:
     assert set(BAND_IDS) == set(SENTINEL2_COMMON_NAMES) == set(NATIVE_RESOLUTION)
 
 
-def test_the_four_bands_of_ten_metres_are_the_default(product: Path) -> None:
+def test_default_bands_are_the_four_of_10_metres(product: Path) -> None:
     source = opened(product)
     assert source.info.bands == ("B02", "B03", "B04", "B08")
     assert source.info.units.quantity == "reflectance"
@@ -58,20 +58,20 @@ def test_the_four_bands_of_ten_metres_are_the_default(product: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["folder", "metadata", "parent", "zip", "parent of a zip", "granule"])
-def test_a_product_opens_by_whatever_stands_for_it(product: Path, way: str) -> None:
+def test_product_opens_by_any_of_its_paths(product: Path, way: str) -> None:
     expected, _ = whole(opened(product))
-    place = {"folder": product, "metadata": product / "MTD_MSIL2A.xml", "parent": product.parent}.get(way)
+    path = {"folder": product, "metadata": product / "MTD_MSIL2A.xml", "parent": product.parent}.get(way)
     if way.endswith("zip"):
         archive = zipped(product)
         shutil.rmtree(product)
-        place = archive if way == "zip" else archive.parent
+        path = archive if way == "zip" else archive.parent
     if way == "granule":
-        (place,) = (product / "GRANULE").iterdir()
-    pixels, _ = whole(opened(str(place)))
+        (path,) = (product / "GRANULE").iterdir()
+    pixels, _ = whole(opened(str(path)))
     np.testing.assert_array_equal(pixels, expected)
 
 
-def test_all_bands_come_onto_ten_metres_whole_numbers_repeated(product: Path) -> None:
+def test_coarse_bands_are_repeated_onto_the_10_metre_grid(product: Path) -> None:
     source = opened(product, bands="all")
     assert source.info.bands == ("B01", "B02", "B03", "B04", "B05", "B08", "B8A", "B09", "B11")
     pixels, _ = whole(source)
@@ -83,11 +83,11 @@ def test_all_bands_come_onto_ten_metres_whole_numbers_repeated(product: Path) ->
 
 @pytest.mark.lowest
 @pytest.mark.parametrize("bands", [["8A", "4", "11"], ["nir08", "red", "swir16"], ["B8A", "B04", "B11"]])
-def test_bands_go_by_name_number_and_common_name(product: Path, bands: list[str]) -> None:
+def test_bands_are_chosen_by_name_number_and_common_name(product: Path, bands: list[str]) -> None:
     assert described(product, bands=bands).info.bands == ("B8A", "B04", "B11")
 
 
-def test_only_the_bands_asked_for_are_opened(product: Path) -> None:
+def test_only_chosen_bands_are_opened(product: Path) -> None:
     for path in product.rglob("*.jp2"):
         if "B04" not in path.name:
             path.write_bytes(b"no image")
@@ -95,9 +95,7 @@ def test_only_the_bands_asked_for_are_opened(product: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_each_tile_of_every_image_is_decoded_once_whatever_the_chunks(
-    product: Path, tmp_path: Path, workers: int
-) -> None:
+def test_each_jpeg_2000_tile_is_decoded_once_for_any_block_size(product: Path, tmp_path: Path, workers: int) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     scene = described(product, bands="all")
@@ -108,10 +106,10 @@ def test_each_tile_of_every_image_is_decoded_once_whatever_the_chunks(
             first = first if chunk != 100 else source  # noqa: F821 (bound in the first round)
             list(pool.map(source.read, source.blocks))
         assert first.passes == 1
-        assert source.passes == 0, "the second reader finds all that the first has decoded"
+        assert source.passes == 0, "the second reader finds all pixels in the cache"
 
 
-def test_a_product_given_at_several_resolutions_is_read_at_the_one_asked_for(tmp_path: Path) -> None:
+def test_file_of_the_requested_resolution_is_read(tmp_path: Path) -> None:
     coarse = patches(1, (60, 60), seed=9)[0]
     made = {"B02": layers()["B02"], "B02@60": coarse, "B8A": layers()["B8A"]}
     product = write_safe(tmp_path, made, tile_sides=SIDES)
@@ -130,7 +128,7 @@ def test_a_product_given_at_several_resolutions_is_read_at_the_one_asked_for(tmp
         (SafeRecipe(quantification=5000, offsets=(0,) * 3 + (-250,) + (0,) * 9), 2e-4, -0.05),
     ],
 )
-def test_scale_and_offset_are_what_the_metadata_say(
+def test_scale_and_offset_are_those_of_the_metadata(
     tmp_path: Path, recipe: SafeRecipe, scale: float, offset: float
 ) -> None:
     product = write_safe(tmp_path, {"B04": layers()["B04"]}, recipe, tile_sides=SIDES)
@@ -138,7 +136,7 @@ def test_scale_and_offset_are_what_the_metadata_say(
     assert (info.scales, info.offsets) == ((pytest.approx(scale),), (pytest.approx(offset),))
 
 
-def test_a_genuine_product_without_ten_metres_opens_at_sixty_and_says_what_is_missing(
+def test_real_product_without_10_metre_images_opens_at_60_metres_with_a_warning(
     data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     product = data / "s2-safe" / FULL
@@ -160,14 +158,14 @@ def test_a_genuine_product_without_ten_metres_opens_at_sixty_and_says_what_is_mi
     assert open_catalogues(str(product))[0].mask("scl") is not None
 
 
-def test_a_band_whose_image_is_missing_is_named_with_its_file(data: Path) -> None:
+def test_missing_image_is_an_error_with_band_and_file(data: Path) -> None:
     with pytest.raises(SceneError, match=r"band B02 is missing: the product lists .*B02_10m\.jp2.*resolution: 60"):
         described(data / "s2-safe" / FULL, bands=["B02"], resolution=10)
     with pytest.raises(SceneError, match=r"band B02 is missing: the product lists .*T31TDH_20180101T105441_B02\.jp2"):
         described(data / "s2-safe" / L1C)
 
 
-def test_a_half_downloaded_product_is_refused_with_the_file(product: Path) -> None:
+def test_incomplete_product_is_refused_with_the_missing_file(product: Path) -> None:
     (missing,) = product.rglob("*B03_10m.jp2")
     missing.unlink()
     with pytest.raises(SceneError, match=rf"band B03 is missing: the product lists {missing}"):
@@ -177,7 +175,7 @@ def test_a_half_downloaded_product_is_refused_with_the_file(product: Path) -> No
     assert described(product, bands=["B02", "B04"]).info.bands == ("B02", "B04")
 
 
-def test_the_complete_thumbnail_tree_opens_and_its_files_decide_the_size(data: Path) -> None:
+def test_size_of_the_files_counts_rather_than_that_in_the_metadata(data: Path) -> None:
     scene = described(data / "s2-safe" / THUMBNAILS, bands="all")
     assert len(scene.info.bands) == 12
     assert scene.info.grid.shape == (100, 100)
@@ -185,7 +183,7 @@ def test_the_complete_thumbnail_tree_opens_and_its_files_decide_the_size(data: P
     assert scene.info.offsets == (0,) * 12
 
 
-def test_metadata_of_every_baseline_is_read(data: Path) -> None:
+def test_metadata_of_every_baseline_are_read(data: Path) -> None:
     found = {}
     for folder in sorted((data / "s2-xml").iterdir()) + sorted((data / "s2-safe").iterdir()):
         product = open_catalogues(str(folder))[0].product
@@ -198,12 +196,12 @@ def test_metadata_of_every_baseline_is_read(data: Path) -> None:
     assert found["02.06"][:2] == ("L1C", "31TDH")
 
 
-def test_an_unknown_band_is_answered_with_those_there_are(product: Path) -> None:
+def test_unknown_band_is_an_error_that_lists_the_bands(product: Path) -> None:
     with pytest.raises(ConfigError, match=r"no band 'B10'.* B01, B02, B03, B04, B05, B08, B8A, B09, B11"):
         described(product, bands=["B10"])
 
 
-def test_two_products_in_a_folder_are_named(product: Path, tmp_path: Path) -> None:
+def test_two_products_in_a_folder_are_refused_with_both_names(product: Path, tmp_path: Path) -> None:
     other = write_safe(tmp_path, {"B02": layers()["B02"]}, SafeRecipe(tile="T33UVU"), tile_sides=SIDES)
     with pytest.raises(SceneError, match=rf"holds {product.name} and {other.name}; name the one to take"):
         described(tmp_path)
@@ -213,14 +211,14 @@ def test_two_products_in_a_folder_are_named(product: Path, tmp_path: Path) -> No
         described([product, plain])
 
 
-def test_a_folder_without_any_product_says_so(tmp_path: Path) -> None:
+def test_folder_without_product_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SceneError, match="empty: the folder holds no product and no raster file"):
         described(tmp_path / "empty")
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("BOA_QUANTIFICATION_VALUE", "OTHER", "the field BOA_QUANTIFICATION_VALUE is missing"),
         (">10000<", ">many<", "BOA_QUANTIFICATION_VALUE is 'many'; expected a number"),
@@ -232,12 +230,14 @@ def test_a_folder_without_any_product_says_so(tmp_path: Path) -> None:
         ("</n1:General_Info>", "", "can't be read as XML"),
     ],
 )
-def test_metadata_that_lack_a_field_are_told_with_its_name(product: Path, old: str, new: str, told: str) -> None:
+def test_missing_or_invalid_metadata_field_is_named_in_the_error(
+    product: Path, old: str, new: str, message: str
+) -> None:
     path = product / "MTD_MSIL2A.xml"
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    with pytest.raises(SceneError, match=rf"MTD_MSIL2A\.xml: .*{told}"):
+    with pytest.raises(SceneError, match=rf"MTD_MSIL2A\.xml: .*{message}"):
         described(product)
 
 
@@ -249,7 +249,7 @@ def test_metadata_that_lack_a_field_are_told_with_its_name(product: Path, old: s
         '<!DOCTYPE a SYSTEM "http://127.0.0.1:1/a.dtd">',
     ],
 )
-def test_metadata_with_entities_are_refused(product: Path, kind: str) -> None:
+def test_metadata_with_xml_entities_are_refused(product: Path, kind: str) -> None:
     path = product / "MTD_MSIL2A.xml"
     head, rest = path.read_text().split("\n", 1)
     path.write_text(f"{head}\n{kind}\n{rest}".replace("Level-2A<", "&c;<"))
@@ -257,7 +257,7 @@ def test_metadata_with_entities_are_refused(product: Path, kind: str) -> None:
         described(product)
 
 
-def test_endless_metadata_are_refused(product: Path) -> None:
+def test_metadata_above_the_size_limit_are_refused(product: Path) -> None:
     path = product / "MTD_MSIL2A.xml"
     path.write_text(path.read_text() + " " * (65 * 2**20))
     with pytest.raises(SceneError, match="larger than 64 MB"):
@@ -265,7 +265,7 @@ def test_endless_metadata_are_refused(product: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 10, 0.3, 0.9])
-def test_a_zip_that_is_cut_short_is_one_sentence(product: Path, cut: float) -> None:
+def test_truncated_zip_is_refused(product: Path, cut: float) -> None:
     archive = zipped(product)
     content = archive.read_bytes()
     archive.write_bytes(content[: int(cut * len(content)) if cut < 1 else cut])
@@ -273,7 +273,7 @@ def test_a_zip_that_is_cut_short_is_one_sentence(product: Path, cut: float) -> N
         described(archive)
 
 
-def test_a_damaged_zip_is_told_when_it_is_read(product: Path) -> None:
+def test_damaged_zip_is_named_in_the_error(product: Path) -> None:
     archive = zipped(product)
     content = bytearray(archive.read_bytes())
     for start in range(2000, len(content) - 6000, 400):
@@ -284,40 +284,40 @@ def test_a_damaged_zip_is_told_when_it_is_read(product: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../evil.xml", "/etc/evil.xml", "a/../../b", "C:\\evil", "..\\evil"])
-def test_a_zip_whose_names_climb_out_is_not_opened(product: Path, name: str) -> None:
+def test_zip_with_paths_outside_of_it_is_refused(product: Path, name: str) -> None:
     archive = zipped(product)
     with zipfile.ZipFile(archive, "a") as file:
         file.writestr(name, "x")
-    with pytest.raises(SceneError, match="lies outside of it"):
+    with pytest.raises(SceneError, match="with a path outside of it"):
         described(archive)
 
 
-def test_a_bomb_is_not_opened(product: Path) -> None:
+def test_zip_bomb_is_refused(product: Path) -> None:
     archive = zipped(product)
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as file:
         file.writestr("bomb.jp2", b"\0" * 2**20)
-        file.filelist[-1].file_size = 2**30  # what the archive says of it
-    with pytest.raises(SceneError, match=r"bomb.jp2 claims 1073741824 bytes"):
+        file.filelist[-1].file_size = 2**30  # the size that the archive states
+    with pytest.raises(SceneError, match=r"bomb.jp2 claims to be 1073741824 bytes"):
         described(archive)
 
 
-def test_a_zip_without_a_product_says_so(tmp_path: Path) -> None:
+def test_zip_without_product_or_raster_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         file.writestr("a.txt", "a")
     with pytest.raises(SceneError, match=r"a\.zip: this archive holds no Sentinel-2 product and no raster .*a\.txt"):
         described(tmp_path / "a.zip")
 
 
-def test_a_product_of_two_tiles_wants_one_named(product: Path) -> None:
+def test_product_of_two_tiles_is_refused_unless_a_granule_is_named(product: Path) -> None:
     (granule,) = (product / "GRANULE").iterdir()
     shutil.copytree(granule, granule.with_name("L2A_T33UVU_A000001_20230625T102021"))
-    with pytest.raises(SceneError, match=r"holds 2 tiles; name the folder of one: .*L2A_T33U"):
+    with pytest.raises(SceneError, match=r"holds 2 tiles; name the folder of one of them, such as .*L2A_T33U"):
         described(product)
     assert described(granule).info.bands == ("B02", "B03", "B04", "B08")
 
 
-def test_old_names_are_read(tmp_path: Path) -> None:
-    """As before December 2016: long names, image ids without a path."""
+def test_product_with_old_names_is_read(tmp_path: Path) -> None:
+    """Products before December 2016 have long names, and list images by name without a path."""
     new = write_safe(tmp_path, layers(), SafeRecipe(level="L1C", baseline="02.04", offsets=None), tile_sides=SIDES)
     old = tmp_path / "S2A_OPER_PRD_MSIL1C_PDMC_20160607T163016_R065_V20160607T102021.SAFE"
     new.rename(old)
@@ -339,22 +339,22 @@ def test_old_names_are_read(tmp_path: Path) -> None:
     assert (product.tile, product.baseline) == ("33UUU", "02.04")
 
 
-@pytest.mark.parametrize("look", [lambda archive: whole(opened(archive)), inspect_scene], ids=["run", "inspect"])
-def test_a_damaged_band_of_a_zip_is_told_with_the_zip(product: Path, look: Any) -> None:
+@pytest.mark.parametrize("read", [lambda archive: whole(opened(archive)), inspect_scene], ids=["run", "inspect"])
+def test_damaged_band_in_a_zip_is_an_error_with_both_paths(product: Path, read: Any) -> None:
     band = next(product.rglob("*_B03_10m.jp2"))
     content = bytearray(band.read_bytes())
     content[len(content) // 3 : -2] = bytes(len(content[len(content) // 3 : -2]))
     band.write_bytes(content)
     archive = zipped(product)
     with pytest.raises(SceneError) as error:
-        look(str(archive))
-    told = str(error.value)
-    assert told.startswith(f"{band.relative_to(product.parent)} in {archive}: ")
-    assert "the archive, or this file in it, is damaged or cut short" in told
+        read(str(archive))
+    message = str(error.value)
+    assert message.startswith(f"{band.relative_to(product.parent)} in {archive}: ")
+    assert "the archive, or this file in it, is damaged or cut short" in message
 
 
 @pytest.mark.parametrize("level", ["L1C", "L2A"])
-def test_an_offset_given_twice_for_a_band_with_two_values_is_told(tmp_path: Path, level: str) -> None:
+def test_two_different_offsets_of_a_band_are_refused(tmp_path: Path, level: str) -> None:
     product = write_safe(tmp_path, {"B04": layers()["B04"]}, SafeRecipe(level=level), tile_sides=SIDES)
     path = product / f"MTD_MSI{level}.xml"
     name = "RADIO_ADD_OFFSET" if level == "L1C" else "BOA_ADD_OFFSET"
@@ -368,7 +368,7 @@ def test_an_offset_given_twice_for_a_band_with_two_values_is_told(tmp_path: Path
         described(product, bands=["B04"])
 
 
-def test_a_quantification_given_twice_is_told(product: Path) -> None:
+def test_two_different_quantification_values_are_refused(product: Path) -> None:
     path = product / "MTD_MSIL2A.xml"
     text, name = path.read_text(), "BOA_QUANTIFICATION_VALUE"
     (value,) = (part for part in text.split("<") if part.startswith(name))

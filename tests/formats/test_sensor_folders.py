@@ -1,4 +1,4 @@
-"""Real products of other sensors, as they were downloaded: each is opened and mapped as is right for it."""
+"""Real products of sensors other than Sentinel-2, as downloaded: bands, scales, nodata and masks of each."""
 
 import csv
 import gzip
@@ -25,7 +25,7 @@ Mapped = Callable[..., npt.NDArray[np.uint8]]
 
 @pytest.fixture
 def sensors(data: Path) -> Path:
-    """The folder of other sensors' products."""
+    """Folder of products of other sensors."""
     if not (data / "sensors").is_dir():
         pytest.skip(f"no imagery of other sensors: {data}/sensors is not there")
     return data / "sensors"
@@ -33,7 +33,7 @@ def sensors(data: Path) -> Path:
 
 @pytest.fixture
 def mapped(tmp_path: Path) -> Mapped:
-    """Run a config with four classes and give the map."""
+    """Function that runs a config with four classes and returns the class map."""
 
     def run(source: Path | Sequence[Path], **scene: Any) -> npt.NDArray[np.uint8]:
         named = [str(source)] if isinstance(source, Path) else [str(path) for path in source]
@@ -52,7 +52,7 @@ def mapped(tmp_path: Path) -> Mapped:
 
 
 def read(folder: Path, pattern: str) -> npt.NDArray[Any]:
-    """The one band of the one file that a pattern fits, as rasterio reads it."""
+    """Read the first band of the only file that matches a pattern, with rasterio."""
     (path,) = folder.glob(pattern)
     with rasterio.open(path) as file:
         pixels: npt.NDArray[Any] = file.read(1)
@@ -63,7 +63,8 @@ def opened(source: Path, **settings: Any) -> RasterScene:
     return described(source, **settings)
 
 
-def said(caplog: pytest.LogCaptureFixture) -> str:
+def warnings_of(caplog: pytest.LogCaptureFixture) -> str:
+    """Logged warnings, one per line."""
     return "\n".join(record.message for record in caplog.records if record.levelno >= logging.WARNING)
 
 
@@ -73,7 +74,9 @@ def test_landsat_collection_2_level_2(sensors: Path, mapped: Mapped, caplog: pyt
     assert info.bands == ("B2", "B3", "B4", "B5", "B6", "B7")
     assert info.common_names == ("blue", "green", "red", "nir08", "swir16", "swir22")
     assert (set(info.scales), set(info.offsets), info.units.quantity) == ({2.75e-5}, {-0.2}, "reflectance")
-    assert all(name in said(caplog) for name in ("QA_PIXEL", "QA_RADSAT", "SR_QA_AEROSOL", "ST_QA", "B10", "qa_pixel"))
+    assert all(
+        name in warnings_of(caplog) for name in ("QA_PIXEL", "QA_RADSAT", "SR_QA_AEROSOL", "ST_QA", "B10", "qa_pixel")
+    )
     everything = opened(folder, bands="all").info
     assert everything.bands[-1] == "B10"
     assert everything.units.quantities[-1] == "temperature"
@@ -84,7 +87,7 @@ def test_landsat_collection_2_level_2(sensors: Path, mapped: Mapped, caplog: pyt
     np.testing.assert_array_equal(mapped(folder, mask="qa_pixel") > 0, valid & ~dropped)
 
 
-def test_temperature_does_not_drown_reflectance(sensors: Path, mapped: Mapped) -> None:
+def test_default_bands_leave_out_temperature(sensors: Path, mapped: Mapped) -> None:
     folder = sensors / "landsat_c2_l2sp_008059"
     names = [f"SR_B{n}" for n in range(2, 8)]
     np.testing.assert_array_equal(mapped(folder), mapped(folder, bands=names))
@@ -95,7 +98,7 @@ def test_landsat_collection_1_level_1(sensors: Path, mapped: Mapped, caplog: pyt
     info = opened(folder).info
     assert info.bands == ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B9")
     assert info.common_names == ("coastal", "blue", "green", "red", "nir08", "swir16", "swir22", "cirrus")
-    assert "thermal: B10, B11" in said(caplog)
+    assert "thermal: B10, B11" in warnings_of(caplog)
     assert opened(folder, bands="all").info.common_names[-2:] == ("lwir11", "lwir12")
     np.testing.assert_allclose(info.scales, 2e-5 / math.sin(math.radians(62.17310472)))
     fill = read(folder, "*_BQA.TIF") & 1 != 0
@@ -127,7 +130,7 @@ def test_landsat_in_archives(sensors: Path, tmp_path: Path, mapped: Mapped) -> N
     np.testing.assert_array_equal(labels == 0, fill)
 
 
-def test_landsat_cut_outs_by_the_names_of_their_files(sensors: Path, mapped: Mapped) -> None:
+def test_landsat_clips_are_recognised_by_file_names(sensors: Path, mapped: Mapped) -> None:
     folder = sensors / "landsat8_elkton_labels"
     info = opened(folder).info
     assert info.bands == ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B9")
@@ -143,7 +146,7 @@ def test_cbers_4(sensors: Path, mapped: Mapped) -> None:
     np.testing.assert_array_equal(mapped(folder) > 0, valid)
 
 
-def test_a_tile_folder_of_aws(sensors: Path, mapped: Mapped, tmp_path: Path) -> None:
+def test_aws_tile_folder(sensors: Path, mapped: Mapped, tmp_path: Path) -> None:
     (folder,) = (sensors / "aws_s2_l1c_tile").iterdir()
     for source in (folder, folder / "tileInfo.json"):
         info = opened(source).info
@@ -157,12 +160,12 @@ def test_a_tile_folder_of_aws(sensors: Path, mapped: Mapped, tmp_path: Path) -> 
         assert all(0 < float(row["mean_B04"]) < 2 for row in csv.DictReader(file))
 
 
-def test_an_image_of_planetscope(sensors: Path, mapped: Mapped, caplog: pytest.LogCaptureFixture) -> None:
+def test_planetscope_image(sensors: Path, mapped: Mapped, caplog: pytest.LogCaptureFixture) -> None:
     folder = sensors / "planet_analyticms_20170831"
     info = opened(folder).info
     assert info.common_names == ("blue", "green", "red", "nir")
-    assert "udm" in said(caplog)
-    assert "Visual" in said(caplog)
+    assert "udm" in warnings_of(caplog)
+    assert "Visual" in warnings_of(caplog)
     with rasterio.open(next(folder.glob("*AnalyticMS.tif"))) as file:
         valid = (file.read() != 0).all(axis=0)
     np.testing.assert_array_equal(mapped(folder) > 0, valid)
@@ -170,53 +173,57 @@ def test_an_image_of_planetscope(sensors: Path, mapped: Mapped, caplog: pytest.L
     np.testing.assert_array_equal(mapped(folder, mask="udm") > 0, valid & usable)
 
 
-def test_modis_with_its_quality_layers(sensors: Path, mapped: Mapped, caplog: pytest.LogCaptureFixture) -> None:
+def test_modis_quality_layers_are_left_out(sensors: Path, mapped: Mapped, caplog: pytest.LogCaptureFixture) -> None:
     folder = sensors / "modis_mcd43a4_sinusoidal"
     info = opened(folder).info
     assert len(info.bands) == 7
     assert info.common_names[:4] == ("red", "nir08", "blue", "green")
-    assert "B07qa" in said(caplog)
+    assert "B07qa" in warnings_of(caplog)
     valid = np.logical_and.reduce([read(folder, f"*_B0{n}.TIF") != 32767 for n in range(1, 8)])
     np.testing.assert_array_equal(mapped(folder) > 0, valid)
 
 
-def test_modis_in_hdf4_says_that_there_is_no_driver(sensors: Path) -> None:
+def test_hdf4_is_refused_because_of_the_missing_driver(sensors: Path) -> None:
     (path,) = (sensors / "modis_mod09ga_hdf4").glob("*.hdf")
     with pytest.raises(SceneError, match="HDF4, for which this GDAL has no driver"):
         opened(path)
 
 
-def test_a_raw_frame_without_a_place(sensors: Path, mapped: Mapped, caplog: pytest.LogCaptureFixture) -> None:
+def test_frame_without_georeference_is_mapped_with_a_warning(
+    sensors: Path, mapped: Mapped, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = sensors / "micasense_rededge_crop"
     assert len(opened(folder).info.bands) == 5
-    assert "no coordinate reference system" in said(caplog)
+    assert "no coordinate reference system" in warnings_of(caplog)
     assert (mapped(folder) > 0).all()
 
 
-def test_an_image_placed_by_control_points(sensors: Path, mapped: Mapped, caplog: pytest.LogCaptureFixture) -> None:
+def test_image_with_ground_control_points_is_mapped_with_a_warning(
+    sensors: Path, mapped: Mapped, caplog: pytest.LogCaptureFixture
+) -> None:
     path = sensors / "gcps_only_nansat" / "gcps.tif"
     assert (mapped(path) > 0).all()
-    assert "placed by 100 ground control points" in said(caplog)
-    assert "gdalwarp" in said(caplog)
+    assert "placed by 100 ground control points" in warnings_of(caplog)
+    assert "gdalwarp" in warnings_of(caplog)
     assert opened(path, bands=["blue", "red"]).info.bands == ("band3", "band1")
 
 
-def test_tiles_of_several_places_are_no_scene(sensors: Path) -> None:
-    with pytest.raises(SceneError, match="are two images of 4 bands each that show different ground"):
+def test_tiles_with_different_extents_are_refused(sensors: Path) -> None:
+    with pytest.raises(SceneError, match="are two images of 4 bands each with different extents"):
         opened(sensors / "naip_chips")
 
 
-def test_dates_of_one_place_are_one_scene_and_said(sensors: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_dates_of_one_extent_are_stacked_with_a_warning(sensors: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert len(opened(sensors / "openeo_three_dates").info.bands) == 9
-    assert "3 images of the same ground" in said(caplog)
+    assert "3 images of the same extent" in warnings_of(caplog)
 
 
-def test_labels_that_lie_with_an_image_are_no_band(sensors: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_label_file_next_to_an_image_is_left_out(sensors: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert len(opened(sensors / "hls_terratorch_biomass_10band").info.bands) == 10
-    assert "labels: label" in said(caplog)
+    assert "labels: label" in warnings_of(caplog)
 
 
-def test_a_map_with_a_palette_is_no_measurement(sensors: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_class_map_with_a_palette_is_read_with_a_warning(sensors: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert opened(sensors / "c3s_landcover_constant").info.bands == ("band1",)
-    assert "has a palette" in said(caplog)
-    assert "observation_count" in said(caplog)
+    assert "has a palette" in warnings_of(caplog)
+    assert "observation_count" in warnings_of(caplog)

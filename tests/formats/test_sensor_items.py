@@ -1,4 +1,4 @@
-"""STAC items of other sensors as their makers publish them, each with what is right for it."""
+"""STAC items of sensors other than Sentinel-2, as their providers publish them: bands, scales and masks of each."""
 
 import json
 import logging
@@ -28,6 +28,7 @@ DATES = "openeo_three_dates"
 
 @pytest.fixture
 def sensors(data: Path) -> Path:
+    """Folder of samples of other sensors."""
     folder = data / "sensors"
     if not folder.is_dir():
         pytest.skip(f"no samples of other sensors: {folder} is not there")
@@ -36,20 +37,22 @@ def sensors(data: Path) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Addresses that nobody answers are given up without a pause."""
+    """Retry unreachable URLs without a pause."""
     monkeypatch.setattr("pipeline.formats.fetch._PAUSE", 0.001)
 
 
 def only(source: Path) -> Catalogue:
+    """The only catalogue of a source."""
     (found,) = open_catalogues(source)
     return found
 
 
 def common(found: Catalogue) -> dict[str, str | None]:
+    """Common names of all measured bands, by name."""
     return {band.name: band.common for band in found.choose("all")}
 
 
-def test_all_bands_of_planets_analytic_asset_are_bands(sensors: Path) -> None:
+def test_all_bands_of_the_planet_analytic_asset_are_read(sensors: Path) -> None:
     folder = sensors / PLANET
     source = opened(folder / "20170831_172754_101c.json", 100)
     assert source.info.bands == ("band1", "band2", "band3", "band4")
@@ -59,9 +62,7 @@ def test_all_bands_of_planets_analytic_asset_are_bands(sensors: Path) -> None:
         np.testing.assert_array_equal(valid, file.dataset_mask() > 0)
 
 
-def test_planets_bands_go_by_common_names_and_its_udm_is_a_mask(
-    sensors: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_planet_bands_have_common_names_and_udm_is_a_mask(sensors: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = sensors / PLANET
     item = folder / "20170831_172754_101c.json"
     with caplog.at_level(logging.WARNING, logger="pipeline"):
@@ -80,7 +81,7 @@ def test_planets_bands_go_by_common_names_and_its_udm_is_a_mask(
 
 
 def landsat_item(sensors: Path, folder: Path, which: str, *, without: str = "") -> Path:
-    """The item beside links to its files: what is not among these is no asset."""
+    """Write a copy of an item next to links to its files, without the assets whose files are missing."""
     source = sensors / LANDSAT
     for file in source.iterdir():
         if not (without and without in file.name):
@@ -96,7 +97,7 @@ def landsat_item(sensors: Path, folder: Path, which: str, *, without: str = "") 
     return path
 
 
-def test_landsats_surface_reflectance_is_that_of_its_metadata(sensors: Path, tmp_path: Path) -> None:
+def test_landsat_item_scale_and_offset_are_those_of_the_mtl_file(sensors: Path, tmp_path: Path) -> None:
     item = landsat_item(sensors, tmp_path, "SR")
     assert common(only(item)) == {
         "SR_B2": "blue", "SR_B3": "green", "SR_B4": "red", "SR_B5": "nir08", "SR_B6": "swir16", "SR_B7": "swir22",
@@ -115,7 +116,7 @@ def test_landsats_surface_reflectance_is_that_of_its_metadata(sensors: Path, tmp
     np.testing.assert_array_equal(valid, (pixels > 0).all(axis=0) & (quality & 0b11111 == 0))
 
 
-def test_landsats_surface_temperature_is_in_kelvin(sensors: Path, tmp_path: Path) -> None:
+def test_landsat_surface_temperature_item_is_in_kelvin(sensors: Path, tmp_path: Path) -> None:
     item = landsat_item(sensors, tmp_path, "ST")
     info = described(item).info
     assert (info.bands, info.scales, info.offsets) == (("ST_B10",), (0.00341802,), (149.0,))
@@ -124,7 +125,7 @@ def test_landsats_surface_temperature_is_in_kelvin(sensors: Path, tmp_path: Path
     assert (facts.common_name, facts.quantity) == ("lwir11", "temperature")
 
 
-def test_temperature_is_no_default_band_beside_reflectance(
+def test_temperature_is_no_default_band_next_to_reflectance(
     sensors: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     item = landsat_item(sensors, tmp_path, "SR")
@@ -144,7 +145,7 @@ def test_temperature_is_no_default_band_beside_reflectance(
     assert everything.units.quantities == (*("reflectance",) * 6, "temperature")
 
 
-def test_without_metadata_landsats_numbers_are_taken_as_stored_and_the_log_names_them(
+def test_landsat_item_without_mtl_file_is_used_as_stored_with_a_warning(
     sensors: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     item = landsat_item(sensors, tmp_path, "SR", without="_MTL")
@@ -178,8 +179,8 @@ def test_without_metadata_landsats_numbers_are_taken_as_stored_and_the_log_names
         ("LT05_L2SP_010067_19860424_20200918_02_T2_ST", {"B6": "lwir"}),
     ],
 )  # fmt: skip
-def test_landsats_items_of_every_vintage_name_their_bands(sensors: Path, name: str, bands: dict[str, str]) -> None:
-    """The items as they are: their files lie on another machine, which nothing here has to reach."""
+def test_landsat_items_of_every_generation_name_their_bands(sensors: Path, name: str, bands: dict[str, str]) -> None:
+    """The published items: their files are remote, and are not needed here."""
     found = only(sensors / "stac_more" / f"{name}_stac.json")
     assert common(found) == bands
     assert sorted(band.name for band in found.choose("auto")) == list(bands)
@@ -193,7 +194,7 @@ def test_landsats_items_of_every_vintage_name_their_bands(sensors: Path, name: s
 
 @pytest.fixture
 def three_dates(sensors: Path, tmp_path: Path) -> Path:
-    """The collection with its items where it says that they lie."""
+    """Collection with its items in the folders to which it links."""
     folder = tmp_path / "collection"
     (folder / "sub-folder").mkdir(parents=True)
     for file in (sensors / DATES).iterdir():
@@ -202,7 +203,7 @@ def three_dates(sensors: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_collection_opens_the_items_it_links_to(three_dates: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_collection_opens_the_items_it_links_to(three_dates: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = open_catalogues(three_dates / "collection.json")
     assert [one.product.date for one in found if one.product] == ["2023-06-01", "2023-06-04", "2023-06-06"]
     with caplog.at_level(logging.WARNING, logger="pipeline"):
@@ -211,31 +212,31 @@ def test_a_collection_opens_the_items_it_links_to(three_dates: Path, caplog: pyt
     with rasterio.open(three_dates / "openEO_2023-06-01Z.tif") as file:
         np.testing.assert_array_equal(pixels, file.read())
     assert valid.all()
-    told = "these show the same place as the scene of 2023-06-01 before them, and count only where it has no data"
-    assert told in caplog.text
+    message = "these show the same place as the scene of 2023-06-01 before them, and count only where it has no data"
+    assert message in caplog.text
     assert "(2023-06-04)" in caplog.text
     assert "(2023-06-06)" in caplog.text
 
 
-def test_a_link_of_a_collection_to_nowhere_is_named(sensors: Path) -> None:
+def test_broken_link_of_a_collection_is_named_in_the_error(sensors: Path) -> None:
     with pytest.raises(SceneError, match=r"collection\.json: .*links to .*2023-06-04Z\.tif\.json, but there is no"):
         open_catalogues(sensors / DATES / "collection.json")
 
 
 @pytest.mark.parametrize(
-    ("links", "told"),
+    ("links", "message"),
     [
-        ([{"rel": "item", "href": "https://host/a.json"}], r"lie on another machine \(https://host/a\.json\)"),
+        ([{"rel": "item", "href": "https://host/a.json"}], r"are remote \(https://host/a\.json\)"),
         ([{"rel": "child", "href": "./a/catalog.json"}], r"links to none \(it links to 1 others, such as \./a/catalog"),
         ([{"rel": "items", "href": "https://host/items"}], "links to none; name items"),
         ([5, None], "links to none"),
         ("x", "links to none"),
     ],
 )
-def test_collections_whose_items_are_elsewhere_are_one_sentence(tmp_path: Path, links: Any, told: str) -> None:
+def test_collection_without_local_items_is_refused(tmp_path: Path, links: Any, message: str) -> None:
     path = tmp_path / "c.json"
     path.write_text(json.dumps({"type": "Collection", "stac_version": "1.0.0", "id": "c", "links": links}))
-    with pytest.raises(SceneError, match=told):
+    with pytest.raises(SceneError, match=message):
         open_catalogues(path)
 
 

@@ -1,4 +1,4 @@
-"""Real rasters of other sensors, as they come: what rasterio reads of them, and a whole run."""
+"""Real rasters of other sensors: pixels and masks compared with rasterio, and a complete run of each."""
 
 import logging
 from dataclasses import dataclass
@@ -19,17 +19,18 @@ from pipeline.jobs.run import run_config
 
 @dataclass(frozen=True)
 class Sensor:
-    """A source, and what is right for it."""
+    """A source and its expected properties."""
 
     pattern: str
+    """Glob pattern of its files."""
     bands: int
-    """Of each file."""
+    """Number of bands per file, without alpha."""
     valid: float
-    """Share of pixels with data, rounded to three digits; as rasterio's masks tell it."""
-    said: tuple[str, ...] = ()
-    """What a run says of it."""
+    """Share of valid pixels by rasterio's masks, rounded to three digits."""
+    warnings: tuple[str, ...] = ()
+    """Parts of the warnings of a run, in order."""
     by_tag: bool = True
-    """Whether rasterio's mask says which pixels hold data; False where a band is tagged as alpha but holds data."""
+    """Whether rasterio's mask shows valid pixels; False if a measured band is wrongly tagged as alpha."""
 
 
 SENSORS = {
@@ -49,7 +50,7 @@ SENSORS = {
 
 
 def oracle(files: list[Path], sensor: Sensor) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Pixels and validity as rasterio reads them."""
+    """Pixels and valid mask as rasterio reads them."""
     planes, valid = [], []
     for path in files:
         with rasterio.open(path) as file:
@@ -60,7 +61,7 @@ def oracle(files: list[Path], sensor: Sensor) -> tuple[npt.NDArray[Any], npt.NDA
 
 
 @pytest.mark.parametrize("name", SENSORS)
-def test_it_opens_as_rasterio_reads_it_and_becomes_a_map(
+def test_pixels_and_mask_equal_rasterio_and_the_map_covers_valid_pixels(
     name: str, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sensor = SENSORS[name]
@@ -71,30 +72,30 @@ def test_it_opens_as_rasterio_reads_it_and_becomes_a_map(
     np.testing.assert_array_equal(found, pixels)
     np.testing.assert_array_equal(valid, expected)
     assert round(float(valid.mean()), 3) == sensor.valid
-    told = inspect_scene(list(map(str, files)))
-    assert told.valid_share == pytest.approx(valid.mean(), abs=0.02)  # every other pixel of more than 512
+    inspected = inspect_scene(list(map(str, files)))
+    assert inspected.valid_share == pytest.approx(valid.mean(), abs=0.02)  # a preview of every other pixel above 512
     caplog.clear()
     report = run_config(config(files, tmp_path / "c.tif", fit={"k": 4}))
     labels = read(tmp_path / "c.tif")
     np.testing.assert_array_equal(labels > 0, expected)
     assert set(np.unique(labels[expected])) == {1, 2, 3, 4}
     assert sum(entry["pixels"] for entry in report["classes"]) == expected.sum()
-    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    ours = [line for line in said if line.startswith(("suspicious", str(data), "no coord"))]
-    assert len(ours) == len(sensor.said), ours
-    assert all(part in line for part, line in zip(sensor.said, ours, strict=True))
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    of_scene = [line for line in warnings if line.startswith(("suspicious", str(data), "no coord"))]
+    assert len(of_scene) == len(sensor.warnings), of_scene
+    assert all(part in line for part, line in zip(sensor.warnings, of_scene, strict=True))
 
 
-def test_fill_is_told_as_the_orthophotos_twin_without_alpha_holds_it(data: Path) -> None:
-    """What alpha hides is a fill in the twin: one value, or JPEG's shades of it, decides whether it can be told."""
+def test_suspicious_fill_is_warned_of_if_it_is_a_single_value(data: Path) -> None:
+    """Pixels outside of alpha are suspicious in the copy without alpha only if they have a single value, not shades."""
     folder = data / "sensors" / "ortho_hro_alpha"
     with rasterio.open(next(folder.glob("*_alpha.tif"))) as file:
         alpha = file.read(4)
     with rasterio.open(next(folder.glob("*_CL_1.tif"))) as file:
         outside = file.read()[:, alpha == 0]
     one_value = bool((outside == outside[:, :1]).all())
-    told = " ".join(inspect_scene([str(next(folder.glob("*_CL_1.tif")))]).warnings)
-    assert ("suspicious" in told) is one_value
+    warnings = " ".join(inspect_scene([str(next(folder.glob("*_CL_1.tif")))]).warnings)
+    assert ("suspicious" in warnings) is one_value
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,9 @@ def test_fill_is_told_as_the_orthophotos_twin_without_alpha_holds_it(data: Path)
     [("c3s_landcover_constant/*lccs_class.tif", 1), ("c3s_landcover_constant/*observation_count.tif", 1),
      ("rgba_uint16/*.tif", 1)],
 )  # fmt: skip
-def test_what_holds_one_value_is_told_and_refused(data: Path, tmp_path: Path, pattern: str, distinct: int) -> None:
+def test_constant_band_is_warned_of_and_refused_for_fitting(
+    data: Path, tmp_path: Path, pattern: str, distinct: int
+) -> None:
     (path,) = (data / "sensors").glob(pattern)
     with rasterio.open(path) as file:
         valid = file.dataset_mask() != 0

@@ -1,4 +1,4 @@
-"""Real Zarr and NetCDF stores of other sensors: each against what xarray, rioxarray and CF's own words make of it."""
+"""Real Zarr and NetCDF stores of other sensors, compared with xarray, rioxarray and the CF conventions."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ SWATH = "olci_l2_swath_nc/O_L2_0001_SNS_2017104102450_v1.0.nc"
 
 @pytest.fixture(scope="session")
 def sensors(data: Path) -> Path:
-    """The folder of samples of other sensors."""
+    """Folder of samples of other sensors."""
     folder = data / "sensors"
     if not folder.is_dir():
         pytest.skip(f"no samples of other sensors: {folder} is not there")
@@ -42,15 +42,15 @@ def sensors(data: Path) -> Path:
 
 
 def decoded(path: Path, **how: Any) -> xr.Dataset:
-    """A store as xarray decodes it."""
+    """Open a store as xarray decodes it."""
     engine = "zarr" if path.suffix == ".zarr" else None
     return xr.open_dataset(path, engine=engine, chunks=None, decode_timedelta=False, **how)
 
 
 def holds_data(variable: xr.DataArray) -> npt.NDArray[np.bool_]:
-    """Where xarray's decoding leaves a number: not NaN, and by CF's rule not outside of the valid range.
+    """Valid mask: not NaN after xarray's decoding, and inside of the valid range of the CF conventions.
 
-    xarray applies no valid range; it is compared with the stored numbers here, which all of the samples state it in.
+    xarray does not apply the valid range; all samples state it in stored numbers, so these are compared.
     """
     data = np.isfinite(variable.values)
     low, high = variable.attrs.get("valid_range", (variable.attrs.get("valid_min"), variable.attrs.get("valid_max")))
@@ -64,6 +64,7 @@ def holds_data(variable: xr.DataArray) -> npt.NDArray[np.bool_]:
 
 
 def north_up(array: xr.DataArray, y: str) -> xr.DataArray:
+    """Flip an array whose y coordinates increase."""
     return array if array[y].values[0] > array[y].values[-1] else array.isel({y: slice(None, None, -1)})
 
 
@@ -81,32 +82,34 @@ PLAIN = {
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_numbers_and_nodata_are_those_of_xarray(sensors: Path, name: str) -> None:
+def test_values_and_nodata_equal_those_of_xarray(sensors: Path, name: str) -> None:
     y, x, how = PLAIN[name]
     source = opened(sensors / name, 100, **how)
     pixels, valid = whole(source)
     units = source.info.units
     physical = units.to_physical(np.moveaxis(pixels.astype("float64"), 0, -1))
     expected_valid = np.ones(valid.shape, bool)
-    for band, own in zip(source.info.bands, np.moveaxis(physical, -1, 0), strict=True):
+    for band, values in zip(source.info.bands, np.moveaxis(physical, -1, 0), strict=True):
         variable = decoded(sensors / name)[band]
         step = -1 if how.get("time") == "last" else 0
         plane = north_up(variable.isel(time=step) if "time" in variable.dims else variable, y).transpose(y, x)
         data = holds_data(plane)
-        stated = [variable.attrs[key] for key in ("nodata",) if key in variable.attrs]  # xarray knows none of these
+        stated = [
+            variable.attrs[key] for key in ("nodata",) if key in variable.attrs
+        ]  # xarray does not apply this attribute
         data &= ~np.isin(plane.values, stated)
-        np.testing.assert_allclose(own[data], plane.values[data], rtol=1e-5)
+        np.testing.assert_allclose(values[data], plane.values[data], rtol=1e-5)
         expected_valid &= data
     np.testing.assert_array_equal(valid, expected_valid)
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_pixels_lie_where_the_coordinates_say(sensors: Path, name: str) -> None:
+def test_grid_matches_the_coordinates(sensors: Path, name: str) -> None:
     y, x, how = PLAIN[name]
     grid = opened(sensors / name, 100, **how).info.grid
     dataset = decoded(sensors / name)
     factor = 1.0
-    if name == GOES:  # scanning angles, which PROJ has in metres at the height of the satellite
+    if name == GOES:  # PROJ scales scanning angles to metres by the satellite's height
         factor = float(dataset["goes_imager_projection"].attrs["perspective_point_height"])
     xs, ys = (np.asarray(dataset[dim].values, "float64") * factor for dim in (x, y))
     ys = ys if ys[0] > ys[-1] else ys[::-1]
@@ -118,7 +121,7 @@ def test_pixels_lie_where_the_coordinates_say(sensors: Path, name: str) -> None:
     np.testing.assert_allclose(transform.f + transform.e * (np.arange(rows) + 0.5), ys, rtol=0, atol=atol)
 
 
-def test_each_coordinate_reference_system_is_the_one_that_is_stated(sensors: Path) -> None:
+def test_crs_is_the_stated_one(sensors: Path) -> None:
     stated = {
         DEA: CRS.from_epsg(32652),
         WATER: CRS.from_epsg(32754),
@@ -135,12 +138,12 @@ def test_each_coordinate_reference_system_is_the_one_that_is_stated(sensors: Pat
 
 
 @pytest.mark.parametrize("name", [GOES, MSG])
-def test_a_projection_by_its_parameters_shows_the_places_that_the_file_itself_names(sensors: Path, name: str) -> None:
+def test_crs_from_projection_parameters_matches_stated_latitudes_and_longitudes(sensors: Path, name: str) -> None:
     grid = opened(sensors / name, 100).info.grid
     assert grid.crs is not None
     to_degrees = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
     dataset = decoded(sensors / name)
-    if name == MSG:  # which gives latitude and longitude of each pixel
+    if name == MSG:  # it states latitude and longitude per pixel
         rows, columns = np.meshgrid(np.arange(0, 160, 40), np.arange(0, 256, 60), indexing="ij")
         xs, ys = grid.transform @ np.array([columns.ravel() + 0.5, rows.ravel() + 0.5])
         sphere = pyproj.CRS.from_cf(
@@ -157,7 +160,7 @@ def test_a_projection_by_its_parameters_shows_the_places_that_the_file_itself_na
 
 
 @pytest.mark.parametrize(("name", "band"), [(DEA, "oa_fmask"), (GOES, "DQF"), (OLCI, "quality_flags")])
-def test_layers_of_quality_are_no_bands_unless_named(
+def test_quality_layers_are_left_out_unless_named(
     sensors: Path, name: str, band: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     time = {"time": "first"} if name == OLCI else {}
@@ -167,30 +170,30 @@ def test_layers_of_quality_are_no_bands_unless_named(
     assert described(sensors / name, bands=[band], **time).info.bands == (band,)
 
 
-def test_the_bands_of_the_datacube_are_those_that_were_measured(sensors: Path) -> None:
+def test_default_bands_of_the_datacube_are_the_measured_ones(sensors: Path) -> None:
     bands = described(sensors / DEA).info.bands
     assert set(bands) == {name for name in decoded(sensors / DEA).data_vars if str(name).startswith("nbart")}
 
 
-def test_a_swath_is_refused_with_what_to_do(sensors: Path) -> None:
+def test_swath_is_refused_with_the_fix(sensors: Path) -> None:
     with pytest.raises(SceneError, match=r"this is a swath, without regular coordinates: lat .*regular grid first"):
         described(sensors / SWATH)
 
 
 @pytest.mark.parametrize(("name", "count"), [(OLCI, 5), (PLANET, 2)])
-def test_several_times_are_listed_and_each_can_be_chosen(sensors: Path, name: str, count: int) -> None:
+def test_time_steps_are_listed_and_each_can_be_chosen(sensors: Path, name: str, count: int) -> None:
     times = [str(time)[:19] for time in decoded(sensors / name)["time"].values]
     with pytest.raises(SceneError, match=f"holds {count} times: {', '.join(times)}.*scene.time"):
         described(sensors / name)
     variable = "conc_chl" if name == OLCI else "green"
     for number, time in enumerate(times, 1):
         expected = decoded(sensors / name)[variable].isel(time=number - 1).values
-        for asked in (number, time, time[:10]):
-            pixels, _ = whole(opened(sensors / name, 500, time=asked, bands=[variable]))
+        for chosen in (number, time, time[:10]):
+            pixels, _ = whole(opened(sensors / name, 500, time=chosen, bands=[variable]))
             np.testing.assert_array_equal(pixels[0], expected)
 
 
-def test_inspect_and_init_look_at_the_first_of_several_times(sensors: Path) -> None:
+def test_inspect_and_init_use_the_first_time_step(sensors: Path) -> None:
     found = inspect_scene(str(sensors / PLANET))
     assert len(found.times) == 2
     assert any("scene.time chooses" in warning for warning in found.warnings)
@@ -198,7 +201,7 @@ def test_inspect_and_init_look_at_the_first_of_several_times(sensors: Path) -> N
 
 
 @pytest.mark.parametrize("name", [DEA, GOES, GRIDMET, MSG, PLANET_FLAT, ICE, OLCI])
-def test_a_map_has_nodata_just_where_the_store_has(sensors: Path, tmp_path: Path, name: str) -> None:
+def test_map_is_nodata_exactly_where_the_store_is(sensors: Path, tmp_path: Path, name: str) -> None:
     how = PLAIN[name][2]
     source = opened(sensors / name, 200, **how)
     report = run_config(
@@ -221,7 +224,7 @@ def test_a_map_has_nodata_just_where_the_store_has(sensors: Path, tmp_path: Path
     assert report["nodata_pixels"] == np.count_nonzero(~valid)
 
 
-def test_a_transform_of_five_numbers_is_told_and_the_coordinates_count(
+def test_invalid_transform_is_warned_of_and_coordinates_are_used(
     sensors: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     transform = described(sensors / GRIDMET).info.grid.transform

@@ -1,4 +1,4 @@
-"""Which sensor files come from, and what the numbers of its bands mean."""
+"""Recognising sensors by file names, and the common names of their bands."""
 
 import pytest
 
@@ -29,7 +29,7 @@ C2 = "LC08_L2SP_008059_20191201_20200825_02_T1"
         ({"CBERS_4_AWFI_20170420_146_129_L2_BAND16.tif": "BAND16"}, ["nir"]),
     ],
 )  # fmt: skip
-def test_numbers_mean_what_the_sensor_says(files: dict[str, str], common: list[str]) -> None:
+def test_band_numbers_have_the_common_names_of_the_sensor(files: dict[str, str], common: list[str]) -> None:
     sensor = sensor_of(list(files))
     assert sensor
     assert [sensor.common_name(band) for band in files.values()] == common
@@ -47,19 +47,19 @@ def test_numbers_mean_what_the_sensor_says(files: dict[str, str], common: list[s
         [],
     ],
 )
-def test_names_that_tell_no_one_sensor_tell_none(files: list[str]) -> None:
+def test_names_of_no_or_several_sensors_are_of_no_sensor(files: list[str]) -> None:
     assert sensor_of(files) is None
 
 
-def test_a_bare_number_means_nothing() -> None:
+def test_band_number_without_sensor_has_no_common_name() -> None:
     assert common_names(["B4", "B5", "B10", "B11"]) == [None] * 4
     assert common_names(["B04", "B10"]) == ["red", "cirrus"]
     assert common_names(["Red", "NIR", "blue_2"]) == ["red", "nir", None]
     assert [band_number(name) for name in ("SR_B04", "B8A", "band 7", "rgb2", "AB4")] == ["4", "8a", "7", None, None]
 
 
-def test_the_more_particular_sensor_is_told_wherever_its_name_begins() -> None:
-    name = "SENTINEL2A_20230625-105123-456_L2A_T31TFJ_C_V3-0_FRE_B8.tif"  # which holds L2A_T31TFJ_, too
+def test_more_specific_sensor_is_found_at_any_position() -> None:
+    name = "SENTINEL2A_20230625-105123-456_L2A_T31TFJ_C_V3-0_FRE_B8.tif"  # L2A_T31TFJ_ matches another sensor
     for prefix in ("", "clip_"):
         sensor = sensor_of([prefix + name])
         assert sensor

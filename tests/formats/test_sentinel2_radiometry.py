@@ -1,4 +1,4 @@
-"""Reflectance: models and tables speak it, kernels see the file's integers, and offsets never show in a map."""
+"""Reflectance of Sentinel-2: models and tables are in reflectance, and maps do not depend on a baseline's offset."""
 
 import csv
 import json
@@ -16,6 +16,7 @@ from benchmarks.safe import SafeRecipe, write_safe
 from pipeline import fit, label, open_scene
 from pipeline.config.schema import OutputConfig, RunConfig, SceneConfig
 from pipeline.core.errors import ModelError
+from pipeline.formats.sentinel2 import has_offset
 from pipeline.jobs.run import predict, run_config
 from pipeline.models.cluster_model import ClusterModel
 
@@ -23,6 +24,7 @@ BANDS = ("B02", "B03", "B04", "B08")
 
 
 def run(source: Path, target: Path, **settings: Any) -> dict[str, Any]:
+    """Fit and label a product with five classes, and return the report."""
     config = {"scene": {"source": str(source)}, "fit": {"k": 5, "pixels": 20_000}, **settings}
     return run_config(RunConfig.model_validate({"version": 1, **config, "output": {"labels": str(target)}}))
 
@@ -38,7 +40,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def product(folder: Path, baseline: str, added: int, nodata: int = 0) -> Path:
-    """A product of one place: its stored numbers are so much larger, and its metadata say so."""
+    """Write a product of a fixed scene whose stored numbers are larger by `added`, as its metadata state."""
     made = layers()
     pixels = {band: np.where(made[band] > 2500, made[band] + added, nodata).astype("uint16") for band in BANDS}
     offsets = (-added,) * 13 if added else None
@@ -46,8 +48,16 @@ def product(folder: Path, baseline: str, added: int, nodata: int = 0) -> Path:
     return write_safe(folder, pixels, SafeRecipe(baseline=baseline, offsets=offsets), tile_sides=SIDES)
 
 
+@pytest.mark.parametrize(
+    ("baseline", "expected"),
+    [("02.14", False), ("03.01", False), ("04.00", True), ("05.11", True), ("10.00", True), ("", False), ("x", False)],
+)
+def test_offset_starts_at_baseline_04_00(baseline: str, expected: bool) -> None:  # noqa: FBT001
+    assert has_offset(baseline) is expected
+
+
 @pytest.mark.parametrize("added", [1000, 900])
-def test_a_model_of_an_old_baseline_classifies_a_new_one(
+def test_model_of_an_old_baseline_labels_a_new_one(
     tmp_path: Path, added: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     old, new = product(tmp_path / "old", "02.14", 0), product(tmp_path / "new", "05.09", added)
@@ -60,7 +70,7 @@ def test_a_model_of_an_old_baseline_classifies_a_new_one(
     np.testing.assert_array_equal(read(tmp_path / "new.tif"), read(tmp_path / "old.tif"))
 
 
-def test_the_same_place_in_both_baselines_gives_the_same_model_and_table(tmp_path: Path) -> None:
+def test_both_baselines_of_a_scene_have_the_same_model_and_table(tmp_path: Path) -> None:
     run(product(tmp_path / "old", "02.14", 0), tmp_path / "old.tif")
     run(product(tmp_path / "new", "05.09", 1000), tmp_path / "new.tif")
     np.testing.assert_array_equal(read(tmp_path / "old.tif"), read(tmp_path / "new.tif"))
@@ -87,7 +97,7 @@ def test_tables_and_models_are_in_reflectance(tmp_path: Path) -> None:
     assert (np.diff(centres.mean(axis=1)) > 0).all(), "classes are in order of reflectance"
 
 
-def test_raw_numbers_are_kept_where_the_config_says_so(tmp_path: Path) -> None:
+def test_scale_none_clusters_stored_numbers(tmp_path: Path) -> None:
     source = product(tmp_path / "p", "05.09", 1000)
     run(source, tmp_path / "c.tif", features={"scale": "none"})
     model = ClusterModel.load(tmp_path / "c.model.json")
@@ -100,9 +110,7 @@ def test_raw_numbers_are_kept_where_the_config_says_so(tmp_path: Path) -> None:
         predict(SceneConfig(source=(str(other),)), model, OutputConfig(labels=str(tmp_path / "x.tif")))
 
 
-def test_numbers_without_a_scale_are_refused_for_a_model_in_reflectance(
-    tmp_path: Path, write_raster: WriteRaster
-) -> None:
+def test_unscaled_file_is_refused_for_a_model_in_reflectance(tmp_path: Path, write_raster: WriteRaster) -> None:
     run(product(tmp_path / "p", "05.09", 1000), tmp_path / "c.tif")
     model = ClusterModel.load(tmp_path / "c.model.json")
     pixels = np.stack([layers()[band] for band in BANDS])
@@ -111,7 +119,7 @@ def test_numbers_without_a_scale_are_refused_for_a_model_in_reflectance(
         predict(SceneConfig(source=(str(plain),)), model, OutputConfig(labels=str(tmp_path / "x.tif")))
 
 
-def test_scale_tags_of_a_plain_file_make_it_fit(tmp_path: Path, write_raster: WriteRaster) -> None:
+def test_plain_file_with_scale_tags_fits_a_model_in_reflectance(tmp_path: Path, write_raster: WriteRaster) -> None:
     run(product(tmp_path / "p", "05.09", 1000), tmp_path / "c.tif")
     made = layers()
     pixels = np.stack([np.where(made[band] > 2500, made[band], 0) for band in BANDS])
@@ -123,8 +131,8 @@ def test_scale_tags_of_a_plain_file_make_it_fit(tmp_path: Path, write_raster: Wr
     np.testing.assert_array_equal(read(tmp_path / "t.tif"), read(tmp_path / "c.tif"))
 
 
-def test_bands_of_different_scales_weigh_as_their_physical_values(tmp_path: Path, write_raster: WriteRaster) -> None:
-    """A band in other units is clustered as the same band in the first's units."""
+def test_bands_of_different_scales_are_weighted_by_physical_values(tmp_path: Path, write_raster: WriteRaster) -> None:
+    """A band stored with another scale is clustered like the same band in the first band's scale."""
     rng = np.random.default_rng(2)
     reflectance = np.stack([rng.normal(mean, 0.02, (60, 80)) for mean in (0.2, 0.3)])
     reflectance[:, :30] += np.array([0.2, -0.1])[:, np.newaxis, np.newaxis]
@@ -147,7 +155,7 @@ def test_bands_of_different_scales_weigh_as_their_physical_values(tmp_path: Path
     assert (labels[1] == labels[3]).mean() > 0.99  # scikit-learn's mini-batches round in float32
 
 
-def test_the_python_road_speaks_reflectance_too(tmp_path: Path) -> None:
+def test_python_api_is_in_reflectance(tmp_path: Path) -> None:
     source = product(tmp_path / "p", "05.09", 1000)
     run(source, tmp_path / "c.tif")
     scene = open_scene(source)
@@ -161,7 +169,7 @@ def test_the_python_road_speaks_reflectance_too(tmp_path: Path) -> None:
     np.testing.assert_array_equal(label(scene, raw).values, read(tmp_path / "c.tif"))
 
 
-def test_models_written_before_there_were_quantities_still_load(tmp_path: Path) -> None:
+def test_models_without_quantity_load_as_numbers(tmp_path: Path) -> None:
     run(product(tmp_path / "p", "02.14", 0), tmp_path / "c.tif", features={"scale": "none"})
     content = json.loads((tmp_path / "c.model.json").read_text())
     del content["units"]["quantity"]

@@ -1,4 +1,4 @@
-"""STAC items of every kind: bands by Sentinel-2's names, numbers as the item states them, files as they are."""
+"""STAC items: bands by Sentinel-2's names, scales and offsets as stated or by baseline, kinds and quantities."""
 
 import json
 import logging
@@ -29,12 +29,13 @@ Edit = Callable[[dict[str, Any]], None]
 
 
 def first_of(path: Path) -> Catalogue:
+    """Catalogue of the first item of a file."""
     return item_catalogue(read_items(str(path))[0], path.name)
 
 
 @pytest.fixture
 def item(data: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Write the item of the decimated granule beside links to its files, changed as told."""
+    """Function that writes the item of the decimated granule, after an edit, next to links to its files."""
 
     def write(edit: Edit = lambda _: None) -> Path:
         folder = data / "scenes" / COGS
@@ -53,7 +54,7 @@ def item(data: Path, tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def test_an_item_opens_with_the_pixels_of_its_files(
+def test_item_has_the_pixels_of_its_files(
     item: Callable[..., Path], data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="pipeline"):
@@ -68,7 +69,7 @@ def test_an_item_opens_with_the_pixels_of_its_files(
     assert "10980 x 10980 pixels are stated, but the file has 1098 x 1098" in caplog.text
 
 
-def test_all_bands_of_an_item_and_its_mask(item: Callable[..., Path]) -> None:
+def test_item_offers_all_bands_and_its_mask(item: Callable[..., Path]) -> None:
     source = opened(item(), bands="all", mask="scl")
     assert len(source.info.bands) == 12
     assert source.info.grid.shape == (1098, 1098)
@@ -76,15 +77,17 @@ def test_all_bands_of_an_item_and_its_mask(item: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize("bands", [["red", "nir", "swir16"], ["B04", "B08", "B11"], [4, 8, 11]])
-def test_bands_go_by_common_name_name_and_number(item: Callable[..., Path], bands: list[Any]) -> None:
+def test_bands_are_chosen_by_common_name_name_and_number(item: Callable[..., Path], bands: list[Any]) -> None:
     assert described(item(), bands=bands).info.bands == ("B04", "B08", "B11")
 
 
-def test_bands_go_by_the_keys_of_assets(item: Callable[..., Path]) -> None:
+def test_bands_are_chosen_by_asset_keys(item: Callable[..., Path]) -> None:
     assert described(item(), bands=["rededge1", "nir08"]).info.bands == ("B05", "B8A")
 
 
-def test_a_harmonised_item_is_not_shifted_twice(item: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
+def test_offset_of_a_harmonised_item_is_not_applied_again(
+    item: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     def edit(content: dict[str, Any]) -> None:
         content["properties"] |= {"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": True}
         for asset in content["assets"].values():
@@ -93,11 +96,11 @@ def test_a_harmonised_item_is_not_shifted_twice(item: Callable[..., Path], caplo
 
     with caplog.at_level(logging.WARNING, logger="pipeline"):
         assert described(item(edit)).info.offsets == (0,) * 4
-    assert "the offset of baseline 05.09 is off its numbers already" in caplog.text
+    assert "the offset of baseline 05.09 is already subtracted from its numbers" in caplog.text
 
 
 @pytest.mark.parametrize(("stated", "offset"), [(-0.1, -0.1), (-0.09, -0.09), (0, 0)])
-def test_an_offset_that_is_stated_counts(item: Callable[..., Path], stated: float, offset: float) -> None:
+def test_stated_offset_is_used(item: Callable[..., Path], stated: float, offset: float) -> None:
     def edit(content: dict[str, Any]) -> None:
         content["properties"]["s2:processing_baseline"] = "05.09"
         for asset in content["assets"].values():
@@ -108,7 +111,7 @@ def test_an_offset_that_is_stated_counts(item: Callable[..., Path], stated: floa
 
 
 @pytest.mark.parametrize(("baseline", "offset"), [("05.10", -0.1), ("04.00", -0.1), ("03.01", 0), ("02.14", 0)])
-def test_where_none_is_stated_the_baseline_tells_and_the_log_says_so(
+def test_unstated_offset_is_that_of_the_baseline_with_a_warning(
     item: Callable[..., Path], baseline: str, offset: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     def edit(content: dict[str, Any]) -> None:
@@ -133,7 +136,9 @@ def test_where_none_is_stated_the_baseline_tells_and_the_log_says_so(
         ("stactools_S2B_T22HBD_20210122_N0214_stac110.json", "02.14", 0, ["scl at 20 m, 60 m"]),
     ],
 )
-def test_items_of_five_makers_are_read(data: Path, name: str, baseline: str, offset: float, masks: list[str]) -> None:
+def test_items_of_five_providers_are_read(
+    data: Path, name: str, baseline: str, offset: float, masks: list[str]
+) -> None:
     found = first_of(data / "stac" / name)
     assert found.names == ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12"]
     assert found.default == ("B02", "B03", "B04", "B08")
@@ -145,27 +150,27 @@ def test_items_of_five_makers_are_read(data: Path, name: str, baseline: str, off
     assert [str(mask) for mask in found.masks] == masks
 
 
-def test_four_bands_in_one_asset_are_four_bands(data: Path) -> None:
+def test_asset_of_four_bands_offers_four_bands(data: Path) -> None:
     found = first_of(data / "stac" / "pc_naip_4items.json")
     assert found.names == ["Red", "Green", "Blue", "NIR"]
     assert [band.native.index for band in found.bands] == [1, 2, 3, 4]
     assert [band.name for band in found.choose(["nir", "red"])] == ["NIR", "Red"]
 
 
-def test_a_relative_item_of_a_real_product_opens_beside_it(data: Path, tmp_path: Path) -> None:
+def test_item_with_relative_paths_equals_its_product(data: Path, tmp_path: Path) -> None:
     item = json.loads((data / "stac" / "stactools_S2B_T22HBD_20210122_N0214_stac110.json").read_text())
     product = next((data / "s2-safe").glob("esa_S2B*"))
     for entry in product.iterdir():
         (tmp_path / entry.name).symlink_to(entry)
     path = tmp_path / "item.json"
     path.write_text(json.dumps(item))
-    ours, theirs = described(path, bands="all").info, described(product, bands="all").info
-    assert (ours.bands, ours.scales, ours.offsets, ours.grid) == (
-        theirs.bands, theirs.scales, theirs.offsets, theirs.grid,
+    of_item, of_product = described(path, bands="all").info, described(product, bands="all").info
+    assert (of_item.bands, of_item.scales, of_item.offsets, of_item.grid) == (
+        of_product.bands, of_product.scales, of_product.offsets, of_product.grid,
     )  # fmt: skip
 
 
-def test_an_item_on_a_server_is_read_with_its_files(tmp_path: Path) -> None:
+def test_remote_item_is_read_with_its_files(tmp_path: Path) -> None:
     product = write_safe(tmp_path, {band: layers()[band] for band in ("B02", "B03", "B04", "B08")}, tile_sides=SIDES)
     assets = {
         path.stem.split("_")[-2]: {
@@ -185,13 +190,13 @@ def test_an_item_on_a_server_is_read_with_its_files(tmp_path: Path) -> None:
         moods.unavailable = 1
         pixels, _ = whole(opened(f"{address}/item.json", 128))
         np.testing.assert_array_equal(pixels, [layers()[band] for band in ("B02", "B03", "B04", "B08")])
-        with pytest.raises(SceneError, match=rf"{address}/none\.json: this can't be read: the server answers 404"):
+        with pytest.raises(SceneError, match=rf"{address}/none\.json: this URL can't be read: the server answers 404"):
             open_catalogues(f"{address}/none.json")
 
 
-def test_an_address_that_answers_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_item_is_an_error_with_url_and_number_of_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.formats.fetch._PAUSE", 0.01)
-    with pytest.raises(SceneError, match=r"http://127\.0\.0\.1:1/item: this can't be read: .*after 4 tries"):
+    with pytest.raises(SceneError, match=r"http://127\.0\.0\.1:1/item: this URL can't be read: .*after 4 tries"):
         open_catalogues("http://127.0.0.1:1/item")
 
 
@@ -205,16 +210,16 @@ def test_an_address_that_answers_nothing_is_told(monkeypatch: pytest.MonkeyPatch
         ("/data/B04.tif", "/data/B04.tif"),
     ],
 )
-def test_gdal_is_told_where_an_asset_lies(href: str, path: str) -> None:
+def test_href_is_converted_to_gdal_path(href: str, path: str) -> None:
     assert gdal_path(href) == path
 
 
-def test_a_missing_asset_is_answered_with_those_there_are(item: Callable[..., Path]) -> None:
+def test_missing_asset_is_an_error_that_lists_the_bands(item: Callable[..., Path]) -> None:
     with pytest.raises(ConfigError, match=r"no band 'B10'.* B01, B02, B03"):
         described(item(), bands=["B10"])
 
 
-def test_an_asset_whose_file_is_missing_is_named(item: Callable[..., Path], tmp_path: Path) -> None:
+def test_missing_file_of_an_asset_is_named_in_the_error(item: Callable[..., Path], tmp_path: Path) -> None:
     path = item()
     (tmp_path / "B03.tif").unlink()
     with pytest.raises(SceneError, match=rf"{tmp_path}/B03\.tif"):
@@ -222,29 +227,29 @@ def test_an_asset_whose_file_is_missing_is_named(item: Callable[..., Path], tmp_
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("{", "this is no JSON"),
-        ("[]", "this holds no STAC item"),
-        ('{"type": "FeatureCollection", "features": []}', "this holds no STAC item"),
+        ("{", "this is not JSON"),
+        ("[]", "this file holds no STAC item"),
+        ('{"type": "FeatureCollection", "features": []}', "this file holds no STAC item"),
         ('{"type": "Catalog", "stac_version": "1.0.0"}', "no STAC item .found 'Catalog'"),
         ('{"type": "Feature", "geometry": null}', "no STAC item .found 'Feature'"),
         ('{"type": "Feature", "stac_version": "1.0.0"}', "this STAC item can't be read"),
         ("[1]", "no STAC item .found 'int'"),
     ],
 )
-def test_what_is_no_item_is_told(tmp_path: Path, text: str, told: str) -> None:
+def test_file_without_a_stac_item_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(SceneError, match=rf"a\.json: .*{told}"):
+    with pytest.raises(SceneError, match=rf"a\.json: .*{message}"):
         described(tmp_path / "a.json")
 
 
-def test_an_item_without_rasters_is_told(item: Callable[..., Path]) -> None:
+def test_item_without_raster_assets_is_refused(item: Callable[..., Path]) -> None:
     with pytest.raises(SceneError, match="has no raster asset; it has thumbnail"):
         described(item(lambda content: content.update(assets={"thumbnail": content["assets"]["thumbnail"]})))
 
 
-def test_numbers_that_are_none_are_told(item: Callable[..., Path]) -> None:
+def test_scale_that_is_no_number_is_refused(item: Callable[..., Path]) -> None:
     def edit(content: dict[str, Any]) -> None:
         content["assets"]["red"]["raster:bands"][0]["scale"] = "a lot"
 
@@ -252,7 +257,7 @@ def test_numbers_that_are_none_are_told(item: Callable[..., Path]) -> None:
         described(item(edit))
 
 
-def test_the_files_own_nodata_goes_before_sentinel2s(tmp_path: Path) -> None:
+def test_nodata_tag_of_the_file_wins_over_that_of_sentinel2(tmp_path: Path) -> None:
     from affine import Affine
 
     pixels = np.full((40, 50), 700, "int16")
@@ -273,7 +278,7 @@ def test_the_files_own_nodata_goes_before_sentinel2s(tmp_path: Path) -> None:
     np.testing.assert_array_equal(valid, pixels != -9999)
 
 
-def test_a_picture_is_no_band_in_whatever_order_the_assets_come(data: Path, tmp_path: Path) -> None:
+def test_picture_is_no_band_in_any_order_of_assets(data: Path, tmp_path: Path) -> None:
     content = json.loads((data / "stac" / "pc_sentinel-2-l2a_4items_N0510.json").read_text())[0]
     content["assets"] = {"visual": content["assets"]["visual"], **content["assets"]}
     (tmp_path / "item.json").write_text(json.dumps(content))
@@ -281,7 +286,7 @@ def test_a_picture_is_no_band_in_whatever_order_the_assets_come(data: Path, tmp_
     assert not any("TCI" in version.path for band in found.bands for version in band.versions)
 
 
-def test_originals_of_a_harmonised_item_keep_their_offset(item: Callable[..., Path]) -> None:
+def test_jpeg_2000_originals_of_a_harmonised_item_have_the_offset(item: Callable[..., Path]) -> None:
     def edit(content: dict[str, Any]) -> None:
         content["properties"] |= {"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": True}
         for asset in content["assets"].values():
@@ -294,7 +299,7 @@ def test_originals_of_a_harmonised_item_keep_their_offset(item: Callable[..., Pa
     assert offsets["B03"] == 0
 
 
-def test_layers_of_quality_are_no_bands_unless_named(tmp_path: Path) -> None:
+def test_quality_layers_are_left_out_unless_named(tmp_path: Path) -> None:
     def asset(name: str, common: str | None = None, *roles: str) -> dict[str, Any]:
         bands = [{"name": name, **({"common_name": common} if common else {})}]
         return {"href": f"./{name}.tif", "type": "image/tiff", "roles": list(roles), "eo:bands": bands}
@@ -325,7 +330,7 @@ def test_layers_of_quality_are_no_bands_unless_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
+    ("keys", "value"),
     [
         (("assets", "red", "eo:bands"), "x"),
         (("assets", "red", "eo:bands"), [None]),
@@ -337,26 +342,28 @@ def test_layers_of_quality_are_no_bands_unless_named(tmp_path: Path) -> None:
         (("stac_version",), None),
     ],
 )
-def test_fields_of_a_wrong_kind_are_one_sentence(item: Callable[..., Path], place: tuple[str, ...], value: Any) -> None:
+def test_field_of_a_wrong_type_is_an_error_with_the_file(
+    item: Callable[..., Path], keys: tuple[str, ...], value: Any
+) -> None:
     def edit(content: dict[str, Any]) -> None:
-        inside = content
-        for key in place[:-1]:
-            inside = inside[key]
-        inside[place[-1]] = value
+        parent = content
+        for key in keys[:-1]:
+            parent = parent[key]
+        parent[keys[-1]] = value
 
     with pytest.raises(SceneError, match=r"item\.json"):
         described(item(edit))
 
 
 @pytest.mark.parametrize("source", ["http://[::1", "http://"])
-def test_what_is_no_address_is_one_sentence(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_url_is_refused(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.formats.fetch._PAUSE", 0.01)
     with pytest.raises(SceneError):
         described(source)
 
 
 @pytest.mark.parametrize(("before", "key"), [('"offset": 0', "offset"), ('"properties"', "properties")])
-def test_a_key_given_twice_anywhere_in_an_item_is_told(item: Callable[..., Path], before: str, key: str) -> None:
+def test_repeated_json_key_is_refused(item: Callable[..., Path], before: str, key: str) -> None:
     path = item()
     text = path.read_text()
     start = text.index(before)
@@ -385,7 +392,7 @@ def test_a_key_given_twice_anywhere_in_an_item_is_told(item: Callable[..., Path]
     ],
 )
 @pytest.mark.parametrize("suffix", [".tif", ".TIF"])
-def test_no_media_type_makes_a_band_vanish(
+def test_no_media_type_hides_a_band(
     item: Callable[..., Path], tmp_path: Path, kind: str | None, suffix: str
 ) -> None:  # fmt: skip
     def edit(content: dict[str, Any]) -> None:
@@ -403,26 +410,26 @@ def test_no_media_type_makes_a_band_vanish(
 
 
 @pytest.mark.parametrize("kind", ["image/geotiff", "application/octet-stream", "image/geo+tiff", "", "IMAGE/TIF"])
-def test_no_media_type_makes_a_band_of_another_sensor_vanish(tmp_path: Path, kind: str) -> None:
+def test_no_media_type_hides_a_band_of_another_sensor(tmp_path: Path, kind: str) -> None:
     for more in ({}, {"roles": ["data"]}, {"eo:bands": [{"name": "b", "common_name": "nir"}]}):
         first = {"eo:bands": [{"name": "a", "common_name": "red"}]} if "eo:bands" in more else {}
         path = plain_item(tmp_path, {"a": first, "b": {"type": kind, **more}})
         assert described(path).info.bands == ("a", "b")
 
 
-def test_what_an_item_does_not_call_spectral_is_no_default_band_beside_what_it_does_and_is_said(
+def test_non_spectral_band_is_no_default_band_next_to_spectral_ones(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     red = {"eo:bands": [{"name": "red", "common_name": "red"}]}
     path = plain_item(tmp_path, {"red": red, "fraction": {"roles": ["data"]}})
     with caplog.at_level(logging.WARNING, logger="pipeline"):
         assert described(path).info.bands == ("red",)
-    assert "no default bands, as the item does not call them spectral: fraction" in caplog.text
+    assert "these are no default bands, as the item does not describe them as spectral: fraction" in caplog.text
     assert described(path, bands="all").info.bands == ("fraction", "red")
 
 
 @pytest.mark.parametrize(
-    ("name", "more", "told"),
+    ("name", "more", "message"),
     [
         ("b.nc", {"type": "application/netcdf", "roles": ["data"]}, "its media type is application/netcdf and its"),
         ("b.zarr", {"type": "application/vnd+zarr", "eo:bands": [{"name": "b"}]}, "application/vnd+zarr"),
@@ -431,37 +438,37 @@ def test_what_an_item_does_not_call_spectral_is_no_default_band_beside_what_it_d
         ("b.tif", {"type": "text/html"}, "which contradict each other"),
     ],
 )  # fmt: skip
-def test_an_asset_that_is_passed_over_though_it_may_hold_data_is_said(
-    tmp_path: Path, name: str, more: dict[str, Any], told: str, caplog: pytest.LogCaptureFixture
+def test_skipped_asset_that_may_hold_data_is_warned_of(
+    tmp_path: Path, name: str, more: dict[str, Any], message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = plain_item(tmp_path, {"a": {}, "b": {"href": f"./{name}", "type": None, **more}})
     with caplog.at_level(logging.WARNING, logger="pipeline"):
         assert described(path).info.bands == ("a",)
-    assert f"{path}: asset b is passed over: " in caplog.text
-    assert told in caplog.text
+    assert f"{path}: asset b is skipped: " in caplog.text
+    assert message in caplog.text
 
 
-def test_assets_that_hold_no_data_are_passed_over_in_silence(
+def test_assets_without_data_are_skipped_without_warning(
     item: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="pipeline"):
         described(item())
-    assert "is passed over" not in caplog.text
+    assert "is skipped" not in caplog.text
 
 
 def plain_item(folder: Path, assets: dict[str, dict[str, Any]], bands: int = 1, **properties: Any) -> Path:
-    """Write an item of no particular sensor, and a file for each asset that has no address of its own."""
-    told: dict[str, Any] = {}
+    """Write an item of no particular sensor, and a raster for each asset without an href of its own."""
+    written: dict[str, Any] = {}
     for number, (key, more) in enumerate(assets.items()):
-        told[key] = {"href": f"./{key}.tif", "type": "image/tiff; application=geotiff", **more}
-        if told[key]["href"] == f"./{key}.tif":
+        written[key] = {"href": f"./{key}.tif", "type": "image/tiff; application=geotiff", **more}
+        if written[key]["href"] == f"./{key}.tif":
             pixels = patches(bands, (40, 50), seed=number)
             shape = {"count": bands, "height": 40, "width": 50, "dtype": pixels.dtype}
             with rasterio.open(folder / f"{key}.tif", "w", driver="GTiff", **UTM, **shape) as file:
                 file.write(pixels)
     content = {
         "type": "Feature", "stac_version": "1.0.0", "id": "x", "geometry": None, "links": [],
-        "properties": {"datetime": "2023-06-25T10:20:21Z", **properties}, "assets": told,
+        "properties": {"datetime": "2023-06-25T10:20:21Z", **properties}, "assets": written,
     }  # fmt: skip
     path = folder / "item.json"
     path.write_text(json.dumps(content))
@@ -469,13 +476,13 @@ def plain_item(folder: Path, assets: dict[str, dict[str, Any]], bands: int = 1, 
 
 
 def earth_search_v0(folder: Path, **properties: Any) -> Path:
-    """Write an item as Earth Search v0 has them: no numbers are stated of its bands."""
+    """Write an item like those of Earth Search v0, which state no scale or offset of bands."""
     names = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir"}
     assets = {
         key: {"roles": ["data"], "eo:bands": [{"name": key, "common_name": common}]} for key, common in names.items()
     }
-    said = {"platform": "sentinel-2b", "constellation": "sentinel-2", "sentinel:valid_cloud_cover": True}
-    return plain_item(folder, assets, **said, **properties)
+    common = {"platform": "sentinel-2b", "constellation": "sentinel-2", "sentinel:valid_cloud_cover": True}
+    return plain_item(folder, assets, **common, **properties)
 
 
 @pytest.mark.parametrize("prefix", ["sentinel:", "s2:", "earthsearch:", "sentinel2:"])
@@ -497,18 +504,18 @@ def earth_search_v0(folder: Path, **properties: Any) -> Path:
         (True, "02.14", 0.0),
     ],
 )
-def test_properties_of_earth_search_v0_are_read_by_any_prefix(
+def test_baseline_and_offset_properties_are_read_with_any_prefix(
     tmp_path: Path, prefix: str, applied: Any, baseline: Any, offset: float
 ) -> None:  # fmt: skip
-    said = {f"{prefix}processing_baseline": baseline}
+    properties = {f"{prefix}processing_baseline": baseline}
     if applied is not None:
-        said[f"{prefix}boa_offset_applied"] = applied
-    info = described(earth_search_v0(tmp_path, **said)).info
+        properties[f"{prefix}boa_offset_applied"] = applied
+    info = described(earth_search_v0(tmp_path, **properties)).info
     assert (info.scales, info.offsets) == ((1e-4,) * 4, (offset,) * 4)
 
 
 @pytest.mark.parametrize(
-    ("said", "offset"),
+    ("properties", "offset"),
     [
         ({"s2:processing_baseline": "04.00", "sentinel:processing_baseline": "04.00"}, -0.1),
         ({"s2:processing_baseline": None, "sentinel:processing_baseline": "05.09"}, -0.1),
@@ -519,12 +526,12 @@ def test_properties_of_earth_search_v0_are_read_by_any_prefix(
         ({}, 0.0),
     ],
 )
-def test_a_baseline_is_found_wherever_the_item_has_it(tmp_path: Path, said: dict[str, Any], offset: float) -> None:
-    assert described(earth_search_v0(tmp_path, **said)).info.offsets == (offset,) * 4
+def test_baseline_is_found_in_any_property(tmp_path: Path, properties: dict[str, Any], offset: float) -> None:
+    assert described(earth_search_v0(tmp_path, **properties)).info.offsets == (offset,) * 4
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("properties", "message"),
     [
         (
             {"earthsearch:boa_offset_applied": True, "sentinel:boa_offset_applied": "false"},
@@ -537,19 +544,19 @@ def test_a_baseline_is_found_wherever_the_item_has_it(tmp_path: Path, said: dict
         ),
     ],
 )
-def test_properties_that_contradict_each_other_are_an_error(tmp_path: Path, said: dict[str, Any], told: str) -> None:
-    with pytest.raises(SceneError, match=told):
-        described(earth_search_v0(tmp_path, **said))
+def test_contradictory_properties_are_refused(tmp_path: Path, properties: dict[str, Any], message: str) -> None:
+    with pytest.raises(SceneError, match=message):
+        described(earth_search_v0(tmp_path, **properties))
 
 
-def test_an_unknown_baseline_is_said_with_what_may_be_wrong(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_baseline_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="pipeline"):
         described(earth_search_v0(tmp_path))
     assert "no scale, offset or baseline" in caplog.text
     assert "0.1 too high" in caplog.text
 
 
-def test_an_offset_that_is_not_off_is_taken_off_where_only_a_scale_is_stated(tmp_path: Path) -> None:
+def test_offset_that_is_not_subtracted_is_applied_to_a_scale_without_offset(tmp_path: Path) -> None:
     path = earth_search_v0(tmp_path, **{"s2:processing_baseline": "05.09", "s2:boa_offset_applied": "false"})
     content = json.loads(path.read_text())
     for asset in content["assets"].values():
@@ -558,7 +565,7 @@ def test_an_offset_that_is_not_off_is_taken_off_where_only_a_scale_is_stated(tmp
     assert described(path).info.offsets == (-0.1,) * 4
 
 
-def test_originals_do_not_stand_in_for_harmonised_copies(item: Callable[..., Path]) -> None:
+def test_originals_do_not_replace_harmonised_copies(item: Callable[..., Path]) -> None:
     def edit(content: dict[str, Any]) -> None:
         content["properties"] |= {"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": True}
         for asset in content["assets"].values():
@@ -572,7 +579,7 @@ def test_originals_do_not_stand_in_for_harmonised_copies(item: Callable[..., Pat
 
 
 @pytest.mark.parametrize(
-    ("said", "quantity"),
+    ("fields", "quantity"),
     [
         ({"raster:bands": [{"unit": "kelvin", "scale": 0.1}]}, "temperature"),
         ({"raster:bands": [{"unit": "K"}]}, "temperature"),
@@ -590,17 +597,17 @@ def test_originals_do_not_stand_in_for_harmonised_copies(item: Callable[..., Pat
         ({"raster:bands": [{"unit": "1"}]}, "numbers"),
     ],
 )
-def test_the_quantity_of_a_band_is_told_by_unit_roles_and_common_name(
-    tmp_path: Path, said: dict[str, Any], quantity: str, caplog: pytest.LogCaptureFixture
+def test_quantity_follows_from_unit_roles_and_common_name(
+    tmp_path: Path, fields: dict[str, Any], quantity: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     red = {"eo:bands": [{"name": "red", "common_name": "red"}], "raster:bands": [{"scale": 1e-4, "offset": 0}]}
-    path = plain_item(tmp_path, {"red": red | {"roles": ["data", "reflectance"]}, "b": said})
+    path = plain_item(tmp_path, {"red": red | {"roles": ["data", "reflectance"]}, "b": fields})
     everything = described(path, bands="all").info
     assert dict(zip(everything.bands, everything.units.quantities, strict=True))["b"] == quantity
     caplog.clear()
     with caplog.at_level(logging.WARNING, logger="pipeline"):
         default = described(path).info.bands
-    alike = quantity == "reflectance" or not said.get("eo:bands")
+    alike = quantity == "reflectance" or not fields.get("eo:bands")
     assert "red" in default
     if quantity in {"temperature", "radiance", "angle", "elevation"}:
         assert default == ("red",)
@@ -608,13 +615,13 @@ def test_the_quantity_of_a_band_is_told_by_unit_roles_and_common_name(
     assert alike or quantity == "temperature"
 
 
-def test_an_items_only_quantity_is_its_default(tmp_path: Path) -> None:
+def test_item_of_elevation_only_offers_it_by_default(tmp_path: Path) -> None:
     path = plain_item(tmp_path, {"dem": {"raster:bands": [{"unit": "m"}]}})
     info = described(path).info
     assert (info.bands, info.units.quantity) == (("dem",), "elevation")
 
 
-def test_angles_and_classes_are_no_bands_and_fmask_is_a_mask(tmp_path: Path) -> None:
+def test_angles_and_classes_are_left_out_and_fmask_is_a_mask(tmp_path: Path) -> None:
     keys = ("B02", "B03", "B04", "SZA", "SAA", "VZA", "VAA")
     classes = {"raster:bands": [{"classification:classes": [{"value": 1}]}]}
     bits = {"classification:bitfields": [{"offset": 0}]}
@@ -626,20 +633,20 @@ def test_angles_and_classes_are_no_bands_and_fmask_is_a_mask(tmp_path: Path) -> 
     assert [band.name for band in found.choose(["B04", "SZA", "landcover"])] == ["B04", "SZA", "landcover"]
 
 
-def test_a_layer_called_fmask_that_holds_classes_is_no_fmask(tmp_path: Path) -> None:
+def test_oa_fmask_is_no_fmask_of_hls(tmp_path: Path) -> None:
     found = first_of(plain_item(tmp_path, {"nbart_red": {}, "oa_fmask": {}}))
     assert [band.name for band in found.choose("all")] == ["nbart_red"]
     assert found.masks == ()
 
 
-def test_coastal_aerosol_is_a_band(tmp_path: Path) -> None:
+def test_coastal_aerosol_is_a_measured_band(tmp_path: Path) -> None:
     bands = {"nbart_coastal_aerosol": "coastal", "nbart_red": "red"}
     assets = {key: {"eo:bands": [{"name": key, "common_name": common}]} for key, common in bands.items()}
     found = first_of(plain_item(tmp_path, assets))
     assert [band.name for band in found.choose("auto")] == list(bands)
 
 
-def test_the_band_of_udm2_that_is_called_clear_is_the_mask(tmp_path: Path) -> None:
+def test_mask_of_udm2_is_its_band_clear(tmp_path: Path) -> None:
     names = ("cloud", "snow", "clear")
     path = plain_item(tmp_path, {"ortho_udm2": {"bands": [{"name": name} for name in names]}}, bands=3)
     content = json.loads(path.read_text())
@@ -651,7 +658,7 @@ def test_the_band_of_udm2_that_is_called_clear_is_the_mask(tmp_path: Path) -> No
     np.testing.assert_array_equal(whole(opened(path, mask="udm2"))[1], planes[2] == 1)
 
 
-def test_a_file_whose_bands_the_item_does_not_list_has_all_of_them(tmp_path: Path) -> None:
+def test_file_with_unlisted_bands_offers_all_its_bands(tmp_path: Path) -> None:
     path = plain_item(tmp_path, {"analytic": {}, "other": {"eo:bands": [{"name": "x"}]}}, bands=4)
     assert described(path, bands="all").info.bands == ("band1", "band2", "band3", "band4", "x")
     with rasterio.open(tmp_path / "analytic.tif") as file:
@@ -662,14 +669,14 @@ def test_a_file_whose_bands_the_item_does_not_list_has_all_of_them(tmp_path: Pat
     np.testing.assert_array_equal(whole(source)[0][:4], pixels)
 
 
-def test_a_file_that_can_not_be_opened_is_told_only_where_its_band_is_wanted(tmp_path: Path) -> None:
+def test_unreadable_file_is_an_error_only_if_its_band_is_chosen(tmp_path: Path) -> None:
     path = plain_item(tmp_path, {"a": {}, "b": {"href": "./none.tif"}})
     assert described(path, bands=["a"]).info.bands == ("a",)
     with pytest.raises(SceneError, match=r"none\.tif"):
         described(path)
 
 
-def test_products_of_two_levels_are_no_mosaic(tmp_path: Path, item: Callable[..., Path]) -> None:
+def test_products_of_two_levels_are_refused_as_mosaic(tmp_path: Path, item: Callable[..., Path]) -> None:
     first = write_safe(tmp_path, {band: layers()[band] for band in ("B02", "B03", "B04", "B08")}, tile_sides=SIDES)
     recipe = SafeRecipe(level="L1C")
     bands = {band: layers()[band] for band in ("B02", "B03", "B04", "B08")}
@@ -682,7 +689,7 @@ def test_products_of_two_levels_are_no_mosaic(tmp_path: Path, item: Callable[...
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "level"),
+    ("name", "properties", "level"),
     [
         ("20170831_172754_101c", {}, ""),
         ("x", {"s2:product_type": "S2MSI2A"}, "L2A"),
@@ -693,15 +700,17 @@ def test_products_of_two_levels_are_no_mosaic(tmp_path: Path, item: Callable[...
         ("x", {"processing:level": "L1C"}, "L1C"),
     ],
 )
-def test_the_level_is_that_of_the_product(tmp_path: Path, name: str, said: dict[str, str], level: str) -> None:
-    path = plain_item(tmp_path, {"a": {}}, **said)
+def test_processing_level_is_read_from_properties_and_names(
+    tmp_path: Path, name: str, properties: dict[str, str], level: str
+) -> None:
+    path = plain_item(tmp_path, {"a": {}}, **properties)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"id": name}))
     product = first_of(path).product
     assert product is not None
     assert product.level == level
 
 
-def test_several_bands_of_sentinel2_in_one_file_are_its_bands(tmp_path: Path) -> None:
+def test_sentinel2_bands_in_one_file_are_found(tmp_path: Path) -> None:
     bands = [{"name": name} for name in ("B04", "B03", "B02")]
     path = plain_item(tmp_path, {"openEO.tif": {"href": "./a.tif", "eo:bands": bands}}, constellation="sentinel-2")
     pixels = patches(3, (40, 50))
@@ -712,7 +721,7 @@ def test_several_bands_of_sentinel2_in_one_file_are_its_bands(tmp_path: Path) ->
     np.testing.assert_array_equal(whole(source)[0], pixels[[0, 2]])
 
 
-def test_two_versions_of_a_band_are_an_error_that_names_both(tmp_path: Path) -> None:
+def test_two_versions_of_a_band_are_refused_with_both_assets(tmp_path: Path) -> None:
     stem = "SENTINEL2A_20200101-105853-456_L2A_T31TCJ_C_V2-2"
     assets = {f"{version}_{band}": {} for version in ("SRE", "FRE") for band in ("B4", "B8")}
     path = plain_item(tmp_path, assets, platform="sentinel-2a")
@@ -730,7 +739,7 @@ def test_two_versions_of_a_band_are_an_error_that_names_both(tmp_path: Path) -> 
     assert info.nodata == (None, None), "MAJA's -10000 can't occur in uint16"
 
 
-def test_a_scale_that_two_versions_of_stac_state_differently_is_an_error(tmp_path: Path) -> None:
+def test_contradictory_scales_of_stac_1_0_and_1_1_are_refused(tmp_path: Path) -> None:
     both = {"raster:bands": [{"scale": 1e-4, "raster:scale": 1e-4}]}
     assert described(plain_item(tmp_path, {"a": both})).info.scales == (1e-4,)
     both["raster:bands"][0]["raster:scale"] = 1e-3
@@ -738,7 +747,7 @@ def test_a_scale_that_two_versions_of_stac_state_differently_is_an_error(tmp_pat
         described(plain_item(tmp_path, {"a": both}))
 
 
-def test_a_value_given_twice_in_landsats_metadata_is_an_error() -> None:
+def test_contradictory_values_in_landsat_metadata_are_refused() -> None:
     from pipeline.formats.landsat_mtl import parse_metadata
 
     text = b'GROUP = A\nSPACECRAFT_ID = "LANDSAT_8"\nX = 1\nX = 1\nEND_GROUP = A\nGROUP = B\nX = 2\nEND_GROUP = B\n'
@@ -749,12 +758,12 @@ def test_a_value_given_twice_in_landsats_metadata_is_an_error() -> None:
         parse_metadata(b'{"L": {"A": {"X": 1, "X": 2}}}', "m_MTL.json")
 
 
-def test_two_assets_that_hold_the_same_bands_have_to_be_told_apart(tmp_path: Path) -> None:
+def test_two_assets_with_the_same_bands_have_to_be_named(tmp_path: Path) -> None:
     bands = [{"name": name, "common_name": name} for name in ("red", "nir")]
     path = plain_item(tmp_path, {"analytic": {"eo:bands": bands}, "analytic_sr": {"eo:bands": bands}}, bands=2)
     for wanted in ("auto", "all"):
-        told = "analytic and analytic_sr both hold a band red; .* such as analytic_red or analytic_sr_red"
-        with pytest.raises(ConfigError, match=told):
+        message = "analytic and analytic_sr both hold a band red; .* such as analytic_red or analytic_sr_red"
+        with pytest.raises(ConfigError, match=message):
             described(path, bands=wanted)
     source = opened(path, bands=["analytic_sr_red", "analytic_sr_nir"])
     with rasterio.open(tmp_path / "analytic_sr.tif") as file:

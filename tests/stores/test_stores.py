@@ -482,7 +482,7 @@ def test_variables_of_too_many_dimensions_are_told(tmp_path: Path, caplog: pytes
     made.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
     assert described(tmp_path / "s.nc").info.bands == ("a",)
     assert (
-        "left out, as a band has no more than one dimension beside rows, columns and time: b (m, n, y, x)"
+        "variables with more than one dimension in addition to rows, columns and time are left out: b (m, n, y, x)"
         in caplog.text
     )
 
@@ -669,7 +669,7 @@ def test_stores_of_the_same_bands_elsewhere_are_a_mosaic(tmp_path: Path, names: 
 def test_stores_of_the_same_bands_and_ground_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = [band(tmp_path / "a.nc", "red nir"), band(tmp_path / "b.nc", "red nir", 50)]
     describe_scene(SceneConfig.model_validate({"source": list(map(str, files))}))
-    assert "hold the same bands of the same ground: each pixel is taken from the first" in caplog.text
+    assert "hold the same bands of the same extent: each pixel is taken from the first of 2 stores" in caplog.text
 
 
 def test_stores_of_other_bands_elsewhere_are_refused(tmp_path: Path) -> None:
@@ -686,7 +686,7 @@ def test_images_next_to_stores_do_not_go_unnoticed(
     with pytest.raises(SceneError, match=r"a\.nc.*b\.tif"):
         described(f"{tmp_path}/*")
     assert described(tmp_path).info.sources == (str(image),)
-    assert "left out, as the folder holds image files, too: a.nc" in caplog.text
+    assert "the folder also holds image files, so these stores are left out: a.nc" in caplog.text
 
 
 def test_a_variable_stored_in_one_piece_is_read_in_strips(tmp_path: Path) -> None:
