@@ -77,7 +77,7 @@ def read_items(source: str) -> list[Any]:
 
     Returns
     -------
-    list of libraries.pystac.Item
+    list of pystac.Item
         The items.
 
     Raises
