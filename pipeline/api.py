@@ -15,7 +15,7 @@ from pipeline.config.schema import MAX_CLASSES, FeaturesConfig, FitConfig, Resou
 from pipeline.core.errors import ConfigError
 from pipeline.core.grid import Block
 from pipeline.core.pixels import FitSource
-from pipeline.core.time_limits import TIMEOUT
+from pipeline.core.time_limits import DEFAULT_TIMEOUT
 from pipeline.dataarrays.computing import Computer
 from pipeline.dataarrays.dimensions import to_planes
 from pipeline.dataarrays.grids import grid_of
@@ -44,7 +44,7 @@ def open_scene(
     bands: Sequence[str | int] | str = "auto",
     nodata: str | float = "auto",
     chunk: int | str = "auto",
-    timeout: float = TIMEOUT,
+    timeout: float = DEFAULT_TIMEOUT,
     **placing: Any,
 ) -> xr.DataArray:
     """Open a scene lazily: only metadata is read.

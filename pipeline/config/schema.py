@@ -13,7 +13,7 @@ from pipeline.config.record import Record, parse_record
 from pipeline.config.yaml import anchor_paths, merge, override, parse_yaml
 from pipeline.core.errors import ConfigError
 from pipeline.core.regular_files import read_regular
-from pipeline.core.time_limits import LONGEST, TIMEOUT
+from pipeline.core.time_limits import DEFAULT_TIMEOUT, MAX_TIMEOUT
 
 MAX_CLASSES: Final = 254
 """Labels are uint8: 0 is nodata, 255 is kept for 'unclassified'."""
@@ -21,7 +21,7 @@ MAX_CLASSES: Final = 254
 _LARGEST_FILE: Final = 2**20
 """Bytes of a config, at most."""
 
-SAMPLE: Final = 500_000
+DEFAULT_SAMPLE: Final = 500_000
 """Pixels sampled unless said otherwise."""
 
 
@@ -98,9 +98,9 @@ class FitConfig(Record):
         8, ge=2, le=MAX_CLASSES, description=f"the number of classes, a whole number from 2 to {MAX_CLASSES}"
     )
     pixels: Literal["all"] | Annotated[int, Field(ge=1, le=100_000_000)] = Field(
-        SAMPLE,
-        description=f"the number of valid pixels sampled for the fit, 1 to 100000000, or 'all' (start from {SAMPLE} "
-        "sampled ones, then pass over every pixel)",
+        DEFAULT_SAMPLE,
+        description=f"the number of valid pixels sampled for the fit, 1 to 100000000, or 'all' (start from "
+        f"{DEFAULT_SAMPLE} sampled ones, then pass over every pixel)",
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="a whole number from 0 to 4294967295")
     starts: int = Field(5, ge=1, le=1000, description="the number of starts of which the best is kept, 1 to 1000")
@@ -121,7 +121,7 @@ class FitConfig(Record):
     @property
     def sampled(self) -> int:
         """How many pixels are sampled, if the scene has so many."""
-        return SAMPLE if self.pixels == "all" else self.pixels
+        return DEFAULT_SAMPLE if self.pixels == "all" else self.pixels
 
 
 class OutputConfig(Record):
@@ -160,10 +160,10 @@ class ResourceConfig(Record):
     cache_dir: Name | None = Field(
         None, description="the folder for a cache on disk, which must exist (default: that of the map)"
     )
-    timeout: Annotated[float, Field(gt=0, le=LONGEST)] = Field(
-        TIMEOUT,
+    timeout: Annotated[float, Field(gt=0, le=MAX_TIMEOUT)] = Field(
+        DEFAULT_TIMEOUT,
         description="the most seconds that a file on another machine may take to open, or to read for a block, all "
-        f"retries together: a number above 0, up to {LONGEST}",
+        f"retries together: a number above 0, up to {MAX_TIMEOUT}",
     )
 
 

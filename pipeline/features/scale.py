@@ -72,7 +72,7 @@ def prepare(points: Points, info: SceneInfo, features: FeaturesConfig) -> Prepar
             raise FitError(msg)
     units = info.units
     centre = units.to_physical(np.array([centre for centre, _ in found]))
-    spread = units.spreads * np.array([spread for _, spread in found])
+    spread = units.difference_factors * np.array([spread for _, spread in found])
     return Preparation(standardize=way, centre=tuple(centre.tolist()), spread=tuple(spread.tolist()))
 
 

@@ -166,7 +166,7 @@ class Catalogue:
     product: Product | None = None
     files: tuple[str, ...] = ()
     """What must not be written over, beside the bands' own files."""
-    libraries: int = 0
+    library_bytes: int = 0
     """Bytes of libraries that are loaded to read it."""
     notes: tuple[str, ...] = ()
     """What the user should know."""

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from pipeline.core.errors import SceneError
 from pipeline.core.regular_files import read_regular
-from pipeline.core.strict_xml import LARGEST_XML
+from pipeline.core.strict_xml import MAX_XML_BYTES
 
 _MOST_FILES: Final = 100_000
 _MOST_SHRUNK: Final = 200
@@ -48,7 +48,7 @@ def read_small(path: Path) -> bytes:
         When it is no file or can't be read.
     """
     try:
-        return read_regular(path, LARGEST_XML)
+        return read_regular(path, MAX_XML_BYTES)
     except OSError as error:
         msg = f"{path}: this can't be read ({error.strerror or error})"
         raise SceneError(msg) from error
@@ -125,7 +125,7 @@ class ZipTree:
         """Content of a small file."""
         try:
             with zipfile.ZipFile(self._archive) as opened, opened.open(name) as file:
-                return file.read(LARGEST_XML + 1)
+                return file.read(MAX_XML_BYTES + 1)
         except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             msg = f"{self.origin}: {name} can't be read ({error}); the zip is damaged or locked: download it again"
             raise SceneError(msg) from error
@@ -164,7 +164,7 @@ class TarTree:
         try:
             with tarfile.open(self._archive, "r:") as opened:
                 file = opened.extractfile(self._members[name])
-                return file.read(LARGEST_XML + 1) if file else b""
+                return file.read(MAX_XML_BYTES + 1) if file else b""
         except (OSError, ValueError, KeyError, RecursionError, tarfile.TarError) as error:  # a link may name itself
             msg = f"{self.origin}: {name} can't be read ({error}); the archive is damaged: download it again"
             raise SceneError(msg) from error

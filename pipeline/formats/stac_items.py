@@ -50,7 +50,7 @@ def item_catalogue(item: Any, source: str) -> Catalogue:
         whole=whole,
         masks=tuple(mask_offers(layers)),
         product=_product(item, [band for band in bands if band.name in whole], radiometry),
-        libraries=_PYSTAC,
+        library_bytes=_PYSTAC,
         notes=(*(f"{source}: {note}" for note in passed), *notes),
         others=others,
         ambiguous="" if offered else _two_versions(layers, source),

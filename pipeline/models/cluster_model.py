@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from pipeline.core.errors import ModelError
 from pipeline.core.regular_files import TooLargeError, read_regular
 from pipeline.core.strict_json import RepeatedKeyError, parse_json
-from pipeline.core.units import ModelRecord, Quantity, Units, relative
+from pipeline.core.units import ModelRecord, Quantity, Units, relative_to_first
 from pipeline.features.scale import Preparation
 
 MODEL_FORMAT: Final = "terrazzo-model"
@@ -113,7 +113,7 @@ class ClusterModel(ModelRecord):
 
     def stretch_in(self, units: Units) -> npt.NDArray[np.float64] | None:
         """What differences of a scene's stored numbers are multiplied by, shape (band,); None where all are alike."""
-        return relative(units.spreads / self.preparation.spreads)
+        return relative_to_first(units.difference_factors / self.preparation.spreads)
 
     @property
     def digest(self) -> str:
@@ -237,7 +237,10 @@ class ClusterModel(ModelRecord):
     def _check_numbers(self, units: Units, source: str) -> None:
         """Raise ModelError where distances between a scene's pixels and the centroids are no numbers."""
         with np.errstate(all="ignore"):
-            distances = [*(self.centres_in(units) * units.spreads / self.preparation.spreads), self.centres_in(units)]
+            distances = [
+                *(self.centres_in(units) * units.difference_factors / self.preparation.spreads),
+                self.centres_in(units),
+            ]
             usable = all((np.abs(row) < _LARGEST_NUMBER).all() for row in distances)  # NaN is not
         if not usable or min(self.preparation.spreads) < 1 / _LARGEST_NUMBER:
             msg = (

@@ -35,7 +35,7 @@ def test_keys_of_the_config_become_arguments(text: str, own: tuple[str, ...], ex
     ("call", "words"),
     [
         (lambda path: open_scene(path, bands=["B99"]), "^bands: there is no band 'B99'"),
-        (lambda path: open_scene(path, bands=["B02", "1"]), "^bands: '1' asks for band B02 a second time"),
+        (lambda path: open_scene(path, bands=["B02", "1"]), "^bands: '1' selects band B02 a second time"),
         (lambda path: open_scene(path, nodata=-1), "^nodata: "),
         (lambda path: open_scene(path, mask="scl"), "^mask: "),
         (lambda path: open_scene(path, aoi=[0, 0, 1, 1]), "^aoi"),

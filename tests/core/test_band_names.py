@@ -107,7 +107,7 @@ def test_a_name_that_is_a_number_goes_before_the_number() -> None:
 
 
 def test_a_common_name_that_fits_two_bands_is_refused_with_both() -> None:
-    with pytest.raises(ConfigError, match=r"'red' fits B04, Red; name one"):
+    with pytest.raises(ConfigError, match=r"'red' matches B04, Red; name one"):
         find_band("red", ["B04", "Red", "B08"])
 
 
@@ -144,7 +144,7 @@ def test_bands_come_in_the_order_asked_for(names: list[str], data: st.DataObject
 
 @pytest.mark.parametrize("twice", [["B04", "B04"], ["B04", "red"], ["2", "B04"], ["B02", "red", "b04"]])
 def test_a_band_asked_for_twice_under_any_names_is_refused(twice: list[str]) -> None:
-    with pytest.raises(ConfigError, match=rf"{twice[-1]!r} asks for band B04 a second time"):
+    with pytest.raises(ConfigError, match=rf"{twice[-1]!r} selects band B04 a second time"):
         choose_bands(twice, ["B02", "B04"])
 
 

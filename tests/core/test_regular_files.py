@@ -43,7 +43,7 @@ def test_kinds_by_the_system_itself(tmp_path: Path) -> None:
     assert [special_kind(tmp_path / name) for name in ("file", "none", "nowhere", "")] == [None] * 4
     assert special_kind("with\0nul") is None
     if Path("/proc").is_mount():
-        assert special_kind("/proc/self/status") == "a file that the system makes up as it is read"
+        assert special_kind("/proc/self/status") == "a file that the system generates when it is read"
 
 
 def test_reading_is_bounded_and_waits_for_nobody(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_what_only_looks_like_a_file_and_gives_nothing_yet_is_refused(
     os.mkfifo(tmp_path / "trace")
     writer = os.open(tmp_path / "trace", os.O_RDWR)  # somebody may write
     monkeypatch.setattr("pipeline.core.regular_files._KINDS", {})
-    with pytest.raises(NotRegularError, match="makes up as it is read"):
+    with pytest.raises(NotRegularError, match="generates when it is read"):
         read_regular(tmp_path / "trace", 5)
     os.close(writer)
 

@@ -248,7 +248,7 @@ def test_numbers_that_are_none_are_told(item: Callable[..., Path]) -> None:
     def edit(content: dict[str, Any]) -> None:
         content["assets"]["red"]["raster:bands"][0]["scale"] = "a lot"
 
-    with pytest.raises(SceneError, match="asset red: 'a lot' stands where a number should"):
+    with pytest.raises(SceneError, match="asset red: 'a lot' is not a number"):
         described(item(edit))
 
 

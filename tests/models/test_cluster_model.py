@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sources import build, content
 
 from pipeline.core.errors import ModelError
-from pipeline.core.units import Units, relative
+from pipeline.core.units import Units, relative_to_first
 from pipeline.models.cluster_model import ClusterModel
 
 pytestmark = pytest.mark.lowest
@@ -245,8 +245,8 @@ def test_physical_centroids_become_the_numbers_of_any_scene(quantity: str) -> No
     np.testing.assert_allclose(model.centres_in(one), stored, rtol=1e-13)
     np.testing.assert_allclose(other.to_physical(model.centres_in(other)), model.centres, rtol=1e-13)
     assert model.check_fits(model.bands, other, "s.tif") is None  # type: ignore[func-returns-value]
-    assert relative(one.spreads) is None
-    np.testing.assert_allclose(relative(other.spreads), [1, 2])
+    assert relative_to_first(one.difference_factors) is None
+    np.testing.assert_allclose(relative_to_first(other.difference_factors), [1, 2])
 
 
 def test_a_model_in_reflectance_refuses_numbers_without_a_scale() -> None:
@@ -262,7 +262,7 @@ def test_stored_numbers_are_left_alone_where_no_quantity_is_stated() -> None:
     values = np.array([[1.0, 2.0]])
     assert units.to_physical(values) is values
     assert units.to_stored(values) is values
-    assert relative(units.spreads) is None
+    assert relative_to_first(units.difference_factors) is None
 
 
 @pytest.mark.parametrize("key", ["centroids", "dtype"])
@@ -284,7 +284,7 @@ def test_each_band_has_a_quantity_of_its_own() -> None:
     np.testing.assert_allclose(mixed.to_stored(physical), stored)
     half = Units(dtype="uint16", scales=(1e-4, 2.0), offsets=(-0.1, 5.0), quantity=("reflectance", "numbers"))
     np.testing.assert_allclose(half.to_physical(stored), [[0.2, 40000]])
-    np.testing.assert_array_equal(half.spreads, [1e-4, 1])
+    np.testing.assert_array_equal(half.difference_factors, [1e-4, 1])
     same = Units(dtype="uint16", scales=(1.0, 1.0), offsets=(0.0, 0.0), quantity=("reflectance", "reflectance"))
     assert same.quantity == "reflectance"
     with pytest.raises(ValueError, match="3 quantities and 2 scales"):
