@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pipeline.config.arguments import speaks_of_arguments
+from pipeline.config.arguments import name_arguments_in_messages
 from pipeline.config.record import parse_record
 from pipeline.config.schema import MAX_CLASSES, FeaturesConfig, FitConfig, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError
@@ -38,7 +38,7 @@ from pipeline.sinks.palette import class_colours
 from pipeline.sinks.staging import Staging
 
 
-@speaks_of_arguments("scene", "run")
+@name_arguments_in_messages("scene", "run")
 def open_scene(
     source: str | Path | Sequence[str | Path],
     bands: Sequence[str | int] | str = "auto",
@@ -93,7 +93,7 @@ def open_scene(
         return to_dataarray(cropped(open_source(scene, shape)))
 
 
-@speaks_of_arguments("fit", "features", "run")
+@name_arguments_in_messages("fit", "features", "run")
 def fit(
     scene: xr.DataArray | xr.Dataset,
     k: int = 8,
@@ -160,7 +160,7 @@ def fit(
         return fit_source(pixels, config, features, workers=count_workers(workers), progress=Progress()).model
 
 
-@speaks_of_arguments("output")
+@name_arguments_in_messages("output")
 def write(
     labels: xr.DataArray,
     path: str | Path,

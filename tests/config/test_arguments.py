@@ -9,7 +9,7 @@ import xarray as xr
 from conftest import WriteRaster, patches
 
 from pipeline import fit, label, open_scene, run_config, write
-from pipeline.config.arguments import in_arguments
+from pipeline.config.arguments import config_keys_to_arguments
 from pipeline.config.schema import RunConfig
 from pipeline.core.errors import TerrazzoError
 
@@ -28,7 +28,7 @@ from pipeline.core.errors import TerrazzoError
     ],
 )
 def test_keys_of_the_config_become_arguments(text: str, own: tuple[str, ...], expected: str) -> None:
-    assert in_arguments(text, own) == expected
+    assert config_keys_to_arguments(text, own) == expected
 
 
 @pytest.mark.parametrize(

@@ -281,7 +281,7 @@ STACKED = {"type": "FeatureCollection", "features": []}
         ("cube.nc", b"\x89HDF\r\n" + bytes(20), "an HDF5 or NetCDF file"),
         ("item.json", json.dumps({"type": "Feature", "stac_version": "1.0.0"}).encode(), "a STAC item"),
         ("items.json", json.dumps(STACKED).encode(), "a GeoJSON FeatureCollection"),
-        ("pixels.bil", bytes(100), "no text"),
+        ("pixels.bil", bytes(100), "a binary file"),
         ("folder", None, "a folder"),
     ],
 )

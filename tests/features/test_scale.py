@@ -68,7 +68,7 @@ def test_the_units_of_a_band_have_no_say() -> None:
     np.testing.assert_allclose(other.centres / [8, 1, 0.25], one.centres[np.argsort(one.centres.mean(1))], rtol=1e-9)
 
 
-@pytest.mark.parametrize(("way", "told"), [("zscore", "all sampled pixels are equal"), ("robust", "or take zscore$")])
+@pytest.mark.parametrize(("way", "told"), [("zscore", "all sampled pixels are equal"), ("robust", "or use zscore$")])
 def test_a_band_without_spread_is_named(way: str, told: str) -> None:
     data = uneven()
     data[2, 20 if way == "robust" else 0 :] = 7

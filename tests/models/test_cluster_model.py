@@ -129,8 +129,8 @@ def test_a_nodata_value_is_the_same_number_with_and_without_a_decimal_point() ->
         ("fitting.extra", 1, r"fitting\.extra: .*not permitted"),
         ("schema_version", 2, r"schema_version: "),
         ("bands", [], r"bands: "),
-        ("bands", ["B04"], r"centroids have \[2\] numbers each, there are 1 bands"),
-        ("bands", ["B04", "B04"], r"a band is named twice: B04, B04"),
+        ("bands", ["B04"], r"centroids have \[2\] numbers each; expected 1, one per band"),
+        ("bands", ["B04", "B04"], r"two bands have the same name: B04, B04"),
         ("centroids", [[1.0, 2.0]], r"1 centroids and 3 counts"),
         ("centroids", [[1.0, 2.0], [1.0], [2.0, 3.0]], r"centroids have \[1, 2\] numbers each"),
         ("centroids", [[0.0, float(i)] for i in range(255)], r"255 centroids"),
@@ -138,8 +138,8 @@ def test_a_nodata_value_is_the_same_number_with_and_without_a_decimal_point() ->
         ("centroids", [[1.0, float("nan")], [1.0, 2.0], [2.0, 3.0]], r"finite|NaN"),
         ("centroids", [[1.0, float("inf")], [1.0, 2.0], [2.0, 3.0]], r"finite|Infinity"),
         ("counts", [1, 2], r"3 centroids and 2 counts"),
-        ("units.scales", [1.0], r"a scale and an offset for each band"),
-        ("units.offsets", [0.0, 0.0, 0.0], r"a scale and an offset for each band"),
+        ("units.scales", [1.0], r"a scale and an offset per band"),
+        ("units.offsets", [0.0, 0.0, 0.0], r"a scale and an offset per band"),
         ("units.dtype", "float99", r"units"),
         ("units.dtype", "object", r"units"),
         ("nodata", "none", r"nodata"),
@@ -164,7 +164,7 @@ def test_a_model_without_one_of_its_parts_is_refused(key: str) -> None:
 def test_a_model_file_that_was_cut_short_is_refused(data: st.DataObject) -> None:
     text = build(content()).to_json().rstrip()
     cut = data.draw(st.integers(0, len(text) - 1))
-    with pytest.raises(ModelError, match="not a Terrazzo model, nor any JSON"):
+    with pytest.raises(ModelError, match="not a Terrazzo model: it is not JSON"):
         ClusterModel.from_json(text[:cut])
 
 
@@ -190,7 +190,7 @@ def test_what_is_no_model_file_at_all_is_named_with_the_reason(tmp_path: Path) -
         ".": "can't be read: .*directory",
         "map.tif": "it is not text",
         "huge.json": "it is larger than 64 MB",
-        "nested.json": "nor any JSON",
+        "nested.json": "it is not JSON",
     }
     for name, reason in reasons.items():
         with pytest.raises(ModelError, match=reason) as caught:
@@ -217,7 +217,7 @@ def test_a_model_fits_pixels_of_its_bands_units_and_kind_of_numbers(dtype: str) 
 @pytest.mark.parametrize(
     ("bands", "units", "told"),
     [
-        (("B04", "B02"), {}, r"wants bands B04, B08; the scene has B04, B02 \(B08 missing\)"),
+        (("B04", "B02"), {}, r"needs bands B04, B08; the scene has B04, B02 \(B08 missing\)"),
         (("B08", "B04"), {}, r"has B08, B04 \(another order or number\)"),
         (("B04", "B08", "B11"), {}, r"another order or number"),
         (None, {"dtype": "uint8"}, r"fitted on uint16 pixels .*, the scene has uint8 \(8-bit\)"),
@@ -253,7 +253,9 @@ def test_a_model_in_reflectance_refuses_numbers_without_a_scale() -> None:
     parts = content()
     parts["units"] = {**parts["units"], "quantity": "reflectance"}
     plain = Units(dtype="uint16", scales=(1.0, 1.0), offsets=(0.0, 0.0))
-    with pytest.raises(ModelError, match=r"s\.tif: the model is in reflectance, but the scene's uint16 numbers state"):
+    with pytest.raises(
+        ModelError, match=r"s\.tif: the model is in reflectance, but band B04 of the scene \(uint16\) states no scale"
+    ):
         build(parts).check_fits(("B04", "B08"), plain, "s.tif")
 
 
@@ -300,7 +302,7 @@ def test_a_model_with_one_word_for_all_bands_fits_its_own_scene_whose_bands_have
     assert model.check_fits(model.bands, own, "s.tif") is None  # type: ignore[func-returns-value]
     np.testing.assert_array_equal(model.centres_in(own), model.centres_in(model.units))
     silent = Units(dtype="uint16", scales=(1.0, 1.0), offsets=(0.0, 0.0))
-    with pytest.raises(ModelError, match=f"state no scale .*band {model.bands[0]}"):
+    with pytest.raises(ModelError, match=f"band {model.bands[0]} of the scene .* states no scale"):
         model.check_fits(model.bands, silent, "s.tif")
 
 
@@ -312,7 +314,7 @@ def test_a_model_takes_no_band_of_another_quantity() -> None:
     again = ClusterModel.from_json(model.to_json())
     assert again == model
     hot = Units(**reflectance, quantity=("temperature", *["reflectance"] * (count - 1)))
-    with pytest.raises(ModelError, match=f"band {model.bands[0]} is in temperature"):
+    with pytest.raises(ModelError, match=f"band {model.bands[0]} of the scene is in temperature"):
         model.check_fits(model.bands, hot, "other.tif")
     mixed = build(parts | {"units": hot.model_dump()})
     assert ClusterModel.from_json(mixed.to_json()) == mixed
