@@ -62,14 +62,14 @@ def names_of_band_files(paths: Sequence[str]) -> list[str]:
     return names if unique else [PurePath(path).stem for path in paths]
 
 
-def words_of_file(stem: str) -> list[str]:
+def split_stem(stem: str) -> list[str]:
     """Split a file stem into words at underscores, hyphens, dots and spaces."""
     return _SPLIT.split(stem)
 
 
 def differing_parts(stems: Sequence[str]) -> list[str]:
     """Remove the words that all stems start with and end with, and join the rest with underscores."""
-    parts = [words_of_file(stem) for stem in stems]
+    parts = [split_stem(stem) for stem in stems]
     start = _shared(parts)
     end = _shared([part[start:][::-1] for part in parts])
     return ["_".join(part[start : len(part) - end]) for part in parts]

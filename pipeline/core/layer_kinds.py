@@ -48,14 +48,14 @@ _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 """A word of a name; digits, and words that start with a capital, count as separate words."""
 
 
-def words_of(name: str) -> tuple[str, ...]:
+def split_words(name: str) -> tuple[str, ...]:
     """Split a name such as `LC08_SR_QA_AEROSOL` or `SensorZenith` into words in lower case; digits are separate."""
     return tuple(word.lower() for word in _WORD.findall(name))
 
 
 def is_terrain(name: str) -> bool:
     """Whether a layer of this name holds terrain (elevation, slope, ...), not radiometric measurements."""
-    return not _TERRAIN.isdisjoint(words_of(name))
+    return not _TERRAIN.isdisjoint(split_words(name))
 
 
 def layer_kind(name: str, shared: frozenset[str] = frozenset()) -> LayerKind:
@@ -73,7 +73,7 @@ def layer_kind(name: str, shared: frozenset[str] = frozenset()) -> LayerKind:
         return "quality layer" if maja[1] else "atmosphere"
     if _DESCRIPTIVE.search(name):
         return "quality layer"
-    words = frozenset(words_of(_CORRECTION.sub("", name))) - shared
+    words = frozenset(split_words(_CORRECTION.sub("", name))) - shared
     if "coastal" in words:  # coastal_aerosol is a measured band
         words -= {"aerosol"}
     return next((kind for kind, known in _WORDS.items() if words & known), "measured")
@@ -84,6 +84,8 @@ def layer_kinds(names: Sequence[str]) -> list[LayerKind]:
 
     If no layer would be measured, all are: the user passed these files to be classified.
     """
-    shared = frozenset.intersection(*(frozenset(words_of(name)) for name in names)) if len(names) > 1 else frozenset()
+    shared = (
+        frozenset.intersection(*(frozenset(split_words(name)) for name in names)) if len(names) > 1 else frozenset()
+    )
     kinds = [layer_kind(name, shared) for name in names]
     return kinds if "measured" in kinds else ["measured"] * len(names)

@@ -21,6 +21,7 @@ class OpenFiles:
 
 
 NO_OPEN_FILES: Final = OpenFiles()
+"""Value for scenes without virtual files."""
 
 
 def combine_open_files(files: Iterable[OpenFiles]) -> OpenFiles:
@@ -59,7 +60,7 @@ class SceneInfo:
     block_shape: tuple[int, int]
     """Shape of the blocks in which the files store pixels, as (rows, columns)."""
     masked: bool
-    """Whether a mask or an alpha band of the files defines valid pixels, in addition to nodata."""
+    """Whether alpha bands, or masks of the files or of the config, define valid pixels in addition to nodata."""
     drivers: tuple[str, ...]
     """GDAL driver names of the files."""
     file_block_bytes: int

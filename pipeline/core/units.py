@@ -58,7 +58,7 @@ class Units(ModelRecord):
         return self.quantity if isinstance(self.quantity, tuple) else (self.quantity,) * len(self.scales)
 
     @property
-    def words(self) -> str:
+    def quantity_text(self) -> str:
         """The distinct quantities as text for messages."""
         return ", ".join("scaled numbers" if name == "scaled" else name for name in dict.fromkeys(self.quantities))
 

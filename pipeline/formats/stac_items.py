@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from pipeline.core.band_names import SENTINEL2_COMMON_NAMES, band_from_file_name, band_order, words_of_file
+from pipeline.core.band_names import SENTINEL2_COMMON_NAMES, band_from_file_name, band_order, split_stem
 from pipeline.core.errors import SceneError
 from pipeline.formats.catalogue import BandOffer, Catalogue, Product, numbers_words
 from pipeline.formats.sensors import band_number, sensor_of
@@ -134,7 +134,7 @@ def _check_versions(layers: Sequence[Layer], source: str) -> None:
     first: dict[tuple[str | None, float, int], Layer] = {}
     for layer in layers:
         other = first.setdefault((_sentinel2_id(layer), layer.version.resolution, layer.expensive), layer)
-        differing = set(words_of_file(layer.stem)) ^ set(words_of_file(other.stem))
+        differing = set(split_stem(layer.stem)) ^ set(split_stem(other.stem))
         if differing and all(word.isalpha() for word in differing):
             msg = (
                 f"{source}: assets {other.key} and {layer.key} are two versions of band {_sentinel2_id(layer)} "

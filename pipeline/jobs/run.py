@@ -280,7 +280,7 @@ def _scene_for(model: ClusterModel, config: SceneConfig, excluded: Iterable[Path
             "%s: its numbers become %s by another scale or offset than the model's scene had; the centroids are "
             "converted, exactly",
             origin,
-            model.units.words,
+            model.units.quantity_text,
         )
     return scene
 

@@ -224,12 +224,13 @@ class ClusterModel(ModelRecord):
             raise ModelError(msg)
         self._check_numbers(units, source)
         unscaled = self.units.unscaled & units.unscaled
+        context = f"{source}: the model is in {self.units.quantity_text}"
         for band, wanted, found, plain in zip(
             self.bands, self.units.quantities, units.quantities, unscaled, strict=True
         ):
             # earlier versions stored one quantity for all bands: 'scaled' also for a band without scale
             if not (plain and {wanted, found} == {"scaled", "numbers"}):
-                _check_quantity(band, wanted, found, f"{source}: the model is in {self.units.words}", units.dtype)
+                _check_quantity(band, wanted, found, context, units.dtype)
         if "numbers" not in self.units.quantities:
             return
         if units.family != self.units.family:
