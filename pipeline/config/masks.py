@@ -74,7 +74,7 @@ class MaskRecord(Record):
         """Convert names of classes and bits to the numbers of the layer."""
         if not isinstance(value, dict):
             return value
-        names = {rule: _names(value, rule) for rule in _RULES}
+        names = {rule: _names_of_values(value, rule) for rule in _RULES}
         listed = [rule for rule in _RULES if isinstance(value.get(rule), list | tuple)]
         return value | {rule: _names_to_numbers(value[rule], names[rule]) for rule in listed}
 
@@ -116,7 +116,7 @@ _RULES: Final = ("drop", "keep", "bits")
 """Keys that select pixels by value."""
 
 
-def _names(value: Mapping[str, object], rule: str) -> Mapping[str, Bits]:
+def _names_of_values(value: Mapping[str, object], rule: str) -> Mapping[str, Bits]:
     """Numbers of classes or bits by name: of the layer, else of that in the file name, else of SCL or QA_PIXEL."""
     layer, path = value.get("layer"), value.get("path")
     kind = layer if isinstance(layer, str) else mask_kind(PurePath(path).stem) if isinstance(path, str) else None

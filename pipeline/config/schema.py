@@ -84,13 +84,13 @@ class FeaturesConfig(Record):
     )
     standardize: Literal["none", "zscore", "minmax", "robust"] = Field(
         "none",
-        description="what bands are divided by before distances are computed: 'none', 'zscore' (standard deviation), "
+        description="the spread by which bands are divided before distances are computed: 'none', 'zscore' (standard deviation), "
         "'minmax' (range) or 'robust' (interquartile range), each over the sampled pixels",
     )
 
 
 class FitConfig(Record):
-    """Section `fit`: method, number of classes and its parameters."""
+    """Section `fit`: method, number of classes, sampling and stopping rules."""
 
     method: Literal["kmeans", "minibatch", "dask-ml"] = Field(
         "kmeans", description="'kmeans', 'minibatch' or 'dask-ml'"
@@ -100,10 +100,10 @@ class FitConfig(Record):
     )
     pixels: Literal["all"] | Annotated[int, Field(ge=1, le=100_000_000)] = Field(
         DEFAULT_SAMPLE,
-        description=f"the number of valid pixels sampled for the fit, 1 to 100000000, or 'all' (start from "
+        description="the number of valid pixels sampled for the fit, 1 to 100000000, or 'all' (start from "
         f"{DEFAULT_SAMPLE} sampled ones, then pass over every pixel)",
     )
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="a whole number from 0 to 4294967295")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="the random seed, a whole number from 0 to 4294967295")
     starts: int = Field(5, ge=1, le=1000, description="the number of starts, 1 to 1000; the best one is used")
     max_iter: int = Field(300, ge=1, description="the largest number of iterations per start, at least 1")
     tol: float = Field(
