@@ -84,8 +84,8 @@ class FeaturesConfig(Record):
     )
     standardize: Literal["none", "zscore", "minmax", "robust"] = Field(
         "none",
-        description="the spread by which bands are divided before distances are computed: 'none', 'zscore' (standard deviation), "
-        "'minmax' (range) or 'robust' (interquartile range), each over the sampled pixels",
+        description="the spread by which bands are divided before distances are computed: 'none', 'zscore' (standard "
+        "deviation), 'minmax' (range) or 'robust' (interquartile range), each over the sampled pixels",
     )
 
 
