@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pipeline.config.arguments import speaks_of_arguments
+from pipeline.config.arguments import name_arguments_in_messages
 from pipeline.config.record import parse_record
 from pipeline.config.schema import MAX_CLASSES, FeaturesConfig, FitConfig, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.grid import Block
 from pipeline.core.pixels import FitSource
-from pipeline.core.time_limits import TIMEOUT
+from pipeline.core.time_limits import DEFAULT_TIMEOUT
 from pipeline.dataarrays.computing import Computer
 from pipeline.dataarrays.dimensions import to_planes
 from pipeline.dataarrays.grids import grid_of
@@ -38,13 +38,13 @@ from pipeline.sinks.palette import class_colours
 from pipeline.sinks.staging import Staging
 
 
-@speaks_of_arguments("scene", "run")
+@name_arguments_in_messages("scene", "run")
 def open_scene(
     source: str | Path | Sequence[str | Path],
     bands: Sequence[str | int] | str = "auto",
     nodata: str | float = "auto",
     chunk: int | str = "auto",
-    timeout: float = TIMEOUT,
+    timeout: float = DEFAULT_TIMEOUT,
     **placing: Any,
 ) -> xr.DataArray:
     """Open a scene lazily: only metadata is read.
@@ -93,7 +93,7 @@ def open_scene(
         return to_dataarray(cropped(open_source(scene, shape)))
 
 
-@speaks_of_arguments("fit", "features", "run")
+@name_arguments_in_messages("fit", "features", "run")
 def fit(
     scene: xr.DataArray | xr.Dataset,
     k: int = 8,
@@ -160,7 +160,7 @@ def fit(
         return fit_source(pixels, config, features, workers=count_workers(workers), progress=Progress()).model
 
 
-@speaks_of_arguments("output")
+@name_arguments_in_messages("output")
 def write(
     labels: xr.DataArray,
     path: str | Path,

@@ -22,7 +22,7 @@ from pipeline.cli.terminal import (
     unprinted,
 )
 from pipeline.core.errors import TerrazzoError
-from pipeline.core.text import finite, json_text, printable
+from pipeline.core.text import json_text, printable, replace_non_finite
 from pipeline.core.version import __version__
 from pipeline.engine.signals import STOPPED, exit_at_signals, handle_signals, signal_exit_status
 
@@ -231,7 +231,7 @@ def demo(out: Path, *, quiet: bool) -> None:
 
 
 def _json(record: dict[str, Any]) -> str:
-    return json_text(finite(record), encoding_of_output(), indent=2, allow_nan=False)
+    return json_text(replace_non_finite(record), encoding_of_output(), indent=2, allow_nan=False)
 
 
 def _print_report(report: dict[str, Any], *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Messages in the words of the Python functions: arguments, where the config has keys."""
+"""Translate messages for callers of the Python functions: config keys become names of arguments."""
 
 import logging
 import re
@@ -22,61 +22,63 @@ _SECTIONS: Final[dict[str, tuple[str, type[Record]]]] = {
     "output": ("write", OutputConfig),
     "run": ("fit", ResourceConfig),
 }
-"""Sections of the config, and the functions whose arguments they are."""
+"""Function and record of each config section; the keys of the record are arguments of the function."""
 
-_KEYS: Final = "|".join(
+_KEYS_PATTERN: Final = "|".join(
     f"{section}\\.{key}" for section, (_, record) in _SECTIONS.items() for key in record.model_fields
 )
 
-_KEY: Final = re.compile(rf"(?P<set>\bset )?(?<![\w./])(?P<path>{_KEYS})\b(?P<value>: (?=\S))?")
-"""A key of the config: followed by a value where it stands after 'set'."""
+_KEY: Final = re.compile(rf"(?P<set>\bset )?(?<![\w./])(?P<path>{_KEYS_PATTERN})\b(?P<value>: (?=\S))?")
+"""A dotted config key, with the word 'set' before it and the colon after it, if present."""
 
 
-def in_arguments(text: str, sections: tuple[str, ...]) -> str:
-    """Say arguments where a message says keys of the config.
+def config_keys_to_arguments(text: str, sections: tuple[str, ...]) -> str:
+    """Replace config keys in a message by the arguments of the Python functions.
 
     Parameters
     ----------
     text : str
-        The message.
+        Message with config keys such as `scene.nodata`.
     sections : tuple of str
-        Those whose keys are arguments of the function that was called; others are called after their function.
+        Config sections whose keys are arguments of the called function. Keys of other sections are prefixed with the
+        name of their function: "open_scene's nodata".
     """
 
-    def argument(found: re.Match[str]) -> str:
+    def to_argument(found: re.Match[str]) -> str:
         section, _, key = found["path"].partition(".")
         if found["path"] == "fit.mask":
             return f"{found['set'] or ''}the coordinate `valid`{found['value'] or ''}"
         if found["path"] == "run.timeout":
             section = "scene"
-        owner = "" if section in sections else f"{_SECTIONS[section][0]}'s "
+        prefix = "" if section in sections else f"{_SECTIONS[section][0]}'s "
         value = "=" if found["set"] and found["value"] else found["value"] or ""
-        return f"{found['set'] or ''}{owner}{key}{value}"
+        return f"{found['set'] or ''}{prefix}{key}{value}"
 
-    return _KEY.sub(argument, text)
+    return _KEY.sub(to_argument, text)
 
 
 class _Translator(logging.Filter):
-    """Says arguments where log records say keys of the config."""
+    """Log filter that replaces config keys by arguments."""
 
     def __init__(self, sections: tuple[str, ...]) -> None:
         super().__init__()
         self._sections = sections
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change a record's message; let it pass."""
-        record.msg, record.args = in_arguments(record.getMessage(), self._sections), ()
+        """Replace the message; every record passes."""
+        record.msg, record.args = config_keys_to_arguments(record.getMessage(), self._sections), ()
         return True
 
 
-_guard = Lock()
+_filters_lock = Lock()
+"""Held while filters are added to loggers."""
 
 
 @contextmanager
 def _translated(sections: tuple[str, ...]) -> Iterator[None]:
-    """Translate what the package says until the end of the context, and the error that ends it."""
+    """Translate log records of the package within the context, and an error that leaves it."""
     translator = _Translator(sections)
-    with _guard:
+    with _filters_lock:
         known = [name for name in logging.root.manager.loggerDict if name.startswith("pipeline.")]
         loggers = [logging.getLogger(name) for name in known]
         for logger in loggers:
@@ -84,22 +86,28 @@ def _translated(sections: tuple[str, ...]) -> Iterator[None]:
     try:
         yield
     except TerrazzoError as error:
-        error.args = (in_arguments(str(error), sections),)
+        error.args = (config_keys_to_arguments(str(error), sections),)
         raise
     finally:
         for logger in loggers:
             logger.removeFilter(translator)
 
 
-def speaks_of_arguments(*sections: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Let a function's errors and log records speak of its arguments, which are sections of the config."""
+def name_arguments_in_messages(*sections: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Decorate a function so that its errors and log records name its arguments instead of config keys.
+
+    Parameters
+    ----------
+    *sections : str
+        Config sections whose keys are arguments of the function.
+    """
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         @wraps(function)
-        def speaking(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        def translated(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
             with _translated(sections):
                 return function(*args, **kwargs)
 
-        return speaking
+        return translated
 
     return decorate

@@ -1,4 +1,4 @@
-"""Kinds of fields in the config: what is read out of YAML's values, and how editors are told."""
+"""Field types of the config: conversion of YAML values, and their JSON Schema."""
 
 import re
 from datetime import date
@@ -14,17 +14,20 @@ _POWER: Final = re.compile(r"\s*\d+(\.\d+)?e\+?\d{1,2}\s*", re.IGNORECASE | re.A
 
 
 def _band_name(band: object) -> object:
-    """Let a number name a band, but not the yes or no that YAML reads out of y, no, on."""
+    """Convert a band number to text; booleans, which YAML reads from y, no or on, stay and are refused."""
     return str(band) if isinstance(band, int) and not isinstance(band, bool) else band
 
 
 def _as_list(value: object) -> object:
-    """Let one thing stand for a list of one."""
+    """Wrap a single string into a list."""
     return [value] if isinstance(value, str) else value
 
 
 def _size(value: object) -> object:
-    """Let pydantic read sizes that are whole words: on its own it reads '2GB/3' as 2 GB, and no power of ten."""
+    """Refuse text that is not a size as a whole, and read powers of ten.
+
+    Pydantic alone reads '2GB/3' as 2 GB, and refuses 1e9.
+    """
     if isinstance(value, str) and _POWER.fullmatch(value):
         return int(float(value))
     if isinstance(value, str) and not _SIZE.fullmatch(value):
@@ -34,25 +37,27 @@ def _size(value: object) -> object:
 
 
 def _time(value: object) -> object:
-    """Write the dates that YAML, Python and numpy have as text."""
+    """Convert dates of YAML, Python and NumPy to ISO text."""
     if isinstance(value, date):
         return value.isoformat()
     if type(value).__name__ == "datetime64":
         return str(value)
-    return "" if isinstance(value, bool) else value  # which is no text of a time
+    return "" if isinstance(value, bool) else value  # booleans are refused like empty text
 
 
-def _readable(value: object) -> object:
-    """Refuse the name of a file by which GDAL would mean another."""
-    if isinstance(value, str) and (why := unreadable_name(value)):
-        raise ConfigError(why)
+def _name_for_gdal(value: object) -> object:
+    """Refuse a file name that GDAL would encode differently."""
+    if isinstance(value, str) and (message := unreadable_name(value)):
+        raise ConfigError(message)
     return value
 
 
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
-Name = Annotated[Text, BeforeValidator(_readable)]
-"""The path of a file, or another name that GDAL is given."""
+"""Text that is not empty and contains no NUL."""
+Name = Annotated[Text, BeforeValidator(_name_for_gdal)]
+"""Path of a file, or another name that GDAL opens."""
 Band = Annotated[Text, BeforeValidator(_band_name)]
+"""Name, number or common name of a band."""
 
 _TEXT_SCHEMA: Final[dict[str, Any]] = {"type": "string", "minLength": 1}
 
@@ -75,13 +80,14 @@ Bands = Annotated[
         }
     ),
 ]
+"""Selection of bands: 'auto', 'all' or a list."""
 
 Time = Annotated[
     Annotated[int, Field(ge=1)] | Text,
     BeforeValidator(_time),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, _TEXT_SCHEMA]}),
 ]
-"""A time: a number from 1, first, last, or an ISO date, which YAML reads as a date of its own."""
+"""Selection of a time step: a number from 1, 'first', 'last', or an ISO date (YAML reads dates as date objects)."""
 
 Names = Annotated[
     Annotated[tuple[Text, ...], Field(min_length=1)] | Annotated[dict[Band, Text], Field(min_length=1)] | None,
@@ -95,12 +101,12 @@ Names = Annotated[
         }
     ),
 ]
-"""A name for each band, or new names by old ones."""
+"""One name per band, or a mapping of band to new name."""
 
 ResamplingMethod = Literal[
     "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med", "q1", "q3", "rms"
 ]
-"""GDAL's words."""
+"""Resampling methods by their GDAL names."""
 
 _METHODS: Final = {"enum": list(get_args(ResamplingMethod))}
 
@@ -108,7 +114,7 @@ Resampling = Annotated[
     ResamplingMethod | Annotated[dict[Text, ResamplingMethod], Field(min_length=1)],
     WithJsonSchema({"anyOf": [_METHODS, {"type": "object", "additionalProperties": _METHODS, "minProperties": 1}]}),
 ]
-"""A method for all bands, or one for each."""
+"""Resampling method for all bands, or a mapping of band to method."""
 
 Size = Annotated[
     ByteSize,
@@ -125,4 +131,4 @@ Size = Annotated[
         }
     ),
 ]
-"""Bytes, such as 2GB."""
+"""Size in bytes, such as 2GB."""

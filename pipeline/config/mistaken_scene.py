@@ -1,4 +1,4 @@
-"""What was named in place of a config: a scene's own file, folder or address."""
+"""Detect a scene (file, folder or address) that was passed in place of a config."""
 
 import json
 import re
@@ -26,26 +26,27 @@ _KINDS: Final = {
     b"<VRTDataset": "a raster (VRT)",
     b"<?xml": "an XML file",
 }
-"""First bytes of files."""
+"""Kind of file by its first bytes."""
 
-_LARGEST_JSON: Final = 16 * 2**20
-"""Bytes read of a JSON file: what a larger one is can't be told."""
+_MAX_JSON_BYTES: Final = 16 * 2**20
+"""Largest number of bytes read from a JSON file; the kind of a larger one is unknown."""
 
 _ADDRESS: Final = re.compile(r"(^|/)([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/])")
+"""Scheme of an address, with at least one slash: `Path` collapses two slashes into one."""
 
 
 def scene_named_as_config(path: Path) -> str | None:
-    """Say that a path is a scene's, and how a config for it is made; None where it may well be a config.
+    """Message for a scene passed in place of a config, with the command that writes one; None for other files.
 
     Parameters
     ----------
     path : Path
-        Where a config was expected.
+        Path at which a config was expected.
     """
     name = str(path)
     kind = _kind(path)
     if not path.exists() and (_ADDRESS.match(name) or name.startswith("/vsi")):
-        name = _ADDRESS.sub(r"\1\2://", name)  # a path knows no two slashes
+        name = _ADDRESS.sub(r"\1\2://", name)
         kind = "an address"
     if not kind:
         return None
@@ -55,7 +56,7 @@ def scene_named_as_config(path: Path) -> str | None:
 
 
 def _kind(path: Path) -> str:
-    """What a file or folder is, if it is no config."""
+    """Kind of a file or folder that can't be a config, or an empty string."""
     try:
         if path.is_dir():
             return "a folder"
@@ -64,14 +65,14 @@ def _kind(path: Path) -> str:
         return ""
     kind = next((kind for start, kind in _KINDS.items() if head.lstrip(b"\xef\xbb\xbf \r\n").startswith(start)), "")
     if not kind and b"\0" in head:
-        kind = "no text"
+        kind = "a binary file"
     return kind or (_kind_of_json(path) if head.lstrip().startswith(b"{") else "")
 
 
 def _kind_of_json(path: Path) -> str:
-    """What a JSON file is: a config is JSON, too, if somebody wishes so."""
+    """Kind of a STAC or GeoJSON file; empty for other JSON, as a config may be JSON."""
     try:
-        found = json.loads(read_start(path, _LARGEST_JSON))
+        found = json.loads(read_start(path, _MAX_JSON_BYTES))
     except (OSError, ValueError, RecursionError):
         return ""
     if "stac_version" in found:

@@ -1,4 +1,4 @@
-"""What every mapping of the config is: typed, frozen, without unknown keys; and what is said of a mistake in it."""
+"""Base class of config records, and validation with messages that name path, value and what is allowed."""
 
 import difflib
 import reprlib
@@ -11,31 +11,35 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pipeline.core.errors import ConfigError
 
 
+def refuse_boolean(value: object) -> object:
+    """Refuse booleans (YAML's yes, no, on, off), which pydantic would convert to numbers."""
+    if isinstance(value, bool):
+        msg = "a boolean is not allowed"
+        raise ValueError(msg)  # noqa: TRY004 (pydantic expects ValueError)
+    return value
+
+
 class Record(BaseModel):
-    """A mapping of the config: no unknown keys, no changes. Field descriptions say what is allowed."""
+    """Base of config records: frozen, no unknown keys. Descriptions of fields say in messages what is allowed."""
 
     renamed: ClassVar[Mapping[str, str]] = {}
-    """New names of keys by their names in earlier versions."""
+    """Current name of a key by its name in earlier versions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_yes_or_no(cls, value: object) -> object:
-        """Refuse YAML's yes, no, on, off: no field wants one, and pydantic would read numbers out of them."""
-        if isinstance(value, bool):
-            msg = "yes or no"
-            raise ValueError(msg)  # noqa: TRY004 (pydantic wants this one)
-        return value
+    def _refuse_boolean(cls, value: object) -> object:
+        return refuse_boolean(value)
 
 
 def _record_at(record: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel]:
-    """Find the record whose keys stand at a path below a record."""
-    for part in path:
-        if str(part) not in record.model_fields:
+    """Record class at a path below a record class; the innermost one if the path leads beyond records."""
+    for key in path:
+        if str(key) not in record.model_fields:
             break
-        kind = record.model_fields[str(part)].annotation
-        inner = [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel)]
+        kind = record.model_fields[str(key)].annotation
+        inner = [part for part in (kind, *get_args(kind)) if isinstance(part, type) and issubclass(part, BaseModel)]
         if not inner:
             break
         record = inner[0]
@@ -43,22 +47,22 @@ def _record_at(record: type[BaseModel], path: tuple[str | int, ...]) -> type[Bas
 
 
 def _shown(value: object) -> str:
-    """A value for a message: short, whatever it is. Lists are not spelled out, as aliases can make them endless."""
+    """Short text of a value for a message. Collections are only counted, as YAML aliases can make them huge."""
     if isinstance(value, list | tuple | dict | set):
         return f"a {type(value).__name__} of {len(value)}"
     return shorten(reprlib.repr(value), 60, placeholder="...")
 
 
-def _sentence(error: Mapping[str, Any], record: type[BaseModel]) -> str:
-    """One mistake that pydantic found, in a sentence: the full path, what is there, what is allowed."""
+def _message(error: Mapping[str, Any], record: type[BaseModel]) -> str:
+    """Message for an error found by pydantic: the full path, the value, what is allowed."""
     where = tuple(error["loc"])
     if error["type"] == "extra_forbidden":
         owner = _record_at(record, where[:-1])
         if new := getattr(owner, "renamed", {}).get(where[-1]):
             return f"{'.'.join(map(str, where))}: this key is now {'.'.join((*map(str, where[:-1]), new))}"
         allowed = list(owner.model_fields)
-        near = difflib.get_close_matches(str(where[-1]), allowed, n=1)
-        hint = f"did you mean {'.'.join((*map(str, where[:-1]), near[0]))}? " if near else ""
+        nearest = difflib.get_close_matches(str(where[-1]), allowed, n=1)
+        hint = f"did you mean {'.'.join((*map(str, where[:-1]), nearest[0]))}? " if nearest else ""
         return f"{'.'.join(map(str, where))}: unknown key; {hint}allowed here: {', '.join(allowed)}"
     depth = next(
         (n for n in range(1, len(where)) if where[n] not in _record_at(record, where[:n]).model_fields), len(where)
@@ -82,21 +86,21 @@ AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 
 def parse_record(record: type[AnyRecord], settings: object, origin: str) -> AnyRecord:
-    """Check settings and turn them into a record.
+    """Validate settings and convert them to a record.
 
     Parameters
     ----------
     record : type
-        `RunConfig`, or one of the records it is made of.
+        `RunConfig`, or the record class of one of its sections.
     settings : object
-        What the YAML said; a mapping, if all is well.
+        Settings parsed from YAML; must be a mapping.
     origin : str
-        Where it comes from, for messages.
+        File or function named in messages.
 
     Raises
     ------
     ConfigError
-        Naming the full path of the first mistake, what is allowed there and the nearest valid key.
+        If settings are not valid; the message names the full path, what is allowed there and the nearest valid key.
     """
     if not isinstance(settings, dict):
         what = "nothing (the file is empty)" if settings is None else f"a {type(settings).__name__}"
@@ -105,8 +109,8 @@ def parse_record(record: type[AnyRecord], settings: object, origin: str) -> AnyR
     try:
         return record.model_validate(settings)
     except ValidationError as error:
-        unknown_first = sorted(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
-        sentences = list(dict.fromkeys(_sentence(mistake, record) for mistake in unknown_first))
-        more = f" (and {len(sentences) - 1} more: {'; '.join(s.split(': ')[0] for s in sentences[1:4])})"
-        msg = f"{origin}: {sentences[0]}{more if len(sentences) > 1 else ''}"
+        unknown_first = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+        messages = list(dict.fromkeys(_message(found, record) for found in unknown_first))
+        more = f" (and {len(messages) - 1} more: {'; '.join(text.split(': ')[0] for text in messages[1:4])})"
+        msg = f"{origin}: {messages[0]}{more if len(messages) > 1 else ''}"
         raise ConfigError(msg) from error

@@ -1,1 +1,1 @@
-"""What every other folder may import: errors, grids, pixels, facts about scenes, units, band names."""
+"""Shared types that every other package may import: errors, grids, pixels, scene metadata, units, band names."""

@@ -1,4 +1,4 @@
-"""Types of arrays, by what they hold and which axes they have."""
+"""Array types, named by content and axes."""
 
 from typing import Any
 
@@ -6,14 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 Stretch = npt.NDArray[np.floating] | None
-"""What differences of each band are multiplied by, shape (band,); None where that is 1 for all."""
-
+"""Factor per band applied to differences before squaring, shape (band,); None if it is 1 for all bands."""
 
 Points = npt.NDArray[Any]
-"""Shape (band, point), C-contiguous, of any type."""
-
+"""Pixel values as points, shape (band, point), C-contiguous, any dtype."""
 
 Planes = npt.NDArray[Any]
-
+"""Pixel values of a block, shape (band, rows, columns), any dtype."""
 
 Validity = npt.NDArray[np.bool_]
+"""Valid pixels of a block, shape (rows, columns): True where no band is nodata."""

@@ -1,4 +1,4 @@
-"""Names of bands: told from descriptions and file names, chosen by name, number or common name."""
+"""Band names: derived from file names, and selected by name, number or common name."""
 
 import difflib
 import re
@@ -14,68 +14,69 @@ SENTINEL2_COMMON_NAMES: Final = {
     "B07": "rededge078", "B08": "nir", "B8A": "nir08", "B09": "nir09", "B10": "cirrus", "B11": "swir16",
     "B12": "swir22",
 }  # fmt: skip
-"""Common names of Sentinel-2 bands (STAC electro-optical extension, version 2)."""
+"""Common name by band name for Sentinel-2 (STAC electro-optical extension, version 2)."""
 
 COMMON_NAMES: Final = frozenset({
     *SENTINEL2_COMMON_NAMES.values(), "green05", "yellow", "rededge", "pan", "lwir", "lwir11", "lwir12",
 })  # fmt: skip
-"""Common names of bands (STAC electro-optical extension, version 2)."""
+"""Known common names of bands (STAC electro-optical extension, version 2)."""
 
-_STANDS_IN: Final = {"nir": ("nir08",), "rededge": ("rededge071",), "lwir": ("lwir11",), "swir": ("swir16",)}
-"""What else is meant by a common name that no band has."""
+_FALLBACKS: Final = {"nir": ("nir08",), "rededge": ("rededge071",), "lwir": ("lwir11",), "swir": ("swir16",)}
+"""More specific common names to try when no band has the requested one."""
 
 _SENTINEL2_STYLE: Final = re.compile(r"(?i)B0\d|B8A")
-"""Names of bands that begin with a zero, or B8A."""
+"""Band names that occur for Sentinel-2 only: with a leading zero, or B8A."""
 
 _BAND_TOKEN: Final = re.compile(r"B\d{1,2}A?", re.IGNORECASE)
-_NAMES_SHOWN: Final = 20
+_MAX_LISTED: Final = 20
+"""Largest number of names listed in a message."""
 _SPLIT: Final = re.compile(r"[_\-. ]+")
 
 
 def listed_names(names: Sequence[str]) -> str:
-    """Names in words, the first of very many."""
-    return ", ".join(names[:_NAMES_SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > _NAMES_SHOWN else "")
+    """Join names for a message; of a long list only the first ones and the total number."""
+    return ", ".join(names[:_MAX_LISTED]) + (f", ... ({len(names)} in all)" if len(names) > _MAX_LISTED else "")
 
 
 def band_from_file_name(path: str) -> str | None:
-    """The last part of a file's name that looks like a band (`..._B02_10m.jp2` gives B02), or None."""
+    """Band name found in a file name: its last token such as B02 (`..._B02_10m.jp2` returns B02), or None."""
     tokens = _SPLIT.split(PurePath(path).stem)
     return next((token.upper() for token in reversed(tokens) if _BAND_TOKEN.fullmatch(token)), None)
 
 
 def names_of_band_files(paths: Sequence[str]) -> list[str]:
-    """Name the bands of one-band files after the files.
+    """Derive band names from the names of single-band files.
 
-    A name's band token where no two files have the same one (`T33UUU_B02.jp2` is B02); else what is left when
-    the start and the end that all names share are taken off (`farm_red2.tif`, `farm_nir.tif` are red2, nir);
-    else the whole stem. A lone file without a token is called band1, so that a model fits another such file.
+    The band token of the file name, if the tokens of all files differ (`T33UUU_B02.jp2` is B02); else the file name
+    without the words at the start and end that all files share (`farm_red2.tif`, `farm_nir.tif` are red2, nir); else
+    the whole stem. A single file without a token is named band1, so that its model can be applied to other files.
     """
     tokens = [band_from_file_name(path) for path in paths]
-    told = [token for token in tokens if token]
+    found = [token for token in tokens if token]
     if len(paths) == 1:
-        return told or ["band1"]
+        return found or ["band1"]
     names = differing_parts([PurePath(path).stem for path in paths])
-    if len(set(told)) == len(told):
+    if len(set(found)) == len(found):
         names = [token or name for token, name in zip(tokens, names, strict=True)]
-    differ = all(names) and len(set(names)) == len(paths)
-    return names if differ else [PurePath(path).stem for path in paths]
+    unique = all(names) and len(set(names)) == len(paths)
+    return names if unique else [PurePath(path).stem for path in paths]
 
 
-def words_of_file(stem: str) -> list[str]:
-    """Words of a file's name without suffix, at whatever separates them."""
+def split_stem(stem: str) -> list[str]:
+    """Split a file stem into words at underscores, hyphens, dots and spaces."""
     return _SPLIT.split(stem)
 
 
 def differing_parts(stems: Sequence[str]) -> list[str]:
-    """What is left of names without the words that all begin and end with."""
-    parts = [words_of_file(stem) for stem in stems]
+    """Remove the words that all stems start with and end with, and join the rest with underscores."""
+    parts = [split_stem(stem) for stem in stems]
     start = _shared(parts)
     end = _shared([part[start:][::-1] for part in parts])
     return ["_".join(part[start : len(part) - end]) for part in parts]
 
 
 def _shared(lists: Sequence[Sequence[str]]) -> int:
-    """How many first items all lists share."""
+    """Number of leading items that all lists share."""
     return sum(1 for _ in takewhile(lambda items: len(set(items)) == 1, zip(*lists, strict=False)))
 
 
@@ -86,17 +87,17 @@ def band_order(name: str) -> tuple[object, ...]:
 
 
 def common_names(names: Sequence[str]) -> list[str | None]:
-    """Common name of each band of a scene of an unknown sensor: red for Red; None where nothing tells it.
+    """Common name per band of a scene whose sensor is unknown: red for Red; None if the name does not say.
 
-    Numbers are taken for those of Sentinel-2 where a name is in its style, `B02` or `B8A`: red for B04. A bare `B4` is
-    red on one sensor and near infrared on another.
+    Band numbers are read as Sentinel-2's if at least one name has its form, `B02` or `B8A`: red for B04. Otherwise a
+    number says nothing: `B4` is red on one sensor and near infrared on another.
     """
     known = SENTINEL2_COMMON_NAMES if any(_SENTINEL2_STYLE.fullmatch(name) for name in names) else {}
     return [name.lower() if name.lower() in COMMON_NAMES else known.get(name.upper()) for name in names]
 
 
-def _plain(name: str) -> str:
-    """A name without its case, and a band's number without leading zeros: B08, b8 and B8 are one."""
+def _normalised(name: str) -> str:
+    """Normalise a name for comparison: lower case, band number without leading zeros (B08, b8 and B8 are equal)."""
     return re.sub(r"^b0+(?=\d)", "b", name.lower())
 
 
@@ -107,25 +108,25 @@ def find_band(
     numbers: Sequence[str] | None = None,
     key: str = "scene.bands",
 ) -> int:
-    """Position of a band asked for by name, by number, or by common name, in this order.
+    """Index of a band requested by name, by number, or by common name, tried in this order.
 
     Parameters
     ----------
     wanted : str
-        What was asked for.
+        Requested name, number or common name.
     names : sequence of str
-        Of all bands.
+        Names of all bands.
     common : sequence of str or None, optional
-        Their common names; told from the names unless given.
+        Common name per band; derived from the names by default.
     numbers : sequence of str, optional
-        The numbers that stand for them: 1, 2, ... unless given.
+        Number per band; 1, 2, ... by default.
     key : str
-        Of the config, for messages.
+        Config key named in messages.
 
     Raises
     ------
     ConfigError
-        With the names there are, when there is no such band or the common name fits several.
+        If there is no such band, or several bands have the common name; the message lists the names.
     """
     if wanted in names:
         return names.index(wanted)
@@ -133,20 +134,20 @@ def find_band(
     if wanted.upper().lstrip("0") in numbers:
         return numbers.index(wanted.upper().lstrip("0"))
     common = common or common_names(names)
-    plain = _plain(wanted)
-    for meant in (wanted.lower(), *_STANDS_IN.get(wanted.lower(), ())):
-        fitting = [i for i, name in enumerate(names) if plain == _plain(name) or meant == common[i]]
-        if len(fitting) == 1:
-            return fitting[0]
-        if fitting:
+    normalised = _normalised(wanted)
+    for candidate in (wanted.lower(), *_FALLBACKS.get(wanted.lower(), ())):
+        matching = [i for i, name in enumerate(names) if normalised == _normalised(name) or candidate == common[i]]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
             break
-    shown = listed_names(names)
-    if fitting:
-        msg = f"{key}: {wanted!r} fits {', '.join(names[i] for i in fitting)}; name one of them"
+    available = listed_names(names)
+    if matching:
+        msg = f"{key}: {wanted!r} matches {', '.join(names[i] for i in matching)}; name one of them"
         raise ConfigError(msg)
-    near = difflib.get_close_matches(wanted, names, n=1)
-    hint = f"did you mean {near[0]}? It has " if near else "the scene has "
-    msg = f"{key}: there is no band {wanted!r}; {hint}{shown}; by number, {numbers[0]} to {numbers[-1]}"
+    nearest = difflib.get_close_matches(wanted, names, n=1)
+    hint = f"did you mean {nearest[0]}? It has " if nearest else "the scene has "
+    msg = f"{key}: there is no band {wanted!r}; {hint}{available}; by number, {numbers[0]} to {numbers[-1]}"
     raise ConfigError(msg)
 
 
@@ -156,51 +157,52 @@ def choose_bands(
     common: Sequence[str | None] | None = None,
     numbers: Sequence[str] | None = None,
 ) -> list[int]:
-    """Positions of the bands asked for, in the order asked for; parameters as in `find_band`.
+    """Indices of the requested bands, in the requested order; parameters as in `find_band`.
 
     Raises
     ------
     ConfigError
-        When a band is unknown or asked for twice.
+        If a band is unknown, or requested twice.
     """
     if not wanted:
-        msg = f"scene.bands: no band is chosen; the scene has {listed_names(names)}"
+        msg = f"scene.bands: no band is selected; the scene has {listed_names(names)}"
         raise ConfigError(msg)
-    places = {name: place for place, name in reversed(list(enumerate(names)))}  # of thousands of bands
-    numbered = {number: place for place, number in reversed(list(enumerate(numbers or ())))}
+    # exact names and numbers are looked up first: searching for each of thousands of bands would be slow
+    by_name = {name: index for index, name in reversed(list(enumerate(names)))}
+    by_number = {number: index for index, number in reversed(list(enumerate(numbers or ())))}
     chosen = []
     for band in map(str, wanted):
-        place = places.get(band, numbered.get(band.upper().lstrip("0")))
-        chosen.append(find_band(band, names, common, numbers) if place is None else place)
+        index = by_name.get(band, by_number.get(band.upper().lstrip("0")))
+        chosen.append(find_band(band, names, common, numbers) if index is None else index)
     seen = set[int]()
     for i, position in enumerate(chosen):
         if position in seen:
-            msg = f"scene.bands: {wanted[i]!r} asks for band {names[position]} a second time"
+            msg = f"scene.bands: {wanted[i]!r} selects band {names[position]} a second time"
             raise ConfigError(msg)
         seen.add(position)
     return chosen
 
 
 def check_names_differ(names: Sequence[str], paths: Sequence[str]) -> None:
-    """Raise SceneError, naming both files, when two bands have one name."""
-    places: dict[str, int] = {}
+    """Raise SceneError if two bands have the same name; the message names their files."""
+    first_index: dict[str, int] = {}
     for i, name in enumerate(names):
-        if places.setdefault(name, i) != i:
-            first = paths[places[name]]
+        if first_index.setdefault(name, i) != i:
+            first = paths[first_index[name]]
             where = f"in {first}" if first == paths[i] else f"in {first} and in {paths[i]}"
-            msg = f"scene.source: two bands are called {name}, {where}; give files whose band names differ"
+            msg = f"scene.source: two bands are called {name}, {where}; select files whose band names differ"
             raise SceneError(msg)
 
 
 def find_rgb(names: Sequence[str], common: Sequence[str | None] = ()) -> tuple[int, int, int] | None:
-    """Positions of the red, green and blue band, told by common name; None when one is missing.
+    """Indices of the red, green and blue bands, found by common name; None unless each occurs exactly once.
 
     Parameters
     ----------
     names : sequence of str
-        Of all bands.
+        Names of all bands.
     common : sequence of str or None, optional
-        Their common names, as far as known; told from the names where there is none.
+        Common name per band, None if unknown; derived from the names if all are unknown.
     """
     common = common if any(common) else common_names(names)
     if all(common.count(colour) == 1 for colour in ("red", "green", "blue")):

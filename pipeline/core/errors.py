@@ -1,46 +1,50 @@
-"""The errors Terrazzo raises on purpose.
+"""Exceptions that Terrazzo raises for mistakes a user can fix.
 
-Each message is one or two sentences that name the file, field or block, the numbers, and the fix. The command
-line prints the message alone and leaves with the class's `exit_code`.
+A message is one or two sentences that name the file, field or block, the numbers, and the fix. The command line
+prints only the message and exits with the `exit_code` of the class.
 """
 
 from pipeline.core.text import printable
 
 
 class TerrazzoError(Exception):
-    """Something the user can mend: bad input, bad config, no room. Names and numbers in it may come from anywhere."""
+    """Base of all errors a user can fix: invalid input or config, too little memory or disk space.
+
+    `str` escapes control characters, as messages quote names and values from files.
+    """
 
     exit_code = 1
+    """Exit status of the command."""
 
     def __str__(self) -> str:
         return printable(super().__str__())
 
 
 class ConfigError(TerrazzoError):
-    """The config, a flag or an argument asks for something that is not allowed."""
+    """The config, a command line option or an argument has a value that is not allowed."""
 
     exit_code = 2
 
 
 class SceneError(TerrazzoError):
-    """A scene can't be opened, read, or put on one grid."""
+    """A scene can't be opened or read, or its bands can't be aligned onto one grid."""
 
 
 class StalledError(SceneError):
-    """Another machine took longer to answer than run.timeout allows."""
+    """A file on another machine could not be read within run.timeout."""
 
 
 class FitError(TerrazzoError):
-    """The pixels don't allow the clustering that was asked for."""
+    """The pixels can't be clustered as requested."""
 
 
 class ModelError(TerrazzoError):
-    """A model file can't be read, or doesn't fit the scene."""
+    """A model file can't be read, or the model can't be applied to the scene."""
 
 
 class OutputError(TerrazzoError):
-    """An output can't be written, or stands in the way."""
+    """An output can't be written, or already exists."""
 
 
 class MemoryBudgetError(TerrazzoError):
-    """The work can't be done within the memory the config allows."""
+    """The run needs more memory than run.memory allows."""

@@ -1,4 +1,4 @@
-"""Where pixels are: the grid of a scene and the blocks it is cut into. Geometry only, no pixels."""
+"""The pixel grid of a scene, and the blocks it is split into. Geometry only, no pixel values."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ from typing import Final
 from affine import Affine
 
 _SAME_PIXEL: Final = 1e-3
-"""Two grids are the same when no corner differs by more than this share of a pixel."""
+"""Largest distance between corners of grids that count as equal, as a fraction of a pixel."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A rectangle of pixels that is read, worked on and written as one."""
+    """A rectangle of pixels that is read, processed and written as one."""
 
     row: int
-    """Row of the block among the blocks, from 0 at the top."""
+    """Row index of the block in the grid of blocks, from 0 at the top."""
     column: int
-    """Column of the block among the blocks, from 0 at the left."""
+    """Column index of the block in the grid of blocks, from 0 at the left."""
     top: int
-    """First pixel row."""
+    """Index of the first pixel row."""
     left: int
-    """First pixel column."""
+    """Index of the first pixel column."""
     height: int
     """Number of pixel rows."""
     width: int
@@ -30,17 +30,17 @@ class Block:
 
     @property
     def window(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """((first row, last row + 1), (first column, last column + 1)), as rasterio takes it."""
+        """Pixel window as rasterio takes it: ((first row, last row + 1), (first column, last column + 1))."""
         return (self.top, self.top + self.height), (self.left, self.left + self.width)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns) of pixels."""
+        """Number of pixels as (rows, columns)."""
         return self.height, self.width
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Index of the block's pixels in an array (rows, columns) of the whole scene."""
+        """Index of the block's pixels in an array of the whole scene, shape (rows, columns)."""
         (top, bottom), (left, right) = self.window
         return slice(top, bottom), slice(left, right)
 
@@ -51,14 +51,14 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Shape, place and coordinate system of a scene's pixels."""
+    """Pixel grid of a raster: shape, transform and coordinate reference system."""
 
     shape: tuple[int, int]
-    """(rows, columns)."""
+    """Number of pixels as (rows, columns)."""
     transform: Affine
-    """From (column, row) of a pixel's corner to coordinates in the units of `crs`."""
+    """Affine transform from (column, row) of a pixel corner to coordinates in the units of `crs`."""
     crs: str | None
-    """Coordinate reference system as WKT, or None where the file states none."""
+    """Coordinate reference system as WKT, or None if the file states none."""
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1:
@@ -67,18 +67,18 @@ class Grid:
 
     @property
     def resolution(self) -> tuple[float, float]:
-        """Width and height of a pixel in the units of `crs`, both positive."""
+        """Pixel width and height in the units of `crs`, both positive."""
         t = self.transform
         return (t.a**2 + t.d**2) ** 0.5, (t.b**2 + t.e**2) ** 0.5
 
     def part(self, block: Block) -> "Grid":
-        """The grid of a rectangle of pixels, which may reach beyond this one."""
+        """Grid of a rectangle of pixels, which may extend beyond this grid."""
         return Grid(
             shape=block.shape, transform=self.transform @ Affine.translation(block.left, block.top), crs=self.crs
         )
 
     def same_pixels(self, other: "Grid") -> bool:
-        """Whether both grids have the same shape and, but for rounding, the same corners, in whatever CRS."""
+        """Whether both grids have the same shape and, up to rounding, the same corners; CRS is not compared."""
         if self.shape != other.shape:
             return False
         tolerance = _SAME_PIXEL * min(self.resolution)
@@ -90,22 +90,22 @@ class Grid:
         return True
 
     def blocks(self, chunk: tuple[int, int]) -> Iterator[Block]:
-        """Cut the grid into blocks of at most `chunk` (rows, columns) pixels, row by row."""
+        """Split the grid into blocks of at most `chunk` (rows, columns) pixels, row by row."""
         return split_into_blocks(self.shape, chunk)
 
     def count_blocks(self, chunk: tuple[int, int]) -> int:
-        """Count the blocks that `blocks` yields."""
+        """Number of blocks that `blocks` yields."""
         return ceil(self.shape[0] / chunk[0]) * ceil(self.shape[1] / chunk[1])
 
     def describe(self) -> str:
-        """Size and resolution in words, for messages."""
+        """Size and resolution as text for messages."""
         width, height = self.resolution
         size = f"{self.shape[1]} x {self.shape[0]} pixels of {width:g}"
         return size if width == height else f"{size} x {height:g}"
 
 
 def split_into_blocks(shape: tuple[int, int], chunk: tuple[int, int]) -> Iterator[Block]:
-    """Cut (rows, columns) of pixels into blocks of at most `chunk` (rows, columns) pixels, row by row."""
+    """Split a shape (rows, columns) into blocks of at most `chunk` (rows, columns) pixels, row by row."""
     rows, columns = shape
     for row in range(ceil(rows / chunk[0])):
         for column in range(ceil(columns / chunk[1])):

@@ -1,4 +1,4 @@
-"""What the layers of a product are, told by their names: measured bands, or layers that only describe them.
+"""Classify the layers of a product by name: measured bands, or layers with quality flags, angles, previews.
 
 Sources: the file names of Landsat Collections 1 and 2 (USGS), Sentinel-2 (ESA, THEIA's MAJA, Earth Engine), HLS and
 MODIS (NASA), PlanetScope, GOES and Digital Earth Australia.
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 LayerKind = Literal["measured", "quality layer", "angles", "picture", "atmosphere", "labels"]
-"""A measured band, thermal ones among them, or what describes a scene and is no measurement of the ground."""
+"""Kind of a layer: 'measured' (optical and thermal bands), or a layer that describes the scene."""
 
 _WORDS: Final[dict[LayerKind, frozenset[str]]] = {
     "quality layer": frozenset({
@@ -30,60 +30,62 @@ _WORDS: Final[dict[LayerKind, frozenset[str]]] = {
     }),
     "labels": frozenset({"label", "labels", "classes", "landcover", "lulc"}),
 }  # fmt: skip
-"""Words by which layers that are no measurements are named."""
+"""Words in layer names by kind of layer."""
 
 _MAJA: Final = re.compile(r"(?i)_(?:(clm|edg|iao|mg2|sat|dfp)|(atb))_r[12]$")
-"""Masks and the atmosphere of products of MAJA, whose short words mean other things elsewhere."""
+"""Names of mask and atmosphere layers in MAJA products; elsewhere these short words have other meanings."""
 
 _DESCRIPTIVE: Final = re.compile(r"(?i)(^|_)(state_\d+k?m|day_of_year)(_|$)")
-"""Layers of MODIS that are known by several words: bits of quality, and dates."""
+"""Names of MODIS layers that are recognised by several words: quality bits and dates."""
 
-_DONE: Final = re.compile(r"(?i)[a-z]+[_\-. ]?(free|less|masked|filled|removed|corrected)(?![a-z])")
-"""What was done away with in a measured band, such as cloud_masked or CloudFree."""
+_CORRECTION: Final = re.compile(r"(?i)[a-z]+[_\-. ]?(free|less|masked|filled|removed|corrected)(?![a-z])")
+"""Word pairs that name a correction applied to a measured band, such as cloud_masked or CloudFree."""
 
 _TERRAIN: Final = frozenset({"dem", "dsm", "dtm", "srtm", "elevation", "altitude", "slope", "aspect", "hillshade"})
-"""Words by which layers of the ground's shape are named."""
+"""Words in the names of terrain layers."""
 
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
-"""Words of a name, of which letters and digits, and capitals within, are parts of their own."""
+"""A word of a name; digits, and words that start with a capital, count as separate words."""
 
 
-def words_of(name: str) -> tuple[str, ...]:
-    """Words of a name in lower case: `LC08_SR_QA_AEROSOL` and `SensorZenith` fall apart, numbers stand alone."""
+def split_words(name: str) -> tuple[str, ...]:
+    """Split a name such as `LC08_SR_QA_AEROSOL` or `SensorZenith` into words in lower case; digits are separate."""
     return tuple(word.lower() for word in _WORD.findall(name))
 
 
 def is_terrain(name: str) -> bool:
-    """Whether a layer of this name tells the shape of the ground: it measures no light."""
-    return not _TERRAIN.isdisjoint(words_of(name))
+    """Whether a layer of this name holds terrain (elevation, slope, ...), not radiometric measurements."""
+    return not _TERRAIN.isdisjoint(split_words(name))
 
 
 def layer_kind(name: str, shared: frozenset[str] = frozenset()) -> LayerKind:
-    """Tell what a layer is by its name: that of a file without suffix, of an asset, or of a variable.
+    """Classify a layer by name.
 
     Parameters
     ----------
     name : str
-        The name.
+        Name of a file without suffix, of an asset, or of a variable.
     shared : frozenset of str
-        Words, in lower case, that say nothing, as the names of all layers have them.
+        Words in lower case to ignore, because the names of all layers contain them.
     """
     maja = _MAJA.search(name)
     if maja:
         return "quality layer" if maja[1] else "atmosphere"
     if _DESCRIPTIVE.search(name):
         return "quality layer"
-    words = frozenset(words_of(_DONE.sub("", name))) - shared
-    if "coastal" in words:  # of which coastal_aerosol is a measured band
+    words = frozenset(split_words(_CORRECTION.sub("", name))) - shared
+    if "coastal" in words:  # coastal_aerosol is a measured band
         words -= {"aerosol"}
     return next((kind for kind, known in _WORDS.items() if words & known), "measured")
 
 
 def layer_kinds(names: Sequence[str]) -> list[LayerKind]:
-    """Tell what each of several layers of one product is; words that all names share say nothing.
+    """Classify the layers of one product by name, ignoring words that all names share.
 
-    All are measured where otherwise none would be: somebody wants a map of them.
+    If no layer would be measured, all are: the user passed these files to be classified.
     """
-    shared = frozenset.intersection(*(frozenset(words_of(name)) for name in names)) if len(names) > 1 else frozenset()
+    shared = (
+        frozenset.intersection(*(frozenset(split_words(name)) for name in names)) if len(names) > 1 else frozenset()
+    )
     kinds = [layer_kind(name, shared) for name in names]
     return kinds if "measured" in kinds else ["measured"] * len(names)

@@ -1,4 +1,4 @@
-"""Layers of quality whose values are known: what their classes and bits mean, and by which names they go."""
+"""Known quality layers: meaning and names of their classes and bits."""
 
 import re
 from collections.abc import Mapping
@@ -6,35 +6,35 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 MaskKind = Literal["scl", "qa_pixel", "bqa", "udm", "udm2", "fmask"]
-"""Layers of quality that are known by name."""
+"""Name of a known quality layer."""
 
 Bits = int | tuple[int, ...]
-"""A bit by its number, or several that count only where all are set."""
+"""Number of a bit, or numbers of several bits that must all be set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskLayer:
-    """What the values of a layer of quality mean, and what is left out unless the config says otherwise."""
+    """Meaning of the values of a quality layer, and which pixels are masked out by default."""
 
     names: Mapping[str, Bits]
-    """Number of each class or bit; the first name of a number is the one that is shown."""
+    """Number of the class or bit by name; the first name of a number is used in messages."""
     drop: tuple[int, ...] = ()
-    """Classes left out."""
+    """Classes masked out by default."""
     keep: tuple[int, ...] = ()
-    """Classes kept, all others left out."""
+    """Classes that remain by default; all others are masked out."""
     bits: tuple[Bits, ...] = ()
-    """Bits left out."""
+    """Bits masked out by default."""
     nodata: int | None = None
-    """Value outside of the image, where the file has no tag that says so."""
+    """Value of pixels outside the image, for files without a nodata tag."""
 
     @property
     def has_bits(self) -> bool:
-        """Whether values are made of bits, not classes."""
+        """Whether values are combinations of bits, not classes."""
         return bool(self.bits)
 
     def name(self, number: Bits) -> str:
-        """Name of a class or bit; empty where it has none."""
-        return next((name for name, own in self.names.items() if own == number), "")
+        """Name of a class or bit, or an empty string."""
+        return next((name for name, named in self.names.items() if named == number), "")
 
 
 MASK_LAYERS: Final[Mapping[MaskKind, MaskLayer]] = {
@@ -54,7 +54,7 @@ MASK_LAYERS: Final[Mapping[MaskKind, MaskLayer]] = {
         },
         bits=(0, 1, 2, 3, 4),
     ),
-    # Landsat Collection 1, BQA: confidences take two bits each, both set where it is high
+    # Landsat Collection 1, BQA: a confidence has two bits, both set if it is high
     "bqa": MaskLayer(
         names={
             "fill": 0, "terrain_occlusion": 1, "cloud": 4, "cloud_confident": (5, 6), "cloud_shadow": (7, 8),
@@ -79,15 +79,15 @@ MASK_LAYERS: Final[Mapping[MaskKind, MaskLayer]] = {
         nodata=255,
     ),
 }  # fmt: skip
-"""Layers of quality by name. Sources: the products' own handbooks."""
+"""Known quality layers by name, from the handbooks of the products."""
 
 _OTHER_MEANING: Final = re.compile(r"(?i)oa_fmask|(^|_)ga_(ls|s2)")
 """Digital Earth Australia's Fmask holds classes, not the bits of HLS. (ESPA's `pixel_qa` isn't QA_PIXEL either.)"""
 
 
 def mask_kind(name: str) -> MaskKind | None:
-    """Tell which known layer of quality a file (its name without suffix) or an asset (its key) is, if any."""
-    plain = name.lower().replace("-", "_")
+    """Kind of quality layer named by a file stem or an asset key, or None."""
+    normalised = name.lower().replace("-", "_")
     if _OTHER_MEANING.search(name):
         return None
-    return next((kind for kind in MASK_LAYERS if re.search(rf"(^|[^a-z0-9]){kind}($|[^a-z0-9])", plain)), None)
+    return next((kind for kind in MASK_LAYERS if re.search(rf"(^|[^a-z0-9]){kind}($|[^a-z0-9])", normalised)), None)

@@ -1,4 +1,4 @@
-"""Pixels of a scene, and what reads them block by block."""
+"""Pixels of a block, and the protocols of sources that read them block by block."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -11,20 +11,20 @@ from pipeline.core.scene_info import SceneInfo
 
 
 class Pixels(NamedTuple):
-    """The pixels of one block."""
+    """Pixel values and validity of one block."""
 
     data: npt.NDArray[Any]
-    """Shape (band, rows, columns), in the scene's own dtype and units."""
+    """Stored values, shape (band, rows, columns), in the dtype and units of the scene."""
     valid: npt.NDArray[np.bool_]
-    """Shape (rows, columns): True where every band holds data."""
+    """Valid pixels, shape (rows, columns): True where no band is nodata or masked."""
 
 
 class BlockSource(Protocol):
-    """Pixels of a scene, block by block. `read` may be called from several threads at once."""
+    """A scene that is read block by block. `read` may be called from several threads at once."""
 
     @property
     def info(self) -> SceneInfo:
-        """Facts about the scene."""
+        """Metadata of the scene."""
 
     @property
     def blocks(self) -> Sequence[Block]:
@@ -35,7 +35,7 @@ class BlockSource(Protocol):
 
 
 class FitSource(BlockSource, Protocol):
-    """A scene of which a part may be left out of the fit alone."""
+    """A block source that can exclude valid pixels from the fit (`fit.mask`)."""
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-        """Read one of `blocks`, and tell which of its valid pixels take part in the fit."""
+        """Read one of `blocks`; return its pixels, and which valid ones the fit uses, shape (rows, columns)."""

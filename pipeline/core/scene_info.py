@@ -1,4 +1,4 @@
-"""What a scene is to the floors above: facts, and pixels block by block."""
+"""Metadata of a scene: grid, bands, units, and the numbers that the plan of a run needs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,108 +12,117 @@ from pipeline.core.units import Quantity, Units
 
 @dataclass(frozen=True)
 class OpenFiles:
-    """Files behind virtual ones, which GDAL keeps open after it has read them."""
+    """Files that virtual files refer to, which GDAL leaves open after reading."""
 
     count: int = 0
+    """Number of files."""
     held_bytes: int = 0
-    """What one of them keeps in memory, at most."""
+    """Memory that one open file holds, in bytes, at most."""
 
 
 NO_OPEN_FILES: Final = OpenFiles()
+"""Value for scenes without virtual files."""
 
 
 def combine_open_files(files: Iterable[OpenFiles]) -> OpenFiles:
-    """Several as one."""
-    counts, held = zip(*((each.count, each.held_bytes) for each in files), strict=True)
+    """Combine the open files of several bands: counts add up, memory per file is the largest."""
+    counts, held = zip(*((group.count, group.held_bytes) for group in files), strict=True)
     return OpenFiles(sum(counts), max(held))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneInfo:
-    """What is known of a scene from metadata alone."""
+    """Metadata of a scene, known before pixels are read."""
 
     grid: Grid
+    """Grid of the pixels that are read: the scene's own, or the blocks of it that the area of interest touches."""
     origin: tuple[int, int] = (0, 0)
-    """Row and column of the first pixel on the scene's own grid, before that was cut to an area of interest."""
-    shown: Block | None = None
-    """The rectangle of the grid that a map shows, which may reach beyond it; None where that is the grid."""
+    """(row, column) of the first pixel of `grid` on the scene's own grid; (0, 0) unless cut to an area of interest."""
+    map_window: Block | None = None
+    """Window of the map on `grid`, which may extend beyond it; None if the map has the same grid."""
     bands: tuple[str, ...]
-    """Band names, in the order in which pixels are handed on."""
+    """Band names, in the order of the bands of pixel arrays, shape (band,)."""
     dtype: np.dtype[Any]
-    """Of the pixels handed on."""
+    """Data type of pixel arrays."""
     nodata: tuple[int | float | None, ...]
-    """Each band's value for 'no data', None where there is none; NaN never counts as data."""
+    """Nodata value per band, None if it has none, shape (band,). NaN is always nodata."""
     nodata_rule: str | int | float
-    """What was asked for: 'auto', or a value."""
+    """Setting `scene.nodata`: 'auto', or a value."""
     scales: tuple[float, ...]
-    """Each band's factor from stored numbers to physical units, as the file states it; 1 where it is silent."""
+    """Scale per band, from stored numbers to physical units, shape (band,); 1 if the files state none."""
     offsets: tuple[float, ...]
-    """What is added after the factor; 0 where the file is silent."""
+    """Offset per band, added after scaling, shape (band,); 0 if the files state none."""
     quantities: tuple[Quantity, ...] = ()
-    """Each band's physical quantity, once scale and offset are applied; 'numbers', which none stands for, where stored
-    numbers are to stay what they are."""
+    """Physical quantity per band after scale and offset, shape (band,); 'numbers' for bands used without them. Empty if
+    that is so for all bands."""
     common_names: tuple[str | None, ...] = ()
-    """Each band's common name, such as red, as far as known; none where no band's is."""
+    """Common name per band such as red, None if unknown, shape (band,); empty if all are unknown."""
     block_shape: tuple[int, int]
-    """(rows, columns) that the files store, and so decode, as one."""
+    """Shape of the blocks in which the files store pixels, as (rows, columns)."""
     masked: bool
-    """Whether a mask or alpha band says, too, which pixels hold data."""
+    """Whether alpha bands, or masks of the files or of the config, define valid pixels in addition to nodata."""
     drivers: tuple[str, ...]
-    """GDAL's names of the files' formats."""
+    """GDAL driver names of the files."""
     file_block_bytes: int
-    """Size of what GDAL decodes at once: a block of one band, or of all where they are stored pixel by pixel."""
+    """Bytes that GDAL decodes at once, at most: a file block of one band, or of all bands if pixel-interleaved."""
     blocks_at_once: int = 2
-    """Blocks of files that GDAL is to keep decoded for each worker, so that none is decoded for each band anew."""
+    """Number of decoded file blocks that GDAL must cache per worker, so that none is decoded again for each band."""
     open_files: OpenFiles = NO_OPEN_FILES
-    """Behind virtual files."""
+    """Files that virtual files refer to."""
     strip_bytes: int = 0
-    """Size of compressed strips that GDAL keeps in memory for each worker: of files whose rows are all in one."""
+    """Bytes of compressed strips that GDAL holds per worker, for files stored as a single strip."""
     expensive: bool = False
-    """Whether pixels are so dear to decode that those needed twice are kept in between."""
+    """Whether decoding is expensive, so that pixels needed more than once are cached."""
     compressed: bool = False
-    """Whether pixels of some band are unpacked as they are read."""
-    split: bool = False
-    """Whether files are to be read block by block of their own: theirs straddle the scene's (some bands have a grid of
-    their own), or they are on another machine, and what fails is asked for again in small pieces."""
+    """Whether pixels of at least one band are stored compressed."""
+    read_by_file_block: bool = False
+    """Whether files must be read and cached by their own blocks: these straddle the scene's blocks (as with bands on
+    other grids), or the files are on another machine, where small requests make retries cheap."""
     decoded_bytes: int = 0
-    """All pixels, on the grids they are decoded on."""
-    libraries: int = 0
-    """Bytes of libraries that are loaded for this kind of scene alone."""
+    """Bytes of all decoded pixels, bands and masks, on the grids of their files."""
+    library_bytes: int = 0
+    """Memory of the libraries that are loaded only for scenes of this kind, in bytes."""
     extra_bytes_per_pixel: float = 0.0
-    """For a pixel of the scene: what is held beside it while bands come onto its grid."""
-    margins: tuple[tuple[int, float], ...] = ()
-    """Of each mask: pixels of the scene around a block that have a say in it, and bytes for each that is looked at."""
+    """Additional bytes per pixel of the scene while bands are resampled onto its grid."""
+    mask_margins: tuple[tuple[int, float], ...] = ()
+    """Per mask: width in pixels of the margin around a block that affects it, and bytes per pixel it takes."""
     warp_bytes: int = 0
-    """What GDAL's warper holds for each worker."""
+    """Bytes that GDAL's warper holds per worker."""
     sources: tuple[str, ...]
-    """Paths of the files."""
+    """Paths of the files that hold the bands."""
     files: tuple[str, ...]
-    """The same, and all they refer to: what an output must not replace."""
+    """Paths of all input files, with those that `sources` refer to; outputs must not replace them."""
 
     @property
     def units(self) -> Units:
-        """What the numbers of the pixels mean."""
+        """Data type, scales, offsets and quantities of the bands."""
         quantity = self.quantities or "numbers"
         return Units(dtype=self.dtype.name, scales=self.scales, offsets=self.offsets, quantity=quantity)
 
-    def as_numbers(self, like: Units | None = None) -> "SceneInfo":
-        """The same scene without scale and offset: of all bands, or of those that have none in the units of a model."""
+    def as_stored_numbers(self, like: Units | None = None) -> "SceneInfo":
+        """Copy whose stored numbers are used without scale and offset.
+
+        Parameters
+        ----------
+        like : Units, optional
+            Units of a model: only bands whose quantity is 'numbers' there are changed. By default all bands are.
+        """
         if like is None or len(like.quantities) != len(self.bands):
             return replace(self, quantities=())
         pairs = zip(self.units.quantities, like.quantities, strict=True)
-        return replace(self, quantities=tuple("numbers" if theirs == "numbers" else own for own, theirs in pairs))
+        return replace(self, quantities=tuple("numbers" if model == "numbers" else scene for scene, model in pairs))
 
     @property
     def map_grid(self) -> Grid:
-        """The grid of a map."""
-        return self.grid.part(self.shown) if self.shown else self.grid
+        """Grid of the map."""
+        return self.grid.part(self.map_window) if self.map_window else self.grid
 
     @property
     def pixels(self) -> int:
-        """How many pixels the grid has."""
+        """Number of pixels of the grid."""
         return self.grid.shape[0] * self.grid.shape[1]
 
     @property
     def bytes_per_pixel(self) -> int:
-        """Of all bands together."""
+        """Bytes per pixel, all bands together."""
         return len(self.bands) * self.dtype.itemsize

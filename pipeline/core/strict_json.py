@@ -1,4 +1,4 @@
-"""JSON text read strictly: a key given twice in one object is a mistake, not something to settle in silence."""
+"""Strict JSON parser: repeated keys in an object are an error."""
 
 import json
 import re
@@ -8,10 +8,10 @@ _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class RepeatedKeyError(ValueError):
-    """A key stands twice in one JSON object."""
+    """A key occurs twice in one JSON object."""
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
@@ -22,23 +22,23 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Read JSON whose objects give each key once.
+    """Parse JSON; repeated keys in an object are an error.
 
     Parameters
     ----------
     text : str or bytes
-        The text; bytes in UTF-8, UTF-16 or UTF-32.
+        JSON text; bytes in UTF-8, UTF-16 or UTF-32.
 
     Raises
     ------
     RepeatedKeyError
-        Naming the key that is given twice.
+        If a key occurs twice in one object; the message names it.
     ValueError
-        When it is no JSON, or holds half of a surrogate pair, which no file can be given.
+        If it is not JSON, or contains an unpaired surrogate, which can't be encoded.
     RecursionError
-        When it is nested too deeply.
+        If it is nested too deeply.
     """
-    content = json.loads(text, object_pairs_hook=_without_repeats)
+    content = json.loads(text, object_pairs_hook=_object_without_repeats)
     if isinstance(text, bytes) or _SURROGATE.search(text):
         json.dumps(content, ensure_ascii=False).encode()
     return content

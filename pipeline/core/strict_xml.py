@@ -1,39 +1,39 @@
-"""XML from strangers: no document types, so no entities to expand and nothing to fetch; no endless files."""
+"""Safe XML parser for metadata from outside: no document types (so no entities), and a size limit."""
 
 import xml.etree.ElementTree as ET
 from typing import Final
 
 from pipeline.core.errors import SceneError
 
-LARGEST_XML: Final = 64 * 2**20
-"""Bytes; a Sentinel-2 product's metadata takes less than a hundredth."""
+MAX_XML_BYTES: Final = 64 * 2**20
+"""Largest size of an XML file in bytes; Sentinel-2 metadata takes less than a hundredth of it."""
 
 
 class _NoDocumentType(ET.TreeBuilder):
-    """Stops where a document type begins: entities can be declared nowhere else."""
+    """Tree builder that refuses document types, the only part of XML that can declare entities."""
 
     def doctype(self, *_: object) -> None:
-        msg = "it declares a document type, which no product does"
+        msg = "it declares a document type, which product metadata never does"
         raise ValueError(msg)
 
 
 def parse_xml(content: bytes, origin: str) -> ET.Element:
-    """Read XML.
+    """Parse XML metadata.
 
     Parameters
     ----------
     content : bytes
-        The text.
+        XML text.
     origin : str
-        Where it comes from, for messages.
+        File or address named in messages.
 
     Raises
     ------
     SceneError
-        When it is no XML, declares a document type, or is far too large.
+        If it is not XML, declares a document type, or is too large.
     """
-    if len(content) > LARGEST_XML:
-        msg = f"{origin}: the metadata is larger than {LARGEST_XML // 2**20} MB; this is no product's"
+    if len(content) > MAX_XML_BYTES:
+        msg = f"{origin}: larger than {MAX_XML_BYTES // 2**20} MB; metadata of a product is smaller, check the file"
         raise SceneError(msg)
     parser = ET.XMLParser(target=_NoDocumentType())  # noqa: S314
     try:
@@ -46,22 +46,22 @@ def parse_xml(content: bytes, origin: str) -> ET.Element:
 
 
 def texts(root: ET.Element, *names: str) -> list[str]:
-    """Text of all elements of one of these names, whatever their namespace."""
+    """Texts of all elements with one of these names, in any namespace."""
     return [(element.text or "").strip() for name in names for element in root.iterfind(f".//{{*}}{name}")]
 
 
 def text(root: ET.Element, *names: str) -> str:
-    """Text of the first element of one of these names; empty where there is none."""
-    return next((found for found in texts(root, *names) if found), "")
+    """Text of the first non-empty element with one of these names, or an empty string."""
+    return next((value for value in texts(root, *names) if value), "")
 
 
 def one_text(root: ET.Element, origin: str, *names: str) -> str:
-    """Text of the elements of one of these names, which must agree; empty where there is none.
+    """Common text of all elements with one of these names, or an empty string.
 
     Raises
     ------
     SceneError
-        When two of them differ.
+        If their texts differ.
     """
     found = list(dict.fromkeys(filter(None, texts(root, *names))))
     if len(found) > 1:

@@ -1,4 +1,4 @@
-"""Text from outside, made fit for people: what shows nothing, or moves the cursor or other letters, is escaped."""
+"""Text for terminals, JSON and YAML: invisible and control characters are escaped; sizes as text."""
 
 import json
 import os
@@ -7,60 +7,62 @@ import unicodedata
 from math import isfinite
 from typing import Any, Final
 
-_UNSEEN: Final = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})
-"""Unicode's categories of characters that show nothing: controls, formats such as bidi's, what is not assigned, halves
-of surrogate pairs, ends of lines and paragraphs."""
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})
+"""Unicode categories of invisible characters: control, format (such as bidirectional marks), unassigned, surrogates,
+line and paragraph separators."""
 
-_NOT_PLAIN: Final = re.compile(r"[^ -~]")
+_NOT_ASCII: Final = re.compile(r"[^ -~]")
+"""A character other than printable ASCII."""
 
 
 def printable(text: object) -> str:
-    """Text in one line, in which each character that shows nothing stands as Python escapes it.
+    """Text on one line, with invisible characters as Python escapes.
 
-    What has been escaped stays as it is.
+    Text that has been escaped before does not change.
     """
-    return _NOT_PLAIN.sub(lambda found: _escaped(found[0]) if _is_unseen(found[0]) else found[0], str(text))
+    return _NOT_ASCII.sub(lambda found: _escaped(found[0]) if _is_invisible(found[0]) else found[0], str(text))
 
 
-def _is_unseen(character: str) -> bool:
-    return unicodedata.category(character) in _UNSEEN
+def _is_invisible(character: str) -> bool:
+    return unicodedata.category(character) in _INVISIBLE
 
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def finite(value: Any) -> Any:
-    """Spell infinity and NaN as text: JSON has no numbers for them."""
+def replace_non_finite(value: Any) -> Any:
+    """Replace infinity and NaN in nested values by text, as JSON has no numbers for them."""
     if isinstance(value, dict):
-        return {key: finite(entry) for key, entry in value.items()}
+        return {key: replace_non_finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(entry) for entry in value]
+        return [replace_non_finite(entry) for entry in value]
     return str(value) if isinstance(value, float) and not isfinite(value) else value
 
 
-def json_text(value: Any, encoding: str = "utf-8", **how: Any) -> str:
-    """Write JSON in which what shows nothing, or what an encoding lacks, is escaped as JSON has it.
+def json_text(value: Any, encoding: str = "utf-8", **options: Any) -> str:
+    """Write JSON with invisible characters, and those an encoding lacks, as JSON escapes.
 
     Parameters
     ----------
     value : Any
-        Plain values.
+        Value that `json.dumps` accepts.
     encoding : str
-        That in which the text will be written.
-    **how
-        As `json.dumps` takes it.
+        Encoding in which the text will be written.
+    **options
+        Options of `json.dumps`.
     """
 
     def escape(found: re.Match[str]) -> str:
-        lacks = not _can_write(found[0], encoding)
-        # its own line feeds stand between values only
-        return json.dumps(found[0])[1:-1] if found[0] != "\n" and (lacks or _is_unseen(found[0])) else found[0]
+        not_encodable = not _can_encode(found[0], encoding)
+        # line feeds occur between values only, where `indent` has put them
+        replace = found[0] != "\n" and (not_encodable or _is_invisible(found[0]))
+        return json.dumps(found[0])[1:-1] if replace else found[0]
 
-    return _NOT_PLAIN.sub(escape, json.dumps(value, ensure_ascii=False, **how))
+    return _NOT_ASCII.sub(escape, json.dumps(value, ensure_ascii=False, **options))
 
 
-def _can_write(text: str, encoding: str) -> bool:
+def _can_encode(text: str, encoding: str) -> bool:
     try:
         text.encode(encoding)
     except (UnicodeEncodeError, LookupError):
@@ -69,29 +71,29 @@ def _can_write(text: str, encoding: str) -> bool:
 
 
 def yaml_text(value: object) -> str:
-    """Write a string or list of strings as YAML reads it: JSON, but for a spelling of what it can't take."""
+    """Write a string or list of strings as YAML: JSON, except that invisible characters are YAML escapes."""
 
     def escape(found: re.Match[str]) -> str:
-        return f"\\U{ord(found[0]):08x}" if _is_unseen(found[0]) else found[0]
+        return f"\\U{ord(found[0]):08x}" if _is_invisible(found[0]) else found[0]
 
-    return _NOT_PLAIN.sub(escape, json.dumps(value, ensure_ascii=False))
+    return _NOT_ASCII.sub(escape, json.dumps(value, ensure_ascii=False))
 
 
 def unreadable_name(name: str) -> str:
-    """Say that Python and GDAL can't mean the same file by a name; empty where they do.
+    """Message for a file name that Python and GDAL encode differently; empty if they encode it alike.
 
-    Names are bytes to the system. Python reads them in the locale's encoding, GDAL in UTF-8.
+    File names are bytes to the system: Python uses the encoding of the locale, GDAL uses UTF-8.
     """
-    if not _can_write(name, "utf-8"):
+    if not _can_encode(name, "utf-8"):
         why = "it is not UTF-8"
-    elif os.name == "posix" and name.encode() != _as_system(name):
+    elif os.name == "posix" and name.encode() != _file_system_bytes(name):
         why = "the locale's encoding is not UTF-8"
     else:
         return ""
-    return f"{printable(name)}: this name can't be handed on to GDAL, as {why}; set PYTHONUTF8=1, or rename the file"
+    return f"{printable(name)}: GDAL can't open a file of this name, as {why}; set PYTHONUTF8=1, or rename the file"
 
 
-def _as_system(name: str) -> bytes:
+def _file_system_bytes(name: str) -> bytes:
     try:
         return os.fsencode(name)
     except UnicodeEncodeError:
@@ -99,7 +101,7 @@ def _as_system(name: str) -> bytes:
 
 
 def size_words(size: float) -> str:
-    """Bytes as people say them, in powers of ten."""
+    """Number of bytes as text with a decimal unit, such as 800 MB."""
     if size == 1:
         return "1 byte"
     for unit in ("bytes", "kB", "MB"):

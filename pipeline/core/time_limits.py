@@ -1,10 +1,9 @@
-"""How long another machine may take to answer."""
+"""Time limits for files on other machines."""
 
 from typing import Final
 
-TIMEOUT: Final = 120.0
-"""Seconds, unless said otherwise."""
+DEFAULT_TIMEOUT: Final = 120.0
+"""Default of `run.timeout`, in seconds."""
 
-
-LONGEST: Final = 86_400
-"""Seconds that may be said: a day."""
+MAX_TIMEOUT: Final = 86_400
+"""Largest `run.timeout`, in seconds: one day."""

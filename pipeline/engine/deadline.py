@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 from pipeline.core.errors import StalledError
-from pipeline.core.time_limits import TIMEOUT
+from pipeline.core.time_limits import DEFAULT_TIMEOUT
 from pipeline.engine.signals import raise_pending_signal
 
 Result = TypeVar("Result")
@@ -30,7 +30,7 @@ _MOST_LEFT: Final = 32
 
 @dataclass(frozen=True)
 class _Limit:
-    seconds: float = TIMEOUT
+    seconds: float = DEFAULT_TIMEOUT
     end: float | None = None
     """When it is reached, once it runs."""
 

@@ -1,1 +1,1 @@
-"""From bands to the features that are clustered."""
+"""Features: conversion of band values before clustering."""

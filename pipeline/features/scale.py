@@ -1,4 +1,4 @@
-"""What bands are divided by, found from the sampled pixels."""
+"""Standardization of bands: centre and spread per band, computed from the sampled pixels."""
 
 from typing import Any, Final, Literal
 
@@ -12,77 +12,78 @@ from pipeline.core.errors import FitError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import ModelRecord
 
-_QUARTERS: Final = (25, 50, 75)
+_QUARTILES: Final = (25, 50, 75)
+"""Percentiles used by 'robust'."""
 
 
 class Preparation(ModelRecord):
-    """What bands are divided by before distances are taken, so that each has the same say."""
+    """Standardization of bands before distances are computed, so that bands are weighted equally."""
 
     standardize: Literal["none", "zscore", "minmax", "robust"] = "none"
-    """How centre and spread were found: mean and standard deviation, least and range, median and the range of the
-    middle half."""
+    """Method, with its centre and spread: 'zscore' (mean, standard deviation), 'minmax' (minimum, range) or 'robust'
+    (median, interquartile range)."""
     centre: tuple[float, ...] = ()
-    """Of each band, in the model's quantity: what stands at 0 once standardized. No distance depends on it."""
+    """Value per band that becomes 0, in the model's quantity, shape (band,). Distances do not depend on it."""
     spread: tuple[float, ...] = ()
-    """Of each band, in the model's quantity: what stands at 1 above the centre."""
+    """Difference per band that becomes 1, in the model's quantity, shape (band,)."""
 
     @model_validator(mode="after")
     def _is_complete(self) -> "Preparation":
         if len(self.centre) != len(self.spread) or (self.standardize == "none") != (not self.spread):
-            msg = "expected a centre and a spread for each band, or 'none'"
+            msg = "expected a centre and a spread per band, or none with standardize 'none'"
             raise ValueError(msg)
         if any(spread <= 0 for spread in self.spread):
-            msg = "a spread is not positive"
+            msg = f"a spread is {min(self.spread):g}; expected positive spreads"
             raise ValueError(msg)
         return self
 
     @property
     def spreads(self) -> npt.NDArray[np.float64]:
-        """Spread of each band as an array, shape (band,), or (1,) where nothing is divided."""
+        """Spread per band as an array, shape (band,); shape (1,) with value 1 if bands are not standardized."""
         return np.array(self.spread or (1.0,))
 
 
 def prepare(points: Points, info: SceneInfo, features: FeaturesConfig) -> Preparation:
-    """Find each band's centre and spread.
+    """Compute centre and spread per band.
 
     Parameters
     ----------
     points : ndarray, shape (band, point)
-        Sampled pixels, stored numbers. They are the same for any chunks and workers, and so is what is found.
+        Stored numbers of the sampled pixels. The sample, and so the result, does not depend on chunks and workers.
     info : SceneInfo
-        Names the bands and turns their numbers into the model's quantity.
+        Metadata of the scene, for band names and units.
     features : FeaturesConfig
-        Which of the ways to standardize.
+        Section of the config with the method.
 
     Raises
     ------
     FitError
-        When a band has no spread.
+        If the spread of a band is 0.
     """
-    way = features.standardize
-    if way == "none":
+    method = features.standardize
+    if method == "none":
         return Preparation()
-    found = [_spread(band, way) for band in points]
+    found = [_centre_and_spread(band, method) for band in points]
     for name, band, (_, spread) in zip(info.bands, points, found, strict=True):
-        constant = bool(band.min() == band.max())  # the mean of a constant is not always that constant
+        constant = bool(band.min() == band.max())  # the mean is rounded, so a constant band may have a spread
         if constant or spread <= 0:
-            what = "all sampled pixels are equal" if constant else "at least half of the sampled pixels have one value"
-            fix = "leave it out of scene.bands" + ("" if constant else ", or take zscore")
-            msg = f"features.standardize: {way}: band {name} has no spread ({what}); {fix}"
+            reason = "all sampled pixels are equal" if constant else "at least half of the sampled pixels are equal"
+            fix = "leave it out of scene.bands" + ("" if constant else ", or use zscore")
+            msg = f"features.standardize: {method}: band {name} has no spread ({reason}); {fix}"
             raise FitError(msg)
     units = info.units
     centre = units.to_physical(np.array([centre for centre, _ in found]))
-    spread = units.spreads * np.array([spread for _, spread in found])
-    return Preparation(standardize=way, centre=tuple(centre.tolist()), spread=tuple(spread.tolist()))
+    spread = units.difference_factors * np.array([spread for _, spread in found])
+    return Preparation(standardize=method, centre=tuple(centre.tolist()), spread=tuple(spread.tolist()))
 
 
-def _spread(band: npt.NDArray[Any], way: str) -> tuple[float, float]:
-    """Centre and spread of a band's pixels, added up in their order."""
+def _centre_and_spread(band: npt.NDArray[Any], method: str) -> tuple[float, float]:
+    """Centre and spread of the pixels of a band, summed in order so that the result is reproducible."""
     numbers = band.astype(np.float64)
-    if way == "minmax":
+    if method == "minmax":
         return float(numbers.min()), float(np.ptp(numbers))
-    if way == "robust":
-        low, middle, high = np.percentile(numbers, _QUARTERS)
-        return float(middle), float(high - low)
+    if method == "robust":
+        lower, median, upper = np.percentile(numbers, _QUARTILES)
+        return float(median), float(upper - lower)
     mean = float(np.cumsum(numbers)[-1]) / numbers.size
     return mean, float((np.cumsum((numbers - mean) ** 2)[-1] / numbers.size) ** 0.5)

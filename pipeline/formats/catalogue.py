@@ -203,7 +203,7 @@ class Catalogue:
     """Metadata of the product; None for plain files and stores."""
     files: tuple[str, ...] = ()
     """Paths that must not be overwritten, in addition to the bands' own files: metadata, archives, folders."""
-    libraries: int = 0
+    library_bytes: int = 0
     """Memory in bytes of the libraries that are imported to read the source."""
     notes: tuple[str, ...] = ()
     """Warnings for the user about missing, assumed or contradictory metadata."""

@@ -51,7 +51,7 @@ def open_eopf(path: str) -> Catalogue:
         masks=(MaskOffer(kind="scl", versions=scl),) if scl else (),
         product=_product(path, bands),
         files=(path,),
-        libraries=XARRAY_BYTES,
+        library_bytes=XARRAY_BYTES,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.core.band_names import band_from_file_name, common_names, differing_parts, words_of_file
+from pipeline.core.band_names import band_from_file_name, common_names, differing_parts, split_stem
 from pipeline.core.errors import SceneError
 from pipeline.core.layer_kinds import LayerKind, layer_kinds
 from pipeline.core.mask_layers import MASK_LAYERS, mask_kind
@@ -104,7 +104,7 @@ def _check_versions(files: Sequence[FoundFile]) -> None:
             by_band.setdefault(band, []).append(file)
     for band, (one, *others) in by_band.items():
         for other in others:
-            differing = set(words_of_file(one.stem)) ^ set(words_of_file(other.stem))
+            differing = set(split_stem(one.stem)) ^ set(split_stem(other.stem))
             levels = [word for word in differing if _LEVEL_WORD.fullmatch(word)]
             if differing and (len(levels) > 1 or all(_VERSION_WORD.fullmatch(word) for word in differing)):
                 msg = (
@@ -116,7 +116,7 @@ def _check_versions(files: Sequence[FoundFile]) -> None:
 
 def _band_of(file: FoundFile) -> str | None:
     """Band of a file by its name, such as B02, or 2 for `sr_band2` and `toa_band2`; None if the name states none."""
-    levels = _LEVELS.intersection(word.lower() for word in words_of_file(file.stem))
+    levels = _LEVELS.intersection(word.lower() for word in split_stem(file.stem))
     return band_from_file_name(file.path) or (band_number(file.stem) if levels else None)
 
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from pipeline.core.errors import SceneError
 from pipeline.core.regular_files import read_regular
-from pipeline.core.strict_xml import LARGEST_XML
+from pipeline.core.strict_xml import MAX_XML_BYTES
 
 _MOST_FILES: Final = 100_000
 """Largest number of files of a product."""
@@ -59,7 +59,7 @@ def read_small_file(path: Path) -> bytes:
         If it is not a regular file, is too large or can't be read.
     """
     try:
-        return read_regular(path, LARGEST_XML)
+        return read_regular(path, MAX_XML_BYTES)
     except OSError as error:
         msg = f"{path}: this file can't be read ({error.strerror or error})"
         raise SceneError(msg) from error
@@ -137,7 +137,7 @@ class ZipTree:
         """Read the content of a small file."""
         try:
             with zipfile.ZipFile(self._archive) as opened, opened.open(name) as file:
-                return file.read(LARGEST_XML + 1)
+                return file.read(MAX_XML_BYTES + 1)
         except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             msg = f"{self.origin}: {name} can't be read ({error}); the zip is damaged or encrypted: download it again"
             raise SceneError(msg) from error
@@ -176,7 +176,7 @@ class TarTree:
         try:
             with tarfile.open(self._archive, "r:") as opened:
                 file = opened.extractfile(self._members[name])
-                return file.read(LARGEST_XML + 1) if file else b""
+                return file.read(MAX_XML_BYTES + 1) if file else b""
         except (
             OSError,
             ValueError,

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from pipeline.core.band_names import SENTINEL2_COMMON_NAMES, band_from_file_name, band_order, words_of_file
+from pipeline.core.band_names import SENTINEL2_COMMON_NAMES, band_from_file_name, band_order, split_stem
 from pipeline.core.errors import SceneError
 from pipeline.formats.catalogue import BandOffer, Catalogue, Product, scaling_text
 from pipeline.formats.sensors import band_number, sensor_of
@@ -56,7 +56,7 @@ def item_catalogue(item: Any, source: str) -> Catalogue:
         all_names=all_names,
         masks=tuple(mask_offers(layers)),
         product=_product(item, [band for band in bands if band.name in all_names], radiometry),
-        libraries=_PYSTAC,
+        library_bytes=_PYSTAC,
         notes=(*(f"{source}: {note}" for note in skipped), *notes),
         unselectable=unselectable,
         ambiguous="" if sentinel2 else _ambiguity(layers, source),
@@ -141,7 +141,7 @@ def _check_versions(layers: Sequence[AssetLayer], source: str) -> None:
     first: dict[tuple[str | None, float, int], AssetLayer] = {}
     for layer in layers:
         other = first.setdefault((_sentinel2_id(layer), layer.version.resolution, layer.read_cost), layer)
-        differing = set(words_of_file(layer.stem)) ^ set(words_of_file(other.stem))
+        differing = set(split_stem(layer.stem)) ^ set(split_stem(other.stem))
         if differing and all(word.isalpha() for word in differing):
             msg = (
                 f"{source}: assets {other.key} and {layer.key} are two versions of band {_sentinel2_id(layer)} "

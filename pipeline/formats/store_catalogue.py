@@ -81,7 +81,7 @@ def _open_store(path: str, time: int | str | None) -> Catalogue:
         bands=bands,
         default=_reflective(bands),
         files=(path,),
-        libraries=XARRAY_BYTES,
+        library_bytes=XARRAY_BYTES,
         times=found.times,
         masks=tuple(_masks(bands)),
         notes=(unusable,) if found.unusable else (),
@@ -157,7 +157,7 @@ def _stacked(catalogues: Sequence[Catalogue]) -> Catalogue:
         default=_reflective(bands),
         masks=tuple(mask for catalogue in catalogues for mask in catalogue.masks),
         files=tuple(file for catalogue in catalogues for file in catalogue.files),
-        libraries=XARRAY_BYTES,
+        library_bytes=XARRAY_BYTES,
         times=tuple(dict.fromkeys(time for catalogue in catalogues for time in catalogue.times)),
         notes=tuple(note for catalogue in catalogues for note in catalogue.notes),
     )

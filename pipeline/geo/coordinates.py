@@ -10,7 +10,7 @@ import numpy.typing as npt
 from affine import Affine
 
 from pipeline.core.errors import SceneError
-from pipeline.core.numbers import LARGEST, as_number
+from pipeline.core.numbers import LARGEST_NUMBER, as_number
 
 TOLERATED: Final = 0.1
 """Share of a pixel by which coordinates may miss the place that a transform gives them."""
@@ -158,9 +158,9 @@ def check_transform(transform: Affine, where: str) -> None:
     """Raise SceneError unless each pixel of a grid has a place of its own."""
     numbers = tuple(transform)[:6]
     sides = math.hypot(transform.a, transform.d), math.hypot(transform.b, transform.e)
-    if not all(abs(number) < LARGEST for number in numbers):  # NaN is not
+    if not all(abs(number) < LARGEST_NUMBER for number in numbers):  # NaN is not
         why = "numbers that place nothing"
-    elif not min(sides) > 1 / LARGEST:
+    elif not min(sides) > 1 / LARGEST_NUMBER:
         why = "gives pixels no size"
     elif not abs(transform.determinant / sides[0] / sides[1]) > _FLATTEST:
         why = "rows and columns run the same way"

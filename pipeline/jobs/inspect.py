@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 from pipeline.config.record import parse_record
 from pipeline.config.schema import ResourceConfig, SceneConfig
 from pipeline.core.errors import SceneError
-from pipeline.core.time_limits import TIMEOUT
+from pipeline.core.time_limits import DEFAULT_TIMEOUT
 from pipeline.engine.deadline import time_limit
 from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, Product
 from pipeline.formats.detect import open_catalogues
@@ -96,7 +96,7 @@ class Inspection:
         return asdict(self)
 
 
-def inspect_scene(source: str | Sequence[str], timeout: float = TIMEOUT) -> Inspection:
+def inspect_scene(source: str | Sequence[str], timeout: float = DEFAULT_TIMEOUT) -> Inspection:
     """Look at a scene: its metadata, and a reduced picture of each band (from an overview where there is one).
 
     Parameters

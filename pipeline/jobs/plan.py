@@ -97,7 +97,7 @@ def _per_block(info: SceneInfo, chunk: tuple[int, int], fit: FitConfig | None) -
     pixels = chunk[0] * chunk[1]
     reading = pixels * (info.bytes_per_pixel + 2 + ceil(info.extra_bytes_per_pixel))
     candidates = min(2 * wanted, pixels) * (2 * info.bytes_per_pixel + 16)
-    around = max((ceil((chunk[0] + 2 * m) * (chunk[1] + 2 * m) * each) for m, each in info.margins), default=0)
+    around = max((ceil((chunk[0] + 2 * m) * (chunk[1] + 2 * m) * each) for m, each in info.mask_margins), default=0)
     decoder = info.file_block_bytes * (_DECODER_COPIES if info.expensive else 2)
     over_all = method_over_all(fit)
     chosen = pixels * (info.dtype.itemsize + 4) if over_all else 0
@@ -174,10 +174,10 @@ def _keeping(
         return "none", False, False
     again = _passes(fit, labels=labels) > 1
     worth_it = info.expensive or run.cache != "auto"
-    for_the_map = over_all is None and again and not info.split and (worth_it or info.compressed)
+    for_the_map = over_all is None and again and not info.read_by_file_block and (worth_it or info.compressed)
     blocks = for_the_map or over_all in {"kmeans", "dask-ml"}
     # where nothing is split, and blocks are kept, each block of a file is read for one block of the scene alone
-    files = (worth_it or over_all == "minibatch") and (info.split or (again and not blocks))
+    files = (worth_it or over_all == "minibatch") and (info.read_by_file_block or (again and not blocks))
     if not (files or blocks):
         return "none", False, False
     return "memory" if run.cache == "memory" else "disk", files, blocks
@@ -231,7 +231,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
             map_disk=_map_disk(info, fit) if labels else 0,
             per_block=_per_block(info, shape, fit),
             base=BASE_BYTES[fit.method if fit else "kmeans"]
-            + info.libraries
+            + info.library_bytes
             + gdal_cache_bytes(info, n)
             + open_files_bytes(info, n),
             fit=_fit_bytes(info, fit, n) if fit else 0,

@@ -254,7 +254,7 @@ def _stamps_of(scene: SceneConfig, fit_mask: MaskRecord | None = None) -> FileSt
 def _scene_of(config: RunConfig, excluded: Iterable[Path] = ()) -> Scene:
     """Open a config's scene, in the quantity that it asks for."""
     scene = describe_scene(config.scene, excluded, config.fit.mask)
-    return scene.as_numbers() if config.features.scale == "none" else scene
+    return scene.as_stored_numbers() if config.features.scale == "none" else scene
 
 
 def _scene_for(model: ClusterModel, config: SceneConfig, excluded: Iterable[Path]) -> Scene:
@@ -273,14 +273,14 @@ def _scene_for(model: ClusterModel, config: SceneConfig, excluded: Iterable[Path
     nodata = model.nodata if config.nodata == "auto" else config.nodata
     scene = describe_scene(config.model_copy(update={"bands": model.bands, "nodata": nodata}), excluded)
     if "numbers" in model.units.quantities:
-        scene = scene.as_numbers(model.units)
+        scene = scene.as_stored_numbers(model.units)
     model.check_fits(scene.info.bands, scene.info.units, origin)
     if (scene.info.scales, scene.info.offsets) != (model.units.scales, model.units.offsets):
         logger.info(
             "%s: its numbers become %s by another scale or offset than the model's scene had; the centroids are "
             "converted, exactly",
             origin,
-            model.units.words,
+            model.units.quantity_text,
         )
     return scene
 

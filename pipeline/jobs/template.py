@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pipeline.core.layer_kinds import layer_kind
 from pipeline.core.text import printable, yaml_text
-from pipeline.core.time_limits import TIMEOUT
+from pipeline.core.time_limits import DEFAULT_TIMEOUT
 from pipeline.formats.paths import is_gdal_path
 from pipeline.jobs.inspect import BandFacts, Inspection, inspect_scene, short_unit
 
 
-def config_template(source: Sequence[str], timeout: float = TIMEOUT) -> str:
+def config_template(source: Sequence[str], timeout: float = DEFAULT_TIMEOUT) -> str:
     """Write a config for a scene, with a comment for every key.
 
     Parameters

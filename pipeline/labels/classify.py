@@ -139,7 +139,7 @@ class ClassStatistics:
 
     def stds(self, label: int) -> npt.NDArray[np.float64]:
         """Standard deviation (population) of each band over a class, shape (band,); NaN for an empty class."""
-        return self._units.spreads * [self._std(label, band) for band in range(self._shift.shape[1])]
+        return self._units.difference_factors * [self._std(label, band) for band in range(self._shift.shape[1])]
 
     def _std(self, label: int, band: int) -> float:
         """Of stored numbers; NaN for an empty class, and where squares overflowed."""

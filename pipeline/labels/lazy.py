@@ -53,7 +53,7 @@ def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray
         When the scene's bands or units don't fit the model.
     """
     source = ArraySource(scene, model.bands)
-    info = source.info.as_numbers(model.units) if "numbers" in model.units.quantities else source.info
+    info = source.info.as_stored_numbers(model.units) if "numbers" in model.units.quantities else source.info
     model.check_fits(info.bands, info.units, info.sources[0])
     labels = da.map_blocks(
         _Assigned(model.centres_in(info.units), model.stretch_in(info.units)),

@@ -12,7 +12,7 @@ from pipeline.config.schema import FeaturesConfig, FitConfig
 from pipeline.core.arrays import Points, Stretch
 from pipeline.core.pixels import FitSource
 from pipeline.core.scene_info import SceneInfo
-from pipeline.core.units import relative
+from pipeline.core.units import relative_to_first
 from pipeline.core.version import __version__
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress, Step
@@ -101,8 +101,8 @@ def fit_source(
     points = sample.points
     _check_numbers(points.min(axis=1), points.max(axis=1), points.shape[1], sample)
     preparation = prepare(points, source.info, features)
-    spreads = source.info.units.spreads / preparation.spreads
-    stretch = relative(spreads)
+    spreads = source.info.units.difference_factors / preparation.spreads
+    stretch = relative_to_first(spreads)
     with progress.stage("fit", config.starts) as step:
         start = fit_sample(points, config, workers, step, stretch)
     finish = _Finish(over_all, source.info, points, config, spreads, workers)
@@ -157,7 +157,7 @@ class _Finish:
     @property
     def stretch(self) -> Stretch:
         """What differences of each band are multiplied by."""
-        return relative(self.spreads)
+        return relative_to_first(self.spreads)
 
     @property
     def unit(self) -> float:

@@ -1,1 +1,1 @@
-"""What a fit makes: class centres, and all that is needed to use them on another scene."""
+"""Models: the result of a fit, with all that is needed to apply it to another scene."""

@@ -1,4 +1,4 @@
-"""The model: class centres and all that is needed to use them on another scene. JSON in and out, no pickle."""
+"""The cluster model: centroids, and what is needed to apply them to another scene. Stored as JSON, not pickled."""
 
 import hashlib
 import json
@@ -12,88 +12,106 @@ from pydantic import Field, ValidationError, model_validator
 from pipeline.core.errors import ModelError
 from pipeline.core.regular_files import TooLargeError, read_regular
 from pipeline.core.strict_json import RepeatedKeyError, parse_json
-from pipeline.core.units import ModelRecord, Quantity, Units, relative
+from pipeline.core.units import ModelRecord, Quantity, Units, relative_to_first
 from pipeline.features.scale import Preparation
 
 MODEL_FORMAT: Final = "terrazzo-model"
-_LARGEST_FILE: Final = 64 * 2**20
+"""Value of `format` in a model file."""
+
+_MAX_FILE_BYTES: Final = 64 * 2**20
+"""Largest size of a model file, in bytes."""
+
 _LARGEST_NUMBER: Final = 1e60
-"""Of a centroid in stored numbers: beyond it squares of differences, scaled, are no floats any more."""
+"""Largest absolute value of a centroid, stored or scaled: squared differences must not overflow."""
 
 
 class Fitting(ModelRecord):
-    """How the model came about."""
+    """Settings of the fit, and its numbers of iterations and pixels."""
 
     method: Literal["kmeans", "minibatch", "dask-ml"]
+    """Setting `fit.method`."""
     pixels: Literal["sampled", "all"] = "sampled"
-    """Which pixels the centroids rest on: those sampled, or all valid ones."""
+    """Pixels used to compute the centroids: 'sampled', or 'all' valid ones."""
     seed: int
+    """Setting `fit.seed`."""
     starts: int
+    """Setting `fit.starts`."""
     max_iter: int
+    """Setting `fit.max_iter`."""
     tol: float
+    """Setting `fit.tol`."""
     iterations: int
-    """Of the start that was kept; passes over all pixels, where there were any."""
+    """Number of passes over all pixels if there were any, else iterations of the best start."""
     sampled_pixels: int
+    """Number of sampled pixels."""
     valid_pixels: int
-    """In the scene the sample was drawn from."""
+    """Number of valid pixels in the scene."""
     scene_pixels: int
+    """Number of pixels of the scene, with nodata."""
 
 
 class Provenance(ModelRecord):
-    """Where the model comes from."""
+    """Software and scene that a model was fitted with."""
 
     software: str
+    """Name of the software."""
     version: str
+    """Version of the software."""
     sources: tuple[str, ...]
-    """Names of the files it was fitted on, without their folders."""
+    """Names of the files of the scene, without folders."""
     crs: str | None
-    """Of the scene, as WKT."""
+    """Coordinate reference system of the scene as WKT, or None."""
 
 
 class ClusterModel(ModelRecord):
-    """Classes of a clustering. Frozen, and can't be built with parts that don't fit each other."""
+    """Centroids of k classes with bands, units and provenance. Frozen; inconsistent parts are refused."""
 
     format: Literal["terrazzo-model"] = "terrazzo-model"
+    """Identifies model files."""
     schema_version: Literal[1] = 1
+    """Version of the file format."""
     bands: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Names, in the order of the centroids' numbers."""
+    """Band names, shape (band,)."""
     units: Units
+    """Units of the scene that the model was fitted on; `quantity` is that of the centroids."""
     preparation: Preparation = Preparation()
-    """What bands are divided by before distances are taken."""
+    """Standardization of the bands before distances are computed."""
     nodata: Literal["auto"] | int | float
-    """The rule that was in force: what the files say, or a value from the config."""
+    """Setting `scene.nodata` of the fit: 'auto' (as stated by the files), or a value."""
     class_order: Literal["brightness"] = "brightness"
-    """Classes are sorted by the mean of their centroid over the bands, the darkest first."""
+    """Order of the classes: by the mean of the centroid over the bands, darkest first."""
     centroids: tuple[tuple[float, ...], ...]
-    """k rows, a number for each band, in the quantity that `units` names. Row 0 is class 1."""
+    """Centroids in the quantity of `units`, shape (k, band). Row 0 is class 1."""
     counts: tuple[Annotated[int, Field(ge=0)], ...]
-    """Pixels in each class: all valid ones after passes over all of them, else (mini-batches too) the sampled ones."""
+    """Number of pixels per class, shape (k,): all valid ones after passes over all pixels, else the sampled ones."""
     inertia: Annotated[float, Field(ge=0)]
-    """Sum of the squared distances between these pixels and their centroids, in the quantity, prepared, squared."""
+    """Sum of squared distances between the pixels of `counts` and their centroids, in squared standardized units."""
     fitting: Fitting
+    """Settings and numbers of the fit."""
     provenance: Provenance
+    """Software and scene of the fit."""
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Self:
+    def _is_consistent(self) -> Self:
         lengths = {len(row) for row in self.centroids}
         if lengths != {len(self.bands)}:
-            msg = f"centroids have {sorted(lengths)} numbers each, there are {len(self.bands)} bands"
+            msg = f"centroids have {sorted(lengths)} numbers each; expected {len(self.bands)}, one per band"
             raise ValueError(msg)
         if not 2 <= len(self.centroids) <= 254 or len(self.counts) != len(self.centroids):  # noqa: PLR2004
             msg = f"{len(self.centroids)} centroids and {len(self.counts)} counts; expected 2 to 254 of both"
             raise ValueError(msg)
         if self.preparation.standardize != "none" and len(self.preparation.spread) != len(self.bands):
-            msg = "preparation: expected a centre and a spread for each band"
+            msg = "preparation: expected a centre and a spread per band"
             raise ValueError(msg)
         if len(set(self.bands)) != len(self.bands):
-            msg = f"a band is named twice: {', '.join(self.bands)}"
+            msg = f"two bands have the same name: {', '.join(self.bands)}"
             raise ValueError(msg)
         if {len(self.units.scales), len(self.units.offsets)} != {len(self.bands)}:
-            msg = "units: expected a scale and an offset for each band"
+            msg = "units: expected a scale and an offset per band"
             raise ValueError(msg)
         pairs = zip(self.units.quantities, self.units.scales, strict=True)
         if any(quantity != "numbers" and scale == 0 for quantity, scale in pairs):
-            msg = "units: a scale is 0"
+            msg = "units: a scale is 0; expected scales other than 0"
             raise ValueError(msg)
         return self
 
@@ -104,54 +122,54 @@ class ClusterModel(ModelRecord):
 
     @property
     def centres(self) -> npt.NDArray[np.float64]:
-        """Centroids as an array, shape (k, band), in the quantity that `units` names."""
+        """Centroids as an array, shape (k, band), in the quantity of `units`."""
         return np.array(self.centroids, np.float64)
 
     def centres_in(self, units: Units) -> npt.NDArray[np.float64]:
-        """Centroids as an array, shape (k, band), in the stored numbers of a scene with these units."""
+        """Centroids as an array, shape (k, band), in stored numbers of a scene with these units."""
         return units.to_stored(self.centres)
 
     def stretch_in(self, units: Units) -> npt.NDArray[np.float64] | None:
-        """What differences of a scene's stored numbers are multiplied by, shape (band,); None where all are alike."""
-        return relative(units.spreads / self.preparation.spreads)
+        """Factor per band for differences of a scene's stored numbers, shape (band,); None if all are equal."""
+        return relative_to_first(units.difference_factors / self.preparation.spreads)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that decides a pixel's class, as hexadecimal digits: the same digest, the same labels."""
-        deciding = self.model_dump(mode="json", include={"bands", "units", "nodata", "centroids"})
+        """SHA-256 (hexadecimal) of all that determines the labels: models with the same digest give the same labels."""
+        relevant = self.model_dump(mode="json", include={"bands", "units", "nodata", "centroids"})
         if self.preparation.standardize != "none":
-            deciding["preparation"] = self.preparation.model_dump(mode="json")
+            relevant["preparation"] = self.preparation.model_dump(mode="json")
         if isinstance(self.nodata, float) and self.nodata.is_integer():
-            deciding["nodata"] = int(self.nodata)  # 0.0 is 0
-        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+            relevant["nodata"] = int(self.nodata)  # 0 and 0.0 are the same value
+        return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
-        """Write the model as JSON text that `from_json` reads back exactly."""
+        """Write the model as JSON text; `from_json` returns an equal model."""
         return self.model_dump_json(indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str, origin: str = "model") -> "ClusterModel":
-        """Read a model from JSON text.
+        """Parse a model from JSON text.
 
         Parameters
         ----------
         text : str
-            What `to_json` wrote.
+            Text written by `to_json`.
         origin : str
-            Where it comes from, for messages.
+            File named in messages.
 
         Raises
         ------
         ModelError
-            When it is not JSON, is another kind of file, or has parts that don't fit each other.
+            If the text is not JSON, is not a model, or has inconsistent parts.
         """
         try:
             content: Any = parse_json(text)
         except RepeatedKeyError as error:
-            msg = f"{origin}: {error}; the model was changed: write it again with fit, or mend it"
+            msg = f"{origin}: {error}; the file was edited: correct it, or fit the model again"
             raise ModelError(msg) from error
         except (ValueError, RecursionError) as error:
-            msg = f"{origin}: this is not a Terrazzo model, nor any JSON ({error})"
+            msg = f"{origin}: this is not a Terrazzo model: it is not JSON ({error})"
             raise ModelError(msg) from error
         if not isinstance(content, dict) or content.get("format") != MODEL_FORMAT:
             msg = f'{origin}: this is JSON, but not a Terrazzo model (expected "format": "{MODEL_FORMAT}")'
@@ -162,7 +180,7 @@ class ClusterModel(ModelRecord):
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             what = f"{where}: {first['msg']}" if where else first["msg"]
-            msg = f"{origin}: {what}; the model was changed or is of another version"
+            msg = f"{origin}: {what}; the file was edited, or written by another version: fit the model again"
             raise ModelError(msg) from error
 
     @classmethod
@@ -172,11 +190,11 @@ class ClusterModel(ModelRecord):
         Raises
         ------
         ModelError
-            When it can't be read or is not a model.
+            If the file can't be read or is not a model.
         """
         path = Path(path)
         try:
-            return cls.from_json(read_regular(path, _LARGEST_FILE).decode(), str(path))
+            return cls.from_json(read_regular(path, _MAX_FILE_BYTES).decode(), str(path))
         except TooLargeError as error:
             msg = f"{path}: this is not a Terrazzo model: {error}"
             raise ModelError(msg) from error
@@ -188,34 +206,38 @@ class ClusterModel(ModelRecord):
             raise ModelError(msg) from error
 
     def check_fits(self, bands: tuple[str, ...], units: Units, source: str) -> None:
-        """Raise ModelError unless pixels of these bands and units mean what the model's did.
+        """Raise ModelError unless the model can be applied to a scene with these bands and units.
 
         Parameters
         ----------
         bands : tuple of str
-            Of the scene, in order.
+            Band names of the scene, in order.
         units : Units
-            Of the scene.
+            Units of the scene.
         source : str
-            The scene, for messages.
+            Scene named in messages.
         """
         if bands != self.bands:
             missing = [band for band in self.bands if band not in bands]
             why = f"{', '.join(missing)} missing" if missing else "another order or number"
-            msg = f"{source}: the model wants bands {', '.join(self.bands)}; the scene has {', '.join(bands)} ({why})"
+            msg = f"{source}: the model needs bands {', '.join(self.bands)}; the scene has {', '.join(bands)} ({why})"
             raise ModelError(msg)
         self._check_numbers(units, source)
-        alike = self.units.unscaled & units.unscaled
-        for band, ours, theirs, same in zip(self.bands, self.units.quantities, units.quantities, alike, strict=True):
-            if not (same and {ours, theirs} == {"scaled", "numbers"}):  # earlier versions had one word for all bands
-                _check_quantity(band, ours, theirs, f"{source}: the model is in {self.units.words}", units.dtype)
+        unscaled = self.units.unscaled & units.unscaled
+        context = f"{source}: the model is in {self.units.quantity_text}"
+        for band, wanted, found, plain in zip(
+            self.bands, self.units.quantities, units.quantities, unscaled, strict=True
+        ):
+            # earlier versions stored one quantity for all bands: 'scaled' also for a band without scale
+            if not (plain and {wanted, found} == {"scaled", "numbers"}):
+                _check_quantity(band, wanted, found, context, units.dtype)
         if "numbers" not in self.units.quantities:
             return
         if units.family != self.units.family:
             msg = (
                 f"{source}: the model was fitted on {self.units.dtype} pixels ({self.units.family}), the scene has "
-                f"{units.dtype} ({units.family}); their numbers don't mean the same, so bring the scene to the "
-                "model's units or fit a new model"
+                f"{units.dtype} ({units.family}); their values are not comparable: convert the scene to the "
+                "model's data type, or fit a new model"
             )
             raise ModelError(msg)
         for band, quantity, *pairs in zip(
@@ -235,28 +257,31 @@ class ClusterModel(ModelRecord):
                 raise ModelError(msg)
 
     def _check_numbers(self, units: Units, source: str) -> None:
-        """Raise ModelError where distances between a scene's pixels and the centroids are no numbers."""
+        """Raise ModelError if distances between pixels of a scene and the centroids would overflow."""
         with np.errstate(all="ignore"):
-            distances = [*(self.centres_in(units) * units.spreads / self.preparation.spreads), self.centres_in(units)]
+            distances = [
+                *(self.centres_in(units) * units.difference_factors / self.preparation.spreads),
+                self.centres_in(units),
+            ]
             usable = all((np.abs(row) < _LARGEST_NUMBER).all() for row in distances)  # NaN is not
         if not usable or min(self.preparation.spreads) < 1 / _LARGEST_NUMBER:
             msg = (
                 f"{source}: the model's centroids are so large, or its spreads so small, that distances to them exceed "
-                f"{_LARGEST_NUMBER:g}; the model was changed, or its scene held no sensible numbers: fit a new one"
+                f"{_LARGEST_NUMBER:g}; the file was edited, or its scene had implausible values: fit a new model"
             )
             raise ModelError(msg)
 
 
-def _check_quantity(band: str, ours: Quantity, theirs: Quantity, what: str, dtype: str) -> None:
-    """Raise ModelError unless a band of a scene is in the quantity that a model's band is in, as far as it is known."""
-    if ours == "numbers" or theirs in {ours, "scaled"}:
+def _check_quantity(band: str, wanted: Quantity, found: Quantity, context: str, dtype: str) -> None:
+    """Raise ModelError if the quantity of a scene's band is known and differs from that of the model's band."""
+    if wanted == "numbers" or found in {wanted, "scaled"}:
         return
-    if theirs == "numbers":
+    if found == "numbers":
         msg = (
-            f"{what}, but the scene's {dtype} numbers state no scale that would make them so (band {band}); give the "
-            "files scale and offset tags, or fit a new model"
+            f"{context}, but band {band} of the scene ({dtype}) states no scale; add scale and offset tags to the "
+            "files, or fit a new model"
         )
         raise ModelError(msg)
-    if ours != "scaled":
-        msg = f"{what}, but the scene's band {band} is in {theirs}; choose another scene, or fit a new model"
+    if wanted != "scaled":
+        msg = f"{context}, but band {band} of the scene is in {found}; choose another scene, or fit a new model"
         raise ModelError(msg)

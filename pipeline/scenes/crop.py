@@ -14,7 +14,7 @@ from pipeline.core.scene_info import SceneInfo
 
 def cropped(source: BlockSource) -> BlockSource:
     """Show a scene's blocks as its map does; the source itself where that is the same."""
-    return CroppedSource(source) if source.info.shown else source
+    return CroppedSource(source) if source.info.map_window else source
 
 
 class _Piece(NamedTuple):
@@ -35,7 +35,7 @@ class CroppedSource:
 
     def __init__(self, source: BlockSource) -> None:
         self._source = source
-        shown = source.info.shown
+        shown = source.info.map_window
         if shown is None:
             msg = "the scene is shown as it is read"
             raise TypeError(msg)
@@ -84,7 +84,7 @@ class CroppedSource:
 def _info(info: SceneInfo, shown: Block) -> SceneInfo:
     """Facts of a scene as it is shown."""
     down, across = info.origin
-    return replace(info, grid=info.map_grid, origin=(down + shown.top, across + shown.left), shown=None)
+    return replace(info, grid=info.map_grid, origin=(down + shown.top, across + shown.left), map_window=None)
 
 
 def _pieces(spans: Sequence[tuple[int, int]], start: int, stop: int) -> Iterator[_Piece]:

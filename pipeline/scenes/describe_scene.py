@@ -99,7 +99,9 @@ def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_m
     ]
     if cut.area:
         scenes = [replace(scene, masks=(cut.area, *scene.masks)) for scene in scenes]
-    scenes = [replace(scene, info=replace(scene.info, origin=cut.origin, shown=cut.shown)) for scene in scenes]
+    scenes = [
+        replace(scene, info=replace(scene.info, origin=cut.origin, map_window=cut.map_window)) for scene in scenes
+    ]
     return make_mosaic(scenes, [grids[i] for i in inside])
 
 
@@ -168,12 +170,13 @@ def _leave_out(
     vectors = any(isinstance(mask, Area) for mask in (*masks, *for_fit)) or bool(config.aoi and config.aoi.path)
     info = replace(
         scene.info,
-        libraries=scene.info.libraries + catalogue.libraries + PYOGRIO * vectors,
+        library_bytes=scene.info.library_bytes + catalogue.library_bytes + PYOGRIO * vectors,
         masked=scene.info.masked or bool(masks or for_fit),
         expensive=scene.info.expensive or any(layer.part.is_expensive for layer in layers),
-        split=scene.info.split or any(layer.part.alignment or layer.radius for layer in layers),
+        read_by_file_block=scene.info.read_by_file_block
+        or any(layer.part.alignment or layer.radius for layer in layers),
         decoded_bytes=scene.info.decoded_bytes + sum(part.size for part in {layer.part for layer in layers}),
-        margins=tuple(layer.margin_and_bytes for layer in layers),
+        mask_margins=tuple(layer.margin_and_bytes for layer in layers),
         open_files=combine_open_files([scene.info.open_files, *(layer.open_files for layer in layers)]),
         file_block_bytes=max([scene.info.file_block_bytes, *(layer.block_bytes for layer in layers)]),
         warp_bytes=max([scene.info.warp_bytes, *(layer.part.warp_bytes for layer in layers)]),

@@ -47,7 +47,7 @@ class Mosaic:
     places: tuple[Block, ...]
     """For each scene the part of the grid that it covers at most."""
 
-    def as_numbers(self, like: Units | None = None) -> "Mosaic":
+    def as_stored_numbers(self, like: Units | None = None) -> "Mosaic":
         """The same without scale and offset: of all bands, or of those that have none in the units of a model.
 
         Raises
@@ -55,7 +55,7 @@ class Mosaic:
         SceneError
             When they differ between scenes, so that their numbers mean different things.
         """
-        info = self.info.as_numbers(like)
+        info = self.info.as_stored_numbers(like)
         stored = [quantity == "numbers" for quantity in info.units.quantities]
         if any(any(np.array(shift)[stored]) for shift in self.shifts):
             msg = (
@@ -130,10 +130,10 @@ def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid]) -> Mosaic:
         masked=True,
         expensive=any(info.expensive for info in infos),
         compressed=any(info.compressed for info in infos),
-        split=True,
-        margins=max((info.margins for info in infos), key=lambda margins: sum(m * b for m, b in margins)),
+        read_by_file_block=True,
+        mask_margins=max((info.mask_margins for info in infos), key=lambda margins: sum(m * b for m, b in margins)),
         warp_bytes=max(info.warp_bytes for info in infos),
-        libraries=max(info.libraries for info in infos),
+        library_bytes=max(info.library_bytes for info in infos),
         decoded_bytes=sum(info.decoded_bytes for info in infos),
         extra_bytes_per_pixel=max(info.extra_bytes_per_pixel + info.bytes_per_pixel + 1 for info in infos),
         file_block_bytes=max(info.file_block_bytes for info in infos),

@@ -70,9 +70,9 @@ class RasterScene:
     fit_masks: tuple[Mask, ...] = ()
     """What is left out of the fit, beside that."""
 
-    def as_numbers(self, like: Units | None = None) -> "RasterScene":
+    def as_stored_numbers(self, like: Units | None = None) -> "RasterScene":
         """The same scene without scale and offset: of all bands, or of those that have none in the units of a model."""
-        return replace(self, info=self.info.as_numbers(like))
+        return replace(self, info=self.info.as_stored_numbers(like))
 
 
 def summarize(
@@ -127,7 +127,7 @@ def summarize(
     info = SceneInfo(
         grid=grid,
         origin=cut.origin,
-        shown=cut.shown,
+        map_window=cut.map_window,
         bands=tuple(band.name for band in bands),
         dtype=np.result_type(*{band.dtype for band in bands}),
         nodata=nodata,
@@ -145,15 +145,15 @@ def summarize(
         strip_bytes=sum(strips.values()),
         expensive=any(part.is_expensive for part in parts),
         compressed=any(band.compressed for band in bands),
-        split=_straddles(parts, grid, block_shape) or any(part.remote for part in parts),
+        read_by_file_block=_straddles(parts, grid, block_shape) or any(part.remote for part in parts),
         decoded_bytes=sum(part.size for part in parts),
         extra_bytes_per_pixel=max(part.bytes_per_scene_pixel for part in parts),
         warp_bytes=max(part.warp_bytes for part in parts),
-        libraries=_CURL * any(part.remote for part in parts) + PYPROJ * needs_ellipsoid(cut.map_grid),
+        library_bytes=_CURL * any(part.remote for part in parts) + PYPROJ * needs_ellipsoid(cut.map_grid),
         sources=tuple(dict.fromkeys(band.path for band in bands)),
         files=tuple(dict.fromkeys([*(file for band in bands for file in (band.path, *band.files)), *files])),
     )
-    if info.shown:  # a part of a block is copied out of it
+    if info.map_window:  # a part of a block is copied out of it
         info = replace(info, extra_bytes_per_pixel=max(info.extra_bytes_per_pixel, info.bytes_per_pixel + 1))
     return RasterScene(info, parts, masks=(cut.area,) if cut.area else ())
 
@@ -168,13 +168,13 @@ class Cut:
     """The area of interest, on this grid."""
     origin: tuple[int, int] = (0, 0)
     """Row and column of its first pixel on the scene's own grid."""
-    shown: Block | None = None
+    map_window: Block | None = None
     """The rectangle of it that a map shows; None where that is all of it."""
 
     @property
     def map_grid(self) -> Grid:
         """The grid of a map."""
-        return self.grid.part(self.shown) if self.shown else self.grid
+        return self.grid.part(self.map_window) if self.map_window else self.grid
 
 
 def cut_to_area(grid: Grid, bands: Sequence[FileBand], config: SceneConfig) -> Cut:
@@ -198,7 +198,7 @@ def cut_to_area(grid: Grid, bands: Sequence[FileBand], config: SceneConfig) -> C
         grid=grid.part(read),
         area=area.moved(read.top, read.left),
         origin=(read.top, read.left),
-        shown=None if shown == read else replace(shown, top=shown.top - read.top, left=shown.left - read.left),
+        map_window=None if shown == read else replace(shown, top=shown.top - read.top, left=shown.left - read.left),
     )
 
 

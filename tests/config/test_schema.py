@@ -1,4 +1,4 @@
-"""Every mistake in a config is found by name, and nothing else is: paths, overrides, the schema."""
+"""The config: values, mistakes and their messages, paths, overrides, JSON Schema."""
 
 import copy
 import json
@@ -29,26 +29,27 @@ SMALLEST: dict[str, Any] = {"version": 1, "scene": {"source": "a.tif"}, "output"
 
 
 def with_setting(path: str, value: object, base: dict[str, Any] = SMALLEST) -> dict[str, Any]:
-    """Copy settings and put a value at a dotted path."""
+    """Copy of settings with a value at a dotted path."""
     settings = copy.deepcopy(base)
     *sections, key = path.split(".")
-    reduce(lambda inside, section: inside.setdefault(section, {}), sections, settings)[key] = value
+    reduce(lambda inner, section: inner.setdefault(section, {}), sections, settings)[key] = value
     return settings
 
 
 def load(folder: Path, settings: object, *overrides: str) -> RunConfig:
-    """Load settings (YAML text, or what to dump as YAML) as a config file of a folder."""
+    """Write settings (YAML text, or a value to dump as YAML) to a file in a folder, and load it as a config."""
     path = folder / "run.yaml"
     path.write_text(settings if isinstance(settings, str) else yaml.safe_dump(settings), encoding="utf-8")
     return load_config(path, overrides)
 
 
 def look_up(config: RunConfig, path: str) -> Any:
+    """Value of a config at a dotted path."""
     return reduce(getattr, path.split("."), config)
 
 
 def leaves(record: type[BaseModel] = RunConfig, start: str = "") -> Iterator[tuple[str, bool]]:
-    """Dotted path of every key that holds a value, and whether it must be given."""
+    """Dotted path of every key with a value, and whether it is required."""
     for name, field in record.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from leaves(field.annotation, f"{start}{name}.")
@@ -82,7 +83,7 @@ VALID = {
     "fit.seed": ("4294967295", 2**32 - 1),
     "fit.starts": ("1", 1),
     "fit.max_iter": ("7", 7),
-    "fit.tol": ("1e-4", 0.0001),  # YAML takes it for text, for want of a dot
+    "fit.tol": ("1e-4", 0.0001),  # text in YAML, as it has no decimal point
     "output.labels": ("/y/c.tif", "/y/c.tif"),
     "output.model": ("/y/m.json", "/y/m.json"),
     "output.table": ("/y/t.csv", "/y/t.csv"),
@@ -100,7 +101,7 @@ VALID = {
 
 @pytest.mark.lowest
 @pytest.mark.parametrize("path", LEAVES)
-def test_every_key_can_be_set_in_the_file_and_overridden_one_by_one(tmp_path: Path, path: str) -> None:
+def test_every_key_can_be_set_in_the_file_and_overridden_alone(tmp_path: Path, path: str) -> None:
     text, value = VALID[path]
     before = load(tmp_path, SMALLEST)
     assert look_up(load(tmp_path, with_setting(path, yaml.safe_load(text))), path) == value
@@ -161,7 +162,7 @@ def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
         ("run", None, "a mapping: workers, memory"),
     ],
 )
-def test_a_value_that_is_not_allowed_is_named_with_its_path_and_with_what_is_allowed(
+def test_invalid_value_is_refused_naming_its_path_and_allowed_values(
     tmp_path: Path, path: str, value: object, allowed: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -176,13 +177,13 @@ def test_a_value_that_is_not_allowed_is_named_with_its_path_and_with_what_is_all
     ["scene.nodata=no", "fit.seed=on", "fit.starts=yes", "fit.tol=off", "run.workers=true", "run.memory=yes",
      "scene.bands=[yes]", "output.model=no"],
 )  # fmt: skip
-def test_yes_and_no_are_neither_numbers_nor_names(tmp_path: Path, setting: str) -> None:
+def test_yaml_booleans_are_neither_numbers_nor_names(tmp_path: Path, setting: str) -> None:
     with pytest.raises(ConfigError, match=setting.split("=", maxsplit=1)[0]):
         load(tmp_path, SMALLEST, setting)
 
 
 @pytest.mark.parametrize("path", [path for path, required in LEAVES.items() if required])
-def test_a_missing_key_is_named_with_its_path(tmp_path: Path, path: str) -> None:
+def test_missing_key_is_named_with_its_path(tmp_path: Path, path: str) -> None:
     settings = copy.deepcopy(SMALLEST)
     *sections, key = path.split(".")
     del reduce(dict.__getitem__, sections, settings)[key]
@@ -191,11 +192,11 @@ def test_a_missing_key_is_named_with_its_path(tmp_path: Path, path: str) -> None
 
 
 @pytest.mark.parametrize("path", LEAVES)
-def test_a_misspelt_key_is_named_with_its_path_and_the_nearest_key(tmp_path: Path, path: str) -> None:
+def test_misspelt_key_is_named_with_its_path_and_the_nearest_key(tmp_path: Path, path: str) -> None:
     *sections, key = path.split(".")
     wrong = ".".join([*sections, key + key[-1]])
     settings = with_setting(wrong, 1)
-    if LEAVES[path]:  # a required key that is misspelt is missing, too
+    if LEAVES[path]:  # a misspelt required key is also missing
         del reduce(dict.__getitem__, sections, settings)[key]
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, settings)
@@ -203,7 +204,7 @@ def test_a_misspelt_key_is_named_with_its_path_and_the_nearest_key(tmp_path: Pat
     assert f"did you mean {path}?" in str(caught.value)
 
 
-def test_an_unknown_key_like_no_other_is_answered_with_those_there_are(tmp_path: Path) -> None:
+def test_unknown_key_is_refused_listing_the_allowed_keys(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError,
         match=r"run\.gpu: unknown key; allowed here: workers, memory, chunk, cache, cache_dir, timeout$",
@@ -212,7 +213,7 @@ def test_an_unknown_key_like_no_other_is_answered_with_those_there_are(tmp_path:
 
 
 @pytest.mark.parametrize(("old", "new"), [("run.scratch", "run.cache"), ("run.scratch_dir", "run.cache_dir")])
-def test_a_key_that_was_renamed_is_answered_with_its_new_name(tmp_path: Path, old: str, new: str) -> None:
+def test_renamed_key_is_refused_with_its_new_name(tmp_path: Path, old: str, new: str) -> None:
     with pytest.raises(ConfigError, match=rf"{re.escape(old)}: this key is now {re.escape(new)}$"):
         load(tmp_path, with_setting(old, "disk"))
 
@@ -225,7 +226,7 @@ def test_several_mistakes_are_counted_and_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("version: 1\nversion: 1\n", r"line 1, .*the key 'version' is given twice"),
         ("version: 1\nfit:\n  k: 3\n  seed: 1\n  k: 4\n", r"line 3, .*the key 'k' is given twice"),
@@ -243,31 +244,31 @@ def test_several_mistakes_are_counted_and_named(tmp_path: Path) -> None:
         ("version\n", r"expected a mapping with version, .*, found a str"),
     ],
 )
-def test_what_is_no_plain_yaml_mapping_is_refused(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_text_that_is_not_a_plain_yaml_mapping_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         load(tmp_path, text)
 
 
 @pytest.mark.parametrize("text", ["fit={k: 3, k: 4}", "fit=!!python/name:os.getcwd", "fit.k=["])
-def test_overrides_are_plain_yaml_too(tmp_path: Path, text: str) -> None:
+def test_overrides_must_be_plain_yaml(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--set .*not plain YAML"):
         load(tmp_path, SMALLEST, text)
 
 
 @pytest.mark.parametrize("text", ["fit.k", "=3", ".k=3", "fit.=3", "fit..k=3", ""])
-def test_an_override_without_key_or_value_is_answered_with_the_form_it_takes(tmp_path: Path, text: str) -> None:
+def test_override_without_key_or_value_is_refused_with_an_example(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"expected key\.path=value, for example fit\.k=12"):
         load(tmp_path, SMALLEST, text)
 
 
-def test_a_config_that_can_not_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
+def test_unreadable_config_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "latin1.yaml").write_bytes("# Größe\nversion: 1\n".encode("latin-1"))
     for name, reason in (("none.yaml", "No such file"), ("latin1.yaml", "not UTF-8 text")):
         with pytest.raises(ConfigError, match=rf"can't be read: .*{reason}"):
             load_config(tmp_path / name)
 
 
-STACKED = {"type": "FeatureCollection", "features": []}
+FEATURES = {"type": "FeatureCollection", "features": []}
 
 
 @pytest.mark.parametrize(
@@ -280,12 +281,12 @@ STACKED = {"type": "FeatureCollection", "features": []}
         ("product.SAFE.zip", b"PK\3\4" + bytes(20), "a zip"),
         ("cube.nc", b"\x89HDF\r\n" + bytes(20), "an HDF5 or NetCDF file"),
         ("item.json", json.dumps({"type": "Feature", "stac_version": "1.0.0"}).encode(), "a STAC item"),
-        ("items.json", json.dumps(STACKED).encode(), "a GeoJSON FeatureCollection"),
-        ("pixels.bil", bytes(100), "no text"),
+        ("items.json", json.dumps(FEATURES).encode(), "a GeoJSON FeatureCollection"),
+        ("pixels.bil", bytes(100), "a binary file"),
         ("folder", None, "a folder"),
     ],
 )
-def test_a_scene_that_is_named_as_a_config_is_told_with_the_way_to_one(
+def test_scene_in_place_of_a_config_is_refused_with_the_command_that_writes_one(
     tmp_path: Path, name: str, content: bytes | None, kind: str
 ) -> None:
     path = tmp_path / name
@@ -295,26 +296,26 @@ def test_a_scene_that_is_named_as_a_config_is_told_with_the_way_to_one(
         path.write_bytes(content)
     with pytest.raises(ConfigError) as error:
         load_config(path)
-    spelled = f"'{path}'" if " " in name else str(path)
+    quoted = f"'{path}'" if " " in name else str(path)
     assert str(error.value).startswith(f"{path}: this is {kind}, not a config")
-    assert str(error.value).endswith(f"terrazzo init {spelled} > my.yaml")
+    assert str(error.value).endswith(f"terrazzo init {quoted} > my.yaml")
 
 
 @pytest.mark.parametrize(
     "address",
     ["https://example.org/a.tif", "s3://bucket/a.tif", "/vsicurl/https://example.org/a.tif", "/vsizip/a.zip/b.tif"],
 )
-def test_so_is_an_address(address: str) -> None:
+def test_address_in_place_of_a_config_is_refused_with_the_command_that_writes_one(address: str) -> None:
     with pytest.raises(ConfigError, match=rf"^{address}: this is an address, .* terrazzo init {address} > my.yaml$"):
         load_config(Path(address))
 
 
-def test_a_config_may_be_json(tmp_path: Path) -> None:
+def test_config_may_be_json(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text('{"version": 1, "scene": {"source": "a.tif"}, "output": {"labels": "b.tif"}}')
     assert load_config(tmp_path / "c.json").scene.source == (str(tmp_path / "a.tif"),)
 
 
-def test_paths_in_the_file_start_at_its_folder_and_typed_ones_at_the_current_folder(
+def test_paths_in_the_file_start_at_its_folder_and_paths_in_overrides_at_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
@@ -339,22 +340,22 @@ def test_paths_in_the_file_start_at_its_folder_and_typed_ones_at_the_current_fol
     ["/vsizip/a.zip/b.tif", "/vsicurl/https://example.org/a.tif?x=1", "https://example.org/a.tif", "s3://bucket/a.tif",
      "/data/a.tif"],
 )  # fmt: skip
-def test_absolute_paths_virtual_paths_and_addresses_stay_as_they_are(tmp_path: Path, path: str) -> None:
+def test_absolute_paths_virtual_paths_and_addresses_are_not_changed(tmp_path: Path, path: str) -> None:
     assert load(tmp_path, with_setting("scene.source", path)).scene.source == (path,)
     assert load(tmp_path, SMALLEST, f"scene.source={json.dumps([path])}").scene.source == (path,)
 
 
-def test_an_output_is_a_file_below_the_folder_even_with_a_colon_in_its_name(tmp_path: Path) -> None:
+def test_output_with_a_colon_in_its_name_is_a_path_in_the_folder(tmp_path: Path) -> None:
     config = load(tmp_path, with_setting("output.labels", "run:1.tif"))
     assert config.output.labels == str(tmp_path / "run:1.tif")
 
 
-def test_the_home_folder_is_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert load(tmp_path, with_setting("output.labels", "~/b.tif")).output.labels == "/home/somebody/b.tif"
+def test_tilde_is_replaced_by_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/user")
+    assert load(tmp_path, with_setting("output.labels", "~/b.tif")).output.labels == "/home/user/b.tif"
 
 
-def test_a_name_that_starts_with_a_tilde_is_a_name(tmp_path: Path) -> None:
+def test_file_name_that_starts_with_a_tilde_is_not_a_home_folder(tmp_path: Path) -> None:
     assert load(tmp_path, with_setting("scene.source", "~scene.tif")).scene.source == (str(tmp_path / "~scene.tif"),)
 
 
@@ -370,34 +371,34 @@ values = st.recursive(
 @given(
     changes=st.dictionaries(st.sampled_from([*LEAVES, "scene", "fit", "output", "run", "fit.x"]), values, max_size=4)
 )
-def test_whatever_values_a_config_holds_it_is_loaded_or_refused_as_a_config(
+def test_config_with_any_values_is_loaded_or_refused_with_a_config_error(
     tmp_path_factory: pytest.TempPathFactory, changes: dict[str, object]
 ) -> None:
     settings = SMALLEST
     for path, value in sorted(changes.items()):
         if "." not in path or isinstance(settings.get(path.split(".")[0], {}), dict):
             settings = with_setting(path, value, settings)
-    told = ""
+    message = ""
     try:
         config = load(tmp_path_factory.getbasetemp(), settings)
     except ConfigError as error:
-        told = str(error)
-    if told:
-        assert any(path.split(".")[0] in told for path in changes)
+        message = str(error)
+    if message:
+        assert any(path.split(".")[0] in message for path in changes)
     else:
         assert RunConfig.model_validate(config.model_dump()) == config
 
 
 @settings(max_examples=150, deadline=None)
 @given(text=st.text(max_size=40))
-def test_whatever_a_file_holds_it_is_refused_as_a_config(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_any_text_is_refused_with_a_config_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(ConfigError, match=r"any\.yaml"):
         load_config(path)
 
 
-def test_records_are_frozen_all_the_way_down(tmp_path: Path) -> None:
+def test_records_and_their_sections_are_frozen(tmp_path: Path) -> None:
     config = load(tmp_path, with_setting("scene.bands", ["B02"]))
     assert hash(config) == hash(config.model_copy(deep=True))  # no list or dict inside
     for path in LEAVES:
@@ -413,32 +414,32 @@ def test_records_are_frozen_all_the_way_down(tmp_path: Path) -> None:
         (10**9, 10**9), ("1e9", 10**9), ("1.5E+9", 15 * 10**8), (1e9, 10**9),
     ],
 )  # fmt: skip
-def test_memory_is_read_as_people_write_it(words: object, size: int) -> None:
+def test_memory_is_parsed_from_numbers_and_units(words: object, size: int) -> None:
     assert parse_record(ResourceConfig, {"memory": words}, "here").memory == size
 
 
 @pytest.mark.parametrize(
     ("size", "words"), [(0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1 kB"), (2e9, "2.00 GB")]
 )
-def test_memory_is_told_as_people_say_it(size: float, words: str) -> None:
+def test_size_words_writes_bytes_with_a_decimal_unit(size: float, words: str) -> None:
     assert size_words(size) == words
 
 
-def test_a_record_on_its_own_names_its_origin_and_key() -> None:
+def test_error_of_a_single_record_names_origin_and_key() -> None:
     with pytest.raises(ConfigError, match=r"^open_scene: chunk: 'big' is not allowed; expected 'auto'"):
         parse_record(ResourceConfig, {"chunk": "big"}, "open_scene")
 
 
 @pytest.mark.lowest
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
-def test_the_configs_that_come_along_load_and_keep_to_the_schema(path: Path) -> None:
+def test_example_configs_load_and_match_the_schema(path: Path) -> None:
     config = load_config(path)
     assert config.version == 1
     assert Path(config.output.labels).parent == CONFIGS
     jsonschema.validate(yaml.safe_load(path.read_text()), json.loads((CONFIGS / "schema.json").read_text()))
 
 
-def test_the_schema_that_comes_along_is_that_of_the_code() -> None:
+def test_stored_schema_equals_the_generated_one() -> None:
     schema = json.loads((CONFIGS / "schema.json").read_text())
     assert schema == json.loads(json.dumps(config_schema()))
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -462,7 +463,7 @@ def test_the_schema_that_comes_along_is_that_of_the_code() -> None:
         ("run.timeout", "2 min"), ("extra", 1), ("fit", []),
     ],
 )  # fmt: skip
-def test_an_editor_with_the_schema_and_the_loader_agree(tmp_path: Path, path: str, value: object) -> None:
+def test_schema_and_loader_accept_the_same_configs(tmp_path: Path, path: str, value: object) -> None:
     settings = with_setting(path, value, with_setting("scene.source", ["a.tif"]))
     try:
         load(tmp_path, settings)
@@ -473,7 +474,7 @@ def test_an_editor_with_the_schema_and_the_loader_agree(tmp_path: Path, path: st
     assert jsonschema.Draft202012Validator(config_schema()).is_valid(settings) is loads
 
 
-def test_aliases_that_unfold_without_end_are_refused_at_once(tmp_path: Path) -> None:
+def test_nested_yaml_aliases_are_refused_with_a_short_message(tmp_path: Path) -> None:
     levels = "".join(f"{name}: &{name} [{', '.join([f'*{below}'] * 9)}]\n" for below, name in pairwise("abcdefghij"))
     text = f"a: &a [x, x]\n{levels}version: *j\n"
     with pytest.raises(ConfigError) as caught:

@@ -1,4 +1,4 @@
-"""Which layers of a product are measured, told by their names."""
+"""Kinds of layers of a product, recognised by name."""
 
 import pytest
 
@@ -37,11 +37,11 @@ LANDSAT = "LC08_L2SP_008059_20191201_20200825_02_T1"
         (["AOT", "T31_WVP_10m", "ST_EMIS", "ST_ATRAN", "water_vapour", "X_ATB_R1", "sr_atmos_opacity"], "atmosphere"),
     ],
 )
-def test_names_tell_what_is_measured(names: list[str], kind: str) -> None:
+def test_kind_of_layer_is_recognised_by_name(names: list[str], kind: str) -> None:
     assert {name: layer_kind(name) for name in names} == dict.fromkeys(names, kind)
 
 
-def test_words_that_all_names_share_say_nothing() -> None:
+def test_words_shared_by_all_names_are_ignored() -> None:
     assert layer_kinds(["cloud_free_B02", "cloud_free_B03", "cloud_free_mask"]) == [
         "measured",
         "measured",

@@ -1,4 +1,4 @@
-"""Pipes, devices and sockets, named for files: refused at once, and never replaced."""
+"""Pipes, devices and sockets in place of files: refused at once as inputs, and never replaced by outputs."""
 
 import os
 import shutil
@@ -21,19 +21,19 @@ from pipeline.jobs.run import run_config
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.sinks.staging import Staging
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="pipes and devices are POSIX's")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs pipes and devices of POSIX")
 
-LIMIT = 60
-"""Seconds in which a command that does not wait has long ended."""
+TIME_LIMIT = 60
+"""Seconds; a command that does not block ends long before."""
 
 
 def terrazzo(*args: object) -> subprocess.CompletedProcess[str]:
-    """Run the command, at most for a while."""
-    words = [sys.executable, "-m", "pipeline", *map(str, args)]
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=LIMIT)
+    """Run the command, with a time limit."""
+    command = [sys.executable, "-m", "pipeline", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIME_LIMIT)
 
 
-def test_kinds_by_the_system_itself(tmp_path: Path) -> None:
+def test_special_kind_names_pipes_devices_and_generated_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").write_text("x")
     (tmp_path / "link").symlink_to("pipe")
@@ -43,10 +43,10 @@ def test_kinds_by_the_system_itself(tmp_path: Path) -> None:
     assert [special_kind(tmp_path / name) for name in ("file", "none", "nowhere", "")] == [None] * 4
     assert special_kind("with\0nul") is None
     if Path("/proc").is_mount():
-        assert special_kind("/proc/self/status") == "a file that the system makes up as it is read"
+        assert special_kind("/proc/self/status") == "a file that the system generates when it is read"
 
 
-def test_reading_is_bounded_and_waits_for_nobody(tmp_path: Path) -> None:
+def test_read_regular_limits_the_size_and_does_not_block_on_pipes_and_devices(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").write_bytes(b"12345")
     assert read_regular(tmp_path / "file", 5) == b"12345"
@@ -60,21 +60,19 @@ def test_reading_is_bounded_and_waits_for_nobody(tmp_path: Path) -> None:
         read_regular(tmp_path, 5)
 
 
-def test_what_only_looks_like_a_file_and_gives_nothing_yet_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a trace of the kernel's does, for which a pipe stands here that is taken for a file."""
+def test_generated_file_without_content_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel trace reads like this; it is imitated by a pipe that is not recognised as one."""
     os.mkfifo(tmp_path / "trace")
-    writer = os.open(tmp_path / "trace", os.O_RDWR)  # somebody may write
+    writer = os.open(tmp_path / "trace", os.O_RDWR)  # with a writer, reading does not end
     monkeypatch.setattr("pipeline.core.regular_files._KINDS", {})
-    with pytest.raises(NotRegularError, match="makes up as it is read"):
+    with pytest.raises(NotRegularError, match="generates when it is read"):
         read_regular(tmp_path / "trace", 5)
     os.close(writer)
 
 
 @pytest.fixture
 def special(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
-    """Put a pipe, a device or a socket, or a link to one, where a file is expected."""
+    """Create a pipe, a link to a device, or a socket at a path where a file is expected."""
     sockets = []
 
     def make(name: str, kind: str) -> Path:
@@ -90,8 +88,8 @@ def special(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
         return path
 
     yield make
-    for one in sockets:
-        one.close()
+    for opened in sockets:
+        opened.close()
 
 
 KINDS = ["pipe", "device", "socket"]
@@ -101,7 +99,7 @@ KINDS = ["pipe", "device", "socket"]
 @pytest.mark.parametrize(
     "name", ["scene.tif", "scene.jp2", "item.json", "scene.zip", "scene.tar", "scene.nc", "LC08_MTL.txt", "scene.vrt"]
 )
-def test_as_a_scene(
+def test_special_file_as_scene_is_refused(
     special: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, kind: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -111,19 +109,19 @@ def test_as_a_scene(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_as_a_config_a_model_or_an_item_of_the_command(
+def test_special_file_as_config_or_model_is_refused(
     special: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    asked, model = special("my.yaml", kind), special("m.json", kind)
-    done = terrazzo("run", asked)
+    config_path, model = special("my.yaml", kind), special("m.json", kind)
+    done = terrazzo("run", config_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "my.yaml: the config can't be read: this is a" in done.stderr
     with pytest.raises(ModelError, match=r"m\.json: the model can't be read: this is a"):
         ClusterModel.load(model)
 
 
-def test_a_config_without_end_is_refused(tmp_path: Path) -> None:
+def test_huge_config_file_is_refused(tmp_path: Path) -> None:
     from pipeline.config.schema import load_config
 
     endless = tmp_path / "endless.yaml"
@@ -133,17 +131,17 @@ def test_a_config_without_end_is_refused(tmp_path: Path) -> None:
         load_config(endless)
 
 
-@pytest.mark.parametrize("place", ["band", "metadata"])
-def test_within_a_product(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("role", ["band", "metadata"])
+def test_pipe_within_a_product_is_refused(tmp_path: Path, role: str) -> None:
     product = write_safe(tmp_path, layers(), SafeRecipe(), tile_sides=SIDES)
-    (victim, *_) = product.rglob("*_B02*.jp2" if place == "band" else "MTD_MSIL*.xml")
-    victim.unlink()
-    os.mkfifo(victim)
+    (replaced, *_) = product.rglob("*_B02*.jp2" if role == "band" else "MTD_MSIL*.xml")
+    replaced.unlink()
+    os.mkfifo(replaced)
     with pytest.raises(SceneError, match=r"named pipe|not a file"):
         run_config(config(product, tmp_path / "c.tif"))
 
 
-def test_within_a_folder_of_bands_a_store_or_a_virtual_file(write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_pipe_within_a_virtual_file_or_a_store_is_refused(write_raster: WriteRaster, tmp_path: Path) -> None:
     import xarray as xr
     from rasterio.shutil import copy
 
@@ -163,7 +161,7 @@ def test_within_a_folder_of_bands_a_store_or_a_virtual_file(write_raster: WriteR
 
 
 @pytest.mark.parametrize("key", ["mask", "aoi"])
-def test_as_a_mask_or_an_area(write_raster: WriteRaster, tmp_path: Path, key: str) -> None:
+def test_pipe_as_mask_or_area_is_refused(write_raster: WriteRaster, tmp_path: Path, key: str) -> None:
     path = write_raster("scene.tif", patches())
     os.mkfifo(tmp_path / "area.gpkg")
     with pytest.raises(SceneError, match=r"area\.gpkg: .*this is a named pipe"):
@@ -172,10 +170,10 @@ def test_as_a_mask_or_an_area(write_raster: WriteRaster, tmp_path: Path, key: st
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_as_an_output(
+def test_special_file_as_output_is_refused_and_not_replaced(
     special: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, *, overwrite: bool
 ) -> None:
-    """A report to /dev/null replaced the device."""
+    """Regression: a report written to /dev/null replaced the device."""
     monkeypatch.chdir(tmp_path)
     path = special("report.json", kind)
     before = path.lstat()
@@ -183,22 +181,22 @@ def test_as_an_output(
         pytest.raises(OutputError, match=r"report\.json: this is a .*, and will not be replaced by a file"),
         Staging([tmp_path / "map.tif", path], overwrite=overwrite),
     ):
-        pytest.fail("work was begun")
+        pytest.fail("the outputs were accepted")
     assert path.lstat() == before
     assert [child.name for child in tmp_path.iterdir()] == ["report.json"]
 
 
-def test_the_null_device_itself_survives(write_raster: WriteRaster, tmp_path: Path) -> None:
-    """In a copy of /dev, as far as this user may make one."""
+def test_null_device_as_output_survives_overwriting(write_raster: WriteRaster, tmp_path: Path) -> None:
+    """Uses a copy of the null device, or a link to it if the user may not create devices."""
     device = tmp_path / "null"
     try:
         os.mknod(device, 0o666 | 0o020000, Path("/dev/null").stat().st_rdev)
     except OSError:
         device.symlink_to("/dev/null")
     path = write_raster("scene.tif", patches())
-    asked = config(path, tmp_path / "c.tif", output={"report": str(device)})
+    run = config(path, tmp_path / "c.tif", output={"report": str(device)})
     with pytest.raises(OutputError, match="null: this is a device"):
-        run_config(asked, overwrite=True)
+        run_config(run, overwrite=True)
     assert special_kind(device) == "a device"
     assert not (tmp_path / "c.tif").exists()
     shutil.rmtree(tmp_path, ignore_errors=True)

@@ -208,8 +208,8 @@ def test_rows_from_the_south_are_turned_round_whoever_says_so(
     [
         ([1, 2], "is no transform"),
         ("x", "is no transform"),
-        (["a"] * 6, "stands where a number should"),
-        ([float("nan")] * 6, "stands where a finite number should"),
+        (["a"] * 6, "is not a number"),
+        ([float("nan")] * 6, "is not a finite number"),
         ([0.0] * 6, "gives pixels no size"),
         ([10, 0, 3e5, 0, 10, 5.9e6], "contradicts the coordinates"),
         ([10, 0, 3e5 + 1.1, 0, -10, 5.9e6], "contradicts the coordinates"),
@@ -243,9 +243,9 @@ def test_coordinates_count_where_a_transform_is_none_or_contradicts_them(
 @pytest.mark.parametrize(
     ("attributes", "told"),
     [
-        ({"scale_factor": "x"}, "scale_factor: 'x' stands where a number should"),
-        ({"scale_factor": [0.1, 0.2]}, "stands where a number should"),
-        ({"scale_factor": float("nan")}, "stands where a finite number should"),
+        ({"scale_factor": "x"}, "scale_factor: 'x' is not a number"),
+        ({"scale_factor": [0.1, 0.2]}, "is not a number"),
+        ({"scale_factor": float("nan")}, "is not a finite number"),
         ({"proj:epsg": 1}, "'1' is no coordinate reference system"),
     ],
 )

@@ -224,9 +224,9 @@ def test_what_comes_over_a_network_is_told_by_the_path(path: str, remote: bool, 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 86_401])
 def test_a_timeout_that_is_none_is_refused(tmp_path: Path, timeout: float) -> None:
     for look in (inspect_scene, config_template):
-        with pytest.raises(ConfigError, match=r"timeout: .* is not allowed; expected the most seconds"):
+        with pytest.raises(ConfigError, match=r"timeout: .* is not allowed; expected the time limit in seconds"):
             look([str(tmp_path / "a.tif")], timeout)
-    with pytest.raises(ConfigError, match=r"timeout: .* is not allowed; expected the most seconds"):
+    with pytest.raises(ConfigError, match=r"timeout: .* is not allowed; expected the time limit in seconds"):
         open_scene(tmp_path / "a.tif", timeout=timeout)
 
 

@@ -1,4 +1,4 @@
-"""Bands that are standardized: scikit-learn's classes, centroids in the units that came in."""
+"""Standardized bands: the same classes as scikit-learn, with centroids in the input units."""
 
 from pathlib import Path
 from typing import Any
@@ -23,71 +23,73 @@ SCALERS = {"zscore": StandardScaler(), "minmax": MinMaxScaler(), "robust": Robus
 
 
 def uneven(dtype: str = "uint16") -> Any:
-    """Bands whose spreads differ by far."""
+    """Bands with very different spreads."""
     data = scene(dtype, bands=3).astype(np.float64) * np.array([1, 30, 0.2])[:, None, None] + 50
     return data.astype(dtype)
 
 
-def model_of(data: Any, valid: Any, way: str, **settings: Any) -> ClusterModel:
-    source, features = MemorySource(data, valid, (64, 64)), FeaturesConfig.model_validate({"standardize": way})
+def model_of(data: Any, valid: Any, method: str, **settings: Any) -> ClusterModel:
+    source, features = MemorySource(data, valid, (64, 64)), FeaturesConfig.model_validate({"standardize": method})
     config = FitConfig.model_validate({"k": 5, **settings})
     if config.pixels == "all":
         return fitted(source, config, features).model
     return fit_source(source, config, features, workers=2, progress=Progress()).model
 
 
-@pytest.mark.parametrize("way", SCALERS)
+@pytest.mark.parametrize("method", SCALERS)
 @pytest.mark.parametrize("pixels", [500_000, "all"])
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
-def test_classes_are_those_of_scikit_learns_scaled_pixels(way: str, pixels: Any, dtype: str) -> None:
+def test_classes_equal_those_of_scikit_learn_on_scaled_pixels(method: str, pixels: Any, dtype: str) -> None:
     data, valid = uneven(dtype), holes((120, 150))
-    model = model_of(data, valid, way, pixels=pixels, tol=0)
+    model = model_of(data, valid, method, pixels=pixels, tol=0)
     rows = data[:, valid].T.astype(np.float64)
-    scaler = SCALERS[way].fit(rows)
-    theirs = KMeans(5, init=scaler.transform(model.centres), n_init=1, tol=0).fit(scaler.transform(rows))
-    assert model.inertia == pytest.approx(theirs.inertia_, rel=1e-6), "theirs finds nothing to mend"
+    scaler = SCALERS[method].fit(rows)
+    expected = KMeans(5, init=scaler.transform(model.centres), n_init=1, tol=0).fit(scaler.transform(rows))
+    assert model.inertia == pytest.approx(expected.inertia_, rel=1e-6), "scikit-learn could improve the centroids"
     labels = assign(data, valid, model.centres, model.stretch_in(model.units))
-    np.testing.assert_array_equal(labels[valid] - 1, theirs.labels_)
+    np.testing.assert_array_equal(labels[valid] - 1, expected.labels_)
     for label, centroid in enumerate(model.centres, 1):
         np.testing.assert_allclose(centroid, data[:, labels == label].mean(axis=1), rtol=1e-4)
 
 
-def test_without_standardizing_the_widest_band_decides() -> None:
+def test_standardizing_changes_classes_and_digest() -> None:
     data, valid = uneven(), holes((120, 150))
-    plain, scaled = (model_of(data, valid, way) for way in ("none", "zscore"))
+    plain, scaled = (model_of(data, valid, method) for method in ("none", "zscore"))
     assert plain.preparation == Preparation()
     assert scaled.preparation.standardize == "zscore"
     assert plain.digest != scaled.digest
     assert not np.allclose(plain.centres, scaled.centres, rtol=0.05)
 
 
-def test_the_units_of_a_band_have_no_say() -> None:
+def test_units_of_a_band_do_not_affect_standardized_classes() -> None:
     data, valid = uneven("float64"), holes((120, 150))
     one = model_of(data, valid, "zscore")
     other = model_of(data * np.array([8, 1, 0.25])[:, None, None], valid, "zscore")
     np.testing.assert_allclose(other.centres / [8, 1, 0.25], one.centres[np.argsort(one.centres.mean(1))], rtol=1e-9)
 
 
-@pytest.mark.parametrize(("way", "told"), [("zscore", "all sampled pixels are equal"), ("robust", "or take zscore$")])
-def test_a_band_without_spread_is_named(way: str, told: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "reason"), [("zscore", "all sampled pixels are equal"), ("robust", "or use zscore$")]
+)
+def test_band_without_spread_is_refused_by_name(method: str, reason: str) -> None:
     data = uneven()
-    data[2, 20 if way == "robust" else 0 :] = 7
-    with pytest.raises(FitError, match=rf"^features\.standardize: {way}: band band3 has no spread .*{told}"):
-        model_of(data, np.ones(data.shape[1:], bool), way)
+    data[2, 20 if method == "robust" else 0 :] = 7
+    with pytest.raises(FitError, match=rf"^features\.standardize: {method}: band band3 has no spread .*{reason}"):
+        model_of(data, np.ones(data.shape[1:], bool), method)
 
 
 @pytest.mark.parametrize("constant", [0.1, 0.3, 273.15])
-@pytest.mark.parametrize("way", ["zscore", "minmax", "robust"])
-def test_a_constant_band_has_no_spread_whatever_its_mean_is_rounded_to(constant: float, way: str) -> None:
+@pytest.mark.parametrize("method", ["zscore", "minmax", "robust"])
+def test_constant_band_has_no_spread_although_its_mean_is_rounded(constant: float, method: str) -> None:
     data = uneven("float64")
     data[1] = constant
     with pytest.raises(
         FitError, match=r"band2 has no spread \(all sampled pixels are equal\); leave it out of scene.bands$"
     ):
-        model_of(data, np.ones(data.shape[1:], bool), way)
+        model_of(data, np.ones(data.shape[1:], bool), method)
 
 
-def test_a_model_keeps_it_and_an_incomplete_one_is_refused(tmp_path: Path) -> None:
+def test_preparation_is_stored_in_the_model_and_an_inconsistent_one_is_refused(tmp_path: Path) -> None:
     model = model_of(uneven(), holes((120, 150)), "robust")
     (tmp_path / "m.json").write_text(model.to_json())
     assert ClusterModel.load(tmp_path / "m.json") == model
@@ -96,7 +98,7 @@ def test_a_model_keeps_it_and_an_incomplete_one_is_refused(tmp_path: Path) -> No
         ClusterModel.from_json(broken)
 
 
-def test_a_map_of_another_scene_follows_the_models_preparation(write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_map_of_another_scene_uses_the_preparation_of_the_model(write_raster: WriteRaster, tmp_path: Path) -> None:
     import rasterio
 
     from pipeline.config.schema import OutputConfig, SceneConfig

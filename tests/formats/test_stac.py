@@ -253,7 +253,7 @@ def test_scale_that_is_no_number_is_refused(item: Callable[..., Path]) -> None:
     def edit(content: dict[str, Any]) -> None:
         content["assets"]["red"]["raster:bands"][0]["scale"] = "a lot"
 
-    with pytest.raises(SceneError, match="asset red: 'a lot' stands where a number should"):
+    with pytest.raises(SceneError, match="asset red: 'a lot' is not a number"):
         described(item(edit))
 
 

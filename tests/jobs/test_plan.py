@@ -228,7 +228,7 @@ def test_a_cache_that_does_not_fit_into_memory_is_refused_with_its_size() -> Non
 def test_what_is_compressed_is_kept_where_it_is_read_twice_and_nothing_straddles(
     fit: FitConfig | None, passes: int, *, split: bool
 ) -> None:
-    info = replace(info_of(), compressed=True, split=split)
+    info = replace(info_of(), compressed=True, read_by_file_block=split)
     plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), fit)
     assert (plan.passes, plan.caches_files) == (passes, False)
     kept = info.pixels * (4 * 2 + 1) if fit and passes == 1 else 0
@@ -236,7 +236,7 @@ def test_what_is_compressed_is_kept_where_it_is_read_twice_and_nothing_straddles
 
 
 def test_dear_blocks_that_straddle_the_scenes_are_kept_even_for_one_pass() -> None:
-    info = replace(info_of(driver="JP2OpenJPEG"), split=True)
+    info = replace(info_of(driver="JP2OpenJPEG"), read_by_file_block=True)
     plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), None)
     assert (plan.passes, plan.cache_bytes > 0) == (1, True)
 

@@ -1,4 +1,4 @@
-"""A model file says exactly what was fitted, is refused when it does not, and knows which pixels it fits."""
+"""Model files: exact round trip, refusal of changed files, and the check that a model fits a scene."""
 
 import json
 import struct
@@ -13,25 +13,25 @@ from pydantic import ValidationError
 from sources import build, content
 
 from pipeline.core.errors import ModelError
-from pipeline.core.units import Units, relative
+from pipeline.core.units import Units, relative_to_first
 from pipeline.models.cluster_model import ClusterModel
 
 pytestmark = pytest.mark.lowest
 
 
 def changed(path: str, value: object) -> dict[str, Any]:
-    """Parts of a model with another value at a dotted path."""
+    """Content of a model with a changed value at a dotted path."""
     parts: dict[str, Any] = json.loads(json.dumps(content()))
     *sections, key = path.split(".")
-    inside = parts
+    inner = parts
     for section in sections:
-        inside = inside[section]
-    inside[key] = value
+        inner = inner[section]
+    inner[key] = value
     return parts
 
 
 def bits(model: ClusterModel) -> bytes:
-    """Every number that decides, bit by bit: -0.0 is not 0.0 here."""
+    """All floats of a model as bytes, so that -0.0 and 0.0 differ."""
     numbers = [*np.ravel(model.centroids), *model.units.scales, *model.units.offsets, model.inertia, model.fitting.tol]
     return struct.pack(f"{len(numbers)}d", *numbers)
 
@@ -61,16 +61,16 @@ def models(draw: st.DrawFn) -> ClusterModel:
 
 @settings(max_examples=150, deadline=None)
 @given(model=models())
-def test_json_gives_back_the_same_model_to_the_last_bit(
+def test_model_read_back_from_json_is_bitwise_equal(
     tmp_path_factory: pytest.TempPathFactory, model: ClusterModel
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "model.json"
     path.write_text(model.to_json(), encoding="utf-8")
-    for back in (ClusterModel.load(path), ClusterModel.from_json(model.to_json())):
-        assert back == model
-        assert bits(back) == bits(model)
-        assert back.digest == model.digest
-        assert back.to_json() == model.to_json()
+    for read_back in (ClusterModel.load(path), ClusterModel.from_json(model.to_json())):
+        assert read_back == model
+        assert bits(read_back) == bits(model)
+        assert read_back.digest == model.digest
+        assert read_back.to_json() == model.to_json()
 
 
 def test_centres_are_the_centroids_as_an_array() -> None:
@@ -93,7 +93,7 @@ def test_centres_are_the_centroids_as_an_array() -> None:
         ("centroids", ((1000.1, 1500.0), (100.5, 2000.25), (3000.0, 3100.7))),
     ],
 )
-def test_whatever_decides_a_pixels_class_changes_the_digest(path: str, value: object) -> None:
+def test_digest_depends_on_all_that_determines_labels(path: str, value: object) -> None:
     assert build(changed(path, value)).digest != build(content()).digest
 
 
@@ -111,26 +111,26 @@ def test_whatever_decides_a_pixels_class_changes_the_digest(path: str, value: ob
         ("provenance.crs", "EPSG:32633"),
     ],
 )
-def test_what_decides_nothing_leaves_the_digest_alone(path: str, value: object) -> None:
+def test_digest_does_not_depend_on_counts_fitting_and_provenance(path: str, value: object) -> None:
     other = build(changed(path, value))
     assert other != build(content())
     assert other.digest == build(content()).digest
 
 
-def test_a_nodata_value_is_the_same_number_with_and_without_a_decimal_point() -> None:
+def test_digest_is_the_same_for_integer_and_float_nodata() -> None:
     whole, real = (build(content(nodata=number)) for number in (-9999, -9999.0))
     assert whole.digest == real.digest
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "message"),
     [
         ("extra", 1, r"extra: .*not permitted"),
         ("fitting.extra", 1, r"fitting\.extra: .*not permitted"),
         ("schema_version", 2, r"schema_version: "),
         ("bands", [], r"bands: "),
-        ("bands", ["B04"], r"centroids have \[2\] numbers each, there are 1 bands"),
-        ("bands", ["B04", "B04"], r"a band is named twice: B04, B04"),
+        ("bands", ["B04"], r"centroids have \[2\] numbers each; expected 1, one per band"),
+        ("bands", ["B04", "B04"], r"two bands have the same name: B04, B04"),
         ("centroids", [[1.0, 2.0]], r"1 centroids and 3 counts"),
         ("centroids", [[1.0, 2.0], [1.0], [2.0, 3.0]], r"centroids have \[1, 2\] numbers each"),
         ("centroids", [[0.0, float(i)] for i in range(255)], r"255 centroids"),
@@ -138,21 +138,21 @@ def test_a_nodata_value_is_the_same_number_with_and_without_a_decimal_point() ->
         ("centroids", [[1.0, float("nan")], [1.0, 2.0], [2.0, 3.0]], r"finite|NaN"),
         ("centroids", [[1.0, float("inf")], [1.0, 2.0], [2.0, 3.0]], r"finite|Infinity"),
         ("counts", [1, 2], r"3 centroids and 2 counts"),
-        ("units.scales", [1.0], r"a scale and an offset for each band"),
-        ("units.offsets", [0.0, 0.0, 0.0], r"a scale and an offset for each band"),
+        ("units.scales", [1.0], r"a scale and an offset per band"),
+        ("units.offsets", [0.0, 0.0, 0.0], r"a scale and an offset per band"),
         ("units.dtype", "float99", r"units"),
         ("units.dtype", "object", r"units"),
         ("nodata", "none", r"nodata"),
         ("fitting.method", "dbscan", r"fitting\.method: "),
     ],
 )
-def test_a_changed_model_file_is_refused_with_the_part_that_does_not_fit(path: str, value: object, told: str) -> None:
-    with pytest.raises(ModelError, match=rf"^m\.json: .*({told})"):
+def test_changed_model_file_is_refused_naming_the_inconsistent_part(path: str, value: object, message: str) -> None:
+    with pytest.raises(ModelError, match=rf"^m\.json: .*({message})"):
         ClusterModel.from_json(json.dumps({"format": "terrazzo-model", **changed(path, value)}), "m.json")
 
 
 @pytest.mark.parametrize("key", sorted(content()))
-def test_a_model_without_one_of_its_parts_is_refused(key: str) -> None:
+def test_model_with_a_missing_part_is_refused(key: str) -> None:
     parts = json.loads(build(content()).to_json())
     del parts[key]
     with pytest.raises(ModelError, match=f"m.json: {key}: "):
@@ -161,10 +161,10 @@ def test_a_model_without_one_of_its_parts_is_refused(key: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_a_model_file_that_was_cut_short_is_refused(data: st.DataObject) -> None:
+def test_truncated_model_file_is_refused(data: st.DataObject) -> None:
     text = build(content()).to_json().rstrip()
     cut = data.draw(st.integers(0, len(text) - 1))
-    with pytest.raises(ModelError, match="not a Terrazzo model, nor any JSON"):
+    with pytest.raises(ModelError, match="not a Terrazzo model: it is not JSON"):
         ClusterModel.from_json(text[:cut])
 
 
@@ -175,22 +175,22 @@ def test_a_model_file_that_was_cut_short_is_refused(data: st.DataObject) -> None
         lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["format", "k"]), inner),
     )
 )
-def test_any_other_json_is_told_apart(thing: object) -> None:
+def test_other_json_is_refused(thing: object) -> None:
     with pytest.raises(ModelError, match=r'this is JSON, but not a Terrazzo model \(expected "format": "terrazzo'):
         ClusterModel.from_json(json.dumps(thing))
 
 
-def test_what_is_no_model_file_at_all_is_named_with_the_reason(tmp_path: Path) -> None:
+def test_file_that_is_not_a_model_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "map.tif").write_bytes(b"II*\0\xff\xfe\xfd")
     (tmp_path / "nested.json").write_text("[" * 100_000)
     with (tmp_path / "huge.json").open("wb") as file:
-        file.truncate(64 * 2**20 + 1)  # without taking the room
+        file.truncate(64 * 2**20 + 1)  # sparse, so that it takes no disk space
     reasons = {
         "none.json": "can't be read: No such file",
         ".": "can't be read: .*directory",
         "map.tif": "it is not text",
         "huge.json": "it is larger than 64 MB",
-        "nested.json": "nor any JSON",
+        "nested.json": "it is not JSON",
     }
     for name, reason in reasons.items():
         with pytest.raises(ModelError, match=reason) as caught:
@@ -198,7 +198,7 @@ def test_what_is_no_model_file_at_all_is_named_with_the_reason(tmp_path: Path) -
         assert str(caught.value).startswith(f"{tmp_path / name}: ")
 
 
-def test_a_model_can_not_be_changed() -> None:
+def test_model_is_frozen() -> None:
     model = build(content())
     for name in ClusterModel.model_fields:
         with pytest.raises(ValidationError, match="frozen"):
@@ -209,15 +209,15 @@ def test_a_model_can_not_be_changed() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "int32"])
-def test_a_model_fits_pixels_of_its_bands_units_and_kind_of_numbers(dtype: str) -> None:
+def test_model_fits_integer_pixels_of_the_same_bands_and_units(dtype: str) -> None:
     model = build(content())
     assert model.check_fits(model.bands, model.units.model_copy(update={"dtype": dtype}), "s.tif") is None  # type: ignore[func-returns-value]
 
 
 @pytest.mark.parametrize(
-    ("bands", "units", "told"),
+    ("bands", "units", "message"),
     [
-        (("B04", "B02"), {}, r"wants bands B04, B08; the scene has B04, B02 \(B08 missing\)"),
+        (("B04", "B02"), {}, r"needs bands B04, B08; the scene has B04, B02 \(B08 missing\)"),
         (("B08", "B04"), {}, r"has B08, B04 \(another order or number\)"),
         (("B04", "B08", "B11"), {}, r"another order or number"),
         (None, {"dtype": "uint8"}, r"fitted on uint16 pixels .*, the scene has uint8 \(8-bit\)"),
@@ -226,17 +226,17 @@ def test_a_model_fits_pixels_of_its_bands_units_and_kind_of_numbers(dtype: str) 
         (None, {"offsets": (0.0, 0.0)}, r"band B04 has scale 0\.0001 and offset 0, .* scale 0\.0001 and offset -0\.1"),
     ],
 )
-def test_pixels_that_mean_something_else_are_refused_with_what_differs(
-    bands: tuple[str, ...] | None, units: dict[str, Any], told: str
+def test_scene_with_other_bands_or_units_is_refused_naming_the_difference(
+    bands: tuple[str, ...] | None, units: dict[str, Any], message: str
 ) -> None:
     model = build(content())
     scene_units = Units(**{**model.units.model_dump(), **units})
-    with pytest.raises(ModelError, match=rf"^s\.tif: .*{told}"):
+    with pytest.raises(ModelError, match=rf"^s\.tif: .*{message}"):
         model.check_fits(bands or model.bands, scene_units, "s.tif")
 
 
 @pytest.mark.parametrize("quantity", ["scaled", "reflectance"])
-def test_physical_centroids_become_the_numbers_of_any_scene(quantity: str) -> None:
+def test_physical_centroids_are_converted_to_stored_numbers_of_any_scene(quantity: str) -> None:
     one = Units(dtype="uint16", scales=(1e-4, 1e-4), offsets=(0.0, 0.0), quantity=quantity)
     other = Units(dtype="uint16", scales=(1e-4, 2e-4), offsets=(-0.1, 0.3), quantity=quantity)
     stored = np.array([[1200.0, 30.0], [5.5, 9000.0]])
@@ -245,28 +245,30 @@ def test_physical_centroids_become_the_numbers_of_any_scene(quantity: str) -> No
     np.testing.assert_allclose(model.centres_in(one), stored, rtol=1e-13)
     np.testing.assert_allclose(other.to_physical(model.centres_in(other)), model.centres, rtol=1e-13)
     assert model.check_fits(model.bands, other, "s.tif") is None  # type: ignore[func-returns-value]
-    assert relative(one.spreads) is None
-    np.testing.assert_allclose(relative(other.spreads), [1, 2])
+    assert relative_to_first(one.difference_factors) is None
+    np.testing.assert_allclose(relative_to_first(other.difference_factors), [1, 2])
 
 
-def test_a_model_in_reflectance_refuses_numbers_without_a_scale() -> None:
+def test_model_in_reflectance_refuses_a_scene_without_scale() -> None:
     parts = content()
     parts["units"] = {**parts["units"], "quantity": "reflectance"}
     plain = Units(dtype="uint16", scales=(1.0, 1.0), offsets=(0.0, 0.0))
-    with pytest.raises(ModelError, match=r"s\.tif: the model is in reflectance, but the scene's uint16 numbers state"):
+    with pytest.raises(
+        ModelError, match=r"s\.tif: the model is in reflectance, but band B04 of the scene \(uint16\) states no scale"
+    ):
         build(parts).check_fits(("B04", "B08"), plain, "s.tif")
 
 
-def test_stored_numbers_are_left_alone_where_no_quantity_is_stated() -> None:
+def test_stored_numbers_are_not_converted_without_a_quantity() -> None:
     units = Units(dtype="uint16", scales=(1e-4, 7.0), offsets=(-0.1, 3.0))
     values = np.array([[1.0, 2.0]])
     assert units.to_physical(values) is values
     assert units.to_stored(values) is values
-    assert relative(units.spreads) is None
+    assert relative_to_first(units.difference_factors) is None
 
 
 @pytest.mark.parametrize("key", ["centroids", "dtype"])
-def test_a_key_given_twice_is_told(key: str) -> None:
+def test_repeated_key_is_refused_by_name(key: str) -> None:
     text = build(content()).to_json()
     start = text.index(f'"{key}"')
     stated = text[start : text.index(",\n", text.index("]\n", start) if key == "centroids" else start)]
@@ -274,7 +276,7 @@ def test_a_key_given_twice_is_told(key: str) -> None:
         ClusterModel.from_json(text[:start] + stated + ", " + text[start:], "m.json")
 
 
-def test_each_band_has_a_quantity_of_its_own() -> None:
+def test_units_may_have_a_different_quantity_per_band() -> None:
     mixed = Units(
         dtype="uint16", scales=(1e-4, 0.00341802), offsets=(-0.1, 149.0), quantity=("reflectance", "temperature")
     )
@@ -284,15 +286,15 @@ def test_each_band_has_a_quantity_of_its_own() -> None:
     np.testing.assert_allclose(mixed.to_stored(physical), stored)
     half = Units(dtype="uint16", scales=(1e-4, 2.0), offsets=(-0.1, 5.0), quantity=("reflectance", "numbers"))
     np.testing.assert_allclose(half.to_physical(stored), [[0.2, 40000]])
-    np.testing.assert_array_equal(half.spreads, [1e-4, 1])
+    np.testing.assert_array_equal(half.difference_factors, [1e-4, 1])
     same = Units(dtype="uint16", scales=(1.0, 1.0), offsets=(0.0, 0.0), quantity=("reflectance", "reflectance"))
     assert same.quantity == "reflectance"
     with pytest.raises(ValueError, match="3 quantities and 2 scales"):
         Units(dtype="uint16", scales=(1.0, 1.0), offsets=(0.0, 0.0), quantity=("numbers", "scaled", "angle"))
 
 
-def test_a_model_with_one_word_for_all_bands_fits_its_own_scene_whose_bands_have_one_each() -> None:
-    """Earlier versions called all bands scaled where one of them was."""
+def test_model_with_one_quantity_for_all_bands_fits_its_scene_with_one_per_band() -> None:
+    """Earlier versions stored 'scaled' for all bands if one of them was scaled."""
     parts = content()
     units = {"dtype": "uint16", "scales": (1e-4, 1.0), "offsets": (-0.1, 0.0)}
     model = build(parts | {"units": units | {"quantity": "scaled"}})
@@ -300,11 +302,11 @@ def test_a_model_with_one_word_for_all_bands_fits_its_own_scene_whose_bands_have
     assert model.check_fits(model.bands, own, "s.tif") is None  # type: ignore[func-returns-value]
     np.testing.assert_array_equal(model.centres_in(own), model.centres_in(model.units))
     silent = Units(dtype="uint16", scales=(1.0, 1.0), offsets=(0.0, 0.0))
-    with pytest.raises(ModelError, match=f"state no scale .*band {model.bands[0]}"):
+    with pytest.raises(ModelError, match=f"band {model.bands[0]} of the scene .* states no scale"):
         model.check_fits(model.bands, silent, "s.tif")
 
 
-def test_a_model_takes_no_band_of_another_quantity() -> None:
+def test_scene_with_a_band_of_another_quantity_is_refused() -> None:
     parts = content()
     count = len(parts["bands"])
     reflectance = {"dtype": "uint16", "scales": (1e-4,) * count, "offsets": (0.0,) * count}
@@ -312,7 +314,7 @@ def test_a_model_takes_no_band_of_another_quantity() -> None:
     again = ClusterModel.from_json(model.to_json())
     assert again == model
     hot = Units(**reflectance, quantity=("temperature", *["reflectance"] * (count - 1)))
-    with pytest.raises(ModelError, match=f"band {model.bands[0]} is in temperature"):
+    with pytest.raises(ModelError, match=f"band {model.bands[0]} of the scene is in temperature"):
         model.check_fits(model.bands, hot, "other.tif")
     mixed = build(parts | {"units": hot.model_dump()})
     assert ClusterModel.from_json(mixed.to_json()) == mixed

@@ -239,8 +239,8 @@ def test_files_on_another_machine_behind_a_vrt_are_known_as_such(
     vrt = mosaic(tmp_path / "m.vrt", (300, 300), [(Path("s.tif"), None, None)])
     vrt.write_text(vrt.read_text().replace('relativeToVRT="1">', f'relativeToVRT="0">/vsicurl/{address}/'))
     info = described(vrt).info
-    assert (info.expensive, info.split, info.block_shape) == (True, True, (256, 256))
-    assert info.libraries > 0
+    assert (info.expensive, info.read_by_file_block, info.block_shape) == (True, True, (256, 256))
+    assert info.library_bytes > 0
 
 
 @pytest.mark.parametrize("chunk", [37, 256, 4096])

@@ -242,7 +242,7 @@ def test_a_plan_says_how_large_the_map_will_be(write_raster: WriteRaster, tmp_pa
 
 def test_without_an_area_there_is_nothing_to_crop(write_raster: WriteRaster) -> None:
     scene = described(write_raster("scene.tif", patches(1)), crop="area")
-    assert scene.info.shown is None
+    assert scene.info.map_window is None
     source = opened(scene.info.sources[0])
     assert cropped(source) is source
 

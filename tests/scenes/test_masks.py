@@ -354,9 +354,9 @@ def test_what_is_left_out_is_said_by_name(
     [
         ({"fmask": ["clouds"]}, "clouds"),
         ({"udm2": [3]}, "udm2 has classes 0 to 1: 0 not_clear, 1 clear"),
-        ({"layer": "udm2", "bits": [1]}, "udm2 goes by classes"),
-        ({"layer": "scl", "bits": []}, "scl goes by classes"),
-        ({"layer": "bqa", "drop": [1]}, "bqa goes by bits"),
+        ({"layer": "udm2", "bits": [1]}, "udm2 holds classes; give 'drop' or 'keep'"),
+        ({"layer": "scl", "bits": []}, "scl holds classes; give 'drop' or 'keep'"),
+        ({"layer": "bqa", "drop": [1]}, "bqa holds bits; give 'bits'"),
         ({"bqa": [[]]}, "bits"),
         ({"bqa": [32]}, "bits"),
         ({"bqa": [True]}, "bits"),
@@ -373,10 +373,10 @@ def test_rules_that_a_layer_does_not_have_are_told(mask: Any, told: str) -> None
 
 
 def test_words_for_layers_are_no_paths() -> None:
-    from pipeline.config.yaml import NO_PATHS
+    from pipeline.config.yaml import MASK_KEYWORDS
     from pipeline.core.mask_layers import MASK_LAYERS
 
-    assert ("none", *MASK_LAYERS) == NO_PATHS
+    assert ("none", *MASK_LAYERS) == MASK_KEYWORDS
 
 
 def test_names_of_bits_are_those_of_what_a_files_name_says(
