@@ -11,7 +11,7 @@ from pipeline.core.mask_layers import mask_kind
 from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, MaskOffer
 from pipeline.formats.eopf import XARRAY_BYTES, is_eopf, open_eopf
 from pipeline.geo.overlap import coverage
-from pipeline.stores.groups import forget
+from pipeline.stores.groups import close_stores
 from pipeline.stores.values import quantity_of
 from pipeline.stores.variables import survey
 
@@ -36,7 +36,7 @@ def open_stores(paths: Sequence[str], time: int | str | None = None) -> list[Cat
     ConfigError
         When one has no such time.
     """
-    forget()  # a store may have been written anew since
+    close_stores()  # a store may have been written anew since
     catalogues = [_open_store(path, time) for path in paths]
     if len(catalogues) == 1 or any(catalogue.product for catalogue in catalogues):
         return catalogues
