@@ -38,7 +38,7 @@ def store(path: Path, *, a: dict[str, Any] | None = None, b: dict[str, Any] | No
 
 
 def check_same(path: Path, valid: Any = None, **how: Any) -> tuple[xr.DataArray, xr.DataArray]:
-    """Open a store by path and with xarray; check that valid pixels and grids are equal, and return scene and labels."""
+    """Open a store by path and with xarray; check that valid pixels and grids are equal; return scene and labels."""
     scene = open_scene(path)
     dataset = xr.open_dataset(path, decode_coords="all", **how)
     labels = label(dataset, fit(dataset, k=3))

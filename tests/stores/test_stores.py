@@ -154,7 +154,7 @@ def test_invalid_valid_range_is_ignored_with_a_warning(
     assert "ignored" in caplog.text
 
 
-def test_previews_apply_further_nodata_values(tmp_path: Path) -> None:
+def test_previews_apply_further_nodata_values_and_variables_are_read_as_one_part(tmp_path: Path) -> None:
     planes = pixels(3).astype("int16")
     planes[1, :5] = -7
     attrs = {"missing_value": np.array([-8, -7], "int16")}
