@@ -1,4 +1,4 @@
-"""Arrays of pixels, for tests of kernels and of fits."""
+"""Pixel arrays for tests of kernels and fits."""
 
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,23 @@ from pipeline.pixels.pieces import CachedPieces
 
 
 def scene(dtype: str, shape: tuple[int, int] = (120, 150), bands: int = 3, seed: int = 0) -> npt.NDArray[Any]:
-    """A landscape of smooth patches around a few places, shape (band, row, column)."""
+    """Noisy patches of six spectra, shape (band, row, column)."""
     rng = np.random.default_rng([seed, bands])
     patches = rng.integers(0, 6, (-(-shape[0] // 10), -(-shape[1] // 10))).repeat(10, 0).repeat(10, 1)
-    places = rng.uniform(40, 200, (6, bands))
-    pixels = places[patches[: shape[0], : shape[1]]] + rng.normal(0, 9, (*shape, bands))
+    spectra = rng.uniform(40, 200, (6, bands))
+    pixels = spectra[patches[: shape[0], : shape[1]]] + rng.normal(0, 9, (*shape, bands))
     return np.ascontiguousarray(np.moveaxis(pixels.clip(0, 255), 2, 0).astype(dtype))
 
 
 def holes(shape: tuple[int, int], seed: int = 3) -> npt.NDArray[np.bool_]:
+    """Validity with single invalid pixels and an invalid corner."""
     valid = np.random.default_rng(seed).random(shape) < 0.9
     valid[: shape[0] // 3, : shape[1] // 3] = False
     return valid
 
 
 def fitted(source: FitSource, config: FitConfig, features: FeaturesConfig | None = None, workers: int = 2) -> Fit:
+    """Fit a source with pixels cached in memory."""
     with open_cache("memory", Path()) as cache:
         pixels = CachedPieces(source, cache)
         return fit_source(pixels, config, features or FeaturesConfig(), workers=workers, progress=Progress())
@@ -38,14 +40,11 @@ def fitted(source: FitSource, config: FitConfig, features: FeaturesConfig | None
 DTYPES = ["u1", "u2", "i2", "i4", "u4", "f4", "f8"]
 
 
-ROWS = 41  # times COLUMNS: more pixels than are worked on at once, and no whole number of times
-
-
-COLUMNS = 77
+ROWS, COLUMNS = 41, 77  # more pixels than kernels process at once, and not a multiple of that number
 
 
 def make(dtype: str, bands: int, k: int) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.float64]]:
-    """Pixels over the whole range of a type, and centroids among them that are no whole numbers."""
+    """Random pixels over the whole range of a type, and centroids that are not whole numbers."""
     rng = np.random.default_rng([bands, k])
     kind = np.dtype(dtype)
     low, high = (-0.3, 1.2) if kind.kind == "f" else (np.iinfo(kind).min, np.iinfo(kind).max)

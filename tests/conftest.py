@@ -1,4 +1,4 @@
-"""Scenes to test on: real imagery where it is at hand, small generated files everywhere."""
+"""Fixtures: real imagery if it is available, and small generated rasters."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ WriteRaster = Callable[..., Path]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files with slow tests first: where several processes share the files, none of these shall be left alone."""
+    """Run files with slow tests first, so that no process is left with a slow file at the end of a parallel run."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
@@ -71,7 +71,7 @@ def write_raster(tmp_path: Path) -> WriteRaster:
 def patches(
     bands: int = 3, shape: tuple[int, int] = (200, 300), seed: int = 0, dtype: str = "uint16"
 ) -> npt.NDArray[Any]:
-    """Made-up pixels, shape (band, rows, columns): five blurred spectra and noise, never 0."""
+    """Generated pixels, shape (band, rows, columns): patches of five spectra with noise, never 0."""
     rng = np.random.default_rng(seed)
     spectra = rng.uniform(20, 230, (5, bands))
     coarse = rng.integers(0, 5, (-(-shape[0] // 16), -(-shape[1] // 16)))
@@ -82,7 +82,7 @@ def patches(
 
 @pytest.fixture
 def two(tmp_path: Path) -> list[Path]:
-    """Two products: the second lies 100 pixels to the right and 40 further down, and the first has a hole."""
+    """Two overlapping products: the second is 100 pixels to the right and 40 down, and the first has a nodata hole."""
     from sources import LEFT, TOP, layers, product
 
     one, other = layers(), layers(seed=50)

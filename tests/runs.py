@@ -1,4 +1,4 @@
-"""Configs, runs and their outputs, for tests."""
+"""Configs, runs and their outputs for tests."""
 
 import hashlib
 import json
@@ -19,6 +19,7 @@ from pipeline.sinks.staging import Staging
 
 
 def config(source: Any, labels: Path, **sections: Any) -> RunConfig:
+    """Config of a run that writes a map, with settings by section."""
     source = [str(item) for item in source] if isinstance(source, list) else str(source)
     scene = {"source": source, **sections.pop("scene", {})}
     output = {"labels": str(labels), **sections.pop("output", {})}
@@ -26,20 +27,21 @@ def config(source: Any, labels: Path, **sections: Any) -> RunConfig:
 
 
 def read(path: Path) -> npt.NDArray[np.uint8]:
+    """Labels of a map."""
     with rasterio.open(path) as file:
         return file.read(1)
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """Every file below a folder, hidden ones too, and what it holds."""
+    """Text of every file below a folder, including hidden ones, by relative path."""
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
 def stage(targets: Sequence[Path], *, overwrite: bool = False, then: Callable[[], Any] = lambda: None) -> None:
-    """Write each target's own name into it, under its temporary name; then do something else."""
+    """Write the name of each target into its staged file, then call `then` before the files are published."""
     with Staging(targets, overwrite=overwrite) as staging:
         for target in targets:
-            assert staging.path(target).parent.parent == target.parent  # so that a rename is no copy
+            assert staging.path(target).parent.parent == target.parent  # so that renaming does not copy
             staging.path(target).write_text(target.name)
         then()
 
@@ -60,7 +62,7 @@ with temporary_folder(Path(sys.argv[1]), "") as own:
 
 
 def killed_run(folder: Path, *args: object) -> Path:
-    """Let a run be killed, and give the folder that it leaves."""
+    """Run a process that kills itself; return the temporary folder that it leaves behind."""
     before = set(folder.glob(f"{PREFIX}*"))
     subprocess.run([sys.executable, "-c", KILLED, str(folder), *map(str, args)], check=False)
     (left,) = set(folder.glob(f"{PREFIX}*")) - before
@@ -78,18 +80,18 @@ MIXED = "don't belong together"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder, hidden ones too, by its path in it."""
+    """Bytes of every file below a folder, including hidden ones, by relative path."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def without_report(found: dict[str, bytes]) -> dict[str, bytes]:
-    """Files of an output folder that are the same bytes in each run."""
+    """Files of an output folder except the run report, which differs between runs."""
     return {name: content for name, content in found.items() if name != REPORT}
 
 
 def is_new(found: dict[str, bytes], new: dict[str, bytes]) -> bool:
-    """Whether the outputs are those of the run, and the report tells of them."""
+    """Whether the outputs are those of the new run and the report has their checksums."""
     if without_report(found) != new or REPORT not in found:
         return False
-    told = json.loads(found[REPORT])["sha256"]
-    return sorted(told.values()) == sorted(hashlib.sha256(content).hexdigest() for content in new.values())
+    checksums = json.loads(found[REPORT])["sha256"]
+    return sorted(checksums.values()) == sorted(hashlib.sha256(content).hexdigest() for content in new.values())

@@ -1,4 +1,4 @@
-"""A web server on this machine that answers range requests, and misbehaves as told."""
+"""A local web server that answers range requests and fails in configurable ways."""
 
 import threading
 import time
@@ -13,35 +13,35 @@ from typing import Any
 
 @dataclass
 class Moods:
-    """How the server answers."""
+    """Settings and records of a server."""
 
     delay: float = 0.0
     """Seconds before each answer."""
     unavailable: int = 0
-    """How many of the next answers are 503."""
+    """Number of coming answers with status 503."""
     dropped: int = 0
-    """How many of the next answers with content end in the middle."""
+    """Number of coming answers with content that end halfway."""
     stall: str = ""
-    """How the next answers are not given: 'silent' (no word), 'drip' (a byte a second), 'hang' (half of the content,
-    and no more), 'redirect' (to where the question came from)."""
+    """How coming answers stall: 'silent' (no bytes), 'drip' (a byte per second), 'hang' (half of the content, then
+    nothing), 'redirect' (to the same address)."""
     stalls: str = ""
-    """Names that are answered so; all, unless said."""
+    """Part of the names whose answers stall; all names by default."""
     stalled: threading.Event = field(default_factory=threading.Event)
-    """Whether a question was answered so."""
+    """Set once an answer has stalled."""
     over: threading.Event = field(default_factory=threading.Event)
-    """Whether the server ends, and nobody is to wait any more."""
+    """Set when the server ends, so that stalled answers stop waiting."""
     skip: int = 0
-    """How many answers with content are good before any is not."""
+    """Number of good answers with content before the first failure."""
     missing: tuple[str, ...] = ()
-    """Names that are answered with 404."""
+    """Endings of names that are answered with status 404."""
     asked: Counter[str] = field(default_factory=Counter)
-    """Requests for each path."""
+    """Number of requests per path."""
     agents: set[str] = field(default_factory=set)
-    """Who asked, as they say themselves."""
+    """User-Agent headers of the requests."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, name: str) -> bool:
-        """Whether this answer is to be of a kind of which some are left."""
+        """Take one of the remaining failures of a kind; False if none is left or good answers come first."""
         with self.lock:
             if self.skip:
                 return False
@@ -52,7 +52,7 @@ class Moods:
 
 @contextmanager
 def serving(root: Path) -> Iterator[tuple[str, Moods]]:  # noqa: C901 (a class within)
-    """Serve a folder; give its address and the server's moods."""
+    """Serve a folder; yield its address and the server's settings."""
     moods = Moods()
 
     class Handler(BaseHTTPRequestHandler):
@@ -111,7 +111,7 @@ def serving(root: Path) -> Iterator[tuple[str, Moods]]:  # noqa: C901 (a class w
                     self.close_connection = True
 
         def _stall(self, content: bytes) -> None:
-            """Begin an answer at most, and don't end it until the server ends."""
+            """Stall an answer until the server ends."""
             moods.stalled.set()
             self.close_connection = True
             if moods.stall == "silent":
@@ -124,11 +124,11 @@ def serving(root: Path) -> Iterator[tuple[str, Moods]]:  # noqa: C901 (a class w
                 self.end_headers()
                 return
             answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
-            with suppress(OSError):  # whoever asked has gone
-                for place in range(len(answer)):
+            with suppress(OSError):  # the client has closed the connection
+                for i in range(len(answer)):
                     if moods.over.wait(1):
                         break
-                    self.wfile.write(answer[place : place + 1])
+                    self.wfile.write(answer[i : i + 1])
 
         def _say(self, status: int) -> None:
             self.send_response(status)

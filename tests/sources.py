@@ -1,4 +1,4 @@
-"""Scenes for tests: files described, arrays of Zarr groups, scenes in memory."""
+"""Scenes for tests: described and opened files, Zarr groups and products, sources in memory, models."""
 
 import json
 import threading
@@ -27,20 +27,20 @@ from pipeline.scenes.raster_source import RasterSource
 
 
 def described(files: Sequence[str | Path] | str | Path, **settings: Any) -> RasterScene:
-    """A scene of files, its metadata read."""
+    """Describe the scene of some files: read their metadata."""
     source = [str(files)] if isinstance(files, str | Path) else [str(file) for file in files]
     return describe_scene(SceneConfig.model_validate({"source": source, **settings}))
 
 
 def add_array(group: zarr.Group, name: str, values: npt.NDArray[Any], **how: Any) -> zarr.Array:
-    """An array of a Zarr group, with values; `create_array` takes them only since zarr 3.1."""
+    """Add an array with values to a Zarr group; `create_array` takes values only from zarr 3.1 on."""
     array = group.create_array(name, shape=values.shape, dtype=values.dtype, **how)
     array[:] = values
     return array
 
 
 class MemorySource:
-    """A `FitSource` over an array (band, rows, columns) that counts its reads."""
+    """`FitSource` over an array (band, rows, columns) that counts its reads."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class MemorySource:
         )
         self.blocks = tuple(grid.blocks(chunk))
         self.reads: Counter[Any] = Counter()
-        """By window."""
+        """Number of reads per window."""
         self._lock = threading.Lock()
 
     def read(self, block: Block) -> Pixels:
@@ -87,12 +87,12 @@ class MemorySource:
 
 
 class CountingSource:
-    """Counts the reads of another source."""
+    """`FitSource` that counts the reads of another source."""
 
     def __init__(self, source: FitSource) -> None:
         self._source = source
         self.reads: Counter[Any] = Counter()
-        """By window."""
+        """Number of reads per window."""
         self._lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
@@ -111,15 +111,15 @@ class CountingSource:
 
 FULL = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE"
 
-
 SIDES = {10: 128, 20: 80, 60: 32}
-
+"""Side of JPEG 2000 tiles per resolution in metres."""
 
 ROWS = 360
+"""Rows and columns of a small product at 10 m."""
 
 
 def layers(seed: int = 0) -> dict[str, npt.NDArray[Any]]:
-    """Pixels of a small product: a few bands of each resolution, and a scene classification."""
+    """Generated pixels of a small product: a few bands per resolution and a scene classification."""
     made: dict[str, npt.NDArray[Any]] = {}
     for resolution, bands in {10: ("B02", "B03", "B04", "B08"), 20: ("B05", "B8A", "B11"), 60: ("B01", "B09")}.items():
         rows = ROWS * 10 // resolution
@@ -134,7 +134,7 @@ METADATA = "S2A_MSIL2A_20251008T100041_N0511_R122_T32TQM_20251008T122613.json"
 
 
 def write_eopf(data: Path, folder: Path, chunk: int = 180) -> Path:
-    """A small product with the tree and the attributes of a real one, and generated pixels."""
+    """Write a small EOPF product with the groups and attributes of a real one and generated pixels."""
     tree = json.loads((data / "eopf-zarr-metadata" / METADATA).read_text())
     path = folder / "S2A_MSIL2A_20251008.zarr"
     root = zarr.create_group(path, zarr_format=2, attributes=tree["attributes"])
@@ -164,7 +164,7 @@ def write_eopf(data: Path, folder: Path, chunk: int = 180) -> Path:
 
 
 def whole(source: BlockSource) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """All blocks of a source put together."""
+    """Read all blocks of a source; return pixels (band, rows, columns) and validity (rows, columns)."""
     info = source.info
     data = np.zeros((len(info.bands), *info.grid.shape), info.dtype)
     valid = np.zeros(info.grid.shape, bool)
@@ -176,12 +176,13 @@ def whole(source: BlockSource) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]
 
 
 def opened(files: list[str] | str | Path, chunk: int = 64, **settings: Any) -> RasterSource:
+    """Open the scene of some files as a source with square blocks."""
     paths = [str(file) for file in files] if isinstance(files, list) else [str(files)]
     return RasterSource(described(paths, **settings), (chunk, chunk))
 
 
 def content(**changes: Any) -> dict[str, Any]:
-    """Parts of a model of two bands and three classes."""
+    """Fields of a model of two bands and three classes, with changes."""
     return {
         "bands": ("B04", "B08"),
         "units": {"dtype": "uint16", "scales": (1e-4, 1e-4), "offsets": (-0.1, 0.0)},
@@ -199,11 +200,12 @@ def content(**changes: Any) -> dict[str, Any]:
 
 
 def build(parts: dict[str, Any]) -> ClusterModel:
+    """Build a model from its fields."""
     return ClusterModel.model_validate(parts)
 
 
 def model_of(centres: npt.ArrayLike, bands: Sequence[str] = (), dtype: str = "uint8") -> ClusterModel:
-    """Build a model of centroids (k, band)."""
+    """Build a model with centroids of shape (k, band)."""
     rows = np.asarray(centres, np.float64).tolist()
     names = tuple(bands) or tuple(f"band{n}" for n in range(1, len(rows[0]) + 1))
     units = {"dtype": dtype, "scales": (1.0,) * len(names), "offsets": (0.0,) * len(names)}
@@ -214,6 +216,7 @@ ORIGIN = Affine(10, 0, 300_000, 0, -10, 5_900_000)
 
 
 def polygon(*corners: tuple[float, float]) -> dict[str, Any]:
+    """GeoJSON polygon with the given corners."""
     return {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
 
 
@@ -221,6 +224,7 @@ TRIANGLE = polygon((300_203, 5_899_871), (302_517, 5_899_333), (300_811, 5_898_2
 
 
 def write_vector(path: Path, *shapes: dict[str, Any], crs: str = "EPSG:32633") -> str:
+    """Write GeoJSON geometries as a vector file; return its path."""
     features = [{"type": "Feature", "properties": {}, "geometry": shape} for shape in shapes]
     named = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:{crs.replace(':', '::')}"}}
     path.write_text(json.dumps({"type": "FeatureCollection", "crs": {"type": "name", **named}, "features": features}))
@@ -228,17 +232,17 @@ def write_vector(path: Path, *shapes: dict[str, Any], crs: str = "EPSG:32633") -
 
 
 LEFT = 300_000
-
-
 TOP = 5_900_040
 
 
-def product(folder: Path, name: str, made: dict[str, npt.NDArray[Any]], **says: Any) -> Path:
+def product(folder: Path, name: str, pixels: dict[str, npt.NDArray[Any]], **recipe: Any) -> Path:
+    """Write a small SAFE product into a folder of its own."""
     (folder / name).mkdir()
-    return write_safe(folder / name, made, SafeRecipe(**says), tile_sides=SIDES)
+    return write_safe(folder / name, pixels, SafeRecipe(**recipe), tile_sides=SIDES)
 
 
 def mosaic(sources: list[Path], chunk: int = 100, **settings: Any) -> MosaicSource:
+    """Open several products or stores as a mosaic with square blocks."""
     scene = described(sources, **settings)
     assert isinstance(scene, Mosaic)
     return MosaicSource(scene, (chunk, chunk))
@@ -248,7 +252,7 @@ NAMES = ("red", "green", "nir")
 
 
 def dataset(kind: str) -> tuple[xr.Dataset, npt.NDArray[Any]]:
-    """A scene of three bands as people save them, and its pixels."""
+    """Make a dataset of three bands in a common layout; return it and its pixels, north up."""
     pixels = patches(3, (80, 100))
     y, x = 5_900_000 - 10 * (np.arange(80) + 0.5), 300_000 + 10 * (np.arange(100) + 0.5)
     crs = xr.DataArray(0, attrs={"crs_wkt": "EPSG:32633"})

@@ -1,1 +1,1 @@
-"""xarray objects as scenes, and scenes as lazy xarray objects."""
+"""Conversion of xarray objects to scenes, and of scenes to lazy xarray objects."""

@@ -1,4 +1,4 @@
-"""Computes parts of dask arrays: with the scheduler that is in force, else on the calling thread."""
+"""Computes parts of dask arrays with the current scheduler, else on the calling thread."""
 
 import sys
 from dataclasses import dataclass
@@ -13,33 +13,33 @@ from dask.highlevelgraph import HighLevelGraph
 
 @dataclass(frozen=True)
 class Computer:
-    """Computes parts of dask arrays with the scheduler that was in force when it was made."""
+    """Computes parts of dask arrays with the scheduler that was current when this object was created."""
 
     scheduler: Any
-    """A dask scheduler, or its name."""
+    """A dask scheduler, or the name of one."""
 
     @classmethod
     def in_force(cls) -> "Computer":
-        """The scheduler that a client, dask's config or a context names; else the calling thread computes.
+        """Use the scheduler set by a client, dask's config or a context manager; without one, the calling thread.
 
-        Inside a task of a dask worker the calling thread does, too: waiting there for other tasks could be for ever.
+        Inside a task of a dask worker the calling thread computes, too: waiting there for other tasks could deadlock.
         """
         distributed = sys.modules.get("distributed")
-        if distributed and _in_a_task(distributed):
+        if distributed and _in_task(distributed):
             return cls("synchronous")
-        named = distributed or dask.config.get("scheduler", None)  # without it no client is in force
-        return cls((dask.base.get_scheduler() if named else None) or "synchronous")
+        may_be_set = distributed or dask.config.get("scheduler", None)  # without `distributed` there is no client
+        return cls((dask.base.get_scheduler() if may_be_set else None) or "synchronous")
 
     def __call__(self, *parts: Any) -> tuple[npt.NDArray[Any], ...]:
-        """Compute parts of arrays together; numpy's stay as they are."""
+        """Compute parts of dask arrays in one call; numpy arrays are returned unchanged."""
         if self.scheduler != "synchronous":
-            parts = tuple(map(_alone, parts))
+            parts = tuple(map(_culled, parts))
         computed: tuple[npt.NDArray[Any], ...] = dask.compute(*parts, scheduler=self.scheduler)
         return computed
 
 
-def _alone(part: Any) -> Any:
-    """A part of an array with no more of its graph than it needs: clients send graphs as they are."""
+def _culled(part: Any) -> Any:
+    """Reduce the graph of a part of an array to the tasks it needs: clients send whole graphs to their scheduler."""
     graph = part.__dask_graph__() if isinstance(part, da.Array) else None
     if not isinstance(graph, HighLevelGraph):
         return part
@@ -47,7 +47,8 @@ def _alone(part: Any) -> Any:
     return da.Array(needed, part.name, part.chunks, meta=part)
 
 
-def _in_a_task(distributed: Any) -> bool:
+def _in_task(distributed: Any) -> bool:
+    """Whether this thread runs a task of a dask worker."""
     try:
         distributed.get_worker()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Datasets of bands: variables of one grid as one array."""
+"""Selects the bands of a Dataset and stacks them into one array."""
 
 import logging
 from collections import Counter
@@ -17,11 +17,11 @@ from pipeline.stores.values import kind_of, quantity_of
 logger = logging.getLogger(__name__)
 
 _ALONG_BANDS: Final = ("scale", "offset", "quantity")
-"""Coordinates of a scene that have a value for each band."""
+"""Coordinates of a scene with a value per band."""
 
 
-def _with_mappings(dataset: xr.Dataset) -> xr.Dataset:
-    """Make coordinates of the variables that only describe others: grid mappings and other scalars, and `valid`."""
+def _with_coordinates(dataset: xr.Dataset) -> xr.Dataset:
+    """Turn variables that describe others into coordinates: grid mappings, other scalars, and `valid`."""
     variables = dataset.data_vars.values()
     named = {array.encoding.get("grid_mapping", array.attrs.get("grid_mapping")) for array in variables}
     mappings = {word.rstrip(":") for name in named if name for word in str(name).split()}
@@ -31,37 +31,37 @@ def _with_mappings(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def band_variables(dataset: xr.Dataset, named: Sequence[str] = ()) -> list[xr.DataArray]:
-    """Variables of a Dataset that are bands: measurements in numbers, on one grid, of one type.
+    """Variables of a Dataset that are bands: numeric measurements on one grid, of one type.
 
-    They have the Dataset's attributes, too. What is left out for another reason than having no rows and columns is
-    said.
+    The Dataset's attributes are added to theirs. Variables with rows and columns that are left out are named in a
+    warning.
 
     Parameters
     ----------
     dataset : Dataset
         The scene.
     named : sequence of str
-        Bands that are asked for by name, measurements or not.
+        Bands requested by name, whether or not they are measurements.
 
     Raises
     ------
     ConfigError
-        When there is none, or several grids or types that come as often.
+        When there is no band, bands are on several grids, or as many have 8-bit types as others.
     """
-    dataset = _with_mappings(dataset)
+    dataset = _with_coordinates(dataset)
     found = {name: (array, axes) for name, array in dataset.data_vars.items() if (axes := find_axes(array))}
     bands = {name: (array, axes) for name, (array, axes) in found.items() if array.dtype.kind in "iuf"}
     if not bands:
         listed = ", ".join(f"{name} {array.dtype} {array.dims}" for name, array in dataset.data_vars.items())
         msg = (
-            "the scene is a Dataset without bands: no variable of numbers has rows and columns (y and x, or latitude "
+            "the scene is a Dataset without bands: no numeric variable has rows and columns (y and x, or latitude "
             f"and longitude); it has {listed or 'no variables'}"
         )
         raise ConfigError(msg)
-    measured = _measured({name: array for name, (array, _) in bands.items()}, named)
+    measured = _measurements({name: array for name, (array, _) in bands.items()}, named)
     _check_one_grid(dataset, {name: bands[name][1] for name in measured})
     chosen = _of_one_type(measured)
-    _tell_left_out({name: array for name, (array, _) in found.items()}, measured, chosen)
+    _warn_of_left_out({name: array for name, (array, _) in found.items()}, measured, chosen)
     common = _common_to_bands(dataset)
     return [
         array.assign_attrs({**dataset.attrs, **array.attrs}).assign_coords(
@@ -71,10 +71,10 @@ def band_variables(dataset: xr.Dataset, named: Sequence[str] = ()) -> list[xr.Da
     ]
 
 
-def _measured(arrays: dict[Hashable, xr.DataArray], named: Sequence[str]) -> dict[Hashable, xr.DataArray]:
-    """Keep the variables that are named, or that measure reflected light, by CF's attributes and by their names.
+def _measurements(arrays: dict[Hashable, xr.DataArray], named: Sequence[str]) -> dict[Hashable, xr.DataArray]:
+    """Select the requested variables and those that measure reflected light, by CF attributes and by name.
 
-    All that are measured, or all, where none is such.
+    Without any, all measurements are selected; without these, all variables.
     """
     kinds = layer_kinds([str(name) for name in arrays])
     measured = {
@@ -90,34 +90,37 @@ def _measured(arrays: dict[Hashable, xr.DataArray], named: Sequence[str]) -> dic
     return reflective or measured or arrays
 
 
-def _tell_left_out(
+def _warn_of_left_out(
     found: dict[Hashable, xr.DataArray],
     measured: dict[Hashable, xr.DataArray],
     chosen: dict[Hashable, xr.DataArray],
 ) -> None:
-    """Say which variables are no bands, and why."""
-    layers = [f"{name}" for name in found if name not in measured]
+    """Warn of variables that are not used as bands, with reasons."""
+    layers = [str(name) for name in found if name not in measured]
     others = [f"{name} ({array.dtype})" for name, array in measured.items() if name not in chosen]
     reasons = []
     if layers:
-        reasons.append(f"as they are no measurements of reflected light: {', '.join(layers)}")
+        reasons.append(f"because they do not measure reflected light: {', '.join(layers)}")
     if others:
-        reasons.append(f"as they are of another type (bring all to one by astype): {', '.join(others)}")
+        reasons.append(f"because they are of another type (convert all to one with astype): {', '.join(others)}")
     if reasons:
         logger.warning(
-            "the scene is a Dataset: bands are %s; left out %s; dataset[['name', ...]].to_dataarray('band') takes any",
+            "the scene is a Dataset: its bands are %s; left out %s; to choose others, pass "
+            "dataset[['name', ...]].to_dataarray('band')",
             ", ".join(map(str, chosen)),
             "; ".join(reasons),
         )
 
 
 def _common_to_bands(dataset: xr.Dataset) -> dict[str, Any]:
-    """What `to_dataset("band")` leaves of coordinates along bands: it no longer says whose each value is.
+    """Values of coordinates along bands that are the same for all bands, by name.
+
+    `to_dataset("band")` leaves these coordinates without their assignment to bands.
 
     Raises
     ------
     ConfigError
-        When values of one differ.
+        When the values of a coordinate differ.
     """
     common = {}
     for name in _ALONG_BANDS:
@@ -126,8 +129,8 @@ def _common_to_bands(dataset: xr.Dataset) -> dict[str, Any]:
         values = dataset.coords[name].values.tolist()
         if any(value != values[0] for value in values):
             msg = (
-                f"the scene is a Dataset with a coordinate {name} that differs by band, and no longer says whose each "
-                "value is; give the DataArray that it was made of, or drop the coordinate"
+                f"the scene is a Dataset with a coordinate {name} that differs by band, without saying which value is "
+                "which band's; pass the DataArray that it was made from, or drop the coordinate"
             )
             raise ConfigError(msg)
         common[name] = values[0]
@@ -135,60 +138,68 @@ def _common_to_bands(dataset: xr.Dataset) -> dict[str, Any]:
 
 
 def _check_one_grid(dataset: xr.Dataset, axes: dict[Hashable, Axes]) -> None:
-    """Raise ConfigError, naming an example of each grid, when variables are on several."""
+    """Raise ConfigError, naming a variable of each grid, unless all variables are on one grid."""
     grids = {pair: name for name, pair in reversed(list(axes.items()))}
     if len(grids) > 1:
         listed = "; ".join(
             f"{name}: {dataset.sizes[pair.columns]} x {dataset.sizes[pair.rows]} pixels ({pair.rows}, {pair.columns})"
             for pair, name in reversed(grids.items())
         )
-        msg = f"the scene is a Dataset of several grids ({listed}); choose variables of one by dataset[['name', ...]]"
+        msg = (
+            f"the scene is a Dataset of several grids ({listed}); choose variables on one grid with "
+            "dataset[['name', ...]]"
+        )
         raise ConfigError(msg)
 
 
 def _of_one_type(arrays: dict[Hashable, xr.DataArray]) -> dict[Hashable, xr.DataArray]:
-    """Keep the variables that can be brought to one type: bytes, which often are classes, do not go with others.
+    """Select the variables of 8-bit types or all others, whichever are more: 8-bit layers are often classes.
 
-    xarray's decoder makes floats of integers that have a nodata value, and leaves others as they are.
+    The others may differ in type: xarray's decoder turns integers with a nodata value into floats.
+
+    Raises
+    ------
+    ConfigError
+        When there are as many of one kind as of the other.
     """
     groups = Counter(_is_bytes(array) for array in arrays.values()).most_common()
     if len(groups) > 1 and groups[0][1] == groups[1][1]:
         listed = ", ".join(f"{name} {array.dtype}" for name, array in arrays.items())
         msg = (
-            f"the scene is a Dataset of several types ({listed}); choose its bands by dataset[['name', ...]], or bring "
-            "them to one type by astype"
+            f"the scene is a Dataset of several types ({listed}); choose its bands with dataset[['name', ...]], or "
+            "convert them to one type with astype"
         )
         raise ConfigError(msg)
     return {name: array for name, array in arrays.items() if _is_bytes(array) == groups[0][0]}
 
 
 def _is_bytes(array: xr.DataArray) -> bool:
-    """Whether numbers are of 8 bits, as they are stored."""
+    """Whether the stored numbers have 8 bits."""
     return bool(np.dtype(array.encoding.get("dtype", array.dtype)).itemsize == 1)
 
 
 def stack(arrays: Sequence[xr.DataArray]) -> xr.DataArray:
-    """Put variables of one grid together along a dimension `band`, each under its own name.
+    """Stack variables on one grid along a new dimension `band`, labelled with their names.
 
-    A lone variable may have bands of its own.
+    A single variable may have a band dimension; then it is returned unchanged.
 
     Raises
     ------
     ConfigError
-        When one of several has bands of its own.
+        When one of several variables has a further dimension longer than 1.
     """
     axes = find_axes(arrays[0])
     if axes is None:
-        msg = "variables to stack have rows and columns"
+        msg = "variables to stack need rows and columns"
         raise TypeError(msg)
     inner = sorted({str(dim) for array in arrays for dim in array.dims if dim not in axes and array.sizes[dim] != 1})
     if len(arrays) == 1 and inner:
         return arrays[0]
-    own = [f"{array.name} {array.dims}" for array in arrays if any(array.sizes.get(dim, 1) != 1 for dim in inner)]
-    if inner and len(own) < len(arrays):
+    longer = [f"{array.name} {array.dims}" for array in arrays if any(array.sizes.get(dim, 1) != 1 for dim in inner)]
+    if inner and len(longer) < len(arrays):
         msg = (
-            f"the scene is a Dataset whose variables differ in their dimensions ({', '.join(own)}); choose one, "
-            "as by dataset['name']"
+            f"the scene is a Dataset whose variables differ in their dimensions ({', '.join(longer)}); choose one, "
+            "such as dataset['name']"
         )
         raise ConfigError(msg)
     planes = [_without_short_dims(array, axes) for array in arrays]
@@ -205,7 +216,7 @@ def stack(arrays: Sequence[xr.DataArray]) -> xr.DataArray:
 
 
 def _without_short_dims(array: xr.DataArray, axes: Axes) -> xr.DataArray:
-    """An array without dimensions of length 1 but rows and columns, nor what they are called."""
+    """Drop dimensions of length 1 except rows and columns, and the coordinate of the band dimension."""
     short = [dim for dim in array.dims if dim not in axes and array.sizes[dim] == 1]
     return array.isel(dict.fromkeys(short, 0)).drop_vars(
         "band" if "band" not in array.dims or "band" in short else [], errors="ignore"

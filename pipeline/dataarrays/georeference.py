@@ -1,4 +1,4 @@
-"""Writes a grid into a DataArray, so that xarray, rioxarray and GDAL find it, in files made of the array, too."""
+"""Writes a grid into a DataArray, so that xarray, rioxarray and GDAL find it, also in files saved from the array."""
 
 from collections.abc import Hashable
 from typing import Any
@@ -18,56 +18,62 @@ from pipeline.dataarrays.grids import ANCHOR, EXACT
 def georeference(
     array: xr.DataArray, axes: Axes, grid: Grid, mapping: Hashable = "spatial_ref", *, corners: bool = False
 ) -> xr.DataArray:
-    """Write a grid into an array.
+    """Write a grid into an array, following the CF conventions.
 
-    The CRS goes into a grid mapping, a coordinate that `encoding` names; the coordinates of rows and columns are
-    described as CF wants it. GDAL is told of a transform only where coordinates can't tell: it would believe it where
-    the array was cut since.
+    The CRS goes into a grid mapping, a scalar coordinate that `encoding` names; the coordinates of rows and columns get
+    CF attributes. GDAL's `GeoTransform` is written only if coordinates do not define the transform: GDAL would still
+    use it after the array was subset.
 
     Parameters
     ----------
     array : DataArray
-        With the coordinates of its rows and columns, if it has any.
+        The array, with coordinates of rows and columns or without.
     axes : Axes
-        Its rows and columns.
+        Its dimensions of rows and columns.
     grid : Grid
-        Where its pixels lie.
+        Its grid.
     mapping : str
-        Name of the grid mapping.
+        Name for the grid mapping.
     corners : bool
-        Whether coordinates are of pixels' upper left corners, not of their centres.
+        Whether coordinates are those of pixels' upper left corners, not centres.
+
+    Returns
+    -------
+    DataArray
+        A copy with the grid; its data is shared.
     """
-    placed: xr.DataArray = array.drop_vars([mapping], errors="ignore")
+    result: xr.DataArray = array.drop_vars([mapping], errors="ignore")
     record: dict[str, Any] = {}
     if grid.crs:
-        placed = placed.rio.write_crs(grid.crs, grid_mapping_name=mapping)
-        record = dict(placed.coords[mapping].attrs)
-    record[EXACT] = [float(number) for number in tuple(_of_coordinates(placed, axes, grid))[:6]]
+        result = result.rio.write_crs(grid.crs, grid_mapping_name=mapping)
+        record = dict(result.coords[mapping].attrs)
+    record[EXACT] = [float(number) for number in tuple(_coordinate_transform(result, axes, grid))[:6]]
     if corners:
         record[ANCHOR] = "upper left"
-    if corners or not _told_by_coordinates(placed, axes, grid):
+    if corners or not _coordinates_suffice(result, axes, grid):
         record["GeoTransform"] = " ".join(map(str, grid.transform.to_gdal()))
     described = {
-        dim: placed.coords[dim].assign_attrs({**words, **placed.coords[dim].attrs})
-        for dim, words in zip(axes, _cf_words(grid), strict=True)
-        if dim in placed.coords and not corners  # or GDAL would take them for centres
+        dim: result.coords[dim].assign_attrs({**cf, **result.coords[dim].attrs})
+        for dim, cf in zip(axes, _cf_attributes(grid), strict=True)
+        if dim in result.coords and not corners  # else GDAL would read them as centres
     }
-    placed = placed.assign_coords({mapping: ((), 0, record), **described})
-    placed.attrs.pop("grid_mapping", None)
-    placed.encoding = {**placed.encoding, "grid_mapping": mapping, "coordinates": mapping}
-    return placed
+    result = result.assign_coords({mapping: ((), 0, record), **described})
+    result.attrs.pop("grid_mapping", None)
+    result.encoding = {**result.encoding, "grid_mapping": mapping, "coordinates": mapping}
+    return result
 
 
-def _of_coordinates(array: xr.DataArray, axes: Axes, grid: Grid) -> Affine:
-    """The transform that coordinates go with: of a rotated grid that of the one whose pixels they count."""
+def _coordinate_transform(array: xr.DataArray, axes: Axes, grid: Grid) -> Affine:
+    """Transform that coordinates refer to: for a rotated grid, of the grid whose pixel indices they are."""
     if not _is_rotated(grid) or any(dim not in array.coords for dim in axes):
         return grid.transform
     (top, down), (left, across) = (_first_and_step(array.coords[dim].values) for dim in axes)
-    counted: Affine = grid.transform @ ~Affine(across, 0, left - across / 2, 0, down, top - down / 2)
-    return counted
+    index_transform: Affine = grid.transform @ ~Affine(across, 0, left - across / 2, 0, down, top - down / 2)
+    return index_transform
 
 
 def _first_and_step(values: npt.NDArray[Any]) -> tuple[float, float]:
+    """First coordinate and spacing; 1 for a single coordinate."""
     return float(values[0]), float(values[1] - values[0]) if values.size > 1 else 1.0
 
 
@@ -75,13 +81,13 @@ def _is_rotated(grid: Grid) -> bool:
     return bool(grid.transform.b or grid.transform.d)
 
 
-def _told_by_coordinates(array: xr.DataArray, axes: Axes, grid: Grid) -> bool:
-    """Whether coordinates alone tell where an array's pixels lie, and how large they are."""
+def _coordinates_suffice(array: xr.DataArray, axes: Axes, grid: Grid) -> bool:
+    """Whether coordinates alone define the transform of an array."""
     return not _is_rotated(grid) and all(dim in array.coords and array.sizes[dim] > 1 for dim in axes)
 
 
-def _cf_words(grid: Grid) -> tuple[dict[str, str], dict[str, str]]:
-    """CF attributes of the coordinates of rows and of columns."""
+def _cf_attributes(grid: Grid) -> tuple[dict[str, str], dict[str, str]]:
+    """CF attributes for the coordinates of rows and of columns."""
     if _is_rotated(grid):
         return {"units": "pixel"}, {"units": "pixel"}
     rows, columns = {"axis": "Y"}, {"axis": "X"}

@@ -21,18 +21,18 @@ from pipeline.scenes.file_stamps import FileStamps
 __all__ = ["grid_of", "to_dataarray"]
 
 _MOST_OPEN: Final = 4
-"""Scenes whose files a process keeps open for graphs that were sent to it."""
+"""Most sources from unpickled graphs whose files a process leaves open."""
 
 
 class _BlockReads:
-    """Reads the blocks of a source, in a dask graph: by itself a small part of each task, and it can be pickled.
+    """Reads the blocks of a source in a dask graph. Tasks share one instance; pickles become one instance per process.
 
     Parameters
     ----------
     token : str
-        Names the source.
+        Unique name of the source.
     source : BlockSource
-        Has to be picklable where graphs are sent to other processes.
+        The scene; picklable if graphs are sent to other processes.
     """
 
     def __init__(self, token: str, source: BlockSource) -> None:
@@ -42,23 +42,24 @@ class _BlockReads:
         self._blocks: dict[tuple[int, int], Block] = {(block.row, block.column): block for block in source.blocks}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reads_of, (self._token, self._source)
+        return _shared_reads, (self._token, self._source)
 
     def __call__(self, block_id: tuple[int, ...]) -> npt.NDArray[Any]:
-        """Read a block: its pixels as the one element of an array, as dask's chunks are arrays."""
-        held = np.empty((1, 1), object)
-        held[0, 0] = self._source.read(self._blocks[block_id[0], block_id[1]])
+        """Read a block. Its `Pixels` are the single element of an array, because dask's chunks are arrays."""
+        chunk = np.empty((1, 1), object)
+        chunk[0, 0] = self._source.read(self._blocks[block_id[0], block_id[1]])
         self._stamps.check()
-        return held
+        return chunk
 
 
 _opened: dict[str, _BlockReads] = {}
-_guard = Lock()
+"""Unpickled reads by token, the least recently unpickled first."""
+_opened_lock = Lock()
 
 
-def _reads_of(token: str, source: BlockSource) -> _BlockReads:
-    """What a pickle becomes: one object for all tasks of a process, so that they share open files."""
-    with _guard:
+def _shared_reads(token: str, source: BlockSource) -> _BlockReads:
+    """Unpickle reads as one instance for all tasks of a process, so that they share file handles."""
+    with _opened_lock:
         reads = _opened.pop(token, None) or _BlockReads(token, source)
         _opened[token] = reads
         while len(_opened) > _MOST_OPEN:
@@ -66,18 +67,20 @@ def _reads_of(token: str, source: BlockSource) -> _BlockReads:
         return reads
 
 
-def _data_of(held: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    data: npt.NDArray[Any] = held[0, 0].data
+def _data_of(chunk: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Pixels of a block that `_BlockReads` read."""
+    data: npt.NDArray[Any] = chunk[0, 0].data
     return data
 
 
-def _valid_of(held: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    valid: npt.NDArray[np.bool_] = held[0, 0].valid
+def _valid_of(chunk: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Validity of a block that `_BlockReads` read."""
+    valid: npt.NDArray[np.bool_] = chunk[0, 0].valid
     return valid
 
 
 def to_dataarray(source: BlockSource) -> xr.DataArray:
-    """Wrap a source as a DataArray (band, y, x) that reads its blocks when computed.
+    """Wrap a source as a lazy DataArray (band, y, x) that reads its blocks when computed.
 
     Parameters
     ----------
@@ -87,16 +90,16 @@ def to_dataarray(source: BlockSource) -> xr.DataArray:
     Returns
     -------
     DataArray
-        In the scene's dtype, with coordinates `band`, `y`, `x`, `spatial_ref`, and `valid` (y, x): lazy, True
-        where every band holds data. Data and `valid` of a block come from one read.
+        In the scene's dtype, with coordinates `band`, `scale`, `offset`, `quantity`, `y`, `x`, `spatial_ref`, and
+        `valid` (y, x): lazy, True where every band holds data. Data and `valid` of a block come from one read.
     """
     info = source.info
     rows = tuple(block.height for block in source.blocks if block.column == 0)
     columns = tuple(block.width for block in source.blocks if block.row == 0)
     token = f"read-{uuid4().hex}"
-    ones = ((1,) * len(rows), (1,) * len(columns))
+    chunks = ((1,) * len(rows), (1,) * len(columns))
     reads = _BlockReads(token, source)
-    blocks = da.map_blocks(reads, chunks=ones, dtype=object, meta=np.empty((0, 0), object), name=token)
+    blocks = da.map_blocks(reads, chunks=chunks, dtype=object, meta=np.empty((0, 0), object), name=token)
     data = da.map_blocks(
         _data_of,
         blocks,
@@ -129,13 +132,13 @@ def to_dataarray(source: BlockSource) -> xr.DataArray:
 
 
 def _nodata_attrs(info: SceneInfo) -> dict[str, Any]:
-    """What rioxarray knows as nodata, where all bands agree on it."""
+    """Attribute `_FillValue`, which rioxarray reads as nodata, if all bands have the same nodata value; else none."""
     values = set(info.nodata)
     return {"_FillValue": info.dtype.type(values.pop())} if len(values) == 1 and None not in values else {}
 
 
 def _pixel_centres(grid: Grid) -> dict[str, Any]:
-    """Coordinates y and x: of pixels' centres, or where the grid is rotated, counted in pixels."""
+    """Coordinates y and x of pixel centres; in pixels if the grid is rotated."""
     t = grid.transform
     rows, columns = (np.arange(count) + 0.5 for count in grid.shape)
     if t.b or t.d:

@@ -1,4 +1,4 @@
-"""What a user gave for a scene, brought into one order: bands, rows, columns, and what it says of itself."""
+"""A user's DataArray or Dataset in the order (band, rows, columns), with its grid and nodata rules."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -14,59 +14,61 @@ from pipeline.dataarrays.grids import grid_and_corners
 from pipeline.dataarrays.validity import ValidNumbers
 
 BY_VALUES: Final = {"valid_by": "values"}
-"""Attribute of a scene's coordinate `valid` where values alone have told, no mask."""
+"""Attribute of a scene's coordinate `valid` that was derived from pixel values alone, without a mask."""
 
 Nodata = tuple[int | float | None, ...]
+"""Nodata value per band."""
 
 
 @dataclass(frozen=True)
-class Planes:
-    """A scene's array in one order, and what the user's object says of it."""
+class SceneArray:
+    """A scene's array in the order (band, rows, columns), with the metadata of the user's object."""
 
     array: xr.DataArray
-    """Dimensions (band, rows, columns), each under its own name, with small coordinates alone."""
+    """Pixels, dimensions (band, rows, columns) under their own names."""
     axes: Axes
+    """Names of the dimensions of rows and columns."""
     grid: Grid
     corners: bool
-    """Whether coordinates are of upper left corners."""
+    """Whether coordinates are those of upper left corners."""
     mapping: Hashable
     """Name of the grid mapping."""
     numbers: tuple[ValidNumbers, ...]
-    """Rule by which each band's numbers count as data, shape (band,)."""
+    """Nodata values and valid range per band."""
     valid: xr.DataArray | None
-    """The coordinate `valid`, as it was given."""
+    """The user's coordinate `valid`, if there is one."""
 
     @property
     def nodata(self) -> Nodata:
-        """First nodata value of each band."""
+        """First nodata value per band."""
         return tuple(numbers.nodata[0] if numbers.nodata else None for numbers in self.numbers)
 
 
-def read_planes(given: Any, bands: Sequence[str] = ()) -> Planes:
-    """Find bands, rows and columns in what a user gave for a scene.
+def read_scene_array(scene: Any, bands: Sequence[str] = ()) -> SceneArray:
+    """Find bands, rows and columns in a user's scene.
 
     Parameters
     ----------
-    given : DataArray or Dataset
+    scene : DataArray or Dataset
         The scene.
     bands : sequence of str
-        Bands that are asked for by name.
+        Bands requested by name.
 
     Raises
     ------
     ConfigError
-        When it is no DataArray or Dataset, or not one of bands.
+        When it is not a DataArray or Dataset, or has no bands on one grid.
     """
-    check_is_array(given)
-    variables = band_variables(given, bands) if isinstance(given, xr.Dataset) else [given]
-    array = stack(variables) if isinstance(given, xr.Dataset) else given
+    check_is_array(scene)
+    variables = band_variables(scene, bands) if isinstance(scene, xr.Dataset) else [scene]
+    array = stack(variables) if isinstance(scene, xr.Dataset) else scene
     numbers = tuple(ValidNumbers.of(variable) for variable in variables)
     first = variables[0]
     planes, axes = to_planes(array)
     grid, corners = grid_and_corners(first, axes)
     mappings = grid_mappings(first)
     count = planes.shape[0]
-    return Planes(
+    return SceneArray(
         array=planes,
         axes=axes,
         grid=grid,

@@ -1,4 +1,4 @@
-"""DataArrays and Datasets as scenes: their pixels block by block."""
+"""DataArrays and Datasets as sources of pixels, block by block."""
 
 import logging
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Quantity
 from pipeline.dataarrays.computing import Computer
 from pipeline.dataarrays.dimensions import band_names
-from pipeline.dataarrays.planes import BY_VALUES, Planes, read_planes
+from pipeline.dataarrays.planes import BY_VALUES, SceneArray, read_scene_array
 from pipeline.dataarrays.validity import ValidNumbers
 from pipeline.kernels.validity import mask_invalid
 from pipeline.stores.dimensions import DIRECTIONS, coordinate
@@ -26,10 +26,10 @@ from pipeline.stores.dimensions import DIRECTIONS, coordinate
 logger = logging.getLogger(__name__)
 
 _CHUNK: Final = 1024
-"""Rows and columns of blocks of arrays that are not chunked."""
+"""Rows and columns per block of arrays without chunks."""
 
 _ALMOST_ONE: Final = 1 - 1e-9
-"""Validity, averaged by xarray, from which a pixel is valid: 1 but for rounding."""
+"""Smallest fraction of validity of a valid pixel after averaging by xarray: 1 except for rounding."""
 
 
 def blocks_of(data: da.Array) -> tuple[Block, ...]:
@@ -44,148 +44,151 @@ def blocks_of(data: da.Array) -> tuple[Block, ...]:
 
 
 def lazy_data(array: xr.DataArray) -> da.Array:
-    """An array (..., rows, columns) as dask's, chunked along rows and columns alone."""
-    bare = array.reset_coords(drop=True).drop_vars(array.dims, errors="ignore")
+    """Convert an array (..., rows, columns) to a dask array, chunked along rows and columns only."""
+    plain = array.reset_coords(drop=True).drop_vars(array.dims, errors="ignore")
     rows, columns = array.dims[-2:]
-    chunked = bare if bare.chunks else bare.chunk({rows: _CHUNK, columns: _CHUNK})
+    chunked = plain if plain.chunks else plain.chunk({rows: _CHUNK, columns: _CHUNK})
     data: da.Array = chunked.chunk(dict.fromkeys(array.dims[:-2], -1)).data
     return data
 
 
 class ArraySource:
-    """Blocks of an xarray object of bands, lazy or not; a `FitSource`.
+    """`FitSource` of the bands of an xarray object, lazy or in memory.
 
-    Nodata is what its `valid` coordinate says, else rioxarray's nodata value, and NaN.
+    A pixel is valid where the coordinate `valid`, if there is one, is True and no band holds a nodata value, NaN, or a
+    number outside its valid range.
 
     Parameters
     ----------
     scene : DataArray or Dataset
-        Its dimensions may have any order; those but rows, columns and bands have length 1.
+        Dimensions may be in any order; those except rows, columns and bands have length 1.
     bands : sequence of str, optional
-        Bands to keep, in this order, where it has all of them.
+        Bands to select, in this order; ignored unless the scene has all of them.
     scaled : bool
-        Whether its scale and offset count; else its numbers are what they are.
+        Whether to apply the scene's scale and offset; else its quantity is `numbers`.
 
     Raises
     ------
     ConfigError
-        When it is something else, or its parts don't fit each other.
+        When the scene is of another type, or its coordinates or attributes are inconsistent.
     """
 
     def __init__(self, scene: xr.DataArray | xr.Dataset, bands: Sequence[str] = (), *, scaled: bool = True) -> None:
-        planes = read_planes(scene, bands)
-        names = band_names(planes.array)
+        prepared = read_scene_array(scene, bands)
+        names = band_names(prepared.array)
         if set(bands) <= set(names) and bands and names != tuple(bands):
             chosen = [names.index(band) for band in bands]
-            array = planes.array.isel({planes.array.dims[0]: chosen})
-            planes = replace(planes, array=array, numbers=tuple(planes.numbers[i] for i in chosen))
+            array = prepared.array.isel({prepared.array.dims[0]: chosen})
+            prepared = replace(prepared, array=array, numbers=tuple(prepared.numbers[i] for i in chosen))
             names = tuple(bands)
-        array = planes.array
+        array = prepared.array
         if array.dtype.kind not in "iuf":
             msg = f"the scene has {array.dtype} pixels; integers and floats can be clustered"
             raise ConfigError(msg)
-        self.axes = planes.axes
-        self.mapping = planes.mapping
-        self.corners = planes.corners
-        """Whether coordinates are of pixels' upper left corners."""
-        along = (coordinate(array.coords, dim, way) for dim, way in zip(planes.axes, DIRECTIONS, strict=True))
-        self.coords = {name: array.coords[name] for name in along if name is not None}
-        """Coordinates of rows and columns."""
-        self.data: da.Array = lazy_data(array.astype(_plain(array.dtype), copy=False))
+        self.axes = prepared.axes
+        self.mapping = prepared.mapping
+        self.corners = prepared.corners
+        """Whether coordinates are those of pixels' upper left corners."""
+        named = (coordinate(array.coords, dim, axis) for dim, axis in zip(prepared.axes, DIRECTIONS, strict=True))
+        self.coords = {name: array.coords[name] for name in named if name is not None}
+        """Coordinates of rows and columns, by name."""
+        self.data: da.Array = lazy_data(array.astype(_supported(array.dtype), copy=False))
         """Lazy pixels, shape (band, rows, columns)."""
-        self.valid: da.Array = _validity(self.data, planes)
-        """Lazy, shape (rows, columns): True where every band holds data."""
+        self.valid: da.Array = _validity(self.data, prepared)
+        """Lazy validity, shape (rows, columns): True where every band holds data."""
         self.blocks = blocks_of(self.data)
-        self.info = _facts(planes, names, self.data, scaled=scaled)
+        self.info = _scene_info(prepared, names, self.data, scaled=scaled)
         self._compute = Computer.in_force()
 
     def read(self, block: Block) -> Pixels:
-        """Compute a block: on the calling thread, unless a scheduler was named when this source was made."""
+        """Compute a block: on the calling thread, unless a scheduler was set when this source was created."""
         rows, columns = block.slices
         data, valid = self._compute(self.data[:, rows, columns], self.valid[rows, columns])
         return Pixels(data, valid)
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-        """Compute a block; all its valid pixels take part in the fit."""
+        """Compute a block; all its valid pixels are used for the fit."""
         pixels = self.read(block)
         return pixels, pixels.valid
 
 
-def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Type of numbers, near a dtype, that kernels and files know: this machine's byte order, no odd floats."""
+def _supported(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Closest dtype that kernels and files support: native byte order, floats of 32 or 64 bits."""
     if dtype.kind == "f" and dtype.itemsize not in {4, 8}:
         return np.dtype(np.float32 if dtype.itemsize < 4 else np.float64)  # noqa: PLR2004
     return dtype.newbyteorder("=")
 
 
-def _validity(data: da.Array, planes: Planes) -> da.Array:
-    """Lazy validity of pixels chunked in whole bands: what is given, nodata values, and NaN, together."""
-    given, axes = planes.valid, planes.axes
-    if given is None:
+def _validity(data: da.Array, prepared: SceneArray) -> da.Array:
+    """Lazy validity by the coordinate `valid`, nodata values, valid ranges and NaN; shape (rows, columns)."""
+    stated, axes = prepared.valid, prepared.axes
+    if stated is None:
         mask = da.ones(data.shape[1:], dtype=bool, chunks=data.chunks[1:])
-    elif set(given.dims) != set(axes) or given.dtype.kind not in "biufO":
+    elif set(stated.dims) != set(axes) or stated.dtype.kind not in "biufO":
         msg = (
-            f"the scene's coordinate 'valid' is {given.dtype} {given.dims}; expected bool, or numbers of which 1 is "
+            f"the scene's coordinate 'valid' is {stated.dtype} {stated.dims}; expected bool, or numbers where 1 means "
             f"valid, ({', '.join(map(str, axes))})"
         )
         raise ConfigError(msg)
     else:
-        mask = lazy_data(given.transpose(*axes)).rechunk(data.chunks[1:])
+        mask = lazy_data(stated.transpose(*axes)).rechunk(data.chunks[1:])
     lazy: da.Array = da.map_blocks(
-        _valid_pixels, data, mask, numbers=planes.numbers, drop_axis=0, dtype=bool, meta=np.empty((0, 0), bool)
+        _valid_pixels, data, mask, numbers=prepared.numbers, drop_axis=0, dtype=bool, meta=np.empty((0, 0), bool)
     )
     return lazy
 
 
 def _valid_pixels(
-    pixels: npt.NDArray[Any], given: npt.NDArray[Any], numbers: tuple[ValidNumbers, ...]
+    pixels: npt.NDArray[Any], stated: npt.NDArray[Any], numbers: tuple[ValidNumbers, ...]
 ) -> npt.NDArray[np.bool_]:
-    """Tell which pixels hold data in every band, by what is given and by values."""
+    """Validity of a chunk of pixels by the coordinate `valid` and by values; shape (rows, columns)."""
     first = tuple(band.nodata[0] if band.nodata else None for band in numbers)
-    valid = mask_invalid(pixels, first, _as_validity(given))
+    valid = mask_invalid(pixels, first, _as_validity(stated))
     for plane, band in zip(pixels, numbers, strict=True):
         band.apply(plane, valid)
     return valid
 
 
-def _as_validity(given: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """A new array of what xarray made of validity by padding, averaging or interpolation: 1 is valid, less is not.
+def _as_validity(stated: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Convert a coordinate `valid` to a new boolean array: 1 is valid, less is not.
+
+    Padding, averaging and interpolation by xarray turn it into numbers or objects.
 
     Raises
     ------
     ConfigError
-        When a number is not one of 0 to 1.
+        When a number is outside 0 to 1.
     """
-    if given.dtype.kind == "b":
-        return given.copy()
-    numbers = given.astype(np.float64)  # None is NaN
-    odd = numbers[(numbers < 0) | (numbers > 1 + 1e-9)]
-    if odd.size:
+    if stated.dtype.kind == "b":
+        return stated.copy()
+    numbers = stated.astype(np.float64)  # None becomes NaN, which is not valid
+    outside = numbers[(numbers < 0) | (numbers > 1 + 1e-9)]
+    if outside.size:
         msg = (
-            f"the scene's coordinate 'valid' holds {odd[0]:g}; expected bool, or numbers from 0 to 1, of which 1 is "
-            "valid: bring it there by scene.assign_coords(valid=...)"
+            f"the scene's coordinate 'valid' holds {outside[0]:g}; expected bool, or numbers from 0 to 1 where 1 "
+            "means valid; replace it with scene.assign_coords(valid=...)"
         )
         raise ConfigError(msg)
     return numbers >= _ALMOST_ONE
 
 
-def _facts(planes: Planes, names: tuple[str, ...], data: da.Array, *, scaled: bool) -> SceneInfo:
-    """What an array tells of itself."""
-    scene = planes.array
-    scales, offsets = _each_band(scene, "scale", 1.0), _each_band(scene, "offset", 0.0)
+def _scene_info(prepared: SceneArray, names: tuple[str, ...], data: da.Array, *, scaled: bool) -> SceneInfo:
+    """Metadata of a scene from its array."""
+    scene = prepared.array
+    scales, offsets = _per_band(scene, "scale", 1.0), _per_band(scene, "offset", 0.0)
     stated = scene.attrs.get("sources", str(scene.name or "array"))
     return SceneInfo(
-        grid=planes.grid,
+        grid=prepared.grid,
         bands=names,
         dtype=data.dtype,
-        nodata=planes.nodata,
+        nodata=prepared.nodata,
         nodata_rule=scene.attrs.get("nodata_rule", "auto"),
         scales=scales,
         offsets=offsets,
         quantities=_quantities(scene, scales) if scaled else (),
         origin=_origin(scene.attrs.get("origin")),
         block_shape=(data.chunks[1][0], data.chunks[2][0]),
-        masked=planes.valid is not None and not BY_VALUES.items() <= planes.valid.attrs.items(),
+        masked=prepared.valid is not None and not BY_VALUES.items() <= prepared.valid.attrs.items(),
         drivers=("xarray",),
         file_block_bytes=0,
         files=(),
@@ -194,7 +197,7 @@ def _facts(planes: Planes, names: tuple[str, ...], data: da.Array, *, scaled: bo
 
 
 def _origin(stated: Any) -> tuple[int, int]:
-    """Row and column that `to_dataarray` wrote; (0, 0) where there are none: others use the word for other things."""
+    """Row and column in the attribute `origin` from `to_dataarray`; (0, 0) if it is missing or of another meaning."""
     numbers = np.asarray(stated)
     if numbers.shape != (2,) or numbers.dtype.kind not in "iu" or numbers.min() < 0:
         return 0, 0
@@ -203,20 +206,20 @@ def _origin(stated: Any) -> tuple[int, int]:
 
 
 def _quantities(scene: xr.DataArray, scales: tuple[float, ...]) -> tuple[Quantity, ...]:
-    """Each band's quantity: an attribute for all bands, else the coordinate that `to_dataarray` wrote."""
+    """Quantity per band: the attribute `quantity`, for all bands, else the coordinate from `to_dataarray`."""
     count, stated = scene.shape[0], scene.coords.get("quantity")
     quantities = (str(scene.attrs.get("quantity", "numbers")),) * count
     if "quantity" not in scene.attrs and stated is not None and stated.dims in {(), scene.dims[:1]}:
         quantities = tuple(map(str, np.broadcast_to(stated.values, count)))
-    odd = next((quantity for quantity in quantities if quantity not in get_args(Quantity)), None)
-    if odd:
-        msg = f"the scene's 'quantity' is {odd!r}; expected one of {', '.join(get_args(Quantity))}"
+    unknown = next((quantity for quantity in quantities if quantity not in get_args(Quantity)), None)
+    if unknown:
+        msg = f"the scene's 'quantity' is {unknown!r}; expected one of {', '.join(get_args(Quantity))}"
         raise ConfigError(msg)
     scaled = next((quantity for quantity in quantities if quantity != "numbers"), None)
     if scaled and not {"scale", "offset"} & set(scene.coords):
         logger.warning(
-            "the scene's 'quantity' says %s, but its coordinates 'scale' and 'offset' are gone: its numbers are taken "
-            "as they are",
+            "the scene's 'quantity' is %s, but its coordinates 'scale' and 'offset' are missing; its numbers are used "
+            "unscaled",
             scaled,
         )
         quantities = ("numbers",) * count
@@ -226,8 +229,8 @@ def _quantities(scene: xr.DataArray, scales: tuple[float, ...]) -> tuple[Quantit
     return cast("tuple[Quantity, ...]", quantities)
 
 
-def _each_band(scene: xr.DataArray, coordinate: str, default: float) -> tuple[float, ...]:
-    """Coordinate with a number for each band, or one for all."""
+def _per_band(scene: xr.DataArray, coordinate: str, default: float) -> tuple[float, ...]:
+    """Values of a coordinate with a number per band, or one for all; the default if there is none."""
     count = scene.shape[0]
     if coordinate not in scene.coords or scene.coords[coordinate].dims not in {(), scene.dims[:1]}:
         return (default,) * count

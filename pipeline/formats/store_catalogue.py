@@ -12,7 +12,7 @@ from pipeline.core.mask_layers import mask_kind
 from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, MaskOffer
 from pipeline.formats.eopf import XARRAY_BYTES, is_eopf, open_eopf
 from pipeline.geo.overlap import coverage
-from pipeline.stores.groups import forget
+from pipeline.stores.groups import close_stores
 from pipeline.stores.values import quantity_of
 from pipeline.stores.variables import survey
 
@@ -42,7 +42,7 @@ def open_stores(paths: Sequence[str], time: int | str | None = None) -> list[Cat
     ConfigError
         If a store has no such time step.
     """
-    forget()  # a store may have been rewritten since it was last opened
+    close_stores()  # a store may have been rewritten since it was last opened
     catalogues = [_open_store(path, time) for path in paths]
     if len(catalogues) == 1 or any(catalogue.product for catalogue in catalogues):
         return catalogues

@@ -1,1 +1,1 @@
-"""From a scene and a model to labels."""
+"""Labels the pixels of a scene with the classes of a model."""

@@ -1,4 +1,4 @@
-"""Labels as a lazy xarray DataArray."""
+"""Labels a scene as a lazy xarray DataArray."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,39 +16,39 @@ from pipeline.models.cluster_model import ClusterModel
 
 @dataclass(frozen=True)
 class _Assigned:
-    """Assigns the pixels of a chunk to classes, in a dask graph."""
+    """Assigns the pixels of a chunk to classes in a dask graph."""
 
-    centres: npt.NDArray[np.float64]
-    """Shape (k, band), in stored numbers."""
+    centroids: npt.NDArray[np.float64]
+    """Centroids in stored numbers, shape (k, band)."""
     stretch: npt.NDArray[np.float64] | None
-    """What differences of each band are multiplied by, shape (band,)."""
+    """Factor on differences per band, shape (band,); None if it is 1 for all."""
 
     def __call__(self, data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-        return assign(data, valid, self.centres, self.stretch)
+        return assign(data, valid, self.centroids, self.stretch)
 
 
 def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray:
-    """Label every pixel of a scene with its nearest class, lazily.
+    """Label every pixel of a scene with the class of the nearest centroid, lazily.
 
     Parameters
     ----------
     scene : DataArray (band, y, x), or Dataset of bands
-        With the model's bands among its own, in any order. What is said of `fit`'s holds here, too.
+        A scene as for `fit`, with the model's bands among its own, in any order.
     model : ClusterModel
         From `fit` or `ClusterModel.load`.
 
     Returns
     -------
     DataArray (y, x) of uint8
-        0 where there is no data, else 1 to k; chunked as the scene, nothing computed. Rows and columns have the
-        scene's own names and coordinates. Its place and its attributes, among them what `write` puts into the map,
-        go into NetCDF and Zarr files made of it. There is no `_FillValue`, as xarray would read floats back:
-        the attribute `nodata` says that 0 is no class.
+        0 for nodata, else 1 to k; lazy, with the chunks of the scene. Rows and columns have the scene's names and
+        coordinates. Georeferencing and attributes, including those that `write` stores in the map, are saved to
+        NetCDF and Zarr files. The attribute `nodata` is 0; there is no `_FillValue`, because xarray would then read
+        saved labels as floats.
 
     Raises
     ------
     ConfigError
-        When the scene is no such object.
+        When the scene is not a DataArray or Dataset of bands on one grid.
     ModelError
         When the scene's bands or units don't fit the model.
     """
@@ -68,7 +68,7 @@ def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray
 
 
 def _attrs(model: ClusterModel) -> dict[str, Any]:
-    """What labels say of themselves, as CF does of flags."""
+    """Attributes of labels: CF flags, and the model's digest and number of classes."""
     classes = range(1, model.k + 1)
     return {
         "long_name": "class",

@@ -1,1 +1,1 @@
-"""Variables of Zarr and NetCDF stores: axes, grids, times, and what their numbers mean."""
+"""Variables of Zarr and NetCDF stores: dimensions, grids, times, nodata, scale and offset."""

@@ -1,4 +1,4 @@
-"""Coordinate reference systems of variables of Zarr and NetCDF stores, wherever tools write them."""
+"""Coordinate reference systems of variables of Zarr and NetCDF stores: attributes, grid mappings, groups, products."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,24 +15,24 @@ from pipeline.geo.crs import COORDINATES, KEYS, USUAL_MAPPINGS, is_stated, mappi
 logger = logging.getLogger(__name__)
 
 _RECORDS: Final = ("proj", "_CRS")
-"""Attributes that hold a record of a CRS: an early GeoZarr's, and GDAL's of Zarr."""
+"""Attributes whose value is a mapping that describes a CRS: early GeoZarr's, and the one GDAL writes into Zarr."""
 
-_KEYS_OF_RECORDS: Final = ("wkt2", "wkt", "code", "epsg", "projjson", "url")
+_RECORD_KEYS: Final = ("wkt2", "wkt", "code", "epsg", "projjson", "url")
 
 _ROOT_RECORDS: Final = ("stac_discovery", "other_metadata")
-"""Where EOPF products keep what holds for all groups."""
+"""Root attributes of EOPF products with metadata of the whole product."""
 
 
 @dataclass(frozen=True)
 class GridMapping:
-    """The variable that says what coordinates mean, as the CF conventions have it."""
+    """A CF grid mapping: the variable whose attributes describe the CRS of the coordinates."""
 
     name: str
     attrs: Mapping[str, Any]
 
     @classmethod
     def of(cls, array: xr.DataArray, dataset: xr.Dataset, dims: Sequence[str]) -> "GridMapping":
-        """Find a variable's grid mapping: the one it names, else one of a usual name, else the only one there is.
+        """Find a variable's grid mapping: the one it names, else one with a usual name, else the only one in the group.
 
         Parameters
         ----------
@@ -41,15 +41,16 @@ class GridMapping:
         dataset : Dataset
             Its group.
         dims : sequence of str
-            Its dimensions of rows and columns, for which the extended syntax (`utm: x y wgs: lat lon`) names one.
+            Names of its dimensions of rows and columns and of their coordinates; they select a mapping from CF's
+            extended syntax (`utm: x y wgs: lat lon`).
         """
         named = mapping_named(array.attrs.get("grid_mapping") or array.encoding.get("grid_mapping"), dims)
-        alone = [
+        candidates = [
             str(name)
             for name, variable in dataset.variables.items()
             if {"grid_mapping_name", "crs_wkt"} & set(variable.attrs)
         ]
-        for name in (named, *USUAL_MAPPINGS, *(alone if len(alone) == 1 else ())):
+        for name in (named, *USUAL_MAPPINGS, *(candidates if len(candidates) == 1 else ())):
             if name and name in dataset.variables:
                 return cls(name, dict(dataset.variables[name].attrs))
         return cls("", {})
@@ -58,7 +59,7 @@ class GridMapping:
 def find_crs(
     array: xr.DataArray, dataset: xr.Dataset, mapping: GridMapping, around: Sequence[Mapping[str, Any]], where: str
 ) -> str | None:
-    """Find a variable's coordinate reference system, in whichever place it is stated: the nearest counts.
+    """Find a variable's coordinate reference system; of several statements, the one nearest to the variable is used.
 
     Parameters
     ----------
@@ -69,9 +70,9 @@ def find_crs(
     mapping : GridMapping
         Its grid mapping.
     around : sequence of mappings
-        Attributes of its group and of those around it, up to the root.
+        Attributes of its group and of the parent groups, up to the root.
     where : str
-        For messages.
+        Store and variable, for messages.
 
     Returns
     -------
@@ -81,45 +82,48 @@ def find_crs(
     Raises
     ------
     SceneError
-        When what is stated is no CRS, and nothing else is stated.
+        When a CRS is stated but can't be read, except for CF parameters of an unknown projection.
     """
-    odd: Any = None
+    invalid: Any = None
     for stated in _statements(array, dataset, mapping, around):
         try:
             crs = read_crs(stated)
         except CRSError as error:
             logger.debug("%s: %s", where, error)
-            odd = odd or stated
+            invalid = invalid or stated
             continue
-        if odd is not None:
+        if invalid is not None:
             logger.warning(
-                "%s: %s is no coordinate reference system: another that is stated is taken", where, _short(odd, mapping)
+                "%s: %s is not a valid coordinate reference system; another one that is stated is used",
+                where,
+                _short(invalid, mapping),
             )
         with rasterio.Env():
             return str(crs.to_wkt())
-    if _is_parameters(odd):  # of a projection that CF doesn't have
-        logger.warning("%s: %s can't be read as a coordinate reference system", where, _short(odd, mapping))
-    elif odd is not None:
-        msg = f"{where}: {_short(odd, mapping)} is no coordinate reference system"
+    if _is_parameters(invalid):  # a projection that CF does not define: the scene can still be clustered
+        logger.warning("%s: %s can't be read as a coordinate reference system", where, _short(invalid, mapping))
+    elif invalid is not None:
+        msg = f"{where}: {_short(invalid, mapping)} is not a valid coordinate reference system; fix the attribute"
         raise SceneError(msg)
     return None
 
 
 def _short(stated: Any, mapping: GridMapping) -> str:
+    """Text of a statement for messages, shortened."""
     if _is_parameters(stated):
         return f"the grid mapping {mapping.name} ({str(stated['grid_mapping_name'])[:60]!r})"
     return repr(str(stated)[:60])
 
 
 def _is_parameters(stated: Any) -> bool:
-    """Whether a CRS is stated by CF parameters."""
+    """Whether a CRS is stated by the parameters of a CF grid mapping."""
     return isinstance(stated, Mapping) and "grid_mapping_name" in stated
 
 
 def _statements(
     array: xr.DataArray, dataset: xr.Dataset, mapping: GridMapping, around: Sequence[Mapping[str, Any]]
 ) -> Iterator[Any]:
-    """Everything that states a CRS, the nearest first."""
+    """All statements of a CRS, those nearest to the variable first."""
     names = set(map(str, dataset.variables))
     yield from _stated_in(array.attrs, names)
     yield from _stated_in(mapping.attrs, names)
@@ -132,16 +136,16 @@ def _statements(
             value = dataset.variables[key].values.item()
             if is_stated(value):
                 yield value
-    for other in dataset.data_vars.values():  # of the same pixels
+    for other in dataset.data_vars.values():  # other bands on the same grid
         if set(array.dims) == set(other.dims):
             yield from _stated_in(other.attrs, names)
     for attrs in around[1:]:
         yield from _stated_in(attrs, names)
-    yield from _of_product(around[-1] if around else {})
+    yield from _stated_by_product(around[-1] if around else {})
 
 
 def _stated_in(attrs: Mapping[str, Any], names: set[str]) -> Iterator[Any]:
-    """What attributes state of a CRS; not the name of a variable that does."""
+    """CRS statements among attributes; values that only name a variable are skipped."""
     for key in KEYS:
         value = attrs.get(key)
         if is_stated(value) and not (isinstance(value, str) and value in names):
@@ -149,11 +153,11 @@ def _stated_in(attrs: Mapping[str, Any], names: set[str]) -> Iterator[Any]:
     for key in _RECORDS:
         record = attrs.get(key)
         if isinstance(record, Mapping):
-            yield from (record[name] for name in _KEYS_OF_RECORDS if record.get(name))
+            yield from (record[name] for name in _RECORD_KEYS if record.get(name))
 
 
-def _of_product(root: Mapping[str, Any]) -> Iterator[Any]:
-    """What the records of an EOPF product state."""
+def _stated_by_product(root: Mapping[str, Any]) -> Iterator[Any]:
+    """CRS statements in the root attributes of an EOPF product."""
     discovery, other = (record if isinstance(record := root.get(key), Mapping) else {} for key in _ROOT_RECORDS)
     properties = discovery.get("properties", {})
     stated = [properties.get(key) for key in ("proj:wkt2", "proj:code", "proj:epsg")]

@@ -1,11 +1,11 @@
-"""Which dimensions are rows, columns and time, by CF's attributes of their coordinates or by their names."""
+"""Identifies dimensions of rows, columns and time by CF attributes of their coordinates or by their names."""
 
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 Direction = Literal["Y", "X"]
-"""Rows are along Y, columns along X."""
+"""CF axis of a dimension: Y for rows, X for columns."""
 
 DIRECTIONS: Final[tuple[Direction, Direction]] = ("Y", "X")
 
@@ -15,13 +15,13 @@ _NAMES: Final = {
         r"(x|xc|lon|long|longitude|easting|col|column|sample|pixel|xdim|rlon|nx|ni|west_east)s?([-_]?\d+m?)?"
     ),
 }
-"""Names of dimensions where no attribute tells what they are."""
+"""Usual lower-case names of dimensions, used when no attribute identifies them."""
 
-_STANDARD: Final = {
+_STANDARD_NAMES: Final = {
     "Y": frozenset({"projection_y_coordinate", "projection_y_angular_coordinate", "latitude", "grid_latitude"}),
     "X": frozenset({"projection_x_coordinate", "projection_x_angular_coordinate", "longitude", "grid_longitude"}),
 }
-_DEGREES: Final = {
+_DEGREE_UNITS: Final = {
     "Y": frozenset({"degrees_north", "degree_north", "degrees_n", "degree_n"}),
     "X": frozenset({"degrees_east", "degree_east", "degrees_e", "degree_e"}),
 }
@@ -30,13 +30,13 @@ _TIMES: Final = frozenset({"t", "time", "times", "date", "dates", "datetime"})
 _BANDS: Final = frozenset({"band", "bands", "variable", "wavelength", "wavelengths", "channel", "channels"})
 
 Variables = Mapping[Any, Any]
-"""Variables or coordinates by name: of an xarray Dataset, or of a DataArray."""
+"""Variables of a Dataset or coordinates of a DataArray, by name."""
 
 
 def dimension_along(variables: Variables, dims: Iterable[Hashable], direction: Direction) -> Hashable | None:
-    """The dimension of a direction: the one whose coordinates say so, else the one whose name does; None without.
+    """Find the dimension along Y or X: by CF attributes of its coordinates, else by its name; None if there is none.
 
-    Where the attributes of several say so, names decide among them.
+    When attributes mark several dimensions, names decide among these.
     """
     dims = list(dims)
     marked = [dim for dim in dims if marked_coordinate(variables, dim, direction) is not None]
@@ -46,14 +46,14 @@ def dimension_along(variables: Variables, dims: Iterable[Hashable], direction: D
 
 
 def coordinate(variables: Variables, dim: Hashable, direction: Direction) -> Hashable | None:
-    """Name of the variable that holds the coordinates of a dimension; None where there is none."""
+    """Name of the variable with the coordinates of a dimension; None if there is none."""
     if dim in variables and variables[dim].dims == (dim,):
         return dim
     return marked_coordinate(variables, dim, direction)
 
 
 def marked_coordinate(variables: Variables, dim: Hashable, direction: Direction) -> Hashable | None:
-    """Name of the variable along a dimension whose attributes say that it is the coordinate of a direction."""
+    """Name of the variable that CF attributes mark as the Y or X coordinate of a dimension; None if there is none."""
     along = sorted(_along(variables, dim), key=lambda name: name != dim)
     return next((name for name in along if _is_marked(variables[name].attrs, direction)), None)
 
@@ -65,41 +65,41 @@ def _along(variables: Variables, dim: Hashable) -> Iterator[Hashable]:
 def _is_marked(attrs: Mapping[Any, Any], direction: Direction) -> bool:
     return (
         str(attrs.get("axis", "")).upper() == direction
-        or str(attrs.get("standard_name", "")).lower() in _STANDARD[direction]
-        or str(attrs.get("units", "")).lower() in _DEGREES[direction]
+        or str(attrs.get("standard_name", "")).lower() in _STANDARD_NAMES[direction]
+        or str(attrs.get("units", "")).lower() in _DEGREE_UNITS[direction]
     )
 
 
 def is_latitude(name: Hashable, attrs: Mapping[Any, Any]) -> bool:
-    """Whether coordinates are latitudes, by their name or by their attributes."""
+    """Whether a coordinate variable holds latitudes, by its name or its CF attributes."""
     return (
         str(name).lower() in _LATITUDES
         or str(attrs.get("standard_name", "")).lower() == "latitude"
-        or str(attrs.get("units", "")).lower() in _DEGREES["Y"]
+        or str(attrs.get("units", "")).lower() in _DEGREE_UNITS["Y"]
     )
 
 
 def has_latitudes(variables: Variables, dim: Hashable) -> bool:
-    """Whether a dimension of rows is latitude, by its name or by the attributes of its coordinates."""
+    """Whether the dimension of rows is latitude, by its name or the attributes of its coordinates."""
     name = coordinate(variables, dim, "Y")
     return is_latitude(dim, variables[name].attrs if name is not None else {})
 
 
 def time_coordinate(variables: Variables, dim: Hashable) -> Hashable | None:
-    """Name of the coordinate of a dimension of time, or of another variable along it that says it is time."""
+    """Name of the coordinate of a time dimension, else of another variable of times along it; None if there is none."""
     if dim in variables:
         return dim
-    return next((name for name in _along(variables, dim) if says_time(variables[name])), None)
+    return next((name for name in _along(variables, dim) if is_time_variable(variables[name])), None)
 
 
-def is_time(variables: Variables, dim: Hashable) -> bool:
-    """Whether a dimension is time: by CF's attributes, by its type, or by its name."""
+def is_time_dimension(variables: Variables, dim: Hashable) -> bool:
+    """Whether a dimension is time, by its coordinate's type or CF attributes, or by its own name."""
     name = time_coordinate(variables, dim)
-    return (name is not None and says_time(variables[name])) or str(dim).lower() in _TIMES
+    return (name is not None and is_time_variable(variables[name])) or str(dim).lower() in _TIMES
 
 
-def says_time(variable: Any) -> bool:
-    """Whether a variable is time by its type or by CF's attributes."""
+def is_time_variable(variable: Any) -> bool:
+    """Whether a variable holds times, by its type or its CF attributes."""
     return (
         variable.dtype.kind == "M"
         or str(variable.attrs.get("axis", "")).upper() == "T"
@@ -108,6 +108,6 @@ def says_time(variable: Any) -> bool:
     )
 
 
-def is_named_as_bands(dim: Hashable) -> bool:
+def has_band_name(dim: Hashable) -> bool:
     """Whether a dimension has one of the usual names of a band dimension."""
     return str(dim).lower() in _BANDS

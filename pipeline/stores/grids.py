@@ -1,4 +1,4 @@
-"""Where the pixels of variables of Zarr and NetCDF stores lie, told by coordinates and by stated transforms."""
+"""Grids of variables of Zarr and NetCDF stores, from their coordinates and stated transforms."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,68 +14,71 @@ from pipeline.core.errors import SceneError
 from pipeline.core.grid import Grid
 from pipeline.geo.coordinates import Coordinates, read_transform
 from pipeline.geo.crs import unit_factor
-from pipeline.stores.axes import Axes, latitudes_of_pixels
+from pipeline.stores.axes import VariableAxes, latitudes_of_pixels
 from pipeline.stores.crs import GridMapping, find_crs
 from pipeline.stores.dimensions import Direction, coordinate, has_latitudes
-from pipeline.stores.groups import BROKEN, decoded_coordinate
+from pipeline.stores.groups import STORE_ERRORS, decoded_coordinate
 
 logger = logging.getLogger(__name__)
 
 _TRANSFORMS: Final = ("proj:transform", "spatial:transform")
-"""Attributes of STAC and of GeoZarr, in the order of `affine.Affine`."""
+"""Attributes of STAC and GeoZarr with a transform, its numbers in the order of `affine.Affine`."""
 
 _LAST_RESORT: Final = "transform"
-"""Attribute of xarray's old `open_rasterio`, often out of date once a cube was cut: taken without coordinates alone."""
+"""Attribute written by xarray's old `open_rasterio`, used only without coordinates: subsets keep it unchanged."""
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable, and all that may say where its pixels lie."""
+    """A variable with everything that may state its grid."""
 
     where: str
-    """Its store and name, for messages."""
+    """Store and variable name, for messages."""
     array: xr.DataArray
     group: xr.Dataset
+    """The undecoded group that contains the variable."""
     around: Sequence[Mapping[str, Any]]
-    """Attributes of its group and of those around it, up to the root."""
-    axes: Axes
+    """Attributes of its group and of the parent groups, up to the root."""
+    axes: VariableAxes
 
 
 def variable_grid(variable: Variable) -> tuple[Grid, bool]:
-    """Where a variable's pixels lie, north up, and whether its rows are stored the other way round.
+    """Grid of a variable, north up, and whether its rows are stored from south to north.
 
-    By a transform that is stated, where coordinates don't contradict it; else by its coordinates.
+    The transform is the stated one unless coordinates contradict it, else the one of the coordinates. Without either
+    the grid has the identity transform and no CRS.
 
     Raises
     ------
     SceneError
-        When neither says where it lies, or the CRS is none.
+        When a stated transform or CRS is invalid, the coordinates are not evenly spaced, or the variable is a swath.
     """
     array, axes = variable.array, variable.axes
-    mapping = GridMapping.of(array, variable.group, _names_of_coordinates(variable))
+    mapping = GridMapping.of(array, variable.group, _grid_names(variable))
     shape = (array.sizes[axes.rows], array.sizes[axes.columns])
     crs = find_crs(array, variable.group, mapping, variable.around, variable.where)
     if crs is None and has_latitudes(variable.group.variables, axes.rows):
         crs = str(CRS.from_epsg(4326).to_wkt())
-    down = _centres(variable, "Y", crs, mapping)
-    across = _centres(variable, "X", crs, mapping)
-    stated = _stated_transform(variable, mapping, alone=down is None or across is None)
-    transform = _agreed(variable, stated, down, across)
+    y = _coordinates(variable, "Y", crs, mapping)
+    x = _coordinates(variable, "X", crs, mapping)
+    stated = _stated_transform(variable, mapping, alone=y is None or x is None)
+    transform = _stored_transform(variable, stated, y, x)
     if transform is None:
         _check_no_swath(variable)
-        return Grid(shape=shape, transform=Affine.identity(), crs=None), False  # nothing says where it lies
+        return Grid(shape=shape, transform=Affine.identity(), crs=None), False
     flipped = bool(transform.e > 0)
     if flipped:
-        transform = _turned(transform, shape[0])
+        transform = _with_rows_reversed(transform, shape[0])
     return Grid(shape=shape, transform=transform, crs=crs), flipped
 
 
-def _turned(transform: Affine, rows: int) -> Affine:
-    """The transform of the same pixels, whose rows are counted from the other end."""
+def _with_rows_reversed(transform: Affine, rows: int) -> Affine:
+    """Transform of the same pixels with rows in reversed order."""
     return transform @ Affine.translation(0, rows) @ Affine.scale(1, -1)
 
 
-def _names_of_coordinates(variable: Variable) -> tuple[str, ...]:
+def _grid_names(variable: Variable) -> tuple[str, ...]:
+    """Names of the dimensions of rows and columns and of their coordinates."""
     axes = variable.axes
     names = (
         coordinate(variable.group.variables, axes.rows, "Y"),
@@ -84,32 +87,33 @@ def _names_of_coordinates(variable: Variable) -> tuple[str, ...]:
     return (axes.rows, axes.columns, *(str(name) for name in names if name is not None))
 
 
-def _agreed(
-    variable: Variable, stated: Affine | None, down: Coordinates | None, across: Coordinates | None
+def _stored_transform(
+    variable: Variable, stated: Affine | None, y: Coordinates | None, x: Coordinates | None
 ) -> Affine | None:
-    """The transform of a variable's pixels as stored; None where nothing tells it.
+    """Transform of a variable's pixels in their stored order; None without a stated transform or coordinates.
 
-    GDAL states the transform of the picture north up, whichever way rows are stored.
+    The stated transform is also tried with rows reversed: GDAL states it north up also for rows stored from the south.
 
     Raises
     ------
     SceneError
-        When coordinates contradict the transform, and are not evenly spaced.
+        When coordinates contradict the stated transform and are not evenly spaced.
     """
     rows = variable.array.sizes[variable.axes.rows]
-    if down is None or across is None:
-        known = down or across
+    if y is None or x is None:
+        known = y or x
         if stated is None or known is None:
             return stated
-        return next((way for way in (stated, _turned(stated, rows)) if _fits(way, down, across)), stated)
-    for way in (stated, _turned(stated, rows)) if stated else ():
-        if _fits(way, down, across):
-            return way
-    transform = _by_coordinates(variable, down, across)
+        orders = (stated, _with_rows_reversed(stated, rows))
+        return next((order for order in orders if _matches(order, y, x)), stated)
+    for order in (stated, _with_rows_reversed(stated, rows)) if stated else ():
+        if _matches(order, y, x):
+            return order
+    transform = _transform_of_coordinates(variable, y, x)
     if stated:
         logger.warning(
-            "%s: the transform that is stated contradicts the coordinates, which count: pixels of %.10g x %.10g from "
-            "%.10g, %.10g are stated, and %.10g x %.10g from %.10g, %.10g lie there",
+            "%s: the stated transform contradicts the coordinates, which are used: it has pixels of %.10g x %.10g from "
+            "%.10g, %.10g, the coordinates %.10g x %.10g from %.10g, %.10g",
             variable.where,
             *(stated.a, stated.e, stated.c, stated.f),
             *(transform.a, transform.e, transform.c, transform.f),
@@ -117,22 +121,22 @@ def _agreed(
     return transform
 
 
-def _fits(transform: Affine, down: Coordinates | None, across: Coordinates | None) -> bool:
-    """Whether coordinates are those that a transform gives."""
+def _matches(transform: Affine, y: Coordinates | None, x: Coordinates | None) -> bool:
+    """Whether coordinates are the pixel centres of a transform."""
     if transform.b or transform.d:
-        return down is None and across is None
-    return (down is None or down.onto(transform.f, transform.e) == (0, 1)) and (
-        across is None or across.onto(transform.c, transform.a) == (0, 1)
+        return y is None and x is None
+    return (y is None or y.onto(transform.f, transform.e) == (0, 1)) and (
+        x is None or x.onto(transform.c, transform.a) == (0, 1)
     )
 
 
 def _stated_transform(variable: Variable, mapping: GridMapping, *, alone: bool) -> Affine | None:
-    """The transform that a variable, its grid mapping or its group states.
+    """Transform stated by a variable, its grid mapping or its groups; None without a valid one.
 
     Raises
     ------
     SceneError
-        When it is not six numbers, and no coordinates tell more.
+        When it is invalid and the variable lacks coordinates (`alone`).
     """
     for stated, is_gdal in _transforms(variable, mapping, alone=alone):
         try:
@@ -140,39 +144,39 @@ def _stated_transform(variable: Variable, mapping: GridMapping, *, alone: bool) 
         except SceneError as error:
             if alone:
                 raise
-            logger.warning("%s; the coordinates count", error)
+            logger.warning("%s; the coordinates are used", error)
     return None
 
 
 def _transforms(variable: Variable, mapping: GridMapping, *, alone: bool) -> list[tuple[Any, bool]]:
-    """What is stated, and whether it is in GDAL's order: the nearest."""
+    """The statement of a transform nearest to the variable, at most one, and whether it is in GDAL's order."""
     attrs = variable.array.attrs
     shape = [variable.array.sizes[dim] for dim in (variable.axes.rows, variable.axes.columns)]
-    found = [(_at_edges(attrs, key), False) for key in _TRANSFORMS if key in attrs]
+    found = [(_from_edges(attrs, key), False) for key in _TRANSFORMS if key in attrs]
     found += [(mapping.attrs["GeoTransform"], True)] if "GeoTransform" in mapping.attrs else []
     for group in variable.around:
-        told = group.get("spatial:shape") or group.get("proj:shape") or shape
-        if isinstance(told, list | tuple) and list(told)[-2:] == shape:
-            found += [(_at_edges(group, key), False) for key in _TRANSFORMS if key in group]
+        stated_shape = group.get("spatial:shape") or group.get("proj:shape") or shape
+        if isinstance(stated_shape, list | tuple) and list(stated_shape)[-2:] == shape:
+            found += [(_from_edges(group, key), False) for key in _TRANSFORMS if key in group]
     found += [(attrs[_LAST_RESORT], False)] if alone and _LAST_RESORT in attrs else []
     return found[:1]
 
 
-def _at_edges(attrs: Mapping[str, Any], key: str) -> Any:
-    """A transform that counts from pixels' edges, not from their centres as GeoZarr may have it."""
+def _from_edges(attrs: Mapping[str, Any], key: str) -> Any:
+    """Stated transform with its origin at a pixel's corner: GeoZarr's registration `node` has it at a centre."""
     stated = attrs[key]
     if str(attrs.get("spatial:registration", "")).lower() != "node":
         return stated
     return tuple(read_transform(stated, key, gdal=False) @ Affine.translation(-0.5, -0.5))[:6]
 
 
-def _centres(variable: Variable, direction: Direction, crs: str | None, mapping: GridMapping) -> Coordinates | None:
-    """Decoded coordinates of a dimension, in the units of the CRS; None where it has none.
+def _coordinates(variable: Variable, direction: Direction, crs: str | None, mapping: GridMapping) -> Coordinates | None:
+    """Decoded coordinates of rows or columns, in the units of the CRS; None if the dimension has none.
 
     Raises
     ------
     SceneError
-        When they are no numbers.
+        When they can't be decoded to numbers.
     """
     dim = variable.axes.rows if direction == "Y" else variable.axes.columns
     name = coordinate(variable.group.variables, dim, direction)
@@ -182,39 +186,46 @@ def _centres(variable: Variable, direction: Direction, crs: str | None, mapping:
     try:
         decoded = decoded_coordinate(str(name), stored)
         values = np.asarray(decoded.values, np.float64)
-    except BROKEN as error:
-        msg = f"{variable.where}: the coordinates {name} are no numbers"
+    except STORE_ERRORS as error:
+        msg = f"{variable.where}: the coordinates {name} can't be decoded to numbers; fix the variable"
         raise SceneError(msg) from error
     factor = unit_factor(str(stored.attrs.get("units", "")), crs, mapping.attrs)
     turns = direction == "X" and has_latitudes(variable.group.variables, variable.axes.rows)
     return Coordinates.of(dim, values, factor, kind=stored.dtype, turns=turns)
 
 
-def _by_coordinates(variable: Variable, down: Coordinates, across: Coordinates) -> Affine:
-    for centres in (across, down):
+def _transform_of_coordinates(variable: Variable, y: Coordinates, x: Coordinates) -> Affine:
+    """Transform whose pixel centres are the coordinates.
+
+    Raises
+    ------
+    SceneError
+        When there is one pixel along a dimension, or the coordinates are not evenly spaced.
+    """
+    for centres in (x, y):
         if centres.values.size < 2:  # noqa: PLR2004
-            msg = f"{variable.where}: one pixel along {centres.name} has no size; give the store a transform"
+            msg = f"{variable.where}: the size of a single pixel along {centres.name} is unknown; state a transform"
             raise SceneError(msg)
         if not centres.are_even:
             msg = (
-                f"{variable.where}: the coordinates {centres.name} are not evenly spaced, so its pixels are on no "
-                "grid; interpolate the store onto an even one first"
+                f"{variable.where}: the coordinates {centres.name} are not evenly spaced, so its pixels form no "
+                "grid; interpolate the store onto a regular grid first"
             )
             raise SceneError(msg)
-    width, height = across.step, down.step
-    return Affine(width, 0, across.start - width / 2, 0, height, down.start - height / 2)
+    width, height = x.step, y.step
+    return Affine(width, 0, x.start - width / 2, 0, height, y.start - height / 2)
 
 
 def _check_no_swath(variable: Variable) -> None:
-    """Raise SceneError where each pixel has a latitude of its own."""
+    """Raise SceneError if the variable's group is a swath, with a latitude per pixel."""
     name = latitudes_of_pixels(variable.group)
     if name:
-        raise SceneError(swath_words(variable.where, name))
+        raise SceneError(swath_message(variable.where, name))
 
 
-def swath_words(where: str, name: str) -> str:
-    """Say that a store holds a swath, and what to do."""
+def swath_message(where: str, name: str) -> str:
+    """Error message for a swath, whose latitudes are the variable `name`."""
     return (
-        f"{where}: this is a swath, without regular coordinates: {name} gives each pixel a latitude of its own; "
-        "bring it onto a regular grid first (satpy, pyresample, SNAP's reprojection, or gdalwarp -geoloc) and name that"
+        f"{where}: this is a swath, without regular coordinates: {name} has a latitude per pixel; resample it onto a "
+        "regular grid first (satpy, pyresample, SNAP's reprojection, or gdalwarp -geoloc) and use the result"
     )

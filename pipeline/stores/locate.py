@@ -1,34 +1,34 @@
-"""Which paths are Zarr groups, in a folder or a zip, or NetCDF files. Opens no store."""
+"""Recognises paths of Zarr groups, in a folder or a zip, and of NetCDF files, without opening them."""
 
 import zipfile
 from pathlib import Path
 from typing import Final
 
-_ZARR_MARKS: Final = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
-
+_ZARR_FILES: Final = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
+"""Metadata files that mark a folder as a Zarr group."""
 
 _NETCDF_SUFFIXES: Final = frozenset({".nc", ".nc4", ".cdf", ".netcdf"})
 
 
 def is_store(path: str) -> bool:
     """Whether a path is a Zarr group, in a folder or a zip, or a NetCDF file."""
-    place = Path(path)
-    if place.suffix.lower() == ".zip":
-        return place.is_file() and zarr_in_zip(path) is not None
-    return is_zarr_group(place) or (place.suffix.lower() in _NETCDF_SUFFIXES and place.is_file())
+    location = Path(path)
+    if location.suffix.lower() == ".zip":
+        return location.is_file() and zarr_in_zip(path) is not None
+    return is_zarr_group(location) or (location.suffix.lower() in _NETCDF_SUFFIXES and location.is_file())
 
 
 def is_zarr_group(folder: Path) -> bool:
     """Whether a folder is a Zarr group."""
-    return folder.is_dir() and any((folder / mark).is_file() for mark in _ZARR_MARKS)
+    return folder.is_dir() and any((folder / name).is_file() for name in _ZARR_FILES)
 
 
 def zarr_in_zip(path: str) -> str | None:
-    """The folder of a zip that is a Zarr group, '' where the whole zip is; None where there is none."""
+    """Folder of the outermost Zarr group in a zip, '' for its root; None if it contains none or can't be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):  # told by who opens it as a product
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):  # reported when it is opened as a product
         return None
-    marked = [name.rpartition("/")[0] for name in names if name.rpartition("/")[2] in _ZARR_MARKS]
-    return min(marked, key=lambda folder: (folder.count("/") + bool(folder), folder), default=None)
+    groups = [name.rpartition("/")[0] for name in names if name.rpartition("/")[2] in _ZARR_FILES]
+    return min(groups, key=lambda folder: (folder.count("/") + bool(folder), folder), default=None)

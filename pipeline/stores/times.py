@@ -1,4 +1,4 @@
-"""Times of Zarr and NetCDF stores: which dimension is time, what its steps are called, and which one is chosen."""
+"""Times of Zarr and NetCDF stores: values and labels of a time dimension, and the choice of one of them."""
 
 import re
 from collections.abc import Sequence
@@ -8,22 +8,23 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import ConfigError, SceneError
-from pipeline.stores.dimensions import says_time, time_coordinate
+from pipeline.stores.dimensions import is_time_variable, time_coordinate
 
 _LISTED: Final = 10
+"""Most times listed in a message."""
+
 _NUMBER: Final = re.compile(r"\d{1,3}")
+"""A time chosen by number; four digits are a year."""
 
 
 def stated_time(dataset: xr.Dataset) -> str | None:
-    """Name of a single time that a store without a time axis states; None where it states none."""
-    return next(
-        (str(name) for name, variable in dataset.variables.items() if variable.ndim == 0 and says_time(variable)),
-        None,
-    )
+    """Name of a scalar variable with the time of a store without a time dimension; None if there is none."""
+    scalars = (name for name, variable in dataset.variables.items() if variable.ndim == 0)
+    return next((str(name) for name in scalars if is_time_variable(dataset.variables[name])), None)
 
 
 def time_values(dataset: xr.Dataset, dim: str) -> tuple[Any, list[str]]:
-    """Values of a time axis that can be ordered, shape (time,), and what each is called: ISO dates, else numbers."""
+    """Sortable values of a time dimension, shape (time,), and their labels: ISO dates, else values or numbers."""
     name = time_coordinate(dataset.variables, dim)
     if name is None:
         count = dataset.sizes[dim]
@@ -32,7 +33,7 @@ def time_values(dataset: xr.Dataset, dim: str) -> tuple[Any, list[str]]:
     try:
         values = xr.conventions.decode_cf_variable(dim, variable.copy(), decode_timedelta=False).values
         values = np.atleast_1d(values)
-    except (ValueError, TypeError, OverflowError, ImportError):  # a calendar, or units, that can't be decoded
+    except (ValueError, TypeError, OverflowError, ImportError):  # unknown calendar or units
         values = np.atleast_1d(variable.values)
     if values.dtype.kind == "M":
         return values, [_iso(value) for value in values.astype("datetime64[s]")]
@@ -43,34 +44,34 @@ def time_values(dataset: xr.Dataset, dim: str) -> tuple[Any, list[str]]:
 
 
 def _iso(time: np.datetime64) -> str:
-    """A time without what is 0 in it: 2018-05-01, or 2018-05-01T10:30:00."""
-    whole = str(np.datetime_as_string(time, unit="s"))
-    return whole.removesuffix("T00:00:00")
+    """ISO text of a time, without the time of day at midnight: 2018-05-01, or 2018-05-01T10:30:00."""
+    text = str(np.datetime_as_string(time, unit="s"))
+    return text.removesuffix("T00:00:00")
 
 
-def choose_time(dataset: xr.Dataset, dim: str, asked: int | str | None, where: str) -> int:
-    """Position of the time asked for.
+def choose_time(dataset: xr.Dataset, dim: str, requested: int | str | None, where: str) -> int:
+    """Return the position of the requested time along a time dimension.
 
     Parameters
     ----------
     dataset : Dataset
-        Undecoded.
+        The group, undecoded.
     dim : str
-        Its time axis.
-    asked : int, str or None
-        A number from 1, 'first', 'last' (the earliest, the latest), or an ISO date or its beginning.
+        Its time dimension.
+    requested : int, str or None
+        A number from 1, 'first' (the earliest), 'last' (the latest), or an ISO date or the beginning of one.
     where : str
-        The store, for messages.
+        Store and variable, for messages.
 
     Raises
     ------
     SceneError
-        When there are several times and none is asked for.
+        When there are several times and none is requested.
     ConfigError
-        When none, or several, are as asked for.
+        When no time, or more than one, matches.
     """
     values, labels = time_values(dataset, dim)
-    if asked is None:
+    if requested is None:
         if len(labels) == 1:
             return 0
         msg = (
@@ -78,38 +79,41 @@ def choose_time(dataset: xr.Dataset, dim: str, asked: int | str | None, where: s
             f"1 to {len(labels)}, first or last"
         )
         raise SceneError(msg)
-    if asked in {"first", "last"}:
+    if requested in {"first", "last"}:
         order = values.tolist()
-        return (min if asked == "first" else max)(range(len(order)), key=order.__getitem__)
-    if isinstance(asked, int) or _NUMBER.fullmatch(asked):
-        if 1 <= int(asked) <= len(labels):
-            return int(asked) - 1
-        msg = f"scene.time: {asked} is no number from 1 to {len(labels)}; {where} holds {listed(labels)}"
+        return (min if requested == "first" else max)(range(len(order)), key=order.__getitem__)
+    if isinstance(requested, int) or _NUMBER.fullmatch(requested):
+        if 1 <= int(requested) <= len(labels):
+            return int(requested) - 1
+        msg = f"scene.time: {requested} is not a number from 1 to {len(labels)}; {where} holds {listed(labels)}"
         raise ConfigError(msg)
-    fitting = _fitting(asked, labels)
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        both = listed([labels[place] for place in fitting])
-        numbers = " or ".join(str(place + 1) for place in fitting[:2])
-        msg = f"scene.time: {asked} fits {len(fitting)} times of {where}: {both}; give one in full, or number {numbers}"
+    matching = _matching(requested, labels)
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        matches = listed([labels[i] for i in matching])
+        numbers = " or ".join(str(i + 1) for i in matching[:2])
+        msg = (
+            f"scene.time: {requested} matches {len(matching)} times of {where}: {matches}; state one in full, or "
+            f"number {numbers}"
+        )
         raise ConfigError(msg)
-    msg = f"scene.time: {where} has no time {asked!r}; it holds {listed(labels)}"
+    msg = f"scene.time: {where} has no time {requested!r}; it holds {listed(labels)}"
     raise ConfigError(msg)
 
 
-def _fitting(asked: str, labels: Sequence[str]) -> list[int]:
-    """Places of the times that begin as asked."""
-    wanted = re.sub(r"(\.\d+)?(Z|\+00:00)?$", "", asked.strip().replace(" ", "T", 1))
+def _matching(requested: str, labels: Sequence[str]) -> list[int]:
+    """Positions of the times that begin with the requested date or time."""
+    prefix = re.sub(r"(\.\d+)?(Z|\+00:00)?$", "", requested.strip().replace(" ", "T", 1))
     full = [label if "T" in label else f"{label}T00:00:00" for label in labels]
     return [
-        place
-        for place, (label, whole) in enumerate(zip(labels, full, strict=True))
-        if label == asked or (whole.startswith(wanted) and not whole[len(wanted) : len(wanted) + 1].isdigit())
+        i
+        for i, (label, text) in enumerate(zip(labels, full, strict=True))
+        if label == requested or (text.startswith(prefix) and not text[len(prefix) : len(prefix) + 1].isdigit())
     ]
 
 
 def listed(labels: Sequence[str]) -> str:
-    """Times in words, the first of many."""
+    """Labels of times as a list for messages, shortened if there are many."""
     more = f", ... ({len(labels)} in all)" if len(labels) > _LISTED else ""
     return ", ".join(labels[:_LISTED]) + more

@@ -1,4 +1,4 @@
-"""Zarr and NetCDF stores: an EOPF product as one scene, and whatever else has rows and columns."""
+"""Zarr and NetCDF stores as scenes: EOPF products, stores written by xarray, and damaged or inconsistent ones."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.lowest
 
 
 @pytest.mark.parametrize("chunk", [180, 360, 100])
-def test_an_eopf_product_is_one_scene(data: Path, tmp_path: Path, chunk: int) -> None:
+def test_eopf_product_is_one_scene(data: Path, tmp_path: Path, chunk: int) -> None:
     source = opened(write_eopf(data, tmp_path, chunk), 128, bands="all", mask={"scl": [9, 3], "dilate": 40})
     assert source.info.bands == ("B01", "B02", "B03", "B04", "B05", "B08", "B8A", "B09", "B11")
     assert source.info.grid.crs is not None
@@ -40,7 +40,7 @@ def test_an_eopf_product_is_one_scene(data: Path, tmp_path: Path, chunk: int) ->
     assert 0 < valid.mean() < 1
 
 
-def test_an_eopf_product_becomes_a_map_each_chunk_read_once(data: Path, tmp_path: Path) -> None:
+def test_eopf_product_is_mapped_in_one_pass(data: Path, tmp_path: Path) -> None:
     path = write_eopf(data, tmp_path)
     report = run_config(
         RunConfig.model_validate(
@@ -57,7 +57,7 @@ def test_an_eopf_product_becomes_a_map_each_chunk_read_once(data: Path, tmp_path
     assert report["nodata_pixels"] == 0
 
 
-def test_what_an_eopf_product_says_of_itself(data: Path, tmp_path: Path) -> None:
+def test_inspect_reports_metadata_of_an_eopf_product(data: Path, tmp_path: Path) -> None:
     found = inspect_scene(str(write_eopf(data, tmp_path)))
     assert found.product is not None
     assert (found.product.baseline, found.product.level, found.product.tile) == ("05.11", "L2A", "32TQM")
@@ -67,18 +67,18 @@ def test_what_an_eopf_product_says_of_itself(data: Path, tmp_path: Path) -> None
     assert "scl at 20 m" in words
 
 
-@pytest.mark.parametrize("place", ["proj:epsg", "proj:wkt2", "stac_discovery", "other_metadata"])
-def test_the_crs_is_found_in_every_place_it_occurs(data: Path, tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("location", ["proj:epsg", "proj:wkt2", "stac_discovery", "other_metadata"])
+def test_crs_of_an_eopf_product_is_found_in_every_location(data: Path, tmp_path: Path, location: str) -> None:
     path = write_eopf(data, tmp_path)
     for attributes in path.rglob("reflectance/**/.zattrs"):
         content = json.loads(attributes.read_text())
-        kept = {key: value for key, value in content.items() if not key.startswith("proj:") or key == place}
-        attributes.write_text(json.dumps(kept))
+        remaining = {key: value for key, value in content.items() if not key.startswith("proj:") or key == location}
+        attributes.write_text(json.dumps(remaining))
     root = json.loads((path / ".zattrs").read_text())
     root["stac_discovery"]["properties"].pop("proj:code", None)
-    if place != "stac_discovery":
+    if location != "stac_discovery":
         root["stac_discovery"]["properties"].pop("proj:epsg", None)
-    root["other_metadata"] = {"horizontal_CRS_code": "EPSG:32632"} if place == "other_metadata" else {}
+    root["other_metadata"] = {"horizontal_CRS_code": "EPSG:32632"} if location == "other_metadata" else {}
     (path / ".zattrs").write_text(json.dumps(root))
     grid = described(path).info.grid
     assert grid.crs is not None
@@ -86,10 +86,10 @@ def test_the_crs_is_found_in_every_place_it_occurs(data: Path, tmp_path: Path, p
     assert grid.transform == Affine(10, 0, 699_960, 0, -10, 4_700_040)
 
 
-@pytest.mark.filterwarnings("ignore:The (data type|dtype|codec) .*Zarr")  # as its versions word it
+@pytest.mark.filterwarnings("ignore:The (data type|dtype|codec) .*Zarr")  # worded differently by zarr's versions
 @pytest.mark.parametrize("kind", ["variables", "bands", "south up", "degrees"])
 @pytest.mark.parametrize("form", ["zarr 2", "zarr 3", "netcdf"])
-def test_stores_that_xarray_writes_open(tmp_path: Path, kind: str, form: str) -> None:
+def test_stores_written_by_xarray_are_opened(tmp_path: Path, kind: str, form: str) -> None:
     made, pixels = dataset(kind)
     path = tmp_path / ("s.nc" if form == "netcdf" else "s.zarr")
     if form == "netcdf":
@@ -114,7 +114,7 @@ def test_stores_that_xarray_writes_open(tmp_path: Path, kind: str, form: str) ->
     assert source.info.bands == names
 
 
-def test_scale_offset_and_fill_value_are_read_not_applied(tmp_path: Path) -> None:
+def test_scale_offset_and_fill_value_are_read_but_not_applied(tmp_path: Path) -> None:
     made, pixels = dataset("bands")
     pixels[:, :5] = 0
     made["refl"][:] = pixels
@@ -132,7 +132,7 @@ def test_scale_offset_and_fill_value_are_read_not_applied(tmp_path: Path) -> Non
     np.testing.assert_array_equal(valid, pixels[0] != 0)
 
 
-def test_floats_with_nan_are_nodata(tmp_path: Path) -> None:
+def test_nan_pixels_are_nodata(tmp_path: Path) -> None:
     made, pixels = dataset("variables")
     floats = made.astype("float32")
     floats["red"][10:20, 5:9] = np.nan
@@ -143,7 +143,7 @@ def test_floats_with_nan_are_nodata(tmp_path: Path) -> None:
     assert pixels.dtype == np.uint16
 
 
-def test_uneven_coordinates_are_refused(tmp_path: Path) -> None:
+def test_unevenly_spaced_coordinates_are_rejected(tmp_path: Path) -> None:
     made, _ = dataset("variables")
     y = made.y.values.copy()
     y[40:] -= 7
@@ -152,29 +152,29 @@ def test_uneven_coordinates_are_refused(tmp_path: Path) -> None:
         described(tmp_path / "s.nc")
 
 
-def test_several_times_are_refused(tmp_path: Path) -> None:
+def test_several_times_without_a_choice_are_rejected(tmp_path: Path) -> None:
     made = xr.Dataset({"refl": (("time", "y", "x"), patches(2, (20, 30)))})
     made.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
     with pytest.raises(SceneError, match="refl holds 2 times"):
         described(tmp_path / "s.nc")
 
 
-def test_a_store_without_rows_and_columns_is_told(tmp_path: Path) -> None:
+def test_store_without_rows_and_columns_is_an_error(tmp_path: Path) -> None:
     xr.Dataset({"a": (("t",), np.arange(3))}).to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
-    with pytest.raises(SceneError, match=r"s\.nc: no variable has rows and columns .* it has a \('t',\)"):
+    with pytest.raises(SceneError, match=r"s\.nc: no variable has rows and columns .* its variables are a \('t',\)"):
         described(tmp_path / "s.nc")
 
 
-def test_a_file_that_is_no_netcdf_is_told(tmp_path: Path) -> None:
+def test_file_that_is_not_netcdf_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "s.nc").write_bytes(b"no netcdf at all")
     with pytest.raises(SceneError, match=r"s\.nc: xarray can't open this"):
         described(tmp_path / "s.nc")
 
 
-def test_a_damaged_chunk_is_told_with_its_window(data: Path, tmp_path: Path) -> None:
+def test_error_for_a_damaged_chunk_names_its_window(data: Path, tmp_path: Path) -> None:
     path = write_eopf(data, tmp_path)
     (path / "measurements/reflectance/r10m/b03/1.1").write_bytes(b"damaged")
-    with pytest.raises(SceneError, match=r"\.zarr: b03: rows .* can't be read .* is it all there\?"):
+    with pytest.raises(SceneError, match=r"\.zarr: b03: rows .* can't be read .*; check that the store is complete"):
         whole(opened(path, 128))
     assert open_catalogues(str(path))[0].names
 
@@ -182,9 +182,7 @@ def test_a_damaged_chunk_is_told_with_its_window(data: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("rows_from", ["south", "north"])
 @pytest.mark.parametrize("way", ["proj:transform", "GeoTransform"])
 @pytest.mark.parametrize("coordinates", [True, False])
-def test_rows_from_the_south_are_turned_round_whoever_says_so(
-    tmp_path: Path, rows_from: str, way: str, *, coordinates: bool
-) -> None:
+def test_rows_stored_from_the_south_are_flipped(tmp_path: Path, rows_from: str, way: str, *, coordinates: bool) -> None:
     pixels = patches(1, (60, 40))[0]
     down = 10 if rows_from == "south" else -10
     top = 5_000_000 - (600 if rows_from == "south" else 0)
@@ -204,7 +202,7 @@ def test_rows_from_the_south_are_turned_round_whoever_says_so(
 
 
 @pytest.mark.parametrize(
-    ("stated", "told"),
+    ("stated", "message"),
     [
         ([1, 2], "is no transform"),
         ("x", "is no transform"),
@@ -218,8 +216,8 @@ def test_rows_from_the_south_are_turned_round_whoever_says_so(
     ],
 )
 @pytest.mark.parametrize("coordinates", [True, False])
-def test_coordinates_count_where_a_transform_is_none_or_contradicts_them(
-    tmp_path: Path, stated: Any, told: str, caplog: pytest.LogCaptureFixture, *, coordinates: bool
+def test_coordinates_are_used_instead_of_an_invalid_or_contradicting_transform(
+    tmp_path: Path, stated: Any, message: str, caplog: pytest.LogCaptureFixture, *, coordinates: bool
 ) -> None:
     made, pixels = dataset("variables")
     made[["red"]].to_zarr(tmp_path / "s.zarr", zarr_format=2, consolidated=False)
@@ -229,40 +227,40 @@ def test_coordinates_count_where_a_transform_is_none_or_contradicts_them(
         source = opened(tmp_path / "s.zarr", 33)
         assert source.info.grid.transform.almost_equals(Affine(10, 0, 300_000, 0, -10, 5_900_000), precision=1e-6)
         np.testing.assert_array_equal(whole(source)[0][0], pixels[0])
-        assert told in caplog.text
+        assert message in caplog.text
         return
     for axis in "xy":
         shutil.rmtree(tmp_path / "s.zarr" / axis)
-    if told == "contradicts the coordinates":
+    if message == "contradicts the coordinates":
         assert abs(described(tmp_path / "s.zarr").info.grid.transform.a) == stated[0]
         return
-    with pytest.raises(SceneError, match=rf"red.*{told}"):
+    with pytest.raises(SceneError, match=rf"red.*{message}"):
         described(tmp_path / "s.zarr")
 
 
 @pytest.mark.parametrize(
-    ("attributes", "told"),
+    ("attributes", "message"),
     [
         ({"scale_factor": "x"}, "scale_factor: 'x' is not a number"),
         ({"scale_factor": [0.1, 0.2]}, "is not a number"),
         ({"scale_factor": float("nan")}, "is not a finite number"),
-        ({"proj:epsg": 1}, "'1' is no coordinate reference system"),
+        ({"proj:epsg": 1}, "'1' is not a valid coordinate reference system"),
     ],
 )
-def test_attributes_that_make_no_sense_are_one_sentence(
-    tmp_path: Path, attributes: dict[str, Any], told: str, capfd: pytest.CaptureFixture[str]
+def test_malformed_attributes_are_one_error_message(
+    tmp_path: Path, attributes: dict[str, Any], message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     made, _ = dataset("variables")
     made[["red"]].drop_vars("spatial_ref").to_zarr(tmp_path / "s.zarr", zarr_format=2, consolidated=False)
     path = tmp_path / "s.zarr" / "red" / ".zattrs"
     path.write_text(json.dumps({**json.loads(path.read_text()), **attributes}))
-    with pytest.raises(SceneError, match=rf"red.*{told}"):
+    with pytest.raises(SceneError, match=rf"red.*{message}"):
         described(tmp_path / "s.zarr")
     assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_coordinates_that_are_no_numbers_are_refused(tmp_path: Path, bad: float) -> None:
+def test_coordinates_that_are_not_finite_are_rejected(tmp_path: Path, bad: float) -> None:
     made, _ = dataset("variables")
     x = made.x.values.copy()
     x[5] = bad
@@ -271,7 +269,7 @@ def test_coordinates_that_are_no_numbers_are_refused(tmp_path: Path, bad: float)
         described(tmp_path / "s.nc")
 
 
-def test_chunks_that_are_not_stored_are_nodata(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_chunks_are_nodata(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made, pixels = dataset("variables")
     made.chunk(y=40, x=50).to_zarr(tmp_path / "s.zarr", zarr_format=3, consolidated=False)
     (tmp_path / "s.zarr" / "green" / "c" / "1" / "0").unlink()
@@ -283,7 +281,7 @@ def test_chunks_that_are_not_stored_are_nodata(tmp_path: Path, caplog: pytest.Lo
     assert pixels.all()
 
 
-def test_a_store_without_coordinates_has_no_place(tmp_path: Path) -> None:
+def test_store_without_coordinates_has_no_georeference(tmp_path: Path) -> None:
     xr.Dataset({"a": (("y", "x"), patches(1, (20, 30))[0], {"proj:epsg": 32633})}).to_netcdf(
         tmp_path / "s.nc", engine="h5netcdf"
     )
@@ -291,7 +289,7 @@ def test_a_store_without_coordinates_has_no_place(tmp_path: Path) -> None:
     assert (grid.crs, grid.transform) == (None, Affine.identity())
 
 
-def test_a_store_written_anew_is_read_anew(tmp_path: Path) -> None:
+def test_rewritten_store_is_read_again(tmp_path: Path) -> None:
     for size in (30, 10):
         pixels = patches(1, (size, size), seed=size)[0]
         made = xr.Dataset({"a": (("y", "x"), pixels)}, {"y": -10.0 * np.arange(size), "x": 10.0 * np.arange(size)})
@@ -299,7 +297,7 @@ def test_a_store_written_anew_is_read_anew(tmp_path: Path) -> None:
         np.testing.assert_array_equal(whole(opened(tmp_path / "s.zarr"))[0][0], pixels)
 
 
-def test_sharded_stores_are_whole(tmp_path: Path) -> None:
+def test_sharded_stores_are_read_completely(tmp_path: Path) -> None:
     pixels = patches(1, (100, 100))[0]
     pixels[:3] = 0
     group = zarr.create_group(tmp_path / "s.zarr", zarr_format=3)
@@ -310,8 +308,8 @@ def test_sharded_stores_are_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["bilinear", "average"])
-def test_what_would_have_to_be_warped_is_refused_of_a_store(tmp_path: Path, method: str) -> None:
-    """GDAL's warper reads no store: windows of the map's grid would be taken for those of the store's."""
+def test_resampling_of_stores_is_nearest_neighbour_only(tmp_path: Path, method: str) -> None:
+    """GDAL's warper can't read stores, so only nearest neighbour is available."""
     numbers = np.arange(3600, dtype="uint16").reshape(60, 60)
     coordinates = {"y": 5_900_000 - 10 * (np.arange(60) + 0.5), "x": 300_000 + 10 * (np.arange(60) + 0.5)}
     path = tmp_path / "red.zarr"
@@ -322,6 +320,6 @@ def test_what_would_have_to_be_warped_is_refused_of_a_store(tmp_path: Path, meth
         opened(path, 64, resolution=20, resampling=method)
 
 
-def test_the_bands_of_an_eopf_product_come_together_by_nearest_neighbour_alone(data: Path, tmp_path: Path) -> None:
+def test_bands_of_an_eopf_product_are_resampled_by_nearest_neighbour_only(data: Path, tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"B05 has 180 x 180 pixels of 20 .*by nearest neighbour"):
         opened(write_eopf(data, tmp_path), 64, bands=["B02", "B05"], resampling="bilinear")

@@ -1,4 +1,4 @@
-"""Scenes and labels under dask's schedulers: the one that is in force computes, the bits are the same."""
+"""Scenes and labels under dask's schedulers: the current scheduler computes, and results are the same bits."""
 
 import threading
 from collections import Counter
@@ -43,12 +43,13 @@ def map_of(tmp_path: Path) -> Callable[[xr.DataArray], bytes]:
     return lambda labels: write(labels, tmp_path / "c.tif", overwrite=True).read_bytes()
 
 
-def client(**how: Any) -> Iterator[Any]:
+def client(**options: Any) -> Iterator[Any]:
+    """Start a local cluster and yield a client of it."""
     from dask.distributed import Client, LocalCluster
 
     with (
         dask.config.set({"distributed.scheduler.work-stealing": True}),
-        LocalCluster(dashboard_address=None, **how) as cluster,
+        LocalCluster(dashboard_address=None, **options) as cluster,
         Client(cluster) as made,
     ):
         yield made
@@ -65,16 +66,16 @@ def processes_of_a_client() -> Iterator[Any]:
 
 
 def check(scene: xr.DataArray, model: ClusterModel, expected: bytes, map_of: Callable[[xr.DataArray], bytes]) -> None:
-    """Hold what a scheduler gives, of a scene as it is and of one it keeps, against what own threads gave."""
-    kept = scene.persist()
-    for one in (scene, kept, kept.to_dataset("band")):
-        assert fit(one, k=4, pixels=4000, starts=2) == model
+    """Compare results under a scheduler, of a lazy and of a persisted scene, with those of Terrazzo's own threads."""
+    persisted = scene.persist()
+    for variant in (scene, persisted, persisted.to_dataset("band")):
+        assert fit(variant, k=4, pixels=4000, starts=2) == model
     assert map_of(label(scene, model)) == expected
-    assert map_of(label(kept, model).persist()) == expected
+    assert map_of(label(persisted, model).persist()) == expected
 
 
 @pytest.mark.lowest
-def test_a_client_gives_the_same_bits(
+def test_results_under_a_threaded_client_are_the_same_bits(
     scene: xr.DataArray, model: ClusterModel, map_of: Any, request: pytest.FixtureRequest
 ) -> None:
     expected = map_of(label(scene, model))
@@ -87,7 +88,7 @@ def test_a_client_gives_the_same_bits(
 
 
 @pytest.mark.slow
-def test_processes_of_a_client_give_the_same_bits(
+def test_results_under_a_client_of_processes_are_the_same_bits(
     scene: xr.DataArray, model: ClusterModel, map_of: Any, request: pytest.FixtureRequest
 ) -> None:
     expected = map_of(label(scene, model))
@@ -97,7 +98,7 @@ def test_processes_of_a_client_give_the_same_bits(
     assert inside.result(timeout=300) == model
 
 
-def test_a_fit_inside_a_task_does_not_wait_for_its_own_worker(
+def test_fit_inside_a_task_does_not_deadlock_on_its_own_worker(
     scene: xr.DataArray, model: ClusterModel, request: pytest.FixtureRequest
 ) -> None:
     workers = request.getfixturevalue("threads_of_a_client")
@@ -106,24 +107,24 @@ def test_a_fit_inside_a_task_does_not_wait_for_its_own_worker(
     assert [task.result(timeout=300) for task in tasks] == [model, model]
 
 
-def test_a_client_is_asked_only_for_the_blocks_under_way(scene: xr.DataArray, threads_of_a_client: Any) -> None:
-    kept = scene.persist().to_dataset("band")
-    asked = []
+def test_graphs_sent_to_a_client_contain_one_block_each(scene: xr.DataArray, threads_of_a_client: Any) -> None:
+    persisted = scene.persist().to_dataset("band")
+    tasks = []
     get = threads_of_a_client.get
 
     def counted(graph: Any, keys: Any, **how: Any) -> Any:
-        asked.append(len(graph.__dask_graph__()))
+        tasks.append(len(graph.__dask_graph__()))
         return get(graph, keys, **how)
 
     threads_of_a_client.get = counted
-    fit(kept, k=3, pixels=1000, starts=1, workers=1)
+    fit(persisted, k=3, pixels=1000, starts=1, workers=1)
     blocks = len(scene.chunks[1]) * len(scene.chunks[2]) if scene.chunks else 0
-    assert len(asked) == blocks == 12
-    assert max(asked) < 30  # tasks: some for each of three bands and validity
+    assert len(tasks) == blocks == 12
+    assert max(tasks) < 30  # a few per band, for three bands and validity
 
 
-class Named:
-    """A scheduler that counts, and computes as dask's synchronous one."""
+class CountingScheduler:
+    """A scheduler that counts its calls and computes as dask's synchronous one."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -135,32 +136,34 @@ class Named:
         return dask.get(graph, keys, **how)
 
 
-def test_a_scheduler_that_is_named_is_used(scene: xr.DataArray, model: ClusterModel, map_of: Any) -> None:
+def test_configured_scheduler_is_used(scene: xr.DataArray, model: ClusterModel, map_of: Any) -> None:
     expected = map_of(label(scene, model))
-    named = Named()
-    with dask.config.set(scheduler=named):
+    scheduler = CountingScheduler()
+    with dask.config.set(scheduler=scheduler):
         assert fit(scene, k=4, pixels=4000, starts=2) == model
-        assert named.calls == 12
+        assert scheduler.calls == 12
         assert map_of(label(scene, model)) == expected
-        assert named.calls == 24
+        assert scheduler.calls == 24
     fit(scene, k=4, pixels=4000, starts=2)
-    assert named.calls == 24
+    assert scheduler.calls == 24
 
 
 @pytest.mark.parametrize("name", ["threads", "synchronous"])
-def test_named_schedulers_give_the_same_bits(scene: xr.DataArray, model: ClusterModel, map_of: Any, name: str) -> None:
+def test_results_under_named_schedulers_are_the_same_bits(
+    scene: xr.DataArray, model: ClusterModel, map_of: Any, name: str
+) -> None:
     expected = map_of(label(scene, model))
     with dask.config.set(scheduler=name):
         check(scene, model, expected, map_of)
 
 
 @pytest.mark.slow
-def test_the_scheduler_of_processes_gives_the_same_bits(scene: xr.DataArray, model: ClusterModel) -> None:
+def test_results_under_the_process_scheduler_are_the_same_bits(scene: xr.DataArray, model: ClusterModel) -> None:
     labels = label(scene, model)
     np.testing.assert_array_equal(labels.compute(scheduler="processes", num_workers=2), labels.compute())
 
 
-def test_own_threads_compute_where_no_scheduler_is_named() -> None:
+def test_own_threads_compute_without_a_configured_scheduler() -> None:
     seen: Counter[str] = Counter()
 
     class Source(MemorySource):
@@ -174,8 +177,8 @@ def test_own_threads_compute_where_no_scheduler_is_named() -> None:
 
 
 @pytest.mark.usefixtures("threads_of_a_client")
-def test_persisted_arrays_are_what_they_were(scene: xr.DataArray) -> None:
-    source, kept = ArraySource(scene), ArraySource(scene.persist())
+def test_persisted_arrays_have_the_same_pixels(scene: xr.DataArray) -> None:
+    source, persisted = ArraySource(scene), ArraySource(scene.persist())
     for block in source.blocks:
-        for one, other in zip(source.read(block), kept.read(block), strict=True):
+        for one, other in zip(source.read(block), persisted.read(block), strict=True):
             np.testing.assert_array_equal(one, other)

@@ -1,4 +1,4 @@
-"""Where arrays of other libraries lie: the CRS wherever they put it, coordinates of centres and of corners."""
+"""Georeferencing of arrays from other libraries: CRS in any location, coordinates of pixel centres or corners."""
 
 import logging
 from dataclasses import dataclass
@@ -24,17 +24,17 @@ CRS = rasterio.crs.CRS.from_epsg(32633)
 ROWS, COLUMNS = 40, 60
 
 
-def bare(place: Affine = T, anchor: float = 0.5, **attrs: Any) -> xr.DataArray:
-    """An array whose coordinates are of a place in each pixel, and which says nothing else."""
-    y = place.f + place.e * (np.arange(ROWS) + anchor)
-    x = place.c + place.a * (np.arange(COLUMNS) + anchor)
+def bare(transform: Affine = T, anchor: float = 0.5, **attrs: Any) -> xr.DataArray:
+    """Make an array with coordinates at a position within each pixel (0.5: centres), without further metadata."""
+    y = transform.f + transform.e * (np.arange(ROWS) + anchor)
+    x = transform.c + transform.a * (np.arange(COLUMNS) + anchor)
     data = patches(3, (ROWS, COLUMNS))
     return xr.DataArray(data, dims=("band", "y", "x"), coords={"y": y, "x": x}, attrs=attrs)
 
 
 @dataclass
 class RasterSpec:
-    """As stackstac's."""
+    """Stand-in for stackstac's class of this name."""
 
     epsg: int
     transform: Affine
@@ -42,20 +42,20 @@ class RasterSpec:
 
 
 def stackstac(anchor: float = 0.0) -> xr.DataArray:
-    """What stackstac.stack() gives: coordinates of upper left corners unless told otherwise."""
+    """Make an array as stackstac.stack() does: by default with coordinates of upper left corners."""
     spec = RasterSpec(32633, T, (ROWS, COLUMNS))
-    array = bare(anchor=anchor, spec=spec, crs="epsg:32633", transform=T, resolution=10.0)
+    array = bare(anchor=anchor).assign_attrs(spec=spec, crs="epsg:32633", transform=T, resolution=10.0)
     array = array.assign_coords(epsg=32633).expand_dims(time=[np.datetime64("2020-01-01")])
     return array.assign_coords(band=["B02", "B03", "B04"], id=("time", ["item"])).rename("stackstac-0123")
 
 
 def mapped(name: str = "spatial_ref", **record: Any) -> xr.DataArray:
-    """An array with a grid mapping that it doesn't name."""
+    """Make an array with a grid mapping that it does not name."""
     return bare().assign_coords({name: xr.DataArray(0, attrs=record)})
 
 
 def utm_of_cf() -> dict[str, Any]:
-    """CF's parameters of UTM zone 33, without a WKT."""
+    """CF parameters of UTM zone 33, without a WKT."""
     import pyproj
 
     record = pyproj.CRS.from_epsg(32633).to_cf()
@@ -67,7 +67,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-PLACES = {
+CRS_LOCATIONS = {
     "attrs crs": lambda: bare(crs="epsg:32633"),
     "attrs crs of datacubes": lambda: bare(crs="+init=epsg:32633"),
     "attrs crs as PROJ": lambda: bare(crs="+proj=utm +zone=33 +datum=WGS84 +units=m +no_defs"),
@@ -89,8 +89,8 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("make", PLACES.values(), ids=PLACES)
-def test_the_crs_is_found_wherever_it_is_put(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("make", CRS_LOCATIONS.values(), ids=CRS_LOCATIONS)
+def test_crs_is_found_in_every_location(make: Any, caplog: pytest.LogCaptureFixture) -> None:
     array = make()
     found = grid_of(array)
     assert found.transform == T
@@ -100,37 +100,37 @@ def test_the_crs_is_found_wherever_it_is_put(make: Any, caplog: pytest.LogCaptur
 
 
 @pytest.mark.filterwarnings("ignore:It is recommended to use 'rio.write_crs")
-def test_a_crs_that_was_told_to_rioxarray_alone_counts() -> None:
+def test_crs_set_on_the_rioxarray_accessor_is_used() -> None:
     array = bare()
     array.rio.set_crs(32633, inplace=True)
     assert grid_of(array).crs == CRS.to_wkt()
 
 
-def test_no_crs_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_crs_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     scene = bare()
     model = fit(scene, k=3)
-    assert any("no coordinate reference system" in said for said in warnings_of(caplog))
+    assert any("no coordinate reference system" in message for message in warnings_of(caplog))
     caplog.clear()
     labels = label(scene.rio.write_crs(32633), model)
     assert warnings_of(caplog) == []
     write(labels.drop_vars("spatial_ref"), tmp_path / "lost.tif")
-    assert any("no coordinate reference system" in said for said in warnings_of(caplog))
+    assert any("no coordinate reference system" in message for message in warnings_of(caplog))
 
 
-def test_two_crs_are_told_and_the_grid_mapping_counts(caplog: pytest.LogCaptureFixture) -> None:
+def test_contradicting_crs_is_warned_of_and_the_grid_mapping_is_used(caplog: pytest.LogCaptureFixture) -> None:
     array = bare(crs="EPSG:32633").assign_coords(epsg=3857).rio.write_crs(32633, grid_mapping_name="utm")
     assert grid_of(array).crs == CRS.to_wkt()
-    (said,) = warnings_of(caplog)
-    assert "EPSG:32633 by coordinate utm" in said
-    assert "EPSG:3857 by coordinate epsg" in said
+    (message,) = warnings_of(caplog)
+    assert "EPSG:32633 by coordinate utm" in message
+    assert "EPSG:3857 by coordinate epsg" in message
 
 
-def test_what_is_no_crs_is_told_and_the_next_counts(caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_crs_is_warned_of_and_the_next_is_used(caplog: pytest.LogCaptureFixture) -> None:
     assert grid_of(bare(crs="nonsense", epsg=32633)).crs == CRS.to_wkt()
     assert "nonsense" in warnings_of(caplog)[0]
 
 
-def test_latitudes_without_a_crs_are_those_of_wgs84() -> None:
+def test_latitudes_without_a_crs_are_wgs84() -> None:
     degrees = bare(Affine(0.001, 0, 12, 0, -0.001, 48)).rename(y="latitude", x="longitude")
     found = grid_of(degrees)
     assert found.crs is not None
@@ -149,14 +149,14 @@ CUTS = {
 
 @pytest.mark.parametrize("anchor", [0.0, 0.5])
 @pytest.mark.parametrize(("cut", "expected"), CUTS.values(), ids=CUTS)
-def test_coordinates_of_stackstac_are_of_corners_or_of_centres(
+def test_stackstac_coordinates_of_corners_and_centres_are_recognised(
     anchor: float, cut: Any, expected: Affine, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert grid_of(cut(stackstac(anchor))).transform == expected
     assert warnings_of(caplog) == []
 
 
-def test_a_map_of_stackstacs_lies_where_its_pixels_do(tmp_path: Path) -> None:
+def test_map_of_a_stackstac_array_has_the_transform_of_its_pixels(tmp_path: Path) -> None:
     scene = stackstac()
     labels = label(scene, fit(scene, k=3))
     xr.align(scene, labels, join="exact")
@@ -168,7 +168,7 @@ def test_a_map_of_stackstacs_lies_where_its_pixels_do(tmp_path: Path) -> None:
             assert (file.transform, file.crs) == (T, CRS), name
 
 
-def test_stackstac_without_its_attributes_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_stackstac_array_without_attributes_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     corners = stackstac().isel(time=0).drop_attrs()
     assert grid_of(corners).transform == T
     assert "upper left corners" in warnings_of(caplog)[0]
@@ -181,24 +181,24 @@ def test_stackstac_without_its_attributes_is_said(caplog: pytest.LogCaptureFixtu
     assert warnings_of(caplog) == []
 
 
-def test_stackstac_without_coordinates_lies_where_its_transform_says(caplog: pytest.LogCaptureFixture) -> None:
+def test_stackstac_array_without_coordinates_has_the_stated_transform(caplog: pytest.LogCaptureFixture) -> None:
     scene = stackstac().drop_vars(["x", "y"])
     assert grid_of(scene).transform == T
     assert warnings_of(caplog) == []
     grid_of(scene.isel(x=slice(5, None)))
-    assert "cut out of a larger one" in warnings_of(caplog)[0]
+    assert "subset of a larger one" in warnings_of(caplog)[0]
 
 
 @pytest.mark.parametrize("where", ["attrs", "GeoTransform"])
-def test_coordinates_count_where_a_transform_contradicts_them(where: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_coordinates_are_used_if_a_transform_contradicts_them(where: str, caplog: pytest.LogCaptureFixture) -> None:
     wrong = T @ Affine.translation(0.3, 0)
-    scene = bare(transform=wrong) if where == "attrs" else bare().rio.write_transform(wrong)
+    scene = bare().assign_attrs(transform=wrong) if where == "attrs" else bare().rio.write_transform(wrong)
     scene = scene.rio.write_crs(32633)
     assert grid_of(scene).transform == T
     assert "contradicts" in warnings_of(caplog)[0]
     caplog.clear()
     near = T @ Affine.translation(0.05, 0)
-    scene = bare(transform=near) if where == "attrs" else bare().rio.write_transform(near)
+    scene = bare().assign_attrs(transform=near) if where == "attrs" else bare().rio.write_transform(near)
     scene = scene.rio.write_crs(32633)
     assert grid_of(scene).transform == near
     assert warnings_of(caplog) == []
@@ -213,7 +213,7 @@ def test_coordinates_count_where_a_transform_contradicts_them(where: str, caplog
     ],
     ids=["strided", "coarsened", "moved"],
 )
-def test_what_was_made_of_a_scene_lies_by_its_coordinates(
+def test_grid_of_a_derived_array_is_that_of_its_coordinates(
     write_raster: WriteRaster, change: Any, expected: Affine, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene = open_scene(write_raster("s.tif", patches(3, (ROWS, COLUMNS)), nodata=0))
@@ -221,13 +221,13 @@ def test_what_was_made_of_a_scene_lies_by_its_coordinates(
     assert "contradicts" in warnings_of(caplog)[0]
 
 
-def test_padding_leaves_coordinates_without_numbers_but_a_scene_where_it_was() -> None:
+def test_padding_with_nan_coordinates_extends_the_grid() -> None:
     scene = bare().rio.write_crs(32633).pad(x=(3, 1), y=2)
     assert np.isnan(scene.x[0])
     assert grid_of(scene).transform == T @ Affine.translation(-3, -2)
 
 
-def test_float32_coordinates_are_judged_by_their_own_digits() -> None:
+def test_float32_coordinates_are_checked_at_float32_precision() -> None:
     t = Affine(0.0001, 0, 12.3, 0, -0.0001, 48.7)
     scene = bare(t).astype("float32")
     rounded = scene.assign_coords(x=scene.x.astype("f4"), y=scene.y.astype("f4"))
@@ -240,18 +240,18 @@ def test_float32_coordinates_are_judged_by_their_own_digits() -> None:
         grid_of(scene.assign_coords(x=np.sort(np.random.default_rng(0).uniform(12, 13, COLUMNS))))
     metres = bare(Affine(0.1, 0, 300_000, 0, -0.1, 5_900_000))
     with pytest.raises(ConfigError, match="y are not evenly spaced"):
-        grid_of(metres.assign_coords(y=metres.y.astype("f4")))  # steps of half a metre
+        grid_of(metres.assign_coords(y=metres.y.astype("f4")))  # float32 steps are half a metre there
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("km", 1000), ("m", 1)])
-def test_coordinates_in_kilometres_are_brought_to_metres(unit: str, factor: float) -> None:
+def test_coordinates_in_kilometres_are_converted_to_metres(unit: str, factor: float) -> None:
     scene = bare()
     shrunk = {dim: scene[dim].copy(data=scene[dim] / factor).assign_attrs(units=unit) for dim in ("y", "x")}
     found = grid_of(scene.assign_coords(shrunk).rio.write_crs(32633)).transform
     assert found.almost_equals(T, 1e-5)
 
 
-def test_angles_of_a_geostationary_view_are_brought_to_metres() -> None:
+def test_angles_of_a_geostationary_view_are_converted_to_metres() -> None:
     record = {
         "grid_mapping_name": "geostationary",
         "perspective_point_height": 35786023.0,
@@ -268,7 +268,7 @@ def test_angles_of_a_geostationary_view_are_brought_to_metres() -> None:
     np.testing.assert_allclose(tuple(found)[:6], np.array(tuple(t)[:6]) * 35786023.0, rtol=1e-9)
 
 
-def test_slices_of_rotated_scenes_keep_their_place(write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_slices_of_rotated_scenes_have_the_right_transform(write_raster: WriteRaster, tmp_path: Path) -> None:
     t = Affine(10, 3, 300_000, 2, -10, 5_900_000)
     scene = open_scene(write_raster("r.tif", patches(3), transform=t, nodata=0))
     assert grid_of(scene).transform == t
@@ -281,11 +281,11 @@ def test_slices_of_rotated_scenes_keep_their_place(write_raster: WriteRaster, tm
         assert file.transform == t @ Affine.translation(20, 10)
 
 
-def test_one_pixel_wants_a_transform() -> None:
+def test_single_pixel_without_a_transform_is_an_error() -> None:
     with pytest.raises(ConfigError, match="one pixel along x"):
         grid_of(bare().isel(x=[0]))
 
 
-def test_nothing_is_no_grid() -> None:
+def test_array_without_pixels_is_an_error() -> None:
     with pytest.raises(ConfigError, match="no pixels"):
         grid_of(bare().isel(x=slice(0, 0)))

@@ -1,4 +1,4 @@
-"""Scenes as xarray has them: any dimensions, Datasets, what is made of them, files of them, pickles."""
+"""xarray objects as scenes: any dimensions, Datasets, derived arrays, saved files, pickles."""
 
 import logging
 import pickle
@@ -53,12 +53,12 @@ def expected(pixels: Any, model: ClusterModel) -> Any:
     return assign(pixels, (pixels != 0).all(axis=0), model.centres)
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def by_attributes(scene: xr.DataArray) -> xr.DataArray:
-    """Rows and columns that CF's attributes alone tell."""
+    """Rename dimensions so that only CF attributes identify rows and columns."""
     plain = scene.assign_coords({dim: scene[dim].drop_attrs(deep=False) for dim in ("y", "x")})
     plain = plain.rename(y="a", x="b", band="wavelength")
     return plain.assign_coords(
@@ -82,7 +82,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("make", SHAPES.values(), ids=SHAPES)
-def test_dimensions_may_be_any(
+def test_dimensions_may_have_any_usual_name_and_order(
     scene: xr.DataArray, model: ClusterModel, expected: Any, tmp_path: Path, make: Any
 ) -> None:
     shaped = make(scene)
@@ -96,7 +96,7 @@ def test_dimensions_may_be_any(
         np.testing.assert_array_equal(file.read(1), expected)
 
 
-def test_shapes_do_not_change_a_fit(scene: xr.DataArray, model: ClusterModel) -> None:
+def test_order_and_names_of_dimensions_do_not_change_a_fit(scene: xr.DataArray, model: ClusterModel) -> None:
     for make in (SHAPES["transposed"], SHAPES["yc, xc"], SHAPES["one time"], SHAPES["other chunks"]):
         assert fit(make(scene), k=4) == model
 
@@ -104,7 +104,7 @@ def test_shapes_do_not_change_a_fit(scene: xr.DataArray, model: ClusterModel) ->
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda s: s.expand_dims(time=3), r"3 steps of time; choose one, as by isel\(time=0\)"),
+        (lambda s: s.expand_dims(time=3), r"3 steps of time; choose one, such as isel\(time=0\)"),
         (lambda s: s.expand_dims(when=np.array(["2020-01-01", "2020-02-01"], "M8[ns]")), "2 steps of when"),
         (lambda s: s.expand_dims(z=2), r"dimensions z, band, y, x; .*isel\(z=0\)"),
         (lambda s: s.rename(y="up", x="right").drop_vars(["up", "right"]), "dimensions band, up, right; expected"),
@@ -114,19 +114,19 @@ def test_shapes_do_not_change_a_fit(scene: xr.DataArray, model: ClusterModel) ->
         (lambda s: s.astype("complex64"), "complex64 pixels"),
     ],
 )
-def test_what_can_not_be_told_apart_is_an_error(scene: xr.DataArray, make: Any, words: str) -> None:
+def test_ambiguous_or_unusable_arrays_are_errors(scene: xr.DataArray, make: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         fit(make(scene), k=3)
 
 
-def test_times_may_be_taken_for_bands(scene: xr.DataArray) -> None:
+def test_times_renamed_to_band_are_bands(scene: xr.DataArray) -> None:
     times = np.array(["2020-01-01", "2020-02-01"], "M8[ns]")
     series = xr.concat([scene[0].drop_vars("band"), scene[3].drop_vars("band")], dim="time").assign_coords(time=times)
     model = fit(series.rename(time="band"), k=3)
     assert [name[:14] for name in model.bands] == ["2020-01-01T00:", "2020-02-01T00:"]
 
 
-def test_one_band_keeps_its_name_and_scale(scene: xr.DataArray) -> None:
+def test_single_selected_band_has_its_name_and_scale(scene: xr.DataArray) -> None:
     scaled = scene.assign_coords(scale=("band", [0.1, 0.2, 0.3, 0.4])).assign_attrs(quantity="scaled")
     whole, alone = fit(scaled, k=3), fit(scaled.sel(band="B04"), k=3)
     assert alone.bands == ("B04",)
@@ -137,7 +137,7 @@ def test_one_band_keeps_its_name_and_scale(scene: xr.DataArray) -> None:
 def dataset_of(scene_file: Path) -> xr.Dataset:
     opened = rioxarray.open_rasterio(scene_file)
     assert isinstance(opened, xr.DataArray)
-    return xr.Dataset({name: opened[place].drop_vars("band") for place, name in enumerate(BANDS)})
+    return xr.Dataset({name: opened[i].drop_vars("band") for i, name in enumerate(BANDS)})
 
 
 DATASETS = {
@@ -153,7 +153,7 @@ DATASETS = {
 
 
 @pytest.mark.parametrize("make", DATASETS.values(), ids=DATASETS)
-def test_a_dataset_of_bands_is_a_scene(
+def test_dataset_of_bands_is_a_scene(
     scene_file: Path, scene: xr.DataArray, model: ClusterModel, expected: Any, make: Any
 ) -> None:
     dataset = make(scene, dataset_of(scene_file))
@@ -164,7 +164,7 @@ def test_a_dataset_of_bands_is_a_scene(
     assert grid_of(labels) == grid_of(scene)
 
 
-def test_masks_in_a_dataset_are_left_out_with_a_word(
+def test_masks_in_a_dataset_are_left_out_with_a_warning(
     scene_file: Path, model: ClusterModel, expected: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     bands = dataset_of(scene_file)
@@ -175,14 +175,14 @@ def test_masks_in_a_dataset_are_left_out_with_a_word(
         place=("n", [1, 2]),
     )
     np.testing.assert_array_equal(label(more, model).values, expected)
-    (words,) = said(caplog)
+    (words,) = warnings_of(caplog)
     assert all(name in words for name in ("SCL", "cloud", "quality"))
 
 
-def test_layers_of_quality_are_no_bands_of_a_dataset(
+def test_quality_layers_of_a_dataset_are_not_bands(
     scene_file: Path, model: ClusterModel, expected: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Though their numbers are of the bands' type; where a model has one of that name, it is a band."""
+    """They have the type of the bands; a layer whose name the model has is used as a band."""
     bands = dataset_of(scene_file)
     more = bands.assign(
         QA_PIXEL=bands.B02 * 3,
@@ -191,7 +191,7 @@ def test_layers_of_quality_are_no_bands_of_a_dataset(
         coarse_scl=(("lat", "lon"), np.ones((2, 3), "u2")),
     )
     assert fit(more, k=4).centroids == model.centroids
-    assert all(name in said(caplog)[0] for name in ("QA_PIXEL", "solar_zenith", "LST", "coarse_scl"))
+    assert all(name in warnings_of(caplog)[0] for name in ("QA_PIXEL", "solar_zenith", "LST", "coarse_scl"))
     np.testing.assert_array_equal(label(more, model).values, expected)
     alone = bands[["B02"]].assign(QA_PIXEL=bands.B03)
     both = fit(alone.to_dataarray("band"), k=3)
@@ -211,7 +211,7 @@ def test_layers_of_quality_are_no_bands_of_a_dataset(
         (lambda d: d.expand_dims(time=2), "2 steps of time"),
     ],
 )
-def test_a_dataset_that_is_no_scene_is_an_error(scene_file: Path, make: Any, words: str) -> None:
+def test_dataset_that_is_not_a_scene_is_an_error(scene_file: Path, make: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         fit(make(dataset_of(scene_file)), k=3)
 
@@ -224,14 +224,16 @@ def test_each_variable_has_its_own_nodata(scene_file: Path, pixels: Any, model: 
     np.testing.assert_array_equal(label(dataset, model).values != 0, valid)
 
 
-def test_a_dataset_does_not_mix_up_scales(scene: xr.DataArray, caplog: pytest.LogCaptureFixture) -> None:
+def test_scales_of_a_dataset_are_used_only_if_unambiguous(
+    scene: xr.DataArray, caplog: pytest.LogCaptureFixture
+) -> None:
     same = scene.assign_coords(scale=("band", [0.1] * 4)).assign_attrs(quantity="scaled")
     units = fit(same.to_dataset("band"), k=3).units
     assert (units.quantities, units.scales) == (("scaled",) * 4, (0.1,) * 4)
-    assert said(caplog) == []
+    assert warnings_of(caplog) == []
     units = fit(same.to_dataset("band")[["B08", "B02"]], k=3).units
     assert (units.quantities, units.scales) == (("numbers",) * 2, (1, 1))
-    assert "'scale' and 'offset' are gone" in said(caplog)[0]
+    assert "'scale' and 'offset' are missing" in warnings_of(caplog)[0]
     differ = scene.assign_coords(scale=("band", [0.1, 0.2, 0.1, 0.1])).assign_attrs(quantity="scaled")
     with pytest.raises(ConfigError, match="scale that differs by band"):
         fit(differ.to_dataset("band"), k=3)
@@ -249,17 +251,17 @@ def test_a_dataset_does_not_mix_up_scales(scene: xr.DataArray, caplog: pytest.Lo
     ],
     ids=["coarsen", "pad", "pad with NaN", "rolling", "where", "arithmetic"],
 )
-def test_what_xarray_makes_of_a_scene_is_one(scene: xr.DataArray, make: Any) -> None:
+def test_arrays_derived_from_a_scene_are_scenes(scene: xr.DataArray, make: Any) -> None:
     made = make(scene)
     labels = label(made, fit(made, k=3))
     xr.align(made, labels, join="exact")
     numbers = np.asarray(made.values, np.float64)
-    whole = np.array(made.valid.values, np.float64) == 1  # None and NaN are not
+    whole = np.array(made.valid.values, np.float64) == 1  # None and NaN are not valid
     np.testing.assert_array_equal(labels.values != 0, whole & np.isfinite(numbers).all(axis=0))
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float32", "float64", "object"])
-def test_validity_may_be_numbers(scene: xr.DataArray, pixels: Any, model: ClusterModel, dtype: str) -> None:
+def test_coordinate_valid_may_be_numeric(scene: xr.DataArray, pixels: Any, model: ClusterModel, dtype: str) -> None:
     share = np.ones((120, 180), np.float64)
     share[:30] = 0
     if np.dtype(dtype).kind in "fO":
@@ -277,28 +279,30 @@ def test_validity_may_be_numbers(scene: xr.DataArray, pixels: Any, model: Cluste
         ((("y", "x"), np.full((120, 180), "yes")), "'valid' is <U3"),
     ],
 )
-def test_validity_of_another_kind_is_an_error(scene: xr.DataArray, model: ClusterModel, valid: Any, words: str) -> None:
+def test_coordinate_valid_of_wrong_type_or_shape_is_an_error(
+    scene: xr.DataArray, model: ClusterModel, valid: Any, words: str
+) -> None:
     with pytest.raises(ConfigError, match=words):
         label(scene.drop_vars("valid").assign_coords(valid=valid), model)
 
 
 @pytest.mark.parametrize("number", [255, -1, 1.5])
-def test_validity_of_other_numbers_is_an_error(scene: xr.DataArray, model: ClusterModel, number: float) -> None:
+def test_coordinate_valid_outside_0_to_1_is_an_error(scene: xr.DataArray, model: ClusterModel, number: float) -> None:
     given = scene.assign_coords(valid=(("y", "x"), np.full((120, 180), number)))
     with pytest.raises(ConfigError, match=f"'valid' holds {number:g}"):
         label(given, model).compute()
 
 
-def test_zeros_are_told_of_from_python_too(write_raster: WriteRaster, caplog: pytest.LogCaptureFixture) -> None:
+def test_zero_pixels_without_nodata_are_warned_of(write_raster: WriteRaster, caplog: pytest.LogCaptureFixture) -> None:
     pixels = patches(3)
     pixels[:, :50] = 0
     scene = open_scene(write_raster("z.tif", pixels))
     fit(scene, k=3)
-    (words,) = said(caplog)
+    (words,) = warnings_of(caplog)
     assert "are 0 in every band, and no nodata is set: if 0 means no data, set open_scene's nodata=0" in words
     caplog.clear()
     fit(scene.assign_coords(valid=(("y", "x"), np.ones((200, 300), bool))), k=3)
-    (words,) = said(caplog)
+    (words,) = warnings_of(caplog)
     assert "beside what a mask leaves out" in words
 
 
@@ -315,7 +319,9 @@ OTHERS = {
 
 
 @pytest.mark.parametrize(("given", "words"), OTHERS.values(), ids=OTHERS)
-def test_what_is_no_array_is_said_to_be_none(model: ClusterModel, given: Any, words: str, tmp_path: Path) -> None:
+def test_values_that_are_not_xarray_objects_are_errors(
+    model: ClusterModel, given: Any, words: str, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=words):
         fit(given)
     with pytest.raises(ConfigError, match=words):
@@ -324,7 +330,9 @@ def test_what_is_no_array_is_said_to_be_none(model: ClusterModel, given: Any, wo
         write(given, tmp_path / "c.tif")
 
 
-def test_labels_that_lost_something_are_told_of(scene: xr.DataArray, model: ClusterModel, tmp_path: Path) -> None:
+def test_labels_that_lost_attributes_or_dtype_are_errors(
+    scene: xr.DataArray, model: ClusterModel, tmp_path: Path
+) -> None:
     labels, path = label(scene, model), tmp_path / "c.tif"
     with pytest.raises(ConfigError, match=r"lost their attribute k, the number of classes.*k=8"):
         write(labels.drop_attrs(), path)
@@ -345,7 +353,7 @@ def test_labels_that_lost_something_are_told_of(scene: xr.DataArray, model: Clus
         assert set(file.colormap(1)) >= set(range(5))
 
 
-PLACES = {
+SUBSETS = {
     "whole": (lambda s: s, T),
     "cut before": (lambda s: s[:, 20:, 40:].chunk(64), T @ T.translation(40, 20)),
     "other names": (lambda s: s.rename(y="yc", x="xc"), T),
@@ -360,7 +368,7 @@ PLACES = {
     ]
 )
 def saved(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """Saves labels to a file of some format, and reads them back; None for its path where this GDAL can't read it."""
+    """Function that saves labels and reads them back; returns them and the path, None if this GDAL can't read it."""
 
     def save(labels: xr.DataArray) -> tuple[xr.DataArray, Path | None]:
         if request.param == "netcdf":
@@ -373,12 +381,12 @@ def saved(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return save
 
 
-@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("subset", SUBSETS.values(), ids=SUBSETS)
 @pytest.mark.filterwarnings("ignore:Consolidated metadata")
-def test_files_of_labels_keep_all(
-    scene: xr.DataArray, model: ClusterModel, saved: Any, tmp_path: Path, place: Any
+def test_saved_labels_have_all_metadata(
+    scene: xr.DataArray, model: ClusterModel, saved: Any, tmp_path: Path, subset: Any
 ) -> None:
-    make, transform = place
+    make, transform = subset
     labels = label(make(scene), model)
     back, path = saved(labels)
     crs = rasterio.crs.CRS.from_epsg(32633)
@@ -396,7 +404,9 @@ def test_files_of_labels_keep_all(
 
 
 @pytest.mark.lowest
-def test_labels_that_are_cut_lie_right_in_files(scene: xr.DataArray, model: ClusterModel, tmp_path: Path) -> None:
+def test_saved_subset_of_labels_has_the_right_transform(
+    scene: xr.DataArray, model: ClusterModel, tmp_path: Path
+) -> None:
     part = label(scene, model)[30:, 50:]
     part.to_netcdf(tmp_path / "part.nc")
     with rasterio.open(tmp_path / "part.nc") as file:
@@ -404,7 +414,9 @@ def test_labels_that_are_cut_lie_right_in_files(scene: xr.DataArray, model: Clus
 
 
 @pytest.mark.lowest
-def test_a_scene_that_was_saved_is_one(scene: xr.DataArray, model: ClusterModel, expected: Any, tmp_path: Path) -> None:
+def test_saved_scene_gives_the_same_model_and_labels(
+    scene: xr.DataArray, model: ClusterModel, expected: Any, tmp_path: Path
+) -> None:
     scene.to_netcdf(tmp_path / "s.nc")
     for back in (xr.open_dataarray(tmp_path / "s.nc"), xr.open_dataset(tmp_path / "s.nc")):
         found = fit(back, k=4)
@@ -430,7 +442,7 @@ def test_mosaics_can_be_pickled(scene_file: Path) -> None:
 
 
 @pytest.mark.parametrize("origin", ["ESA", b"", 3, [1.5, 2.0], [1, 2, 3], [-1, 0], None])
-def test_an_origin_of_another_kind_is_none(scene: xr.DataArray, model: ClusterModel, origin: Any) -> None:
+def test_invalid_origin_attribute_is_ignored(scene: xr.DataArray, model: ClusterModel, origin: Any) -> None:
     assert fit(scene.assign_attrs(origin=origin), k=4) == model
 
 

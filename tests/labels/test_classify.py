@@ -1,4 +1,4 @@
-"""A scene is labelled block by block as it would be in one piece, and so are its classes counted."""
+"""Labels and class statistics from blocks equal those from the whole scene."""
 
 from statistics import fmean, pstdev
 
@@ -15,7 +15,7 @@ from pipeline.dataarrays.source import ArraySource
 from pipeline.labels.classify import ClassStatistics, Thinning, classify_blocks
 from pipeline.models.cluster_model import ClusterModel
 
-CENTRES = [[10, 20, 10], [60, 50, 55], [120, 90, 130], [200, 210, 190], [255, 0, 0]]
+CENTROIDS = [[10, 20, 10], [60, 50, 55], [120, 90, 130], [200, 210, 190], [255, 0, 0]]
 ROWS, COLUMNS = 37, 53
 
 Scene = tuple[npt.NDArray[np.generic], npt.NDArray[np.bool_]]
@@ -23,20 +23,20 @@ Scene = tuple[npt.NDArray[np.generic], npt.NDArray[np.bool_]]
 
 def scene(dtype: str = "u1") -> Scene:
     rng = np.random.default_rng(11)
-    data = rng.integers(0, 201, (3, ROWS, COLUMNS)).astype(dtype)  # too dark for the last centroid but by chance
+    data = rng.integers(0, 201, (3, ROWS, COLUMNS)).astype(dtype)  # rarely close to the last centroid
     return data, rng.random((ROWS, COLUMNS)) < 0.9
 
 
 def nearest(data: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Labels in one piece, in whole numbers: the first of the nearest centroids, 0 where there is no data."""
-    distances = [sum((data[b].astype(np.int64) - row[b]) ** 2 for b in range(3)) for row in CENTRES]
+    """Oracle for labels, in integers over the whole scene: the first of the nearest centroids, 0 for nodata."""
+    distances = [sum((data[b].astype(np.int64) - row[b]) ** 2 for b in range(3)) for row in CENTROIDS]
     return np.where(valid, np.argmin(distances, axis=0) + 1, 0)
 
 
 def gather(
     source: BlockSource, model: ClusterModel, thinning: Thinning, workers: int
 ) -> tuple[npt.NDArray[np.uint8], ClassStatistics, npt.NDArray[np.generic]]:
-    """Put the blocks of a scene together: labels, statistics, thinned pixels."""
+    """Label all blocks of a scene; return labels, statistics and thinned pixels of the whole."""
     grid = source.info.grid
     labels = np.full(grid.shape, 255, np.uint8)
     statistics = ClassStatistics(model, source.info.units)
@@ -55,34 +55,34 @@ chunks = st.tuples(st.integers(1, ROWS + 3), st.integers(1, COLUMNS + 3))
 @given(
     chunk=chunks, workers=st.integers(1, 4), step=st.integers(1, 60), bands=st.sampled_from([(0,), (2, 0, 1), (1, 1)])
 )
-def test_labels_counts_and_thinned_pixels_are_those_of_the_whole_for_any_blocks_and_workers(
+def test_labels_counts_and_thinned_pixels_equal_those_of_the_whole_scene(
     chunk: tuple[int, int], workers: int, step: int, bands: tuple[int, ...]
 ) -> None:
     data, valid = scene()
-    found = gather(MemorySource(data, valid, chunk), model_of(CENTRES), Thinning(step, bands), workers)
+    found = gather(MemorySource(data, valid, chunk), model_of(CENTROIDS), Thinning(step, bands), workers)
     expected = nearest(data, valid)
     np.testing.assert_array_equal(found[0], expected)
-    assert found[1].counts == np.bincount(expected.ravel(), minlength=len(CENTRES) + 1).tolist()
+    assert found[1].counts == np.bincount(expected.ravel(), minlength=len(CENTROIDS) + 1).tolist()
     np.testing.assert_array_equal(found[2], data[list(bands)][:, ::step, ::step])
 
 
-def test_blocks_come_in_order_and_are_read_once() -> None:
+def test_blocks_are_yielded_in_order_and_read_once() -> None:
     data, valid = scene()
     source = MemorySource(data, valid, (8, 8))
-    blocks = [block for block, _ in classify_blocks(source, model_of(CENTRES), Thinning(4, (0,)), 3)]
+    blocks = [block for block, _ in classify_blocks(source, model_of(CENTROIDS), Thinning(4, (0,)), 3)]
     assert blocks == list(source.blocks)
     assert set(source.reads.values()) == {1}
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "f4", "f8"])
-def test_means_and_deviations_are_those_of_the_pixels_of_each_class(dtype: str) -> None:
+def test_means_and_deviations_equal_those_of_the_pixels_per_class(dtype: str) -> None:
     data, valid = scene(dtype)
     if data.dtype.kind == "f":
-        data[:, ~valid] = np.nan  # what nodata holds must not reach any class
-    labels, statistics, _ = gather(MemorySource(data, valid, (10, 7)), model_of(CENTRES), Thinning(9, (0,)), 2)
+        data[:, ~valid] = np.nan  # values of nodata pixels must not affect any class
+    labels, statistics, _ = gather(MemorySource(data, valid, (10, 7)), model_of(CENTROIDS), Thinning(9, (0,)), 2)
     present = set(labels.ravel().tolist()) - {0}
     assert len(present) >= 4
-    for label in range(1, len(CENTRES) + 1):
+    for label in range(1, len(CENTROIDS) + 1):
         means, stds = statistics.means(label), statistics.stds(label)
         for band in range(3):
             pixels = data[band][labels == label].astype(float).tolist()  # all are whole numbers
@@ -91,16 +91,16 @@ def test_means_and_deviations_are_those_of_the_pixels_of_each_class(dtype: str) 
             np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_an_empty_class_has_neither_mean_nor_deviation() -> None:
+def test_mean_and_deviation_of_an_empty_class_are_nan() -> None:
     data, valid = scene()
-    far = model_of([*CENTRES, [1000, 1000, 1000]])
+    far = model_of([*CENTROIDS, [1000, 1000, 1000]])
     _, statistics, _ = gather(MemorySource(data, valid), far, Thinning(9, (0,)), 1)
     assert statistics.counts[-1] == 0
     assert np.isnan([statistics.means(6), statistics.stds(6)]).all()
 
 
 @pytest.mark.parametrize("dtype", ["u2", "i4", "f8"])
-def test_the_deviation_of_large_numbers_that_differ_little_is_not_lost(dtype: str) -> None:
+def test_small_deviation_of_large_numbers_is_exact(dtype: str) -> None:
     base = 65_000 if dtype == "u2" else 2_000_000_000
     data = (base + np.random.default_rng(4).integers(0, 4, (1, 60, 60))).astype(dtype)
     _, statistics, _ = gather(MemorySource(data, None, (16, 16)), model_of([[0], [base]]), Thinning(9, (0,)), 1)
@@ -111,7 +111,7 @@ def test_the_deviation_of_large_numbers_that_differ_little_is_not_lost(dtype: st
 
 
 @pytest.mark.parametrize("dtype", ["u4", "f4", "f8"])
-def test_far_from_its_centroid_a_class_has_the_same_mean_and_deviation_for_any_blocks(dtype: str) -> None:
+def test_statistics_far_from_the_centroid_do_not_depend_on_blocks(dtype: str) -> None:
     low, high = 4_000_000_000, 4_294_966_272  # float32 holds both
     noise = np.random.default_rng(6).random((1, 60, 60))
     data = np.concatenate([np.full((1, 60, 60), high), low + 1e6 * noise, high * (noise < 1e-3)]).astype(dtype)
@@ -127,33 +127,33 @@ def test_far_from_its_centroid_a_class_has_the_same_mean_and_deviation_for_any_b
     assert statistics.stds(2)[0] == 0
 
 
-def test_a_deviation_that_no_float_holds_is_not_told_as_none() -> None:
+def test_deviation_that_overflows_is_nan_not_zero() -> None:
     data = np.array([[[1e200, -1e200]]])
     _, statistics, _ = gather(MemorySource(data, None), model_of([[0.0], [1.0]]), Thinning(9, (0,)), 1)
     assert statistics.counts == [0, 1, 1]
     assert np.isnan([statistics.stds(1), statistics.stds(2)]).all()
 
 
-def test_a_scene_without_data_has_pixels_in_no_class() -> None:
+def test_scene_without_valid_pixels_has_empty_classes() -> None:
     data, valid = scene()
-    labels, statistics, _ = gather(MemorySource(data, valid & False), model_of(CENTRES), Thinning(1, (0,)), 2)
+    labels, statistics, _ = gather(MemorySource(data, valid & False), model_of(CENTROIDS), Thinning(1, (0,)), 2)
     assert not labels.any()
-    assert statistics.counts == [ROWS * COLUMNS] + [0] * len(CENTRES)
+    assert statistics.counts == [ROWS * COLUMNS] + [0] * len(CENTROIDS)
 
 
 @pytest.mark.parametrize("dtype", [">u2", ">f4", "f2", "i1"])
-def test_arrays_of_less_common_number_types_are_labelled_too(dtype: str) -> None:
+def test_arrays_of_uncommon_dtypes_are_labelled(dtype: str) -> None:
     data, valid = scene()
     data = (data // 2).astype(np.int16)
     array = xr.DataArray(data.astype(dtype), dims=("band", "y", "x"), coords={"valid": (("y", "x"), valid)})
     array = array.chunk({"y": 16, "x": 16})
-    labels, *_ = gather(ArraySource(array), model_of(CENTRES), Thinning(9, (0,)), 2)
+    labels, *_ = gather(ArraySource(array), model_of(CENTROIDS), Thinning(9, (0,)), 2)
     np.testing.assert_array_equal(labels, nearest(data, valid))
 
 
 @settings(max_examples=100, deadline=None)
 @given(chunk=chunks, step=st.integers(1, 70))
-def test_thinning_takes_every_pixel_of_the_thinned_scene_from_one_block(chunk: tuple[int, int], step: int) -> None:
+def test_every_thinned_pixel_is_from_exactly_one_block(chunk: tuple[int, int], step: int) -> None:
     source, thinning = MemorySource(*scene(), chunk), Thinning(step, (0,))
     number = np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS)
     assembled = np.full(thinning.shape(source.info.grid), -1)

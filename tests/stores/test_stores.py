@@ -1,4 +1,4 @@
-"""Zarr and NetCDF stores as tools write them: numbers, nodata, place and time as CF means them, one band a store."""
+"""Zarr and NetCDF stores of many tools: nodata, packing, CRS, grid and time by the CF conventions; stores per band."""
 
 import json
 import logging
@@ -38,7 +38,7 @@ Y, X = 5_900_000 - 10 * (np.arange(20) + 0.5), 300_000 + 10 * (np.arange(30) + 0
 NORTH_UP = Affine(10, 0, 300_000, 0, -10, 5_900_000)
 WKT = CRS.from_epsg(32633).to_wkt()
 MAPPING = {key: value for key, value in pyproj.CRS(32633).to_cf().items() if key != "crs_wkt"}
-"""UTM zone 33 by its CF parameters alone."""
+"""CF parameters of UTM zone 33, without a WKT."""
 
 
 def pixels(count: int = 1) -> npt.NDArray[Any]:
@@ -46,15 +46,15 @@ def pixels(count: int = 1) -> npt.NDArray[Any]:
 
 
 def store(path: Path, plane: Any, attrs: Mapping[str, Any] | None = None, **coords: Any) -> Path:
-    """A NetCDF file of one variable `a` (y, x) in UTM."""
-    placed = {"y": Y, "x": X, "spatial_ref": xr.DataArray(0, attrs={"crs_wkt": WKT}), **coords}
-    made = xr.Dataset({"a": (("y", "x"), plane, dict(attrs or {}))}, placed)
+    """Write a NetCDF file with one variable `a` (y, x) in UTM."""
+    coordinates = {"y": Y, "x": X, "spatial_ref": xr.DataArray(0, attrs={"crs_wkt": WKT}), **coords}
+    made = xr.Dataset({"a": (("y", "x"), plane, dict(attrs or {}))}, coordinates)
     made.to_netcdf(path, engine="h5netcdf")
     return path
 
 
 def zarr_array(path: Path, plane: npt.NDArray[Any], attrs: Any = None, group: Any = None, **how: Any) -> Path:
-    """A Zarr store of one array `a` (y, x), written by zarr itself."""
+    """Write a Zarr store with one array `a` (y, x), with zarr itself."""
     root = zarr.create_group(path, zarr_format=3, attributes=group or {})
     array = add_array(root, "a", plane, **{"dimension_names": ("y", "x"), **how})
     array.attrs.update(attrs or {})
@@ -63,7 +63,7 @@ def zarr_array(path: Path, plane: npt.NDArray[Any], attrs: Any = None, group: An
 
 @pytest.mark.lowest
 @pytest.mark.parametrize("kind", ["i1", "i2", "i4"])
-def test_integers_that_are_meant_as_unsigned_are_read_so(tmp_path: Path, kind: str) -> None:
+def test_integers_marked_unsigned_are_read_as_unsigned(tmp_path: Path, kind: str) -> None:
     stored = np.random.default_rng(0).integers(np.iinfo(kind).min, np.iinfo(kind).max, SHAPE, dtype=kind)
     stored[:2] = -1
     attrs = {"_Unsigned": "true", "_FillValue": np.dtype(kind).type(-1), "scale_factor": 0.5, "add_offset": 3.0}
@@ -75,7 +75,7 @@ def test_integers_that_are_meant_as_unsigned_are_read_so(tmp_path: Path, kind: s
     np.testing.assert_allclose(data[0][valid] * 0.5 + 3, expected[valid], rtol=1e-6)
 
 
-def test_a_valid_range_of_unsigned_numbers_is_unsigned(tmp_path: Path) -> None:
+def test_valid_range_of_unsigned_integers_is_unsigned(tmp_path: Path) -> None:
     stored = np.arange(600).astype("u1").view("i1").reshape(SHAPE)
     attrs = {"_Unsigned": "true", "valid_range": np.array([2, -6], "i1")}
     data, valid = whole(opened(store(tmp_path / "s.nc", stored, attrs), 13))
@@ -83,7 +83,7 @@ def test_a_valid_range_of_unsigned_numbers_is_unsigned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int16", "float32"])
-def test_every_value_that_means_no_data_does(tmp_path: Path, dtype: str) -> None:
+def test_all_stated_nodata_values_are_applied(tmp_path: Path, dtype: str) -> None:
     plane = pixels()[0].astype(dtype)
     plane.flat[:6] = [-999, -9999, -1, 7000, 7001, 9]
     attrs = {
@@ -96,11 +96,11 @@ def test_every_value_that_means_no_data_does(tmp_path: Path, dtype: str) -> None
     data, valid = whole(opened(path, 13))
     np.testing.assert_array_equal(valid, ~np.isin(plane, [-999, -9999, -1, 7000, 7001]))
     np.testing.assert_array_equal(data[0], plane)
-    asked = whole(opened(path, 13, nodata=9))[1]  # stands for all that the store says
-    np.testing.assert_array_equal(asked, plane != 9)
+    configured = whole(opened(path, 13, nodata=9))[1]  # replaces all nodata values of the store
+    np.testing.assert_array_equal(configured, plane != 9)
 
 
-def test_further_nodata_values_are_kept_through_the_cache_and_the_map(tmp_path: Path) -> None:
+def test_further_nodata_values_are_nodata_in_the_map_with_any_cache(tmp_path: Path) -> None:
     plane = pixels()[0].astype("int16")
     plane[3:9], plane[:, 4:7] = -5, -6
     path = store(tmp_path / "s.nc", plane, {"missing_value": np.array([-5, -6], "int16"), "valid_max": 200})
@@ -130,7 +130,7 @@ def test_further_nodata_values_are_kept_through_the_cache_and_the_map(tmp_path: 
         ({"valid_range": [-1e9, 1e9]}, -np.inf, np.inf),
     ],
 )
-def test_numbers_outside_of_the_valid_range_are_nodata(
+def test_numbers_outside_the_valid_range_are_nodata(
     tmp_path: Path, attrs: dict[str, Any], lowest: float, highest: float
 ) -> None:
     plane = pixels()[0].astype("int16")
@@ -146,14 +146,15 @@ def test_a_limit_is_as_precise_as_the_pixels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stated", ["0-100", [1, 2, 3], [9, 1], [float("nan"), 1.0]])
-def test_a_valid_range_that_makes_no_sense_is_told(
+def test_invalid_valid_range_is_ignored_with_a_warning(
     tmp_path: Path, stated: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert whole(opened(store(tmp_path / "s.nc", pixels()[0], {"valid_range": stated}), 13))[1].all()
-    assert "its valid range" in caplog.text
+    assert "the valid range" in caplog.text
+    assert "ignored" in caplog.text
 
 
-def test_previews_know_further_nodata_values_and_read_a_variable_once(tmp_path: Path) -> None:
+def test_previews_apply_further_nodata_values_and_variables_are_read_as_one_part(tmp_path: Path) -> None:
     planes = pixels(3).astype("int16")
     planes[1, :5] = -7
     attrs = {"missing_value": np.array([-8, -7], "int16")}
@@ -173,12 +174,12 @@ PACKED = {"dtype": "int16", "scale_factor": 10.0, "add_offset": 300_005.0}
 
 
 @pytest.mark.lowest
-@pytest.mark.filterwarnings("ignore:saving variable")  # older xarrays miss a fill value for coordinates, too
+@pytest.mark.filterwarnings("ignore:saving variable")  # older xarrays warn of coordinates without a fill value
 @pytest.mark.parametrize("rows_from", ["north", "south"])
-def test_packed_coordinates_are_unpacked_and_turn_no_rows(tmp_path: Path, rows_from: str) -> None:
+def test_packed_coordinates_are_unpacked_without_flipping_rows(tmp_path: Path, rows_from: str) -> None:
     step = 1 if rows_from == "north" else -1
     made = xr.Dataset({"a": (("y", "x"), pixels()[0][::step])}, {"y": Y[::step], "x": X})
-    sign = -10.0 if rows_from == "north" else 10.0  # numbers go up either way
+    sign = -10.0 if rows_from == "north" else 10.0  # packed numbers increase in both orders
     made["y"].encoding = {"dtype": "int16", "scale_factor": sign, "add_offset": float(made.y[0])}
     made["x"].encoding = dict(PACKED)
     made.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
@@ -187,8 +188,8 @@ def test_packed_coordinates_are_unpacked_and_turn_no_rows(tmp_path: Path, rows_f
     np.testing.assert_array_equal(whole(source)[0][0], pixels()[0])
 
 
-def test_a_coordinate_that_is_the_fill_value_is_no_gap(tmp_path: Path) -> None:
-    """Zarr's fill value is 0 unless it is chosen, and 0 is where Greenwich lies."""
+def test_coordinate_equal_to_the_fill_value_is_valid(tmp_path: Path) -> None:
+    """Zarr's default fill value is 0, which is also the longitude of Greenwich."""
     root = zarr.create_group(tmp_path / "s.zarr", zarr_format=2)
     for name, values in (("lat", 50.0 - np.arange(20)), ("lon", np.arange(30.0) - 5)):
         add_array(root, name, values, fill_value=0).attrs["_ARRAY_DIMENSIONS"] = [name]
@@ -198,7 +199,7 @@ def test_a_coordinate_that_is_the_fill_value_is_no_gap(tmp_path: Path) -> None:
 
 
 def with_axes(rows: Any, columns: Any, mapping: Any = None, named: str = "utm", **others: Any) -> xr.Dataset:
-    """A variable `a` whose dimensions are called as wished."""
+    """Make a dataset with a variable `a` with the given dimensions, coordinates and grid mapping."""
     attrs = {"grid_mapping": named} if mapping is not None else {}
     coords = {rows[0]: rows, columns[0]: columns, **others}
     if mapping is not None:
@@ -235,7 +236,7 @@ AXES = {
 @pytest.mark.lowest
 @pytest.mark.parametrize("kind", AXES)
 @pytest.mark.parametrize("form", ["netcdf", "zarr"])
-def test_rows_columns_and_crs_are_told_by_what_cf_says(tmp_path: Path, kind: str, form: str) -> None:
+def test_rows_columns_and_crs_are_found_by_cf_attributes(tmp_path: Path, kind: str, form: str) -> None:
     made = AXES[kind]
     path = tmp_path / ("s.nc" if form == "netcdf" else "s.zarr")
     if form == "netcdf":
@@ -251,7 +252,7 @@ def test_rows_columns_and_crs_are_told_by_what_cf_says(tmp_path: Path, kind: str
     np.testing.assert_allclose(to_utm.transform(12.0, 53.2), expected, atol=1e-3)
 
 
-def test_a_rotated_pole_is_read_by_its_parameters(tmp_path: Path) -> None:
+def test_rotated_pole_is_read_from_cf_parameters(tmp_path: Path) -> None:
     pole = {
         "grid_mapping_name": "rotated_latitude_longitude",
         "grid_north_pole_latitude": 39.25,
@@ -274,7 +275,7 @@ def test_a_rotated_pole_is_read_by_its_parameters(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [9e-5, 4e-5])
-def test_single_precision_is_even_as_far_as_it_goes(tmp_path: Path, step: float) -> None:
+def test_single_precision_coordinates_are_evenly_spaced(tmp_path: Path, step: float) -> None:
     lat, lon = (52 - step * np.arange(2000)).astype("f4"), (150 + step * np.arange(300)).astype("f4")
     made = xr.Dataset({"a": (("lat", "lon"), patches(1, (2000, 300))[0])}, {"lat": lat, "lon": lon})
     made.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
@@ -283,7 +284,7 @@ def test_single_precision_is_even_as_far_as_it_goes(tmp_path: Path, step: float)
 
 
 @pytest.mark.parametrize("moved", [0.0, 180.0])
-def test_longitudes_may_run_to_360_or_across_the_antimeridian(tmp_path: Path, moved: float) -> None:
+def test_longitudes_may_reach_360_or_cross_the_antimeridian(tmp_path: Path, moved: float) -> None:
     lon = np.arange(5, 360, 10.0)
     stored = (lon + moved + 180) % 360 - 180 if moved else lon
     made = xr.Dataset(
@@ -297,20 +298,20 @@ def test_longitudes_may_run_to_360_or_across_the_antimeridian(tmp_path: Path, mo
 @pytest.mark.parametrize(
     "cut", [{"y": slice(5, None)}, {"x": slice(0, None, 2)}, {"y": slice(3, 9), "x": slice(1, None, 3)}]
 )
-def test_a_cube_that_was_cut_lies_where_its_coordinates_are(
+def test_coordinates_override_the_stale_transform_of_a_subset(
     tmp_path: Path, cut: dict[str, slice], caplog: pytest.LogCaptureFixture
 ) -> None:
     made = xr.Dataset({"a": (("y", "x"), pixels()[0])}, {"y": Y, "x": X}).rio.write_crs(32633).rio.write_transform()
     made.isel(cut).to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
     expected = made["a"].isel(cut).rio.transform(recalc=True)
     assert described(tmp_path / "s.nc").info.grid.transform.almost_equals(expected, precision=1e-6)
-    assert "the transform that is stated contradicts the coordinates, which count" in caplog.text
+    assert "the stated transform contradicts the coordinates, which are used" in caplog.text
 
 
 @pytest.mark.parametrize(
     "options", [{}, {"FORMAT": "NC4"}, {"FORMAT": "NC4", "WRITE_BOTTOMUP": "NO"}, {"FORMAT": "NC2"}]
 )
-def test_what_gdal_writes_is_read_as_gdal_reads_it(
+def test_files_written_by_gdal_are_read_as_by_gdal(
     write_raster: WriteRaster, tmp_path: Path, options: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     raster = write_raster("a.tif", pixels(2).astype("int16"), nodata=77)
@@ -325,7 +326,7 @@ def test_what_gdal_writes_is_read_as_gdal_reads_it(
 
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("form", ["netcdf", "zarr 2", "zarr 3"])
-def test_what_rioxarray_writes_is_read_as_gdal_reads_its_source(
+def test_files_written_by_rioxarray_are_read_as_their_source(
     write_raster: WriteRaster, tmp_path: Path, form: str, *, masked: bool
 ) -> None:
     raster = write_raster("a.tif", pixels(2).astype("int16"), nodata=77)
@@ -354,11 +355,11 @@ STATED = {
 
 @pytest.mark.parametrize("kind", STATED)
 @pytest.mark.parametrize("where", ["array", "dataset", "epsg"])
-def test_a_crs_is_read_in_whatever_way_and_place_tools_write_it(
+def test_crs_is_read_in_every_notation_and_location(
     tmp_path: Path, kind: str, where: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     made = xr.Dataset({"a": (("y", "x"), pixels()[0])}, {"y": Y, "x": X})
-    if where == "epsg":  # stackstac's
+    if where == "epsg":  # as stackstac writes it
         made = made.assign_coords(epsg=32633)
     else:
         (made["a"] if where == "array" else made).attrs["crs"] = STATED[kind]
@@ -369,14 +370,14 @@ def test_a_crs_is_read_in_whatever_way_and_place_tools_write_it(
     assert "deprecated" not in capfd.readouterr().err
 
 
-def test_a_crs_that_is_none_is_told_where_another_is_stated(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_crs_is_warned_of_if_another_is_stated(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     crs = described(store(tmp_path / "s.nc", pixels()[0], {"crs": "nonsense"})).info.grid.crs
     assert crs is not None
     assert CRS.from_wkt(crs).to_epsg() == 32633
-    assert "'nonsense' is no coordinate reference system: another" in caplog.text
+    assert "'nonsense' is not a valid coordinate reference system; another" in caplog.text
 
 
-def test_a_projection_that_cf_does_not_have_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_cf_projection_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made = with_axes(("y", Y), ("x", X), {"grid_mapping_name": "nonsense"})
     made.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
     assert described(tmp_path / "s.nc").info.grid.crs is None
@@ -397,7 +398,7 @@ CODES = {
 
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("where", ["array", "group", "root"])
-def test_geozarr_is_placed_by_array_group_or_root(tmp_path: Path, where: str, code: str) -> None:
+def test_geozarr_attributes_are_read_from_array_group_or_root(tmp_path: Path, where: str, code: str) -> None:
     attrs = {**GEOZARR, **CODES[code]}
     path = tmp_path / "s.zarr"
     if where == "root":
@@ -411,7 +412,7 @@ def test_geozarr_is_placed_by_array_group_or_root(tmp_path: Path, where: str, co
     np.testing.assert_array_equal(whole(source)[0][0], pixels()[0])
 
 
-def test_geozarr_may_name_its_dimensions_and_count_from_centres(tmp_path: Path) -> None:
+def test_geozarr_dimensions_and_node_registration_are_read(tmp_path: Path) -> None:
     attrs = {
         "spatial:dimensions": ["down", "across"],
         "spatial:transform": [10, 0, 300_005, 0, -10, 5_899_995],
@@ -422,23 +423,23 @@ def test_geozarr_may_name_its_dimensions_and_count_from_centres(tmp_path: Path) 
     assert described(path).info.grid.transform == NORTH_UP
 
 
-def test_a_transform_of_another_shape_is_not_the_arrays(tmp_path: Path) -> None:
+def test_transform_stated_for_another_shape_is_ignored(tmp_path: Path) -> None:
     attrs = {**GEOZARR, "spatial:shape": [40, 60], "proj:code": "EPSG:32633"}
     path = zarr_array(tmp_path / "s.zarr", pixels()[0], None, attrs)
     assert described(path).info.grid.transform == Affine.identity()
 
 
-def test_variables_in_groups_are_told(tmp_path: Path) -> None:
+def test_store_with_variables_in_groups_only_is_an_error(tmp_path: Path) -> None:
     zarr.create_group(tmp_path / "s.zarr")
     zarr_array(tmp_path / "s.zarr" / "r10m", pixels()[0])
-    with pytest.raises(SceneError, match=r"its variables lie in groups \(r10m\); name one of these: .*s\.zarr/r10m"):
+    with pytest.raises(
+        SceneError, match=r"its variables are in groups \(r10m\); open one of these, such as .*s\.zarr/r10m"
+    ):
         described(tmp_path / "s.zarr")
 
 
 @pytest.mark.parametrize(("fill", "is_nodata"), [(-9999, True), (0, False)])
-def test_the_fill_value_of_a_zarr_array_is_nodata_where_it_was_chosen(
-    tmp_path: Path, fill: int, *, is_nodata: bool
-) -> None:
+def test_zarr_fill_value_is_nodata_unless_it_is_the_default(tmp_path: Path, fill: int, *, is_nodata: bool) -> None:
     plane = pixels()[0].astype("int16")
     plane[:4] = fill
     path = zarr_array(tmp_path / "s.zarr", plane, fill_value=fill, config={"write_empty_chunks": True})
@@ -446,9 +447,7 @@ def test_the_fill_value_of_a_zarr_array_is_nodata_where_it_was_chosen(
     np.testing.assert_array_equal(valid, (plane != fill) | (not is_nodata))
 
 
-def test_missing_chunks_are_told_once_for_all_bands_of_a_variable(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_missing_chunks_are_warned_of_once_per_variable(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = zarr_array(tmp_path / "s.zarr", pixels()[0])
     cube = np.zeros((5, *SHAPE), "int16")
     cube[:, SHAPE[0] // 2 :] = 3
@@ -460,7 +459,7 @@ def test_missing_chunks_are_told_once_for_all_bands_of_a_variable(
     assert caplog.text.count("chunks are not stored") == 1
 
 
-def test_layers_of_flags_are_no_bands_unless_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_flag_layers_are_not_bands_unless_requested(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made = xr.Dataset({"nir": (("y", "x"), pixels()[0]), "state": (("y", "x"), pixels()[0])}, {"y": Y, "x": X})
     made["state"].attrs = {"flag_values": [1, 2], "flag_meanings": "good bad"}
     made["view"] = ("y", "x"), pixels()[0].astype("float32"), {"units": "degree"}
@@ -472,12 +471,12 @@ def test_layers_of_flags_are_no_bands_unless_named(tmp_path: Path, caplog: pytes
     assert described(tmp_path / "s.nc", bands=["state"]).info.bands == ("state",)
 
 
-def test_a_store_of_flags_alone_is_taken(tmp_path: Path) -> None:
+def test_store_of_flags_only_is_opened(tmp_path: Path) -> None:
     path = store(tmp_path / "s.nc", pixels()[0], {"flag_values": [1, 2], "flag_meanings": "good bad"})
     assert described(path).info.bands == ("a",)
 
 
-def test_variables_of_too_many_dimensions_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_variables_with_too_many_dimensions_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made = xr.Dataset({"a": (("y", "x"), pixels()[0]), "b": (("m", "n", "y", "x"), np.ones((2, 2, *SHAPE)))})
     made.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
     assert described(tmp_path / "s.nc").info.bands == ("a",)
@@ -487,7 +486,7 @@ def test_variables_of_too_many_dimensions_are_told(tmp_path: Path, caplog: pytes
     )
 
 
-def test_a_mask_of_a_store_is_found_by_its_name(tmp_path: Path) -> None:
+def test_mask_in_a_store_is_found_by_name(tmp_path: Path) -> None:
     made = xr.Dataset({"B04": (("y", "x"), pixels()[0])}, {"y": Y, "x": X})
     classes = np.full(SHAPE, 4, "uint8")
     classes[:, 5:9] = 9
@@ -497,7 +496,7 @@ def test_a_mask_of_a_store_is_found_by_its_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(valid, classes != 9)
 
 
-def test_classes_of_an_eopf_product_are_told_by_name(
+def test_mask_classes_of_an_eopf_product_are_logged_by_name(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -511,6 +510,7 @@ TIMES = np.array(["2020-07-11", "2020-07-16T10:30", "2020-07-16T22:30", "2021-01
 
 
 def cube(path: Path, dim: str = "time", times: Any = TIMES, attrs: Any = None, order: Any = ("y", "x")) -> Path:
+    """Write a NetCDF file of one variable `a` with a time dimension."""
     planes = pixels(len(times))
     made = xr.Dataset({"a": ((dim, "y", "x"), planes)}, {dim: (dim, times, attrs or {}), "y": Y, "x": X})
     made.transpose(dim, *order).to_netcdf(path, engine="h5netcdf")
@@ -518,43 +518,43 @@ def cube(path: Path, dim: str = "time", times: Any = TIMES, attrs: Any = None, o
 
 
 @pytest.mark.parametrize(
-    ("asked", "place"),
+    ("requested", "position"),
     [
         ("2020-07-11", 0), ("2020-07-11T00:00:00", 0), ("2020-07-16T10:30", 1), ("2020-07-16 22:30:00Z", 2),
         ("2021", 3), ("2021-01", 3), (1, 0), (4, 3), ("first", 0), ("last", 3), (TIMES[1], 1),
     ],
 )  # fmt: skip
-def test_one_of_several_times_is_chosen(tmp_path: Path, asked: Any, place: int) -> None:
-    data, _ = whole(opened(cube(tmp_path / "s.nc"), 13, time=asked))
-    np.testing.assert_array_equal(data[0], pixels(4)[place])
+def test_one_of_several_times_is_chosen(tmp_path: Path, requested: Any, position: int) -> None:
+    data, _ = whole(opened(cube(tmp_path / "s.nc"), 13, time=requested))
+    np.testing.assert_array_equal(data[0], pixels(4)[position])
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("requested", "message"),
     [
         (
             "2020-07-16",
-            "fits 2 times of .*: 2020-07-16T10:30:00, 2020-07-16T22:30:00; give one in full, or number 2 or 3",
+            "matches 2 times of .*: 2020-07-16T10:30:00, 2020-07-16T22:30:00; state one in full, or number 2 or 3",
         ),
         ("2019", "has no time '2019'; it holds 2020-07-11, "),
-        (5, "5 is no number from 1 to 4"),
+        (5, "5 is not a number from 1 to 4"),
     ],
 )
-def test_a_time_that_is_not_there_is_told(tmp_path: Path, asked: Any, told: str) -> None:
-    with pytest.raises(ConfigError, match=f"scene.time: .*{told}"):
-        described(cube(tmp_path / "s.nc"), time=asked)
+def test_unmatched_time_is_an_error(tmp_path: Path, requested: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"scene.time: .*{message}"):
+        described(cube(tmp_path / "s.nc"), time=requested)
 
 
-@pytest.mark.parametrize("asked", [0, -1, True, 1.5, ""])
-def test_what_is_no_time_is_refused(asked: Any) -> None:
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, ""])
+def test_invalid_time_setting_is_rejected(value: Any) -> None:
     with pytest.raises(ValueError, match="time"):
-        SceneConfig.model_validate({"source": "a.nc", "time": asked})
+        SceneConfig.model_validate({"source": "a.nc", "time": value})
 
 
-def test_first_and_last_are_those_in_time(tmp_path: Path) -> None:
+def test_first_and_last_are_the_earliest_and_latest_time(tmp_path: Path) -> None:
     path = cube(tmp_path / "s.nc", times=TIMES[[2, 0, 3, 1]])
-    for asked, place in (("first", 1), ("last", 2), (1, 0)):
-        np.testing.assert_array_equal(whole(opened(path, 13, time=asked))[0][0], pixels(4)[place])
+    for requested, position in (("first", 1), ("last", 2), (1, 0)):
+        np.testing.assert_array_equal(whole(opened(path, 13, time=requested))[0][0], pixels(4)[position])
 
 
 @pytest.mark.parametrize(
@@ -567,12 +567,12 @@ def test_first_and_last_are_those_in_time(tmp_path: Path) -> None:
         ("date", ["2020-01"], {}),
     ],
 )
-def test_a_single_time_is_no_band_whatever_it_is_called(tmp_path: Path, dim: str, times: Any, attrs: Any) -> None:
+def test_single_time_of_any_name_is_not_a_band(tmp_path: Path, dim: str, times: Any, attrs: Any) -> None:
     assert described(cube(tmp_path / "s.nc", dim, times, attrs)).info.bands == ("a",)
 
 
 @pytest.mark.parametrize(
-    ("dim", "times", "attrs", "asked"),
+    ("dim", "times", "attrs", "requested"),
     [
         ("t", TIMES[:2], {}, "2020-07-16"),
         ("day", [0.5, 1.25], {"units": "days since 2020-01-01"}, "2020-01-02T06"),
@@ -581,16 +581,16 @@ def test_a_single_time_is_no_band_whatever_it_is_called(tmp_path: Path, dim: str
         ("date", ["2020-01", "2020-02"], {}, "2020-02"),
     ],
 )
-def test_several_times_are_an_error_whatever_they_are_called(
-    tmp_path: Path, dim: str, times: Any, attrs: Any, asked: Any
+def test_several_times_of_any_name_are_an_error_without_a_choice(
+    tmp_path: Path, dim: str, times: Any, attrs: Any, requested: Any
 ) -> None:
     path = cube(tmp_path / "s.nc", dim, times, attrs)
     with pytest.raises(SceneError, match=r"holds 2 times: .*scene\.time"):
         described(path)
-    np.testing.assert_array_equal(whole(opened(path, 13, time=asked))[0][0], pixels(2)[1])
+    np.testing.assert_array_equal(whole(opened(path, 13, time=requested))[0][0], pixels(2)[1])
 
 
-def test_bands_of_one_time_are_bands(tmp_path: Path) -> None:
+def test_band_dimension_next_to_a_single_time_gives_bands(tmp_path: Path) -> None:
     planes = pixels(2)
     made = xr.Dataset({"a": (("t", "bands", "y", "x"), planes[np.newaxis])}, {"t": TIMES[:1], "bands": ["B02", "B08"]})
     made.assign_coords(y=Y, x=X).to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
@@ -599,12 +599,12 @@ def test_bands_of_one_time_are_bands(tmp_path: Path) -> None:
     np.testing.assert_array_equal(whole(source)[0], planes)
 
 
-def test_a_time_is_no_choice_of_what_states_none(write_raster: WriteRaster) -> None:
+def test_time_cannot_be_chosen_if_none_is_stated(write_raster: WriteRaster) -> None:
     with pytest.raises(ConfigError, match=r"scene\.time: .* states no time"):
         described(write_raster("a.tif", pixels()), time="first")
 
 
-def test_a_single_time_that_is_asked_for_must_be_the_one(tmp_path: Path) -> None:
+def test_requested_time_must_match_the_single_time(tmp_path: Path) -> None:
     path = store(tmp_path / "s.nc", pixels()[0], day=((), 3.0, {"units": "days since 2020-01-01"}))
     assert described(path, time="2020-01-04").info.bands == ("a",)
     with pytest.raises(ConfigError, match="has no time '2020-01-05'; it holds 2020-01-04"):
@@ -615,8 +615,8 @@ def test_a_single_time_that_is_asked_for_must_be_the_one(tmp_path: Path) -> None
 
 
 def band(path: Path, names: str, shift: int = 0, east: float = 0, form: str = "netcdf") -> Path:
-    """A store of some variables, whose numbers and place are moved."""
-    planes = {name: (("y", "x"), pixels()[0] + np.uint16(shift + place)) for place, name in enumerate(names.split())}
+    """Write a store of variables whose numbers are shifted and whose grid is moved to the east."""
+    planes = {name: (("y", "x"), pixels()[0] + np.uint16(shift + i)) for i, name in enumerate(names.split())}
     made = xr.Dataset(planes, {"y": Y, "x": X + east, "spatial_ref": xr.DataArray(0, attrs={"crs_wkt": WKT})})
     if form == "netcdf":
         made.to_netcdf(path, engine="h5netcdf")
@@ -626,18 +626,18 @@ def band(path: Path, names: str, shift: int = 0, east: float = 0, form: str = "n
 
 
 @pytest.mark.parametrize("form", ["netcdf", "zarr"])
-def test_one_store_for_each_band_is_one_scene(tmp_path: Path, form: str) -> None:
+def test_one_store_per_band_is_one_scene(tmp_path: Path, form: str) -> None:
     suffix = "nc" if form == "netcdf" else "zarr"
     files = [band(tmp_path / f"s_B{n}.{suffix}", name, n, form=form) for n, name in ((10, "red"), (2, "nir"))]
     source = opened(files, 13)
     assert source.info.bands == ("red", "nir")
     np.testing.assert_array_equal(whole(source)[0], np.stack([pixels()[0] + 10, pixels()[0] + 2]))
-    for several in (f"{tmp_path}/*.{suffix}", tmp_path):  # numbers by value
+    for several in (f"{tmp_path}/*.{suffix}", tmp_path):  # file names in numeric order
         assert described(several).info.bands == ("nir", "red")
     assert set(described(files).info.files) >= set(map(str, files))
 
 
-def test_variables_of_one_name_are_called_after_their_files(tmp_path: Path) -> None:
+def test_bands_of_equal_variable_names_are_named_after_their_files(tmp_path: Path) -> None:
     files = [band(tmp_path / f"s_B{n}.nc", "Band1", n) for n in (10, 2)]
     source = opened(files, 13)
     assert source.info.bands == ("B10", "B2")
@@ -649,14 +649,14 @@ def test_stores_of_several_bands_each_are_one_scene(tmp_path: Path) -> None:
     assert described(files).info.bands == ("nir", "red", "blue", "swir")
 
 
-def test_stores_that_share_some_bands_are_refused(tmp_path: Path) -> None:
+def test_stores_sharing_some_bands_are_rejected(tmp_path: Path) -> None:
     files = [band(tmp_path / "a.nc", "red nir"), band(tmp_path / "b.nc", "red swir")]
     with pytest.raises(SceneError, match=r"two bands are called red, in .*a\.nc and in .*b\.nc"):
         described(files)
 
 
 @pytest.mark.parametrize("names", ["ndvi", "red nir"])
-def test_stores_of_the_same_bands_elsewhere_are_a_mosaic(tmp_path: Path, names: str) -> None:
+def test_stores_of_the_same_bands_and_other_extents_are_a_mosaic(tmp_path: Path, names: str) -> None:
     files = [band(tmp_path / "a.nc", names), band(tmp_path / "b.nc", names, 50, 300)]
     scene = describe_scene(SceneConfig.model_validate({"source": list(map(str, files))}))
     assert scene.info.grid.shape == (20, 60)
@@ -666,19 +666,19 @@ def test_stores_of_the_same_bands_elsewhere_are_a_mosaic(tmp_path: Path, names: 
     assert valid.all()
 
 
-def test_stores_of_the_same_bands_and_ground_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_stores_of_the_same_bands_and_extent_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = [band(tmp_path / "a.nc", "red nir"), band(tmp_path / "b.nc", "red nir", 50)]
     describe_scene(SceneConfig.model_validate({"source": list(map(str, files))}))
     assert "hold the same bands of the same extent: each pixel is taken from the first of 2 stores" in caplog.text
 
 
-def test_stores_of_other_bands_elsewhere_are_refused(tmp_path: Path) -> None:
+def test_stores_of_other_bands_and_extents_are_rejected(tmp_path: Path) -> None:
     files = [band(tmp_path / "a.nc", "red"), band(tmp_path / "b.nc", "nir", east=9000)]
     with pytest.raises(SceneError, match=r"show different places: .*a\.nc.*b\.nc"):
         described(files)
 
 
-def test_images_next_to_stores_do_not_go_unnoticed(
+def test_images_next_to_stores_are_reported(
     tmp_path: Path, write_raster: WriteRaster, caplog: pytest.LogCaptureFixture
 ) -> None:
     band(tmp_path / "a.nc", "red")
@@ -689,7 +689,7 @@ def test_images_next_to_stores_do_not_go_unnoticed(
     assert "the folder also holds image files, so these stores are left out: a.nc" in caplog.text
 
 
-def test_a_variable_stored_in_one_piece_is_read_in_strips(tmp_path: Path) -> None:
+def test_variable_without_chunks_is_read_in_strips(tmp_path: Path) -> None:
     planes = np.arange(2 * 1500 * 1100, dtype="uint16").reshape(2, 1500, 1100)
     made = xr.Dataset({"a": (("band", "y", "x"), planes)})
     made.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
@@ -698,9 +698,9 @@ def test_a_variable_stored_in_one_piece_is_read_in_strips(tmp_path: Path) -> Non
     np.testing.assert_array_equal(whole(source)[0], planes)
 
 
-def test_variables_in_groups_of_a_netcdf_are_told(tmp_path: Path) -> None:
+def test_netcdf_with_variables_in_groups_only_is_an_error(tmp_path: Path) -> None:
     xr.Dataset({"a": (("y", "x"), pixels()[0])}).to_netcdf(tmp_path / "s.nc", group="PRODUCT", engine="h5netcdf")
-    with pytest.raises(SceneError, match=r"its variables lie in groups \(PRODUCT\); save one as a store of its own"):
+    with pytest.raises(SceneError, match=r"its variables are in groups \(PRODUCT\); save one as a separate store"):
         described(tmp_path / "s.nc")
 
 
@@ -709,7 +709,7 @@ def test_variables_in_groups_of_a_netcdf_are_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.mark.parametrize("folder", ["", "s.zarr/"])
-def test_a_zarr_store_in_a_zip_is_opened(tmp_path: Path, zarr_format: int, folder: str) -> None:
+def test_zarr_store_in_a_zip_is_opened(tmp_path: Path, zarr_format: int, folder: str) -> None:
     made = xr.Dataset({"red": (("y", "x"), pixels()[0])}, {"y": Y, "x": X})
     path = tmp_path / "s.zarr.zip"
     made.to_zarr(tmp_path / "in" / folder, zarr_format=zarr_format, consolidated=False)
@@ -720,7 +720,7 @@ def test_a_zarr_store_in_a_zip_is_opened(tmp_path: Path, zarr_format: int, folde
 
 
 @pytest.mark.lowest
-def test_an_eopf_product_in_a_zip_is_opened(data: Path, tmp_path: Path) -> None:
+def test_eopf_product_in_a_zip_is_opened(data: Path, tmp_path: Path) -> None:
     folder = write_eopf(data, tmp_path)
     shutil.make_archive(str(folder), "zip", folder)
     packed, plain = opened(f"{folder}.zip", 128), opened(folder, 128)
@@ -761,12 +761,12 @@ def test_each_chunk_is_decoded_once_in_a_run(
     run_config(RunConfig.model_validate(settings))
     counts = {key: count for key, count in reads.items() if key.startswith("a/") and key[2].isdigit()}
     assert set(counts.values()) == {1}
-    places = {tuple(map(int, key.removeprefix("a/").split("."))) for key in counts}
+    indices = {tuple(map(int, key.removeprefix("a/").split("."))) for key in counts}
     axis = order.index("band")
-    assert {place[axis] for place in places} == {band // chunks[axis] for band in wanted}
+    assert {index[axis] for index in indices} == {band // chunks[axis] for band in wanted}
 
 
-def test_a_chunk_of_many_bands_is_decoded_once_to_open_a_scene_and_once_for_previews(
+def test_chunk_of_many_bands_is_decoded_once_on_opening_and_once_for_previews(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = xr.Dataset({"a": (("band", "y", "x"), patches(6, (120, 200), dtype="float32"))})
@@ -786,10 +786,12 @@ def test_a_chunk_of_many_bands_is_decoded_once_to_open_a_scene_and_once_for_prev
     pictures = read_reduced(bands, (12, 20))
     np.testing.assert_array_equal([picture for picture, _ in pictures], made["a"].values[:, 5::10, 5::10])
     assert set(reads.values()) == {1}
-    assert set(shapes) == {(3, 40, 200)}  # not all bands at once
+    assert set(shapes) == {(3, 40, 200)}  # one chunk of bands at a time
 
 
 def counting(get: Callable[..., Any], reads: Counter[str]) -> Callable[..., Any]:
+    """Wrap `LocalStore.get` so that it counts reads per key."""
+
     async def counted(self: LocalStore, key: str, *args: Any, **how: Any) -> Any:
         reads[key] += 1
         return await get(self, key, *args, **how)
@@ -797,7 +799,7 @@ def counting(get: Callable[..., Any], reads: Counter[str]) -> Callable[..., Any]
     return counted
 
 
-def test_the_plan_counts_what_is_read_at_once_of_all_bands(tmp_path: Path) -> None:
+def test_plan_counts_the_bytes_of_all_bands_of_a_chunk(tmp_path: Path) -> None:
     made = xr.Dataset({"a": (("band", "y", "x"), patches(6, (120, 200)))})
     sizes = {}
     for together in (1, 6):
@@ -830,11 +832,13 @@ def test_the_plan_counts_what_is_read_at_once_of_all_bands(tmp_path: Path) -> No
         ({}, None),
     ],
 )
-def test_units_and_standard_names_tell_the_quantity(attrs: dict[str, str], quantity: str | None) -> None:
+def test_quantity_is_derived_from_units_and_standard_name(attrs: dict[str, str], quantity: str | None) -> None:
     assert quantity_of(attrs) == quantity
 
 
-def test_temperature_beside_reflectance_is_no_default_band(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_temperature_is_not_a_default_band_next_to_reflectance(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     made = xr.Dataset({name: (("y", "x"), pixels()[0]) for name in ("red", "nir", "lst")}, {"y": Y, "x": X})
     made["lst"].attrs = {"units": "K", "scale_factor": 0.01, "add_offset": 200.0}
     made.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
