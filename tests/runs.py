@@ -74,7 +74,7 @@ OUTPUTS = ("classes.tif", "classes.csv", "classes_quicklook.png", "classes.model
 REPORT = OUTPUTS[-1]
 
 
-MIXED = "don't belong together"
+MIXED = "not all from one run"
 
 
 def contents(folder: Path) -> dict[str, bytes]:

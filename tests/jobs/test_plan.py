@@ -126,7 +126,7 @@ def test_a_refusal_names_memory_that_would_do_and_little_less_would_not(
 ) -> None:
     with pytest.raises(MemoryBudgetError, match=r"memory allows 100 MB") as caught:
         make_plan(info, ResourceConfig(memory=10**8, workers=workers), fit)
-    told = re.search(r"the least that would do is (\d+(?:\.\d\d)?) (MB|GB):", str(caught.value))
+    told = re.search(r"the run needs at least (\d+(?:\.\d\d)?) (MB|GB):", str(caught.value))
     assert told
     least = round(float(told[1]) * (GB if told[2] == "GB" else 10**6))
     assert plan_or_none(info, ResourceConfig(memory=least - 2 * 10**7, workers=workers), fit) is None
