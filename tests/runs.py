@@ -31,15 +31,15 @@ def read(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """Every file below a folder, hidden ones too, and what it holds."""
+    """Contents of all files below a folder, hidden ones included, by relative path."""
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
 def stage(targets: Sequence[Path], *, overwrite: bool = False, then: Callable[[], Any] = lambda: None) -> None:
-    """Write each target's own name into it, under its temporary name; then do something else."""
+    """Write the name of each target into its temporary file, then call `then`."""
     with Staging(targets, overwrite=overwrite) as staging:
         for target in targets:
-            assert staging.path(target).parent.parent == target.parent  # so that a rename is no copy
+            assert staging.path(target).parent.parent == target.parent  # on the same disk
             staging.path(target).write_text(target.name)
         then()
 
@@ -60,7 +60,7 @@ with temporary_folder(Path(sys.argv[1]), "") as own:
 
 
 def killed_run(folder: Path, *args: object) -> Path:
-    """Let a run be killed, and give the folder that it leaves."""
+    """Start a run that is killed, and return the temporary folder that it leaves."""
     before = set(folder.glob(f"{PREFIX}*"))
     subprocess.run([sys.executable, "-c", KILLED, str(folder), *map(str, args)], check=False)
     (left,) = set(folder.glob(f"{PREFIX}*")) - before
@@ -78,18 +78,18 @@ MIXED = "not all from one run"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder, hidden ones too, by its path in it."""
+    """Contents of all files of a folder as bytes, hidden ones included, by relative path."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def without_report(found: dict[str, bytes]) -> dict[str, bytes]:
-    """Files of an output folder that are the same bytes in each run."""
+    """Outputs without the report: those that are the same bytes in each run."""
     return {name: content for name, content in found.items() if name != REPORT}
 
 
 def is_new(found: dict[str, bytes], new: dict[str, bytes]) -> bool:
-    """Whether the outputs are those of the run, and the report tells of them."""
+    """Return True if the outputs are those of the new run, and the report has their digests."""
     if without_report(found) != new or REPORT not in found:
         return False
-    told = json.loads(found[REPORT])["sha256"]
-    return sorted(told.values()) == sorted(hashlib.sha256(content).hexdigest() for content in new.values())
+    digests = json.loads(found[REPORT])["sha256"]
+    return sorted(digests.values()) == sorted(hashlib.sha256(content).hexdigest() for content in new.values())

