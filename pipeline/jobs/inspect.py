@@ -68,7 +68,7 @@ class Inspection:
     product: Product | None
     """Metadata of a product; None for other sources."""
     complete: bool
-    """True if no file is missing for the bands that `all` stands for."""
+    """True if no file is missing for the bands of `all`."""
     masks: tuple[str, ...]
     """Descriptions of the product's layers that `scene.mask` accepts."""
     sources: tuple[str, ...]

@@ -53,7 +53,7 @@ class Plan:
     """Largest number of times that each pixel of the source is read and decoded. Not counted: pixels of coarser bands
     at the edges of blocks, which are read for each of these blocks."""
     cache: Literal["none", "memory", "disk"]
-    """Where decoded pixels are cached between passes."""
+    """Kind of cache for decoded pixels between passes."""
     caches_files: bool
     """True if blocks of the files are cached, at the resolution they are decoded at."""
     caches_blocks: bool
@@ -94,10 +94,10 @@ class Plan:
 
 def _per_block(info: SceneInfo, chunk: tuple[int, int], fit: FitConfig | None) -> int:
     """Bytes per worker: pixels and labels of its block, labels of finished blocks, and GDAL's decoding."""
-    wanted = min(fit.sampled, info.pixels) if fit else 0
+    sampled = min(fit.sampled, info.pixels) if fit else 0
     pixels = chunk[0] * chunk[1]
     reading = pixels * (info.bytes_per_pixel + 2 + ceil(info.extra_bytes_per_pixel))
-    candidates = min(2 * wanted, pixels) * (2 * info.bytes_per_pixel + 16)
+    candidates = min(2 * sampled, pixels) * (2 * info.bytes_per_pixel + 16)
     with_margin = max((ceil((chunk[0] + 2 * m) * (chunk[1] + 2 * m) * each) for m, each in info.margins), default=0)
     decoder = info.file_block_bytes * (_DECODER_COPIES if info.expensive else 2)
     over_all = method_over_all(fit)
@@ -117,13 +117,13 @@ def _per_block(info: SceneInfo, chunk: tuple[int, int], fit: FitConfig | None) -
 
 def _fit_bytes(info: SceneInfo, fit: FitConfig, workers: int) -> int:
     """Bytes of the fit: the sample while it is collected, or the sample and the working copies of parallel starts."""
-    wanted = min(fit.sampled, info.pixels)
-    sample = wanted * (info.bytes_per_pixel + 8)
+    sampled = min(fit.sampled, info.pixels)
+    sample = sampled * (info.bytes_per_pixel + 8)
     width = working_dtype(info.dtype).itemsize
-    rows = wanted * width * len(info.bands) if fit.method == "minibatch" else 0
-    start = wanted * (3 * width + _START_BYTES_PER_POINT)
-    dask = wanted * (len(info.bands) * _DASK_ROW + _DASK_LABELS) if fit.method == "dask-ml" else 0
-    part = min(wanted, COMPARED) * info.bytes_per_pixel
+    rows = sampled * width * len(info.bands) if fit.method == "minibatch" else 0
+    start = sampled * (3 * width + _START_BYTES_PER_POINT)
+    dask = sampled * (len(info.bands) * _DASK_ROW + _DASK_LABELS) if fit.method == "dask-ml" else 0
+    part = min(sampled, COMPARED) * info.bytes_per_pixel
     return max(3 * sample, 2 * sample + rows + part + max(dask, min(workers, fit.starts) * start))
 
 
@@ -257,8 +257,8 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
 
 def _refusal(least: Plan, info: SceneInfo, run: ResourceConfig, fit: FitConfig | None) -> str:
     """Message for a plan that is too large: the memory it needs, by purpose, and possible fixes."""
-    held = least.cache_bytes - least.cache_disk
-    in_memory = f", and {size_words(held)} for the cache in memory (run.cache: disk avoids it)" if held else ""
+    cached = least.cache_bytes - least.cache_disk
+    in_memory = f", and {size_words(cached)} for the cache in memory (run.cache: disk avoids it)" if cached else ""
     fixes = ["allow more"]
     if least.base < run.memory:
         fixes.append("use fewer bands")

@@ -79,7 +79,7 @@ run:
   memory: 2GB           # most memory the run may use
   chunk: auto           # side of a block in pixels; auto: as the file
   cache: auto           # where decoded pixels are cached: disk, memory, none
-  # cache_dir: /fast/disk   # folder of a cache on disk; default: the map's folder
+  # cache_dir: /fast/disk   # folder of the cache; default: the map's
   timeout: {timeout:<12g} # seconds to open a remote file, or to read a block
 """
 
@@ -104,8 +104,8 @@ def _time_line(found: Inspection) -> str:
 
 def _mask_words(found: Inspection) -> str:
     if found.masks:
-        return f"{found.masks[0].split()[0]} masks clouds, shadows, defects; or a path"
-    return "a raster (valid where not 0) or vector file (valid inside)"
+        return f"or {found.masks[0].split()[0]}: mask clouds, shadows, defects; or a path"
+    return "or a raster (masked where 0) or vector file (masked outside)"
 
 
 def _bands(found: Inspection) -> str:

@@ -180,7 +180,7 @@ def test_as_an_output(
     path = special("report.json", kind)
     before = path.lstat()
     with (
-        pytest.raises(OutputError, match=r"report\.json: this is a .*, and will not be replaced by a file"),
+        pytest.raises(OutputError, match=r"report\.json: this is a .*, and is not replaced"),
         Staging([tmp_path / "map.tif", path], overwrite=overwrite),
     ):
         pytest.fail("work was begun")
