@@ -105,7 +105,7 @@ def _time_line(found: Inspection) -> str:
 def _mask_words(found: Inspection) -> str:
     if found.masks:
         return f"or {found.masks[0].split()[0]}: mask clouds, shadows, defects; or a path"
-    return "or a raster (masked where 0) or vector file (masked outside)"
+    return "or a raster (0: masked) or vector file (outside: masked)"
 
 
 def _bands(found: Inspection) -> str:
