@@ -99,13 +99,13 @@ def _time_line(found: Inspection) -> str:
     if len(found.times) < 2:  # noqa: PLR2004
         return ""
     last = printable(found.times[-1])
-    return f"  time: first           # one of {len(found.times)}: first, last, a number or a date ({last})\n"
+    return f"  time: first           # of {len(found.times)}: first, last, a number, a date ({last})\n"
 
 
 def _mask_words(found: Inspection) -> str:
     if found.masks:
         return f"or {found.masks[0].split()[0]}: mask clouds, shadows, defects; or a path"
-    return "or a raster (0: masked) or vector file (outside: masked)"
+    return "or a raster (valid if not 0) or a vector file (inside)"
 
 
 def _bands(found: Inspection) -> str:
