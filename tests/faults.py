@@ -1,7 +1,7 @@
-"""Runs of the command, each in a process forked from one that has imported everything, with a fault put into it.
+"""Run the command with a fault injected, each run in a process forked from one that has imported everything.
 
-A process of its own, started by `Runs`: it reads what to do from its standard input, a line of JSON each, and answers
-in the same way.
+This file is also the script of that server process, which `Runs` starts: it reads requests from its standard input,
+one line of JSON each, and writes its answers to standard output in the same way.
 """
 
 import errno
@@ -27,41 +27,41 @@ EVENTS = frozenset(
         "tempfile.mkdtemp", "shutil.rmtree",
     }
 )  # fmt: skip
-"""Calls of the system that Python tells of before they are made; and, counted with them, those that write through."""
+"""Audit events of Python for system calls on files; calls of `fsync` are counted with them."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong in a run."""
+    """A fault to inject into a run."""
 
     at: int = 0
-    """The call of the system on a file in the folder at which it does, counted from 1; 0 for none."""
+    """Number of the system call on a file in the folder that fails, from 1; 0 for none."""
     kill: bool = False
-    """Whether the process is killed then; else the call fails."""
+    """True to kill the process at that call; else the call raises an error."""
     number: int = errno.EIO
-    """Error of a call that fails."""
+    """Error number of the call that fails."""
     after: float = 0
-    """Seconds after which the process is killed; 0 for never."""
+    """Seconds until the process is killed; 0 for never."""
     quota: int = 0
-    """Bytes that no file may exceed; 0 for any."""
+    """Largest size of a file in bytes; 0 for no limit."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """Result of a run."""
 
     status: int
-    """Exit status; the negative number of the signal that killed it."""
+    """Exit status, or the negative number of the signal that killed the process."""
     said: str
-    """What it wrote to standard error."""
+    """Text written to standard error."""
     calls: int
-    """Calls of the system on files in the folder."""
+    """Number of system calls on files in the folder."""
     seconds: float
-    """How long it took."""
+    """Duration of the run."""
 
 
 class Runs:
-    """The process that runs are forked from."""
+    """The server process that runs are forked from."""
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -75,17 +75,17 @@ class Runs:
         self._process.communicate()
 
     def run(self, folder: Path, *args: object, fault: Fault | None = None) -> Outcome:
-        """Run the command; what is counted is what it does to files in a folder."""
+        """Run the command and count its system calls on files in a folder."""
         assert self._process.stdin
         assert self._process.stdout
-        asked = {"folder": str(folder), "args": [str(arg) for arg in args], "fault": asdict(fault or Fault())}
-        self._process.stdin.write(json.dumps(asked) + "\n")
+        request = {"folder": str(folder), "args": [str(arg) for arg in args], "fault": asdict(fault or Fault())}
+        self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return Outcome(**json.loads(self._process.stdout.readline()))
 
 
 class _Hook:
-    """Counts calls, and makes one of them go wrong."""
+    """Audit hook that counts system calls and injects the fault."""
 
     def __init__(self, folder: str, fault: Fault, counted: mmap.mmap) -> None:
         self._folder = folder
@@ -109,56 +109,57 @@ class _Hook:
             self._busy = False
 
     def _concerns(self, event: str, args: tuple[Any, ...]) -> bool:
-        """Whether a call is about a file in the folder, or one that is named within an open folder."""
+        """Return True for a call on a file in the folder, or on one relative to an open folder."""
         paths = [os.fsdecode(arg) for arg in args[:2] if isinstance(arg, str | bytes | os.PathLike)]
         if any(path.startswith(self._folder) for path in paths):
             return True
         return event in {"os.remove", "os.rmdir"} and args[1] != -1
 
 
-def _child(asked: dict[str, Any], said: int, counted: mmap.mmap) -> None:
-    """Run the command in this process, and end it."""
-    os.dup2(said, 2)
+def _child(request: dict[str, Any], output: int, counted: mmap.mmap) -> None:
+    """Run the command in this process, then exit."""
+    os.dup2(output, 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))  # of other kinds of files
-    fault = Fault(**asked["fault"])
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+    fault = Fault(**request["fault"])
     if fault.quota:
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.quota, fault.quota))
-    hook, plain = _Hook(asked["folder"], fault, counted), os.fsync
+    hook, real_fsync = _Hook(request["folder"], fault, counted), os.fsync
 
     def fsync(number: int) -> None:
-        hook("open", (asked["folder"],))
-        plain(number)
+        hook("open", (request["folder"],))
+        real_fsync(number)
 
     os.fsync = fsync
     sys.addaudithook(hook)
     from pipeline.cli.main import main
 
-    sys.argv = ["terrazzo", *asked["args"]]
+    sys.argv = ["terrazzo", *request["args"]]
     status = 70
     try:
         main()
         status = 0
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 1
-    except BaseException:  # noqa: BLE001 (to be seen by who reads what was said)
+    except BaseException:  # noqa: BLE001 (printed for the test)
         traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(status)
 
 
-def _answer(asked: dict[str, Any]) -> Outcome:
-    begin, (said, says), calls = time.perf_counter(), os.pipe(), mmap.mmap(-1, 8)
+def _answer(request: dict[str, Any]) -> Outcome:
+    """Fork a process for a run, and wait until it ends."""
+    begin, (reading, writing), calls = time.perf_counter(), os.pipe(), mmap.mmap(-1, 8)
     process = os.fork()
     if process == 0:
-        _child(asked, says, calls)
-    os.close(says)
-    if after := asked["fault"]["after"]:
+        _child(request, writing, calls)
+    os.close(writing)
+    if after := request["fault"]["after"]:
         time.sleep(after)
         os.kill(process, signal.SIGKILL)
-    with open(said, encoding="utf-8", errors="replace") as words:  # noqa: PTH123 (a number)
-        text = words.read()
+    with open(reading, encoding="utf-8", errors="replace") as stream:  # noqa: PTH123 (a file descriptor)
+        text = stream.read()
     _, status = os.waitpid(process, 0)
     return Outcome(
         os.waitstatus_to_exitcode(status), text, int.from_bytes(calls[:], "little"), time.perf_counter() - begin
@@ -166,7 +167,7 @@ def _answer(asked: dict[str, Any]) -> Outcome:
 
 
 def _work_once(folder: Path) -> None:
-    """Make a small map, on one thread."""
+    """Make a small map on one thread, so that all modules are imported and kernels compiled."""
     import numpy as np
     import rasterio
 
@@ -178,25 +179,26 @@ def _work_once(folder: Path) -> None:
     profile |= {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 300_000, 0, -10, 5_900_000)}
     with rasterio.open(folder / "scene.tif", "w", **profile) as file:
         file.write(pixels)
-    asked = {
+    settings = {
         "version": 1,
         "scene": {"source": str(folder / "scene.tif")},
         "fit": {"k": 2, "pixels": "all"},
         "output": {"labels": str(folder / "map.tif")},
         "run": {"workers": 1},
     }
-    run_config(RunConfig.model_validate(asked))
+    run_config(RunConfig.model_validate(settings))
 
 
 def _serve() -> None:
+    """Answer requests until standard input is closed."""
     import sklearn.cluster  # noqa: F401
     import xarray.backends.h5netcdf_  # noqa: F401
 
     import pipeline.stores.variables  # noqa: F401
 
     with tempfile.TemporaryDirectory() as folder:
-        _work_once(Path(folder))  # so that all is imported and compiled
-    assert threading.active_count() == 1, "threads are not forked"
+        _work_once(Path(folder))
+    assert threading.active_count() == 1, "fork copies only the calling thread"
     for line in sys.stdin:
         sys.stdout.write(json.dumps(asdict(_answer(json.loads(line)))) + "\n")
         sys.stdout.flush()

@@ -33,15 +33,15 @@ def read(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """Text of every file below a folder, including hidden ones, by relative path."""
+    """Contents of all files below a folder, hidden ones included, by relative path."""
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
 def stage(targets: Sequence[Path], *, overwrite: bool = False, then: Callable[[], Any] = lambda: None) -> None:
-    """Write the name of each target into its staged file, then call `then` before the files are published."""
+    """Write the name of each target into its temporary file, then call `then`."""
     with Staging(targets, overwrite=overwrite) as staging:
         for target in targets:
-            assert staging.path(target).parent.parent == target.parent  # so that renaming does not copy
+            assert staging.path(target).parent.parent == target.parent  # on the same disk
             staging.path(target).write_text(target.name)
         then()
 
@@ -62,7 +62,7 @@ with temporary_folder(Path(sys.argv[1]), "") as own:
 
 
 def killed_run(folder: Path, *args: object) -> Path:
-    """Run a process that kills itself; return the temporary folder that it leaves behind."""
+    """Start a run that is killed, and return the temporary folder that it leaves."""
     before = set(folder.glob(f"{PREFIX}*"))
     subprocess.run([sys.executable, "-c", KILLED, str(folder), *map(str, args)], check=False)
     (left,) = set(folder.glob(f"{PREFIX}*")) - before
@@ -76,22 +76,22 @@ OUTPUTS = ("classes.tif", "classes.csv", "classes_quicklook.png", "classes.model
 REPORT = OUTPUTS[-1]
 
 
-MIXED = "don't belong together"
+MIXED = "not all from one run"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Bytes of every file below a folder, including hidden ones, by relative path."""
+    """Contents of all files of a folder as bytes, hidden ones included, by relative path."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def without_report(found: dict[str, bytes]) -> dict[str, bytes]:
-    """Files of an output folder except the run report, which differs between runs."""
+    """Outputs without the report: those that are the same bytes in each run."""
     return {name: content for name, content in found.items() if name != REPORT}
 
 
 def is_new(found: dict[str, bytes], new: dict[str, bytes]) -> bool:
-    """Whether the outputs are those of the new run and the report has their checksums."""
+    """Return True if the outputs are those of the new run, and the report has their digests."""
     if without_report(found) != new or REPORT not in found:
         return False
-    checksums = json.loads(found[REPORT])["sha256"]
-    return sorted(checksums.values()) == sorted(hashlib.sha256(content).hexdigest() for content in new.values())
+    digests = json.loads(found[REPORT])["sha256"]
+    return sorted(digests.values()) == sorted(hashlib.sha256(content).hexdigest() for content in new.values())

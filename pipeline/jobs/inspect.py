@@ -1,4 +1,4 @@
-"""What a scene holds, told from metadata and a small picture of each band."""
+"""Inspect a scene: bands, grid, values and warnings, from metadata and a reduced preview of each band."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -31,16 +31,16 @@ _TIMES_SHOWN: Final = 10
 
 @dataclass(frozen=True, kw_only=True)
 class BandFacts:
-    """One band."""
+    """Facts about one band."""
 
     number: str
-    """That stands for it in `scene.bands`."""
+    """Number of the band in `scene.bands`."""
     name: str
     common_name: str | None
     quantity: str
-    """Physical quantity once scale and offset are applied: reflectance, temperature ..., or numbers."""
+    """Physical quantity after scale and offset: reflectance, temperature ..., or numbers."""
     reflective: bool
-    """Whether it measures reflected light, as far as is known: no heat, angle or height."""
+    """False if the band is known not to measure reflected light: temperature, angle, height."""
     path: str
     dtype: str
     columns: int
@@ -50,68 +50,69 @@ class BandFacts:
     scale: float
     offset: float
     valid_share: float
-    """0 to 1, of the pixels looked at."""
+    """Share of the preview's pixels that are valid, 0 to 1."""
     low: float | None
-    """Smallest valid value seen; None when there is none."""
+    """Smallest valid value of the preview; None without valid pixels."""
     high: float | None
+    """Largest valid value of the preview; None without valid pixels."""
     empty: bool = False
-    """Whether no pixel holds data at all: `auto` and `all` leave it out."""
+    """True if the band has no valid pixel at all: `auto` and `all` leave it out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """A scene in facts and suspicions. Of bands on different grids, size and chunk are those of the finest."""
+    """Facts and warnings about a scene. If bands are on different grids, size and chunk are those of the finest."""
 
     origin: str
-    """What was named, or the first file it stands for."""
+    """The source as given, or its first file."""
     product: Product | None
-    """What a product says of itself."""
+    """Metadata of a product; None for other sources."""
     complete: bool
-    """Whether all bands that 'all' stands for are there."""
+    """True if no file is missing for the bands of `all`."""
     masks: tuple[str, ...]
-    """Layers of the product that `scene.mask` takes, in words."""
+    """Descriptions of the product's layers that `scene.mask` accepts."""
     sources: tuple[str, ...]
     driver: str
     columns: int
     rows: int
     resolution: tuple[float, float]
-    """(width, height) of a pixel in the units of the CRS."""
+    """Size of a pixel in the units of the CRS, (width, height)."""
     unit: str
-    """Of the resolution: metre, degree, ...; pixel where there is no CRS."""
+    """Unit of the resolution: metre, degree, ...; pixel without a CRS."""
     crs: str | None
-    """Such as EPSG:32648, or a name."""
+    """CRS as a code (EPSG:32648) or name; None without one."""
     block: tuple[int, int]
-    """(columns, rows) that the file stores as one."""
+    """Shape of a block of the file, (columns, rows)."""
     chunk: tuple[int, int]
-    """(columns, rows) that a run would read as one."""
+    """Shape of a chunk that a run would read at once, (columns, rows)."""
     bands: tuple[BandFacts, ...]
     valid_share: float | None
-    """Share of pixels with data in every band; None when the bands are on different grids."""
+    """Share of pixels that are valid in every band, 0 to 1; None if the bands are on different grids."""
     warnings: tuple[str, ...]
     times: tuple[str, ...] = ()
-    """What the times that a store holds are called, of which the first was looked at."""
+    """Names of the times that a store holds; the first one is previewed."""
 
     def record(self) -> dict[str, Any]:
-        """Everything as plain values, for JSON."""
+        """Return all attributes as plain values, for JSON."""
         return asdict(self)
 
 
 def inspect_scene(source: str | Sequence[str], timeout: float = DEFAULT_TIMEOUT) -> Inspection:
-    """Look at a scene: its metadata, and a reduced picture of each band (from an overview where there is one).
+    """Inspect a scene: read its metadata and a reduced preview of each band (from an overview if there is one).
 
     Parameters
     ----------
     source : str or sequence of str
-        Files, folders or globs, or products.
+        Files, folders, globs or products.
     timeout : float
-        Seconds, as the config's `run.timeout`.
+        Time limit in seconds to open or read a remote file, as `run.timeout` of a config.
 
     Raises
     ------
     ConfigError
-        When the timeout is not allowed.
+        If the timeout is not allowed.
     SceneError
-        When a file can't be opened or read.
+        If a file can't be opened or read.
     """
     with time_limit(parse_record(ResourceConfig, {"timeout": timeout}, "inspect").timeout):
         return _inspect(source)
@@ -121,52 +122,52 @@ def _inspect(source: str | Sequence[str]) -> Inspection:
     catalogue, *others = open_catalogues(source, time="first")
     offers = [offer for offer in catalogue.choose("all") if best_version(offer)]
     if not offers:
-        msg = f"{catalogue.origin}: none of the product's images is there; download it again"
+        msg = f"{catalogue.origin}: all images of the product are missing; download it again"
         raise SceneError(msg)
     versions = [cast("BandVersion", best_version(offer)) for offer in offers]
     bands = [offer.open(version) for offer, version in zip(offers, versions, strict=True)]
     warn_of_sizes(versions, bands)
-    numbers = {offer.name: catalogue.number(place) for place, offer in enumerate(catalogue.bands)}
+    numbers = {offer.name: catalogue.number(index) for index, offer in enumerate(catalogue.bands)}
     common = dict(zip(catalogue.names, catalogue.common_names, strict=True))
-    first = finest_band(bands)
+    finest = finest_band(bands)
     chunk = chunk_shapes(summarize(bands, SceneConfig(source=(catalogue.origin,))).info)[0]
     empty = find_empty_bands(bands) if catalogue.may_hold_empty_bands else []
-    without = {band.name for band in empty}
-    previews = read_previews(bands, first)
-    full = [preview for preview in previews if preview.band.name not in without]
-    together = pixels_match(full)
-    valid = np.logical_and.reduce([preview.valid for preview in full]) if together else None
-    rows, columns = first.grid.shape
+    empty_names = {band.name for band in empty}
+    previews = read_previews(bands, finest)
+    with_data = [preview for preview in previews if preview.band.name not in empty_names]
+    one_grid = pixels_match(with_data)
+    valid = np.logical_and.reduce([preview.valid for preview in with_data]) if one_grid else None
+    rows, columns = finest.grid.shape
     return Inspection(
         origin=catalogue.origin,
         product=catalogue.product,
         complete=len(offers) == len(catalogue.choose("all")),
         masks=tuple(map(str, catalogue.masks)),
         sources=tuple(dict.fromkeys(band.path for band in bands)),
-        driver=first.driver,
+        driver=finest.driver,
         columns=columns,
         rows=rows,
-        resolution=first.grid.resolution,
-        unit=_unit(first.grid.crs),
-        crs=crs_name(first.grid.crs) if first.grid.crs else None,
-        block=first.block_shape[::-1],
+        resolution=finest.grid.resolution,
+        unit=_unit(finest.grid.crs),
+        crs=crs_name(finest.grid.crs) if finest.grid.crs else None,
+        block=finest.block_shape[::-1],
         chunk=chunk[::-1],
         bands=tuple(
-            _facts(preview, offer, numbers[offer.name], common[offer.name], empty=offer.name in without)
+            _facts(preview, offer, numbers[offer.name], common[offer.name], empty=offer.name in empty_names)
             for preview, offer in zip(previews, offers, strict=True)
         ),
         valid_share=None if valid is None else float(valid.mean()),
         times=catalogue.times,
         warnings=(
             *_alpha_notes(catalogue, bands),
-            *(f"this is the first of {len(others) + 1} that are named" for _ in others[:1]),
+            *(f"{len(others) + 1} scenes are given; this is the first" for _ in others[:1]),
             *catalogue.notes,
             *_several_times(catalogue.times),
             *dict.fromkeys(note for band in bands for note in band.notes),
             *filter(None, [left_out_note(catalogue, "all")]),
             *([f"no pixel holds data in {names_of(empty)}: left out of auto and all"] if empty else []),
-            *preview_notes(full),
-            *([] if valid is None else suspicions(_values(full, valid), standardized=False)),
+            *preview_notes(with_data),
+            *([] if valid is None else suspicions(_values(with_data, valid), standardized=False)),
         ),
     )
 
@@ -174,11 +175,11 @@ def _inspect(source: str | Sequence[str]) -> Inspection:
 def _several_times(times: Sequence[str]) -> Iterator[str]:
     if len(times) > 1:
         shown = ", ".join(times[:_TIMES_SHOWN]) + (", ..." if len(times) > _TIMES_SHOWN else "")
-        yield f"it holds {len(times)} times: {shown}; the first was looked at, scene.time chooses"
+        yield f"it holds {len(times)} times: {shown}; the first one is shown here, choose one with scene.time"
 
 
 def _alpha_notes(catalogue: Catalogue, bands: Sequence[FileBand]) -> Iterator[str]:
-    """Tell of alpha bands: which are masks, and which are data."""
+    """Notes on alpha bands: which are masks, and which are data."""
     opened = [offer.opened for offer in catalogue.bands if offer.opened]
     for band in opened:
         if band.is_alpha:
@@ -190,7 +191,7 @@ def _alpha_notes(catalogue: Catalogue, bands: Sequence[FileBand]) -> Iterator[st
 
 
 def _values(previews: Sequence[Preview], valid: npt.NDArray[np.bool_]) -> Values:
-    """The pixels of previews that are valid in every band."""
+    """Values of the pixels that are valid in all previews."""
     bands = [preview.band for preview in previews]
     return Values(
         names=tuple(band.name for band in bands),
@@ -204,7 +205,7 @@ def _values(previews: Sequence[Preview], valid: npt.NDArray[np.bool_]) -> Values
 
 
 def short_unit(unit: str) -> str:
-    """A unit as numbers have it beside them: 60 m."""
+    """Symbol of a unit, as written after a number: m for metre."""
     return {"metre": "m", "meter": "m", "kilometre": "km", "foot": "ft"}.get(unit.lower(), unit)
 
 

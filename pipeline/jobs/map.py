@@ -1,4 +1,4 @@
-"""From a source and a model to the files of a map: labels, table, picture."""
+"""Label a scene with a model and write the files of the map: labels, table, picture."""
 
 import logging
 from collections.abc import Sequence
@@ -27,69 +27,69 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class OutputPaths:
-    """Where each file of a run goes."""
+    """Paths of the files that a run writes."""
 
     labels: Path
     table: Path
     picture: Path
     report: Path
     model: Path | None
-    """None when the run uses a model that is there already."""
+    """Path of the fitted model; None when the run uses an existing model."""
 
     @classmethod
     def of(cls, output: OutputConfig, *, fits: bool) -> "OutputPaths":
-        """Fill in the defaults, beside the labels.
+        """Take the paths of a config; those not set get names next to the labels.
 
         Raises
         ------
         ConfigError
-            When the labels would be no GeoTIFF, or the picture no PNG.
+            When the labels are not named as a GeoTIFF, or the picture not as a PNG.
         """
         labels = Path(output.labels)
         if labels.suffix.lower() not in {".tif", ".tiff"}:
-            msg = f"output.labels: {labels}: the map is a GeoTIFF; give it a name that ends in .tif"
+            msg = f"output.labels: {labels}: the map is a GeoTIFF; use a name that ends in .tif"
             raise ConfigError(msg)
 
         if output.picture and Path(output.picture).suffix.lower() != ".png":
-            msg = f"output.picture: {output.picture}: the picture is a PNG; give it a name that ends in .png"
+            msg = f"output.picture: {output.picture}: the picture is a PNG; use a name that ends in .png"
             raise ConfigError(msg)
 
-        def beside(name: str | None, ending: str) -> Path:
+        def named(name: str | None, ending: str) -> Path:
             return Path(name) if name else labels.with_name(labels.stem + ending)
 
         return cls(
             labels=labels,
-            table=beside(output.table, ".csv"),
-            picture=beside(output.picture, "_quicklook.png"),
-            report=beside(output.report, ".run.json"),
-            model=beside(output.model, ".model.json") if fits else None,
+            table=named(output.table, ".csv"),
+            picture=named(output.picture, "_quicklook.png"),
+            report=named(output.report, ".run.json"),
+            model=named(output.model, ".model.json") if fits else None,
         )
 
     def all(self) -> list[Path]:
-        """Every file that is written, the map first."""
+        """Paths of all files that are written, the map first."""
         files = (self.labels, self.table, self.picture, self.model, self.report)
         return [path for path in files if path is not None]
 
     @property
-    def told(self) -> dict[str, Path]:
-        """What the report tells of, by what each is: all files but itself."""
+    def reported(self) -> dict[str, Path]:
+        """Paths of the files described in the report, by their keys there: all but the report."""
         return {name: path for name, path in vars(self).items() if path is not None and path != self.report}
 
 
 @dataclass(frozen=True, kw_only=True)
 class MapSummary:
-    """What a map holds."""
+    """Pixel counts and areas of a map."""
 
     counts: tuple[int, ...]
-    """Pixels of nodata, then of each class."""
+    """Number of nodata pixels, then of pixels per class, shape (k + 1,)."""
     hectares: tuple[float | None, ...]
-    """Area of each class; None where it is not known."""
+    """Area per class in hectares, shape (k,); None where it is unknown."""
     area_note: str
-    """Why the area is unknown, if it is."""
+    """Reason why the areas are unknown; empty if they are known."""
 
 
 def map_tags(digest: str) -> dict[str, str]:
-    """Tags that say what a map is and where it comes from."""
+    """GeoTIFF tags that say what a map is, and which version and model made it."""
     return {
         "TIFFTAG_SOFTWARE": f"terrazzo {__version__}",
         "TIFFTAG_IMAGEDESCRIPTION": "Classes of an unsupervised clustering, 0 is nodata. Clusters are not land cover.",
@@ -117,22 +117,22 @@ def write_map(
     model : ClusterModel
         The classes.
     paths : OutputPaths
-        Where the files shall stand.
+        Paths of the outputs.
     staging : Staging
-        Gives the names they have until all are whole.
+        Gives the temporary names of the outputs.
     palette : str
-        'auto' or a matplotlib colour map.
+        'auto' or the name of a matplotlib colour map.
     workers : int
-        Blocks worked on at once.
+        Number of blocks processed at the same time.
     progress : Progress
         Shows the stages `label` and `write`.
 
     Raises
     ------
     SceneError
-        When a block can't be read.
+        If a block can't be read.
     OutputError
-        When a file can't be written.
+        If a file can't be written.
     """
     info, colours = source.info, class_colours(model.k, palette)
     areas = pixel_areas(info.grid)
@@ -149,19 +149,18 @@ def write_map(
                 step()
         release_memory()
         if not any(statistics.counts[1:]):
-            logger.warning("%s: no pixel holds data in every band; the map is all nodata", info.sources[0])
+            logger.warning("%s: no pixel is valid in every band, so the whole map is nodata", info.sources[0])
         with progress.stage("write", 2) as step:
             write_table(staging.path(paths.table), statistics, info.bands, colours)
-            with ThreadPoolExecutor(1) as beside:
-                halving = beside.submit(writer.make_overviews)  # in little memory, unlike GDAL's copy
-                # not before: Pillow is not wanted until then
+            with ThreadPoolExecutor(1) as background:
+                overviews = background.submit(writer.make_overviews)  # needs little memory, unlike GDAL's copy
                 nodata = statistics.counts[0] / info.pixels
                 drawn = registry.draw_picture(picture, info.bands, colours, shares(statistics.counts), nodata)
                 del picture
-                halving.result()
-                release_memory()  # before GDAL takes its share
-                # one thread's work: GDAL leaves room for it between its own
-                saving = beside.submit(registry.save_picture, drawn, staging.path(paths.picture))
+                overviews.result()
+                release_memory()  # before GDAL's copy needs memory
+                # GDAL's copy leaves one core partly idle, enough to compress the picture
+                saving = background.submit(registry.save_picture, drawn, staging.path(paths.picture))
                 del drawn
                 step()
                 writer.finish()
@@ -172,6 +171,6 @@ def write_map(
 
 
 def shares(counts: Sequence[int]) -> list[float]:
-    """Share of the valid pixels in each class, from pixels of nodata and of each class."""
+    """Share of the valid pixels per class, from the numbers of nodata pixels and of pixels per class."""
     valid = sum(counts[1:])
     return [count / valid if valid else 0.0 for count in counts[1:]]

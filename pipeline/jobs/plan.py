@@ -1,4 +1,4 @@
-"""What a run will read, write and hold in memory: arithmetic on metadata, before anything is read."""
+"""Plan a run: block size, workers, passes, memory and disk space, computed from metadata before any pixel is read."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -15,123 +15,133 @@ from pipeline.pixels.gdal_memory import gdal_cache_bytes, open_files_bytes
 from pipeline.sinks import geotiff, quicklook
 
 BASE_BYTES: Final = {"kmeans": 388 * 10**6, "minibatch": 585 * 10**6, "dask-ml": 655 * 10**6}
-"""The interpreter and the libraries, while kernels are compiled for the first time: measured, with some room.
+"""Bytes of the interpreter and the libraries per `fit.method`, while kernels are compiled: measured, with a margin.
 
-Measured with libraries that were written in large pieces, as some installers do: Linux keeps them in memory by these,
-and counts the whole of a piece as a process touches a part (decision 18).
-Mini-batches are scikit-learn's, which comes with libraries of its own, and dask-ml with more.
+They were measured with libraries that the installer wrote in large pieces: Linux keeps these pieces in memory, and
+counts a whole piece for a process that touches part of it (decision 18). scikit-learn (minibatch) loads libraries of
+its own, and dask-ml loads more.
 """
 
 _TARGET_BLOCK_BYTES: Final = 8 * 2**20
-"""Enough for the cost of a call to vanish; few enough for the peak not to depend on which blocks meet in memory."""
+"""Bytes of pixels per block: enough to make the cost of a call negligible, few enough for a steady peak of memory."""
 
 _DECODER_COPIES: Final = 5
-"""A JPEG 2000 block while it is decoded, in sizes of the block: OpenJPEG works in 4 bytes a pixel, twice."""
+"""Memory to decode a JPEG 2000 block, as a multiple of its size: OpenJPEG holds 4 bytes per pixel, twice."""
 
-_ROOM_OF_A_POINT: Final = 8 + 8 + 1
-"""A start keeps for each point a running sum, its distance to its centre, and its class, and three distances beside."""
-
+_START_BYTES_PER_POINT: Final = 8 + 8 + 1
+"""Bytes per point and start for its running sum, distance to its centroid, and class; three distances come on top."""
 
 _TEXT_BYTES: Final = 10**6
-"""Table, model and report."""
+"""Disk space for the table, the model and the report."""
 
 _DASK_ROW: Final = 3 * 4
 _DASK_LABELS: Final = 3 * 8
-"""Bytes that dask-ml takes for a number of a pixel, and for the pixel beside."""
+"""Bytes that dask-ml needs per pixel and band (row), and per pixel in addition (labels)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A run in numbers. All sizes in bytes."""
+    """Block size, workers, passes, memory and disk space of a run. All sizes are in bytes."""
 
     chunk: tuple[int, int]
-    """(rows, columns) of a block."""
+    """Shape of a block, (rows, columns)."""
     blocks: int
+    """Number of blocks of the scene."""
     workers: int
+    """Number of threads."""
     passes: int
-    """How often the source's pixels are read and decoded, at most; those of coarser bands at the edges of blocks are
-    read for each of the blocks."""
+    """Largest number of times that each pixel of the source is read and decoded. Not counted: pixels of coarser bands
+    at the edges of blocks, which are read for each of these blocks."""
     cache: Literal["none", "memory", "disk"]
-    """Where decoded pixels are kept between passes."""
+    """Kind of cache for decoded pixels between passes."""
     caches_files: bool
-    """Whether blocks of the files are kept, at the size they are decoded at."""
+    """True if blocks of the files are cached, at the resolution they are decoded at."""
     caches_blocks: bool
-    """Whether blocks of the scene are kept; for many passes over them, with a class for each pixel."""
+    """True if blocks of the scene are cached; for fits over all pixels with a class per pixel."""
     cache_optional: bool
-    """Whether they are kept to save time alone: where there is no room, the source is read again."""
+    """True if the cache only saves time: without room for it, the source is read again."""
     cache_bytes: int
-    """Space for decoded pixels while the run lasts; 0 where the source is read again instead."""
+    """Size of the cache of decoded pixels; 0 without a cache."""
     map_disk: int
-    """Disk space for the map, before and after it is compressed, the picture, and what stands beside them."""
+    """Disk space for the map, before and after it is compressed, the picture and the small outputs."""
     per_block: int
-    """Pixels of all bands, their validity, labels and working copies."""
+    """Memory per block: pixels of all bands, valid mask, labels and working copies."""
     base: int
-    """Interpreter, libraries, GDAL's cache, and what it holds of files behind virtual ones."""
+    """Memory of the interpreter, the libraries, GDAL's cache, and the open files behind virtual ones."""
     fit: int
-    """The sample and what the fit makes of it."""
+    """Memory of the sample and of the fit's working copies."""
 
     @property
     def disk(self) -> int:
-        """Most disk space the run shall take."""
+        """Most disk space that the run takes."""
         return self.cache_disk + self.map_disk
 
     @property
     def cache_disk(self) -> int:
-        """Of this, what is kept between passes."""
+        """Disk space of the cache; 0 unless it is on disk."""
         return self.cache_bytes if self.cache == "disk" else 0
 
     @property
     def at_once(self) -> int:
-        """Blocks worked on at once: there may be fewer than workers."""
+        """Number of blocks processed at the same time, at most the number of workers."""
         return min(self.workers, self.blocks)
 
     @property
     def peak(self) -> int:
-        """Most memory the run shall take."""
+        """Most memory that the run takes."""
         return self.base + self.fit + self.at_once * self.per_block + self.cache_bytes - self.cache_disk
 
 
 def _per_block(info: SceneInfo, chunk: tuple[int, int], fit: FitConfig | None) -> int:
-    """Bytes of one worker: a block's pixels and labels, the same of its finished ones, and what GDAL decodes."""
-    wanted = min(fit.sampled, info.pixels) if fit else 0
+    """Bytes per worker: pixels and labels of its block, labels of finished blocks, and GDAL's decoding."""
+    sampled = min(fit.sampled, info.pixels) if fit else 0
     pixels = chunk[0] * chunk[1]
     reading = pixels * (info.bytes_per_pixel + 2 + ceil(info.extra_bytes_per_pixel))
-    candidates = min(2 * wanted, pixels) * (2 * info.bytes_per_pixel + 16)
-    around = max((ceil((chunk[0] + 2 * m) * (chunk[1] + 2 * m) * each) for m, each in info.mask_margins), default=0)
+    candidates = min(2 * sampled, pixels) * (2 * info.bytes_per_pixel + 16)
+    with_margin = max(
+        (ceil((chunk[0] + 2 * m) * (chunk[1] + 2 * m) * each) for m, each in info.mask_margins), default=0
+    )
     decoder = info.file_block_bytes * (_DECODER_COPIES if info.expensive else 2)
     over_all = method_over_all(fit)
-    chosen = pixels * (info.dtype.itemsize + 4) if over_all else 0
+    taking_part = pixels * (info.dtype.itemsize + 4) if over_all else 0
     dask = pixels * (len(info.bands) * _DASK_ROW + _DASK_LABELS) if over_all == "dask-ml" else 0
     return max(
-        reading + max(pixels, candidates, around) + chosen + pixels + decoder + info.strip_bytes + info.warp_bytes, dask
+        reading
+        + max(pixels, candidates, with_margin)
+        + taking_part
+        + pixels
+        + decoder
+        + info.strip_bytes
+        + info.warp_bytes,
+        dask,
     )
 
 
 def _fit_bytes(info: SceneInfo, fit: FitConfig, workers: int) -> int:
-    """Bytes of the sample while it is collected, or of the sample and what all starts at once make of it."""
-    wanted = min(fit.sampled, info.pixels)
-    sample = wanted * (info.bytes_per_pixel + 8)
+    """Bytes of the fit: the sample while it is collected, or the sample and the working copies of parallel starts."""
+    sampled = min(fit.sampled, info.pixels)
+    sample = sampled * (info.bytes_per_pixel + 8)
     width = working_dtype(info.dtype).itemsize
-    rows = wanted * width * len(info.bands) if fit.method == "minibatch" else 0
-    start = wanted * (3 * width + _ROOM_OF_A_POINT)
-    dask = wanted * (len(info.bands) * _DASK_ROW + _DASK_LABELS) if fit.method == "dask-ml" else 0
-    part = min(wanted, COMPARED) * info.bytes_per_pixel
+    rows = sampled * width * len(info.bands) if fit.method == "minibatch" else 0
+    start = sampled * (3 * width + _START_BYTES_PER_POINT)
+    dask = sampled * (len(info.bands) * _DASK_ROW + _DASK_LABELS) if fit.method == "dask-ml" else 0
+    part = min(sampled, COMPARED) * info.bytes_per_pixel
     return max(3 * sample, 2 * sample + rows + part + max(dask, min(workers, fit.starts) * start))
 
 
 def halvings(number: int) -> list[int]:
-    """A number, its half, the half of that, down to 1."""
+    """Return a number, its half, the half of that, ..., down to 1."""
     return [number, *halvings(number // 2)] if number > 1 else [1]
 
 
 def whole_blocks(info: SceneInfo, side: int) -> tuple[int, int]:
-    """Side of a chunk, rounded up to whole blocks of the file: what straddles them is decoded more than once."""
+    """Return a chunk of a side, rounded up to whole blocks of the file: blocks that it cuts are decoded repeatedly."""
     (rows, columns), (high, wide) = info.grid.shape, info.block_shape
     return min(ceil(side / high) * high, rows), min(ceil(side / wide) * wide, columns)
 
 
 def chunk_shapes(info: SceneInfo) -> list[tuple[int, int]]:
-    """Block shapes to choose from, the largest first: whole file blocks, square or over the full width."""
+    """Return possible block shapes, the largest first: whole blocks of the file, square or over the full width."""
     rows, columns = info.grid.shape
     high, wide = min(info.block_shape[0], rows), min(info.block_shape[1], columns)
     target = _TARGET_BLOCK_BYTES / info.bytes_per_pixel
@@ -143,12 +153,12 @@ def chunk_shapes(info: SceneInfo) -> list[tuple[int, int]]:
 
 
 def method_over_all(fit: FitConfig | None) -> str | None:
-    """The method by which all pixels are gone over; None where a sample is enough."""
+    """Return the method of a fit over all pixels; None for a fit of a sample, or no fit."""
     return fit.method if fit and fit.pixels == "all" else None
 
 
 def _passes(fit: FitConfig | None, *, labels: bool) -> int:
-    """How often a scene is read when nothing is kept: for the sample, for what follows it, and for the map."""
+    """Return how often a scene is read without a cache: for the sample, passes over all pixels, and the map."""
     if fit is None:
         return 1
     over_all = method_over_all(fit)
@@ -156,41 +166,43 @@ def _passes(fit: FitConfig | None, *, labels: bool) -> int:
     return 1 + between + labels
 
 
-def _keeping(
+def _choose_cache(
     info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, labels: bool
 ) -> tuple[Literal["none", "memory", "disk"], bool, bool]:
-    """Where decoded pixels are kept, whether files' blocks are, and whether the scene's blocks are.
+    """Choose where decoded pixels are cached, and whether blocks of the files and blocks of the scene are.
 
     Raises
     ------
     ConfigError
-        When the method can't do without.
+        If the method needs a cache and the config forbids it.
     """
     over_all = method_over_all(fit)
     if run.cache == "none":
         if over_all not in {None, "kmeans"}:
-            msg = f"run.cache: none: {over_all} reads all pixels again, in an order of its own; take disk or memory"
+            msg = f"run.cache: none: {over_all} reads all pixels several times and needs a cache; use disk or memory"
             raise ConfigError(msg)
         return "none", False, False
-    again = _passes(fit, labels=labels) > 1
+    repeated = _passes(fit, labels=labels) > 1
     worth_it = info.expensive or run.cache != "auto"
-    for_the_map = over_all is None and again and not info.read_by_file_block and (worth_it or info.compressed)
+    for_the_map = over_all is None and repeated and not info.read_by_file_block and (worth_it or info.compressed)
     blocks = for_the_map or over_all in {"kmeans", "dask-ml"}
-    # where nothing is split, and blocks are kept, each block of a file is read for one block of the scene alone
-    files = (worth_it or over_all == "minibatch") and (info.read_by_file_block or (again and not blocks))
+    # if no block of a file is split and blocks of the scene are cached, each block of a file is read just once
+    files = (worth_it or over_all == "minibatch") and (info.read_by_file_block or (repeated and not blocks))
     if not (files or blocks):
         return "none", False, False
     return "memory" if run.cache == "memory" else "disk", files, blocks
 
 
 def _map_disk(info: SceneInfo, fit: FitConfig | None) -> int:
-    """Bytes of the files of a map, at most, while they are made."""
+    """Most bytes of disk for the outputs of a run while they are written."""
     classes = fit.k if fit else MAX_CLASSES
-    return geotiff.most_disk(info.map_grid.shape) + quicklook.most_disk(info.map_grid, classes + 1) + _TEXT_BYTES
+    return (
+        geotiff.max_disk_bytes(info.map_grid.shape) + quicklook.max_disk_bytes(info.map_grid, classes + 1) + _TEXT_BYTES
+    )
 
 
 def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, labels: bool = True) -> Plan:
-    """Choose blocks and workers for a scene, so that the work stays within the memory allowed.
+    """Choose block size and number of workers for a scene so that the run stays within the memory allowed.
 
     Parameters
     ----------
@@ -199,24 +211,24 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
     run : ResourceConfig
         Workers, memory, chunk.
     fit : FitConfig or None
-        The fit; None when a model is at hand.
+        The fit; None when an existing model is used.
     labels : bool
-        Whether a map is made.
+        Whether a map is written.
 
     Raises
     ------
     ConfigError
-        When the method can't do without a cache.
+        If the method needs a cache and `run.cache` is none.
     MemoryBudgetError
-        When one block at a time is still too much, with the numbers and the memory that would do.
+        If even the smallest block on one worker needs more memory than allowed; the message says how much it needs.
     """
     workers = count_workers(run.workers)
     shapes = chunk_shapes(info)
     if isinstance(run.chunk, int):
         shapes = [whole_blocks(info, run.chunk)]
-    where, files, blocks = _keeping(info, run, fit, labels=labels)
+    where, files, blocks = _choose_cache(info, run, fit, labels=labels)
     cache_optional = blocks and run.cache == "auto" and not info.expensive and method_over_all(fit) is None
-    each = 1 if method_over_all(fit) is None else 3  # whether it takes part, its class, and how sure that is
+    extra = 1 if method_over_all(fit) is None else 3  # bytes per pixel: validity; class and bound for all pixels
     plans = [
         Plan(
             chunk=shape,
@@ -227,7 +239,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
             caches_files=files,
             caches_blocks=blocks,
             cache_optional=cache_optional,
-            cache_bytes=info.decoded_bytes * files + info.pixels * (info.bytes_per_pixel + each) * blocks,
+            cache_bytes=info.decoded_bytes * files + info.pixels * (info.bytes_per_pixel + extra) * blocks,
             map_disk=_map_disk(info, fit) if labels else 0,
             per_block=_per_block(info, shape, fit),
             base=BASE_BYTES[fit.method if fit else "kmeans"]
@@ -246,21 +258,21 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
 
 
 def _refusal(least: Plan, info: SceneInfo, run: ResourceConfig, fit: FitConfig | None) -> str:
-    """Say that even the smallest plan is too large, what it takes, and what can be done."""
-    held = least.cache_bytes - least.cache_disk
-    in_memory = f", and {size_words(held)} for the cache in memory (run.cache: disk spares it)" if held else ""
-    ways = ["allow more"]
+    """Message for a plan that is too large: the memory it needs, by purpose, and possible fixes."""
+    cached = least.cache_bytes - least.cache_disk
+    in_memory = f", and {size_words(cached)} for the cache in memory (run.cache: disk avoids it)" if cached else ""
+    fixes = ["allow more"]
     if least.base < run.memory:
-        ways.append("take fewer bands")
+        fixes.append("use fewer bands")
         if isinstance(run.chunk, int) and whole_blocks(info, 1) != least.chunk:
-            ways.append(f"a smaller run.chunk than {run.chunk}")
+            fixes.append(f"a smaller run.chunk than {run.chunk}")
         if fit:
-            ways.append(f"a sample (fit.pixels) of fewer than {min(fit.sampled, info.pixels)} pixels")
-    digit = 10**6 if least.peak < 10**9 else 10**7  # rounded up: what is named must do
+            fixes.append(f"a sample (fit.pixels) of fewer than {min(fit.sampled, info.pixels)} pixels")
+    digit = 10**6 if least.peak < 10**9 else 10**7  # rounded up, so that the stated memory is enough
     fitting = f"{size_words(least.fit)} for the fit and " if fit else "and "
     return (
-        f"{'run.' if fit else ''}memory allows {size_words(run.memory)}, but the least that would do is "
+        f"{'run.' if fit else ''}memory allows {size_words(run.memory)}, but the run needs at least "
         f"{size_words(ceil(least.peak / digit) * digit)}: {size_words(least.base)} for the program, {fitting}"
         f"{size_words(least.per_block)} for one block of {least.chunk[1]} x {least.chunk[0]} pixels and "
-        f"{len(info.bands)} bands{in_memory}; {', or '.join(ways)}"
+        f"{len(info.bands)} bands{in_memory}; {', or '.join(fixes)}"
     )

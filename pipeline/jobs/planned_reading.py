@@ -1,4 +1,4 @@
-"""The pixels of a scene, read as a run was planned: memory and disk are held to what the plan counts."""
+"""Read the pixels of a scene within the memory and disk space of a plan."""
 
 import logging
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from pipeline.geo.gdal import gdal_options
 from pipeline.jobs.plan import Plan, make_plan
 from pipeline.pixels.gdal_memory import gdal_cache_bytes, most_open_files
 from pipeline.pixels.open import Scene, ScenePixels, open_pixels
-from pipeline.sinks.staging import check_room
+from pipeline.sinks.staging import check_free_space
 
 logger = logging.getLogger(__name__)
 
@@ -25,15 +25,18 @@ logger = logging.getLogger(__name__)
 def open_planned(
     scene: Scene, plan: Plan, resources: ResourceConfig, folder: Path, fit: FitConfig | None = None
 ) -> Iterator[ScenePixels]:
-    """Read a scene as planned, with GDAL's cache and open files, the whole process's, held to what the plan counts."""
-    place = Path(resources.cache_dir or folder)
+    """Open the pixels of a scene as planned, and limit GDAL's cache and open files to what the plan counts.
+
+    The limits hold for the whole process.
+    """
+    cache_folder = Path(resources.cache_dir or folder)
     with ExitStack() as context:
         limits = gdal_options(
             GDAL_CACHEMAX=gdal_cache_bytes(scene.info, plan.workers),
             GDAL_MAX_DATASET_POOL_SIZE=most_open_files(plan.workers),
         )
         context.enter_context(rasterio.Env(**limits))
-        cache = None if plan.cache == "none" else context.enter_context(open_cache(plan.cache, place))
+        cache = None if plan.cache == "none" else context.enter_context(open_cache(plan.cache, cache_folder))
         check_disk_space(plan, resources, folder)
         yield open_pixels(
             scene,
@@ -47,33 +50,38 @@ def open_planned(
 
 
 def plan_run(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, folder: Path) -> Plan:
-    """Plan a run whose map goes into a folder.
+    """Plan a run that writes its map into a folder.
 
-    What would be kept for speed alone is read again where the disk, as it is, has no room; a warning says so.
+    An optional cache is left out, with a warning, if the disk has no room for it: the source is then read twice.
 
     Raises
     ------
     ConfigError, MemoryBudgetError
-        As `make_plan` does.
+        As for `make_plan`.
     """
-    plan, place = make_plan(info, resources, fit), Path(resources.cache_dir or folder)
+    plan, cache_folder = make_plan(info, resources, fit), Path(resources.cache_dir or folder)
     if not (plan.cache_optional and folder.is_dir()):
         return plan
     try:
         check_disk_space(plan, resources, folder)
     except OutputError:
-        fix = "run.cache_dir names another disk"
+        fix = "to read them once, set run.cache_dir to a folder on another disk"
         size = size_words(plan.cache_bytes)
-        logger.warning("%s: %s for decoded pixels are not free, so the files are read twice; %s", place, size, fix)
+        logger.warning(
+            "%s: %s for the cache of decoded pixels are not free, so the files are read twice; %s",
+            cache_folder,
+            size,
+            fix,
+        )
         return make_plan(info, resources.model_copy(update={"cache": "none"}), fit)
     return plan
 
 
 def check_disk_space(plan: Plan, resources: ResourceConfig, folder: Path) -> None:
-    """Raise OutputError unless there is room for what a run writes: the map into a folder, and the cache."""
-    place = Path(resources.cache_dir or folder)
-    check_room(folder, plan.map_disk, "make room, or write the map to another disk")
+    """Raise OutputError unless the disks have room for the map and the cache of a run."""
+    cache_folder = Path(resources.cache_dir or folder)
+    check_free_space(folder, plan.map_disk, "make room, or write the map to another disk")
     if plan.cache_disk:
-        own_disk = place.stat().st_dev != folder.stat().st_dev
+        own_disk = cache_folder.stat().st_dev != folder.stat().st_dev
         needed = plan.cache_disk + (0 if own_disk else plan.map_disk)
-        check_room(place, needed, "make room, or set run.cache_dir to a folder of another disk")
+        check_free_space(cache_folder, needed, "make room, or set run.cache_dir to a folder on another disk")

@@ -1,4 +1,4 @@
-"""What a run did and what it took, as its report tells it."""
+"""The report of a run as a JSON record: config, classes, times, memory, versions."""
 
 import platform
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _OPTIONAL: Final = ("dask-ml",)
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything that can change a result."""
+    """Versions of Terrazzo and of the libraries that can affect a result."""
     found = {"terrazzo": __version__, "python": platform.python_version(), "gdal": rasterio.__gdal_version__}
     found |= {name: version(name) for name in _LIBRARIES}
     for name in _OPTIONAL:
@@ -35,13 +35,13 @@ def versions() -> dict[str, str]:
 
 
 def report_json(report: dict[str, Any]) -> str:
-    """Write a report as JSON text."""
+    """Return a report as JSON text."""
     return json_text(report, indent=2) + "\n"
 
 
 @dataclass(frozen=True)
 class Clock:
-    """When a run began and how long it took."""
+    """Start time and duration of a run, and the seconds of each stage."""
 
     started: datetime
     seconds: float
@@ -58,7 +58,7 @@ def run_report(
     digests: Mapping[str, str],
     clock: Clock,
 ) -> dict[str, Any]:
-    """Put together what a run did and what it took; `digests` are the SHA-256 of its outputs."""
+    """Build the report of a run as plain values; `digests` are the SHA-256 digests of its outputs."""
     info, model = source.info, fit.model
     return {
         "outputs": {name: str(path) for name, path in vars(paths).items() if path is not None},

@@ -1,4 +1,4 @@
-"""The straight line from a config to a map: the one place that knows every stage."""
+"""Run, fit, predict and plan: from a config to its outputs. The one module that knows every stage."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ from pipeline.models.cluster_model import ClusterModel
 from pipeline.pixels.open import Scene
 from pipeline.scenes.describe_scene import catalogues_of, describe_scene
 from pipeline.scenes.file_stamps import FileStamps
-from pipeline.sinks.output_set import digests_of, mixed_words
+from pipeline.sinks.output_set import describe_mixed_set, digests_of
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.staging import Staging, check_writable
 from pipeline.sinks.text_files import write_text
@@ -32,23 +32,23 @@ from pipeline.sinks.text_files import write_text
 logger = logging.getLogger(__name__)
 
 _NEARLY_ALL: Final = 0.95
-"""Share of a class from which a map says nothing."""
+"""Share of the valid pixels in one class above which `predict` warns."""
 
 
 def check_outputs(config: RunConfig) -> OutputPaths:
-    """Find what is wrong with a config's outputs without opening its scene.
+    """Check a config's outputs and cache folder without opening its scene, and return the paths of the outputs.
 
     Raises
     ------
     ConfigError
-        When the map would be no GeoTIFF, the palette is unknown or has too few colours, or there is no folder for
-        the cache.
+        If the map is not named as a GeoTIFF or the picture not as a PNG, the palette is unknown or has too few
+        colours, or the folder for the cache does not exist.
     """
     class_colours(config.fit.k, config.output.palette)
-    place = config.run.cache_dir
-    if place and not Path(place).is_dir():
-        wrong = "this is a file" if Path(place).exists() else "this folder does not exist"
-        msg = f"run.cache_dir: {place}: {wrong}; create a folder, or name one that exists"
+    folder = config.run.cache_dir
+    if folder and not Path(folder).is_dir():
+        wrong = "this is a file" if Path(folder).exists() else "this folder does not exist"
+        msg = f"run.cache_dir: {folder}: {wrong}; create the folder, or name one that exists"
         raise ConfigError(msg)
     return OutputPaths.of(config.output, fits=True)
 
@@ -56,12 +56,12 @@ def check_outputs(config: RunConfig) -> OutputPaths:
 def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     """Open a config's scene and plan its run. Reads metadata only.
 
-    Says so where an output can't be written, or a disk is too full, as things are.
+    Warns if an output can't be written at present, or a disk is too full.
 
     Raises
     ------
     SceneError, ConfigError, MemoryBudgetError
-        When the scene can't be opened as the config says, or the run needs more memory than it allows.
+        If the scene can't be opened as the config says, or the run needs more memory than it allows.
     """
     paths = check_outputs(config)
     with time_limit(config.run.timeout):
@@ -70,13 +70,13 @@ def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     try:
         check_writable(paths.all())
         check_disk_space(plan, config.run, paths.labels.parent)
-    except OutputError as lacking:
-        logger.warning("%s", lacking)
+    except OutputError as error:
+        logger.warning("%s", error)
     return scene, plan
 
 
 def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """Do what a config says: fit a model to its scene and write the map with all that belongs to it.
+    """Run a config: fit a model to its scene, then write the map, model, table, picture and report.
 
     Parameters
     ----------
@@ -90,12 +90,12 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     Returns
     -------
     dict
-        The report, as it stands in the run's JSON file.
+        The report, as written to the run's JSON file.
 
     Raises
     ------
     TerrazzoError
-        One of its children, with a sentence that says what to mend. No output is half-written then.
+        One of its subclasses; the message says what to fix. No output is written in part.
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths = check_outputs(config)
@@ -105,7 +105,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         scene = _scene_of(config, excluded=paths.all())
         stamps.add(scene.info.files)
         if config.run.cache_dir:
-            remove_leftovers(Path(config.run.cache_dir))  # before room is looked for
+            remove_leftovers(Path(config.run.cache_dir))  # before free disk space is checked
         plan = plan_run(scene.info, config.run, config.fit, paths.labels.parent)
         staging.keep_apart(scene.info.files)
         read = context.enter_context(open_planned(scene, plan, config.run, paths.labels.parent, config.fit))
@@ -121,8 +121,8 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         )
         write_text(staging.path(str(paths.model)), fit.model.to_json(), "model")
         clock = Clock(started, perf_counter() - begin, progress.seconds)
-        asked = {"config": config.model_dump(mode="json")}
-        report = asked | run_report(
+        settings = {"config": config.model_dump(mode="json")}
+        report = settings | run_report(
             read.source, plan, fit=fit, summary=summary, paths=paths, digests=_digests(staging, paths), clock=clock
         )
         write_text(staging.path(paths.report), report_json(report), "report")
@@ -137,7 +137,7 @@ def fit_config(
     Raises
     ------
     TerrazzoError
-        One of its children, with a sentence that says what to mend. No output is half-written then.
+        One of its subclasses; the message says what to fix. No output is written in part.
     """
     with (
         Staging([output], overwrite=overwrite) as staging,
@@ -165,16 +165,16 @@ def predict(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Label another scene with a model that is there already, reading the scene once.
+    """Label a scene with an existing model, reading the scene once.
 
     Parameters
     ----------
     scene : SceneConfig
-        The other scene. Its bands are the model's; so is what marks nodata, unless it is said here.
+        The scene. Its bands are those of the model, and so is its nodata value unless one is set here.
     model : ClusterModel
         From `fit` or `ClusterModel.load`.
     output : OutputConfig
-        Where the map and what belongs to it go.
+        Paths of the map and the other outputs.
     resources : ResourceConfig, optional
         Workers, memory, chunk.
     overwrite : bool
@@ -185,14 +185,14 @@ def predict(
     Returns
     -------
     dict
-        The report, as it stands in the run's JSON file.
+        The report, as written to the run's JSON file.
 
     Raises
     ------
     ModelError
-        When the scene's bands or units don't fit the model.
+        If the scene's bands or units don't fit the model.
     TerrazzoError
-        When anything else is wrong. No output is half-written then.
+        Any other error; no output is written in part.
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths, resources = OutputPaths.of(output, fits=False), resources or ResourceConfig()
@@ -233,42 +233,42 @@ def predict(
 
 @contextmanager
 def _outputs_at(paths: OutputPaths, *, overwrite: bool) -> Iterator[Staging]:
-    """Temporary names for the files of a map; says so where those that are replaced don't belong together."""
+    """Stage the files of a map; warn if the existing files that are replaced are not from one run."""
     with Staging(paths.all(), overwrite=overwrite) as staging:
-        if mixed := mixed_words(paths.told, paths.report):
+        if mixed := describe_mixed_set(paths.reported, paths.report):
             logger.warning("%s", mixed)
         yield staging
 
 
 def _digests(staging: Staging, paths: OutputPaths) -> dict[str, str]:
-    """SHA-256 of the finished files that the report tells of."""
-    return digests_of({name: staging.path(path) for name, path in paths.told.items()})
+    """SHA-256 digests of the finished files that are listed in the report."""
+    return digests_of({name: staging.path(path) for name, path in paths.reported.items()})
 
 
 def _stamps_of(scene: SceneConfig, fit_mask: MaskRecord | None = None) -> FileStamps:
-    """Stamps of the files that a config names, before anything is read of them; what they refer to is added later."""
-    sides = (record.path for record in (scene.mask, scene.aoi, fit_mask) if record and record.path)
-    return FileStamps([*scene.source, *sides])
+    """Record the stamps of the files that a config names, before any is read; files they refer to are added later."""
+    masks = (record.path for record in (scene.mask, scene.aoi, fit_mask) if record and record.path)
+    return FileStamps([*scene.source, *masks])
 
 
 def _scene_of(config: RunConfig, excluded: Iterable[Path] = ()) -> Scene:
-    """Open a config's scene, in the quantity that it asks for."""
+    """Open a config's scene, as reflectance or as stored numbers (`features.scale`)."""
     scene = describe_scene(config.scene, excluded, config.fit.mask)
     return scene.as_stored_numbers() if config.features.scale == "none" else scene
 
 
 def _scene_for(model: ClusterModel, config: SceneConfig, excluded: Iterable[Path]) -> Scene:
-    """Open a scene with the bands of a model, or say why it does not fit."""
+    """Open a scene with the bands of a model; raise ModelError unless it fits the model."""
     excluded = list(excluded)
     catalogue = catalogues_of(config, excluded)[0]
     if not config.names:
         config = config.model_copy(update={"names": names_for(catalogue, model.bands) or None})
         catalogue = rename_bands(catalogue, config.names)
-    origin, there = config.source[0], catalogue.names
-    missing = [band for band in model.bands if band not in there]
+    origin, available = config.source[0], catalogue.names
+    missing = [band for band in model.bands if band not in available]
     if missing:
-        wants, has = ", ".join(model.bands), ", ".join(there)
-        msg = f"{origin}: the model wants bands {wants}; the scene has {has}, not {', '.join(missing)}"
+        needed, has = ", ".join(model.bands), ", ".join(available)
+        msg = f"{origin}: the model needs bands {needed}; the scene has {has}, but not {', '.join(missing)}"
         raise ModelError(msg)
     nodata = model.nodata if config.nodata == "auto" else config.nodata
     scene = describe_scene(config.model_copy(update={"bands": model.bands, "nodata": nodata}), excluded)
@@ -277,8 +277,7 @@ def _scene_for(model: ClusterModel, config: SceneConfig, excluded: Iterable[Path
     model.check_fits(scene.info.bands, scene.info.units, origin)
     if (scene.info.scales, scene.info.offsets) != (model.units.scales, model.units.offsets):
         logger.info(
-            "%s: its numbers become %s by another scale or offset than the model's scene had; the centroids are "
-            "converted, exactly",
+            "%s: the scale or offset to %s differs from that of the model's scene; the centroids are converted exactly",
             origin,
             model.units.quantity_text,
         )
@@ -286,7 +285,7 @@ def _scene_for(model: ClusterModel, config: SceneConfig, excluded: Iterable[Path
 
 
 def _warn_of_one_class(summary: MapSummary, origin: str) -> None:
-    """Say when a model tells nothing apart: often a sign of other units, which no tag spoke of."""
+    """Warn if nearly all pixels are in one class: often the units differ without a tag that says so."""
     taken = shares(summary.counts)
     most = max(range(len(taken)), key=taken.__getitem__)
     if taken[most] > _NEARLY_ALL:

@@ -1,4 +1,4 @@
-"""A commented config, filled in from a scene."""
+"""A commented YAML config, filled in from a scene (`terrazzo init`)."""
 
 from collections.abc import Sequence
 from glob import has_magic
@@ -20,12 +20,12 @@ def config_template(source: Sequence[str], timeout: float = DEFAULT_TIMEOUT) -> 
     source : sequence of str
         Files, folders or globs.
     timeout : float
-        Seconds, as the config's `run.timeout`, which it becomes.
+        Seconds; it is also written as the config's `run.timeout`.
 
     Returns
     -------
     str
-        YAML. Paths in it are absolute, for it is not known where it will be saved.
+        YAML. Its paths are absolute, because it is not known where the config will be saved.
 
     Raises
     ------
@@ -46,41 +46,41 @@ def config_template(source: Sequence[str], timeout: float = DEFAULT_TIMEOUT) -> 
 
 scene:
   source: {yaml_text(named[0] if len(named) == 1 else named)}
-  # names, numbers or common names (red, nir); all takes every band below
+  # band names, numbers or common names (red, nir); all: every band listed below
 {_band_comments(found)}  bands: {_bands(found)}
-  nodata: auto          # what files say, or a number for no data: 0
-  resolution: auto      # side of the map's pixels; auto: the finest band's
-{_time_line(found)}  resampling: nearest   # for bands of other grids: bilinear, average, ...
+  nodata: auto          # as the files state it; or a number, such as 0
+  resolution: auto      # pixel size of the map; auto: that of the finest band
+{_time_line(found)}  resampling: nearest   # for bands on other grids; or bilinear, average, ...
   mask: none            # {_mask_words(found)}
-  # aoi: [west, south, east, north]   degrees, or a vector file; rest: nodata
-  # crop: area          # the map: the area's box; blocks of the file; or none
+  # aoi: [west, south, east, north]   in degrees; or a vector file
+  # crop: area          # map covers the aoi's bounding box; or blocks, none
 
 features:
-  scale: auto           # reflectance, where a scale is stated; none: as stored
-  standardize: none     # zscore, minmax, robust: bands have the same say
+  scale: auto           # reflectance if the scale is known; none: as stored
+  standardize: none     # or zscore, minmax, robust: weight bands equally
 
 fit:
-  method: kmeans        # or minibatch: rough, varies with scikit-learn; dask-ml
+  method: kmeans        # or minibatch (approximate), dask-ml
   k: 8                  # number of classes, 2 to 254
-  pixels: 500000        # sampled for the fit; or all: passes over every pixel
-  seed: 0               # the same seed gives the same map
-  starts: 5             # the best of so many starts is kept
-  max_iter: 300         # the most passes of a start
-  tol: 1.0e-4           # stop when centroids move less (share of variance)
-  # mask: as in scene, for the fit alone
+  pixels: 500000        # sample size; all: fit to every valid pixel
+  seed: 0               # random seed: the same seed gives the same map
+  starts: 5             # number of starts; the best one is used
+  max_iter: 300         # largest number of iterations per start
+  tol: 1.0e-4           # stop when centroids move less (relative to variance)
+  # mask:               # as scene.mask, for the fit only
 
 output:
   labels: {yaml_text(f"{stem}_classes.tif")}
-  # model, table, picture and report stand beside the labels unless named here
-  palette: auto         # safe for the colour-blind; or matplotlib's: viridis
+  # model, table, picture, report: next to the labels unless set here
+  palette: auto         # colour-blind safe; or a matplotlib colour map: viridis
 
 run:
-  workers: auto         # one for each core
-  memory: 2GB           # the most the run may take
-  chunk: auto           # side of a block in pixels; auto follows the file
-  cache: auto         # where decoded pixels wait: disk, memory, none
-  # cache_dir: /fast/disk   where they stand on disk, unless beside the labels
-  timeout: {timeout:<12g} # seconds for a file on another machine: open, or block
+  workers: auto         # number of threads; auto: one per core
+  memory: 2GB           # most memory the run may use
+  chunk: auto           # side of a block in pixels; auto: as the file
+  cache: auto           # where decoded pixels are cached: disk, memory, none
+  # cache_dir: /fast/disk   # folder of the cache; default: the map's
+  timeout: {timeout:<12g} # seconds to open a remote file, or to read a block
 """
 
 
@@ -88,28 +88,28 @@ def _band_comments(found: Inspection) -> str:
     lines = []
     for band in found.bands:
         common = f", {band.common_name}" if band.common_name else ""
-        no = f": left out, {why}" if (why := _why_not(band)) else ""
+        no = f": skipped, {why}" if (why := _why_not(band)) else ""
         facts = f"{band.number}: {band.name}{common}, {band.resolution:g} {short_unit(found.unit)}{no}"
         lines.append(f"  #   {printable(facts)}\n")
     return "".join(lines)
 
 
 def _time_line(found: Inspection) -> str:
-    """The choice of a time, where there are several."""
+    """The line for `scene.time`; empty unless the scene has several times."""
     if len(found.times) < 2:  # noqa: PLR2004
         return ""
     last = printable(found.times[-1])
-    return f"  time: first           # of {len(found.times)}: a date ({last}), a number, first, last\n"
+    return f"  time: first           # of {len(found.times)}: first, last, a number, a date ({last})\n"
 
 
 def _mask_words(found: Inspection) -> str:
     if found.masks:
-        return f"{found.masks[0].split()[0]} leaves out clouds, shadows, defects; or a path"
-    return "a raster (kept: not 0) or vector file (kept: inside)"
+        return f"or {found.masks[0].split()[0]}: mask clouds, shadows, defects; or a path"
+    return "or a raster (valid if not 0) or a vector file (inside)"
 
 
 def _bands(found: Inspection) -> str:
-    """All bands that hold measurements; of bands on different grids, those of the finest."""
+    """Value of `scene.bands`: the measured bands on the finest grid, or `all`."""
     size = (found.columns, found.rows)
     chosen = [band.name for band in found.bands if not _why_not(band) and (band.columns, band.rows) == size]
     everything = found.complete and len(chosen) in {0, len(found.bands)}
@@ -117,11 +117,11 @@ def _bands(found: Inspection) -> str:
 
 
 def _why_not(band: BandFacts) -> str:
-    """Why a band is hardly to be clustered; empty where it seems to hold measurements of light."""
+    """Reason not to cluster a band; empty if it seems to hold reflected light."""
     if layer_kind(band.name) != "measured":
         return "it looks like a mask"
     if not band.reflective:
         return "it measures no reflected light"
     if band.empty:
-        return "it holds no data"
-    return "it holds one value" if band.low is not None and band.low == band.high else ""
+        return "it has no valid pixels"
+    return "all its pixels have one value" if band.low is not None and band.low == band.high else ""

@@ -1,1 +1,1 @@
-"""From labels to files: map, overviews, table, picture. Each file is whole or absent."""
+"""Write the outputs of a run: map, overviews, table, picture. Each file is complete or absent."""

@@ -1,4 +1,4 @@
-"""The map: labels block by block into a Cloud-Optimized GeoTIFF, in memory that does not grow with the scene."""
+"""Write the map: labels, block by block, to a Cloud-Optimized GeoTIFF, with memory use independent of its size."""
 
 import shutil
 from pathlib import Path
@@ -22,39 +22,38 @@ from pipeline.sinks.verify import verify_map
 TILE_SIDE: Final = 512
 """Side of the map's tiles in pixels."""
 
-
 _CACHE: Final = 12 * 2**20
-"""Bytes of GDAL's cache while the map is finished: each tile is wanted once."""
+"""Bytes of GDAL's cache while the map is finished: small, because each tile is read once."""
 
 
-def most_disk(shape: tuple[int, int]) -> int:
-    """Bytes of disk that a map of (rows, columns) takes at most while it is made: it and its overviews, twice.
+def max_disk_bytes(shape: tuple[int, int]) -> int:
+    """Most bytes of disk for a map of a shape (rows, columns) while it is written: it and its overviews, twice.
 
-    Tiles are whole, and the labels of many classes in turmoil can't be compressed.
+    Tiles at the edges are stored whole, and noisy labels of many classes hardly compress.
     """
     tiles = sum(-(-rows // TILE_SIDE) * -(-columns // TILE_SIDE) for rows, columns in level_shapes(shape))
     return 2 * tiles * TILE_SIDE**2
 
 
 class MapWriter:
-    """Writes labels of a grid to a GeoTIFF, any block in any order, then finishes it as a COG.
+    """Writes the labels of a grid to a GeoTIFF, in blocks of any shape and order, then converts it to a COG.
 
-    The labels are kept uncompressed while the scene is worked on: blocks need not follow the map's tiles,
-    and a tile written twice leaves no dead space. GDAL writes with one thread at a time, so must we.
+    Labels are first written uncompressed: blocks need not match the map's tiles, and a tile that is written twice
+    leaves no unused space in the file. Only one thread may write at a time.
     """
 
     def __init__(
         self, path: Path, grid: Grid, colours: tuple[Colour, ...], tags: dict[str, str], workers: int = 1
     ) -> None:
         self._workers = workers
-        self._options = gdal_options(GDAL_NUM_THREADS=str(workers))  # nothing else runs while GDAL compresses
+        self._options = gdal_options(GDAL_NUM_THREADS=str(workers))  # no other work runs while GDAL compresses
         self._finishing = gdal_options(GDAL_NUM_THREADS=str(workers), GDAL_CACHEMAX=_CACHE)
         self._path = path
         self._raw = path.with_suffix(".raw.tif")
         self._grid = grid
         self._checksum = 0
         self._overviews: list[int] | None = None
-        """Checksums of the overviews, once these are there."""
+        """Checksum of each overview, the largest first; None until they are written."""
         self._colours = colours
         self._tags = tags
         self._profile = {
@@ -77,7 +76,7 @@ class MapWriter:
         try:
             with rasterio.Env(**self._options):
                 self._file = rasterio.open(self._raw, "w", **self._profile)
-                # before any pixel: GDAL writes a palette into the file's head
+                # before any pixel, because GDAL writes the palette into the file's header
                 self._file.write_colormap(1, {0: (0, 0, 0), **dict(enumerate(self._colours, start=1))})
                 self._file.update_tags(**self._tags, AREA_OR_POINT="Area")
                 self._file.set_band_description(1, "class")
@@ -98,12 +97,12 @@ class MapWriter:
                 path.unlink(missing_ok=True)
 
     def write(self, labels: npt.NDArray[np.uint8], block: Block) -> None:
-        """Write a block of labels.
+        """Write the labels of a block.
 
         Raises
         ------
         OutputError
-            When the disk is full.
+            If the disk is full.
         """
         try:
             with rasterio.Env(**self._options):
@@ -113,12 +112,12 @@ class MapWriter:
             raise self._failure(error) from error
 
     def make_overviews(self) -> None:
-        """Make overviews by majority, once all labels are written; in little memory.
+        """Write overviews by majority, after all labels are written; needs little memory.
 
         Raises
         ------
         OutputError
-            When the disk is full.
+            If the disk is full.
         """
         try:
             with rasterio.Env(**self._finishing):
@@ -128,12 +127,12 @@ class MapWriter:
             raise self._failure(error) from error
 
     def finish(self) -> None:
-        """Write the finished map, with overviews, and read it back.
+        """Write the finished map with overviews, then read it back and compare checksums.
 
         Raises
         ------
         OutputError
-            When the disk is full, or what is read back is not what was written.
+            If the disk is full, or the labels read back differ from those written.
         """
         if self._overviews is None:
             self.make_overviews()
@@ -146,7 +145,7 @@ class MapWriter:
                     BLOCKSIZE=TILE_SIDE,
                     COMPRESS="DEFLATE",
                     LEVEL=1,  # level 6 takes ten times as long to save 15 %
-                    OVERVIEWS="FORCE_USE_EXISTING",  # the driver's own would be 'nearest'
+                    OVERVIEWS="FORCE_USE_EXISTING",  # else the driver would make its own by nearest neighbour
                     BIGTIFF="IF_SAFER",
                     NUM_THREADS=self._workers,
                 )
@@ -157,9 +156,9 @@ class MapWriter:
     def _failure(self, error: Exception) -> OutputError:
         cause = error.__cause__ or error
         try:
-            free = f"{shutil.disk_usage(self._path.parent).free / 1e6:.0f} MB are free there: make room"
+            free = f"{shutil.disk_usage(self._path.parent).free / 1e6:.0f} MB are free there; make room"
         except OSError:
-            free = "its folder of temporary files is gone: run again"
+            free = "its temporary folder was removed; run again"
         return OutputError(
             f"{folder_of(self._path)}: the map can't be written ({cause}); {free}, or write the map to another disk"
         )

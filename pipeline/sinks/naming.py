@@ -1,4 +1,4 @@
-"""Finished files get their names as one set: all, or, after an error, none."""
+"""Rename finished files to their final names as one set: all of them, or none after an error."""
 
 import errno
 import os
@@ -14,152 +14,153 @@ from pipeline.core.regular_files import special_kind
 from pipeline.engine.leftovers import ONLY_COPY
 
 SIDECARS: Final = (".msk", ".ovr", ".aux.xml", ".MSK", ".OVR", ".AUX.XML")
-"""Endings of the files beside a map that GDAL takes for part of it."""
+"""Endings of the sidecar files that GDAL reads as part of a map."""
 
 _NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS})
-"""What systems answer that can't write a folder, or anything, through to the disk."""
+"""Errors of file systems that don't support `fsync`, for folders or at all."""
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True)
-class Naming:
-    """A finished file and the name that it is to have."""
+class StagedFile:
+    """A finished file under its temporary name, and its final name."""
 
-    staged: Path
-    """Its temporary name, in a folder of the run's own on the same disk."""
+    temporary: Path
+    """Temporary path, in a temporary folder of the run on the same disk."""
     target: Path
-    """The name it gets."""
+    """Final path."""
     is_map: bool = False
-    """Whether GDAL reads files beside it as part of it."""
+    """True for a map: GDAL reads its sidecar files as part of it."""
 
 
-def write_through(namings: Sequence[Naming]) -> None:
-    """Have the system write finished files to the disk, so that a power cut leaves no empty file under a final name.
+def sync_files(staged_files: Sequence[StagedFile]) -> None:
+    """Write finished files through to the disk (fsync), so that a power cut leaves no empty file under a final name.
 
     Raises
     ------
     OutputError
-        When the disk is full or failing.
+        If the disk is full or failing.
     """
-    for naming in namings:
+    for file in staged_files:
         try:
-            _sync_file(naming.staged)
+            _sync_file(file.temporary)
         except OSError as error:
             fix = "make room there" if error.errno in _FULL else "is the disk failing?"
-            msg = f"{naming.target}: the finished file can't be written to the disk ({error.strerror}); {fix}"
+            msg = f"{file.target}: the finished file can't be written to the disk ({error.strerror}); {fix}"
             raise OutputError(msg) from error
 
 
-def name_together(namings: Sequence[Naming], *, overwrite: bool) -> None:
-    """Give files their names, in the order given; take all names back where one can't be given.
+def rename_together(staged_files: Sequence[StagedFile], *, overwrite: bool) -> None:
+    """Rename files to their final names, in the order given; undo all renames if one fails.
 
-    A file that is replaced is kept under another name until all is done. Files beside a map that is replaced go, as
-    GDAL would take them for the new one's. The names are written to the disk in the end.
+    A file that is replaced has another name until all renames are done. Sidecar files of a map that is replaced are
+    removed, because GDAL would read them as part of the new map. At the end the folders are written through to the
+    disk.
 
     Raises
     ------
     OutputError
-        When a file can't be given its name.
+        If a file can't be renamed.
     """
     stuck: list[Path] = []
     with ExitStack() as undo:
-        for naming in namings:
+        for file in staged_files:
             try:
-                _name(naming, undo, stuck, overwrite=overwrite)
+                _name(file, undo, stuck, overwrite=overwrite)
             except FileExistsError as error:
-                msg = (
-                    f"{error.filename or naming.target}: somebody else wrote this file meanwhile; it was left as it is"
-                )
+                path = error.filename or file.target
+                msg = f"{path}: another program wrote this file during the run, and it was not replaced; run again"
                 raise _failure(msg, undo, stuck) from error
             except OSError as error:
-                msg = f"{naming.target}: the finished file can't be given its name ({error.strerror})"
+                msg = f"{file.target}: the finished file can't be renamed to this ({error.strerror})"
                 raise _failure(msg, undo, stuck) from error
         try:
-            _sync_folders(naming.target.parent for naming in namings)
+            _sync_folders(file.target.parent for file in staged_files)
         except OSError as error:
-            msg = f"{namings[0].target}: the names can't be written to the disk ({error.strerror})"
+            msg = f"{staged_files[0].target}: the folder of this file can't be written to the disk ({error.strerror})"
             raise _failure(msg, undo, stuck) from error
         undo.pop_all()
-    for naming in namings:
-        with suppress(OSError):  # the folder goes, and this with it
-            _aside(naming).unlink(missing_ok=True)
+    for file in staged_files:
+        with suppress(OSError):  # it is removed with its temporary folder in any case
+            _aside(file).unlink(missing_ok=True)
 
 
 def sidecars(target: Path) -> list[Path]:
-    """Files that GDAL would take for part of a map of this name."""
+    """Return the paths of files that GDAL would read as part of a map of this name."""
     return [Path(f"{target}{ending}") for ending in SIDECARS]
 
 
-def _aside(naming: Naming) -> Path:
-    """Name of a replaced file where it has no other."""
-    return naming.staged.with_name(f"{ONLY_COPY}{naming.staged.name}")
+def _aside(file: StagedFile) -> Path:
+    """Return the name for a replaced file on file systems without hard links."""
+    return file.temporary.with_name(f"{ONLY_COPY}{file.temporary.name}")
 
 
 def _failure(msg: str, undo: ExitStack, stuck: Sequence[Path]) -> OutputError:
-    """Take back what was named, and say what could not be."""
+    """Undo the renames, and return the error; it lists files whose rename could not be undone."""
     undo.close()
     if stuck:
-        msg += f"; these are new already, and don't belong to the others: {', '.join(map(str, stuck))}"
+        msg += f"; these files are already those of the new run, unlike the others: {', '.join(map(str, stuck))}"
     return OutputError(msg)
 
 
-def _name(naming: Naming, undo: ExitStack, stuck: list[Path], *, overwrite: bool) -> None:
-    """Give a file its name, and remember how to take it back."""
-    staged, target = naming.staged, naming.target
-    if naming.is_map and not os.path.lexists(target):
+def _name(file: StagedFile, undo: ExitStack, stuck: list[Path], *, overwrite: bool) -> None:
+    """Rename one file, and register how to undo it."""
+    temporary, target = file.temporary, file.target
+    if file.is_map and not os.path.lexists(target):
         for sidecar in filter(os.path.lexists, sidecars(target)):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(sidecar))
     if not overwrite:
-        _name_new(staged, target)
+        _name_new(temporary, target)
         undo.callback(_take_back, target, _stamp(target), stuck)
         return
     if os.path.lexists(target):
-        if naming.is_map:
-            _set_sidecars_aside(naming, undo, stuck)
-        undo.callback(_put_back, _keep(naming), target, stuck)
-        staged.replace(target)
+        if file.is_map:
+            _set_sidecars_aside(file, undo, stuck)
+        undo.callback(_put_back, _save_replaced(file), target, stuck)
+        temporary.replace(target)
     else:
-        staged.replace(target)
+        temporary.replace(target)
         undo.callback(_take_back, target, _stamp(target), stuck)
 
 
-def _set_sidecars_aside(naming: Naming, undo: ExitStack, stuck: list[Path]) -> None:
-    for number, sidecar in enumerate(sidecars(naming.target)):
+def _set_sidecars_aside(file: StagedFile, undo: ExitStack, stuck: list[Path]) -> None:
+    """Move the sidecar files of a map into the temporary folder, and register how to undo it."""
+    for number, sidecar in enumerate(sidecars(file.target)):
         if os.path.lexists(sidecar) and not _is_folder(sidecar):
-            aside = naming.staged.with_name(f"beside-{number}-{naming.staged.name}")
+            aside = file.temporary.with_name(f"sidecar-{number}-{file.temporary.name}")
             sidecar.rename(aside)
             undo.callback(_put_back, aside, sidecar, stuck)
 
 
-def _keep(naming: Naming) -> Path:
-    """Give a file that is to be replaced a second name; where there are no links, another one."""
-    target, before = naming.target, naming.staged.with_name(f"old-{naming.staged.name}")
+def _save_replaced(file: StagedFile) -> Path:
+    """Give a file that is to be replaced a second name by a hard link; rename it where links are not supported."""
+    target, before = file.target, file.temporary.with_name(f"old-{file.temporary.name}")
     if _is_folder(target):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-    if special_kind(target):  # since it was looked at
+    if special_kind(target):  # made since the targets were checked
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     try:
         os.link(target, before, follow_symlinks=False)
     except (OSError, NotImplementedError):
-        return target.rename(_aside(naming))
+        return target.rename(_aside(file))
     return before
 
 
 def _name_new(path: Path, target: Path) -> None:
-    """Give a file one more name, or raise FileExistsError: of two at once only one can succeed."""
+    """Hard-link a file to its final name, or raise FileExistsError: only one of two processes can succeed."""
     try:
         target.hardlink_to(path)
     except FileExistsError as error:
         raise FileExistsError(error.errno, error.strerror, str(target)) from None
-    except OSError:  # a file system without links (FAT, some network drives): look, then rename
+    except OSError:  # a file system without hard links (FAT, some network drives): check, then rename
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
         path.replace(target)
 
 
 def _put_back(before: Path, target: Path, stuck: list[Path]) -> None:
-    """Give a file its name again."""
+    """Rename a replaced file back."""
     try:
         before.replace(target)
     except OSError:
@@ -167,7 +168,7 @@ def _put_back(before: Path, target: Path, stuck: list[Path]) -> None:
 
 
 def _take_back(target: Path, stamp: tuple[int, int], stuck: list[Path]) -> None:
-    """Remove a new file, unless another has taken its name."""
+    """Remove a new file, unless another one has its name by now."""
     try:
         if _stamp(target) == stamp:
             target.unlink()
@@ -178,19 +179,19 @@ def _take_back(target: Path, stamp: tuple[int, int], stuck: list[Path]) -> None:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Numbers of a file's disk and of the file on it."""
+    """Return the numbers of a file's device and inode."""
     found = path.lstat()
     return found.st_dev, found.st_ino
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether a path is a folder itself, not a link to one."""
+    """Return True if a path is a folder and not a link to one."""
     return stat.S_ISDIR(path.lstat().st_mode)
 
 
 def _sync_file(path: Path) -> None:
-    """Have the system write a file to the disk."""
-    with path.open("r+b") as file:  # Windows writes through only what may be written
+    """Write a file through to the disk."""
+    with path.open("r+b") as file:  # Windows syncs only files that are open for writing
         try:
             os.fsync(file.fileno())
         except OSError as error:
@@ -199,13 +200,13 @@ def _sync_file(path: Path) -> None:
 
 
 def _sync_folders(folders: Iterable[Path]) -> None:
-    """Have the system write the names in folders to the disk; Windows does so by itself."""
+    """Write folders, and so the names in them, through to the disk; Windows needs no such call."""
     if os.name == "nt":
         return
     for folder in dict.fromkeys(folders):
         try:
             number = os.open(folder, os.O_RDONLY)
-        except PermissionError:  # of a folder that may be written to, but not listed
+        except PermissionError:  # a folder that may be written to, but not listed
             continue
         try:
             os.fsync(number)

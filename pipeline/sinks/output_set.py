@@ -1,4 +1,4 @@
-"""Whether the files of a run belong together, by the SHA-256 of each in the run's report."""
+"""Check that output files are from the same run, by the SHA-256 digests in its report."""
 
 import hashlib
 import json
@@ -13,38 +13,39 @@ from pipeline.core.regular_files import read_regular
 from pipeline.engine.work_folder import folder_of
 
 _LARGEST_REPORT: Final = 64 * 2**20
+"""Bytes of a report, at most."""
 
 
 def digests_of(files: Mapping[str, Path]) -> dict[str, str]:
-    """SHA-256 of finished files, by what each is.
+    """Return the SHA-256 digests of finished files, by their keys in the report.
 
     Raises
     ------
     OutputError
-        When one can't be read back.
+        If one can't be read back.
     """
     try:
         return {name: _digest(path) for name, path in files.items()}
     except OSError as error:
         where = folder_of(Path(str(error.filename)))
-        msg = f"{where}: a finished file can't be read back ({error.strerror}); did something remove it? Run again"
+        msg = f"{where}: a finished file can't be read back ({error.strerror}); was it removed? Run again"
         raise OutputError(msg) from error
 
 
-def mixed_words(files: Mapping[str, Path], report: Path) -> str | None:
-    """Say which files of an earlier run are missing or not those that its report tells of.
+def describe_mixed_set(files: Mapping[str, Path], report: Path) -> str | None:
+    """Describe which outputs of an earlier run are missing or differ from the digests in its report.
 
     Parameters
     ----------
     files : mapping of str to Path
-        The outputs but the report, by what each is.
+        Paths of the outputs except the report, by their keys in the report.
     report : Path
-        The report that stands beside them.
+        Path of the report.
 
     Returns
     -------
     str or None
-        None where the set is whole, or no report tells.
+        A warning; None if all files are as reported, or there is no report.
     """
     expected = _expected(report)
     wrong = []
@@ -54,22 +55,22 @@ def mixed_words(files: Mapping[str, Path], report: Path) -> str | None:
         if not os.path.lexists(path):
             wrong.append(f"{path} is missing")
         else:
-            with suppress(OSError):  # what can't be read can be replaced all the same
+            with suppress(OSError):  # a file that can't be read can still be replaced
                 if _digest(path) != expected[path.name]:
-                    wrong.append(f"{path} is another")
+                    wrong.append(f"{path} differs from the report")
     if not wrong:
         return None
     return (
-        f"{report}: the outputs that are there don't belong together, as if a run had been cut short while they got "
-        f"their names, or one had been changed since: {'; '.join(wrong)}"
+        f"{report}: the existing outputs are not all from one run (a run was killed while it renamed them, or a file "
+        f"was changed since): {'; '.join(wrong)}"
     )
 
 
 def _expected(report: Path) -> dict[str, str]:
-    """Digests of the files of the run that wrote a report, by their names; none where it tells none."""
+    """Return the digests in a report by file name; empty if it has none or can't be read."""
     try:
-        said = json.loads(read_regular(report, _LARGEST_REPORT))
-        return {PurePath(said["outputs"][what]).name: str(digest) for what, digest in said["sha256"].items()}
+        record = json.loads(read_regular(report, _LARGEST_REPORT))
+        return {PurePath(record["outputs"][key]).name: str(digest) for key, digest in record["sha256"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 

@@ -1,7 +1,7 @@
-"""Overviews of a map by majority, each half the size of the one before.
+"""Write overviews of a map by majority, each half the size of the one before.
 
-GDAL takes `map.tif.ovr` for the first overview of `map.tif`, `map.tif.ovr.ovr` for the second, and so on. They are
-files of their own because rasterio can't write into a file's overviews.
+GDAL reads `map.tif.ovr` as the first overview of `map.tif`, `map.tif.ovr.ovr` as the second, and so on. They are
+separate files because rasterio can't write into the overviews of a file.
 """
 
 from pathlib import Path
@@ -17,14 +17,14 @@ from pipeline.kernels.majority import halve
 from pipeline.sinks.windows import window_reader
 
 WINDOW_SHAPE: Final = (2048, 2048)
-"""(rows, columns) read at once: whole tiles, and even numbers."""
+"""Shape of a window read at once, (rows, columns): whole tiles, and even numbers."""
 
 _LARGEST_LAST: Final = 512
-"""Labels are halved until the longer side is no more than this."""
+"""Longest side of the last overview in pixels: labels are halved until they fit."""
 
 
 def level_shapes(shape: tuple[int, int]) -> list[tuple[int, int]]:
-    """(rows, columns) of a map and of each of its overviews."""
+    """Return the shapes (rows, columns) of a map and of each of its overviews."""
     levels = [shape]
     while max(levels[-1]) > _LARGEST_LAST:
         rows, columns = levels[-1]
@@ -33,26 +33,26 @@ def level_shapes(shape: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 def overview_paths(path: Path, shape: tuple[int, int]) -> list[Path]:
-    """Where GDAL looks for the overviews of a file of (rows, columns) labels, the largest first."""
+    """Return the paths where GDAL looks for the overviews of a map of a shape (rows, columns), the largest first."""
     return [path.with_name(path.name + n * ".ovr") for n in range(1, len(level_shapes(shape)))]
 
 
 def write_overviews(path: Path, profile: dict[str, Any], workers: int) -> list[int]:
-    """Write the overviews of a finished file of labels beside it.
+    """Write the overviews of a finished file of labels next to it.
 
     Parameters
     ----------
     path : Path
         A GeoTIFF.
     profile : dict
-        How rasterio created it.
+        Options that rasterio created it with.
     workers : int
-        Pieces worked on at once.
+        Number of windows processed at the same time.
 
     Returns
     -------
     list of int
-        The overviews' checksums, the largest overview first.
+        Checksum of each overview, the largest overview first.
     """
     sums: list[int] = []
     for coarser in overview_paths(path, (profile["height"], profile["width"])):
@@ -61,7 +61,7 @@ def write_overviews(path: Path, profile: dict[str, Any], workers: int) -> list[i
             "height": -(-rows // 2),
             "width": -(-columns // 2),
             "transform": profile["transform"] @ Affine.scale(2),
-            "crs": None,  # the map's; GDAL would ask its database for it
+            "crs": None,  # that of the map; stating it would cost a lookup in PROJ's database
         }
         with rasterio.open(coarser, "w", **profile) as file:
             sums.append(_halve_into(file, path, (rows, columns), workers))
@@ -70,7 +70,7 @@ def write_overviews(path: Path, profile: dict[str, Any], workers: int) -> list[i
 
 
 def _halve_into(file: rasterio.io.DatasetWriter, path: Path, shape: tuple[int, int], workers: int) -> int:
-    """Fill a file with the majorities of another one's labels; give its checksum."""
+    """Write the majorities of 2 x 2 labels of a file into another one, and return its checksum."""
     total, pieces = 0, list(split_into_blocks(shape, WINDOW_SHAPE))
     with window_reader(path, min(workers, len(pieces))) as read:
         for piece, labels in stream(lambda piece: halve(read(piece)), pieces, workers):

@@ -1,4 +1,4 @@
-"""Colours of classes."""
+"""Colours of the classes: a colour-blind safe palette, or a matplotlib colour map."""
 
 import colorsys
 import difflib
@@ -15,41 +15,42 @@ _TOL_MUTED: Final[tuple[Colour, ...]] = (
     (51, 34, 136), (136, 204, 238), (17, 119, 51), (221, 204, 119), (204, 102, 119),
     (68, 170, 153), (170, 68, 153), (153, 153, 51), (136, 34, 85),
 )  # fmt: skip
-"""Paul Tol's 'muted' qualitative scheme, told apart by the colour-blind (Technical Note SRON/EPS/TN/09-002)."""
+"""Paul Tol's 'muted' qualitative scheme, colour-blind safe (Technical Note SRON/EPS/TN/09-002)."""
 
 _CYCLIC: Final = ("hsv", "twilight", "twilight_shifted")
-"""Colour maps, also reversed, whose ends are alike."""
+"""Colour maps, also reversed, with the same colour at both ends."""
+
 _GOLDEN_ANGLE: Final = 0.61803398875
+"""Step of hue between successive colours, as a share of the circle."""
 
 
 def _more_colours() -> Iterator[Colour]:
-    """Yield colours beyond the scheme: hues a golden angle apart, in steps of lightness that differ in grey too."""
+    """Yield further colours: hues a golden angle apart, with lightness steps that differ in greyscale, too."""
     for i in count():
         rgb = colorsys.hls_to_rgb((i * _GOLDEN_ANGLE) % 1, (0.35, 0.65, 0.5, 0.8)[i % 4], (0.65, 0.5)[i // 4 % 2])
         yield (round(rgb[0] * 255), round(rgb[1] * 255), round(rgb[2] * 255))
 
 
 def class_colours(k: int, palette: str = "auto") -> tuple[Colour, ...]:
-    """Colours of classes 1 to k, all different.
+    """Return the colours of classes 1 to k, all different.
 
     Parameters
     ----------
     k : int
         Number of classes, at most 254.
     palette : str
-        'auto' for a qualitative palette that the colour-blind can tell apart (up to 9 classes; beyond them,
-        no palette is safe), or the name of a matplotlib colour map.
+        'auto' for a qualitative palette that is colour-blind safe up to 9 classes (no palette is beyond that), or
+        the name of a matplotlib colour map.
 
     Returns
     -------
     tuple of (red, green, blue)
-        0 to 255 each. A map of fewer colours than classes is sampled evenly or, if it is a list of colours,
-        refused.
+        0 to 255 each. A continuous colour map is sampled evenly; a listed one must have enough colours.
 
     Raises
     ------
     ConfigError
-        When there is no such colour map, or it has too few colours.
+        If the colour map is unknown, or has too few colours.
     """
     if palette != "auto":
         return _matplotlib_colours(k, palette)
@@ -62,12 +63,12 @@ def _matplotlib_colours(k: int, palette: str) -> tuple[Colour, ...]:
     if palette not in colormaps:
         near = difflib.get_close_matches(palette, list(colormaps), n=1)
         hint = f"did you mean {near[0]}?" if near else "use 'auto', tab10, tab20, Set3, viridis, ..."
-        msg = f"output.palette: {palette!r} is no matplotlib colour map; {hint}"
+        msg = f"output.palette: {palette!r} is not a matplotlib colour map; {hint}"
         raise ConfigError(msg)
     colours = colormaps[palette]
-    listed = isinstance(colours, libraries.matplotlib.colors.ListedColormap) and colours.N < 256  # noqa: PLR2004 (the others are ramps)
+    listed = isinstance(colours, libraries.matplotlib.colors.ListedColormap) and colours.N < 256  # noqa: PLR2004 (the others are continuous)
     if listed and k > colours.N:
-        msg = f"output.palette: {palette} has {colours.N} colours, there are {k} classes; use 'auto' or a longer one"
+        msg = f"output.palette: {palette} has {colours.N} colours for {k} classes; use 'auto' or a colour map with more"
         raise ConfigError(msg)
     ends = k if palette.removesuffix("_r") in _CYCLIC else max(k - 1, 1)
     shades = colours(range(k)) if listed else colours([i / ends for i in range(k)])

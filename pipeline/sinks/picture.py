@@ -1,4 +1,4 @@
-"""The quick-look: the scene as the eye sees it beside its classes, with a legend. A picture, not data."""
+"""Draw and write the quick-look: the scene in true colour next to its classes, with a legend. A picture, not data."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -14,10 +14,10 @@ from pipeline.sinks.palette import Colour
 from pipeline.sinks.quicklook import ENTRY_WIDTH, LINE, MARGIN, Layout, QuickLook
 
 _STRETCH: Final = (5, 95)
-"""Percentiles of the valid pixels that become black and white."""
+"""Percentiles of the valid pixels shown as black and white."""
 
 _CHANNELS: Final = {1: ("",), 3: ("red:", "green:", "blue:")}
-"""What the bands of a picture are shown as."""
+"""Prefixes of the band names in the title, by the number of bands shown."""
 
 _NO_DATA: Final = (215, 215, 215)
 _PAPER: Final = (255, 255, 255)
@@ -27,28 +27,28 @@ _INK: Final = (30, 30, 30)
 def draw_picture(
     look: QuickLook, bands: tuple[str, ...], colours: tuple[Colour, ...], shares: list[float], nodata: float = 0
 ) -> Image.Image:
-    """Draw the picture.
+    """Draw the quick-look.
 
     Parameters
     ----------
     look : QuickLook
-        What is shown, and where.
+        Pixels, labels and layout.
     bands : tuple of str
         Names of the scene's bands.
     colours : tuple of (red, green, blue)
-        Of classes 1 to k.
+        Colours of classes 1 to k.
     shares : list of float
-        Share of the valid pixels in each class, 0 to 1.
+        Share of the valid pixels per class, 0 to 1.
     nodata : float
-        Share of all pixels that hold no data.
+        Share of nodata among all pixels, 0 to 1.
 
     Returns
     -------
     Image
-        RGB, of the layout's size.
+        RGB image of the layout's size.
     """
     layout = look.layout
-    original = stretch(look.bands, look.labels > 0)  # before there is a page: both take room
+    original = stretch(look.bands, look.labels > 0)  # before the page is allocated: both need memory
     page = Image.new("RGB", layout.page, _PAPER)
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(15)
     right = 2 * MARGIN + max(layout.panel[0], ENTRY_WIDTH)
@@ -70,7 +70,7 @@ def draw_picture(
 
 
 def _draw_legend(draw: ImageDraw.ImageDraw, font: Any, layout: Layout, entries: list[tuple[Colour, str]]) -> None:
-    """Draw a box of a colour and what it stands for, row by row below the panels."""
+    """Draw the entries of the legend, a colour box and its text, row by row below the panels."""
     top = 2 * MARGIN + LINE + layout.panel[1]
     for i, (colour, text) in enumerate(entries):
         row, column = divmod(i, layout.legend_columns)
@@ -80,11 +80,11 @@ def _draw_legend(draw: ImageDraw.ImageDraw, font: Any, layout: Layout, entries: 
 
 
 def _fitted(text: str, font: Any, width: int) -> str:
-    """Cut a text short so that it is no wider than so many pixels."""
+    """Shorten a text so that it is at most `width` pixels wide."""
     if font.getlength(text) <= width:
         return text
-    kept = next(n for n in range(len(text), -1, -1) if font.getlength(text[:n] + "...") <= width or n == 0)
-    return text[:kept] + "..."
+    length = next(n for n in range(len(text), -1, -1) if font.getlength(text[:n] + "...") <= width or n == 0)
+    return text[:length] + "..."
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
@@ -93,25 +93,25 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     Raises
     ------
     OutputError
-        When the file can't be written.
+        If the file can't be written.
     """
     note = PngInfo()
     note.add_text("Description", "A picture of a Terrazzo map, not data: use the GeoTIFF for any calculation.")
     try:
-        picture.save(path, format="PNG", pnginfo=note, compress_level=1)  # half again as fast as 6, and hardly larger
+        picture.save(path, format="PNG", pnginfo=note, compress_level=1)  # 1.5 times as fast as level 6
     except OSError as error:
         raise output_error(path, "the picture", "output.picture", error) from error
 
 
 def stretch(bands: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Stretch each band between its 5th and 95th percentile.
+    """Stretch the contrast of each band between its 5th and 95th percentile.
 
     Parameters
     ----------
     bands : ndarray, shape (3 or 1, rows, columns)
         Pixels in any units.
     valid : ndarray of bool, shape (rows, columns)
-        Pixels that count, and are shown.
+        Pixels to compute the percentiles from, and to show.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def stretch(bands: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArra
     if valid.any():
         for channel in range(3):
             band = bands[channel % len(bands)][valid]
-            # each step in place: the map's overviews are made meanwhile, in the same memory
+            # in place, because the map's overviews need memory at the same time
             low, high = np.percentile(band.astype(np.float64), _STRETCH, overwrite_input=True)
             bright = band - low
             bright /= ((high - low) or 1) / 255

@@ -1,4 +1,4 @@
-"""What a quick-look shows, and where: every n-th pixel of a scene and its class, side by side above a legend."""
+"""Layout and pixels of the quick-look: every n-th pixel of a scene and its class, side by side above a legend."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -10,39 +10,40 @@ from pipeline.core.grid import Block, Grid
 from pipeline.labels.classify import LabelledBlock, Thinning
 
 LARGEST_SIDE: Final = 2048
-"""Of the picture, in pixels."""
+"""Longest side of the picture in pixels."""
 
 MARGIN: Final = 16
-"""Around whatever stands in the picture."""
+"""Space around each element of the picture in pixels."""
 
 LINE: Final = 26
-"""Height of a line of text."""
+"""Height of a line of text in pixels."""
 
 ENTRY_WIDTH: Final = 140
-"""Of an entry of the legend."""
+"""Width of a legend entry in pixels."""
 
 _LONGEST_COLUMN: Final = 20
-"""Entries of the legend that may stand above each other."""
+"""Largest number of legend entries in a column, unless the picture is too narrow."""
 
-_WISHED_PANEL: Final = 400
-"""Small scenes are shown larger than they are, at least so many pixels wide or high."""
+_MIN_PANEL: Final = 400
+"""Longest side of a panel that small scenes are enlarged to, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where things stand in a picture, in pixels."""
+    """Sizes of the elements of a picture, in pixels."""
 
     panel: tuple[int, int]
-    """(width, height) of each of the two pictures side by side."""
+    """Size of each of the two panels, (width, height)."""
     page: tuple[int, int]
-    """(width, height) of the whole."""
+    """Size of the whole picture, (width, height)."""
     step: int
-    """Every how many pixels of the scene one is shown."""
+    """Thinning: every `step`-th row and column of the scene is shown."""
     legend_columns: int
+    """Number of columns of the legend."""
 
     @classmethod
     def of(cls, grid: Grid, entries: int) -> Self:
-        """Lay out a picture of a scene with so many entries in its legend."""
+        """Compute the layout for a scene and a number of legend entries."""
         most_columns = (LARGEST_SIDE - 2 * MARGIN) // ENTRY_WIDTH
         legend_rows = max(-(-entries // most_columns), min(entries, _LONGEST_COLUMN))
         widest = (LARGEST_SIDE - 3 * MARGIN) // 2
@@ -50,7 +51,7 @@ class Layout:
         rows, columns = grid.shape
         step = max(1, -(-columns // widest), -(-rows // highest))
         shown = (-(-columns // step), -(-rows // step))
-        zoom = max(1, min(-(-_WISHED_PANEL // max(shown)), widest // shown[0], highest // shown[1]))
+        zoom = max(1, min(-(-_MIN_PANEL // max(shown)), widest // shown[0], highest // shown[1]))
         panel = (shown[0] * zoom, shown[1] * zoom)
         panels_width = 2 * max(panel[0], ENTRY_WIDTH) + MARGIN
         legend_columns = max(panels_width // ENTRY_WIDTH, -(-entries // _LONGEST_COLUMN))
@@ -61,33 +62,33 @@ class Layout:
 
 
 def thinning_for(layout: Layout, bands: tuple[str, ...], common: tuple[str | None, ...] = ()) -> Thinning:
-    """Which pixels and bands of a scene its picture needs: red, green, blue, else the first three bands, or one."""
+    """Choose the pixels and bands for the picture: red, green and blue, else the first three or the first."""
     rgb = find_rgb(bands, common) or ((0, 1, 2) if len(bands) >= 3 else (0,))  # noqa: PLR2004
     return Thinning(layout.step, rgb)
 
 
-def most_disk(grid: Grid, entries: int) -> int:
-    """Bytes that a picture with so many entries in its legend takes at most."""
+def max_disk_bytes(grid: Grid, entries: int) -> int:
+    """Most bytes of disk for the picture of a scene with a number of legend entries."""
     width, height = Layout.of(grid, entries).page
     return 3 * width * height
 
 
 class QuickLook:
-    """Collects thinned blocks of a scene."""
+    """Collects the thinned pixels and labels of a scene, block by block."""
 
     def __init__(self, grid: Grid, layout: Layout, thinning: Thinning, dtype: np.dtype[Any]) -> None:
         self.layout = layout
-        """Where things stand."""
+        """Sizes of the elements of the picture."""
         self.thinning = thinning
-        """Which pixels are shown."""
+        """Pixels and bands that are shown."""
         shape = thinning.shape(grid)
         self.bands = np.zeros((len(thinning.bands), *shape), dtype)
-        """Pixels, shape (kept band, row, column)."""
+        """Thinned pixels, shape (shown bands, rows, columns)."""
         self.labels = np.zeros(shape, np.uint8)
-        """Their classes, 0 for nodata, shape (row, column)."""
+        """Thinned labels, 0 for nodata, shape (rows, columns)."""
 
     def add(self, block: Block, labelled: LabelledBlock) -> None:
-        """Take over a block's kept pixels."""
-        place = self.thinning.onto(block)
-        self.bands[(slice(None), *place)] = labelled.thinned
-        self.labels[place] = labelled.labels[self.thinning.inside(block)]
+        """Add the thinned pixels and labels of a block."""
+        window = self.thinning.onto(block)
+        self.bands[(slice(None), *window)] = labelled.thinned
+        self.labels[window] = labelled.labels[self.thinning.inside(block)]

@@ -1,4 +1,4 @@
-"""The table of classes: how many pixels, how much land, what spectrum."""
+"""The table of classes as CSV: pixels, share, area, mean and standard deviation per band."""
 
 import csv
 from pathlib import Path
@@ -9,19 +9,19 @@ from pipeline.sinks.palette import Colour
 
 
 def write_table(path: Path, statistics: ClassStatistics, bands: tuple[str, ...], colours: tuple[Colour, ...]) -> None:
-    """Write the table as CSV, a row for each class.
+    """Write the table as CSV, one row per class.
 
     Columns: class, colour (#rrggbb), pixels, share (of the valid pixels, 0 to 1), area_ha (empty where the
-    area is unknown), then mean and standard deviation of each band in the units of the model (empty for a class that no
-    pixel of this scene is in).
+    area is unknown), then mean and standard deviation per band in the units of the model (empty for a class without
+    pixels in this scene).
 
     Raises
     ------
     OutputError
-        When the file can't be written.
+        If the file can't be written.
     """
     header = ["class", "colour", "pixels", "share", "area_ha"]
-    header += [f"{what}_{band}" for band in bands for what in ("mean", "std")]
+    header += [f"{statistic}_{band}" for band in bands for statistic in ("mean", "std")]
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
@@ -32,7 +32,7 @@ def write_table(path: Path, statistics: ClassStatistics, bands: tuple[str, ...],
 
 
 def table_rows(statistics: ClassStatistics, colours: tuple[Colour, ...]) -> list[list[str]]:
-    """Rows of the table, as text."""
+    """Return the rows of the table as text, one per class."""
     valid = sum(statistics.counts[1:])
     rows = []
     for label, colour in enumerate(colours, start=1):

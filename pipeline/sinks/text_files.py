@@ -1,4 +1,4 @@
-"""The report of a run: what was asked, what it took, with what versions. And small text files, whole or absent."""
+"""Write small text files: the model and the report of a run."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from pipeline.engine.work_folder import output_error
 
 
 def write_text(path: Path, text: str, what: str) -> None:
-    """Write a small text file: `what` of the config's `output`, the model or the report.
+    """Write a small text file; `what` is its key in the config's `output`: model or report.
 
     Raises
     ------
     OutputError
-        When it can't be written.
+        If it can't be written.
     """
     try:
         path.write_text(text, encoding="utf-8")

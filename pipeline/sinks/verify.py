@@ -1,7 +1,7 @@
-"""Read a finished map back, before it gets its name.
+"""Verify a finished map: read it back and compare checksums, before it gets its final name.
 
-GDAL writes tiles when it sees fit, some while it closes the file, and what goes wrong then is not always
-reported: a full disk can leave a map with holes and no error.
+GDAL writes some tiles only when it closes the file, and does not always report errors then: a full disk can leave a
+map with missing tiles and no error.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from pipeline.sinks.windows import window_reader
 
 
 def verify_map(path: Path, expected: Sequence[int], workers: int = 1) -> None:
-    """Check that a map and its overviews hold the labels that were written to them.
+    """Check that a map and its overviews contain the labels that were written to them.
 
     Parameters
     ----------
@@ -29,12 +29,12 @@ def verify_map(path: Path, expected: Sequence[int], workers: int = 1) -> None:
     expected : sequence of int
         Checksums of the labels at full resolution and of each overview, the largest first.
     workers : int
-        Pieces worked on at once.
+        Number of windows read at the same time.
 
     Raises
     ------
     OutputError
-        When a tile is missing or differs.
+        If a tile is missing or differs.
     """
     try:
         with rasterio.Env(**gdal_options()), rasterio.open(path) as file:
@@ -48,12 +48,12 @@ def verify_map(path: Path, expected: Sequence[int], workers: int = 1) -> None:
     for level, total in enumerate(expected):
         if found[level] != total:
             what = f"overview {level}" if level else "the map"
-            msg = f"{folder_of(path)}: {what}, read back, differs from what was written; is the disk full or failing?"
+            msg = f"{folder_of(path)}: {what} read back differs from what was written; is the disk full or failing?"
             raise OutputError(msg)
 
 
 def _checksum_of(path: Path, level: int, shape: tuple[int, int], workers: int) -> int:
-    """Read a level of a map back."""
+    """Return the checksum of the labels of a map (level 0) or of one of its overviews."""
     total, pieces = 0, list(split_into_blocks(shape, WINDOW_SHAPE))
     options = {"overview_level": level - 1} if level else {}
     with window_reader(path, min(workers, len(pieces)), **options) as read:
@@ -61,6 +61,6 @@ def _checksum_of(path: Path, level: int, shape: tuple[int, int], workers: int) -
         def checksum_of(piece: Block) -> int:
             return checksum(read(piece), (piece.top, piece.left))
 
-        for _, some in stream(checksum_of, pieces, workers):
-            total = add_checksums(total, some)
+        for _, part in stream(checksum_of, pieces, workers):
+            total = add_checksums(total, part)
     return total

@@ -1,4 +1,4 @@
-"""Windows of a file that we wrote, read on several threads."""
+"""Read windows of a file of labels on several threads."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,26 +15,25 @@ from pipeline.geo.gdal import gdal_options
 
 ReadLabels = Callable[[Block], npt.NDArray[np.uint8]]
 
-
 _MOST_FILES: Final = 16
-"""Far from what systems allow a process."""
+"""Largest number of open file handles: far below the limits of operating systems."""
 
 
 @contextmanager
 def window_reader(path: Path, workers: int, **options: Any) -> Iterator[ReadLabels]:
-    """Open a file some times, and give the function that reads a window.
+    """Open a file once per worker and return the function that reads a window.
 
-    One thread opens it, which knows the coordinate system: each other one would look it up in PROJ's database first,
-    which takes as long as a small overview takes altogether.
+    One thread opens all handles: PROJ looks the coordinate system up in its database once per thread, which takes as
+    long as making a small overview.
 
     Parameters
     ----------
     path : Path
         A GeoTIFF of one band.
     workers : int
-        Windows read at once, as far as it can be opened so often; others wait.
+        Number of windows read at the same time, up to 16; more calls wait.
     options
-        How GDAL opens it.
+        Options for GDAL to open the file with.
     """
     with ExitStack() as context:
         idle: SimpleQueue[rasterio.DatasetReader] = SimpleQueue()

@@ -227,8 +227,8 @@ def test_wrong_models_are_one_sentence(tmp_path: Path) -> None:
 
 def test_neither_config_nor_model_is_replaced(job: Path) -> None:
     done = terrazzo("run", job, "-q", "--overwrite", "--set", "output.report=job.yaml", cwd=job.parent)
-    assert_one_sentence(done, 1, "job.yaml", "will not be written")
-    assert_one_sentence(terrazzo("fit", job, "-q", "-o", job, "--overwrite"), 1, "will not be written")
+    assert_one_sentence(done, 1, "job.yaml", "is never replaced")
+    assert_one_sentence(terrazzo("fit", job, "-q", "-o", job, "--overwrite"), 1, "is never replaced")
     assert job.read_text().startswith("version: 1")
 
 

@@ -1,4 +1,4 @@
-"""Facts and suspicions about scenes."""
+"""Facts and warnings about scenes, and the template made of them."""
 
 import cProfile
 import pstats
@@ -26,7 +26,7 @@ def notes(path: Path | list[str]) -> str:
     return "\n".join(found.warnings)
 
 
-def test_facts_are_rasterios(data: Path) -> None:
+def test_facts_agree_with_rasterio(data: Path) -> None:
     path = data / "scenes" / "landsat7_olinda" / "L7_ETMs.tif"
     found = inspect_scene([str(path)])
     with rasterio.open(path) as file:
@@ -46,14 +46,14 @@ def test_the_valid_share_counts_every_band(write_raster: WriteRaster) -> None:
     assert [band.valid_share for band in found.bands] == [0.75, 0.75]
 
 
-def test_large_scenes_are_looked_at_reduced(write_raster: WriteRaster) -> None:
+def test_large_scenes_are_previewed_at_reduced_resolution(write_raster: WriteRaster) -> None:
     pixels = patches(1, (2100, 1500))
     pixels[:, :1050] = 0
     found = inspect_scene([str(write_raster("s.tif", pixels, nodata=0, tiled=True))])
     assert found.valid_share == pytest.approx(0.5, abs=0.01)
 
 
-def test_untagged_zeros_are_a_suspicion(write_raster: WriteRaster) -> None:
+def test_untagged_zeros_are_reported(write_raster: WriteRaster) -> None:
     pixels = patches(2)
     pixels[:, :50] = 0
     assert "25.0% of the pixels are 0 in every band" in notes(write_raster("plain.tif", pixels))
@@ -63,10 +63,10 @@ def test_untagged_zeros_are_a_suspicion(write_raster: WriteRaster) -> None:
 def test_constant_and_duplicate_bands_are_named(write_raster: WriteRaster) -> None:
     pixels = patches(4)
     pixels[1], pixels[3] = 17, pixels[0]
-    said = notes(write_raster("s.tif", pixels, bands=["a", "b", "c", "d"]))
-    assert "band b is 17 everywhere" in said
-    assert "band d looks the same as a" in said
-    assert "band c" not in said
+    warnings = notes(write_raster("s.tif", pixels, bands=["a", "b", "c", "d"]))
+    assert "band b is 17 everywhere" in warnings
+    assert "band d looks the same as a" in warnings
+    assert "band c" not in warnings
 
 
 def test_alpha_and_infinity_and_missing_crs_are_named(write_raster: WriteRaster) -> None:
@@ -77,16 +77,16 @@ def test_alpha_and_infinity_and_missing_crs_are_named(write_raster: WriteRaster)
     )
     floats = patches(1, dtype="float32")
     floats[0, 0, 0] = np.inf
-    said = notes(write_raster("floats.tif", floats, crs=None))
-    assert "infinite" in said
-    assert "no coordinate reference system" in said
+    warnings = notes(write_raster("floats.tif", floats, crs=None))
+    assert "infinite" in warnings
+    assert "no coordinate reference system" in warnings
 
 
-def test_mixed_grids_are_described_not_refused(data: Path) -> None:
+def test_bands_on_different_grids_are_described(data: Path) -> None:
     folder = data / "scenes" / "t33uuu_20170216_l1c"
     found = inspect_scene([str(folder / "*.jp2")])
     assert len(found.bands) == 13
-    assert found.valid_share == 1 - 1 / (512 * 256)  # one pixel of B8A is 0, which Sentinel-2 keeps for no data
+    assert found.valid_share == 1 - 1 / (512 * 256)  # one pixel of B8A is 0, which is nodata in Sentinel-2
     assert [band.name for band in found.bands][7:10] == ["B08", "B8A", "B09"]
     assert "different grids" in found.warnings[0]
     assert {band.common_name for band in found.bands} >= {"red", "nir", "swir16"}
@@ -113,42 +113,44 @@ def test_the_template_names_its_map_after_the_folder_of_a_pattern(write_raster: 
         assert f'labels: "{name}_classes.tif"' in config_template([source])
 
 
-def test_files_of_different_places_are_told(write_raster: WriteRaster) -> None:
-    """Files of one size: their pixels don't lie on one another."""
+def test_files_of_different_extents_are_reported(write_raster: WriteRaster) -> None:
+    """The files have the same shape, but their pixels don't overlap."""
     files = [
         write_raster("s_B02.tif", patches(1)),
         write_raster("s_B03.tif", patches(1), transform=Affine(10, 0, 302_000, 0, -10, 5_900_000)),
     ]
     found = inspect_scene([str(file) for file in files])
     assert found.valid_share is None
-    told = [warning for warning in found.warnings if "same ground" in warning]
-    assert len(told) == 1
-    assert "B02 and B03" in told[0]
-    assert "302000, 5900000" in told[0]
+    notes_on_extents = [warning for warning in found.warnings if "same ground" in warning]
+    assert len(notes_on_extents) == 1
+    assert "B02 and B03" in notes_on_extents[0]
+    assert "302000, 5900000" in notes_on_extents[0]
     assert not any("looks the same" in warning for warning in found.warnings)
 
 
-def test_the_work_grows_as_the_bands_do(write_raster: WriteRaster) -> None:
-    """Four times the bands: four times the calls, not sixteen; and a file is opened a fixed number of times."""
+def test_work_grows_linearly_with_the_number_of_bands(write_raster: WriteRaster) -> None:
+    """Four times the bands take about four times the calls, and the file is opened equally often."""
     calls, opened = [], []
     for count in (150, 600):
         pixels = patches(5, (32, 32))[np.arange(count) % 5] + np.arange(count, dtype="uint16")[:, None, None] % 97
         path = str(write_raster(f"{count}.tif", pixels, nodata=0, interleave="pixel"))
-        inspect_scene([path])  # whatever is loaded the first time
+        inspect_scene([path])  # the first time imports modules
         profile = cProfile.Profile()
         with profile:
             found = inspect_scene([path])
             describe_scene(SceneConfig.model_validate({"source": path, "bands": [band.name for band in found.bands]}))
         stats = pstats.Stats(profile)
         calls.append(stats.total_calls)
-        told = stats.stats.items()
-        opened.append(sum(entry[0] for (file, _, name), entry in told if "rasterio" in file and name == "open"))
+        entries = stats.stats.items()
+        opened.append(sum(entry[0] for (file, _, name), entry in entries if "rasterio" in file and name == "open"))
         assert len(found.bands) == count
     assert calls[1] < 5 * calls[0]
     assert opened[0] == opened[1]
 
 
-def test_previews_of_many_bands_stay_within_bounds(write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_previews_of_many_bands_stay_within_the_memory_limit(
+    write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels = patches(12, (300, 300))
     pixels[:, 150:] = 0
     path = write_raster("s.tif", pixels, nodata=0)
@@ -159,22 +161,22 @@ def test_previews_of_many_bands_stay_within_bounds(write_raster: WriteRaster, mo
     assert inspect_scene([str(path)]).valid_share == pytest.approx(0.5, abs=0.02)
 
 
-def test_twins_are_told_whatever_their_place_among_the_bands(write_raster: WriteRaster) -> None:
+def test_equal_bands_are_reported_wherever_they_are_among_the_bands(write_raster: WriteRaster) -> None:
     pixels = patches(30, dtype="float32")
     pixels[29], pixels[17] = pixels[2], pixels[2]
     pixels[2, 0, 0] = pixels[17, 0, 0] = pixels[29, 0, 0] = np.nan
-    told = [
+    duplicates = [
         warning for warning in inspect_scene([str(write_raster("s.tif", pixels))]).warnings if "the same" in warning
     ]
-    assert [warning.split(":")[0] for warning in told] == [
+    assert [warning.split(":")[0] for warning in duplicates] == [
         "band band18 looks the same as band3", "band band30 looks the same as band3",
     ]  # fmt: skip
 
 
-def test_many_bands_are_read_as_rasterio_reads_them(write_raster: WriteRaster) -> None:
+def test_many_bands_are_read_as_by_rasterio(write_raster: WriteRaster) -> None:
     path = write_raster("s.tif", patches(70, (32, 32)))
     with open_raster(str(path)) as file, rasterio.open(path) as plain:
-        assert file.indexes == range(1, 71)  # found at once, unlike in rasterio's list
+        assert file.indexes == range(1, 71)  # a range, for fast lookups, unlike rasterio's tuple
         np.testing.assert_array_equal(file.read([3, 70, 1]), plain.read([3, 70, 1]))
         np.testing.assert_array_equal(file.read(), plain.read())
         with pytest.raises(IndexError):

@@ -1,4 +1,4 @@
-"""Memory is promised before a run, and kept: measured in fresh processes on scenes of growing size."""
+"""Peak memory stays below the plan: measured in fresh processes on scenes of growing size."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ CAPS = ["450MB", "2GB"]
 
 
 def mirrored(chips: list[str], path: Path, side: int) -> Path:
-    """A scene of `side` x `side` pixels: a real chip, mirrored again and again, written row of tiles by row."""
+    """Write a scene of `side` x `side` pixels, a real chip mirrored repeatedly, one row of tiles at a time."""
     chip = np.stack([rasterio.open(name).read(1) for name in chips])
     quad = np.concatenate([chip, chip[:, ::-1]], axis=1)
     quad = np.concatenate([quad, quad[:, :, ::-1]], axis=2)
@@ -36,10 +36,10 @@ def mirrored(chips: list[str], path: Path, side: int) -> Path:
 
 
 def repeated(scene: Path, times: int, path: Path) -> Path:
-    """A scene laid side by side, so many times each way, as a virtual file: no pixels are written."""
+    """Write a virtual file that repeats a scene `times` times in each direction."""
     with rasterio.open(scene) as file:
         side, bands = file.width, file.count
-    places = [(top, left) for top in range(0, times * side, side) for left in range(0, times * side, side)]
+    corners = [(top, left) for top in range(0, times * side, side) for left in range(0, times * side, side)]
     source = (
         '<SimpleSource><SourceFilename relativeToVRT="0">{scene}</SourceFilename><SourceBand>{band}</SourceBand>'
         '<SrcRect xOff="0" yOff="0" xSize="{side}" ySize="{side}"/>'
@@ -47,7 +47,7 @@ def repeated(scene: Path, times: int, path: Path) -> Path:
     )
     layers = "".join(
         f'<VRTRasterBand dataType="UInt16" band="{band}">'
-        + "".join(source.format(scene=scene, band=band, side=side, top=top, left=left) for top, left in places)
+        + "".join(source.format(scene=scene, band=band, side=side, top=top, left=left) for top, left in corners)
         + "</VRTRasterBand>"
         for band in range(1, bands + 1)
     )
@@ -56,7 +56,7 @@ def repeated(scene: Path, times: int, path: Path) -> Path:
 
 
 def peak_of(scene: Path, folder: Path, cap: str, fit: str = "{}", cache: str = "auto", *, workers: int = 2) -> int:
-    """Run a scene in a fresh process, hold what it took to what was promised, and give it."""
+    """Run a scene in a fresh process, assert that its peak memory is within the plan, and return it."""
     job = folder / "job.yaml"
     limits = f"run: {{memory: {cap}, workers: {workers}, cache: {cache}}}"
     job.write_text(f"version: 1\nscene: {{source: {scene}}}\nfit: {fit}\noutput: {{labels: out.tif}}\n{limits}\n")
@@ -73,13 +73,13 @@ def peak_of(scene: Path, folder: Path, cap: str, fit: str = "{}", cache: str = "
 def test_peak_memory_is_below_the_plan_and_flat_up_to_four_tiles(
     landscape: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # compiling takes memory: where other tests keep code at the same time, some may go missing
+    # compiling takes memory, and parallel tests that write to the same code cache may cause it again
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "code"))
     tile = mirrored(landscape[:2], tmp_path / "quarter.tif", 5490)
     scenes = [repeated(tile, times, tmp_path / f"{times}.vrt") for times in (1, 2, 4)]
-    peak_of(mirrored(landscape[:2], tmp_path / "small.tif", 549), tmp_path, "2GB")  # kernels are compiled by then
+    peak_of(mirrored(landscape[:2], tmp_path / "small.tif", 549), tmp_path, "2GB")  # compiles the kernels
     for cap in CAPS:
-        # a single short run may take little by chance: huge pages alone come to 20 or 28 MB
+        # the peak of a single short run varies: huge pages alone make 20 to 28 MB
         peaks = [median(peak_of(scenes[0], tmp_path, cap) for _ in range(3))]
         peaks += [peak_of(scene, tmp_path, cap) for scene in scenes[1:]]
         assert max(peaks) <= 1.1 * min(peaks), f"{cap}: {peaks} bytes for one, four and sixteen times the pixels"
@@ -88,7 +88,9 @@ def test_peak_memory_is_below_the_plan_and_flat_up_to_four_tiles(
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
 @pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
-def test_a_fit_over_all_pixels_keeps_its_promise(landscape: list[str], tmp_path: Path, method: str) -> None:
+def test_peak_memory_of_a_fit_over_all_pixels_is_below_the_plan(
+    landscape: list[str], tmp_path: Path, method: str
+) -> None:
     scene = mirrored(landscape, tmp_path / "scene.tif", 2745)
     fit = f"{{pixels: all, method: {method}, tol: 1.0e-5}}"
     on_disk = peak_of(scene, tmp_path, "1GB", fit)
@@ -102,19 +104,19 @@ def test_a_fit_over_all_pixels_keeps_its_promise(landscape: list[str], tmp_path:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
 @pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
-def test_a_first_run_which_compiles_keeps_its_promise_with_hardly_any_sample(
+def test_peak_memory_of_a_first_run_which_compiles_is_below_the_plan(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "code"))
     profile = {"driver": "GTiff", "dtype": "int16", "width": 1500, "height": 1500, "count": 9, "crs": "EPSG:32633"}
-    place = rasterio.Affine(10, 0, 300_000, 0, -10, 5_900_000)
-    with rasterio.open(tmp_path / "s.tif", "w", transform=place, tiled=True, compress="deflate", **profile) as file:
+    transform = rasterio.Affine(10, 0, 300_000, 0, -10, 5_900_000)
+    with rasterio.open(tmp_path / "s.tif", "w", transform=transform, tiled=True, compress="deflate", **profile) as file:
         file.write(np.random.default_rng(0).gamma(3, 10, (9, 1500, 1500)).astype(np.int16))
     peak_of(tmp_path / "s.tif", tmp_path, "2GB", f"{{k: 3, pixels: 50, method: {method}}}")
 
 
 def sources(kind: str, folder: Path) -> dict[str, Any]:
-    """A small scene of a kind, as the config names it."""
+    """Write a small scene of a kind, and return the config's section for it."""
     from sources import SIDES, TRIANGLE, dataset, layers, write_vector
 
     from benchmarks.safe import write_safe
@@ -141,7 +143,7 @@ def sources(kind: str, folder: Path) -> dict[str, Any]:
 def test_peak_memory_is_below_the_plan_for_every_kind_of_scene(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "code"))  # a first run, which takes most
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "code"))  # a first run needs most memory
     job = tmp_path / "job.yaml"
     content = {"version": 1, "scene": sources(kind, tmp_path), "output": {"labels": "out.tif"}, "fit": {"k": 3}}
     job.write_text(json.dumps(content))
@@ -153,7 +155,7 @@ def test_peak_memory_is_below_the_plan_for_every_kind_of_scene(
 
 
 def large_blocks(folder: Path) -> dict[str, Path]:
-    """Virtual files, which state small blocks, over files whose blocks are large and hold all bands."""
+    """Write virtual files, which state small blocks, over files with large blocks of all bands."""
     rng = np.random.default_rng(0)
 
     def stored(name: str, side: int, block: int) -> Path:
@@ -167,14 +169,14 @@ def large_blocks(folder: Path) -> dict[str, Path]:
 
     def virtual(name: str, *files: Path, side: int, kind: str = "SimpleSource") -> Path:
         across, total = round(len(files) ** 0.5), round(len(files) ** 0.5) * side
-        places = [(file, side * (n % across), side * (n // across)) for n, file in enumerate(files)]
+        tiles = [(file, side * (n % across), side * (n // across)) for n, file in enumerate(files)]
         layers = "".join(
             f'<VRTRasterBand dataType="UInt16" band="{band}">'
             + "".join(
                 f'<{kind}><SourceFilename relativeToVRT="1">{file.name}</SourceFilename><SourceBand>{band}</SourceBand>'
                 f'<SrcRect xOff="0" yOff="0" xSize="{side}" ySize="{side}"/>'
                 f'<DstRect xOff="{left}" yOff="{top}" xSize="{side}" ySize="{side}"/></{kind}>'
-                for file, left, top in places
+                for file, left, top in tiles
             )
             + "</VRTRasterBand>"
             for band in range(1, 5)
@@ -213,7 +215,7 @@ def test_peak_memory_is_below_the_plan_for_virtual_files_over_large_blocks(
 
 
 def running_threads(process: int) -> int:
-    """How many threads of a process run or wait for nothing but a processor."""
+    """Number of threads of a process that run or are ready to run."""
     count = 0
     for thread in Path(f"/proc/{process}/task").glob("*/stat"):
         with suppress(OSError):  # it ended meanwhile
@@ -222,13 +224,13 @@ def running_threads(process: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="what threads do is read from Linux's /proc")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="states of threads are read from Linux's /proc")
 @pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
 def test_one_worker_keeps_one_processor_busy(landscape: list[str], tmp_path: Path, method: str) -> None:
-    """Of threads of BLAS, OpenMP or GDAL beside ours, more than one would run, or wait for a processor, at a time."""
-    scene = mirrored(landscape, tmp_path / "scene.tif", 1400 if method == "dask-ml" else 2745)  # it takes its time
+    """If BLAS, OpenMP or GDAL had threads of their own, more than one would be ready to run at a time."""
+    scene = mirrored(landscape, tmp_path / "scene.tif", 1400 if method == "dask-ml" else 2745)  # dask-ml is slow
     job = tmp_path / "job.yaml"
-    k, passes = (60, 100) if method == "kmeans" else (12, 10)  # they take longer than what comes before and after
+    k, passes = (60, 100) if method == "kmeans" else (12, 10)  # so that they dominate the run time
     fit = f"fit: {{pixels: all, method: {method}, k: {k}, tol: 1.0e-9, max_iter: {passes}}}"
     job.write_text(f"version: 1\nscene: {{source: {scene}}}\n{fit}\noutput: {{labels: o.tif}}\nrun: {{workers: 1}}\n")
     process = subprocess.Popen([sys.executable, "-m", "pipeline", "run", str(job), "-q"], stdout=subprocess.DEVNULL)
@@ -237,4 +239,4 @@ def test_one_worker_keeps_one_processor_busy(landscape: list[str], tmp_path: Pat
         seen.append(running_threads(process.pid))
         time.sleep(0.005)
     assert process.returncode == 0
-    assert sum(seen) / len(seen) <= 1.2  # blocks are read while machine code is loaded, and labels written beside
+    assert sum(seen) / len(seen) <= 1.2  # more than 1: labels are written in the background

@@ -1,4 +1,4 @@
-"""A plan stays within the memory allowed or says what would do, and its blocks suit the files."""
+"""A plan stays within the memory allowed or says how much it needs, and its blocks match those of the files."""
 
 import re
 from dataclasses import replace
@@ -73,8 +73,8 @@ def plan_or_none(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *,
         return None
 
 
-def surely_held(info: SceneInfo, plan: Plan, fit: FitConfig | None) -> int:
-    """Bytes of arrays that no run can do without: a block's pixels, validity and labels for each worker, the sample."""
+def least_memory(info: SceneInfo, plan: Plan, fit: FitConfig | None) -> int:
+    """Lower bound of a run's memory: pixels, valid mask and labels of a block per worker, and the sample."""
     pixels = plan.chunk[0] * plan.chunk[1]
     blocks = plan.at_once * (pixels * info.bytes_per_pixel + 2 * pixels)
     return blocks + (min(fit.pixels, info.pixels) * info.bytes_per_pixel if fit else 0)
@@ -82,20 +82,20 @@ def surely_held(info: SceneInfo, plan: Plan, fit: FitConfig | None) -> int:
 
 @settings(max_examples=200, deadline=None)
 @given(info=scenes(), run=resources, fit=fits)
-def test_a_plan_keeps_to_the_memory_allowed_and_counts_every_array_that_is_surely_held(
+def test_a_plan_is_within_the_memory_allowed_and_counts_at_least_the_arrays_it_needs(
     info: SceneInfo, run: ResourceConfig, fit: FitConfig | None
 ) -> None:
     plan = plan_or_none(info, run, fit)
     assume(plan is not None)
     assert plan is not None
-    assert surely_held(info, plan, fit) < plan.peak <= run.memory
+    assert least_memory(info, plan, fit) < plan.peak <= run.memory
     assert 1 <= plan.workers <= run.workers
     assert plan.blocks == ceil(info.grid.shape[0] / plan.chunk[0]) * ceil(info.grid.shape[1] / plan.chunk[1])
 
 
 @settings(max_examples=200, deadline=None)
 @given(info=scenes(), run=resources, fit=fits)
-def test_a_block_is_made_of_whole_file_blocks_or_reaches_over_the_whole_side(
+def test_a_block_consists_of_whole_file_blocks_or_covers_the_whole_side(
     info: SceneInfo, run: ResourceConfig, fit: FitConfig | None
 ) -> None:
     plan = plan_or_none(info, run, fit)
@@ -109,7 +109,7 @@ def test_a_block_is_made_of_whole_file_blocks_or_reaches_over_the_whole_side(
 
 @settings(max_examples=100, deadline=None)
 @given(info=scenes(), run=resources, fit=fits, more=st.integers(0, 20 * GB))
-def test_more_memory_is_never_a_reason_to_refuse(
+def test_a_plan_is_never_refused_for_more_memory(
     info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, more: int
 ) -> None:
     if plan_or_none(info, run, fit):
@@ -121,23 +121,21 @@ def test_more_memory_is_never_a_reason_to_refuse(
 
 @settings(max_examples=200, deadline=None)
 @given(info=scenes(), fit=fits, workers=st.integers(1, 8))
-def test_a_refusal_names_memory_that_would_do_and_little_less_would_not(
+def test_a_refusal_names_memory_that_is_enough_when_a_little_less_is_not(
     info: SceneInfo, fit: FitConfig | None, workers: int
 ) -> None:
     with pytest.raises(MemoryBudgetError, match=r"memory allows 100 MB") as caught:
         make_plan(info, ResourceConfig(memory=10**8, workers=workers), fit)
-    told = re.search(r"the least that would do is (\d+(?:\.\d\d)?) (MB|GB):", str(caught.value))
-    assert told
-    least = round(float(told[1]) * (GB if told[2] == "GB" else 10**6))
+    stated = re.search(r"the run needs at least (\d+(?:\.\d\d)?) (MB|GB):", str(caught.value))
+    assert stated
+    least = round(float(stated[1]) * (GB if stated[2] == "GB" else 10**6))
     assert plan_or_none(info, ResourceConfig(memory=least - 2 * 10**7, workers=workers), fit) is None
     assert plan_or_none(info, ResourceConfig(memory=least, workers=workers), fit)
 
 
 @settings(max_examples=100, deadline=None)
 @given(info=scenes(), chunk=st.integers(16, 50_000), workers=st.integers(1, 8))
-def test_a_chunk_that_was_asked_for_is_rounded_up_to_whole_file_blocks(
-    info: SceneInfo, chunk: int, workers: int
-) -> None:
+def test_a_requested_chunk_is_rounded_up_to_whole_file_blocks(info: SceneInfo, chunk: int, workers: int) -> None:
     plan = make_plan(info, ResourceConfig(memory=10**16, workers=workers, chunk=chunk), None)
     for side, file_side, whole in zip(plan.chunk, info.block_shape, info.grid.shape, strict=True):
         assert side == whole or side % file_side == 0
@@ -147,14 +145,16 @@ def test_a_chunk_that_was_asked_for_is_rounded_up_to_whole_file_blocks(
 
 @settings(max_examples=50, deadline=None)
 @given(info=scenes(), pixels=st.integers(2, 10**6), labels=st.booleans())
-def test_every_sampled_pixel_adds_at_least_its_bands_and_its_key(info: SceneInfo, pixels: int, *, labels: bool) -> None:
+def test_each_sampled_pixel_adds_at_least_the_bytes_of_its_bands_and_key(
+    info: SceneInfo, pixels: int, *, labels: bool
+) -> None:
     run = ResourceConfig(memory=10**16, workers=1, chunk=16)
     few, many = (make_plan(info, run, FitConfig(k=2, pixels=n), labels=labels) for n in (2, pixels))
     drawn = min(pixels, info.pixels) - min(2, info.pixels)
     assert many.peak - few.peak >= drawn * (info.bytes_per_pixel + 8)
 
 
-def test_a_chunk_that_is_too_large_for_the_memory_is_refused_rather_than_made_smaller() -> None:
+def test_a_requested_chunk_that_is_too_large_for_the_memory_is_refused() -> None:
     run = ResourceConfig(memory=GB, workers=1, chunk=10_980)
     assert plan_or_none(info_of(), run.model_copy(update={"chunk": "auto"}), None)
     with pytest.raises(MemoryBudgetError, match=r"10980 x 10980 pixels.* or a smaller run.chunk than 10980"):
@@ -168,10 +168,10 @@ def test_no_memory_is_planned_for_workers_without_a_block() -> None:
 
 
 @pytest.mark.parametrize(
-    ("driver", "fit", "labels", "passes", "kept"),
+    ("driver", "fit", "labels", "passes", "cached"),
     [
         ("GTiff", FitConfig(), True, 2, False),
-        ("JP2OpenJPEG", FitConfig(), True, 1, True),  # dear to decode
+        ("JP2OpenJPEG", FitConfig(), True, 1, True),  # expensive to decode
         ("GTiff", FitConfig(pixels="all"), True, 1, True),
         ("JP2OpenJPEG", FitConfig(pixels="all"), False, 1, True),
         ("GTiff", FitConfig(pixels="all", method="minibatch"), True, 1, True),
@@ -181,21 +181,21 @@ def test_no_memory_is_planned_for_workers_without_a_block() -> None:
         ("JP2OpenJPEG", FitConfig(), False, 1, False),
     ],
 )
-def test_a_scene_is_read_once_unless_it_is_cheap_to_read_twice(
-    driver: str, fit: FitConfig | None, passes: int, *, labels: bool, kept: bool
+def test_a_scene_is_cached_and_read_once_unless_it_is_cheap_to_read_twice(
+    driver: str, fit: FitConfig | None, passes: int, *, labels: bool, cached: bool
 ) -> None:
     info = info_of(driver=driver)
     plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), fit, labels=labels)
     assert plan.passes == passes
-    decoded, validity, labels_too = 4 * 2, plan.caches_blocks, plan.caches_blocks and fit and fit.pixels == "all"
-    assert plan.cache_bytes == (10_980 * 10_980 * (decoded + bool(validity) + 2 * bool(labels_too)) if kept else 0)
+    decoded, validity, all_pixels = 4 * 2, plan.caches_blocks, plan.caches_blocks and fit and fit.pixels == "all"
+    assert plan.cache_bytes == (10_980 * 10_980 * (decoded + bool(validity) + 2 * bool(all_pixels)) if cached else 0)
     assert (plan.map_disk >= info.pixels) is labels
     assert plan.disk == plan.cache_bytes + plan.map_disk
 
 
 @pytest.mark.parametrize("fit", [FitConfig(), FitConfig(pixels="all"), FitConfig(pixels="all", method="minibatch")])
 @pytest.mark.parametrize("driver", ["GTiff", "JP2OpenJPEG"])
-def test_the_cache_is_where_it_was_asked_for(driver: str, fit: FitConfig) -> None:
+def test_the_cache_is_where_the_config_says(driver: str, fit: FitConfig) -> None:
     plans = {
         cache: make_plan(info_of(driver=driver), ResourceConfig(memory=8 * GB, workers=2, cache=cache), fit)
         for cache in ("none", "disk", "memory")
@@ -211,60 +211,60 @@ def test_the_cache_is_where_it_was_asked_for(driver: str, fit: FitConfig) -> Non
 
 
 @pytest.mark.parametrize("method", ["dask-ml", "minibatch"])
-def test_some_methods_over_all_pixels_want_a_cache(method: Literal["dask-ml", "minibatch"]) -> None:
+def test_some_methods_over_all_pixels_need_a_cache(method: Literal["dask-ml", "minibatch"]) -> None:
     fit = FitConfig(pixels="all", method=method)
-    with pytest.raises(ConfigError, match=rf"^run\.cache: none: {method} .* take disk or memory$"):
+    with pytest.raises(ConfigError, match=rf"^run\.cache: none: {method} .* needs a cache; use disk or memory$"):
         make_plan(info_of(), ResourceConfig(cache="none"), fit)
 
 
 def test_a_cache_that_does_not_fit_into_memory_is_refused_with_its_size() -> None:
-    with pytest.raises(MemoryBudgetError, match=r"and 1\.33 GB for the cache in memory \(run\.cache: disk spares"):
+    with pytest.raises(MemoryBudgetError, match=r"and 1\.33 GB for the cache in memory \(run\.cache: disk avoids"):
         make_plan(info_of(), ResourceConfig(memory=GB, cache="memory"), FitConfig(pixels="all"))
 
 
 @pytest.mark.parametrize(
     ("fit", "split", "passes"), [(FitConfig(), False, 1), (FitConfig(), True, 2), (None, False, 1)]
 )
-def test_what_is_compressed_is_kept_where_it_is_read_twice_and_nothing_straddles(
+def test_a_compressed_scene_is_cached_if_it_is_read_twice_and_no_file_block_is_split(
     fit: FitConfig | None, passes: int, *, split: bool
 ) -> None:
     info = replace(info_of(), compressed=True, read_by_file_block=split)
     plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), fit)
     assert (plan.passes, plan.caches_files) == (passes, False)
-    kept = info.pixels * (4 * 2 + 1) if fit and passes == 1 else 0
-    assert (plan.cache, plan.cache_disk) == ("disk" if kept else "none", kept)
+    cached = info.pixels * (4 * 2 + 1) if fit and passes == 1 else 0
+    assert (plan.cache, plan.cache_disk) == ("disk" if cached else "none", cached)
 
 
-def test_dear_blocks_that_straddle_the_scenes_are_kept_even_for_one_pass() -> None:
+def test_split_file_blocks_that_are_expensive_to_decode_are_cached_even_for_one_pass() -> None:
     info = replace(info_of(driver="JP2OpenJPEG"), read_by_file_block=True)
     plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), None)
     assert (plan.passes, plan.cache_bytes > 0) == (1, True)
 
 
 @pytest.mark.parametrize(("files", "workers", "held"), [(1, 4, 0), (3, 2, 4), (1000, 1, 7), (1000, 4, 28)])
-def test_what_open_files_behind_virtual_ones_hold_is_counted_up_to_those_that_gdal_keeps_open(
+def test_memory_of_open_files_behind_virtual_ones_is_counted_up_to_gdals_limit(
     files: int, workers: int, held: int
 ) -> None:
-    """One for each worker is what it is decoding, and counted with its block."""
+    """The file that each worker is decoding is counted with its block."""
     run, info = ResourceConfig(memory=64 * GB, workers=workers), info_of()
     virtual = replace(info, open_files=OpenFiles(files, 10**7))
     assert make_plan(virtual, run, None).peak - make_plan(info, run, None).peak == held * 10**7
     assert most_open_files(workers) == 8 * workers
 
 
-def test_blocks_that_meet_in_one_of_the_scenes_are_all_kept_decoded() -> None:
+def test_gdals_cache_holds_all_file_blocks_of_one_block_of_the_scene() -> None:
     info = replace(info_of(), file_block_bytes=10**8)
     assert gdal_cache_bytes(replace(info, blocks_at_once=4), 3) == 2 * gdal_cache_bytes(info, 3) == 12 * 10**8
 
 
-def test_little_memory_means_smaller_blocks_before_it_means_fewer_workers() -> None:
+def test_little_memory_gives_smaller_blocks_first_and_fewer_workers_then() -> None:
     plans = [
         plan_or_none(
             info_of(block=(256, 256)), ResourceConfig(memory=size * 10**6, workers=4), FitConfig(pixels=10_000)
         )
         for size in range(300, 600)
     ]
-    made = [plan for plan in plans if plan]
-    assert len({plan.chunk for plan in made if plan.workers == 4}) > 1
-    assert {plan.workers for plan in made} == {1, 2, 4}
-    assert [plan.workers for plan in made] == sorted(plan.workers for plan in made)
+    possible = [plan for plan in plans if plan]
+    assert len({plan.chunk for plan in possible if plan.workers == 4}) > 1
+    assert {plan.workers for plan in possible} == {1, 2, 4}
+    assert [plan.workers for plan in possible] == sorted(plan.workers for plan in possible)

@@ -1,4 +1,4 @@
-"""Whole runs on real and made scenes: the same map for any blocks and workers, each block read as planned."""
+"""Whole runs on real and generated scenes: the same map for any blocks and workers, each block read as planned."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ from pipeline.sinks.geotiff import MapWriter
 
 
 def sklearn_labels(model: ClusterModel, pixels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Labels as scikit-learn's predict gives them for the model's centroids, and where the choice is clear."""
+    """Return scikit-learn's labels for the model's centroids, and where the nearest centroid is unambiguous."""
     points = pixels.reshape(len(pixels), -1).T.astype("float64")
     oracle = KMeans(model.k, n_init=1, max_iter=1).fit(np.repeat(model.centres, 2, axis=0))
     oracle.cluster_centers_ = model.centres.copy()
@@ -92,7 +92,7 @@ def check_report(report: dict[str, Any], labels: npt.NDArray[np.uint8]) -> None:
 
 
 @pytest.mark.lowest
-def test_jpeg2000_is_decoded_once_and_labelled_as_scikit_learn_would(jpeg2000: list[str], tmp_path: Path) -> None:
+def test_jpeg2000_is_decoded_once_and_labelled_as_by_scikit_learn(jpeg2000: list[str], tmp_path: Path) -> None:
     report = run_config(config(jpeg2000, tmp_path / "classes.tif", run={"chunk": 256}))
     assert report["source_passes"] == report["plan"]["passes"] == 1
     pixels = np.stack([read(Path(path)) for path in jpeg2000])
@@ -126,15 +126,15 @@ def test_blocks_and_workers_never_change_a_file(
     pixels = patches(3, (260, 310))
     pixels[:, hole : hole + 40, 30:200] = 0
     path = write_raster("scene.tif", pixels, nodata=0, tiled=True, blockxsize=16, blockysize=16)
-    kept = []
+    outputs = []
     for side, threads in ((400, 1), (chunk, workers)):
         run_config(
             config(path, tmp_path / "c.tif", fit={"k": 4, "starts": 2}, run={"chunk": side, "workers": threads}),
             overwrite=True,
         )
         names = ("c.tif", "c.model.json", "c.csv", "c_quicklook.png")
-        kept.append([(tmp_path / name).read_bytes() for name in names])
-    assert kept[0] == kept[1]
+        outputs.append([(tmp_path / name).read_bytes() for name in names])
+    assert outputs[0] == outputs[1]
     np.testing.assert_array_equal(read(tmp_path / "c.tif") == 0, (pixels == 0).any(axis=0))
 
 
@@ -152,7 +152,7 @@ def test_permuted_bands_give_the_same_map(landscape: list[str], tmp_path: Path) 
         }
     )
     predict(SceneConfig(source=tuple(landscape)), permuted, OutputConfig(labels=str(tmp_path / "three.tif")))
-    assert (read(tmp_path / "three.tif") == one).mean() > 0.99999  # sums in another order round otherwise
+    assert (read(tmp_path / "three.tif") == one).mean() > 0.99999  # sums in another order round differently
 
 
 def test_predict_labels_another_scene_without_fitting(data: Path, tmp_path: Path) -> None:
@@ -173,24 +173,24 @@ def test_predict_labels_another_scene_without_fitting(data: Path, tmp_path: Path
     np.testing.assert_array_equal(labels.ravel()[clear], expected[clear])
 
 
-def test_predict_says_so_when_nearly_all_falls_into_one_class(
+def test_predict_warns_if_nearly_all_pixels_are_in_one_class(
     write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_config(config(write_raster("a.tif", patches(2)), tmp_path / "map.tif", fit={"k": 3}))
     model = ClusterModel.load(tmp_path / "map.model.json")
-    other = write_raster("b.tif", patches(2) // 100)  # as reflectance in percent, which no tag speaks of
+    other = write_raster("b.tif", patches(2) // 100)  # as if reflectance were in percent, without a tag
     predict(SceneConfig(source=(str(other),)), model, OutputConfig(labels=str(tmp_path / "c.tif")))
     assert "b.tif: 100.0% of the pixels fall into class 1; does the model's scene have the same units" in caplog.text
 
 
 def test_predict_refuses_a_scene_without_the_bands(landscape: list[str], tmp_path: Path) -> None:
     model = fit_config(config(landscape, tmp_path / "unused.tif", fit={"pixels": 1000}), tmp_path / "m.json")
-    with pytest.raises(ModelError, match=r"wants bands B02, B03, B04, B08; .* not B02"):
+    with pytest.raises(ModelError, match=r"needs bands B02, B03, B04, B08; .* but not B02"):
         predict(SceneConfig(source=tuple(landscape[1:])), model, OutputConfig(labels=str(tmp_path / "p.tif")))
     assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
 
 
-def test_minibatch_is_one_word(landscape: list[str], tmp_path: Path) -> None:
+def test_minibatch_is_selected_by_one_setting(landscape: list[str], tmp_path: Path) -> None:
     kmeans, minibatch = (
         run_config(config(landscape, tmp_path / f"{method}.tif", fit={"method": method, "k": 6}))
         for method in ("kmeans", "minibatch")
@@ -271,7 +271,7 @@ def test_existing_outputs_are_refused_before_any_work(
 ) -> None:
     path = write_raster("scene.tif", patches(3))
     (tmp_path / "c.csv").write_text("mine")
-    monkeypatch.setattr(RasterSource, "read", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(RasterSource, "read", lambda *_: pytest.fail("a block was read"))
     with pytest.raises(OutputError, match=r"c\.csv: the file exists already"):
         run_config(config(path, tmp_path / "c.tif"))
     assert (tmp_path / "c.csv").read_text() == "mine"
@@ -279,7 +279,7 @@ def test_existing_outputs_are_refused_before_any_work(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SceneError("cut short"), MemoryError])
 @pytest.mark.parametrize("failing", ["sample", "label"])
-def test_a_run_that_fails_leaves_nothing_and_touches_nothing(
+def test_a_failed_run_leaves_no_files_and_changes_none(
     jpeg2000: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any, failing: str
 ) -> None:
     def broken(*_: Any) -> None:
@@ -293,29 +293,29 @@ def test_a_run_that_fails_leaves_nothing_and_touches_nothing(
     assert (tmp_path / "c.tif").read_text() == "the old map"
 
 
-def test_too_little_room_is_said_before_any_work(
+def test_too_little_disk_space_is_refused_before_any_work(
     write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_raster("scene.tif", patches(3))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    monkeypatch.setattr(RasterSource, "read", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(RasterSource, "read", lambda *_: pytest.fail("a block was read"))
     with pytest.raises(OutputError, match="0 MB are free"):
         run_config(config(path, tmp_path / "c.tif"))
 
 
 @pytest.mark.parametrize(("side", "k"), [(300, 3), (1100, 120)])
 def test_a_run_takes_no_more_disk_than_planned(write_raster: WriteRaster, tmp_path: Path, side: int, k: int) -> None:
-    """Noise in many classes: neither map nor picture can be compressed, and tiles hang over."""
+    """Noise in many classes: map and picture hardly compress, and the tiles at the edges are partly outside."""
     pixels = np.random.default_rng(1).integers(0, 256, (3, side, side + 1), dtype=np.uint8)
     job = config(str(write_raster("scene.tif", pixels)), tmp_path / "out" / "map.tif", fit={"k": k, "pixels": 2000})
-    done, most = Event(), 0
+    done, largest = Event(), 0
 
     def watch() -> None:
-        nonlocal most
+        nonlocal largest
         while not done.wait(0.002):
-            with suppress(OSError):  # a file that went meanwhile
-                taken = [path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file()]
-                most = max(most, sum(taken))
+            with suppress(OSError):  # a file that was removed meanwhile
+                sizes = [path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file()]
+                largest = max(largest, sum(sizes))
 
     (tmp_path / "out").mkdir()
     watcher = Thread(target=watch)
@@ -325,7 +325,7 @@ def test_a_run_takes_no_more_disk_than_planned(write_raster: WriteRaster, tmp_pa
     finally:
         done.set()
         watcher.join()
-    assert side**2 < most <= plan_config(job)[1].disk
+    assert side**2 < largest <= plan_config(job)[1].disk
 
 
 def test_an_all_nodata_scene_is_an_error(write_raster: WriteRaster, tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def test_an_all_nodata_scene_is_an_error(write_raster: WriteRaster, tmp_path: Pa
     assert [entry.name for entry in tmp_path.iterdir()] == ["scene.tif"]
 
 
-def test_a_run_never_takes_its_own_map_for_a_band(write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_a_run_never_reads_its_own_map_as_a_band(write_raster: WriteRaster, tmp_path: Path) -> None:
     for band in ("B02", "B03"):
         write_raster(f"s_{band}.tif", patches(1))
     for source in (tmp_path, tmp_path / "*.tif"):
@@ -350,12 +350,12 @@ def test_a_scene_is_never_overwritten(write_raster: WriteRaster, tmp_path: Path,
     before = path.read_bytes()
     (tmp_path / "link.tif").symlink_to(path)
     job = config(path, tmp_path / "c.tif", output={output: str(tmp_path / "link.tif")}, fit={"k": 3})
-    with pytest.raises(OutputError, match=r"link\.tif: this file is part of the scene"):
+    with pytest.raises(OutputError, match=r"link\.tif: this file is an input"):
         run_config(job, overwrite=True)
     assert path.read_bytes() == before
 
 
-def test_sidecars_of_an_older_map_go_with_it(write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_sidecars_of_an_older_map_are_removed_with_it(write_raster: WriteRaster, tmp_path: Path) -> None:
     path = write_raster("scene.tif", patches(3))
     for ending in ("", ".msk", ".ovr", ".aux.xml"):
         (tmp_path / f"c.tif{ending}").write_text("old")
@@ -365,7 +365,7 @@ def test_sidecars_of_an_older_map_go_with_it(write_raster: WriteRaster, tmp_path
     assert not (tmp_path / "c.tif.msk").exists()
 
 
-def test_a_cache_folder_that_stays_costs_no_map(
+def test_a_cache_folder_that_can_not_be_removed_does_not_fail_the_run(
     jpeg2000: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("os.rmdir", lambda *_, **__: (_ for _ in ()).throw(OSError("busy")))
@@ -374,7 +374,7 @@ def test_a_cache_folder_that_stays_costs_no_map(
     assert "remove it by hand" in caplog.text
 
 
-def test_many_untagged_zeros_are_told(
+def test_many_untagged_zeros_give_a_warning(
     write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pixels = patches(3)
@@ -384,14 +384,14 @@ def test_many_untagged_zeros_are_told(
     caplog.clear()
     bands = [write_raster(f"B{n:02}.tif", pixels[:1]) for n in range(1, 11)]
     run_config(config(bands, tmp_path / "c.tif", fit={"k": 3}))
-    (told,) = (record.getMessage() for record in caplog.records if "0 in every band" in record.getMessage())
-    assert told.endswith("(bands B01, B02, B03, B04, B05, B06, B07, B08, ...)")  # and no file of them
+    (message,) = (record.getMessage() for record in caplog.records if "0 in every band" in record.getMessage())
+    assert message.endswith("(bands B01, B02, B03, B04, B05, B06, B07, B08, ...)")  # without the names of files
     caplog.clear()
     run_config(config(write_raster("tagged.tif", pixels, nodata=0), tmp_path / "b.tif", fit={"k": 3}))
     assert "0 in every band" not in caplog.text
 
 
-def test_a_fill_value_that_is_not_tagged_is_named(write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_an_untagged_fill_value_is_named(write_raster: WriteRaster, tmp_path: Path) -> None:
     pixels = patches(2, dtype="float32")
     pixels[:, :30] = np.finfo("float32").min
     with pytest.raises(
@@ -400,16 +400,16 @@ def test_a_fill_value_that_is_not_tagged_is_named(write_raster: WriteRaster, tmp
         run_config(config(write_raster("s.tif", pixels), tmp_path / "c.tif", fit={"k": 3}))
 
 
-@pytest.mark.parametrize("place", ["GRANULE/x.csv", "MTD_MSIL2A.xml", "SCL"])
-def test_nothing_is_written_into_a_product(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("target_name", ["GRANULE/x.csv", "MTD_MSIL2A.xml", "SCL"])
+def test_nothing_is_written_into_a_product(tmp_path: Path, target_name: str) -> None:
     from sources import SIDES, layers
 
     from benchmarks.safe import write_safe
 
     product = write_safe(tmp_path, layers(), tile_sides=SIDES)
-    target = next(product.rglob("*SCL*")) if place == "SCL" else product / place
+    target = next(product.rglob("*SCL*")) if target_name == "SCL" else product / target_name
     before = target.read_bytes() if target.exists() else None
-    with pytest.raises(OutputError, match=r"part of the scene, .* will not be written"):
+    with pytest.raises(OutputError, match=r"this file is( inside)? an input .* never replaced"):
         run_config(config(product, tmp_path / "c.tif", output={"table": str(target)}), overwrite=True)
     assert (target.read_bytes() if target.exists() else None) == before
     assert not (tmp_path / "c.tif").exists()
@@ -418,21 +418,21 @@ def test_nothing_is_written_into_a_product(tmp_path: Path, place: str) -> None:
 @pytest.mark.parametrize("cache", ["auto", "memory", "disk", "none"])
 @pytest.mark.parametrize("method", ["kmeans", "minibatch"])
 @pytest.mark.parametrize("pixels", [5000, "all"])
-def test_a_cache_changes_no_bit_and_spares_every_second_reading(
+def test_a_cache_changes_no_bit_and_saves_every_second_reading(
     jpeg2000: list[str], tmp_path: Path, cache: str, method: str, pixels: Any
 ) -> None:
-    """Files count what is decoded of them; there are more passes over the scene than one in all of these runs."""
+    """Files count the pixels decoded; each of these runs makes more than one pass over the scene."""
     fit = {"k": 4, "pixels": pixels, "method": method, "starts": 2}
     if (method, pixels) == ("minibatch", "all"):
-        with pytest.raises(ConfigError, match=r"^run\.cache: none: minibatch reads all pixels again"):
+        with pytest.raises(ConfigError, match=r"^run\.cache: none: minibatch reads all pixels several times"):
             run_config(config(jpeg2000, tmp_path / "no.tif", fit=fit, run={"cache": "none"}))
         cache = "memory" if cache == "none" else cache
-    plainly = {"cache": "disk" if (method, pixels) == ("minibatch", "all") else "none", "chunk": 256}
-    plain = run_config(config(jpeg2000, tmp_path / "plain.tif", fit=fit, run=plainly))
-    report = run_config(config(jpeg2000, tmp_path / "kept.tif", fit=fit, run={"cache": cache, "chunk": 512}))
+    uncached = {"cache": "disk" if (method, pixels) == ("minibatch", "all") else "none", "chunk": 256}
+    plain = run_config(config(jpeg2000, tmp_path / "plain.tif", fit=fit, run=uncached))
+    report = run_config(config(jpeg2000, tmp_path / "cached.tif", fit=fit, run={"cache": cache, "chunk": 512}))
     assert report["model"]["sha256"] == plain["model"]["sha256"]
-    assert (read(tmp_path / "kept.tif") == read(tmp_path / "plain.tif")).all()
-    assert plain["source_passes"] >= 2 or plainly["cache"] == "disk"
+    assert (read(tmp_path / "cached.tif") == read(tmp_path / "plain.tif")).all()
+    assert plain["source_passes"] >= 2 or uncached["cache"] == "disk"
     if cache != "none":
         assert report["source_passes"] == 1
     assert not list(tmp_path.glob(".*"))
@@ -442,17 +442,17 @@ def test_a_cache_changes_no_bit_and_spares_every_second_reading(
     ("compress", "cache", "room", "passes"),
     [
         ("deflate", "auto", True, 1),
-        ("deflate", "auto", False, 2),  # kept for speed alone
+        ("deflate", "auto", False, 2),  # the cache is optional
         ("deflate", "none", True, 2),
         (None, "auto", True, 2),
     ],
 )
-def test_a_compressed_geotiff_is_unpacked_once_where_there_is_room(
+def test_a_compressed_geotiff_is_decoded_once_if_the_disk_has_room(
     write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     compress: str | None, cache: str, *, passes: int, room: bool,
 ) -> None:  # fmt: skip
     pixels = patches(3, (300, 310))
-    pixels[:, 40:90, 200:] = 0  # blocks that hold data everywhere, somewhere, and nowhere
+    pixels[:, 40:90, 200:] = 0  # blocks that are valid everywhere, in part, and nowhere
     pixels[:, 128:192, 64:128] = 0
     layout = {"tiled": True, "blockxsize": 64, "blockysize": 64, "nodata": 0}
     path = write_raster("scene.tif", pixels, compress=compress, **layout)
@@ -470,7 +470,7 @@ def test_a_compressed_geotiff_is_unpacked_once_where_there_is_room(
     monkeypatch.setattr(MapWriter, "make_overviews", watched)
     planned, report = plan_config(job)[1], run_config(job)
     assert (report["source_passes"], report["plan"]["passes"], planned.passes) == (passes, passes, passes)
-    assert left == [0], "what the map has read goes at once"
+    assert left == [0], "cached blocks are removed after the map has read them"
     assert report["model"]["sha256"] == twice["model"]["sha256"]
     assert (read(tmp_path / "map.tif") == read(tmp_path / "twice.tif")).all()
     assert (tmp_path / "map.csv").read_text() == (tmp_path / "twice.csv").read_text()
@@ -478,11 +478,11 @@ def test_a_compressed_geotiff_is_unpacked_once_where_there_is_room(
 
 
 @pytest.mark.parametrize(("cache", "at"), [("auto", 1), ("auto", 7), ("disk", 7)])
-def test_pixels_kept_for_speed_alone_cost_no_map_when_the_disk_becomes_full(
+def test_an_optional_cache_does_not_fail_the_run_when_the_disk_becomes_full(
     write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
     *, cache: str, at: int,
 ) -> None:  # fmt: skip
-    """Quotas, and runs beside this one, are not seen by looking for room."""
+    """Quotas and parallel runs are not seen when free space is checked before the run."""
     path = write_raster(
         "scene.tif", patches(3, (300, 310)), compress="deflate", tiled=True, blockxsize=64, blockysize=64
     )
@@ -514,7 +514,7 @@ def test_pixels_kept_for_speed_alone_cost_no_map_when_the_disk_becomes_full(
     assert (read(tmp_path / "map.tif") == read(tmp_path / "twice.tif")).all()
     assert (tmp_path / "map.model.json").read_text() == (tmp_path / "twice.model.json").read_text()
     assert twice["source_passes"] == 2
-    assert left == 0, "the map wants the room"
+    assert left == 0, "the map needs the disk space"
     assert [line for line in caplog.messages if "read again" in line] == [
         line for line in caplog.messages if "half of" in line
     ]
@@ -543,7 +543,7 @@ def test_each_block_of_a_geotiff_is_decoded_once_for_a_fit_over_all_pixels(
 
 
 @pytest.mark.parametrize("standardize", ["none", "zscore", "minmax"])
-def test_the_curve_of_all_passes_is_in_the_report(landscape: list[str], tmp_path: Path, standardize: str) -> None:
+def test_the_inertia_of_each_pass_is_in_the_report(landscape: list[str], tmp_path: Path, standardize: str) -> None:
     fit, features = {"k": 5, "pixels": "all", "tol": 1e-6}, {"standardize": standardize}
     report = run_config(config(landscape, tmp_path / "c.tif", fit=fit, features=features))
     inertias = [done["inertia"] for done in report["passes"]]
@@ -558,43 +558,43 @@ def test_the_curve_of_all_passes_is_in_the_report(landscape: list[str], tmp_path
     assert pixels == list(ClusterModel.load(tmp_path / "c.model.json").counts)
 
 
-def test_an_odd_pixel_that_no_sample_saw_is_told(write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_an_untagged_fill_value_outside_of_the_sample_is_refused(write_raster: WriteRaster, tmp_path: Path) -> None:
     pixels = patches(2, dtype="float32")
-    pixels[1, 77, 99] = -3.4e38  # a nodata value that no tag speaks of
+    pixels[1, 77, 99] = -3.4e38  # a nodata value without a tag
     fit = {"k": 3, "pixels": "all"}
-    told = r"holds the value -3\.4e\+38, which looks like 'no data'.*scene\.nodata: -3\.39"
-    with pytest.raises(FitError, match=told):
+    message = r"holds the value -3\.4e\+38, which looks like 'no data'.*scene\.nodata: -3\.39"
+    with pytest.raises(FitError, match=message):
         run_config(config(write_raster("odd.tif", pixels), tmp_path / "c.tif", fit=fit))
 
 
 @pytest.mark.parametrize("pixels", [5000, "all"])
-def test_a_fill_value_that_no_tag_speaks_of_is_told_before_it_drowns_the_rest(
+def test_an_untagged_fill_value_is_refused_before_it_dominates_the_fit(
     write_raster: WriteRaster, tmp_path: Path, pixels: int | str
 ) -> None:
     data = patches(2, dtype="float64") / 255
-    data[:, :20] = 9.969209968386869e36  # netCDF's
+    data[:, :20] = 9.969209968386869e36  # the default fill value of NetCDF
     with pytest.raises(FitError, match=r"which looks like 'no data'.*scene\.nodata: 9\.969209968386869e\+36"):
         run_config(config(write_raster("odd.tif", data), tmp_path / "c.tif", fit={"k": 3, "pixels": pixels}))
 
 
-def test_a_band_of_rounding_errors_and_a_few_changes_is_no_odd_one(write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_a_band_of_tiny_values_and_a_few_larger_ones_is_not_refused(write_raster: WriteRaster, tmp_path: Path) -> None:
     data = np.random.default_rng(0).normal(0, 1e-17, (1, 200, 300))
     data[0, :20] = np.repeat([0.3, 0.5], 150)
     report = run_config(config(write_raster("odd.tif", data), tmp_path / "c.tif", fit={"k": 3, "pixels": "all"}))
     assert sorted(entry["pixels"] for entry in report["classes"]) == [3000, 3000, 54_000]
 
 
-@pytest.mark.parametrize("way", ["zscore", "minmax", "robust"])
-def test_huge_numbers_are_told_in_one_sentence_however_they_are_standardized(
-    write_raster: WriteRaster, tmp_path: Path, way: str
+@pytest.mark.parametrize("standardize", ["zscore", "minmax", "robust"])
+def test_huge_numbers_are_refused_in_one_sentence_for_any_standardization(
+    write_raster: WriteRaster, tmp_path: Path, standardize: str
 ) -> None:
     path = write_raster("huge.tif", patches(2, dtype="float64") * 1e199)
     with pytest.raises(FitError, match="looks like 'no data'"):
-        run_config(config(path, tmp_path / "c.tif", features={"standardize": way}, fit={"k": 3}))
+        run_config(config(path, tmp_path / "c.tif", features={"standardize": standardize}, fit={"k": 3}))
 
 
 @pytest.mark.parametrize("cache", ["none", "memory", "auto"])
-def test_every_run_removes_what_a_killed_one_left(write_raster: WriteRaster, tmp_path: Path, cache: str) -> None:
+def test_every_run_removes_the_leftovers_of_a_killed_one(write_raster: WriteRaster, tmp_path: Path, cache: str) -> None:
     (tmp_path / "out").mkdir()
     left = killed_run(tmp_path / "out")
     path = write_raster("scene.tif", patches(3))
@@ -602,7 +602,7 @@ def test_every_run_removes_what_a_killed_one_left(write_raster: WriteRaster, tmp
     assert not left.exists()
 
 
-def test_what_a_killed_run_left_is_removed_before_room_is_looked_for(
+def test_leftovers_of_a_killed_run_are_removed_before_free_space_is_checked(
     write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = tmp_path / "fast" / ".terrazzo-scratch-killed"
@@ -611,19 +611,19 @@ def test_what_a_killed_run_left_is_removed_before_room_is_looked_for(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0 if left.exists() else 10**9))
     path = write_raster("scene.tif", patches(3), compress="deflate")
     report = run_config(config(path, tmp_path / "c.tif", fit={"k": 3}, run={"cache_dir": str(tmp_path / "fast")}))
-    assert (report["plan"]["kept"], report["source_passes"]) == ("disk", 1)
+    assert (report["plan"]["cache"], report["source_passes"]) == ("disk", 1)
 
 
 @pytest.mark.parametrize("wrong", ["this folder does not exist", "this is a file"])
-def test_a_cache_dir_that_is_none_is_told_before_the_scene_is_opened(tmp_path: Path, wrong: str) -> None:
+def test_a_wrong_cache_dir_is_refused_before_the_scene_is_opened(tmp_path: Path, wrong: str) -> None:
     if wrong == "this is a file":
         (tmp_path / "fast").touch()
     job = config(tmp_path / "no.tif", tmp_path / "c.tif", run={"cache_dir": str(tmp_path / "fast"), "cache": "none"})
-    with pytest.raises(ConfigError, match=rf"^run\.cache_dir: .*fast: {wrong}; create a folder"):
+    with pytest.raises(ConfigError, match=rf"^run\.cache_dir: .*fast: {wrong}; create the folder"):
         run_module.plan_config(job)
 
 
-def test_a_cache_stands_where_it_was_asked_for(landscape: list[str], tmp_path: Path) -> None:
+def test_the_cache_is_in_the_folder_of_the_config(landscape: list[str], tmp_path: Path) -> None:
     (tmp_path / "fast").mkdir()
     seen: list[str] = []
     put = DiskCache.put

@@ -1,4 +1,4 @@
-"""The map as a file: plain rasterio and rio-cogeo agree that it is what it should be."""
+"""The map as a file, checked with rasterio and rio-cogeo."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.lowest
 CRS = rasterio.CRS.from_epsg(32633).to_wkt()
 
 
-def grid(shape: tuple[int, int], **changes: Any) -> Grid:
+def make_grid(shape: tuple[int, int], **changes: Any) -> Grid:
     return Grid(**{"shape": shape, "transform": Affine(10, 0, 300_000, 0, -10, 5_900_000), "crs": CRS, **changes})
 
 
@@ -38,9 +38,9 @@ def some_labels(shape: tuple[int, int], k: int = 8) -> npt.NDArray[np.uint8]:
     return labels
 
 
-def written(path: Path, labels: npt.NDArray[np.uint8], place: Grid, chunk: tuple[int, int] = (512, 512)) -> Path:
-    with MapWriter(path, place, class_colours(8), {"TERRAZZO_MODEL_SHA256": "abc"}) as writer:
-        for block in place.blocks(chunk):
+def write_labels(path: Path, labels: npt.NDArray[np.uint8], grid: Grid, chunk: tuple[int, int] = (512, 512)) -> Path:
+    with MapWriter(path, grid, class_colours(8), {"TERRAZZO_MODEL_SHA256": "abc"}) as writer:
+        for block in grid.blocks(chunk):
             writer.write(labels[block.slices], block)
         writer.finish()
     return path
@@ -48,9 +48,11 @@ def written(path: Path, labels: npt.NDArray[np.uint8], place: Grid, chunk: tuple
 
 @pytest.mark.parametrize("shape", [(1, 1), (511, 300), (512, 512), (1300, 1047), (3, 2500)])
 @pytest.mark.parametrize("chunk", [(512, 512), (100, 77), (4000, 4000)])
-def test_any_blocks_make_the_same_valid_cog(tmp_path: Path, shape: tuple[int, int], chunk: tuple[int, int]) -> None:
-    labels, place = some_labels(shape), grid(shape)
-    path = written(tmp_path / "map.tif", labels, place, chunk)
+def test_blocks_of_any_shape_make_the_same_valid_cog(
+    tmp_path: Path, shape: tuple[int, int], chunk: tuple[int, int]
+) -> None:
+    labels, grid = some_labels(shape), make_grid(shape)
+    path = write_labels(tmp_path / "map.tif", labels, grid, chunk)
     valid, errors, warnings = cog_validate(path, strict=True, quiet=True)
     assert (valid, errors, warnings) == (True, [], [])
     with rasterio.open(path) as file:
@@ -65,10 +67,10 @@ def test_any_blocks_make_the_same_valid_cog(tmp_path: Path, shape: tuple[int, in
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are read from Linux's /proc")
-def test_many_threads_read_a_map_by_few_open_files(tmp_path: Path) -> None:
-    labels, place = some_labels((700, 600)), grid((700, 600))
-    path = written(tmp_path / "map.tif", labels, place)
-    blocks = list(place.blocks((64, 64)))
+def test_many_threads_read_a_map_with_at_most_16_open_files(tmp_path: Path) -> None:
+    labels, grid = some_labels((700, 600)), make_grid((700, 600))
+    path = write_labels(tmp_path / "map.tif", labels, grid)
+    blocks = list(grid.blocks((64, 64)))
     with window_reader(path, 500) as read, ThreadPoolExecutor(40) as pool:
         for block, found in zip(blocks, pool.map(read, blocks), strict=True):
             np.testing.assert_array_equal(found, labels[block.slices])
@@ -76,8 +78,8 @@ def test_many_threads_read_a_map_by_few_open_files(tmp_path: Path) -> None:
     assert path not in [file.resolve() for file in Path("/proc/self/fd").iterdir()]
 
 
-def test_the_file_says_what_it_is(tmp_path: Path) -> None:
-    path = written(tmp_path / "map.tif", some_labels((700, 600)), grid((700, 600)))
+def test_the_map_has_the_dtype_nodata_tags_and_palette_it_should(tmp_path: Path) -> None:
+    path = write_labels(tmp_path / "map.tif", some_labels((700, 600)), make_grid((700, 600)))
     with rasterio.open(path) as file:
         assert file.dtypes == ("uint8",)
         assert file.nodata == 0
@@ -99,16 +101,16 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
         Affine(7.1, 2.3, 100_000.1, 2.2, -7.3, 200_000.2),
     ],
 )
-def test_the_transform_survives_to_the_last_digit(tmp_path: Path, transform: Affine) -> None:
-    place = grid((600, 520), transform=transform)
-    with rasterio.open(written(tmp_path / "map.tif", some_labels((600, 520)), place)) as file:
+def test_the_transform_is_written_to_the_last_digit(tmp_path: Path, transform: Affine) -> None:
+    grid = make_grid((600, 520), transform=transform)
+    with rasterio.open(write_labels(tmp_path / "map.tif", some_labels((600, 520)), grid)) as file:
         assert file.transform == transform
         assert file.crs == rasterio.CRS.from_wkt(CRS)
 
 
 def test_a_scene_without_crs_makes_a_map_without_crs(tmp_path: Path) -> None:
-    place = grid((600, 520), crs=None, transform=Affine.identity())
-    with rasterio.open(written(tmp_path / "map.tif", some_labels((600, 520)), place)) as file:
+    grid = make_grid((600, 520), crs=None, transform=Affine.identity())
+    with rasterio.open(write_labels(tmp_path / "map.tif", some_labels((600, 520)), grid)) as file:
         assert file.crs is None
         assert file.transform == Affine.identity()
 
@@ -116,7 +118,7 @@ def test_a_scene_without_crs_makes_a_map_without_crs(tmp_path: Path) -> None:
 def test_overviews_are_majorities_and_never_averages(tmp_path: Path) -> None:
     labels = some_labels((1024, 1024))
     labels[:300] = 0
-    path = written(tmp_path / "map.tif", labels, grid((1024, 1024)))
+    path = write_labels(tmp_path / "map.tif", labels, make_grid((1024, 1024)))
     with rasterio.open(path, overview_level=0) as file:
         half = file.read(1)
     quads = labels.reshape(512, 2, 512, 2).transpose(0, 2, 1, 3).reshape(512, 512, 4)
@@ -129,11 +131,11 @@ def test_overviews_are_majorities_and_never_averages(tmp_path: Path) -> None:
     assert (half[..., None] == quads).any(axis=2).all()
 
 
-def test_gaps_are_nodata(tmp_path: Path) -> None:
-    labels, place = some_labels((1100, 1100)), grid((1100, 1100))
+def test_blocks_that_are_not_written_are_nodata(tmp_path: Path) -> None:
+    labels, grid = some_labels((1100, 1100)), make_grid((1100, 1100))
     path = tmp_path / "map.tif"
-    with MapWriter(path, place, class_colours(8), {}) as writer:
-        first = next(place.blocks((512, 512)))
+    with MapWriter(path, grid, class_colours(8), {}) as writer:
+        first = next(grid.blocks((512, 512)))
         writer.write(labels[first.slices], first)
         writer.finish()
     with rasterio.open(path) as file:
@@ -144,11 +146,11 @@ def test_gaps_are_nodata(tmp_path: Path) -> None:
 
 
 def test_an_error_leaves_no_file(tmp_path: Path) -> None:
-    place = grid((600, 600))
+    grid = make_grid((600, 600))
 
     def stop() -> None:
-        with MapWriter(tmp_path / "map.tif", place, class_colours(8), {}) as writer:
-            for block in place.blocks((256, 256)):
+        with MapWriter(tmp_path / "map.tif", grid, class_colours(8), {}) as writer:
+            for block in grid.blocks((256, 256)):
                 writer.write(np.ones(block.shape, np.uint8), block)
             raise KeyboardInterrupt
 
@@ -167,10 +169,10 @@ def all_checksums(labels: npt.NDArray[np.uint8]) -> list[int]:
 
 @pytest.mark.parametrize("level", [0, 1, 2])
 @pytest.mark.parametrize("pixels", [(slice(0, 1), slice(0, 1)), (slice(100, 275), slice(0, 100))])
-def test_a_level_that_differs_from_what_was_written_is_noticed(
+def test_verification_finds_a_level_that_differs_from_what_was_written(
     tmp_path: Path, level: int, pixels: tuple[slice, slice]
 ) -> None:
-    """Levels of a file made by hand, so that one at a time can be wrong."""
+    """The levels are written by the test, so that one at a time can be wrong."""
     labels = np.maximum(some_labels((1100, 1100)), 1)
     path, levels = tmp_path / "map.tif", [labels, halve(labels), halve(halve(labels))]
     levels[level][pixels] = 0
@@ -180,19 +182,19 @@ def test_a_level_that_differs_from_what_was_written_is_noticed(
         with rasterio.open(name, "w", driver="GTiff", transform=Affine.scale(2), **profile) as file:
             file.write(array, 1)
         name = Path(f"{name}.ovr")
-    sound = np.maximum(some_labels((1100, 1100)), 1)
+    correct = np.maximum(some_labels((1100, 1100)), 1)
     if level == 0:
-        with pytest.raises(OutputError, match="the map, read back, differs from what was written"):
-            verify_map(path, all_checksums(sound))
+        with pytest.raises(OutputError, match="the map read back differs from what was written"):
+            verify_map(path, all_checksums(correct))
     else:
-        verify_map(path, all_checksums(sound)[:level])
-        with pytest.raises(OutputError, match=f"overview {level}, read back, differs"):
-            verify_map(path, all_checksums(sound))
+        verify_map(path, all_checksums(correct)[:level])
+        with pytest.raises(OutputError, match=f"overview {level} read back differs"):
+            verify_map(path, all_checksums(correct))
 
 
-def test_a_map_cut_short_is_noticed(tmp_path: Path) -> None:
-    labels, place = np.maximum(some_labels((1100, 1100)), 1), grid((1100, 1100))
-    path = written(tmp_path / "map.tif", labels, place)
+def test_verification_finds_a_truncated_map(tmp_path: Path) -> None:
+    labels, grid = np.maximum(some_labels((1100, 1100)), 1), make_grid((1100, 1100))
+    path = write_labels(tmp_path / "map.tif", labels, grid)
     verify_map(path, all_checksums(labels))
     path.write_bytes(path.read_bytes()[:-20_000])
     with pytest.raises(OutputError, match="can't be read back"):

@@ -1,4 +1,4 @@
-"""Outputs get their names as a set, written through to the disk before: all, or, after an error, none."""
+"""Outputs are written through to the disk, then renamed as a set: all of them, or none after an error."""
 
 import errno
 import os
@@ -16,12 +16,12 @@ from pipeline.engine.work_folder import temporary_folder
 from pipeline.sinks.staging import Staging
 
 TARGETS = ("map.tif", "map.csv", "map.png", "map.model.json")
-SIDE_FILES = ("map.tif.aux.xml", "map.tif.ovr")
+SIDECARS = ("map.tif.aux.xml", "map.tif.ovr")
 
 
 def old_set(folder: Path) -> dict[str, str]:
-    """Write an earlier run's files, and give what the folder holds."""
-    for name in (*TARGETS, *SIDE_FILES):
+    """Write the outputs of an earlier run, and return the contents of the folder."""
+    for name in (*TARGETS, *SIDECARS):
         (folder / name).write_text(f"old {name}")
     return snapshot(folder)
 
@@ -31,7 +31,7 @@ def new_set() -> dict[str, str]:
 
 
 def hooked(monkeypatch: pytest.MonkeyPatch, name: str, before: Callable[..., None]) -> None:
-    """Have something done before each call of a function of `os`."""
+    """Call `before` before each call of a function of `os`."""
     plain = getattr(os, name)
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -42,7 +42,7 @@ def hooked(monkeypatch: pytest.MonkeyPatch, name: str, before: Callable[..., Non
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, turn: int, names: tuple[str, ...] = ("replace", "link", "rename")) -> None:
-    """Let one of the calls that give names fail."""
+    """Let one call of the functions that rename or link files fail."""
     calls = []
 
     def fail(*_: Any) -> None:
@@ -56,36 +56,36 @@ def failing(monkeypatch: pytest.MonkeyPatch, turn: int, names: tuple[str, ...] =
 
 @pytest.mark.skipif(os.name == "nt", reason="folders can't be written through on Windows")
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_files_are_on_the_disk_before_they_get_names_and_names_before_it_is_over(
+def test_files_are_synced_before_they_are_renamed_and_their_folders_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, overwrite: bool
 ) -> None:
-    """A power cut right after a run left files of no bytes under their final names."""
+    """Otherwise a power cut right after a run leaves empty files under their final names."""
     if overwrite:
         old_set(tmp_path)
     (tmp_path / "other").mkdir()
     targets = [*(tmp_path / name for name in TARGETS), tmp_path / "other" / "report.json"]
     synced: list[int] = []
-    named: dict[int, list[int]] = {}
+    renamed: dict[int, list[int]] = {}
     monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino))
 
     def note(source: Any, target: Any) -> None:
         if Path(target) in targets:
-            named[Path(source).stat().st_ino] = list(synced)
+            renamed[Path(source).stat().st_ino] = list(synced)
 
     hooked(monkeypatch, "replace", note)
     hooked(monkeypatch, "link", note)
     stage(targets, overwrite=overwrite)
-    assert set(named) == {target.stat().st_ino for target in targets}
-    for inode, before in named.items():
+    assert set(renamed) == {target.stat().st_ino for target in targets}
+    for inode, before in renamed.items():
         assert inode in before
     assert {tmp_path.stat().st_ino, (tmp_path / "other").stat().st_ino} <= set(synced)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
-def test_a_disk_that_fails_as_files_are_written_through_leaves_all_as_it_was(
+def test_an_error_while_files_are_synced_leaves_the_old_outputs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """Some disks tell only then that they are full."""
+    """Some disks report only then that they are full."""
     before = old_set(tmp_path)
 
     def fail(_: int) -> None:
@@ -97,7 +97,7 @@ def test_a_disk_that_fails_as_files_are_written_through_leaves_all_as_it_was(
     assert snapshot(tmp_path) == before
 
 
-def test_a_disk_that_can_not_be_asked_to_write_through_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_fsync_can_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: int) -> None:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
@@ -106,7 +106,7 @@ def test_a_disk_that_can_not_be_asked_to_write_through_will_do(tmp_path: Path, m
     assert snapshot(tmp_path) == new_set()
 
 
-def test_the_map_is_named_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_map_is_renamed_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named: list[str] = []
     hooked(monkeypatch, "link", lambda _, target: named.append(Path(target).name))
     stage([tmp_path / name for name in TARGETS])
@@ -116,10 +116,10 @@ def test_the_map_is_named_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("turn", range(1, 13))
-def test_after_an_error_in_the_middle_what_was_named_is_taken_back(
+def test_an_error_during_the_renames_undoes_those_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: int, *, overwrite: bool
 ) -> None:
-    """Whatever call fails: the old set is whole, or the new one; without links a call that fails is made up for."""
+    """Any of the calls may fail: the set is the old one or the new one. A failing link is replaced by a rename."""
     before = old_set(tmp_path) if overwrite else {}
     targets = [tmp_path / name for name in TARGETS]
     with monkeypatch.context() as patch:
@@ -135,7 +135,7 @@ def test_after_an_error_in_the_middle_what_was_named_is_taken_back(
 
 
 @pytest.mark.parametrize("turn", [2, 5, 7])
-def test_an_error_in_the_middle_on_a_disk_without_links(
+def test_an_error_during_the_renames_on_a_disk_without_links_undoes_those_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: int
 ) -> None:
     before = old_set(tmp_path)
@@ -146,15 +146,15 @@ def test_an_error_in_the_middle_on_a_disk_without_links(
     with monkeypatch.context() as patch:
         hooked(patch, "link", refuse)
         failing(patch, turn, ("replace", "rename"))
-        with pytest.raises(OutputError, match="can't be given its name"):
+        with pytest.raises(OutputError, match="can't be renamed to this"):
             stage([tmp_path / name for name in TARGETS], overwrite=True)
         assert snapshot(tmp_path) == before
         stage([tmp_path / name for name in TARGETS], overwrite=True)
     assert snapshot(tmp_path) == new_set()
 
 
-def test_on_a_disk_without_links_no_old_file_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither where it can't be put back, nor by the next run, which removes what was left."""
+def test_on_a_disk_without_links_a_replaced_file_is_never_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither if it can't be renamed back, nor when the next run removes leftovers."""
     (tmp_path / "map.tif").write_text("old")
 
     def refuse(*_: Any) -> None:
@@ -163,17 +163,17 @@ def test_on_a_disk_without_links_no_old_file_is_lost(tmp_path: Path, monkeypatch
     with monkeypatch.context() as patch:
         hooked(patch, "link", refuse)
         hooked(patch, "replace", refuse)
-        with pytest.raises(OutputError, match=r"map\.tif: the finished file can't be given its name"):
+        with pytest.raises(OutputError, match=r"map\.tif: the finished file can't be renamed to this"):
             stage([tmp_path / "map.tif"], overwrite=True)
-    (kept,) = tmp_path.glob(f"{PREFIX}*/only-copy-*")
-    assert kept.read_text() == "old"
+    (only_copy,) = tmp_path.glob(f"{PREFIX}*/only-copy-*")
+    assert only_copy.read_text() == "old"
     with temporary_folder(tmp_path, ""):
-        assert kept.read_text() == "old"
-    assert kept.read_text() == "old"
+        assert only_copy.read_text() == "old"
+    assert only_copy.read_text() == "old"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions of folders are POSIX's")
-def test_a_folder_that_may_not_be_listed_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_may_not_be_listed_can_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = os.open
 
     def refuse(path: Any, flags: int, *args: Any, **how: Any) -> int:
@@ -186,7 +186,7 @@ def test_a_folder_that_may_not_be_listed_will_do(tmp_path: Path, monkeypatch: py
     assert snapshot(tmp_path) == new_set()
 
 
-def test_what_can_not_be_taken_back_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_whose_rename_can_not_be_undone_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old_set(tmp_path)
     calls = []
 
@@ -196,11 +196,14 @@ def test_what_can_not_be_taken_back_is_named(tmp_path: Path, monkeypatch: pytest
             raise OSError(errno.EROFS, "Read-only file system")
 
     hooked(monkeypatch, "replace", fail_from_then_on)
-    with pytest.raises(OutputError, match=r"map\.csv: .*Read-only.*these are new already, .*: .*map\.png, .*\.json$"):
+    with pytest.raises(
+        OutputError,
+        match=r"map\.csv: .*Read-only.*these files are already those .*: .*map\.png, .*\.json$",
+    ):
         stage([tmp_path / name for name in TARGETS], overwrite=True)
 
 
-def test_a_link_that_is_replaced_comes_back_as_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replaced_link_is_restored_as_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = old_set(tmp_path)
     (tmp_path / "map.model.json").rename(tmp_path / "behind.json")
     (tmp_path / "map.model.json").symlink_to("behind.json")
@@ -211,54 +214,54 @@ def test_a_link_that_is_replaced_comes_back_as_a_link(tmp_path: Path, monkeypatc
     assert snapshot(tmp_path) == before | {"behind.json": before["map.model.json"]}
 
 
-def test_somebody_elses_file_is_not_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another run took a name while this one gave names."""
-    theirs = tmp_path / "map.model.json"
+def test_a_file_of_another_run_is_not_removed_by_the_undo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run writes one of the files during the renames."""
+    foreign = tmp_path / "map.model.json"
 
     def replace_it(_: Any, target: Any) -> None:
         if Path(target).name == "map.csv":
-            theirs.unlink()
-            theirs.write_text("theirs")
+            foreign.unlink()
+            foreign.write_text("foreign")
             raise OSError(errno.EEXIST, "File exists")
 
     hooked(monkeypatch, "link", replace_it)
-    with pytest.raises(OutputError, match=r"map\.csv: somebody else wrote this file meanwhile"):
+    with pytest.raises(OutputError, match=r"map\.csv: another program wrote this file during the run"):
         stage([tmp_path / name for name in TARGETS])
-    assert snapshot(tmp_path) == {"map.model.json": "theirs"}
+    assert snapshot(tmp_path) == {"map.model.json": "foreign"}
 
 
-def test_side_files_of_a_map_alone_go_with_it(tmp_path: Path) -> None:
-    """Those of a table or a report are nothing to GDAL; they may be anybody's."""
+def test_only_sidecar_files_of_a_map_are_removed_with_it(tmp_path: Path) -> None:
+    """GDAL reads no sidecar files of a table or a report, so these may be the user's own files."""
     foreign = ["map.csv.ovr", "map.csv.msk", "map.model.json.aux.xml", "map.png.aux.xml"]
     before = old_set(tmp_path)
     for name in foreign:
         (tmp_path / name).write_text("mine")
     (tmp_path / "map.tif.msk").mkdir()
     stage([tmp_path / name for name in TARGETS], overwrite=True)
-    assert set(before) == {*TARGETS, *SIDE_FILES}
+    assert set(before) == {*TARGETS, *SIDECARS}
     assert snapshot(tmp_path) == new_set() | dict.fromkeys(foreign, "mine")
     assert stat.S_ISDIR((tmp_path / "map.tif.msk").stat().st_mode)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes are POSIX's")
-def test_what_appeared_while_the_run_went_on_is_looked_at_again(tmp_path: Path) -> None:
+def test_files_that_appear_during_the_run_are_not_replaced(tmp_path: Path) -> None:
     before = old_set(tmp_path)
     (tmp_path / "map.csv").unlink()
     del before["map.csv"]
-    with pytest.raises(OutputError, match=r"map\.csv: somebody else wrote this file meanwhile"):
+    with pytest.raises(OutputError, match=r"map\.csv: another program wrote this file during the run"):
         stage([tmp_path / name for name in TARGETS], overwrite=True, then=lambda: os.mkfifo(tmp_path / "map.csv"))
     assert snapshot(tmp_path) == before
     for name in TARGETS:
         (tmp_path / name).unlink(missing_ok=True)
-    for name in SIDE_FILES:
+    for name in SIDECARS:
         (tmp_path / name).unlink()
-    with pytest.raises(OutputError, match=r"map\.tif\.ovr: somebody else wrote this file meanwhile"):
-        stage([tmp_path / name for name in TARGETS], then=lambda: (tmp_path / "map.tif.ovr").write_text("theirs"))
-    assert snapshot(tmp_path) == {"map.tif.ovr": "theirs"}
+    with pytest.raises(OutputError, match=r"map\.tif\.ovr: another program wrote this file during the run"):
+        stage([tmp_path / name for name in TARGETS], then=lambda: (tmp_path / "map.tif.ovr").write_text("foreign"))
+    assert snapshot(tmp_path) == {"map.tif.ovr": "foreign"}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
-def test_links_that_move_while_the_run_goes_on_lead_nothing_astray(tmp_path: Path) -> None:
+def test_a_link_that_changes_during_the_run_does_not_move_the_outputs(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     (tmp_path / "link").symlink_to("one")
@@ -275,10 +278,10 @@ def test_links_that_move_while_the_run_goes_on_lead_nothing_astray(tmp_path: Pat
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_side_file_without_its_map_is_not_removed(tmp_path: Path, *, overwrite: bool) -> None:
+def test_a_sidecar_file_without_its_map_is_refused_and_not_removed(tmp_path: Path, *, overwrite: bool) -> None:
     (tmp_path / "map.tif.ovr").write_text("mine")
     (tmp_path / "map.csv.ovr").write_text("mine")
-    with pytest.raises(OutputError, match=r"map\.tif: GDAL would take \S*map\.tif\.ovr for part of this map"):
+    with pytest.raises(OutputError, match=r"map\.tif: GDAL would read \S*map\.tif\.ovr as part of this map"):
         stage([tmp_path / "map.tif", tmp_path / "map.csv"], overwrite=overwrite)
     stage([tmp_path / "map.csv"], overwrite=overwrite)
     assert snapshot(tmp_path) == {"map.tif.ovr": "mine", "map.csv.ovr": "mine", "map.csv": "map.csv"}

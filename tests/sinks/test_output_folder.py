@@ -1,4 +1,4 @@
-"""Runs, kills, full disks and other people in a folder of outputs: nothing of others is touched, each set is whole."""
+"""A state machine of runs, kills, full disks and foreign files in an output folder: foreign files stay untouched."""
 
 import errno
 import shutil
@@ -27,17 +27,18 @@ from pipeline.engine.leftovers import PREFIX
 pytest.importorskip("resource", reason="processes are forked and given limits")
 
 CLASSES = (2, 3, 4)
-SIDE_FILE = "classes.tif.ovr"
-PLACES = st.sampled_from([*OUTPUTS, SIDE_FILE, "notes.txt", f"{PREFIX}notes"])
+SIDECAR = "classes.tif.ovr"
+NAMES = st.sampled_from([*OUTPUTS, SIDECAR, "notes.txt", f"{PREFIX}notes"])
 
 
 class OutputFolder(RuleBasedStateMachine):
-    """A folder in which runs of one config, but for the number of classes, put their outputs."""
+    """A folder that runs write their outputs to; their configs differ in the number of classes."""
 
     runs: Runs
     new: dict[int, dict[str, bytes]]
-    """Outputs of a run that nothing disturbs, by the number of classes; filled when first wanted."""
+    """Outputs of an undisturbed run, by number of classes; filled by the first example."""
     calls: dict[int, int]
+    """Number of system calls of an undisturbed run, by number of classes."""
 
     @initialize()
     def begin(self) -> None:
@@ -54,7 +55,7 @@ class OutputFolder(RuleBasedStateMachine):
             fit = {"k": k, "starts": 1, "max_iter": 3}
             text = {"version": 1, "scene": {"source": str(self.root / "scene.tif")}, "fit": fit, "output": output}
             (self.root / f"{k}.yaml").write_text(yaml.safe_dump(text))
-        self.kept = {path: path.read_bytes() for path in self.root.rglob("*") if path.is_file()}
+        self.inputs = {path: path.read_bytes() for path in self.root.rglob("*") if path.is_file()}
         for k in set(CLASSES) - set(self.new):
             self.out.mkdir()
             done = self.run(k, overwrite=False)
@@ -63,7 +64,7 @@ class OutputFolder(RuleBasedStateMachine):
             shutil.rmtree(self.out)
         self.out.mkdir()
         self.foreign: set[str] = set()
-        """Names in the folder that nobody but a run may change, and it only where they are outputs."""
+        """Names of foreign files in the folder: a run may replace them only if they are outputs."""
         self.may_be_mixed = False
 
     def run(self, k: int, *, overwrite: bool, fault: Fault | None = None) -> Outcome:
@@ -72,13 +73,13 @@ class OutputFolder(RuleBasedStateMachine):
         )
 
     def found(self) -> dict[str, bytes]:
-        """What stands in the folder, but for temporary files of runs."""
+        """Contents of the folder without temporary files of runs."""
         return {name: content for name, content in contents(self.out).items() if not name.startswith(PREFIX)}
 
     def must_be_refused(self, *, overwrite: bool) -> bool:
-        """Whether a run may not be begun."""
-        there = {path.name for path in self.out.iterdir()}
-        return bool(not overwrite and there & set(OUTPUTS)) or ("classes.tif" not in there and SIDE_FILE in there)
+        """Whether a run must be refused because of existing files."""
+        names = {path.name for path in self.out.iterdir()}
+        return bool(not overwrite and names & set(OUTPUTS)) or ("classes.tif" not in names and SIDECAR in names)
 
     @rule(k=st.sampled_from(CLASSES), overwrite=st.booleans())
     def run_undisturbed(self, k: int, *, overwrite: bool) -> None:
@@ -92,7 +93,7 @@ class OutputFolder(RuleBasedStateMachine):
         outputs = {name: content for name, content in self.found().items() if name in OUTPUTS}
         assert is_new(outputs, self.new[k])
         assert not [path for path in self.out.glob(f"{PREFIX}*") if path.name != f"{PREFIX}notes"]
-        self.foreign -= {*OUTPUTS, SIDE_FILE} if "classes.tif" in before else set(OUTPUTS)
+        self.foreign -= {*OUTPUTS, SIDECAR} if "classes.tif" in before else set(OUTPUTS)
         assert self.may_be_mixed or MIXED not in done.said, done
         self.may_be_mixed = False
 
@@ -119,17 +120,17 @@ class OutputFolder(RuleBasedStateMachine):
         assert "Traceback" not in done.said, (fault, done)
         outputs = {name: content for name, content in self.found().items() if name in OUTPUTS}
         if is_new(outputs, self.new[k]):
-            self.foreign -= {*OUTPUTS, SIDE_FILE} if "classes.tif" in before else set(OUTPUTS)
+            self.foreign -= {*OUTPUTS, SIDECAR} if "classes.tif" in before else set(OUTPUTS)
             self.may_be_mixed = False
         elif done.status >= 0:
             assert done.status == 1, (fault, done)
             assert self.found() == before, (fault, done)
-        elif self.found() != before:  # killed while files got their names
-            self.foreign -= {*OUTPUTS, SIDE_FILE}
+        elif self.found() != before:  # killed during the renames
+            self.foreign -= {*OUTPUTS, SIDECAR}
             self.may_be_mixed = True
 
-    @rule(name=PLACES, kind=st.sampled_from(["file", "link to a file", "link to a folder", "folder"]))
-    def somebody_puts(self, name: str, kind: str) -> None:
+    @rule(name=NAMES, kind=st.sampled_from(["file", "link to a file", "link to a folder", "folder"]))
+    def somebody_writes(self, name: str, kind: str) -> None:
         path = self.out / name
         if path.is_symlink() or path.exists() or (name in OUTPUTS and kind not in {"file", "link to a file"}):
             return
@@ -155,10 +156,10 @@ class OutputFolder(RuleBasedStateMachine):
             path.unlink()
 
     @invariant()
-    def nothing_of_others_is_touched(self) -> None:
-        assert {path: path.read_bytes() for path in self.kept} == self.kept
+    def foreign_files_are_untouched(self) -> None:
+        assert {path: path.read_bytes() for path in self.inputs} == self.inputs
         assert {path for path in self.root.rglob("*") if path.is_file() and self.out not in path.parents} == set(
-            self.kept
+            self.inputs
         )
         for name in self.foreign:
             path = self.out / name
@@ -169,7 +170,7 @@ class OutputFolder(RuleBasedStateMachine):
                 assert path.read_text() == "mine"
 
     @invariant()
-    def a_set_is_whole_unless_it_was_said(self) -> None:
+    def outputs_are_of_one_run_unless_a_warning_said_so(self) -> None:
         outputs = {name: content for name, content in self.found().items() if name in OUTPUTS}
         if not self.may_be_mixed and REPORT in outputs and not self.foreign & set(OUTPUTS):
             assert any(is_new(outputs, new) for new in self.new.values())
@@ -179,7 +180,7 @@ class OutputFolder(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-def test_a_folder_of_outputs_in_any_hands() -> None:
+def test_an_output_folder_under_faults_and_foreign_changes() -> None:
     with Runs() as runs:
         machine = type("Machine", (OutputFolder,), {"runs": runs, "new": {}, "calls": {}})
         run_state_machine_as_test(  # type: ignore[no-untyped-call]

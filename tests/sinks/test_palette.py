@@ -1,4 +1,4 @@
-"""Classes have colours that differ, as far as there are any."""
+"""Colours of classes are all different, and safe for the colour-blind up to nine classes."""
 
 import numpy as np
 import pytest
@@ -17,37 +17,37 @@ def bytes_of(colour: object) -> Colour:
     return red, green, blue
 
 
-def test_there_are_254_colours_none_of_them_twice_nor_one_that_means_nodata() -> None:
+def test_up_to_254_colours_differ_from_each_other_and_from_nodata() -> None:
     for k in range(2, 255):
         colours = class_colours(k)
         assert len(set(colours)) == len(colours) == k
-        assert not {(0, 0, 0), (255, 255, 255), _NO_DATA} & set(colours)  # of nodata in the map, of paper, of nodata
+        assert not {(0, 0, 0), (255, 255, 255), _NO_DATA} & set(colours)  # nodata, paper
         assert 0 <= np.min(colours) <= np.max(colours) <= 255
 
 
 def test_a_class_keeps_its_colour_when_there_are_more_classes() -> None:
-    most = class_colours(254)
-    assert all(class_colours(k) == most[:k] for k in range(2, 255))
+    longest = class_colours(254)
+    assert all(class_colours(k) == longest[:k] for k in range(2, 255))
 
 
-def test_the_first_nine_are_the_published_scheme_for_the_colour_blind() -> None:
+def test_the_first_nine_colours_are_the_published_colour_blind_safe_scheme() -> None:
     muted = "#332288 #88CCEE #117733 #DDCC77 #CC6677 #44AA99 #AA4499 #999933 #882255"  # SRON/EPS/TN/09-002
     assert class_colours(9) == tuple(bytes_of(colour) for colour in muted.split())
 
 
-def test_a_list_of_colours_is_taken_from_its_start() -> None:
+def test_a_listed_colour_map_is_used_from_its_start() -> None:
     named = ["tab:blue", "tab:orange", "tab:green"]
     assert class_colours(3, "tab10") == tuple(bytes_of(name) for name in named)
 
 
 @pytest.mark.parametrize("k", [2, 5, 100])
-def test_a_ramp_is_sampled_evenly_from_end_to_end(k: int) -> None:
+def test_a_continuous_colour_map_is_sampled_evenly_from_end_to_end(k: int) -> None:
     expected = [bytes_of(colormaps["viridis"](float(position))) for position in np.linspace(0, 1, k)]
     assert class_colours(k, "viridis") == tuple(expected)
 
 
 @pytest.mark.parametrize("name", ["hsv", "twilight", "twilight_shifted", "hsv_r", "twilight_r", "twilight_shifted_r"])
-def test_the_ends_of_a_map_that_goes_round_do_not_meet(name: str) -> None:
+def test_a_cyclic_colour_map_gives_different_colours_at_its_ends(name: str) -> None:
     for k in (2, 3, 8, 20):
         colours = np.array(class_colours(k, name), int)
         between = np.abs(colours[:, None] - colours).sum(axis=2)
@@ -56,27 +56,27 @@ def test_the_ends_of_a_map_that_goes_round_do_not_meet(name: str) -> None:
 
 
 @pytest.mark.parametrize("k", [2, 9, 20, 100, 254])
-def test_colours_of_any_map_differ_or_the_map_is_refused(k: int) -> None:
-    poor = []
+def test_colours_of_any_colour_map_differ_or_it_is_refused(k: int) -> None:
+    repeating = []
     for name in colormaps:
         try:
             colours = class_colours(k, name)
         except ConfigError:
             continue
         if len(set(colours)) < k:
-            poor.append(name)
-    assert poor == []
+            repeating.append(name)
+    assert repeating == []
 
 
 @pytest.mark.parametrize(("name", "most"), [("tab10", 10), ("tab20", 20), ("Set3", 12)])
-def test_a_list_with_too_few_colours_is_refused_with_the_numbers(name: str, most: int) -> None:
+def test_a_listed_colour_map_with_too_few_colours_is_refused_with_both_numbers(name: str, most: int) -> None:
     assert len(set(class_colours(most, name))) == most
-    with pytest.raises(ConfigError, match=rf"output\.palette: {name} has {most} colours, there are {most + 1} classes"):
+    with pytest.raises(ConfigError, match=rf"output\.palette: {name} has {most} colours for {most + 1} classes"):
         class_colours(most + 1, name)
 
 
-def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"output\.palette: 'virids' is no .*colour map; did you mean viridis\?"):
+def test_an_unknown_palette_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match=r"output\.palette: 'virids' is not a .*colour map; did you mean viridis\?"):
         class_colours(4, "virids")
-    with pytest.raises(ConfigError, match=r"'\?!' is no matplotlib colour map; use 'auto'"):
+    with pytest.raises(ConfigError, match=r"'\?!' is not a matplotlib colour map; use 'auto'"):
         class_colours(4, "?!")

@@ -1,4 +1,4 @@
-"""The quick-look: nothing runs off the page or into something else, and colours are those of the pixels."""
+"""The quick-look: its elements fit the page and don't overlap, and its colours are those of the pixels."""
 
 from pathlib import Path
 from statistics import quantiles
@@ -40,16 +40,16 @@ def test_a_page_is_never_too_large_and_shows_the_whole_scene_undistorted(rows: i
     layout = Layout.of(grid_of((rows, columns)), entries)
     assert max(layout.page) <= LARGEST_SIDE
     assert layout.panel[0] >= 1 <= layout.panel[1]
-    kept = len(range(0, columns, layout.step)), len(range(0, rows, layout.step))
-    zooms = {layout.panel[0] / kept[0], layout.panel[1] / kept[1]}
-    assert len(zooms) == 1  # as high as it is wide
-    assert zooms.pop() % 1 == 0  # and every pixel as large as the next
+    shown = len(range(0, columns, layout.step)), len(range(0, rows, layout.step))
+    zooms = {layout.panel[0] / shown[0], layout.panel[1] / shown[1]}
+    assert len(zooms) == 1  # the same zoom in both directions
+    assert zooms.pop() % 1 == 0  # by a whole number, so that all pixels are equally large
 
 
 def draw(
     data: npt.NDArray[np.generic], k: int, colours: tuple[Colour, ...], bands: tuple[str, ...] = (), nodata: float = 0
 ) -> Image.Image:
-    """Classify a scene of one class, the first, and draw it, with a share of nodata for the legend."""
+    """Classify a scene that is all of class 1, and draw it with a share of nodata in the legend."""
     source = MemorySource(data, None, (256, 256))
     names = bands or source.info.bands
     layout = Layout.of(source.info.grid, k + 1)
@@ -62,15 +62,15 @@ def draw(
 
 
 def box_of(page: npt.NDArray[np.uint8], colour: Colour, below: int = 0) -> Box:
-    """Left, top, right, bottom of the pixels of a colour, from some row on."""
+    """Left, top, right and bottom of the pixels of a colour, in the rows from `below` on."""
     red, green, blue = np.moveaxis(page[below:], 2, 0)
     rows, columns = np.nonzero((red == colour[0]) & (green == colour[1]) & (blue == colour[2]))
-    assert rows.size, f"{colour} is nowhere"
+    assert rows.size, f"{colour} is not in the picture"
     return int(columns.min()), below + int(rows.min()), int(columns.max()) + 1, below + int(rows.max()) + 1
 
 
 def count_boxes(page: npt.NDArray[np.uint8], colour: Colour, shape: tuple[int, int]) -> int:
-    """How many places there are for a filled box of (rows, columns); smooth letters have a few pixels of any grey."""
+    """Count the positions of a filled box of (rows, columns); antialiased letters have a few pixels of any grey."""
     total = np.pad((page == colour).all(axis=2).astype(int).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     high, wide = shape
     inside = total[high:, wide:] - total[:-high, wide:] - total[high:, :-wide] + total[:-high, :-wide]
@@ -83,7 +83,7 @@ def is_filled(page: npt.NDArray[np.uint8], box: Box, colour: Colour) -> bool:
 
 @pytest.mark.parametrize("k", [2, 9, 61, 254])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3), (1500, 40), (1500, 1100), (20, 4000)])
-def test_panels_stand_side_by_side_and_the_legend_below_with_a_whole_box_for_each_entry(
+def test_panels_are_side_by_side_above_the_legend_which_has_a_whole_box_per_entry(
     shape: tuple[int, int], k: int
 ) -> None:
     data = np.full((1, *shape), 7, np.uint8)  # one value everywhere is drawn black
@@ -91,13 +91,13 @@ def test_panels_stand_side_by_side_and_the_legend_below_with_a_whole_box_for_eac
     page = np.asarray(draw(data, k, colours, nodata=0.5))
     scene = box_of(page, BLACK)
     assert is_filled(page, scene, BLACK)
-    beside = page[scene[1] : scene[3]]
-    left, top, right, bottom = box_of(beside, colours[0])
+    panel_rows = page[scene[1] : scene[3]]
+    left, top, right, bottom = box_of(panel_rows, colours[0])
     assert (top, bottom) == (0, scene[3] - scene[1])
     assert left > scene[2]
     assert right - left == scene[2] - scene[0]
-    assert is_filled(beside, (left, top, right, bottom), colours[0])
-    # the boxes of classes and of nodata have one size, none is cut or covered
+    assert is_filled(panel_rows, (left, top, right, bottom), colours[0])
+    # the boxes of classes and of nodata have the same size, and none is cut or covered
     boxes = [box_of(page, colour, below=scene[3]) for colour in colours]
     assert all(is_filled(page, box, colour) for box, colour in zip(boxes, colours, strict=True))
     assert count_boxes(page[scene[3] :], _NO_DATA, (boxes[0][3] - boxes[0][1], boxes[0][2] - boxes[0][0])) == 1
@@ -108,15 +108,15 @@ def test_panels_stand_side_by_side_and_the_legend_below_with_a_whole_box_for_eac
         assert (edge == WHITE).all()
 
 
-def ink(page: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+def is_ink(page: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     return (page < 128).all(axis=2)
 
 
 @pytest.mark.lowest
-def test_long_band_names_do_not_run_into_the_title_beside_them() -> None:
+def test_long_band_names_do_not_overlap_the_next_title() -> None:
     data, colours = np.full((3, 200, 200), 7, np.uint8), class_colours(2)
-    short = ink(np.asarray(draw(data, 2, colours, ("a", "b", "c"))))
-    long = ink(np.asarray(draw(data, 2, colours, tuple(f"surface_reflectance_of_band_{i}" for i in "abc"))))
+    short = is_ink(np.asarray(draw(data, 2, colours, ("a", "b", "c"))))
+    long = is_ink(np.asarray(draw(data, 2, colours, tuple(f"surface_reflectance_of_band_{i}" for i in "abc"))))
     middle = short.shape[1] // 2
     np.testing.assert_array_equal(long[:40, middle:], short[:40, middle:])
 
@@ -147,17 +147,17 @@ def test_bands_are_stretched_between_their_5th_and_95th_percentile_and_nodata_is
             assert abs(bright - 255 * expected) <= 0.5 + 1e-9
 
 
-def test_nan_where_there_is_no_data_does_not_darken_the_rest() -> None:
+def test_nan_in_nodata_pixels_does_not_change_the_stretch() -> None:
     data = np.array([[[np.nan, 1.0, 2.0, 3.0]]], np.float32)
     valid = np.array([[False, True, True, True]])
     np.testing.assert_array_equal(stretch(data, valid), stretch(np.nan_to_num(data, nan=9.0), valid))
 
 
-def test_a_scene_without_data_is_grey() -> None:
+def test_a_scene_of_nodata_is_grey() -> None:
     assert (stretch(np.zeros((3, 4, 5)), np.zeros((4, 5), np.bool_)) == _NO_DATA).all()
 
 
-def test_red_green_and_blue_are_shown_where_there_are_any() -> None:
+def test_red_green_and_blue_bands_are_shown_if_there_are_any() -> None:
     layout = Layout.of(grid_of((100, 100)), 5)
     assert thinning_for(layout, ("B02", "B03", "B04", "B08")).bands == (2, 1, 0)
     assert thinning_for(layout, ("a", "b", "c", "d")).bands == (0, 1, 2)
@@ -180,7 +180,7 @@ def test_pixels_of_the_picture_are_those_of_the_scene() -> None:
     legend = box_of(page, BLACK)[3]
     red_box, green_box = box_of(page[:legend], red), box_of(page[:legend], green)
     zoom = layout.panel[0] // columns
-    for box in (red_box, green_box):  # a third of the rows holds no data, a half of the columns each class
+    for box in (red_box, green_box):  # a third of the rows is nodata, each class has half of the columns
         assert (box[2] - box[0], box[3] - box[1]) == (20 * zoom, 20 * zoom)
     assert red_box[2] == green_box[0]
     assert red_box[1] == green_box[1]
@@ -196,6 +196,6 @@ def test_a_picture_is_a_png_that_says_it_is_not_data(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(back), np.asarray(picture))
 
 
-def test_a_picture_that_can_not_be_written_is_told_with_its_folder(tmp_path: Path) -> None:
+def test_the_error_for_a_picture_that_can_not_be_written_names_its_folder(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=rf"{tmp_path / 'none'}: the picture can't be written \(No such file"):
         save_picture(Image.new("RGB", (1, 1)), tmp_path / "none" / "p.png")

@@ -1,4 +1,4 @@
-"""Outputs appear all together when all is well, and else nothing of them is left."""
+"""Outputs appear all together after a run without errors; otherwise none of them is left."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import pytest
 from runs import snapshot, stage
 
 from pipeline.core.errors import OutputError
-from pipeline.sinks.staging import Staging, check_room
+from pipeline.sinks.staging import Staging, check_free_space
 
 ROOT_WRITES_ANYWHERE = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -26,11 +26,11 @@ def interrupt(error: type[BaseException]) -> Callable[[], None]:
 def test_files_appear_only_when_all_are_written(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     targets = [tmp_path / "map.tif", tmp_path / "map.csv", tmp_path / "folder" / "map.tif"]
-    stage(targets, then=lambda: [pytest.fail(f"{target} is there early") for target in targets if target.exists()])
+    stage(targets, then=lambda: [pytest.fail(f"{target} exists too early") for target in targets if target.exists()])
     assert snapshot(tmp_path) == {"map.tif": "map.tif", "map.csv": "map.csv", "folder/map.tif": "map.tif"}
 
 
-def test_an_old_file_stays_whole_until_the_new_one_takes_its_place(tmp_path: Path) -> None:
+def test_an_old_file_is_unchanged_until_the_new_one_replaces_it(tmp_path: Path) -> None:
     old, new = tmp_path / "map.tif", tmp_path / "map.csv"
     old.write_text("old")
     seen = []
@@ -40,9 +40,7 @@ def test_an_old_file_stays_whole_until_the_new_one_takes_its_place(tmp_path: Pat
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, OutputError])
-def test_after_an_error_nothing_new_is_there_and_nothing_old_is_touched(
-    tmp_path: Path, error: type[BaseException]
-) -> None:
+def test_an_error_leaves_no_new_file_and_changes_no_old_one(tmp_path: Path, error: type[BaseException]) -> None:
     targets = [tmp_path / "map.tif", tmp_path / "map.csv"]
     targets[0].write_text("old")
     before = snapshot(tmp_path)
@@ -51,24 +49,24 @@ def test_after_an_error_nothing_new_is_there_and_nothing_old_is_touched(
     assert snapshot(tmp_path) == before
 
 
-def test_an_output_that_was_never_written_leaves_the_old_one_alone(tmp_path: Path) -> None:
+def test_an_output_that_is_not_written_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "map.csv").write_text("old")
     with Staging([tmp_path / "map.tif", tmp_path / "map.csv"], overwrite=True) as staging:
         staging.path(tmp_path / "map.tif").write_text("new")
     assert snapshot(tmp_path) == {"map.tif": "new", "map.csv": "old"}
 
 
-def test_a_file_that_somebody_else_wrote_meanwhile_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_another_program_writes_during_the_run_is_not_replaced(tmp_path: Path) -> None:
     target = tmp_path / "map.tif"
     with pytest.raises(OutputError, match=r"map\.tif"):
-        stage([target], then=lambda: target.write_text("theirs"))
-    assert snapshot(tmp_path) == {"map.tif": "theirs"}
+        stage([target], then=lambda: target.write_text("foreign"))
+    assert snapshot(tmp_path) == {"map.tif": "foreign"}
 
 
-SIDECARS = ["map.tif.aux.xml", "map.tif.ovr", "map.tif.msk"]  # what GDAL reads along with map.tif
+SIDECARS = ["map.tif.aux.xml", "map.tif.ovr", "map.tif.msk"]  # files that GDAL reads as part of map.tif
 
 
-def test_side_files_of_a_map_go_with_it_when_it_is_replaced_and_only_then(tmp_path: Path) -> None:
+def test_sidecar_files_are_removed_with_a_map_only_when_it_is_replaced(tmp_path: Path) -> None:
     target = tmp_path / "map.tif"
     for name in ["map.tif", *SIDECARS, "other.tif.ovr"]:
         (tmp_path / name).write_text("old")
@@ -80,64 +78,66 @@ def test_side_files_of_a_map_go_with_it_when_it_is_replaced_and_only_then(tmp_pa
     assert snapshot(tmp_path) == {"map.tif": "map.tif", "other.tif.ovr": "old"}
 
 
-def test_a_file_of_the_scene_is_never_replaced_under_any_name(tmp_path: Path) -> None:
+def test_a_file_of_the_scene_is_never_replaced_by_any_path_to_it(tmp_path: Path) -> None:
     scene = tmp_path / "scene.tif"
     scene.write_text("scene")
     (tmp_path / "link").symlink_to(tmp_path)
     (tmp_path / "link.tif").symlink_to(scene)
     for target in (scene, tmp_path / "link" / "scene.tif", tmp_path / "link.tif"):
         staging = Staging([tmp_path / "map.csv", target], overwrite=True)
-        with pytest.raises(OutputError, match=rf"{target}: this file is part of the scene"), staging:
+        with pytest.raises(OutputError, match=rf"{target}: this file is an input"), staging:
             staging.keep_apart([str(tmp_path / "other.tif"), str(scene)])
     with Staging([tmp_path / "map.tif"], overwrite=True) as staging:
         staging.keep_apart([str(scene), "/vsizip/x.zip/map.tif"])
     assert snapshot(tmp_path)["scene.tif"] == "scene"
 
 
-def test_two_runs_with_one_target_do_not_share_a_temporary_file(tmp_path: Path) -> None:
+def test_two_runs_with_the_same_target_have_different_temporary_files(tmp_path: Path) -> None:
     target = tmp_path / "map.tif"
     with Staging([target], overwrite=False) as one, Staging([target], overwrite=False) as other:
         assert one.path(target) != other.path(target)
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         (["old.tif"], r"old\.tif: the file exists already; allow overwriting"),
         (["new.tif", "old.tif"], r"old\.tif: the file exists already"),
         (["none/map.tif"], r"map\.tif: the folder .*none does not exist"),
         (["old.tif/map.tif"], r"map\.tif: the folder .*old\.tif does not exist"),
-        (["folder"], r"folder: this is a folder; name a file in it"),
+        (["folder"], r"folder: this is a folder; give the path of a file in it"),
         (["map.tif", "map.csv", "map.tif"], r"map\.tif: two outputs have this name"),
         (["map.tif", "folder/../map.tif"], r"map\.tif: two outputs have this name"),
         (["m" * 260 + ".tif"], r"m{260}\.tif: "),
     ],
 )
-def test_what_can_not_be_written_is_refused_before_any_work_and_leaves_no_trace(
-    tmp_path: Path, names: list[str], told: str
+def test_outputs_that_can_not_be_written_are_refused_before_any_work(
+    tmp_path: Path, names: list[str], message: str
 ) -> None:
     (tmp_path / "old.tif").write_text("old")
     (tmp_path / "folder").mkdir()
-    worked = []
-    with pytest.raises(OutputError, match=told):
-        stage([tmp_path / name for name in names], then=lambda: worked.append(1))
-    assert not worked
+    began = []
+    with pytest.raises(OutputError, match=message):
+        stage([tmp_path / name for name in names], then=lambda: began.append(1))
+    assert not began
     assert snapshot(tmp_path) == {"old.tif": "old"}
 
 
-def test_a_folder_is_refused_even_when_files_may_be_overwritten(tmp_path: Path) -> None:
+def test_a_folder_is_refused_as_output_even_with_overwrite(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="this is a folder"):
         stage([tmp_path], overwrite=True)
 
 
-def test_two_spellings_of_one_relative_path_are_one_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_and_an_absolute_path_of_one_file_are_the_same_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OutputError, match="two outputs have this name"):
         stage([Path("map.tif"), tmp_path / "map.tif"])
 
 
 @pytest.mark.skipif(ROOT_WRITES_ANYWHERE, reason="the superuser may write into any folder")
-def test_a_folder_that_is_read_only_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_refused_before_any_work(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     try:
         with pytest.raises(OutputError, match=r"map\.tif: the folder .* can't be written to"):
@@ -149,32 +149,32 @@ def test_a_folder_that_is_read_only_is_refused_before_any_work(tmp_path: Path) -
 @pytest.mark.parametrize("length", [200, 240, 245, 251])
 def test_a_name_that_passes_the_check_can_be_written(tmp_path: Path, length: int) -> None:
     target = tmp_path / ("m" * (length - 4) + ".tif")
-    target.write_text("old")  # the file system takes the name
+    target.write_text("old")  # the file system allows the name
     try:
         staging = Staging([target], overwrite=True).__enter__()
     except OutputError:
-        return  # told before any work is as good
+        return  # refused before any work, which is also correct
     staging.path(target).write_text("new")
     staging.__exit__(None, None, None)
     assert target.read_text() == "new"
 
 
-def test_when_a_rename_fails_no_temporary_file_stays_and_the_user_is_told(tmp_path: Path) -> None:
+def test_a_rename_that_fails_names_the_file_and_leaves_no_temporary_files(tmp_path: Path) -> None:
     first, second, third = (tmp_path / name for name in ("a.tif", "b.tif", "c.tif"))
     with pytest.raises(OutputError, match=r"b\.tif"):
-        stage([first, second, third], then=second.mkdir)  # in the meantime somebody made a folder of that name
-    assert set(snapshot(tmp_path)) <= {"a.tif"}  # whole, as renamed before; or none
+        stage([first, second, third], then=second.mkdir)  # a folder of that name is made during the run
+    assert set(snapshot(tmp_path)) <= {"a.tif"}  # complete, as it was renamed before; or none
 
 
-def test_a_disk_without_room_is_told_with_the_numbers_and_the_fix(tmp_path: Path) -> None:
-    check_room(tmp_path, 0, "make room")
+def test_the_error_for_a_full_disk_names_the_numbers_and_the_fix(tmp_path: Path) -> None:
+    check_free_space(tmp_path, 0, "make room")
     with pytest.raises(
-        OutputError, match=r"needs 1,000,000,000,000\.00 MB of disk .* [\d,]+\.\d\d MB are free; buy another$"
+        OutputError, match=r"needs 1,000,000,000,000\.00 MB of disk space, but [\d,]+\.\d\d MB are free; buy another$"
     ):
-        check_room(tmp_path, 10**18, "buy another")
+        check_free_space(tmp_path, 10**18, "buy another")
 
 
-def test_of_many_runs_that_end_at_once_one_gets_the_name(tmp_path: Path) -> None:
+def test_only_one_of_several_runs_that_end_at_once_writes_its_output(tmp_path: Path) -> None:
     target, gate = tmp_path / "map.tif", Barrier(8)
 
     def run(_number: int) -> bool:
@@ -189,30 +189,32 @@ def test_of_many_runs_that_end_at_once_one_gets_the_name(tmp_path: Path) -> None
     assert snapshot(tmp_path) == {"map.tif": "map.tif"}
 
 
-@pytest.mark.parametrize("taken", [False, True])
-def test_a_file_system_without_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, taken: bool) -> None:
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_file_system_without_links_can_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, exists: bool
+) -> None:
     def refuse(_self: Path, _target: Path) -> None:
         raise OSError(EOPNOTSUPP, "Operation not supported")
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     target = tmp_path / "map.tif"
-    if taken:
-        with pytest.raises(OutputError, match="somebody else wrote this file"):
-            stage([target], then=lambda: target.write_text("theirs"))
+    if exists:
+        with pytest.raises(OutputError, match="another program wrote this file"):
+            stage([target], then=lambda: target.write_text("foreign"))
     else:
         stage([target])
-    assert snapshot(tmp_path) == {"map.tif": "theirs" if taken else "map.tif"}
+    assert snapshot(tmp_path) == {"map.tif": "foreign" if exists else "map.tif"}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
 @pytest.mark.parametrize("dangling", [False, True])
-def test_an_output_that_is_a_link_is_refused_early_or_replaced(tmp_path: Path, *, dangling: bool) -> None:
+def test_an_output_that_is_a_link_is_refused_or_replaced_itself(tmp_path: Path, *, dangling: bool) -> None:
     target, behind = tmp_path / "map.tif", tmp_path / "behind.tif"
     if not dangling:
         behind.write_text("old")
     target.symlink_to(behind)
     with pytest.raises(OutputError, match="exists already"), Staging([target], overwrite=False):
-        pytest.fail("work was begun")
+        pytest.fail("the work began")
     stage([target], overwrite=True)
     assert target.read_text() == "map.tif"
     assert not list(tmp_path.glob(".terrazzo-*"))

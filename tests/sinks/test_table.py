@@ -1,4 +1,4 @@
-"""The table of classes says what is in the map, and hectares only where they are right."""
+"""The table of classes agrees with numpy, and has hectares only where the area is known."""
 
 import csv
 from math import nan
@@ -22,7 +22,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("chunk", [(50, 60), (7, 9)])
 @pytest.mark.parametrize("hectares", [0.01, None])
-def test_the_table_says_what_numpy_says_of_each_class(
+def test_the_table_agrees_with_numpy_for_each_class(
     tmp_path: Path, chunk: tuple[int, int], hectares: float | None
 ) -> None:
     rng = np.random.default_rng(8)
@@ -65,20 +65,20 @@ def test_the_table_says_what_numpy_says_of_each_class(
                 assert float(row[f"std_{name}"]) == pytest.approx(members[band].std(), rel=1e-6)
             else:
                 assert (row[f"mean_{name}"], row[f"std_{name}"]) == ("", "")
-    assert int(table[3]["pixels"]) == 0  # the empty class has been seen
+    assert int(table[3]["pixels"]) == 0  # class 4 is empty
     assert sum(float(row["share"]) for row in table) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_map_without_data_has_a_table_without_shares(tmp_path: Path) -> None:
+def test_the_table_of_a_map_of_nodata_has_shares_of_0_and_no_means(tmp_path: Path) -> None:
     model = model_of([[1.0], [2.0]])
     statistics = ClassStatistics(model, model.units, PixelAreas(hectares=0.01))
     write_table(tmp_path / "t.csv", statistics, ("a, b",), class_colours(2))
     table = read_table(tmp_path / "t.csv")
     assert [float(row["share"] or nan) for row in table] == [0, 0]
-    assert [row["mean_a, b"] for row in table] == ["", ""]  # a comma in a band's name is no column
+    assert [row["mean_a, b"] for row in table] == ["", ""]  # a comma in a band name does not split the column
 
 
-def test_a_table_that_can_not_be_written_is_told_with_its_folder(tmp_path: Path) -> None:
+def test_the_error_for_a_table_that_can_not_be_written_names_its_folder(tmp_path: Path) -> None:
     model = model_of([[1.0], [2.0]])
     statistics = ClassStatistics(model, model.units)
     with pytest.raises(
