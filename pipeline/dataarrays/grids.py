@@ -113,7 +113,7 @@ def _moved(t: Affine, columns: Coordinates, rows: Coordinates, anchor: float) ->
     """A transform from the first pixel of an array that was cut out of its grid; None where coordinates contradict."""
     if t.b or t.d:
         return None
-    across, down = columns.onto(t.c, t.a, anchor), rows.onto(t.f, t.e, anchor)
+    across, down = columns.position_on_grid(t.c, t.a, anchor), rows.position_on_grid(t.f, t.e, anchor)
     if across is None or down is None:
         return None
     moved: Affine = t @ Affine.translation(across[0], down[0])
@@ -212,7 +212,7 @@ def _coordinates(array: xr.DataArray, axes: Axes, dim: Hashable, crs: str | None
         msg = f"the array's coordinates {dim} are {stored.dtype}, no numbers"
         raise ConfigError(msg)
     turns = dim == axes.columns and has_latitudes(array.coords, axes.rows)
-    return Coordinates.of(dim, stored, unit_of(array, name, crs), kind=stored.dtype, turns=turns)
+    return Coordinates.of(dim, stored, unit_of(array, name, crs), kind=stored.dtype, longitudes=turns)
 
 
 def _start_and_step(own: Coordinates) -> tuple[float, float] | None:

@@ -121,8 +121,8 @@ def _fits(transform: Affine, down: Coordinates | None, across: Coordinates | Non
     """Whether coordinates are those that a transform gives."""
     if transform.b or transform.d:
         return down is None and across is None
-    return (down is None or down.onto(transform.f, transform.e) == (0, 1)) and (
-        across is None or across.onto(transform.c, transform.a) == (0, 1)
+    return (down is None or down.position_on_grid(transform.f, transform.e) == (0, 1)) and (
+        across is None or across.position_on_grid(transform.c, transform.a) == (0, 1)
     )
 
 
@@ -187,7 +187,7 @@ def _centres(variable: Variable, direction: Direction, crs: str | None, mapping:
         raise SceneError(msg) from error
     factor = unit_factor(str(stored.attrs.get("units", "")), crs, mapping.attrs)
     turns = direction == "X" and has_latitudes(variable.group.variables, variable.axes.rows)
-    return Coordinates.of(dim, values, factor, kind=stored.dtype, turns=turns)
+    return Coordinates.of(dim, values, factor, kind=stored.dtype, longitudes=turns)
 
 
 def _by_coordinates(variable: Variable, down: Coordinates, across: Coordinates) -> Affine:

@@ -249,7 +249,7 @@ class ArrayReader:
             why = f"{type(error).__name__}: {error}"
             msg = f"{ref.path}: {ref.variable}: {window} can't be read ({why}); is it all there?"
             raise SceneError(msg) from error
-        for plane in out if ref.tells_validity else ():
+        for plane in out if ref.has_validity_mask else ():
             mask_invalid_numbers(ref, plane, valid)
 
     def _chunks(self) -> Iterator[tuple[int, dict[int, int]]]:

@@ -210,7 +210,7 @@ def test_rows_from_the_south_are_turned_round_whoever_says_so(
         ("x", "is no transform"),
         (["a"] * 6, "stands where a number should"),
         ([float("nan")] * 6, "stands where a finite number should"),
-        ([0.0] * 6, "gives pixels no size"),
+        ([0.0] * 6, "its pixels have no size"),
         ([10, 0, 3e5, 0, 10, 5.9e6], "contradicts the coordinates"),
         ([10, 0, 3e5 + 1.1, 0, -10, 5.9e6], "contradicts the coordinates"),
         ([20, 0, 3e5, 0, -20, 5.9e6], "contradicts the coordinates"),

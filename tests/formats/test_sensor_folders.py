@@ -196,7 +196,7 @@ def test_a_raw_frame_without_a_place(sensors: Path, mapped: Mapped, caplog: pyte
 def test_an_image_placed_by_control_points(sensors: Path, mapped: Mapped, caplog: pytest.LogCaptureFixture) -> None:
     path = sensors / "gcps_only_nansat" / "gcps.tif"
     assert (mapped(path) > 0).all()
-    assert "placed by 100 ground control points" in said(caplog)
+    assert "georeferenced by 100 ground control points" in said(caplog)
     assert "gdalwarp" in said(caplog)
     assert opened(path, bands=["blue", "red"]).info.bands == ("band3", "band1")
 

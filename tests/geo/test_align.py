@@ -43,20 +43,22 @@ def test_a_coarse_band_of_a_whole_tile_is_repeated(fine: int, coarse: int, ratio
     alignment = placed(grid((fine, fine), 10), grid((coarse, coarse), 10 * ratio))
     assert alignment.aligned
     for axis in (0, 1):
-        np.testing.assert_array_equal(alignment.along(axis, 0, fine), np.repeat(np.arange(coarse), ratio))
+        np.testing.assert_array_equal(alignment.indices_along(axis, 0, fine), np.repeat(np.arange(coarse), ratio))
 
 
 @given(ratio=st.integers(1, 40), rows=st.integers(1, 400), size=st.sampled_from([10, 0.3, 1 / 3, 60, 1e-4]))
 def test_repetition_at_odd_sizes(ratio: int, rows: int, size: float) -> None:
     coarse = -(-rows // ratio)  # the last coarse pixel may reach beyond the fine grid
     alignment = placed(grid((rows, rows), size), grid((coarse, coarse), size * ratio))
-    np.testing.assert_array_equal(alignment.along(0, 0, rows), np.repeat(np.arange(coarse), ratio)[:rows])
+    np.testing.assert_array_equal(alignment.indices_along(0, 0, rows), np.repeat(np.arange(coarse), ratio)[:rows])
 
 
 @given(start=st.integers(0, 200), stop=st.integers(0, 200), ratio=st.floats(0.05, 30), shift=st.floats(-500, 500))
 def test_places_do_not_depend_on_what_is_read_together(start: int, stop: int, ratio: float, shift: float) -> None:
     alignment = placed(grid((200, 200), 10), grid((77, 77), 10 * ratio, left=300_000 + shift))
-    np.testing.assert_array_equal(alignment.along(1, start, max(start, stop)), alignment.along(1, 0, 200)[start:stop])
+    np.testing.assert_array_equal(
+        alignment.indices_along(1, start, max(start, stop)), alignment.indices_along(1, 0, 200)[start:stop]
+    )
 
 
 def test_a_grid_that_is_turned_or_upside_down_has_no_rows_to_match() -> None:

@@ -136,7 +136,7 @@ def test_a_file_that_is_no_vector_is_told(
 
 def test_a_vector_file_without_polygons_is_told(write_raster: WriteRaster, tmp_path: Path) -> None:
     path = write_vector(tmp_path / "a.geojson", {"type": "Point", "coordinates": [300_100, 5_899_000]})
-    with pytest.raises(SceneError, match=r"a\.geojson holds no polygon"):
+    with pytest.raises(SceneError, match=r"a\.geojson contains no polygon"):
         described(write_raster("scene.tif", patches(1)), aoi=path)
 
 
@@ -195,12 +195,12 @@ def test_a_scene_that_no_degrees_can_hold_takes_an_area_in_degrees(write_raster:
 def test_lines_that_come_with_polygons_are_not_burnt(write_raster: WriteRaster) -> None:
     import shapely
 
-    from pipeline.geo.area_of_interest import _onto
+    from pipeline.geo.area_of_interest import _to_pixels
 
     grid = described(write_raster("scene.tif", patches(1))).info.grid
     box = shapely.box(300_500, 5_899_000, 301_000, 5_899_500)
     both = shapely.GeometryCollection([box, shapely.LineString([(300_000, 5_898_505), (303_000, 5_898_505)])])
     (block,) = grid.blocks(grid.shape)
     np.testing.assert_array_equal(
-        _onto(both, "EPSG:32633", grid, "a").inside(block), _onto(box, "EPSG:32633", grid, "a").inside(block)
+        _to_pixels(both, "EPSG:32633", grid, "a").inside(block), _to_pixels(box, "EPSG:32633", grid, "a").inside(block)
     )

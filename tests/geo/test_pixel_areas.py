@@ -122,7 +122,7 @@ def test_where_rows_are_no_parallels_and_areas_are_distorted_none_is_told(crs: A
     [
         (None, UTM33, "no coordinate reference system"),
         (LOCAL, UTM33, "not tied to the Earth"),
-        (4326, Affine(0.1, 0.01, 15, 0.01, -0.1, 53), "rows of the grid are no parallels"),
+        (4326, Affine(0.1, 0.01, 15, 0.01, -0.1, 53), "rows of the grid are not parallels"),
         (4326, Affine.identity(), "beyond a pole"),
         (32633, Affine(10, 0, 1e9, 0, -10, 5e9), "outside the CRS"),
         (32633, Affine(10, 0, 500_000, 0, 0, 5_900_000), "outside the CRS"),

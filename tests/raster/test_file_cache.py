@@ -75,7 +75,7 @@ def test_windows_come_back_bit_for_bit_and_each_block_is_decoded_once(
     memory = Memory(dtype)
     windows = [window(t, left, 13, 17) for t in range(0, 37, 7) for left in range(0, 53, 11)] * 2
     with open_cache(kind, tmp_path) as cache, ThreadPoolExecutor(4) as pool:
-        reader = FileCache(cache).keep(part(dtype), memory)
+        reader = FileCache(cache).cached_reader(part(dtype), memory)
         for block, (data, valid) in zip(windows, pool.map(lambda w: read(reader, w, dtype), windows), strict=True):
             assert data.tobytes() == memory.data[(slice(None), *block.slices)].tobytes()
             np.testing.assert_array_equal(valid, memory.valid[block.slices])
@@ -90,7 +90,7 @@ def test_any_window_of_any_blocks_is_what_the_source_holds(data: st.DataObject) 
     blocks = (data.draw(st.integers(1, 60)), data.draw(st.integers(1, 80)))
     memory = Memory("u2")
     with tempfile.TemporaryDirectory() as folder, open_cache("disk", Path(folder)) as cache:
-        reader = FileCache(cache).keep(part("u2", blocks), memory)
+        reader = FileCache(cache).cached_reader(part("u2", blocks), memory)
         for _ in range(3):
             top, left = data.draw(st.integers(0, 49)), data.draw(st.integers(0, 69))
             block = window(top, left, data.draw(st.integers(1, 50 - top)), data.draw(st.integers(1, 70 - left)))
@@ -105,7 +105,7 @@ def test_all_who_read_a_part_share_what_is_kept(tmp_path: Path) -> None:
     with open_cache("disk", tmp_path) as cache:
         files = FileCache(cache)
         for _ in range(2):
-            read(files.keep(part("u1"), memory), window(0, 0, 50, 70), "u1")
+            read(files.cached_reader(part("u1"), memory), window(0, 0, 50, 70), "u1")
     assert set(memory.reads.values()) == {1}
 
 
@@ -115,7 +115,7 @@ def test_the_space_taken_is_the_space_foretold_and_lies_below_the_folder(
 ) -> None:
     memory, described = Memory("f4"), part("f4", masks=masks)
     with open_cache("disk", tmp_path) as cache:
-        read(FileCache(cache).keep(described, memory), window(0, 0, 50, 70), "f4")
+        read(FileCache(cache).cached_reader(described, memory), window(0, 0, 50, 70), "f4")
         taken = [path.stat().st_size for path in tmp_path.rglob("*") if path.is_file() and path.name != MARK]
         assert sum(taken) == described.size == memory.data.nbytes + bool(masks) * memory.valid.nbytes
     assert list(tmp_path.iterdir()) == []
@@ -125,7 +125,7 @@ def test_two_runs_in_one_folder_do_not_meet(tmp_path: Path) -> None:
     one, other = Memory("u1"), Memory("u1")
     other.data = 255 - one.data
     with open_cache("disk", tmp_path) as first, open_cache("disk", tmp_path) as second:
-        readers = [FileCache(first).keep(part("u1"), one), FileCache(second).keep(part("u1"), other)]
+        readers = [FileCache(first).cached_reader(part("u1"), one), FileCache(second).cached_reader(part("u1"), other)]
         for _ in range(2):
             for reader, memory in zip(readers, (one, other), strict=True):
                 np.testing.assert_array_equal(read(reader, window(3, 5, 40, 60), "u1")[0], memory.data[:, 3:43, 5:65])
@@ -137,7 +137,7 @@ def test_a_block_that_can_not_be_decoded_fails_for_all_who_wait_for_it(tmp_path:
             raise SceneError
 
     with open_cache("disk", tmp_path) as cache:
-        reader = FileCache(cache).keep(part("u1"), Broken("u1"))
+        reader = FileCache(cache).cached_reader(part("u1"), Broken("u1"))
         for _ in range(2):
             with pytest.raises(SceneError):
                 read(reader, window(0, 0, 5, 5), "u1")
