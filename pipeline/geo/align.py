@@ -10,10 +10,10 @@ from pipeline.core.grid import Grid
 from pipeline.geo.overlap import same_crs
 from pipeline.kernels.gather import Indices
 
-_ON_AN_EDGE: Final = 1e-6
+_EDGE_TOLERANCE: Final = 1e-6
 """Tolerance for rounding at the edge between two pixels, as a fraction of a pixel."""
 
-_SAME_SIZE: Final = 1e-6
+_SIZE_TOLERANCE: Final = 1e-6
 """Relative tolerance within which two pixel sizes are equal."""
 
 
@@ -38,14 +38,14 @@ class Alignment:
         if not same_crs(grid.crs, file.crs):
             return None
         t = ~file.transform @ grid.transform
-        if abs(t.b) > _SAME_SIZE * abs(t.a) or abs(t.d) > _SAME_SIZE * abs(t.e) or t.a <= 0 or t.e <= 0:
+        if abs(t.b) > _SIZE_TOLERANCE * abs(t.a) or abs(t.d) > _SIZE_TOLERANCE * abs(t.e) or t.a <= 0 or t.e <= 0:
             return None
         return cls(steps=(t.e, t.a), starts=(t.f, t.c), shape=file.shape)
 
     def indices_along(self, axis: int, start: int, stop: int) -> Indices:
         """File rows (axis 0) or columns (axis 1) of the scene's rows or columns start to stop; -1 outside the file."""
         centres = (np.arange(start, stop) + 0.5) * self.steps[axis] + self.starts[axis]
-        indices = np.floor(centres + _ON_AN_EDGE).astype(np.int64)
+        indices = np.floor(centres + _EDGE_TOLERANCE).astype(np.int64)
         return np.where((indices >= 0) & (indices < self.shape[axis]), indices, -1)
 
     @property
@@ -54,9 +54,9 @@ class Alignment:
         finer = [min(step, 1.0) for step in self.steps]
         ratios = [step if step >= 1 else 1 / step for step in self.steps]
         offsets = [start / size for start, size in zip(self.starts, finer, strict=True)]
-        return all(abs(number - round(number)) < _ON_AN_EDGE**0.5 for number in (*ratios, *offsets))
+        return all(abs(number - round(number)) < _EDGE_TOLERANCE**0.5 for number in (*ratios, *offsets))
 
     @property
     def is_identity(self) -> bool:
         """Whether both grids have the same pixels and differ in extent at most."""
-        return self.aligned and all(math.isclose(step, 1, rel_tol=_SAME_SIZE) for step in self.steps)
+        return self.aligned and all(math.isclose(step, 1, rel_tol=_SIZE_TOLERANCE) for step in self.steps)

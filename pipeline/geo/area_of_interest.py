@@ -24,10 +24,10 @@ from pipeline.geo.gdal import GDAL_ERRORS, is_remote
 from pipeline.geo.overlap import bounds, bounds_in, same_crs
 
 _DEGREES: Final = "EPSG:4326"
-_ON_AN_EDGE: Final = 1e-6
+_EDGE_TOLERANCE: Final = 1e-6
 """Tolerance for rounding at the edge between two pixels, in pixels."""
 
-_STEPS: Final = 256
+_VERTICES_PER_SIDE: Final = 256
 """Vertices added along the side of a scene to an edge in another CRS, which becomes curved."""
 
 PYOGRIO: Final = 155 * 10**6
@@ -69,8 +69,8 @@ class Area:
         left, top, right, bottom = self.shape.bounds
         spans = []
         for start, stop, count, size in zip((top, left), (bottom, right), grid.shape, block, strict=True):
-            first = max(0, floor((start + _ON_AN_EDGE) / size) * size)
-            last = min(count, ceil((stop - _ON_AN_EDGE) / size) * size)
+            first = max(0, floor((start + _EDGE_TOLERANCE) / size) * size)
+            last = min(count, ceil((stop - _EDGE_TOLERANCE) / size) * size)
             if first >= last:
                 return None
             spans.append((first, last))
@@ -202,11 +202,11 @@ def _densify(shape: Any, crs: str, grid: Grid) -> Any:
         west, south, east, north = bounds_in(grid, CRS.from_user_input(crs).to_wkt())
     except (SceneError, *GDAL_ERRORS):  # the scene extends beyond the domain of the area's CRS
         left, bottom, right, top = shape.bounds
-        return shapely.segmentize(shape, max(right - left, top - bottom) / _STEPS)
+        return shapely.segmentize(shape, max(right - left, top - bottom) / _VERTICES_PER_SIDE)
     side = max(east - west, north - south)
     shifts = (-360, 0, 360) if CRS.from_user_input(crs).is_geographic else (0,)
     near = [shapely.box(west - side + shift, south - side, east + side + shift, north + side) for shift in shifts]
-    return shapely.segmentize(shapely.intersection(shape, shapely.union_all(near)), side / _STEPS)
+    return shapely.segmentize(shapely.intersection(shape, shapely.union_all(near)), side / _VERTICES_PER_SIDE)
 
 
 def _bounds_text(grid: Grid) -> str:

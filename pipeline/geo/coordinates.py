@@ -15,7 +15,7 @@ from pipeline.core.numbers import LARGEST, as_number
 TOLERATED: Final = 0.1
 """Largest deviation of coordinates from those of a transform, as a fraction of a pixel."""
 
-_UNEVEN: Final = 1e-3
+_SPACING_TOLERANCE: Final = 1e-3
 """Largest deviation of coordinates from even spacing, as a fraction of a pixel, in addition to rounding."""
 
 _MOST_DIGITS: Final = 6
@@ -24,8 +24,8 @@ _MOST_DIGITS: Final = 6
 _TURN: Final = 360
 """Degrees of a full circle of longitude."""
 
-_NUMBERS_OF_A_TRANSFORM: Final = 6
-_FLATTEST: Final = 1e-9
+_TRANSFORM_SIZE: Final = 6
+_LEAST_FLATNESS: Final = 1e-9
 """Least ratio of a pixel's area to the product of its sides; below it rows and columns are parallel."""
 
 
@@ -99,7 +99,7 @@ class Coordinates:
         if not step > 0 or not self.are_contiguous:
             return False
         off = np.abs(self.values - (self.start + self.step * self.index)).max()
-        allowed = _UNEVEN * step + 2 * self.rounding + min(2 * self.digits, TOLERATED * step)
+        allowed = _SPACING_TOLERANCE * step + 2 * self.rounding + min(2 * self.digits, TOLERATED * step)
         return bool(off <= allowed and self.rounding <= step / 2)
 
     @property
@@ -163,10 +163,10 @@ def read_transform(stated: Any, where: str, *, gdal: bool) -> Affine:
     """
     parts = stated.replace(",", " ").split() if isinstance(stated, str) else stated
     parts = list(parts) if isinstance(parts, Iterable) else []
-    if len(parts) < _NUMBERS_OF_A_TRANSFORM:
+    if len(parts) < _TRANSFORM_SIZE:
         msg = f"{where}: {str(stated)[:80]!r} is not a transform; expected six numbers"
         raise SceneError(msg)
-    numbers = [as_number(number, f"{where}: transform") for number in parts[:_NUMBERS_OF_A_TRANSFORM]]
+    numbers = [as_number(number, f"{where}: transform") for number in parts[:_TRANSFORM_SIZE]]
     transform = Affine.from_gdal(*numbers) if gdal else Affine(*numbers)
     check_transform(transform, where)
     return transform
@@ -180,7 +180,7 @@ def check_transform(transform: Affine, where: str) -> None:
         why = "its numbers are not finite, or too large"
     elif not min(sides) > 1 / LARGEST:
         why = "its pixels have no size"
-    elif not abs(transform.determinant / sides[0] / sides[1]) > _FLATTEST:
+    elif not abs(transform.determinant / sides[0] / sides[1]) > _LEAST_FLATNESS:
         why = "its rows and columns are parallel"
     elif math.ulp(max(abs(transform.c), abs(transform.f))) > min(sides):
         why = f"pixels of {sides[0]:g} x {sides[1]:g} are smaller than the rounding of coordinates there"

@@ -40,7 +40,7 @@ _AUTHORITY: Final = re.compile(r',AUTHORITY\["[^"]*","[^"]*"\]')
 
 
 def same_crs(one: str | None, other: str | None) -> bool:
-    """Whether two coordinate systems are equal, whatever their WKT looks like."""
+    """Whether two coordinate systems are equal, even if their WKT differs."""
     if one is None or other is None:
         return one == other
     return one == other or CRS.from_wkt(one) == CRS.from_wkt(other)
@@ -108,27 +108,27 @@ def coverage(one: Grid, other: Grid) -> float:
 def _covered_in(crs: str, one: Grid, other: Grid) -> float:
     """Return the fraction of a grid covered by another, by their bounding boxes in a CRS; 0 if it can't show them."""
     try:
-        ours, theirs = bounds_in(one, crs), bounds_in(other, crs)
+        own_bounds, other_bounds = bounds_in(one, crs), bounds_in(other, crs)
     except (SceneError, *GDAL_ERRORS) as error:
         logger.debug("bounds can't be compared: %s", error)
         return 0.0
     shifts = (-_TURN, 0, _TURN) if _in_degrees(crs) else (0,)
-    return _share(ours, [_shifted(theirs, degrees) for degrees in shifts])
+    return _share(own_bounds, [_shifted(other_bounds, degrees) for degrees in shifts])
 
 
 def needs_recentring(grid: Grid, file: Grid) -> bool:
     """Whether part of a grid overlaps a file only after the file's longitudes are shifted by 360 degrees."""
     if file.crs is None or grid.crs is None or not _in_degrees(file.crs):
         return False
-    theirs = bounds(file)
-    if not same_crs(grid.crs, file.crs) and max(-theirs[0], theirs[2]) > _TURN / 2:
+    file_bounds = bounds(file)
+    if not same_crs(grid.crs, file.crs) and max(-file_bounds[0], file_bounds[2]) > _TURN / 2:
         return True
     try:
-        ours = bounds_in(grid, file.crs)
+        grid_bounds = bounds_in(grid, file.crs)
     except (SceneError, *GDAL_ERRORS) as error:
         logger.debug("longitudes can't be compared: %s", error)
         return False
-    return _share(ours, [_shifted(theirs, degrees) for degrees in (-_TURN, _TURN)]) > 0
+    return _share(grid_bounds, [_shifted(file_bounds, degrees) for degrees in (-_TURN, _TURN)]) > 0
 
 
 def recentre_longitudes(file: Grid) -> Grid:
@@ -153,15 +153,15 @@ def _shifted(box: Bounds, by: int) -> Bounds:
     return west + by, south, east + by, north
 
 
-def _share(ours: Bounds, theirs: Iterable[Bounds]) -> float:
+def _share(box: Bounds, others: Iterable[Bounds]) -> float:
     """Return the fraction of a box covered by other, disjoint boxes; 0 if it has no area."""
-    left, bottom, right, top = ours
+    left, bottom, right, top = box
     whole = (right - left) * (top - bottom)
-    covers = sum(
+    covered = sum(
         max(min(right, east) - max(left, west), 0) * max(min(top, north) - max(bottom, south), 0)
-        for west, south, east, north in theirs
+        for west, south, east, north in others
     )
-    return min(covers / whole, 1.0) if whole else 0.0
+    return min(covered / whole, 1.0) if whole else 0.0
 
 
 def steps_between(grid: Grid, file: Grid) -> tuple[float, float]:

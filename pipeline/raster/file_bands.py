@@ -98,7 +98,7 @@ class FileBand:
     mask: int | None
     """Index of the band whose GDAL mask marks this band's valid pixels; None if only nodata or alpha do."""
     own_mask: bool
-    """Whether that mask is this band's own, not one of the whole file."""
+    """Whether the band has a GDAL mask of its own, not shared by the whole file."""
     driver: str
     """GDAL driver of the file."""
     block_bytes: int

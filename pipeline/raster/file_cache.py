@@ -57,10 +57,10 @@ class CachedReader:
             (top, bottom), (left, right) = window.window
             rows = slice(max(top, block.top), min(bottom, block.top + block.height))
             columns = slice(max(left, block.left), min(right, block.left + block.width))
-            here = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
-            inside = slice(rows.start - block.top, rows.stop - block.top)
-            across = slice(columns.start - block.left, columns.stop - block.left)
-            self._copy(block, inside, across, out[(slice(None), *here)], valid[here])
+            target = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
+            block_rows = slice(rows.start - block.top, rows.stop - block.top)
+            block_columns = slice(columns.start - block.left, columns.stop - block.left)
+            self._copy(block, block_rows, block_columns, out[(slice(None), *target)], valid[target])
 
     def _overlapping(self, window: Block) -> Iterator[Block]:
         """Yield the blocks of the file that a window overlaps."""

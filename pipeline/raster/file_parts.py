@@ -22,7 +22,7 @@ _WARP_BLOCK: Final = (128, 512)
 """Size of a block that GDAL warps at once, (rows, columns)."""
 
 _CACHED_BLOCK: Final = (512, 512)
-"""Size of a cached block of warped pixels, (rows, columns): whole blocks of the warper, whatever the file's are."""
+"""Size of a cached block of warped pixels, (rows, columns): whole blocks of the warper, not of the file."""
 
 _KERNEL: Final = 32
 """Margin of file pixels around a block for the resampling kernel, both sides together."""
@@ -44,7 +44,7 @@ class Warp:
     resampling: ResamplingMethod
     """Resampling method of GDAL."""
     nodata: float | None
-    """Value of the file's nodata pixels, which are left out of the resampling; None if there is none."""
+    """Value of the file's nodata pixels, which are left out of the resampling; None without nodata."""
     recentred: bool
     """Whether the file's longitudes differ by 360 degrees from those of the scene, and are recentred."""
     steps: tuple[float, float]

@@ -27,7 +27,7 @@ class StoredBand:
     interleaved: bool = False
     """Whether a block contains pixels of several bands."""
     strip_bytes: int = 0
-    """Compressed bytes of strips that span all rows of a file, which GDAL keeps in memory; 0 if there are none."""
+    """Compressed bytes of strips that span all rows of a file, which GDAL keeps in memory; 0 otherwise."""
     held_bytes: int = 0
     """Bytes an open file holds of the block read last: the stored block and, if interleaved, the decoded one."""
     overviews: tuple[int, ...] = ()
