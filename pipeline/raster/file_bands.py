@@ -152,7 +152,7 @@ def _describe_file(path: str) -> list[FileBand]:
     except (*GDAL_ERRORS, ValueError) as error:
         reason = f"{error}".splitlines()[0].removeprefix(f"'{path}' ").removeprefix(f"{path}: ")
         if _is_hdf4(path):
-            reason = "it is HDF4, which this GDAL can't read; convert it with another GDAL: gdal_translate"
+            reason = "it is HDF4, for which this GDAL has no driver; convert it with another GDAL: gdal_translate"
         hint = "; to run a config, use: terrazzo run" if path.endswith((".yaml", ".yml")) else ""
         msg = f"{display_path(path)}: GDAL can't open this file as a raster ({reason}){hint}"
         raise SceneError(msg) from error

@@ -206,8 +206,8 @@ def test_rows_from_the_south_are_turned_round_whoever_says_so(
 @pytest.mark.parametrize(
     ("stated", "told"),
     [
-        ([1, 2], "is no transform"),
-        ("x", "is no transform"),
+        ([1, 2], "is not a transform"),
+        ("x", "is not a transform"),
         (["a"] * 6, "stands where a number should"),
         ([float("nan")] * 6, "stands where a finite number should"),
         ([0.0] * 6, "its pixels have no size"),

@@ -225,7 +225,7 @@ def test_a_transform_of_five_numbers_is_told_and_the_coordinates_count(
     sensors: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     transform = described(sensors / GRIDMET).info.grid.transform
-    assert "is no transform; expected six numbers; the coordinates count" in caplog.text
+    assert "is not a transform; expected six numbers; the coordinates count" in caplog.text
     array = decoded(sensors / GRIDMET)["air_temperature"].drop_vars("crs", errors="ignore")
     expected = array.rio.set_spatial_dims("lon", "lat").rio.transform(recalc=True)
     assert transform.almost_equals(Affine(*expected[:6]), precision=1e-9)
