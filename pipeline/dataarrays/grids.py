@@ -117,7 +117,7 @@ def _subset_transform(t: Affine, columns: Coordinates, rows: Coordinates, anchor
     """Transform of an array that is a subset of the grid of a transform; None if its coordinates contradict this."""
     if t.b or t.d:
         return None
-    x, y = columns.onto(t.c, t.a, anchor), rows.onto(t.f, t.e, anchor)
+    x, y = columns.position_on_grid(t.c, t.a, anchor), rows.position_on_grid(t.f, t.e, anchor)
     if x is None or y is None:
         return None
     transform: Affine = t @ Affine.translation(x[0], y[0])
@@ -215,7 +215,7 @@ def _coordinates(array: xr.DataArray, axes: Axes, dim: Hashable, crs: str | None
         msg = f"the array's coordinates {dim} are of type {stored.dtype}; expected numbers"
         raise ConfigError(msg)
     turns = dim == axes.columns and has_latitudes(array.coords, axes.rows)
-    return Coordinates.of(dim, stored, unit_of(array, name, crs), kind=stored.dtype, turns=turns)
+    return Coordinates.of(dim, stored, unit_of(array, name, crs), kind=stored.dtype, longitudes=turns)
 
 
 def _start_and_step(coordinates: Coordinates) -> tuple[float, float] | None:

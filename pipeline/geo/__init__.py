@@ -1,1 +1,1 @@
-"""Coordinate systems, overlap, alignment, areas on the ground, and GDAL's settings."""
+"""Coordinate systems, grid overlap and alignment, pixel areas on the ground, and GDAL settings."""

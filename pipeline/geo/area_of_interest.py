@@ -1,4 +1,4 @@
-"""Areas: vector files and bounds, brought onto a scene's grid and asked block by block."""
+"""Areas of interest: polygons of vector files and bounds, in a scene's pixel coordinates, tested block by block."""
 
 import warnings
 from dataclasses import dataclass
@@ -25,51 +25,51 @@ from pipeline.geo.gdal import GDAL_ERRORS, is_remote
 from pipeline.geo.overlap import bounds, bounds_in, same_crs
 
 _DEGREES: Final = "EPSG:4326"
-_ON_AN_EDGE: Final = 1e-6
-"""Pixels by which an area may reach over an edge between two pixels through rounding."""
+_EDGE_TOLERANCE: Final = 1e-6
+"""Tolerance for rounding at the edge between two pixels, in pixels."""
 
-_STEPS: Final = 256
-"""Corners along the side of a scene that an edge in another CRS gets."""
+_VERTICES_PER_SIDE: Final = 256
+"""Vertices added along the side of a scene to an edge in another CRS, which becomes curved."""
 
 PYOGRIO: Final = 155 * 10**6
-"""Bytes that the library and its own GDAL take: measured, with some room."""
+"""Memory of pyogrio and its own GDAL in bytes: measured, plus a margin."""
 
 VECTOR_SUFFIXES: Final = frozenset({".gpkg", ".geojson", ".json", ".shp", ".fgb", ".kml", ".gml", ".parquet", ".zip"})
 
 
 @dataclass(frozen=True)
 class Area:
-    """A polygon in columns and rows of a grid."""
+    """An area of interest in pixel coordinates of a grid."""
 
     shape: Any
-    """A shapely polygon or multipolygon."""
+    """Shapely polygon or multipolygon, with x = column and y = row."""
 
     def inside(self, block: Block) -> npt.NDArray[np.bool_]:
-        """Which pixels of a block have their centre in the area, shape (rows, columns)."""
+        """Return which pixels of a block have their centre in the area, shape (rows, columns)."""
         left, top, right, bottom = self.shape.bounds
         (first, last), (west, east) = block.window
         if left >= east or right <= west or top >= last or bottom <= first:
             return np.zeros(block.shape, np.bool_)
-        # moved by whole pixels, so that a pixel's answer doesn't depend on its block
+        # shifted by whole pixels, so that the result for a pixel does not depend on its block
         return np.asarray(
             geometry_mask([self.shape], block.shape, Affine.translation(west, first), invert=True), np.bool_
         )
 
     def apply(self, block: Block, valid: npt.NDArray[np.bool_]) -> None:
-        """Strike out of a block's validity, in place, what lies outside of the area."""
+        """Clear a block's pixels outside the area in `valid`, in place."""
         valid &= self.inside(block)
 
     def moved(self, rows: int, columns: int) -> "Area":
-        """The same area on a grid that begins so many rows and columns later."""
+        """Return the area in coordinates of a grid whose origin is `rows` and `columns` further down and right."""
         return Area(libraries.shapely.transform(self.shape, partial(np.add, [-columns, -rows])))
 
     def window(self, grid: Grid, block: tuple[int, int] = (1, 1)) -> Block | None:
-        """The box around the area, in whole blocks of a grid, (rows, columns) large; None where it lies outside."""
+        """Return the window of whole blocks of size (rows, columns) around the area; None if outside the grid."""
         left, top, right, bottom = self.shape.bounds
         spans = []
         for start, stop, count, size in zip((top, left), (bottom, right), grid.shape, block, strict=True):
-            first = max(0, floor((start + _ON_AN_EDGE) / size) * size)
-            last = min(count, ceil((stop - _ON_AN_EDGE) / size) * size)
+            first = max(0, floor((start + _EDGE_TOLERANCE) / size) * size)
+            last = min(count, ceil((stop - _EDGE_TOLERANCE) / size) * size)
             if first >= last:
                 return None
             spans.append((first, last))
@@ -78,14 +78,14 @@ class Area:
 
 
 def area_of(wanted: AreaRecord, grid: Grid) -> Area:
-    """Bring an area of interest onto a grid.
+    """Read an area of interest of the config and transform it to a grid.
 
     Raises
     ------
     ConfigError
-        When its CRS is unknown.
+        If its CRS is unknown.
     SceneError
-        When the file can't be read, holds no polygon, or the area lies outside of the scene.
+        If the file can't be read or contains no polygon, or the area does not overlap the scene.
     """
     if wanted.path:
         return read_area(wanted.path, grid, "scene.aoi")
@@ -94,35 +94,35 @@ def area_of(wanted: AreaRecord, grid: Grid) -> Area:
         with rasterio.Env():
             CRS.from_user_input(crs)
     except CRSError as error:
-        msg = f"scene.aoi.crs: {crs!r} is no coordinate reference system; give one such as EPSG:32633"
+        msg = f"scene.aoi.crs: {crs!r} is not a coordinate reference system; use one such as EPSG:32633"
         raise ConfigError(msg) from error
     box = libraries.shapely.box(*(wanted.bounds or ()))
-    return _onto(box, crs, grid, f"scene.aoi: {', '.join(f'{number:g}' for number in box.bounds)} ({crs})")
+    return _to_pixels(box, crs, grid, f"scene.aoi: {', '.join(f'{number:g}' for number in box.bounds)} ({crs})")
 
 
 def read_area(path: str, grid: Grid, key: str) -> Area:
-    """Bring the polygons of a vector file onto a grid.
+    """Read the polygons of a vector file and transform them to a grid.
 
     Parameters
     ----------
     path : str
-        Any vector file GDAL opens; of several layers the first counts.
+        Any vector file that GDAL opens; the first of several layers is used.
     grid : Grid
-        Of the scene.
+        Grid of the scene.
     key : str
-        Of the config, for messages.
+        Config key that names the file, for messages.
 
     Raises
     ------
     SceneError
-        When it can't be read, holds no polygon, or lies outside of the scene.
+        If the file can't be read, contains no polygon, or does not overlap the scene.
     """
     if kind := special_kind(path):
         msg = f"{key}: {path}: this is {kind}, not a file"
         raise SceneError(msg)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of GDAL, about geometries that are judged below
+            warnings.simplefilter("ignore")  # GDAL warns of geometries that are checked below
             read = partial(libraries.pyogrio.raw.read, path, columns=[])
             meta, _, geometry, _ = within_limit(read, f"{key}: {path} can't be read") if is_remote(path) else read()
     except (
@@ -144,31 +144,31 @@ def read_area(path: str, grid: Grid, key: str) -> Area:
             area = libraries.shapely.union_all(polygons)
     except libraries.shapely.errors.ShapelyError as error:
         msg = (
-            f"{key}: {path} holds a polygon that is none ({error}); mend it, for instance with QGIS's 'Fix geometries'"
+            f"{key}: {path} contains an invalid polygon ({error}); repair it, for instance with QGIS's 'Fix geometries'"
         )
         raise SceneError(msg) from error
     if area.is_empty:
-        msg = f"{key}: {path} holds no polygon"
+        msg = f"{key}: {path} contains no polygon; an area needs polygons, not points or lines"
         raise SceneError(msg)
-    return _onto(area, meta["crs"] or _DEGREES, grid, f"{key}: {path}")
+    return _to_pixels(area, meta["crs"] or _DEGREES, grid, f"{key}: {path}")
 
 
 def _polygons(shape: Any) -> list[Any]:
-    """Polygons that a geometry is made of."""
+    """Return the polygons of a geometry, without its points and lines."""
     parts = libraries.shapely.get_parts(shape, return_index=False)
     return [part for part in parts if part.geom_type.endswith("Polygon") and np.isfinite(part.bounds).all()]
 
 
-def _onto(shape: Any, crs: str, grid: Grid, what: str) -> Area:
-    """Bring a polygon into columns and rows of a grid.
+def _to_pixels(shape: Any, crs: str, grid: Grid, what: str) -> Area:
+    """Transform a polygon to pixel coordinates of a grid.
 
     Raises
     ------
     SceneError
-        When it lies outside of the grid, or the scene has no CRS.
+        If the polygon does not overlap the grid, or the scene has no CRS.
     """
     if grid.crs is None:
-        msg = f"{what}: the scene has no coordinate reference system, so no area can be found in it"
+        msg = f"{what}: the scene has no coordinate reference system, so areas can't be located in it"
         raise SceneError(msg)
 
     def pixels(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -179,37 +179,39 @@ def _onto(shape: Any, crs: str, grid: Grid, what: str) -> Area:
 
     try:
         with np.errstate(all="ignore"):
-            moved = libraries.shapely.make_valid(libraries.shapely.transform(_bendable(shape, crs, grid), pixels))
-            placed = libraries.shapely.union_all(_polygons(moved))  # no lines, which would be burnt, too
+            moved = libraries.shapely.make_valid(libraries.shapely.transform(_densify(shape, crs, grid), pixels))
+            area = libraries.shapely.union_all(_polygons(moved))  # without lines, which would be rasterized as well
     except (*GDAL_ERRORS, libraries.shapely.errors.ShapelyError) as error:
-        msg = f"{what} can't be brought into the scene's coordinate system ({error})"
+        msg = f"{what} can't be transformed to the scene's coordinate system ({error})"
         raise SceneError(msg) from error
     rows, columns = grid.shape
-    if not placed.intersects(libraries.shapely.box(0, 0, columns, rows)):
-        msg = f"{what}: the scene does not overlap this area; it covers {_degrees(grid)}"
+    if not area.intersects(libraries.shapely.box(0, 0, columns, rows)):
+        msg = f"{what}: the scene does not overlap this area; it covers {_bounds_text(grid)}"
         raise SceneError(msg)
-    return Area(placed)
+    return Area(area)
 
 
-def _bendable(shape: Any, crs: str, grid: Grid) -> Any:
-    """A polygon with many corners near a grid: edges that are straight in one CRS are bent in another."""
+def _densify(shape: Any, crs: str, grid: Grid) -> Any:
+    """Add vertices to a polygon near a grid, because edges that are straight in one CRS are curved in another."""
     if same_crs(CRS.from_user_input(crs).to_wkt(), grid.crs):
         return shape
     try:
         west, south, east, north = bounds_in(grid, CRS.from_user_input(crs).to_wkt())
-    except (SceneError, *GDAL_ERRORS):  # the scene reaches beyond what the area's CRS can show
+    except (SceneError, *GDAL_ERRORS):  # the scene extends beyond the domain of the area's CRS
         left, bottom, right, top = shape.bounds
-        return libraries.shapely.segmentize(shape, max(right - left, top - bottom) / _STEPS)
+        return libraries.shapely.segmentize(shape, max(right - left, top - bottom) / _VERTICES_PER_SIDE)
     side = max(east - west, north - south)
-    turns = (-360, 0, 360) if CRS.from_user_input(crs).is_geographic else (0,)
-    near = [libraries.shapely.box(west - side + turn, south - side, east + side + turn, north + side) for turn in turns]
+    shifts = (-360, 0, 360) if CRS.from_user_input(crs).is_geographic else (0,)
+    near = [
+        libraries.shapely.box(west - side + shift, south - side, east + side + shift, north + side) for shift in shifts
+    ]
     return libraries.shapely.segmentize(
-        libraries.shapely.intersection(shape, libraries.shapely.union_all(near)), side / _STEPS
+        libraries.shapely.intersection(shape, libraries.shapely.union_all(near)), side / _VERTICES_PER_SIDE
     )
 
 
-def _degrees(grid: Grid) -> str:
-    """The bounds of a grid in words: in its own CRS, and in degrees."""
+def _bounds_text(grid: Grid) -> str:
+    """Describe the bounds of a grid, in its own CRS and in degrees, for messages."""
     west, south, east, north = bounds(grid)
     with rasterio.Env():
         lon, lat = warp_points(grid.crs, _DEGREES, [west, west, east, east], [south, north, south, north])

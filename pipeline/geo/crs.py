@@ -1,4 +1,4 @@
-"""Coordinate reference systems as files and arrays state them: the keys, the forms, and the units of coordinates."""
+"""Coordinate reference systems as files and arrays state them: attribute names, notations, units of coordinates."""
 
 import json
 import math
@@ -18,18 +18,19 @@ from pipeline.core import libraries
 from pipeline.core.errors import SceneError
 
 _ANY_CODE: Final = 4326
+"""EPSG code looked up to test PROJ's database."""
 
 KEYS: Final = (
     "crs_wkt", "spatial_ref", "proj:wkt2", "proj:code", "proj:epsg", "proj:projjson", "epsg_code", "EPSG_code", "epsg",
     "EPSG", "crs", "proj4", "proj4text", "proj4_params", "proj4_string", "proj4_def", "esri_pe_string",
 )  # fmt: skip
-"""Attributes that state a CRS: CF's and GDAL's, GeoZarr's and STAC's, xarray's, rioxarray's, odc-geo's and others'."""
+"""Attributes that state a CRS: those of CF, GDAL, GeoZarr, STAC, xarray, rioxarray, odc-geo and others."""
 
 COORDINATES: Final = ("proj:wkt2", "proj:code", "proj:epsg", "epsg", "crs", "spatial_ref")
-"""Scalar coordinates whose value is a CRS: stackstac's, and others that hold a STAC item's properties."""
+"""Scalar coordinates whose value is a CRS, as stackstac and others copy them from a STAC item's properties."""
 
 USUAL_MAPPINGS: Final = ("spatial_ref", "crs")
-"""Usual names of grid mappings."""
+"""Usual names of grid mapping variables."""
 
 _OLD_INIT: Final = re.compile(r"\s*\+init=(\S+).*", re.IGNORECASE | re.DOTALL)
 _WGS84: Final = {"semi_major_axis": 6_378_137.0, "inverse_flattening": 298.257_223_563}
@@ -43,31 +44,31 @@ _RADIANS: Final = {
     "microradian": 1e-6, "microradians": 1e-6, "urad": 1e-6,
     "degree": np.pi / 180, "degrees": np.pi / 180, "arc_degree": np.pi / 180,
 }  # fmt: skip
-"""Radians in each unit of the angles at which a satellite sees."""
+"""Radians per unit of a geostationary satellite's scanning angles."""
 
 
 @cache
 def check_proj() -> None:
-    """Raise SceneError where PROJ's database can't be used, as the environment names another installation's."""
+    """Raise SceneError if PROJ's database is unusable, mostly because a variable points to another installation."""
     try:
         with rasterio.Env():
             CRS.from_epsg(_ANY_CODE)
     except CRSError as error:
         named = next((f"{name} is {os.environ[name]}" for name in ("PROJ_DATA", "PROJ_LIB") if name in os.environ), "")
-        fix = f"{named}: unset it, as Terrazzo brings its own" if named else "install rasterio anew"
-        msg = f"PROJ, which knows coordinate systems, can't use its database ({error}); {fix}"
+        fix = f"{named}: unset it, Terrazzo has its own" if named else "reinstall rasterio"
+        msg = f"PROJ can't use its database of coordinate systems ({error}); {fix}"
         raise SceneError(msg) from error
 
 
 def mapping_named(stated: Any, dims: Sequence[str]) -> str:
-    """Name of the grid mapping of some dimensions or coordinates; '' where none is named.
+    """Return the name of the grid mapping variable of given dimensions or coordinates; '' if none is named.
 
     Parameters
     ----------
     stated : str or None
-        Attribute `grid_mapping`: a name, or CF's extended syntax (`utm: x y wgs: lat lon`).
+        The attribute `grid_mapping`: a name, or CF's extended syntax (`utm: x y wgs: lat lon`).
     dims : sequence of str
-        Dimensions of rows and columns, and their coordinates.
+        Names of the dimensions of rows and columns, and of their coordinates.
     """
     text = str(stated or "")
     if ":" not in text:
@@ -82,7 +83,7 @@ def mapping_named(stated: Any, dims: Sequence[str]) -> str:
 
 
 def is_stated(value: Any) -> bool:
-    """Whether a value says anything: 0, NaN, '' and None do not."""
+    """Whether an attribute holds a value; 0, NaN, '' and None count as missing."""
     if value is None or (isinstance(value, str | bytes) and not value.strip()):
         return False
     if isinstance(value, numbers.Rational):  # which may be too large for a float
@@ -91,12 +92,12 @@ def is_stated(value: Any) -> bool:
 
 
 def read_crs(stated: Any) -> CRS:
-    """Read a CRS: WKT, a code, a PROJ string, PROJJSON, CF parameters, or an object of pyproj, odc-geo or rasterio.
+    """Parse a CRS: WKT, a code, a PROJ string, PROJJSON, CF parameters, or an object of pyproj, odc-geo or rasterio.
 
     Raises
     ------
     CRSError
-        When it is none.
+        If it is not a valid CRS.
     """
     if isinstance(stated, np.ndarray | np.generic):
         (stated,) = np.ravel(stated).tolist() if np.size(stated) == 1 else (str(stated),)
@@ -111,7 +112,7 @@ def read_crs(stated: Any) -> CRS:
             if isinstance(stated, numbers.Real):
                 return CRS.from_epsg(int(float(stated)))
             return _of_text(str(stated).strip())
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:  # the first is JSON's, too
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:  # JSON raises ValueError too
         raise CRSError(str(error)) from error
 
 
@@ -131,10 +132,10 @@ def _by_pyproj(stated: dict[str, Any]) -> CRS:
 
 
 def _of_parameters(attrs: Mapping[str, Any]) -> CRS:
-    """A CRS by its CF parameters alone."""
+    """Build a CRS from CF grid mapping parameters."""
     plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in attrs.items()}
     if plain.get("longitude_of_prime_meridian") == 0:
-        del plain["longitude_of_prime_meridian"]  # Greenwich, which has a name then
+        del plain["longitude_of_prime_meridian"]  # 0 is Greenwich, which pyproj then names
     if plain["grid_mapping_name"] == "latitude_longitude" and _is_wgs84(plain):
         return CRS.from_epsg(4326)
     try:
@@ -144,22 +145,22 @@ def _of_parameters(attrs: Mapping[str, Any]) -> CRS:
 
 
 def _is_wgs84(attrs: Mapping[str, Any]) -> bool:
-    """Whether the ellipsoid that CF parameters state is that of WGS 84, or none is stated."""
+    """Whether CF parameters state the ellipsoid of WGS 84, or none."""
     other = {"earth_radius", "semi_minor_axis", "longitude_of_prime_meridian", "horizontal_datum_name"} & set(attrs)
     return not other and all(np.isclose(attrs.get(key, value), value, rtol=1e-9) for key, value in _WGS84.items())
 
 
 def unit_factor(units: str, wkt: str | None, mapping: Mapping[str, Any]) -> float:
-    """What coordinates are multiplied by to be in the units of their CRS.
+    """Return the factor from coordinates as stored to the units of their CRS.
 
     Parameters
     ----------
     units : str
-        Attribute of the coordinates.
+        Attribute `units` of the coordinates.
     wkt : str or None
-        Their CRS.
+        CRS of the coordinates.
     mapping : mapping
-        Attributes of the grid mapping.
+        Attributes of the grid mapping variable.
     """
     unit = units.strip().lower()
     if wkt is None or (unit not in _METRES and unit not in _RADIANS):
@@ -169,14 +170,14 @@ def unit_factor(units: str, wkt: str | None, mapping: Mapping[str, Any]) -> floa
         if crs.is_geographic:
             return float(np.rad2deg(_RADIANS[unit])) if "rad" in unit else 1.0
         if unit in _RADIANS:
-            return _RADIANS[unit] * _height_of_view(wkt, mapping)
+            return _RADIANS[unit] * _satellite_height(wkt, mapping)
         if _METRES[unit] == 1:
             return 1.0
         return float(_METRES[unit] / crs.linear_units_factor[1])
 
 
-def _height_of_view(wkt: str, mapping: Mapping[str, Any]) -> float:
-    """Height of a satellite above the ground, in metres, by which angles become PROJ's coordinates; else 1."""
+def _satellite_height(wkt: str, mapping: Mapping[str, Any]) -> float:
+    """Height of a geostationary satellite in metres, the factor from scanning angles to PROJ coordinates; else 1."""
     stated = mapping.get("perspective_point_height")
     if stated is None and "eostationary" in wkt:
         stated = libraries.pyproj.CRS.from_wkt(wkt).to_cf().get("perspective_point_height")

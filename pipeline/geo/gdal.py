@@ -1,4 +1,4 @@
-"""GDAL's settings for our own reads, and what it raises."""
+"""GDAL settings for our own reads, remote paths, and the exceptions of rasterio."""
 
 import os
 import re
@@ -6,72 +6,71 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import rasterio
-from rasterio._err import CPLE_BaseError  # private, but rasterio lets it through where it wraps no error
+from rasterio._err import CPLE_BaseError  # private, but rasterio raises it where it does not wrap GDAL's error
 from rasterio.env import getenv, hasenv, setenv
 from rasterio.errors import RasterioError, RasterioIOError
 
 from pipeline.core.regular_files import special_kind
 from pipeline.engine.deadline import current_limit, within_limit
 
-if os.environ.get("GDAL_NUM_THREADS", "1") == "1":  # even for one thread OpenJPEG would start a pool, and wait for it
+if os.environ.get("GDAL_NUM_THREADS", "1") == "1":  # OpenJPEG would start a pool even for one thread
     os.environ.setdefault("OPJ_NUM_THREADS", "0")
 
 Result = TypeVar("Result")
 
 GDAL_ERRORS: Final = (RasterioError, CPLE_BaseError)
-"""Whatever rasterio may raise when GDAL fails."""
-
+"""Exceptions that rasterio raises when GDAL fails."""
 
 _REMOTE: Final = re.compile(
     r"(?<![a-z0-9])(https?|ftp|s3|gs|az|oss)://"
     r"|((?<![\w.-])/|/vsi(zip|tar|gzip|7z|rar|subfile|cached|sparse)[^/]*/)vsi(curl|s3|gs|az|oss|swift|adls|webhdfs|hdfs)",
     re.IGNORECASE,
 )
-"""Addresses, alone or within what names an archive, a driver or a file that refers to them."""
+"""Remote addresses, alone or inside a path with an archive or driver prefix."""
 
 _SERVICES: Final = frozenset({"WMS", "WMTS", "STACIT", "STACTA", "WCS", "OGCAPI", "PLMosaic", "EEDAI", "DAAS", "NGW"})
-"""Formats of files that describe where pixels are to be asked for."""
+"""Drivers of files that describe a server which delivers the pixels."""
 
-_REFERS_TO_NONE: Final = re.compile(r".+\.(tiff?|jp2|j2k|img|png|jpe?g|bil|bsq)", re.IGNORECASE | re.DOTALL)
-"""Files that hold their pixels themselves, told by their names: others, as VRTs do, may refer to other machines."""
+_SELF_CONTAINED: Final = re.compile(r".+\.(tiff?|jp2|j2k|img|png|jpe?g|bil|bsq)", re.IGNORECASE | re.DOTALL)
+"""Names of files that contain their own pixels; other formats, such as VRT, may refer to remote files."""
 
 _IN_ARCHIVE: Final = re.compile(
     r"/vsi(?:zip|tar)/(?:/vsicurl/)?(?:\{(?P<braced>.+?)\}|(?P<plain>.+?\.(?:zip|tar|tgz|tar\.gz)))/(?P<file>.+)",
     re.IGNORECASE,
 )
-"""A file in a zip or tar, as GDAL spells it."""
+"""GDAL path of a file in a zip or tar archive."""
 
 _FOR_REMOTE: Final = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing, no looking for files beside
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no directory listing, no search for sidecars
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",  # the header of a COG, in one request
 }
-"""Settings for files that are not on this machine."""
+"""GDAL settings for remote files."""
 
 _FOR_REQUESTS: Final = {
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_HTTP_MAX_RETRY": "5",
-    "GDAL_HTTP_RETRY_DELAY": "0.5",  # doubled each time
+    "GDAL_HTTP_RETRY_DELAY": "0.5",  # in seconds, doubled at each retry
     "GDAL_HTTP_CONNECTTIMEOUT": "20",
 }
-"""Settings for these, and for files that may refer to such."""
+"""GDAL settings for remote files, and for local ones that may refer to remote files."""
 
 
 class _Reader(rasterio.DatasetReader):  # type: ignore[misc]
-    """A file whose bands are looked up at once: rasterio's own list is made and searched anew for each band read."""
+    """A dataset with a fast list of bands: rasterio builds and searches its own list anew for each band read."""
 
     @property
     def indexes(self) -> range:
-        """Numbers of the bands."""
+        """Band numbers, counted from 1."""
         return range(1, self.count + 1)
 
 
 def open_raster(path: str, **how: Any) -> rasterio.DatasetReader:
-    """Open a file whose bands may be many and are read together.
+    """Open a raster file, fast to read even if it has hundreds of bands.
 
     Raises
     ------
     RasterioIOError
-        When it can't be opened, or is a pipe, a device or a socket.
+        If it can't be opened, or is a pipe, a device or a socket.
     """
     if kind := special_kind(path):
         msg = f"this is {kind}, not a file"
@@ -88,53 +87,66 @@ def is_remote(path: str) -> bool:
 
 
 def is_service(driver: str) -> bool:
-    """Whether a file of a format holds no pixels, but says which server gives them."""
+    """Whether files of a driver contain no pixels but describe a server that delivers them."""
     return driver in _SERVICES
 
 
 def may_be_remote(path: str) -> bool:
-    """Whether a path is read over a network, or may refer to what is."""
-    return is_remote(path) or not _REFERS_TO_NONE.fullmatch(path)
+    """Whether a path is read over a network, or may refer to remote files."""
+    return is_remote(path) or not _SELF_CONTAINED.fullmatch(path)
 
 
 def run_within_limit(work: Callable[[], Result], what: str) -> Result:
-    """Do work in GDAL that may wait for another machine within the time limit, with the caller's settings of GDAL.
+    """Run GDAL work that may wait for a server within the time limit, with the caller's GDAL settings.
+
+    Parameters
+    ----------
+    work : callable
+        Called without arguments, in another thread.
+    what : str
+        What fails if time runs out, for the message.
 
     Raises
     ------
     StalledError
-        When time is up: as `within_limit` says, which see for the parameters.
+        If the work takes longer than the time limit; see `within_limit`.
     """
     settings = getenv() if hasenv() else {}
 
-    def work_as_set() -> Result:
+    def work_with_settings() -> Result:
         with rasterio.Env():
             setenv(**settings)
             return work()
 
-    return within_limit(work_as_set, what)
+    return within_limit(work_with_settings, what)
 
 
 def display_path(path: str) -> str:
-    """A path as the user knows it: an address, or a file in an archive."""
+    """Return a path as the user wrote it: without /vsicurl/, and as 'file in archive'."""
     if inside := _IN_ARCHIVE.match(path):
         return f"{inside['file']} in {(inside['plain'] or inside['braced']).removeprefix('/vsicurl/')}"
     return path.removeprefix("/vsicurl/")
 
 
 def archive_or_file(path: str) -> str:
-    """What is to be fetched again where a file can't be read, in words."""
+    """Return what to download again if a file can't be read, for messages."""
     return "archive, or this file in it," if _IN_ARCHIVE.match(path) else "file"
 
 
 def gdal_options(path: str = "", **ours: Any) -> dict[str, Any]:
-    """GDAL's settings for our own work; what the user's environment says wins.
+    """Return the GDAL settings for our own work; the user's environment variables take precedence.
 
-    One decoding thread each unless told otherwise, for there are as many of ours as cores. Settings for files on
-    other machines depend on `path`, the file to be opened.
+    GDAL decodes in one thread by default, because we run as many workers as there are cores.
+
+    Parameters
+    ----------
+    path : str
+        File to be opened: remote files get settings of their own.
+    **ours : Any
+        Further GDAL options.
     """
     settings = {"GDAL_NUM_THREADS": "1", **ours}
-    if path and may_be_remote(path):  # each single request is left to the limit for all of them
+    if path and may_be_remote(path):  # so that the time limit of the whole read applies, not one per request
         settings |= _FOR_REQUESTS | {"GDAL_HTTP_TIMEOUT": f"{current_limit() + 1:g}"}
     if is_remote(path):
         settings |= _FOR_REMOTE

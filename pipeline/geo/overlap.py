@@ -1,4 +1,4 @@
-"""Where grids lie on the ground: their coordinate systems, bounds, pixels, and what of them lies on one another."""
+"""Compare grids: coordinate systems, bounds, overlap, and pixel sizes relative to each other."""
 
 import logging
 import math
@@ -22,30 +22,32 @@ from pipeline.geo.gdal import GDAL_ERRORS
 logger = logging.getLogger(__name__)
 
 _FINEST_STEP: Final = 0.01
+"""Least number of file rows or columns per row or column of a grid."""
+
 _TURN: Final = 360
-"""Degrees."""
+"""Degrees of a full circle of longitude."""
 
 Bounds = tuple[float, float, float, float]
 """(left, bottom, right, top)"""
 
-_AS_THEY_ARE: Final = Affine.identity()
+_IDENTITY: Final = Affine.identity()
 
 _LATTICE: Final = (0.1, 0.5, 0.9)
-"""Of a grid's rows and columns: where it is looked at."""
+"""Sampled positions along a grid's rows and columns, as fractions of their number."""
 
 _GREENWICH: Final = 'PRIMEM["Greenwich",0'
 _AUTHORITY: Final = re.compile(r',AUTHORITY\["[^"]*","[^"]*"\]')
 
 
 def same_crs(one: str | None, other: str | None) -> bool:
-    """Whether two coordinate systems are the same, however they are spelled."""
+    """Whether two coordinate systems are equal, even if their WKT differs."""
     if one is None or other is None:
         return one == other
     return one == other or CRS.from_wkt(one) == CRS.from_wkt(other)
 
 
 def crs_name(wkt: str) -> str:
-    """Authority and code of a CRS, or the name it gives itself."""
+    """Return the authority and code of a CRS, or else its name."""
     with rasterio.Env():
         authority = CRS.from_wkt(wkt).to_authority()
     return ":".join(authority) if authority else wkt.split('"')[1]
@@ -57,46 +59,46 @@ def same_grid(one: Grid, other: Grid) -> bool:
 
 
 def grid_words(grid: Grid) -> str:
-    """Size, resolution, upper left corner and CRS in words."""
+    """Describe size, resolution, upper left corner and CRS of a grid, for messages."""
     crs = f"in {crs_name(grid.crs)}" if grid.crs else "without a CRS"
     return f"{grid.describe()} from {grid.transform.c:.10g}, {grid.transform.f:.10g} {crs}"
 
 
-def bounds(grid: Grid, onto: Affine = _AS_THEY_ARE) -> Bounds:
-    """(left, bottom, right, top) of a grid, in its own CRS, or in what that is transformed into."""
+def bounds(grid: Grid, transform: Affine = _IDENTITY) -> Bounds:
+    """Return (left, bottom, right, top) of a grid in its own CRS, after an optional further transform."""
     rows, columns = grid.shape
-    corners = [onto @ (grid.transform @ corner) for corner in ((0, 0), (columns, 0), (0, rows), (columns, rows))]
+    corners = [transform @ (grid.transform @ corner) for corner in ((0, 0), (columns, 0), (0, rows), (columns, rows))]
     xs, ys = zip(*corners, strict=True)
     return min(xs), min(ys), max(xs), max(ys)
 
 
 def bounds_in(grid: Grid, crs: str) -> Bounds:
-    """(left, bottom, right, top) of a grid in another CRS; right of 180 degrees where it crosses the antimeridian.
+    """Return (left, bottom, right, top) of a grid in another CRS; right > 180 degrees across the antimeridian.
 
     Raises
     ------
     SceneError
-        When the grid reaches beyond what the CRS can show.
+        If the grid extends beyond the domain of the CRS.
     """
     if same_crs(grid.crs, crs):
         return bounds(grid)
     with rasterio.Env():
         west, south, east, north = transform_bounds(grid.crs, crs, *bounds(grid))
     if not all(map(math.isfinite, (west, south, east, north))):
-        msg = f"a scene with {grid_words(grid)} reaches beyond what {crs_name(crs)} can show"
+        msg = f"a scene with {grid_words(grid)} extends beyond the domain of {crs_name(crs)}"
         raise SceneError(msg)
     return west, south, east + (_TURN if east < west else 0), north
 
 
 def overlap(one: Grid, other: Grid) -> bool:
-    """Whether two grids share any ground."""
+    """Whether two grids overlap on the ground."""
     return coverage(one, other) > 0
 
 
 def coverage(one: Grid, other: Grid) -> float:
-    """Share of a grid, 0 to 1, that the rectangle around another one covers; 0 where it can't be told."""
-    if same_crs(one.crs, other.crs) and not turns(one, other):
-        rows, columns = one.shape  # counted in pixels, so that rotated grids are compared as they lie
+    """Return the fraction of a grid, 0 to 1, covered by the bounding box of another; 0 if it can't be computed."""
+    if same_crs(one.crs, other.crs) and not needs_recentring(one, other):
+        rows, columns = one.shape  # in pixel coordinates, so that rotated grids are compared exactly
         return _share((0, 0, columns, rows), [bounds(other, ~one.transform)])
     if one.crs is None or other.crs is None:
         return 0.0
@@ -104,37 +106,38 @@ def coverage(one: Grid, other: Grid) -> float:
 
 
 def _covered_in(crs: str, one: Grid, other: Grid) -> float:
-    """The same, of the rectangles around both in some CRS, which may not be able to show all of them."""
+    """Return the fraction of a grid covered by another, by their bounding boxes in a CRS; 0 if it can't show them."""
     try:
-        ours, theirs = bounds_in(one, crs), bounds_in(other, crs)
+        own_bounds, other_bounds = bounds_in(one, crs), bounds_in(other, crs)
     except (SceneError, *GDAL_ERRORS) as error:
         logger.debug("bounds can't be compared: %s", error)
         return 0.0
-    by = (-_TURN, 0, _TURN) if _in_degrees(crs) else (0,)
-    return _share(ours, [_moved(theirs, degrees) for degrees in by])
+    shifts = (-_TURN, 0, _TURN) if _in_degrees(crs) else (0,)
+    return _share(own_bounds, [_shifted(other_bounds, degrees) for degrees in shifts])
 
 
-def turns(grid: Grid, file: Grid) -> bool:
-    """Whether some of a grid lies on a file whose longitudes are 360 degrees more or less than the grid's are told."""
+def needs_recentring(grid: Grid, file: Grid) -> bool:
+    """Whether part of a grid overlaps a file only after the file's longitudes are shifted by 360 degrees."""
     if file.crs is None or grid.crs is None or not _in_degrees(file.crs):
         return False
-    theirs = bounds(file)
-    if not same_crs(grid.crs, file.crs) and max(-theirs[0], theirs[2]) > _TURN / 2:
+    file_bounds = bounds(file)
+    if not same_crs(grid.crs, file.crs) and max(-file_bounds[0], file_bounds[2]) > _TURN / 2:
         return True
     try:
-        ours = bounds_in(grid, file.crs)
+        grid_bounds = bounds_in(grid, file.crs)
     except (SceneError, *GDAL_ERRORS) as error:
         logger.debug("longitudes can't be compared: %s", error)
         return False
-    return _share(ours, [_moved(theirs, degrees) for degrees in (-_TURN, _TURN)]) > 0
+    return _share(grid_bounds, [_shifted(file_bounds, degrees) for degrees in (-_TURN, _TURN)]) > 0
 
 
-def turned(file: Grid) -> Grid:
-    """A file's grid whose longitudes are counted from its middle: so PROJ tells them, wherever they began."""
+def recentre_longitudes(file: Grid) -> Grid:
+    """Return a file's grid with its prime meridian moved to its middle, so that PROJ wraps longitudes around it."""
     west, _, east, _ = bounds(file)
     middle = (west + east) / 2
     head, tail = str(file.crs).split(_GREENWICH)
-    tail = _AUTHORITY.sub("", tail)  # else the whole is told by its number; that of the datum stays
+    # without the code of the whole CRS, which would override the new meridian; that of the datum stays
+    tail = _AUTHORITY.sub("", tail)
     crs = f'{head}PRIMEM["the middle of the file",{middle!r}]{tail[tail.index("]") + 1 :]}'
     return replace(file, transform=Affine.translation(-middle, 0) @ file.transform, crs=crs)
 
@@ -145,38 +148,38 @@ def _in_degrees(crs: str) -> bool:
     return bool(parsed.is_geographic and parsed.units_factor[0] == "degree" and crs.count(_GREENWICH) == 1)
 
 
-def _moved(box: Bounds, by: int) -> Bounds:
+def _shifted(box: Bounds, by: int) -> Bounds:
     west, south, east, north = box
     return west + by, south, east + by, north
 
 
-def _share(ours: Bounds, theirs: Iterable[Bounds]) -> float:
-    """Share of a rectangle that others, which don't overlap, cover; 0 of one without an area."""
-    left, bottom, right, top = ours
+def _share(box: Bounds, others: Iterable[Bounds]) -> float:
+    """Return the fraction of a box covered by other, disjoint boxes; 0 if it has no area."""
+    left, bottom, right, top = box
     whole = (right - left) * (top - bottom)
-    covers = sum(
+    covered = sum(
         max(min(right, east) - max(left, west), 0) * max(min(top, north) - max(bottom, south), 0)
-        for west, south, east, north in theirs
+        for west, south, east, north in others
     )
-    return min(covers / whole, 1.0) if whole else 0.0
+    return min(covered / whole, 1.0) if whole else 0.0
 
 
 def steps_between(grid: Grid, file: Grid) -> tuple[float, float]:
-    """Rows and columns of a file under one row or column of a grid, where both lie; at least 0.01.
+    """Return the file rows per row of a grid, and file columns per column, where both overlap; at least 0.01.
 
-    The median over some places: at a pole, or beyond what a coordinate system can show, single ones mean nothing.
+    This is the median over a few positions, because values at a pole or beyond the domain of a CRS are meaningless.
     """
     rows, columns = grid.shape
-    places = [(across * columns, down * rows) for down, across in product(_LATTICE, repeat=2)]
-    known = [found for place in places if (found := _steps_at(place, grid, file))]
+    positions = [(across * columns, down * rows) for down, across in product(_LATTICE, repeat=2)]
+    known = [found for position in positions if (found := _steps_at(position, grid, file))]
     inner = [steps for inside, steps in known if inside] or [steps for _, steps in known] or [(1.0, 1.0)]
     down, across = (max(median(numbers), _FINEST_STEP) for numbers in zip(*inner, strict=True))
     return down, across
 
 
-def _steps_at(place: tuple[float, float], grid: Grid, file: Grid) -> tuple[bool, tuple[float, float]] | None:
-    """The same at a (column, row) of the grid, and whether the file lies there; None where it can't be told."""
-    column, row = place
+def _steps_at(position: tuple[float, float], grid: Grid, file: Grid) -> tuple[bool, tuple[float, float]] | None:
+    """Return whether the file covers a (column, row) of the grid, and the steps there; None outside the CRS."""
+    column, row = position
     points = [grid.transform @ at for at in ((column, row), (column + 1, row), (column, row + 1))]
     xs, ys = (list(numbers) for numbers in zip(*points, strict=True))
     if not same_crs(grid.crs, file.crs):
@@ -184,14 +187,14 @@ def _steps_at(place: tuple[float, float], grid: Grid, file: Grid) -> tuple[bool,
             with rasterio.Env():
                 xs, ys = warp_points(grid.crs, file.crs, xs, ys)
         except GDAL_ERRORS as error:
-            logger.debug("a place can't be told: %s", error)
+            logger.debug("a position can't be transformed: %s", error)
             return None
     if not all(map(math.isfinite, (*xs, *ys))):
         return None
     if file.crs and _in_degrees(file.crs):
         west, _, east, _ = bounds(file)
         xs[0] = _around(xs[0], (west + east) / 2)
-        xs[1:] = [_around(x, xs[0]) for x in xs[1:]]  # a step is a step across a seam too
+        xs[1:] = [_around(x, xs[0]) for x in xs[1:]]  # the step across the antimeridian is as small as elsewhere
     (c, r), *moved = [~file.transform @ point for point in zip(xs, ys, strict=True)]
     across, down = (math.hypot(*(to[i] - at for to in moved)) for i, at in enumerate((c, r)))
     rows, columns = file.shape
@@ -199,5 +202,5 @@ def _steps_at(place: tuple[float, float], grid: Grid, file: Grid) -> tuple[bool,
 
 
 def _around(longitude: float, middle: float) -> float:
-    """The same longitude, no more than 180 degrees from another."""
+    """Return a longitude shifted by full circles to at most 180 degrees from another."""
     return middle + math.remainder(longitude - middle, _TURN)

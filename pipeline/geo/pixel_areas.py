@@ -1,4 +1,4 @@
-"""Areas of pixels on the ground: on the plane of a projection that keeps area, else on the ellipsoid, row by row."""
+"""Pixel areas on the ground: from an equal-area projection's units, else on the ellipsoid row by row."""
 
 import math
 from collections.abc import Sequence
@@ -16,56 +16,58 @@ from pipeline.core.grid import Block, Grid
 from pipeline.geo.gdal import GDAL_ERRORS
 
 PYPROJ: Final = 30 * 10**6
-"""Bytes that the library and its own PROJ take: measured, with some room."""
+"""Memory of pyproj and its own PROJ in bytes: measured, plus a margin."""
 
 _AUTHALIC: Final = 6_371_007.2
-"""Radius in metres of a sphere of the Earth's area: only used to notice coordinate systems that distort area."""
+"""Radius in metres of a sphere with the Earth's surface area, used to detect projections that distort area."""
 
 _TOLERATED_DISTORTION: Final = 0.02
+"""Relative error of area within which a projection counts as equal-area."""
+
 _HECTARE: Final = 10_000
 """Square metres."""
 
 _LATTICE: Final = (0.02, 0.26, 0.5, 0.74, 0.98)
-"""Shares of a grid's rows and columns where distortion is looked for."""
+"""Positions along a grid's rows and columns where distortion is measured, as fractions of their number."""
 
 _STEP: Final = 0.1
-"""Pixels over which it is measured."""
+"""Distance over which distortion is measured, in pixels."""
 
 _STRAIGHT: Final = 1e-6
-"""Share of a pixel by which a row may leave its parallel, and a column its meridian."""
+"""Largest deviation of a row from its parallel and of a column from its meridian, as a fraction of a pixel."""
 
 _PIECES: Final = 16
-"""Parts of a grid's width in which longitudes are followed: none of them goes half around the Earth."""
+"""Number of parts of a grid's width whose longitudes are differenced: each spans less than half of the Earth."""
 
 _NODES: Final = 5
-"""Of Gauss's rule across a row: exact to the last digits for rows of some degrees."""
+"""Nodes of Gauss-Legendre quadrature across a row: exact to rounding for rows of a few degrees."""
 
 _BITS: Final = 52
-"""Of the whole number that stands for the area of a pixel in the row of the largest ones."""
+"""Bits of the integer that represents the area of the largest pixel."""
 
 Areas = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelAreas:
-    """Areas of a grid's pixels on the ground, or why they are not known."""
+    """Areas of a grid's pixels on the ground, or why they are unknown."""
 
     hectares: float | None = None
-    """Of every pixel, where all have the same area."""
+    """Area of each pixel in hectares if all are equal; None otherwise."""
     rows: Areas | None = field(default=None, compare=False)
-    """Of a pixel of each row, in hectares, shape (rows,), where rows differ."""
+    """Area of one pixel per row in hectares, shape (rows,), if rows differ; None otherwise."""
     reason: str = ""
-    """Why no area is known; empty where one is."""
+    """Why areas are unknown; empty if they are known."""
 
     @property
     def unit(self) -> float:
-        """Hectares that one stands for in `whole_numbers`."""
+        """Hectares per unit of `whole_numbers`."""
         return 0.0 if self.rows is None else max(float(self.rows.max()), np.finfo(float).tiny) * 2.0**-_BITS
 
     def whole_numbers(self, block: Block) -> npt.NDArray[np.int64] | None:
-        """Area of a pixel of each of a block's rows in `unit`, whose sums don't depend on their order.
+        """Return the pixel area per row of a block as integers in `unit`, shape (rows,), whose sums are exact.
 
-        None where all pixels have the same area, or none is known.
+        None if all pixels have the same area, or areas are unknown.
         """
         if self.rows is None:
             return None
@@ -73,11 +75,11 @@ class PixelAreas:
 
 
 def pixel_areas(grid: Grid) -> PixelAreas:
-    """Areas of a grid's pixels.
+    """Compute the areas of a grid's pixels.
 
-    A projected CRS that keeps area to 2 % tells it by its own units. Where the CRS is geographic, or cylindrical as Web
-    Mercator is, all pixels of a row have one area, which is that on the ellipsoid, between two parallels and two
-    meridians. Where another projection distorts, the area is said to be unknown rather than given wrong.
+    A projected CRS that preserves area within 2 % gives it in its own units. In a geographic CRS, or a cylindrical
+    one such as Web Mercator, all pixels of a row have the same area: that on the ellipsoid, between two parallels and
+    two meridians. If another projection distorts area, it is reported as unknown rather than wrong.
     """
     if grid.crs is None:
         return PixelAreas(reason="the scene has no coordinate reference system")
@@ -88,7 +90,7 @@ def pixel_areas(grid: Grid) -> PixelAreas:
 
 
 def needs_ellipsoid(grid: Grid) -> bool:
-    """Whether areas of a grid's pixels are looked for on the ellipsoid, which loads a library."""
+    """Whether areas of a grid's pixels are computed on the ellipsoid, which loads pyproj."""
     if grid.crs is None:
         return False
     crs = CRS.from_wkt(grid.crs)
@@ -110,9 +112,9 @@ def _of_projection(grid: Grid, crs: CRS) -> PixelAreas:
 
 
 def middle_pixel_area(grid: Grid) -> float:
-    """Area of the pixel in the middle of a grid, to compare grids by.
+    """Return the area of a grid's middle pixel, to find the finest of several grids.
 
-    In square metres, as a projected coordinate system counts them; in square pixels where there is no system.
+    In square metres, for a projected CRS those of its plane; in squared coordinates if there is no CRS.
     """
     if grid.crs is None:
         return _determinant(grid)
@@ -129,30 +131,30 @@ def _determinant(grid: Grid) -> float:
 
 
 def _planar_area(grid: Grid, crs: CRS) -> float:
-    """Area of a pixel in square metres of the plane."""
+    """Area of a pixel in square metres on the plane of the projection."""
     metres = crs.linear_units_factor[1] if crs.is_projected else 1.0
     return _determinant(grid) * metres**2
 
 
 def _keeps_area(stretches: Sequence[float]) -> bool:
-    """Whether areas are about right wherever they are known."""
+    """Whether areas are preserved within 2 % wherever they are known."""
     return all(abs(stretch - 1) <= _TOLERATED_DISTORTION for stretch in stretches if math.isfinite(stretch))
 
 
 def _stretches(grid: Grid, crs: CRS) -> list[float]:
-    """How many times too large the plane shows pixels all over a grid; NaN where one has no place on Earth."""
+    """Ratio of planar to true pixel area at positions all over a grid; NaN outside the domain of the CRS."""
     planar, (rows, columns) = _planar_area(grid, crs), grid.shape
     ground = [_area_on_sphere(grid, crs, (x * columns, y * rows)) for y, x in product(_LATTICE, repeat=2)]
     return [planar / area if area else math.nan for area in ground]
 
 
-def _area_on_sphere(grid: Grid, crs: CRS, place: tuple[float, float]) -> float:
-    """Area in square metres, roughly, of the pixel at a (column, row), from a small part of it."""
-    corners = [grid.transform @ (place[0] + dx, place[1] + dy) for dx, dy in ((0, 0), (_STEP, 0), (0, _STEP))]
+def _area_on_sphere(grid: Grid, crs: CRS, position: tuple[float, float]) -> float:
+    """Approximate area in square metres of the pixel at a (column, row), from a small part of it."""
+    corners = [grid.transform @ (position[0] + dx, position[1] + dy) for dx, dy in ((0, 0), (_STEP, 0), (0, _STEP))]
     try:
         lon, lat = warp_points(crs, CRS.from_epsg(4326), *zip(*corners, strict=True))
     except GDAL_ERRORS:
-        return math.nan  # the corners can't be brought into degrees
+        return math.nan  # the corners can't be transformed to degrees
     if not all(map(math.isfinite, (*lon, *lat))):
         return math.nan
     east = [math.radians(math.remainder(lon[i] - lon[0], 360)) * math.cos(math.radians(lat[0])) for i in (1, 2)]
@@ -161,9 +163,9 @@ def _area_on_sphere(grid: Grid, crs: CRS, place: tuple[float, float]) -> float:
 
 
 def areas_on_ellipsoid(grid: Grid) -> PixelAreas:
-    """Areas of a grid whose rows are parallels and whose columns are meridians. Beyond a pole there is no area.
+    """Compute pixel areas on the ellipsoid, of a grid whose rows are parallels and whose columns are meridians.
 
-    Pixels are bounded by parallels and meridians, as the grid has it, not by geodesics.
+    Pixels are bounded by parallels and meridians, not by geodesics. Areas beyond a pole are unknown.
     """
     try:
         crs = libraries.pyproj.CRS.from_wkt(str(grid.crs)).to_2d()
@@ -177,9 +179,9 @@ def areas_on_ellipsoid(grid: Grid) -> PixelAreas:
     except libraries.pyproj.exceptions.ProjError as error:
         return PixelAreas(reason=f"PROJ does not know the CRS ({error})")
     if lines is None:
-        return PixelAreas(reason="rows of the grid are no parallels, so pixels of one row differ in area")
+        return PixelAreas(reason="rows of the grid are not parallels, so pixels of one row differ in area")
     width, latitudes = lines
-    if crs.is_geographic and crs.is_derived:  # a rotated pole: its latitudes know nothing of the ellipsoid
+    if crs.is_geographic and crs.is_derived:  # a rotated pole, whose latitudes are those of a sphere
         return PixelAreas(rows=width * _between(latitudes, _AUTHALIC, 0.0) / _HECTARE)
     if np.abs(latitudes).max() > np.pi / 2 + np.abs(np.diff(latitudes)).max():
         return PixelAreas(reason="the coordinates lie beyond a pole")
@@ -187,15 +189,15 @@ def areas_on_ellipsoid(grid: Grid) -> PixelAreas:
 
 
 def _parallels(grid: Grid, geographic: Any, unit: float) -> tuple[float, Areas] | None:
-    """Width of a pixel in longitude, and latitudes of the edges of rows, shape (rows + 1,), both in radians.
+    """Return the width of a pixel in longitude and the latitudes of row edges, shape (rows + 1,), in radians.
 
-    None unless rows are parallels and columns, evenly spaced, meridians.
+    None unless rows are parallels and columns are evenly spaced meridians.
     """
     t, (rows, columns) = grid.transform, grid.shape
     down, across = np.arange(rows + 1.0), np.linspace(0, columns, _PIECES + 1)
-    some = down[np.unique(np.linspace(0, rows, _PIECES + 1).astype(int)), np.newaxis]
+    sampled = down[np.unique(np.linspace(0, rows, _PIECES + 1).astype(int)), np.newaxis]
     _, latitudes = geographic(t.c + t.b * down, t.f + t.e * down)
-    lon, lat = geographic(t.c + t.a * across + t.b * some, t.f + t.d * across + t.e * some)
+    lon, lat = geographic(t.c + t.a * across + t.b * sampled, t.f + t.d * across + t.e * sampled)
     latitudes, lon, lat = (np.asarray(numbers) * unit for numbers in (latitudes, lon, lat))
     if not (np.isfinite(latitudes).all() and np.isfinite(lon).all()):
         return None
@@ -207,9 +209,9 @@ def _parallels(grid: Grid, geographic: Any, unit: float) -> tuple[float, Areas] 
 
 
 def _between(latitudes: Areas, radius: float, eccentricity: float) -> Areas:
-    """Square metres on an ellipsoid between neighbouring parallels, for each radian of longitude; shape (n - 1,).
+    """Area between neighbouring parallels of an ellipsoid, in square metres per radian of longitude, shape (n - 1,).
 
-    `radius` is the ellipsoid's semi-major axis in metres, `eccentricity` that of its meridians, squared.
+    `radius` is the semi-major axis in metres, `eccentricity` the squared eccentricity.
     """
     clipped = np.clip(latitudes, -np.pi / 2, np.pi / 2)
     half, middle = np.abs(np.diff(clipped)) / 2, (clipped[1:] + clipped[:-1]) / 2

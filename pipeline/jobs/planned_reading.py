@@ -44,8 +44,8 @@ def open_planned(
             cache,
             caches_files=plan.caches_files,
             caches_blocks=plan.caches_blocks,
-            needed=not plan.cache_optional,
-            over_all=fit is not None and fit.pixels == "all",
+            cache_required=not plan.cache_optional,
+            all_pixels=fit is not None and fit.pixels == "all",
         )
 
 

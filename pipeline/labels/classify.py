@@ -38,7 +38,7 @@ class Thinning:
         """Slices of the selected pixels in a block."""
         return slice(-block.top % self.step, None, self.step), slice(-block.left % self.step, None, self.step)
 
-    def onto(self, block: Block) -> tuple[slice, slice]:
+    def thinned_window(self, block: Block) -> tuple[slice, slice]:
         """Slices of a block's selected pixels in the thinned scene."""
         (top, bottom), (left, right) = block.window
         n = self.step

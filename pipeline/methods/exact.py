@@ -96,7 +96,7 @@ def refine(  # noqa: PLR0917
         centres = _refill(engine.ledger.means(assigned), engine.counts, sample, stretch)
         squared = float(np.square((centres - assigned) * (1 if stretch is None else stretch)).sum())
         shift = squared / engine.variance if squared else 0.0
-        changed = moves / int(engine.counts.sum()) if passes and pixels.remembers else None
+        changed = moves / int(engine.counts.sum()) if passes and pixels.caches_labels else None
         passes.append(Pass(shift=shift, inertia=unit * engine.inertia(assigned), changed=changed))
         _log(len(passes), passes[-1])
         if shift <= config.tol:

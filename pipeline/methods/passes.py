@@ -39,8 +39,8 @@ class Passes:
         Where classes are not kept from pass to pass, the account is that of this pass alone, which may be one over
         any `blocks` of the scene.
         """
-        moves, first = 0, not (self._has_squares and self._pixels.remembers)
-        if not self._pixels.remembers:
+        moves, first = 0, not (self._has_squares and self._pixels.caches_labels)
+        if not self._pixels.caches_labels:
             self.ledger = Ledger(self._k, self._fixed)
         self._mover.aim(centres)
 
@@ -60,7 +60,7 @@ class Passes:
             if with_squares:
                 changes.squares += squares(piece.points, piece.labels != OUTSIDE, self._fixed)
             moves += self._mover.move(piece.points, piece.labels, piece.bounds, *added_up)
-            self._pixels.keep(piece)
+            self._pixels.store_labels(piece)
             together += 1
             if together == _PIECES_TOGETHER:
                 changes.add(*added_up)

@@ -171,7 +171,7 @@ def draw_sample(
 
     def read(block: Block) -> None:
         pixels, fitting = source.read_for_fit(block)
-        if kept and kept.keeps(block) and not loading.done():
+        if kept and kept.is_cached(block) and not loading.done():
             later.append(block)
             return
         loading.result()

@@ -1,1 +1,1 @@
-"""A scene as the stages of a run read it: from its files, or from the cache."""
+"""Pixels of a scene for the fit and the map: caches of blocks, pieces of blocks, and GDAL's memory."""

@@ -1,32 +1,31 @@
-"""Memory that GDAL holds during a run: its cache of decoded blocks, and files behind virtual ones."""
+"""Memory that GDAL uses during a run: its cache of decoded blocks, and the open source files of virtual ones."""
 
 from typing import Final
 
 from pipeline.core.scene_info import SceneInfo
 
 _SMALLEST_CACHE: Final = 12 * 2**20
-"""Bytes; with 32 MB large scenes, which fill it at any time, took more memory than small ones, and were no faster."""
-
+"""Least size in bytes. Large scenes fill any cache: with 32 MB they took more memory and were no faster."""
 
 _OPEN_FILES: Final = 8
-"""For each worker: as many virtual files as may lie within each other, and more than meet in most blocks."""
+"""Open source files per worker: the deepest nesting of virtual files, and more than most blocks overlap."""
 
 
 def gdal_cache_bytes(info: SceneInfo, workers: int) -> int:
-    """Size of GDAL's cache of decoded file blocks for a run.
+    """Return the size in bytes of GDAL's cache of decoded file blocks for a run.
 
-    Our blocks are whole multiples of the file's, so little is worth keeping: what each worker is decoding.
-    GDAL's own default, 5 % of the machine's memory, is outside any plan.
+    Our blocks are whole multiples of the file's, so only those that the workers are decoding are worth caching.
+    GDAL's own default, 5 % of the machine's memory, would exceed the planned memory.
     """
     return max(_SMALLEST_CACHE, info.blocks_at_once * workers * info.file_block_bytes)
 
 
 def open_files_bytes(info: SceneInfo, workers: int) -> int:
-    """What files behind virtual ones take while GDAL keeps them open, beside that which each worker is decoding."""
+    """Return the bytes held by open source files of virtual ones, without those that workers are decoding."""
     files = info.open_files
     return max(0, min(most_open_files(workers), workers * files.count) - workers) * files.held_bytes
 
 
 def most_open_files(workers: int) -> int:
-    """Files behind virtual ones that GDAL may keep open; by its own default 100. Each holds the block read last."""
+    """Return how many source files of virtual ones GDAL may keep open; each holds the block read last."""
     return _OPEN_FILES * workers

@@ -1,4 +1,4 @@
-"""A scene as the stages of a run read it: from its files, or from the cache."""
+"""Open the pixels of a scene for the fit and the map, read from its files or from a cache."""
 
 from dataclasses import dataclass
 
@@ -18,11 +18,14 @@ Source = RasterSource | MosaicSource
 
 @dataclass(frozen=True)
 class ScenePixels:
-    """A scene, as each stage reads it."""
+    """Sources of a scene's blocks for each stage of a run."""
 
     source: Source
+    """Reads the files."""
     for_fit: FitSource
+    """Blocks for the fit, with the pixels that take part."""
     for_map: BlockSource
+    """Blocks for the map, cropped to its extent."""
 
 
 def open_pixels(
@@ -32,30 +35,32 @@ def open_pixels(
     *,
     caches_files: bool,
     caches_blocks: bool,
-    needed: bool,
-    over_all: bool,
+    cache_required: bool,
+    all_pixels: bool,
 ) -> ScenePixels:
     """Open the pixels of a scene for the fit and for the map.
 
     Parameters
     ----------
     scene : RasterScene or Mosaic
-        What is read.
+        The scene.
     chunk : tuple of int
         (rows, columns) of a block.
-    cache : Scratch or None
-        The cache; None to read the files for each pass.
-    keeps_files : bool
+    cache : Cache or None
+        Where pixels are cached; None to read the files for each pass.
+    caches_files : bool
         Whether decoded blocks of files are cached.
-    keeps_blocks : bool
+    caches_blocks : bool
         Whether blocks on the scene's grid are cached.
-    needed : bool
-        Whether a full disk ends the run; otherwise the files are read again.
-    over_all : bool
-        Whether the fit passes over all pixels.
+    cache_required : bool
+        Whether a full disk is an error; otherwise the files are read again.
+    all_pixels : bool
+        Whether the fit uses all pixels, in many passes, instead of a sample.
     """
     source = open_source(scene, chunk, FileCache(cache) if cache and caches_files else None)
     if cache and caches_blocks:
-        kept = CachedPieces(source, cache) if over_all else CachedBlocks(source, cache, needed=needed)
-        return ScenePixels(source, kept, cropped(kept))
-    return ScenePixels(source, UncachedPieces(source) if over_all else source, cropped(source))
+        cached = (
+            CachedPieces(source, cache) if all_pixels else CachedBlocks(source, cache, cache_required=cache_required)
+        )
+        return ScenePixels(source, cached, cropped(cached))
+    return ScenePixels(source, UncachedPieces(source) if all_pixels else source, cropped(source))

@@ -1,4 +1,4 @@
-"""Pixels of a scene for fits that pass over all of them many times: kept as they were first read, or read anew."""
+"""Pieces of a scene's blocks for fits with many passes over all pixels: from a cache, or read again each time."""
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,65 +16,66 @@ from pipeline.kernels.move import OUTSIDE
 from pipeline.pixels.cache import BlockCache, block_name
 
 PIECE_PIXELS: Final = 2**18
-"""Pixels that are taken out of the cache at once: enough for the cost of a call to vanish."""
+"""Pixels read from the cache at once: enough for the cost of a call to be negligible."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Pixels of a part of a block."""
+    """Consecutive pixels of a flattened block, with their labels and bounds."""
 
     points: npt.NDArray[Any]
-    """Shape (band, pixel)."""
-    beside: npt.NDArray[np.uint8]
-    """Shape (2, pixel): labels and bounds."""
+    """Pixel values, shape (band, pixel)."""
+    labels_and_bounds: npt.NDArray[np.uint8]
+    """Row 0: label of each pixel; row 1: bound of each pixel. Shape (2, pixel)."""
     block: Block
+    """Block that the piece is part of."""
     start: int
-    """Place of the first pixel in the flattened block."""
+    """Index of the first pixel in the flattened block."""
 
     @property
     def labels(self) -> npt.NDArray[np.uint8]:
-        """Shape (pixel,): what was kept last; 0 at first, `OUTSIDE` where a pixel takes no part in the fit."""
-        labels: npt.NDArray[np.uint8] = self.beside[0]
+        """Label of each pixel as last stored, shape (pixel,); 0 at first, `OUTSIDE` if the pixel is not fitted."""
+        labels: npt.NDArray[np.uint8] = self.labels_and_bounds[0]
         return labels
 
     @property
     def bounds(self) -> npt.NDArray[np.uint8]:
-        """Shape (pixel,): what was kept last; 0 at first, any where a pixel takes no part."""
-        bounds: npt.NDArray[np.uint8] = self.beside[1]
+        """Bound of each pixel as last stored, shape (pixel,); 0 at first, undefined if the pixel is not fitted."""
+        bounds: npt.NDArray[np.uint8] = self.labels_and_bounds[1]
         return bounds
 
 
 class PixelPieces(FitSource, Protocol):
-    """A scene whose pixels, once each block was read for the fit, can be passed over again and again."""
+    """A scene whose pixels can be read in any number of passes, after each block was read once for the fit."""
 
     @property
-    def remembers(self) -> bool:
-        """Whether labels are kept from pass to pass."""
+    def caches_labels(self) -> bool:
+        """Whether labels and bounds are stored from one pass to the next."""
 
     @property
     def low(self) -> npt.NDArray[Any]:
-        """Least number of each band among the pixels of the fit, shape (band,)."""
+        """Smallest value per band among the fitted pixels, shape (band,)."""
 
     @property
     def high(self) -> npt.NDArray[Any]:
-        """Largest number of each band among them."""
+        """Largest value per band among the fitted pixels, shape (band,)."""
 
     @property
     def fitting(self) -> Mapping[Block, int]:
-        """How many pixels of each block take part in the fit."""
+        """Number of fitted pixels per block."""
 
     def pieces(self, blocks: Iterable[Block]) -> Iterator[Piece]:
-        """Give the pixels and labels of blocks, piece by piece; nothing where none is in the fit.
+        """Yield the pixels and labels of blocks, piece by piece; blocks without fitted pixels are skipped.
 
-        The arrays of a piece may be used again for the next one.
+        The arrays of a piece may be reused for the next one.
         """
 
-    def keep(self, piece: Piece) -> None:
-        """Keep labels and bounds of a piece for the next pass."""
+    def store_labels(self, piece: Piece) -> None:
+        """Store labels and bounds of a piece for the next pass."""
 
 
 class _CountedPieces:
-    """Reads a source for the fit and counts what takes part."""
+    """Reads a source for the fit, counts the fitted pixels and finds their limits."""
 
     def __init__(self, source: FitSource) -> None:
         self._source = source
@@ -82,23 +83,24 @@ class _CountedPieces:
         self.info: SceneInfo = source.info
         self.blocks: Sequence[Block] = source.blocks
         self.fitting: dict[Block, int] = {}
-        """How many pixels of each block take part in the fit."""
+        """Number of fitted pixels per block."""
         self._limits: list[npt.NDArray[Any]] = []
+        """Smallest and largest value per band of each block, shape (2, band)."""
 
     @property
     def low(self) -> npt.NDArray[Any]:
-        """Least number of each band among the pixels of the fit, shape (band,)."""
+        """Smallest value per band among the fitted pixels, shape (band,)."""
         least: npt.NDArray[Any] = np.min(np.stack(self._limits)[:, 0], axis=0)
         return least
 
     @property
     def high(self) -> npt.NDArray[Any]:
-        """Largest number of each band among the pixels of the fit, shape (band,)."""
+        """Largest value per band among the fitted pixels, shape (band,)."""
         largest: npt.NDArray[Any] = np.max(np.stack(self._limits)[:, 1], axis=0)
         return largest
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-        """Read a block from the source, and say which of its pixels take part in the fit."""
+        """Read a block from the source; return it, and which of its pixels take part in the fit."""
         pixels, fitting = self._source.read_for_fit(block)
         count = int(np.count_nonzero(fitting))
         limits = np.empty((2, len(pixels.data)), pixels.data.dtype)
@@ -113,38 +115,38 @@ class _CountedPieces:
 
 
 class UncachedPieces(_CountedPieces):
-    """Reads the source anew for each pass."""
+    """Reads the source again in each pass."""
 
-    remembers = False
+    caches_labels = False
 
     def read(self, block: Block) -> Pixels:
         """Read a block from the source."""
         return self._source.read(block)
 
     def pieces(self, blocks: Iterable[Block]) -> Iterator[Piece]:
-        """Read blocks, or any other windows, and give their pieces, whose labels are 0."""
+        """Read blocks, or any other windows, and yield their pieces, with labels of 0."""
         for block in blocks:
             if self.fitting.get(block, 1):
                 yield from self._pieces_of(block)
 
     def _pieces_of(self, block: Block) -> Iterator[Piece]:
-        """By itself, so that a block is let go, but for the last piece, before the next one is read."""
+        """Yield the pieces of a block; a function of its own, so that its memory is freed before the next block."""
         pixels, fitting = self._source.read_for_fit(block)
         labels = np.where(fitting, np.uint8(0), np.uint8(OUTSIDE)).reshape(-1)
         points = pixels.data.reshape(len(pixels.data), -1)
         for start in range(0, labels.size, PIECE_PIXELS):
-            known = labels[start : start + PIECE_PIXELS]
-            some = np.ascontiguousarray(points[:, start : start + PIECE_PIXELS])
-            yield Piece(some, np.stack([known, np.zeros_like(known)]), block, start)
+            own_labels = labels[start : start + PIECE_PIXELS]
+            own_points = np.ascontiguousarray(points[:, start : start + PIECE_PIXELS])
+            yield Piece(own_points, np.stack([own_labels, np.zeros_like(own_labels)]), block, start)
 
-    def keep(self, piece: Piece) -> None:
-        """Do nothing."""
+    def store_labels(self, piece: Piece) -> None:
+        """Do nothing: each pass starts without labels."""
 
 
 class CachedPieces(_CountedPieces):
-    """Keeps blocks in a cache when the fit first reads them, and, by themselves and in pieces, labels and bounds."""
+    """Caches blocks when the fit first reads them, and labels and bounds of their pieces in entries of their own."""
 
-    remembers = True
+    caches_labels = True
 
     def __init__(self, source: FitSource, cache: Cache) -> None:
         super().__init__(source)
@@ -152,49 +154,48 @@ class CachedPieces(_CountedPieces):
         self._store = BlockCache(source.info, cache)
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-        """Read a block from the source, keep it, and say which of its pixels take part in the fit."""
+        """Read a block from the source and cache it; return it, and which of its pixels take part in the fit."""
         pixels, fitting = super().read_for_fit(block)
         self._store.put(block, pixels, fitting)
-        beside, outside = np.zeros(2 * fitting.size, np.uint8), ~fitting.reshape(-1)
-        for start in range(
-            0, fitting.size, PIECE_PIXELS
-        ):  # labels, then bounds: the same, so that runs are passed over
-            some = outside[start : start + PIECE_PIXELS]
-            beside[2 * start : 2 * (start + some.size)][np.tile(some, 2)] = OUTSIDE
-        self._cache.put(_labels_of(block), beside)
+        stored, outside = np.zeros(2 * fitting.size, np.uint8), ~fitting.reshape(-1)
+        # per piece labels, then bounds; OUTSIDE in both, so that runs of unfitted pixels are skipped
+        for start in range(0, fitting.size, PIECE_PIXELS):
+            mask = outside[start : start + PIECE_PIXELS]
+            stored[2 * start : 2 * (start + mask.size)][np.tile(mask, 2)] = OUTSIDE
+        self._cache.put(_labels_name(block), stored)
         return pixels, fitting
 
-    def keeps(self, _block: Block) -> bool:
-        """Whether a block that was read for the fit is kept: all are."""
+    def is_cached(self, _block: Block) -> bool:
+        """Whether a block that was read for the fit is cached: always."""
         return True
 
     def read(self, block: Block) -> Pixels:
-        """Give a block that is kept."""
+        """Return a cached block."""
         return self._store.take(block)
 
     def read_again_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-        """Give a block that is kept, and say which of its pixels take part in the fit."""
+        """Return a cached block, and which of its pixels take part in the fit."""
         return self._store.take_for_fit(block)
 
     def pieces(self, blocks: Iterable[Block]) -> Iterator[Piece]:
-        """Take the pixels and labels of blocks out of the cache, into the same room: measured to be faster."""
+        """Yield the pixels and labels of cached blocks, in buffers that are reused: measured to be faster."""
         bands = len(self.info.bands)
-        room, beside = np.empty(bands * PIECE_PIXELS, self.info.dtype), np.empty(2 * PIECE_PIXELS, np.uint8)
+        buffer, stored = np.empty(bands * PIECE_PIXELS, self.info.dtype), np.empty(2 * PIECE_PIXELS, np.uint8)
         for block in blocks:
             pixels = block.height * block.width if self.fitting[block] else 0
             for start in range(0, pixels, PIECE_PIXELS):
                 count = min(PIECE_PIXELS, pixels - start)
-                points, known = room[: bands * count].reshape(bands, count), beside[: 2 * count].reshape(2, count)
-                planes = (((band * pixels + start) * room.itemsize, plane) for band, plane in enumerate(points))
+                points, labels = buffer[: bands * count].reshape(bands, count), stored[: 2 * count].reshape(2, count)
+                planes = (((band * pixels + start) * buffer.itemsize, plane) for band, plane in enumerate(points))
                 self._cache.take(block_name(block), *planes)
-                self._cache.take(_labels_of(block), (2 * start, known))
-                yield Piece(points, known, block, start)
+                self._cache.take(_labels_name(block), (2 * start, labels))
+                yield Piece(points, labels, block, start)
 
-    def keep(self, piece: Piece) -> None:
-        """Keep labels and bounds of a piece."""
-        self._cache.change(_labels_of(piece.block), 2 * piece.start, piece.beside)
+    def store_labels(self, piece: Piece) -> None:
+        """Store labels and bounds of a piece for the next pass."""
+        self._cache.change(_labels_name(piece.block), 2 * piece.start, piece.labels_and_bounds)
 
 
-def _labels_of(block: Block) -> str:
-    """Name under which a cache keeps the labels and bounds of a block."""
+def _labels_name(block: Block) -> str:
+    """Return the cache entry of the labels and bounds of a block."""
     return f"labels-{block.row}-{block.column}"

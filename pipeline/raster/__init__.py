@@ -1,1 +1,1 @@
-"""Windows of raster files, decoded and brought onto a grid."""
+"""Describe the bands of raster files, read windows of them, cache them, and resample them onto a grid."""

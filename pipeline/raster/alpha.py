@@ -1,4 +1,4 @@
-"""Which bands tagged as alpha are masks, and which hold data: told by a bounded part of their pixels."""
+"""Decide which bands tagged as alpha are masks and which hold data, from a limited number of their pixels."""
 
 from collections.abc import Iterator
 from itertools import pairwise, product
@@ -15,50 +15,50 @@ from pipeline.core.errors import SceneError
 from pipeline.geo.gdal import GDAL_ERRORS, display_path
 
 _SHARE_OF_DATA: Final = 0.01
-"""Share of values between the two extremes of a band tagged as alpha above which it holds data."""
+"""Fraction of values between the two extremes above which a band tagged as alpha holds data."""
 
 _BYTES: Final = 16 * 2**20
-"""Most bytes decoded per band; one block of the file and one overview may exceed it."""
+"""Largest number of bytes decoded per band; one block of the file and one overview may exceed it."""
 
 _BLOCKS: Final = 16
-"""File blocks decoded per band, at most, where all of them are more than `_BYTES`."""
+"""Largest number of file blocks decoded per band, if the whole band exceeds `_BYTES`."""
 
 _REGIONS: Final = 32
-"""Regions along each axis, at most, of which each stands for the pixels around one block."""
+"""Largest number of regions along each axis; one block represents its region."""
 
 _OVERVIEW: Final = (128, 2048 * 2048)
-"""Least side of the overview that is read, where there are several; most pixels."""
+"""Least side of the overview that is read, if there are several; largest number of its pixels."""
 
 _SEQUENTIAL: Final = frozenset({"PNG", "JPEG", "WEBP", "GIF"})
-"""Formats whose rows are decoded from the first on, so that the last one costs the whole file."""
+"""Formats decoded in order from the first row, so that reading the last row decodes the whole file."""
 
 _BLUR: Final = 32
-"""Numbers by which 8-bit extremes may be off after JPEG compression."""
+"""Largest error of 8-bit extremes after JPEG compression."""
 
 
 def sort_alphas(
     path: str, file: rasterio.DatasetReader, block_bytes: int, *, one_strip: bool
 ) -> tuple[list[int], list[int]]:
-    """Indexes of the bands tagged as alpha that are masks, and of those that hold data.
+    """Return the indexes of the bands tagged as alpha that are masks, and of those that hold data.
 
-    GDAL and rasterio tag the fourth of four 8-bit bands as alpha unless told otherwise: often it is near infrared.
-    A band holds data where more than 1 % of its values are neither 0 nor its largest one.
+    By default, GDAL and rasterio tag the fourth of four 8-bit bands as alpha, even if it is near infrared.
+    A band holds data if more than 1 % of its values are neither 0 nor its largest value.
 
     Parameters
     ----------
     path : str
-        Of the file, for messages.
+        Path of the file, for messages.
     file : DatasetReader
-        Open.
+        The open file.
     block_bytes : int
-        Size of what is decoded at once to read a block.
+        Bytes decoded at once to read a block.
     one_strip : bool
-        Whether all rows are one strip, which is decoded from its start for each of them.
+        Whether all rows are in one strip, which is decoded from its start for each row.
 
     Raises
     ------
     SceneError
-        When a band can't be read.
+        If a band can't be read.
     """
     tagged = [
         index for index, colour in zip(file.indexes, file.colorinterp, strict=True) if colour == ColorInterp.alpha
@@ -77,7 +77,7 @@ def sort_alphas(
 
 
 def _share_between(file: rasterio.DatasetReader, index: int, block_bytes: int, *, in_order: bool) -> float:
-    """Share of a band's values that are neither 0 nor the largest one; estimated where the file is large."""
+    """Fraction of a band's values that are neither 0 nor the largest one; estimated if the file is large."""
     rows, columns = file.block_shapes[index - 1]
     blur = _BLUR if file.compression == Compression.jpeg and file.dtypes[index - 1] == "uint8" else 0
     across, down = ceil(file.width / columns), ceil(file.height / rows)
@@ -87,20 +87,20 @@ def _share_between(file: rasterio.DatasetReader, index: int, block_bytes: int, *
         first = max(1, _BYTES // (across * block_bytes)) * rows
         return float(_between(file.read(index, window=Window(0, 0, file.width, min(first, file.height))), blur).mean())
     regions = list(_regions(file.shape, (rows, columns)))
-    seen = _overview(file, index)
-    under = [region for region in regions if seen is None or _between(_part(seen, region, file.shape)).any()]
-    if not under:
+    overview = _overview(file, index)
+    mixed = [region for region in regions if overview is None or _between(_part(overview, region, file.shape)).any()]
+    if not mixed:
         return 0.0
-    most = min(len(under), _BLOCKS, max(1, _BYTES // block_bytes))
-    some = [under[int(place)] for place in (np.arange(most) + 0.5) * len(under) / most]
+    count = min(len(mixed), _BLOCKS, max(1, _BYTES // block_bytes))
+    sampled = [mixed[int(position)] for position in (np.arange(count) + 0.5) * len(mixed) / count]
     values = np.concatenate(
-        [file.read(index, window=_middle(region, (rows, columns), file)).ravel() for region in some]
+        [file.read(index, window=_middle(region, (rows, columns), file)).ravel() for region in sampled]
     )
-    return len(under) / len(regions) * float(_between(values, blur).mean())
+    return len(mixed) / len(regions) * float(_between(values, blur).mean())
 
 
 def _between(values: npt.NDArray[Any], blur: int = 0) -> npt.NDArray[np.bool_]:
-    """Whether values are neither 0 nor the largest one, nor next to these after lossy compression."""
+    """Whether values are neither 0 nor the largest value, nor within `blur` of these."""
     if not values.size:
         return np.zeros(0, np.bool_)
     largest = values.max()
@@ -110,7 +110,7 @@ def _between(values: npt.NDArray[Any], blur: int = 0) -> npt.NDArray[np.bool_]:
 
 
 def _regions(shape: tuple[int, int], block: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
-    """Cut an image into regions of whole blocks."""
+    """Divide an image into regions of whole blocks."""
     axes = []
     for size, side in zip(shape, block, strict=True):
         count = ceil(size / side)
@@ -120,7 +120,7 @@ def _regions(shape: tuple[int, int], block: tuple[int, int]) -> Iterator[tuple[s
 
 
 def _middle(region: tuple[slice, slice], block: tuple[int, int], file: rasterio.DatasetReader) -> Window:
-    """The block in the middle of a region."""
+    """Return the window of the block in the middle of a region."""
     rows, columns = (
         slice(start := (part.start + (ceil((part.stop - part.start) / side) - 1) // 2 * side), min(start + side, size))
         for part, side, size in zip(region, block, file.shape, strict=True)
@@ -129,9 +129,9 @@ def _middle(region: tuple[slice, slice], block: tuple[int, int], file: rasterio.
 
 
 def _overview(file: rasterio.DatasetReader, index: int) -> npt.NDArray[Any] | None:
-    """A small overview of a band that the file holds; None where it holds none.
+    """Read a small overview of a band; None if the file has none that is small enough.
 
-    Overviews of true alphas are averages at times, so that their values prove nothing: they only tell where to look.
+    Overviews of true alphas may be averages, so their values are no evidence: they only select regions to read.
     """
     least, most = _OVERVIEW
     shapes = [(ceil(file.height / by), ceil(file.width / by)) for by in sorted(file.overviews(index), reverse=True)]
@@ -140,7 +140,7 @@ def _overview(file: rasterio.DatasetReader, index: int) -> npt.NDArray[Any] | No
 
 
 def _part(overview: npt.NDArray[Any], region: tuple[slice, slice], shape: tuple[int, int]) -> npt.NDArray[Any]:
-    """The pixels of an overview that lie on a region of the image."""
+    """Return the pixels of an overview that cover a region of the image."""
     rows, columns = (
         slice(int(part.start / size * wide), ceil(part.stop / size * wide))
         for part, size, wide in zip(region, shape, overview.shape, strict=True)

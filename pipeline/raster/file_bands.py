@@ -1,4 +1,4 @@
-"""What raster files say of each of their bands: name, grid, type, nodata, mask. Metadata only, no pixels."""
+"""Describe the bands of raster files from metadata: name, grid, data type, nodata, mask. Reads no pixels."""
 
 import os
 from collections.abc import Sequence
@@ -21,135 +21,146 @@ from pipeline.core.units import Quantity
 from pipeline.geo.coordinates import check_transform
 from pipeline.geo.gdal import GDAL_ERRORS, display_path, gdal_options, may_be_remote, open_raster, run_within_limit
 from pipeline.raster.alpha import sort_alphas
-from pipeline.raster.file_notes import control_points, palette_note
+from pipeline.raster.file_notes import control_points_note, palette_note
 from pipeline.raster.stored_blocks import stored_bands
 from pipeline.raster.virtual_files import VIRTUAL_DRIVERS, virtual_bands
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayRef:
-    """A variable of a Zarr or NetCDF store, and how bands are read out of it."""
+    """A variable of a Zarr or NetCDF store, and how a band is read from it."""
 
     path: str
+    """Path or address of the store."""
     group: str
+    """Group of the variable within the store; empty for the root."""
     variable: str
+    """Name of the variable in its group."""
     index: int = 0
-    """Position of the band along `bands`."""
+    """Index of the band along the dimension `bands`, counted from 0."""
     at: tuple[tuple[str, int], ...] = ()
-    """Positions along the dimensions that are fixed, such as time."""
+    """Dimensions at a fixed position, such as time, with the index along each."""
     rows: str = ""
-    """Name of the dimension of rows; none until the variable was described."""
+    """Name of the dimension of rows; empty until the variable is described."""
     columns: str = ""
-    """Name of the dimension of columns."""
+    """Name of the dimension of columns; empty until the variable is described."""
     bands: str | None = None
-    """Name of the dimension along which bands lie; None where the variable is one band."""
+    """Name of the dimension of bands; None if the variable is a single band."""
     bands_per_chunk: int = 1
-    """Bands that the store decodes as one."""
+    """Number of bands per chunk of the store, decoded together."""
     flipped: bool = False
     """Whether rows are stored from south to north."""
     nodata: tuple[float, ...] = ()
-    """Stored numbers that mean no data, beside the band's first such number."""
+    """Stored values that mean nodata, in addition to the band's own nodata value."""
     lowest: float | None = None
-    """Stored numbers below it mean no data; None where there is no such limit."""
+    """Smallest valid stored value, below which is nodata; None if there is no limit."""
     highest: float | None = None
-    """Stored numbers above it mean no data."""
+    """Largest valid stored value, above which is nodata; None if there is no limit."""
 
     @property
-    def tells_validity(self) -> bool:
-        """Whether more than one number means no data."""
+    def has_validity_mask(self) -> bool:
+        """Whether more than one stored value means nodata, so that reading computes a validity mask."""
         return bool(self.nodata) or self.lowest is not None or self.highest is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileBand:
-    """One band of one file, and what the file says of it."""
+    """One band of a file, and its metadata."""
 
     path: str
+    """Path of the file, as GDAL opens it."""
     files: tuple[str, ...]
-    """The file and those it refers to: a VRT's sources, sidecars."""
+    """Paths of the file and of those it refers to: sidecars, and the sources of a VRT."""
     index: int
-    """Counted from 1."""
+    """Number of the band in the file, counted from 1."""
     name: str
+    """Name of the band; the file's description until the bands of a scene are named."""
     grid: Grid
+    """Grid of the file."""
     dtype: str
+    """Data type of the stored values."""
     nodata: float | None
+    """Stored value that means nodata; None if the file states none."""
     scale: float
+    """Factor from stored values to the physical quantity; 1 if the file states none."""
     offset: float
+    """Offset added after the factor; 0 if the file states none."""
     quantity: Quantity
-    """Physical quantity of the pixels once scale and offset are applied; 'numbers' where neither is stated."""
+    """Physical quantity of the pixels after scale and offset are applied; 'numbers' if the file states neither."""
     block_shape: tuple[int, int]
-    """(rows, columns) that are decoded as one: of a virtual file, in the files behind it."""
+    """Size of a block that is decoded as one, (rows, columns); for a virtual file that of its source files."""
     alpha: int | None
-    """The file's alpha band, if it has one: no data where it is 0."""
+    """Index of the file's alpha band, which is 0 where pixels are nodata; None if it has none."""
     is_alpha: bool
-    """Whether this is one: a mask, unless it is asked for as a band."""
+    """Whether this band is a true alpha band: a mask, unless it is requested as a band."""
     tagged_alpha: bool = False
-    """Whether the file tags this band as alpha, though it holds data: it is a band, and masks nothing."""
+    """Whether the file tags this band as alpha although it holds data; it is used as a band, not as a mask."""
     mask: int | None
-    """Band whose GDAL mask says where this one holds data; None where only nodata or alpha do."""
+    """Index of the band whose GDAL mask marks this band's valid pixels; None if only nodata or alpha do."""
     own_mask: bool
-    """Whether that mask is none of the whole file."""
+    """Whether the band has a GDAL mask of its own, not shared by the whole file."""
     driver: str
+    """GDAL driver of the file."""
     block_bytes: int
-    """Size of what is decoded at once to read a block of this band."""
+    """Bytes decoded at once to read a block of this band."""
     interleaved: bool = False
-    """Whether what is decoded at once, behind a virtual file, are pixels of several bands."""
+    """Whether blocks of a virtual file's sources contain pixels of several bands."""
     straddles: bool = False
-    """Whether blocks behind a virtual file lie across its own, so that several are decoded for one."""
+    """Whether blocks of source files straddle those of the virtual file, so that several are decoded for one."""
     expensive: bool = False
-    """Whether decoding is dear, or the file, or one behind it, on another machine."""
+    """Whether decoding is expensive, or the file or one of its sources is remote."""
     remote: bool = False
-    """Whether the file, or one behind it, is on another machine."""
+    """Whether the file or one of its sources is remote."""
     open_files: OpenFiles = NO_OPEN_FILES
-    """Behind a virtual file."""
+    """Source files of a virtual file that GDAL keeps open."""
     compressed: bool = False
-    """Whether pixels are unpacked as they are read."""
+    """Whether pixels are stored compressed."""
     strip_bytes: int = 0
-    """Size of the one compressed strip that holds all rows, which GDAL keeps in memory; 0 where there are several."""
+    """Compressed bytes of the only strip, if it spans all rows, which GDAL keeps in memory; 0 otherwise."""
     has_palette: bool = False
-    """Whether its numbers are indexes of colours or classes."""
+    """Whether values are indexes of colours or classes."""
     array: ArrayRef | None = None
-    """Where it is no band of a raster file."""
+    """Variable of a store that the band is read from; None for a band of a raster file."""
     notes: tuple[str, ...] = ()
-    """What the user should know of the file, a sentence each."""
+    """Notes to the user about the file, one sentence each."""
     common: str | None = None
-    """Common name, such as red, where the file, the sensor or the config tells it."""
+    """Common name, such as red, if the file, the sensor or the config states it."""
 
     def __post_init__(self) -> None:
-        """Refuse, whatever the format, what places or scales nothing."""
+        """Raise SceneError, for all formats, if the transform, scale or offset is unusable."""
         check_transform(self.grid.transform, display_path(self.path))
         check_scaling(self.scale, self.offset, f"{display_path(self.path)}: band {self.name or self.index}")
 
 
 _COLOURS: Final = frozenset({"red", "green", "blue", "nir"})
-"""Colour interpretations of GDAL that are common names of bands."""
+"""GDAL colour interpretations that are also common band names."""
 
 
 def _is_compressed(file: rasterio.DatasetReader) -> bool:
-    """Whether pixels are unpacked as they are read. A virtual file does not tell: its sources mostly are."""
+    """Whether pixels are stored compressed; assumed for virtual files, whose sources mostly are."""
     return file.driver in VIRTUAL_DRIVERS or "COMPRESSION" in file.tags(ns="IMAGE_STRUCTURE")
 
 
-def _read_facts(path: str) -> list[FileBand]:
-    """Open a file for its metadata: one record for each band."""
+def _describe_file(path: str) -> list[FileBand]:
+    """Open a file and describe each of its bands."""
     try:
         if may_be_remote(path):
             return run_within_limit(
-                partial(_open_for_facts, path), f"{display_path(path)}: GDAL can't open this file as a raster"
+                partial(_open_and_describe, path), f"{display_path(path)}: GDAL can't open this file as a raster"
             )
-        return _open_for_facts(path)
+        return _open_and_describe(path)
     except (*GDAL_ERRORS, ValueError) as error:
         reason = f"{error}".splitlines()[0].removeprefix(f"'{path}' ").removeprefix(f"{path}: ")
         if _is_hdf4(path):
-            reason = "it is HDF4, for which this GDAL has no driver; convert it where there is one: gdal_translate"
-        hint = "; a config is run, not opened: terrazzo run" if path.endswith((".yaml", ".yml")) else ""
+            reason = "it is HDF4, for which this GDAL has no driver; convert it with another GDAL: gdal_translate"
+        hint = "; to run a config, use: terrazzo run" if path.endswith((".yaml", ".yml")) else ""
         msg = f"{display_path(path)}: GDAL can't open this file as a raster ({reason}){hint}"
         raise SceneError(msg) from error
 
 
-def _open_for_facts(path: str) -> list[FileBand]:
+def _open_and_describe(path: str) -> list[FileBand]:
     with rasterio.Env(**gdal_options(path)), open_raster(path) as file:
-        return _band_facts(path, file)
+        return _describe_bands(path, file)
 
 
 _HDF4: Final = b"\x0e\x03\x13\x01"
@@ -157,7 +168,7 @@ _HDF4: Final = b"\x0e\x03\x13\x01"
 
 
 def _is_hdf4(path: str) -> bool:
-    """Whether a file on this machine begins as HDF4 files do."""
+    """Whether a local file has the signature of HDF4."""
     try:
         return read_start(path, len(_HDF4)) == _HDF4
     except (OSError, ValueError):
@@ -170,20 +181,20 @@ def read_band(path: str, index: int) -> FileBand:
     Raises
     ------
     SceneError
-        When the file can't be opened, or has no such band.
+        If the file can't be opened, or has no such band.
     """
-    bands = _read_facts(path)
+    bands = _describe_file(path)
     if index > len(bands):
-        msg = f"{path}: band {index} is wanted, but the file has {len(bands)}"
+        msg = f"{path}: band {index} was requested, but the file has {len(bands)} bands"
         raise SceneError(msg)
     return bands[index - 1]
 
 
 def _check_numbers(path: str, file: rasterio.DatasetReader) -> None:
-    """Raise SceneError where a file has no bands, or its numbers place or scale nothing."""
+    """Raise SceneError if a file has no bands, or a scale or offset is not finite."""
     if file.count == 0:
         hint = (
-            f"; it holds {len(file.subdatasets)} subdatasets, name one: {file.subdatasets[0]}"
+            f"; it contains {len(file.subdatasets)} subdatasets, open one: {file.subdatasets[0]}"
             if file.subdatasets
             else ""
         )
@@ -191,28 +202,27 @@ def _check_numbers(path: str, file: rasterio.DatasetReader) -> None:
         raise SceneError(msg)
     for kind, numbers in (("scale", file.scales), ("offset", file.offsets)):
         if not np.isfinite(numbers).all():
-            msg = (
-                f"{path}: a band's {kind} is not a finite number: {', '.join(map(str, numbers))}; mend the file's tags"
-            )
+            stated = ", ".join(map(str, numbers))
+            msg = f"{path}: a band's {kind} is not a finite number: {stated}; correct the file's metadata"
             raise SceneError(msg)
 
 
-def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
+def _describe_bands(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
     _check_numbers(path, file)
     grid = Grid(shape=file.shape, transform=file.transform, crs=file.crs.to_wkt() if file.crs else None)
     own = stored_bands(path, file)
     stored = virtual_bands(path, file, own)
     files, compressed = tuple(file.files), _is_compressed(file)
-    # windows of a virtual file's own blocks are looked at
+    # with the block size of the virtual file itself, whose windows are read
     masks, data = sort_alphas(path, file, own[0].block_bytes, one_strip=own[0].strip_bytes > 0)
     if len(masks) == file.count:
-        msg = f"{path}: the file has an alpha band and no other"
+        msg = f"{path}: the file has an alpha band and no other, so there is nothing to cluster"
         raise SceneError(msg)
     facts = []
-    # each of these lists is made anew whenever it is asked for: once for all bands
-    told = zip(file.indexes, file.descriptions, file.dtypes, file.nodatavals, file.scales, file.offsets, strict=True)
-    colours, notes = file.colorinterp, control_points(path, file)
-    for (index, name, dtype, nodata, scale, offset), flags in zip(told, file.mask_flag_enums, strict=True):
+    # rasterio builds these lists at each access, so access them once for all bands
+    stated = zip(file.indexes, file.descriptions, file.dtypes, file.nodatavals, file.scales, file.offsets, strict=True)
+    colours, notes = file.colorinterp, control_points_note(path, file)
+    for (index, name, dtype, nodata, scale, offset), flags in zip(stated, file.mask_flag_enums, strict=True):
         by_value = flags == [MaskFlags.nodata] and nodata is not None
         by_mask = not by_value and flags != [MaskFlags.all_valid] and MaskFlags.alpha not in flags
         colour = colours[index - 1].name
@@ -252,9 +262,13 @@ def _band_facts(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
 
 
 def _name_bands(files: Sequence[Sequence[FileBand]]) -> list[FileBand]:
-    """Name bands: a file's descriptions, else the name of a one-band file, else band1, band2, ..."""
-    told = [file[0].name for file in files if len(file) == 1]
-    lone = [file[0].path for file in files if len(file) == 1 and (not file[0].name or told.count(file[0].name) > 1)]
+    """Name bands by their descriptions, else by the name of a one-band file, else band1, band2, ..."""
+    lone_descriptions = [file[0].name for file in files if len(file) == 1]
+    lone = [
+        file[0].path
+        for file in files
+        if len(file) == 1 and (not file[0].name or lone_descriptions.count(file[0].name) > 1)
+    ]
     lone_names = dict(zip(lone, names_of_band_files(lone), strict=True))
     named: list[FileBand] = []
     for file in files:
@@ -266,12 +280,12 @@ def _name_bands(files: Sequence[Sequence[FileBand]]) -> list[FileBand]:
 
 
 def _name_alphas(alphas: Sequence[FileBand], taken: set[str]) -> list[FileBand]:
-    """Name alpha bands as other bands are, but so that no name is taken."""
+    """Name alpha bands like other bands, but different from all names in use."""
     named = []
     for band in alphas:
         stem = os.path.splitext(os.path.basename(band.path))[0]  # noqa: PTH119, PTH122 (may be /vsi...)
-        wished = band.name or f"band{band.index}"
-        names = chain([wished], (f"{stem}_{wished}{'_alpha' * n}" for n in count()))
+        preferred = band.name or f"band{band.index}"
+        names = chain([preferred], (f"{stem}_{preferred}{'_alpha' * n}" for n in count()))
         name = next(name for name in names if name not in taken)
         taken = taken | {name}
         named.append(replace(band, name=name))
@@ -279,14 +293,14 @@ def _name_alphas(alphas: Sequence[FileBand], taken: set[str]) -> list[FileBand]:
 
 
 def list_bands(files: Sequence[str]) -> list[FileBand]:
-    """Describe every band of a scene's files, named: alpha bands come last, so that they shift no number.
+    """Describe and name all bands of a scene's files; alpha bands come last, so that they don't shift band numbers.
 
     Raises
     ------
     SceneError
-        When a file can't be opened, or two bands have one name.
+        If a file can't be opened, or two bands have the same name.
     """
-    described = [_read_facts(file) for file in files]
+    described = [_describe_file(file) for file in files]
     bands = _name_bands([[band for band in file if not band.is_alpha] for file in described])
     check_names_differ([band.name for band in bands], [display_path(band.path) for band in bands])
     alphas = [band for file in described for band in file if band.is_alpha]

@@ -1,4 +1,4 @@
-"""Blocks of files kept decoded: each is decoded once, whoever asks for it and how often."""
+"""Cache of decoded file blocks: each block is decoded once, however often and by whichever thread it is read."""
 
 import threading
 from collections.abc import Iterator
@@ -14,24 +14,24 @@ from pipeline.raster.readers import WindowReader
 
 
 class FileCache:
-    """What is kept of the parts of scenes."""
+    """Cached readers of the file parts of scenes."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._readers: dict[FilePart, CachedReader] = {}
 
-    def keep(self, part: FilePart, reader: WindowReader) -> "CachedReader":
-        """Put the cache between a part and its reader; the same for all who read this part."""
+    def cached_reader(self, part: FilePart, reader: WindowReader) -> "CachedReader":
+        """Return a reader that caches the decoded blocks of a part; one and the same for each part."""
         if part not in self._readers:
             self._readers[part] = CachedReader(part, reader, self._cache, f"part{len(self._readers)}")
         return self._readers[part]
 
 
 class CachedReader:
-    """Windows of a part, each of whose blocks is decoded when it is first asked for; a `WindowReader`.
+    """Reads windows of a part whose blocks are decoded at first use, then cached; a `WindowReader`.
 
-    Of a block are kept the planes of its bands, then, where the part tells it, a byte of validity for each pixel.
-    Blocks have the size the source's have, so that none is decoded twice and none is enlarged.
+    A cache entry holds the planes of a block's bands and, if the part has a validity mask, a byte per pixel.
+    Blocks are those of the file, so that none is decoded twice and no more is decoded than needed.
     """
 
     def __init__(self, part: FilePart, reader: WindowReader, cache: Cache, name: str) -> None:
@@ -49,21 +49,21 @@ class CachedReader:
         Raises
         ------
         SceneError
-            When the file is damaged or cut short.
+            If the file is damaged or cut short.
         OutputError
-            When the disk is full, or what was written is gone.
+            If the disk is full, or a cached block was deleted.
         """
-        for block in self._under(window):
+        for block in self._overlapping(window):
             (top, bottom), (left, right) = window.window
             rows = slice(max(top, block.top), min(bottom, block.top + block.height))
             columns = slice(max(left, block.left), min(right, block.left + block.width))
-            here = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
-            inside = slice(rows.start - block.top, rows.stop - block.top)
-            across = slice(columns.start - block.left, columns.stop - block.left)
-            self._copy(block, inside, across, out[(slice(None), *here)], valid[here])
+            target = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
+            block_rows = slice(rows.start - block.top, rows.stop - block.top)
+            block_columns = slice(columns.start - block.left, columns.stop - block.left)
+            self._copy(block, block_rows, block_columns, out[(slice(None), *target)], valid[target])
 
-    def _under(self, window: Block) -> Iterator[Block]:
-        """Blocks of the source that a window lies on."""
+    def _overlapping(self, window: Block) -> Iterator[Block]:
+        """Yield the blocks of the file that a window overlaps."""
         high, wide = self._part.block_shape
         rows, columns = self._part.grid.shape
         for row in range(window.top // high, -(-(window.top + window.height) // high)):
@@ -78,41 +78,41 @@ class CachedReader:
                 )
 
     def _copy(self, block: Block, rows: slice, columns: slice, out: Planes, valid: Validity) -> None:
-        """Copy some rows and columns of a block, which is decoded now unless that has been done."""
+        """Copy rows and columns of a block, which is decoded if this is its first use."""
         with self._guard:
             known = self._blocks.get((block.row, block.column))
-            done = known or self._blocks.setdefault((block.row, block.column), Future())
+            decoded = known or self._blocks.setdefault((block.row, block.column), Future())
         if known:
             known.result()
             self._take(block, rows, columns, out, valid)
             return
         try:
             data = np.empty((len(self._part.indexes), *block.shape), self._dtype)
-            holds = np.ones(block.shape, np.bool_)
-            self._reader.read(block, data, holds)
-            self._put(block, data, holds)
+            block_valid = np.ones(block.shape, np.bool_)
+            self._reader.read(block, data, block_valid)
+            self._put(block, data, block_valid)
         except BaseException as error:
-            done.set_exception(error)
+            decoded.set_exception(error)
             raise
-        done.set_result(None)
+        decoded.set_result(None)
         out[...] = data[:, rows, columns]
-        valid &= holds[rows, columns]
+        valid &= block_valid[rows, columns]
 
     def _key(self, block: Block) -> str:
         return f"{self._name}-{block.row}-{block.column}"
 
-    def _put(self, block: Block, data: Planes, holds: Validity) -> None:
-        self._cache.put(self._key(block), data, *([holds] if self._part.tells_validity else []))
+    def _put(self, block: Block, data: Planes, block_valid: Validity) -> None:
+        self._cache.put(self._key(block), data, *([block_valid] if self._part.has_validity_mask else []))
 
     def _take(self, block: Block, rows: slice, columns: slice, out: Planes, valid: Validity) -> None:
-        """Read back some rows and columns of a block."""
+        """Copy rows and columns of a block from the cache."""
         pixels, before = block.height * block.width, rows.start * block.width
         size, shape = self._dtype.itemsize, (rows.stop - rows.start, block.width)
         planes = np.empty((len(out), *shape), self._dtype)
         parts: list[tuple[int, Planes]] = [((b * pixels + before) * size, plane) for b, plane in enumerate(planes)]
-        holds = np.ones(shape, np.bool_)
-        if self._part.tells_validity:
-            parts.append((len(out) * pixels * size + before, holds))
+        block_valid = np.ones(shape, np.bool_)
+        if self._part.has_validity_mask:
+            parts.append((len(out) * pixels * size + before, block_valid))
         self._cache.take(self._key(block), *parts)
         out[...] = planes[:, :, columns]
-        valid &= holds[:, columns]
+        valid &= block_valid[:, columns]

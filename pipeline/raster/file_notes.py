@@ -1,27 +1,26 @@
-"""What makes a raster file's map useless, in words."""
+"""Notes to the user about raster files whose map would be of little use."""
 
 import rasterio
 
 from pipeline.geo.gdal import display_path
 
 
-def control_points(path: str, file: rasterio.DatasetReader) -> tuple[str, ...]:
-    """Say that a file lies nowhere until it is warped, if it does."""
+def control_points_note(path: str, file: rasterio.DatasetReader) -> tuple[str, ...]:
+    """Return a note if a file has ground control points but no grid of its own."""
     points, _ = file.gcps
     if not points or not file.transform.is_identity:
         return ()
-    told = (
-        f"{display_path(path)}: the file is placed by {len(points)} ground control points and has no grid of "
-        "its own: the map "
-        "will lie nowhere; warp the file first: gdalwarp -t_srs EPSG:NNNN -tps FILE warped.tif"
+    note = (
+        f"{display_path(path)}: the file is georeferenced by {len(points)} ground control points and has no grid of "
+        "its own, so the map will not be georeferenced; warp the file first: "
+        "gdalwarp -t_srs EPSG:NNNN -tps FILE warped.tif"
     )
-    return (told,)
+    return (note,)
 
 
 def palette_note(path: str, index: int) -> str:
-    """Say that numbers of a band measure nothing."""
+    """Return a note that the values of a band are no measurements."""
     return (
-        f"{display_path(path)}: band {index} has a palette: its numbers are indexes of colours or classes, and "
-        "k-means takes "
-        "them for measurements"
+        f"{display_path(path)}: band {index} has a palette: its values are indexes of colours or classes, but "
+        "k-means treats them as measurements"
     )

@@ -1,4 +1,4 @@
-"""What is read from one file in one call, and how it comes onto the scene's grid."""
+"""Group a scene's bands into file parts, each read in one call, and decide how each is resampled."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,114 +12,119 @@ from pipeline.config.fields import ResamplingMethod
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Grid
 from pipeline.geo.align import Alignment
-from pipeline.geo.overlap import grid_words, same_grid, steps_between, turns
+from pipeline.geo.overlap import grid_words, needs_recentring, same_grid, steps_between
 from pipeline.raster.file_bands import ArrayRef, FileBand
 
 LARGEST_BLOCK: Final = 2048 * 2048
-"""Pixels; larger chunks are cut into several of the run's blocks."""
+"""Largest number of pixels of a run's block; larger chunks of a store are divided."""
 
 _WARP_BLOCK: Final = (128, 512)
-"""(rows, columns) that GDAL warps at once."""
+"""Size of a block that GDAL warps at once, (rows, columns)."""
 
 _CACHED_BLOCK: Final = (512, 512)
-"""(rows, columns) of what is warped that are kept as one: whole blocks of the warper, whatever the file's are."""
+"""Size of a cached block of warped pixels, (rows, columns): whole blocks of the warper, not of the file."""
 
 _KERNEL: Final = 32
-"""Pixels of the file around them that a kernel may reach."""
+"""Margin of file pixels around a block for the resampling kernel, both sides together."""
 
 _WEIGHTS: Final = 9
-"""Bytes that the warper keeps beside a pixel: density and validity."""
+"""Bytes per pixel that the warper needs in addition to its value: density and validity."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Warp:
-    """Resampling by GDAL's warper, onto a grid whose pixels all windows share."""
+    """Parameters of GDAL's warper, which resamples a file onto the whole grid of a scene."""
 
     grid: Grid
-    """The scene's."""
+    """Grid of the scene."""
     source: Grid
-    """Of the file."""
+    """Grid of the file."""
     alpha: int | None
-    """The file's alpha band, if it has one: it is warped along."""
+    """Index of the file's alpha band, which is warped as a mask; None if it has none."""
     resampling: ResamplingMethod
+    """Resampling method of GDAL."""
     nodata: float | None
-    """Of the file's pixels: they take no part."""
-    turned: bool
-    """Whether longitudes of the file are 360 degrees more or less than those that the grid's places have elsewhere."""
+    """Value of the file's nodata pixels, which are left out of the resampling; None without nodata."""
+    recentred: bool
+    """Whether the file's longitudes differ by 360 degrees from those of the scene, and are recentred."""
     steps: tuple[float, float]
-    """Rows and columns of the file under one of the scene's, wherever that is cut."""
+    """File rows per scene row, and file columns per scene column; the same for every area of interest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilePart:
-    """Bands that are read from one file in one call."""
+    """Consecutive bands of a scene that are read from one file in one call."""
 
     path: str
+    """Path of the file, as GDAL opens it."""
     first: int
-    """Where they start among the scene's bands."""
+    """Position of the first band among the scene's bands, counted from 0."""
     indexes: tuple[int, ...]
+    """Numbers of the bands in the file, counted from 1."""
     masks: tuple[int, ...]
-    """Bands whose GDAL masks are read along."""
+    """Numbers of the bands whose GDAL masks are read as well."""
     alphas: tuple[int, ...]
-    """Alpha bands that are read along."""
+    """Numbers of the alpha bands that are read as masks."""
     grid: Grid
-    """On which they are read: the file's own, or the scene's where they are warped."""
+    """Grid on which the bands are read: the file's, or the scene's if they are warped."""
     dtype: str
+    """Data type of the bands."""
     block_shape: tuple[int, int]
-    """(rows, columns) that are decoded as one."""
+    """Size of a block that is decoded as one, (rows, columns)."""
     alignment: Alignment | None
-    """From the grid on which they are read to the scene's, by nearest neighbour; None where that is the scene's."""
+    """Nearest-neighbour alignment of the scene's grid with `grid`; None if they are the same."""
     warp: Warp | None
+    """Parameters of GDAL's warper; None if the bands are not warped."""
     array: ArrayRef | None = None
-    """Variable of a store, of which `indexes` are bands; None where it is a raster file."""
+    """Variable of a store whose bands are `indexes`; None for a raster file."""
     expensive: bool = False
-    """Whether decoding is dear, or the file on another machine."""
+    """Whether decoding is expensive, or the file or one of its sources is remote."""
     remote: bool = False
-    """Whether the file, or one behind it, is on another machine."""
+    """Whether the file or one of its sources is remote."""
     interleaved: bool = False
-    """Whether a block behind a virtual file, which GDAL may read band by band, holds pixels of several bands."""
+    """Whether blocks of a virtual file's sources contain several bands, which GDAL may read one by one."""
 
     @property
-    def tells_validity(self) -> bool:
-        """Whether reading tells which pixels hold data, beside what their values tell."""
-        return bool(self.masks or self.alphas or self.warp or (self.array and self.array.tells_validity))
+    def has_validity_mask(self) -> bool:
+        """Whether reading also yields a validity mask, in addition to nodata values."""
+        return bool(self.masks or self.alphas or self.warp or (self.array and self.array.has_validity_mask))
 
     @property
     def is_expensive(self) -> bool:
-        """Whether what is read is to be kept wherever it is needed twice."""
+        """Whether pixels that are needed twice should be cached."""
         return self.expensive or self.array is not None or self.warp is not None
 
     @property
     def bytes_per_pixel(self) -> int:
-        """Of the grid on which it is read, validity with it."""
-        return len(self.indexes) * np.dtype(self.dtype).itemsize + self.tells_validity
+        """Bytes per pixel of `grid`: all bands, and the validity mask if there is one."""
+        return len(self.indexes) * np.dtype(self.dtype).itemsize + self.has_validity_mask
 
     @property
     def size(self) -> int:
-        """All its pixels in bytes, as they are read."""
+        """Bytes of all pixels of `grid`, as they are read."""
         return self.grid.shape[0] * self.grid.shape[1] * self.bytes_per_pixel
 
     @property
     def warp_bytes(self) -> int:
-        """What GDAL's warper holds at once: the pixels of the file under one of its blocks, and weights."""
+        """Bytes that GDAL's warper needs: the file's pixels under one of its blocks, the result, and weights."""
         if not self.warp:
             return 0
         rows, columns = self.warp.source.shape
         down, across = self.warp.steps
         under = min(rows, _WARP_BLOCK[0] * down + _KERNEL) * min(columns, _WARP_BLOCK[1] * across + _KERNEL)
-        made = _WARP_BLOCK[0] * _WARP_BLOCK[1]
-        each = len(self.indexes) * np.dtype(self.dtype).itemsize + _WEIGHTS
-        return int((under + made) * each)
+        result = _WARP_BLOCK[0] * _WARP_BLOCK[1]
+        bytes_per_pixel = len(self.indexes) * np.dtype(self.dtype).itemsize + _WEIGHTS
+        return int((under + result) * bytes_per_pixel)
 
     @property
     def bytes_per_scene_pixel(self) -> float:
-        """What is held beside a pixel of the scene while this part is brought onto its grid."""
+        """Bytes held per pixel of the scene, in addition to the result, while this part is resampled onto its grid."""
         steps = self.alignment.steps if self.alignment else (0.0, 0.0)
-        brought = steps[0] * steps[1] * self.bytes_per_pixel
+        window = steps[0] * steps[1] * self.bytes_per_pixel
         if self.array is None:
-            return brought
-        together = min(self.array.bands_per_chunk, max(self.indexes) - min(self.indexes) + 1)
-        return brought + max(steps[0] * steps[1], 1.0) * together * np.dtype(self.dtype).itemsize
+            return window
+        decoded_bands = min(self.array.bands_per_chunk, max(self.indexes) - min(self.indexes) + 1)
+        return window + max(steps[0] * steps[1], 1.0) * decoded_bands * np.dtype(self.dtype).itemsize
 
 
 def make_parts(
@@ -129,22 +134,27 @@ def make_parts(
     nodata: Sequence[float | None],
     whole: Grid | None = None,
 ) -> Iterator[FilePart]:
-    """Group neighbouring bands that are read from one file in one way.
+    """Group consecutive bands that are read from one file in the same way.
 
     Parameters
     ----------
     bands : sequence of FileBand
-        Of the scene.
+        Bands of the scene.
     grid : Grid
-        Of the scene.
+        Grid of the scene.
     methods : sequence of str
-        How each band is resampled, where it has to be.
+        Resampling method per band, used if its grid differs.
     nodata : sequence of float or None
-        Of each band.
+        Nodata value per band.
     whole : Grid, optional
-        Of the scene before it was cut to an area of interest, which changes no pixel.
+        Grid of the scene before it was cropped to an area of interest, so that cropping changes no pixel.
+
+    Raises
+    ------
+    SceneError
+        If a band can't be resampled onto the grid.
     """
-    ways = [_way(*facts, grid, whole or grid) for facts in zip(bands, methods, nodata, strict=True)]
+    ways = [_resampling_of(*facts, grid, whole or grid) for facts in zip(bands, methods, nodata, strict=True)]
     first = 0
     for (path, dtype, array, (alignment, warp)), members in groupby(
         zip(bands, ways, strict=True), key=lambda pair: (pair[0].path, pair[0].dtype, variable_of(pair[0]), pair[1])
@@ -170,18 +180,18 @@ def make_parts(
 
 
 def variable_of(band: FileBand) -> ArrayRef | None:
-    """The variable of a store that a band belongs to, whichever band it is; None where it is one of a raster file."""
+    """Return the variable of a store that a band belongs to, without its index; None for a raster file."""
     return replace(band.array, index=0) if band.array else None
 
 
-def _way(
+def _resampling_of(
     band: FileBand, method: ResamplingMethod, nodata: float | None, grid: Grid, whole: Grid
 ) -> tuple[Alignment | None, Warp | None]:
-    """How a band comes onto a grid: as it is, by nearest neighbour, or warped."""
+    """Decide how a band is resampled onto a grid: not at all, by nearest neighbour, or by GDAL's warper."""
     if same_grid(grid, band.grid):
         return None, None
-    turned = turns(whole, band.grid)
-    alignment = None if turned else Alignment.of(grid, band.grid)
+    recentred = needs_recentring(whole, band.grid)
+    alignment = None if recentred else Alignment.of(grid, band.grid)
     if alignment and (method == "nearest" or alignment.is_identity):
         return alignment, None
     _check_warps(band, grid)
@@ -191,25 +201,23 @@ def _way(
         alpha=band.alpha,
         resampling=method,
         nodata=nodata,
-        turned=turned,
+        recentred=recentred,
         steps=steps_between(whole, band.grid),
     )
 
 
 def _check_warps(band: FileBand, grid: Grid) -> None:
-    """Raise SceneError where GDAL's warper can't bring a band onto a grid, or would lose what of it is no data."""
+    """Raise SceneError if GDAL's warper can't resample a band onto a grid, or would lose its mask."""
     if band.array:
         msg = (
-            f"{band.path}: {band.name} has {grid_words(band.grid)}, and variables of a store come onto another "
-            "grid, here "
-            f"{grid_words(grid)}, by nearest neighbour and in the same coordinate system alone: leave out "
-            "scene.resampling, "
-            "or bring the store there first"
+            f"{band.path}: {band.name} has {grid_words(band.grid)}, but the scene has {grid_words(grid)}; variables "
+            "of a store are resampled by nearest neighbour within one coordinate system only: leave out "
+            "scene.resampling, or reproject the store first"
         )
         raise SceneError(msg)
     if band.own_mask:
         msg = (
-            f"{band.path}: band {band.index} has a mask of its own, which GDAL can't bring onto another grid; "
-            "bring it there first (gdalwarp -dstnodata), or mark what holds no data by a value (scene.nodata)"
+            f"{band.path}: band {band.index} has a mask of its own, which GDAL can't resample; "
+            "warp the file onto the scene's grid first (gdalwarp -dstnodata), or use a nodata value (scene.nodata)"
         )
         raise SceneError(msg)

@@ -1,4 +1,4 @@
-"""Windows of files, decoded."""
+"""Read windows of raster files with GDAL: file handles per thread, warped views, retries of remote reads."""
 
 import math
 import threading
@@ -19,48 +19,49 @@ from pipeline.core.arrays import Planes, Validity
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Block
 from pipeline.geo.gdal import GDAL_ERRORS, archive_or_file, display_path, gdal_options, open_raster, run_within_limit
-from pipeline.geo.overlap import turned
+from pipeline.geo.overlap import recentre_longitudes
 from pipeline.raster.file_parts import FilePart, Warp
 
 _MOST_HANDLES: Final = 24
-"""Files one thread keeps open: all bands of a Sentinel-2 scene, and far from what systems allow a process."""
+"""Open files per thread: all bands of a Sentinel-2 scene, and far below the limits of operating systems."""
 
 _TRIES: Final = 3
-"""How often a window of a file on another machine is asked for, beside GDAL's own retries."""
+"""Number of attempts to read a window of a remote file, in addition to GDAL's own retries."""
 
 _PAUSE: Final = 1.0
+"""Seconds between two attempts."""
 
-_PIECE: Final = 2**20
-"""Bytes that are read at once, at least, where windows are cut by the blocks of files."""
+_PIECE_BYTES: Final = 2**20
+"""Least number of bytes read at once if a window is divided along the blocks of source files."""
 
 _EXACT: Final = 1e-12
-"""Pixels by which GDAL may miss a place: less than rounding, so that no place depends on the window it is read in."""
+"""Error in pixels allowed to GDAL's approximate transformer: below rounding, so that windows give the same pixels."""
 
-_SOME_PLANE: Final = "EPSG:3857"
-"""Stands for the plane of two grids without CRS, as the warper wants one."""
+_PLANAR_CRS: Final = "EPSG:3857"
+"""CRS assumed for grids without one, because the warper requires it."""
 
 
 class WindowReader(Protocol):
     """Reads windows of a part, from several threads at once."""
 
     def read(self, window: Block, out: Planes, valid: Validity) -> None:
-        """Fill `out`, shape (band, rows, columns), and strike out of `valid` what masks say is no data."""
+        """Fill `out`, shape (band, rows, columns), and clear in `valid` the pixels that masks mark as nodata."""
 
 
 class Handles:
-    """Open files: each thread has its own, as GDAL wants it, kept until the thread ends or they are let go."""
+    """Open file handles, separate per thread as GDAL requires, until the thread ends or they are dropped."""
 
     def __init__(self) -> None:
         self._local = threading.local()
 
     def drop(self, path: str, warp: Warp | None) -> None:
-        """Close a file, so that it is opened anew."""
+        """Close this thread's handle of a file, so that the file is opened again."""
         file = self._local.__dict__.get("handles", {}).pop((path, warp), None)
         if file:
             file.close()
 
     def get(self, path: str, warp: Warp | None) -> rasterio.DatasetReader:
-        """Open a file, or a view of it on another grid, once for each thread."""
+        """Return this thread's handle of a file, or of its warped view; open it at first use."""
         handles: dict[tuple[str, Warp | None], rasterio.DatasetReader]
         handles = self._local.__dict__.setdefault("handles", {})
         if (path, warp) not in handles:
@@ -71,19 +72,19 @@ class Handles:
 
 
 def _open(path: str, warp: Warp | None) -> rasterio.DatasetReader:
-    """Open a file, or a view of it on another grid whose last band tells which pixels hold data."""
+    """Open a file, or a warped view of it, whose last band marks valid pixels unless the file has an alpha band."""
     file = open_raster(path, sharing=False)
     if warp is None:
         return file
     if any(i != warp.alpha for i, colour in enumerate(file.colorinterp, start=1) if colour == ColorInterp.alpha):
         file = _without_alpha_tags(file, warp.alpha)
-    source = turned(warp.source) if warp.turned else warp.source
+    source = recentre_longitudes(warp.source) if warp.recentred else warp.source
     down, across = (f"{min(1.0, 1 / step)!r}" for step in warp.steps)
     return WarpedVRT(
         file,
-        src_crs=source.crs or _SOME_PLANE,
+        src_crs=source.crs or _PLANAR_CRS,
         src_transform=source.transform,
-        crs=warp.grid.crs or _SOME_PLANE,
+        crs=warp.grid.crs or _PLANAR_CRS,
         transform=warp.grid.transform,
         height=warp.grid.shape[0],
         width=warp.grid.shape[1],
@@ -91,17 +92,17 @@ def _open(path: str, warp: Warp | None) -> rasterio.DatasetReader:
         src_nodata=warp.nodata,
         add_alpha=warp.alpha is None,
         tolerance=_EXACT,
-        XSCALE=across,  # GDAL would guess the kernel's width anew for each block it warps
+        XSCALE=across,  # otherwise GDAL would estimate the kernel's width for each block it warps
         YSCALE=down,
         **_bands_apart(warp.nodata),
     )
 
 
 def _without_alpha_tags(file: rasterio.DatasetReader, alpha: int | None) -> rasterio.DatasetReader:
-    """A view of a file in which no band but one is alpha: the warper takes any that is tagged so for a mask."""
-    with MemoryFile(ext=".vrt") as held:
-        copy(file, held.name, driver="VRT")
-        view = ET.fromstring(held.read())  # noqa: S314 (GDAL has just written it)
+    """Return a view of a file with no alpha tag except one, because the warper uses any alpha band as a mask."""
+    with MemoryFile(ext=".vrt") as memory:
+        copy(file, memory.name, driver="VRT")
+        view = ET.fromstring(memory.read())  # noqa: S314 (GDAL has just written it)
     for band in view.iter("VRTRasterBand"):
         colour = band.find("ColorInterp")
         if colour is not None and colour.text == "Alpha" and band.get("band") != str(alpha):
@@ -111,10 +112,10 @@ def _without_alpha_tags(file: rasterio.DatasetReader, alpha: int | None) -> rast
 
 
 def _bands_apart(nodata: float | None) -> dict[str, Any]:
-    """Options that keep a file's bands apart: GDAL takes nodata of one for a number where another one holds data.
+    """Return warp options that treat nodata per band: by default GDAL mixes in nodata of one band if another is valid.
 
-    A band begins as nodata, which stays where it has nothing else; infinity, which is no data either, stands for NaN,
-    as GDAL can't begin with that.
+    Bands are initialised with nodata, which stays where no valid pixel is. GDAL can't initialise with NaN; infinity,
+    which is nodata too, is used instead.
     """
     if nodata is None:
         return {}
@@ -123,7 +124,7 @@ def _bands_apart(nodata: float | None) -> dict[str, Any]:
 
 
 def _cuts(start: int, length: int, side: int) -> list[slice]:
-    """Cut a stretch where multiples of a side lie; counted from its start."""
+    """Divide the range from start to start + length at multiples of side; slices are relative to start."""
     edges = [0, *range(side - start % side, length, side), length]
     return [slice(*pair) for pair in pairwise(edges)]
 
@@ -141,7 +142,7 @@ class GdalReader:
         Raises
         ------
         SceneError
-            Naming the file and the window, when the file is damaged or cut short, or its server stalls.
+            If the file is damaged or cut short, or its server stalls; names the file and the window.
         """
         work = partial(self._read_with_retries, window, out, valid)
         if self._part.remote:
@@ -150,20 +151,21 @@ class GdalReader:
             work()
 
     def _read_with_retries(self, window: Block, out: Planes, valid: Validity) -> None:
-        for turn in range(_TRIES if self._part.remote else 1, 0, -1):
+        for attempts_left in range(_TRIES if self._part.remote else 1, 0, -1):
             try:
                 return self._read(window, out, valid)
             except GDAL_ERRORS as error:
-                if turn > 1:  # a connection that broke; the handle may remember half a file
+                if attempts_left > 1:  # after a broken connection the handle may hold half a file
                     self._handles.drop(self._part.path, self._part.warp)
                     time.sleep(_PAUSE)
                     continue
                 cause = error.__cause__ or error
-                msg = f"{display_path(self._part.path)}: {window} can't be read ({cause}){self._why(str(cause))}"
+                msg = f"{display_path(self._part.path)}: {window} can't be read ({cause}){self._advice(str(cause))}"
                 raise SceneError(msg) from error
         return None
 
-    def _why(self, cause: str) -> str:
+    def _advice(self, cause: str) -> str:
+        """What to add to the message of a failed read."""
         if self._part.remote:
             return f"; tried {_TRIES} times"
         if "open files" in cause:
@@ -171,12 +173,12 @@ class GdalReader:
         return f"; the {archive_or_file(self._part.path)} is damaged or cut short"
 
     def _pieces(self, window: Block) -> Iterator[tuple[slice, slice]]:
-        """Cut a window into what GDAL keeps decoded while it goes over bands, where it may go over them one by one."""
+        """Divide a window so that interleaved source blocks stay in GDAL's cache while it reads band after band."""
         if not self._part.interleaved or len(self._part.indexes) == 1:
             yield slice(0, window.height), slice(0, window.width)
             return
         high, wide = self._part.block_shape
-        high *= max(1, _PIECE // (high * wide * self._part.bytes_per_pixel))
+        high *= max(1, _PIECE_BYTES // (high * wide * self._part.bytes_per_pixel))
         for rows in _cuts(window.top, window.height, high):
             for columns in _cuts(window.left, window.width, wide):
                 yield rows, columns

@@ -1,4 +1,4 @@
-"""Pixels of a part brought onto the scene's grid, block by block."""
+"""Read a block of the scene from a file part, resampled by nearest neighbour where grids differ."""
 
 from typing import Any
 
@@ -14,26 +14,26 @@ from pipeline.raster.readers import WindowReader
 def read_part(
     part: FilePart, reader: WindowReader, block: Block, out: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
 ) -> None:
-    """Read what a part holds of a block of the scene, brought onto the scene's grid.
+    """Read a block of the scene from one file part, aligned with the scene's grid.
 
     Parameters
     ----------
     part : FilePart
-        Bands of one file.
+        Bands of one file, read together.
     reader : WindowReader
         Reads the part.
     block : Block
-        Of the scene.
+        Block of the scene.
     out : ndarray, shape (band, rows, columns)
-        Filled.
+        Filled with the part's bands; 0 outside the file.
     valid : ndarray of bool, shape (rows, columns)
-        Pixels that lie outside the file, or hold no data by its masks, are struck out.
+        Set to False outside the file, and where its masks say nodata.
     """
     if part.alignment is None:
         reader.read(block, out, valid)
         return
     (top, bottom), (left, right) = block.window
-    rows, columns = part.alignment.along(0, top, bottom), part.alignment.along(1, left, right)
+    rows, columns = part.alignment.indices_along(0, top, bottom), part.alignment.indices_along(1, left, right)
     window = _window(rows, columns)
     if window and window.shape == block.shape and part.alignment.is_identity:
         reader.read(window, out, valid)
@@ -43,16 +43,16 @@ def read_part(
         valid[...] = False
         return
     data = np.empty((len(part.indexes), *window.shape), part.dtype)
-    holds = np.ones(window.shape, np.bool_)
-    reader.read(window, data, holds)
+    window_valid = np.ones(window.shape, np.bool_)
+    reader.read(window, data, window_valid)
     rows, columns = np.where(rows < 0, -1, rows - window.top), np.where(columns < 0, -1, columns - window.left)
     gather(data, rows, columns, out, valid)
-    if not holds.all():
-        valid &= holds[rows[:, np.newaxis], columns]
+    if not window_valid.all():
+        valid &= window_valid[rows[:, np.newaxis], columns]
 
 
 def _window(rows: Indices, columns: Indices) -> Block | None:
-    """The smallest window with these rows and columns; None where there are none."""
+    """Return the smallest window of a file with given rows and columns; None if all are outside."""
     rows, columns = rows[rows >= 0], columns[columns >= 0]
     if not (rows.size and columns.size):
         return None

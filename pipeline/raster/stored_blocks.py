@@ -1,4 +1,4 @@
-"""How a raster file stores a band: what is decoded as one, and what an open file keeps of that."""
+"""How a raster file stores its bands: blocks, strips, and the memory that an open file holds."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,38 +11,39 @@ from pipeline.core.units import PIXEL_TYPES
 from pipeline.geo.gdal import is_remote, is_service
 
 EXPENSIVE_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
-"""Formats so dear to decode that pixels needed twice are kept decoded in between."""
+"""Formats so expensive to decode that pixels needed twice are cached."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredBand:
-    """What is decoded to read a band, of its own file or of the files behind a virtual one."""
+    """How a band is stored, in its own file or in the source files of a virtual one."""
 
     shape: tuple[int, int]
-    """Rows and columns of the file."""
+    """Size of the file, (rows, columns)."""
     block_shape: tuple[int, int]
-    """(rows, columns) that are decoded as one."""
+    """Size of a block that is decoded as one, (rows, columns)."""
     block_bytes: int
-    """Size of what is decoded at once to read a block of this band."""
+    """Bytes decoded at once to read a block of this band."""
     interleaved: bool = False
-    """Whether a block holds the pixels of several bands."""
+    """Whether a block contains pixels of several bands."""
     strip_bytes: int = 0
-    """Size of compressed strips that hold all rows of a file, which GDAL keeps in memory."""
+    """Compressed bytes of strips that span all rows of a file, which GDAL keeps in memory; 0 otherwise."""
     held_bytes: int = 0
-    """What an open file keeps of the block that was read last: as it is stored, and decoded where it is interleaved."""
+    """Bytes an open file holds of the block read last: the stored block and, if interleaved, the decoded one."""
     overviews: tuple[int, ...] = ()
+    """Reduction factors of the overviews."""
     expensive: bool = False
-    """Whether decoding is dear, or the file on another machine."""
+    """Whether decoding is expensive, or the file is remote."""
     remote: bool = False
-    """Whether the file, or one behind it, is on another machine."""
+    """Whether the file or one of its source files is remote."""
     straddles: bool = False
-    """Whether blocks of files behind it lie across its own, so that several are decoded for one."""
+    """Whether blocks of the source files straddle those of the virtual file, so that several are decoded for one."""
     open_files: OpenFiles = NO_OPEN_FILES
-    """Behind the whole of a virtual file."""
+    """Source files of the whole virtual file that GDAL keeps open."""
 
 
 def stored_bands(path: str, file: rasterio.DatasetReader) -> list[StoredBand]:
-    """Describe how each band of an open file is stored, by what the file itself says."""
+    """Describe how each band of an open file is stored, from the file's own metadata."""
     by_pixel = file.interleaving is not None and file.interleaving.name == "pixel"
     together = file.count if by_pixel else 1
     packed = "COMPRESSION" in file.tags(ns="IMAGE_STRUCTURE")
@@ -66,7 +67,7 @@ def stored_bands(path: str, file: rasterio.DatasetReader) -> list[StoredBand]:
 
 
 def _strip_bytes(file: rasterio.DatasetReader, index: int, block: tuple[int, int]) -> int:
-    """Size of a band's only strip, where GDAL hands it on row by row: those have no places of their own."""
+    """Bytes of a band's only strip if GDAL presents it as one block per row: only the first row states a size then."""
     if file.driver != "GTiff" or file.height == 1 or block != (1, file.width):
         return 0
     rows = [file.get_tag_item(f"BLOCK_SIZE_0_{row}", "TIFF", bidx=index) for row in (0, file.height - 1)]
@@ -74,4 +75,5 @@ def _strip_bytes(file: rasterio.DatasetReader, index: int, block: tuple[int, int
 
 
 def _bytes_of(dtype: str) -> int:
+    """Bytes per pixel; 8 for unsupported types."""
     return np.dtype(dtype).itemsize if dtype in PIXEL_TYPES else 8

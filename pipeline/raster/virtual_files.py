@@ -1,6 +1,6 @@
-"""Files behind virtual ones (VRT, tile indexes): what GDAL decodes to read them. Metadata only, no pixels.
+"""Source files of virtual ones (VRT, tile indexes): which blocks GDAL decodes to read them. Reads no pixels.
 
-A virtual file states blocks of its own, 128 x 128 as a rule. What is decoded are blocks of the files behind it.
+A virtual file states blocks of its own, mostly 128 x 128, but GDAL decodes the blocks of its source files.
 """
 
 import logging
@@ -25,136 +25,147 @@ from pipeline.raster.stored_blocks import StoredBand, stored_bands
 logger = logging.getLogger(__name__)
 
 VIRTUAL_DRIVERS: Final = frozenset({"VRT", "GTI"})
+"""GDAL drivers of files that refer to other files for their pixels."""
 
 _MOST_FILES: Final = 256
-"""Files that are opened behind one virtual file, in a quarter of a second; others are taken to be like them."""
+"""Source files opened per virtual file, which takes about 0.25 s; the others are assumed to be like these."""
 
 _MOST_REMOTE: Final = 8
-"""Of them on other machines, where each takes a request or two."""
+"""Remote source files opened per virtual file, at one or two requests each."""
 
 _DEEPEST: Final = 8
-"""Virtual files within each other that are followed."""
+"""Levels of nested virtual files that are followed."""
 
-_SPOTS: Final = 16
-"""Places along each axis at which a tile index is asked for its file."""
+_PROBES: Final = 16
+"""Positions along each axis at which a tile index is queried for its file."""
 
 _ENLARGED: Final = 4
-"""Times that a block may have its own side in an enlarged file; beyond it less is decoded anew than is read."""
+"""Largest factor by which a block's side grows in an enlarged file; beyond it, decoding again is cheaper."""
 
-_SAME: Final = 1e-6
-"""Pixels by which edges of blocks may miss each other through rounding."""
+_TOLERANCE: Final = 1e-6
+"""Tolerance for rounding of block edges, in pixels."""
 
 Span = tuple[float, float]
 """Start and length along one axis, in pixels."""
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """A rectangle of a virtual band, and where its pixels come from."""
+class _SourceWindow:
+    """A rectangle of a virtual band, and the rectangle of the source file that its pixels come from."""
 
     path: str
+    """Path of the source file."""
     band: int
+    """Band number in the source file, counted from 1."""
     source: tuple[Span, Span] | None = None
-    """Rows and columns of the file; None for all of it."""
+    """Rows and columns of the source file; None for the whole file."""
     target: tuple[Span, Span] | None = None
-    """Rows and columns of the virtual band; None for all of it."""
-    placed: bool = True
-    """Whether its blocks lie side by side with those of the virtual band: it is not warped."""
-    scaled: bool = True
-    """Whether file and rectangle may differ in size."""
+    """Rows and columns of the virtual band; None for the whole band."""
+    position_known: bool = True
+    """Whether the position of its blocks in the virtual band is known: not if it is warped, or of a tile index."""
+    may_be_scaled: bool = True
+    """Whether the two rectangles may differ in size."""
 
 
 def virtual_bands(path: str, file: rasterio.DatasetReader, own: Sequence[StoredBand]) -> Sequence[StoredBand]:
     """Describe what is decoded to read each band of an open file, which may be a virtual one.
 
-    Where nothing behind it can be opened, it is described as any other file: reading tells what is wrong.
+    A virtual file of which no source can be opened is described like any other file: reading it raises the error.
 
     Parameters
     ----------
     path : str
-        The file.
+        Path of the file.
     file : DatasetReader
-        The same, open.
+        The open file.
     own : sequence of StoredBand
-        How the file itself says that it stores each band.
+        Storage of each band as the file itself states it.
+
+    Returns
+    -------
+    sequence of StoredBand
+        Storage of each band in the source files; `own` if the file is not virtual.
     """
     return _Explorer().explore(path, file, own)
 
 
 class _Explorer:
-    """Opens what is behind a virtual file, each file once, not too many and not endlessly."""
+    """Opens the source files of a virtual file: each once, up to a limit of number and nesting."""
 
     def __init__(self) -> None:
-        self._known: dict[str, list[StoredBand] | None] = {}
-        self._within: list[str] = []
-        self._left = {True: _MOST_REMOTE, False: _MOST_FILES}
+        self._described: dict[str, list[StoredBand] | None] = {}
+        self._open_chain: list[str] = []
+        """Paths of the virtual files being followed, outermost first."""
+        self._remaining = {True: _MOST_REMOTE, False: _MOST_FILES}
+        """Number of files that may still be opened: remote (True) and local (False)."""
 
     def explore(self, path: str, file: rasterio.DatasetReader, own: Sequence[StoredBand]) -> Sequence[StoredBand]:
-        if file.driver not in VIRTUAL_DRIVERS or path in self._within or len(self._within) >= _DEEPEST:
+        """Describe the bands of an open file by its source files; `own` if it is not virtual or nested too deep."""
+        if file.driver not in VIRTUAL_DRIVERS or path in self._open_chain or len(self._open_chain) >= _DEEPEST:
             return own
-        self._within.append(path)
+        self._open_chain.append(path)
         try:
-            pieces = list(_pieces(path, file, len(own)))
-            paths = list(dict.fromkeys(piece.path for band in pieces for piece in band))
-            found = {name: bands for name in _some(paths) if (bands := self._open(name))}
+            windows = list(_source_windows(path, file, len(own)))
+            paths = list(dict.fromkeys(window.path for band in windows for window in band))
+            found = {name: bands for name in _sample(paths) if (bands := self._open(name))}
         finally:
-            self._within.pop()
-        made = [_behind(band, of_band, found) for band, of_band in zip(own, pieces, strict=True)]
-        behind = [band for bands in found.values() for band in bands]
+            self._open_chain.pop()
+        combined = [_combined(*pair, found) for pair in zip(own, windows, strict=True)]
+        sources = [band for bands in found.values() for band in bands]
         count = len(paths) - len(found) + sum(bands[0].open_files.count or 1 for bands in found.values())
-        held = max((max(band.held_bytes, band.open_files.held_bytes) for band in behind), default=0)
-        return [replace(band, open_files=OpenFiles(count, held)) for band in made]
+        held = max((max(band.held_bytes, band.open_files.held_bytes) for band in sources), default=0)
+        return [replace(band, open_files=OpenFiles(count, held)) for band in combined]
 
     def _open(self, path: str) -> list[StoredBand] | None:
-        """How a file behind a virtual one is stored; None where it can't be opened, or too many have been."""
-        if path in self._known:
-            return self._known[path]
+        """Describe the bands of a source file; None if it can't be opened, or the limit of files is reached."""
+        if path in self._described:
+            return self._described[path]
         remote = is_remote(path)
-        if path in self._within or not self._left[remote]:
+        if path in self._open_chain or not self._remaining[remote]:
             return None
-        self._left[remote] -= 1
+        self._remaining[remote] -= 1
         try:
             with warnings.catch_warnings(), rasterio.Env(**gdal_options(path)):
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 with open_raster(path, sharing=False) as file:
-                    self._known[path] = [
+                    self._described[path] = [
                         replace(band, overviews=tuple(file.overviews(index)))
                         for index, band in enumerate(self.explore(path, file, stored_bands(path, file)), start=1)
                     ]
         except (*GDAL_ERRORS, ValueError) as error:
-            logger.debug("%s: can't be opened behind a virtual file (%s)", path, error)
-            self._known[path] = None
-            self._left[True] *= not remote  # each may take as long to fail
-        return self._known[path]
+            logger.debug("%s: this source of a virtual file can't be opened (%s)", path, error)
+            self._described[path] = None
+            self._remaining[True] *= not remote  # open no further remote file, each may take as long to fail
+        return self._described[path]
 
 
-def _some(paths: Sequence[str]) -> Sequence[str]:
-    """As many files as may be opened, spread evenly over all."""
+def _sample(paths: Sequence[str]) -> Sequence[str]:
+    """Return as many files as may be opened, spread evenly over all."""
     most = _MOST_REMOTE if any(map(is_remote, paths)) else _MOST_FILES
-    return paths if len(paths) <= most else [paths[place * len(paths) // most] for place in range(most)]
+    return paths if len(paths) <= most else [paths[i * len(paths) // most] for i in range(most)]
 
 
-def _pieces(path: str, file: rasterio.DatasetReader, bands: int) -> Iterator[list[_Piece]]:
-    """Pieces of each band of a virtual file."""
+def _source_windows(path: str, file: rasterio.DatasetReader, bands: int) -> Iterator[list[_SourceWindow]]:
+    """Yield the source windows of each band of a virtual file."""
     if file.driver == "GTI":
-        yield from [list(_pieces_of_index(file))] * bands
+        yield from [list(_files_of_tile_index(file))] * bands
         return
     try:
         root = parse_xml(file.tags(ns="xml:VRT").get("xml:VRT", "<VRTDataset/>").encode(), path)
-    except SceneError as error:  # larger than any that is meant
+    except SceneError as error:  # XML too large or deep
         logger.debug("%s", error)
         root = ET.Element("VRTDataset")
     folder = "" if path.lstrip().startswith("<") else os.path.dirname(path)  # noqa: PTH120 (may be /vsi...)
-    others = (child.iter() for child in root if child.tag != "VRTRasterBand")  # of a warped file, of masks
-    shared = [piece for element in chain.from_iterable(others) for piece in _named(element, folder)]
-    shared = [replace(piece, placed=False) for piece in shared]
+    others = (child.iter() for child in root if child.tag != "VRTRasterBand")  # sources of a warped file, or of masks
+    shared = [window for element in chain.from_iterable(others) for window in _sources_in(element, folder)]
+    shared = [replace(window, position_known=False) for window in shared]
     own = {band.get("band"): band for band in root.findall("VRTRasterBand")}
     for index in range(1, bands + 1):
-        yield [*(piece for source in own.get(str(index), ()) for piece in _named(source, folder)), *shared]
+        yield [*(window for source in own.get(str(index), ()) for window in _sources_in(source, folder)), *shared]
 
 
-def _named(element: ET.Element, folder: str) -> Iterator[_Piece]:
-    """What an element of a VRT names as its source, if it does."""
+def _sources_in(element: ET.Element, folder: str) -> Iterator[_SourceWindow]:
+    """Yield the sources that an element of a VRT refers to."""
     for tag in ("SourceFilename", "SourceDataset"):
         name = element.find(tag)
         if name is None or not (name.text or "").strip():
@@ -163,7 +174,7 @@ def _named(element: ET.Element, folder: str) -> Iterator[_Piece]:
         if name.get("relativeToVRT") == "1":
             path = os.path.join(folder, path)  # noqa: PTH118 (may be /vsi...)
         band = (element.findtext("SourceBand") or "1").rpartition(",")[2]
-        yield _Piece(
+        yield _SourceWindow(
             path,
             int(band) if band.isdigit() else 1,
             source := _rectangle(element.find("SrcRect")),
@@ -172,7 +183,7 @@ def _named(element: ET.Element, folder: str) -> Iterator[_Piece]:
 
 
 def _rectangle(element: ET.Element | None) -> tuple[Span, Span] | None:
-    """Rows and columns of a rectangle; None where it is not stated in full."""
+    """Parse rows and columns of a rectangle; None if it is missing or incomplete."""
     if element is None:
         return None
     try:
@@ -182,34 +193,38 @@ def _rectangle(element: ET.Element | None) -> tuple[Span, Span] | None:
     return ((top, high), (left, wide)) if high > 0 and wide > 0 else None
 
 
-def _pieces_of_index(file: rasterio.DatasetReader) -> Iterator[_Piece]:
-    """Files of a tile index, as GDAL tells them place by place; it does not tell where they lie."""
+def _files_of_tile_index(file: rasterio.DatasetReader) -> Iterator[_SourceWindow]:
+    """Yield the files of a tile index, which GDAL reports per queried position, without their extent."""
     names: dict[str, None] = {}
-    for row in range(_SPOTS):
-        for column in range(_SPOTS):
-            pixel = (int((column + 0.5) * file.width / _SPOTS), int((row + 0.5) * file.height / _SPOTS))
-            told = file.get_tag_item(f"Pixel_{pixel[0]}_{pixel[1]}", "LocationInfo", bidx=1)
-            if told:
+    for row in range(_PROBES):
+        for column in range(_PROBES):
+            pixel = (int((column + 0.5) * file.width / _PROBES), int((row + 0.5) * file.height / _PROBES))
+            answer = file.get_tag_item(f"Pixel_{pixel[0]}_{pixel[1]}", "LocationInfo", bidx=1)
+            if answer:
                 names.update(
-                    dict.fromkeys(name.text or "" for name in parse_xml(told.encode(), file.name).iter("File"))
+                    dict.fromkeys(name.text or "" for name in parse_xml(answer.encode(), file.name).iter("File"))
                 )
     for name in filter(None, names):
-        yield _Piece(name, 1, placed=False, scaled=False)
+        yield _SourceWindow(name, 1, position_known=False, may_be_scaled=False)
 
 
-def _behind(own: StoredBand, pieces: Sequence[_Piece], found: Mapping[str, Sequence[StoredBand]]) -> StoredBand:
-    """A virtual band as it is stored behind it."""
+def _combined(
+    own: StoredBand, windows: Sequence[_SourceWindow], found: Mapping[str, Sequence[StoredBand]]
+) -> StoredBand:
+    """Describe how a virtual band is stored in its source files."""
     known = [
-        (piece, found[piece.path][min(piece.band, len(found[piece.path])) - 1])
-        for piece in pieces
-        if piece.path in found
+        (window, found[window.path][min(window.band, len(found[window.path])) - 1])
+        for window in windows
+        if window.path in found
     ]
-    remote = any(is_remote(piece.path) for piece in pieces)
+    remote = any(is_remote(window.path) for window in windows)
     if not known:
         return replace(own, expensive=own.expensive or remote, remote=own.remote or remote)
-    rows, columns = (_along([_lattice(piece, band, axis, own) for piece, band in known], own, axis) for axis in (0, 1))
+    rows, columns = (
+        _block_side([_lattice(window, band, axis, own) for window, band in known], own, axis) for axis in (0, 1)
+    )
     bands = [band for _, band in known]
-    strips = {piece.path: band.strip_bytes for piece, band in known}
+    strips = {window.path: band.strip_bytes for window, band in known}
     return StoredBand(
         shape=own.shape,
         block_shape=(rows[0], columns[0]),
@@ -222,60 +237,61 @@ def _behind(own: StoredBand, pieces: Sequence[_Piece], found: Mapping[str, Seque
     )
 
 
-def _spans(piece: _Piece, band: StoredBand, own: StoredBand, axis: int) -> tuple[Span, Span]:
-    """Where a piece lies in its file, and in the virtual band, along one axis."""
-    source = piece.source[axis] if piece.source else (0.0, float(band.shape[axis]))
-    if piece.target:
-        return source, piece.target[axis]
-    return source, (0.0, float(own.shape[axis]) if piece.scaled else source[1])
+def _spans(window: _SourceWindow, band: StoredBand, own: StoredBand, axis: int) -> tuple[Span, Span]:
+    """Return the span of a window in its source file and in the virtual band, along one axis."""
+    source = window.source[axis] if window.source else (0.0, float(band.shape[axis]))
+    if window.target:
+        return source, window.target[axis]
+    return source, (0.0, float(own.shape[axis]) if window.may_be_scaled else source[1])
 
 
-def _is_scaled(piece: _Piece, band: StoredBand, own: StoredBand) -> bool:
-    """Whether the pixels of a piece are others than those of its file: enlarged, reduced or warped."""
-    spans = [_spans(piece, band, own, axis) for axis in (0, 1)]
-    return not piece.placed or any(abs(theirs - ours) > _SAME for (_, theirs), (_, ours) in spans)
+def _is_scaled(window: _SourceWindow, band: StoredBand, own: StoredBand) -> bool:
+    """Whether the pixels of a window are resampled from its source file: enlarged, reduced or warped."""
+    spans = [_spans(window, band, own, axis) for axis in (0, 1)]
+    return not window.position_known or any(abs(source - target) > _TOLERANCE for (_, source), (_, target) in spans)
 
 
 @dataclass(frozen=True)
 class _Lattice:
-    """Blocks of a file along one axis of a virtual band, in its pixels."""
+    """Blocks of a source file along one axis of a virtual band, in pixels of that band."""
 
     side: float
+    """Length of a block."""
     first: float
-    """Where one of them begins."""
+    """Start of one of the blocks."""
     inside: Span | None
-    """Where there are any; None where that is not known."""
+    """Span covered by blocks; None if it is unknown."""
 
     def is_cut_by(self, side: int) -> bool:
-        """Whether blocks of another side, counted from 0, end within one of these."""
+        """Whether blocks of a given side, starting at 0, end inside one of these blocks."""
         if self.inside is None:
             return True
         start, stop = self.inside[0], sum(self.inside)
         cut = (int(start // side) + 1) * side
-        cuts = [place for place in (cut, cut + side) if place < stop - _SAME and place > start + _SAME]
+        cuts = [edge for edge in (cut, cut + side) if edge < stop - _TOLERANCE and edge > start + _TOLERANCE]
         return any(
-            abs((place - self.first) / self.side - round((place - self.first) / self.side)) > _SAME for place in cuts
+            abs((edge - self.first) / self.side - round((edge - self.first) / self.side)) > _TOLERANCE for edge in cuts
         )
 
 
-def _lattice(piece: _Piece, band: StoredBand, axis: int, own: StoredBand) -> _Lattice:
-    """Where the blocks of a piece lie."""
-    if not piece.placed:  # where its blocks lie, and how large they are in its pixels, is not known
+def _lattice(window: _SourceWindow, band: StoredBand, axis: int, own: StoredBand) -> _Lattice:
+    """Return the blocks of a window's source file along one axis of the virtual band."""
+    if not window.position_known:  # position and scale of its blocks are unknown
         return _Lattice(band.block_shape[axis], 0.0, None)
-    (start, length), (to, size) = _spans(piece, band, own, axis)
+    (start, length), (to, size) = _spans(window, band, own, axis)
     scale = length / size
-    level = max((by for by in band.overviews if by <= scale * (1 + _SAME)), default=1)
+    level = max((by for by in band.overviews if by <= scale * (1 + _TOLERANCE)), default=1)
     side = min(band.block_shape[axis] * level / scale, _ENLARGED * max(band.block_shape[axis], own.block_shape[axis]))
     first = to - start / scale
-    if first <= to + _SAME and first + side >= to + size - _SAME:  # one block is all there is
+    if first <= to + _TOLERANCE and first + side >= to + size - _TOLERANCE:  # a single block covers the window
         return _Lattice(size, to, (to, size))
     return _Lattice(side, first, (to, size))
 
 
-def _along(lattices: Sequence[_Lattice], own: StoredBand, axis: int) -> tuple[int, bool]:
-    """Side of the blocks of a virtual band along one axis, and whether none of its files' lies across them."""
-    side = max(1, ceil(max(lattice.side for lattice in lattices) - _SAME))
-    if any(lattice.inside is None for lattice in lattices):  # the virtual file decodes blocks of its own
+def _block_side(lattices: Sequence[_Lattice], own: StoredBand, axis: int) -> tuple[int, bool]:
+    """Return the side of a virtual band's blocks along one axis, and whether no source block straddles them."""
+    side = max(1, ceil(max(lattice.side for lattice in lattices) - _TOLERANCE))
+    if any(lattice.inside is None for lattice in lattices):  # the virtual file is read in its own blocks
         side = ceil(side / own.block_shape[axis]) * own.block_shape[axis]
     side = min(side, own.shape[axis])
     return side, not any(lattice.is_cut_by(side) for lattice in lattices)

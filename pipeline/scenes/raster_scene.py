@@ -137,7 +137,7 @@ def summarize(
         quantities=tuple(band.quantity for band in bands),
         common_names=tuple(band.common for band in bands),
         block_shape=block_shape,
-        masked=cut.area is not None or any(part.tells_validity for part in parts),
+        masked=cut.area is not None or any(part.has_validity_mask for part in parts),
         drivers=tuple(dict.fromkeys(band.driver for band in bands)),
         file_block_bytes=max(band.block_bytes for band in bands),
         blocks_at_once=max(4 if band.interleaved and band.straddles else 2 for band in bands),

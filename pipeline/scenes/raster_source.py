@@ -60,7 +60,7 @@ class RasterSource:
 
     def _reader(self, part: FilePart) -> WindowReader:
         reader = _CountedReader(self._own_reader(part), self._decoded)
-        return self._kept.keep(part, reader) if self._kept else reader
+        return self._kept.cached_reader(part, reader) if self._kept else reader
 
     def _own_reader(self, part: FilePart) -> WindowReader:
         if part.array:

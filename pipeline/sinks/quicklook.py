@@ -89,6 +89,6 @@ class QuickLook:
 
     def add(self, block: Block, labelled: LabelledBlock) -> None:
         """Add the thinned pixels and labels of a block."""
-        window = self.thinning.onto(block)
+        window = self.thinning.thinned_window(block)
         self.bands[(slice(None), *window)] = labelled.thinned
         self.labels[window] = labelled.labels[self.thinning.inside(block)]

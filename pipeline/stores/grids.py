@@ -125,8 +125,8 @@ def _matches(transform: Affine, y: Coordinates | None, x: Coordinates | None) ->
     """Whether coordinates are the pixel centres of a transform."""
     if transform.b or transform.d:
         return y is None and x is None
-    return (y is None or y.onto(transform.f, transform.e) == (0, 1)) and (
-        x is None or x.onto(transform.c, transform.a) == (0, 1)
+    return (y is None or y.position_on_grid(transform.f, transform.e) == (0, 1)) and (
+        x is None or x.position_on_grid(transform.c, transform.a) == (0, 1)
     )
 
 
@@ -191,7 +191,7 @@ def _coordinates(variable: Variable, direction: Direction, crs: str | None, mapp
         raise SceneError(msg) from error
     factor = unit_factor(str(stored.attrs.get("units", "")), crs, mapping.attrs)
     turns = direction == "X" and has_latitudes(variable.group.variables, variable.axes.rows)
-    return Coordinates.of(dim, values, factor, kind=stored.dtype, turns=turns)
+    return Coordinates.of(dim, values, factor, kind=stored.dtype, longitudes=turns)
 
 
 def _transform_of_coordinates(variable: Variable, y: Coordinates, x: Coordinates) -> Affine:

@@ -259,7 +259,7 @@ class ArrayReader:
             reason = f"{type(error).__name__}: {error}"
             msg = f"{ref.path}: {ref.variable}: {window} can't be read ({reason}); check that the store is complete"
             raise SceneError(msg) from error
-        for plane in out if ref.tells_validity else ():
+        for plane in out if ref.has_validity_mask else ():
             mask_invalid_numbers(ref, plane, valid)
 
     def _chunks(self) -> Iterator[tuple[int, dict[int, int]]]:

@@ -191,7 +191,7 @@ def test_a_scene_in_place_of_a_config_is_told_with_the_line_that_makes_one(job: 
 
 
 def test_a_config_in_place_of_a_scene_is_told(job: Path) -> None:
-    assert_one_sentence(terrazzo("inspect", job), 1, "a config is run, not opened: terrazzo run")
+    assert_one_sentence(terrazzo("inspect", job), 1, "to run a config, use: terrazzo run")
 
 
 def test_inspect_and_init_say_m(job: Path) -> None:

@@ -203,7 +203,7 @@ def test_image_with_ground_control_points_is_mapped_with_a_warning(
 ) -> None:
     path = sensors / "gcps_only_nansat" / "gcps.tif"
     assert (mapped(path) > 0).all()
-    assert "placed by 100 ground control points" in warnings_of(caplog)
+    assert "georeferenced by 100 ground control points" in warnings_of(caplog)
     assert "gdalwarp" in warnings_of(caplog)
     assert opened(path, bands=["blue", "red"]).info.bands == ("band3", "band1")
 

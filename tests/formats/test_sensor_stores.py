@@ -228,7 +228,7 @@ def test_invalid_transform_is_warned_of_and_coordinates_are_used(
     sensors: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     transform = described(sensors / GRIDMET).info.grid.transform
-    assert "is no transform; expected six numbers; the coordinates are used" in caplog.text
+    assert "is not a transform; expected six numbers; the coordinates are used" in caplog.text
     array = decoded(sensors / GRIDMET)["air_temperature"].drop_vars("crs", errors="ignore")
     expected = array.rio.set_spatial_dims("lon", "lat").rio.transform(recalc=True)
     assert transform.almost_equals(Affine(*expected[:6]), precision=1e-9)

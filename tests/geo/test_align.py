@@ -1,4 +1,4 @@
-"""Bands of several grids on one: plain repetition where that is all, GDAL's pixels otherwise, and never a seam."""
+"""Bands of different grids: repetition where grids are aligned, else GDAL's pixels, independent of the chunk size."""
 
 import logging
 from pathlib import Path
@@ -32,41 +32,43 @@ def grid(shape: tuple[int, int], size: float, left: float = 300_000, top: float 
     return Grid(shape=shape, transform=Affine(size, 0, left, 0, -size, top), crs=WKT)
 
 
-def placed(here: Grid, there: Grid) -> Alignment:
-    alignment = Alignment.of(here, there)
+def alignment_of(scene: Grid, file: Grid) -> Alignment:
+    alignment = Alignment.of(scene, file)
     assert alignment is not None
     return alignment
 
 
 @pytest.mark.parametrize(("fine", "coarse", "ratio"), [(10_980, 5_490, 2), (10_980, 1_830, 6), (5_490, 1_830, 3)])
-def test_a_coarse_band_of_a_whole_tile_is_repeated(fine: int, coarse: int, ratio: int) -> None:
-    alignment = placed(grid((fine, fine), 10), grid((coarse, coarse), 10 * ratio))
+def test_coarse_band_of_a_whole_tile_is_repeated(fine: int, coarse: int, ratio: int) -> None:
+    alignment = alignment_of(grid((fine, fine), 10), grid((coarse, coarse), 10 * ratio))
     assert alignment.aligned
     for axis in (0, 1):
-        np.testing.assert_array_equal(alignment.along(axis, 0, fine), np.repeat(np.arange(coarse), ratio))
+        np.testing.assert_array_equal(alignment.indices_along(axis, 0, fine), np.repeat(np.arange(coarse), ratio))
 
 
 @given(ratio=st.integers(1, 40), rows=st.integers(1, 400), size=st.sampled_from([10, 0.3, 1 / 3, 60, 1e-4]))
-def test_repetition_at_odd_sizes(ratio: int, rows: int, size: float) -> None:
-    coarse = -(-rows // ratio)  # the last coarse pixel may reach beyond the fine grid
-    alignment = placed(grid((rows, rows), size), grid((coarse, coarse), size * ratio))
-    np.testing.assert_array_equal(alignment.along(0, 0, rows), np.repeat(np.arange(coarse), ratio)[:rows])
+def test_coarse_pixels_are_repeated_for_odd_sizes_and_pixel_sizes(ratio: int, rows: int, size: float) -> None:
+    coarse = -(-rows // ratio)  # the last coarse pixel may extend beyond the fine grid
+    alignment = alignment_of(grid((rows, rows), size), grid((coarse, coarse), size * ratio))
+    np.testing.assert_array_equal(alignment.indices_along(0, 0, rows), np.repeat(np.arange(coarse), ratio)[:rows])
 
 
 @given(start=st.integers(0, 200), stop=st.integers(0, 200), ratio=st.floats(0.05, 30), shift=st.floats(-500, 500))
-def test_places_do_not_depend_on_what_is_read_together(start: int, stop: int, ratio: float, shift: float) -> None:
-    alignment = placed(grid((200, 200), 10), grid((77, 77), 10 * ratio, left=300_000 + shift))
-    np.testing.assert_array_equal(alignment.along(1, start, max(start, stop)), alignment.along(1, 0, 200)[start:stop])
+def test_indices_do_not_depend_on_the_rows_read_together(start: int, stop: int, ratio: float, shift: float) -> None:
+    alignment = alignment_of(grid((200, 200), 10), grid((77, 77), 10 * ratio, left=300_000 + shift))
+    np.testing.assert_array_equal(
+        alignment.indices_along(1, start, max(start, stop)), alignment.indices_along(1, 0, 200)[start:stop]
+    )
 
 
-def test_a_grid_that_is_turned_or_upside_down_has_no_rows_to_match() -> None:
+def test_rotated_and_flipped_grids_have_no_alignment() -> None:
     here = grid((10, 10), 10)
     for transform in (here.transform @ Affine.rotation(10), here.transform @ Affine.scale(1, -1)):
         assert Alignment.of(here, Grid(shape=(10, 10), transform=transform, crs=WKT)) is None
 
 
 @pytest.mark.parametrize("chunk", [64, 100, 1068])
-def test_the_twelve_bands_of_a_real_chip_come_onto_one_grid_by_repetition(data: Path, chunk: int) -> None:
+def test_coarser_bands_of_a_real_chip_are_repeated_onto_its_grid(data: Path, chunk: int) -> None:
     folder = data / "scenes" / CHIP
     files = [str(folder / f"{band}.tif") for band in ("B02", "B8A", "B01", "B11", "B08")]
     source = opened(files, chunk)
@@ -79,7 +81,7 @@ def test_the_twelve_bands_of_a_real_chip_come_onto_one_grid_by_repetition(data: 
 
 
 def warped(path: Path, here: Grid, method: str, **settings: Any) -> npt.NDArray[Any]:
-    """A band on another grid, as GDAL warps it in one go."""
+    """A band on another grid, as GDAL warps the whole of it."""
     with rasterio.open(path) as file, WarpedVRT(
         file, crs=here.crs, transform=here.transform, height=here.shape[0], width=here.shape[1],
         resampling=Resampling[method], tolerance=1e-12, add_alpha=True, **settings,
@@ -89,10 +91,10 @@ def warped(path: Path, here: Grid, method: str, **settings: Any) -> npt.NDArray[
 
 @pytest.mark.parametrize("method", ["bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "med"])
 @pytest.mark.parametrize("band", ["B8A", "B01"])
-def test_gdals_other_methods_give_gdals_pixels_for_every_chunk(data: Path, method: str, band: str) -> None:
+def test_resampling_methods_match_gdal_for_every_chunk(data: Path, method: str, band: str) -> None:
     folder = data / "scenes" / CHIP
     files = [str(folder / f"{name}.tif") for name in ("B02", band)]
-    resolution = 30 if method == "mode" else 10  # GDAL goes through all 65536 numbers for each pixel's mode
+    resolution = 30 if method == "mode" else 10  # GDAL loops over all 65536 values for the mode of each pixel
     for chunk in (97, 512):
         source = opened(files, chunk, resolution=resolution, resampling={"default": "nearest", band: method})
         pixels, valid = whole(source)
@@ -101,7 +103,7 @@ def test_gdals_other_methods_give_gdals_pixels_for_every_chunk(data: Path, metho
 
 
 @pytest.mark.parametrize("resolution", [20, 60, 30, 25, 10, 7.5])
-def test_a_resolution_can_be_asked_for(data: Path, resolution: float) -> None:
+def test_requested_resolution_is_that_of_the_scene(data: Path, resolution: float) -> None:
     folder = data / "scenes" / CHIP
     source = opened([str(folder / "B02.tif"), str(folder / "B8A.tif")], 89, resolution=resolution)
     side = -(-10_680 // resolution)
@@ -120,7 +122,7 @@ def test_a_resolution_can_be_asked_for(data: Path, resolution: float) -> None:
     shift=st.sampled_from([0, 10, -35, 12.5]), method=st.sampled_from(["nearest", "bilinear", "cubic"]),
     size=st.sampled_from([10, 20, 25, 60]),
 )  # fmt: skip
-def test_no_chunking_changes_a_pixel(  # noqa: PLR0917
+def test_chunks_do_not_change_pixels(  # noqa: PLR0917
     write_raster: WriteRaster, rows: int, columns: int, chunk: int, shift: float, method: str, size: float
 ) -> None:
     fine, coarse = patches(1, (rows, columns)), patches(1, (rows // 3 + 1, columns // 3 + 1), seed=1)
@@ -131,12 +133,12 @@ def test_no_chunking_changes_a_pixel(  # noqa: PLR0917
             write_raster("s_B05.tif", coarse, nodata=0, transform=Affine(size, 0, 300_000 + shift, 0, -size, 5_900_000))
         ),
     ]
-    apart, together = opened(files, chunk, resampling=method), opened(files, 4096, resampling=method)
-    for ours, theirs in zip(whole(apart), whole(together), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    chunked, in_one = opened(files, chunk, resampling=method), opened(files, 4096, resampling=method)
+    for found, expected in zip(whole(chunked), whole(in_one), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
-def test_what_a_band_does_not_cover_is_nodata(write_raster: WriteRaster) -> None:
+def test_pixels_that_a_band_does_not_cover_are_nodata(write_raster: WriteRaster) -> None:
     one = write_raster("s_B02.tif", patches(1, (60, 80)))
     two = write_raster("s_B03.tif", patches(1, (60, 80)), transform=Affine(10, 0, 300_100, 0, -10, 5_899_950))
     pixels, valid = whole(opened([str(one), str(two)], 32))
@@ -147,7 +149,7 @@ def test_what_a_band_does_not_cover_is_nodata(write_raster: WriteRaster) -> None
 
 
 @pytest.mark.parametrize("method", ["nearest", "bilinear"])
-def test_files_in_another_crs_are_warped_and_the_log_says_so(
+def test_files_in_another_crs_are_warped_and_logged(
     data: Path, write_raster: WriteRaster, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
     folder = data / "scenes" / CHIP
@@ -165,12 +167,12 @@ def test_files_in_another_crs_are_warped_and_the_log_says_so(
     assert valid.mean() > 0.9
     expected = warped(other, source.info.grid, method, src_nodata=0, nodata=0)
     np.testing.assert_array_equal(pixels[1][valid], expected[valid])
-    again, also = whole(opened([str(folder / "B02.tif"), str(other)], 111, resampling=method))
-    np.testing.assert_array_equal(pixels, again)
-    np.testing.assert_array_equal(valid, also)
+    other_pixels, other_valid = whole(opened([str(folder / "B02.tif"), str(other)], 111, resampling=method))
+    np.testing.assert_array_equal(pixels, other_pixels)
+    np.testing.assert_array_equal(valid, other_valid)
 
 
-def test_nodata_has_no_part_in_a_warped_pixel(write_raster: WriteRaster) -> None:
+def test_nodata_is_not_mixed_into_warped_pixels(write_raster: WriteRaster) -> None:
     coarse = np.full((1, 20, 20), 500, "uint16")
     coarse[:, :, 10:] = 0
     files = [
@@ -183,14 +185,14 @@ def test_nodata_has_no_part_in_a_warped_pixel(write_raster: WriteRaster) -> None
     assert not valid[:, 21:].any()
 
 
-def test_a_file_without_a_place_is_refused(write_raster: WriteRaster) -> None:
+def test_file_without_crs_is_refused_next_to_one_with_a_crs(write_raster: WriteRaster) -> None:
     one = write_raster("s_B02.tif", patches(1))
     two = write_raster("s_B03.tif", patches(1, (50, 50)), crs=None, transform=Affine.identity())
     with pytest.raises(SceneError, match=r"B03 and B02 are on different coordinate systems: .*50 x 50.*300 x 200"):
         described([one, two])
 
 
-def test_files_of_two_places_are_refused(write_raster: WriteRaster) -> None:
+def test_files_that_do_not_overlap_are_refused(write_raster: WriteRaster) -> None:
     one = write_raster("s_B02.tif", patches(1))
     two = write_raster("s_B03.tif", patches(1), transform=Affine(10, 0, 400_000, 0, -10, 5_900_000))
     with pytest.raises(SceneError, match=r"B02 and B03 show different places: .*300000, 5900000.*400000, 5900000"):
@@ -201,19 +203,19 @@ def test_files_of_two_places_are_refused(write_raster: WriteRaster) -> None:
 
 
 @pytest.mark.parametrize("resolution", [1e9, 1e-7])
-def test_a_resolution_that_makes_no_grid_is_refused(write_raster: WriteRaster, resolution: float) -> None:
+def test_resolution_without_a_sensible_grid_is_refused(write_raster: WriteRaster, resolution: float) -> None:
     path = write_raster("scene.tif", patches(2))
     with pytest.raises(ConfigError, match=r"scene\.resolution: pixels of .* 300 x 200 pixels of 10"):
         described(path, resolution=resolution)
 
 
-def test_a_band_that_is_not_there_can_not_be_resampled(write_raster: WriteRaster) -> None:
+def test_resampling_of_an_unknown_band_is_refused(write_raster: WriteRaster) -> None:
     path = write_raster("scene.tif", patches(2), bands=["B02", "B03"])
     with pytest.raises(ConfigError, match=r"scene\.resampling: there is no band 'B04'"):
         described(path, resampling={"B04": "bilinear"})
 
 
-def test_the_resolution_of_a_coarser_band_takes_its_own_grid(data: Path) -> None:
+def test_requested_resolution_of_a_coarser_band_takes_its_grid(data: Path) -> None:
     folder = data / "scenes" / CHIP
     scene = described([folder / "B02.tif", folder / "B8A.tif"], resolution=20)
     assert scene.parts[1].alignment is None
@@ -222,8 +224,8 @@ def test_the_resolution_of_a_coarser_band_takes_its_own_grid(data: Path) -> None
 
 
 @pytest.mark.parametrize("method", ["bilinear", "cubic", "lanczos"])
-def test_a_cut_changes_no_warped_pixel(write_raster: WriteRaster, method: str) -> None:
-    """Across zones, where GDAL would guess another kernel for every block it warps."""
+def test_area_of_interest_changes_no_warped_pixel(write_raster: WriteRaster, method: str) -> None:
+    """The bands are in different UTM zones, so that GDAL would estimate another kernel for every block it warps."""
     noise = np.random.default_rng(3).integers(1, 5000, (1, 420, 420)).astype("uint16")
     tiles = {"tiled": True, "blockxsize": 64, "blockysize": 64}
     here = write_raster("s_B02.tif", patches(1, (400, 400)), crs="EPSG:32633", **tiles, transform=Affine(
@@ -250,8 +252,8 @@ def test_a_cut_changes_no_warped_pixel(write_raster: WriteRaster, method: str) -
     assert ok.any()
 
 
-def test_what_is_warped_is_kept_in_blocks_of_a_fair_size(write_raster: WriteRaster) -> None:
-    """A file in strips of one row would otherwise be kept in a file for each of the map's rows."""
+def test_warped_pixels_are_cached_in_large_blocks(write_raster: WriteRaster) -> None:
+    """With the blocks of a file in strips of one row, each row of the map would be a cache file."""
     one = write_raster("s_B02.tif", patches(1))
     two = write_raster("s_B05.tif", patches(1, (100, 150)), transform=Affine(20, 0, 300_000, 0, -20, 5_900_000),
                        blockysize=1)  # fmt: skip

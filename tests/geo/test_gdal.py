@@ -1,4 +1,4 @@
-"""GDAL's settings for our own reads."""
+"""GDAL settings for our own reads."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw)
 
 
 def output_of(code: str, *arguments: str, **environment: str) -> str:
-    """What code prints in a process of its own, whose environment says nothing else of threads."""
+    """What code prints in a new process, without the thread settings of this one."""
     own = {key: value for key, value in os.environ.items() if key not in {"OPJ_NUM_THREADS", "GDAL_NUM_THREADS"}}
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -34,21 +34,21 @@ def output_of(code: str, *arguments: str, **environment: str) -> str:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not count context switches")
-def test_threads_of_a_run_on_jpeg_2000_hardly_wait_for_one_another(data: Path, tmp_path: Path) -> None:
-    """One thread of OpenJPEG's own makes some hundreds of switches of each tile, 300,000 on the whole."""
+def test_run_on_jpeg_2000_makes_few_context_switches(data: Path, tmp_path: Path) -> None:
+    """A thread pool of OpenJPEG would cause hundreds of switches per tile, about 300,000 in all."""
     bands = [next((data / "s2-safe").glob(f"*T29UNU*/GRANULE/*/IMG_DATA/R60m/*{b}_60m.jp2")) for b in ("B02", "B04")]
     assert int(output_of(COUNTED, str(tmp_path / "map.tif"), *map(str, bands))) < 3000
 
 
 @pytest.mark.parametrize(
-    ("environment", "told"),
+    ("environment", "expected"),
     [
         ({}, "0"),
         ({"GDAL_NUM_THREADS": "1"}, "0"),
-        ({"GDAL_NUM_THREADS": "ALL_CPUS"}, "None"),  # whoever asks for more threads shall have them
+        ({"GDAL_NUM_THREADS": "ALL_CPUS"}, "None"),  # the user has requested more threads
         ({"OPJ_NUM_THREADS": "2"}, "2"),
     ],
 )
-def test_openjpeg_starts_no_thread_unless_the_user_says_so(environment: dict[str, str], told: str) -> None:
+def test_openjpeg_starts_threads_only_on_request(environment: dict[str, str], expected: str) -> None:
     code = "import os, pipeline.geo.gdal; print(os.environ.get('OPJ_NUM_THREADS'))"
-    assert output_of(code, **environment) == told
+    assert output_of(code, **environment) == expected

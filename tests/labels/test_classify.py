@@ -44,7 +44,7 @@ def gather(
     for block, labelled in classify_blocks(source, model, thinning, workers):
         labels[block.slices] = labelled.labels
         statistics.add(labelled)
-        thinned[(slice(None), *thinning.onto(block))] = labelled.thinned
+        thinned[(slice(None), *thinning.thinned_window(block))] = labelled.thinned
     return labels, statistics, thinned
 
 
@@ -158,6 +158,6 @@ def test_every_thinned_pixel_is_from_exactly_one_block(chunk: tuple[int, int], s
     number = np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS)
     assembled = np.full(thinning.shape(source.info.grid), -1)
     for block in source.blocks:
-        assert (assembled[thinning.onto(block)] == -1).all()
-        assembled[thinning.onto(block)] = number[block.slices][thinning.inside(block)]
+        assert (assembled[thinning.thinned_window(block)] == -1).all()
+        assembled[thinning.thinned_window(block)] = number[block.slices][thinning.inside(block)]
     np.testing.assert_array_equal(assembled, number[::step, ::step])

@@ -28,7 +28,7 @@ def placed(shape: tuple[int, int]) -> np.ndarray:
 
 def spared(source: FitSource, cache: Cache | None = None) -> CachedBlocks:
     """The same scene, kept for the map."""
-    return CachedBlocks(source, cache or MemoryCache(), needed=True)
+    return CachedBlocks(source, cache or MemoryCache(), cache_required=True)
 
 
 def kept(source: FitSource, cache: Cache | None = None) -> CachedPieces:
@@ -159,7 +159,10 @@ def test_a_source_that_keeps_nothing_any_more_is_read_twice_only_where_little_of
     monkeypatch.setattr(hashing, "load_kernel", load)
     valid = np.random.default_rng(0).random((83, 97)) < share
     source = MemorySource(placed((83, 97)), valid, chunk=(20, 20))
-    assert draw_sample(CachedBlocks(source, Full(), needed=False), wanted=900, seed=3, workers=2).valid == valid.sum()
+    assert (
+        draw_sample(CachedBlocks(source, Full(), cache_required=False), wanted=900, seed=3, workers=2).valid
+        == valid.sum()
+    )
     assert set(source.reads.values()) == {reads}
 
 

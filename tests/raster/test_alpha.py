@@ -1,4 +1,4 @@
-"""Bands tagged as alpha: masks where they hold two values, data where they hold more. The oracle is rasterio."""
+"""Bands tagged as alpha are masks if they have two values, data if they have more. The oracle is rasterio."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ TAGGED = "band 4 is tagged as alpha"
 
 
 def alpha_of(dtype: str, full: int, shape: tuple[int, int] = (200, 300)) -> npt.NDArray[np.number]:
-    """An alpha band: nothing in the first quarter, all in the rest, and a soft edge of less than a per cent."""
+    """An alpha band: transparent in the first quarter, opaque below, and a soft edge of less than 1 %."""
     alpha = np.full(shape, full, dtype)
     alpha[: shape[0] // 4] = 0
     alpha[shape[0] // 4, :] = max(1, full // 2)
@@ -35,7 +35,7 @@ def test_near_infrared_tagged_as_alpha_is_a_band(
     write_raster: WriteRaster, caplog: pytest.LogCaptureFixture, dtype: str
 ) -> None:
     pixels = patches(4, dtype=dtype)
-    pixels[3, :5] = 0  # dark water masks nothing
+    pixels[3, :5] = 0  # dark water must not be masked
     path = write_raster("rgbn.tif", pixels, alpha=True)
     for asked, order in (("auto", [0, 1, 2, 3]), ("all", [0, 1, 2, 3]), (["4", "band2"], [3, 1]), (["band4"], [3])):
         caplog.clear()
@@ -47,7 +47,7 @@ def test_near_infrared_tagged_as_alpha_is_a_band(
         assert caplog.text.count(TAGGED) == 1
 
 
-def test_rasterios_own_tag_is_seen_through(write_raster: WriteRaster) -> None:
+def test_default_alpha_tag_of_rasterio_is_ignored_for_data(write_raster: WriteRaster) -> None:
     path = write_raster("rgbn.tif", patches(4, dtype="uint8"))
     with rasterio.open(path) as file:
         assert file.colorinterp[3] == ColorInterp.alpha
@@ -57,7 +57,7 @@ def test_rasterios_own_tag_is_seen_through(write_raster: WriteRaster) -> None:
 @pytest.mark.parametrize(
     ("dtype", "full"), [("uint8", 255), ("uint8", 1), ("uint16", 65535), ("uint16", 255), ("uint16", 1), ("float32", 1)]
 )
-def test_a_true_alpha_stays_a_mask(write_raster: WriteRaster, dtype: str, full: int) -> None:
+def test_true_alpha_is_a_mask(write_raster: WriteRaster, dtype: str, full: int) -> None:
     pixels = patches(4, dtype=dtype)
     pixels[3] = alpha_of(dtype, full)
     source = opened(write_raster("rgba.tif", pixels, alpha=True))
@@ -68,7 +68,7 @@ def test_a_true_alpha_stays_a_mask(write_raster: WriteRaster, dtype: str, full: 
 
 
 @pytest.mark.parametrize("share", [0.005, 0.02])
-def test_more_than_a_per_cent_between_the_extremes_is_data(write_raster: WriteRaster, share: float) -> None:
+def test_band_with_more_than_one_percent_between_the_extremes_is_data(write_raster: WriteRaster, share: float) -> None:
     pixels = patches(2, dtype="uint8")
     pixels[1] = 255
     pixels[1].flat[: round(share * pixels[1].size)] = np.arange(round(share * pixels[1].size)) % 250 + 2
@@ -78,7 +78,7 @@ def test_more_than_a_per_cent_between_the_extremes_is_data(write_raster: WriteRa
     assert [(band.is_alpha, band.tagged_alpha) for band in rest] == [(not data, data)]
 
 
-def test_a_band_in_the_middle_has_its_own_number_and_a_true_alpha_beside_it_masks(write_raster: WriteRaster) -> None:
+def test_data_band_tagged_as_alpha_keeps_its_number_next_to_a_true_alpha(write_raster: WriteRaster) -> None:
     pixels = patches(5, dtype="uint8")
     pixels[4] = alpha_of("uint8", 255)
     path = write_raster("middle.tif", pixels)
@@ -92,7 +92,7 @@ def test_a_band_in_the_middle_has_its_own_number_and_a_true_alpha_beside_it_mask
     assert [band.is_alpha for band in list_bands([str(path)])] == [False] * 4 + [True]
 
 
-def test_a_lone_band_tagged_as_alpha_is_data_or_refused(write_raster: WriteRaster) -> None:
+def test_only_band_tagged_as_alpha_is_data_or_refused(write_raster: WriteRaster) -> None:
     pixels = patches(1, dtype="uint8")
     path = write_raster("one.tif", pixels, alpha=True)
     np.testing.assert_array_equal(whole(opened(path))[0], pixels)
@@ -100,10 +100,10 @@ def test_a_lone_band_tagged_as_alpha_is_data_or_refused(write_raster: WriteRaste
         opened(write_raster("mask.tif", alpha_of("uint8", 255)[np.newaxis], alpha=True))
 
 
-def test_a_mask_of_the_whole_file_stays_one(write_raster: WriteRaster) -> None:
+def test_mask_of_the_whole_file_is_a_mask(write_raster: WriteRaster) -> None:
     pixels = patches(3, dtype="uint8")
     mask = np.full(pixels.shape[1:], 255, "uint8")
-    mask[:40] = 77  # a soft mask is a mask: GDAL's own
+    mask[:40] = 77  # a mask of other values than 0 and 255 is a mask too, as in GDAL
     mask[40:60] = 0
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         path = write_raster("masked.tif", pixels)
@@ -117,10 +117,10 @@ def test_a_mask_of_the_whole_file_stays_one(write_raster: WriteRaster) -> None:
 
 @pytest.mark.parametrize("interleave", ["pixel", "band"])
 @pytest.mark.parametrize("overviews", [None, Resampling.average, Resampling.nearest])
-def test_large_files_are_judged_by_a_few_blocks(
+def test_large_files_are_classified_from_a_few_blocks(
     write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch, interleave: str, overviews: Resampling | None
 ) -> None:
-    """Averaged overviews of a true alpha have many values in between: they prove nothing."""
+    """Averaged overviews of a true alpha have many intermediate values, which are no evidence of data."""
     import pipeline.raster.alpha as alpha_module
 
     monkeypatch.setattr(alpha_module, "_BYTES", 2**18)
@@ -128,7 +128,7 @@ def test_large_files_are_judged_by_a_few_blocks(
     shape = (1000, 1400)
     tiles = {"tiled": True, "blockxsize": 64, "blockysize": 64, "interleave": interleave}
     data, mask = patches(4, shape, dtype="uint8"), patches(4, shape, dtype="uint8")
-    data[3, :700] = 0  # most of it is border, where near infrared is 0
+    data[3, :700] = 0  # most of the band is border, where near infrared is 0
     mask[3] = np.kron(np.random.default_rng(0).integers(0, 2, (100, 140)), np.ones((10, 10))) * 255
     for name, pixels, tagged in (("data.tif", data, True), ("mask.tif", mask, False)):
         path = write_raster(name, pixels, alpha=True, **tiles)
@@ -141,7 +141,7 @@ def test_large_files_are_judged_by_a_few_blocks(
 
 
 @pytest.mark.parametrize("name", ["uncompressed", "one strip"])
-def test_strips_are_judged_too(write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_files_in_strips_are_classified(write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     import pipeline.raster.alpha as alpha_module
 
     monkeypatch.setattr(alpha_module, "_BYTES", 2**16)
@@ -152,7 +152,7 @@ def test_strips_are_judged_too(write_raster: WriteRaster, monkeypatch: pytest.Mo
     assert list_bands([str(write_raster("mask.tif", pixels, alpha=True, **kind))])[3].is_alpha
 
 
-def test_jpeg_blurs_no_alpha_into_data(write_raster: WriteRaster) -> None:
+def test_true_alpha_with_jpeg_artefacts_is_a_mask(write_raster: WriteRaster) -> None:
     pixels = patches(4, (256, 256), dtype="uint8")
     yy, xx = np.mgrid[:256, :256]
     pixels[3] = np.where((yy - 128) ** 2 + (xx - 128) ** 2 < 100**2, 255, 0)
@@ -163,23 +163,23 @@ def test_jpeg_blurs_no_alpha_into_data(write_raster: WriteRaster) -> None:
     assert list_bands([str(path)])[3].is_alpha
 
 
-def test_a_band_tagged_as_alpha_is_resampled_as_any_other(write_raster: WriteRaster) -> None:
-    """The warper would take it for a mask: the same file without the tag is the oracle."""
+def test_band_tagged_as_alpha_is_resampled_like_any_other(write_raster: WriteRaster) -> None:
+    """The warper would use it as a mask; the oracle is the same file without the tag."""
     pixels = patches(4, dtype="uint8")
     pixels[3, 50:90] = 0
     tagged = write_raster("tagged.tif", pixels, alpha=True)
     plain = write_raster("plain.tif", pixels)
     with rasterio.open(plain, "r+") as file:
         file.colorinterp = [ColorInterp.gray] + [ColorInterp.undefined] * 3
-    (data, valid), (expected, same) = (
+    (data, valid), (expected_data, expected_valid) = (
         whole(opened(path, resolution=20, resampling="average", bands=["4", "1"])) for path in (tagged, plain)
     )
-    np.testing.assert_array_equal(data, expected)
-    np.testing.assert_array_equal(valid, same)
+    np.testing.assert_array_equal(data, expected_data)
+    np.testing.assert_array_equal(valid, expected_valid)
     assert valid.all()
 
 
-def test_every_command_agrees(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_all_commands_treat_a_tagged_band_as_data(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A real NAIP tile, whose near infrared is tagged as alpha."""
     path = data / "sensors" / "naip_chips" / "m_3211605_ne_11_060_20200415.tif"
     names = ["band1", "band2", "band3", "band4"]

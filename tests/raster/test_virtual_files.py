@@ -1,4 +1,4 @@
-"""What is decoded behind virtual files is known: blocks that are right, each decoded once, whatever the VRT states."""
+"""Source files of virtual ones: their blocks are found, even if the VRT states others, and decoded once."""
 
 import json
 import shutil
@@ -26,26 +26,27 @@ from pipeline.scenes.raster_source import RasterSource
 
 Rectangle = tuple[int, int, int, int]
 """xOff, yOff, xSize, ySize"""
-Place = tuple[Path, Rectangle | None, Rectangle | None]
+Source = tuple[Path, Rectangle | None, Rectangle | None]
+"""Source file, its rectangle, and the rectangle of the virtual file."""
 
 
-def mosaic(path: Path, size: tuple[int, int], places: Sequence[Place], bands: int = 1, kind: str = "Simple") -> Path:
-    """A VRT of `size` (columns, rows) that states false properties of its sources."""
-    stated = '<SourceProperties RasterXSize="7" RasterYSize="7" DataType="Byte" BlockXSize="3" BlockYSize="3"/>'
+def mosaic(path: Path, size: tuple[int, int], sources: Sequence[Source], bands: int = 1, kind: str = "Simple") -> Path:
+    """Write a VRT of `size` (columns, rows) that states wrong properties of its sources."""
+    properties = '<SourceProperties RasterXSize="7" RasterYSize="7" DataType="Byte" BlockXSize="3" BlockYSize="3"/>'
 
     def rectangle(tag: str, sides: Rectangle | None) -> str:
         numbers = zip(("xOff", "yOff", "xSize", "ySize"), sides or (), strict=False)
         written = " ".join(f'{key}="{side}"' for key, side in numbers)
         return f"<{tag} {written}/>" if sides else ""
 
-    def source(band: int, place: Place) -> str:
-        file, there, here = place
+    def source(band: int, stated: Source) -> str:
+        file, src, dst = stated
         name = f'<SourceFilename relativeToVRT="1">{file.name}</SourceFilename><SourceBand>{band}</SourceBand>'
-        return f"<{kind}Source>{name}{stated}{rectangle('SrcRect', there)}{rectangle('DstRect', here)}</{kind}Source>"
+        return f"<{kind}Source>{name}{properties}{rectangle('SrcRect', src)}{rectangle('DstRect', dst)}</{kind}Source>"
 
     layers = "".join(
         f'<VRTRasterBand dataType="UInt16" band="{band}">'
-        + "".join(source(band, place) for place in places)
+        + "".join(source(band, stated) for stated in sources)
         + "</VRTRasterBand>"
         for band in range(1, bands + 1)
     )
@@ -62,15 +63,15 @@ def first_band(path: Path | str) -> FileBand:
     return list_bands([str(path)])[0]
 
 
-def blocks_that_are_cut(places: Sequence[Place], block: int, chunk: tuple[int, int]) -> bool:
-    """Whether a block of some file lies in two of the scene's, found pixel by pixel."""
-    for _, there, here in places:
-        assert there
-        assert here
+def any_block_is_cut(sources: Sequence[Source], block: int, chunk: tuple[int, int]) -> bool:
+    """Whether a block of a source file overlaps two of the scene's blocks, found pixel by pixel."""
+    for _, src, dst in sources:
+        assert src
+        assert dst
         for axis in (0, 1):
-            theirs = there[axis] + (np.arange(here[axis + 2]) + 0.5) * there[axis + 2] / here[axis + 2]
-            ids = theirs.astype(int) // block
-            chunks = (here[axis] + np.arange(here[axis + 2])) // chunk[1 - axis]
+            positions = src[axis] + (np.arange(dst[axis + 2]) + 0.5) * src[axis + 2] / dst[axis + 2]
+            ids = positions.astype(int) // block
+            chunks = (dst[axis] + np.arange(dst[axis + 2])) // chunk[1 - axis]
             if len(set(zip(ids, chunks, strict=True))) > len(set(ids)):
                 return True
     return False
@@ -78,8 +79,8 @@ def blocks_that_are_cut(places: Sequence[Place], block: int, chunk: tuple[int, i
 
 LAYOUTS: dict[str, tuple[list[tuple[Rectangle, Rectangle]], tuple[int, int]]] = {
     "whole": ([((0, 0, 200, 200), (0, 0, 200, 200))], (64, 64)),
-    "part, from a block on": ([((64, 128, 136, 72), (0, 0, 136, 72))], (64, 64)),
-    "part, from within a block": ([((10, 20, 100, 100), (0, 0, 100, 100))], (64, 64)),
+    "part, starting at a block": ([((64, 128, 136, 72), (0, 0, 136, 72))], (64, 64)),
+    "part, starting inside a block": ([((10, 20, 100, 100), (0, 0, 100, 100))], (64, 64)),
     "moved": ([((0, 0, 200, 200), (30, 40, 200, 200))], (64, 64)),
     "moved by blocks": ([((0, 0, 200, 200), (64, 128, 200, 200))], (64, 64)),
     "side by side": ([((0, 0, 200, 200), (200 * n, 0, 200, 200)) for n in (0, 1)], (64, 64)),
@@ -87,25 +88,25 @@ LAYOUTS: dict[str, tuple[list[tuple[Rectangle, Rectangle]], tuple[int, int]]] = 
     "one block of each": ([((0, 0, 50, 60), (50 * n, 0, 50, 60)) for n in (0, 1, 2)], (60, 50)),
     "reduced": ([((0, 0, 192, 192), (0, 0, 96, 48))], (16, 32)),
     "enlarged": ([((0, 0, 200, 200), (0, 0, 500, 400))], (128, 160)),
-    "enlarged by a bit": ([((0, 0, 200, 200), (0, 0, 230, 230))], (74, 74)),
+    "slightly enlarged": ([((0, 0, 200, 200), (0, 0, 230, 230))], (74, 74)),
     "two sizes": ([((0, 0, 192, 192), (0, 0, 384, 384)), ((0, 0, 192, 192), (384, 0, 192, 192))], (128, 128)),
 }
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_blocks_are_those_of_the_files_as_they_lie_in_the_vrt(layout: str, write_raster: WriteRaster) -> None:
+def test_blocks_are_those_of_the_sources_in_pixels_of_the_vrt(layout: str, write_raster: WriteRaster) -> None:
     rectangles, expected = LAYOUTS[layout]
     file = write_raster("s.tif", patches(1, (200, 200)), **tiled(64))
-    places = [(file, *both) for both in rectangles]
+    sources = [(file, *both) for both in rectangles]
     size = max(to[0] + to[2] for _, to in rectangles), max(to[1] + to[3] for _, to in rectangles)
-    band = first_band(mosaic(file.with_name("m.vrt"), size, places))
+    band = first_band(mosaic(file.with_name("m.vrt"), size, sources))
     assert band.block_shape == expected
-    own = min(size[1], 128) * min(size[0], 128)  # which a VRT may decode as well
+    own = min(size[1], 128) * min(size[0], 128)  # its own block, which a VRT may decode as well
     assert band.block_bytes == max(64 * 64, own) * 2
-    assert band.straddles == blocks_that_are_cut(places, 64, expected)
+    assert band.straddles == any_block_is_cut(sources, 64, expected)
 
 
-def test_what_a_vrt_states_of_its_sources_is_not_believed_and_bands_that_are_stored_together_count(
+def test_source_properties_of_a_vrt_are_ignored_and_interleaved_bands_counted(
     write_raster: WriteRaster,
 ) -> None:
     file = write_raster("s.tif", patches(4, (300, 300)), **tiled(256, interleave="pixel"))
@@ -122,7 +123,7 @@ def through_vrts(file: Path, depth: int) -> Path:
     return file
 
 
-def test_vrts_are_followed_into_each_other_and_into_archives(write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_nested_vrts_and_archives_are_followed(write_raster: WriteRaster, tmp_path: Path) -> None:
     plain = first_band(file := write_raster("s.tif", patches(2, (300, 300)), **tiled(256)))
     nested = through_vrts(file, 5)
     folder = tmp_path / "zipped"
@@ -137,21 +138,21 @@ def test_vrts_are_followed_into_each_other_and_into_archives(write_raster: Write
         assert band.open_files == OpenFiles(1, 2 * plain.block_bytes)
 
 
-def test_a_vrt_that_holds_itself_is_followed_no_further(tmp_path: Path) -> None:
-    places = [(tmp_path / f"{n}.vrt", None, (0, 0, 300, 300)) for n in (0, 1, 2)]
+def test_vrt_that_refers_to_itself_ends(tmp_path: Path) -> None:
+    sources = [(tmp_path / f"{n}.vrt", None, (0, 0, 300, 300)) for n in (0, 1, 2)]
     for n in (0, 1, 2):
-        mosaic(tmp_path / f"{n}.vrt", (300, 300), places)
+        mosaic(tmp_path / f"{n}.vrt", (300, 300), sources)
     assert first_band(tmp_path / "0.vrt").block_shape == (128, 128)
 
 
-def test_a_file_that_is_not_there_fails_where_it_is_read(tmp_path: Path) -> None:
+def test_missing_source_raises_when_it_is_read(tmp_path: Path) -> None:
     vrt = mosaic(tmp_path / "m.vrt", (300, 300), [(tmp_path / "gone.tif", (0, 0, 9, 9), (0, 0, 300, 300))])
     assert first_band(vrt).block_shape == (128, 128)
     with pytest.raises(SceneError, match=r"m\.vrt: .* can't be read"):
         whole(opened(vrt))
 
 
-def test_bands_of_several_files_have_blocks_of_their_own(write_raster: WriteRaster) -> None:
+def test_bands_with_different_sources_have_different_blocks(write_raster: WriteRaster) -> None:
     fine = write_raster("fine.tif", patches(1, (300, 300)), **tiled(128))
     coarse = write_raster("coarse.tif", patches(1, (150, 150)), **tiled(128))
     one, two = (
@@ -166,7 +167,9 @@ def test_bands_of_several_files_have_blocks_of_their_own(write_raster: WriteRast
 
 
 @pytest.mark.parametrize("scale", [1, 3])
-def test_files_under_a_warped_vrt_count_and_its_own_blocks_stay_whole(scale: int, write_raster: WriteRaster) -> None:
+def test_warped_vrt_has_multiples_of_its_own_blocks_as_large_as_the_source(
+    scale: int, write_raster: WriteRaster
+) -> None:
     file = write_raster("s.tif", patches(2, (1500, 1500)), **tiled(1024, interleave="pixel"))
     shape = {"width": 1500 // scale, "height": 1500 // scale}
     transform = UTM["transform"] * rasterio.Affine.scale(scale)
@@ -180,7 +183,7 @@ def test_files_under_a_warped_vrt_count_and_its_own_blocks_stay_whole(scale: int
         assert side >= min(size, 1024 // scale)
 
 
-def test_files_of_a_tile_index_count(write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_blocks_of_a_tile_index_are_those_of_its_files(write_raster: WriteRaster, tmp_path: Path) -> None:
     file = write_raster("s.tif", patches(4, (600, 600)), **tiled(512, interleave="pixel"))
     ring = [
         [300_000, 5_894_000],
@@ -198,24 +201,22 @@ def test_files_of_a_tile_index_count(write_raster: WriteRaster, tmp_path: Path) 
     assert band.open_files == OpenFiles(1, 2 * band.block_bytes)
 
 
-def test_of_very_many_files_some_that_are_spread_over_all_stand_for_the_rest(
-    write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sample_of_many_sources_represents_the_rest(write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(virtual_files, "_MOST_FILES", 16)
     small = write_raster("0.tif", patches(1, (64, 64)), **tiled(16))
     large = write_raster("large.tif", patches(1, (64, 64)), **tiled(64))
     files = [Path(shutil.copy(small if n < 36 else large, small.with_name(f"{n}.tif"))) for n in range(1, 41)]
-    places = [(file, (0, 0, 64, 64), (64 * n, 0, 64, 64)) for n, file in enumerate(files)]
-    vrt = mosaic(small.with_name("m.vrt"), (64 * 40, 64), places)
-    asked = []
+    sources = [(file, (0, 0, 64, 64), (64 * n, 0, 64, 64)) for n, file in enumerate(files)]
+    vrt = mosaic(small.with_name("m.vrt"), (64 * 40, 64), sources)
+    opened_paths = []
     open_file = rasterio.open
-    monkeypatch.setattr(rasterio, "open", lambda path, **how: asked.append(str(path)) or open_file(path, **how))
+    monkeypatch.setattr(rasterio, "open", lambda path, **how: opened_paths.append(str(path)) or open_file(path, **how))
     band = first_band(vrt)
-    assert len(asked) == 1 + 16
+    assert len(opened_paths) == 1 + 16
     assert (band.block_shape, band.open_files.count) == ((64, 64), 40)
 
 
-def test_jpeg2000_behind_a_vrt_is_as_dear_as_it_is_by_itself(jpeg2000: list[str], tmp_path: Path) -> None:
+def test_jpeg2000_source_of_a_vrt_is_expensive(jpeg2000: list[str], tmp_path: Path) -> None:
     file = Path(shutil.copy(jpeg2000[0], tmp_path / "s.jp2"))
     info = described(through_vrts(file, 2)).info
     assert info.expensive
@@ -231,7 +232,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str,
         yield address, root
 
 
-def test_files_on_another_machine_behind_a_vrt_are_known_as_such(
+def test_remote_source_of_a_vrt_is_remote_and_expensive(
     site: tuple[str, Path], write_raster: WriteRaster, tmp_path: Path
 ) -> None:
     address, root = site
@@ -245,7 +246,7 @@ def test_files_on_another_machine_behind_a_vrt_are_known_as_such(
 
 @pytest.mark.parametrize("chunk", [37, 256, 4096])
 @pytest.mark.parametrize("kind", ["Simple", "Complex"])
-def test_pixels_behind_a_vrt_are_those_of_the_file(chunk: int, kind: str, write_raster: WriteRaster) -> None:
+def test_pixels_of_a_vrt_equal_those_of_its_source(chunk: int, kind: str, write_raster: WriteRaster) -> None:
     pixels = patches(3, (300, 400))
     file = write_raster("s.tif", pixels, **tiled(64, interleave="pixel"))
     part = (10, 20, 380, 270)
@@ -263,31 +264,31 @@ def bytes_read() -> int:
     [("whole", "pixel", 1.1), ("nested", "pixel", 1.1), ("whole", "band", 1.1), ("enlarged", "pixel", 1.1),
      ("reduced", "band", 1.1), ("moved", "pixel", 4)],
 )  # fmt: skip
-def test_a_block_behind_a_vrt_is_decoded_once_or_where_it_must_straddle_a_few_times(
+def test_source_blocks_are_decoded_once_unless_they_straddle(
     layout: str, interleave: str, most: float, write_raster: WriteRaster
 ) -> None:
     side, block = 2400, 1536 if layout != "moved" else 768
     noise = np.random.default_rng(0).integers(0, 60_000, (4, side, side)).astype("uint16")
     file = write_raster("s.tif", noise, **tiled(block, interleave=interleave, zlevel=1))
-    there = (0, 0, side, side) if layout != "moved" else (100, 50, 2000, 2000)
+    src = (0, 0, side, side) if layout != "moved" else (100, 50, 2000, 2000)
     size = {"enlarged": 2 * side, "reduced": side // 2, "moved": 2000}.get(layout, side)
-    vrt = mosaic(file.with_name("m.vrt"), (size, size), [(file, there, (0, 0, size, size))], 4, "Complex")
+    vrt = mosaic(file.with_name("m.vrt"), (size, size), [(file, src, (0, 0, size, size))], 4, "Complex")
     scene = described(through_vrts(vrt, 2) if layout == "nested" else vrt)
     source = RasterSource(scene, chunk_shapes(scene.info)[0])
     limits = {"GDAL_CACHEMAX": gdal_cache_bytes(scene.info, 1), "GDAL_MAX_DATASET_POOL_SIZE": most_open_files(1)}
     before = bytes_read()
     with rasterio.Env(**gdal_options(**limits)):
-        for pixels in source.blocks:
-            source.read(pixels)
+        for window in source.blocks:
+            source.read(window)
     assert (bytes_read() - before) / file.stat().st_size <= most
 
 
-def test_blocks_of_a_small_file_that_is_much_enlarged_or_warped_stay_small(tmp_path: Path) -> None:
-    """They became blocks of 15,360 pixels, which no plan has room for."""
+def test_blocks_of_a_strongly_enlarged_source_stay_small(tmp_path: Path) -> None:
+    """They were blocks of 15,360 x 15,360 pixels, too large for any memory budget."""
     path = tmp_path / "small.tif"
-    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(600, 0, 300_000, 0, -600, 5_900_000)}
+    georeference = {"crs": "EPSG:32633", "transform": rasterio.Affine(600, 0, 300_000, 0, -600, 5_900_000)}
     profile = {"driver": "GTiff", "count": 2, "height": 512, "width": 512, "dtype": "uint16"}
-    with rasterio.open(path, "w", **profile, **place, tiled=True, blockxsize=256, blockysize=256) as file:
+    with rasterio.open(path, "w", **profile, **georeference, tiled=True, blockxsize=256, blockysize=256) as file:
         file.write(np.ones((2, 512, 512), "uint16"))
     fine = rasterio.Affine(10, 0, 300_000, 0, -10, 5_900_000)
     with rasterio.open(path) as file, WarpedVRT(file, transform=fine, width=30_720, height=30_720) as view:

@@ -1,4 +1,4 @@
-"""Bands in other coordinate systems: which pixels come where, told by PROJ, and what is no data stays so."""
+"""Bands in other coordinate systems: pixels are where PROJ puts them, and nodata stays nodata."""
 
 import math
 from pathlib import Path
@@ -20,15 +20,15 @@ from pipeline.core.grid import Grid
 def of_quarter_degrees(
     west: float, columns: int, rows: int = 720, north: float = 90
 ) -> tuple[npt.NDArray[Any], Affine]:
-    """Pixels of a quarter of a degree that tell where they are, and their transform."""
-    places = np.arange(rows)[:, np.newaxis] * 1440 + np.arange(columns) + round(west * 4)
-    return (places % 60_000 + 1)[np.newaxis].astype("uint16"), Affine.translation(west, north) @ Affine.scale(
+    """Pixels of 0.25 degrees whose values encode their position, shape (1, rows, columns), and their transform."""
+    positions = np.arange(rows)[:, np.newaxis] * 1440 + np.arange(columns) + round(west * 4)
+    return (positions % 60_000 + 1)[np.newaxis].astype("uint16"), Affine.translation(west, north) @ Affine.scale(
         0.25, -0.25
     )
 
 
 def expected(grid: Grid, pixels: npt.NDArray[Any], transform: Affine) -> npt.NDArray[Any]:
-    """What PROJ says lies under the middle of each of a grid's pixels, 0 where nothing does."""
+    """Value under the centre of each of a grid's pixels, located by PROJ; 0 outside."""
     rows, columns = np.indices(grid.shape) + 0.5
     x, y = grid.transform @ (columns, rows)
     lon, lat = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True).transform(x, y)
@@ -41,7 +41,7 @@ def expected(grid: Grid, pixels: npt.NDArray[Any], transform: Affine) -> npt.NDA
 
 ACROSS_180 = {"crs": "EPSG:32760", "transform": Affine(1000, 0, 700_000, 0, -1000, 8_100_000)}
 SCENES = {
-    "the file's middle can't be shown": {"crs": "EPSG:32645", "transform": Affine(100, 0, 5e5, 0, -100, 25e5)},
+    "the file's middle is outside the CRS": {"crs": "EPSG:32645", "transform": Affine(100, 0, 5e5, 0, -100, 25e5)},
     "west of Greenwich": {"crs": "EPSG:32720", "transform": Affine(100, 0, 5e5, 0, -100, 8e6)},
     "across the antimeridian": ACROSS_180,
     "across Greenwich": {"crs": "EPSG:32631", "transform": Affine(1000, 0, 100_000, 0, -1000, 5_900_000)},
@@ -52,9 +52,7 @@ SCENES = {
 
 @pytest.mark.parametrize("west", [-180, 0, -0.25])
 @pytest.mark.parametrize("where", SCENES)
-def test_longitudes_of_a_map_of_the_world_may_begin_anywhere(
-    write_raster: WriteRaster, west: float, where: str
-) -> None:
+def test_longitudes_of_a_world_map_may_start_anywhere(write_raster: WriteRaster, west: float, where: str) -> None:
     pixels, transform = of_quarter_degrees(west, 1440)
     scene = write_raster("s_B02.tif", patches(1), **SCENES[where])
     world = write_raster("s_B03.tif", pixels, crs="EPSG:4326", transform=transform)
@@ -62,10 +60,10 @@ def test_longitudes_of_a_map_of_the_world_may_begin_anywhere(
     data, valid = whole(source)
     assert valid.all()
     differ = data[1] != expected(source.info.grid, pixels, transform)
-    assert differ.mean() < 1e-4  # a place between two pixels may be rounded to either
+    assert differ.mean() < 1e-4  # a position between two pixels may be rounded to either
 
 
-def test_a_file_may_go_beyond_180_degrees(write_raster: WriteRaster) -> None:
+def test_file_may_extend_beyond_180_degrees(write_raster: WriteRaster) -> None:
     pixels, transform = of_quarter_degrees(178, 12, rows=12, north=-16)
     scene = write_raster("s_B02.tif", patches(1), **ACROSS_180)
     beyond = write_raster("s_B03.tif", pixels, crs="EPSG:4326", transform=transform)
@@ -77,8 +75,8 @@ def test_a_file_may_go_beyond_180_degrees(write_raster: WriteRaster) -> None:
     assert (data[1][valid] != inside[valid]).mean() < 1e-3
 
 
-def test_a_file_across_180_degrees_keeps_its_datum(write_raster: WriteRaster) -> None:
-    """Longitudes of Pulkovo 1942 lie a hundred metres and more from those of WGS 84."""
+def test_file_across_180_degrees_keeps_its_datum(write_raster: WriteRaster) -> None:
+    """Longitudes of Pulkovo 1942 differ by more than 100 m from those of WGS 84."""
     pixels = np.arange(1, 40_001, dtype="uint16").reshape(1, 200, 200)
     transform = Affine(0.001, 0, 179.9, 0, -0.001, 65)
     scene = write_raster("s_B02.tif", patches(1), crs="EPSG:32660",
@@ -99,7 +97,7 @@ def test_a_file_across_180_degrees_keeps_its_datum(write_raster: WriteRaster) ->
 
 @pytest.mark.parametrize(("resolution", "rows"), [(25_000, 41), (80_000, 40)])
 @pytest.mark.parametrize("crs", ["+proj=laea +lat_0=50 +lon_0=180", "EPSG:3413"])
-def test_a_cut_at_a_seam_or_a_pole_changes_no_pixel(
+def test_area_of_interest_at_the_antimeridian_or_a_pole_changes_no_pixel(
     write_raster: WriteRaster, crs: str, resolution: int, rows: int
 ) -> None:
     noise = np.random.default_rng(0).integers(1, 60_000, (1, 720, 1440)).astype("uint16")
@@ -120,8 +118,8 @@ def test_a_cut_at_a_seam_or_a_pole_changes_no_pixel(
 
 
 @pytest.mark.parametrize("zone", [31, 49])
-def test_kernels_are_as_wide_as_pixels_are_where_the_scene_lies(write_raster: WriteRaster, zone: int) -> None:
-    """Not as in the middle of the file, which UTM can hardly show."""
+def test_kernel_width_is_that_at_the_position_of_the_scene(write_raster: WriteRaster, zone: int) -> None:
+    """Not that in the middle of the file, which is at the edge of the domain of UTM."""
     pixels, transform = of_quarter_degrees(-180, 1440)
     world = write_raster("s_B03.tif", pixels, crs="EPSG:4326", transform=transform)
     scene = write_raster("s_B02.tif", patches(1), crs=f"EPSG:326{zone}",
@@ -136,7 +134,7 @@ def test_kernels_are_as_wide_as_pixels_are_where_the_scene_lies(write_raster: Wr
 @pytest.mark.parametrize(
     ("dtype", "nodata"), [("uint16", 0), ("uint16", 65535), ("int16", -9999), ("float32", -9999), ("float32", math.nan)]
 )
-def test_what_is_no_data_in_one_band_of_a_file_is_mixed_into_no_pixel(
+def test_nodata_of_one_band_is_not_mixed_into_pixels(
     write_raster: WriteRaster, method: str, dtype: str, nodata: float
 ) -> None:
     pixels = np.full((2, 200, 300), 100, dtype)
@@ -149,9 +147,7 @@ def test_what_is_no_data_in_one_band_of_a_file_is_mixed_into_no_pixel(
     assert set(np.unique(data[1:, valid])) == {100}
 
 
-def test_a_mask_of_one_band_alone_is_refused_where_gdal_would_lose_it(
-    write_raster: WriteRaster, tmp_path: Path
-) -> None:
+def test_mask_of_a_single_band_is_refused_if_gdal_would_lose_it(write_raster: WriteRaster, tmp_path: Path) -> None:
     scene = write_raster("s_B02.tif", patches(1))
     for name, pixels in (("pixels.tif", patches(2)), ("mask.tif", np.full((1, 200, 300), 255, "uint8"))):
         write_raster(name, pixels, crs="EPSG:32632", transform=Affine(10, 0, 700_000, 0, -10, 5_901_500))
@@ -162,34 +158,34 @@ def test_a_mask_of_one_band_alone_is_refused_where_gdal_would_lose_it(
         </VRTRasterBand></MaskBand></VRTRasterBand>"""
     with rasterio.open(tmp_path / "pixels.tif") as file:
         numbers = ", ".join(map(str, file.transform.to_gdal()))
-        place = f"<SRS>{file.crs.to_wkt()}</SRS><GeoTransform>{numbers}</GeoTransform>"
+        georeference = f"<SRS>{file.crs.to_wkt()}</SRS><GeoTransform>{numbers}</GeoTransform>"
     bands = "".join(band.format(i=i) for i in (1, 2))
     virtual = tmp_path / "masked.vrt"
-    virtual.write_text(f'<VRTDataset rasterXSize="300" rasterYSize="200">{place}{bands}</VRTDataset>')
+    virtual.write_text(f'<VRTDataset rasterXSize="300" rasterYSize="200">{georeference}{bands}</VRTDataset>')
     assert described(virtual).parts[0].masks == (1, 2)
     with pytest.raises(SceneError, match=r"masked\.vrt: band 1 has a mask of its own"):
         described([scene, virtual])
 
 
-def test_a_resolution_asked_for_is_not_that_of_a_file_that_shows_a_part(write_raster: WriteRaster) -> None:
+def test_requested_resolution_does_not_take_the_grid_of_a_partial_file(write_raster: WriteRaster) -> None:
     scene = write_raster("s_B02.tif", patches(1))
     part = write_raster("s_B03.tif", patches(1, (30, 30)), transform=UTM["transform"] @ Affine.scale(2))
     degrees = write_raster("s_B04.tif", patches(1, (1000, 1200)), crs="EPSG:4326",
                            transform=Affine(0.00005, 0, 11.99, 0, -0.00005, 53.26))  # fmt: skip
     assert described([scene, part], resolution=20).info.grid.shape == (100, 150)
-    all_of_it = write_raster("s_B05.tif", patches(1, (101, 151)), transform=UTM["transform"] @ Affine.scale(2))
-    assert described([scene, part, all_of_it], resolution=20).info.grid.shape == (101, 151)
+    full = write_raster("s_B05.tif", patches(1, (101, 151)), transform=UTM["transform"] @ Affine.scale(2))
+    assert described([scene, part, full], resolution=20).info.grid.shape == (101, 151)
     for files in ([degrees, part], [part, degrees]):
         assert described(files, resolution=20).info.grid.shape == (30, 30)
 
 
 @pytest.mark.parametrize("west", [-180, 0])
-def test_a_mask_of_the_world_may_begin_anywhere(write_raster: WriteRaster, west: float) -> None:
-    ones = np.ones((1, 360, 720), "uint8")
-    ones[0, :, 300 if west else 660 :] = 0  # from 30 degrees west
+def test_longitudes_of_a_world_mask_may_start_anywhere(write_raster: WriteRaster, west: float) -> None:
+    mask = np.ones((1, 360, 720), "uint8")
+    mask[0, :, 300 if west else 660 :] = 0  # from 30 degrees west
     scene = write_raster("s_B02.tif", patches(1), crs="EPSG:32625",
                          transform=Affine(5000, 0, 200_000, 0, -5000, 1_000_000))  # fmt: skip
-    world = write_raster("world.tif", ones, crs="EPSG:4326", transform=Affine(0.5, 0, west, 0, -0.5, 90))
+    world = write_raster("world.tif", mask, crs="EPSG:4326", transform=Affine(0.5, 0, west, 0, -0.5, 90))
     source = opened(scene, 64, mask={"path": str(world), "keep": [1]})
     _, valid = whole(source)
     rows, columns = np.indices(valid.shape) + 0.5
