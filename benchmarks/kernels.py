@@ -32,7 +32,7 @@ from benchmarks.settings import BANDS, TWENTY_METRES
 from pipeline.engine.threads import share, stream
 from pipeline.kernels.assign import assign, working_centroids
 from pipeline.kernels.fixed import FixedPoint, Ledger
-from pipeline.kernels.moving import Mover
+from pipeline.kernels.mover import Mover
 from pipeline.kernels.nearest import Centroids, assign_pixels
 
 NUMBERS = 2**28 + 2**26

@@ -5,8 +5,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.arrays import Stretch
-from pipeline.kernels.nearest import BANDS, CLASSES, Block, Centroids, assign_pixels
+from pipeline.core.arrays import Planes, Stretch
+from pipeline.kernels.nearest import BANDS, CLASSES, Centroids, assign_pixels
 
 
 def working_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating]:
@@ -55,7 +55,7 @@ def working_centroids(centroids: npt.NDArray[np.floating], stretch: Stretch, dty
 
 
 def assign(
-    data: Block, valid: npt.NDArray[np.bool_], centroids: npt.NDArray[np.floating], stretch: Stretch = None
+    data: Planes, valid: npt.NDArray[np.bool_], centroids: npt.NDArray[np.floating], stretch: Stretch = None
 ) -> npt.NDArray[np.uint8]:
     """Label every pixel of a block with its nearest centroid.
 

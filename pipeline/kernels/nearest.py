@@ -9,13 +9,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.arrays import Stretch
+from pipeline.core.arrays import Points, Stretch
 from pipeline.kernels.arithmetic import fma
 from pipeline.kernels.compiled import compiled
-
-Block = npt.NDArray[Any]
-"""Pixels of a block, of any type."""
-
 
 TILE_POINTS: Final = 512
 """Pixels worked on at once: a few bands of them stay in the first-level cache."""
@@ -48,7 +44,7 @@ class Centroids(NamedTuple):
 
 
 @compiled
-def _nearest_exactly(point: Block, centroids: npt.NDArray[np.float64], stretch: Stretch) -> int:
+def _nearest_exactly(point: npt.NDArray[Any], centroids: npt.NDArray[np.float64], stretch: Stretch) -> int:
     """Give 1 + the nearest centroid of one point (band,).
 
     Of the nearest so far and the next one, what is compared is the side of the plane midway between them that
@@ -141,7 +137,7 @@ def nearest_class(  # noqa: PLR0917 (numba takes arguments by position)
 
 @compiled
 def look_closely(  # noqa: PLR0917 (numba takes arguments by position)
-    points: Block,
+    points: Points,
     place: npt.NDArray[np.int32] | None,
     holds: npt.NDArray[np.bool_] | None,
     centroids: Centroids,
@@ -168,7 +164,7 @@ def look_closely(  # noqa: PLR0917 (numba takes arguments by position)
 
 
 @compiled
-def load_tile(data: Block, start: int, n: int, stretch: Stretch, tile: npt.NDArray[np.floating]) -> None:
+def load_tile(data: Points, start: int, n: int, stretch: Stretch, tile: npt.NDArray[np.floating]) -> None:
     """Fill a tile with n pixels of a block (band, pixel) from start on, their bands stretched."""
     for b in range(data.shape[0]):
         row, wide = data[b, start : start + n], tile[b]
@@ -204,7 +200,7 @@ def make_room(centroids: npt.NDArray[np.floating]) -> Workspace:
 
 @compiled
 def assign_pixels(
-    data: Block,
+    data: Points,
     valid: npt.NDArray[np.bool_],
     centroids: Centroids,
     labels: npt.NDArray[np.uint8],

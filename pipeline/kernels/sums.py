@@ -6,10 +6,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.arrays import Planes, Points
 from pipeline.kernels.arithmetic import SQUARES_AT, add_powers, fma
 from pipeline.kernels.compiled import compiled
 from pipeline.kernels.fixed import exact_sums
-from pipeline.kernels.nearest import TILE_POINTS, Block
+from pipeline.kernels.nearest import TILE_POINTS
 
 SETS: Final = 4
 """Sets of sums that pixels side by side take turns with: neighbours are often of one class, and an addition into one
@@ -42,7 +43,7 @@ def _two_sum(a: Any, b: Any) -> tuple[Any, Any]:
 
 @compiled
 def _add_shifted(
-    data: Block, labels: npt.NDArray[np.uint8], shift: npt.NDArray[np.float64], sums: npt.NDArray[np.float64]
+    data: Points, labels: npt.NDArray[np.uint8], shift: npt.NDArray[np.float64], sums: npt.NDArray[np.float64]
 ) -> None:
     """Add the pixels of a (band, pixel) block, less their class's shift, to sums (band, set, class, 4).
 
@@ -64,7 +65,7 @@ def _add_shifted(
 
 
 @compiled
-def _weave(data: Block, four: int, start: int, low: int, woven: npt.NDArray[np.uint16]) -> None:
+def _weave(data: Points, four: int, start: int, low: int, woven: npt.NDArray[np.uint16]) -> None:
     """Lay the numbers of four bands, less `low`, side by side: shape (pixel, band), flattened.
 
     Where there are fewer bands the last one comes again. In one loop, so that many are worked on at once.
@@ -93,7 +94,7 @@ def _unpack(totals: npt.NDArray[np.uint64], sums: npt.NDArray[np.int64], squares
 
 @compiled
 def _sums_by_fours(
-    data: Block, labels: npt.NDArray[np.uint8], low: int, sums: npt.NDArray[np.int64], squares: npt.NDArray[np.int64]
+    data: Points, labels: npt.NDArray[np.uint8], low: int, sums: npt.NDArray[np.int64], squares: npt.NDArray[np.int64]
 ) -> None:
     """Add whole numbers of up to 16 bits, less `low`, and their squares to sums (four bands, class and band).
 
@@ -113,7 +114,7 @@ def _sums_by_fours(
 
 
 def _exact_sums(
-    data: Block, labels: npt.NDArray[np.uint8], counts: npt.NDArray[np.int64]
+    data: Points, labels: npt.NDArray[np.uint8], counts: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Sums of whole numbers of up to 16 bits and of their squares, shape (1, class, band)."""
     bands, low = len(data), int(np.iinfo(data.dtype).min)
@@ -129,7 +130,7 @@ def _exact_sums(
 
 
 def _shifted_sums(
-    data: Block, labels: npt.NDArray[np.uint8], centroids: npt.NDArray[np.float64]
+    data: Points, labels: npt.NDArray[np.uint8], centroids: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Sums of numbers less their centroid, and of their squares, shape (part, class, band)."""
     shift = np.vstack([np.zeros((1, len(data))), centroids])
@@ -150,7 +151,7 @@ def merged(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def class_sums(
-    data: Block, labels: npt.NDArray[np.uint8], centroids: npt.NDArray[np.float64]
+    data: Planes, labels: npt.NDArray[np.uint8], centroids: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[Any]]:
     """Count the pixels of each class of a block, and add up them and their squares.
 

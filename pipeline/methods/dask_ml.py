@@ -22,7 +22,7 @@ from threadpoolctl import ThreadpoolController
 
 from pipeline.config.schema import FitConfig
 from pipeline.core.arrays import Points, Stretch
-from pipeline.kernels.move import OUTSIDE
+from pipeline.kernels.move_points import OUTSIDE
 from pipeline.methods.lloyd import Centres
 from pipeline.pixels.pieces import PixelPieces
 

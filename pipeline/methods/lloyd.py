@@ -15,7 +15,7 @@ from pipeline.core.arrays import Points, Stretch
 from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.distances import closer, own_distances
 from pipeline.kernels.fixed import FixedPoint, Ledger, exact_sums
-from pipeline.kernels.moving import Mover
+from pipeline.kernels.mover import Mover
 
 logger = logging.getLogger(__name__)
 

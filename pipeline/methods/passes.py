@@ -10,8 +10,8 @@ from pipeline.core.arrays import Stretch
 from pipeline.core.grid import Block
 from pipeline.engine.threads import share
 from pipeline.kernels.fixed import MOST_TOGETHER, FixedPoint, Ledger, squares
-from pipeline.kernels.move import OUTSIDE
-from pipeline.kernels.moving import Mover
+from pipeline.kernels.move_points import OUTSIDE
+from pipeline.kernels.mover import Mover
 from pipeline.methods.lloyd import Centres
 from pipeline.pixels.pieces import PIECE_PIXELS, PixelPieces
 

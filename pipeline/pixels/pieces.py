@@ -12,7 +12,7 @@ from pipeline.core.grid import Block
 from pipeline.core.pixels import FitSource, Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.engine.cache import Cache
-from pipeline.kernels.move import OUTSIDE
+from pipeline.kernels.move_points import OUTSIDE
 from pipeline.pixels.cache import BlockCache, block_name
 
 PIECE_PIXELS: Final = 2**18

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.kernels.fixed import LIMB, FixedPoint, Ledger, squares
-from pipeline.kernels.moving import Mover
+from pipeline.kernels.mover import Mover
 
 DTYPES = ["uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.kernels.checks import add_checksums, checksum
+from pipeline.kernels.checksum import add_checksums, checksum
 
 
 def scene(seed: int) -> np.ndarray:

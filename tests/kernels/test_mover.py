@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pipeline.kernels.assign import assign
 from pipeline.kernels.fixed import FixedPoint
-from pipeline.kernels.move import OUTSIDE
-from pipeline.kernels.moving import Mover
+from pipeline.kernels.move_points import OUTSIDE
+from pipeline.kernels.mover import Mover
 
 DTYPES = ["uint8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64"]
 

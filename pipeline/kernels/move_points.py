@@ -5,12 +5,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.arrays import Stretch
+from pipeline.core.arrays import Points, Stretch
 from pipeline.kernels.compiled import compiled
 from pipeline.kernels.fixed import split_number
 from pipeline.kernels.nearest import (
     TILE_POINTS,
-    Block,
     Centroids,
     Workspace,
     load_tile,
@@ -31,7 +30,7 @@ OUTSIDE: Final = 255
 
 
 @compiled
-def _pick(points: Block, place: npt.NDArray[np.int32], stretch: Stretch, tile: npt.NDArray[np.floating]) -> None:
+def _pick(points: Points, place: npt.NDArray[np.int32], stretch: Stretch, tile: npt.NDArray[np.floating]) -> None:
     """Fill a tile with the points (band, point) at some places in their order, their bands stretched."""
     if place[-1] - place[0] == place.size - 1:
         load_tile(points, place[0], place.size, stretch, tile)
@@ -47,7 +46,7 @@ def _pick(points: Block, place: npt.NDArray[np.int32], stretch: Stretch, tile: n
 
 @compiled
 def _carry(  # noqa: PLR0917 (numba takes arguments by position)
-    points: Block, i: int, scaling: Scaling, old: int, new: int, sums: npt.NDArray[np.int64]
+    points: Points, i: int, scaling: Scaling, old: int, new: int, sums: npt.NDArray[np.int64]
 ) -> None:
     """Take the numbers of a point out of a class's sums, and add them to another's."""
     bands = points.shape[0]
@@ -132,7 +131,7 @@ def _places_due(
 
 @compiled
 def _look(  # noqa: PLR0917 (numba takes arguments by position)
-    points: Block,
+    points: Points,
     place: npt.NDArray[np.int32],
     centroids: Centroids,
     drift: Drift,
@@ -154,7 +153,7 @@ def _look(  # noqa: PLR0917 (numba takes arguments by position)
 
 @compiled
 def _change(  # noqa: PLR0917 (numba takes arguments by position)
-    points: Block,
+    points: Points,
     place: npt.NDArray[np.int32],
     label: npt.NDArray[np.int32],
     scaling: Scaling,
@@ -178,7 +177,7 @@ def _change(  # noqa: PLR0917 (numba takes arguments by position)
 
 @compiled
 def _add_up(
-    points: Block,
+    points: Points,
     start: int,
     labels: npt.NDArray[np.uint8],
     scaling: Scaling,
@@ -205,8 +204,8 @@ def _add_up(
 
 
 @compiled
-def move(  # noqa: PLR0917 (numba takes arguments by position)
-    points: Block,
+def move_points(  # noqa: PLR0917 (numba takes arguments by position)
+    points: Points,
     centroids: Centroids,
     scaling: Scaling,
     labels: npt.NDArray[np.uint8],

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pipeline.core.arrays import Points, Stretch
 from pipeline.kernels.assign import working_centroids
-from pipeline.kernels.move import OUTSIDE, Drift, Scaling, move
+from pipeline.kernels.move_points import OUTSIDE, Drift, Scaling, move_points
 from pipeline.kernels.nearest import Centroids
 from pipeline.kernels.sums import SETS
 
@@ -100,7 +100,9 @@ class Mover:
             msg = "aim at centres before points are moved"
             raise RuntimeError(msg)
         added = np.zeros((1 + sums.shape[1], SETS, OUTSIDE + 1), np.int64)
-        moves: int = move(points, self._centroids, self._scaling, labels, bounds, self._drift, counts, sums, added)
+        moves: int = move_points(
+            points, self._centroids, self._scaling, labels, bounds, self._drift, counts, sums, added
+        )
         if added[0].any():
             entered = added.sum(axis=1)[:, : len(counts)]
             counts += entered[0]
