@@ -59,7 +59,7 @@ def stream(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def share(work: Callable[[Iterator[Item]], Result], items: Iterable[Item], workers: int) -> list[Result]:
+def run_on_threads(work: Callable[[Iterator[Item]], Result], items: Iterable[Item], workers: int) -> list[Result]:
     """Let threads work through items, each taking the next one when it is done with the last; give what each made.
 
     For results that may be added up in any order: none is handed over but the last of each thread, which would wake

@@ -1,9 +1,9 @@
-"""Points that move to their nearest centres, pass after pass, most of them unseen.
+"""k-means passes over points that skip most distance computations.
 
-A point whose nearest centre was nearer by some distance than the next one can't have changed class while the two
-fastest centres together have come less far. That distance is kept for each point, in a byte, as in G. Hamerly, "Making
-k-means even faster", SDM 2010, who keeps it in floats; rounded down, so that no class is ever other than `assign` would
-find it.
+A point that is nearer to its centroid than to the second nearest by some margin can't have changed class until the two
+fastest centroids have moved by that margin together. The margin is stored as a lower bound per point, as in G. Hamerly,
+"Making k-means even faster", SDM 2010, but in a byte instead of a float. It is rounded down, so that classes are always
+those that `assign` finds.
 """
 
 from math import ceil
@@ -14,61 +14,62 @@ import numpy.typing as npt
 
 from pipeline.core.arrays import Points, Stretch
 from pipeline.kernels.assign import working_centroids
-from pipeline.kernels.move_points import OUTSIDE, Drift, Scaling, move_points
+from pipeline.kernels.move_points import EXCLUDED, Drift, Scaling, move_points
 from pipeline.kernels.nearest import Centroids
-from pipeline.kernels.sums import SETS
+from pipeline.kernels.sums import ACCUMULATORS
 
-_STEPS: Final = 255
-"""Largest bound: a byte."""
+_MAX_BOUND: Final = 255
+"""Largest bound that a byte holds, in steps."""
 
-_STEPS_OF_A_CLASS: Final = 64
-"""Steps that the distance from a class's centre is cut into."""
+_STEPS_PER_WIDTH: Final = 64
+"""Number of steps per `width`, the typical distance of points from their centroids."""
 
-_DOUBT: Final = 16
-"""How many times the type's `eps` a distance may be wrong, for each band and a few; 2 or 3 would do."""
+_ERROR_FACTOR: Final = 16
+"""Safety factor for the error bounds of distances; 2 or 3 would be enough."""
 
-_ROUNDING: Final = 0.01
-"""Steps that are lost to rounding, by far: the way that centres have come is added up in floats."""
+_ROUNDING_STEPS: Final = 0.01
+"""Generous bound, in steps, of the rounding error of the sum of centroid movements."""
 
 
 class Mover:
-    """Moves points to their nearest centres; knows how far those have come since each point was looked at.
+    """Moves points to the class of their nearest centroid, and tracks how far centroids have moved.
 
     Parameters
     ----------
     dtype : numpy.dtype
-        Of the points.
+        Type of the points.
     stretch : ndarray of float64, shape (band,), optional
-        What differences of each band are multiplied by.
+        Factor per band by which differences are multiplied.
     scaling : ndarray of float64, shape (band,), optional
-        How points become whole numbers (`FixedPoint.scaling`); None where they are.
+        Factor per band that converts points to integers (`FixedPoint.scaling`); None if they are integers.
     width : float
-        Some distance of points from their centres, in stretched units: how fine bounds are. It changes no result.
+        Typical distance of points from their centroids, in stretched units. It sets the resolution of bounds and
+        affects only speed.
     """
 
     def __init__(self, dtype: np.dtype[Any], stretch: Stretch, scaling: Scaling, width: float) -> None:
         self._dtype = dtype
         self._stretch = stretch
         self._scaling = scaling
-        self._step = width / _STEPS_OF_A_CLASS or 1.0
-        self._come = self._step
-        """How far the two fastest centres have come, together, since bounds began."""
+        self._step = width / _STEPS_PER_WIDTH or 1.0
+        self._travelled = self._step
+        """Stretched distance that the two fastest centroids have moved together since bounds were last reset."""
         self._centroids: Centroids | None = None
         self._drift = Drift(0, 0.0, 0.0, 0.0)
 
-    def aim(self, centres: npt.NDArray[np.float64]) -> None:
-        """Take the centres, shape (k, band), to which points are moved from now on."""
+    def set_centres(self, centres: npt.NDArray[np.float64]) -> None:
+        """Set the centroids, shape (k, band), to which `move` moves points."""
         centroids = working_centroids(centres, self._stretch, self._dtype)
         if self._centroids:
-            way = (centroids.exact - self._centroids.exact) * (1 if self._stretch is None else self._stretch)
-            moved = np.sort(np.linalg.norm(way, axis=1))
-            self._come += float(moved[-1] + moved[-2])
-        due = ceil(self._come / self._step + _ROUNDING) if np.isfinite(self._come) else _STEPS + 1
-        if due > _STEPS:  # all points are looked at, and bounds begin anew
-            due, self._come = _STEPS + 1, self._step
+            shift = (centroids.exact - self._centroids.exact) * (1 if self._stretch is None else self._stretch)
+            moved = np.sort(np.linalg.norm(shift, axis=1))
+            self._travelled += float(moved[-1] + moved[-2])
+        due = ceil(self._travelled / self._step + _ROUNDING_STEPS) if np.isfinite(self._travelled) else _MAX_BOUND + 1
+        if due > _MAX_BOUND:  # check all points and reset bounds
+            due, self._travelled = _MAX_BOUND + 1, self._step
         self._centroids = centroids
-        come = (self._come - _DOUBT * centroids.slope) / self._step - _ROUNDING
-        self._drift = Drift(due, come, 1 / self._step, _DOUBT * centroids.share)
+        travelled = (self._travelled - _ERROR_FACTOR * centroids.distance_error) / self._step - _ROUNDING_STEPS
+        self._drift = Drift(due, travelled, 1 / self._step, _ERROR_FACTOR * centroids.relative_error)
 
     def move(
         self,
@@ -78,28 +79,33 @@ class Mover:
         counts: npt.NDArray[np.int64],
         sums: npt.NDArray[np.int64],
     ) -> int:
-        """Move each point to the class of its nearest centre, as `assign` finds it, and count the moves.
+        """Move each point to the class of its nearest centroid, as found by `assign`, and return the number of moves.
 
-        May be called from several threads at once.
+        Several threads may call this at the same time.
 
         Parameters
         ----------
         points : ndarray, shape (band, point)
-            Any units.
+            Points in any units.
         labels : ndarray of uint8, shape (point,)
-            1 to k, 0 for a point that is in no class yet, `OUTSIDE` for one that takes no part; changed in place.
+            1 to k, 0 for a point without a class yet, `EXCLUDED` for one that takes no part; changed in place.
         bounds : ndarray of uint8, shape (point,)
-            0 at first, any for `OUTSIDE`; changed in place.
+            Bound per point, in steps; 0 at first, any value for `EXCLUDED`; changed in place.
         counts : ndarray of int64, shape (k + 1,)
-            Points with each label; changed in place.
+            Number of points per label; changed in place.
         sums : ndarray of int64, shape (k + 1, column)
-            Sums of the points with each label, as whole numbers (`FixedPoint.join`); row 0 means nothing. Only
-            the points that move are added and subtracted, which is exact for whole numbers.
+            Sum of the points per label, as integers (`FixedPoint.join`); row 0 is not used. Changed in place: only
+            points that move are added and subtracted, which is exact for integers.
+
+        Raises
+        ------
+        RuntimeError
+            If `set_centres` was not called before.
         """
         if self._centroids is None:
-            msg = "aim at centres before points are moved"
+            msg = "Mover.move: there are no centroids; call set_centres first"
             raise RuntimeError(msg)
-        added = np.zeros((1 + sums.shape[1], SETS, OUTSIDE + 1), np.int64)
+        added = np.zeros((1 + sums.shape[1], ACCUMULATORS, EXCLUDED + 1), np.int64)
         moves: int = move_points(
             points, self._centroids, self._scaling, labels, bounds, self._drift, counts, sums, added
         )

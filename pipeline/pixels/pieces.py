@@ -12,7 +12,7 @@ from pipeline.core.grid import Block
 from pipeline.core.pixels import FitSource, Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.engine.cache import Cache
-from pipeline.kernels.move_points import OUTSIDE
+from pipeline.kernels.move_points import EXCLUDED
 from pipeline.pixels.cache import BlockCache, block_name
 
 PIECE_PIXELS: Final = 2**18
@@ -33,7 +33,7 @@ class Piece:
 
     @property
     def labels(self) -> npt.NDArray[np.uint8]:
-        """Shape (pixel,): what was kept last; 0 at first, `OUTSIDE` where a pixel takes no part in the fit."""
+        """Shape (pixel,): what was kept last; 0 at first, `EXCLUDED` where a pixel takes no part in the fit."""
         labels: npt.NDArray[np.uint8] = self.beside[0]
         return labels
 
@@ -130,7 +130,7 @@ class UncachedPieces(_CountedPieces):
     def _pieces_of(self, block: Block) -> Iterator[Piece]:
         """By itself, so that a block is let go, but for the last piece, before the next one is read."""
         pixels, fitting = self._source.read_for_fit(block)
-        labels = np.where(fitting, np.uint8(0), np.uint8(OUTSIDE)).reshape(-1)
+        labels = np.where(fitting, np.uint8(0), np.uint8(EXCLUDED)).reshape(-1)
         points = pixels.data.reshape(len(pixels.data), -1)
         for start in range(0, labels.size, PIECE_PIXELS):
             known = labels[start : start + PIECE_PIXELS]
@@ -160,7 +160,7 @@ class CachedPieces(_CountedPieces):
             0, fitting.size, PIECE_PIXELS
         ):  # labels, then bounds: the same, so that runs are passed over
             some = outside[start : start + PIECE_PIXELS]
-            beside[2 * start : 2 * (start + some.size)][np.tile(some, 2)] = OUTSIDE
+            beside[2 * start : 2 * (start + some.size)][np.tile(some, 2)] = EXCLUDED
         self._cache.put(_labels_of(block), beside)
         return pixels, fitting
 

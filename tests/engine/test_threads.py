@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.engine import threads
-from pipeline.engine.threads import blocks_in_flight, count_workers, share, stream
+from pipeline.engine.threads import blocks_in_flight, count_workers, run_on_threads, stream
 
 WAIT = 30.0
 """Seconds after which a test that hangs gives up; none waits so long when all is well."""
@@ -201,7 +201,7 @@ def test_workers_are_as_many_as_the_cores_the_process_may_use() -> None:
 @settings(max_examples=40, deadline=None)
 @given(items=st.lists(st.integers()), workers=st.integers(1, 6))
 def test_shares_hold_each_item_once_in_the_order_of_the_items(items: list[int], workers: int) -> None:
-    shares = share(list, enumerate(items), workers)
+    shares = run_on_threads(list, enumerate(items), workers)
     assert len(shares) == workers
     assert all(mine == sorted(mine) for mine in shares)
     assert sorted(item for mine in shares for item in mine) == list(enumerate(items))
@@ -219,7 +219,7 @@ def test_each_thread_takes_a_next_item_while_another_is_held_up() -> None:
             if len(done) == 9:  # all the others, by the one thread that is left
                 go_on.set()
 
-    share(work, range(10), 2)
+    run_on_threads(work, range(10), 2)
     assert done[-1] == 0
     assert sorted(done) == list(range(10))
 
@@ -239,7 +239,7 @@ def test_an_error_in_one_share_ends_the_others_after_what_has_begun(broken: int)
         ended.append(item)
 
     with pytest.raises(OSError, match=f"^item {broken}$"):
-        share(work, items, 2)
+        run_on_threads(work, items, 2)
     assert ended == [1 - broken]
     assert items.taken < 10**7
     assert worker_threads() == []
@@ -258,7 +258,7 @@ def test_a_signal_that_something_swallowed_ends_shares(monkeypatch: pytest.Monke
         taken.extend(some)
 
     with pytest.raises(KeyboardInterrupt):
-        share(work, range(10**6), 1)
+        run_on_threads(work, range(10**6), 1)
     assert taken == [0, 1, 2]
 
 
@@ -275,7 +275,7 @@ def test_ctrl_c_in_a_program_without_handlers_of_ours_ends_shares() -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            share(work, items, 2)
+            run_on_threads(work, items, 2)
     finally:
         signal.signal(signal.SIGINT, before)
     assert items.taken < 10**7
@@ -288,7 +288,7 @@ def test_shared_items_are_made_by_one_thread_at_a_time() -> None:
             time.sleep(0.0005)  # another thread would come in between
             yield number
 
-    assert sorted(item for mine in share(list, items(), 3) for item in mine) == list(range(100))
+    assert sorted(item for mine in run_on_threads(list, items(), 3) for item in mine) == list(range(100))
 
 
 def test_an_error_among_shared_items_themselves_is_raised() -> None:
@@ -298,5 +298,5 @@ def test_an_error_among_shared_items_themselves_is_raised() -> None:
         raise RuntimeError(msg)
 
     with pytest.raises(RuntimeError, match="no more blocks"):
-        share(list, items(), 2)
+        run_on_threads(list, items(), 2)
     assert worker_threads() == []
