@@ -27,6 +27,8 @@ ONLY_COPY: Final = "only-copy-"
 """Prefix of the names of earlier outputs that a run moved to its temporary folder, and that are the only copy."""
 
 _MAX_MARK_BYTES: Final = 4096
+"""Number of bytes read of a mark; a mark of this program is shorter."""
+
 _MAX_RUN_SECONDS: Final = 30 * 24 * 3600
 """Age in seconds from which the folder of another machine, whose locks may be invisible here, counts as left over."""
 

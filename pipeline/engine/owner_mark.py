@@ -77,11 +77,8 @@ class Owner:
     def is_visible_here(self) -> bool:
         """Whether this process can check if the other one is alive."""
         here = (platform.node(), _session(), _container())
-        return (
-            self.host,
-            self.session,
-            self.container,
-        ) == here and sys.platform != "win32"  # where os.kill would end it
+        is_here = (self.host, self.session, self.container) == here
+        return is_here and sys.platform != "win32"  # where os.kill would end the other process
 
     @property
     def is_gone(self) -> bool:

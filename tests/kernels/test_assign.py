@@ -72,7 +72,7 @@ def test_labels_equal_scikit_learn_predict_where_the_margin_is_clear(dtype: str,
     data, centres = make(dtype, bands, k)
     labels = assign(data, np.ones((ROWS, COLUMNS), np.bool_), centres).ravel()
     distances = squared_distances(data, centres)
-    error = rounding(distances, centres, np.float64)  # whatever the pixels are
+    error = rounding(distances, centres, np.float64)  # for any dtype of the pixels
     nearest = distances.argmin(axis=1)
     pixel = np.arange(len(nearest))
     # no pixel is farther from its centroid than rounding errors allow
