@@ -29,10 +29,10 @@ from sklearn.cluster import KMeans
 from benchmarks.chips import find_chip
 from benchmarks.scenes import mirror_index
 from benchmarks.settings import BANDS, TWENTY_METRES
-from pipeline.engine.threads import share, stream
+from pipeline.engine.threads import run_on_threads, stream
 from pipeline.kernels.assign import assign, working_centroids
-from pipeline.kernels.fixed import FixedPoint, Ledger
-from pipeline.kernels.moving import Mover
+from pipeline.kernels.fixed import ClassTotals, FixedPoint
+from pipeline.kernels.mover import Mover
 from pipeline.kernels.nearest import Centroids, assign_pixels
 
 NUMBERS = 2**28 + 2**26
@@ -141,13 +141,13 @@ def timed_passes(
     """Seconds of the first pass, and the mean of those that follow the first few, over pieces of blocks in memory."""
     k, some = len(centres), blocks[0][0]
     fixed = FixedPoint.of(some.dtype, some.min(axis=1), some.max(axis=1))
-    mover, ledger = Mover(some.dtype, None, None, float(some.std(axis=1).mean())), Ledger(k, fixed)
+    mover, ledger = Mover(some.dtype, None, None, float(some.std(axis=1).mean())), ClassTotals(k, fixed)
     # written to, so that pages are there
     known = [[np.full((2, piece.shape[1]), 0, np.uint8) for piece in pieces] for pieces in blocks]
     took = []
 
-    def work(some: Iterator[tuple[list[NDArray[np.uint16]], list[NDArray[np.uint8]]]]) -> Ledger:
-        changes, added_up = Ledger(k, fixed), fixed.room(k)
+    def work(some: Iterator[tuple[list[NDArray[np.uint16]], list[NDArray[np.uint8]]]]) -> ClassTotals:
+        changes, added_up = ClassTotals(k, fixed), fixed.zero_sums(k)
         for pieces, labels_and_bounds in some:
             for piece, beside in zip(pieces, labels_and_bounds, strict=True):
                 mover.move(piece, *beside, *added_up)
@@ -156,8 +156,8 @@ def timed_passes(
 
     for _ in range(LAST):
         start = time.perf_counter()
-        mover.aim(centres)
-        for changes in share(work, zip(blocks, known, strict=True), workers):
+        mover.set_centres(centres)
+        for changes in run_on_threads(work, zip(blocks, known, strict=True), workers):
             ledger.merge(changes)
         centres = ledger.means(centres)
         took.append(time.perf_counter() - start)
@@ -184,7 +184,7 @@ def timed_few(pixels: NDArray[np.uint16], centres: NDArray[np.float64], workers:
             assign_again(few[at], valid, aims, labels[at], times)
 
     start = time.perf_counter()
-    share(work, range(TASKS), workers)
+    run_on_threads(work, range(TASKS), workers)
     return time.perf_counter() - start
 
 

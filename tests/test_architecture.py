@@ -15,8 +15,8 @@ ROOMS = {
     "core": """version late_import libraries text errors arrays numbers grid units regular_files strict_json strict_xml
         time_limits mask_layers layer_kinds band_names scene_info pixels""",
     "config": "record fields masks yaml mistaken_scene schema arguments",
-    "kernels": """validity areas arithmetic machine compiled gather checks majority hashing fixed nearest assign
-        distances sums move moving""",
+    "kernels": """validity areas arithmetic machine compiled gather checksum majority hashing fixed nearest assign
+        distances sums move_points mover""",
     "engine": "memory progress owner_mark leftovers signals work_folder cache deadline threads",
     "geo": "gdal coordinates crs overlap pixel_areas align area_of_interest",
     "raster": "alpha file_notes stored_blocks virtual_files file_bands file_parts readers regrid file_cache",

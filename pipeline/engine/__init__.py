@@ -1,1 +1,1 @@
-"""How blocks are worked on: threads, cache, progress, signals, memory, temporary folders."""
+"""Execution of a run: threads, cache, progress, signals, time limits, memory, temporary folders."""

@@ -1,4 +1,4 @@
-"""Bytes kept while a run lasts: on disk or in memory, by name, gone at the end however the run ends."""
+"""Cache for arrays during a run, on disk or in memory; it is removed when the run ends, also after an error."""
 
 import errno
 from collections.abc import Iterator
@@ -14,29 +14,32 @@ from pipeline.engine.work_folder import temporary_folder
 
 Array = npt.NDArray[Any]
 
-_AT_ONCE: Final = 2**18
-"""Bytes of a new file written at once. Of larger pieces Linux makes pages of megabytes, for which no memory may be at
-hand."""
+_WRITE_BYTES: Final = 2**18
+"""Number of bytes per write to a new file. For larger writes Linux allocates page cache in folios of megabytes, for
+which there may be no memory."""
 
 
 class Cache(Protocol):
-    """Arrays by name, whose bytes are kept in C order. Different names may be used from several threads at once."""
+    """Arrays stored by name, as bytes in C order. Several threads may use different names at the same time."""
 
     def put(self, name: str, *arrays: Array) -> None:
-        """Keep arrays, one after the other. They belong to the cache from then on."""
+        """Store arrays, one after the other, under a name. The caller must not change them afterwards."""
 
     def take(self, name: str, *parts: tuple[int, Array]) -> None:
-        """Fill C-contiguous arrays with what is kept, each from a byte on, and from one of the arrays put."""
+        """Fill C-contiguous arrays with stored bytes.
+
+        Each part is the offset of its first byte and the array to fill; it must be within one of the stored arrays.
+        """
 
     def change(self, name: str, start: int, array: Array) -> None:
-        """Write an array over what is kept, from a byte on."""
+        """Overwrite stored bytes with an array, beginning at byte `start`."""
 
     def drop(self, name: str) -> None:
-        """Let go of what is kept, or was half kept, under a name."""
+        """Remove what is stored under a name, also if `put` failed half-way."""
 
 
 def _bytes(array: Array) -> npt.NDArray[np.uint8]:
-    """The bytes of a C-contiguous array, or of a copy that is."""
+    """View an array as bytes; one that is not C-contiguous is copied."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
@@ -44,112 +47,110 @@ class MemoryCache:
     """A `Cache` in memory."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, list[npt.NDArray[np.uint8]]] = {}
+        self._arrays: dict[str, list[npt.NDArray[np.uint8]]] = {}
 
     def put(self, name: str, *arrays: Array) -> None:
-        """Keep arrays themselves, not copies: nobody may change them any more."""
-        # a part of an array is copied: it would keep the whole, and somebody else may own that
-        self._kept[name] = [_bytes(array if array.base is None else array.copy()) for array in arrays]
+        """Store arrays without copying them, except for views."""
+        # a view would keep its whole base array in memory, and another part of the program may own that
+        self._arrays[name] = [_bytes(array if array.base is None else array.copy()) for array in arrays]
 
     def take(self, name: str, *parts: tuple[int, Array]) -> None:
-        """Fill arrays with what is kept."""
+        """Fill arrays with stored bytes."""
         for start, out in parts:
-            _bytes(out)[...] = self._within(name, start, out.nbytes)
+            _bytes(out)[...] = self._part(name, start, out.nbytes)
 
     def change(self, name: str, start: int, array: Array) -> None:
-        """Write an array over what is kept."""
-        self._within(name, start, array.nbytes)[...] = _bytes(array)
+        """Overwrite stored bytes with an array."""
+        self._part(name, start, array.nbytes)[...] = _bytes(array)
 
     def drop(self, name: str) -> None:
-        """Let go of arrays."""
-        self._kept.pop(name, None)
+        """Remove the arrays stored under a name."""
+        self._arrays.pop(name, None)
 
-    def _within(self, name: str, start: int, size: int) -> npt.NDArray[np.uint8]:
-        """Some bytes of one of the arrays kept."""
-        for kept in self._kept[name]:
-            if start < kept.nbytes:
-                return kept[start : start + size]
-            start -= kept.nbytes
-        msg = f"{name}: there is no byte {start}"
+    def _part(self, name: str, start: int, size: int) -> npt.NDArray[np.uint8]:
+        """Return `size` bytes from byte `start` on, all within one stored array."""
+        for cached in self._arrays[name]:
+            if start < cached.nbytes:
+                return cached[start : start + size]
+            start -= cached.nbytes
+        msg = f"{name}: byte {start} is beyond the end of the cached arrays"
         raise IndexError(msg)
 
 
 class DiskCache:
-    """A `Cache` of plain files in a folder, one for each name.
+    """A `Cache` of plain files in a folder, one file per name.
 
     Raises
     ------
     OutputError
-        From each method, when the disk is full or what was written is gone.
+        From each method, if the disk is full or a cache file was removed or truncated.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def put(self, name: str, *arrays: Array) -> None:
-        """Keep the bytes of arrays."""
+        """Write the bytes of arrays to a file."""
         with self._file(name, "wb", "written") as file:
             for array in arrays:
-                room = _bytes(array).data
-                for start in range(0, room.nbytes, _AT_ONCE):
-                    file.write(room[start : start + _AT_ONCE])
+                buffer = _bytes(array).data
+                for start in range(0, buffer.nbytes, _WRITE_BYTES):
+                    file.write(buffer[start : start + _WRITE_BYTES])
 
     def take(self, name: str, *parts: tuple[int, Array]) -> None:
-        """Fill arrays with what is kept."""
+        """Fill arrays with stored bytes."""
         with self._file(name, "rb", "read back") as file:
             for start, out in parts:
                 file.seek(start)
-                room = _bytes(out).data
-                while room.nbytes:  # systems give some 2 GB at once
-                    read = file.readinto(room)  # type: ignore[attr-defined]
+                buffer = _bytes(out).data
+                while buffer.nbytes:  # operating systems read at most about 2 GB per call
+                    read = file.readinto(buffer)  # type: ignore[attr-defined]
                     if not read:
-                        raise OSError(errno.EIO, "it was cut short")
-                    room = room[read:]
+                        raise OSError(errno.EIO, "the file is truncated")
+                    buffer = buffer[read:]
 
     def change(self, name: str, start: int, array: Array) -> None:
-        """Write an array over what is kept."""
+        """Overwrite stored bytes with an array."""
         with self._file(name, "r+b", "written") as file:
             file.seek(start)
             file.write(_bytes(array).data)
 
     def drop(self, name: str) -> None:
-        """Remove a file."""
-        with suppress(OSError):  # the folder goes at the end, and this with it
+        """Remove the file of a name."""
+        with suppress(OSError):  # the folder, and this file with it, is removed when the run ends
             (self._folder / name).unlink(missing_ok=True)
 
     @contextmanager
     def _file(self, name: str, mode: str, done: str) -> Iterator[BinaryIO]:
         try:
-            # buffered where something is written: a raw write may write less than it was given
+            # buffered for writing: an unbuffered write may write less than requested
             with (self._folder / name).open(mode, buffering=0 if mode == "rb" else -1) as file:
                 yield file  # type: ignore[misc]
         except OSError as error:
-            why = f"the cache file {name} can't be {done} ({error.strerror or error})"
-            fix = (
-                "make room there, or set" if "w" in mode or "+" in mode else "did something touch it? Run again, or set"
-            )
-            msg = f"{self._folder.parent}: {why}; {fix} run.cache_dir to a folder of another disk"
+            reason = f"the cache file {name} can't be {done} ({error.strerror or error})"
+            fix = "make room there, or set" if "w" in mode or "+" in mode else "was it changed? Run again, or set"
+            msg = f"{self._folder.parent}: {reason}; {fix} run.cache_dir to a folder on another disk"
             raise OutputError(msg) from error
 
 
 @contextmanager
 def open_cache(kind: Literal["memory", "disk"], folder: Path) -> Iterator[Cache]:
-    """Make a cache that is gone when the context ends.
+    """Create a cache that is removed when the context ends.
 
     Parameters
     ----------
     kind : 'memory' or 'disk'
-        Where the bytes are.
+        Where the arrays are stored.
     folder : Path
-        Where a cache on disk makes a folder of its own.
+        Folder in which a cache on disk creates its temporary folder.
 
     Raises
     ------
     OutputError
-        When no folder can be made.
+        If the temporary folder can't be created.
     """
     if kind == "memory":
         yield MemoryCache()
         return
-    with temporary_folder(folder, "set run.cache_dir to another") as own:
-        yield DiskCache(own)
+    with temporary_folder(folder, "set run.cache_dir to another folder") as cache_folder:
+        yield DiskCache(cache_folder)

@@ -1,6 +1,6 @@
-"""A time limit for what waits for other machines: it is done on a thread beside, which is left behind when time is up.
+"""Time limits for remote requests: they run on a worker thread, which is abandoned at the time limit.
 
-A thread inside a library's call can't be stopped. Whoever waits for it can stop waiting, at a signal, too.
+A thread inside a library call can't be stopped, but the thread that waits for it can stop waiting, also at a signal.
 """
 
 import threading
@@ -21,33 +21,36 @@ from pipeline.engine.signals import raise_pending_signal
 Result = TypeVar("Result")
 
 
-_LOOK: Final = 0.2
-"""Seconds after which a thread that waits looks whether a signal, or an error elsewhere, has ended the run."""
+_POLL_SECONDS: Final = 0.2
+"""Interval, in seconds, at which a waiting thread checks whether a signal or another error has ended the run."""
 
-_MOST_LEFT: Final = 32
-"""Threads that are left behind at most, before nothing more is asked of other machines; each holds a connection."""
+_MAX_ABANDONED: Final = 32
+"""Largest number of abandoned threads, each with an open connection; with more, remote requests are refused."""
 
 
 @dataclass(frozen=True)
 class _Limit:
+    """A time limit, set for an open or for the reading of a block."""
+
     seconds: float = DEFAULT_TIMEOUT
+    """Duration in seconds."""
     end: float | None = None
-    """When it is reached, once it runs."""
+    """Time of `time.monotonic` at which it is reached; None until it starts."""
 
 
 _limit: ContextVar[_Limit] = ContextVar("limit", default=_Limit())  # noqa: B039 (it is frozen)
 _local = threading.local()
-_left: set[threading.Thread] = set()
+_abandoned: set[threading.Thread] = set()
 
 
 def current_limit() -> float:
-    """Seconds that an open, or the reading of a block, may take."""
+    """Time limit in seconds for an open or for the reading of a block."""
     return _limit.get().seconds
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Set the limit for each open, and each source that is made, in the context."""
+    """Set the time limit for each open, and for each source created, in the context."""
     before = _limit.set(_Limit(seconds))
     try:
         yield
@@ -56,8 +59,8 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def _one_limit(seconds: float) -> Iterator[None]:
-    """Let all that is waited for in the context share one limit, or an outer one that runs already."""
+def _shared_limit(seconds: float) -> Iterator[None]:
+    """Apply one time limit to all requests in the context together, or the outer one if it has already started."""
     outer = _limit.get()
     running = outer if outer.end is not None else _Limit(seconds, time.monotonic() + seconds)
     before = _limit.set(running)
@@ -68,76 +71,76 @@ def _one_limit(seconds: float) -> Iterator[None]:
 
 
 def limits_for_blocks(*, remote: bool) -> Callable[[], AbstractContextManager[None]]:
-    """Give what makes, on any thread, a context in which a block is read: with the limit that is in force now."""
-    return partial(_one_limit, current_limit()) if remote else nullcontext
+    """Return a factory of contexts in which blocks are read, on any thread, each with the current time limit."""
+    return partial(_shared_limit, current_limit()) if remote else nullcontext
 
 
 def wait_until(stopped: threading.Event) -> None:
-    """Let this thread wait for other machines only until an event, besides the limit: when nobody wants the answer."""
+    """Let this thread also stop waiting for remote requests at an event, after which the answer is not needed."""
     _local.stopped = stopped
 
 
 def within_limit(work: Callable[[], Result], what: str) -> Result:
-    """Do work on a thread beside and wait for it, as long as the limit says.
+    """Call a function on a worker thread and wait for its result up to the time limit.
 
     Parameters
     ----------
     work : callable
-        What may wait for another machine, with all its retries. What it holds stays as long as it runs, and so must
-        not be given back or closed by the caller when this fails.
+        Function that may wait for a server, including retries. It may go on after the time limit, so the caller must
+        not close or reuse what it uses.
     what : str
-        What the work does to which file, for the message: "a.tif: rows 0-9 can't be read".
+        Beginning of the error message, with the file and the operation: "a.tif: rows 0-9 can't be read".
 
     Raises
     ------
     StalledError
-        When time is up. The work goes on, and nobody hears of it.
+        At the time limit. The function goes on, and its result is ignored.
     """
-    if getattr(_local, "is_beside", False):  # the work of one thread is not divided further
+    if getattr(_local, "is_worker", False):  # a worker calls nested functions directly
         return work()
     limit = _limit.get()
     end = limit.end or time.monotonic() + limit.seconds
     running, context = replace(limit, end=end), copy_context()
     context.run(_limit.set, running)
     stopped: threading.Event | None = getattr(_local, "stopped", None)
-    future = _beside().submit(partial(context.run, work), what)
+    future = _worker().submit(partial(context.run, work), what)
     try:
         while not future.done():
             if time.monotonic() >= end:
                 msg = (
-                    f"{what}: there was no full answer within {limit.seconds:g} s, the limit that run.timeout sets; "
-                    "look whether the server is well, or set run.timeout higher"
+                    f"{what}: no complete answer within {limit.seconds:g} s, the time limit set by run.timeout; "
+                    "check the server, or set run.timeout higher"
                 )
                 raise StalledError(msg)
             if stopped and stopped.is_set():
-                msg = f"{what}: not waited for, as the work has ended"
+                msg = f"{what}: cancelled, because the run has ended"
                 raise StalledError(msg)
-            wait([future], min(_LOOK, max(0.0, end - time.monotonic())))
+            wait([future], min(_POLL_SECONDS, max(0.0, end - time.monotonic())))
             raise_pending_signal()
     finally:
         if not future.done():
-            _left.add(_local.beside.thread)
-            del _local.beside
+            _abandoned.add(_local.worker.thread)
+            del _local.worker
     return future.result()
 
 
 def has_abandoned_threads() -> bool:
-    """Whether threads were left behind that have not ended yet."""
-    _left.difference_update([thread for thread in list(_left) if not thread.is_alive()])
-    return bool(_left)
+    """Whether abandoned threads are still running."""
+    _abandoned.difference_update([thread for thread in list(_abandoned) if not thread.is_alive()])
+    return bool(_abandoned)
 
 
-class _Beside:
-    """A thread that works for another one, and ends with it."""
+class _Worker:
+    """A thread that calls functions for another thread, and ends with it."""
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
-        self.thread = threading.Thread(target=_serve, args=(self._jobs,), name="beside-terrazzo", daemon=True)
+        self.thread = threading.Thread(target=_serve, args=(self._jobs,), name="request-terrazzo", daemon=True)
         self.thread.start()
 
     def submit(self, work: Callable[[], Result], what: str) -> "Future[Result]":
-        if has_abandoned_threads() and len(_left) >= _MOST_LEFT:
-            msg = f"{what}: nothing is asked any more: {len(_left)} earlier requests still wait for an answer"
+        if has_abandoned_threads() and len(_abandoned) >= _MAX_ABANDONED:
+            msg = f"{what}: not requested, because {len(_abandoned)} earlier requests are unanswered; check the server"
             raise StalledError(msg)
         future: Future[Result] = Future()
         self._jobs.put((future, work))
@@ -147,20 +150,20 @@ class _Beside:
         self._jobs.put(None)
 
 
-def _beside() -> _Beside:
-    """The thread beside this one."""
-    if not (hasattr(_local, "beside") and _local.beside.thread.is_alive()):  # threads are not forked
-        _local.beside = _Beside()
-    found: _Beside = _local.beside
+def _worker() -> _Worker:
+    """Worker thread of this thread."""
+    if not (hasattr(_local, "worker") and _local.worker.thread.is_alive()):  # a forked process has no worker threads
+        _local.worker = _Worker()
+    found: _Worker = _local.worker
     return found
 
 
 def _serve(jobs: "SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]") -> None:
-    _local.is_beside = True
+    _local.is_worker = True
     while job := jobs.get():
         future, work = job
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 (raised where the result is waited for)
+        except BaseException as error:  # noqa: BLE001 (raised in the waiting thread)
             future.set_exception(error)
-        del job, future, work  # while nothing is to be done
+        del job, future, work  # release them while the thread is idle

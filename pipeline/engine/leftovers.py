@@ -1,8 +1,8 @@
-"""Folders of temporary files that killed runs left: told from those of living runs and of others, and removed.
+"""Removal of the temporary folders of killed runs; those of living runs and all other folders stay.
 
-A run marks its folder with a file that it holds locked and that says which process made it. Only a folder that has
-such a file, both owned by who runs this program, is removed, and no link is followed on the way. Whether the run is
-alive the process that the file names tells, if it ran here; else the lock.
+A run marks its temporary folder with a file that states its process and that it keeps locked. A folder is removed only
+if it contains such a mark and if folder and mark are owned by the current user; links are not followed. If the process
+ran on this machine it decides whether the run is alive, otherwise the lock.
 """
 
 import errno
@@ -16,29 +16,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from pipeline.engine.owner_mark import HELD, MARK, START, Owner, take_lock
+from pipeline.engine.owner_mark import LOCK_HELD_ERRORS, MARK, MARK_START, Owner, take_lock
 
 logger = logging.getLogger(__name__)
 
 PREFIX: Final = ".terrazzo-scratch-"
-"""How the names of all folders of temporary files begin."""
+"""Prefix of the names of temporary folders."""
 
 ONLY_COPY: Final = "only-copy-"
-"""How the names of files begin that a run set aside to replace them, and that have no other name."""
+"""Prefix of the names of earlier outputs that a run moved to its temporary folder, and that are the only copy."""
 
-_LARGEST_MARK: Final = 4096
-_LONGEST_RUN: Final = 30 * 24 * 3600
-"""Seconds after which a folder is left over, even if another machine made it, whose locks may not be seen here."""
+_MAX_MARK_BYTES: Final = 4096
+"""Number of bytes read of a mark; a mark of this program is shorter."""
 
-_NO_LINKS: Final = getattr(os, "O_NOFOLLOW", 0)
-_FOLDERS_BY_NUMBER: Final = os.open in os.supports_dir_fd
-"""Whether files can be named within an open folder, so that nobody can put another folder in its place: not on Windows.
-"""
+_MAX_RUN_SECONDS: Final = 30 * 24 * 3600
+"""Age in seconds from which the folder of another machine, whose locks may be invisible here, counts as left over."""
+
+_NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+_HAS_DIR_FD: Final = os.open in os.supports_dir_fd
+"""Whether files can be opened relative to an open folder, so that it can't be swapped meanwhile; not on Windows."""
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Remove the folders of this user's runs that were killed; all else stays, whatever it is called."""
-    with suppress(OSError):  # whatever is wrong with this folder is said when one is made in it
+    """Remove the temporary folders of killed runs of this user; everything else stays, even with the same prefix."""
+    with suppress(OSError):  # a problem of this folder is reported when a temporary folder is created in it
         with os.scandir(parent) as entries:
             found = [Path(entry.path) for entry in entries if entry.name.startswith(PREFIX)]
         for folder in found:
@@ -47,22 +48,22 @@ def remove_leftovers(parent: Path) -> None:
 
 
 def remove_folder(folder: Path) -> str:
-    """Remove a folder of temporary files of this run's own, the mark last: the next run knows what a kill leaves.
+    """Remove a temporary folder of this run, its mark last, so that the next run recognises what a kill leaves.
 
     Returns
     -------
     str
-        Why it still stands, if it does: what is left must not cost the user the map.
+        Why the folder could not be removed, or an empty string. This must not fail the run.
     """
     with suppress(OSError), ExitStack() as context:
         opened = _open_folder(folder, context)
-        if kept := _only_copies(opened):
-            return kept
+        if note := _only_copies_note(opened):
+            return note
         _clear(opened)
     with suppress(OSError):
         folder.rmdir()
     if os.path.lexists(folder):
-        return f"{folder}: the folder of temporary files can't be removed; remove it by hand"
+        return f"{folder}: this temporary folder can't be removed; remove it by hand"
     return ""
 
 
@@ -71,110 +72,111 @@ class _Folder:
     """An open folder."""
 
     path: Path
-    number: int | None
-    """Number by which the system knows it; None where files can only be named by their paths."""
+    """Path of the folder."""
+    descriptor: int | None
+    """File descriptor of the folder; None if files can only be opened by their paths."""
 
     def name(self, name: str) -> str:
-        """Name of a file in it, as functions of `os` want it that also take the folder's number."""
-        return name if self.number is not None else str(self.path / name)
+        """Name of a file in the folder for functions of `os` that take `dir_fd`."""
+        return name if self.descriptor is not None else str(self.path / name)
 
     def names(self) -> list[str]:
-        """Names of all that is in it."""
-        return os.listdir(self.path if self.number is None else self.number)  # noqa: PTH208 (by number)
+        """Names of all entries of the folder."""
+        return os.listdir(self.path if self.descriptor is None else self.descriptor)  # noqa: PTH208 (by descriptor)
 
 
 def _open_folder(path: Path, context: ExitStack) -> _Folder:
-    """Open a folder, or raise OSError where it is a link, no folder, or somebody else's."""
-    if not _FOLDERS_BY_NUMBER:
+    """Open a folder; raise OSError if it is a link, not a folder, or owned by another user."""
+    if not _HAS_DIR_FD:
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or getattr(found, "st_reparse_tag", False):  # a link or a junction
             raise NotADirectoryError(path)
         return _Folder(path, None)
-    number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _NO_LINKS)
-    context.callback(os.close, number)
-    _check_owner(os.fstat(number), path)
-    return _Folder(path, number)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _NO_FOLLOW)
+    context.callback(os.close, descriptor)
+    _check_owner(os.fstat(descriptor), path)
+    return _Folder(path, descriptor)
 
 
 def _check_owner(found: os.stat_result, path: Path) -> None:
-    """Raise PermissionError where something is somebody else's."""
+    """Raise PermissionError if a file or folder is owned by another user."""
     if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
-        raise PermissionError(errno.EPERM, "somebody else's", str(path))
+        raise PermissionError(errno.EPERM, "owned by another user", str(path))
 
 
 def _open_mark(folder: _Folder, context: ExitStack) -> BinaryIO:
-    """Open the mark of a folder, or raise OSError where it is missing, no regular file, or somebody else's."""
+    """Open the mark of a folder; raise OSError if it is missing, not a regular file, or owned by another user."""
 
     def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | _NO_LINKS | getattr(os, "O_NONBLOCK", 0), dir_fd=folder.number)
+        return os.open(name, flags | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0), dir_fd=folder.descriptor)
 
     file = context.enter_context(open(folder.name(MARK), "r+b", opener=opener))  # noqa: SIM115 (the context closes it)
     found = os.fstat(file.fileno())
     _check_owner(found, folder.path / MARK)
     if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-        raise PermissionError(errno.EPERM, "no file of this program's", str(folder.path / MARK))
+        raise PermissionError(errno.EPERM, "not a file of this program", str(folder.path / MARK))
     return file
 
 
-def _only_copies(folder: _Folder) -> str:
-    """Say which files of the user's a folder holds that have no other name, if any."""
+def _only_copies_note(folder: _Folder) -> str:
+    """Return a warning that lists earlier outputs of which a folder contains the only copy; empty if there are none."""
     names = sorted(name for name in folder.names() if name.startswith(ONLY_COPY))
     if not names:
         return ""
     return (
-        f"{folder.path}: left as it is: it holds {', '.join(names)}, outputs that a run had set aside to replace them "
-        "and could not put back; move them back, or remove the folder"
+        f"{folder.path}: not removed: it contains {', '.join(names)}, earlier outputs that a run moved here before "
+        "replacing them and could not move back; move them back, or remove the folder"
     )
 
 
 def _remove_leftover(path: Path) -> None:
-    """Remove a folder if a run of this program and user made it and lives no more."""
+    """Remove a folder if it was created by a run of this program and user that has ended."""
     with ExitStack() as context:
         folder = _open_folder(path, context)
         if not folder.names():
-            path.rmdir()  # made, and left, before it was marked
+            path.rmdir()  # the run was killed before it marked the folder
             return
         with ExitStack() as marks:
             if not _is_left_over(folder, _open_mark(folder, marks)):
                 return
-            if kept := _only_copies(folder):
-                logger.warning("%s", kept)
+            if note := _only_copies_note(folder):
+                logger.warning("%s", note)
                 return
-            size = sum(os.lstat(folder.name(name), dir_fd=folder.number).st_size for name in folder.names())
-            if sys.platform == "win32":  # where an open file can't be removed
+            size = sum(os.lstat(folder.name(name), dir_fd=folder.descriptor).st_size for name in folder.names())
+            if sys.platform == "win32":  # an open file can't be removed
                 marks.close()
-            _clear(folder)  # still locked elsewhere: whoever is just making it finds that out
+            _clear(folder)  # while locked: a run that is just creating the folder notices
         path.rmdir()
-        logger.info("%s: what a killed run left is removed (%.1f MB)", path, size / 1e6)
+        logger.info("%s: removed the temporary files of a killed run (%.1f MB)", path, size / 1e6)
 
 
 def _is_left_over(folder: _Folder, file: BinaryIO) -> bool:
-    """Whether the run that marked a folder has ended."""
-    text = file.read(_LARGEST_MARK)
-    maker = Owner.read(text)
-    if maker is None and not (START.startswith(text[: len(START)]) and folder.names() == [MARK]):
-        return False  # not this program's; one cut short, alone, is of a run killed while it wrote who it is
-    is_old = time.time() - os.fstat(file.fileno()).st_mtime > _LONGEST_RUN
-    if maker is None or maker.locks:
+    """Whether the run that created a folder has ended."""
+    text = file.read(_MAX_MARK_BYTES)
+    owner = Owner.read(text)
+    if owner is None and not (MARK_START.startswith(text[: len(MARK_START)]) and folder.names() == [MARK]):
+        return False  # not of this program; a truncated mark alone is of a run killed while it wrote the mark
+    is_old = time.time() - os.fstat(file.fileno()).st_mtime > _MAX_RUN_SECONDS
+    if owner is None or owner.locks:
         try:
             take_lock(file)
         except OSError as error:
-            if error.errno in HELD or maker is None:
+            if error.errno in LOCK_HELD_ERRORS or owner is None:
                 return False
         else:
-            if maker and maker.can_be_asked_for:  # this may be a copy of a living run's folder
-                return maker.is_gone
-            return maker is None or maker.is_on_this_machine or is_old
-    return maker.is_gone or is_old
+            if owner and owner.is_visible_here:  # the folder may be a copy of that of a living run
+                return owner.is_gone
+            return owner is None or owner.is_on_this_machine or is_old
+    return owner.is_gone or is_old
 
 
 def _clear(folder: _Folder) -> None:
-    """Remove all files in a folder, the mark last; or raise OSError where a folder is in it, which no run makes.
+    """Remove all files in a folder, the mark last; raise OSError if it contains a folder.
 
-    Another disk may be mounted there.
+    No run creates folders there, so it may be the mount point of another disk.
     """
     names = folder.names()
-    if any(stat.S_ISDIR(os.lstat(folder.name(name), dir_fd=folder.number).st_mode) for name in names):
+    if any(stat.S_ISDIR(os.lstat(folder.name(name), dir_fd=folder.descriptor).st_mode) for name in names):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder.path))
     for name in sorted(names, key=lambda name: name == MARK):
-        os.unlink(folder.name(name), dir_fd=folder.number)
+        os.unlink(folder.name(name), dir_fd=folder.descriptor)

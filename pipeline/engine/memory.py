@@ -1,4 +1,4 @@
-"""What the process has taken so far."""
+"""Memory of the process: its peak, and releasing what is free."""
 
 import ctypes
 import sys
@@ -9,10 +9,10 @@ if sys.platform != "win32":
 
 
 def peak_rss() -> int | None:
-    """Most memory this process has held at once, in bytes; None where the system does not tell.
+    """Peak resident memory of this process in bytes; None if the system does not report it.
 
-    Linux's `VmHWM` is asked first: `ru_maxrss` is handed on by the parent through `exec` (getrusage(2)),
-    so a small process started by a large one would report the large one's.
+    Linux: `VmHWM`, because `ru_maxrss` is inherited through `exec` (getrusage(2)), so a small process started by a
+    large one would report the peak of the large one.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -26,7 +26,7 @@ def peak_rss() -> int | None:
 
 
 def release_memory() -> None:
-    """Give memory that nobody uses any more back to the system, where the C library would keep it (glibc)."""
+    """Return free heap memory to the operating system (glibc keeps it otherwise)."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim:

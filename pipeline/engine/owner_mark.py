@@ -1,4 +1,4 @@
-"""The mark in a folder of temporary files: which process made it, and whether that lives."""
+"""The mark of a temporary folder: which process created the folder, and whether that process is alive."""
 
 import errno
 import json
@@ -19,54 +19,55 @@ else:
 logger = logging.getLogger(__name__)
 
 MARK: Final = "lock"
-"""Name of the file that marks such a folder."""
+"""Name of the file that marks a temporary folder."""
 
 _PROGRAM: Final = "terrazzo: temporary files of a run, removed when it ends or by the next run"
-START: Final = json.dumps({"program": _PROGRAM}).encode()[:-1]
-"""How each mark begins."""
+MARK_START: Final = json.dumps({"program": _PROGRAM}).encode()[:-1]
+"""First bytes of every mark."""
 
-HELD: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK})
-"""Errors of a lock that another process holds."""
+LOCK_HELD_ERRORS: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK})
+"""Error numbers of locking a file that another process has locked."""
 
 _LOCKED_BYTE: Final = 2**30
-"""What Windows locks: a byte beyond the file's end, as it lets nobody read what is locked."""
+"""Offset of the byte locked on Windows: beyond the end of the file, because locked bytes can't be read."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """The process that made a folder."""
+    """The process that created a temporary folder."""
 
     host: str
     """Name of the machine."""
     session: str
-    """Which start of the machine; empty where the system doesn't tell."""
+    """Identifier of the boot of the machine; empty if unknown."""
     container: str
-    """In which the process has its number; empty where the system doesn't tell."""
+    """Namespace of the process number; empty if unknown."""
     process: int
     """Number of the process."""
     started: str
-    """When the process began, in ticks since the machine started; empty where the system doesn't tell."""
+    """Start time of the process, in clock ticks since boot; empty if unknown."""
     locks: bool
-    """Whether its mark is locked while the process lives."""
+    """True if the process locks the mark while it lives."""
 
     @classmethod
-    def this(cls, *, locks: bool) -> Self:
-        """The process that runs now."""
+    def current(cls, *, locks: bool) -> Self:
+        """Describe the current process."""
         process = os.getpid()
-        return cls(platform.node(), _session(), _container(), process, _start_of(process), locks)
+        return cls(platform.node(), _session(), _container(), process, _start_time(process), locks)
 
     @classmethod
     def read(cls, text: bytes) -> "Owner | None":
-        """The process that a mark names; None where that is no mark of this program."""
+        """Parse the content of a mark; None if it is not a mark of this program."""
         try:
-            said = json.loads(text)
-            if said.pop("program") != _PROGRAM:
+            fields = json.loads(text)
+            if fields.pop("program") != _PROGRAM:
                 return None
-            maker = cls(**said)
+            owner = cls(**fields)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
-        as_written = all(type(value) is type(ours) for value, ours in zip(astuple(maker), astuple(_LIKE), strict=True))
-        return maker if as_written and 0 < maker.process <= _LARGEST_PROCESS else None
+        pairs = zip(astuple(owner), astuple(_EXAMPLE), strict=True)
+        types_match = all(type(value) is type(example) for value, example in pairs)
+        return owner if types_match and 0 < owner.process <= _MAX_PROCESS_ID else None
 
     def text(self) -> bytes:
         """Content of the mark."""
@@ -74,74 +75,75 @@ class Owner:
 
     @property
     def is_on_this_machine(self) -> bool:
-        """Whether the process ran on this machine, so that its locks are seen here."""
+        """Whether the process ran on this machine, so that its locks are visible here."""
         return self.host == platform.node() or (self.session != "" and self.session == _session())
 
     @property
-    def can_be_asked_for(self) -> bool:
-        """Whether this process sees whether that one lives."""
+    def is_visible_here(self) -> bool:
+        """Whether this process can check if the other one is alive."""
         here = (platform.node(), _session(), _container())
-        return (self.host, self.session, self.container) == here and sys.platform != "win32"  # os.kill ends it there
+        is_here = (self.host, self.session, self.container) == here
+        return is_here and sys.platform != "win32"  # where os.kill would end the other process
 
     @property
     def is_gone(self) -> bool:
-        """Whether the process certainly lives no more."""
-        if not self.can_be_asked_for:
+        """Whether the process has certainly ended."""
+        if not self.is_visible_here:
             return False
         if self.process == os.getpid():
-            return self.started != _start_of(self.process)
+            return self.started != _start_time(self.process)
         try:
             os.kill(self.process, 0)
         except ProcessLookupError:
             return True
         except OSError:
             return False
-        return self.started != _start_of(self.process)
+        return self.started != _start_time(self.process)
 
 
-_LIKE: Final = Owner("", "", "", 0, "", locks=False)
-_LARGEST_PROCESS: Final = 2**31 - 1
+_EXAMPLE: Final = Owner("", "", "", 0, "", locks=False)
+_MAX_PROCESS_ID: Final = 2**31 - 1
 
 
-def mark(file: RawIOBase) -> None:
-    """Lock a new mark, where that is possible, and write into it who made it.
+def write_mark(file: RawIOBase) -> None:
+    """Lock a new mark, if the file system allows it, and write the current process to it.
 
     Raises
     ------
     BlockingIOError
-        When another run has just locked it.
+        If another run has just locked it.
     OSError
-        When it can't be written.
+        If it can't be written.
     """
     try:
         take_lock(file)
     except OSError as error:
-        if error.errno in HELD:
+        if error.errno in LOCK_HELD_ERRORS:
             raise BlockingIOError(error.errno, error.strerror) from error
         logger.debug("files can't be locked here (%s)", error.strerror)
-        maker = Owner.this(locks=False)
+        owner = Owner.current(locks=False)
     else:
-        maker = Owner.this(locks=True)
-    text = maker.text()
-    if file.write(text) != len(text):  # a disk that is nearly full takes a part
+        owner = Owner.current(locks=True)
+    text = owner.text()
+    if file.write(text) != len(text):  # a nearly full disk writes only a part
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def take_lock(file: BinaryIO | RawIOBase) -> None:
-    """Lock a file, or raise OSError. The system lets it go when the process ends, however it ends."""
+    """Lock a file, or raise OSError. The system releases the lock when the process ends, even if it is killed."""
     if sys.platform == "win32":
-        place = file.tell()
+        position = file.tell()
         file.seek(_LOCKED_BYTE)
         try:
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         finally:
-            file.seek(place)
+            file.seek(position)
     else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _session() -> str:
-    """Which start of the machine this process runs in; empty where that isn't told."""
+    """Identifier of the current boot of the machine; empty if unknown."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -149,17 +151,17 @@ def _session() -> str:
 
 
 def _container() -> str:
-    """Which set of process numbers this process has one of; empty where that isn't told."""
+    """Identifier of the namespace of process numbers; empty if unknown."""
     try:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return ""
 
 
-def _start_of(process: int) -> str:
-    """When a process began, in ticks since the machine started; empty where that isn't told."""
+def _start_time(process: int) -> str:
+    """Start time of a process in clock ticks since boot; empty if unknown."""
     try:
-        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return state.rpartition(")")[2].split()[19]  # the 22nd field; the second, a name in brackets, may hold spaces
+    return fields.rpartition(")")[2].split()[19]  # field 22; field 2, a name in brackets, may contain spaces

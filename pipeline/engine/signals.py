@@ -1,8 +1,7 @@
-"""What a signal does to the command: it says so and ends in order, so that temporary files go.
+"""Signal handling of the command: it reports the signal, ends cleanly and removes temporary files.
 
-Python handles signals on the main thread alone, between two steps of its own. Where that thread is inside a library for
-longer than is bearable, another thread, which the system tells of signals as they come, removes what is temporary and
-leaves.
+Python runs signal handlers only on the main thread, between two bytecodes. If that thread stays inside a library call
+for longer than the grace period, another thread, which reads signals from a pipe, removes temporary files and exits.
 """
 
 from __future__ import annotations
@@ -16,153 +15,161 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-TYPE_CHECKING = False  # that of `typing`, whose import takes most of the time until the command heeds signals
+TYPE_CHECKING = False  # as in `typing`, whose import would delay the installation of the handlers
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, Final, NoReturn
 
     Handler = Callable[[int, FrameType | None], None]
 
-_PATIENCE: Final = 2.5
-"""Seconds that a run has to end in order; what it takes to remove its files comes on top, and 5 are promised."""
+_GRACE_SECONDS: Final = 2.5
+"""Grace period in seconds for a run to end cleanly. Removing its files takes longer; 5 seconds are promised in all."""
 
 STOPPED: Final = "terrazzo: stopped; no output was left half-written"
+"""Message at the exit of a command that a signal has ended."""
 
-_BY_SIGNAL: Final = 128
-"""What exit statuses are above that tell of a signal."""
+_SIGNAL_STATUS: Final = 128
+"""Exit status of a process ended by a signal, minus the number of the signal."""
 
 
 class _Ending:
-    """Why the process is to end, once a signal has asked for it; and whether that has to wait."""
+    """State of the end of the process that a signal has requested."""
 
     def __init__(self) -> None:
         self.reason: BaseException | None = None
+        """Exception raised by the signal; None if there was none."""
         self.status: int | None = None
-        self.waits = False
-        self.guard = threading.RLock()
-        """Held while signals wait, and for good by the thread that leaves."""
-        self.removals: list[Callable[[], None]] = []
+        """Exit status; None if there was no signal."""
+        self.deferred = False
+        """True while signals are deferred."""
+        self.lock = threading.RLock()
+        """Lock held while signals are deferred, and finally by the thread that exits."""
+        self.cleanups: list[Callable[[], None]] = []
+        """Functions that remove temporary files before an exit from another thread."""
         self.watched = False
+        """True if the thread that watches for signals was started."""
         self.show_unraisable: Callable[[Any], object] = sys.__unraisablehook__
+        """Hook for unraisable exceptions that was installed before ours."""
 
 
 _ending = _Ending()
 
 
 def handle_signals() -> None:
-    """Let signals that end a process end what is under way first, or else, after some seconds, the process."""
-    _handle(_stop, _interrupt)
+    """Install handlers: a signal ends the run cleanly or, after a grace period, exits the process."""
+    _handle(_on_terminate, _on_interrupt)
     if sys.platform != "win32" and not _ending.watched:
         _ending.watched = True
-        told, tell = os.pipe()
-        os.set_blocking(tell, False)
-        signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
-        os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # its signals are not ours
-        threading.Thread(target=_watch, args=(told,), name="signals-terrazzo", daemon=True).start()
-        _ending.show_unraisable, sys.unraisablehook = sys.unraisablehook, _say_unraisable
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # a child must not write to our pipe
+        threading.Thread(target=_watch, args=(reader,), name="signals-terrazzo", daemon=True).start()
+        _ending.show_unraisable, sys.unraisablehook = sys.unraisablehook, _show_unraisable
 
 
 def exit_at_signals() -> None:
-    """Let signals that end a process end it at once: there is nothing yet, or nothing any more, to be removed."""
-    _handle(_leave_now, _leave_now)
+    """Install handlers that exit at once, for the time when there are no temporary files."""
+    _handle(_exit_now, _exit_now)
 
 
 def raise_pending_signal() -> None:
-    """Raise what a signal raised, once more: libraries that are just being imported may swallow it."""
-    if _ending.reason and not _ending.waits:
+    """Raise the exception of a received signal again: libraries may swallow it while they are imported."""
+    if _ending.reason and not _ending.deferred:
         raise _ending.reason
 
 
 def signal_exit_status() -> int | None:
-    """Exit status of a process that a signal ends; None where none has come."""
+    """Exit status for the received signal; None if there was none."""
     return _ending.status
 
 
-def call_before_exit(remove: Callable[[], None]) -> None:
-    """Have something done before the process is left from beside the main thread, such as files removed."""
-    _ending.removals.append(remove)
+def call_before_exit(cleanup: Callable[[], None]) -> None:
+    """Register a function, such as the removal of files, to call before an exit from another than the main thread."""
+    _ending.cleanups.append(cleanup)
 
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Let signals wait until the context ends, for what must not be left half-done."""
-    outer, _ending.waits = _ending.waits, True
+    """Defer signals until the context ends, for operations that must not be interrupted."""
+    outer, _ending.deferred = _ending.deferred, True
     try:
-        with _ending.guard:
+        with _ending.lock:
             yield
     finally:
-        _ending.waits = outer
+        _ending.deferred = outer
     raise_pending_signal()
 
 
-def _handle(stop: Handler, interrupt: Handler) -> None:
-    """Handle the signals that end a process, but for those that whoever started it has it ignore."""
+def _handle(on_terminate: Handler, on_interrupt: Handler) -> None:
+    """Install handlers for the signals that end a process, except for those that the parent process made it ignore."""
     replaced = (signal.SIG_DFL, signal.default_int_handler, *_OURS)
     for name in {"SIGINT", "SIGTERM", "SIGHUP"} & set(dir(signal)):  # Windows has no SIGHUP
         number = signal.Signals[name]
         if signal.getsignal(number) in replaced:  # nohup ignores SIGHUP, a shell's background job SIGINT
-            signal.signal(number, interrupt if name == "SIGINT" else stop)
+            signal.signal(number, on_interrupt if name == "SIGINT" else on_terminate)
 
 
-def _end(reason: BaseException, number: int, more: str = "") -> None:
-    if _ending.reason:  # what cleans up is not to be disturbed
+def _begin_ending(reason: BaseException, number: int, hint: str = "") -> None:
+    if _ending.reason:  # the clean-up is not interrupted by a second signal
         return
-    _ending.reason, _ending.status = reason, _BY_SIGNAL + number
-    _say(f"terrazzo: stopping, once what is under way has ended{more}")
+    _ending.reason, _ending.status = reason, _SIGNAL_STATUS + number
+    _write_error(f"terrazzo: stopping after the work in progress{hint}")
     raise_pending_signal()
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
-    _end(SystemExit(_BY_SIGNAL + number), number)
+def _on_terminate(number: int, _frame: FrameType | None) -> None:
+    _begin_ending(SystemExit(_SIGNAL_STATUS + number), number)
 
 
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    """End as Python does at Ctrl-C; a third one ends the process at once, whatever it is in the middle of."""
-    if _ending.reason or sys.platform == "win32":  # the second one is seen by the thread that watches
+def _on_interrupt(number: int, _frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; the default action of a third Ctrl-C ends the process without clean-up."""
+    if _ending.reason or sys.platform == "win32":  # the watching thread handles the second one
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _end(KeyboardInterrupt(), number, "; Ctrl-C again ends it at once")
+    _begin_ending(KeyboardInterrupt(), number, "; press Ctrl-C again to stop at once")
 
 
-def _leave_now(number: int, _frame: FrameType | None) -> None:
-    _say(STOPPED)
-    os._exit(_BY_SIGNAL + number)
+def _exit_now(number: int, _frame: FrameType | None) -> None:
+    _write_error(STOPPED)
+    os._exit(_SIGNAL_STATUS + number)
 
 
-_OURS: Final = (_stop, _interrupt, _leave_now)
+_OURS: Final = (_on_terminate, _on_interrupt, _exit_now)
+"""Signal handlers of this module."""
 
 
-def _watch(told: int) -> None:
-    """Leave some seconds after a signal, at a second Ctrl-C at once, if the process has not ended until then."""
-    asked: int | None = None
+def _watch(reader: int) -> None:
+    """Exit the process if it has not ended within the grace period after a signal, or at a second Ctrl-C."""
+    received: int | None = None
     end = 0.0
-    while asked is None or time.monotonic() < end:
-        ready, _, _ = select.select([told], [], [], None if asked is None else max(0.0, end - time.monotonic()))
-        number = os.read(told, 1)[0] if ready else 0
-        if asked is not None and number == signal.SIGINT:
+    while received is None or time.monotonic() < end:
+        ready, _, _ = select.select([reader], [], [], None if received is None else max(0.0, end - time.monotonic()))
+        number = os.read(reader, 1)[0] if ready else 0
+        if received is not None and number == signal.SIGINT:
             break
-        if asked is None and signal.getsignal(number) in _OURS:
-            asked, end = number, time.monotonic() + _PATIENCE
-    _leave(asked)
+        if received is None and signal.getsignal(number) in _OURS:
+            received, end = number, time.monotonic() + _GRACE_SECONDS
+    _exit_with_cleanup(received)
 
 
-def _leave(number: int) -> NoReturn:
-    """End the process, with its files removed, whatever its other threads do."""
-    _ending.guard.acquire()  # for good: what must not be half-done is done, and no more of it begins
+def _exit_with_cleanup(number: int) -> NoReturn:
+    """Remove temporary files and exit, without waiting for other threads."""
+    _ending.lock.acquire()  # never released: deferring operations have finished, and no other begins
     try:
-        for remove in _ending.removals:
-            remove()
-        _say(STOPPED)
+        for cleanup in _ending.cleanups:
+            cleanup()
+        _write_error(STOPPED)
     finally:
-        os._exit(_BY_SIGNAL + number)
+        os._exit(_SIGNAL_STATUS + number)
 
 
-def _say(line: str) -> None:
-    with suppress(OSError, ValueError):  # not through sys.stderr: it may just be writing
-        if sys.platform == "win32" or select.select([], [2], [], 0)[1]:  # a pipe that nobody reads may be full
+def _write_error(line: str) -> None:
+    with suppress(OSError, ValueError):  # not through sys.stderr, which may be locked by a write
+        if sys.platform == "win32" or select.select([], [2], [], 0)[1]:  # writing to a full pipe would block
             os.write(2, f"{line}\n".encode())
 
 
-def _say_unraisable(what: Any) -> None:
-    """Show what Python can't raise, but not what a signal raised: that is raised again."""
-    if what.exc_value is None or what.exc_value is not _ending.reason:
-        _ending.show_unraisable(what)
+def _show_unraisable(unraisable: Any) -> None:
+    """Show unraisable exceptions, except for that of a signal, which is raised again."""
+    if unraisable.exc_value is None or unraisable.exc_value is not _ending.reason:
+        _ending.show_unraisable(unraisable)

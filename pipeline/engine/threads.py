@@ -1,4 +1,4 @@
-"""Work on blocks in parallel: one by one, results handed on in order; or in shares, one result for each thread."""
+"""Parallel processing on threads: one result per block in order (`stream`), or one per thread (`run_on_threads`)."""
 
 import os
 from collections import deque
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def count_workers(workers: int | str = "auto") -> int:
-    """How many blocks to work on at once: as told, or one for each core this process may use."""
+    """Number of worker threads: as configured, or one per core that this process may use."""
     if isinstance(workers, int):
         return workers
     if hasattr(os, "sched_getaffinity"):
@@ -25,7 +25,7 @@ def count_workers(workers: int | str = "auto") -> int:
 
 
 def blocks_in_flight(workers: int) -> int:
-    """How many blocks `stream` holds at most: those worked on, and as many finished ones."""
+    """Largest number of blocks that `stream` holds: one in progress and one finished per worker."""
     return 2 * workers
 
 
@@ -34,11 +34,10 @@ def stream(
 ) -> Iterator[tuple[Item, Result]]:
     """Apply a function to items on threads; yield (item, result) in the order of the items.
 
-    At most `blocks_in_flight(workers)` items are under way or waiting to be taken, so the memory held does
-    not grow with the number of items. The order makes whatever is summed from the results the same for any
-    number of workers. The first error ends the work: what has not begun is dropped, what has begun is
-    waited for, but for answers of other machines, and the error is raised. `stopped`, if given, is set before:
-    functions that take long look at it.
+    At most `blocks_in_flight(workers)` items are in progress or waiting to be consumed, so memory does not grow with
+    the number of items. Because of the order, sums of the results are the same for any number of workers. The first
+    error ends the work: items not yet started are dropped, those in progress are finished, except for remote requests,
+    and the error is raised. Before that the event `stopped` is set, which long-running functions should check.
     """
     stopped = stopped or Event()
     queue = iter(items)
@@ -59,13 +58,13 @@ def stream(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def share(work: Callable[[Iterator[Item]], Result], items: Iterable[Item], workers: int) -> list[Result]:
-    """Let threads work through items, each taking the next one when it is done with the last; give what each made.
+def run_on_threads(work: Callable[[Iterator[Item]], Result], items: Iterable[Item], workers: int) -> list[Result]:
+    """Call a function on several threads that share the items; return the result of each thread.
 
-    For results that may be added up in any order: none is handed over but the last of each thread, which would wake
-    the one that waits for it, and take it the interpreter's lock and a core. Items are made on the threads, one at a
-    time. An error, or a signal that ends the process, ends the work: no item is taken any more, what has begun is
-    waited for, and the error is raised, or one of them.
+    Each thread takes the next item when it has finished one. For results that may be merged in any order: one result
+    per thread instead of one per item avoids waking the main thread, which would compete for the GIL and a core. Items
+    are generated on the threads, one at a time. An error or a signal ends the work: no more items are taken, those in
+    progress are finished, and the (first) error is raised.
     """
     queue, guard, stopped = iter(items), Lock(), Event()
 

@@ -1,4 +1,4 @@
-"""A folder for the temporary files of one run, gone when the run ends; those of killed runs are removed by the next."""
+"""The temporary folder of a run: removed when the run ends, or by the next run if this one is killed."""
 
 import logging
 import shutil
@@ -11,100 +11,100 @@ from typing import Final
 
 from pipeline.core.errors import OutputError
 from pipeline.engine.leftovers import PREFIX, remove_folder, remove_leftovers
-from pipeline.engine.owner_mark import MARK, mark
+from pipeline.engine.owner_mark import MARK, write_mark
 from pipeline.engine.signals import call_before_exit, defer_signals
 
 logger = logging.getLogger(__name__)
 
-_TRIES: Final = 5
+_ATTEMPTS: Final = 5
+"""Number of attempts to create a temporary folder."""
 
-_own: dict[Path, FileIO] = {}
-"""Folders that stand, and their locks."""
+_folders: dict[Path, FileIO] = {}
+"""Existing temporary folders of this process, each with its lock."""
 
 
 @contextmanager
 def temporary_folder(parent: Path, fix: str) -> Iterator[Path]:
-    """Make a folder that is gone when the context ends, after those that killed runs left beside it are removed.
+    """Create a temporary folder that is removed when the context ends; first remove those of killed runs.
 
     Parameters
     ----------
     parent : Path
-        Where it is made.
+        Folder in which it is created.
     fix : str
-        What the user can do where that fails, for the message.
+        What the user can do if that fails, for the error message.
 
     Raises
     ------
     OutputError
-        When no folder can be made.
+        If no folder can be created.
     """
     remove_leftovers(parent)
-    made: tuple[Path, FileIO] | None = None
+    created: tuple[Path, FileIO] | None = None
     try:
-        with defer_signals():  # a folder that nobody knows of would stay
-            made = _make_folder(parent, fix)
-            _own[made[0]] = made[1]
-        yield made[0]
+        with defer_signals():  # otherwise a signal could leave a folder that is not registered
+            created = _make_folder(parent, fix)
+            _folders[created[0]] = created[1]
+        yield created[0]
     finally:
-        if made:
-            own, lock = made
+        if created:
+            folder, lock = created
             with defer_signals():
-                lock.close()  # first: Windows removes no open file, and network drives give it another name
-                left = remove_folder(own)
-                del _own[own]
-                if left:
-                    logger.warning("%s", left)
+                lock.close()  # first: Windows does not remove open files, and network drives rename them
+                note = remove_folder(folder)
+                del _folders[folder]
+                if note:
+                    logger.warning("%s", note)
 
 
 def remove_temporary_folders() -> None:
-    """Remove the folders that this process has made and not removed: for a process that is about to be left."""
-    for folder, lock in list(_own.items()):
-        gone = folder
-        with suppress(OSError):  # so that other threads, which go on, make no more files in it
-            gone = folder.rename(folder.with_name(f"{folder.name}-gone"))
+    """Remove all temporary folders of this process before it exits."""
+    for folder, lock in list(_folders.items()):
+        renamed = folder
+        with suppress(OSError):  # so that other threads, which still run, create no more files in it
+            renamed = folder.rename(folder.with_name(f"{folder.name}-gone"))
         lock.close()
-        remove_folder(gone)
+        remove_folder(renamed)
 
 
 call_before_exit(remove_temporary_folders)
 
 
 def folder_of(path: Path) -> Path:
-    """The folder that a user knows a file, temporary or not, to be in."""
+    """Folder of a file, to name in messages: for one in a temporary folder, the folder that contains that."""
     return path.parent.parent if path.parent.name.startswith(PREFIX) else path.parent
 
 
 def output_error(path: Path, what: str, key: str, error: OSError) -> OutputError:
-    """Give the error that says why an output can't be written, and which key of the config puts it elsewhere."""
+    """Build the error of an output that can't be written, with the config key that sets its path."""
     reason = error.strerror or error
-    return OutputError(
-        f"{folder_of(path)}: {what} can't be written ({reason}); make room there, or set {key} elsewhere"
-    )
+    fix = f"make room there, or set {key} to a path on another disk"
+    return OutputError(f"{folder_of(path)}: {what} can't be written ({reason}); {fix}")
 
 
 def _make_folder(parent: Path, fix: str) -> tuple[Path, FileIO]:
-    """Make a folder with a file in it that marks it as this process's.
+    """Create a folder with a mark of this process in it.
 
-    A run that is just looking for leftovers may take it for one, before it is marked: then another is made.
+    Before it is marked another run may take it for a leftover and remove it: then another one is created.
     """
     if not parent.is_dir():
-        msg = f"{parent}: this is no folder, or does not exist; create it, or {fix}"
+        msg = f"{parent}: not a folder, or does not exist; create it, or {fix}"
         raise OutputError(msg)
-    reason = "it goes again at once"
-    for _ in range(_TRIES):
+    reason = "it is removed at once"
+    for _ in range(_ATTEMPTS):
         try:
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         except OSError as error:
             reason = str(error.strerror)
             continue
         try:
-            lock = FileIO(folder / MARK, "x")  # unbuffered: on a full disk it must close
-        except OSError as error:  # another run has just taken the folder for a leftover, or the disk is full
+            lock = FileIO(folder / MARK, "x")  # unbuffered, so that closing it does not fail on a full disk
+        except OSError as error:  # another run has just removed the folder as a leftover, or the disk is full
             reason = str(error.strerror)
             shutil.rmtree(folder, ignore_errors=True)
             continue
         try:
-            mark(lock)
+            write_mark(lock)
         except BlockingIOError:
             pass
         except OSError as error:
@@ -114,5 +114,5 @@ def _make_folder(parent: Path, fix: str) -> tuple[Path, FileIO]:
                 return folder, lock
         lock.close()
         shutil.rmtree(folder, ignore_errors=True)
-    msg = f"{parent}: no folder for temporary files can be made here ({reason}); {fix}"
+    msg = f"{parent}: can't create a temporary folder here ({reason}); {fix}"
     raise OutputError(msg)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from affine import Affine
 
 from pipeline.core.errors import SceneError
-from pipeline.core.numbers import as_number
+from pipeline.core.numbers import LARGEST_NUMBER, as_number
 
 TOLERATED: Final = 0.1
 """Largest deviation of coordinates from those of a transform, as a fraction of a pixel."""

@@ -1,1 +1,1 @@
-"""What happens inside one block: numpy and numba only, no files, no dask, no xarray."""
+"""Computations on the pixels of one block: numpy and numba only, no files, no dask, no xarray."""

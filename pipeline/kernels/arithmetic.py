@@ -1,43 +1,45 @@
-"""Arithmetic that only machine code has: kernels call it, `machine` says what stands for it."""
+"""Operations that exist only in compiled code: kernels call these stubs, `machine` implements them."""
 
 from typing import Any, Final
 
-SQUARES_AT: Final = 24
-"""Bits of a total of `add_powers` that sums of numbers take; those of their squares take the 40 others."""
+SQUARE_SHIFT: Final = 24
+"""Number of low bits of an `add_powers` total that hold the sum; the upper 40 bits hold the sum of squares."""
 
 
 def fma(_a: Any, _b: Any, _c: Any) -> Any:
-    """A * b + c of floats of one type, rounded once, on every machine; left to itself, each compiler decides.
+    """Fused multiply-add: a * b + c of floats of one type, rounded once on every machine.
+
+    Without it the compiler decides whether to fuse, and results differ between machines.
 
     Raises
     ------
     NotImplementedError
-        Outside of kernels.
+        When called outside a compiled kernel.
     """
-    msg = "fma is for kernels alone"
+    msg = "fma: exists only in compiled code; call it from a kernel"
     raise NotImplementedError(msg)
 
 
-def add_powers(_totals: Any, _at: Any, _numbers: Any, _of: Any) -> None:
-    """Add four numbers, and their squares `SQUARES_AT` bits higher, to four totals, as one vector.
+def add_powers(_totals: Any, _total_index: Any, _numbers: Any, _number_index: Any) -> None:
+    """Add four numbers to four totals with one vector instruction; their squares are added `SQUARE_SHIFT` bits higher.
 
-    LLVM would add them one by one: numba leaves off the pass that finds such vectors. No bounds are checked.
+    numba disables the LLVM pass that would vectorise a plain loop. Array bounds are not checked.
 
     Parameters
     ----------
     _totals : ndarray of uint64, shape (n,)
-        C-contiguous. Each has room for 256 additions.
-    _at : int
-        Place of the first total; three more follow.
+        Totals, C-contiguous. Each has room for 256 additions.
+    _total_index : int
+        Index of the first of the four totals.
     _numbers : ndarray of uint16, shape (m,)
-        C-contiguous.
-    _of : int
-        Place of the first number; three more follow.
+        Numbers to add, C-contiguous.
+    _number_index : int
+        Index of the first of the four numbers.
 
     Raises
     ------
     NotImplementedError
-        Outside of kernels.
+        When called outside a compiled kernel.
     """
-    msg = "add_powers is for kernels alone"
+    msg = "add_powers: exists only in compiled code; call it from a kernel"
     raise NotImplementedError(msg)

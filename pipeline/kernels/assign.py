@@ -1,83 +1,83 @@
-"""Nearest centroid of every pixel of a block, and the numbers it is found with."""
+"""Labels of a block: the nearest centroid of every pixel, and the float types it is found in."""
 
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.arrays import Stretch
-from pipeline.kernels.nearest import BANDS, CLASSES, Block, Centroids, assign_pixels
+from pipeline.core.arrays import Planes, Stretch
+from pipeline.kernels.nearest import BANDS_AT_ONCE, CLASSES_AT_ONCE, Centroids, assign_pixels
 
 
 def working_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating]:
     """Float type in which distances between pixels of `dtype` are computed.
 
-    float32 holds every 8- and 16-bit integer exactly; wider numbers are worked on in float64.
+    float32 represents every 8- and 16-bit integer exactly; wider types are computed in float64.
     """
     return np.result_type(dtype, np.float32)
 
 
-_FAR: Final = 4096
-"""How many times farther from 0 than from each other centroids may lie for float32 to tell nearly all pixels apart."""
+_MAX_OFFSET_RATIO: Final = 4096
+"""Largest ratio of the centroids' magnitude to their range at which float32 still separates nearly all pixels."""
 
 
 def working_stretch(stretch: Stretch, dtype: npt.DTypeLike) -> Stretch:
-    """Stretch in the type in which distances between pixels of `dtype` are computed."""
+    """Convert the stretch to the float type in which distances between pixels of `dtype` are computed."""
     return None if stretch is None else np.ascontiguousarray(stretch, working_dtype(dtype))
 
 
 def working_centroids(centroids: npt.NDArray[np.floating], stretch: Stretch, dtype: npt.DTypeLike) -> Centroids:
-    """Centroids, shape (k, band), as kernels find the nearest of pixels of `dtype`.
+    """Prepare centroids, shape (k, band), for the kernels that find the nearest one to pixels of `dtype`.
 
-    They are rounded to float64 where they lie so close together, and so far from 0, that in float32 too many pixels
-    would have to be looked at closely. How much rounding can change follows from u, the half of the type's `eps`: a
-    difference is wrong by at most 3 u (the centroid + the difference), the sum of n squares by n + 1 times u.
+    Where centroids are so close together, and so far from 0, that in float32 too many pixels would need the exact
+    comparison, distances are computed in float64. The error bounds follow from the unit roundoff u, half of the type's
+    `eps`: a difference is wrong by at most 3 u (centroid + difference), the sum of n squares by a factor of (n + 1) u.
     """
     k, bands = centroids.shape
     exact = np.ascontiguousarray(centroids, np.float64)
     stretched = exact if stretch is None else exact * stretch
-    near = np.abs(stretched).max() <= _FAR * np.ptp(stretched, axis=0).max()
-    shape = -(-k // CLASSES) * CLASSES, -(-bands // BANDS) * BANDS
-    rounded = np.zeros(shape, working_dtype(dtype) if near else np.float64)
+    is_near_zero = np.abs(stretched).max() <= _MAX_OFFSET_RATIO * np.ptp(stretched, axis=0).max()
+    shape = -(-k // CLASSES_AT_ONCE) * CLASSES_AT_ONCE, -(-bands // BANDS_AT_ONCE) * BANDS_AT_ONCE
+    rounded = np.zeros(shape, working_dtype(dtype) if is_near_zero else np.float64)
     rounded[:k, :bands] = stretched
     rounded[k:] = np.inf
     limits, farthest = np.finfo(rounded.dtype), float(np.linalg.norm(stretched, axis=1).max())
-    blur = float(limits.eps) * farthest
+    rounding = float(limits.eps) * farthest
     return Centroids(
         rounded=rounded,
         stretch=working_stretch(stretch, rounded.dtype),
         exact=exact,
         exact_stretch=working_stretch(stretch, np.float64),
-        share=float(limits.eps) * (rounded.shape[1] + 8),
-        slope=6 * blur,
-        least=9 * blur**2 + float(limits.tiny) * rounded.shape[1],
+        relative_error=float(limits.eps) * (rounded.shape[1] + 8),
+        distance_error=6 * rounding,
+        absolute_error=9 * rounding**2 + float(limits.tiny) * rounded.shape[1],
     )
 
 
 def assign(
-    data: Block, valid: npt.NDArray[np.bool_], centroids: npt.NDArray[np.floating], stretch: Stretch = None
+    data: Planes, valid: npt.NDArray[np.bool_], centroids: npt.NDArray[np.floating], stretch: Stretch = None
 ) -> npt.NDArray[np.uint8]:
     """Label every pixel of a block with its nearest centroid.
 
     Parameters
     ----------
     data : ndarray, shape (band, rows, columns)
-        Pixels in the file's own dtype and units.
+        Pixels in the dtype and units of the file.
     valid : ndarray of bool, shape (rows, columns)
-        True where a pixel holds data.
+        True where a pixel is valid.
     centroids : ndarray of float, shape (k, band)
-        Class centres in the same units; k is at most 254.
+        Centroids in the units of `data`; k is at most 254.
     stretch : ndarray of float, shape (band,), optional
-        What differences of each band are multiplied by; 1 unless given.
+        Factor per band by which differences are multiplied; 1 by default.
 
     Returns
     -------
     ndarray of uint8, shape (rows, columns)
         0 where `valid` is False, else 1 + the index of the nearest centroid (the first of equally near ones).
-        Distances are Euclidean, in float64 wherever a coarser type could tell another centroid the nearest.
+        Distances are Euclidean; where rounding could change the nearest centroid they are compared in float64.
     """
     labels = np.empty(data.shape[1:], np.uint8)
     flat = np.ascontiguousarray(data).reshape(data.shape[0], -1)
-    aims = working_centroids(centroids, stretch, data.dtype)
-    assign_pixels(flat, np.ascontiguousarray(valid).reshape(-1), aims, labels.reshape(-1))
+    working = working_centroids(centroids, stretch, data.dtype)
+    assign_pixels(flat, np.ascontiguousarray(valid).reshape(-1), working, labels.reshape(-1))
     return labels

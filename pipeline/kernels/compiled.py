@@ -1,4 +1,4 @@
-"""Kernels: functions that are compiled when they are first called, as numba takes a while to be imported."""
+"""Kernels: functions that numba compiles on their first call, because importing numba is slow."""
 
 import threading
 from collections.abc import Callable
@@ -10,25 +10,25 @@ Result = TypeVar("Result")
 
 
 _guard = threading.RLock()
-"""Held while a kernel gets its machine code: each has one, whichever thread comes first."""
+"""Lock held while a kernel is compiled, so that threads share one compiled version."""
 
 
 class Kernel(Generic[Arguments, Result]):
-    """A function that runs as machine code, without the interpreter's lock; other kernels may call it."""
+    """A function that runs as machine code and releases the GIL; other kernels may call it."""
 
     def __init__(self, function: Callable[Arguments, Result]) -> None:
         update_wrapper(self, function)
         self.function = function
-        """What is compiled."""
+        """The Python function that is compiled."""
         self._code: Any = None
 
     def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        """Run its machine code."""
+        """Run the compiled function."""
         return self._machine_code()(*args, **kwargs)  # type: ignore[no-any-return]
 
     @property
     def _numba_type_(self) -> Any:
-        """What numba asks any object for that it meets in the code of a kernel."""
+        """Type of this object for numba, which reads it when one kernel calls another."""
         return self._machine_code()._numba_type_
 
     def _machine_code(self) -> Any:
@@ -41,5 +41,5 @@ class Kernel(Generic[Arguments, Result]):
 
 
 def compiled(function: Callable[Arguments, Result]) -> Kernel[Arguments, Result]:
-    """Make a kernel of a function; its machine code is kept on disk where that can be."""
+    """Turn a function into a kernel; its machine code is cached on disk if a folder is writable."""
     return Kernel(function)

@@ -1,4 +1,4 @@
-"""Distances of points held in memory, band by band, to one centre or to that of their class."""
+"""Squared distances from points in memory to one centroid, or to the centroid of their own class."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,66 +10,67 @@ from pipeline.kernels.nearest import TILE_POINTS
 
 
 @compiled
-def _closer(
+def _update_nearest_distances(
     points: Points,
     centre: npt.NDArray[np.floating],
     closest: npt.NDArray[np.floating],
     stretch: Stretch,
     out: npt.NDArray[np.floating],
 ) -> float:
-    """Fill `out` with the lesser of `closest` and the squared distance to a centre; give its sum."""
+    """Fill `out` with the smaller of `closest` and the squared distance to a centroid; return its sum."""
     bands, count = points.shape
     total = 0.0
     for start in range(0, count, TILE_POINTS):
         stop = min(start + TILE_POINTS, count)
         n = stop - start
-        distance, known = out[start:stop], closest[start:stop]
+        distance, so_far = out[start:stop], closest[start:stop]
         for i in range(n):
             distance[i] = 0
         for b in range(bands):
-            row, at = points[b, start:stop], centre[b]
+            row, position = points[b, start:stop], centre[b]
             if stretch is None:  # decided when the kernel is compiled
                 for i in range(n):
-                    step = row[i] - at
-                    distance[i] += step * step
+                    difference = row[i] - position
+                    distance[i] += difference * difference
             else:
                 factor = stretch[b]
                 for i in range(n):
-                    step = (row[i] - at) * factor
-                    distance[i] += step * step
+                    difference = (row[i] - position) * factor
+                    distance[i] += difference * difference
         for i in range(n):
-            distance[i] = min(distance[i], known[i])
+            distance[i] = min(distance[i], so_far[i])
         for i in range(n):
             total += distance[i]
     return total
 
 
-def closer(
+def update_nearest_distances(
     points: Points, centre: int, closest: npt.NDArray[np.floating], stretch: Stretch = None
 ) -> tuple[npt.NDArray[np.floating], float]:
-    """Squared distance of each point to the nearest centre, once one more point has become a centre.
+    """Squared distance of each point to its nearest centroid after one more point has become a centroid.
 
     Parameters
     ----------
     points : ndarray, shape (band, point)
-        Any units.
+        Points in any units.
     centre : int
-        The point that becomes a centre.
+        Index of the point that becomes a centroid.
     closest : ndarray of float, shape (point,)
-        Squared distances to the nearest centre so far; infinite where there is none.
+        Squared distances to the nearest centroid so far; infinite if there is no centroid yet.
     stretch : ndarray of float, shape (band,), optional
-        What differences of each band are multiplied by.
+        Factor per band by which differences are multiplied.
 
     Returns
     -------
     distances : ndarray of float, shape (point,)
+        Squared distances to the nearest centroid.
     total : float
-        Their sum, added up in the order of the points.
+        Sum of the distances, added in the order of the points.
     """
-    kind = working_dtype(points.dtype)
-    out = np.empty(points.shape[1], kind)
-    at = np.ascontiguousarray(points[:, centre], kind)
-    return out, _closer(points, at, closest, working_stretch(stretch, kind), out)
+    dtype = working_dtype(points.dtype)
+    out = np.empty(points.shape[1], dtype)
+    position = np.ascontiguousarray(points[:, centre], dtype)
+    return out, _update_nearest_distances(points, position, closest, working_stretch(stretch, dtype), out)
 
 
 @compiled
@@ -86,10 +87,10 @@ def _own_distances(
         centre = centres[labels[i] - 1]
         distance = 0.0
         for b in range(bands):
-            step = points[b, i] - centre[b]
+            difference = points[b, i] - centre[b]
             if stretch is not None:  # decided when the kernel is compiled
-                step *= stretch[b]
-            distance += step * step
+                difference *= stretch[b]
+            distance += difference * difference
         out[i] = distance
         total += distance
     return total
@@ -98,18 +99,18 @@ def _own_distances(
 def own_distances(
     points: Points, labels: npt.NDArray[np.uint8], centres: npt.NDArray[np.float64], stretch: Stretch = None
 ) -> tuple[npt.NDArray[np.float64], float]:
-    """Squared distance of each point to the centre of its own class, and their sum (the inertia).
+    """Squared distance of each point to the centroid of its own class, and the sum of them (the inertia).
 
     Parameters
     ----------
     points : ndarray, shape (band, point)
-        Any units.
+        Points in any units.
     labels : ndarray of uint8, shape (point,)
-        1 to k.
+        Class of each point, 1 to k.
     centres : ndarray of float64, shape (k, band)
-        In the points' units.
+        Centroids in the units of the points.
     stretch : ndarray of float, shape (band,), optional
-        What differences of each band are multiplied by.
+        Factor per band by which differences are multiplied.
     """
     out = np.empty(points.shape[1])
     return out, _own_distances(points, labels, centres, stretch, out)

@@ -1,9 +1,9 @@
-"""Sums whose last bit does not depend on the order: numbers are rounded to whole ones before they are added.
+"""Reproducible sums: numbers are converted to fixed-point integers, so that the order of additions changes no bit.
 
-Whole numbers of up to 16 bits stay as they are. Others are cut into two whole numbers of 36 bits each, their squares
-into three, so that sums of each over many pixels fit 64-bit integers. Of a float32 pixel that is a million times
-smaller than the largest no digit is lost, nor of its square. After J. Demmel and H. D. Nguyen, "Fast reproducible
-floating-point summation", ARITH 2013, who cut in the same way, but without knowing the largest number.
+Integers of up to 16 bits are added unchanged. Other numbers are split into two integers (limbs) of 36 bits each, their
+squares into three, so that the sum of each limb over many pixels fits a 64-bit integer. A float32 pixel a million times
+smaller than the largest one loses no digit, nor does its square. After J. Demmel and H. D. Nguyen, "Fast reproducible
+floating-point summation", ARITH 2013, who split numbers in the same way without knowing the largest one.
 """
 
 from dataclasses import dataclass
@@ -18,35 +18,35 @@ from pipeline.kernels.arithmetic import fma
 from pipeline.kernels.compiled import compiled
 
 LIMB: Final = 2.0**36
-"""What the first of the whole numbers is no larger than."""
+"""Upper bound of the first limb of a number: 36 bits."""
 
-MOST_TOGETHER: Final = 2**26
-"""Pixels whose numbers may be added up in 64 bits: half of what is left beside the sign."""
+MAX_POINTS_PER_SUM: Final = 2**26
+"""Largest number of pixels whose limbs may be added in 64 bits; half of the range without the sign bit."""
 
 _LARGEST_EXPONENT: Final = 900
-"""Of factors: some less than floats can have."""
+"""Largest exponent of a scale factor, well below the largest of float64."""
 
 Numbers = npt.NDArray[np.float64]
 
 
-def exact_sums(dtype: np.dtype[Any]) -> bool:
-    """Whether pixels of a dtype are whole numbers; sums of squares of 2**31 of them fit 64 bits."""
+def has_exact_sums(dtype: np.dtype[Any]) -> bool:
+    """Whether pixels of a dtype are integers of up to 16 bits: sums of squares of 2**31 of them fit 64 bits."""
     return dtype.kind in "iu" and dtype.itemsize <= np.dtype(np.int16).itemsize
 
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """How pixels become whole numbers: times `factor`; and their squares, times its square over `LIMB`."""
+    """Conversion of pixels to integers: multiplied by `factor`, their squares by `factor` squared / `LIMB`."""
 
     factor: Numbers
-    """Powers of 2, shape (band,)."""
+    """Scale factor per band, a power of 2, shape (band,)."""
     is_identity: bool
-    """Whether pixels are whole numbers that are added as they are."""
+    """True if pixels are integers that are added unchanged."""
 
     @classmethod
     def of(cls, dtype: np.dtype[Any], low: npt.NDArray[Any], high: npt.NDArray[Any]) -> Self:
-        """Choose it for pixels of a type, from the least and the largest number of each band."""
-        if exact_sums(dtype):
+        """Choose the factors for pixels of a dtype from the minimum and maximum of each band."""
+        if has_exact_sums(dtype):
             return cls(np.ones(len(low)), is_identity=True)
         largest = np.maximum(np.abs(low.astype(np.float64)), np.abs(high.astype(np.float64)))
         exponents = [frexp(float(number))[1] for number in largest]
@@ -54,27 +54,27 @@ class FixedPoint:
 
     @property
     def scaling(self) -> Numbers | None:
-        """The factor, as kernels take it; None for whole numbers that are added as they are."""
+        """Factor per band in the form that kernels take; None for integers that are added unchanged."""
         return None if self.is_identity else self.factor
 
     @property
     def columns(self) -> int:
-        """Whole numbers that a pixel becomes: one for each band, or two."""
+        """Number of integers that a pixel is converted to: one or two per band."""
         return len(self.factor) * (1 if self.is_identity else 2)
 
-    def room(self, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Counts and sums of k classes and of label 0, shape (k + 1,) and (k + 1, column): nothing as yet."""
+    def zero_sums(self, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Zeroed counts, shape (k + 1,), and sums, shape (k + 1, column), of label 0 and k classes."""
         return np.zeros(k + 1, np.int64), np.zeros((k + 1, self.columns), np.int64)
 
     def split(self, point: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """Numbers of a point, shape (band,), as whole ones, shape (column,)."""
+        """Convert a point, shape (band,), to integers, shape (column,)."""
         if self.is_identity:
             return point.astype(np.int64)
         exact = point * self.factor
         return np.concatenate([np.rint(exact), np.rint((exact - np.rint(exact)) * LIMB)]).astype(np.int64)
 
     def join(self, sums: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Sums (..., column) as Python's whole numbers, one for each band."""
+        """Combine the limbs of sums, shape (..., column), into one Python integer per band."""
         whole = sums.astype(object)
         if self.is_identity:
             return whole
@@ -84,18 +84,18 @@ class FixedPoint:
 
     @property
     def step(self) -> Numbers:
-        """What a difference of 1 between joined sums stands for, shape (band,)."""
+        """Value of one unit of the joined sums in the units of the pixels, shape (band,)."""
         return 1 / self.factor if self.is_identity else 1 / self.factor / LIMB
 
     @property
     def square_steps(self) -> list[Fraction]:
-        """What a difference of 1 between sums of squares stands for, of each band."""
+        """Value of one unit of the sums of squares in squared units of the pixels, per band."""
         return [Fraction(float(step)) ** 2 * (1 if self.is_identity else int(LIMB)) for step in self.step]
 
 
 @compiled
 def split_number(number: Any, factor: Any) -> tuple[Any, Any]:
-    """Give the two whole numbers that a number becomes."""
+    """Return the two limbs of a number."""
     exact = number * factor
     rounded = np.rint(exact)
     return np.int64(rounded), np.int64(np.rint((exact - rounded) * LIMB))
@@ -105,7 +105,7 @@ def split_number(number: Any, factor: Any) -> tuple[Any, Any]:
 def _squares(
     points: npt.NDArray[Any], takes_part: npt.NDArray[np.bool_], factor: Numbers, out: npt.NDArray[np.int64]
 ) -> None:
-    """Add up squares of each band, cut into three: first what a float holds of a square, then what it lost."""
+    """Sum the squares of each band in three limbs: the rounded square first, then its rounding error."""
     for b in range(points.shape[0]):
         row, large, middle, small = points[b], np.int64(0), np.int64(0), np.int64(0)
         for i in range(row.size):
@@ -134,21 +134,21 @@ def _whole_squares(points: npt.NDArray[Any], takes_part: npt.NDArray[np.bool_], 
 
 
 def squares(points: npt.NDArray[Any], takes_part: npt.NDArray[np.bool_], fixed: FixedPoint) -> npt.NDArray[Any]:
-    """Sum of the squares of each band, as whole numbers.
+    """Sum of the squares of each band, as integers.
 
     Parameters
     ----------
     points : ndarray, shape (band, point)
-        No more than 2**26 points.
+        Points, at most `MAX_POINTS_PER_SUM`.
     takes_part : ndarray of bool, shape (point,)
-        The others are left out.
+        True for the points to add.
     fixed : FixedPoint
-        For pixels of this type and range.
+        Conversion chosen for the dtype and range of the points.
 
     Returns
     -------
     ndarray of int, shape (band,)
-        Python's, which don't overflow; see `FixedPoint.square_steps`.
+        Python integers, which don't overflow, in units of `FixedPoint.square_steps`.
     """
     if fixed.is_identity:
         sums = np.empty(len(points), np.int64)
@@ -161,61 +161,62 @@ def squares(points: npt.NDArray[Any], takes_part: npt.NDArray[np.bool_], fixed: 
     return joined
 
 
-class Ledger:
-    """Pixels, sums and squares of classes over any number of blocks: Python's whole numbers, which don't overflow."""
+class ClassTotals:
+    """Pixel counts, sums and squares of classes over any number of blocks, as Python integers, which don't overflow."""
 
     def __init__(self, k: int, fixed: FixedPoint) -> None:
         bands = len(fixed.factor)
         self.fixed = fixed
         self.counts = np.zeros(k + 1, object)
-        """Of each label; 0 is for those in no class yet."""
+        """Number of pixels per label, shape (k + 1,); label 0 counts pixels that have no class yet."""
         self.sums = np.zeros((k + 1, bands), object)
+        """Sum of the pixels per label, shape (k + 1, band), in units of `FixedPoint.step`."""
         self.squares = np.zeros(bands, object)
-        """Of all pixels together."""
+        """Sum of the squares of all pixels, shape (band,), in units of `FixedPoint.square_steps`."""
 
     def add(self, counts: npt.NDArray[np.int64], sums: npt.NDArray[np.int64]) -> None:
-        """Add what has changed in some pieces of blocks."""
+        """Add the changes of counts, shape (k + 1,), and of sums, shape (k + 1, column), of some pieces of blocks."""
         self.counts += counts.astype(object)
         self.sums += self.fixed.join(sums)
 
-    def merge(self, changes: "Ledger") -> None:
-        """Add what another one holds."""
+    def merge(self, changes: "ClassTotals") -> None:
+        """Add the counts, sums and squares of other totals."""
         self.counts += changes.counts
         self.sums += changes.sums
         self.squares += changes.squares
 
     def means(self, centres: Numbers) -> Numbers:
-        """Mean of each class, shape (k, band); `centres` stay where a class is empty."""
+        """Mean of each class, shape (k, band); an empty class keeps its row of `centres`."""
         members = self.counts[1:, np.newaxis]
         with np.errstate(invalid="ignore"):
             means = (self.sums[1:] / np.maximum(members, 1)).astype(np.float64) * self.fixed.step
         return np.where(members > 0, means, centres)
 
     def variances(self) -> Numbers:
-        """Variance of each band over all classes together, shape (band,)."""
+        """Variance of each band over the pixels of all classes, shape (band,)."""
         total = sum(int(count) for count in self.counts[1:])
         whole = np.array([int(column.sum()) for column in self.sums[1:].T], object)
         middle = (whole / total).astype(np.float64) * self.fixed.step
-        return np.array([float(v) for v in self._around([middle], [whole], [total])]) / total
+        return np.array([float(v) for v in self._squared_deviations([middle], [whole], [total])]) / total
 
     def inertia(self, centres: Numbers, weights: Numbers) -> float:
-        """Sum of the weighted squared distances of all pixels to the centre of their class.
+        """Sum of the weighted squared distances of all pixels to the centroid of their class.
 
         Parameters
         ----------
         centres : ndarray of float64, shape (k, band)
-            In the pixels' units.
+            Centroids in the units of the pixels.
         weights : ndarray of float64, shape (band,)
-            What squared differences of each band are multiplied by.
+            Factor per band by which squared differences are multiplied.
         """
-        bands = self._around(centres, self.sums[1:], self.counts[1:])
+        bands = self._squared_deviations(centres, self.sums[1:], self.counts[1:])
         return float(sum(weight * float(band) for weight, band in zip(weights, bands, strict=True)))
 
-    def _around(self, centres: Any, sums: Any, counts: Any) -> list[Fraction]:
-        """Sum of squared differences from centres, of each band: exactly."""
+    def _squared_deviations(self, centres: Any, sums: Any, counts: Any) -> list[Fraction]:
+        """Exact sum of squared differences from the centroids, per band."""
         found = []
-        for b, (total, each) in enumerate(zip(self.squares, self.fixed.square_steps, strict=True)):
-            spread = int(total) * each
+        for b, (total, square_step) in enumerate(zip(self.squares, self.fixed.square_steps, strict=True)):
+            spread = int(total) * square_step
             step = Fraction(float(self.fixed.step[b]))
             for centre, added, count in zip(centres, sums, counts, strict=True):
                 at = Fraction(float(centre[b]))

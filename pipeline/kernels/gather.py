@@ -1,4 +1,4 @@
-"""Pixels of one grid taken over to another, row by row and column by column."""
+"""Nearest-neighbour resampling: pixels of one grid copied to another by row and column indices."""
 
 from typing import Any
 
@@ -8,27 +8,27 @@ import numpy.typing as npt
 from pipeline.kernels.compiled import compiled
 
 Indices = npt.NDArray[np.int64]
-"""For each row (or column) the one it is taken from; -1 where there is none."""
+"""Source row (or column) of each row (or column) of the target grid; -1 outside the source."""
 
 
 @compiled
 def gather(
     data: npt.NDArray[Any], rows: Indices, columns: Indices, out: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
 ) -> None:
-    """Fill `out` with the pixels of `data` at the places given; strike out of `valid` those that lie outside.
+    """Copy the pixels of `data` at the given rows and columns to `out`; clear `valid` where they are outside `data`.
 
     Parameters
     ----------
     data : ndarray, shape (band, r, c)
-        Pixels of any type that `out` can hold.
+        Pixels of a type that `out` can hold.
     rows : ndarray of int64, shape (rows,)
-        For each row of `out`, the row of `data`; -1 where there is none.
+        Row of `data` for each row of `out`; -1 outside `data`.
     columns : ndarray of int64, shape (columns,)
-        The same of columns.
+        Column of `data` for each column of `out`; -1 outside `data`.
     out : ndarray, shape (band, rows, columns)
-        Filled; 0 outside.
+        Filled in place; 0 outside `data`.
     valid : ndarray of bool, shape (rows, columns)
-        Set to False outside.
+        Changed in place: False outside `data`.
     """
     for b in range(data.shape[0]):
         for i in range(rows.size):

@@ -1,7 +1,7 @@
-"""A pseudo-random key for every pixel position, and the pixels whose keys are smallest.
+"""Sampling by hash: a pseudo-random key for every pixel position, and the pixels with the smallest keys.
 
-The key depends on the seed, the row and the column and on nothing else, so a sample chosen by key is the
-same for any chunking, any number of workers and any order of blocks.
+The key depends only on the seed, the row and the column, so a sample chosen by key is the same for any chunking,
+any number of workers and any order of blocks.
 """
 
 from typing import Final
@@ -12,18 +12,18 @@ import numpy.typing as npt
 from pipeline.kernels.compiled import compiled
 
 LARGEST_KEY: Final = 2**64 - 1
-"""No pixel has a larger key: the threshold that lets every pixel pass."""
+"""Largest possible key: as a threshold it selects every pixel."""
 
 _RUN: Final = 64
-"""Pixels of a row whose keys are made at once, and passed over together where none is under the threshold."""
+"""Number of pixels of a row whose keys are computed together, and skipped together if none is below the threshold."""
 
 _MARGIN: Final = 1.2
-"""How many more keys than wanted a first threshold aims at; too few and the block is scanned twice."""
+"""Factor by which a first threshold exceeds the wanted number of keys; too few and the block is scanned twice."""
 
 
 @compiled
 def _mix(key: np.uint64) -> np.uint64:
-    """Scramble 64 bits one-to-one (the finaliser of SplitMix64: Steele, Lea & Flood, OOPSLA 2014)."""
+    """Mix 64 bits one-to-one (the finaliser of SplitMix64: Steele, Lea & Flood, OOPSLA 2014)."""
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return key ^ (key >> np.uint64(31))
@@ -38,69 +38,68 @@ def _scan(  # noqa: PLR0917 (numba takes arguments by position)
     keys: npt.NDArray[np.uint64],
     index: npt.NDArray[np.int64],
 ) -> int:
-    """Fill `keys` and `index` with the valid pixels under the threshold; count on where they are full."""
+    """Fill `keys` and `index` with the valid pixels up to the threshold; return how many there are, even if more."""
     salt = _mix(seed + np.uint64(0x9E3779B97F4A7C15))
     found = 0
     rows, columns = valid.shape
-    some = np.empty(_RUN, np.uint64)
+    run_keys = np.empty(_RUN, np.uint64)
     for i in range(rows):
         high = np.uint64(origin[0] + i) << np.uint64(32)
         for start in range(0, columns, _RUN):
             n = min(_RUN, columns - start)
-            holds, first, under = valid[i, start : start + n], np.uint64(origin[1] + start), 0
-            for j in range(n):  # without a branch: many at once
-                some[j] = _mix((high | (first + np.uint64(j))) ^ salt)
-                under += holds[j] & (some[j] <= threshold)
-            if not under:
+            is_valid, first, below = valid[i, start : start + n], np.uint64(origin[1] + start), 0
+            for j in range(n):  # no branch, so that the loop is vectorised
+                run_keys[j] = _mix((high | (first + np.uint64(j))) ^ salt)
+                below += is_valid[j] & (run_keys[j] <= threshold)
+            if not below:
                 continue
             for j in range(n):
-                if holds[j] and some[j] <= threshold:
+                if is_valid[j] and run_keys[j] <= threshold:
                     if found < keys.size:
-                        keys[found] = some[j]
+                        keys[found] = run_keys[j]
                         index[found] = i * columns + start + j
                     found += 1
     return found
 
 
 def load_kernel() -> None:
-    """Load the machine code that looks for keys, which takes a while."""
+    """Compile the search for keys, or load its machine code, which is slow, before it is needed."""
     smallest_keys(np.ones((1, 1), np.bool_), (0, 0), 0, 1)
 
 
 def smallest_keys(
     valid: npt.NDArray[np.bool_], origin: tuple[int, int], seed: int, wanted: int, threshold: int = LARGEST_KEY
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """Keys and positions of pixels of a block that can be among the `wanted` smallest keys of the scene.
+    """Return keys and positions of the pixels of a block that may be among the `wanted` smallest keys of the scene.
 
     Parameters
     ----------
     valid : ndarray of bool, shape (rows, columns)
-        True where a pixel holds data.
+        True where a pixel is valid.
     origin : tuple of int
-        Row and column, in the scene, of the block's first pixel.
+        Row and column of the block's upper left pixel in the scene.
     seed : int
-        Which of the 2**64 families of keys to use.
+        Seed of the hash, 0 to 2**64 - 1.
     wanted : int
-        How many pixels the whole sample shall hold.
+        Number of pixels in the sample of the whole scene.
     threshold : int
-        Keys above it are known not to be wanted.
+        Keys above it are known not to be in the sample.
 
     Returns
     -------
     keys : ndarray of uint64, shape (n,)
-        Unordered and without repetition: the map from position to key is one-to-one. All the block's keys
-        up to the threshold, or, where these are many more than `wanted`, a smaller set that holds at least
-        the `wanted` smallest of them.
+        Unordered and unique, because the hash is one-to-one. All keys of the block up to the threshold or, if these
+        are many more than `wanted`, a subset that contains at least the `wanted` smallest of them.
     index : ndarray of int64, shape (n,)
-        The pixels' positions in the flattened block.
+        Indices of the pixels in the flattened block.
     """
-    held = int(np.count_nonzero(valid))
-    limit = min(threshold, int(LARGEST_KEY * min(1.0, _MARGIN * wanted / max(held, 1))))
+    valid_count = int(np.count_nonzero(valid))
+    limit = min(threshold, int(LARGEST_KEY * min(1.0, _MARGIN * wanted / max(valid_count, 1))))
     while True:
-        room = int(held * (limit / LARGEST_KEY) * _MARGIN) + 64
-        keys, index = np.empty(room, np.uint64), np.empty(room, np.int64)
+        capacity = int(valid_count * (limit / LARGEST_KEY) * _MARGIN) + 64
+        keys, index = np.empty(capacity, np.uint64), np.empty(capacity, np.int64)
         found = _scan(valid, origin, np.uint64(seed), np.uint64(limit), keys, index)
-        if found > room:  # an unlikely draw: once more, with room for all of them
+        if found > capacity:  # unlikely: scan again with room for all keys
             keys, index = np.empty(found, np.uint64), np.empty(found, np.int64)
             _scan(valid, origin, np.uint64(seed), np.uint64(limit), keys, index)
         if found >= wanted or limit == threshold:

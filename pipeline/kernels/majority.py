@@ -1,4 +1,4 @@
-"""Labels at half the resolution."""
+"""Overviews of labels: the majority of each 2 x 2 pixels."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +8,7 @@ from pipeline.kernels.compiled import compiled
 
 @compiled
 def _majority(a: int, b: int, c: int, d: int) -> int:
-    """Which of four labels comes most often, 0 left out; of equally frequent ones the first."""
+    """Most frequent of four labels, ignoring 0; the first of equally frequent ones."""
     best, most = 0, 0
     for label in (a, b, c, d):
         votes = (label == a) + (label == b) + (label == c) + (label == d)
@@ -19,7 +19,7 @@ def _majority(a: int, b: int, c: int, d: int) -> int:
 
 @compiled
 def _halve(labels: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8]) -> None:
-    """At an odd edge the last row or column stands for the one that is missing, which changes no majority."""
+    """Fill `out` with majorities; at an odd edge the last row or column is repeated, which changes no majority."""
     rows, columns = labels.shape
     for i in range(out.shape[0]):
         above, below = labels[2 * i], labels[min(2 * i + 1, rows - 1)]
@@ -30,18 +30,18 @@ def _halve(labels: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8]) -> None:
 
 
 def halve(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Majority of each 2 x 2 labels.
+    """Reduce labels to half the resolution by the majority of each 2 x 2 pixels.
 
     Parameters
     ----------
     labels : ndarray of uint8, shape (rows, columns)
-        0 is nodata.
+        Labels; 0 is nodata.
 
     Returns
     -------
     ndarray of uint8, shape (ceil(rows / 2), ceil(columns / 2))
-        The most frequent class of each 2 x 2 pixels, or of the fewer that there are at an odd edge; of equally
-        frequent ones the first, row by row. 0 only where all are 0.
+        Most frequent class of each 2 x 2 pixels (fewer at an odd edge); the first, row by row, of equally frequent
+        ones. 0 only where all are 0.
     """
     rows, columns = labels.shape
     out = np.empty((-(-rows // 2), -(-columns // 2)), np.uint8)

@@ -1,4 +1,4 @@
-"""Sums over the pixels of each class of a block."""
+"""Pixel counts, sums and sums of squares per class of a block."""
 
 from functools import reduce
 from typing import Any, Final
@@ -6,35 +6,36 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.arithmetic import SQUARES_AT, add_powers, fma
+from pipeline.core.arrays import Planes, Points
+from pipeline.kernels.arithmetic import SQUARE_SHIFT, add_powers, fma
 from pipeline.kernels.compiled import compiled
-from pipeline.kernels.fixed import exact_sums
-from pipeline.kernels.nearest import TILE_POINTS, Block
+from pipeline.kernels.fixed import has_exact_sums
+from pipeline.kernels.nearest import TILE_POINTS
 
-SETS: Final = 4
-"""Sets of sums that pixels side by side take turns with: neighbours are often of one class, and an addition into one
-sum would wait for the last one. A power of two."""
+ACCUMULATORS: Final = 4
+"""Number of accumulators per sum, a power of two. Neighbouring pixels alternate between them: they are often of one
+class, and additions to a single accumulator would be serialised."""
 
-_NUMBERS: Final = np.uint64(2**SQUARES_AT - 1)
-"""Bits of a word that sums of numbers take."""
+_SUM_MASK: Final = np.uint64(2**SQUARE_SHIFT - 1)
+"""Mask of the bits of a word that hold the sum of numbers."""
 
-_TOGETHER: Final = SETS * 2**8
-"""Pixels that are added up in such words at most: 256 of 16 bits for each set take 24 bits, their squares 40."""
+_MAX_PIXELS: Final = ACCUMULATORS * 2**8
+"""Largest number of pixels added in such words: per accumulator 256 of 16 bits take 24 bits, their squares 40."""
 
-_PARTS: Final = (slice(0, 2), slice(2, 4))
-"""Of what `_add_shifted` adds up: those of sums, those of sums of squares."""
+_SUMS_AND_SQUARES: Final = (slice(0, 2), slice(2, 4))
+"""Columns of the output of `_add_shifted` that hold sums, and those that hold sums of squares."""
 
 
 @compiled
 def _count(labels: npt.NDArray[np.uint8], counts: npt.NDArray[np.int64]) -> None:
-    """Count the pixels with each label: shape (set, class)."""
+    """Count the pixels per label: shape (accumulator, label)."""
     for i in range(labels.size):
-        counts[i & (SETS - 1), labels[i]] += 1
+        counts[i & (ACCUMULATORS - 1), labels[i]] += 1
 
 
 @compiled
 def _two_sum(a: Any, b: Any) -> tuple[Any, Any]:
-    """Give the sum of two floats, or arrays of them, and what rounding took from it (Knuth, TAOCP vol. 2, 4.2.2)."""
+    """Return the sum of two floats, or arrays, and its rounding error (TwoSum; Knuth, TAOCP vol. 2, 4.2.2)."""
     total = a + b
     added = total - a
     return total, (a - (total - added)) + (b - added)
@@ -42,12 +43,12 @@ def _two_sum(a: Any, b: Any) -> tuple[Any, Any]:
 
 @compiled
 def _add_shifted(
-    data: Block, labels: npt.NDArray[np.uint8], shift: npt.NDArray[np.float64], sums: npt.NDArray[np.float64]
+    data: Points, labels: npt.NDArray[np.uint8], shift: npt.NDArray[np.float64], sums: npt.NDArray[np.float64]
 ) -> None:
-    """Add the pixels of a (band, pixel) block, less their class's shift, to sums (band, set, class, 4).
+    """Add the pixels of a block (band, pixel), minus the shift of their class, to sums (band, accumulator, label, 4).
 
-    The four: their sum and what rounding took from it, the sum of their squares and what rounding took from that. Tile
-    by tile, as labels are read for each band.
+    The four columns: sum, its rounding error, sum of squares, its rounding error. Tile by tile, because labels are read
+    again for each band.
     """
     bands, pixels = data.shape
     for start in range(0, pixels, TILE_POINTS):
@@ -55,7 +56,7 @@ def _add_shifted(
         for b in range(bands):
             row, totals = data[b, start : start + TILE_POINTS], sums[b]
             for i in range(row.size):
-                total, value = totals[i & (SETS - 1), label[i]], np.float64(row[i]) - shift[label[i], b]
+                total, value = totals[i & (ACCUMULATORS - 1), label[i]], np.float64(row[i]) - shift[label[i], b]
                 total[0], lost = _two_sum(total[0], value)
                 total[1] += lost
                 square = value * value
@@ -64,58 +65,57 @@ def _add_shifted(
 
 
 @compiled
-def _weave(data: Block, four: int, start: int, low: int, woven: npt.NDArray[np.uint16]) -> None:
-    """Lay the numbers of four bands, less `low`, side by side: shape (pixel, band), flattened.
+def _interleave(data: Points, four: int, start: int, low: int, interleaved: npt.NDArray[np.uint16]) -> None:
+    """Interleave the numbers of four bands, minus `low`: shape (pixel, band), flattened.
 
-    Where there are fewer bands the last one comes again. In one loop, so that many are worked on at once.
+    If there are fewer bands the last one is repeated. One loop for all four, which is vectorised.
     """
-    n, last = woven.size // 4, data.shape[0] - 1
+    n, last = interleaved.size // 4, data.shape[0] - 1
     first, second = data[four, start : start + n], data[min(four + 1, last), start : start + n]
     third, fourth = data[min(four + 2, last), start : start + n], data[min(four + 3, last), start : start + n]
     for i in range(n):
-        woven[4 * i] = first[i] - low
-        woven[4 * i + 1] = second[i] - low
-        woven[4 * i + 2] = third[i] - low
-        woven[4 * i + 3] = fourth[i] - low
+        interleaved[4 * i] = first[i] - low
+        interleaved[4 * i + 1] = second[i] - low
+        interleaved[4 * i + 2] = third[i] - low
+        interleaved[4 * i + 3] = fourth[i] - low
 
 
 @compiled
 def _unpack(totals: npt.NDArray[np.uint64], sums: npt.NDArray[np.int64], squares: npt.NDArray[np.int64]) -> None:
-    """Move totals (set, class and band), flattened, to sums (class and band,)."""
+    """Add packed totals (accumulator, label, band) to sums (label, band), all flattened; reset the totals to 0."""
     width = sums.size
-    for turn in range(SETS):
-        total = totals[turn * width : (turn + 1) * width]
+    for accumulator in range(ACCUMULATORS):
+        total = totals[accumulator * width : (accumulator + 1) * width]
         for i in range(width):
-            sums[i] += np.int64(total[i] & _NUMBERS)
-            squares[i] += np.int64(total[i] >> np.uint64(SQUARES_AT))
+            sums[i] += np.int64(total[i] & _SUM_MASK)
+            squares[i] += np.int64(total[i] >> np.uint64(SQUARE_SHIFT))
             total[i] = 0
 
 
 @compiled
 def _sums_by_fours(
-    data: Block, labels: npt.NDArray[np.uint8], low: int, sums: npt.NDArray[np.int64], squares: npt.NDArray[np.int64]
+    data: Points, labels: npt.NDArray[np.uint8], low: int, sums: npt.NDArray[np.int64], squares: npt.NDArray[np.int64]
 ) -> None:
-    """Add whole numbers of up to 16 bits, less `low`, and their squares to sums (four bands, class and band).
+    """Add integers of up to 16 bits, minus `low`, and their squares to sums (group of four bands, label and band).
 
-    As long as few are added up, the sum of numbers and that of their squares fit one word, and those of four bands
-    one addition.
+    For few pixels the sum and the sum of squares fit one word, and those of four bands need one vector addition.
     """
     fours, width = sums.shape
-    totals, room = np.zeros(SETS * width, np.uint64), np.empty(4 * _TOGETHER, np.uint16)
-    for start in range(0, labels.size, _TOGETHER):
-        label = labels[start : start + _TOGETHER]
-        woven = room[: 4 * label.size]
+    totals, buffer = np.zeros(ACCUMULATORS * width, np.uint64), np.empty(4 * _MAX_PIXELS, np.uint16)
+    for start in range(0, labels.size, _MAX_PIXELS):
+        label = labels[start : start + _MAX_PIXELS]
+        interleaved = buffer[: 4 * label.size]
         for four in range(fours):
-            _weave(data, 4 * four, start, low, woven)
+            _interleave(data, 4 * four, start, low, interleaved)
             for i in range(label.size):
-                add_powers(totals, (i & (SETS - 1)) * width + 4 * label[i], woven, 4 * i)
+                add_powers(totals, (i & (ACCUMULATORS - 1)) * width + 4 * label[i], interleaved, 4 * i)
             _unpack(totals, sums[four], squares[four])
 
 
 def _exact_sums(
-    data: Block, labels: npt.NDArray[np.uint8], counts: npt.NDArray[np.int64]
+    data: Points, labels: npt.NDArray[np.uint8], counts: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Sums of whole numbers of up to 16 bits and of their squares, shape (1, class, band)."""
+    """Sums of integers of up to 16 bits and of their squares, shape (1, label, band)."""
     bands, low = len(data), int(np.iinfo(data.dtype).min)
     shape = -(-bands // 4), 4 * counts.size
     sums, squares = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
@@ -129,57 +129,61 @@ def _exact_sums(
 
 
 def _shifted_sums(
-    data: Block, labels: npt.NDArray[np.uint8], centroids: npt.NDArray[np.float64]
+    data: Points, labels: npt.NDArray[np.uint8], centroids: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Sums of numbers less their centroid, and of their squares, shape (part, class, band)."""
+    """Sums of pixels minus their centroid, and of the squares, shape (part, label, band)."""
     shift = np.vstack([np.zeros((1, len(data))), centroids])
-    in_sets = np.zeros((len(data), SETS, len(shift), 4))
-    _add_shifted(data, labels, shift, in_sets)
-    sums, squares = (reduce(merged, np.moveaxis(in_sets[..., two], (1, 3, 2, 0), (0, 1, 2, 3))) for two in _PARTS)
+    accumulated = np.zeros((len(data), ACCUMULATORS, len(shift), 4))
+    _add_shifted(data, labels, shift, accumulated)
+    sums, squares = (
+        reduce(merge_sums, np.moveaxis(accumulated[..., columns], (1, 3, 2, 0), (0, 1, 2, 3)))
+        for columns in _SUMS_AND_SQUARES
+    )
     return sums, squares
 
 
-def merged(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Add sums that `class_sums` gave of one block to those of another: shape (part, class, band)."""
+def merge_sums(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Merge the sums of two blocks as returned by `class_sums`, shape (part, label, band)."""
     if len(one) == 1:
         exact: npt.NDArray[Any] = one + other
         return exact
-    with np.errstate(invalid="ignore", over="ignore"):  # what pixels without data hold may be anything
+    with np.errstate(invalid="ignore", over="ignore"):  # label 0: invalid pixels may hold any values
         total, lost = _two_sum.function(one[0], other[0])
         return np.stack([total, one[1] + other[1] + lost])
 
 
 def class_sums(
-    data: Block, labels: npt.NDArray[np.uint8], centroids: npt.NDArray[np.float64]
+    data: Planes, labels: npt.NDArray[np.uint8], centroids: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Count the pixels of each class of a block, and add up them and their squares.
+    """Count the pixels of each class of a block, and sum them and their squares.
 
     Parameters
     ----------
     data : ndarray, shape (band, rows, columns)
         Pixels in any units.
     labels : ndarray of uint8, shape (rows, columns)
-        0 to k.
+        Labels, 0 to k.
     centroids : ndarray of float64, shape (k, band)
-        Near the means of the classes. Where sums can't be exact (`exact_sums`) pixels are taken less their
-        centroid, so that large numbers that differ little keep their digits.
+        Centroids, near the means of the classes. Unless sums are exact (`has_exact_sums`) the centroid is subtracted
+        from each pixel, so that large numbers that differ little keep their digits.
 
     Returns
     -------
     counts : ndarray of int64, shape (k + 1,)
-        Row 0 is for label 0, whatever its pixels hold.
+        Number of pixels per label.
     sums, squares : ndarray of int64 (where exact) or float64, shape (part, k + 1, band)
-        Of the pixels, or of the pixels less their centroid. Floats come in two parts, to be added up: the second is
-        what rounding took from the first, so that how a scene is cut into blocks hardly ever shows in 30 digits.
+        Sums of the pixels, or of the pixels minus their centroid; row 0, of label 0, is to be ignored. Floats have two
+        parts, which are to be added: the second is the rounding error of the first, so that the block size hardly
+        ever affects 30 digits.
 
     References
     ----------
     T. Ogita, S. M. Rump, S. Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26 (2005).
     """
     flat, flat_labels = np.ascontiguousarray(data).reshape(len(data), -1), np.ascontiguousarray(labels).reshape(-1)
-    in_sets = np.zeros((SETS, len(centroids) + 1), np.int64)
-    _count(flat_labels, in_sets)
-    counts = in_sets.sum(axis=0)
-    if exact_sums(data.dtype):
+    accumulated = np.zeros((ACCUMULATORS, len(centroids) + 1), np.int64)
+    _count(flat_labels, accumulated)
+    counts = accumulated.sum(axis=0)
+    if has_exact_sums(data.dtype):
         return counts, *_exact_sums(flat, flat_labels, counts)
     return counts, *_shifted_sums(flat, flat_labels, centroids)

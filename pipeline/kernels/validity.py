@@ -1,4 +1,4 @@
-"""Which pixels of a block hold data."""
+"""Validity of pixels: nodata values and numbers that are not finite."""
 
 import sys
 from math import isfinite
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 
 def representable(value: float, dtype: np.dtype[Any]) -> bool:
-    """Whether a pixel of this type can have this value, but for rounding of floats."""
+    """Whether a pixel of this dtype can have this value (floats: after rounding)."""
     if isinstance(value, int) and abs(value) > sys.float_info.max:
         return False
     if dtype.kind == "f":
@@ -22,22 +22,22 @@ def representable(value: float, dtype: np.dtype[Any]) -> bool:
 def mask_invalid(
     data: npt.NDArray[np.generic], nodata: tuple[float | None, ...], valid: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
-    """Strike out of `valid`, in place, the pixels in which any band has no data.
+    """Clear `valid`, in place, where any band is nodata, NaN or infinite.
 
     Parameters
     ----------
     data : ndarray, shape (band, rows, columns)
-        Pixels as the file holds them.
+        Pixels as stored in the file.
     nodata : tuple of float or None
-        Each band's nodata value; one that the dtype can't hold marks nothing. NaN and the infinities never
-        are data, whatever it says.
+        Nodata value per band; one that the dtype can't represent matches no pixel. NaN and infinities are always
+        invalid.
     valid : ndarray of bool, shape (rows, columns)
-        True where a mask or alpha band, if there is one, lets the pixel pass.
+        True where the pixel is not masked out by a mask or alpha band.
 
     Returns
     -------
     ndarray of bool, shape (rows, columns)
-        The same array.
+        `valid` itself.
     """
     for plane, value in zip(data, nodata, strict=True):
         if data.dtype.kind == "f":

@@ -16,8 +16,8 @@ from pipeline.engine.threads import stream
 from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.kernels.areas import class_areas
 from pipeline.kernels.assign import assign
-from pipeline.kernels.fixed import exact_sums
-from pipeline.kernels.sums import class_sums, merged
+from pipeline.kernels.fixed import has_exact_sums
+from pipeline.kernels.sums import class_sums, merge_sums
 from pipeline.models.cluster_model import ClusterModel
 
 
@@ -103,7 +103,7 @@ class ClassStatistics:
         self._pixel_areas = areas or PixelAreas(reason="areas were not requested")
         self._areas = [0] * (model.k + 1)
         self._shift = np.zeros((model.k + 1, len(model.bands)))
-        self._exact = exact_sums(np.dtype(units.dtype))
+        self._exact = has_exact_sums(np.dtype(units.dtype))
         if not self._exact:
             self._shift[1:] = model.centres_in(units)
         self.counts = [0] * (model.k + 1)
@@ -118,8 +118,8 @@ class ClassStatistics:
         if block.areas:
             self._areas = [total + area for total, area in zip(self._areas, block.areas, strict=True)]
         kind = self._sums.dtype
-        self._sums = merged(self._sums, block.sums.astype(kind))
-        self._squares = merged(self._squares, block.squares.astype(kind))
+        self._sums = merge_sums(self._sums, block.sums.astype(kind))
+        self._squares = merge_sums(self._squares, block.squares.astype(kind))
 
     def hectares(self, label: int) -> float | None:
         """Area of a class in hectares; None if pixel areas are unknown."""

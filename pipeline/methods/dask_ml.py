@@ -23,7 +23,7 @@ from threadpoolctl import ThreadpoolController
 
 from pipeline.config.schema import FitConfig
 from pipeline.core.arrays import Points, Stretch
-from pipeline.kernels.move import OUTSIDE
+from pipeline.kernels.move_points import EXCLUDED
 from pipeline.methods.lloyd import Centres
 from pipeline.pixels.pieces import PixelPieces
 
@@ -106,7 +106,7 @@ def _all_rows(pixels: PixelPieces, scaling: _Scaling) -> da.Array:
 
     def rows(number: int) -> Rows:
         found: Sequence[Rows] = [
-            scaling.rows(piece.points[:, piece.labels != OUTSIDE]) for piece in pixels.pieces([pixels.blocks[number]])
+            scaling.rows(piece.points[:, piece.labels != EXCLUDED]) for piece in pixels.pieces([pixels.blocks[number]])
         ]
         return np.concatenate(found)
 

@@ -15,7 +15,7 @@ from pipeline.core.errors import FitError
 from pipeline.engine.threads import stream
 from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.distances import own_distances
-from pipeline.kernels.fixed import exact_sums
+from pipeline.kernels.fixed import has_exact_sums
 from pipeline.methods import registry
 from pipeline.methods.lloyd import Centres, Clustering, band_means, lloyd, plus_plus
 
@@ -191,7 +191,7 @@ def check_outliers(low: npt.NDArray[Any], high: npt.NDArray[Any], points: Points
     points : ndarray, shape (band, point)
         Some of the pixels, in random order.
     """
-    if exact_sums(points.dtype):
+    if has_exact_sums(points.dtype):
         return
     some = points[:, :_A_LOOK].astype(np.float64)
     first, third = np.percentile(some, (25, 75), axis=1)

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from pipeline.core.arrays import Points, Stretch
 from pipeline.kernels.assign import working_dtype
-from pipeline.kernels.distances import closer, own_distances
-from pipeline.kernels.fixed import FixedPoint, Ledger, exact_sums
-from pipeline.kernels.moving import Mover
+from pipeline.kernels.distances import own_distances, update_nearest_distances
+from pipeline.kernels.fixed import ClassTotals, FixedPoint, has_exact_sums
+from pipeline.kernels.mover import Mover
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +44,12 @@ class Partition:
         self._bounds = np.zeros(points.shape[1], np.uint8)
         self.labels = np.zeros(points.shape[1], np.uint8)
         """1 to k; 0 before the first move."""
-        self.counts, self._sums = self._fixed.room(k)
+        self.counts, self._sums = self._fixed.zero_sums(k)
         self.counts[0] = points.shape[1]
 
     def assign(self, centres: Centres) -> int:
         """Move each point to the class of its nearest centre; give the number of points that moved."""
-        self._mover.aim(centres)
+        self._mover.set_centres(centres)
         return self._mover.move(self._points, self.labels, self._bounds, self.counts, self._sums)
 
     def fill(self, centres: Centres) -> None:
@@ -69,7 +69,7 @@ class Partition:
 
     def means(self, centres: Centres) -> Centres:
         """Mean of each class's points; `centres` stay where a class is empty."""
-        ledger = Ledger(len(centres), self._fixed)
+        ledger = ClassTotals(len(centres), self._fixed)
         ledger.add(self.counts, self._sums)
         return ledger.means(centres)
 
@@ -123,7 +123,7 @@ def lloyd(
 
 def band_means(points: Points) -> npt.NDArray[np.float64]:
     """Mean of each band of points (band, point), summed in their order: the same bits on any machine."""
-    if exact_sums(points.dtype):
+    if has_exact_sums(points.dtype):
         sums = points.sum(axis=1, dtype=np.int64)
     else:
         sums = np.array([np.cumsum(band, dtype=np.float64)[-1] for band in points])
@@ -154,12 +154,12 @@ def plus_plus(points: Points, k: int, generator: np.random.Generator, stretch: S
     count = points.shape[1]
     chosen = [int(generator.integers(count))]
     nothing = np.full(count, np.inf, working_dtype(points.dtype))
-    closest, _ = closer(points, chosen[0], nothing, stretch)
+    closest, _ = update_nearest_distances(points, chosen[0], nothing, stretch)
     for _ in range(k - 1):
         cumulative = np.cumsum(closest, dtype=np.float64)
         draws = generator.random(2 + int(np.log(k))) * cumulative[-1]
         tries = np.minimum(np.searchsorted(cumulative, draws, side="right"), count - 1)
-        attempts = ((point, *closer(points, point, closest, stretch)) for point in tries.tolist())
+        attempts = ((point, *update_nearest_distances(points, point, closest, stretch)) for point in tries.tolist())
         point, closest, _ = min(attempts, key=lambda attempt: attempt[2])
         chosen.append(point)
     return np.ascontiguousarray(points[:, chosen].T, np.float64)

@@ -8,14 +8,14 @@ import numpy.typing as npt
 
 from pipeline.core.arrays import Stretch
 from pipeline.core.grid import Block
-from pipeline.engine.threads import share
-from pipeline.kernels.fixed import MOST_TOGETHER, FixedPoint, Ledger, squares
-from pipeline.kernels.move import OUTSIDE
-from pipeline.kernels.moving import Mover
+from pipeline.engine.threads import run_on_threads
+from pipeline.kernels.fixed import MAX_POINTS_PER_SUM, ClassTotals, FixedPoint, squares
+from pipeline.kernels.move_points import EXCLUDED
+from pipeline.kernels.mover import Mover
 from pipeline.methods.lloyd import Centres
 from pipeline.pixels.pieces import PIECE_PIXELS, PixelPieces
 
-_PIECES_TOGETHER: Final = MOST_TOGETHER // PIECE_PIXELS
+_PIECES_TOGETHER: Final = MAX_POINTS_PER_SUM // PIECE_PIXELS
 """How many pieces are added up in 64 bits; Python's numbers, which don't overflow, take longer."""
 
 
@@ -27,7 +27,7 @@ class Passes:
         self._k = k
         self._workers = workers
         self._fixed = FixedPoint.of(pixels.info.dtype, pixels.low, pixels.high)
-        self.ledger = Ledger(k, self._fixed)
+        self.ledger = ClassTotals(k, self._fixed)
         factors = np.ones(len(pixels.info.bands)) if stretch is None else stretch
         self._mover = Mover(pixels.info.dtype, stretch, self._fixed.scaling, width)
         self._weights = np.square(factors, dtype=np.float64)
@@ -41,30 +41,30 @@ class Passes:
         """
         moves, first = 0, not (self._has_squares and self._pixels.caches_labels)
         if not self._pixels.caches_labels:
-            self.ledger = Ledger(self._k, self._fixed)
-        self._mover.aim(centres)
+            self.ledger = ClassTotals(self._k, self._fixed)
+        self._mover.set_centres(centres)
 
-        def work(some: Iterator[Block]) -> tuple[int, Ledger]:
+        def work(some: Iterator[Block]) -> tuple[int, ClassTotals]:
             return self._work(some, with_squares=first)
 
-        for moved, changes in share(work, blocks or self._pixels.blocks, self._workers):
+        for moved, changes in run_on_threads(work, blocks or self._pixels.blocks, self._workers):
             moves += moved
             self.ledger.merge(changes)
         self._has_squares = True
         return moves
 
-    def _work(self, blocks: Iterator[Block], *, with_squares: bool) -> tuple[int, Ledger]:
+    def _work(self, blocks: Iterator[Block], *, with_squares: bool) -> tuple[int, ClassTotals]:
         """Move the pixels of some blocks; give how many moved, and what that changes."""
-        moves, together, changes, added_up = 0, 0, Ledger(self._k, self._fixed), self._fixed.room(self._k)
+        moves, together, changes, added_up = 0, 0, ClassTotals(self._k, self._fixed), self._fixed.zero_sums(self._k)
         for piece in self._pixels.pieces(blocks):
             if with_squares:
-                changes.squares += squares(piece.points, piece.labels != OUTSIDE, self._fixed)
+                changes.squares += squares(piece.points, piece.labels != EXCLUDED, self._fixed)
             moves += self._mover.move(piece.points, piece.labels, piece.bounds, *added_up)
             self._pixels.store_labels(piece)
             together += 1
             if together == _PIECES_TOGETHER:
                 changes.add(*added_up)
-                together, added_up = 0, self._fixed.room(self._k)
+                together, added_up = 0, self._fixed.zero_sums(self._k)
             del piece  # it may be a whole block, to be let go before the next one is read
         if moves:
             changes.add(*added_up)

@@ -12,7 +12,7 @@ from pipeline.core.grid import Block
 from pipeline.core.pixels import FitSource, Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.engine.cache import Cache
-from pipeline.kernels.move import OUTSIDE
+from pipeline.kernels.move_points import EXCLUDED
 from pipeline.pixels.cache import BlockCache, block_name
 
 PIECE_PIXELS: Final = 2**18
@@ -34,7 +34,7 @@ class Piece:
 
     @property
     def labels(self) -> npt.NDArray[np.uint8]:
-        """Label of each pixel as last stored, shape (pixel,); 0 at first, `OUTSIDE` if the pixel is not fitted."""
+        """Label of each pixel as last stored, shape (pixel,); 0 at first, `EXCLUDED` if the pixel is not fitted."""
         labels: npt.NDArray[np.uint8] = self.labels_and_bounds[0]
         return labels
 
@@ -132,7 +132,7 @@ class UncachedPieces(_CountedPieces):
     def _pieces_of(self, block: Block) -> Iterator[Piece]:
         """Yield the pieces of a block; a function of its own, so that its memory is freed before the next block."""
         pixels, fitting = self._source.read_for_fit(block)
-        labels = np.where(fitting, np.uint8(0), np.uint8(OUTSIDE)).reshape(-1)
+        labels = np.where(fitting, np.uint8(0), np.uint8(EXCLUDED)).reshape(-1)
         points = pixels.data.reshape(len(pixels.data), -1)
         for start in range(0, labels.size, PIECE_PIXELS):
             own_labels = labels[start : start + PIECE_PIXELS]
@@ -161,7 +161,7 @@ class CachedPieces(_CountedPieces):
         # per piece labels, then bounds; OUTSIDE in both, so that runs of unfitted pixels are skipped
         for start in range(0, fitting.size, PIECE_PIXELS):
             mask = outside[start : start + PIECE_PIXELS]
-            stored[2 * start : 2 * (start + mask.size)][np.tile(mask, 2)] = OUTSIDE
+            stored[2 * start : 2 * (start + mask.size)][np.tile(mask, 2)] = EXCLUDED
         self._cache.put(_labels_name(block), stored)
         return pixels, fitting
 

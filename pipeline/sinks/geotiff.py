@@ -14,7 +14,7 @@ from pipeline.core.errors import OutputError
 from pipeline.core.grid import Block, Grid
 from pipeline.engine.work_folder import folder_of
 from pipeline.geo.gdal import GDAL_ERRORS, gdal_options
-from pipeline.kernels.checks import add_checksums, checksum
+from pipeline.kernels.checksum import add_checksums, checksum
 from pipeline.sinks.overviews import level_shapes, overview_paths, write_overviews
 from pipeline.sinks.palette import Colour
 from pipeline.sinks.verify import verify_map

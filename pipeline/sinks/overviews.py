@@ -12,7 +12,7 @@ from affine import Affine
 
 from pipeline.core.grid import split_into_blocks
 from pipeline.engine.threads import stream
-from pipeline.kernels.checks import add_checksums, checksum
+from pipeline.kernels.checksum import add_checksums, checksum
 from pipeline.kernels.majority import halve
 from pipeline.sinks.windows import window_reader
 

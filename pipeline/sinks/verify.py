@@ -14,7 +14,7 @@ from pipeline.core.grid import Block, split_into_blocks
 from pipeline.engine.threads import stream
 from pipeline.engine.work_folder import folder_of
 from pipeline.geo.gdal import GDAL_ERRORS, gdal_options
-from pipeline.kernels.checks import add_checksums, checksum
+from pipeline.kernels.checksum import add_checksums, checksum
 from pipeline.sinks.overviews import WINDOW_SHAPE, level_shapes
 from pipeline.sinks.windows import window_reader
 

@@ -264,7 +264,7 @@ def test_a_stopped_run_leaves_no_file(jpeg2000: list[str], tmp_path: Path, numbe
     os.kill(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number, err
-    assert "terrazzo: stopping, once what is under way has ended" in err
+    assert "terrazzo: stopping after the work in progress" in err
     assert [entry.name for entry in tmp_path.iterdir()] == ["job.yaml"]
 
 

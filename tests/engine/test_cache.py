@@ -1,4 +1,4 @@
-"""What is kept comes back bit for bit, and nothing of it stays behind, however the run ends."""
+"""Cached bytes are returned unchanged, and no file remains, however the run ends."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ ARRAYS = st.lists(
 )
 
 
-def made(dtype: str, count: int, seed: int) -> npt.NDArray[Any]:
+def random_array(dtype: str, count: int, seed: int) -> npt.NDArray[Any]:
     return (
         np.random.default_rng(seed).integers(0, 2, count * 8, np.uint8)[: count * np.dtype(dtype).itemsize].view(dtype)
     )
@@ -31,10 +31,10 @@ def made(dtype: str, count: int, seed: int) -> npt.NDArray[Any]:
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=40, deadline=None)
 @given(spec=ARRAYS, data=st.data())
-def test_any_part_of_what_was_kept_comes_back(
+def test_any_part_of_cached_arrays_is_returned_unchanged(
     tmp_path_factory: pytest.TempPathFactory, kind: Literal["memory", "disk"], spec: Any, data: st.DataObject
 ) -> None:
-    arrays = [made(*one) for one in spec]
+    arrays = [random_array(*one) for one in spec]
     with open_cache(kind, tmp_path_factory.mktemp("s")) as cache:
         cache.put("a", *arrays)
         start = 0
@@ -47,7 +47,7 @@ def test_any_part_of_what_was_kept_comes_back(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_written_over_comes_back_and_nothing_beside_it_moves(
+def test_overwritten_bytes_are_returned_and_adjacent_bytes_are_unchanged(
     tmp_path: Path, kind: Literal["memory", "disk"]
 ) -> None:
     labels = np.arange(100, dtype=np.uint8)
@@ -61,7 +61,7 @@ def test_what_is_written_over_comes_back_and_nothing_beside_it_moves(
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_nothing_stays_on_disk_after_an_error(tmp_path: Path, error: type[BaseException]) -> None:
+def test_no_file_remains_on_disk_after_an_error(tmp_path: Path, error: type[BaseException]) -> None:
     def fail() -> None:
         with open_cache("disk", tmp_path) as cache:
             cache.put("a", np.zeros(10))
@@ -78,25 +78,25 @@ from pathlib import Path
 from pipeline.engine.cache import open_cache
 with open_cache("disk", Path(sys.argv[1])) as cache:
     cache.put("a", np.zeros(1000))
-    print("kept", flush=True)
+    print("cached", flush=True)
     time.sleep(600)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by a signal")
-def test_what_a_killed_run_left_is_removed_by_the_next_and_what_a_living_one_keeps_is_not(tmp_path: Path) -> None:
+def test_the_next_run_removes_the_folder_of_a_killed_run_but_not_of_a_living_one(tmp_path: Path) -> None:
     runs = [
         subprocess.Popen([sys.executable, "-c", HANG, str(tmp_path)], stdout=subprocess.PIPE, text=True) for _ in "ab"
     ]
     try:
         for run in runs:
             assert run.stdout
-            assert run.stdout.readline() == "kept\n"
+            assert run.stdout.readline() == "cached\n"
         assert len(list(tmp_path.iterdir())) == 2
         runs[0].send_signal(signal.SIGKILL)
         runs[0].wait()
         with open_cache("disk", tmp_path):
-            assert len(list(tmp_path.iterdir())) == 2, "its own, and that of the run that lives"
+            assert len(list(tmp_path.iterdir())) == 2, "its own, and that of the living run"
         (left,) = tmp_path.iterdir()
         assert {file.name for file in left.iterdir()} == {"a", "lock"}
     finally:
@@ -105,7 +105,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_what_a_living_one_kee
             run.communicate()
 
 
-KILLED_IN_THE_END = """
+KILLED_WHILE_REMOVING = """
 import os, sys, numpy as np
 from pathlib import Path
 from pipeline.engine.cache import open_cache
@@ -126,15 +126,15 @@ with open_cache("disk", Path(sys.argv[1])) as cache:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by a signal")
-def test_a_run_that_is_killed_while_it_removes_its_files_leaves_what_the_next_one_knows(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-c", KILLED_IN_THE_END, str(tmp_path)], check=False)
+def test_the_next_run_removes_the_folder_of_a_run_killed_while_removing_it(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_REMOVING, str(tmp_path)], check=False)
     assert len(list(tmp_path.glob("*/*"))) == 6, "five of eight files, and the lock"
     with open_cache("disk", tmp_path):
         assert len(list(tmp_path.iterdir())) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_of_another_program_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / ".terrazzo-scratch-notes").mkdir()
     (tmp_path / ".terrazzo-scratch-notes" / "mine.txt").write_text("keep")
     with open_cache("disk", tmp_path):
@@ -142,16 +142,16 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / ".terrazzo-scratch-notes" / "mine.txt").read_text() == "keep"
 
 
-def test_a_missing_folder_is_named_with_the_setting_that_mends_it(tmp_path: Path) -> None:
+def test_the_error_of_a_missing_folder_names_the_setting(tmp_path: Path) -> None:
     with (
-        pytest.raises(OutputError, match=rf"^{tmp_path}/no: this is no folder, or does not exist.*run\.cache_dir"),
+        pytest.raises(OutputError, match=rf"^{tmp_path}/no: not a folder, or does not exist.*run\.cache_dir"),
         open_cache("disk", tmp_path / "no"),
     ):
         pass
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-def test_a_full_disk_is_told_with_the_folder_and_the_name(tmp_path: Path) -> None:
+def test_the_error_of_a_full_disk_names_the_folder_and_the_file(tmp_path: Path) -> None:
     with open_cache("disk", tmp_path) as cache:
         cache.put("a", np.zeros(1))
         (file,) = tmp_path.glob("*/a")
@@ -161,7 +161,7 @@ def test_a_full_disk_is_told_with_the_folder_and_the_name(tmp_path: Path) -> Non
             cache.put("a", np.zeros(1000))
 
 
-def test_a_file_that_is_cut_short_is_told(tmp_path: Path) -> None:
+def test_a_truncated_file_raises_an_error(tmp_path: Path) -> None:
     with open_cache("disk", tmp_path) as cache:
         cache.put("a", np.zeros(10))
         (file,) = tmp_path.glob("*/a")

@@ -1,4 +1,4 @@
-"""What killed runs of this program and user left is removed, and nothing else: no link is followed."""
+"""Temporary folders of killed runs of this program and user are removed, and nothing else; links are not followed."""
 
 import errno
 import json
@@ -21,8 +21,8 @@ from pipeline.engine.work_folder import temporary_folder
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by a signal, links need a right")
 
 
-def foreign(folder: Path) -> Path:
-    """Somebody's folder of files."""
+def user_folder(folder: Path) -> Path:
+    """A folder of the user's own files."""
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")
     (folder / "below").mkdir()
@@ -30,35 +30,35 @@ def foreign(folder: Path) -> Path:
     return folder
 
 
-def test_a_link_with_such_a_name_is_not_followed(tmp_path: Path) -> None:
-    """It made a run delete every file of the folder it led to."""
-    mine = foreign(tmp_path / "mine")
-    marked = foreign(tmp_path / "marked")
-    (marked / MARK).write_bytes(Owner.this(locks=True).text())
+def test_a_link_with_the_prefix_is_not_followed(tmp_path: Path) -> None:
+    """Regression: a run deleted all files in the target folder of the link."""
+    files = user_folder(tmp_path / "mine")
+    marked = user_folder(tmp_path / "marked")
+    (marked / MARK).write_bytes(Owner.current(locks=True).text())
     out = tmp_path / "out"
     out.mkdir()
-    (out / f"{PREFIX}x").symlink_to(mine)
+    (out / f"{PREFIX}x").symlink_to(files)
     (out / f"{PREFIX}y").symlink_to(marked)
     remove_leftovers(out)
     with temporary_folder(out, ""):
         pass
-    assert (mine / "thesis.txt").read_text() == (marked / "thesis.txt").read_text() == "years of work"
+    assert (files / "thesis.txt").read_text() == (marked / "thesis.txt").read_text() == "years of work"
     assert (out / f"{PREFIX}x").is_symlink()
 
 
-def test_links_within_a_leftover_go_and_what_they_lead_to_stays(tmp_path: Path) -> None:
-    mine = foreign(tmp_path / "mine")
+def test_links_in_a_leftover_are_removed_but_not_their_targets(tmp_path: Path) -> None:
+    files = user_folder(tmp_path / "mine")
     left = killed_run(tmp_path)
-    (left / "link").symlink_to(mine)
-    (left / "file").symlink_to(mine / "thesis.txt")
+    (left / "link").symlink_to(files)
+    (left / "file").symlink_to(files / "thesis.txt")
     remove_leftovers(tmp_path)
     assert not left.exists()
-    assert (mine / "thesis.txt").read_text() == "years of work"
-    assert (mine / "below" / "data.txt").exists()
+    assert (files / "thesis.txt").read_text() == "years of work"
+    assert (files / "below" / "data.txt").exists()
 
 
-def test_a_leftover_with_a_folder_in_it_is_not_touched(tmp_path: Path) -> None:
-    """No run makes any, and another disk may be mounted there; nor does a very deep one end the next run."""
+def test_a_leftover_that_contains_a_folder_is_not_removed(tmp_path: Path) -> None:
+    """No run creates folders there, so it may be the mount point of another disk."""
     left = killed_run(tmp_path)
     (left / "below").mkdir()
     (left / "below" / "thesis.txt").write_text("years of work")
@@ -68,7 +68,7 @@ def test_a_leftover_with_a_folder_in_it_is_not_touched(tmp_path: Path) -> None:
     assert (left / "pixels").exists()
 
 
-def test_a_copy_of_a_living_runs_folder_stays(tmp_path: Path) -> None:
+def test_a_copy_of_the_folder_of_a_living_run_is_not_removed(tmp_path: Path) -> None:
     import shutil
 
     with temporary_folder(tmp_path, "") as own:
@@ -79,20 +79,20 @@ def test_a_copy_of_a_living_runs_folder_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hard", [False, True])
-def test_a_mark_that_is_a_link_marks_nothing(tmp_path: Path, *, hard: bool) -> None:
-    victim = foreign(tmp_path / f"{PREFIX}victim")
+def test_a_folder_whose_mark_is_a_link_is_not_removed(tmp_path: Path, *, hard: bool) -> None:
+    folder = user_folder(tmp_path / f"{PREFIX}victim")
     elsewhere = tmp_path / "mark"
-    elsewhere.write_bytes(Owner.this(locks=True).text())
+    elsewhere.write_bytes(Owner.current(locks=True).text())
     if hard:
-        (victim / MARK).hardlink_to(elsewhere)
+        (folder / MARK).hardlink_to(elsewhere)
     else:
-        (victim / MARK).symlink_to(elsewhere)
+        (folder / MARK).symlink_to(elsewhere)
     remove_leftovers(tmp_path)
-    assert (victim / "thesis.txt").exists()
+    assert (folder / "thesis.txt").exists()
 
 
-def test_a_pipe_or_a_folder_as_mark_marks_nothing_and_is_not_waited_for(tmp_path: Path) -> None:
-    pipe, folder = foreign(tmp_path / f"{PREFIX}pipe"), foreign(tmp_path / f"{PREFIX}folder")
+def test_a_folder_whose_mark_is_a_pipe_or_folder_is_not_removed(tmp_path: Path) -> None:
+    pipe, folder = user_folder(tmp_path / f"{PREFIX}pipe"), user_folder(tmp_path / f"{PREFIX}folder")
     os.mkfifo(pipe / MARK)
     (folder / MARK).mkdir()
     remove_leftovers(tmp_path)
@@ -109,20 +109,22 @@ def test_a_pipe_or_a_folder_as_mark_marks_nothing_and_is_not_waited_for(tmp_path
         b"[]",
         b'{"program": "another"}',
         json.dumps({"program": marks_module._PROGRAM}).encode(),
-        Owner.this(locks=True).text().replace(b"true", b'"yes"'),
-        Owner.this(locks=True).text().replace(str(os.getpid()).encode(), b"1" * 30),
+        Owner.current(locks=True).text().replace(b"true", b'"yes"'),
+        Owner.current(locks=True).text().replace(str(os.getpid()).encode(), b"1" * 30),
         b"[" * 3000,
     ],
 )
-def test_a_mark_with_another_content_marks_nothing(tmp_path: Path, content: bytes) -> None:
-    victim = foreign(tmp_path / f"{PREFIX}victim")
-    (victim / MARK).write_bytes(content)
+def test_a_folder_whose_mark_has_other_content_is_not_removed(tmp_path: Path, content: bytes) -> None:
+    folder = user_folder(tmp_path / f"{PREFIX}victim")
+    (folder / MARK).write_bytes(content)
     remove_leftovers(tmp_path)
-    assert (victim / "thesis.txt").exists()
+    assert (folder / "thesis.txt").exists()
 
 
 @pytest.mark.parametrize("whose", ["folder", "mark"])
-def test_what_is_somebody_elses_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str) -> None:
+def test_folders_and_marks_of_another_user_are_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
     left = killed_run(tmp_path)
     if os.geteuid() == 0:
         os.chown(left if whose == "folder" else left / MARK, 12345, 12345)
@@ -132,7 +134,7 @@ def test_what_is_somebody_elses_stays(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (left / "pixels").exists()
 
 
-def test_a_file_with_such_a_name_stays(tmp_path: Path) -> None:
+def test_a_file_with_the_prefix_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / f"{PREFIX}notes").write_text("mine")
     os.mkfifo(tmp_path / f"{PREFIX}pipe")
     remove_leftovers(tmp_path)
@@ -140,9 +142,9 @@ def test_a_file_with_such_a_name_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", [{"host": "another"}, {"session": "another"}, {"container": "another"}])
-def test_locks_tell_of_other_containers_and_starts_of_this_machine(tmp_path: Path, other: dict[str, str]) -> None:
+def test_locks_decide_for_other_containers_and_boots_of_this_machine(tmp_path: Path, other: dict[str, str]) -> None:
     left = killed_run(tmp_path)
-    mark_of(left, **other)
+    change_mark(left, **other)
     remove_leftovers(tmp_path)
     assert not left.exists()
 
@@ -157,34 +159,32 @@ try:
     with temporary_folder(Path(sys.argv[1]), "make room"):
         pass
 except OutputError as error:
-    assert "no folder for temporary files can be made here" in str(error), error
+    assert "can't create a temporary folder here" in str(error), error
     raise SystemExit(7)
 """
 
 
 @pytest.mark.parametrize("room", [0, 20])
-def test_on_a_full_disk_no_folder_is_left_half_made(tmp_path: Path, room: int) -> None:
+def test_on_a_full_disk_no_incomplete_folder_remains(tmp_path: Path, room: int) -> None:
     done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path), str(room)], capture_output=True, check=False)
     assert done.returncode == 7, done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_killed_before_it_was_marked_is_removed(tmp_path: Path) -> None:
+def test_the_folder_of_a_run_killed_before_marking_it_is_removed(tmp_path: Path) -> None:
     (tmp_path / f"{PREFIX}empty").mkdir()
     (tmp_path / f"{PREFIX}marking").mkdir()
     (tmp_path / f"{PREFIX}marking" / MARK).touch()
     for length in (1, 30, 150):
         (tmp_path / f"{PREFIX}{length}").mkdir()
-        (tmp_path / f"{PREFIX}{length}" / MARK).write_bytes(Owner.this(locks=True).text()[:length])
+        (tmp_path / f"{PREFIX}{length}" / MARK).write_bytes(Owner.current(locks=True).text()[:length])
     remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_where_files_can_not_be_locked_the_process_tells(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    """Nothing that was left there was ever removed."""
+def test_without_file_locks_the_process_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Regression: on such file systems leftovers were never removed."""
 
     def refuse(_: Any) -> None:
         raise OSError(number, "locks")
@@ -196,21 +196,21 @@ def test_where_files_can_not_be_locked_the_process_tells(
         with temporary_folder(tmp_path, "") as own:
             assert not left.exists()
             remove_leftovers(tmp_path)
-            assert own.exists(), "of a living process"
+            assert own.exists(), "the folder of a living process"
     left = killed_run(tmp_path, number)
-    remove_leftovers(tmp_path)  # locks can be had now
+    remove_leftovers(tmp_path)  # locks are available now
     assert not left.exists()
 
 
-def mark_of(folder: Path, **other: Any) -> None:
-    """Change what the mark of a folder says of its maker."""
-    said = json.loads((folder / MARK).read_bytes())
-    (folder / MARK).write_text(json.dumps(said | other))
+def change_mark(folder: Path, **other: Any) -> None:
+    """Change fields of the mark of a folder."""
+    fields = json.loads((folder / MARK).read_bytes())
+    (folder / MARK).write_text(json.dumps(fields | other))
 
 
-def test_a_process_that_took_the_number_of_a_killed_one_keeps_nothing(tmp_path: Path) -> None:
+def test_a_reused_process_number_does_not_protect_a_leftover(tmp_path: Path) -> None:
     left = killed_run(tmp_path, errno.ENOLCK)
-    mark_of(left, process=os.getppid(), started="1")
+    change_mark(left, process=os.getppid(), started="1")
     remove_leftovers(tmp_path)
     assert not left.exists()
 
@@ -224,11 +224,11 @@ def test_a_process_that_took_the_number_of_a_killed_one_keeps_nothing(tmp_path: 
         (True, {"host": "another", "session": "another"}),
     ],
 )
-def test_what_another_machine_keeps_stays_a_month_where_its_locks_may_not_be_seen(
+def test_folders_of_another_machine_with_invisible_locks_are_removed_after_a_month(
     tmp_path: Path, other: dict[str, str], *, locks: bool
 ) -> None:
     left = killed_run(tmp_path, *([] if locks else [errno.ENOLCK]))
-    mark_of(left, **other)
+    change_mark(left, **other)
     remove_leftovers(tmp_path)
     assert left.exists()
     month_ago = time.time() - 31 * 24 * 3600
@@ -237,8 +237,8 @@ def test_what_another_machine_keeps_stays_a_month_where_its_locks_may_not_be_see
     assert not left.exists()
 
 
-def test_a_run_checks_its_folders_without_files_that_a_kill_leaves(tmp_path: Path) -> None:
-    """The plan looked whether a folder can be written to with a file that stayed where it was killed in between."""
+def test_a_kill_while_folders_are_checked_leaves_only_what_the_next_run_removes(tmp_path: Path) -> None:
+    """Regression: the plan checked folders by writing a file, which a kill left behind."""
     code = (
         "import os, sys\nfrom pathlib import Path\nfrom pipeline.sinks.staging import check_writable\n"
         "sys.addaudithook(lambda event, args: os.kill(os.getpid(), 9) if event == sys.argv[2] else None)\n"

@@ -1,4 +1,4 @@
-"""What is shown of a run: times of its stages, a few lines or a bar."""
+"""Progress display: times of stages, a few log lines or a bar."""
 
 import io
 import logging
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.lowest
 
 
 class Clock:
-    """A clock that is put forward by hand."""
+    """A clock that tests advance by hand."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
@@ -27,7 +27,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_stages_are_timed_added_up_by_name_and_kept_when_they_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_of_stages_are_added_by_name_also_if_a_stage_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, shown = Clock(monkeypatch), Progress()
     for name, seconds in (("sample", 3.0), ("fit", 10.0), ("sample", 4.0)):
         with shown.stage(name, 2) as step:
@@ -46,9 +46,7 @@ def test_stages_are_timed_added_up_by_name_and_kept_when_they_fail(monkeypatch: 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(total=st.integers(1, 300))
-def test_a_stage_is_four_lines_or_fewer_and_the_last_says_that_all_is_done(
-    caplog: pytest.LogCaptureFixture, total: int
-) -> None:
+def test_a_stage_logs_at_most_four_lines_and_the_last_at_its_end(caplog: pytest.LogCaptureFixture, total: int) -> None:
     caplog.clear()
     with caplog.at_level(logging.INFO, "pipeline.progress"), LineProgress().stage("label", total) as step:
         for _ in range(total):
@@ -59,11 +57,11 @@ def test_a_stage_is_four_lines_or_fewer_and_the_last_says_that_all_is_done(
     assert done == sorted(set(done))
     assert lines[-1].startswith(f"label: {total} of {total}, ")
     assert lines[-1].endswith(" 0 s left")
-    # evenly: no stretch between lines is longer than a quarter, rounded up
+    # evenly: at most a quarter of the steps, rounded up, between lines
     assert max(after - before for before, after in zip([0, *done], done, strict=False)) <= -(-total // 4)
 
 
-def test_a_line_says_the_time_that_is_left_at_the_pace_so_far(
+def test_a_line_shows_the_time_left_at_the_current_pace(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch)
@@ -76,7 +74,7 @@ def test_a_line_says_the_time_that_is_left_at_the_pace_so_far(
     ]
 
 
-def test_a_bar_stands_on_standard_error_and_ends_full(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bar_is_shown_on_standard_error_and_ends_at_100_percent(capsys: pytest.CaptureFixture[str]) -> None:
     shown = BarProgress()
     with shown.stage("label", 7) as step:
         for _ in range(7):
@@ -90,7 +88,7 @@ def test_a_bar_stands_on_standard_error_and_ends_full(capsys: pytest.CaptureFixt
     assert set(shown.seconds) == {"label"}
 
 
-def test_a_terminal_gets_bars_and_a_log_file_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_a_bar_in_a_terminal_and_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", Terminal())
     assert isinstance(console_progress(), BarProgress)
     monkeypatch.setattr("sys.stderr", io.StringIO())

@@ -1,4 +1,4 @@
-"""Servers that stall end a run in time, and signals end it wherever it stands: with a word, and nothing left behind."""
+"""Stalled servers and signals end a run in time, with a message, and no temporary files remain."""
 
 import json
 import os
@@ -38,14 +38,14 @@ SIDE = 300
 LATEST = 5.0
 """Seconds within which a signal ends a run."""
 SLACK = 3.0
-"""Seconds beyond the limit that a machine with much to do may take."""
+"""Seconds beyond the time limit that a busy machine may take."""
 LOADING = 10.0
-"""Seconds that such a machine may take besides to load or compile what a run is just loading."""
+"""Further seconds that a busy machine may take to import or compile modules."""
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Moods, Path]]:
-    """A server with a Cloud-Optimized GeoTIFF, the same in a zip, and a STAC item."""
+    """A server with a Cloud-Optimized GeoTIFF, also in a zip; tests add STAC items."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.05")
     root = tmp_path / "site"
@@ -59,7 +59,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str,
         archive.write(root / "a.tif", "a.tif")
     with serving(root) as (address, moods):
         yield address, moods, root
-    for thread in list(deadline._left):  # those that waited for it
+    for thread in list(deadline._abandoned):  # threads that waited for the server
         thread.join(10)
 
 
@@ -76,9 +76,7 @@ def ends_in_time(started: float, limit: float) -> bool:
 
 @pytest.mark.parametrize("stall", STALLS)
 @pytest.mark.parametrize("form", ["{}/a.tif", "/vsizip/{{/vsicurl/{}/a.zip}}/a.tif", "vrt"])
-def test_an_open_that_stalls_ends_at_the_limit(
-    site: tuple[str, Moods, Path], tmp_path: Path, stall: str, form: str
-) -> None:
+def test_a_stalled_open_ends_at_the_limit(site: tuple[str, Moods, Path], tmp_path: Path, stall: str, form: str) -> None:
     address, moods, _ = site
     path = form.format(address)
     if form == "vrt":
@@ -100,7 +98,7 @@ def test_an_open_that_stalls_ends_at_the_limit(
 
 
 @pytest.mark.parametrize("stall", STALLS)
-def test_a_block_that_stalls_ends_the_run_at_the_limit_and_leaves_nothing(
+def test_a_stalled_block_ends_the_run_at_the_limit_and_leaves_no_file(
     site: tuple[str, Moods, Path], tmp_path: Path, stall: str
 ) -> None:
     address, moods, _ = site
@@ -110,16 +108,16 @@ def test_a_block_that_stalls_ends_the_run_at_the_limit_and_leaves_nothing(
     with pytest.raises(StalledError, match=rf"^{address}/a\.tif: rows \d+-\d+, columns .* within 1 s, .*run\.timeout"):
         run_config(RunConfig.model_validate(config_of(f"{address}/a.tif", tmp_path, 1.0)))
     assert moods.stalled.is_set()
-    assert time.monotonic() - started < 2 + SLACK, "what came before the stall took less than the limit"
+    assert time.monotonic() - started < 2 + SLACK, "the work before the stall took less than the limit"
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_all_that_is_asked_for_a_block_has_one_limit(site: tuple[str, Moods, Path]) -> None:
+def test_all_requests_for_a_block_share_one_limit(site: tuple[str, Moods, Path]) -> None:
     address, moods, root = site
     for name in "bc":
         (root / f"{name}.tif").write_bytes((root / "a.tif").read_bytes())
     scene = open_scene([f"{address}/{name}.tif" for name in "abc"], timeout=1.0)
-    moods.delay = 0.5  # each file's question is answered in time, but not all three
+    moods.delay = 0.5  # the request for each file is answered in time, but not all three
     started = time.monotonic()
     with pytest.raises(StalledError, match=r"rows .* within 1 s"):
         scene.compute(scheduler="single-threaded")
@@ -127,7 +125,7 @@ def test_all_that_is_asked_for_a_block_has_one_limit(site: tuple[str, Moods, Pat
 
 
 @pytest.mark.parametrize("stall", STALLS)
-def test_a_text_that_stalls_ends_at_the_limit(site: tuple[str, Moods, Path], stall: str) -> None:
+def test_a_stalled_text_file_ends_at_the_limit(site: tuple[str, Moods, Path], stall: str) -> None:
     address, moods, root = site
     (root / "item.json").write_text(json.dumps({"type": "Feature", "stac_version": "1.0.0"}))
     moods.stall = stall
@@ -138,7 +136,7 @@ def test_a_text_that_stalls_ends_at_the_limit(site: tuple[str, Moods, Path], sta
 
 
 @pytest.mark.parametrize("name", ["a.tif", "item.json"])
-def test_addresses_that_lead_in_a_circle_end_in_time(site: tuple[str, Moods, Path], name: str) -> None:
+def test_circular_redirects_end_in_time(site: tuple[str, Moods, Path], name: str) -> None:
     address, moods, root = site
     (root / "item.json").write_text("{}")
     moods.stall = "redirect"
@@ -150,7 +148,7 @@ def test_addresses_that_lead_in_a_circle_end_in_time(site: tuple[str, Moods, Pat
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pyogrio's, long after
 @pytest.mark.parametrize("key", ["mask", "aoi"])
-def test_a_mask_or_an_area_that_stalls_ends_at_the_limit(
+def test_a_stalled_mask_or_area_of_interest_ends_at_the_limit(
     site: tuple[str, Moods, Path], tmp_path: Path, key: str
 ) -> None:
     address, moods, root = site
@@ -164,7 +162,7 @@ def test_a_mask_or_an_area_that_stalls_ends_at_the_limit(
     assert ends_in_time(started, 1.0)
 
 
-def test_the_files_of_an_item_are_not_waited_for_one_by_one(site: tuple[str, Moods, Path]) -> None:
+def test_the_files_of_an_item_share_one_limit(site: tuple[str, Moods, Path]) -> None:
     address, moods, root = site
     assets = {name: {"href": f"{address}/{name}.tif", "roles": ["data"], "type": "image/tiff"} for name in "abcd"}
     item = {"type": "Feature", "stac_version": "1.0.0", "id": "i", "geometry": None, "links": [], "assets": assets}
@@ -179,7 +177,7 @@ def test_the_files_of_an_item_are_not_waited_for_one_by_one(site: tuple[str, Moo
     assert time.monotonic() - started < 1 + SLACK
 
 
-def test_arrays_have_the_limit_they_were_opened_with_wherever_they_are_read(site: tuple[str, Moods, Path]) -> None:
+def test_lazy_arrays_use_the_limit_they_were_opened_with(site: tuple[str, Moods, Path]) -> None:
     address, moods, _ = site
     scene = open_scene(f"{address}/a.tif", chunk=128, timeout=1.0)
     moods.stall = "silent"
@@ -191,7 +189,7 @@ def test_arrays_have_the_limit_they_were_opened_with_wherever_they_are_read(site
     assert time.monotonic() - started < 2 + 2 * SLACK
 
 
-def test_a_limit_that_is_far_off_changes_nothing(site: tuple[str, Moods, Path], tmp_path: Path) -> None:
+def test_remote_and_local_files_give_the_same_labels(site: tuple[str, Moods, Path], tmp_path: Path) -> None:
     address, _, root = site
     for source, name in ((f"{address}/a.tif", "remote.tif"), (str(root / "a.tif"), "local.tif")):
         run_config(RunConfig.model_validate(config_of(source, tmp_path) | {"output": {"labels": str(tmp_path / name)}}))
@@ -199,10 +197,10 @@ def test_a_limit_that_is_far_off_changes_nothing(site: tuple[str, Moods, Path], 
         np.testing.assert_array_equal(one.read(), two.read())
 
 
-def test_a_run_on_local_files_starts_no_thread_beside(
+def test_a_run_on_local_files_starts_no_worker_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Any
 ) -> None:
-    monkeypatch.setattr(deadline, "_beside", lambda: pytest.fail("nothing is waited for"))
+    monkeypatch.setattr(deadline, "_worker", lambda: pytest.fail("a worker thread was started"))
     run_config(RunConfig.model_validate(config_of(str(site[2] / "a.tif"), tmp_path)))
 
 
@@ -217,27 +215,27 @@ def test_a_run_on_local_files_starts_no_thread_beside(
         ("/vsizip/{/data/https/a.zip}/a.tif", False, False), ("C:/a.tif", False, False),
     ],
 )  # fmt: skip
-def test_what_comes_over_a_network_is_told_by_the_path(path: str, remote: bool, may_be: bool) -> None:  # noqa: FBT001
+def test_remote_files_are_recognised_by_their_path(path: str, remote: bool, may_be: bool) -> None:  # noqa: FBT001
     assert (is_remote(path), may_be_remote(path)) == (remote, may_be)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 86_401])
-def test_a_timeout_that_is_none_is_refused(tmp_path: Path, timeout: float) -> None:
-    for look in (inspect_scene, config_template):
+def test_an_invalid_timeout_raises_an_error(tmp_path: Path, timeout: float) -> None:
+    for function in (inspect_scene, config_template):
         with pytest.raises(ConfigError, match=r"timeout: .* is not allowed; expected the time limit in seconds"):
-            look([str(tmp_path / "a.tif")], timeout)
+            function([str(tmp_path / "a.tif")], timeout)
     with pytest.raises(ConfigError, match=r"timeout: .* is not allowed; expected the time limit in seconds"):
         open_scene(tmp_path / "a.tif", timeout=timeout)
 
 
-def test_gdal_is_told_to_give_up_when_nobody_waits_any_more() -> None:
+def test_the_http_timeout_of_gdal_is_a_second_beyond_the_limit() -> None:
     with time_limit(7.5):
         assert gdal_options("https://host/a.tif")["GDAL_HTTP_TIMEOUT"] == "8.5"
     assert gdal_options("a.vrt")["GDAL_HTTP_TIMEOUT"] == "121"
     assert "GDAL_HTTP_TIMEOUT" not in gdal_options("a.tif")
 
 
-def test_settings_of_gdal_around_an_open_hold_for_it(site: tuple[str, Moods, Path]) -> None:
+def test_gdal_settings_of_the_caller_apply_on_the_worker_thread(site: tuple[str, Moods, Path]) -> None:
     address, moods, _ = site
 
     def open_on_a_thread() -> None:
@@ -250,7 +248,7 @@ def test_settings_of_gdal_around_an_open_hold_for_it(site: tuple[str, Moods, Pat
     assert moods.agents == {"mine"}
 
 
-def test_work_in_time_gives_its_result_or_its_error_and_leaves_nobody_behind() -> None:
+def test_work_within_the_limit_returns_its_result_or_raises_its_error() -> None:
     assert within_limit(current_limit, "what") == 120
     with time_limit(3), pytest.raises(KeyError):
         within_limit(lambda: {}["no"], "what")
@@ -258,32 +256,32 @@ def test_work_in_time_gives_its_result_or_its_error_and_leaves_nobody_behind() -
         assert within_limit(lambda: within_limit(current_limit, "inner"), "outer") == 3
 
 
-def test_only_so_many_threads_are_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deadline, "_left", set())
-    monkeypatch.setattr(deadline, "_MOST_LEFT", 3)
+def test_the_number_of_abandoned_threads_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadline, "_abandoned", set())
+    monkeypatch.setattr(deadline, "_MAX_ABANDONED", 3)
     over = threading.Event()
     with time_limit(0.05):
         for _ in range(3):
-            with pytest.raises(StalledError, match=r"what: there was no full answer within 0\.05 s"):
+            with pytest.raises(StalledError, match=r"what: no complete answer within 0\.05 s"):
                 within_limit(over.wait, "what")
         assert deadline.has_abandoned_threads()
-        with pytest.raises(StalledError, match="what: nothing is asked any more: 3 earlier requests"):
+        with pytest.raises(StalledError, match="what: not requested, because 3 earlier requests"):
             within_limit(over.wait, "what")
     over.set()
-    for thread in list(deadline._left):
+    for thread in list(deadline._abandoned):
         thread.join(SLACK)
     assert not deadline.has_abandoned_threads()
     assert within_limit(over.wait, "what") is True
 
 
-def test_a_fetch_ends_where_it_was_left(site: tuple[str, Moods, Path]) -> None:
-    """Of a server that drips nobody would take the last byte within any time."""
+def test_an_abandoned_fetch_ends(site: tuple[str, Moods, Path]) -> None:
+    """Otherwise a slow server would keep the abandoned thread busy for a long time."""
     address, moods, root = site
     (root / "long.json").write_text("{}" * 1000)
     moods.stall = "drip"
     with time_limit(1.0), pytest.raises(SceneError):
         fetch(f"{address}/long.json", 10**6)
-    for thread in list(deadline._left):
+    for thread in list(deadline._abandoned):
         thread.join(SLACK)
     assert not deadline.has_abandoned_threads()
 
@@ -292,26 +290,25 @@ FORKED = """
 import multiprocessing, sys, time
 from pipeline import open_scene
 
-def look(path):
+def timed_open(path):
     begin = time.monotonic()
     return open_scene(path, timeout=60).shape, time.monotonic() - begin
 
-look(sys.argv[1])
+timed_open(sys.argv[1])
 with multiprocessing.get_context("fork").Pool(1) as pool:
-    (shape, seconds), = pool.map(look, sys.argv[1:])
+    (shape, seconds), = pool.map(timed_open, sys.argv[1:])
 assert seconds < 30, seconds
 """
 
 
-def test_a_forked_process_waits_for_no_thread_of_its_parent(write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent(write_raster: WriteRaster, tmp_path: Path) -> None:
     gdal_copy(write_raster("scene.tif", patches()), tmp_path / "scene.vrt", driver="VRT")
-    words = [sys.executable, "-W", "ignore", "-c", FORKED, str(tmp_path / "scene.vrt")]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    arguments = [sys.executable, "-W", "ignore", "-c", FORKED, str(tmp_path / "scene.vrt")]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_signal_ends_a_run_whose_words_nobody_reads() -> None:
-    """Standard error is a pipe that is full."""
+def test_a_signal_ends_a_run_whose_standard_error_is_a_full_pipe() -> None:
     code = (
         "import os, sys, time\nfrom pipeline.engine.signals import handle_signals\nhandle_signals()\n"
         "os.set_blocking(2, False)\n"
@@ -332,25 +329,25 @@ def test_a_signal_ends_a_run_whose_words_nobody_reads() -> None:
 # ---- the command, as a process
 
 
-def heed_all() -> None:
-    """Undo what a shell that runs the tests in the background has them ignore."""
+def reset_signals() -> None:
+    """Undo that a shell makes background processes ignore these signals."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
 
-def start(config: dict[str, Any], path: Path, *words: str) -> subprocess.Popen[str]:
+def start(config: dict[str, Any], path: Path, *arguments: str) -> subprocess.Popen[str]:
     path.write_text(yaml.safe_dump(config))
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "run", str(path), *words],
+        [sys.executable, "-m", "pipeline", "run", str(path), *arguments],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "GDAL_HTTP_RETRY_DELAY": "0.05", "no_proxy": "127.0.0.1"},
-        preexec_fn=heed_all,  # noqa: PLW1509
+        preexec_fn=reset_signals,  # noqa: PLW1509
     )
 
 
-def assert_ended(process: subprocess.Popen[str], status: int, folder: Path, kept: set[str], within: float) -> str:
+def assert_ended(process: subprocess.Popen[str], status: int, folder: Path, remaining: set[str], within: float) -> str:
     started = time.monotonic()
     try:
         out, err = process.communicate(timeout=60)
@@ -362,12 +359,12 @@ def assert_ended(process: subprocess.Popen[str], status: int, folder: Path, kept
     assert "Traceback" not in err
     assert "ignored" not in err
     assert "valid" in out or out == ""
-    assert {entry.name for entry in folder.iterdir()} == kept, err
+    assert {entry.name for entry in folder.iterdir()} == remaining, err
     return err
 
 
 @pytest.mark.parametrize("skip", [0, 4])
-def test_a_command_whose_server_stalls_leaves_with_one_sentence(
+def test_a_command_whose_server_stalls_ends_with_a_message_of_one_line(
     site: tuple[str, Moods, Path], tmp_path: Path, skip: int
 ) -> None:
     address, moods, _ = site
@@ -411,13 +408,13 @@ from pipeline.engine.work_folder import temporary_folder
 def write_on(own):
     time.sleep(0.3)
     print("there", flush=True)
-    for number in range(10**9 * (not seconds)):  # as a run's other threads do
+    for number in range(10**9 * (not seconds)):  # as other threads of a run do
         try:
             (own / str(number % 50)).write_bytes(b"1")
         except OSError:
             pass
 
-def wait_for_ever():  # for a lock of C's, as inside a library: no handler of Python's runs
+def wait_for_ever():  # for a lock in C, as inside a library: no Python signal handler runs
     mutex = ctypes.create_string_buffer(64)
     ctypes.CDLL(None).pthread_mutex_lock(mutex)
     ctypes.CDLL(None).pthread_mutex_lock(mutex)
@@ -436,13 +433,13 @@ with temporary_folder(folder, "") as own:
 """
 
 
-def start_code(code: str, *words: object) -> subprocess.Popen[str]:
+def start_code(code: str, *arguments: object) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, words)],
+        [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_all,  # noqa: PLW1509
+        preexec_fn=reset_signals,  # noqa: PLW1509
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "there\n"
@@ -451,14 +448,14 @@ def start_code(code: str, *words: object) -> subprocess.Popen[str]:
 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_a_process_whose_main_thread_never_comes_back(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_a_process_whose_main_thread_is_blocked(tmp_path: Path, number: signal.Signals) -> None:
     process = start_code(IN_C, tmp_path, 0)
     process.send_signal(number)
     assert_ended(process, 128 + number, tmp_path, set(), LATEST)
 
 
 @posix
-def test_a_second_ctrl_c_is_not_waited_for_and_leaves_nothing_either(tmp_path: Path) -> None:
+def test_a_second_ctrl_c_ends_at_once_and_leaves_no_file(tmp_path: Path) -> None:
     process = start_code(IN_C, tmp_path, 0)
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
@@ -467,7 +464,7 @@ def test_a_second_ctrl_c_is_not_waited_for_and_leaves_nothing_either(tmp_path: P
 
 
 @posix
-def test_what_must_not_be_left_half_done_is_waited_for(tmp_path: Path) -> None:
+def test_deferred_signals_wait_for_the_end_of_the_operation(tmp_path: Path) -> None:
     process = start_code(IN_C, tmp_path, 4.5)
     process.send_signal(signal.SIGTERM)
     assert_ended(process, 128 + signal.SIGTERM, tmp_path, {"whole"}, 4.5 + LATEST)
@@ -504,7 +501,7 @@ main()
         ("pipeline.sinks.picture", signal.SIGINT),
     ],
 )
-def test_a_signal_in_an_import_ends_the_command(
+def test_a_signal_during_an_import_ends_the_command(
     site: tuple[str, Moods, Path], tmp_path: Path, module: str, number: signal.Signals
 ) -> None:
     (tmp_path / "job").mkdir()
@@ -527,7 +524,7 @@ main()
 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_python_ends_prints_no_traceback(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_while_python_exits_prints_no_traceback(tmp_path: Path, number: signal.Signals) -> None:
     config = tmp_path / "job.yaml"
     config.write_text(yaml.safe_dump(config_of("a.tif", tmp_path)))
     process = start_code(AT_THE_END.format(number=number, config=str(config)))

@@ -1,4 +1,4 @@
-"""Results come in order, or in shares, from a bounded number of items; nothing runs on once the work has ended."""
+"""Results are in order, or one per thread, for a bounded number of items; no thread goes on after the end."""
 
 import os
 import signal
@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.engine import threads
-from pipeline.engine.threads import blocks_in_flight, count_workers, share, stream
+from pipeline.engine.threads import blocks_in_flight, count_workers, run_on_threads, stream
 
 WAIT = 30.0
-"""Seconds after which a test that hangs gives up; none waits so long when all is well."""
+"""Seconds after which a hanging test fails."""
 
 
-class Pulled:
-    """Numbers from 0 that know how many were taken."""
+class CountedItems:
+    """Numbers from 0 that count how many were taken."""
 
     def __init__(self, total: int | None = None) -> None:
         self.taken = 0
@@ -38,7 +38,7 @@ def worker_threads() -> list[str]:
 
 @settings(max_examples=40, deadline=None)
 @given(items=st.lists(st.integers()), workers=st.integers(1, 6), late=st.sets(st.integers(0, 9)))
-def test_results_come_in_the_order_of_the_items_whichever_ends_first(
+def test_results_are_in_the_order_of_the_items_whichever_ends_first(
     items: list[int], workers: int, late: set[int]
 ) -> None:
     turn = threading.Event()
@@ -48,12 +48,12 @@ def test_results_come_in_the_order_of_the_items_whichever_ends_first(
             turn.wait(0.002)  # others overtake it
         return -numbered[1]
 
-    found = list(stream(work, enumerate(items), workers))
-    assert found == [(numbered, -numbered[1]) for numbered in enumerate(items)]
+    results = list(stream(work, enumerate(items), workers))
+    assert results == [(numbered, -numbered[1]) for numbered in enumerate(items)]
     assert worker_threads() == []
 
 
-def test_what_is_under_way_is_told_when_the_work_ends_early() -> None:
+def test_work_in_progress_sees_the_stop_event_if_the_work_ends_early() -> None:
     stopped, begun = threading.Event(), threading.Event()
 
     def work(number: int) -> bool:
@@ -70,7 +70,7 @@ def test_what_is_under_way_is_told_when_the_work_ends_early() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
-def test_as_many_items_as_workers_are_worked_on_at_once_and_never_more(workers: int) -> None:
+def test_as_many_items_as_workers_are_in_progress_and_never_more(workers: int) -> None:
     together = threading.Barrier(workers)
     lock = threading.Lock()
     busy, most = 0, 0
@@ -80,7 +80,7 @@ def test_as_many_items_as_workers_are_worked_on_at_once_and_never_more(workers: 
         with lock:
             busy += 1
             most = max(most, busy)
-        together.wait(WAIT)  # passes only when so many are here at once
+        together.wait(WAIT)  # passes only if all workers are here at the same time
         with lock:
             busy -= 1
 
@@ -89,52 +89,52 @@ def test_as_many_items_as_workers_are_worked_on_at_once_and_never_more(workers: 
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_items_are_taken_only_as_results_are_taken(workers: int) -> None:
-    items = Pulled()  # without end: nothing may want to see all of them
+def test_items_are_taken_only_as_results_are_consumed(workers: int) -> None:
+    items = CountedItems()  # endless: they must not be exhausted
     begun: list[int] = []
     results = stream(begun.append, items, workers)
     assert items.taken == 0
-    for handed_over, _ in zip(range(1, 20), results, strict=False):
-        assert items.taken - handed_over <= blocks_in_flight(workers)
+    for consumed, _ in zip(range(1, 20), results, strict=False):
+        assert items.taken - consumed <= blocks_in_flight(workers)
         assert len(begun) <= items.taken
     results.close()
     assert items.taken <= 20 + blocks_in_flight(workers)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
-@pytest.mark.parametrize("broken", [0, 1, 7])
-def test_the_first_error_is_raised_after_the_results_before_it_and_ends_the_work(workers: int, broken: int) -> None:
-    items = Pulled(1000)
+@pytest.mark.parametrize("failing", [0, 1, 7])
+def test_the_first_error_is_raised_after_the_results_before_it_and_ends_the_work(workers: int, failing: int) -> None:
+    items = CountedItems(1000)
     begun: list[int] = []
     ended: list[int] = []
 
     def work(item: int) -> int:
         begun.append(item)
-        if item >= broken:
+        if item >= failing:
             msg = f"item {item}"
             raise OSError(msg)
         ended.append(item)
         return item
 
     seen = []
-    with pytest.raises(OSError, match=f"^item {broken}$"):
+    with pytest.raises(OSError, match=f"^item {failing}$"):
         seen.extend(item for item, _ in stream(work, items, workers))
-    assert seen == list(range(broken))
-    assert items.taken <= broken + blocks_in_flight(workers)
+    assert seen == list(range(failing))
+    assert items.taken <= failing + blocks_in_flight(workers)
     assert set(begun) <= set(range(items.taken))
     assert sorted(ended) == seen
     assert worker_threads() == []
 
 
-def test_what_has_begun_is_waited_for_and_what_has_not_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_an_error_started_items_are_finished_and_others_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     begun = [threading.Event() for _ in range(8)]
-    go_on = threading.Event()
+    proceed = threading.Event()
     ended = []
 
     class Pool(ThreadPoolExecutor):
         def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
             super().shutdown(wait=False, cancel_futures=cancel_futures)
-            go_on.set()  # not before: until then both workers are busy, and the other items wait
+            proceed.set()  # not before: until then both workers are busy and the other items are queued
             super().shutdown(wait=wait)
 
     monkeypatch.setattr(threads, "ThreadPoolExecutor", Pool)
@@ -145,12 +145,12 @@ def test_what_has_begun_is_waited_for_and_what_has_not_is_dropped(monkeypatch: p
             begun[1].wait(WAIT)
             msg = "the first"
             raise ValueError(msg)
-        go_on.wait(WAIT)
+        proceed.wait(WAIT)
         ended.append(item)
 
     with pytest.raises(ValueError, match="the first"):
         next(stream(work, range(8), 2))
-    # item 1 was under way, and item 2 may have been taken up when item 0 failed; item 3 never was
+    # item 1 was in progress, and item 2 may have been started when item 0 failed; item 3 never was
     assert {1} <= set(ended) == {item for item in range(1, 8) if begun[item].is_set()} <= {1, 2}
 
 
@@ -183,12 +183,12 @@ def test_no_items_give_no_results() -> None:
     assert list(stream(abs, [], 4)) == []
 
 
-def test_workers_are_as_many_as_told() -> None:
+def test_an_explicit_number_of_workers_is_used() -> None:
     assert count_workers(7) == 7
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not tie processes to cores")
-def test_workers_are_as_many_as_the_cores_the_process_may_use() -> None:
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no CPU affinity")
+def test_the_default_number_of_workers_is_that_of_the_cores_the_process_may_use() -> None:
     allowed = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(allowed)})
@@ -200,52 +200,52 @@ def test_workers_are_as_many_as_the_cores_the_process_may_use() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(items=st.lists(st.integers()), workers=st.integers(1, 6))
-def test_shares_hold_each_item_once_in_the_order_of_the_items(items: list[int], workers: int) -> None:
-    shares = share(list, enumerate(items), workers)
+def test_threads_share_each_item_once_in_the_order_of_the_items(items: list[int], workers: int) -> None:
+    shares = run_on_threads(list, enumerate(items), workers)
     assert len(shares) == workers
-    assert all(mine == sorted(mine) for mine in shares)
-    assert sorted(item for mine in shares for item in mine) == list(enumerate(items))
+    assert all(own == sorted(own) for own in shares)
+    assert sorted(item for own in shares for item in own) == list(enumerate(items))
     assert worker_threads() == []
 
 
-def test_each_thread_takes_a_next_item_while_another_is_held_up() -> None:
-    done, go_on = [], threading.Event()
+def test_a_thread_takes_items_while_another_is_blocked() -> None:
+    done, proceed = [], threading.Event()
 
-    def work(some: Iterator[int]) -> None:
-        for item in some:
+    def work(shared: Iterator[int]) -> None:
+        for item in shared:
             if item == 0:
-                assert go_on.wait(WAIT)
+                assert proceed.wait(WAIT)
             done.append(item)
-            if len(done) == 9:  # all the others, by the one thread that is left
-                go_on.set()
+            if len(done) == 9:  # all others, by the other thread
+                proceed.set()
 
-    share(work, range(10), 2)
+    run_on_threads(work, range(10), 2)
     assert done[-1] == 0
     assert sorted(done) == list(range(10))
 
 
-@pytest.mark.parametrize("broken", [0, 1])
-def test_an_error_in_one_share_ends_the_others_after_what_has_begun(broken: int) -> None:
-    both, items, ended = threading.Barrier(2), Pulled(10**7), []
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_on_one_thread_ends_the_others_after_their_current_item(failing: int) -> None:
+    both, items, ended = threading.Barrier(2), CountedItems(10**7), []
 
-    def work(some: Iterator[int]) -> None:
-        item = next(some)
+    def work(shared: Iterator[int]) -> None:
+        item = next(shared)
         both.wait(WAIT)
-        if item == broken:
+        if item == failing:
             msg = f"item {item}"
             raise OSError(msg)
-        for _ in some:
+        for _ in shared:
             pass
         ended.append(item)
 
-    with pytest.raises(OSError, match=f"^item {broken}$"):
-        share(work, items, 2)
-    assert ended == [1 - broken]
+    with pytest.raises(OSError, match=f"^item {failing}$"):
+        run_on_threads(work, items, 2)
+    assert ended == [1 - failing]
     assert items.taken < 10**7
     assert worker_threads() == []
 
 
-def test_a_signal_that_something_swallowed_ends_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_whose_exception_was_swallowed_ends_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
 
     def raise_pending_signal() -> None:
@@ -254,41 +254,41 @@ def test_a_signal_that_something_swallowed_ends_shares(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(threads, "raise_pending_signal", raise_pending_signal)
 
-    def work(some: Iterator[int]) -> None:
-        taken.extend(some)
+    def work(shared: Iterator[int]) -> None:
+        taken.extend(shared)
 
     with pytest.raises(KeyboardInterrupt):
-        share(work, range(10**6), 1)
+        run_on_threads(work, range(10**6), 1)
     assert taken == [0, 1, 2]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals that a process sends itself")
-def test_ctrl_c_in_a_program_without_handlers_of_ours_ends_shares() -> None:
-    items = Pulled(10**7)
+@pytest.mark.skipif(os.name == "nt", reason="on Windows a process can't send itself a signal")
+def test_ctrl_c_without_our_handlers_ends_all_threads() -> None:
+    items = CountedItems(10**7)
 
-    def work(some: Iterator[int]) -> None:
-        for item in some:
+    def work(shared: Iterator[int]) -> None:
+        for item in shared:
             if item == 100:
-                time.sleep(0.1)  # until both threads have begun, and the main one waits for them
+                time.sleep(0.1)  # until both threads have started and the main thread waits for them
                 os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            share(work, items, 2)
+            run_on_threads(work, items, 2)
     finally:
         signal.signal(signal.SIGINT, before)
     assert items.taken < 10**7
     assert worker_threads() == []
 
 
-def test_shared_items_are_made_by_one_thread_at_a_time() -> None:
+def test_shared_items_are_generated_by_one_thread_at_a_time() -> None:
     def items() -> Iterator[int]:
         for number in range(100):
-            time.sleep(0.0005)  # another thread would come in between
+            time.sleep(0.0005)  # another thread would interfere
             yield number
 
-    assert sorted(item for mine in share(list, items(), 3) for item in mine) == list(range(100))
+    assert sorted(item for own in run_on_threads(list, items(), 3) for item in own) == list(range(100))
 
 
 def test_an_error_among_shared_items_themselves_is_raised() -> None:
@@ -298,5 +298,5 @@ def test_an_error_among_shared_items_themselves_is_raised() -> None:
         raise RuntimeError(msg)
 
     with pytest.raises(RuntimeError, match="no more blocks"):
-        share(list, items(), 2)
+        run_on_threads(list, items(), 2)
     assert worker_threads() == []

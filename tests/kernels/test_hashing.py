@@ -1,4 +1,4 @@
-"""A pixel's key is its position, scrambled; the smallest keys of a scene do not depend on how it is cut."""
+"""A pixel's key is a hash of its position; the smallest keys of a scene do not depend on its blocks."""
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +48,7 @@ def masks(draw: st.DrawFn, largest: int = 24) -> npt.NDArray[np.bool_]:
 seeds = st.sampled_from([0, 1, 12345, 2**32 - 1])
 
 
-def test_the_reference_mix_gives_the_published_first_number_of_splitmix64() -> None:
+def test_the_reference_mix_returns_the_published_first_number_of_splitmix64() -> None:
     assert mix(GOLDEN) == 0xE220A8397B1DCDAF  # the generator's first output for seed 0
 
 
@@ -65,7 +65,7 @@ def test_keys_are_splitmix64_of_seed_row_and_column(origin: tuple[int, int], see
     valid=masks(), seed=seeds, wanted=st.integers(1, 700), quantile=st.floats(0, 1),
     origin=st.sampled_from([(0, 0), (9, 77)]),
 )  # fmt: skip
-def test_a_block_hands_over_at_least_the_wanted_smallest_keys_below_the_threshold(
+def test_a_block_returns_at_least_the_wanted_smallest_keys_below_the_threshold(
     valid: npt.NDArray[np.bool_], seed: int, wanted: int, quantile: float, origin: tuple[int, int]
 ) -> None:
     threshold = min(LARGEST_KEY, int(quantile * 2**64))
@@ -78,9 +78,9 @@ def test_a_block_hands_over_at_least_the_wanted_smallest_keys_below_the_threshol
 
 
 @pytest.mark.parametrize("wanted", [1, 2, 3, 5, 395, 399, 400, 401, 10_000])
-def test_no_draw_of_few_or_nearly_all_pixels_comes_short(wanted: int) -> None:
+def test_samples_of_few_or_nearly_all_pixels_are_complete(wanted: int) -> None:
     valid = np.ones((20, 20), np.bool_)
-    for seed in range(60):  # a first guess of the threshold that aims at a few keys misses some of these
+    for seed in range(60):  # a first threshold for so few keys is too low for some seeds
         keys, _ = smallest_keys(valid, (0, 0), seed, wanted)
         expected = sorted(every_key(valid, (0, 0), seed).values())[:wanted]
         assert sorted(keys.tolist())[:wanted] == expected
@@ -99,7 +99,7 @@ def test_the_smallest_keys_of_the_blocks_are_those_of_the_scene_for_any_chunking
     order.shuffle(blocks)  # type: ignore[attr-defined]
     best: list[int] = []
     threshold = LARGEST_KEY
-    for block in blocks:  # as a sampler does it: what is known already bounds what is asked for
+    for block in blocks:  # as in sampling: the keys found so far bound the next threshold
         keys, _ = smallest_keys(valid[block.slices], (block.top, block.left), seed, wanted, threshold)
         best = sorted([*best, *keys.tolist()])[:wanted]
         threshold = best[-1] if len(best) == wanted else LARGEST_KEY
@@ -108,17 +108,17 @@ def test_the_smallest_keys_of_the_blocks_are_those_of_the_scene_for_any_chunking
 
 
 @pytest.mark.parametrize("tenths", [1, 5])
-def test_no_key_is_lost_when_far_more_pixels_than_expected_lie_below_the_threshold(tenths: int) -> None:
+def test_no_key_is_lost_if_far_more_pixels_than_expected_are_below_the_threshold(tenths: int) -> None:
     threshold, everywhere = tenths * 2**64 // 10, np.ones((60, 60), np.bool_)
     small = [position for position, key in every_key(everywhere, (0, 0), 1).items() if key <= threshold]
     valid = np.zeros_like(everywhere)
-    valid.flat[small] = True  # as if a lake lay where all other pixels are
+    valid.flat[small] = True  # only pixels with small keys are valid
     keys, index = smallest_keys(valid, (0, 0), 1, wanted=3600, threshold=threshold)
     assert sorted(index.tolist()) == small
     assert dict(zip(index.tolist(), keys.tolist(), strict=True)) == every_key(valid, (0, 0), 1)
 
 
-def test_a_large_block_hands_over_little_more_than_is_wanted() -> None:
+def test_a_large_block_returns_few_more_keys_than_wanted() -> None:
     keys, _ = smallest_keys(np.ones((400, 500), np.bool_), (0, 0), 3, wanted=1000)
     assert 1000 <= len(keys) < 2000
 
@@ -140,7 +140,7 @@ def test_chosen_pixels_are_spread_evenly_over_the_scene(seed: int) -> None:
     rows, columns = np.divmod(chosen, side)
     per_cell = np.histogram2d(rows, columns, bins=cells, range=[(0, side)] * 2)[0].ravel()
     assert stats.chisquare(per_cell).pvalue > 1e-3
-    # drawn without repetition, one pixel in ten: neighbours are chosen together as often as chance has it
+    # one pixel in ten, without repetition: neighbours are chosen together as often as by chance
     taken = np.zeros((side, side), np.bool_)
     taken.flat[chosen] = True
     share = wanted / side**2
@@ -149,7 +149,7 @@ def test_chosen_pixels_are_spread_evenly_over_the_scene(seed: int) -> None:
         assert abs(pairs.sum() - pairs.size * share**2) < 5 * spread
 
 
-def test_another_seed_gives_a_sample_that_shares_no_more_than_chance() -> None:
+def test_samples_of_different_seeds_overlap_no_more_than_by_chance() -> None:
     valid, wanted = np.ones((100, 100), np.bool_), 1000
     samples = []
     for seed in range(4):

@@ -1,4 +1,4 @@
-"""Overviews are majorities of 2 x 2 labels: held against counting them one by one."""
+"""Overviews are majorities of 2 x 2 labels: compared with counting them one by one."""
 
 from collections import Counter
 
@@ -11,7 +11,7 @@ from pipeline.kernels.majority import halve
 
 
 def majority(quad: np.ndarray) -> int:
-    """Count the labels; of equally frequent ones the first one wins, and 0 has no vote."""
+    """Most frequent label, ignoring 0; the first of equally frequent ones."""
     votes = Counter(label for label in quad.ravel().tolist() if label)
     return max(votes, key=votes.__getitem__, default=0)
 

@@ -1,4 +1,4 @@
-"""Sums over classes: held against numpy and Python's own numbers."""
+"""Sums per class: compared with numpy and Python integers."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,14 @@ from blocks import COLUMNS, DTYPES, ROWS, make
 from numba import njit
 from numba.core.errors import TypingError
 
-from pipeline.kernels import machine  # noqa: F401 (what stands for `add_powers` in machine code)
+from pipeline.kernels import machine  # noqa: F401 (implements `add_powers` in machine code)
 from pipeline.kernels.arithmetic import add_powers
 from pipeline.kernels.assign import assign
 from pipeline.kernels.sums import class_sums
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_sums_equal_numpy_for_each_class_and_whole_numbers_of_16_bits_exactly(dtype: str) -> None:
+def test_sums_equal_numpy_for_each_class_and_are_exact_for_16_bit_integers(dtype: str) -> None:
     data, _ = make(dtype, 5, 2)
     data[:, 0] = data.max()
     k = 7
@@ -27,20 +27,22 @@ def test_sums_equal_numpy_for_each_class_and_whole_numbers_of_16_bits_exactly(dt
     exact = data.dtype.kind in "iu" and data.dtype.itemsize <= 2
     for label in range(1, k + 1):
         members = data[:, labels == label]
-        if exact:  # in Python's own numbers
-            whole = [band.tolist() for band in members]
-            assert sums[label].tolist() == [sum(band) for band in whole]
-            assert squares[label].tolist() == [sum(value**2 for value in band) for band in whole]
-        else:  # less the centroid, so that sums stay small where pixels are large
-            less = members.astype(np.longdouble) - centres[label - 1][:, None]
-            spread = (less**2).sum(axis=1)
+        if exact:  # as Python integers
+            integers = [band.tolist() for band in members]
+            assert sums[label].tolist() == [sum(band) for band in integers]
+            assert squares[label].tolist() == [sum(value**2 for value in band) for band in integers]
+        else:  # minus the centroid, so that sums of large pixels stay small
+            differences = members.astype(np.longdouble) - centres[label - 1][:, None]
+            spread = (differences**2).sum(axis=1)
             np.testing.assert_allclose(squares[label], spread, 1e-12)
-            np.testing.assert_allclose(sums[label], less.sum(axis=1), 0, 1e-11 * spread.max(initial=0) ** 0.5 + 1e-300)
+            np.testing.assert_allclose(
+                sums[label], differences.sum(axis=1), 0, 1e-11 * spread.max(initial=0) ** 0.5 + 1e-300
+            )
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
 @pytest.mark.parametrize("bands", [3, 4, 8, 11])
-def test_sums_of_the_least_and_the_largest_numbers_are_exact(dtype: str, bands: int) -> None:
+def test_sums_of_the_smallest_and_largest_integers_are_exact(dtype: str, bands: int) -> None:
     limits = np.iinfo(dtype)
     for value in (limits.min, limits.max):
         data, labels = np.full((bands, 90, 111), value, dtype), np.full((90, 111), 2, np.uint8)
@@ -61,7 +63,7 @@ def test_sums_do_not_depend_on_memory_layout() -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_what_pixels_without_data_hold_reaches_no_class() -> None:
+def test_values_of_invalid_pixels_do_not_affect_any_class() -> None:
     data = np.array([[[np.nan, 4.0, -np.inf, -1.7e308, 6.0, -1.7e308]], [[1.0, np.inf, 1e308, np.inf, 8.0, -np.inf]]])
     counts, sums, squares = class_sums(data, np.array([[0, 0, 0, 0, 1, 0]], np.uint8), np.array([[5.0, 7.0]]))
     assert counts.tolist() == [5, 1]
@@ -76,6 +78,6 @@ def test_what_pixels_without_data_hold_reaches_no_class() -> None:
         (np.zeros(8, np.uint64)[::2], np.zeros(4, np.uint16)),
     ],
 )
-def test_four_additions_at_once_take_no_arrays_that_lie_otherwise(totals: np.ndarray, numbers: np.ndarray) -> None:
+def test_add_powers_refuses_arrays_of_other_types_or_layouts(totals: np.ndarray, numbers: np.ndarray) -> None:
     with pytest.raises(TypingError):
         njit(lambda totals, numbers: add_powers(totals, 0, numbers, 0))(totals, numbers)

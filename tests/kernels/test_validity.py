@@ -1,4 +1,4 @@
-"""Which pixels hold data: held against numpy, over types and nodata values."""
+"""Validity of pixels: compared with numpy for many dtypes and nodata values."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ Nodata = tuple[float | None, ...]
 
 
 def expected(data: npt.NDArray[np.generic], nodata: Nodata, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Say the rule in numpy: finite in every band, unlike nodata in every band, let pass by the mask."""
+    """The rule in numpy: finite and not nodata in every band, and not masked out."""
     valid = mask & np.isfinite(data).all(axis=0)
     for band, value in zip(data, nodata, strict=True):
         if value is not None:
@@ -22,7 +22,7 @@ def expected(data: npt.NDArray[np.generic], nodata: Nodata, mask: npt.NDArray[np
 
 
 def values_of(dtype: str) -> list[float]:
-    """Numbers a pixel of a type can have, the awkward ones first."""
+    """Values that a pixel of a dtype can have, extreme ones first."""
     kind = np.dtype(dtype)
     if kind.kind == "f":
         limits = np.finfo(kind)
@@ -48,14 +48,14 @@ def scenes(draw: st.DrawFn) -> tuple[npt.NDArray[np.generic], Nodata, npt.NDArra
 
 @settings(max_examples=300, deadline=None)
 @given(scene=scenes())
-def test_a_pixel_is_valid_when_every_band_is_finite_and_not_nodata_and_the_mask_lets_it_pass(
+def test_a_pixel_is_valid_if_every_band_is_finite_and_not_nodata_and_it_is_not_masked_out(
     scene: tuple[npt.NDArray[np.generic], Nodata, npt.NDArray[np.bool_]],
 ) -> None:
     data, nodata, mask = scene
     np.testing.assert_array_equal(mask_invalid(data, nodata, mask.copy()), expected(data, nodata, mask))
 
 
-def test_the_mask_is_struck_in_place_and_handed_back() -> None:
+def test_the_mask_is_changed_in_place_and_returned() -> None:
     mask = np.ones((1, 3), np.bool_)
     result = mask_invalid(np.array([[[1, 2, 3]]], np.uint8), (2.0,), mask)
     assert result is mask
@@ -68,13 +68,13 @@ def test_each_band_has_its_own_nodata_value() -> None:
 
 
 @pytest.mark.parametrize("largest", [2**31 - 1, -(2**31)])
-def test_nodata_at_the_ends_of_32_bits_does_not_strike_its_neighbour(largest: int) -> None:
+def test_nodata_at_the_ends_of_32_bits_does_not_mask_adjacent_values(largest: int) -> None:
     near = largest - 1 if largest > 0 else largest + 1  # the same number in float32
     data = np.array([[[largest, near]]], np.int32)
     assert mask_invalid(data, (float(largest),), np.ones((1, 2), np.bool_)).tolist() == [[False, True]]
 
 
-def test_a_float32_pixel_equals_a_nodata_value_that_was_written_with_more_digits() -> None:
+def test_a_float32_pixel_equals_a_nodata_value_with_more_digits() -> None:
     data = np.array([[[0.1, 0.2]]], np.float32)
     assert mask_invalid(data, (0.1,), np.ones((1, 2), np.bool_)).tolist() == [[False, True]]
 
@@ -83,7 +83,7 @@ def test_a_float32_pixel_equals_a_nodata_value_that_was_written_with_more_digits
     ("dtype", "nodata"),
     [("u1", -9999.0), ("u1", 0.5), ("u2", 65536.0), ("i2", 1e10), ("u2", -1.0), ("i4", np.inf), ("f4", -1.797e308)],
 )
-def test_a_nodata_value_that_no_pixel_can_have_strikes_nothing(dtype: str, nodata: float) -> None:
+def test_a_nodata_value_that_no_pixel_can_have_masks_nothing(dtype: str, nodata: float) -> None:
     data = np.arange(2**16).reshape(1, 256, 256).astype(dtype)  # every 8- and 16-bit number
     assert not (data.astype(np.float64) == nodata).any()
     assert mask_invalid(data, (nodata,), np.ones((256, 256), np.bool_)).all()
@@ -100,6 +100,6 @@ def test_memory_layout_does_not_matter(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["u1", "i8", "u8", "f4", "f8"])
 @pytest.mark.parametrize("value", [2**64, 10**30, -(10**39), 10**400], ids=["2^64", "10^30", "-10^39", "10^400"])
-def test_whole_numbers_of_any_size_are_judged(dtype: str, value: int) -> None:
+def test_integers_of_any_size_are_representable_within_the_range_of_the_dtype(dtype: str, value: int) -> None:
     largest = float(np.finfo(dtype).max) if dtype[0] == "f" else float(np.iinfo(dtype).max)
     assert representable(value, np.dtype(dtype)) == (abs(value) <= largest and (dtype[0] == "f"))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from pipeline.kernels.distances import closer, own_distances
+from pipeline.kernels.distances import own_distances, update_nearest_distances
 from pipeline.methods.kmeans import mean_variance
 from pipeline.methods.lloyd import Partition, lloyd, plus_plus
 
@@ -133,9 +133,9 @@ def test_chosen_points_lie_better_than_points_drawn_blindly() -> None:
 def test_distances_equal_numpy(dtype: str) -> None:
     points = blobs(dtype, 5)
     rows = points.T.astype(np.float64)
-    first, total = closer(points, 17, np.full(COUNT, np.inf))
+    first, total = update_nearest_distances(points, 17, np.full(COUNT, np.inf))
     np.testing.assert_allclose(first, ((rows - rows[17]) ** 2).sum(axis=1), rtol=1e-5)
-    both, _ = closer(points, 99, first)
+    both, _ = update_nearest_distances(points, 99, first)
     np.testing.assert_allclose(both, np.minimum(first, ((rows - rows[99]) ** 2).sum(axis=1)), rtol=1e-5)
     assert total == pytest.approx(first.astype(np.float64).sum())
     labels = np.random.default_rng(0).integers(1, 5, COUNT).astype(np.uint8)

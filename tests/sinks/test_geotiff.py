@@ -13,7 +13,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from pipeline.core.errors import OutputError
 from pipeline.core.grid import Grid
-from pipeline.kernels.checks import checksum
+from pipeline.kernels.checksum import checksum
 from pipeline.kernels.majority import halve
 from pipeline.sinks.geotiff import MapWriter
 from pipeline.sinks.palette import class_colours

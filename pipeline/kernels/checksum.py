@@ -1,4 +1,4 @@
-"""Proofs that a map on disk is the map that was computed."""
+"""Checksums of labels, which prove that a map on disk is the map that was computed."""
 
 import numpy as np
 import numpy.typing as npt
@@ -21,21 +21,21 @@ def _weighted_sum(labels: npt.NDArray[np.uint8], top: int, left: int) -> np.uint
 
 
 def checksum(labels: npt.NDArray[np.uint8], origin: tuple[int, int]) -> int:
-    """Sum of a block's labels, each times an odd number made from its place in the scene, modulo 2**64.
+    """Sum of a block's labels, each weighted by an odd number derived from its position in the scene, modulo 2**64.
 
-    Sums of blocks add up to the sum of the scene, however it is cut; a label that changes, or moves, changes
-    the sum.
+    The checksums of all blocks add up to the checksum of the scene for any block size. A label that changes or moves
+    changes the checksum.
 
     Parameters
     ----------
     labels : ndarray of uint8, shape (rows, columns)
-        The block.
+        Labels of the block.
     origin : tuple of int
-        Row and column, in the scene, of its first pixel.
+        Row and column of the block's upper left pixel in the scene.
     """
     return int(_weighted_sum(labels, origin[0], origin[1]))
 
 
 def add_checksums(one: int, other: int) -> int:
-    """Checksum of two blocks together."""
+    """Combine the checksums of two blocks."""
     return (one + other) % _MODULUS

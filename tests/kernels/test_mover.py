@@ -1,4 +1,4 @@
-"""Points that are passed over are in the class where looking at them would have put them."""
+"""Labels after passes that skip points equal those of computing all distances."""
 
 from typing import Any
 
@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 
 from pipeline.kernels.assign import assign
 from pipeline.kernels.fixed import FixedPoint
-from pipeline.kernels.move import OUTSIDE
-from pipeline.kernels.moving import Mover
+from pipeline.kernels.move_points import EXCLUDED
+from pipeline.kernels.mover import Mover
 
 DTYPES = ["uint8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64"]
 
 
 FAR = 2**23
-"""From here on float32 holds whole numbers only."""
+"""From here on float32 represents only integers."""
 
 
-def crowd(dtype: str, bands: int, count: int, seed: int) -> npt.NDArray[Any]:
-    """Points in heaps, many of them equal."""
+def clustered_points(dtype: str, bands: int, count: int, seed: int) -> npt.NDArray[Any]:
+    """Points in clusters, many of them equal."""
     rng = np.random.default_rng(seed)
-    heaps = rng.integers(0, 250, (bands, 5))
-    points = heaps[:, rng.integers(0, 5, count)] + rng.integers(-4, 5, (bands, count))
+    clusters = rng.integers(0, 250, (bands, 5))
+    points = clusters[:, rng.integers(0, 5, count)] + rng.integers(-4, 5, (bands, count))
     return np.ascontiguousarray(points.clip(0, 255).astype(dtype) * np.dtype(dtype).type(1 if dtype == "uint8" else 37))
 
 
@@ -32,83 +32,83 @@ def crowd(dtype: str, bands: int, count: int, seed: int) -> npt.NDArray[Any]:
 @given(
     dtype=st.sampled_from(DTYPES), bands=st.integers(1, 9), k=st.integers(2, 12) | st.just(254),
     seed=st.integers(0, 10**6), count=st.sampled_from([1, 15, 16, 17, 497, 512, 1500, 4001]),
-    outside=st.sampled_from([0, OUTSIDE]), left_out=st.sampled_from(["none", "some", "end"]),
-    stretched=st.booleans(), sent_back=st.booleans(), far=st.sampled_from([0, 0, FAR]),
+    excluded_bound=st.sampled_from([0, EXCLUDED]), excluded=st.sampled_from(["none", "some", "end"]),
+    stretched=st.booleans(), reset=st.booleans(), far=st.sampled_from([0, 0, FAR]),
     width=st.sampled_from([0.0, 1e-6, 0.3, 40.0, 1e5]),
     moves=st.lists(st.sampled_from([0.0, 1e-7, 1e-3, 0.1, 3.0, 500.0]), min_size=2, max_size=9),
 )  # fmt: skip
-def test_every_pass_ends_with_the_labels_that_assign_gives(  # noqa: PLR0917
+def test_labels_after_every_pass_equal_those_of_assign(  # noqa: PLR0917
     dtype: str,
     bands: int,
     k: int,
     seed: int,
     count: int,
-    outside: int,
-    left_out: str,
+    excluded_bound: int,
+    excluded: str,
     far: int,
     width: float,
     moves: list[float],
     *,
     stretched: bool,
-    sent_back: bool,
+    reset: bool,
 ) -> None:
     rng = np.random.default_rng(seed)
-    points = crowd(dtype, bands, count, seed)
+    points = clustered_points(dtype, bands, count, seed)
     if points.dtype.kind == "f":
         points += points.dtype.type(far)
-    place = {"none": np.zeros(count), "some": rng.random(count), "end": np.arange(count) / count}[left_out]
-    takes_part = place < 0.85  # "end": behind whole tiles, too
+    fraction = {"none": np.zeros(count), "some": rng.random(count), "end": np.arange(count) / count}[excluded]
+    is_included = fraction < 0.85  # "end": beyond whole tiles, too
     stretch = rng.uniform(0.1, 3, bands) if stretched else None
     fixed = FixedPoint.of(points.dtype, points.min(axis=1), points.max(axis=1))
     mover = Mover(points.dtype, stretch, fixed.scaling, width)
-    labels, bounds = (np.where(takes_part, 0, value).astype(np.uint8) for value in (OUTSIDE, outside))
+    labels, bounds = (np.where(is_included, 0, value).astype(np.uint8) for value in (EXCLUDED, excluded_bound))
     counts, sums = np.zeros(k + 1, np.int64), np.zeros((k + 1, fixed.columns), np.int64)
     centres = points[:, rng.integers(0, count, k)].T.astype(np.float64)  # some may be equal
     if points.dtype.kind == "f":
-        points[:, ~takes_part] = np.nan
+        points[:, ~is_included] = np.nan
     for step in moves:
-        mover.aim(centres)
+        mover.set_centres(centres)
         before = labels.copy()
         moved = mover.move(points, labels, bounds, counts, sums)
         expected = assign(points[:, np.newaxis], np.ones((1, count), bool), centres, stretch)[0]
-        np.testing.assert_array_equal(labels, np.where(takes_part, expected, OUTSIDE))
+        np.testing.assert_array_equal(labels, np.where(is_included, expected, EXCLUDED))
         assert moved == (before != labels).sum()
-        assert counts[1:].tolist() == np.bincount(labels[takes_part], minlength=k + 1)[1:].tolist()
+        assert counts[1:].tolist() == np.bincount(labels[is_included], minlength=k + 1)[1:].tolist()
         centres = centres + rng.normal(0, 1, centres.shape) * step * (rng.random((k, 1)) < 0.7)
-        for i in rng.choice(np.flatnonzero(takes_part), 5) if sent_back and takes_part.any() else ():
+        for i in rng.choice(np.flatnonzero(is_included), 5) if reset and is_included.any() else ():
             counts[labels[i]] -= 1
             sums[labels[i]] -= fixed.split(points[:, i])
             labels[i] = bounds[i] = 0
             counts[0] += 1
             sums[0] += fixed.split(points[:, i])
-    whole = fixed.join(sums)[1:]
+    integers = fixed.join(sums)[1:]
     for label in range(1, k + 1):
         members = points[:, labels == label].astype(np.float64)
         np.testing.assert_allclose(
-            (whole[label - 1] * fixed.step).astype(float), members.sum(axis=1), rtol=1e-9, atol=1e-4
+            (integers[label - 1] * fixed.step).astype(float), members.sum(axis=1), rtol=1e-9, atol=1e-4
         )
 
 
-def test_when_centres_hardly_move_hardly_any_point_is_looked_at() -> None:
-    points = crowd("uint16", 4, 100_000, 1)
+def test_few_points_are_checked_if_centroids_hardly_move() -> None:
+    points = clustered_points("uint16", 4, 100_000, 1)
     mover = Mover(points.dtype, None, None, 1000.0)
     labels, bounds = np.zeros((2, 100_000), np.uint8)
     counts, sums = np.zeros(6, np.int64), np.zeros((6, 4), np.int64)
     centres = points[:, :5].T + np.arange(20).reshape(5, 4) * 300.0
-    mover.aim(centres)
+    mover.set_centres(centres)
     assert mover.move(points, labels, bounds, counts, sums) == 100_000
-    spoilt = np.full_like(points, 60_000)  # whoever is looked at now changes class
-    mover.aim(centres + 0.01)
-    assert mover.move(spoilt, labels.copy(), bounds, counts, sums) < 10_000
+    changed = np.full_like(points, 60_000)  # a point that is checked now changes class
+    mover.set_centres(centres + 0.01)
+    assert mover.move(changed, labels.copy(), bounds, counts, sums) < 10_000
 
 
 @pytest.mark.parametrize("value", [1e30, -1e30, 3e38])
-def test_distances_that_overflow_leave_no_point_without_a_class(value: float) -> None:
+def test_points_whose_distances_overflow_have_a_class(value: float) -> None:
     points = np.array([[0, 1, value, 2]], np.float32)
     mover = Mover(points.dtype, None, np.ones(1), 1.0)
     labels, bounds = np.zeros((2, 4), np.uint8)
     for centre in (0.5, 0.75):
-        mover.aim(np.array([[centre], [2.0]]))
+        mover.set_centres(np.array([[centre], [2.0]]))
         mover.move(points, labels, bounds, np.zeros(3, np.int64), np.zeros((3, 2), np.int64))
         expected = assign(points[:, np.newaxis], np.ones((1, 4), bool), np.array([[centre], [2.0]]))[0]
         np.testing.assert_array_equal(labels, expected)
