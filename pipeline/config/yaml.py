@@ -112,11 +112,11 @@ def anchor_paths(settings: dict[str, Any], base: Path) -> dict[str, Any]:
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Merge settings recursively: values of `over` replace those of `base`."""
-    merge_sums = dict(base)
+    merged = dict(base)
     for key, value in over.items():
-        old = merge_sums.get(key)
-        merge_sums[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merge_sums
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def override(setting: str) -> dict[str, Any]:

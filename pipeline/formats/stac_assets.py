@@ -137,9 +137,9 @@ def asset_layers(key: str, asset: Any, source: str, all_bands: Sequence[Any] = (
     fields = asset.extra_fields
     stated = _stated_bands(key, fields, all_bands, source)
     for index, band in enumerate(stated or [{}], 1):
-        merge_sums: Mapping[str, Any] = {**fields, **band}
-        transform = merge_sums.get("proj:transform") or [
-            merge_sums.get("gsd") or merge_sums.get("spatial_resolution") or 0
+        merged: Mapping[str, Any] = {**fields, **band}
+        transform = merged.get("proj:transform") or [
+            merged.get("gsd") or merged.get("spatial_resolution") or 0
         ]
         common = band.get("eo:common_name") or band.get("common_name")
         yield AssetLayer(
@@ -150,17 +150,17 @@ def asset_layers(key: str, asset: Any, source: str, all_bands: Sequence[Any] = (
                 path=gdal_path(href),
                 index=index,
                 resolution=abs(_number(transform[0], key, source) or 0.0),
-                shape=_shape(merge_sums.get("proj:shape"), key, source),
+                shape=_shape(merged.get("proj:shape"), key, source),
             ),
-            scale=_raster_number("scale", merge_sums, key, source),
-            offset=_raster_number("offset", merge_sums, key, source),
-            nodata=_nodata(merge_sums.get("nodata"), key, source),
-            unit=str(merge_sums.get("unit") or merge_sums.get("raster:unit") or "").strip().lower(),
+            scale=_raster_number("scale", merged, key, source),
+            offset=_raster_number("offset", merged, key, source),
+            nodata=_nodata(merged.get("nodata"), key, source),
+            unit=str(merged.get("unit") or merged.get("raster:unit") or "").strip().lower(),
             roles=frozenset(asset.roles or ()),
             alone=len(stated) <= 1,
             described=bool(stated),
             is_spectral=_is_spectral(fields, band, index),
-            has_classes=bool(merge_sums.get("classification:classes") or merge_sums.get("classification:bitfields")),
+            has_classes=bool(merged.get("classification:classes") or merged.get("classification:bitfields")),
             is_original=suffix in {".jp2", ".j2k"},
             read_cost=2 * href.startswith("s3://") + (suffix in {".jp2", ".j2k"}),
         )
@@ -213,9 +213,9 @@ def _number(value: Any, key: str, source: str) -> float | None:
     return None if value is None else as_number(value, f"{source}: asset {key}")
 
 
-def _raster_number(name: str, merge_sums: Mapping[str, Any], key: str, source: str) -> float | None:
+def _raster_number(name: str, merged: Mapping[str, Any], key: str, source: str) -> float | None:
     """Scale or offset of a band, named `raster:scale` in STAC 1.1 and `scale` in 1.0; both must agree."""
-    new, old = (_number(merge_sums.get(field), key, source) for field in (f"raster:{name}", name))
+    new, old = (_number(merged.get(field), key, source) for field in (f"raster:{name}", name))
     if None not in {new, old} and new != old:
         msg = f"{source}: asset {key}: {name} is given twice, as {old:g} and as {new:g}; fix the item"
         raise SceneError(msg)
