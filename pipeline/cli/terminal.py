@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.core.errors import TerrazzoError
-from pipeline.core.text import printable
+from pipeline.core.text import finite, json_text, printable
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,11 @@ def _log_unraisable(what: "sys.UnraisableHookArgs") -> None:
 def encoding_of_output() -> str:
     """The encoding of standard output."""
     return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+
+def output_json(record: dict[str, Any]) -> str:
+    """Write a record as JSON that standard output can encode."""
+    return json_text(finite(record), encoding_of_output(), indent=2, allow_nan=False)
 
 
 def print_answer(text: str, *, nl: bool = True) -> None:

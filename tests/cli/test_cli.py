@@ -13,6 +13,7 @@ import rasterio
 import yaml
 from conftest import WriteRaster, patches
 
+from pipeline.cli.main import COMMANDS, import_command
 from pipeline.cli.text import _filled
 
 
@@ -42,20 +43,52 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str], status: int, *wo
         assert word in lines[-1]
 
 
-def test_help_lists_the_verbs_without_heavy_imports() -> None:
-    code = (
-        "import sys; sys.argv = ['terrazzo', '--help']\n"
-        "from pipeline.cli.main import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "heavy = {'numpy', 'rasterio', 'xarray', 'dask', 'sklearn', 'numba', 'pydantic'} & set(sys.modules)\n"
-        "print('heavy:', sorted(heavy))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for verb in ("init", "validate", "inspect", "plan", "run", "fit", "predict", "demo"):
-        assert f"\n  {verb} " in done.stdout
-    assert done.stdout.endswith("heavy: []\n")
-    assert max(map(len, done.stdout.splitlines())) <= 100
+def python(code: str, *words: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line inside of other code, which calls `main` with these words."""
+    start = f"import sys; sys.argv = {['terrazzo', *map(str, words)]}\nfrom pipeline.cli.main import main\n"
+    return subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, check=False)
+
+
+AFTERWARDS = """
+try: main()
+except SystemExit: pass
+heavy = {'numpy', 'rasterio', 'xarray', 'dask', 'sklearn', 'numba', 'pydantic', 'yaml'} & set(sys.modules)
+print('heavy:', sorted(heavy))
+"""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["frobnicate"], ["rnu", "my.yaml"], ["--frobnicate"], []])
+def test_nothing_heavy_is_imported_before_a_command_is_used(words: list[str]) -> None:
+    done = python(AFTERWARDS, *words)
+    assert done.stdout.endswith("heavy: []\n"), done.stderr
+
+
+@pytest.mark.lowest
+def test_commands_are_listed_with_their_own_short_help() -> None:
+    own = {name: import_command(name) for name in COMMANDS}
+    assert {name: command.name for name, command in own.items()} == {name: name for name in COMMANDS}
+    assert {name: command.short_help for name, command in own.items()} == COMMANDS
+    assert list(COMMANDS) == sorted(COMMANDS)
+
+
+def test_help_lists_all_commands_and_fits_a_terminal() -> None:
+    done = terrazzo("--help")
+    listed = done.stdout.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == list(COMMANDS)
+    for words in ([], *([name] for name in COMMANDS)):
+        assert max(map(len, terrazzo(*words, "--help").stdout.splitlines())) <= 80, words
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest() -> None:
+    done = terrazzo("valdate", "my.yaml")
+    assert done.returncode == 2
+    assert done.stderr.endswith("Error: No such command 'valdate'. Did you mean 'validate'?\n")
+
+
+def test_no_command_at_all_shows_the_help_on_standard_error() -> None:
+    done = terrazzo()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == terrazzo("--help").stdout
 
 
 @pytest.mark.lowest
@@ -282,6 +315,29 @@ def test_a_hangup_that_nohup_ignores_stops_no_run() -> None:
         )
         assert done.stdout == said, done.stderr
     assert done.returncode == 128 + signal.SIGHUP
+
+
+WHILE_IMPORTING = """
+import importlib.abc, signal
+class Hook(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == 'rasterio':
+            signal.raise_signal(signal.{name})
+sys.meta_path.insert(0, Hook())
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["run", "inspect"])
+def test_a_signal_while_a_command_is_imported_ends_it_in_order(job: Path, number: signal.Signals, command: str) -> None:
+    done = python(WHILE_IMPORTING.format(name=number.name), command, job)
+    assert (done.returncode, done.stdout) == (128 + number, ""), done.stderr
+    first, *_, last = done.stderr.split("\n")[:-1]
+    assert first.startswith("terrazzo: stopping")
+    assert last == "terrazzo: stopped; no output was left half-written"
+    assert "Traceback" not in done.stderr
 
 
 SWALLOWED = """
