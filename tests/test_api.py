@@ -1,5 +1,6 @@
 """The Python front door: lazy in, lazy out, and the same labels as one numpy call."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from sklearn.metrics import pairwise_distances
 from sources import CountingSource, described
 
 from pipeline import fit, label, open_scene, predict, write
-from pipeline.config.schema import OutputConfig, SceneConfig
+from pipeline.config.record import Record, parse_record
+from pipeline.config.schema import FeaturesConfig, FitConfig, OutputConfig, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError, ModelError, OutputError
 from pipeline.dataarrays import lazy
 from pipeline.scenes.raster_source import RasterSource
@@ -162,11 +164,46 @@ def test_what_is_not_labels_is_refused(scene_file: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [({"k": 1}, "k: 1 is"), ({"kk": 3}, "kk: unknown key"), ({"tol": -1}, "tol"), ({"mask": "m.tif"}, "mask")],
+    [({"k": 1}, "k: 1 is"), ({"tol": -1}, "tol: -1 is"), ({"method": "mean"}, "method: 'mean' is")],
 )
-def test_wrong_settings_are_named(scene_file: Path, setting: dict[str, Any], words: str) -> None:
+def test_wrong_settings_of_fit_are_named(scene_file: Path, setting: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         fit(open_scene(scene_file), **setting)
+
+
+@pytest.mark.parametrize("setting", [{"kk": 3}, {"mask": "m.tif"}])
+def test_unknown_arguments_are_refused_by_python(scene_file: Path, setting: dict[str, Any]) -> None:
+    (name,) = setting
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+        fit(open_scene(scene_file), **setting)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'kk'"):
+        open_scene(scene_file, kk=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("function", "records", "left_out"),
+    [
+        (open_scene, {SceneConfig: None, ResourceConfig: {"chunk", "timeout"}}, {"source"}),
+        (fit, {FitConfig: None, FeaturesConfig: None, ResourceConfig: {"workers", "cache_dir"}}, {"scene", "mask"}),
+        (write, {OutputConfig: {"palette"}, ResourceConfig: {"workers"}}, {"labels", "path", "k", "overwrite"}),
+    ],
+    ids=["open_scene", "fit", "write"],
+)
+def test_arguments_and_their_defaults_are_those_of_the_config(
+    function: Any, records: dict[type[Record], set[str] | None], left_out: set[str]
+) -> None:
+    parameters = inspect.signature(function).parameters
+    fields = {name: field for record in records for name, field in record.model_fields.items()}
+    shared = {name for record, names in records.items() for name in names or record.model_fields}
+    assert set(parameters) - left_out == shared - left_out
+    assert {name: parameters[name].default for name in shared - left_out} == {
+        name: fields[name].default for name in shared - left_out
+    }
+    for record, names in records.items():
+        given = {name: parameters[name].default for name in (names or set(record.model_fields)) - left_out}
+        required = {"source": ("a.tif",)} if record is SceneConfig else {}
+        required |= {"labels": "a.tif"} if record is OutputConfig else {}
+        assert parse_record(record, required | given, "test") == record(**required), "Python's defaults are accepted"
 
 
 def test_the_nodata_rule_goes_into_the_model(write_raster: WriteRaster, tmp_path: Path) -> None:
