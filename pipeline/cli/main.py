@@ -66,21 +66,21 @@ def cli() -> None:
 
     Results go to standard output, progress and warnings to standard error. Exit status: 0 done, 1 failed,
     2 wrong usage or config.
-    """  # noqa: D301 (click wants the character itself)
+    """  # noqa: D301 (click needs the character itself)
 
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
     exit_at_signals()
     set_up_streams()
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # we work on blocks side by side; its threads would spin
-    gc.set_threshold(100_000)  # imports make many objects that stay; to look at them again and again takes a tenth
-    atexit.register(gc.freeze)  # a process that ends has no need to look for garbage, which takes a while
-    warnings.filterwarnings("ignore", message="Dataset has no geotransform|The given matrix is equal")  # we say so
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # our threads work on blocks; those of BLAS would only spin
+    gc.set_threshold(100_000)  # imports create many lasting objects; scanning them repeatedly takes a tenth of the time
+    atexit.register(gc.freeze)  # collecting garbage at exit takes time and frees nothing of use
+    warnings.filterwarnings("ignore", message="Dataset has no geotransform|The given matrix is equal")  # ours say more
     try:
         handle_signals()
         status = _run()
-    except BaseException:  # whatever libraries have made of what a signal raised
+    except BaseException:  # libraries may turn the exception of a signal into another
         if not signal_exit_status():
             raise
         status = 1
@@ -92,15 +92,15 @@ def main() -> None:
 
 
 def _run() -> int:
-    """Run the command line and give its exit status."""
+    """Run the command line and return its exit status."""
     try:
         status = cli.main([word for word in sys.argv[1:] if word != "--debug"], "terrazzo", standalone_mode=False)
     except click.ClickException as error:
-        if not isinstance(error, click.exceptions.NoArgsIsHelpError):  # its message is the help, in lines
+        if not isinstance(error, click.exceptions.NoArgsIsHelpError):  # its message is the help, of many lines
             error.message = printable(error.message)  # type: ignore[misc]
         error.show()
         return error.exit_code
-    except click.Abort:  # which click makes of what Ctrl-C raises
+    except click.Abort:  # click's exception for Ctrl-C
         return 130
     except Exception as error:
         lost = drop_output()
@@ -108,7 +108,7 @@ def _run() -> int:
             return 1
         if "--debug" in sys.argv:
             raise
-        from pipeline.cli.faults import fault_sentence  # noqa: PLC0415 (seldom wanted)
+        from pipeline.cli.faults import fault_sentence  # noqa: PLC0415 (only for unexpected errors)
 
         ours = isinstance(error, TerrazzoError)
         sentence = unprinted(lost) if lost else str(error) if ours else fault_sentence(error)
@@ -118,8 +118,8 @@ def _run() -> int:
 
 
 def _leave(status: int) -> None:
-    """Leave; at once where a thread that waits for another machine would be in the way of Python's own end."""
-    deadline = sys.modules.get("pipeline.engine.deadline")  # not imported for help
+    """Exit; without Python's own shutdown if a thread still waits for a remote file, which would block it."""
+    deadline = sys.modules.get("pipeline.engine.deadline")  # not imported by --help
     if deadline and deadline.has_abandoned_threads():
         for stream in filter(None, (sys.stdout, sys.stderr)):
             with suppress(OSError):

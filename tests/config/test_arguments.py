@@ -1,4 +1,4 @@
-"""Messages of the Python functions speak of their arguments."""
+"""Messages of the Python functions name their arguments, not keys of the config."""
 
 from pathlib import Path
 from typing import Any
@@ -46,23 +46,24 @@ def test_keys_of_the_config_become_arguments(text: str, own: tuple[str, ...], ex
         (lambda path: write(label(open_scene(path), fit(open_scene(path), k=3)), "x.tif", palette="no"), "^palette: "),
     ],
 )
-def test_errors_speak_of_arguments(write_raster: WriteRaster, call: Any, words: str) -> None:
+def test_errors_name_arguments(write_raster: WriteRaster, call: Any, words: str) -> None:
     path = write_raster("s.tif", patches(3), bands=["B02", "B03", "B04"])
-    with xr.set_options(keep_attrs=True), pytest.raises(TerrazzoError, match=words) as caught:  # the default of late
+    with (
+        xr.set_options(keep_attrs=True),
+        pytest.raises(TerrazzoError, match=words) as caught,
+    ):  # xarray's new default
         call(path)
     for section in ("scene.", "fit.", "features.", "output.", "run."):
         assert section not in str(caught.value).replace("s.tif", "")
 
 
-def test_what_is_said_speaks_of_arguments(
-    write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_warnings_name_arguments(write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pixels = patches(3)
     pixels[:, :50] = 0
     path = write_raster("s.tif", pixels)
     fit(open_scene(path), k=3)
-    (said,) = [record.getMessage() for record in caplog.records if "no nodata is set" in record.getMessage()]
-    assert "set open_scene's nodata=0" in said
+    (warning,) = [record.getMessage() for record in caplog.records if "no nodata is set" in record.getMessage()]
+    assert "set open_scene's nodata=0" in warning
     caplog.clear()
     config = {
         "version": 1,
@@ -74,7 +75,7 @@ def test_what_is_said_speaks_of_arguments(
     assert any("set scene.nodata: 0" in record.getMessage() for record in caplog.records)
 
 
-def test_an_error_of_another_kind_is_left_alone(write_raster: WriteRaster) -> None:
+def test_errors_of_python_are_left_alone(write_raster: WriteRaster) -> None:
     path = write_raster("s.tif", patches(3))
     with pytest.raises(TypeError, match="multiple values"):
         open_scene(path, source="s")  # type: ignore[misc]
