@@ -1,11 +1,11 @@
-"""Terrazzo: a large satellite scene in, an unsupervised land-cover map out.
+"""Terrazzo: unsupervised land-cover maps of large satellite scenes.
 
     >>> from pipeline import open_scene, fit, label, write
     >>> scene = open_scene("scene.tif", bands=["B04", "B03", "B08"])
     >>> model = fit(scene, k=8)
     >>> write(label(scene, model), "classes.tif")
 
-The public names are imported when first asked for: the command line answers `--help` without xarray.
+Public names are imported at first use, so that `terrazzo --help` does not import xarray.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from pipeline.core.late_import import late_import
 from pipeline.core.version import __version__
 
-TYPE_CHECKING = False  # that of `typing`, whose import takes most of the time until the command heeds signals
+TYPE_CHECKING = False  # as in `typing`, which would take long to import before signals are handled
 if TYPE_CHECKING:
     from pipeline.api import fit, open_scene, write
     from pipeline.config.schema import load_config

@@ -1,7 +1,8 @@
-"""The Python front door: lazy xarray in and out."""
+"""The Python functions: open a scene as a lazy DataArray, fit a model, write labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,8 +11,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from pipeline.config.arguments import name_arguments_in_messages
+from pipeline.config.fields import ResamplingMethod
 from pipeline.config.record import parse_record
-from pipeline.config.schema import MAX_CLASSES, FeaturesConfig, FitConfig, ResourceConfig, SceneConfig
+from pipeline.config.schema import DEFAULT_SAMPLE, MAX_CLASSES, FeaturesConfig, FitConfig, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.grid import Block
 from pipeline.core.pixels import FitSource
@@ -42,52 +44,85 @@ from pipeline.sinks.staging import Staging
 def open_scene(
     source: str | Path | Sequence[str | Path],
     bands: Sequence[str | int] | str = "auto",
-    nodata: str | float = "auto",
-    chunk: int | str = "auto",
+    nodata: float | Literal["auto"] = "auto",
+    chunk: int | Literal["auto"] = "auto",
     timeout: float = DEFAULT_TIMEOUT,
-    **placing: Any,
+    *,
+    names: Sequence[str] | Mapping[str | int, str] | None = None,
+    resolution: float | Literal["auto"] = "auto",
+    time: str | int | date | np.datetime64 | None = None,
+    resampling: ResamplingMethod | Mapping[str, ResamplingMethod] = "nearest",
+    mask: str | Mapping[str, Any] | None = None,
+    aoi: Sequence[float] | str | Mapping[str, Any] | None = None,
+    crop: Literal["area", "blocks", "none"] = "area",
 ) -> xr.DataArray:
-    """Open a scene lazily: only metadata is read.
+    """Open a scene as a lazy DataArray; only metadata is read.
 
     Parameters
     ----------
     source : str, Path or sequence of them
-        A Sentinel-2 product (SAFE folder or zip, EOPF Zarr, STAC item by file or address), a Zarr or NetCDF store, a
-        raster that GDAL opens, or one file for each band: a list, a glob, a folder. Of several products each pixel
-        comes from the first that holds data there.
-    bands : sequence of str or int, 'all' or 'auto'
-        Bands to keep, in this order: names (B04), numbers, common names (red); 'auto' is the four 10 m bands of a
-        Sentinel-2 product, and all of anything else.
-    nodata : 'auto' or float
-        What marks pixels without data; 'auto' takes what the files say.
-    chunk : 'auto' or int
-        Side of a chunk in pixels; 'auto' takes whole blocks of the file.
-    timeout : float
-        The most seconds that a file on another machine may take to open, and later to read for a chunk.
-    **placing
-        As in the config's `scene`: resolution, time, resampling, mask, aoi, crop.
+        A Sentinel-2 product (SAFE folder or zip, EOPF Zarr, STAC item by path or URL), a Zarr or NetCDF store, a
+        raster that GDAL opens, or one file per band: a list, a glob, a folder. If several products overlap, each
+        pixel is taken from the first one in which it is valid.
+    bands : sequence of str or int, 'all' or 'auto', default 'auto'
+        Bands to read, in this order: names (B04), numbers from 1, or common names (red). 'auto' is the four 10 m
+        bands of a Sentinel-2 product, and all bands of anything else.
+    nodata : 'auto' or float, default 'auto'
+        Value of pixels without data; 'auto' uses the nodata value of the files.
+    chunk : 'auto' or int, default 'auto'
+        Side of a chunk in pixels, 16 to 65536; 'auto' uses whole blocks of the file.
+    timeout : float, default 120
+        Time limit in seconds for opening a remote file, and later for reading each chunk.
+    names : sequence of str, or mapping of bands to str, optional
+        Names for bands that have none: one per band of the source, or new names by band.
+    resolution : 'auto' or float, default 'auto'
+        Pixel size in units of the scene's CRS; 'auto' uses that of the finest band requested.
+    time : str, int, date or datetime64, optional
+        Time to read from a store with several: an ISO date or its beginning ('2020-07'), 'first', 'last', or a number
+        from 1 in the store's order.
+    resampling : str, or mapping of bands to str, default 'nearest'
+        GDAL's resampling method ('nearest', 'bilinear', 'cubic', 'average', ...) for bands on other grids, or one
+        method per band, with 'default' for the others.
+    mask : str or mapping, optional
+        Pixels to leave out: by a mask layer of the product ('scl', 'qa_pixel', 'fmask', ...); by the path of a raster,
+        whose pixels other than 0 are kept, or of a vector file, whose inside is kept; or a mapping with the keys of
+        `scene.mask` in the config.
+    aoi : sequence of four floats, str or mapping, optional
+        Area of interest: (west, south, east, north) in degrees, the path of a vector file, or a mapping with the keys
+        `bounds`, `crs`, `path`. Pixels outside are not valid.
+    crop : 'area', 'blocks' or 'none', default 'area'
+        Extent of a scene with an area of interest: its bounding box, the blocks of the file that it touches, or the
+        whole scene.
 
     Returns
     -------
     DataArray (band, y, x)
-        In the files' dtype, with coordinates `band`, `y`, `x`, `spatial_ref` and, lazy, `valid` (y, x): True
-        where every band holds data. It can be pickled, computed by any dask scheduler, and saved: its place goes
-        into the files. What xarray makes of it by arithmetic, `coarsen`, `pad` and the like is a scene, too.
+        In the dtype of the files, with coordinates `band`, `y`, `x`, `spatial_ref` and a lazy coordinate `valid`
+        (y, x): True where every band is valid. It can be pickled, computed by any dask scheduler, and saved with its
+        georeference. Results of xarray's arithmetic, `coarsen`, `pad` and the like can be used as scenes, too.
 
     Raises
     ------
-    SceneError, ConfigError
-        When the files can't be opened or stacked, or have no such band.
+    ConfigError
+        If an argument is not allowed, or a requested band does not exist.
+    SceneError
+        If the files can't be opened or combined.
     """
-    asked = {
+    settings = {
         "source": [str(source)] if isinstance(source, str | Path) else [str(file) for file in source],
         "bands": [bands] if isinstance(bands, str) and bands not in {"auto", "all"} else bands,
         "nodata": nodata,
-        **placing,
+        "names": names,
+        "resolution": resolution,
+        "time": time,
+        "resampling": resampling,
+        "mask": mask,
+        "aoi": aoi,
+        "crop": crop,
     }
     resources = parse_record(ResourceConfig, {"chunk": chunk, "timeout": timeout}, "open_scene")
     with time_limit(resources.timeout):
-        scene = describe_scene(parse_record(SceneConfig, asked, "open_scene"))
+        scene = describe_scene(parse_record(SceneConfig, settings, "open_scene"))
         side = resources.chunk
         shape = (side, side) if isinstance(side, int) else chunk_shapes(scene.info)[0]
         return to_dataarray(cropped(open_source(scene, shape)))
@@ -98,66 +133,93 @@ def fit(
     scene: xr.DataArray | xr.Dataset,
     k: int = 8,
     *,
-    workers: int | str = "auto",
-    scale: str = "auto",
-    standardize: str = "none",
+    method: Literal["kmeans", "minibatch", "dask-ml"] = "kmeans",
+    pixels: int | Literal["all"] = DEFAULT_SAMPLE,
+    seed: int = 0,
+    starts: int = 5,
+    max_iter: int = 300,
+    tol: float = 1e-4,
+    scale: Literal["auto", "none"] = "auto",
+    standardize: Literal["none", "zscore", "minmax", "robust"] = "none",
+    workers: int | Literal["auto"] = "auto",
     cache_dir: str | Path | None = None,
-    **settings: Any,
 ) -> ClusterModel:
-    """Find the classes of a scene by k-means, on a sample of its valid pixels or all of them.
+    """Find the classes of a scene by k-means, on a sample of its valid pixels or on all of them.
 
-    The scene is read once, but by mini-batches over all pixels once more.
+    The scene is read once; twice with `method="minibatch"` and `pixels="all"`.
 
     Parameters
     ----------
-    scene : DataArray (band, y, x), or Dataset of bands
-        From `open_scene`, rioxarray, odc-stac, stackstac or any other. Dimensions may have any order; rows and columns
-        are also known as latitude and longitude or by CF attributes, the band dimension by any name; a time of length
-        1 is dropped. Of a Dataset the variables of one grid and type are the bands. Nodata is what the coordinate
-        `valid` says (True or 1 is valid; anything less, or NaN, is not), else rioxarray's nodata value, and NaN.
-        Where a dask client, `dask.config` or a context names a scheduler, that computes the blocks, a few at a time;
-        else own threads do.
-    k : int
+    scene : DataArray (band, y, x), or Dataset with a variable per band
+        From `open_scene`, rioxarray, odc-stac, stackstac or any other library. Dimensions may have any order; rows
+        and columns are also recognized as latitude and longitude or by CF attributes, the band dimension may have any
+        name, and a time dimension of length 1 is dropped. In a Dataset, the variables that share a grid and a dtype
+        are the bands.
+        A pixel is valid unless its coordinate `valid` is False, less than 1 or NaN, or a band has the nodata value
+        (that of rioxarray and of the attributes) or NaN there. To fit on a part of the scene, set `valid` to False
+        elsewhere.
+        Blocks are computed by the dask scheduler of a dask client, `dask.config` or a context, a few at a time; if
+        there is none, by threads of this function.
+    k : int, default 8
         Number of classes, 2 to 254.
-    workers : 'auto' or int
-        Blocks worked on at once; 'auto' is one for each core.
-    scale : 'auto' or 'none'
-        'auto' clusters what the scene's coordinates `scale` and `offset` make of its numbers, where `open_scene`
-        found any (reflectance); 'none' the numbers as they are.
-    standardize : 'none', 'zscore', 'minmax' or 'robust'
-        What bands are divided by before distances are taken.
+    method : 'kmeans', 'minibatch' or 'dask-ml', default 'kmeans'
+        Algorithm.
+    pixels : int or 'all', default 500000
+        Number of valid pixels to sample, or 'all': start from a sample of 500000, then fit on every valid pixel.
+    seed : int, default 0
+        Seed of the random sample and starts.
+    starts : int, default 5
+        Number of random starts, 1 to 1000; the best one is used.
+    max_iter : int, default 300
+        Largest number of iterations per start.
+    tol : float, default 1e-4
+        Stop when centroids move less than this, relative to the variance of the data.
+    scale : 'auto' or 'none', default 'auto'
+        'auto' clusters scaled values (reflectance), by the coordinates `scale` and `offset` that `open_scene` sets if
+        the files state them; 'none' clusters the stored numbers.
+    standardize : 'none', 'zscore', 'minmax' or 'robust', default 'none'
+        What each band is divided by before distances are computed: nothing, its standard deviation, its range, or
+        its interquartile range.
+    workers : 'auto' or int, default 'auto'
+        Number of blocks processed at once; 'auto' is one per core.
     cache_dir : str or Path, optional
-        Where `pixels="all"` keeps the pixels between passes: a folder. Unless one is named they are kept in memory,
-        all of them, but for mini-batches.
-    **settings
-        As in the config's `fit`: method, pixels, seed, starts, max_iter, tol.
+        Folder in which `pixels="all"` caches the pixels between passes. Without it, all pixels are cached in memory.
+        `method="minibatch"` needs no cache.
 
     Returns
     -------
     ClusterModel
-        The same for any chunks and any number of workers, but for the last digits of dask-ml.
+        The same for any chunks and any number of workers, except for the last digits with `method="dask-ml"`.
 
     Raises
     ------
     ConfigError
-        When a setting is not allowed.
-    SceneError, FitError
-        When no pixel is valid, a block can't be read, or there are fewer distinct pixels than classes.
+        If an argument is not allowed, or the scene is no array of bands, rows and columns.
+    SceneError
+        If no pixel is valid, or a block can't be read.
+    FitError
+        If there are fewer distinct pixels than classes.
     """
-    config = parse_record(FitConfig, {"k": k, **settings}, "fit")
-    if config.mask is not None:
-        msg = "fit: mask: masks are open_scene's; for the fit alone, narrow the scene's `valid` coordinate"
-        raise ConfigError(msg)
+    settings = {
+        "method": method,
+        "k": k,
+        "pixels": pixels,
+        "seed": seed,
+        "starts": starts,
+        "max_iter": max_iter,
+        "tol": tol,
+    }
+    config = parse_record(FitConfig, settings, "fit")
     features = parse_record(FeaturesConfig, {"scale": scale, "standardize": standardize}, "fit")
     source = ArraySource(scene, scaled=features.scale != "none")
     with ExitStack() as context:
-        pixels: FitSource = source
+        fitted: FitSource = source
         if config.pixels == "all" and config.method == "minibatch":
-            pixels = UncachedPieces(source)
+            fitted = UncachedPieces(source)
         elif config.pixels == "all":
             kind: Literal["memory", "disk"] = "memory" if cache_dir is None else "disk"
-            pixels = CachedPieces(source, context.enter_context(open_cache(kind, Path(cache_dir or "."))))
-        return fit_source(pixels, config, features, workers=count_workers(workers), progress=Progress()).model
+            fitted = CachedPieces(source, context.enter_context(open_cache(kind, Path(cache_dir or "."))))
+        return fit_source(fitted, config, features, workers=count_workers(workers), progress=Progress()).model
 
 
 @name_arguments_in_messages("output")
@@ -168,37 +230,37 @@ def write(
     k: int | None = None,
     overwrite: bool = False,
     palette: str = "auto",
-    workers: int | str = "auto",
+    workers: int | Literal["auto"] = "auto",
 ) -> Path:
     """Compute labels chunk by chunk and write them as a Cloud-Optimized GeoTIFF.
 
     Parameters
     ----------
     labels : DataArray (y, x) of uint8
-        From `label`; also read back from a file, or changed, as long as they are uint8. They are computed as `fit`
-        says of scenes.
+        From `label`; also read back from a file, or changed, as long as they are uint8. They are computed by the
+        scheduler that `fit` would use.
     path : str or Path
-        The map. It appears when it is whole.
+        The GeoTIFF to write. It appears under this name only when it is complete.
     k : int, optional
-        Number of classes, where the labels have lost their attribute `k`; they may hold 0 (no data) to k.
-    overwrite : bool
-        Whether a file of this name may be replaced.
-    palette : str
+        Number of classes, needed if the labels have lost their attribute `k`. Labels are 0 (nodata) to k.
+    overwrite : bool, default False
+        Whether an existing file may be replaced.
+    palette : str, default 'auto'
         'auto', or the name of a matplotlib colour map.
-    workers : 'auto' or int
-        Chunks worked on at once; 'auto' is one for each core.
+    workers : 'auto' or int, default 'auto'
+        Number of chunks processed at once; 'auto' is one per core.
 
     Returns
     -------
     Path
-        The map.
+        The file written.
 
     Raises
     ------
     ConfigError
-        When these are not labels.
+        If these are not labels, or an argument is not allowed.
     OutputError
-        When the file exists already or can't be written.
+        If the file exists already or can't be written.
     """
     array = _check_labels(labels)
     classes = _count_classes(labels, k)
@@ -209,7 +271,7 @@ def write(
     def labels_of(block: Block) -> npt.NDArray[np.uint8]:
         (part,) = compute(data[block.slices])
         if part.max() > classes:
-            msg = f"write: the labels hold {part.max()} at {block}, but k is {classes}; give the largest there is as k"
+            msg = f"write: the labels hold {part.max()} at {block}, but k is {classes}; set k to the largest label"
             raise ConfigError(msg)
         return np.asarray(part, np.uint8)
 
@@ -224,25 +286,25 @@ def write(
 
 
 def _check_labels(labels: Any) -> xr.DataArray:
-    """Labels in the order (rows, columns).
+    """Return labels with dimensions in the order (rows, columns).
 
     Raises
     ------
     ConfigError
-        Saying what is expected, when they are something else.
+        If they are something else.
     """
     expected = "write: expected labels from label(), uint8 (y, x)"
     if isinstance(labels, xr.Dataset):
         listed = ", ".join(map(str, labels.data_vars)) or "nothing"
-        msg = f"{expected}, not a Dataset of {listed}; take one of its variables, as by dataset['class']"
+        msg = f"{expected}, not a Dataset of {listed}; pass one of its variables, such as dataset['class']"
         raise ConfigError(msg)
     if not isinstance(labels, xr.DataArray):
         msg = (
             f"{expected}, not {'None' if labels is None else 'a ' + type(labels).__name__}; wrap an array as "
-            "xr.DataArray(array, dims=('y', 'x'), coords={'y': ..., 'x': ...}), and give k"
+            "xr.DataArray(array, dims=('y', 'x'), coords={'y': ..., 'x': ...}), and pass k"
         )
         raise ConfigError(msg)
-    planes, _ = to_planes(labels, "write: what was given for labels")
+    planes, _ = to_planes(labels, "write: the argument labels")
     if planes.shape[0] != 1 or labels.dtype != np.uint8:
         fix = "; make them uint8 again: labels.fillna(0).astype('uint8')" if planes.shape[0] == 1 else ""
         msg = f"{expected}, not {labels.dtype} {labels.dims}{fix}"
@@ -251,18 +313,18 @@ def _check_labels(labels: Any) -> xr.DataArray:
 
 
 def _count_classes(labels: xr.DataArray, k: int | None) -> int:
-    """How many classes labels have: as told, else as their attribute says.
+    """Return the number of classes of labels: `k`, or else their attribute `k`.
 
     Raises
     ------
     ConfigError
-        When nothing tells, or it is not allowed.
+        If there is neither, or it is not allowed.
     """
     stated = labels.attrs.get("k") if k is None else k
     if stated is None:
         msg = (
             "write: the labels have lost their attribute k, the number of classes, as xarray's arithmetic drops "
-            "attributes; give it, as by k=8, or keep them: xr.set_options(keep_attrs=True)"
+            "attributes; pass it, such as k=8, or keep attributes: xr.set_options(keep_attrs=True)"
         )
         raise ConfigError(msg)
     if not isinstance(stated, int | np.integer) or isinstance(stated, bool) or not 1 <= stated <= MAX_CLASSES:

@@ -1,5 +1,6 @@
-"""The Python front door: lazy in, lazy out, and the same labels as one numpy call."""
+"""The Python functions: lazy in, lazy out, and the same labels as one numpy call."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from sklearn.metrics import pairwise_distances
 from sources import CountingSource, described
 
 from pipeline import fit, label, open_scene, predict, write
-from pipeline.config.schema import OutputConfig, SceneConfig
+from pipeline.config.record import Record, parse_record
+from pipeline.config.schema import FeaturesConfig, FitConfig, OutputConfig, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError, ModelError, OutputError
 from pipeline.dataarrays import lazy
 from pipeline.scenes.raster_source import RasterSource
@@ -96,12 +98,12 @@ def test_a_plain_rioxarray_scene_works(scene_file: Path) -> None:
     import rioxarray
 
     ours = open_scene(scene_file)
-    theirs = rioxarray.open_rasterio(scene_file, chunks={"x": 100, "y": 50})
-    assert isinstance(theirs, xr.DataArray)
+    opened = rioxarray.open_rasterio(scene_file, chunks={"x": 100, "y": 50})
+    assert isinstance(opened, xr.DataArray)
     model = fit(ours, k=4)
     unnamed = model.model_copy(update={"bands": ("band1", "band2", "band3", "band4")})
-    assert fit(theirs, k=4).centroids == model.centroids
-    np.testing.assert_array_equal(label(theirs, unnamed).values, label(ours, model).values)
+    assert fit(opened, k=4).centroids == model.centroids
+    np.testing.assert_array_equal(label(opened, unnamed).values, label(ours, model).values)
 
 
 def test_an_array_in_memory_works() -> None:
@@ -118,7 +120,7 @@ def test_band_order_of_the_scene_does_not_matter(scene_file: Path) -> None:
     np.testing.assert_array_equal(label(other, model).values, label(open_scene(scene_file), model).values)
 
 
-def test_labels_are_lazy_and_say_what_they_are(scene_file: Path) -> None:
+def test_labels_are_lazy_uint8_with_crs_transform_and_nodata(scene_file: Path) -> None:
     scene = open_scene(scene_file)
     labels = label(scene, fit(scene, k=5))
     assert labels.chunks == scene.chunks[1:]
@@ -136,7 +138,7 @@ def test_labels_are_lazy_and_say_what_they_are(scene_file: Path) -> None:
         ({"units": {"dtype": "uint16", "scales": [0.0001] * 4, "offsets": [0] * 4}}, "0.0001"),
     ],
 )
-def test_a_scene_that_does_not_fit_is_refused_by_name(scene_file: Path, change: dict[str, Any], words: str) -> None:
+def test_a_scene_that_does_not_fit_the_model_is_refused(scene_file: Path, change: dict[str, Any], words: str) -> None:
     scene = open_scene(scene_file)
     model = fit(scene, k=3)
     other = type(model).model_validate({**model.model_dump(), **change})
@@ -155,18 +157,53 @@ def test_writing_twice_needs_permission(scene_file: Path, tmp_path: Path) -> Non
     write(labels, path, overwrite=True)
 
 
-def test_what_is_not_labels_is_refused(scene_file: Path, tmp_path: Path) -> None:
+def test_write_refuses_an_array_that_is_not_labels(scene_file: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected labels"):
         write(open_scene(scene_file), tmp_path / "classes.tif")
 
 
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [({"k": 1}, "k: 1 is"), ({"kk": 3}, "kk: unknown key"), ({"tol": -1}, "tol"), ({"mask": "m.tif"}, "mask")],
+    [({"k": 1}, "k: 1 is"), ({"tol": -1}, "tol: -1 is"), ({"method": "mean"}, "method: 'mean' is")],
 )
-def test_wrong_settings_are_named(scene_file: Path, setting: dict[str, Any], words: str) -> None:
+def test_wrong_settings_of_fit_are_named(scene_file: Path, setting: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         fit(open_scene(scene_file), **setting)
+
+
+@pytest.mark.parametrize("setting", [{"kk": 3}, {"mask": "m.tif"}])
+def test_unknown_arguments_are_refused_by_python(scene_file: Path, setting: dict[str, Any]) -> None:
+    (name,) = setting
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+        fit(open_scene(scene_file), **setting)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'kk'"):
+        open_scene(scene_file, kk=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("function", "records", "left_out"),
+    [
+        (open_scene, {SceneConfig: None, ResourceConfig: {"chunk", "timeout"}}, {"source"}),
+        (fit, {FitConfig: None, FeaturesConfig: None, ResourceConfig: {"workers", "cache_dir"}}, {"scene", "mask"}),
+        (write, {OutputConfig: {"palette"}, ResourceConfig: {"workers"}}, {"labels", "path", "k", "overwrite"}),
+    ],
+    ids=["open_scene", "fit", "write"],
+)
+def test_arguments_and_their_defaults_are_those_of_the_config(
+    function: Any, records: dict[type[Record], set[str] | None], left_out: set[str]
+) -> None:
+    parameters = inspect.signature(function).parameters
+    fields = {name: field for record in records for name, field in record.model_fields.items()}
+    shared = {name for record, names in records.items() for name in names or record.model_fields}
+    assert set(parameters) - left_out == shared - left_out
+    assert {name: parameters[name].default for name in shared - left_out} == {
+        name: fields[name].default for name in shared - left_out
+    }
+    for record, names in records.items():
+        given = {name: parameters[name].default for name in (names or set(record.model_fields)) - left_out}
+        required = {"source": ("a.tif",)} if record is SceneConfig else {}
+        required |= {"labels": "a.tif"} if record is OutputConfig else {}
+        assert parse_record(record, required | given, "test") == record(**required), "Python's defaults are accepted"
 
 
 def test_the_nodata_rule_goes_into_the_model(write_raster: WriteRaster, tmp_path: Path) -> None:
@@ -180,7 +217,7 @@ def test_the_nodata_rule_goes_into_the_model(write_raster: WriteRaster, tmp_path
         np.testing.assert_array_equal(file.read(1) == 0, (pixels == 77).any(axis=0))
 
 
-def test_a_cloud_mask_may_be_put_into_the_scene(scene_file: Path) -> None:
+def test_the_coordinate_valid_may_be_replaced_by_a_cloud_mask(scene_file: Path) -> None:
     scene = open_scene(scene_file, chunk=64)
     model = fit(scene, k=3)
     clear = np.zeros((200, 300), bool)
@@ -188,8 +225,8 @@ def test_a_cloud_mask_may_be_put_into_the_scene(scene_file: Path) -> None:
     masked = scene.assign_coords(valid=(("y", "x"), clear))
     expected = clear & (scene.values != 0).all(axis=0)
     np.testing.assert_array_equal(label(masked, model).values != 0, expected)
-    turned = scene.assign_coords(valid=(("x", "y"), clear.T))
-    np.testing.assert_array_equal(label(turned, model).values != 0, expected)
+    transposed = scene.assign_coords(valid=(("x", "y"), clear.T))
+    np.testing.assert_array_equal(label(transposed, model).values != 0, expected)
     halves = scene.assign_coords(valid=(("y", "x"), clear * 0.5))
     assert not label(halves, model).values.any()
     with pytest.raises(ConfigError, match="'valid' is bool \\('y',\\)"):
@@ -203,7 +240,7 @@ def test_nan_put_into_a_scene_is_nodata(scene_file: Path) -> None:
     np.testing.assert_array_equal(labels.values == 0, np.isnan(scene.values).any(axis=0))
 
 
-def test_slices_keep_their_place(scene_file: Path) -> None:
+def test_slices_keep_their_georeference(scene_file: Path) -> None:
     scene = open_scene(scene_file)
     part = scene.isel(y=slice(17, 120), x=slice(30, 200))
     with rasterio.open(scene_file) as file:
@@ -216,7 +253,7 @@ def test_slices_keep_their_place(scene_file: Path) -> None:
         lazy.grid_of(scene.isel(x=order))
 
 
-def test_opening_a_scene_leaves_gdal_s_cache_alone(scene_file: Path) -> None:
+def test_opening_a_scene_does_not_change_the_size_of_gdal_s_cache(scene_file: Path) -> None:
     from rasterio.env import get_gdal_config
 
     before = get_gdal_config("GDAL_CACHEMAX")

@@ -36,7 +36,7 @@ ROOMS = {
         staging""",
     "jobs": "plan planned_reading map report run demo inspect template",
     "api": "",
-    "cli": "faults terminal text main",
+    "cli": "faults terminal text options report run fit predict plan inspect init validate demo main",
     "__main__": "",
 }
 """Folders and modules of the package from the ground up: each may import those before it, and none after it."""

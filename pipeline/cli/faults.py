@@ -1,65 +1,65 @@
-"""What is said of errors that are none of Terrazzo's own: of the system, of packages that are broken, of its code."""
+"""Sentences for errors that Terrazzo did not raise itself: of the system, of broken packages, of bugs."""
 
 import traceback
 from types import TracebackType
 
 from pipeline.core.text import printable
 
-_HOME = "pipeline"
+_OWN_PACKAGE = "pipeline"
 
 
 def fault_sentence(error: BaseException) -> str:
-    """Say in a sentence what ended the command, and what to do.
+    """Describe an unexpected error in a sentence that says what to do.
 
     Parameters
     ----------
     error : BaseException
-        Any error that is no `TerrazzoError`.
+        Any error other than a `TerrazzoError`.
     """
     if isinstance(error, MemoryError):
         return "there is not enough memory; set run.memory lower"
     package = _broken_package(error)
     if package:
-        why = printable(f"{type(error).__name__}: {error}")
+        reason = printable(f"{type(error).__name__}: {error}")
         return (
-            f"the package {package} can't be imported ({why}); it is missing or broken: install it anew, with what "
-            "else is needed: pip install --force-reinstall terrazzo"
+            f"the package {package} can't be imported ({reason}); it is missing or broken: reinstall it with the other "
+            "dependencies: pip install --force-reinstall terrazzo"
         )
     if isinstance(error, OSError):
         return printable(error)
     if isinstance(error, UnicodeEncodeError):
         return (
-            f"{printable(error.object[:200])}: this can't be written in {error.encoding}; set PYTHONUTF8=1, or rename "
-            "what is called so"
+            f"{printable(error.object[:200])}: this can't be encoded as {error.encoding}; set PYTHONUTF8=1, or rename "
+            "the file"
         )
     if isinstance(error, RecursionError):
-        return "something here is nested too deeply to be read; run 'terrazzo --debug ...' to see what"
+        return "the input is nested too deeply; run 'terrazzo --debug ...' to see where it is read"
     last = traceback.extract_tb(error.__traceback__)[-1:]
     where = f", {last[0].name}" if last else ""
     return (
-        f"this is a fault of Terrazzo itself ({printable(f'{type(error).__name__}: {error}')[:200]}{where}); what "
-        "'terrazzo --debug ...' prints helps to mend it: please report that"
+        f"this is a bug in Terrazzo ({printable(f'{type(error).__name__}: {error}')[:200]}{where}); please report it "
+        "with the output of 'terrazzo --debug ...'"
     )
 
 
 def _broken_package(error: BaseException) -> str:
-    """Name of the package whose import an error ended; empty where it ended none."""
+    """Return the name of the package whose import failed; empty if the error has another cause."""
     missing = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
-    importing = [name for frame in _frames(error.__traceback__) if (name := _imported_there(frame))]
-    return next((name for name in (missing, *reversed(importing)) if name and name != _HOME), "")
+    importing = [name for step in _steps(error.__traceback__) if (name := _imported_package(step))]
+    return next((name for name in (missing, *reversed(importing)) if name and name != _OWN_PACKAGE), "")
 
 
-def _frames(trace: TracebackType | None) -> list[TracebackType]:
-    """Every step of a traceback, the outermost first."""
-    found = []
+def _steps(trace: TracebackType | None) -> list[TracebackType]:
+    """List the steps of a traceback, the outermost first."""
+    steps = []
     while trace:
-        found.append(trace)
+        steps.append(trace)
         trace = trace.tb_next
-    return found
+    return steps
 
 
-def _imported_there(step: TracebackType) -> str:
-    """Package whose module is being imported at a step of a traceback; empty where none is."""
+def _imported_package(step: TracebackType) -> str:
+    """Return the package of the module that is being imported at a step of a traceback; empty if none is."""
     frame = step.tb_frame
     if frame.f_code.co_name != "<module>":
         return ""

@@ -1,4 +1,4 @@
-"""Standard output and standard error of the command: what is said there, and what becomes of it where it can't be."""
+"""Standard output and standard error of the command line, and what happens when they can't be written."""
 
 import errno
 import io
@@ -9,44 +9,44 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.core.errors import TerrazzoError
-from pipeline.core.text import printable
+from pipeline.core.text import json_text, printable, replace_non_finite
 
 logger = logging.getLogger(__name__)
 
 
 class UnprintedError(TerrazzoError):
-    """What was asked for can't be printed."""
+    """An answer can't be printed."""
 
 
 class _AboveBars(logging.StreamHandler[Any]):
-    """Writes lines on standard error, above the bar that is shown there, if there is one."""
+    """Writes log messages to standard error, above the progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line."""
+        """Write a message."""
         bars = sys.modules.get("tqdm")
         if bars and sys.stderr is not None and sys.stderr.isatty():
             try:
                 bars.tqdm.write(self.format(record), file=sys.stderr)
-            except OSError:  # a terminal that is gone; no reason to stop
+            except OSError:  # the terminal is closed, which is no reason to stop
                 self.handleError(record)
         else:
             super().emit(record)
 
 
 class _OneLine(logging.Formatter):
-    """Shows a message in one line, whatever stands in the names and numbers from outside."""
+    """Formats a message as one line, with control characters escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the line."""
         return printable(record.getMessage())
 
 
 def set_up_streams() -> None:
-    """Show our own warnings on standard error, and let characters that an encoding lacks be escaped."""
+    """Show our own log messages on standard error, and escape characters that a stream can't encode."""
     handler = _AboveBars()
     handler.setFormatter(_OneLine())
     logging.getLogger("pipeline").addHandler(handler)
-    logging.getLogger("rasterio").addHandler(logging.NullHandler())  # errors carry what libraries say
+    logging.getLogger("rasterio").addHandler(logging.NullHandler())  # our errors include what GDAL says
     logging.getLogger("rasterio").propagate = False
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -55,66 +55,77 @@ def set_up_streams() -> None:
         sys.unraisablehook = _log_unraisable
 
 
-def _log_unraisable(what: "sys.UnraisableHookArgs") -> None:
-    """Keep off the terminal what objects of libraries say as they go, such as those of a file that never opened."""
-    logger.debug("%s: %r", what.err_msg or "ignored as an object went", what.exc_value)
+def _log_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Log, instead of print, errors in finalizers of libraries, such as those of a file that could not be opened."""
+    logger.debug("%s: %r", unraisable.err_msg or "ignored in a finalizer", unraisable.exc_value)
 
 
 def encoding_of_output() -> str:
-    """The encoding of standard output."""
+    """Return the encoding of standard output."""
     return getattr(sys.stdout, "encoding", None) or "utf-8"
 
 
+def output_json(record: dict[str, Any]) -> str:
+    """Write a record as JSON that standard output can encode."""
+    return json_text(replace_non_finite(record), encoding_of_output(), indent=2, allow_nan=False)
+
+
 def print_answer(text: str, *, nl: bool = True) -> None:
-    """Print what was asked for.
-
-    Raises
-    ------
-    UnprintedError
-        When standard output is full or closed.
-    BrokenPipeError
-        When nobody reads on, as of `terrazzo inspect scene.tif | head -1`.
-    """
-    reason = _print(text, nl=nl)
-    if reason is None:
-        return
-    if reason.errno == errno.EPIPE:
-        raise reason
-    raise UnprintedError(unprinted(reason))
-
-
-def unprinted(reason: OSError) -> str:
-    """Say that an answer was lost."""
-    return f"standard output can't be written ({reason.strerror}), so the answer was not printed as a whole"
-
-
-def print_summary(text: str, written: Iterable[object], *, asked: bool = False) -> None:
-    """Print what is said of files that are whole.
-
-    Where it can't be printed, the work is done all the same: that is said, and is no failure, but where the text
-    itself was asked for.
+    """Print the answer of a command that writes no files.
 
     Parameters
     ----------
     text : str
-        To be printed.
-    written : iterable
-        The files.
-    asked : bool
-        Whether the caller wants the text, as of `--json`.
+        The answer.
+    nl : bool
+        Whether a newline follows.
 
     Raises
     ------
     UnprintedError
-        When a text that was asked for can't be printed as a whole.
+        If standard output is full or closed.
+    BrokenPipeError
+        If the reader has closed the pipe, as in `terrazzo inspect scene.tif | head -1`.
     """
-    reason = _print(text)
-    if reason is None:
+    error = _print(text, nl=nl)
+    if error is None:
+        return
+    if error.errno == errno.EPIPE:
+        raise error
+    raise UnprintedError(unprinted(error))
+
+
+def unprinted(error: OSError) -> str:
+    """Return the message for an answer that could not be printed."""
+    return f"standard output can't be written ({error.strerror}); the answer is incomplete"
+
+
+def print_summary(text: str, written: Iterable[object], *, asked: bool = False) -> None:
+    """Print a summary of output files that are complete.
+
+    If it can't be printed, the work is done all the same: that is a warning, unless the caller asked for the text.
+
+    Parameters
+    ----------
+    text : str
+        The summary.
+    written : iterable
+        Paths of the output files.
+    asked : bool
+        Whether the caller asked for the text itself, by `--json`.
+
+    Raises
+    ------
+    UnprintedError
+        If a text that the caller asked for can't be printed.
+    """
+    error = _print(text)
+    if error is None:
         return
     what = "the report" if asked else "the summary"
     msg = (
-        f"standard output can't be written ({reason.strerror}), so {what} was not printed as a whole; all outputs are "
-        f"written: {', '.join(map(str, written))}"
+        f"standard output can't be written ({error.strerror}); {what} is incomplete, but all outputs are written: "
+        f"{', '.join(map(str, written))}"
     )
     if asked:
         raise UnprintedError(msg)
@@ -122,7 +133,7 @@ def print_summary(text: str, written: Iterable[object], *, asked: bool = False) 
 
 
 def _print(text: str, *, nl: bool = True) -> OSError | None:
-    """Print, or give the reason why that failed."""
+    """Print a text; return the error if that fails."""
     if sys.stdout is None:
         return OSError(errno.EBADF, "it is closed")
     try:
@@ -134,12 +145,12 @@ def _print(text: str, *, nl: bool = True) -> OSError | None:
 
 
 def drop_output() -> OSError | None:
-    """Let what standard output can't take go nowhere: Python would try to write it once more as it ends.
+    """Discard what standard output can't take, as Python would try to write it again when it exits.
 
     Returns
     -------
     OSError or None
-        Why it takes nothing; None where it does, or is closed.
+        The error of writing; None if there is none, or the stream is closed.
     """
     try:
         if sys.stdout is not None:
@@ -149,7 +160,7 @@ def drop_output() -> OSError | None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stdout.fileno())
             os.close(nowhere)
-        except (OSError, ValueError):  # no stream of the system
+        except (OSError, ValueError):  # the stream has no file descriptor
             sys.stdout = None
         return error if isinstance(error, OSError) else None
     return None

@@ -1,4 +1,4 @@
-"""Records in words, for a terminal of 80 columns."""
+"""Plans, inspections and reports as text for a terminal of 80 columns."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -16,14 +16,14 @@ from pipeline.scenes.suspicions import PREFIX
 
 _WIDTH: Final = 80
 _FIXED_PASSES: Final = 3
-"""Passes over the source whose number is known before: for the sample, for mini-batches, for the map."""
+"""Most passes over the source whose number is known in advance: for the sample, for mini-batches, for the map."""
 
 _MOST_CLASSES: Final = 30
-"""Rows of a table printed in full; the CSV has them all."""
+"""Largest number of classes printed; the CSV has all of them."""
 
 
 def _columns(rows: Sequence[Sequence[str]], left: int = 1) -> Iterable[str]:
-    """Align cells; the first `left` columns to the left, the others to the right."""
+    """Align the cells of a table: the first `left` columns to the left, the others to the right."""
     rows = [list(map(printable, row)) for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
@@ -32,7 +32,7 @@ def _columns(rows: Sequence[Sequence[str]], left: int = 1) -> Iterable[str]:
 
 
 def plan_record(info: SceneInfo, plan: Plan, config: RunConfig) -> dict[str, Any]:
-    """A plan as plain values, for JSON."""
+    """Return a plan as plain values, for JSON."""
     scene = {"sources": list(info.sources), "bands": list(info.bands), "dtype": info.dtype.name}
     return {
         "scene": {**scene, "rows": info.map_grid.shape[0], "columns": info.map_grid.shape[1]},
@@ -46,35 +46,35 @@ def plan_record(info: SceneInfo, plan: Plan, config: RunConfig) -> dict[str, Any
 
 
 def _cache_dir(config: RunConfig) -> str:
-    """Folder of a cache on disk."""
+    """Return the folder of a cache on disk."""
     return config.run.cache_dir or str(Path(config.output.labels).parent)
 
 
 def plan_words(info: SceneInfo, plan: Plan, config: RunConfig) -> str:
-    """Say what a run will do."""
+    """Describe what a run will do."""
     rows, columns = info.map_grid.shape
     high, wide = plan.chunk
     most = " at most" if plan.passes > _FIXED_PASSES else ""
-    rests = plan.caches_blocks and method_over_all(config.fit)
-    then = ", then over the cache until fit.tol is met" if rests else ""
+    iterates_over_cache = plan.caches_blocks and method_over_all(config.fit)
+    then = ", then over the cache until fit.tol is met" if iterates_over_cache else ""
     where = {"memory": "in memory", "disk": f"on disk, in {_short(_cache_dir(config))}", "none": "nowhere"}
     lines = {
         "scene": _first_of([_short(source) for source in config.scene.source]),
         "pixels": f"{columns} x {rows}, {len(info.bands)} bands of {info.dtype.name}",
         "bands": shorten(", ".join(info.bands), _WIDTH - 10, placeholder=" ..."),
-        "blocks": f"{plan.blocks} of {wide} x {high} pixels, {plan.at_once} worked on at once",
+        "blocks": f"{plan.blocks} of {wide} x {high} pixels, {plan.at_once} at once",
         "passes": f"{plan.passes} over the source{most}{then}",
         "cache": f"{size_words(plan.cache_bytes)} {where[plan.cache]}" if plan.cache_bytes else "none",
-        "disk": f"{size_words(plan.disk)} while the run lasts",
+        "disk": f"{size_words(plan.disk)} during the run",
         "memory": f"{size_words(plan.peak)} at most, of {size_words(int(config.run.memory))} allowed:",
         "": f"{size_words(plan.base)} program, {size_words(plan.fit)} fit, "
-        f"{plan.at_once} x {size_words(plan.per_block)} for a block",
+        f"{plan.at_once} x {size_words(plan.per_block)} per block",
     }
     return _aligned(lines)
 
 
 def _short(path: str) -> str:
-    """A path, its beginning left out where it is long."""
+    """Shorten a long path at its beginning."""
     return path if len(path) <= _WIDTH // 2 else "..." + path[-_WIDTH // 2 :]
 
 
@@ -87,8 +87,8 @@ def _first_of(paths: Sequence[str]) -> str:
 
 
 def inspection_words(found: Inspection) -> str:
-    """Say what a scene holds."""
-    share = "" if found.valid_share is None else f"{found.valid_share:.1%} of the pixels looked at, in every band"
+    """Describe a scene."""
+    share = "" if found.valid_share is None else f"{found.valid_share:.1%} of the previewed pixels, in all bands"
     width, height = found.resolution
     product = found.product
     lines = {
@@ -100,21 +100,20 @@ def inspection_words(found: Inspection) -> str:
         "quantity": ", ".join(dict.fromkeys(band.quantity for band in found.bands)),
         "blocks": f"{found.block[0]} x {found.block[1]} in the file",
         "chunks": f"{found.chunk[0]} x {found.chunk[1]} suggested for a run",
-        "valid": share or "unknown, as the bands are on different grids",
+        "valid": share or "unknown: the bands have different grids",
     }
-    told = [warning if warning.startswith(PREFIX) else f"note: {warning}" for warning in found.warnings]
-    notes = [_filled(line) for line in told]
+    notes = [_filled(text if text.startswith(PREFIX) else f"note: {text}") for text in found.warnings]
     rows = _band_rows(found.bands, radiometry=product is None)
     return "\n".join([_aligned(lines), "", *rows, *([""] if notes else []), *notes])
 
 
 def _filled(text: str) -> str:
-    """Lines of text, none of which ends within a path."""
+    """Wrap a text without breaking paths."""
     return fill(printable(text), _WIDTH, subsequent_indent="      ", break_on_hyphens=False, break_long_words=False)
 
 
 def _product_lines(product: Product, masks: Sequence[str]) -> dict[str, str]:
-    """What a product says of itself."""
+    """Return the metadata of a product by label."""
     return {
         "product": product.name,
         "format": f"{product.format} {product.level}".strip(),
@@ -127,7 +126,7 @@ def _product_lines(product: Product, masks: Sequence[str]) -> dict[str, str]:
 
 
 def _band_rows(bands: Sequence[BandFacts], *, radiometry: bool) -> Iterable[str]:
-    """Table of bands; columns that say nothing are left out, and those of scale and offset unless asked for."""
+    """Format the table of bands; empty columns are left out, and scale and offset unless `radiometry`."""
     table = {
         "no": [band.number for band in bands],
         "band": [band.name[:24] for band in bands],
@@ -135,20 +134,20 @@ def _band_rows(bands: Sequence[BandFacts], *, radiometry: bool) -> Iterable[str]
         "quantity": [band.quantity for band in bands] if len({band.quantity for band in bands}) > 1 else [""],
         "dtype": [band.dtype for band in bands],
         "pixels": [f"{band.columns}x{band.rows}" for band in bands],
-        "each": [f"{band.resolution:g}" for band in bands] if len({band.resolution for band in bands}) > 1 else [""],
+        "pixel": [f"{band.resolution:g}" for band in bands] if len({band.resolution for band in bands}) > 1 else [""],
         "nodata": ["" if band.nodata is None else f"{band.nodata:g}" for band in bands],
         "scale": ["" if band.scale == 1 or not radiometry else f"{band.scale:g}" for band in bands],
         "offset": ["" if band.offset == 0 or not radiometry else f"{band.offset:g}" for band in bands],
         "valid": [f"{band.valid_share:.0%}" for band in bands],
-        "from": ["" if band.low is None else f"{band.low:.5g}" for band in bands],
-        "to": ["" if band.high is None else f"{band.high:.5g}" for band in bands],
+        "min": ["" if band.low is None else f"{band.low:.5g}" for band in bands],
+        "max": ["" if band.high is None else f"{band.high:.5g}" for band in bands],
     }
-    said = {name: cells for name, cells in table.items() if any(cells)}
-    return _columns([list(said), *zip(*said.values(), strict=True)], left=1 + list(said).index("dtype"))
+    filled = {name: cells for name, cells in table.items() if any(cells)}
+    return _columns([list(filled), *zip(*filled.values(), strict=True)], left=1 + list(filled).index("dtype"))
 
 
 def report_words(report: dict[str, Any]) -> str:
-    """Say what a run made: where the files are, and what the classes hold."""
+    """Describe the results of a run: its files, and the pixels per class."""
     classes = report["classes"]
     rows = [["class", "pixels", "share", "hectares"]]
     for entry in classes[:_MOST_CLASSES]:
@@ -164,6 +163,6 @@ def report_words(report: dict[str, Any]) -> str:
         lines.append(f"... and {len(classes) - _MOST_CLASSES} more in the table")
     if report["area_note"]:
         lines.append(f"area unknown: {report['area_note']}")
-    peak = f", {size_words(report['peak_rss'])} of memory at most" if report["peak_rss"] else ""
+    peak = f", at most {size_words(report['peak_rss'])} of memory" if report["peak_rss"] else ""
     lines += ["", f"{report['seconds']['total']:.1f} s{peak}"]
     return "\n".join(lines)

@@ -138,9 +138,7 @@ def asset_layers(key: str, asset: Any, source: str, all_bands: Sequence[Any] = (
     stated = _stated_bands(key, fields, all_bands, source)
     for index, band in enumerate(stated or [{}], 1):
         merged: Mapping[str, Any] = {**fields, **band}
-        transform = merged.get("proj:transform") or [
-            merged.get("gsd") or merged.get("spatial_resolution") or 0
-        ]
+        transform = merged.get("proj:transform") or [merged.get("gsd") or merged.get("spatial_resolution") or 0]
         common = band.get("eo:common_name") or band.get("common_name")
         yield AssetLayer(
             key=key,

@@ -1,4 +1,4 @@
-"""The command line as a process: what it prints where, and how it leaves."""
+"""The command line as a process: its output, exit statuses and signals."""
 
 import json
 import os
@@ -13,6 +13,7 @@ import rasterio
 import yaml
 from conftest import WriteRaster, patches
 
+from pipeline.cli.main import COMMANDS, import_command
 from pipeline.cli.text import _filled
 
 
@@ -23,7 +24,7 @@ def terrazzo(*words: object, cwd: Path | None = None) -> subprocess.CompletedPro
 
 @pytest.fixture
 def job(write_raster: WriteRaster, tmp_path: Path) -> Path:
-    """A config beside a small scene."""
+    """A config next to a small scene."""
     pixels = patches(4, (300, 300))
     pixels[:, :20] = 0
     write_raster("scene.tif", pixels, nodata=0, bands=["B02", "B03", "B04", "B08"])
@@ -42,20 +43,52 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str], status: int, *wo
         assert word in lines[-1]
 
 
-def test_help_lists_the_verbs_without_heavy_imports() -> None:
-    code = (
-        "import sys; sys.argv = ['terrazzo', '--help']\n"
-        "from pipeline.cli.main import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "heavy = {'numpy', 'rasterio', 'xarray', 'dask', 'sklearn', 'numba', 'pydantic'} & set(sys.modules)\n"
-        "print('heavy:', sorted(heavy))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for verb in ("init", "validate", "inspect", "plan", "run", "fit", "predict", "demo"):
-        assert f"\n  {verb} " in done.stdout
-    assert done.stdout.endswith("heavy: []\n")
-    assert max(map(len, done.stdout.splitlines())) <= 100
+def python(code: str, *words: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line inside of other code, which calls `main` with these words."""
+    start = f"import sys; sys.argv = {['terrazzo', *map(str, words)]}\nfrom pipeline.cli.main import main\n"
+    return subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, check=False)
+
+
+AFTERWARDS = """
+try: main()
+except SystemExit: pass
+heavy = {'numpy', 'rasterio', 'xarray', 'dask', 'sklearn', 'numba', 'pydantic', 'yaml'} & set(sys.modules)
+print('heavy:', sorted(heavy))
+"""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["frobnicate"], ["rnu", "my.yaml"], ["--frobnicate"], []])
+def test_nothing_heavy_is_imported_before_a_command_is_used(words: list[str]) -> None:
+    done = python(AFTERWARDS, *words)
+    assert done.stdout.endswith("heavy: []\n"), done.stderr
+
+
+@pytest.mark.lowest
+def test_commands_are_listed_with_their_own_short_help() -> None:
+    own = {name: import_command(name) for name in COMMANDS}
+    assert {name: command.name for name, command in own.items()} == {name: name for name in COMMANDS}
+    assert {name: command.short_help for name, command in own.items()} == COMMANDS
+    assert list(COMMANDS) == sorted(COMMANDS)
+
+
+def test_help_lists_all_commands_and_fits_a_terminal() -> None:
+    done = terrazzo("--help")
+    listed = done.stdout.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == list(COMMANDS)
+    for words in ([], *([name] for name in COMMANDS)):
+        assert max(map(len, terrazzo(*words, "--help").stdout.splitlines())) <= 80, words
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest() -> None:
+    done = terrazzo("valdate", "my.yaml")
+    assert done.returncode == 2
+    assert done.stderr.endswith("Error: No such command 'valdate'. Did you mean 'validate'?\n")
+
+
+def test_no_command_at_all_shows_the_help_on_standard_error() -> None:
+    done = terrazzo()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == terrazzo("--help").stdout
 
 
 @pytest.mark.lowest
@@ -77,7 +110,7 @@ def test_quiet_is_silent_and_json_is_the_report(job: Path, tmp_path: Path) -> No
     assert json.loads(done.stdout) == json.loads((tmp_path / "out.run.json").read_text())
 
 
-def test_settings_change_any_key(job: Path, tmp_path: Path) -> None:
+def test_set_overrides_any_key(job: Path, tmp_path: Path) -> None:
     settings = ["fit.k=3", "scene.bands=[B08, 1]", "output.palette=tab10", "run.workers=1", "fit.tol=1e-3"]
     flags = [word for setting in settings for word in ("--set", setting)]
     done = terrazzo("run", job, "-q", "--json", *flags, "--set", "output.labels=elsewhere.tif", cwd=tmp_path)
@@ -89,7 +122,7 @@ def test_settings_change_any_key(job: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.lowest
-def test_the_verbs_work_one_after_another(job: Path, tmp_path: Path) -> None:
+def test_commands_work_one_after_another(job: Path, tmp_path: Path) -> None:
     scene = tmp_path / "scene.tif"
     assert "300 x 300" in terrazzo("inspect", scene).stdout
     assert json.loads(terrazzo("inspect", scene, "--json").stdout)["bands"][0]["name"] == "B02"
@@ -101,8 +134,8 @@ def test_the_verbs_work_one_after_another(job: Path, tmp_path: Path) -> None:
     plan = json.loads(terrazzo("plan", job, "--json").stdout)
     assert plan["passes"] == 2
     assert "at most" in terrazzo("plan", job).stdout
-    told = terrazzo("plan", job, "--set", "fit.pixels=all").stdout
-    assert "passes   1 over the source, then over the cache until fit.tol is met\n" in told
+    planned = terrazzo("plan", job, "--set", "fit.pixels=all").stdout
+    assert "passes   1 over the source, then over the cache until fit.tol is met\n" in planned
     assert not (tmp_path / "out.tif").exists(), "plan runs nothing"
     assert terrazzo("fit", job, "-o", tmp_path / "m.json").returncode == 0
     assert not (tmp_path / "out.tif").exists(), "fit makes no map"
@@ -113,14 +146,14 @@ def test_the_verbs_work_one_after_another(job: Path, tmp_path: Path) -> None:
         assert (one.read() == two.read()).all()
 
 
-def test_plan_says_so_where_a_run_would_find_no_folder(job: Path) -> None:
+def test_plan_warns_that_the_output_folder_does_not_exist(job: Path) -> None:
     done = terrazzo("plan", job, "--set", "output.labels=nowhere/out.tif", cwd=job.parent)
     assert done.returncode == 0
     assert "nowhere does not exist" in done.stderr
     assert terrazzo("plan", job).stderr == ""
 
 
-def test_predict_takes_settings_of_scene_and_run_but_not_what_the_model_says(job: Path) -> None:
+def test_predict_accepts_keys_of_scene_and_run_but_not_those_of_the_model(job: Path) -> None:
     model = job.parent / "m.json"
     terrazzo("fit", job, "-o", model)
     words = ["predict", job.parent / "scene.tif", "--model", model, "-o", job.parent / "p.tif"]
@@ -140,7 +173,7 @@ def test_an_existing_output_needs_overwrite(job: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "said"),
+    ("words", "status", "expected"),
     [
         (["--set", "fit.k=0"], 2, ["fit.k", "2 to 254"]),
         (["--set", "fit.k=1"], 2, ["fit.k", "2 to 254"]),
@@ -161,13 +194,13 @@ def test_an_existing_output_needs_overwrite(job: Path) -> None:
         (["--set", "scene.nodata=1.5"], 2, ["scene.nodata", "uint16"]),
     ],
 )
-def test_wrong_settings_are_one_sentence(job: Path, words: list[str], status: int, said: list[str]) -> None:
-    assert_one_sentence(terrazzo("run", job, "-q", *words, cwd=job.parent), status, *said)
+def test_wrong_settings_are_one_sentence(job: Path, words: list[str], status: int, expected: list[str]) -> None:
+    assert_one_sentence(terrazzo("run", job, "-q", *words, cwd=job.parent), status, *expected)
     assert sorted(path.name for path in job.parent.iterdir()) == ["job.yaml", "scene.tif"]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("- a list\n", "a list"),
         ("", "nothing"),
@@ -176,31 +209,31 @@ def test_wrong_settings_are_one_sentence(job: Path, words: list[str], status: in
         ("version: 1\nscne: {}\n", "did you mean scene?"),
     ],
 )
-def test_wrong_configs_are_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+def test_wrong_configs_are_one_sentence(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)
-    for verb in ("validate", "run", "plan"):
-        assert_one_sentence(terrazzo(verb, path), 2, "bad.yaml", said)
+    for command in ("validate", "run", "plan"):
+        assert_one_sentence(terrazzo(command, path), 2, "bad.yaml", expected)
 
 
-@pytest.mark.parametrize("verb", ["run", "validate", "plan", "fit"])
-def test_a_scene_in_place_of_a_config_is_told_with_the_line_that_makes_one(job: Path, verb: str) -> None:
+@pytest.mark.parametrize("command", ["run", "validate", "plan", "fit"])
+def test_a_scene_given_as_config_is_refused_with_the_command_that_makes_a_config(job: Path, command: str) -> None:
     scene = job.with_name("scene.tif")
-    done = terrazzo(verb, scene, *(["-o", "m.json"] if verb == "fit" else []))
+    done = terrazzo(command, scene, *(["-o", "m.json"] if command == "fit" else []))
     assert_one_sentence(done, 2, f"{scene}: this is a raster (TIFF), not a config", f"terrazzo init {scene} > my.yaml")
 
 
-def test_a_config_in_place_of_a_scene_is_told(job: Path) -> None:
+def test_a_config_given_as_scene_is_refused_with_the_right_command(job: Path) -> None:
     assert_one_sentence(terrazzo("inspect", job), 1, "to run a config, use: terrazzo run")
 
 
-def test_inspect_and_init_say_m(job: Path) -> None:
+def test_inspect_and_init_abbreviate_metres(job: Path) -> None:
     scene = job.with_name("scene.tif")
     assert "\npixel    10 m\n" in terrazzo("inspect", scene).stdout
     assert ": B03, green, 10 m\n" in terrazzo("init", scene).stdout
 
 
-def test_no_line_ends_within_a_path() -> None:
+def test_wrapping_does_not_break_paths() -> None:
     path = "/data/a-folder-with-hyphens" * 4
     assert _filled(f"note: {path}: something is odd about it").splitlines()[:2] == ["note:", f"      {path}:"]
 
@@ -216,13 +249,13 @@ def test_a_truncated_scene_leaves_nothing(job: Path, write_raster: WriteRaster) 
 def test_wrong_models_are_one_sentence(tmp_path: Path) -> None:
     scene, output = tmp_path / "scene.tif", tmp_path / "p.tif"
     (tmp_path / "other.json").write_text('{"type": "FeatureCollection"}')
-    for model, said in (
+    for model, expected in (
         ("other.json", "not a Terrazzo model"),
         ("scene.tif", "not text"),
         ("none.json", "No such file"),
     ):
         done = terrazzo("predict", scene, "--model", tmp_path / model, "-o", output, "-q")
-        assert_one_sentence(done, 1, model, said)
+        assert_one_sentence(done, 1, model, expected)
 
 
 def test_neither_config_nor_model_is_replaced(job: Path) -> None:
@@ -240,19 +273,19 @@ def test_debug_shows_the_traceback(job: Path) -> None:
 
 @pytest.mark.lowest
 @pytest.mark.parametrize("words", [[], ["frobnicate"], ["run"], ["run", "--frobnicate"]])
-def test_wrong_usage_leaves_with_two(words: list[str]) -> None:
+def test_exit_status_of_wrong_usage_is_2(words: list[str]) -> None:
     assert terrazzo(*words).returncode == 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_leaves_no_file(jpeg2000: list[str], tmp_path: Path, number: int) -> None:
-    """Stopped while it fits from so many starts that it can't have finished; its cache folder stands then."""
+    """It is stopped while it fits from 1000 starts, which it can't have finished; its cache folder exists then."""
     path = tmp_path / "job.yaml"
     settings = {"scene": {"source": jpeg2000}, "output": {"labels": "out.tif"}, "fit": {"starts": 1000}}
     path.write_text(yaml.safe_dump({"version": 1, **settings}))
     command = [sys.executable, "-m", "pipeline", "run", str(path)]
-    process = subprocess.Popen(  # a shell that runs the tests in the background has them ignore Ctrl-C
+    process = subprocess.Popen(  # in the background of a shell, the tests would ignore Ctrl-C
         command,
         stderr=subprocess.PIPE,
         text=True,
@@ -269,10 +302,10 @@ def test_a_stopped_run_leaves_no_file(jpeg2000: list[str], tmp_path: Path, numbe
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
-def test_a_hangup_that_nohup_ignores_stops_no_run() -> None:
-    heeded = "import signal; from pipeline.engine.signals import handle_signals; handle_signals()"
-    code = f"{heeded}; signal.raise_signal(signal.SIGHUP); print('goes on')"
-    for handling, said in ((signal.SIG_IGN, "goes on\n"), (signal.SIG_DFL, "")):
+def test_nohup_keeps_a_run_going_after_a_hangup() -> None:
+    handled = "import signal; from pipeline.engine.signals import handle_signals; handle_signals()"
+    code = f"{handled}; signal.raise_signal(signal.SIGHUP); print('goes on')"
+    for handling, expected in ((signal.SIG_IGN, "goes on\n"), (signal.SIG_DFL, "")):
         done = subprocess.run(
             [sys.executable, "-c", code],
             capture_output=True,
@@ -280,8 +313,31 @@ def test_a_hangup_that_nohup_ignores_stops_no_run() -> None:
             check=False,
             preexec_fn=lambda to=handling: signal.signal(signal.SIGHUP, to),
         )
-        assert done.stdout == said, done.stderr
+        assert done.stdout == expected, done.stderr
     assert done.returncode == 128 + signal.SIGHUP
+
+
+WHILE_IMPORTING = """
+import importlib.abc, signal
+class Hook(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == 'rasterio':
+            signal.raise_signal(signal.{name})
+sys.meta_path.insert(0, Hook())
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["run", "inspect"])
+def test_a_signal_while_a_command_is_imported_ends_it_in_order(job: Path, number: signal.Signals, command: str) -> None:
+    done = python(WHILE_IMPORTING.format(name=number.name), command, job)
+    assert (done.returncode, done.stdout) == (128 + number, ""), done.stderr
+    first, *_, last = done.stderr.split("\n")[:-1]
+    assert first.startswith("terrazzo: stopping")
+    assert last == "terrazzo: stopped; no output was left half-written"
+    assert "Traceback" not in done.stderr
 
 
 SWALLOWED = """
@@ -301,7 +357,7 @@ with temporary_folder(Path(sys.argv[1]), ""):
         print("worked on", flush=True)
 """
 
-ASKED_IN = """
+SIGNAL_IN = """
 import signal, sys
 from pathlib import Path
 from pipeline.engine import work_folder
@@ -313,35 +369,35 @@ work_folder.{name} = lambda what: (signal.raise_signal(signal.SIGTERM), work(wha
 with work_folder.temporary_folder(Path(sys.argv[1]), ""):
     print("worked on", flush=True)
 """
-WAITED, REMOVED = (ASKED_IN.format(name=name) for name in ("mark", "remove_folder"))
+CREATING, REMOVING = (SIGNAL_IN.format(name=name) for name in ("mark", "remove_folder"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
-@pytest.mark.parametrize(("code", "said"), [(SWALLOWED, "swallowed\n"), (WAITED, ""), (REMOVED, "worked on\n")])
-def test_a_signal_is_neither_lost_nor_leaves_a_folder(tmp_path: Path, code: str, said: str) -> None:
-    """It comes while a library swallows what it raises, or while the folder that must go is made or removed."""
+@pytest.mark.parametrize(("code", "expected"), [(SWALLOWED, "swallowed\n"), (CREATING, ""), (REMOVING, "worked on\n")])
+def test_a_swallowed_signal_ends_the_process_and_leaves_no_folder(tmp_path: Path, code: str, expected: str) -> None:
+    """It comes while a library swallows exceptions, or while the temporary folder is created or removed."""
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.returncode) == (said, 128 + signal.SIGTERM), done.stderr
+    assert (done.stdout, done.returncode) == (expected, 128 + signal.SIGTERM), done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes are POSIX's")
-def test_a_run_whose_words_nobody_reads_is_not_called_stopped(job: Path) -> None:
+def test_a_closed_pipe_does_not_fail_a_run_that_is_done(job: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "pipeline", "run", str(job), "-q"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         process.stdout.close()
         assert process.stderr is not None
-        said = process.stderr.read().decode()
-    assert len(said.splitlines()) == 1
-    assert "all outputs are written" in said
+        errors = process.stderr.read().decode()
+    assert len(errors.splitlines()) == 1
+    assert "all outputs are written" in errors
     assert process.returncode == 0
     assert (job.parent / "out.tif").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
-def test_the_next_run_removes_what_a_killed_one_left(job: Path, jpeg2000: list[str]) -> None:
+def test_the_next_run_removes_temporary_files_of_a_killed_one(job: Path, jpeg2000: list[str]) -> None:
     before = sorted(path.name for path in job.parent.iterdir())
     hang = ["--set", f"scene.source={json.dumps(jpeg2000)}", "--set", "fit.starts=1000"]
     process = subprocess.Popen(
@@ -351,13 +407,13 @@ def test_the_next_run_removes_what_a_killed_one_left(job: Path, jpeg2000: list[s
     assert any(line.startswith("sample: ") for line in process.stderr)
     process.kill()
     process.communicate(timeout=60)
-    assert len(list(job.parent.glob(".terrazzo-scratch-*"))) == 2, "of its outputs, and of its pixels"
+    assert len(list(job.parent.glob(".terrazzo-scratch-*"))) == 2, "one of its outputs, and one of its cache"
     assert terrazzo("fit", job, "-q", "-o", job.parent / "m.json").returncode == 0
     assert sorted(path.name for path in job.parent.iterdir()) == sorted([*before, "m.json"])
 
 
 def test_a_disk_that_fills_up_leaves_no_file(job: Path) -> None:
-    """A limit on the size of files stands for the disk: writes beyond it fail as on a full one."""
+    """A limit on file sizes imitates a full disk: writes beyond it fail in the same way."""
     if sys.platform == "win32":
         pytest.skip("no such limit on Windows")
     code = (
@@ -367,7 +423,7 @@ def test_a_disk_that_fills_up_leaves_no_file(job: Path) -> None:
         f"sys.argv = ['terrazzo', 'run', {str(job)!r}, '-q']\n"
         "from pipeline.cli.main import main\nmain()"
     )
-    before = terrazzo("run", job, "-q")  # compiled code is kept on disk, too: it is there then
+    before = terrazzo("run", job, "-q")  # compiled code is cached on disk, too; it must exist already
     assert before.returncode == 0, before.stderr
     for path in set(job.parent.iterdir()) - {job, job.parent / "scene.tif"}:
         path.unlink()
@@ -378,11 +434,11 @@ def test_a_disk_that_fills_up_leaves_no_file(job: Path) -> None:
     assert sorted(path.name for path in job.parent.iterdir()) == ["job.yaml", "scene.tif"]
 
 
-def test_json_is_json_whatever_the_file_says(write_raster: WriteRaster) -> None:
+def test_json_is_valid_whatever_the_metadata(write_raster: WriteRaster) -> None:
     path = write_raster("endless.tif", patches(1, dtype="float32"), nodata=-np.inf)
     done = terrazzo("inspect", path, "--json")
 
     def refuse(name: str) -> None:
-        pytest.fail(f"{name} is no JSON")
+        pytest.fail(f"{name} is not JSON")
 
     assert json.loads(done.stdout, parse_constant=refuse)["bands"][0]["nodata"] == "-inf"

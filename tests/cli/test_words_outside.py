@@ -1,4 +1,4 @@
-"""What the command says where the world around it is odd: one sentence each, and nothing that a terminal obeys."""
+"""Messages for odd surroundings and input: one sentence each, without control characters."""
 
 import json
 import os
@@ -25,10 +25,10 @@ from pipeline.jobs.run import predict
 from pipeline.models.cluster_model import ClusterModel
 
 DEVELOPMENT = ("-X", "dev", "-W", "error")
-"""Arguments that make Python tell of what stays open, and of all warnings."""
+"""Arguments that make Python report unclosed files, and turn warnings into errors."""
 
 BIDI = "a\u202eb\x1b[31m\x9bc"
-"""Turns what follows around, and colours it."""
+"""Reverses the text that follows in a terminal, and colours it."""
 
 
 def terrazzo(*words: object, stdout: Any = subprocess.PIPE, python: tuple[str, ...] = (), **env: str) -> Any:
@@ -44,7 +44,7 @@ def assert_one_sentence(done: Any, *words: str, status: int = 1) -> None:
     lines = done.stderr.splitlines()
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("terrazzo: ")
-    assert "fault of Terrazzo" not in lines[0]
+    assert "bug in Terrazzo" not in lines[0]
     assert done.returncode == status
     for word in words:
         assert word in lines[0]
@@ -52,7 +52,7 @@ def assert_one_sentence(done: Any, *words: str, status: int = 1) -> None:
 
 @pytest.fixture
 def job(write_raster: WriteRaster, tmp_path: Path) -> Path:
-    """A config beside a small scene."""
+    """A config next to a small scene."""
     write_raster("scene.tif", patches(3, (60, 80)))
     path = tmp_path / "job.yaml"
     path.write_text(
@@ -62,20 +62,20 @@ def job(write_raster: WriteRaster, tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_summary_that_can_not_be_printed_leaves_the_map_whole(job: Path) -> None:
+def test_outputs_are_complete_if_the_summary_can_not_be_printed(job: Path) -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = terrazzo("run", job, "-q", stdout=full)
         asked = terrazzo("run", job, "-q", "--json", "--overwrite", stdout=full)
-        looked = terrazzo("inspect", job.with_name("scene.tif"), stdout=full)
+        inspected = terrazzo("inspect", job.with_name("scene.tif"), stdout=full)
     assert done.returncode == 0
     assert len(done.stderr.splitlines()) == 1
     for word in ("No space left on device", "all outputs are written", str(job.with_name("out.tif"))):
         assert word in done.stderr
-    assert_one_sentence(asked, "the report was not printed", "all outputs are written", str(job.with_name("out.tif")))
-    assert_one_sentence(looked, "No space left on device", "not printed as a whole")
+    assert_one_sentence(asked, "the report is incomplete", "all outputs are written", str(job.with_name("out.tif")))
+    assert_one_sentence(inspected, "No space left on device", "the answer is incomplete")
 
 
-def test_a_closed_output_is_told(job: Path) -> None:
+def test_closed_standard_output_is_reported(job: Path) -> None:
     code = "import sys; sys.stdout = None; sys.argv = sys.argv[1:]; from pipeline.cli.main import main; main()"
     for words, status in ((["run", str(job), "-q"], 0), (["inspect", str(job.with_name("scene.tif"))], 1)):
         command = [sys.executable, "-c", code, "terrazzo", *words]
@@ -84,7 +84,7 @@ def test_a_closed_output_is_told(job: Path) -> None:
         assert "it is closed" in done.stderr
 
 
-def test_what_a_terminal_obeys_is_escaped_wherever_it_comes_from(job: Path, tmp_path: Path) -> None:
+def test_control_characters_are_escaped_wherever_they_come_from(job: Path, tmp_path: Path) -> None:
     scene = job.with_name("scene.tif")
     with rasterio.open(scene, "r+") as file:
         file.set_band_description(1, BIDI)
@@ -93,7 +93,7 @@ def test_what_a_terminal_obeys_is_escaped_wherever_it_comes_from(job: Path, tmp_
     item = {"type": "Feature", "stac_version": "1.0.0", "id": BIDI, "geometry": None, "links": [], "assets": {}}
     item |= {"properties": {"datetime": "2020-01-01T00:00:00Z"}}
     (tmp_path / "item.json").write_text(json.dumps(item))
-    said = [
+    runs = [
         terrazzo("validate", bad),
         terrazzo("run", job, "--set", "scene.bands=[" + json.dumps(BIDI) + "]", "--set", f"fit.k={json.dumps(BIDI)}"),
         terrazzo("run", tmp_path / f"{BIDI}.yaml"),
@@ -104,16 +104,16 @@ def test_what_a_terminal_obeys_is_escaped_wherever_it_comes_from(job: Path, tmp_
         terrazzo("inspect", scene, "--json"),
         terrazzo("init", scene),
     ]
-    for done in said:
+    for done in runs:
         text = done.stdout + done.stderr
         assert "\\u202e" in text, done.args
         assert not set(text) & {"\u202e", "\x1b", "\x9b"}, done.args
-    name = json.loads(said[-2].stdout)["bands"][0]["name"]
-    assert "\u202e" in name, "JSON means what the file says"
+    name = json.loads(runs[-2].stdout)["bands"][0]["name"]
+    assert "\u202e" in name, "JSON escapes, but changes nothing"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="names are UTF-16 there")
-def test_a_locale_without_umlauts_is_one_sentence(job: Path, tmp_path: Path) -> None:
+def test_names_that_the_locale_can_not_encode_are_one_sentence(job: Path, tmp_path: Path) -> None:
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
     scene = job.with_name("scene.tif")
     with rasterio.open(scene, "r+") as file:
@@ -133,14 +133,14 @@ def test_a_locale_without_umlauts_is_one_sentence(job: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="names are UTF-8 or UTF-16 there")
-def test_a_file_name_that_is_no_utf8_is_one_sentence(job: Path, tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf8_is_one_sentence(job: Path, tmp_path: Path) -> None:
     folder = tmp_path / "latin"
     folder.mkdir()
     shutil.copy(job.with_name("scene.tif"), os.fsdecode(os.fsencode(folder) + b"/\xfc.tif"))
     assert_one_sentence(terrazzo("inspect", folder, PYTHONUTF8="1"), "not UTF-8", "rename", "\\udcfc.tif")
 
 
-def test_a_vrt_that_is_no_utf8_is_one_sentence(job: Path) -> None:
+def test_a_vrt_that_is_not_utf8_is_one_sentence(job: Path) -> None:
     vrt = job.with_name("scene.vrt")
     rasterio.shutil.copy(job.with_name("scene.tif"), vrt, driver="VRT")
     vrt.write_bytes(vrt.read_bytes().replace(b"scene.tif", b"\xfc.tif"))
@@ -167,7 +167,7 @@ def _older(folder: Path) -> None:
     not list(Path(rasterio.__file__).parent.glob("proj_data/proj.db")), reason="rasterio has no database of its own"
 )
 @pytest.mark.parametrize(("make", "name"), [(_empty, "PROJ_LIB"), (_damaged, "PROJ_DATA"), (_older, "PROJ_DATA")])
-def test_the_proj_of_another_installation_is_one_sentence(
+def test_proj_data_of_another_installation_is_one_sentence(
     job: Path, tmp_path: Path, make: Callable[[Path], None], name: str
 ) -> None:
     folder = tmp_path / "proj"
@@ -179,13 +179,13 @@ def test_the_proj_of_another_installation_is_one_sentence(
 
 def _netcdf(folder: Path) -> Path:
     pixels = patches(2, (40, 50), dtype="int16")
-    place = {"y": 5_900_000 - 5 - 10.0 * np.arange(40), "x": 300_000 + 5 + 10.0 * np.arange(50)}
+    axes = {"y": 5_900_000 - 5 - 10.0 * np.arange(40), "x": 300_000 + 5 + 10.0 * np.arange(50)}
     dataset = xr.Dataset(
         {
             name: (("y", "x"), plane, {"grid_mapping": "crs"})
             for name, plane in zip(("red", "nir"), pixels, strict=True)
         },
-        coords={**place, "crs": ((), 0, {"crs_wkt": CRS.from_user_input(UTM["crs"]).to_wkt()})},
+        coords={**axes, "crs": ((), 0, {"crs_wkt": CRS.from_user_input(UTM["crs"]).to_wkt()})},
     )
     dataset.to_netcdf(folder / "scene.nc", engine="h5netcdf")
     return folder / "scene.nc"
@@ -198,7 +198,7 @@ def _netcdf(folder: Path) -> Path:
         *(("h5netcdf", "broken"), ("pystac", "broken")),
     ],
 )
-def test_a_stage_whose_package_fails_is_one_sentence(job: Path, tmp_path: Path, package: str, how: str) -> None:
+def test_a_package_that_can_not_be_imported_is_one_sentence(job: Path, tmp_path: Path, package: str, how: str) -> None:
     broken = tmp_path / "packages" / package
     broken.mkdir(parents=True)
     error = f"ModuleNotFoundError('nothing', name='{package}')" if how == "missing" else "AttributeError('_ARRAY_API')"
@@ -218,7 +218,7 @@ def test_a_stage_whose_package_fails_is_one_sentence(job: Path, tmp_path: Path, 
 
 
 def _model(**changes: Any) -> str:
-    """A model of two bands as JSON, changed as told."""
+    """A model of two bands as JSON, with some of its content replaced."""
     fitting = {"method": "kmeans", "seed": 0, "starts": 1, "max_iter": 9, "tol": 0.0, "iterations": 1}
     content: dict[str, Any] = {
         "format": "terrazzo-model",
@@ -245,8 +245,8 @@ def _model(**changes: Any) -> str:
         {"preparation": {"spread": [5e-324, 1.0]}},
     ],
 )
-def test_a_model_of_impossible_numbers_is_refused(job: Path, changes: dict[str, Any]) -> None:
-    """In silence: pytest makes errors of numpy's warnings."""
+def test_a_model_with_numbers_out_of_range_is_refused(job: Path, changes: dict[str, Any]) -> None:
+    """Without numpy's warnings, which pytest turns into errors."""
     model = ClusterModel.from_json(_model(**changes))
     scene = SceneConfig.model_validate({"source": [str(job.with_name("scene.tif"))], "names": {1: "a", 2: "b"}})
     with rasterio.open(job.with_name("scene.tif"), "r+") as file:
@@ -289,21 +289,21 @@ def _safe_zip(folder: Path) -> Path:
     "make", [lambda folder: folder / "scene.tif", _netcdf, _zarr, _zipped_zarr, _item, _safe, _safe_zip]
 )
 def test_nothing_stays_open_when_a_run_ends(job: Path, tmp_path: Path, make: Callable[[Path], Path]) -> None:
-    """Python's development mode tells on standard error of each file and socket that is left open."""
+    """Python's development mode reports each unclosed file and socket on standard error."""
     if make is _safe_zip:
         (tmp_path / "safe").mkdir()
     source = make(tmp_path)
     done = terrazzo("run", job, "-q", "--set", f"scene.source={source}", python=DEVELOPMENT)
-    # asyncio, which zarr uses, tells then of whatever takes a tenth of a second, too
-    said = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
-    assert (done.returncode, said) == (0, [])
+    # asyncio, which zarr uses, then also reports every step that takes a tenth of a second
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
+    assert (done.returncode, lines) == (0, [])
 
 
 @pytest.mark.parametrize("damage", [lambda raw: raw[:3000], lambda raw: raw[:200] + b"\0" * 500 + raw[700:]])
-def test_a_file_that_never_opened_says_one_sentence(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_netcdf_file_is_one_sentence(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     path = _netcdf(tmp_path)
     path.write_bytes(damage(path.read_bytes()))
-    # in development mode what h5netcdf says of such a file as it goes is shown on purpose
+    # development mode would also show errors in h5netcdf's finalizers
     assert_one_sentence(terrazzo("inspect", path, PYTHONDEVMODE=""), "scene.nc")
 
 
@@ -316,14 +316,12 @@ SINGULAR = [
     (float("nan"), 10, 0, 5_900_000, 0, -10),
     (300_000, 10, 0, float("inf"), 0, -10),
 ]
-"""GDAL's geotransforms that give no pixel a place of its own."""
+"""GDAL geotransforms that can't be inverted."""
 
 
 @pytest.mark.parametrize("numbers", SINGULAR)
 @pytest.mark.parametrize("kind", ["vrt", "zarr", "netcdf", "world"])
-def test_a_geotransform_that_places_nothing_is_one_sentence(
-    job: Path, tmp_path: Path, numbers: tuple[float, ...], kind: str
-) -> None:
+def test_a_singular_geotransform_is_refused(job: Path, tmp_path: Path, numbers: tuple[float, ...], kind: str) -> None:
     source = job.with_name(f"odd.{kind}")
     if kind == "vrt":
         rasterio.shutil.copy(job.with_name("scene.tif"), source, driver="VRT")
@@ -345,7 +343,7 @@ def test_a_geotransform_that_places_nothing_is_one_sentence(
         source = job.with_name("odd.nc" if kind == "netcdf" else "odd.zarr")
         bare.to_netcdf(source, engine="h5netcdf") if kind == "netcdf" else bare.to_zarr(source, consolidated=False)
     if kind == "world" and not (all(map(np.isfinite, numbers)) and numbers[1]):
-        pytest.skip("GDAL takes it for no world file")
+        pytest.skip("GDAL ignores such a world file")
     with pytest.raises(TerrazzoError):
         inspect_scene([str(source)])
 
@@ -354,7 +352,7 @@ ODD: list[Any] = [
     *(None, "", "x", 0, -1, 2.5, True, 10**30, 10**400, 1e308, float("nan"), float("inf")),
     *([], [[]], [1], [[1, 2], [3]], ["a", "b"], {}, {"a": 1}, [None], [{}], [{"name": []}], BIDI, [0] * 6, ["1"] * 9),
 ]
-"""What no field of metadata expects."""
+"""Values that no metadata field expects."""
 
 FIELDS = [
     *("proj:shape", "proj:transform", "proj:epsg", "proj:code", "proj:bbox", "gsd", "eo:bands", "raster:bands"),
@@ -370,13 +368,13 @@ def test_no_field_of_an_item_is_trusted(tmp_path: Path, field: str) -> None:
     item["properties"] |= {"platform": "sentinel-2a"} if FIELDS.index(field) % 2 else {}
     for value in ODD:
         asset = item["assets"]["data"]
-        for place, known in ((asset, field), (asset, "eo:bands"), (item["properties"], field)):
-            before = dict(place)
-            place[known] = [{"name": "B04", "common_name": "red", field: value}] if known != field else value
+        for fields, known in ((asset, field), (asset, "eo:bands"), (item["properties"], field)):
+            before = dict(fields)
+            fields[known] = [{"name": "B04", "common_name": "red", field: value}] if known != field else value
             path.write_text(json.dumps(item))
-            _look(path)
-            place.clear()
-            place.update(before)
+            _inspect(path)
+            fields.clear()
+            fields.update(before)
 
 
 @pytest.mark.usefixtures("job")
@@ -386,7 +384,7 @@ def test_no_part_of_an_item_is_trusted(tmp_path: Path, where: str) -> None:
     item = json.loads(path.read_text())
     for value in ODD:
         path.write_text(json.dumps({**item, where: value}))
-        _look(path)
+        _inspect(path)
 
 
 ATTRIBUTES = [
@@ -409,18 +407,18 @@ ATTRIBUTES = [
 def test_no_attribute_of_a_store_is_trusted(tmp_path: Path, name: str) -> None:
     root = _zarr(tmp_path)
     (root / ".zmetadata").unlink()
-    for place in ("", "red", "x", "crs"):
-        attributes = root / place / ".zattrs"
+    for group in ("", "red", "x", "crs"):
+        attributes = root / group / ".zattrs"
         before = attributes.read_text() if attributes.exists() else "{}"
         for value in ODD[ATTRIBUTES.index(name) % 2 :: 2]:
             attributes.write_text(json.dumps({**json.loads(before), name: value}))
-            _look(root)
+            _inspect(root)
         attributes.write_text(before)
 
 
-def _look(path: Path) -> None:
-    """Inspect; what is wrong may only be told as an error of ours, in one line."""
+def _inspect(path: Path) -> None:
+    """Inspect a scene; any error must be a `TerrazzoError` of one line."""
     try:
         inspect_scene([str(path)])
     except TerrazzoError as error:
-        assert str(error).isprintable()  # noqa: PT017 (no error is right, too)
+        assert str(error).isprintable()  # noqa: PT017 (no error is fine, too)
