@@ -72,12 +72,12 @@ def stream_batches(
     """
     cells = [list(_within(cell, pixels.blocks[0].shape)) for cell in pixels.info.grid.blocks(_CELL)]
     order = np.random.default_rng(seed).permutation(len(cells))
-    engine = Passes(pixels, len(start), stretch, workers, width=1.0)
+    passes = Passes(pixels, len(start), stretch, workers, width=1.0)
     centres, seen = start, seen.copy()
     for first in range(0, len(cells), _CELLS_OF_A_BATCH):
-        engine.run(centres, list(chain.from_iterable(cells[i] for i in order[first : first + _CELLS_OF_A_BATCH])))
-        means = engine.ledger.means(centres)
-        seen += engine.counts
-        centres = centres + (means - centres) * (engine.counts / np.maximum(seen, 1))[:, np.newaxis]
+        passes.run(centres, list(chain.from_iterable(cells[i] for i in order[first : first + _CELLS_OF_A_BATCH])))
+        means = passes.ledger.means(centres)
+        seen += passes.counts
+        centres = centres + (means - centres) * (passes.counts / np.maximum(seen, 1))[:, np.newaxis]
         step()
     return centres

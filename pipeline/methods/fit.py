@@ -27,7 +27,7 @@ from pipeline.methods.passes import Passes
 from pipeline.methods.sample import Sample, draw_sample
 from pipeline.models.cluster_model import ClusterModel, Fitting, Provenance
 from pipeline.pixels.pieces import CachedPieces, PixelPieces, UncachedPieces
-from pipeline.scenes.suspicions import Values, suspicions
+from pipeline.scenes.value_checks import BandValues, check_values
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def fit_source(
 
 def _warn_of_values(points: Points, info: SceneInfo, *, standardized: bool) -> None:
     """Say what in the sampled pixels may spoil the map."""
-    values = Values(
+    values = BandValues(
         names=info.bands,
         stored=tuple(points),
         scales=info.scales,
@@ -129,7 +129,7 @@ def _warn_of_values(points: Points, info: SceneInfo, *, standardized: bool) -> N
     )
     names = info.bands if len(info.bands) <= _MOST_NAMES else (*info.bands[:_MOST_NAMES], "...")
     where = info.sources[0] if len(info.sources) == 1 else f"bands {', '.join(names)}"  # no one of many files is meant
-    for line in suspicions(values, standardized=standardized):
+    for line in check_values(values, standardized=standardized):
         logger.warning("%s (%s)", line, where)
 
 

@@ -18,7 +18,7 @@ from pipeline.core.errors import TerrazzoError
     ("text", "own", "expected"),
     [
         ("scene.bands: there is no band 'x'", ("scene",), "bands: there is no band 'x'"),
-        ("a.tif: if 0 means no data, set scene.nodata: 0", ("scene",), "a.tif: if 0 means no data, set nodata=0"),
+        ("a.tif: if 0 means nodata, set scene.nodata: 0", ("scene",), "a.tif: if 0 means nodata, set nodata=0"),
         ("if it is, set scene.nodata: -9999.0", ("fit",), "if it is, set open_scene's nodata=-9999.0"),
         ("raise fit.pixels, or lower fit.k", ("fit",), "raise pixels, or lower k"),
         ("check scene.nodata and fit.mask", ("fit",), "check open_scene's nodata and the coordinate `valid`"),
@@ -61,7 +61,7 @@ def test_what_is_said_speaks_of_arguments(
     pixels[:, :50] = 0
     path = write_raster("s.tif", pixels)
     fit(open_scene(path), k=3)
-    (said,) = [record.getMessage() for record in caplog.records if "no nodata is set" in record.getMessage()]
+    (said,) = [record.getMessage() for record in caplog.records if "no nodata value is set" in record.getMessage()]
     assert "set open_scene's nodata=0" in said
     caplog.clear()
     config = {

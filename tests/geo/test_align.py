@@ -186,7 +186,7 @@ def test_nodata_has_no_part_in_a_warped_pixel(write_raster: WriteRaster) -> None
 def test_a_file_without_a_place_is_refused(write_raster: WriteRaster) -> None:
     one = write_raster("s_B02.tif", patches(1))
     two = write_raster("s_B03.tif", patches(1, (50, 50)), crs=None, transform=Affine.identity())
-    with pytest.raises(SceneError, match=r"B03 and B02 are on different coordinate systems: .*50 x 50.*300 x 200"):
+    with pytest.raises(SceneError, match=r"B03 and B02 have different coordinate systems: .*50 x 50.*300 x 200"):
         described([one, two])
 
 

@@ -65,7 +65,7 @@ def test_constant_and_duplicate_bands_are_named(write_raster: WriteRaster) -> No
     pixels[1], pixels[3] = 17, pixels[0]
     said = notes(write_raster("s.tif", pixels, bands=["a", "b", "c", "d"]))
     assert "band b is 17 everywhere" in said
-    assert "band d looks the same as a" in said
+    assert "band d has the same preview as a" in said
     assert "band c" not in said
 
 
@@ -167,7 +167,7 @@ def test_twins_are_told_whatever_their_place_among_the_bands(write_raster: Write
         warning for warning in inspect_scene([str(write_raster("s.tif", pixels))]).warnings if "the same" in warning
     ]
     assert [warning.split(":")[0] for warning in told] == [
-        "band band18 looks the same as band3", "band band30 looks the same as band3",
+        "band band18 has the same preview as band3", "band band30 has the same preview as band3",
     ]  # fmt: skip
 
 

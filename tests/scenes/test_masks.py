@@ -140,7 +140,7 @@ def test_a_mask_for_the_fit_alone_leaves_the_map_whole(product: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("mask", "told"),
     [
-        ("qa_pixel", r"scene\.mask: .* has no layer qa_pixel \(it has scl\)"),
+        ("qa_pixel", r"scene\.mask: .* has no layer qa_pixel \(available: scl\)"),
         ({"path": "none.tif"}, r"none\.tif"),
     ],
 )
@@ -152,14 +152,17 @@ def test_a_mask_that_is_not_there_is_named(product: Path, mask: Any, told: str) 
 def test_a_mask_of_another_place_is_refused(write_raster: WriteRaster) -> None:
     scene = write_raster("scene.tif", patches(1))
     far = write_raster("mask.tif", patches(1), transform=Affine(10, 0, 500_000, 0, -10, 5_900_000))
-    with pytest.raises(SceneError, match=r"scene\.mask: .*mask\.tif shows another place than the scene: .*500000"):
+    with pytest.raises(SceneError, match=r"scene\.mask: .*mask\.tif doesn't overlap the scene: .*500000"):
         opened(scene, mask=str(far))
 
 
 def test_metres_mean_nothing_in_degrees(write_raster: WriteRaster) -> None:
     place = {"crs": "EPSG:4326", "transform": Affine(1e-4, 0, 12, 0, -1e-4, 52)}
     scene, mask = write_raster("scene.tif", patches(1), **place), write_raster("mask.tif", patches(1), **place)
-    with pytest.raises(ConfigError, match=r"scene\.mask\.dilate: metres mean nothing on a grid in degrees"):
+    with pytest.raises(
+        ConfigError,
+        match=r"scene\.mask\.dilate: metres need a projected CRS, but the mask is in degrees",
+    ):
         opened(scene, mask={"path": str(mask), "dilate": 60})
 
 
@@ -172,7 +175,7 @@ def test_classes_want_whole_numbers(write_raster: WriteRaster) -> None:
 
 def test_bits_beyond_the_layers_type_are_told(write_raster: WriteRaster) -> None:
     scene, mask = write_raster("scene.tif", patches(1)), write_raster("mask.tif", patches(1, dtype="uint8"))
-    with pytest.raises(ConfigError, match=r"bit 8 is asked for, but .*mask\.tif has uint8 pixels of 8 bits"):
+    with pytest.raises(ConfigError, match=r"mask\.tif has no bit 8: its uint8 pixels have 8 bits"):
         opened(scene, mask={"path": str(mask), "bits": [8]})
 
 
@@ -328,7 +331,7 @@ def test_a_file_can_be_read_as_a_layer_that_is_known(tmp_path: Path, caplog: pyt
         np.testing.assert_array_equal(whole(opened(item, mask={"udm": "default", "path": path}))[1], udm == 0)
         assert "plain mask" not in caplog.text
         whole(opened(item, mask=path))
-    assert "read as a plain mask (kept where not 0), though its name is that of udm" in caplog.text
+    assert "read as a plain mask (0 is masked out), but is named like a udm layer" in caplog.text
 
 
 @pytest.mark.parametrize(

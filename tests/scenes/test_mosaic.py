@@ -130,7 +130,7 @@ def test_an_area_of_interest_leaves_out_what_lies_elsewhere(
         source = mosaic(two, aoi={"bounds": bounds, "crs": "EPSG:32633"})
     _, valid = whole(source)
     assert valid.sum() == 30 * 50
-    assert f"{two[1]}: lies outside of the area of interest" in caplog.text
+    assert f"{two[1]}: left out, because it doesn't overlap the area of interest" in caplog.text
 
 
 def test_a_collection_of_items_is_a_mosaic(two: list[Path], tmp_path: Path) -> None:

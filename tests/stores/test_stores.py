@@ -600,7 +600,7 @@ def test_bands_of_one_time_are_bands(tmp_path: Path) -> None:
 
 
 def test_a_time_is_no_choice_of_what_states_none(write_raster: WriteRaster) -> None:
-    with pytest.raises(ConfigError, match=r"scene\.time: .* states no time"):
+    with pytest.raises(ConfigError, match=r"scene\.time: .* has no times"):
         described(write_raster("a.tif", pixels()), time="first")
 
 

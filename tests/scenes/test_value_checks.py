@@ -19,10 +19,10 @@ from pipeline.core.errors import FitError
 from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.run import fit_config, run_config
 from pipeline.jobs.template import config_template
-from pipeline.scenes.suspicions import Values, find_fills, percent, suspicions, variance_shares
+from pipeline.scenes.value_checks import BandValues, check_values, find_fill_values, percent, variance_shares
 
 
-def values(pixels: npt.NDArray[Any], quantities: str | tuple[str, ...] = "numbers", **facts: Any) -> Values:
+def values(pixels: npt.NDArray[Any], quantities: str | tuple[str, ...] = "numbers", **facts: Any) -> BandValues:
     """Values of an array (band, pixel)."""
     count = len(pixels)
     told = {
@@ -33,11 +33,11 @@ def values(pixels: npt.NDArray[Any], quantities: str | tuple[str, ...] = "number
         "masked": False,
     }
     each = (quantities,) * count if isinstance(quantities, str) else quantities
-    return Values(stored=tuple(pixels.reshape(count, -1)), quantities=each, **{**told, **facts})
+    return BandValues(stored=tuple(pixels.reshape(count, -1)), quantities=each, **{**told, **facts})
 
 
 def said(pixels: npt.NDArray[Any], *quantities: Any, **facts: Any) -> str:
-    return "\n".join(suspicions(values(pixels, *quantities, **facts), standardized=False))
+    return "\n".join(check_values(values(pixels, *quantities, **facts), standardized=False))
 
 
 FILLS = [
@@ -51,7 +51,7 @@ FILLS = [
 def test_fill_that_no_tag_tells_of_is_found_with_its_share(bands: int, dtype: str, fill: float) -> None:
     pixels = np.clip(patches(bands, dtype="float64"), 1, 240).astype(dtype)
     pixels[:, :7] = fill
-    ((value, share, _),) = find_fills(values(pixels))
+    ((value, share, _),) = find_fill_values(values(pixels))
     assert np.asarray(value, dtype) == np.asarray(fill, dtype)
     assert share == 7 / 200
     (line,) = [line for line in said(pixels).splitlines() if "of the pixels are" in line]
@@ -64,14 +64,14 @@ def test_fill_that_no_tag_tells_of_is_found_with_its_share(bands: int, dtype: st
 def test_fill_in_some_bands_or_of_few_pixels_or_within_the_range_is_none() -> None:
     pixels = patches(3, dtype="int16")
     pixels[:2, :7] = -9999
-    assert not list(find_fills(values(pixels)))
+    assert not list(find_fill_values(values(pixels)))
     pixels = patches(3, dtype="int16")
     pixels[:, 0, :50] = -9999  # of 60,000
-    assert not list(find_fills(values(pixels)))
+    assert not list(find_fill_values(values(pixels)))
     pixels[:, 0, :60] = -9999
-    assert len(list(find_fills(values(pixels)))) == 1
+    assert len(list(find_fill_values(values(pixels)))) == 1
     pixels[:, 10] = 100  # as some natural value
-    assert [value for value, _, _ in find_fills(values(pixels))] == [-9999]
+    assert [value for value, _, _ in find_fill_values(values(pixels))] == [-9999]
 
 
 def test_plain_scenes_hold_no_fill(data: Path) -> None:
@@ -81,24 +81,26 @@ def test_plain_scenes_hold_no_fill(data: Path) -> None:
             with rasterio.open(path) as file:
                 pixels = file.read()
             for band in pixels if folder.startswith("t48") else [pixels]:
-                found = [value for value, _, _ in find_fills(values(band.reshape(-1, band.shape[-2] * band.shape[-1])))]
+                found = [
+                    value for value, _, _ in find_fill_values(values(band.reshape(-1, band.shape[-2] * band.shape[-1])))
+                ]
                 assert set(found) <= {band.min(), band.max()} & {0, 255, 65535}, path
 
 
 def test_several_fills_are_all_told_and_a_tag_does_not_silence_others() -> None:
     pixels = patches(3, dtype="int16")
     pixels[:, :10], pixels[:, 20:22], pixels[:, 50] = -32767, -9999, 0
-    found = {value: share for value, share, _ in find_fills(values(pixels))}
+    found = {value: share for value, share, _ in find_fill_values(values(pixels))}
     assert found == {-32767: 0.05, -9999: 0.01, 0: 0.005}
     told = said(pixels, nodata=(-32768,) * 3)
-    assert told.count("beside the nodata value -32768") == 3
+    assert told.count("in addition to the nodata value -32768") == 3
     assert "give the files one value for both" in told
 
 
 def test_saturation_is_called_so() -> None:
     pixels = patches(3, dtype="uint8")
     pixels[:, :10] = 255
-    assert "5.0% of the pixels are 255 in every band, the largest value (saturation, or no data)" in said(pixels)
+    assert "5.0% of the pixels are 255 in every band, the largest value (saturation or nodata)" in said(pixels)
 
 
 def test_zeros_within_the_range_are_told_of_several_bands(data: Path) -> None:
@@ -107,7 +109,7 @@ def test_zeros_within_the_range_are_told_of_several_bands(data: Path) -> None:
         share = (file.read() == 0).all(axis=0).mean()
     assert share == 79 / 224**2
     warnings = " ".join(inspect_scene([str(path)]).warnings)
-    assert f"{percent(share, 2)} of the pixels are 0 in every band, beside the nodata value -9999" in warnings
+    assert f"{percent(share, 2)} of the pixels are 0 in every band, in addition to the nodata value -9999" in warnings
 
 
 @pytest.mark.parametrize("fill", [-9999, 65535])
@@ -183,7 +185,7 @@ def test_bands_of_different_quantities_are_told_with_their_shares() -> None:
     told = said(pixels, kinds, scales=scales)
     assert "b3 (temperature) 99.9%, " in told
     assert "(reflectance) 0.0%" in told
-    assert not list(suspicions(values(pixels, kinds, scales=scales), standardized=True))
+    assert not list(check_values(values(pixels, kinds, scales=scales), standardized=True))
 
 
 @pytest.mark.parametrize(
