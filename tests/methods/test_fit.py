@@ -154,7 +154,7 @@ def test_more_classes_than_distinct_pixels_is_an_error_with_the_number() -> None
     data[0, :100], data[0, 100:150] = 7, 9
     with pytest.raises(FitError, match=r"5 classes .* sampled pixels: 3 of (60000|20000); ask for 3"):
         fitted(MemorySource(data))
-    with pytest.raises(FitError, match=r"sampled pixels: 1 of \d+; there is nothing to tell apart"):
+    with pytest.raises(FitError, match=r"the \d+ sampled ones have 1; choose a scene whose pixels differ"):
         fitted(MemorySource(data * 0))
 
 
@@ -167,7 +167,7 @@ def test_differences_too_small_to_be_squared_are_refused() -> None:
 def test_classes_that_no_pixel_can_tell_apart_are_named(caplog: pytest.LogCaptureFixture) -> None:
     data = (np.arange(60_000).reshape(1, 200, 300) % 100 + 2**60).astype("int64")
     fitted(MemorySource(data), k=4)
-    assert "of the 4 classes found differ" in caplog.text
+    assert "of the 4 classes are distinct" in caplog.text
 
 
 def test_as_many_classes_as_distinct_pixels_work() -> None:
@@ -212,7 +212,7 @@ def rasterized(polygons: Any, source: Any) -> np.ndarray:
 @pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
 def test_a_fit_that_max_iter_ends_says_so(method: str, caplog: pytest.LogCaptureFixture) -> None:
     fitted(MemorySource(patches(3)), method=method, max_iter=1, tol=0)
-    assert "fit.max_iter: centroids may not rest yet after pass 1; allow more" in caplog.text
+    assert "fit.max_iter: centroids may still move after pass 1; allow more passes" in caplog.text
     caplog.clear()
     fitted(MemorySource(patches(3)), method=method)
     assert "max_iter" not in caplog.text
