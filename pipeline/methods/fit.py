@@ -1,4 +1,4 @@
-"""Fit a model to a scene: draw a sample, cluster it, optionally refine over all pixels, and sort the classes."""
+"""Fit a model to a scene: draw a sample, cluster it, refine the centroids over all pixels, and sort the classes."""
 
 import logging
 from dataclasses import dataclass

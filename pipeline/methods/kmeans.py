@@ -1,4 +1,4 @@
-"""K-means on a sample of pixels: several starts, of which the best one is used; checks of the sample."""
+"""K-means on a sample of pixels: the best of several starts; checks of the pixel values."""
 
 import logging
 from collections.abc import Callable

@@ -42,6 +42,7 @@ class Passes:
         self._workers = workers
         self._fixed = FixedPoint.of(pixels.info.dtype, pixels.low, pixels.high)
         self.ledger = Ledger(k, self._fixed)
+        """Counts and sums per class."""
         factors = np.ones(len(pixels.info.bands)) if stretch is None else stretch
         self._mover = Mover(pixels.info.dtype, stretch, self._fixed.scaling, width)
         self._weights = np.square(factors, dtype=np.float64)

@@ -40,7 +40,7 @@ def finest_band(bands: Sequence[FileBand]) -> FileBand:
 
 
 def choose_grid(bands: Sequence[FileBand], resolution: Literal["auto"] | float) -> Grid:
-    """Choose the grid of a scene: that of its finest band, or one of the resolution with the same upper left corner.
+    """Choose the grid of a scene: that of its finest band, or one with another resolution and the same corner.
 
     Parameters
     ----------
@@ -77,8 +77,8 @@ def _grid_of(bands: Sequence[FileBand], resolution: float) -> Grid:
     wide, high = finest.shape[1] * width, finest.shape[0] * height
     if resolution > max(wide, high) or wide * high > _MOST_PIXELS * resolution**2:
         msg = (
-            f"scene.resolution: pixels of {resolution:g} are no resolution for a scene with {finest.describe()}; "
-            "give the side of a pixel in the units of its CRS"
+            f"scene.resolution: pixels of {resolution:g} are too large or too small for a scene with "
+            f"{finest.describe()}; give the side of a pixel in the units of its CRS"
         )
         raise ConfigError(msg)
     rows, columns = (math.ceil(side / resolution - _EDGE_ROUNDING) for side in (high, wide))

@@ -29,7 +29,7 @@ from pipeline.scenes.masks import Mask
 logger = logging.getLogger(__name__)
 
 _LARGEST_SIDE: Final = 1024
-"""Longest side in pixels of a scene block that no file of the same pixels determines, or cut from large chunks."""
+"""Longest side of a scene block, in pixels, if no file has the scene's pixels or chunks of a store are larger."""
 
 _CURL: Final = 40 * 10**6
 """Bytes for reading remote files: GDAL's cache of downloaded data, and buffers."""
