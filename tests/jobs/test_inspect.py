@@ -125,7 +125,7 @@ def test_files_of_different_places_are_told(write_raster: WriteRaster) -> None:
     assert len(told) == 1
     assert "B02 and B03" in told[0]
     assert "302000, 5900000" in told[0]
-    assert not any("looks the same" in warning for warning in found.warnings)
+    assert not any("has the same preview" in warning for warning in found.warnings)
 
 
 def test_the_work_grows_as_the_bands_do(write_raster: WriteRaster) -> None:
