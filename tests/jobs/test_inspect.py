@@ -64,7 +64,7 @@ def test_constant_and_duplicate_bands_are_named(write_raster: WriteRaster) -> No
     pixels = patches(4)
     pixels[1], pixels[3] = 17, pixels[0]
     said = notes(write_raster("s.tif", pixels, bands=["a", "b", "c", "d"]))
-    assert "band b is 17 everywhere" in said
+    assert "band b is 17 in every pixel of its preview" in said
     assert "band d has the same preview as a" in said
     assert "band c" not in said
 
