@@ -121,7 +121,7 @@ def test_files_of_different_places_are_told(write_raster: WriteRaster) -> None:
     ]
     found = inspect_scene([str(file) for file in files])
     assert found.valid_share is None
-    told = [warning for warning in found.warnings if "same ground" in warning]
+    told = [warning for warning in found.warnings if "different extents" in warning]
     assert len(told) == 1
     assert "B02 and B03" in told[0]
     assert "302000, 5900000" in told[0]
