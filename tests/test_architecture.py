@@ -24,8 +24,8 @@ ROOMS = {
     "formats": """registry sensors paths fetch file_trees catalogue versions renaming landsat_mtl file_sets sentinel2
         sentinel2_radiometry safe aws_tiles archives stac_assets stac_layers stac_items stac eopf
         store_catalogue detect""",
-    "scenes": """choose_grid preview suspicions warnings empty_bands file_stamps masks raster_scene raster_source crop
-        mosaic describe_scene""",
+    "scenes": """choose_grid preview value_checks band_checks empty_bands file_stamps masks raster_scene raster_source
+        crop mosaic describe_scene""",
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
     "features": "scale",
     "models": "cluster_model",

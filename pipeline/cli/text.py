@@ -12,7 +12,7 @@ from pipeline.core.text import printable, size_words
 from pipeline.formats.catalogue import Product
 from pipeline.jobs.inspect import BandFacts, Inspection, short_unit
 from pipeline.jobs.plan import Plan, method_over_all
-from pipeline.scenes.suspicions import PREFIX
+from pipeline.scenes.value_checks import PREFIX
 
 _WIDTH: Final = 80
 _FIXED_PASSES: Final = 3

@@ -19,12 +19,12 @@ from pipeline.formats.versions import best_version, warn_of_sizes
 from pipeline.geo.overlap import crs_name
 from pipeline.jobs.plan import chunk_shapes
 from pipeline.raster.file_bands import FileBand
+from pipeline.scenes.band_checks import alpha_notes, left_out_note, preview_notes
 from pipeline.scenes.choose_grid import finest_band
 from pipeline.scenes.empty_bands import find_empty_bands, names_of
 from pipeline.scenes.preview import Preview, pixels_match, read_previews
-from pipeline.scenes.raster_scene import summarize
-from pipeline.scenes.suspicions import Values, suspicions
-from pipeline.scenes.warnings import alpha_notes, left_out_note, preview_notes
+from pipeline.scenes.raster_scene import assemble_scene
+from pipeline.scenes.value_checks import BandValues, check_values
 
 _TIMES_SHOWN: Final = 10
 
@@ -130,13 +130,13 @@ def _inspect(source: str | Sequence[str]) -> Inspection:
     numbers = {offer.name: catalogue.number(index) for index, offer in enumerate(catalogue.bands)}
     common = dict(zip(catalogue.names, catalogue.common_names, strict=True))
     finest = finest_band(bands)
-    chunk = chunk_shapes(summarize(bands, SceneConfig(source=(catalogue.origin,))).info)[0]
+    chunk = chunk_shapes(assemble_scene(bands, SceneConfig(source=(catalogue.origin,))).info)[0]
     empty = find_empty_bands(bands) if catalogue.may_hold_empty_bands else []
     empty_names = {band.name for band in empty}
     previews = read_previews(bands, finest)
     with_data = [preview for preview in previews if preview.band.name not in empty_names]
-    one_grid = pixels_match(with_data)
-    valid = np.logical_and.reduce([preview.valid for preview in with_data]) if one_grid else None
+    same_grid = pixels_match(with_data)
+    valid = np.logical_and.reduce([preview.valid for preview in with_data]) if same_grid else None
     rows, columns = finest.grid.shape
     return Inspection(
         origin=catalogue.origin,
@@ -167,7 +167,7 @@ def _inspect(source: str | Sequence[str]) -> Inspection:
             *filter(None, [left_out_note(catalogue, "all")]),
             *([f"no pixel holds data in {names_of(empty)}: left out of auto and all"] if empty else []),
             *preview_notes(with_data),
-            *([] if valid is None else suspicions(_values(with_data, valid), standardized=False)),
+            *([] if valid is None else check_values(_values(with_data, valid), standardized=False)),
         ),
     )
 
@@ -190,10 +190,10 @@ def _alpha_notes(catalogue: Catalogue, bands: Sequence[FileBand]) -> Iterator[st
     yield from alpha_notes([*bands, *opened])
 
 
-def _values(previews: Sequence[Preview], valid: npt.NDArray[np.bool_]) -> Values:
+def _values(previews: Sequence[Preview], valid: npt.NDArray[np.bool_]) -> BandValues:
     """Values of the pixels that are valid in all previews."""
     bands = [preview.band for preview in previews]
-    return Values(
+    return BandValues(
         names=tuple(band.name for band in bands),
         stored=[preview.pixels[valid] for preview in previews],
         scales=tuple(band.scale for band in bands),

@@ -1,1 +1,1 @@
-"""From pixels to a model: one module for each way to cluster."""
+"""Fit a model to pixels: sampling, k-means methods, and passes over all pixels."""

@@ -1,4 +1,4 @@
-"""Mini-batch k-means over every pixel of a scene, read once, in an order of its own."""
+"""Mini-batch k-means over all pixels of a scene, each read once, in random order of squares."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,21 +15,21 @@ from pipeline.methods.passes import Passes
 from pipeline.pixels.pieces import PixelPieces
 
 _CELL: Final = (512, 512)
-"""(rows, columns) of the squares that a scene is cut into, whatever its blocks are."""
+"""(rows, columns) of the squares that batches consist of, independent of the scene's blocks."""
 
 _CELLS_OF_A_BATCH: Final = 16
-"""Squares from all over the scene, so that a batch is no single landscape."""
+"""Number of squares per batch, drawn from the whole scene so that a batch represents it."""
 
 
 def count_batches(shape: tuple[int, int]) -> int:
-    """How many batches a scene of (rows, columns) has."""
+    """Return the number of batches of a scene of shape (rows, columns)."""
     cells = -(-shape[0] // _CELL[0]) * -(-shape[1] // _CELL[1])
     return -(-cells // _CELLS_OF_A_BATCH)
 
 
-def _within(cell: Block, most: tuple[int, int]) -> Iterator[Block]:
-    """Cut a square into blocks that are no larger than those that memory was planned for; no sum notices."""
-    for part in split_into_blocks(cell.shape, most):
+def _split_cell(cell: Block, largest: tuple[int, int]) -> Iterator[Block]:
+    """Divide a square into blocks no larger than memory was planned for; sums don't depend on it."""
+    for part in split_into_blocks(cell.shape, largest):
         yield replace(part, top=cell.top + part.top, left=cell.left + part.left)
 
 
@@ -43,26 +43,26 @@ def stream_batches(
     workers: int,
     step: Callable[[], None] = lambda: None,
 ) -> Centres:
-    """Move centres towards the means of one batch of pixels after the other.
+    """Move centroids towards the means of one batch of pixels after the other.
 
-    Each centre is the mean of all pixels that were nearest to it when their batch came. Batches are the scene's
+    Each centroid is the mean of all pixels that were nearest to it when their batch came. Batches are the scene's
     squares of 512 x 512 pixels in an order drawn from the seed, and sums are exact: the result is the same for any
     blocks and workers.
 
     Parameters
     ----------
-    pixels : FitPixels
-        The scene, each block of which was read for the fit already.
+    pixels : PixelPieces
+        The scene; each of its blocks must have been read for the fit before.
     start : ndarray of float64, shape (k, band)
-        Centres to start from, in stored numbers.
+        Initial centroids, in stored numbers.
     seen : ndarray of int64, shape (k,)
-        How many pixels each of them is the mean of.
+        Number of pixels that each initial centroid is the mean of.
     seed : int
-        Draws the order.
+        Seed for the order of the squares.
     stretch : ndarray of float64, shape (band,), optional
-        What differences of each band are multiplied by.
+        Factor per band by which differences are multiplied before distances are taken; None for 1.
     workers : int
-        Squares worked on at once.
+        Number of threads.
     step : callable
         Called after each batch, for progress.
 
@@ -70,14 +70,14 @@ def stream_batches(
     ----------
     D. Sculley, "Web-scale k-means clustering", WWW 2010.
     """
-    cells = [list(_within(cell, pixels.blocks[0].shape)) for cell in pixels.info.grid.blocks(_CELL)]
+    cells = [list(_split_cell(cell, pixels.blocks[0].shape)) for cell in pixels.info.grid.blocks(_CELL)]
     order = np.random.default_rng(seed).permutation(len(cells))
-    engine = Passes(pixels, len(start), stretch, workers, width=1.0)
+    passes = Passes(pixels, len(start), stretch, workers, width=1.0)
     centres, seen = start, seen.copy()
     for first in range(0, len(cells), _CELLS_OF_A_BATCH):
-        engine.run(centres, list(chain.from_iterable(cells[i] for i in order[first : first + _CELLS_OF_A_BATCH])))
-        means = engine.ledger.means(centres)
-        seen += engine.counts
-        centres = centres + (means - centres) * (engine.counts / np.maximum(seen, 1))[:, np.newaxis]
+        passes.run(centres, list(chain.from_iterable(cells[i] for i in order[first : first + _CELLS_OF_A_BATCH])))
+        means = passes.ledger.means(centres)
+        seen += passes.counts
+        centres = centres + (means - centres) * (passes.counts / np.maximum(seen, 1))[:, np.newaxis]
         step()
     return centres

@@ -1,10 +1,15 @@
-"""dask-ml's k-means, behind guards.
+"""K-means of dask-ml over all pixels, or over the sample.
 
-What is done for it, as its own ways lose pixels, digits or hours (dask-ml 2025.1): it gets valid pixels alone, as
-it refuses NaN and knows no mask; float32, centred and scaled, as it truncates centres of integers; an array to start
-from, as its own start reads everything some fifty times; `tol` turned from relative to absolute; pixels from the
-cache, as it reads them again for each pass. Its labels are not used: ours are those of every map. What is not mended:
-it adds up floats chunk by chunk, so that other blocks may change the last digits.
+Workarounds for dask-ml 2025.1:
+
+- It refuses NaN and has no masks, so it gets valid pixels only.
+- It truncates centroids of integers, so pixels are converted to float32, centred and scaled.
+- Its own initialization reads all pixels about fifty times, so it gets initial centroids.
+- Its `tol` is absolute, and that of the config relative to the variance: pixels are scaled to a mean variance of 1.
+- It reads pixels in each pass, so they come from the cache.
+- Its labels are not used: labels are those of the map.
+
+Its sums are floats, added chunk by chunk, so other block sizes may change the last digits.
 """
 
 import logging
@@ -30,14 +35,14 @@ from pipeline.pixels.pieces import PixelPieces
 logger = logging.getLogger(__name__)
 
 Rows = npt.NDArray[np.float32]
-"""Shape (pixel, band), centred and scaled."""
+"""Centred and scaled pixels, shape (pixel, band)."""
 
 _ROWS: Final = 2**16
-"""Sampled pixels of a chunk."""
+"""Number of sampled pixels per chunk."""
 
 
 class _Scaling:
-    """Turns stored numbers into float32 features around 0 with a mean variance of 1, and back."""
+    """Converts stored numbers to float32 features with mean 0 and a mean variance of 1, and back."""
 
     def __init__(self, sample: Points, stretch: Stretch) -> None:
         factor = np.ones(len(sample)) if stretch is None else stretch
@@ -46,12 +51,14 @@ class _Scaling:
         self._factor = factor / float((variances * factor**2).mean()) ** 0.5
 
     def rows(self, points: Points) -> Rows:
+        """Convert points, shape (band, point), to features."""
         rows = np.empty(points.shape[::-1], np.float32)
         for band, numbers in enumerate(points):
             rows[:, band] = (numbers - self._origin[band]) * self._factor[band]
         return rows
 
     def centres(self, rows: npt.NDArray[Any]) -> Centres:
+        """Convert features back to stored numbers, shape (row, band)."""
         centres: Centres = rows.astype(np.float64) / self._factor + self._origin
         return centres
 
@@ -59,27 +66,29 @@ class _Scaling:
 def refine_by_dask(  # noqa: PLR0917
     pixels: PixelPieces | None, sample: Points, start: Centres, config: FitConfig, stretch: Stretch, workers: int
 ) -> tuple[Centres, int]:
-    """Move centres by dask-ml's Lloyd passes.
+    """Refine centroids by Lloyd passes of dask-ml.
 
     Parameters
     ----------
-    pixels : FitPixels or None
-        The scene, each block of which was read for the fit already; None for the sample alone.
+    pixels : PixelPieces or None
+        The scene, each of whose blocks was read for the fit before; None to fit the sample only.
     sample : ndarray, shape (band, point)
         Sampled pixels, in stored numbers.
     start : ndarray of float64, shape (k, band)
-        Centres to start from, in stored numbers.
+        Initial centroids, in stored numbers.
     config : FitConfig
-        `max_iter` and `tol`, relative to the mean variance of the bands.
+        `max_iter`, and `tol` relative to the mean variance of the bands.
     stretch : ndarray of float64, shape (band,), optional
-        What differences of each band are multiplied by.
+        Factor per band by which differences are multiplied before distances are taken; None for 1.
     workers : int
-        Blocks worked on at once, on threads of this process: what is kept for the passes is here.
+        Number of threads; the cache belongs to this process, so no other processes are used.
 
     Returns
     -------
     centres : ndarray of float64, shape (k, band)
+        Centroids in stored numbers.
     iterations : int
+        Number of passes.
     """
     scaling = _Scaling(sample, stretch)
     features = _all_rows(pixels, scaling) if pixels else da.from_array(scaling.rows(sample), chunks=(_ROWS, -1))
@@ -87,10 +96,10 @@ def refine_by_dask(  # noqa: PLR0917
         n_clusters=len(start),
         init=scaling.rows(np.ascontiguousarray(start.T)),
         max_iter=config.max_iter,
-        tol=max(config.tol, nextafter(0.0, 1.0)),  # it goes on at a shift of 0 where tol is 0
+        tol=max(config.tol, nextafter(0.0, 1.0)),  # with a tol of 0 it would not stop at a shift of 0
     )
     controller = ThreadpoolController()
-    # OpenMP keeps its setting for each thread: those that work on blocks must set it themselves
+    # OpenMP has a setting per thread, so each worker thread sets its own
     with (
         ThreadPoolExecutor(workers, initializer=partial(controller.limit, limits=1)) as pool,
         controller.limit(limits=1, user_api="blas"),
@@ -102,15 +111,15 @@ def refine_by_dask(  # noqa: PLR0917
 
 
 def _all_rows(pixels: PixelPieces, scaling: _Scaling) -> da.Array:
-    """All pixels of the fit as a dask array (pixel, band), a chunk for each block that has any."""
+    """All pixels of the fit as a dask array, shape (pixel, band), one chunk per block that has any."""
 
     def rows(number: int) -> Rows:
-        found: Sequence[Rows] = [
+        pieces: Sequence[Rows] = [
             scaling.rows(piece.points[:, piece.labels != EXCLUDED]) for piece in pixels.pieces([pixels.blocks[number]])
         ]
-        return np.concatenate(found)
+        return np.concatenate(pieces)
 
     shapes = [(number, (pixels.fitting[block], len(pixels.info.bands))) for number, block in enumerate(pixels.blocks)]
     chunks = [da.from_delayed(dask.delayed(rows)(n), shape, np.float32) for n, shape in shapes if shape[0]]
-    together: da.Array = da.concatenate(chunks, axis=0)
-    return together
+    features: da.Array = da.concatenate(chunks, axis=0)
+    return features

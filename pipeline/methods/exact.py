@@ -1,4 +1,4 @@
-"""Exact k-means: Lloyd's passes over every pixel, the same to the last bit for any blocks, workers and order."""
+"""Exact k-means: Lloyd passes over all pixels, with identical bits for any block size, workers and order."""
 
 import logging
 from collections.abc import Callable
@@ -21,27 +21,28 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """What a pass over all pixels brought."""
+    """Statistics of a pass over all pixels."""
 
     shift: float
-    """Sum of the squared moves of all centres that followed, relative to the mean variance of the bands."""
+    """Sum of the squared moves of all centroids after the pass, relative to the mean variance of the bands."""
     inertia: float
-    """Sum of squared distances of all pixels to the centres they were assigned to, in the units of `refine`."""
+    """Sum of squared distances of all pixels to their centroids, times `unit` of `refine`."""
     changed: float | None
-    """Share of the pixels that changed class; None in the first pass, before which they had none, and where their
-    classes are not kept."""
+    """Share of the pixels that changed class, 0 to 1; None in the first pass, or if labels are not cached."""
 
 
 @dataclass(frozen=True)
 class Refined:
-    """Classes of all pixels."""
+    """Result of the passes over all pixels."""
 
     centres: Centres
-    """In order, but not settled."""
+    """Centroids in final order, in stored numbers, before `round_trip`; shape (k, band)."""
     counts: npt.NDArray[np.int64]
-    """Pixels of each class, shape (k,), of the settled centres."""
+    """Number of pixels per class after `round_trip`, shape (k,)."""
     inertia: float
+    """Sum of squared distances of all pixels to their centroids after `round_trip`, times `unit` of `refine`."""
     passes: tuple[Pass, ...]
+    """Statistics of each pass."""
 
 
 def refine(  # noqa: PLR0917
@@ -54,32 +55,33 @@ def refine(  # noqa: PLR0917
     *,
     unit: float = 1.0,
     in_order: Callable[[Centres], Centres] = lambda centres: centres,
-    settle: Callable[[Centres], Centres] = lambda centres: centres,
+    round_trip: Callable[[Centres], Centres] = lambda centres: centres,
     step: Callable[[], None] = lambda: None,
 ) -> Refined:
-    """Move centres to the means of all pixels nearest to them, until they rest.
+    """Move centroids to the means of all pixels nearest to them, until they converge.
 
     Parameters
     ----------
-    pixels : FitPixels
-        The scene, each block of which was read for the fit already.
+    pixels : PixelPieces
+        The scene; each of its blocks must have been read for the fit before.
     start : ndarray of float64, shape (k, band)
-        Centres to start from, in stored numbers.
+        Initial centroids, in stored numbers.
     sample : ndarray, shape (band, point)
-        Some of the pixels, among which new centres are found for classes that become empty.
+        Sampled pixels, from which new centroids are chosen for classes that become empty.
     config : FitConfig
-        `max_iter`: the most passes; `tol`: enough is when the squared moves of all centres together are no more,
-        relative to the mean variance of the bands; or when no pixel changes class.
+        `max_iter`, the largest number of passes, and `tol`: passes end if the sum of the squared moves of all
+        centroids is at most `tol`, relative to the mean variance of the bands, or if no pixel changes class.
     stretch : ndarray of float64, shape (band,), optional
-        What differences of each band are multiplied by.
+        Factor per band by which differences are multiplied before distances are taken; None for 1.
     workers : int
-        Blocks worked on at once.
+        Number of threads.
     unit : float
-        What squared stretched distances are multiplied by, wherever inertia is told.
+        Factor by which squared distances are multiplied to give the inertia.
     in_order : callable
-        Puts the centres, once they rest, into the order that they shall have.
-    settle : callable
-        What becomes of them before pixels are counted: they are written in another quantity and read back.
+        Sorts the converged centroids into their final order.
+    round_trip : callable
+        Converts the sorted centroids to the model's quantity and back, as a map of the model reads them; pixels are
+        counted with the result.
     step : callable
         Called after each pass, for progress.
 
@@ -87,38 +89,39 @@ def refine(  # noqa: PLR0917
     ----------
     S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory 28 (1982).
     """
-    engine = Passes(pixels, len(start), stretch, workers, mean_variance(sample, stretch) ** 0.5)
-    centres, passes, moves = start, list[Pass](), 1
-    while moves and len(passes) < config.max_iter:
+    passes = Passes(pixels, len(start), stretch, workers, mean_variance(sample, stretch) ** 0.5)
+    centres, history, moves = start, list[Pass](), 1
+    while moves and len(history) < config.max_iter:
         assigned = centres
-        moves = engine.run(assigned)
+        moves = passes.run(assigned)
         step()
-        centres = _refill(engine.ledger.means(assigned), engine.counts, sample, stretch)
+        centres = _refill(passes.ledger.means(assigned), passes.counts, sample, stretch)
         squared = float(np.square((centres - assigned) * (1 if stretch is None else stretch)).sum())
-        shift = squared / engine.variance if squared else 0.0
-        changed = moves / int(engine.counts.sum()) if passes and pixels.caches_labels else None
-        passes.append(Pass(shift=shift, inertia=unit * engine.inertia(assigned), changed=changed))
-        _log(len(passes), passes[-1])
+        shift = squared / passes.variance if squared else 0.0
+        changed = moves / int(passes.counts.sum()) if history and pixels.caches_labels else None
+        history.append(Pass(shift=shift, inertia=unit * passes.inertia(assigned), changed=changed))
+        _log(len(history), history[-1])
         if shift <= config.tol:
-            logger.info("enough: centroids moved by %.3g, fit.tol is %g", shift, config.tol)
+            logger.info("converged: centroids moved by %.3g, at most fit.tol = %g", shift, config.tol)
             break
     else:
         if moves:
-            logger.warning("fit.max_iter: centroids still move after pass %d; allow more", len(passes))
+            logger.warning("fit.max_iter: centroids still move after pass %d; allow more passes", len(history))
     centres = in_order(centres)
-    settled = settle(centres)
-    if not np.array_equal(settled, assigned):
-        engine.run(settled)
-    return Refined(centres, engine.counts, unit * engine.inertia(settled), tuple(passes))
+    restored = round_trip(centres)
+    if not np.array_equal(restored, assigned):
+        passes.run(restored)
+    return Refined(centres, passes.counts, unit * passes.inertia(restored), tuple(history))
 
 
 def _log(number: int, done: Pass) -> None:
+    """Log the statistics of a pass."""
     changed = "" if done.changed is None else f", {done.changed:.3%} changed class"
     logger.info("pass %d: inertia %.9g, shift %.3g%s", number, done.inertia, done.shift, changed)
 
 
 def _refill(means: Centres, counts: npt.NDArray[np.int64], sample: Points, stretch: Stretch) -> Centres:
-    """Put the centre of each empty class onto one of the sampled pixels that are farthest from their centres."""
+    """Move the centroid of each empty class to one of the sampled pixels that are farthest from their centroids."""
     empty = np.flatnonzero(counts == 0)
     if not empty.size:
         return means
@@ -130,5 +133,5 @@ def _refill(means: Centres, counts: npt.NDArray[np.int64], sample: Points, stret
     for row, point in zip(empty, farthest, strict=True):
         if distances[point] > 0:
             refilled[row] = sample[:, point]
-    logger.info("%d empty classes begin anew at the sampled pixels farthest from their centres", empty.size)
+    logger.info("%d empty classes restart at the sampled pixels farthest from their centroids", empty.size)
     return refilled

@@ -1,4 +1,4 @@
-"""A scene's model: draw a sample, cluster it, go on over all pixels if that is asked for, put the classes in order."""
+"""Fit a model to a scene: draw a sample, cluster it, refine the centroids over all pixels, and sort the classes."""
 
 import logging
 from dataclasses import dataclass
@@ -28,36 +28,37 @@ from pipeline.methods.passes import Passes
 from pipeline.methods.sample import Sample, draw_sample
 from pipeline.models.cluster_model import ClusterModel, Fitting, Provenance
 from pipeline.pixels.pieces import CachedPieces, PixelPieces, UncachedPieces
-from pipeline.scenes.suspicions import Values, suspicions
+from pipeline.scenes.value_checks import BandValues, check_values
 
 logger = logging.getLogger(__name__)
 
 _MOST_NAMES: Final = 8
-"""Bands that a message lists."""
+"""Largest number of bands named in a message."""
 
 Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A model, and how it was come by."""
+    """A model and the passes that led to it."""
 
     model: ClusterModel
     passes: tuple[Pass, ...] = ()
-    """Over all pixels; empty unless there were exact ones."""
+    """Statistics of each exact pass over all pixels; empty for other methods."""
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Classes in the model's order."""
+    """Result of a method, with classes in the model's order."""
 
     centres: Centres
-    """In stored numbers, not yet brought into the model's quantity."""
+    """Centroids in stored numbers, not yet converted to the model's quantity, shape (k, band)."""
     counts: Counts
-    """Pixels of each class, once they were."""
+    """Number of pixels per class after the conversion, shape (k,)."""
     inertia: float
-    """In squared units of the model's quantity."""
+    """Sum of squared distances of the counted pixels to their centroids, in squared units of the model's quantity."""
     iterations: int
+    """Number of passes or iterations of the method."""
     passes: tuple[Pass, ...] = ()
 
 
@@ -69,27 +70,27 @@ def fit_source(
     workers: int,
     progress: Progress,
 ) -> Fit:
-    """Find the classes of a scene.
+    """Fit a model to the pixels of a scene.
 
     Parameters
     ----------
     source : FitSource
-        The scene; a `PixelPieces` where `config.pixels` is 'all'. A fit on a sample reads it once.
+        The scene; a `PixelPieces` if `config.pixels` is 'all'. A fit on a sample reads it once.
     config : FitConfig
-        Method, number of classes, sample size, seed.
+        Method, number of classes, sample size, seed and stopping rules.
     features : FeaturesConfig
-        How bands are standardized.
+        Scaling and standardization of the bands.
     workers : int
-        Blocks, then starts, worked on at once.
+        Number of threads: first over blocks, then over starts.
     progress : Progress
-        Shows the stages `sample`, `fit` and `refine`.
+        Reports progress of the stages `sample`, `fit` and `refine`.
 
     Raises
     ------
     SceneError
-        When no pixel is valid, or a block can't be read.
+        If no pixel is valid, or a block can't be read.
     FitError
-        When there are fewer distinct pixels than classes, or a band has no spread to be divided by.
+        If there are fewer distinct pixels than classes, or a band to be standardized is constant.
     """
     with progress.stage("sample", len(source.blocks)) as step:
         sample = draw_sample(source, wanted=config.sampled, seed=config.seed, workers=workers, step=step)
@@ -105,21 +106,21 @@ def fit_source(
     stretch = relative_to_first(spreads)
     with progress.stage("fit", config.starts) as step:
         start = fit_sample(points, config, workers, step, stretch)
-    finish = _Finish(over_all, source.info, points, config, spreads, workers)
+    refinement = _Refinement(over_all, source.info, points, config, spreads, workers)
     if config.pixels == "all" or config.method == "dask-ml":
-        with progress.stage("refine", finish.steps) as step:
-            found = finish.run(start, step)
+        with progress.stage("refine", refinement.steps) as step:
+            found = refinement.run(start, step)
     else:
-        found = finish.on_the_sample(start.centres, start.iterations)
-    if found.iterations >= config.max_iter and not found.passes:  # `refine` knows better, and says so itself
-        logger.warning("fit.max_iter: centroids may not rest yet after pass %d; allow more", found.iterations)
+        found = refinement.on_the_sample(start.centres, start.iterations)
+    if found.iterations >= config.max_iter and not found.passes:  # `refine` warns itself
+        logger.warning("fit.max_iter: centroids may still move after pass %d; allow more passes", found.iterations)
     release_memory()
     return Fit(_model(source.info, sample, found, config, preparation), found.passes)
 
 
 def _warn_of_values(points: Points, info: SceneInfo, *, standardized: bool) -> None:
-    """Say what in the sampled pixels may spoil the map."""
-    values = Values(
+    """Log warnings about the values of the sampled pixels."""
+    values = BandValues(
         names=info.bands,
         stored=tuple(points),
         scales=info.scales,
@@ -129,51 +130,53 @@ def _warn_of_values(points: Points, info: SceneInfo, *, standardized: bool) -> N
         masked=info.masked,
     )
     names = info.bands if len(info.bands) <= _MOST_NAMES else (*info.bands[:_MOST_NAMES], "...")
-    where = info.sources[0] if len(info.sources) == 1 else f"bands {', '.join(names)}"  # no one of many files is meant
-    for line in suspicions(values, standardized=standardized):
+    where = (
+        info.sources[0] if len(info.sources) == 1 else f"bands {', '.join(names)}"
+    )  # the values are not those of one file
+    for line in check_values(values, standardized=standardized):
         logger.warning("%s (%s)", line, where)
 
 
 def _check_numbers(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, sample: Sample) -> None:
-    """Raise FitError where the least and largest numbers of bands can't be reckoned with, or not beside each other."""
+    """Raise FitError if pixel values are too large, too small or too far apart for exact sums and distances."""
     check_magnitude(low, high, count)
     check_outliers(low, high, sample.points)
 
 
 @dataclass(frozen=True)
-class _Finish:
-    """What follows once the sampled pixels are clustered."""
+class _Refinement:
+    """The steps after the sampled pixels are clustered: refine the centroids, sort them, count pixels."""
 
     pixels: PixelPieces | None
-    """All of them, if they are to be gone over."""
+    """All pixels of the scene; None to use the sample only."""
     info: SceneInfo
     points: Points
-    """Sampled, shape (band, point)."""
+    """Sampled pixels in stored numbers, shape (band, point)."""
     config: FitConfig
     spreads: npt.NDArray[np.float64]
-    """Of a stored number of each band, in units of the model's quantity, shape (band,)."""
+    """Size of one stored number per band, in units of the model's quantity, shape (band,)."""
     workers: int
 
     @property
     def stretch(self) -> Stretch:
-        """What differences of each band are multiplied by."""
+        """Factor per band by which differences are multiplied before distances are taken, shape (band,)."""
         return relative_to_first(self.spreads)
 
     @property
     def unit(self) -> float:
-        """What makes of squared stretched distances such of the model's quantity."""
+        """Factor from squared scaled distances to squared units of the model's quantity."""
         return float(self.spreads[0]) ** 2
 
     @property
     def steps(self) -> int | None:
-        """How many steps there will be; None where that shows only as they are done."""
+        """Number of progress steps; None if it is not known in advance."""
         by_batches = self.config.method == "minibatch" and self.config.pixels == "all"
         return count_batches(self.info.grid.shape) if by_batches else None
 
     def run(self, start: Clustering, step: Step) -> _Found:
-        """Go on by dask-ml, or over all pixels."""
+        """Refine the centroids, by dask-ml or over all pixels."""
         if self.pixels is None and self.config.pixels == "all":
-            msg = "a fit over all pixels wants KeptBlocks or ReadBlocks"
+            msg = "fit.pixels 'all' needs a source of pixel pieces: CachedPieces or UncachedPieces"
             raise TypeError(msg)
         if self.config.method == "dask-ml" or self.pixels is None:
             return self._by_dask(start.centres)
@@ -188,28 +191,29 @@ class _Finish:
             self.workers,
             unit=self.unit,
             in_order=self._in_order,
-            settle=self._settle,
+            round_trip=self._round_trip,
             step=step,
         )
         return _Found(refined.centres, refined.counts, refined.inertia, len(refined.passes), refined.passes)
 
     def _by_dask(self, centres: Centres) -> _Found:
-        found, passes = registry.refine_by_dask(
+        found, iterations = registry.refine_by_dask(
             self.pixels, self.points, centres, self.config, self.stretch, self.workers
         )
         if self.pixels is None:
-            return self.on_the_sample(found, passes)
+            return self.on_the_sample(found, iterations)
         found = self._in_order(found)
-        engine, settled = Passes(self.pixels, len(found), self.stretch, self.workers, width=1.0), self._settle(found)
-        engine.run(settled)
-        return _Found(found, engine.counts, self.unit * engine.inertia(settled), passes)
+        restored = self._round_trip(found)
+        passes = Passes(self.pixels, len(found), self.stretch, self.workers, width=1.0)
+        passes.run(restored)
+        return _Found(found, passes.counts, self.unit * passes.inertia(restored), iterations)
 
     def _by_batches(self, pixels: PixelPieces, start: Clustering, step: Step) -> _Found:
-        begin = self.on_the_sample(start.centres, start.iterations)
+        initial = self.on_the_sample(start.centres, start.iterations)
         centres = stream_batches(
             pixels,
-            begin.centres,
-            begin.counts,
+            initial.centres,
+            initial.counts,
             seed=self.config.seed,
             stretch=self.stretch,
             workers=self.workers,
@@ -218,25 +222,26 @@ class _Finish:
         return self.on_the_sample(centres, start.iterations)
 
     def on_the_sample(self, centres: Centres, iterations: int) -> _Found:
-        """Count the sampled pixels of each class."""
+        """Sort centroids, and count the sampled pixels per class."""
         centres = self._in_order(centres)
-        settled, everywhere = self._settle(centres), np.ones((1, self.points.shape[1]), np.bool_)
-        labels = assign(self.points[:, np.newaxis], everywhere, settled, self.stretch)[0]
+        restored, everywhere = self._round_trip(centres), np.ones((1, self.points.shape[1]), np.bool_)
+        labels = assign(self.points[:, np.newaxis], everywhere, restored, self.stretch)[0]
         counts = np.bincount(labels, minlength=len(centres) + 1)[1:]
-        inertia = self.unit * own_distances(self.points, labels, settled, self.stretch)[1]
+        inertia = self.unit * own_distances(self.points, labels, restored, self.stretch)[1]
         return _Found(centres, counts, inertia, iterations)
 
     def _in_order(self, centres: Centres) -> Centres:
-        """Centres in the model's order: a pixel midway between two is in the first of them, here and in every map."""
+        """Sort centroids into the model's order, on which the class of a pixel midway between two of them depends."""
         return centres[brightness_order(self.info.units.to_physical(centres))]
 
-    def _settle(self, centres: Centres) -> Centres:
-        """Centres as every scene, this one among them, will have them of the model: by way of its quantity."""
+    def _round_trip(self, centres: Centres) -> Centres:
+        """Convert centroids to the model's quantity and back, so that their bits are those of any map of the model."""
         units = self.info.units
         return units.to_stored(units.to_physical(centres))
 
 
 def _model(info: SceneInfo, sample: Sample, found: _Found, config: FitConfig, preparation: Preparation) -> ClusterModel:
+    """Make the model of a fit."""
     return ClusterModel(
         bands=info.bands,
         units=info.units,
@@ -263,16 +268,16 @@ def _model(info: SceneInfo, sample: Sample, found: _Found, config: FitConfig, pr
 
 
 def brightness_order(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """Order of classes from the darkest to the brightest.
+    """Return the order of classes from the darkest to the brightest.
 
     Parameters
     ----------
     centres : ndarray, shape (k, band)
-        Class centres in any order.
+        Centroids in any order.
 
     Returns
     -------
     ndarray of int, shape (k,)
-        Rows sorted by their mean; rows of equal mean by their numbers, first band first.
+        Row indices, sorted by the mean of each row; rows of equal mean are sorted by their numbers, first band first.
     """
     return np.lexsort((*centres.T[::-1], centres.mean(axis=1)))

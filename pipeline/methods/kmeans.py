@@ -1,4 +1,4 @@
-"""K-means on a sample of pixels: several starts, of which the best is kept."""
+"""K-means on a sample of pixels: the best of several starts; checks of the pixel values."""
 
 import logging
 from collections.abc import Callable
@@ -21,23 +21,23 @@ from pipeline.methods.lloyd import Centres, Clustering, band_means, lloyd, plus_
 
 logger = logging.getLogger(__name__)
 
-_ROOM_FOR_SQUARES: Final = 1e4
-"""How many times larger than the smallest number that can be squared the range of the pixels must be."""
+_LEAST_RANGE: Final = 1e4
+"""Smallest range of the pixel values, relative to the smallest number whose square doesn't underflow."""
 
 _FARTHEST: Final = 2.0**40
-"""How many times what half of the pixels lie within a number may be, for sums that hold both to keep all digits."""
+"""Largest ratio of a value to the interquartile range, for fixed-point sums of both to keep all digits."""
 
-_BEYOND_MEASURE: Final = 1e9
-"""Smaller numbers are let pass however far they are: half of a band may be zeros, but for rounding."""
+_LEAST_OUTLIER: Final = 1e9
+"""Smaller values are never outliers: the interquartile range of a band that is half zeros may be rounding only."""
 
-_A_LOOK: Final = 100_000
-"""Pixels from which it is judged what half of them lie within."""
+_QUARTILE_PIXELS: Final = 100_000
+"""Number of pixels used to compute quartiles."""
 
-_FIRST_LOOK: Final = 1000
-"""Pixels among which distinct ones are counted first: nearly always enough, and quick."""
+_FIRST_COUNTED: Final = 1000
+"""Number of pixels in which distinct ones are counted first: usually enough, and fast."""
 
 COMPARED: Final = 100_000
-"""Pixels on which starts are compared, where there are more: the best of them goes on over all."""
+"""Number of pixels on which starts are compared if the sample is larger; the best one is refined on all."""
 
 
 def fit_sample(
@@ -47,40 +47,40 @@ def fit_sample(
     step: Callable[[], None] = lambda: None,
     stretch: Stretch = None,
 ) -> Clustering:
-    """Cluster sampled pixels, from several starts, and keep the best.
+    """Cluster sampled pixels from several starts, and return the best clustering.
 
     Parameters
     ----------
     points : ndarray, shape (band, point)
         C-contiguous pixels, in input units and in random order.
     config : FitConfig
-        Method, number of classes, seed, starts, and when to stop. `tol` is relative to the mean variance
-        of the bands.
+        Method, number of classes, seed, starts and stopping rules. `tol` is relative to the mean variance of
+        the bands.
     workers : int
-        Starts worked on at once; each runs on one thread.
+        Number of starts that run at once, each on one thread.
     step : callable
         Called after each start, for progress.
     stretch : ndarray of float64, shape (band,), optional
-        What differences of each band are multiplied by.
+        Factor per band by which differences are multiplied before distances are taken; None for 1.
 
     Returns
     -------
     Clustering
-        Its centres are in no particular order.
+        The clustering with the smallest inertia; its centroids are not sorted.
 
     Raises
     ------
     FitError
-        When there are fewer distinct pixels than classes, or pixels too large to be squared.
+        If there are fewer distinct pixels than classes, or pixel values too large to be squared.
     """
-    telling = check_distinct(points, config.k)
+    enough = check_distinct(points, config.k)
     check_magnitude(points.min(axis=1), points.max(axis=1), points.shape[1], stretch)
     if config.method == "minibatch":
         with registry.minibatch(points, config, stretch) as start:
             best = _best_start(start, config, workers, step, Event())
     else:
-        some = np.ascontiguousarray(points[:, : max(telling, COMPARED)])
-        best = _kmeans(points, some, config, workers, step, stretch)
+        compared = np.ascontiguousarray(points[:, : max(enough, COMPARED)])
+        best = _kmeans(points, compared, config, workers, step, stretch)
     _warn_of_equal_classes(best.centres)
     return best
 
@@ -92,7 +92,7 @@ def _best_start(
     step: Callable[[], None],
     stopped: Event,
 ) -> Clustering:
-    """Begin with several seeds and keep the best that comes of them; set `stopped` when nobody wants more."""
+    """Run starts with different seeds and return the best one; `stopped` is set if the others are not needed."""
     seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(config.starts)]
     found: list[Clustering] = []
     for _, clustering in stream(start, seeds, workers, stopped):
@@ -102,63 +102,65 @@ def _best_start(
 
 
 def _kmeans(  # noqa: PLR0917
-    points: Points, some: Points, config: FitConfig, workers: int, step: Callable[[], None], stretch: Stretch
+    points: Points, compared: Points, config: FitConfig, workers: int, step: Callable[[], None], stretch: Stretch
 ) -> Clustering:
-    """Compare starts on some of the points, and go on over all of them from the best.
+    """Compare starts on some of the points, and refine the best one on all points.
 
     After P. S. Bradley and U. M. Fayyad, "Refining initial points for k-means clustering", ICML 1998.
     """
     variance, stopped = mean_variance(points, stretch), Event()
-    settle = partial(
+    iterate = partial(
         lloyd, max_iter=config.max_iter, tolerance=config.tol * variance, stretch=stretch, width=variance**0.5
     )
 
     def start(seed: int) -> Clustering:
-        centres = plus_plus(some, config.k, np.random.default_rng(seed), stretch)
-        return settle(some, centres, stopped=stopped.is_set)
+        centres = plus_plus(compared, config.k, np.random.default_rng(seed), stretch)
+        return iterate(compared, centres, stopped=stopped.is_set)
 
     best = _best_start(start, config, workers, step, stopped)
-    if some.shape == points.shape:
+    if compared.shape == points.shape:
         return best
-    return settle(points, best.centres)
+    return iterate(points, best.centres)
 
 
 def _warn_of_equal_classes(centres: Centres) -> None:
-    """Say when no pixel can tell classes apart."""
+    """Warn if some of the centroids are equal."""
     k, different = len(centres), len(np.unique(centres, axis=0))
     if different < k:
-        logger.warning("fit.k: only %d of the %d classes found differ; the others stay empty", different, k)
+        logger.warning(
+            "fit.k: only %d of the %d classes are distinct, and the others stay empty; lower fit.k", different, k
+        )
 
 
 def mean_variance(points: Points, stretch: Stretch = None) -> float:
-    """Mean over the bands of the (stretched) variance of points (band, point), summed in the order of the points."""
+    """Mean over the bands of the variance of points (band, point) scaled by `stretch`, summed in their order."""
     count = points.shape[1]
     centre = band_means(points)[np.newaxis]
     return own_distances(points, np.ones(count, np.uint8), centre, stretch)[1] / points.size
 
 
 def check_distinct(points: Points, k: int) -> int:
-    """Raise FitError unless `k` of the points (band, point) differ; give how many it takes to find them."""
-    for count in (_FIRST_LOOK, COMPARED, points.shape[1]):
+    """Raise FitError unless `k` of the points (band, point) are distinct; return how many first points are enough."""
+    for count in (_FIRST_COUNTED, COMPARED, points.shape[1]):
         found = np.unique(points[:, :count], axis=1).shape[1]
         if found >= k:
             return count
-    most = f"ask for {found} classes at most" if found > 1 else "there is nothing to tell apart"
-    msg = f"fit.k: {k} classes were asked for; distinct among the sampled pixels: {found} of {points.shape[1]}; {most}"
+    fix = f"set fit.k to {found} at most" if found > 1 else "choose a scene whose pixels differ"
+    msg = f"fit.k: {k} classes need {k} distinct pixels, but the {points.shape[1]} sampled ones have {found}; {fix}"
     raise FitError(msg)
 
 
 def check_magnitude(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, stretch: Stretch = None) -> None:
-    """Raise FitError where squares of differences overflow, or all vanish.
+    """Raise FitError if squares of differences overflow, or all underflow.
 
     Parameters
     ----------
     low, high : ndarray, shape (band,)
-        Least and largest numbers of the pixels.
+        Smallest and largest value per band.
     count : int
-        How many pixels there are.
+        Number of pixels.
     stretch : ndarray of float, shape (band,), optional
-        What differences of each band are multiplied by.
+        Factor per band by which differences are multiplied before distances are taken; None for 1.
     """
     kind = low.dtype
     limits, bands = np.finfo(working_dtype(kind)), len(low)
@@ -167,40 +169,40 @@ def check_magnitude(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, s
     ends = np.concatenate([low, high]).astype(np.float64)
     largest = float(ends[np.argmax(np.abs(ends))])
     if abs(largest) > most:
-        msg = f"{_no_data(largest)}; if all pixels are so large, divide the bands first"
+        msg = f"{_possible_nodata(largest)}; if all pixels are so large, divide the bands first"
         raise FitError(msg)
     spreads = (high.astype(np.float64) - low.astype(np.float64)) * (1 if stretch is None else stretch)
     if spreads.max() > most:
         msg = (
             f"the bands' scales are too far apart: pixels of one differ by {spreads.max():.3g} in units of the first, "
-            f"more than {limits.dtype} can square; see features.standardize"
+            f"whose square overflows {limits.dtype}; see features.standardize"
         )
         raise FitError(msg)
-    if kind.kind == "f" and 0 < spreads.max() < np.sqrt(limits.tiny) * _ROOM_FOR_SQUARES:
+    if kind.kind == "f" and 0 < spreads.max() < np.sqrt(limits.tiny) * _LEAST_RANGE:
         msg = f"the pixels differ by {spreads.max():g} at most: too little for {kind}; multiply the bands first"
         raise FitError(msg)
 
 
 def check_outliers(low: npt.NDArray[Any], high: npt.NDArray[Any], points: Points) -> None:
-    """Raise FitError where a number is so far from most pixels that `FixedPoint`'s sums would lose their digits.
+    """Raise FitError if a value is so large that fixed-point sums of it and of most pixels would lose digits.
 
     Parameters
     ----------
     low, high : ndarray, shape (band,)
-        Least and largest numbers of the pixels.
+        Smallest and largest value per band.
     points : ndarray, shape (band, point)
-        Some of the pixels, in random order.
+        Sampled pixels, in random order.
     """
     if has_exact_sums(points.dtype):
         return
-    some = points[:, :_A_LOOK].astype(np.float64)
-    first, third = np.percentile(some, (25, 75), axis=1)
+    numbers = points[:, :_QUARTILE_PIXELS].astype(np.float64)
+    first, third = np.percentile(numbers, (25, 75), axis=1)
     widths = np.tile(third - first, 2)
     for number, width in zip(np.concatenate([low, high]).tolist(), widths.tolist(), strict=True):
-        if abs(number) > _BEYOND_MEASURE and 0 < width * _FARTHEST < abs(number):
-            msg = f"{_no_data(number)}; beside it half of the pixels, within {width:.3g}, could not be told apart"
+        if abs(number) > _LEAST_OUTLIER and 0 < width * _FARTHEST < abs(number):
+            msg = f"{_possible_nodata(number)}; half of the pixels are within {width:.3g}, too little next to it"
             raise FitError(msg)
 
 
-def _no_data(number: float) -> str:
-    return f"the scene holds the value {number:g}, which looks like 'no data'; if it is, set scene.nodata: {number!r}"
+def _possible_nodata(number: float) -> str:
+    return f"the scene has the value {number:g}, which may be a nodata value; if it is, set scene.nodata: {number!r}"

@@ -1,7 +1,7 @@
-"""Lloyd's k-means on sampled points, to the same bit on any machine.
+"""Lloyd's k-means and k-means++ on sampled points, with identical bits on any machine.
 
-What scikit-learn's KMeans does, with two differences: sums are those of whole numbers, so nothing depends
-on the order in which they are added, and no step is left to a BLAS, whose last digits differ between processors.
+Like scikit-learn's KMeans, with two differences: sums are fixed-point, so they don't depend on the order of
+additions, and no BLAS is used, whose last digits differ between processors.
 """
 
 import logging
@@ -20,21 +20,23 @@ from pipeline.kernels.mover import Mover
 logger = logging.getLogger(__name__)
 
 Centres = npt.NDArray[np.float64]
-"""Shape (k, band), in the points' units."""
+"""Centroids in the points' units, shape (k, band)."""
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """Points in classes, and the classes' centres."""
+    """Result of k-means on sampled points."""
 
     centres: Centres
+    """Centroids, shape (k, band)."""
     inertia: float
-    """Sum of squared distances of the points to the centres of their classes."""
+    """Sum of squared distances of the points to their centroids."""
     iterations: int
+    """Number of iterations."""
 
 
 class Partition:
-    """Which class each point is in, and the classes' means, kept up to date as points move."""
+    """The class of each point and the sums of each class, updated as points change class."""
 
     def __init__(self, points: Points, k: int, stretch: Stretch = None, width: float = 1.0) -> None:
         self._points = points
@@ -43,23 +45,23 @@ class Partition:
         self._mover = Mover(points.dtype, stretch, self._fixed.scaling, width)
         self._bounds = np.zeros(points.shape[1], np.uint8)
         self.labels = np.zeros(points.shape[1], np.uint8)
-        """1 to k; 0 before the first move."""
+        """Class of each point, 1 to k, shape (point,); 0 before the first assignment."""
         self.counts, self._sums = self._fixed.zero_sums(k)
         self.counts[0] = points.shape[1]
 
     def assign(self, centres: Centres) -> int:
-        """Move each point to the class of its nearest centre; give the number of points that moved."""
+        """Assign each point to its nearest centroid; return the number of points that changed class."""
         self._mover.set_centres(centres)
         return self._mover.move(self._points, self.labels, self._bounds, self.counts, self._sums)
 
     def fill(self, centres: Centres) -> None:
-        """Give each empty class one of the points that are farthest from their centres."""
+        """Move one of the points that are farthest from their centroids to each empty class."""
         empty = np.flatnonzero(self.counts[1:] == 0) + 1
         if not empty.size:
             return
         distances, _ = own_distances(self._points, self.labels, centres, self._stretch)
         farthest = np.argsort(-distances, kind="stable")[: empty.size]
-        logger.debug("%d empty classes begin anew at the points farthest from their centres", empty.size)
+        logger.debug("%d empty classes restart at the points farthest from their centroids", empty.size)
         for label, point in zip(empty, farthest, strict=True):
             old, value = self.labels[point], self._fixed.split(self._points[:, point])
             self.labels[point], self._bounds[point] = label, 0
@@ -68,7 +70,7 @@ class Partition:
             self._sums[label] += value
 
     def means(self, centres: Centres) -> Centres:
-        """Mean of each class's points; `centres` stay where a class is empty."""
+        """Mean of the points per class, shape (k, band); the row of `centres` for an empty class."""
         ledger = ClassTotals(len(centres), self._fixed)
         ledger.add(self.counts, self._sums)
         return ledger.means(centres)
@@ -84,24 +86,24 @@ def lloyd(
     width: float = 1.0,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Clustering:
-    """Move points to their nearest centres and centres to the means of their points, again and again.
+    """Assign points to their nearest centroids and move centroids to the means of their points, until they converge.
 
     Parameters
     ----------
     points : ndarray, shape (band, point)
-        C-contiguous, of any type and units.
+        Points of any type and unit, C-contiguous.
     centres : ndarray of float64, shape (k, band)
-        To start from; k is at most 254.
+        Initial centroids; k is at most 254.
     max_iter : int
-        Most moves of the centres.
+        Largest number of iterations.
     tolerance : float
-        Enough is when the squared moves of all centres together are no more; or when no point changes class.
+        Sum of the squared moves of all centroids at which iterations end; they also end if no point changes class.
     stretch : ndarray of float64, shape (band,), optional
-        What differences of each band are multiplied by.
+        Factor per band by which differences are multiplied before distances are taken; None for 1.
     width : float
-        Some distance of points from their centres: see `Mover`. It changes no result.
+        Typical distance of points from their centroids: see `Mover`. Affects speed only.
     stopped : callable
-        Asked before each move whether nobody wants the result any more.
+        Called before each iteration; iterations end if it returns True.
 
     References
     ----------
@@ -122,7 +124,7 @@ def lloyd(
 
 
 def band_means(points: Points) -> npt.NDArray[np.float64]:
-    """Mean of each band of points (band, point), summed in their order: the same bits on any machine."""
+    """Mean of each band of points (band, point), summed in their order, with identical bits on any machine."""
     if has_exact_sums(points.dtype):
         sums = points.sum(axis=1, dtype=np.int64)
     else:
@@ -131,21 +133,21 @@ def band_means(points: Points) -> npt.NDArray[np.float64]:
 
 
 def plus_plus(points: Points, k: int, generator: np.random.Generator, stretch: Stretch = None) -> Centres:
-    """Choose points to start from, by "greedy k-means++": far from each other, but no outliers.
+    """Choose initial centroids by greedy k-means++: points far from each other, but not outliers.
 
-    Each next one is the best of 2 + log(k) points drawn with a chance proportional to their squared distance from
-    those chosen, as in scikit-learn.
+    Each next point is the best of 2 + log(k) candidates, drawn with a probability proportional to their squared
+    distance from those chosen before, as in scikit-learn.
 
     Parameters
     ----------
     points : ndarray, shape (band, point)
-        C-contiguous, with at least k that differ.
+        Points, C-contiguous, at least k of them distinct.
     k : int
-        How many to choose.
+        Number of centroids.
     generator : numpy.random.Generator
-        Draws.
+        Random generator.
     stretch : ndarray of float64, shape (band,), optional
-        What differences of each band are multiplied by.
+        Factor per band by which differences are multiplied before distances are taken; None for 1.
 
     References
     ----------
@@ -158,8 +160,10 @@ def plus_plus(points: Points, k: int, generator: np.random.Generator, stretch: S
     for _ in range(k - 1):
         cumulative = np.cumsum(closest, dtype=np.float64)
         draws = generator.random(2 + int(np.log(k))) * cumulative[-1]
-        tries = np.minimum(np.searchsorted(cumulative, draws, side="right"), count - 1)
-        attempts = ((point, *update_nearest_distances(points, point, closest, stretch)) for point in tries.tolist())
+        candidates = np.minimum(np.searchsorted(cumulative, draws, side="right"), count - 1)
+        attempts = (
+            (point, *update_nearest_distances(points, point, closest, stretch)) for point in candidates.tolist()
+        )
         point, closest, _ = min(attempts, key=lambda attempt: attempt[2])
         chosen.append(point)
     return np.ascontiguousarray(points[:, chosen].T, np.float64)

@@ -1,4 +1,4 @@
-"""N valid pixels of a scene, chosen by the hash of their position: the same for any chunking and workers."""
+"""Draw a sample of valid pixels by the hash of their position: the same sample for any blocks and workers."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,10 +24,11 @@ from pipeline.kernels.validity import mask_invalid
 from pipeline.pixels.cache import CachedBlocks
 from pipeline.pixels.pieces import CachedPieces
 
-_SPARE: Final = 8
-"""Standard deviations by which more keys are expected under a threshold than are wanted."""
+_MARGIN: Final = 8
+"""Standard deviations by which the expected number of keys under a threshold exceeds the wanted number."""
 
 Keys = npt.NDArray[np.uint64]
+"""Hashes of pixel positions, shape (point,)."""
 
 
 @dataclass(frozen=True)
@@ -35,90 +36,91 @@ class Sample:
     """Pixels drawn from a scene."""
 
     points: Points
-    """Shape (band, point), C-contiguous, in the scene's dtype and units, in the order of their keys."""
+    """Sampled pixels in the scene's dtype and units, ordered by their keys, C-contiguous, shape (band, point)."""
     valid: int
-    """How many valid pixels the scene has."""
+    """Number of valid pixels of the scene that take part in the fit."""
     total: int
-    """How many pixels the scene has."""
+    """Number of pixels of the scene."""
 
 
 class _Smallest:
-    """The pixels with the smallest keys of all that were added, in bounded memory; threads may add in any order.
+    """Collects the pixels with the smallest keys in bounded memory; threads may add blocks in any order.
 
     Parameters
     ----------
     wanted : int
-        How many are wanted.
+        Number of pixels to draw.
     seed : int
-        Which keys pixels have.
+        Seed of the keys.
     info : SceneInfo
         The scene.
     expected : int, optional
-        How many pixels are thought to take part. If there are fewer, wanted ones are left out: see `falls_short`.
+        Expected number of pixels that take part. If there are fewer, too few may be collected: see `is_short`.
     """
 
     def __init__(self, wanted: int, seed: int, info: SceneInfo, expected: int = 0) -> None:
         self.wanted = wanted
         self._seed = seed
         self._origin = info.origin
-        self.threshold = min(LARGEST_KEY, LARGEST_KEY * (wanted + _SPARE * isqrt(wanted)) // max(expected, 1))
-        """Pixels with a larger key are left out."""
+        self.threshold = min(LARGEST_KEY, LARGEST_KEY * (wanted + _MARGIN * isqrt(wanted)) // max(expected, 1))
+        """Largest key of pixels to be added."""
         self.valid = 0
-        """How many pixels take part, of all that were added."""
-        self.seen = np.zeros(len(info.bands), np.bool_)
-        """Which bands are known to hold data by themselves; told only as long as no pixel takes part."""
+        """Number of pixels that take part, in all blocks added."""
+        self.has_valid = np.zeros(len(info.bands), np.bool_)
+        """True per band with a valid pixel, shape (band,); updated only while no pixel takes part."""
         self._nodata = info.nodata
         self.blocks: list[Block] = []
-        """Where they are."""
-        self._guard = RLock()
+        """Blocks with pixels that take part."""
+        self._lock = RLock()
         self._keys: list[Keys] = [np.empty(0, np.uint64)]
         self._points: list[Points] = [np.empty((len(info.bands), 0), info.dtype)]
 
-    def look(self, block: Block, pixels: Pixels, fitting: npt.NDArray[np.bool_]) -> None:
-        """Add what a block has of them, among its pixels that take part in the fit."""
+    def add(self, block: Block, pixels: Pixels, fitting: npt.NDArray[np.bool_]) -> None:
+        """Add the pixels of a block that have small keys, among those marked in `fitting`."""
         valid = int(np.count_nonzero(fitting))
         if not valid:
-            self._look_at_bands(pixels)
+            self._note_valid_bands(pixels)
             return
-        with self._turn():
-            place = (self._origin[0] + block.top, self._origin[1] + block.left)
-            keys, index = smallest_keys(fitting, place, self._seed, self.wanted, self.threshold)
+        with self._candidates_lock():
+            corner = (self._origin[0] + block.top, self._origin[1] + block.left)
+            keys, index = smallest_keys(fitting, corner, self._seed, self.wanted, self.threshold)
             points = pixels.data.reshape(len(pixels.data), -1).take(index, axis=1)
-            del index  # room for the keys of all blocks
-            self._add(block, valid, keys, points)
+            del index  # free memory for the keys
+            self._append(block, valid, keys, points)
 
-    def _look_at_bands(self, pixels: Pixels) -> None:
-        """Note which bands hold data in a block where not all do, as long as no pixel takes part."""
-        for band in np.flatnonzero(~self.seen) if self.valid == 0 else ():
+    def _note_valid_bands(self, pixels: Pixels) -> None:
+        """Update `has_valid` from a block in which no pixel takes part, while none has taken part in any block."""
+        for band in np.flatnonzero(~self.has_valid) if self.valid == 0 else ():
             plane, everywhere = pixels.data[band : band + 1], np.ones(pixels.valid.shape, np.bool_)
-            self.seen[band] = mask_invalid(plane, (self._nodata[band],), everywhere).any()
+            self.has_valid[band] = mask_invalid(plane, (self._nodata[band],), everywhere).any()
 
-    def _turn(self) -> AbstractContextManager[object]:
-        """To be held from the search for candidates until they are added.
+    def _candidates_lock(self) -> AbstractContextManager[object]:
+        """Lock to hold from the search for candidates until they are added.
 
-        As long as no key is ruled out, all pixels of a block are candidates, so blocks take turns: the memory taken
-        shall not depend on how many begin at once.
+        While no key is ruled out, all pixels of a block are candidates, so blocks are added one at a time: memory
+        must not depend on the number of threads.
         """
-        return self._guard if self.threshold == LARGEST_KEY else nullcontext()
+        return self._lock if self.threshold == LARGEST_KEY else nullcontext()
 
-    def _add(self, block: Block, valid: int, keys: Keys, points: Points) -> None:
-        with self._guard:
+    def _append(self, block: Block, valid: int, keys: Keys, points: Points) -> None:
+        with self._lock:
             self.blocks.append(block)
             self.valid += valid
             self._keys.append(keys)
             self._points.append(points)
-            spare = 1 if self.threshold == LARGEST_KEY else 1.5  # the sooner there is a threshold, the less is added
-            if sum(part.size for part in self._keys) > spare * self.wanted:
+            # a first threshold is made as early as possible, because fewer pixels are added from then on
+            excess = 1 if self.threshold == LARGEST_KEY else 1.5
+            if sum(part.size for part in self._keys) > excess * self.wanted:
                 self._shrink()
 
-    def falls_short(self) -> bool:
-        """Whether, all pixels having been added, wanted ones were left out, as fewer than expected take part."""
+    def is_short(self) -> bool:
+        """Return True if, after all blocks, too few pixels were collected, because fewer than expected take part."""
         return sum(part.size for part in self._keys) < min(self.wanted, self.valid)
 
     def _shrink(self) -> None:
-        """Keep the wanted ones only."""
+        """Drop all but the wanted number of pixels, and lower the threshold."""
         keys, points = np.concatenate(self._keys), np.concatenate(self._points, axis=1)
-        self._keys, self._points = [], []  # the parts go before the best are copied
+        self._keys, self._points = [], []  # free the parts before the best are copied
         if keys.size > self.wanted:
             best = np.argpartition(keys, self.wanted - 1)[: self.wanted]
             keys, points = keys.take(best), points.take(best, axis=1)
@@ -126,7 +128,7 @@ class _Smallest:
         self._keys, self._points = [keys], [points]
 
     def in_order(self) -> Points:
-        """Return the wanted pixels, in the order of their keys."""
+        """Return the pixels with the smallest keys, ordered by key, shape (band, point)."""
         self._shrink()
         return self._points[0].take(np.argsort(self._keys[0]), axis=1)
 
@@ -139,78 +141,80 @@ def draw_sample(
     workers: int,
     step: Callable[[], None] = lambda: None,
 ) -> Sample:
-    """Read a scene and draw pixels that hold data in every band.
+    """Read a scene and draw a random sample of the pixels that are valid in every band.
 
-    The pixels drawn are those whose positions have the smallest hashes ("bottom-k" sampling: Cohen &
-    Kaplan, 2007), so they depend on the seed and on which pixels are valid, and on nothing else.
+    The pixels drawn are those whose positions have the smallest hashes ("bottom-k" sampling: Cohen & Kaplan, 2007),
+    so the sample depends only on the seed and on which pixels are valid.
 
     Parameters
     ----------
     source : FitSource
-        The scene. Where it keeps blocks, those that are read while machine code is loaded are looked at later, and all
-        of them once more where less than half of the pixels take part.
+        The scene. If it caches blocks, those read while compiled code is being loaded are sampled afterwards, and
+        all blocks are sampled again if less than half of the pixels take part.
     wanted : int
-        How many pixels to draw; all valid ones where there are fewer.
+        Number of pixels to draw; all valid ones if there are fewer.
     seed : int
-        Which sample to draw.
+        Seed of the sample.
     workers : int
-        Blocks worked on at once.
+        Number of threads.
     step : callable
         Called after each block, for progress.
 
     Raises
     ------
     SceneError
-        When no pixel is valid.
+        If no pixel is valid.
     """
     info = source.info
-    kept = source if isinstance(source, CachedBlocks | CachedPieces) else None
-    expected = info.pixels // 2 if kept else 0
+    cached = source if isinstance(source, CachedBlocks | CachedPieces) else None
+    expected = info.pixels // 2 if cached else 0
     smallest = _Smallest(wanted, seed, info, expected)
     later: list[Block] = []
 
     def read(block: Block) -> None:
         pixels, fitting = source.read_for_fit(block)
-        if kept and kept.is_cached(block) and not loading.done():
+        if cached and cached.is_cached(block) and not loading.done():
             later.append(block)
             return
         loading.result()
-        smallest.look(block, pixels, fitting)
+        smallest.add(block, pixels, fitting)
 
     with ThreadPoolExecutor(1) as thread:
         loading = thread.submit(hashing.load_kernel)
         for _ in stream(read, source.blocks, workers):
             step()
         loading.result()
-    if kept:
-        _look_again(smallest, kept, later, workers)
-    while smallest.falls_short() and kept:
-        expected = min(smallest.valid, expected // 2)  # less each time: few may have small keys by chance
+    if cached:
+        _add_cached(smallest, cached, later, workers)
+    while smallest.is_short() and cached:
+        expected = min(smallest.valid, expected // 2)  # lower it each time: by chance few pixels may have small keys
         blocks, smallest = smallest.blocks, _Smallest(wanted, seed, info, expected)
-        _look_again(smallest, kept, blocks, workers)
+        _add_cached(smallest, cached, blocks, workers)
     if smallest.valid == 0:
-        raise _nothing_valid(info, smallest.seen)
+        raise _nothing_valid(info, smallest.has_valid)
     return Sample(smallest.in_order(), smallest.valid, info.pixels)
 
 
-def _look_again(smallest: _Smallest, kept: CachedBlocks | CachedPieces, blocks: Sequence[Block], workers: int) -> None:
-    """Look at blocks that were read before."""
-    for _ in stream(lambda block: smallest.look(block, *kept.read_again_for_fit(block)), blocks, workers):
+def _add_cached(
+    smallest: _Smallest, cached: CachedBlocks | CachedPieces, blocks: Sequence[Block], workers: int
+) -> None:
+    """Add blocks from the cache."""
+    for _ in stream(lambda block: smallest.add(block, *cached.read_again_for_fit(block)), blocks, workers):
         pass
 
 
-def _nothing_valid(info: SceneInfo, seen: npt.NDArray[np.bool_]) -> SceneError:
-    """Make the error that says so, and names the bands that hold no data at all."""
-    odd = {"NaN, infinity"} if info.dtype.kind == "f" else set[str]()
-    values = ", ".join(sorted({f"{value:g}" for value in info.nodata if value is not None} | odd))
+def _nothing_valid(info: SceneInfo, has_valid: npt.NDArray[np.bool_]) -> SceneError:
+    """Make the error for a scene without valid pixels, which names the empty bands."""
+    invalid = {"NaN, infinity"} if info.dtype.kind == "f" else set[str]()
+    values = ", ".join(sorted({f"{value:g}" for value in info.nodata if value is not None} | invalid))
     rule = f" ({values})" if values else ""
-    beside = ", under a mask or outside of the area" if info.masked else ""
+    masked = ", masked out or outside of the area of interest" if info.masked else ""
     fix = "scene.nodata, scene.mask, fit.mask and scene.aoi" if info.masked else "scene.nodata"
-    empty = [name for name, any_data in zip(info.bands, seen.tolist(), strict=True) if not any_data]
+    empty = [name for name, valid in zip(info.bands, has_valid.tolist(), strict=True) if not valid]
     if not empty:
-        where = f"in one band or another{beside}, though each band holds data somewhere"
+        where = f"in at least one band{masked}, though each band has valid pixels"
     elif len(empty) == len(info.bands):
-        where = f"in every band{beside}"
+        where = f"in every band{masked}"
     else:
-        where = f"in band {listed_names(empty)}{beside}; leave out of scene.bands what holds no data"
+        where = f"in band {listed_names(empty)}{masked}; leave empty bands out of scene.bands"
     return SceneError(f"{info.sources[0]}: all {info.pixels} pixels are nodata{rule} {where}; check {fix}")

@@ -1,4 +1,4 @@
-"""The grid of a scene: that of its finest band, or one of another resolution."""
+"""Choose the grid of a scene: that of its finest band, or one of a configured resolution."""
 
 import math
 from collections.abc import Sequence
@@ -12,33 +12,35 @@ from pipeline.geo.overlap import coverage, grid_words, overlap, same_crs, same_g
 from pipeline.geo.pixel_areas import middle_pixel_area
 from pipeline.raster.file_bands import FileBand
 
-_ON_AN_EDGE: Final = 1e-6
-"""Share of a pixel by which a side may exceed whole pixels through rounding."""
+_EDGE_ROUNDING: Final = 1e-6
+"""Share of a pixel by which a side may exceed whole pixels because of rounding."""
 
 _SAME_SIZE: Final = 1e-6
+"""Relative difference below which pixel sizes are equal."""
 
 
-_AS_SMALL: Final = 1.01
-"""Times the least area that a pixel may have to be as fine: degrees are not the same in two places."""
+_AS_FINE: Final = 1.01
+"""Ratio to the smallest pixel area up to which a band is as fine: areas of equal degrees depend on the latitude."""
 
 
-_ALL: Final = 0.99
-"""Share of the finest band's grid that one of the resolution asked for covers: products' differ at their edges."""
+_FULL_OVERLAP: Final = 0.99
+"""Share of the finest band's extent from which another grid counts as covering it: product edges differ by pixels."""
 
 
 _MOST_PIXELS: Final = 2**40
+"""Largest number of pixels of a grid."""
 
 
 def finest_band(bands: Sequence[FileBand]) -> FileBand:
-    """The band of the smallest pixels on the ground; the first of those that are about as small."""
+    """Return the band with the smallest pixels on the ground; the first one if several are about as fine."""
     if all(band.grid == bands[0].grid for band in bands):
         return bands[0]
     areas = [middle_pixel_area(band.grid) for band in bands]
-    return next((b for b, area in zip(bands, areas, strict=True) if area <= _AS_SMALL * min(areas)), bands[0])
+    return next((b for b, area in zip(bands, areas, strict=True) if area <= _AS_FINE * min(areas)), bands[0])
 
 
-def one_grid(bands: Sequence[FileBand], resolution: Literal["auto"] | float) -> Grid:
-    """The grid of a scene: that of its finest band, or one of another resolution with the same upper left corner.
+def choose_grid(bands: Sequence[FileBand], resolution: Literal["auto"] | float) -> Grid:
+    """Choose the grid of a scene: that of its finest band, or one with another resolution and the same corner.
 
     Parameters
     ----------
@@ -50,61 +52,60 @@ def one_grid(bands: Sequence[FileBand], resolution: Literal["auto"] | float) -> 
     Raises
     ------
     ConfigError
-        When the resolution is coarser than the whole scene, or absurdly fine.
+        If a pixel would be larger than the scene, or the grid would have more than 2**40 pixels.
     SceneError
-        When a band can't be brought onto the grid.
+        If a band can't be aligned to the grid.
     """
     grid = finest_band(bands).grid if resolution == "auto" else _grid_of(bands, resolution)
     first = next((band for band in bands if same_grid(grid, band.grid)), bands[0])
     for band in bands:
-        _check_placeable(grid, band, first)
+        _check_alignable(grid, band, first)
     return grid
 
 
 def _grid_of(bands: Sequence[FileBand], resolution: float) -> Grid:
-    """The grid of a band that has this resolution, or one that begins where that of the finest does.
+    """Return the grid of a band with this resolution, or a new one from the upper left corner of the finest band's.
 
-    A band that shows a part of the finest's ground gives none, unless it counts in other units.
+    The grid of a band is used only if it covers the finest band's extent, or has another CRS.
     """
     finest = finest_band(bands).grid
     for grid in (finest, *(band.grid for band in bands)):
         suits = all(math.isclose(size, resolution, rel_tol=_SAME_SIZE) for size in grid.resolution)
-        if suits and (coverage(finest, grid) > _ALL or not same_crs(grid.crs, finest.crs)):
+        if suits and (coverage(finest, grid) > _FULL_OVERLAP or not same_crs(grid.crs, finest.crs)):
             return grid
     width, height = finest.resolution
     wide, high = finest.shape[1] * width, finest.shape[0] * height
     if resolution > max(wide, high) or wide * high > _MOST_PIXELS * resolution**2:
         msg = (
-            f"scene.resolution: pixels of {resolution:g} make no grid of a scene with {finest.describe()}; "
-            "give the side of a pixel in the units of its CRS"
+            f"scene.resolution: pixels of {resolution:g} are too large or too small for a scene with "
+            f"{finest.describe()}; give the side of a pixel in the units of its CRS"
         )
         raise ConfigError(msg)
-    rows, columns = (math.ceil(side / resolution - _ON_AN_EDGE) for side in (high, wide))
+    rows, columns = (math.ceil(side / resolution - _EDGE_ROUNDING) for side in (high, wide))
     transform = finest.transform @ Affine.scale(resolution / width, resolution / height)
     return Grid(shape=(rows, columns), transform=transform, crs=finest.crs)
 
 
-def _check_placeable(grid: Grid, band: FileBand, first: FileBand) -> None:
-    """Raise SceneError unless a band can be brought onto a grid: it has a place, and the two overlap."""
+def _check_alignable(grid: Grid, band: FileBand, first: FileBand) -> None:
+    """Raise SceneError unless a band can be aligned to a grid: both are georeferenced, and they overlap."""
     if same_grid(grid, band.grid):
         return
-    nowhere = (
+    unlocated = (
         (grid.crs is None) != (band.grid.crs is None)
         or grid.transform == Affine.identity()
         or band.grid.transform == Affine.identity()
     )
-    if nowhere:
-        what = "pixels" if same_crs(grid.crs, band.grid.crs) else "coordinate systems"
+    if unlocated:
+        what = "pixel grids" if same_crs(grid.crs, band.grid.crs) else "coordinate systems"
         msg = (
-            f"scene.source: bands {first.name} and {band.name} are on different {what}: {first.path} has "
-            f"{grid_words(grid)} and {band.path} has {grid_words(band.grid)}; at least one of them says not "
-            "where it lies, "
-            "so they can't be brought onto one grid; choose bands of one of them with scene.bands"
+            f"scene.source: bands {first.name} and {band.name} have different {what}: {first.path} has "
+            f"{grid_words(grid)} and {band.path} has {grid_words(band.grid)}; at least one has no georeference, "
+            "so they can't be aligned; choose bands with one grid by scene.bands"
         )
         raise SceneError(msg)
     if not overlap(grid, band.grid):
         msg = (
             f"scene.source: bands {first.name} and {band.name} show different places: {first.path} has "
-            f"{grid_words(grid)} and {band.path} has {grid_words(band.grid)}; name files of one place"
+            f"{grid_words(grid)} and {band.path} has {grid_words(band.grid)}; run them separately"
         )
         raise SceneError(msg)

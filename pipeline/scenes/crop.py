@@ -1,4 +1,4 @@
-"""A scene as its map shows it: cut to the box of the area of interest, or with the rest of its own grid around it."""
+"""Crop a scene to the extent of its map: the bounds of the area of interest, or the scene's whole grid."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,37 +13,38 @@ from pipeline.core.scene_info import SceneInfo
 
 
 def cropped(source: BlockSource) -> BlockSource:
-    """Show a scene's blocks as its map does; the source itself where that is the same."""
+    """Crop or pad a source to the extent of its map; return the source itself if that is the same."""
     return CroppedSource(source) if source.info.map_window else source
 
 
 class _Piece(NamedTuple):
-    """Rows, or columns, of a block of the map."""
+    """Rows, or columns, of a block of the map, counted on the grid that is read."""
 
     start: int
-    """In the grid that is read: negative before it."""
+    """First row or column; negative before the first one that is read."""
     stop: int
+    """Row or column after the last one."""
     number: int | None
-    """Row or column of the block they are read with; None where nothing is read."""
+    """Row or column number of the source block that holds them; None if nothing is read."""
 
 
 class CroppedSource:
-    """Blocks of a source, of which those at the edges are cut, and blocks without data around them; a `BlockSource`.
+    """Blocks of a source, cut at the edges of the map, and nodata blocks around them; a `BlockSource`.
 
-    Nothing else is read than what the source reads: a block of the map is a part of one of the source's, or empty.
+    Each block of the map is a part of one block of the source, or holds nodata only and is not read.
     """
 
     def __init__(self, source: BlockSource) -> None:
         self._source = source
-        shown = source.info.map_window
-        if shown is None:
-            msg = "the scene is shown as it is read"
+        map_window = source.info.map_window
+        if map_window is None:
+            msg = "the scene is not cropped: use its source, or call `cropped`"
             raise TypeError(msg)
-        self.info = _info(source.info, shown)
+        self.info = _info(source.info, map_window)
         self._read = {(block.row, block.column): block for block in source.blocks}
         rows = [block.window[0] for block in source.blocks if block.column == 0]
         columns = [block.window[1] for block in source.blocks if block.row == 0]
-        (top, bottom), (left, right) = shown.window
+        (top, bottom), (left, right) = map_window.window
         self._rows = tuple(_pieces(rows, top, bottom))
         self._columns = tuple(_pieces(columns, left, right))
         self.blocks: Sequence[Block] = tuple(
@@ -65,7 +66,7 @@ class CroppedSource:
         Raises
         ------
         SceneError
-            When the block it is a part of can't be read.
+            If the source block can't be read.
         """
         down, across = self._rows[block.row], self._columns[block.column]
         if down.number is None or across.number is None:
@@ -81,14 +82,14 @@ class CroppedSource:
         return Pixels(np.ascontiguousarray(data), np.ascontiguousarray(valid))
 
 
-def _info(info: SceneInfo, shown: Block) -> SceneInfo:
-    """Facts of a scene as it is shown."""
+def _info(info: SceneInfo, map_window: Block) -> SceneInfo:
+    """Metadata of the cropped scene."""
     down, across = info.origin
-    return replace(info, grid=info.map_grid, origin=(down + shown.top, across + shown.left), map_window=None)
+    return replace(info, grid=info.map_grid, origin=(down + map_window.top, across + map_window.left), map_window=None)
 
 
 def _pieces(spans: Sequence[tuple[int, int]], start: int, stop: int) -> Iterator[_Piece]:
-    """Cut rows, or columns, from start to stop where the spans of the source's blocks are, and outside of them."""
+    """Divide rows, or columns, from start to stop at the edges of the source's blocks, and outside of them."""
     side = spans[0][1] - spans[0][0]
     yield from _empty(start, min(stop, 0), side)
     for number, (first, last) in enumerate(spans):
@@ -98,7 +99,7 @@ def _pieces(spans: Sequence[tuple[int, int]], start: int, stop: int) -> Iterator
 
 
 def _empty(start: int, stop: int, side: int) -> Iterator[_Piece]:
-    """Cut rows, or columns, that are not read into parts no larger than a block."""
+    """Divide rows, or columns, that are not read into parts no larger than a block."""
     if start < stop:
         for first, last in pairwise([*range(start, stop, side), stop]):
             yield _Piece(first, last, None)

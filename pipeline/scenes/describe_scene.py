@@ -1,4 +1,4 @@
-"""From a config's `scene` to a scene described: one, or a mosaic of several. Reads metadata only."""
+"""Describe the scene of a config, or a mosaic of several scenes, from metadata only."""
 
 import logging
 import re
@@ -18,12 +18,12 @@ from pipeline.formats.versions import finest_resolution, pick_version, warn_of_s
 from pipeline.geo.area_of_interest import PYOGRIO, Area
 from pipeline.geo.overlap import overlap
 from pipeline.raster.file_bands import FileBand
-from pipeline.scenes.choose_grid import one_grid
+from pipeline.scenes.band_checks import alpha_notes, left_out_note
+from pipeline.scenes.choose_grid import choose_grid
 from pipeline.scenes.empty_bands import leave_out_empty
 from pipeline.scenes.masks import LayerMask, Mask, make_mask
-from pipeline.scenes.mosaic import Mosaic, check_width, make_mosaic, union_grid
-from pipeline.scenes.raster_scene import RasterScene, cut_to_area, summarize
-from pipeline.scenes.warnings import alpha_notes, left_out_note
+from pipeline.scenes.mosaic import Mosaic, check_size, make_mosaic, union_grid
+from pipeline.scenes.raster_scene import RasterScene, assemble_scene, cut_to_area
 
 logger = logging.getLogger(__name__)
 
@@ -31,23 +31,23 @@ logger = logging.getLogger(__name__)
 def describe_scene(
     config: SceneConfig, excluded: Iterable[str | Path] = (), fit_mask: MaskRecord | None = None
 ) -> RasterScene | Mosaic:
-    """Read the metadata of a scene's files: only of those whose bands are asked for, where names tell.
+    """Describe a scene from the metadata of its files; if file names give the bands, only requested files are opened.
 
     Parameters
     ----------
     config : SceneConfig
-        Source, bands, and how they come onto one grid.
-    besides : iterable of str or Path
-        Files that are no part of the scene: a run's own outputs, left there by an earlier run.
+        Source, bands, grid, masks and area of interest.
+    excluded : iterable of str or Path
+        Files that are not part of the scene, e.g. outputs of an earlier run in the source folder.
     fit_mask : MaskRecord, optional
-        What is left out of the fit alone.
+        Mask of pixels that are left out of the fit only.
 
     Raises
     ------
     SceneError
-        When a file can't be opened or the bands can't be brought onto one grid.
+        If a file can't be opened, or the bands can't be aligned to one grid.
     ConfigError
-        When a band, the nodata value or the resolution doesn't fit the files.
+        If a band, the nodata value or the resolution doesn't suit the files.
     """
     catalogues = catalogues_of(config, excluded)
     for note in (note for one in catalogues for note in (*one.notes, left_out_note(one, config.bands)) if note):
@@ -55,46 +55,46 @@ def describe_scene(
     if len(catalogues) > 1:
         return _describe_mosaic(catalogues, config, fit_mask)
     (catalogue,) = catalogues
-    (bands,) = _leave_out_empty(catalogues, [_let_alphas_be_bands(_open(catalogue, config))], config)
-    scene = _leave_out(summarize(bands, config, catalogue.files), config, catalogue, fit_mask)
-    notes = _say_notes(bands)
+    (bands,) = _leave_out_empty(catalogues, [_use_named_alphas_as_data(_open(catalogue, config))], config)
+    scene = _add_masks(assemble_scene(bands, config, catalogue.files), config, catalogue, fit_mask)
+    notes = _warn_of_notes(bands)
     if scene.info.grid.crs is None and not any("ground control points" in note for note in notes):
         logger.warning("%s: no coordinate reference system; the map will have none either", scene.info.sources[0])
     for path in dict.fromkeys(part.path for part in scene.parts if part.alphas):
-        logger.info("%s: the alpha band is used as a mask: no data where it is 0", path)
+        logger.info("%s: the alpha band is used as a mask: pixels are nodata where it is 0", path)
     return scene
 
 
 def catalogues_of(config: SceneConfig, excluded: Iterable[str | Path] = ()) -> list[Catalogue]:
-    """What the source of a config offers, its bands called as the config says; parameters as in `describe_scene`.
+    """Open the catalogues of a config's source, bands renamed as configured; parameters as in `describe_scene`.
 
     Raises
     ------
     ConfigError
-        When a time is asked for of a source that states none.
+        If a time is requested, but the source has none.
     """
     catalogues = open_catalogues(config.source, excluded, config.time)
     timeless = next((catalogue for catalogue in catalogues if not catalogue.times), None)
     if config.time is not None and timeless:
-        msg = f"scene.time: {timeless.origin} states no time, so none can be chosen; leave it out"
+        msg = f"scene.time: {timeless.origin} has no times to choose from; leave scene.time out"
         raise ConfigError(msg)
     return [rename_bands(catalogue, config.names) for catalogue in catalogues]
 
 
 def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_mask: MaskRecord | None) -> Mosaic:
-    """Describe several items or products on one grid: that of the first, wide enough for all."""
+    """Describe several scenes as a mosaic, on the first scene's grid extended to cover all of them."""
     _check_levels(catalogues)
     opened = _leave_out_empty(catalogues, [_open(catalogue, config) for catalogue in catalogues], config)
-    _say_notes(band for bands in opened for band in bands)
-    grids = [one_grid(bands, config.resolution) for bands in opened]
+    _warn_of_notes(band for bands in opened for band in bands)
+    grids = [choose_grid(bands, config.resolution) for bands in opened]
     whole = union_grid(grids)
     cut = cut_to_area(whole, opened[0], config)
     grid = cut.grid
-    check_width(cut.grid)
-    inside = [place for place, own in enumerate(grids) if _is_in(grid, own, catalogues[place])]
-    _say_which_only_fill([catalogues[i] for i in inside], [grids[i] for i in inside])
+    check_size(cut.grid)
+    inside = [i for i, scene_grid in enumerate(grids) if _overlaps(grid, scene_grid, catalogues[i])]
+    _warn_of_hidden_dates([catalogues[i] for i in inside], [grids[i] for i in inside])
     scenes = [
-        _leave_out(summarize(opened[i], config, catalogues[i].files, grid, whole), config, catalogues[i], fit_mask)
+        _add_masks(assemble_scene(opened[i], config, catalogues[i].files, grid, whole), config, catalogues[i], fit_mask)
         for i in inside
     ]
     if cut.area:
@@ -105,8 +105,8 @@ def _describe_mosaic(catalogues: Sequence[Catalogue], config: SceneConfig, fit_m
     return make_mosaic(scenes, [grids[i] for i in inside])
 
 
-def _say_notes(bands: Iterable[FileBand]) -> list[str]:
-    """Warn of what makes the map of some bands useless, once for each file or band, and give what was said."""
+def _warn_of_notes(bands: Iterable[FileBand]) -> list[str]:
+    """Log the notes of bands as warnings, each once, and return them."""
     notes = list(dict.fromkeys(note for band in bands for note in band.notes))
     for note in notes:
         logger.warning("%s", note)
@@ -114,55 +114,55 @@ def _say_notes(bands: Iterable[FileBand]) -> list[str]:
 
 
 def _check_levels(catalogues: Sequence[Catalogue]) -> None:
-    """Raise SceneError where products are of several processing levels, so that their numbers mean different things."""
+    """Raise SceneError if products have different processing levels, so that their values can't be compared."""
     known = [(one, one.product.level) for one in catalogues if one.product and re.match(r"L\d", one.product.level)]
     for other, level in known[1:]:
-        first, its_level = known[0]
-        if level[:2] != its_level[:2]:
+        first, first_level = known[0]
+        if level[:2] != first_level[:2]:
             msg = (
-                f"scene.source: {first.origin} is of level {its_level}, {other.origin} of level {level}: their numbers "
-                "don't mean the same; name products of one level"
+                f"scene.source: {first.origin} is of level {first_level}, {other.origin} of level {level}: their "
+                "values can't be compared; choose products of one level"
             )
             raise SceneError(msg)
 
 
-def _say_which_only_fill(catalogues: Sequence[Catalogue], grids: Sequence[Grid]) -> None:
-    """Say which scenes of other dates lie within an earlier one, and are seen only where that has no data."""
+def _warn_of_hidden_dates(catalogues: Sequence[Catalogue], grids: Sequence[Grid]) -> None:
+    """Warn of scenes within the extent of an earlier one of another date: they only fill its nodata pixels."""
     dates = [catalogue.product.date if catalogue.product else "" for catalogue in catalogues]
     hidden: dict[str, list[str]] = {}
-    for place, (date, grid) in enumerate(zip(dates, grids, strict=True)):
-        over = [
+    for i, (date, grid) in enumerate(zip(dates, grids, strict=True)):
+        covering = [
             other
-            for other, before in zip(dates[:place], grids, strict=False)
+            for other, before in zip(dates[:i], grids, strict=False)
             if date and other not in {"", date} and union_grid([before, grid]).shape == before.shape
         ]
-        if over:
-            hidden.setdefault(over[0], []).append(f"{catalogues[place].origin} ({date})")
+        if covering:
+            hidden.setdefault(covering[0], []).append(f"{catalogues[i].origin} ({date})")
     for date, origins in hidden.items():
         logger.warning(
-            "these show the same place as the scene of %s before them, and count only where it has no data: %s; for a "
-            "map of each date name one at a time",
+            "scene.source: these scenes are within the extent of the scene of %s before them, and are used only where "
+            "it has no data: %s; for a map of each date, run them separately",
             date,
             ", ".join(origins),
         )
 
 
-def _is_in(grid: Grid, own: Grid, catalogue: Catalogue) -> bool:
-    """Whether a scene has anything to give to a mosaic."""
-    inside = overlap(grid, own)
+def _overlaps(grid: Grid, scene_grid: Grid, catalogue: Catalogue) -> bool:
+    """Return True if a scene overlaps the grid of the mosaic; else log that it is left out."""
+    inside = overlap(grid, scene_grid)
     if not inside:
-        logger.info("%s: lies outside of the area of interest: left out", catalogue.origin)
+        logger.info("%s: left out, because it doesn't overlap the area of interest", catalogue.origin)
     return inside
 
 
-def _leave_out(
+def _add_masks(
     scene: RasterScene, config: SceneConfig, catalogue: Catalogue, fit_mask: MaskRecord | None
 ) -> RasterScene:
-    """Add the masks of a scene, among them a quality layer's fill where no tag of some band tells nodata."""
+    """Add masks to a scene; also the fill of a quality layer if a band has no nodata tag."""
     grid = scene.info.grid
     untagged = any(band.opened and band.opened.nodata is None for band in catalogue.choose(scene.info.bands))
     masks: tuple[Mask, ...] = (make_mask(config.mask, catalogue, grid, "scene.mask"),) if config.mask else ()
-    if catalogue.fill and not _leaves_fill_out(config.mask, catalogue.fill):
+    if catalogue.fill and not _masks_fill(config.mask, catalogue.fill):
         fill = MaskRecord(layer=catalogue.fill.kind, bits=(0,))
         masks += (make_mask(fill, catalogue, grid, "scene.nodata"),) if untagged else ()
     for_fit = (make_mask(fit_mask, catalogue, grid, "fit.mask"),) if fit_mask else ()
@@ -185,18 +185,18 @@ def _leave_out(
     return replace(scene, info=info, masks=(*scene.masks, *masks), fit_masks=for_fit)
 
 
-def _leaves_fill_out(mask: MaskRecord | None, fill: MaskOffer) -> bool:
-    """Whether a mask that is asked for leaves out what a quality layer of the source calls fill."""
+def _masks_fill(mask: MaskRecord | None, fill: MaskOffer) -> bool:
+    """Return True if the configured mask already leaves out the fill of the source's quality layer."""
     return mask is not None and mask.layer == fill.kind and mask.path is None and 0 in mask.rule[1]
 
 
 def _side_files(config: SceneConfig, fit_mask: MaskRecord | None) -> list[str]:
-    """Files of masks and areas."""
+    """Paths of the files of masks and of the area of interest."""
     return [record.path for record in (config.mask, config.aoi, fit_mask) if record and record.path]
 
 
 def _open(catalogue: Catalogue, config: SceneConfig) -> list[FileBand]:
-    """Open the files of the bands asked for, each in the version that suits the scene's resolution."""
+    """Open the requested bands, each in the version that suits the scene's resolution."""
     offers = catalogue.choose(config.bands)
     resolution = finest_resolution(offers) if config.resolution == "auto" else config.resolution
     versions = [pick_version(offer, resolution, catalogue.origin) for offer in offers]
@@ -210,15 +210,17 @@ def _open(catalogue: Catalogue, config: SceneConfig) -> list[FileBand]:
 def _leave_out_empty(
     catalogues: Sequence[Catalogue], opened: list[list[FileBand]], config: SceneConfig
 ) -> list[list[FileBand]]:
-    """Leave out the bands without any valid pixel, unless the sensor is known to deliver all of them."""
+    """Leave out bands without any valid pixel, unless the sensor is known to deliver all bands."""
     if len({len(bands) for bands in opened}) > 1 or not all(catalogue.may_hold_empty_bands for catalogue in catalogues):
         return opened
     return leave_out_empty(opened, config.nodata, named=not isinstance(config.bands, str))
 
 
-def _let_alphas_be_bands(bands: Sequence[FileBand]) -> list[FileBand]:
-    """An alpha band that was asked for masks nothing any more."""
+def _use_named_alphas_as_data(bands: Sequence[FileBand]) -> list[FileBand]:
+    """Use alpha bands that are requested by name as data instead of as masks."""
     data = [(band.path, band.index) for band in bands if band.is_alpha]
     for path, index in data:
-        logger.warning("%s: band %d is marked as alpha, but was asked for as a band: it masks nothing", path, index)
+        logger.warning(
+            "%s: band %d is marked as alpha, but scene.bands names it: it is used as data, not as a mask", path, index
+        )
     return [replace(band, alpha=None) if (band.path, band.alpha) in data else band for band in bands]

@@ -1,4 +1,4 @@
-"""Bands without any valid pixel: seen by a few blocks of each band, and proven by all of them."""
+"""Find bands without any valid pixel: a few blocks of each band are read first, and all blocks if none is valid."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,160 +27,162 @@ from pipeline.raster.readers import Handles
 logger = logging.getLogger(__name__)
 
 _WINDOW: Final = 2**16
-"""Pixels read at once, at least: file blocks of single rows are read together."""
+"""Pixels to read at once: smaller file blocks are read together."""
 
 _BYTES: Final = 32 * 2**20
-"""Most bytes read at once; one block of one band may exceed it."""
+"""Largest number of bytes read at once; one block of one band may exceed it."""
 
-_FIRST: Final = 16
-"""Windows read of each file, at most, as long as no other band is known to hold data."""
+_FIRST_WINDOWS: Final = 16
+"""Largest number of windows read per file before it is known that other bands hold data."""
 
 _GOLDEN: Final = (5**0.5 - 1) / 2
-"""Steps of this share of the whole are spread evenly, however many they are."""
+"""Golden ratio: any number of steps by this share of the whole is spread evenly."""
 
 
 @dataclass(frozen=True)
-class _Doubt:
-    """A band that may hold no data at all."""
+class _Candidate:
+    """A band that may be empty."""
 
     band: FileBand
     nodata: float | None
+    """Nodata value; None if there is none."""
     as_stated: bool
-    """Whether further nodata values that a store states count: they don't where the config names one."""
+    """True if further nodata values stated by a store count: they don't if the config gives a value."""
 
 
 def find_empty_bands(bands: Sequence[FileBand], nodata: str | float = "auto") -> list[FileBand]:
-    """List the bands of a scene none of whose pixels holds data; none where no band seems to hold any.
+    """List the empty bands of a scene, which have no valid pixel; empty if all bands seem to have none.
 
-    One window of each band is read as a rule: a valid pixel in it proves that the band is not empty. Of the rest some
-    windows more are read and, where other bands hold data, in the end all of them, until a valid pixel is found. A
-    band of integers without a nodata value is not read.
+    Usually one window of each band is read: a valid pixel in it proves that the band is not empty. Of the other bands
+    more windows are read and, if other bands hold data, finally all windows, until a valid pixel is found. Integer
+    bands without a nodata value are not read.
 
     Parameters
     ----------
     bands : sequence of FileBand
         The bands.
     nodata : 'auto' or float
-        What marks pixels without data; 'auto' is what the files say.
+        Nodata value; 'auto' for that of the files.
 
     Raises
     ------
     SceneError
-        When a band can't be read.
+        If a band can't be read.
     """
-    return [bands[place] for place in _empty_places([bands], nodata)]
+    return [bands[i] for i in _empty_indices([bands], nodata)]
 
 
 def leave_out_empty(scenes: Sequence[Sequence[FileBand]], nodata: str | float, *, named: bool) -> list[list[FileBand]]:
-    """Leave out the bands that hold no valid pixel in any scene of a mosaic, or in a single scene, with a warning.
+    """Leave out the bands without any valid pixel in all scenes, with a warning.
 
     Parameters
     ----------
     scenes : sequence of sequence of FileBand
-        The bands chosen of each scene, in the same order.
+        The bands of each scene of a mosaic, or of one scene, in the same order.
     nodata : 'auto' or float
-        What marks pixels without data; 'auto' is what the files say.
+        Nodata value; 'auto' for that of the files.
     named : bool
-        Whether each was asked for by name or number.
+        True if the bands were requested by name or number.
 
     Raises
     ------
     SceneError
-        When empty ones were asked for.
+        If empty bands were requested by name or number.
     """
-    empty = _empty_places(scenes, nodata)
+    empty = _empty_indices(scenes, nodata)
     if empty:
         first = scenes[0]
         others = f" and {len(scenes) - 1} more" if len(scenes) > 1 else ""
-        names = names_of(first[place] for place in empty)
+        names = names_of(first[i] for i in empty)
         path = display_path(first[empty[0]].path)
-        told = f"{path}{others}: {len(empty)} of {len(first)} bands hold no valid pixel: {names}"
+        what = f"{path}{others}: {len(empty)} of {len(first)} bands hold no valid pixel: {names}"
         if named:
-            msg = f"{told}; no pixel can have data in every band: leave them out of scene.bands"
+            msg = f"{what}, so no pixel is valid in every band; leave them out of scene.bands"
             raise SceneError(msg)
-        logger.warning("%s: left out", told)
-    return [[band for place, band in enumerate(bands) if place not in empty] for bands in scenes]
+        logger.warning("%s: left out", what)
+    return [[band for i, band in enumerate(bands) if i not in empty] for bands in scenes]
 
 
-def _empty_places(scenes: Sequence[Sequence[FileBand]], nodata: str | float) -> list[int]:
-    """Places of the bands that are empty in every scene; none where all of them seem to be."""
+def _empty_indices(scenes: Sequence[Sequence[FileBand]], nodata: str | float) -> list[int]:
+    """Return the indices of the bands that are empty in every scene; none if all bands seem to be empty."""
     count = len(scenes[0])
-    doubts = [_doubts(bands, nodata) for bands in scenes]
-    left = [place for place in range(count) if all(place in scene for scene in doubts)]
-    for most in (_FIRST, None):
-        for scene in doubts:
-            left = _search_scene({place: scene[place] for place in left}, most)
+    candidates = [_candidates(bands, nodata) for bands in scenes]
+    left = [i for i in range(count) if all(i in scene for scene in candidates)]
+    for most in (_FIRST_WINDOWS, None):
+        for scene in candidates:
+            left = _search_scene({i: scene[i] for i in left}, most)
         if len(left) == count:
             return []
     return left
 
 
-def _doubts(bands: Sequence[FileBand], nodata: str | float) -> dict[int, _Doubt]:
-    """Bands of a scene in which pixels can be without data, by their places."""
-    doubts = {}
-    for place, band in enumerate(bands):
+def _candidates(bands: Sequence[FileBand], nodata: str | float) -> dict[int, _Candidate]:
+    """Bands of a scene that can have nodata pixels, by index."""
+    candidates = {}
+    for i, band in enumerate(bands):
         value = band.nodata if isinstance(nodata, str) else nodata
         if band.dtype in PIXEL_TYPES and (value is not None or np.dtype(band.dtype).kind == "f"):
-            doubts[place] = _Doubt(band, value, isinstance(nodata, str))
-    return doubts
+            candidates[i] = _Candidate(band, value, isinstance(nodata, str))
+    return candidates
 
 
-def _search_scene(doubts: Mapping[int, _Doubt], most: int | None) -> list[int]:
-    """Look for a valid pixel in bands of a scene, file by file; give the places of those that seem to have none."""
-    files: dict[object, list[_Doubt]] = {}
-    for doubt in doubts.values():
-        band = doubt.band
-        files.setdefault((band.path, band.dtype, band.grid, band.block_shape), []).append(doubt)
-    empty = {id(doubt) for of_file in files.values() for doubt in _search(of_file, most)}
-    return [place for place, doubt in doubts.items() if id(doubt) in empty]
+def _search_scene(candidates: Mapping[int, _Candidate], most: int | None) -> list[int]:
+    """Search bands of a scene for a valid pixel, file by file; return the indices of bands without one."""
+    files: dict[object, list[_Candidate]] = {}
+    for candidate in candidates.values():
+        band = candidate.band
+        files.setdefault((band.path, band.dtype, band.grid, band.block_shape), []).append(candidate)
+    empty = {id(candidate) for in_file in files.values() for candidate in _search(in_file, most)}
+    return [i for i, candidate in candidates.items() if id(candidate) in empty]
 
 
 def names_of(bands: Iterable[FileBand]) -> str:
-    """Names of bands in words, not all of very many."""
+    """List band names for a message; only some of very many."""
     return listed_names([band.name for band in bands])
 
 
-def _search(doubts: Sequence[_Doubt], most: int | None = None) -> list[_Doubt]:
-    """Look for a valid pixel in each band of a file; give the bands that have none in so many windows, or in all."""
-    left = list(doubts)
+def _search(candidates: Sequence[_Candidate], most: int | None = None) -> list[_Candidate]:
+    """Search bands of a file for a valid pixel; return those without one in `most` windows, or in all."""
+    left = list(candidates)
     if not left:
         return left
     first = left[0].band
-    together = max(1, _BYTES // (first.block_shape[0] * first.block_shape[1] * np.dtype(first.dtype).itemsize))
+    bands_at_once = max(1, _BYTES // (first.block_shape[0] * first.block_shape[1] * np.dtype(first.dtype).itemsize))
     with _reader(first) as read:
-        for window in _windows(first, min(len(left), together), most):
-            parts = [left[start : start + together] for start in range(0, len(left), together)]
+        for window in _windows(first, min(len(left), bands_at_once), most):
+            groups = [left[start : start + bands_at_once] for start in range(0, len(left), bands_at_once)]
             left = [
-                doubt
-                for part in parts
-                for doubt, plane in zip(part, read([doubt.band for doubt in part], window), strict=True)
-                if not _any_valid(plane, doubt)
+                candidate
+                for group in groups
+                for candidate, plane in zip(group, read([each.band for each in group], window), strict=True)
+                if not _any_valid(plane, candidate)
             ]
             if not left:
                 break
     return left
 
 
-def _any_valid(plane: Planes, doubt: _Doubt) -> bool:
-    """Whether some pixel of a window holds data."""
+def _any_valid(plane: Planes, candidate: _Candidate) -> bool:
+    """Return True if some pixel of a window is valid."""
     valid = np.ones(plane.shape, np.bool_)
-    if doubt.band.array:
-        array = doubt.band.array if doubt.as_stated else replace(doubt.band.array, nodata=())
+    if candidate.band.array:
+        stated = candidate.band.array
+        array = stated if candidate.as_stated else replace(stated, nodata=())
         registry.mask_invalid_numbers(array, plane, valid)
-    return bool(mask_invalid(plane[np.newaxis], (doubt.nodata,), valid).any())
+    return bool(mask_invalid(plane[np.newaxis], (candidate.nodata,), valid).any())
 
 
-def _windows(band: FileBand, together: int, most: int | None) -> Iterator[Block]:
-    """Windows of whole blocks: so many that are spread over the file, the one in the middle first, or all in order."""
+def _windows(band: FileBand, bands_at_once: int, most: int | None) -> Iterator[Block]:
+    """Windows of whole blocks: at most `most`, spread over the file from its middle, or all in order if it is None."""
     (rows, columns), (high, wide) = band.grid.shape, band.block_shape
-    room = min(_WINDOW, _BYTES // (together * np.dtype(band.dtype).itemsize))
+    room = min(_WINDOW, _BYTES // (bands_at_once * np.dtype(band.dtype).itemsize))
     high *= max(1, min(ceil(rows / high), room // (high * wide)))
     down, across = ceil(rows / high), ceil(columns / wide)
     count = down * across
     middle = down // 2 * across + across // 2
     spread = ((middle + int(step * _GOLDEN % 1 * count)) % count for step in range(most or 0))
-    for place in range(count) if most is None or most >= count else dict.fromkeys(spread):
-        row, column = divmod(place, across)
+    for number in range(count) if most is None or most >= count else dict.fromkeys(spread):
+        row, column = divmod(number, across)
         top, left = row * high, column * wide
         yield Block(
             row=row,
@@ -194,14 +196,14 @@ def _windows(band: FileBand, together: int, most: int | None) -> Iterator[Block]
 
 @contextmanager
 def _reader(band: FileBand) -> Iterator[Callable[[Sequence[FileBand], Block], Planes]]:
-    """Give the function that reads a window of some bands of the same file, shape (band, rows, columns)."""
+    """Yield a function that reads a window of bands of a file, shape (band, rows, columns)."""
     if band.array:
         yield _read_arrays
         return
     path = band.path
     try:
         if band.remote:
-            yield partial(_read_in_time, Handles())
+            yield partial(_read_remote, Handles())
             return
         with rasterio.Env(**gdal_options(path)), open_raster(path) as file:
             yield lambda bands, window: file.read([band.index for band in bands], window=window.window)
@@ -211,8 +213,8 @@ def _reader(band: FileBand) -> Iterator[Callable[[Sequence[FileBand], Block], Pl
         raise SceneError(msg) from error
 
 
-def _read_in_time(handles: Handles, bands: Sequence[FileBand], window: Block) -> Planes:
-    """Read a window of bands of a file on another machine."""
+def _read_remote(handles: Handles, bands: Sequence[FileBand], window: Block) -> Planes:
+    """Read a window of bands of a remote file within the time limit."""
     path = bands[0].path
 
     def read() -> Planes:
@@ -224,7 +226,7 @@ def _read_in_time(handles: Handles, bands: Sequence[FileBand], window: Block) ->
 
 
 def _read_arrays(bands: Sequence[FileBand], window: Block) -> Planes:
-    """Read a window of variables of a store: what it decodes as one in one call."""
+    """Read a window of variables of a store; bands of one variable are read in one call."""
     planes, everywhere = np.empty((len(bands), *window.shape), bands[0].dtype), np.ones(window.shape, np.bool_)
     start = 0
     for ref, members in groupby(bands, key=variable_of):

@@ -1,4 +1,4 @@
-"""Size, time and inode of the local files of a scene: whether they changed while they were read."""
+"""Check whether the local files of a scene changed while they were in use, by size, time and inode."""
 
 import os
 import re
@@ -14,57 +14,58 @@ from pipeline.geo.gdal import is_remote
 from pipeline.stores.locate import is_zarr_group
 
 _MOST_CHUNKS: Final = 20_000
-"""Files of one store whose stamps are held, some 5 MB; of a larger one its folders', its metadata's and these."""
+"""Largest number of chunk files of a store that are checked (about 5 MB); of the others, their folders are checked."""
 
 _METADATA: Final = re.compile(r"zarr\.json|\.z[a-z]+")
+"""Names of the metadata files of Zarr stores."""
 
 _BEFORE_A_PATH: Final = re.compile(r"(/vsi[a-z0-9_]+/|[A-Za-z][A-Za-z0-9+._-]+:(//|\d+:)?)+")
-"""GDAL's and rasterio's prefixes: /vsizip/, zip://, GTIFF_DIR:1:, NETCDF:"""
+"""Prefixes of GDAL and rasterio before a path: /vsizip/, zip://, GTIFF_DIR:1:, NETCDF:"""
 
 _ENDS: Final = re.compile(r"""[/:!"}?]""")
-"""Where the name of a file may end and what is in it begins: NETCDF:"file.nc":red, zip://file.zip!red.tif."""
+"""Characters between the path of a file and a name inside it: NETCDF:"file.nc":red, zip://file.zip!red.tif."""
 
 
 class Stamp(NamedTuple):
-    """What tells one state of a file from another."""
+    """Size, time and inode of a file, which change when it is modified or replaced."""
 
     size: int
     """Size of the file, bytes."""
     modified: int
     """Time of the last modification, nanoseconds."""
     inode: int
-    """Number of the file on its disk: another file of the same name has another one."""
+    """Inode number: it differs if another file has taken the same name."""
 
     @classmethod
     def of(cls, path: str) -> "Stamp | None":
-        """The stamp of a file; None where there is no such file.
+        """Return the stamp of a file; None if there is no such file.
 
         Raises
         ------
         SceneError
-            When it is a pipe, a device or a socket.
+            If the path is a pipe, a device or a socket.
         """
         try:
             found = os.stat(path)  # noqa: PTH116 (of many files)
         except (OSError, ValueError):
             return None
         if kind := special_kind(path):
-            msg = f"{path}: this is {kind}, not a file"
+            msg = f"{path}: this is {kind}; give a regular file"
             raise SceneError(msg)
         return cls(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 class FileStamps:
-    """Stamps of files when they were first named, to be compared with those of the same files later.
+    """Stamps of files when they were added, to be compared with their later stamps.
 
-    As a context manager it raises SceneError on leaving, also in place of an error that a changed file brought about.
+    As a context manager it checks the files on exit; SceneError for a changed file replaces another SceneError.
 
     Parameters
     ----------
     paths : iterable of str
-        Files and Zarr stores, in whatever form GDAL takes them. What is on other machines is passed over.
+        Files and Zarr stores, in any form that GDAL accepts. Remote ones are skipped.
     deep : bool
-        Whether every file of a store counts; else the store's own metadata alone, which takes no time to compare.
+        If True, all files of a store are checked; else only the metadata in its root folder, which is fast.
     """
 
     def __init__(self, paths: Iterable[str] = (), *, deep: bool = True) -> None:
@@ -74,7 +75,7 @@ class FileStamps:
         self.add(paths)
 
     def add(self, paths: Iterable[str]) -> None:
-        """Record more files; the stamps of those that are known already stay."""
+        """Record the stamps of further files; those recorded earlier are not replaced."""
         for path in paths:
             file = local_file(path)
             if file is None or file in self._files or file in self._stores:
@@ -85,12 +86,12 @@ class FileStamps:
                 self._files[file] = stamp
 
     def check(self) -> None:
-        """Compare all files with what was recorded.
+        """Compare all files with their recorded stamps.
 
         Raises
         ------
         SceneError
-            Naming the first file that changed, and whether its size, time or inode did.
+            If a file changed: names the first one, and whether its size, time or inode changed.
         """
         for file, stamp in self._files.items():
             _compare(file, stamp, Stamp.of(file))
@@ -100,7 +101,7 @@ class FileStamps:
                 _compare(file, stamps.get(file), now.get(file))
 
     def _stamps_in(self, store: str) -> dict[str, Stamp]:
-        return dict(_stamps_in(store) if self._deep else _stamps_of(store, os.listdir(store)))  # noqa: PTH208
+        return dict(_stamps_in(store) if self._deep else _metadata_stamps(store, os.listdir(store)))  # noqa: PTH208
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +114,7 @@ class FileStamps:
 
 
 def local_file(path: str) -> str | None:
-    """The file or folder on this machine that a path of GDAL's reads: the zip of a file in a zip, for instance."""
+    """Return the local file or folder that a GDAL path reads, e.g. the archive of /vsizip/; None if there is none."""
     if os.path.lexists(path):
         return path
     if is_remote(path):
@@ -123,15 +124,15 @@ def local_file(path: str) -> str | None:
     if is_remote(rest):
         return None
     ends = [len(rest), *(match.start() for match in reversed(list(_ENDS.finditer(rest))))]
-    return next((rest[:end] for end in ends if end and _is_there(rest[:end])), None)
+    return next((rest[:end] for end in ends if end and _exists(rest[:end])), None)
 
 
-def _is_there(path: str) -> bool:
+def _exists(path: str) -> bool:
     return os.path.isfile(path) or is_zarr_group(Path(path))  # noqa: PTH113 (of many files)
 
 
 def _stamps_in(store: str) -> Iterator[tuple[str, Stamp]]:
-    """Stamps of the files of a store: of all, or of a part of a very large one and of its folders."""
+    """Stamps of all files of a store; of a very large one, of some of its chunks and of its folders."""
     count, folders = 0, []
     for folder, below, names in os.walk(store):
         below.sort()
@@ -147,15 +148,15 @@ def _stamps_in(store: str) -> Iterator[tuple[str, Stamp]]:
             yield folder, stamp
 
 
-def _stamps_of(store: str, names: Iterable[str]) -> Iterator[tuple[str, Stamp]]:
-    """Stamps of the metadata of a store."""
+def _metadata_stamps(store: str, names: Iterable[str]) -> Iterator[tuple[str, Stamp]]:
+    """Stamps of the metadata files among `names` in a store."""
     for path in (os.path.join(store, name) for name in names if _METADATA.fullmatch(name)):  # noqa: PTH118
         if stamp := Stamp.of(path):
             yield path, stamp
 
 
 def _compare(file: str, then: Stamp | None, now: Stamp | None) -> None:
-    """Raise SceneError where two stamps of a file differ."""
+    """Raise SceneError if two stamps of a file differ."""
     if then == now:
         return
     if now is None:
@@ -172,8 +173,8 @@ def _compare(file: str, then: Stamp | None, now: Stamp | None) -> None:
             changes.append(f"modified {_when(now.modified)}, before {_when(then.modified)}")
         what = ", ".join(changes)
     msg = (
-        f"{file}: the file changed while the scene was in use ({what}), so nothing is written: pixels of both states "
-        "would be mixed; run again, or open the scene again, when nobody writes to it"
+        f"{file}: the file changed while the scene was in use ({what}), so nothing is written: pixels of both versions "
+        "would be mixed; run again, or open the scene again, when no other program writes to the file"
     )
     raise SceneError(msg)
 

@@ -1,4 +1,4 @@
-"""What is left out of a scene: classes or bits of a layer, areas outside of polygons; grown by a distance."""
+"""Masks of a scene: classes or bits of a quality layer, or polygons; layers may be dilated by a distance."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -32,51 +32,53 @@ logger = logging.getLogger(__name__)
 
 
 _SCL_NODATA: Final = 0
-_BYTES_OF_A_DISTANCE: Final = 26
-"""A distance, and the place of the nearest pixel that is left out: measured."""
+_DISTANCE_BYTES: Final = 26
+"""Bytes per pixel of the distance transform, measured: the distance and the index of the nearest masked pixel."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerMask:
-    """Pixels left out by what a layer holds."""
+    """A mask that leaves out pixels by the values or bits of a layer."""
 
     part: FilePart
+    """File part of the layer."""
     values: tuple[int, ...] = ()
-    """Left out where the layer has one of them, or, where `keeps`, none of them."""
+    """Values that are masked out."""
     keeps: bool = False
+    """If True, `values` are kept, and all others are masked out."""
     bits: int = 0
-    """Left out where one of these bits is set."""
-    together: tuple[int, ...] = ()
-    """Left out where all bits of one of these numbers are set."""
+    """Bit mask: pixels with any of these bits set are masked out."""
+    bit_groups: tuple[int, ...] = ()
+    """Bit masks: pixels with all bits of one of them set are masked out."""
     nodata: float | None = None
-    """Of the layer: always left out, and not grown."""
+    """Nodata value of the layer: masked out, but not dilated; None if there is none."""
     block_bytes: int = 0
-    """Size of what is decoded at once to read the layer."""
+    """Bytes decoded at once to read the layer."""
     open_files: OpenFiles = NO_OPEN_FILES
-    """Behind the layer's file, where that is a virtual one."""
+    """Files behind the layer's file, if it is a virtual one."""
     radius: float = 0.0
-    """Pixels of the layer by which what is left out grows."""
+    """Radius of the dilation, in pixels of the layer."""
 
     @property
     def margin(self) -> int:
-        """Pixels of the layer around a window that have a say in it."""
+        """Pixels of the layer around a window that affect its mask, because of the dilation."""
         return ceil(self.radius)
 
     @property
     def margin_and_bytes(self) -> tuple[int, float]:
-        """Pixels of the scene around a block that have a say in it, and bytes for each: distances take most of them."""
+        """Scene pixels around a block that affect its mask, and bytes per pixel read, mostly for distances."""
         down, across = self.part.alignment.steps if self.part.alignment else (1.0, 1.0)
         layer = self.part.bytes_per_pixel + 3
-        each = 3 + down * across * (layer + (_BYTES_OF_A_DISTANCE if self.radius else 0))
+        each = 3 + down * across * (layer + (_DISTANCE_BYTES if self.radius else 0))
         return ceil(self.margin / min(down, across)), each
 
     def dropped(self, layer: npt.NDArray[Any]) -> Validity:
-        """Which pixels of a layer are left out, before they grow."""
-        if self.bits or self.together:
+        """Mark the pixels of a layer that are masked out, before dilation."""
+        if self.bits or self.bit_groups:
             kind = np.dtype(f"u{layer.dtype.itemsize}").type
             stored = layer.view(kind)
             bad = np.asarray(stored & kind(self.bits) != 0, np.bool_)
-            for mask in self.together:
+            for mask in self.bit_groups:
                 bad |= stored & kind(mask) == kind(mask)
             return bad
         return np.asarray(np.isin(layer, self.values, invert=self.keeps), np.bool_)
@@ -86,25 +88,25 @@ Mask = LayerMask | Area
 
 
 def make_mask(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) -> Mask:
-    """Find the layer of a mask and bring it onto a grid.
+    """Open the layer or vector file of a mask, and align it to the grid of a scene.
 
     Parameters
     ----------
     wanted : MaskRecord
-        From the config.
+        The mask as configured.
     catalogue : Catalogue
-        What the source offers: its own masks among it.
+        Catalogue of the source, with its own mask layers.
     grid : Grid
-        Of the scene.
+        Grid of the scene.
     key : str
-        Of the config, for messages.
+        Config key, for messages.
 
     Raises
     ------
     ConfigError
-        When the source has no such layer, or its values can't be told apart so.
+        If the source has no such layer, or the mask's rule doesn't suit the layer's pixel type.
     SceneError
-        When the file can't be opened, or shows another place.
+        If the file can't be opened, or doesn't overlap the scene.
     """
     if wanted.path and PurePath(wanted.path).suffix.lower() in VECTOR_SUFFIXES:
         _check_plain(wanted, key)
@@ -116,20 +118,21 @@ def make_mask(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) ->
     band = read_band(wanted.path, 1) if wanted.path else _open_layer(wanted, catalogue, grid, key)
     if not overlap(grid, band.grid):
         msg = (
-            f"{key}: {band.path} shows another place than the scene: {grid_words(band.grid)}; the scene has "
-            f"{grid_words(grid)}; "
-            "give a mask that overlaps it"
+            f"{key}: {band.path} doesn't overlap the scene: it has {grid_words(band.grid)}, the scene has "
+            f"{grid_words(grid)}; give a mask that overlaps the scene"
         )
         raise SceneError(msg)
     if np.dtype(band.dtype).kind not in "iu" and (wanted.bits or wanted.layer):
-        msg = f"{key}: {band.path} has {band.dtype} pixels, which have no classes or bits; expected whole numbers"
+        msg = (
+            f"{key}: {band.path} has {band.dtype} pixels, which have no classes or bits; give a layer of whole numbers"
+        )
         raise ConfigError(msg)
     _warn_of_known_layer(wanted, key)
     rule = _rule(wanted)
     width = 8 * np.dtype(band.dtype).itemsize
-    highest = max([rule.get("bits", 0), *rule.get("together", ())]).bit_length() - 1
+    highest = max([rule.get("bits", 0), *rule.get("bit_groups", ())]).bit_length() - 1
     if highest >= width:
-        msg = f"{key}: bit {highest} is asked for, but {band.path} has {band.dtype} pixels of {width} bits"
+        msg = f"{key}: {band.path} has no bit {highest}: its {band.dtype} pixels have {width} bits; give lower bits"
         raise ConfigError(msg)
     nodata = MASK_LAYERS[wanted.layer].nodata if wanted.layer and band.nodata is None else band.nodata
     if wanted.layer == "scl" and (_SCL_NODATA in rule["values"]) != rule.get("keeps", False):
@@ -137,7 +140,7 @@ def make_mask(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) ->
     (part,) = make_parts([band], grid, ["nearest"], [nodata])
     if part.warp and wanted.dilate:
         part = _with_margin(band, grid, ceil(_radius(wanted.dilate, grid, key)), nodata)
-    logger.info("%s: %s", key, _words(band, wanted))
+    logger.info("%s: %s", key, _describe(band, wanted))
     return LayerMask(
         part=part,
         nodata=nodata,
@@ -149,42 +152,43 @@ def make_mask(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) ->
 
 
 def _with_margin(band: FileBand, grid: Grid, margin: int, nodata: float | None) -> FilePart:
-    """A layer warped onto a grid and so many pixels around it, which have a say in what grows into it."""
+    """Warp a layer onto a grid extended by `margin` pixels, from which masked pixels may grow into it."""
     rows, columns = grid.shape
-    wide = Grid(
+    extended = Grid(
         shape=(rows + 2 * margin, columns + 2 * margin),
         transform=grid.transform @ Affine.translation(-margin, -margin),
         crs=grid.crs,
     )
-    (part,) = make_parts([band], wide, ["nearest"], [nodata])
-    return replace(part, alignment=Alignment.of(grid, wide))
+    (part,) = make_parts([band], extended, ["nearest"], [nodata])
+    return replace(part, alignment=Alignment.of(grid, extended))
 
 
 def _check_plain(wanted: MaskRecord, key: str) -> None:
+    """Raise ConfigError if a vector file is given with options that only layers have."""
     if wanted.drop or wanted.keep or wanted.bits or wanted.dilate or wanted.layer:
-        msg = f"{key}: {wanted.path} is a vector file, of which the inside is kept; it has no values to choose"
+        msg = f"{key}: {wanted.path} is a vector file, which keeps the pixels inside its polygons; give the path alone"
         raise ConfigError(msg)
 
 
 def _warn_of_known_layer(wanted: MaskRecord, key: str) -> None:
-    """Say so where a file without a rule is named as a layer whose zeros don't mean what those of a mask do."""
+    """Warn if a file without a rule has the name of a quality layer, whose values are not those of a plain mask."""
     plain = wanted.layer is None and wanted.drop is None and wanted.keep is None and wanted.bits is None
     kind = mask_kind(PurePath(wanted.path).stem) if wanted.path and plain else None
     if kind:
         logger.warning(
-            "%s: %s is read as a plain mask (kept where not 0), though its name is that of %s; if it is one, write "
+            "%s: %s is read as a plain mask (0 is masked out), but is named like a %s layer; if it is one, set "
             "%s: {%s: default, path: ...}",
             *(key, wanted.path, kind, key, kind),
         )
 
 
 def _open_layer(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) -> FileBand:
-    """Open the product's own mask, of the resolution that suits the grid."""
+    """Open the product's own mask layer, in the grid's resolution if available."""
     offer = catalogue.mask(str(wanted.layer))
     if offer is None:
         there = ", ".join(mask.kind for mask in catalogue.masks) or "none"
         msg = (
-            f"{key}: {catalogue.origin} has no layer {wanted.layer} (it has {there}); give the path of a mask: "
+            f"{key}: {catalogue.origin} has no layer {wanted.layer} (available: {there}); give the path of a mask: "
             f"{key}: {{path: mask.tif}}"
         )
         raise ConfigError(msg)
@@ -197,21 +201,22 @@ def _version(offer: MaskOffer, resolution: float) -> BandVersion:
 
 
 def _rule(wanted: MaskRecord) -> dict[str, Any]:
-    """Which values are left out."""
+    """Arguments of `LayerMask` for the values or bits that are masked out."""
     rule, numbers = wanted.rule
     if rule == "bits":
-        together = tuple(sum(1 << bit for bit in set(one)) for one in numbers if isinstance(one, tuple))
-        return {"bits": sum(1 << bit for bit in {one for one in numbers if isinstance(one, int)}), "together": together}
+        bit_groups = tuple(sum(1 << bit for bit in set(group)) for group in numbers if isinstance(group, tuple))
+        single = {number for number in numbers if isinstance(number, int)}
+        return {"bits": sum(1 << bit for bit in single), "bit_groups": bit_groups}
     return {"values": numbers, "keeps": rule == "keep"}
 
 
-def _words(band: FileBand, wanted: MaskRecord) -> str:
-    """What is left out, classes and bits by name."""
+def _describe(band: FileBand, wanted: MaskRecord) -> str:
+    """Describe what a mask leaves out, classes and bits by name."""
     rule, numbers = wanted.rule
     name = PurePath(band.path).name
     kind = wanted.layer or mask_kind(PurePath(band.path).stem)
     known = MASK_LAYERS[kind] if kind and MASK_LAYERS[kind].has_bits == (rule == "bits") else None
-    named = [f"{_shown(one)} {known.name(one) if known else ''}".strip() for one in numbers]
+    named = [f"{_shown(number)} {known.name(number) if known else ''}".strip() for number in numbers]
     grown = f", grown by {wanted.dilate:g} m" if wanted.dilate else ""
     verb, what = "keeps" if rule == "keep" else "leaves out", "bits" if rule == "bits" else "values"
     return f"{name} {verb} {what} {', '.join(named)}{grown}"
@@ -222,53 +227,57 @@ def _shown(number: Bits) -> str:
 
 
 def _radius(metres: float, grid: Grid, key: str) -> float:
-    """A distance in pixels of a grid.
+    """Convert a distance in metres to pixels of a grid.
 
     Raises
     ------
     ConfigError
-        When the CRS isn't in units of length.
+        If the grid has no projected CRS.
     """
     if not metres:
         return 0.0
     crs = CRS.from_wkt(grid.crs) if grid.crs else None
     if crs is None or not crs.is_projected:
-        msg = f"{key}.dilate: metres mean nothing on a grid in degrees or without a CRS; leave it out"
+        msg = f"{key}.dilate: metres need a projected CRS, but the mask is in degrees or has no CRS; leave it out"
         raise ConfigError(msg)
     radius = float(metres / (min(grid.resolution) * crs.linear_units_factor[1]))
     if radius < 1:
-        logger.warning("%s.dilate: %g m are less than one pixel of the layer, so nothing grows", key, metres)
+        logger.warning(
+            "%s.dilate: %g m are less than one pixel of the layer, so the mask is not dilated; give a larger distance",
+            key,
+            metres,
+        )
     return radius
 
 
 def apply_mask(mask: LayerMask, reader: WindowReader, block: Block, valid: Validity) -> None:
-    """Strike out of `valid`, in place, what a layer leaves out of a block of the scene.
+    """Clear the pixels of a block in `valid`, in place, that a layer masks out.
 
     Parameters
     ----------
     mask : LayerMask
-        The layer and its rule.
+        The mask.
     reader : WindowReader
         Reads the layer.
     block : Block
-        Of the scene.
+        Block of the scene.
     valid : ndarray of bool, shape (rows, columns)
-        Changed.
+        Valid pixels of the block; changed in place.
     """
     bad = np.empty((1, *block.shape), np.uint8)
-    read_part(mask.part, _Grown(mask, reader), block, bad, valid)
+    read_part(mask.part, _DilatedReader(mask, reader), block, bad, valid)
     valid &= bad[0] == 0
 
 
-class _Grown:
-    """Windows of what a mask leaves out, grown: pixels depend on no window; a `WindowReader`."""
+class _DilatedReader:
+    """Read the masked-out pixels of a layer, dilated; results don't depend on the window; a `WindowReader`."""
 
     def __init__(self, mask: LayerMask, reader: WindowReader) -> None:
         self._mask = mask
         self._reader = reader
 
     def read(self, window: Block, out: npt.NDArray[Any], valid: Validity) -> None:
-        """Fill `out` with what is left out; what the layer knows nothing of is struck out of `valid`."""
+        """Set `out` to 1 where pixels are masked out, else 0; clear pixels in `valid` where the layer has no data."""
         wide, inside = self._widen(window)
         layer = np.empty((1, *wide.shape), self._mask.part.dtype)
         known = np.ones(wide.shape, np.bool_)
@@ -284,7 +293,7 @@ class _Grown:
         valid &= known[inside]
 
     def _widen(self, window: Block) -> tuple[Block, tuple[slice, slice]]:
-        """A window with a margin as wide as the mask grows, and the window inside of it."""
+        """Extend a window by the radius of the dilation; return it and the slices of the original window in it."""
         margin = self._mask.margin
         rows, columns = self._mask.part.grid.shape
         top, left = max(0, window.top - margin), max(0, window.left - margin)

@@ -1,4 +1,4 @@
-"""Several scenes as one: each pixel, with all its bands, comes from the first that holds data there."""
+"""Mosaics of several scenes: each pixel, with all its bands, comes from the first scene that is valid there."""
 
 import logging
 import math
@@ -25,58 +25,62 @@ from pipeline.scenes.raster_source import RasterSource
 logger = logging.getLogger(__name__)
 
 _WHOLE: Final = 1e-4
-"""Stored numbers by which a shift may miss a whole one through rounding."""
+"""Distance from a whole number that counts as rounding error, in stored numbers or in pixels."""
 
-_REACH: Final = 8
+_MARGIN: Final = 8
+"""Pixels around a scene's extent that resampling may reach."""
+
 _SPARSE: Final = 0.2
-"""Share of a map that its scenes cover below which it is worth a word."""
+"""Share of a map covered by its scenes below which there is a warning."""
 
-_WIDEST: Final = 2**31
-"""Pixels of a mosaic; what is larger was hardly meant to be one map."""
+_MOST_PIXELS: Final = 2**31
+"""Largest number of pixels of a mosaic."""
 
 
 @dataclass(frozen=True)
 class Mosaic:
-    """Scenes described on one grid, the first in front."""
+    """Scenes described on one grid; where they overlap, the first valid one is used."""
 
     info: SceneInfo
-    """Of the whole, in the first scene's units."""
+    """Metadata of the mosaic, in the first scene's units."""
     scenes: tuple[RasterScene, ...]
     shifts: tuple[tuple[int, ...], ...]
-    """For each scene what is added to each band's numbers to bring them into the first's units."""
-    places: tuple[Block, ...]
-    """For each scene the part of the grid that it covers at most."""
+    """Per scene, the number added to each band to convert it to the first scene's units."""
+    extents: tuple[Block, ...]
+    """Per scene, the rectangle of the grid outside of which it has no pixels."""
 
     def as_stored_numbers(self, like: Units | None = None) -> "Mosaic":
-        """The same without scale and offset: of all bands, or of those that have none in the units of a model.
+        """Return the mosaic without scales and offsets: of all bands, or of those that have none in the units `like`.
 
         Raises
         ------
         SceneError
-            When they differ between scenes, so that their numbers mean different things.
+            If offsets differ between scenes, so that equal stored numbers mean different things.
         """
         info = self.info.as_stored_numbers(like)
         stored = [quantity == "numbers" for quantity in info.units.quantities]
         if any(any(np.array(shift)[stored]) for shift in self.shifts):
             msg = (
                 f"features.scale: {self.info.sources[0]} and others have different offsets, so their stored numbers "
-                "can't stand side by side; leave it at 'auto', or name scenes of one baseline"
+                "can't be compared; leave features.scale at 'auto', or use scenes with the same offsets"
             )
             raise SceneError(msg)
         return replace(self, info=info)
 
 
 def union_grid(grids: Sequence[Grid]) -> Grid:
-    """The first of some grids, made wide enough for all.
+    """Extend the first of some grids until it covers all of them.
 
     Raises
     ------
     SceneError
-        When one has no CRS.
+        If some grids have a CRS and others have none.
     """
     first = grids[0]
     if any((grid.crs is None) != (first.crs is None) for grid in grids):
-        msg = "scene.source: one of the scenes has no coordinate reference system, so they can't be put together"
+        msg = (
+            "scene.source: one of the scenes has no coordinate reference system, so no mosaic can be made; leave it out"
+        )
         raise SceneError(msg)
     tops, lefts, bottoms, rights = zip(*(_window(grid, first) for grid in grids), strict=True)
     top, left = min(tops), min(lefts)
@@ -84,19 +88,19 @@ def union_grid(grids: Sequence[Grid]) -> Grid:
     return Grid(shape=shape, transform=first.transform @ Affine.translation(left, top), crs=first.crs)
 
 
-def check_width(grid: Grid) -> None:
-    """Raise SceneError when a map is so large that no one map was meant."""
+def check_size(grid: Grid) -> None:
+    """Raise SceneError if a mosaic has more than `_MOST_PIXELS` pixels."""
     rows, columns = grid.shape
-    if rows * columns > _WIDEST:
+    if rows * columns > _MOST_PIXELS:
         msg = (
-            f"scene.source: a map of all scenes would have {columns} x {rows} pixels; name scenes that lie "
-            "together, or set a smaller scene.aoi"
+            f"scene.source: a map of all scenes would have {columns} x {rows} pixels; choose scenes closer to "
+            "each other, or set a smaller scene.aoi"
         )
         raise SceneError(msg)
 
 
 def _window(grid: Grid, other: Grid) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right) of a grid in rows and columns of another."""
+    """(top, left, bottom, right) of a grid in rows and columns of another grid."""
     west, south, east, north = bounds(grid) if other.crs is None else bounds_in(grid, other.crs)
     corners = [~other.transform @ corner for corner in ((west, north), (east, south), (west, south), (east, north))]
     columns, rows = zip(*corners, strict=True)
@@ -109,15 +113,15 @@ def _window(grid: Grid, other: Grid) -> tuple[int, int, int, int]:
 
 
 def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid]) -> Mosaic:
-    """Put scenes of the same bands on the same grid together; `grids` are those of their files.
+    """Make a mosaic of scenes with the same bands on the same grid; `grids` are those of their files.
 
     Raises
     ------
     SceneError
-        When their numbers can't be brought into one unit exactly, or none is left.
+        If stored numbers can't be converted exactly to the first scene's units, or there is no scene.
     """
     if not scenes:
-        msg = "scene.aoi: none of the scenes overlaps the area of interest"
+        msg = "scene.aoi: none of the scenes overlaps the area of interest; choose an area within a scene"
         raise SceneError(msg)
     first, infos = scenes[0].info, [scene.info for scene in scenes]
     shifts = tuple(_shifts(first, info) for info in infos)
@@ -126,7 +130,7 @@ def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid]) -> Mosaic:
     info = replace(
         first,
         dtype=dtype,
-        nodata=(None,) * len(first.bands),  # told by each scene; once shifted, its value may mean something
+        nodata=(None,) * len(first.bands),  # applied per scene; a shifted number may equal the value
         masked=True,
         expensive=any(info.expensive for info in infos),
         compressed=any(info.compressed for info in infos),
@@ -144,40 +148,42 @@ def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid]) -> Mosaic:
         sources=tuple(dict.fromkeys(source for info in infos for source in info.sources)),
         files=tuple(dict.fromkeys(file for info in infos for file in info.files)),
     )
-    places = tuple(_place(first.grid, grid) for grid in grids)
-    covered = sum(place.height * place.width for place in places) / info.pixels
+    extents = tuple(_extent(first.grid, grid) for grid in grids)
+    covered = sum(extent.height * extent.width for extent in extents) / info.pixels
     if covered < _SPARSE:
         rows, columns = first.grid.shape
-        logger.warning("the map of all scenes has %d x %d pixels, most of them between the scenes", columns, rows)
-    return Mosaic(info, tuple(scenes), shifts, places)
+        logger.warning(
+            "scene.source: the map of all scenes has %d x %d pixels, most of them between the scenes", columns, rows
+        )
+    return Mosaic(info, tuple(scenes), shifts, extents)
 
 
-def _place(grid: Grid, own: Grid) -> Block:
-    """The part of a grid that another lies on, with a margin for what a kernel may reach."""
+def _extent(grid: Grid, own: Grid) -> Block:
+    """The rectangle of a grid that another grid overlaps, with a margin for resampling."""
     top, left, bottom, right = _window(own, grid)
     rows, columns = grid.shape
-    top, left = (min(max(0, start - _REACH), count - 1) for start, count in ((top, rows), (left, columns)))
-    height, width = max(1, min(rows, bottom + _REACH) - top), max(1, min(columns, right + _REACH) - left)
+    top, left = (min(max(0, start - _MARGIN), count - 1) for start, count in ((top, rows), (left, columns)))
+    height, width = max(1, min(rows, bottom + _MARGIN) - top), max(1, min(columns, right + _MARGIN) - left)
     return Block(row=0, column=0, top=top, left=left, height=height, width=width)
 
 
 def _touch(one: Block, other: Block) -> bool:
-    """Whether two rectangles share pixels."""
+    """Return True if two rectangles share pixels."""
     pairs = zip(one.window, other.window, strict=True)
-    return all(start < their_stop and their_start < stop for (start, stop), (their_start, their_stop) in pairs)
+    return all(start < other_stop and other_start < stop for (start, stop), (other_start, other_stop) in pairs)
 
 
 def _shifts(first: SceneInfo, info: SceneInfo) -> tuple[int, ...]:
-    """What is added to stored numbers of a scene, so that they mean what the first's do.
+    """The number per band that converts a scene's stored numbers to the first scene's units.
 
     Raises
     ------
     SceneError
-        When adding a whole number is not enough.
+        If bands differ, or adding a whole number is not enough.
     """
-    one = f"{first.sources[0]} and {info.sources[0]}"
+    both = f"{first.sources[0]} and {info.sources[0]}"
     if info.bands != first.bands:
-        msg = f"scene.source: {one} have different bands: {', '.join(first.bands)}, and {', '.join(info.bands)}"
+        msg = f"scene.source: {both} have different bands: {', '.join(first.bands)}, and {', '.join(info.bands)}"
         raise SceneError(msg)
     shifts = []
     for band, scale, offset, our_scale, our_offset in zip(
@@ -186,8 +192,8 @@ def _shifts(first: SceneInfo, info: SceneInfo) -> tuple[int, ...]:
         shift = (offset - our_offset) / our_scale
         if not math.isclose(scale, our_scale) or abs(shift - round(shift)) > _WHOLE:
             msg = (
-                f"scene.source: {one} have band {band} in units that don't fit: scale {our_scale:g} and offset "
-                f"{our_offset:g}, and scale {scale:g} and offset {offset:g}; name scenes of one scale"
+                f"scene.source: {both} have band {band} in units that don't fit: scale {our_scale:g} and offset "
+                f"{our_offset:g}, and scale {scale:g} and offset {offset:g}; use scenes with the same scale"
             )
             raise SceneError(msg)
         shifts.append(round(shift))
@@ -195,47 +201,47 @@ def _shifts(first: SceneInfo, info: SceneInfo) -> tuple[int, ...]:
 
 
 class MosaicSource:
-    """Reads the blocks of a `Mosaic`; a `FitSource`."""
+    """Read the blocks of a `Mosaic`; a `FitSource`."""
 
-    def __init__(self, mosaic: Mosaic, chunk: tuple[int, int], kept: FileCache | None = None) -> None:
+    def __init__(self, mosaic: Mosaic, chunk: tuple[int, int], cache: FileCache | None = None) -> None:
         self._mosaic = mosaic
         self._chunk = chunk
         self.info = mosaic.info
         self.blocks = tuple(mosaic.info.grid.blocks(chunk))
         handles = Handles()
-        self._sources = [RasterSource(scene, chunk, kept, handles) for scene in mosaic.scenes]
-        self._in_time = limits_for_blocks(remote=any(source.is_remote for source in self._sources))
+        self._sources = [RasterSource(scene, chunk, cache, handles) for scene in mosaic.scenes]
+        self._time_limit = limits_for_blocks(remote=any(source.is_remote for source in self._sources))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._mosaic, self._chunk), {"_in_time": self._in_time}
+        return type(self), (self._mosaic, self._chunk), {"_time_limit": self._time_limit}
 
     @property
     def passes(self) -> float:
-        """How often the scenes' files have been decoded so far: pixels decoded over pixels there are."""
+        """Number of pixels decoded so far, relative to the number of pixels in the scenes' files."""
         return sum(source.decoded for source in self._sources) / sum(source.decodable for source in self._sources)
 
     def read(self, block: Block) -> Pixels:
-        """Read a block: a scene only where those before it leave pixels without data."""
-        with self._in_time():
+        """Read a block; a scene is read only if the scenes before it leave invalid pixels."""
+        with self._time_limit():
             data, valid, _ = self._read(block)
         return Pixels(data, valid)
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, Validity]:
-        """Read a block as `read` does, and tell which pixels the scenes they come from let take part in the fit."""
-        with self._in_time():
+        """Read a block, and mark the pixels that take part in the fit, by the masks of the scene each comes from."""
+        with self._time_limit():
             data, valid, fitting = self._read(block, for_fit=True)
         return Pixels(data, valid), fitting
 
     def _read(self, block: Block, *, for_fit: bool = False) -> tuple[Planes, Validity, Validity]:
         data = np.zeros((len(self.info.bands), *block.shape), self.info.dtype)
         valid, fitting = np.zeros(block.shape, np.bool_), np.zeros(block.shape, np.bool_)
-        for source, shifts, place in zip(self._sources, self._mosaic.shifts, self._mosaic.places, strict=True):
-            if not _touch(block, place):
+        for source, shifts, extent in zip(self._sources, self._mosaic.shifts, self._mosaic.extents, strict=True):
+            if not _touch(block, extent):
                 continue
             pixels = source.read(block)
             new = pixels.valid & ~valid
             _fill(data, new, pixels.data, shifts)
-            del pixels  # before the next scene's are read
+            del pixels  # free memory before the next scene is read
             valid |= new
             if for_fit:
                 source.mask_for_fit(block, new)
@@ -246,16 +252,16 @@ class MosaicSource:
 
 
 def open_source(
-    scene: RasterScene | Mosaic, chunk: tuple[int, int], kept: FileCache | None = None
+    scene: RasterScene | Mosaic, chunk: tuple[int, int], cache: FileCache | None = None
 ) -> RasterSource | MosaicSource:
-    """Read a scene that was described, whichever it is."""
+    """Open the pixels of a described scene or mosaic."""
     if isinstance(scene, Mosaic):
-        return MosaicSource(scene, chunk, kept)
-    return RasterSource(scene, chunk, kept)
+        return MosaicSource(scene, chunk, cache)
+    return RasterSource(scene, chunk, cache)
 
 
 def _fill(data: Planes, new: Validity, own: Planes, shifts: Sequence[int]) -> None:
-    """Fill in a scene's numbers where they are new, in the first scene's units."""
+    """Copy a scene's pixels into `data` where `new` is True, converted to the first scene's units."""
     for plane, numbers, shift in zip(data, own, shifts, strict=True):
         np.copyto(plane, numbers, where=new)
         if shift:

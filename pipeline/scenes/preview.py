@@ -1,4 +1,4 @@
-"""A reduced picture of each band: every n-th pixel, and which of them hold data."""
+"""Previews: each band reduced to every n-th pixel, with validity."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,40 +22,40 @@ from pipeline.kernels.validity import mask_invalid
 from pipeline.raster.file_bands import FileBand
 
 _SIDE: Final = 512
-"""Pixels along the longest side of a preview, at most."""
+"""Largest number of pixels along a side of a preview."""
 
 _BYTES: Final = 128 * 2**20
-"""Bytes of the previews of all bands together, at most: of more than some hundred bands each is smaller."""
+"""Largest size in bytes of all previews together; of more than about a hundred bands each preview is smaller."""
 
 _LEAST: Final = 32
-"""Pixels along the longest side of a preview that many bands make no smaller."""
+"""Least number of pixels along the longest side of a preview, however many bands there are."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """A band and its reduced picture."""
+    """A band and its preview."""
 
     band: FileBand
     pixels: Planes
-    """Shape (rows, columns), stored numbers."""
+    """Stored numbers, shape (rows, columns)."""
     valid: npt.NDArray[np.bool_]
-    """Shape (rows, columns): True where the band holds data."""
+    """True where the band is valid, shape (rows, columns)."""
 
 
 def read_previews(bands: Sequence[FileBand], first: FileBand) -> list[Preview]:
-    """Read the reduced picture of each band, by nearest neighbour: from an overview where the file has one.
+    """Read a preview of each band by nearest neighbour, from an overview if the file has one.
 
     Parameters
     ----------
     bands : sequence of FileBand
-        The bands. Those of one file that follow on each other are read together.
+        The bands. Consecutive bands of one file are read together.
     first : FileBand
-        Previews of bands that cover the same ground have the size of this one's.
+        Previews of bands with the same extent as this one have the size of its preview.
 
     Raises
     ------
     SceneError
-        When a band can't be read.
+        If a band can't be read.
     """
     near = {grid: same_ground(grid, first.grid) for grid in dict.fromkeys(band.grid for band in bands)}
     each = sum(np.dtype(band.dtype).itemsize for band in bands) + len(bands)  # and validity
@@ -78,7 +78,7 @@ def read_previews(bands: Sequence[FileBand], first: FileBand) -> list[Preview]:
 
 
 def same_ground(one: Grid, other: Grid) -> bool:
-    """Whether two grids show the same ground, but for half a pixel."""
+    """Return True if two grids have the same CRS and the same extent, within half a pixel."""
     if one == other:
         return True
     return same_crs(one.crs, other.crs) and np.allclose(
@@ -87,17 +87,17 @@ def same_ground(one: Grid, other: Grid) -> bool:
 
 
 def pixels_match(previews: Sequence[Preview]) -> bool:
-    """Whether pixels of all previews show the same ground, one by one."""
+    """Return True if all previews have the same shape and extent, so that their pixels correspond."""
     shapes = {preview.pixels.shape for preview in previews}
     grids = dict.fromkeys(preview.band.grid for preview in previews)
     return len(shapes) == 1 and all(same_ground(grid, previews[0].band.grid) for grid in grids)
 
 
 def _read_file(path: str, bands: Sequence[FileBand], shape: tuple[int, int]) -> list[Preview]:
-    """Read bands of one file and one type."""
+    """Read previews of bands of one file and one pixel type."""
     nearest = {"out_shape": shape, "resampling": Resampling.nearest}
     previews = []
-    with rasterio.Env(**gdal_options(path)), _opened(path) as file:
+    with rasterio.Env(**gdal_options(path)), _open(path) as file:
         planes = _read_planes(path, file, bands, nearest)
         masks: dict[tuple[int | None, int | None], npt.NDArray[np.bool_]] = {}
         for band, plane in zip(bands, planes, strict=True):
@@ -109,7 +109,7 @@ def _read_file(path: str, bands: Sequence[FileBand], shape: tuple[int, int]) -> 
     return previews
 
 
-def _opened(path: str) -> rasterio.DatasetReader:
+def _open(path: str) -> rasterio.DatasetReader:
     try:
         return open_raster(path)
     except GDAL_ERRORS as error:
@@ -119,24 +119,24 @@ def _opened(path: str) -> rasterio.DatasetReader:
 def _read_planes(
     path: str, file: rasterio.DatasetReader, bands: Sequence[FileBand], nearest: dict[str, Any]
 ) -> Sequence[Planes]:
-    """Read bands in one call, so that what is stored pixel by pixel is decoded once."""
+    """Read bands in one call, so that pixel-interleaved blocks are decoded once."""
     rows, columns = nearest["out_shape"]
     try:
         indexes, shape = [band.index for band in bands], (len(bands), rows, columns)
         return list(file.read(indexes, **nearest | {"out_shape": shape}))
     except GDAL_ERRORS as error:
-        for band in bands:  # which of them it is
+        for band in bands:  # find the band that fails
             try:
                 file.read(band.index, **nearest)
-            except GDAL_ERRORS as own:
-                raise _unreadable(path, f"band {band.index}", own) from own
+            except GDAL_ERRORS as band_error:
+                raise _unreadable(path, f"band {band.index}", band_error) from band_error
         raise _unreadable(path, f"band {bands[0].index}", error) from error
 
 
 def _read_mask(
     path: str, file: rasterio.DatasetReader, mask: int | None, alpha: int | None, nearest: dict[str, Any]
 ) -> npt.NDArray[np.bool_]:
-    """Read where a mask and an alpha band, if there are any, say that there is data."""
+    """Read which pixels a mask and an alpha band, if there are any, mark as valid."""
     valid = np.ones(nearest["out_shape"], np.bool_)
     try:
         if mask is not None:
@@ -155,6 +155,6 @@ def _unreadable(path: str, what: str, error: Exception) -> SceneError:
 
 
 def _read_store(bands: Sequence[FileBand], shape: tuple[int, int]) -> Iterator[Preview]:
-    """Read bands of a store."""
+    """Read previews of bands of a store."""
     for band, (pixels, valid) in zip(bands, registry.read_reduced(bands, shape), strict=True):
         yield Preview(band, pixels, mask_invalid(pixels[np.newaxis], (band.nodata,), valid))

@@ -1,4 +1,4 @@
-"""A scene put together from the bands of raster files: which are read, on what grid, from where."""
+"""Assemble a scene from the bands of raster files: its bands, grid, nodata, files and masks, from metadata only."""
 
 import logging
 import reprlib
@@ -22,37 +22,42 @@ from pipeline.geo.pixel_areas import PYPROJ, needs_ellipsoid
 from pipeline.kernels.validity import representable
 from pipeline.raster.file_bands import FileBand
 from pipeline.raster.file_parts import LARGEST_BLOCK, FilePart, make_parts
-from pipeline.scenes.choose_grid import finest_band, one_grid
+from pipeline.scenes.band_checks import warn_of_little_overlap, warn_of_resampled_bands, warn_of_slow_strips
+from pipeline.scenes.choose_grid import choose_grid, finest_band
 from pipeline.scenes.masks import Mask
-from pipeline.scenes.warnings import warn_of_little_overlap, warn_of_resampled_bands, warn_of_slow_strips
 
 logger = logging.getLogger(__name__)
 
-_SIDE_OF_A_PIECE: Final = 1024
-"""Pixels: of a store's chunks that are too large to be worked on whole."""
+_LARGEST_SIDE: Final = 1024
+"""Longest side of a scene block, in pixels, if no file has the scene's pixels or chunks of a store are larger."""
 
 _CURL: Final = 40 * 10**6
-"""Bytes that reading from other machines takes: GDAL's cache of what it has fetched, and buffers."""
+"""Bytes for reading remote files: GDAL's cache of downloaded data, and buffers."""
 
 _TINIEST: Final = 1e-15
 _LARGEST: Final = 1e15
-"""Between them lie the scales and offsets that mean something; products of others may overflow."""
+"""Plausible scales lie between these limits, offsets below the upper one; products of others may overflow."""
 
 
-def _choose_nodata(bands: Sequence[FileBand], asked: str | float) -> tuple[int | float | None, ...]:
-    """Each band's nodata value, as its pixels hold it: what the config says, else the file's tag.
+def _choose_nodata(bands: Sequence[FileBand], setting: str | float) -> tuple[int | float | None, ...]:
+    """Return each band's nodata value in the band's own type: from the config, else from the file's tag.
 
     A value is rounded in the band's own type, before bands of other types make that type wider.
     """
-    if not isinstance(asked, str) and not any(representable(asked, np.dtype(band.dtype)) for band in bands):
-        shown = reprlib.repr(asked)  # which may have hundreds of digits
+    if not isinstance(setting, str) and not any(representable(setting, np.dtype(band.dtype)) for band in bands):
+        shown = reprlib.repr(setting)  # it may have hundreds of digits
         msg = f"scene.nodata: {shown} can't occur in pixels of type {bands[0].dtype}; give a value that can, or 'auto'"
         raise ConfigError(msg)
     values: list[int | float | None] = []
     for band in bands:
-        value, dtype = band.nodata if isinstance(asked, str) else asked, np.dtype(band.dtype)
+        value, dtype = band.nodata if isinstance(setting, str) else setting, np.dtype(band.dtype)
         if value is not None and not representable(value, dtype):
-            logger.warning("%s: the nodata value %s can't occur in %s pixels: ignored", band.path, value, dtype)
+            logger.warning(
+                "%s: the nodata value %s can't occur in %s pixels and is ignored; set scene.nodata",
+                band.path,
+                value,
+                dtype,
+            )
             value = None
         values.append(None if value is None else dtype.type(value).item())
     return tuple(values)
@@ -60,60 +65,60 @@ def _choose_nodata(bands: Sequence[FileBand], asked: str | float) -> tuple[int |
 
 @dataclass(frozen=True)
 class RasterScene:
-    """Raster files described: which bands are read from where. Nothing but metadata has been read."""
+    """A scene described by metadata: its bands, the files they are read from, and its masks; no pixels were read."""
 
     info: SceneInfo
     parts: tuple[FilePart, ...]
-    """In the order of the bands."""
+    """File parts to read, in band order."""
     masks: tuple[Mask, ...] = ()
-    """What is left out of the map."""
+    """Masks of pixels that are left out of the map and of the fit."""
     fit_masks: tuple[Mask, ...] = ()
-    """What is left out of the fit, beside that."""
+    """Masks of further pixels that are left out of the fit only."""
 
     def as_stored_numbers(self, like: Units | None = None) -> "RasterScene":
-        """The same scene without scale and offset: of all bands, or of those that have none in the units of a model."""
+        """Return the scene without scales and offsets: of all bands, or of those that have none in the units `like`."""
         return replace(self, info=self.info.as_stored_numbers(like))
 
 
-def summarize(
+def assemble_scene(
     bands: Sequence[FileBand],
     config: SceneConfig,
     files: Iterable[str] = (),
     grid: Grid | None = None,
     whole: Grid | None = None,
 ) -> RasterScene:
-    """Put bands together as a scene.
+    """Assemble a scene from opened bands.
 
     Parameters
     ----------
     bands : sequence of FileBand
-        Opened.
+        The bands, opened.
     config : SceneConfig
-        Nodata, resolution, resampling.
+        Nodata, resolution, resampling, area of interest.
     files : iterable of str
-        What belongs to the scene beside the bands' files.
+        Further files of the scene, in addition to the bands' files.
     grid : Grid, optional
-        The grid to bring them onto; by default that of the finest, cut down to the area of interest.
+        Grid to align the bands to; by default that of the finest band, cut to the area of interest.
     whole : Grid, optional
-        That grid before it was cut; by default it was not.
+        `grid` before it was cut to the area of interest; by default it was not cut.
 
     Raises
     ------
     SceneError
-        When they can't be brought onto one grid or hold no numbers to cluster.
+        If the bands can't be aligned to one grid, or have a pixel type that can't be clustered.
     ConfigError
-        When the nodata value or the resolution doesn't suit them.
+        If the nodata value or the resolution doesn't suit the bands.
     """
     for band in bands:
         if band.dtype not in PIXEL_TYPES:
-            msg = f"{band.path}: pixels of type {band.dtype} can't be clustered; integers and floats can"
+            msg = f"{band.path}: pixels of type {band.dtype} can't be clustered; convert them to integers or floats"
             raise SceneError(msg)
     bands = _with_sensible_scales(bands)
-    if config.nodata != "auto":  # which stands for all that stores state
+    if config.nodata != "auto":  # a configured value replaces all that stores state
         bands = [replace(band, array=replace(band.array, nodata=())) if band.array else band for band in bands]
     cut = Cut(grid) if grid else None
     if cut is None:
-        whole = one_grid(bands, config.resolution)
+        whole = choose_grid(bands, config.resolution)
         cut = cut_to_area(whole, bands, config)
         if cut.area is None:
             warn_of_little_overlap(bands, cut.grid)
@@ -153,39 +158,39 @@ def summarize(
         sources=tuple(dict.fromkeys(band.path for band in bands)),
         files=tuple(dict.fromkeys([*(file for band in bands for file in (band.path, *band.files)), *files])),
     )
-    if info.map_window:  # a part of a block is copied out of it
+    if info.map_window:  # parts of blocks are copied
         info = replace(info, extra_bytes_per_pixel=max(info.extra_bytes_per_pixel, info.bytes_per_pixel + 1))
     return RasterScene(info, parts, masks=(cut.area,) if cut.area else ())
 
 
 @dataclass(frozen=True)
 class Cut:
-    """What of a scene's own grid is read, and what of that a map shows."""
+    """The part of a scene's grid that is read, and the part of it that a map shows."""
 
     grid: Grid
-    """That is read: the whole blocks that the area of interest touches, or the scene's own grid."""
+    """Grid that is read: the whole blocks that the area of interest touches, or the scene's own grid."""
     area: Area | None = None
-    """The area of interest, on this grid."""
+    """Area of interest on `grid`."""
     origin: tuple[int, int] = (0, 0)
-    """Row and column of its first pixel on the scene's own grid."""
+    """Row and column of the first pixel of `grid` on the scene's own grid."""
     map_window: Block | None = None
-    """The rectangle of it that a map shows; None where that is all of it."""
+    """Rectangle of `grid` that a map shows; None for all of it."""
 
     @property
     def map_grid(self) -> Grid:
-        """The grid of a map."""
+        """Grid of the map."""
         return self.grid.part(self.map_window) if self.map_window else self.grid
 
 
 def cut_to_area(grid: Grid, bands: Sequence[FileBand], config: SceneConfig) -> Cut:
-    """Cut a grid down to the whole blocks that the area of interest lies on, so that none is decoded in vain.
+    """Cut a grid to the whole blocks that the area of interest touches, so that no other block is decoded.
 
-    What a map shows of them depends on `scene.crop`, and nothing else does.
+    `scene.crop` sets the part of them that the map shows, and affects nothing else.
 
     Raises
     ------
     SceneError
-        When the area lies elsewhere.
+        If the area doesn't overlap the grid.
     """
     area = area_of(config.aoi, grid) if config.aoi else None
     read = area.window(grid, _block_shape(bands, grid)) if area else None
@@ -203,7 +208,7 @@ def cut_to_area(grid: Grid, bands: Sequence[FileBand], config: SceneConfig) -> C
 
 
 def _with_sensible_scales(bands: Sequence[FileBand]) -> list[FileBand]:
-    """Bands as they are; without any scale or offset where one of them makes no sense."""
+    """Return the bands; all without scale and offset if one band has an implausible one."""
     odd = next(
         (
             band
@@ -216,7 +221,7 @@ def _with_sensible_scales(bands: Sequence[FileBand]) -> list[FileBand]:
     if odd is None:
         return list(bands)
     logger.warning(
-        "%s: scale %g and offset %g make no sense: stored numbers are taken as they are",
+        "%s: implausible scale %g and offset %g: stored numbers of all bands are used unscaled; correct the tags",
         odd.path,
         odd.scale,
         odd.offset,
@@ -225,46 +230,46 @@ def _with_sensible_scales(bands: Sequence[FileBand]) -> list[FileBand]:
 
 
 def _methods(
-    bands: Sequence[FileBand], asked: ResamplingMethod | Mapping[str, ResamplingMethod]
+    bands: Sequence[FileBand], setting: ResamplingMethod | Mapping[str, ResamplingMethod]
 ) -> list[ResamplingMethod]:
-    """How each band is resampled, where it has to be."""
-    if isinstance(asked, str):
-        return [asked] * len(bands)
+    """Resampling method per band, used where the band's grid differs."""
+    if isinstance(setting, str):
+        return [setting] * len(bands)
     names = [band.name for band in bands]
-    methods = [asked.get("default", "nearest")] * len(bands)
-    for name, method in asked.items():
+    methods = [setting.get("default", "nearest")] * len(bands)
+    for name, method in setting.items():
         if name != "default":
             methods[find_band(name, names, key="scene.resampling")] = method
     return methods
 
 
 def _block_shape(bands: Sequence[FileBand], grid: Grid) -> tuple[int, int]:
-    """(rows, columns) of the scene that are decoded as one: the largest of the files that lie on its grid."""
+    """(rows, columns) of a scene block: the largest block of the files whose pixels are those of the scene."""
     shapes = [band.block_shape for band in bands if _same_lattice(grid, band.grid)]
     if not shapes:
         finest = finest_band(bands)
         ratios = zip(finest.block_shape, finest.grid.resolution[::-1], grid.resolution[::-1], strict=True)
-        high, wide = (max(1, round(size * theirs / ours)) for size, theirs, ours in ratios)
-        shapes = [(min(high, _SIDE_OF_A_PIECE), min(wide, _SIDE_OF_A_PIECE))]
+        high, wide = (max(1, round(size * band_side / scene_side)) for size, band_side, scene_side in ratios)
+        shapes = [(min(high, _LARGEST_SIDE), min(wide, _LARGEST_SIDE))]
     largest = max(shapes, key=lambda shape: shape[0] * shape[1])
     if all(band.array for band in bands) and largest[0] * largest[1] > LARGEST_BLOCK:
-        return _SIDE_OF_A_PIECE, _SIDE_OF_A_PIECE
+        return _LARGEST_SIDE, _LARGEST_SIDE
     return largest
 
 
 def _same_lattice(grid: Grid, other: Grid) -> bool:
-    """Whether pixels of two grids are the same where both are."""
+    """Return True if the pixels of two grids coincide where the grids overlap."""
     alignment = Alignment.of(grid, other)
     return alignment is not None and alignment.is_identity
 
 
 def _straddles(parts: Sequence[FilePart], grid: Grid, block_shape: tuple[int, int]) -> bool:
-    """Whether blocks of some file straddle those of the scene, so that they would be decoded more than once."""
+    """Return True if blocks of some file straddle those of the scene, so that they would be decoded more than once."""
     return any(
         not same_grid(grid, part.grid)
         or any(
-            ours % theirs and theirs < side
-            for ours, theirs, side in zip(block_shape, part.block_shape, grid.shape, strict=True)
+            ours % stored and stored < side
+            for ours, stored, side in zip(block_shape, part.block_shape, grid.shape, strict=True)
         )
         for part in parts
     )

@@ -1,4 +1,4 @@
-"""Pixels of raster files, block by block."""
+"""Read the pixels of a raster scene block by block: bands aligned to its grid, masks applied."""
 
 import threading
 from collections.abc import Callable
@@ -22,25 +22,25 @@ from pipeline.scenes.raster_scene import RasterScene
 
 
 class RasterSource:
-    """Reads the blocks of a `RasterScene`; a `FitSource`.
+    """Read the blocks of a `RasterScene`; a `FitSource`.
 
     Parameters
     ----------
     scene : RasterScene
-        What is read.
+        The scene to read.
     chunk : tuple of int
         (rows, columns) of a block.
-    kept : KeptFiles, optional
-        Keeps what is decoded; without it files are read anew each time.
+    cache : FileCache, optional
+        Caches decoded file blocks; without it they are decoded each time they are needed.
     handles : Handles, optional
-        Open files, where several scenes share them.
+        Open file handles, if several scenes share them.
     """
 
     def __init__(
         self,
         scene: RasterScene,
         chunk: tuple[int, int],
-        kept: FileCache | None = None,
+        cache: FileCache | None = None,
         handles: Handles | None = None,
     ) -> None:
         self.scene = scene
@@ -49,18 +49,18 @@ class RasterSource:
         self.blocks = tuple(scene.info.grid.blocks(chunk))
         self._decoded = _Counter()
         self._handles = handles or Handles()
-        self._kept = kept
-        self._in_time = limits_for_blocks(remote=self.is_remote)
+        self._cache = cache
+        self._time_limit = limits_for_blocks(remote=self.is_remote)
         self._readers = [self._reader(part) for part in scene.parts]
         self._masks = [self._with_reader(mask) for mask in scene.masks]
         self._fit_masks = [self._with_reader(mask) for mask in scene.fit_masks]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.scene, self.chunk), {"_in_time": self._in_time}
+        return type(self), (self.scene, self.chunk), {"_time_limit": self._time_limit}
 
     def _reader(self, part: FilePart) -> WindowReader:
         reader = _CountedReader(self._own_reader(part), self._decoded)
-        return self._kept.cached_reader(part, reader) if self._kept else reader
+        return self._cache.cached_reader(part, reader) if self._cache else reader
 
     def _own_reader(self, part: FilePart) -> WindowReader:
         if part.array:
@@ -68,47 +68,47 @@ class RasterSource:
         return GdalReader(part, self._handles)
 
     def _with_reader(self, mask: Mask) -> Callable[[Block, npt.NDArray[np.bool_]], None]:
-        """Give the function that strikes out of a block's validity what a mask leaves out."""
+        """Return the function that clears masked pixels of a block in `valid`."""
         if isinstance(mask, LayerMask):
             return partial(apply_mask, mask, self._reader(mask.part))
         return mask.apply
 
     @property
     def passes(self) -> float:
-        """How often the scene's files have been decoded so far: pixels decoded over pixels there are."""
+        """Number of pixels decoded so far, relative to the number of pixels in the scene's files."""
         return self.decoded / self.decodable
 
     @property
     def is_remote(self) -> bool:
-        """Whether any of its files is on another machine."""
-        return any(part.remote for part in self._files())
+        """True if any file of the scene is remote."""
+        return any(part.remote for part in self._unique_parts())
 
-    def _files(self) -> dict[FilePart, None]:
-        """Parts of the scene and of its masks, each once."""
+    def _unique_parts(self) -> dict[FilePart, None]:
+        """File parts of the scene and of its masks, each once, as keys."""
         masks = [mask.part for mask in (*self.scene.masks, *self.scene.fit_masks) if isinstance(mask, LayerMask)]
         return dict.fromkeys([*self.scene.parts, *masks])
 
     @property
     def decoded(self) -> int:
-        """Pixels decoded so far."""
+        """Number of pixels decoded so far, over all bands."""
         return self._decoded.pixels
 
     @property
     def decodable(self) -> int:
-        """Pixels that the scene's files have."""
-        return sum(len(part.indexes) * part.grid.shape[0] * part.grid.shape[1] for part in self._files())
+        """Number of pixels in the scene's files, over all bands."""
+        return sum(len(part.indexes) * part.grid.shape[0] * part.grid.shape[1] for part in self._unique_parts())
 
     def read(self, block: Block) -> Pixels:
-        """Read a block's pixels and tell which hold data.
+        """Read a block's pixels and which of them are valid.
 
         Raises
         ------
         SceneError
-            Naming the file and the block, when the file is damaged or cut short, or a server takes longer than allowed.
+            If a file is damaged or cut short, or a server exceeds the time limit; names the file and the block.
         """
         data = np.empty((len(self.info.bands), *block.shape), self.info.dtype)
         valid = np.ones(block.shape, np.bool_)
-        with self._in_time():
+        with self._time_limit():
             for part, reader in zip(self.scene.parts, self._readers, strict=True):
                 read_part(part, reader, block, data[part.first : part.first + len(part.indexes)], valid)
             for apply in self._masks:
@@ -116,7 +116,7 @@ class RasterSource:
         return Pixels(data, mask_invalid(data, self.info.nodata, valid))
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-        """Read a block as `read` does, and tell which of its pixels take part in the fit."""
+        """Read a block, and mark the pixels that take part in the fit, shape (rows, columns)."""
         pixels = self.read(block)
         if not self._fit_masks:
             return pixels, pixels.valid
@@ -125,14 +125,14 @@ class RasterSource:
         return pixels, fitting
 
     def mask_for_fit(self, block: Block, valid: npt.NDArray[np.bool_]) -> None:
-        """Strike out of a block's validity, in place, what is left out of the fit alone."""
-        with self._in_time():
+        """Clear the pixels in `valid`, in place, that are left out of the fit only."""
+        with self._time_limit():
             for apply in self._fit_masks:
                 apply(block, valid)
 
 
 class _Counter:
-    """Counts on several threads."""
+    """A counter that several threads may increase."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -144,7 +144,7 @@ class _Counter:
 
 
 class _CountedReader:
-    """Counts the pixels that another reader decodes."""
+    """Count the pixels that another reader decodes."""
 
     def __init__(self, reader: WindowReader, counter: _Counter) -> None:
         self._reader = reader

@@ -18,7 +18,7 @@ from pipeline.core.errors import TerrazzoError
     ("text", "sections", "expected"),
     [
         ("scene.bands: there is no band 'x'", ("scene",), "bands: there is no band 'x'"),
-        ("a.tif: if 0 means no data, set scene.nodata: 0", ("scene",), "a.tif: if 0 means no data, set nodata=0"),
+        ("a.tif: if 0 means nodata, set scene.nodata: 0", ("scene",), "a.tif: if 0 means nodata, set nodata=0"),
         ("if it is, set scene.nodata: -9999.0", ("fit",), "if it is, set open_scene's nodata=-9999.0"),
         ("raise fit.pixels, or lower fit.k", ("fit",), "raise pixels, or lower k"),
         ("check scene.nodata and fit.mask", ("fit",), "check open_scene's nodata and the coordinate `valid`"),
@@ -41,7 +41,7 @@ def test_config_keys_in_a_message_become_arguments(text: str, sections: tuple[st
         (lambda path: open_scene(path, aoi=[0, 0, 1, 1]), "^aoi"),
         (lambda path: open_scene(path, resolution=1e7), "^resolution: "),
         (lambda path: fit(open_scene(path), k=5, pixels=3), "raise pixels, or lower k"),
-        (lambda path: fit(open_scene(path) * 0 + 7), "^k: 8 classes were asked for"),
+        (lambda path: fit(open_scene(path) * 0 + 7), "^k: 8 classes need 8 distinct pixels"),
         (lambda path: fit(open_scene(path, nodata=7) * 0 + 7), "check open_scene's nodata"),
         (lambda path: write(label(open_scene(path), fit(open_scene(path), k=3)), "x.tif", palette="no"), "^palette: "),
     ],
@@ -62,7 +62,7 @@ def test_warnings_name_arguments_in_functions_and_keys_in_runs(
     pixels[:, :50] = 0
     path = write_raster("s.tif", pixels)
     fit(open_scene(path), k=3)
-    (message,) = [record.getMessage() for record in caplog.records if "no nodata is set" in record.getMessage()]
+    (message,) = [record.getMessage() for record in caplog.records if "no nodata value is set" in record.getMessage()]
     assert "set open_scene's nodata=0" in message
     caplog.clear()
     config = {

@@ -299,11 +299,11 @@ def test_zero_pixels_without_nodata_are_warned_of(write_raster: WriteRaster, cap
     scene = open_scene(write_raster("z.tif", pixels))
     fit(scene, k=3)
     (words,) = warnings_of(caplog)
-    assert "are 0 in every band, and no nodata is set: if 0 means no data, set open_scene's nodata=0" in words
+    assert "are 0 in every band, and no nodata value is set: if 0 means nodata, set open_scene's nodata=0" in words
     caplog.clear()
     fit(scene.assign_coords(valid=(("y", "x"), np.ones((200, 300), bool))), k=3)
     (words,) = warnings_of(caplog)
-    assert "beside what a mask leaves out" in words
+    assert "in addition to masked pixels" in words
 
 
 OTHERS = {

@@ -17,9 +17,9 @@ from pipeline.formats.detect import open_catalogues
 from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.run import run_config
 from pipeline.models.cluster_model import ClusterModel
+from pipeline.scenes.band_checks import left_out_note
 from pipeline.scenes.describe_scene import describe_scene
 from pipeline.scenes.mosaic import open_source
-from pipeline.scenes.warnings import left_out_note
 
 PLANET = "planet_analyticms_20170831"
 LANDSAT = "landsat_c2_l2sp_008059"
@@ -69,7 +69,7 @@ def test_planet_bands_have_common_names_and_udm_is_a_mask(sensors: Path, caplog:
         assert described(item, bands=["red", "nir"]).info.bands == ("band3", "band4")
         assert "left out" not in caplog.text, "bands are named"
         assert described(item, bands="all").info.bands == ("band1", "band2", "band3", "band4")
-    assert "left out, as no band is named: quality layers: udm; pictures: visual" in caplog.text
+    assert "left out by default: quality layers: udm; pictures: visual" in caplog.text
     _, valid = whole(opened(item, 100, mask="udm"))
     with rasterio.open(folder / "20170831_172754_101c_3B_AnalyticMS_DN_udm.tif") as file:
         udm = file.read(1)

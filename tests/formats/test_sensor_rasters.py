@@ -36,7 +36,9 @@ class Sensor:
 SENSORS = {
     "neon": Sensor("neon_osbs_rgb_nodata255/OSBS_029.tif", 3, 0.987),
     "hls": Sensor("hls_terratorch_biomass_10band/*_input.tif", 10, 1.0, ("0.15% of the pixels are 0 in every band",)),
-    "goes": Sensor("goes_fulldisk_mask/goes.tif", 3, 0.783, ("of the pixels are 0 in every band, beside what a mask",)),
+    "goes": Sensor(
+        "goes_fulldisk_mask/goes.tif", 3, 0.783, ("of the pixels are 0 in every band, in addition to masked pixels",)
+    ),
     "naip, near infrared tagged as alpha": Sensor(
         "naip_chips/m_3211605*.tif", 4, 1.0, ("band 4 is tagged as alpha",), by_tag=False
     ),
@@ -112,7 +114,9 @@ def test_constant_band_is_warned_of_and_refused_for_fitting(
         value = file.read(1)[valid][0]
     found = inspect_scene([str(path)])
     assert found.valid_share == pytest.approx(valid.mean(), abs=0.01)
-    assert f"band band1 is {value} everywhere among the pixels looked at: leave it out" in found.warnings
-    with pytest.raises(FitError, match=f"2 classes were asked for; distinct among the sampled pixels: {distinct} of"):
+    assert f"band band1 is {value} in every pixel of its preview: leave it out of scene.bands" in found.warnings
+    with pytest.raises(
+        FitError, match=f"2 classes need 2 distinct pixels, but the [0-9]+ sampled ones have {distinct};"
+    ):
         run_config(config(path, tmp_path / "c.tif", fit={"k": 2, "pixels": 10_000}))
     assert not list(tmp_path.iterdir())

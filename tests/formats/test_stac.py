@@ -20,7 +20,7 @@ from pipeline.formats.detect import open_catalogues
 from pipeline.formats.stac import read_items
 from pipeline.formats.stac_assets import gdal_path
 from pipeline.formats.stac_items import item_catalogue
-from pipeline.scenes.warnings import left_out_note
+from pipeline.scenes.band_checks import left_out_note
 
 pytestmark = pytest.mark.lowest
 

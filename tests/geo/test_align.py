@@ -188,7 +188,7 @@ def test_nodata_is_not_mixed_into_warped_pixels(write_raster: WriteRaster) -> No
 def test_file_without_crs_is_refused_next_to_one_with_a_crs(write_raster: WriteRaster) -> None:
     one = write_raster("s_B02.tif", patches(1))
     two = write_raster("s_B03.tif", patches(1, (50, 50)), crs=None, transform=Affine.identity())
-    with pytest.raises(SceneError, match=r"B03 and B02 are on different coordinate systems: .*50 x 50.*300 x 200"):
+    with pytest.raises(SceneError, match=r"B03 and B02 have different coordinate systems: .*50 x 50.*300 x 200"):
         described([one, two])
 
 

@@ -64,8 +64,8 @@ def test_constant_and_duplicate_bands_are_named(write_raster: WriteRaster) -> No
     pixels = patches(4)
     pixels[1], pixels[3] = 17, pixels[0]
     warnings = notes(write_raster("s.tif", pixels, bands=["a", "b", "c", "d"]))
-    assert "band b is 17 everywhere" in warnings
-    assert "band d looks the same as a" in warnings
+    assert "band b is 17 in every pixel of its preview" in warnings
+    assert "band d has the same preview as a" in warnings
     assert "band c" not in warnings
 
 
@@ -121,11 +121,11 @@ def test_files_of_different_extents_are_reported(write_raster: WriteRaster) -> N
     ]
     found = inspect_scene([str(file) for file in files])
     assert found.valid_share is None
-    notes_on_extents = [warning for warning in found.warnings if "same ground" in warning]
+    notes_on_extents = [warning for warning in found.warnings if "different extents" in warning]
     assert len(notes_on_extents) == 1
     assert "B02 and B03" in notes_on_extents[0]
     assert "302000, 5900000" in notes_on_extents[0]
-    assert not any("looks the same" in warning for warning in found.warnings)
+    assert not any("has the same preview" in warning for warning in found.warnings)
 
 
 def test_work_grows_linearly_with_the_number_of_bands(write_raster: WriteRaster) -> None:
@@ -169,7 +169,7 @@ def test_equal_bands_are_reported_wherever_they_are_among_the_bands(write_raster
         warning for warning in inspect_scene([str(write_raster("s.tif", pixels))]).warnings if "the same" in warning
     ]
     assert [warning.split(":")[0] for warning in duplicates] == [
-        "band band18 looks the same as band3", "band band30 looks the same as band3",
+        "band band18 has the same preview as band3", "band band30 has the same preview as band3",
     ]  # fmt: skip
 
 

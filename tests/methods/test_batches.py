@@ -1,4 +1,4 @@
-"""Mini-batches over all pixels, and dask-ml: near the exact answer, and the same for any blocks and workers."""
+"""Mini-batches over all pixels and dask-ml: inertia near the exact one; batches don't depend on blocks and workers."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pipeline.scenes.raster_source import RasterSource
 pytestmark = pytest.mark.lowest
 
 
-def fitted(source: FitSource, method: str, workers: int = 2, **settings: Any) -> ClusterModel:
+def fit_model(source: FitSource, method: str, workers: int = 2, **settings: Any) -> ClusterModel:
     config = FitConfig.model_validate({"pixels": "all", "method": method, **settings})
     with open_cache("memory", Path()) as cache:
         pixels = UncachedPieces(source) if method == "minibatch" else CachedPieces(source, cache)
@@ -31,36 +31,36 @@ def fitted(source: FitSource, method: str, workers: int = 2, **settings: Any) ->
 def test_batches_do_not_depend_on_blocks_and_workers(dtype: str) -> None:
     data = scene(dtype, (1100, 1300))
     valid = holes((1100, 1300))
-    one = fitted(MemorySource(data, valid, (1100, 1300)), "minibatch", 1, k=5)
+    one = fit_model(MemorySource(data, valid, (1100, 1300)), "minibatch", 1, k=5)
     for chunk, workers in (((200, 333), 2), ((512, 512), 3)):
-        assert fitted(MemorySource(data, valid, chunk), "minibatch", workers, k=5) == one
+        assert fit_model(MemorySource(data, valid, chunk), "minibatch", workers, k=5) == one
 
 
-def test_each_pixel_is_read_once_more_for_the_batches() -> None:
+def test_batches_read_each_pixel_once_more() -> None:
     source = MemorySource(scene("uint16", (1024, 1536)), chunk=(512, 512))
-    fitted(source, "minibatch", k=4)
+    fit_model(source, "minibatch", k=4)
     assert set(source.reads.values()) == {2}
 
 
-def test_no_window_is_larger_than_the_blocks_that_memory_was_planned_for() -> None:
+def test_windows_of_batches_are_no_larger_than_planned_blocks() -> None:
     source = MemorySource(scene("uint16", (300, 700)), chunk=(64, 128))
-    fitted(source, "minibatch", k=4)
+    fit_model(source, "minibatch", k=4)
     assert max(bottom - top for (top, bottom), _ in source.reads) == 64
     assert max(right - left for _, (left, right) in source.reads) == 128
 
 
 @pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
-def test_a_source_that_keeps_nothing_is_refused(method: str) -> None:
+def test_a_source_without_pixel_pieces_is_refused(method: str) -> None:
     config = FitConfig.model_validate({"pixels": "all", "method": method})
-    with pytest.raises(TypeError, match="KeptBlocks or ReadBlocks"):
+    with pytest.raises(TypeError, match="CachedPieces or UncachedPieces"):
         fit_source(MemorySource(scene("uint16")), config, workers=1, progress=Progress())
 
 
 @pytest.mark.parametrize("method", ["minibatch", "dask-ml"])
-def test_a_real_scene_ends_near_the_exact_inertia(landscape: list[str], method: str) -> None:
+def test_inertia_of_a_real_scene_is_near_the_exact_one(landscape: list[str], method: str) -> None:
     source = RasterSource(described(landscape), (300, 512))
-    exact = fitted(source, "kmeans", k=6, tol=1e-5)
-    other = fitted(source, method, k=6, tol=1e-5)
+    exact = fit_model(source, "kmeans", k=6, tol=1e-5)
+    other = fit_model(source, method, k=6, tol=1e-5)
     inertia = exact.inertia * (
         other.fitting.sampled_pixels / exact.fitting.valid_pixels if method == "minibatch" else 1
     )
@@ -70,13 +70,13 @@ def test_a_real_scene_ends_near_the_exact_inertia(landscape: list[str], method: 
 
 @pytest.mark.parametrize("pixels", [2000, "all"])
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
-def test_dask_ml_gets_valid_pixels_alone_in_units_it_can_not_lose(dtype: str, pixels: Any) -> None:
+def test_dask_ml_finds_classes_in_any_type_and_scale(dtype: str, pixels: Any) -> None:
     data, valid = scene(dtype, bands=4), holes((120, 150))
     data[:, ~valid] = 200 if dtype == "uint16" else np.nan
     if dtype == "float32":
-        data /= 10_000  # reflectance: an absolute tolerance would end it at once
-    exact = fitted(MemorySource(data, valid, (50, 50)), "kmeans", k=5, tol=1e-6, pixels=pixels)
-    dask = fitted(MemorySource(data, valid, (50, 50)), "dask-ml", k=5, tol=1e-6, pixels=pixels)
+        data /= 10_000  # reflectance: an absolute tolerance would stop it in the first pass
+    exact = fit_model(MemorySource(data, valid, (50, 50)), "kmeans", k=5, tol=1e-6, pixels=pixels)
+    dask = fit_model(MemorySource(data, valid, (50, 50)), "dask-ml", k=5, tol=1e-6, pixels=pixels)
     assert dask.inertia == pytest.approx(exact.inertia, rel=0.01)
     assert sum(dask.counts) == sum(exact.counts)
     np.testing.assert_allclose(dask.centres, exact.centres, rtol=0.02)

@@ -1,4 +1,4 @@
-"""Models: scikit-learn's k-means, in a documented order, the same on any machine."""
+"""Models: results of scikit-learn's k-means, in a documented order, independent of chunks and workers."""
 
 from typing import Any
 
@@ -23,17 +23,17 @@ from pipeline.pixels.pieces import UncachedPieces
 pytestmark = pytest.mark.lowest
 
 
-def fitted(source: MemorySource, workers: int = 2, **settings: Any) -> ClusterModel:
+def fit_model(source: MemorySource, workers: int = 2, **settings: Any) -> ClusterModel:
     config = FitConfig(**{"k": 5, "pixels": 20_000, "starts": 3, **settings})
     return fit_source(source, config, workers=workers, progress=Progress()).model
 
 
 @pytest.mark.parametrize("method", ["kmeans", "minibatch"])
-def test_chunks_and_workers_do_not_change_the_model(method: str) -> None:
+def test_the_model_does_not_depend_on_chunks_and_workers(method: str) -> None:
     data = patches(3)
     valid = data[0] > 40
     models = {
-        fitted(MemorySource(data, valid, chunk), workers, method=method).to_json()
+        fit_model(MemorySource(data, valid, chunk), workers, method=method).to_json()
         for chunk, workers in (((200, 300), 1), ((64, 64), 3), ((31, 17), 2), ((1, 300), 4))
     }
     assert len(models) == 1
@@ -56,7 +56,7 @@ def test_minibatch_loses_no_digits_far_from_zero(pixels: int | str) -> None:
 
 def test_the_whole_scene_as_sample_matches_scikit_learn() -> None:
     data = patches(3)
-    model = fitted(MemorySource(data), pixels=60_000)
+    model = fit_model(MemorySource(data), pixels=60_000)
     points = data.reshape(3, -1).T.astype("float64")
     best = min((KMeans(5, n_init=1, random_state=seed).fit(points) for seed in range(5)), key=lambda m: m.inertia_)
     assert model.inertia == pytest.approx(best.inertia_, rel=1e-4)
@@ -69,7 +69,7 @@ def test_the_whole_scene_as_sample_matches_scikit_learn() -> None:
 def test_centroids_are_the_means_of_their_pixels() -> None:
     data = patches(3)
     source = MemorySource(data)
-    model = fitted(source, tol=0)
+    model = fit_model(source, tol=0)
     values = draw_sample(source, wanted=20_000, seed=0, workers=1).points.T.astype("float64")
     nearest = np.argmin(((values[:, None] - model.centres) ** 2).sum(axis=2), axis=1)
     means = np.stack([values[nearest == label].mean(axis=0) for label in range(5)])
@@ -78,49 +78,49 @@ def test_centroids_are_the_means_of_their_pixels() -> None:
     assert model.inertia == pytest.approx(distances, rel=1e-4)
 
 
-def test_the_best_of_several_starts_is_kept() -> None:
+def test_the_best_of_several_starts_is_used() -> None:
     points = np.ascontiguousarray(patches(3).reshape(3, -1)[:, ::7])
     one, ten = (fit_sample(points, FitConfig(k=8, starts=starts), 1).inertia for starts in (1, 10))
     assert ten <= one
 
 
 @pytest.fixture
-def clustered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many points Lloyd's algorithm is given, each time."""
+def lloyd_counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Number of points in each call of `lloyd`."""
     sizes: list[int] = []
 
-    def watched(points: Any, *rest: Any, **settings: Any) -> Any:
+    def counted(points: Any, *rest: Any, **settings: Any) -> Any:
         sizes.append(points.shape[1])
         return lloyd(points, *rest, **settings)
 
-    monkeypatch.setattr(kmeans, "lloyd", watched)
+    monkeypatch.setattr(kmeans, "lloyd", counted)
     return sizes
 
 
-def test_the_best_start_of_a_part_goes_on_over_all_points(clustered: list[int]) -> None:
+def test_the_best_start_on_a_part_is_refined_on_all_points(lloyd_counts: list[int]) -> None:
     values = np.random.default_rng(0).permutation(patches(4, (400, 400)).reshape(4, -1).T)
     ours = fit_sample(np.ascontiguousarray(values.T), FitConfig(k=5, tol=0), 2)
-    theirs = KMeans(5, n_init=5, tol=0, random_state=0).fit(values.astype(float))
-    assert ours.inertia == pytest.approx(theirs.inertia_, rel=1e-6)
+    sklearn = KMeans(5, n_init=5, tol=0, random_state=0).fit(values.astype(float))
+    assert ours.inertia == pytest.approx(sklearn.inertia_, rel=1e-6)
     nearest = np.argmin(((values[:, None] - ours.centres) ** 2).sum(axis=2), axis=1)
-    assert adjusted_rand_score(nearest, theirs.labels_) > 0.9999
-    assert clustered == [COMPARED] * 5 + [160_000]
+    assert adjusted_rand_score(nearest, sklearn.labels_) > 0.9999
+    assert lloyd_counts == [COMPARED] * 5 + [160_000]
 
 
-def test_a_part_with_too_few_different_points_is_not_what_starts_are_compared_on(clustered: list[int]) -> None:
+def test_starts_are_compared_on_all_points_if_a_part_has_too_few_distinct_ones(lloyd_counts: list[int]) -> None:
     points = np.zeros((2, COMPARED + 50), np.uint16)
     points[0, -50:] = np.repeat(np.arange(1, 6), 10)
     assert fit_sample(points, FitConfig(k=6), 2).inertia == 0
-    assert clustered == [COMPARED + 50] * 5
+    assert lloyd_counts == [COMPARED + 50] * 5
 
 
-def test_no_run_over_the_points_takes_more_iterations_than_are_allowed() -> None:
+def test_iterations_do_not_exceed_max_iter() -> None:
     points = np.random.default_rng(0).integers(0, 9999, (2, COMPARED + 50)).astype(np.uint16)
     assert fit_sample(points, FitConfig(k=9, tol=0, max_iter=3), 2).iterations == 3
 
 
 def test_classes_run_from_dark_to_bright() -> None:
-    brightness = fitted(MemorySource(patches(4))).centres.mean(axis=1)
+    brightness = fit_model(MemorySource(patches(4))).centres.mean(axis=1)
     assert (np.diff(brightness) > 0).all()
 
 
@@ -131,53 +131,53 @@ def test_equally_bright_classes_are_ordered_by_their_first_bands() -> None:
 
 def test_permuting_bands_permutes_the_centroids() -> None:
     data = patches(3)
-    one, two = fitted(MemorySource(data), tol=0), fitted(MemorySource(data[[2, 0, 1]]), tol=0)
+    one, two = fit_model(MemorySource(data), tol=0), fit_model(MemorySource(data[[2, 0, 1]]), tol=0)
     np.testing.assert_allclose(two.centres, one.centres[:, [2, 0, 1]], rtol=1e-3)
 
 
-def test_another_seed_is_another_sample() -> None:
-    one, two = (fitted(MemorySource(patches(3)), pixels=500, seed=seed) for seed in (0, 1))
+def test_another_seed_draws_another_sample() -> None:
+    one, two = (fit_model(MemorySource(patches(3)), pixels=500, seed=seed) for seed in (0, 1))
     assert one.centroids != two.centroids
 
 
-def test_nodata_takes_no_part() -> None:
+def test_nodata_pixels_do_not_affect_the_model() -> None:
     data = patches(2)
     valid = np.ones(data.shape[1:], bool)
     valid[:100] = False
     poisoned = data.copy()
     poisoned[:, :100] = 60_000
-    assert fitted(MemorySource(poisoned, valid)).centroids == fitted(MemorySource(data, valid)).centroids
+    assert fit_model(MemorySource(poisoned, valid)).centroids == fit_model(MemorySource(data, valid)).centroids
 
 
-def test_more_classes_than_distinct_pixels_is_an_error_with_the_number() -> None:
+def test_more_classes_than_distinct_pixels_are_refused_with_the_number() -> None:
     data = np.zeros((1, 200, 300), "uint8")
     data[0, :100], data[0, 100:150] = 7, 9
-    with pytest.raises(FitError, match=r"5 classes .* sampled pixels: 3 of (60000|20000); ask for 3"):
-        fitted(MemorySource(data))
-    with pytest.raises(FitError, match=r"sampled pixels: 1 of \d+; there is nothing to tell apart"):
-        fitted(MemorySource(data * 0))
+    with pytest.raises(FitError, match=r"5 classes .* the (60000|20000) sampled ones have 3; set fit\.k to 3 at most"):
+        fit_model(MemorySource(data))
+    with pytest.raises(FitError, match=r"the \d+ sampled ones have 1; choose a scene whose pixels differ"):
+        fit_model(MemorySource(data * 0))
 
 
 def test_differences_too_small_to_be_squared_are_refused() -> None:
     data = patches(2).astype("float32") * np.float32(1e-30)
     with pytest.raises(FitError, match=r"differ by .* at most: too little for float32"):
-        fitted(MemorySource(data))
+        fit_model(MemorySource(data))
 
 
-def test_classes_that_no_pixel_can_tell_apart_are_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_equal_classes_cause_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     data = (np.arange(60_000).reshape(1, 200, 300) % 100 + 2**60).astype("int64")
-    fitted(MemorySource(data), k=4)
-    assert "of the 4 classes found differ" in caplog.text
+    fit_model(MemorySource(data), k=4)
+    assert "of the 4 classes are distinct" in caplog.text
 
 
 def test_as_many_classes_as_distinct_pixels_work() -> None:
     data = np.zeros((1, 200, 300), "uint8")
     data[0, :100], data[0, 100:150] = 7, 9
-    assert fitted(MemorySource(data), k=3).centroids == ((0.0,), (7.0,), (9.0,))
+    assert fit_model(MemorySource(data), k=3).centroids == ((0.0,), (7.0,), (9.0,))
 
 
-def test_real_spectra_fall_into_their_land_covers(data: Any) -> None:
-    """Plain k-means of a real scene agrees with its training polygons as far as the data's notes say (0.8)."""
+def test_classes_of_a_real_scene_agree_with_land_cover_polygons(data: Any) -> None:
+    """K-means of a real scene agrees with its training polygons as documented with the data (0.8)."""
     from pipeline.scenes.raster_source import RasterSource
 
     folder = data / "scenes" / "rstoolbox_s2"
@@ -210,9 +210,9 @@ def rasterized(polygons: Any, source: Any) -> np.ndarray:
 
 
 @pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
-def test_a_fit_that_max_iter_ends_says_so(method: str, caplog: pytest.LogCaptureFixture) -> None:
-    fitted(MemorySource(patches(3)), method=method, max_iter=1, tol=0)
-    assert "fit.max_iter: centroids may not rest yet after pass 1; allow more" in caplog.text
+def test_a_fit_ended_by_max_iter_warns(method: str, caplog: pytest.LogCaptureFixture) -> None:
+    fit_model(MemorySource(patches(3)), method=method, max_iter=1, tol=0)
+    assert "fit.max_iter: centroids may still move after pass 1; allow more passes" in caplog.text
     caplog.clear()
-    fitted(MemorySource(patches(3)), method=method)
+    fit_model(MemorySource(patches(3)), method=method)
     assert "max_iter" not in caplog.text

@@ -1,4 +1,4 @@
-"""Lloyd's k-means: held against scikit-learn and plain numpy, and exact where numbers are whole."""
+"""Lloyd's k-means: compared with scikit-learn and numpy, exact for integers."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ from pipeline.methods.kmeans import mean_variance
 from pipeline.methods.lloyd import Partition, lloyd, plus_plus
 
 DTYPES = ["u1", "u2", "i2", "i4", "f4", "f8"]
-COUNT = 3001  # more points than are worked on at once, and no whole number of times
+COUNT = 3001  # more points than a kernel processes at once, and not a multiple of it
 
 
 def blobs(dtype: str, bands: int, seed: int = 0) -> npt.NDArray[Any]:
-    """Points around seven places, shape (band, point)."""
+    """Points around seven means, shape (band, point)."""
     rng = np.random.default_rng([seed, bands])
-    places = rng.uniform(40, 210, (bands, 7))
-    points = places[:, rng.integers(0, 7, COUNT)] + rng.normal(0, 12, (bands, COUNT))
+    means = rng.uniform(40, 210, (bands, 7))
+    points = means[:, rng.integers(0, 7, COUNT)] + rng.normal(0, 12, (bands, COUNT))
     return np.ascontiguousarray(points.clip(0, 255).astype(dtype))
 
 
@@ -32,18 +32,18 @@ def inertia(points: npt.NDArray[Any], centres: npt.NDArray[np.float64]) -> float
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("bands", "k"), [(1, 2), (4, 8), (13, 20)])
-def test_from_the_same_start_it_ends_where_scikit_learn_ends(dtype: str, bands: int, k: int) -> None:
+def test_result_from_the_same_start_is_scikit_learns(dtype: str, bands: int, k: int) -> None:
     points = blobs(dtype, bands)
     start = plus_plus(points, k, np.random.default_rng(3))
     rows = points.T.astype(np.float64)
-    theirs = KMeans(k, init=start, n_init=1, max_iter=500, tol=0).fit(rows)
+    sklearn = KMeans(k, init=start, n_init=1, max_iter=500, tol=0).fit(rows)
     ours = lloyd(points, start, max_iter=500, tolerance=0)
-    assert ours.inertia == pytest.approx(theirs.inertia_, rel=1e-6)
+    assert ours.inertia == pytest.approx(sklearn.inertia_, rel=1e-6)
     assert ours.inertia == pytest.approx(inertia(points, ours.centres), rel=1e-9)
-    np.testing.assert_allclose(ours.centres, theirs.cluster_centers_, rtol=1e-3)
+    np.testing.assert_allclose(ours.centres, sklearn.cluster_centers_, rtol=1e-3)
 
 
-def test_it_ends_before_its_time_when_nobody_wants_the_result() -> None:
+def test_iterations_end_when_stopped_returns_true() -> None:
     points = blobs("f8", 3)
     start = plus_plus(points, 20, np.random.default_rng(3))
     asked = iter([False, False, True])
@@ -51,22 +51,22 @@ def test_it_ends_before_its_time_when_nobody_wants_the_result() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_an_early_stop_is_scikit_learns_early_stop(dtype: str) -> None:
+def test_tolerance_stops_after_as_many_iterations_as_scikit_learn(dtype: str) -> None:
     points = blobs(dtype, 4)
     start = plus_plus(points, 8, np.random.default_rng(5))
     tol = 1e-3
-    theirs = KMeans(8, init=start, n_init=1, max_iter=500, tol=tol).fit(points.T.astype(np.float64))
+    sklearn = KMeans(8, init=start, n_init=1, max_iter=500, tol=tol).fit(points.T.astype(np.float64))
     ours = lloyd(points, start, max_iter=500, tolerance=tol * mean_variance(points))
-    assert ours.iterations == theirs.n_iter_
-    assert ours.inertia == pytest.approx(theirs.inertia_, rel=1e-6)
+    assert ours.iterations == sklearn.n_iter_
+    assert ours.inertia == pytest.approx(sklearn.inertia_, rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "i2"])
-def test_the_order_of_whole_numbers_changes_nothing(dtype: str) -> None:
+def test_the_order_of_integer_points_changes_no_bit(dtype: str) -> None:
     points = blobs(dtype, 4)
     start = plus_plus(points, 8, np.random.default_rng(1))
     shuffled = np.ascontiguousarray(points[:, np.random.default_rng(2).permutation(COUNT)])
-    one, other = (lloyd(some, start, max_iter=50, tolerance=0) for some in (points, shuffled))
+    one, other = (lloyd(order, start, max_iter=50, tolerance=0) for order in (points, shuffled))
     np.testing.assert_array_equal(one.centres, other.centres)
     assert one.iterations == other.iterations
 
@@ -82,14 +82,14 @@ def test_counts_and_means_follow_the_labels(dtype: str, k: int, seed: int, moves
         partition.fill(centres)
         centres = partition.means(centres)
         assert partition.counts.tolist() == np.bincount(partition.labels, minlength=k + 1).tolist()
-        assert (partition.counts[1:] > 0).all(), "two centres in one place leave a class empty; it is filled"
+        assert (partition.counts[1:] > 0).all(), "two equal centroids leave a class empty, which is filled"
         for label in range(1, k + 1):
             members = points[:, partition.labels == label].astype(np.float64)
             np.testing.assert_allclose(centres[label - 1], members.mean(axis=1), rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["u2", "f4"])
-def test_classes_that_begin_empty_are_used(dtype: str) -> None:
+def test_initially_empty_classes_are_filled(dtype: str) -> None:
     points = blobs(dtype, 2)
     start = np.concatenate([np.full((4, 2), 1e4), points[:, :3].T.astype(np.float64)])
     found = lloyd(points, start, max_iter=300, tolerance=0)
@@ -99,20 +99,20 @@ def test_classes_that_begin_empty_are_used(dtype: str) -> None:
     assert found.inertia < 1.6 * best
 
 
-def test_a_start_that_is_a_solution_stays() -> None:
+def test_a_converged_start_does_not_move() -> None:
     points = np.array([[0, 2, 100, 102]], np.uint8)
     found = lloyd(points, np.array([[1.0], [101.0]]), max_iter=10, tolerance=0)
     assert (found.centres.tolist(), found.inertia, found.iterations) == ([[1.0], [101.0]], 4.0, 1)
 
 
-def test_no_more_than_max_iter_moves() -> None:
+def test_iterations_do_not_exceed_max_iter() -> None:
     points = blobs("u2", 4)
     start = plus_plus(points, 12, np.random.default_rng(1))
     assert lloyd(points, start, max_iter=3, tolerance=0).iterations == 3
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_chosen_points_are_different_points_of_the_scene(dtype: str) -> None:
+def test_initial_centroids_are_distinct_points(dtype: str) -> None:
     points = blobs(dtype, 2)
     centres = plus_plus(points, 60, np.random.default_rng(0))
     there = {tuple(point) for point in points.T.astype(np.float64).tolist()}
@@ -121,7 +121,7 @@ def test_chosen_points_are_different_points_of_the_scene(dtype: str) -> None:
     assert set(chosen) <= there
 
 
-def test_chosen_points_lie_better_than_points_drawn_blindly() -> None:
+def test_initial_centroids_have_less_inertia_than_random_points() -> None:
     points = blobs("u2", 4)
     rng = np.random.default_rng(0)
     ours = [inertia(points, plus_plus(points, 7, rng)) for _ in range(20)]
@@ -145,6 +145,6 @@ def test_distances_equal_numpy(dtype: str) -> None:
     assert whole == pytest.approx(each.sum())
 
 
-def test_the_variance_is_numpys() -> None:
+def test_mean_variance_equals_numpy() -> None:
     points = blobs("u2", 6)
     assert mean_variance(points) == pytest.approx(points.var(axis=1).mean())

@@ -1,4 +1,4 @@
-"""The sample: N valid pixels, the same for any chunking and any number of workers."""
+"""The sample: N valid pixels, independent of chunks, workers and cache."""
 
 from collections.abc import Callable
 from threading import Event
@@ -21,18 +21,18 @@ from pipeline.pixels.cache import CachedBlocks
 from pipeline.pixels.pieces import CachedPieces
 
 
-def placed(shape: tuple[int, int]) -> np.ndarray:
-    """Pixels that tell where they are: two bands, row and column."""
+def row_and_column_pixels(shape: tuple[int, int]) -> np.ndarray:
+    """Two bands that hold the row and column of each pixel."""
     return np.stack(np.mgrid[: shape[0], : shape[1]]).astype("uint16")
 
 
-def spared(source: FitSource, cache: Cache | None = None) -> CachedBlocks:
-    """The same scene, kept for the map."""
-    return CachedBlocks(source, cache or MemoryCache(), cache_required=True)
+def cache_blocks(source: FitSource, cache: Cache | None = None) -> CachedBlocks:
+    """Cache the blocks of a scene, for the map."""
+    return CachedBlocks(source, cache or MemoryCache(), needed=True)
 
 
-def kept(source: FitSource, cache: Cache | None = None) -> CachedPieces:
-    """The same scene, kept for a fit over all pixels."""
+def cache_pieces(source: FitSource, cache: Cache | None = None) -> CachedPieces:
+    """Cache the pieces of a scene, for a fit over all pixels."""
     return CachedPieces(source, cache or MemoryCache())
 
 
@@ -43,19 +43,19 @@ def kept(source: FitSource, cache: Cache | None = None) -> CachedPieces:
     wanted=st.integers(1, 9000),
     seed=st.integers(0, 2**32 - 1),
     share=st.floats(0.01, 1),
-    keep=st.sampled_from([lambda source: source, spared, kept]),
+    wrap=st.sampled_from([lambda source: source, cache_blocks, cache_pieces]),
 )
-def test_any_chunks_and_workers_draw_the_same_pixels_from_files_and_from_what_is_kept(
-    *, chunk: tuple[int, int], workers: int, wanted: int, seed: int, share: float, keep: Callable[[Any], FitSource]
+def test_the_sample_does_not_depend_on_chunks_workers_and_cache(
+    *, chunk: tuple[int, int], workers: int, wanted: int, seed: int, share: float, wrap: Callable[[Any], FitSource]
 ) -> None:
-    data, generator = placed((83, 97)), np.random.default_rng(seed)
+    data, generator = row_and_column_pixels((83, 97)), np.random.default_rng(seed)
     valid = generator.random((83, 97)) < 0.9
     fitting = valid & (generator.random((83, 97)) < share)
     fitting[0, 0] = valid[0, 0] = True
     whole = draw_sample(MemorySource(data, valid, (83, 97), fitting=fitting), wanted=wanted, seed=seed, workers=1)
     source = MemorySource(data, valid, chunk, fitting=fitting)
-    keeping = keep(source)
-    cut = draw_sample(keeping, wanted=wanted, seed=seed, workers=workers)
+    cached_source = wrap(source)
+    cut = draw_sample(cached_source, wanted=wanted, seed=seed, workers=workers)
     np.testing.assert_array_equal(cut.points, whole.points)
     assert cut.valid == whole.valid == fitting.sum()
     assert cut.points.shape[1] == min(wanted, fitting.sum())
@@ -63,19 +63,22 @@ def test_any_chunks_and_workers_draw_the_same_pixels_from_files_and_from_what_is
     assert np.unique(cut.points, axis=1).shape == cut.points.shape
     assert set(source.reads.values()) == {1}
     for block in source.blocks:
-        for ours, theirs in zip(keeping.read(block), source.read(block), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
+        for cached, original in zip(cached_source.read(block), source.read(block), strict=True):
+            np.testing.assert_array_equal(cached, original)
 
 
 def test_the_sample_is_spread_evenly() -> None:
-    sample = draw_sample(MemorySource(placed((400, 400))), wanted=16_000, seed=0, workers=2)
+    sample = draw_sample(MemorySource(row_and_column_pixels((400, 400))), wanted=16_000, seed=0, workers=2)
     counts, _, _ = np.histogram2d(*sample.points, bins=8, range=[[0, 400], [0, 400]])
     expected = 16_000 / 64
     assert ((counts - expected) ** 2 / expected).sum() < 103.4  # chi-square, 63 degrees of freedom, p = 0.001
 
 
 def test_another_seed_draws_other_pixels() -> None:
-    one, two = (draw_sample(MemorySource(placed((200, 200))), wanted=500, seed=s, workers=1).points.T for s in (0, 1))
+    one, two = (
+        draw_sample(MemorySource(row_and_column_pixels((200, 200))), wanted=500, seed=s, workers=1).points.T
+        for s in (0, 1)
+    )
     shared = {tuple(row) for row in one.tolist()} & {tuple(row) for row in two.tolist()}
     assert len(shared) < 50  # 6 expected by chance
 
@@ -87,14 +90,14 @@ def test_each_block_is_read_once() -> None:
     assert set(source.reads.values()) == {1}
 
 
-def test_no_valid_pixel_is_an_error_that_names_the_file() -> None:
+def test_a_scene_without_valid_pixels_is_refused_by_file_name() -> None:
     source = MemorySource(patches(2), np.zeros((200, 300), bool))
     with pytest.raises(SceneError, match="memory: all 60000 pixels are nodata"):
         draw_sample(source, wanted=100, seed=0, workers=1)
 
 
-class WatchedScratch(MemoryCache):
-    """Knows what was taken out of it."""
+class CountingCache(MemoryCache):
+    """Records the names of the entries that are read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,17 +108,19 @@ class WatchedScratch(MemoryCache):
         super().take(name, *parts)
 
 
-@pytest.mark.parametrize("keep", [spared, kept])
-def test_blocks_are_read_while_machine_code_is_loaded_and_looked_at_later(
-    keep: Callable[[FitSource, Cache], FitSource], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("wrap", [cache_blocks, cache_pieces])
+def test_blocks_read_while_code_is_loaded_are_sampled_later(
+    wrap: Callable[[FitSource, Cache], FitSource], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = MemorySource(placed((83, 97)), np.random.default_rng(0).random((83, 97)) < 0.7, chunk=(20, 20))
+    source = MemorySource(
+        row_and_column_pixels((83, 97)), np.random.default_rng(0).random((83, 97)) < 0.7, chunk=(20, 20)
+    )
     expected = draw_sample(source, wanted=900, seed=3, workers=2)
     loading, loaded = Event(), Event()
 
     def load() -> None:
         loading.set()
-        assert loaded.wait(60), "no block is read meanwhile"
+        assert loaded.wait(60), "no block is read while code is loaded"
 
     steps = iter(range(25))
 
@@ -125,28 +130,30 @@ def test_blocks_are_read_while_machine_code_is_loaded_and_looked_at_later(
             loaded.set()
 
     monkeypatch.setattr(hashing, "load_kernel", load)
-    cache = WatchedScratch()
-    found = draw_sample(keep(source, cache), wanted=900, seed=3, workers=2, step=step)
+    cache = CountingCache()
+    found = draw_sample(wrap(source, cache), wanted=900, seed=3, workers=2, step=step)
     np.testing.assert_array_equal(found.points, expected.points)
     assert found.valid == expected.valid == source.valid.sum()
     assert set(source.reads.values()) == {2}, "once by each of the two"
     assert len(cache.taken) == len(set(cache.taken)) >= 20
 
 
-@pytest.mark.parametrize(("share", "looks"), [(1.0, 0), (0.6, 0), (0.2, 1)])
-def test_what_is_kept_is_looked_at_again_where_little_of_it_takes_part(
-    share: float, looks: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("share", "rereads"), [(1.0, 0), (0.6, 0), (0.2, 1)])
+def test_cached_blocks_are_sampled_again_if_few_pixels_take_part(
+    share: float, rereads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hashing, "load_kernel", lambda: None)
-    source = MemorySource(placed((300, 400)), np.random.default_rng(0).random((300, 400)) < share, chunk=(30, 30))
-    cache = WatchedScratch()
-    assert draw_sample(spared(source, cache), wanted=9000, seed=3, workers=1).points.shape == (2, 9000)
-    assert len(cache.taken) // len(source.blocks) == looks  # and a few that were read while code was loaded
+    source = MemorySource(
+        row_and_column_pixels((300, 400)), np.random.default_rng(0).random((300, 400)) < share, chunk=(30, 30)
+    )
+    cache = CountingCache()
+    assert draw_sample(cache_blocks(source, cache), wanted=9000, seed=3, workers=1).points.shape == (2, 9000)
+    assert len(cache.taken) // len(source.blocks) == rereads  # and a few blocks that were read while code was loaded
     assert set(source.reads.values()) == {1}
 
 
 @pytest.mark.parametrize(("share", "reads"), [(0.6, 1), (0.3, 2)])
-def test_a_source_that_keeps_nothing_any_more_is_read_twice_only_where_little_of_it_takes_part(
+def test_a_source_with_a_full_cache_is_read_twice_only_if_few_pixels_take_part(
     share: float, reads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(MemoryCache):
@@ -158,19 +165,16 @@ def test_a_source_that_keeps_nothing_any_more_is_read_twice_only_where_little_of
 
     monkeypatch.setattr(hashing, "load_kernel", load)
     valid = np.random.default_rng(0).random((83, 97)) < share
-    source = MemorySource(placed((83, 97)), valid, chunk=(20, 20))
-    assert (
-        draw_sample(CachedBlocks(source, Full(), cache_required=False), wanted=900, seed=3, workers=2).valid
-        == valid.sum()
-    )
+    source = MemorySource(row_and_column_pixels((83, 97)), valid, chunk=(20, 20))
+    assert draw_sample(CachedBlocks(source, Full(), needed=False), wanted=900, seed=3, workers=2).valid == valid.sum()
     assert set(source.reads.values()) == {reads}
 
 
-def test_an_error_of_loading_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_while_code_is_loaded_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     def load() -> None:
         msg = "no machine code"
         raise RuntimeError(msg)
 
     monkeypatch.setattr(hashing, "load_kernel", load)
     with pytest.raises(RuntimeError, match="no machine code"):
-        draw_sample(MemorySource(placed((9, 9))), wanted=9, seed=0, workers=1)
+        draw_sample(MemorySource(row_and_column_pixels((9, 9))), wanted=9, seed=0, workers=1)

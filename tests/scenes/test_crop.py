@@ -1,4 +1,4 @@
-"""A map of an area of interest shows its box, the file's blocks, or the whole scene: by one model, read once."""
+"""Values of scene.crop: a map shows the area of interest, the file's blocks or the whole scene, by the same model."""
 
 import json
 from collections import Counter
@@ -27,8 +27,8 @@ CROPS = ["area", "blocks", "none"]
 
 
 @pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[Any]:
-    """Windows that are decoded, by file."""
+def decoded_windows(monkeypatch: pytest.MonkeyPatch) -> Counter[Any]:
+    """Number of times each window of each file is decoded."""
     windows: Counter[Any] = Counter()
     read = GdalReader.read
 
@@ -40,13 +40,13 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[Any]:
     return windows
 
 
-def maps_of(
-    source: list[str], tmp_path: Path, decoded: Counter[Any], aoi: Any, **sections: Any
+def make_maps(
+    source: list[str], tmp_path: Path, decoded_windows: Counter[Any], aoi: Any, **sections: Any
 ) -> dict[str, tuple[Any, Any, str, str, Any]]:
-    """Map, its place, model, table, and what was decoded, for each way to crop."""
+    """Map, transform, model, table and decoded windows for each value of scene.crop."""
     made = {}
     for crop in CROPS:
-        decoded.clear()
+        decoded_windows.clear()
         labels = tmp_path / f"{crop}.tif"
         report = run_config(config(source, labels, scene={"aoi": aoi, "crop": crop}, **sections))
         with rasterio.open(labels) as file:
@@ -54,12 +54,12 @@ def maps_of(
         assert (report["scene"]["rows"], report["scene"]["columns"]) == pixels.shape
         assert report["nodata_pixels"] == (pixels == 0).sum()
         model, table = (labels.with_suffix(ending).read_text() for ending in (".model.json", ".csv"))
-        made[crop] = (pixels, transform, model, table, Counter(decoded))
+        made[crop] = (pixels, transform, model, table, Counter(decoded_windows))
     return made
 
 
-def check_alike(made: dict[str, tuple[Any, Any, str, str, Any]], shape: tuple[int, int]) -> None:
-    """The same model, table and reading, and pixels that are the same where they lie on one another."""
+def check_same(made: dict[str, tuple[Any, Any, str, str, Any]], shape: tuple[int, int]) -> None:
+    """Check that models, tables and decoded windows are equal, and pixels are where the maps overlap."""
     for numbers in zip(*(facts[2:] for facts in made.values()), strict=True):
         assert all(other == numbers[0] for other in numbers)
     full, own = made["none"][:2]
@@ -75,8 +75,8 @@ def check_alike(made: dict[str, tuple[Any, Any, str, str, Any]], shape: tuple[in
 @pytest.mark.parametrize(
     "fits", [{"k": 4}, {"k": 4, "pixels": "all"}, {"k": 4, "pixels": "all", "method": "minibatch"}]
 )
-def test_cropping_changes_neither_model_nor_what_is_decoded(
-    jpeg2000: list[str], tmp_path: Path, decoded: Counter[Any], fits: dict[str, Any]
+def test_crop_changes_neither_model_nor_decoded_windows(
+    jpeg2000: list[str], tmp_path: Path, decoded_windows: Counter[Any], fits: dict[str, Any]
 ) -> None:
     with rasterio.open(jpeg2000[0]) as file:
         west, south, east, north = file.bounds
@@ -89,8 +89,8 @@ def test_cropping_changes_neither_model_nor_what_is_decoded(
     ]
     shape = polygon(*corners)
     area = write_vector(tmp_path / "area.geojson", shape, crs=crs)
-    made = maps_of(jpeg2000, tmp_path, decoded, area, fit=fits, run={"chunk": 128})
-    check_alike(made, (768, 1536))
+    made = make_maps(jpeg2000, tmp_path, decoded_windows, area, fit=fits, run={"chunk": 128})
+    check_same(made, (768, 1536))
     with rasterio.open(jpeg2000[0]) as file:
         inside, transform = rasterio.mask.mask(file, [shape], crop=True, indexes=1, filled=False)
     pixels = made["area"][0]
@@ -105,30 +105,32 @@ def test_cropping_changes_neither_model_nor_what_is_decoded(
 
 
 @pytest.mark.parametrize("where", [(330, 405, 570, 777), (0, 0, 1068, 1068), (1030, 1030, 1068, 1068)])
-def test_so_it_is_for_tiles_that_straddle_the_map_s(
-    landscape: list[str], tmp_path: Path, decoded: Counter[Any], where: tuple[int, int, int, int]
+def test_crop_of_tiles_that_straddle_those_of_the_map_changes_no_model(
+    landscape: list[str], tmp_path: Path, decoded_windows: Counter[Any], where: tuple[int, int, int, int]
 ) -> None:
     with rasterio.open(landscape[0]) as file:
         (west, north), (east, south) = file.transform @ where[:2], file.transform @ where[2:]
         aoi = {"bounds": [west, south, east, north], "crs": file.crs.to_string()}
-    made = maps_of(landscape, tmp_path, decoded, aoi, fit={"k": 4})
-    check_alike(made, (1068, 1068))
+    made = make_maps(landscape, tmp_path, decoded_windows, aoi, fit={"k": 4})
+    check_same(made, (1068, 1068))
     assert made["area"][0].shape == (where[3] - where[1], where[2] - where[0])
     assert made["area"][0].all()
 
 
-def thirds(least: int, most: int) -> st.SearchStrategy[float]:
-    """Places on edges, on centres, and in between."""
+def coordinates_between(least: int, most: int) -> st.SearchStrategy[float]:
+    """Coordinates on pixel edges, on pixel centres, and in between."""
     return st.builds(lambda whole, part: whole + part, st.integers(least, most), st.sampled_from([0, 0.3, 0.5]))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sizes=st.tuples(st.integers(5, 300), st.sampled_from([16, 64, 256])),
-    corners=st.lists(st.tuples(thirds(-40, 340), thirds(-40, 240)), min_size=3, max_size=6, unique=True),
+    corners=st.lists(
+        st.tuples(coordinates_between(-40, 340), coordinates_between(-40, 240)), min_size=3, max_size=6, unique=True
+    ),
     crop=st.sampled_from(CROPS),
 )
-def test_a_cropped_scene_is_a_part_of_the_scene(
+def test_a_cropped_scene_has_the_pixels_of_the_whole_scene(
     write_raster: WriteRaster,
     tmp_path: Path,
     sizes: tuple[int, int],
@@ -148,10 +150,10 @@ def test_a_cropped_scene_is_a_part_of_the_scene(
     data, valid = whole(source)
     grid, (top, left) = source.info.grid, source.info.origin
     assert grid.transform.almost_equals(ORIGIN @ ORIGIN.translation(left, top), 1e-6)
-    place = (slice(top, top + grid.shape[0]), slice(left, left + grid.shape[1]))
+    inner = (slice(top, top + grid.shape[0]), slice(left, left + grid.shape[1]))
     inside = rasterio.features.geometry_mask([shape], (200, 300), ORIGIN, invert=True)
-    np.testing.assert_array_equal(valid, inside[place])
-    np.testing.assert_array_equal(data[:, valid], pixels[(slice(None), *place)][:, valid])
+    np.testing.assert_array_equal(valid, inside[inner])
+    np.testing.assert_array_equal(data[:, valid], pixels[(slice(None), *inner)][:, valid])
     assert inside.sum() == valid.sum()
     assert {(block.row, block.column) for block in source.blocks} == set(
         np.ndindex(1 + max(block.row for block in source.blocks), 1 + max(block.column for block in source.blocks))
@@ -166,7 +168,7 @@ def test_a_cropped_scene_is_a_part_of_the_scene(
 
 
 def test_an_area_and_a_mask_of_one_polygon_have_the_same_classes(write_raster: WriteRaster, tmp_path: Path) -> None:
-    """The sample is drawn by the place on the scene's own grid, whatever was cut off."""
+    """The sample is drawn by the position on the scene's own grid, before it is cut."""
     path = write_raster("scene.tif", patches(3), tiled=True, blockxsize=64, blockysize=64)
     area = write_vector(tmp_path / "a.geojson", TRIANGLE)
     models = []
@@ -179,7 +181,7 @@ def test_an_area_and_a_mask_of_one_polygon_have_the_same_classes(write_raster: W
         assert models[0][key] == models[1][key]
 
 
-def test_a_mosaic_is_cropped_too(two: list[Path]) -> None:
+def test_a_cropped_mosaic_has_the_pixels_of_the_whole_mosaic(two: list[Path]) -> None:
     bounds = (LEFT + 1230, TOP - 2770, LEFT + 3990, TOP - 1010)
     aoi = {"bounds": bounds, "crs": "EPSG:32633"}
     uncut, known = whole(mosaic(two))
@@ -187,11 +189,11 @@ def test_a_mosaic_is_cropped_too(two: list[Path]) -> None:
         source = cropped(mosaic(two, 64, aoi=aoi, crop=crop))
         data, valid = whole(source)
         (top, left), (rows, columns) = source.info.origin, source.info.grid.shape
-        place = (slice(top, top + rows), slice(left, left + columns))
+        inner = (slice(top, top + rows), slice(left, left + columns))
         inside = np.zeros((400, 460), bool)
         inside[101:277, 123:399] = known[101:277, 123:399]
-        np.testing.assert_array_equal(valid, inside[place])
-        np.testing.assert_array_equal(data[:, valid], uncut[(slice(None), *place)][:, valid])
+        np.testing.assert_array_equal(valid, inside[inner])
+        np.testing.assert_array_equal(data[:, valid], uncut[(slice(None), *inner)][:, valid])
         if crop == "area":
             assert (top, left, rows, columns) == (101, 123, 176, 276)
         if crop == "none":
@@ -199,9 +201,7 @@ def test_a_mosaic_is_cropped_too(two: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("crop", CROPS)
-def test_lazy_scenes_are_cropped_and_their_models_are_the_same(
-    write_raster: WriteRaster, tmp_path: Path, crop: str
-) -> None:
+def test_lazy_scenes_are_cropped_and_have_the_same_model(write_raster: WriteRaster, tmp_path: Path, crop: str) -> None:
     path = write_raster("scene.tif", patches(3), tiled=True, blockxsize=64, blockysize=64)
     aoi = {"bounds": (300_705, 5_899_095, 301_505, 5_899_495), "crs": "EPSG:32633"}
     scene = open_scene(path, aoi=aoi, crop=crop, chunk=64)
@@ -216,7 +216,7 @@ def test_lazy_scenes_are_cropped_and_their_models_are_the_same(
     assert bool(scene.valid.sum() == 3200)
 
 
-def test_a_prediction_is_cropped_too(write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_a_prediction_is_cropped(write_raster: WriteRaster, tmp_path: Path) -> None:
     path = write_raster("scene.tif", patches(3), tiled=True, blockxsize=64, blockysize=64)
     run_config(config(path, tmp_path / "all.tif", fit={"k": 4}))
     scene = SceneConfig.model_validate(
@@ -229,7 +229,7 @@ def test_a_prediction_is_cropped_too(write_raster: WriteRaster, tmp_path: Path) 
         np.testing.assert_array_equal(part.read(1), uncut.read(1)[50:90, 70:150])
 
 
-def test_a_plan_says_how_large_the_map_will_be(write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_a_plan_states_the_size_of_the_cropped_map(write_raster: WriteRaster, tmp_path: Path) -> None:
     path = write_raster("scene.tif", patches(3, (1200, 1400)), tiled=True, blockxsize=256, blockysize=256)
     aoi = {"bounds": (300_700, 5_899_100, 301_500, 5_899_500), "crs": "EPSG:32633"}
     sizes, disks = {}, {}
@@ -240,13 +240,13 @@ def test_a_plan_says_how_large_the_map_will_be(write_raster: WriteRaster, tmp_pa
     assert disks["area"] <= disks["blocks"] < disks["none"]
 
 
-def test_without_an_area_there_is_nothing_to_crop(write_raster: WriteRaster) -> None:
+def test_crop_without_an_area_changes_nothing(write_raster: WriteRaster) -> None:
     scene = described(write_raster("scene.tif", patches(1)), crop="area")
     assert scene.info.map_window is None
     source = opened(scene.info.sources[0])
     assert cropped(source) is source
 
 
-def test_another_way_to_crop_is_refused(write_raster: WriteRaster) -> None:
+def test_an_unknown_value_of_crop_is_refused(write_raster: WriteRaster) -> None:
     with pytest.raises(ConfigError, match=r"open_scene: crop: 'box' is not allowed; expected 'area' "):
         open_scene(write_raster("scene.tif", patches(1)), crop="box")

@@ -1,4 +1,4 @@
-"""What is left out: the classes named, grown by the distance asked for, the same for every chunking."""
+"""Masks: the named classes or bits, dilated by the requested distance, independent of chunks."""
 
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from sources import FULL, SIDES, layers, opened, whole
 from benchmarks.safe import write_safe
 from pipeline.config.masks import SCL_DROPPED
 from pipeline.config.schema import RunConfig
+from pipeline.config.yaml import MASK_KEYWORDS
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.jobs.run import run_config
 
@@ -46,7 +47,7 @@ def disk(radius: float) -> npt.NDArray[np.bool_]:
         ("none", ()),
     ],
 )
-def test_classes_of_the_scene_classification_are_left_out(product: Path, mask: Any, dropped: tuple[int, ...]) -> None:
+def test_classes_of_scl_are_masked_out(product: Path, mask: Any, dropped: tuple[int, ...]) -> None:
     for chunk in (128, 100, 4096):
         _, valid = whole(opened(product, chunk, mask=mask))
         np.testing.assert_array_equal(valid, ~np.isin(scl_at_ten_metres(), dropped))
@@ -55,21 +56,21 @@ def test_classes_of_the_scene_classification_are_left_out(product: Path, mask: A
 @pytest.mark.lowest
 @pytest.mark.parametrize("metres", [20, 50, 60.1, 400])
 @pytest.mark.parametrize("chunk", [100, 128, 4096])
-def test_what_is_left_out_grows_by_metres(product: Path, metres: float, chunk: int) -> None:
+def test_a_mask_is_dilated_by_metres(product: Path, metres: float, chunk: int) -> None:
     _, valid = whole(opened(product, chunk, mask={"scl": [3, 9], "dilate": metres}))
     bad = np.isin(layers()["SCL"], [3, 9])
     expected = binary_dilation(bad, disk(metres / 20)).repeat(2, axis=0).repeat(2, axis=1)
     np.testing.assert_array_equal(valid, ~expected)
 
 
-def test_nodata_of_the_classification_is_left_out_but_does_not_grow(product: Path) -> None:
+def test_nodata_of_scl_is_masked_out_but_not_dilated(product: Path) -> None:
     _, valid = whole(opened(product, mask={"scl": [0, 9], "dilate": 60}))
     scl = layers()["SCL"]
     expected = (binary_dilation(scl == 9, disk(3)) | (scl == 0)).repeat(2, axis=0).repeat(2, axis=1)
     np.testing.assert_array_equal(valid, ~expected)
 
 
-def test_the_classification_of_a_genuine_product_masks_its_clouds(data: Path) -> None:
+def test_scl_of_a_real_product_masks_its_clouds(data: Path) -> None:
     import rasterio
 
     product = data / "s2-safe" / FULL
@@ -81,7 +82,7 @@ def test_the_classification_of_a_genuine_product_masks_its_clouds(data: Path) ->
     np.testing.assert_array_equal(valid, ~np.isin(scl, SCL_DROPPED) & (pixels[0] != 0))
 
 
-def test_a_mask_file_keeps_what_is_not_zero(write_raster: WriteRaster) -> None:
+def test_a_plain_mask_file_keeps_nonzero_pixels(write_raster: WriteRaster) -> None:
     mask = (np.random.default_rng(3).random((1, 200, 300)) < 0.5).astype("uint8") * 7
     scene, path = write_raster("scene.tif", patches(2)), write_raster("mask.tif", mask)
     np.testing.assert_array_equal(whole(opened(scene, mask=str(path)))[1], mask[0] > 0)
@@ -92,13 +93,13 @@ def test_a_mask_file_keeps_or_drops_values_on_a_grid_of_its_own(write_raster: Wr
     scene = write_raster("scene.tif", patches(2))
     path = str(write_raster("mask.tif", mask, transform=UTM["transform"] @ Affine.scale(3), nodata=4))
     near = mask[0].repeat(3, axis=0).repeat(3, axis=1)[:200, :300]
-    _, kept = whole(opened(scene, 90, mask={"path": path, "keep": [1, 2]}))
-    np.testing.assert_array_equal(kept, np.isin(near, [1, 2]))
+    _, valid = whole(opened(scene, 90, mask={"path": path, "keep": [1, 2]}))
+    np.testing.assert_array_equal(valid, np.isin(near, [1, 2]))
     _, dropped = whole(opened(scene, 90, mask={"path": path, "drop": [1, 2]}))
     np.testing.assert_array_equal(dropped, np.isin(near, [0, 3]))
 
 
-def test_bits_of_a_quality_band_are_left_out(write_raster: WriteRaster) -> None:
+def test_bits_of_a_quality_band_are_masked_out(write_raster: WriteRaster) -> None:
     quality = np.random.default_rng(5).integers(0, 2**16, (1, 200, 300)).astype("uint16")
     scene, path = write_raster("scene.tif", patches(2)), str(write_raster("qa.tif", quality))
     _, valid = whole(opened(scene, mask={"path": path, "bits": ["cloud", "cloud_shadow", 15]}))
@@ -107,7 +108,7 @@ def test_bits_of_a_quality_band_are_left_out(write_raster: WriteRaster) -> None:
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chunk=st.integers(7, 300), size=st.sampled_from([10, 20, 30, 25]), metres=st.sampled_from([0, 35, 90, 200]))
-def test_no_chunking_changes_a_mask(write_raster: WriteRaster, chunk: int, size: float, metres: float) -> None:
+def test_a_mask_does_not_depend_on_chunks(write_raster: WriteRaster, chunk: int, size: float, metres: float) -> None:
     mask = (np.random.default_rng(6).random((1, 90, 120)) < 0.98).astype("uint8")
     scene = write_raster("scene.tif", patches(1))
     path = write_raster("mask.tif", mask, transform=Affine(size, 0, 300_000, 0, -size, 5_900_000))
@@ -115,7 +116,7 @@ def test_no_chunking_changes_a_mask(write_raster: WriteRaster, chunk: int, size:
     np.testing.assert_array_equal(whole(opened(scene, chunk, mask=rule))[1], whole(opened(scene, 4096, mask=rule))[1])
 
 
-def test_a_mask_for_the_fit_alone_leaves_the_map_whole(product: Path, tmp_path: Path) -> None:
+def test_fit_mask_does_not_mask_the_map(product: Path, tmp_path: Path) -> None:
     def run(name: str, **scene: Any) -> dict[str, Any]:
         fit = {"k": 3, "pixels": 5000} | scene.pop("fit", {})
         return run_config(
@@ -138,59 +139,62 @@ def test_a_mask_for_the_fit_alone_leaves_the_map_whole(product: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("mask", "told"),
+    ("mask", "message"),
     [
-        ("qa_pixel", r"scene\.mask: .* has no layer qa_pixel \(it has scl\)"),
+        ("qa_pixel", r"scene\.mask: .* has no layer qa_pixel \(available: scl\)"),
         ({"path": "none.tif"}, r"none\.tif"),
     ],
 )
-def test_a_mask_that_is_not_there_is_named(product: Path, mask: Any, told: str) -> None:
-    with pytest.raises((ConfigError, SceneError), match=told):
+def test_a_missing_mask_is_refused_by_name(product: Path, mask: Any, message: str) -> None:
+    with pytest.raises((ConfigError, SceneError), match=message):
         opened(product, mask=mask)
 
 
-def test_a_mask_of_another_place_is_refused(write_raster: WriteRaster) -> None:
+def test_a_mask_that_does_not_overlap_the_scene_is_refused(write_raster: WriteRaster) -> None:
     scene = write_raster("scene.tif", patches(1))
     far = write_raster("mask.tif", patches(1), transform=Affine(10, 0, 500_000, 0, -10, 5_900_000))
-    with pytest.raises(SceneError, match=r"scene\.mask: .*mask\.tif shows another place than the scene: .*500000"):
+    with pytest.raises(SceneError, match=r"scene\.mask: .*mask\.tif doesn't overlap the scene: .*500000"):
         opened(scene, mask=str(far))
 
 
-def test_metres_mean_nothing_in_degrees(write_raster: WriteRaster) -> None:
+def test_dilate_on_a_grid_in_degrees_is_refused(write_raster: WriteRaster) -> None:
     place = {"crs": "EPSG:4326", "transform": Affine(1e-4, 0, 12, 0, -1e-4, 52)}
     scene, mask = write_raster("scene.tif", patches(1), **place), write_raster("mask.tif", patches(1), **place)
-    with pytest.raises(ConfigError, match=r"scene\.mask\.dilate: metres mean nothing on a grid in degrees"):
+    with pytest.raises(
+        ConfigError,
+        match=r"scene\.mask\.dilate: metres need a projected CRS, but the mask is in degrees",
+    ):
         opened(scene, mask={"path": str(mask), "dilate": 60})
 
 
-def test_classes_want_whole_numbers(write_raster: WriteRaster) -> None:
+def test_classes_of_a_float_layer_are_refused(write_raster: WriteRaster) -> None:
     scene = write_raster("scene.tif", patches(1))
     mask = write_raster("mask.tif", patches(1, dtype="float32"))
     with pytest.raises(ConfigError, match="float32 pixels, which have no classes or bits"):
         opened(scene, mask={"path": str(mask), "bits": [3]})
 
 
-def test_bits_beyond_the_layers_type_are_told(write_raster: WriteRaster) -> None:
+def test_bits_beyond_the_layers_type_are_refused(write_raster: WriteRaster) -> None:
     scene, mask = write_raster("scene.tif", patches(1)), write_raster("mask.tif", patches(1, dtype="uint8"))
-    with pytest.raises(ConfigError, match=r"bit 8 is asked for, but .*mask\.tif has uint8 pixels of 8 bits"):
+    with pytest.raises(ConfigError, match=r"mask\.tif has no bit 8: its uint8 pixels have 8 bits"):
         opened(scene, mask={"path": str(mask), "bits": [8]})
 
 
-def test_the_sign_bit_is_a_bit_like_others(write_raster: WriteRaster) -> None:
+def test_the_sign_bit_is_used_like_other_bits(write_raster: WriteRaster) -> None:
     quality = np.array([[[-32768, 5, -1, 0]]], "int16").repeat(200, axis=1).repeat(75, axis=2)
     scene, mask = write_raster("scene.tif", patches(1)), write_raster("mask.tif", quality)
     _, valid = whole(opened(scene, mask={"path": str(mask), "bits": [15]}))
     np.testing.assert_array_equal(valid, quality[0] >= 0)
 
 
-def test_nan_in_a_mask_keeps_nothing(write_raster: WriteRaster) -> None:
+def test_nan_in_a_mask_is_masked_out(write_raster: WriteRaster) -> None:
     mask = np.full((1, 200, 300), np.nan, "float32")
     mask[:, :50] = 1
     scene, path = write_raster("scene.tif", patches(1)), write_raster("mask.tif", mask)
     np.testing.assert_array_equal(whole(opened(scene, mask=str(path)))[1], np.isfinite(mask[0]))
 
 
-def test_classes_that_scl_does_not_have_are_told(product: Path) -> None:
+def test_unknown_classes_of_scl_are_refused(product: Path) -> None:
     from pydantic import ValidationError
 
     with pytest.raises(ValidationError, match="scl has classes 0 to 11"):
@@ -210,8 +214,8 @@ def test_a_file_with_an_alpha_band_is_warped_with_it(write_raster: WriteRaster) 
     assert ok[:36].all()
 
 
-def test_what_lies_outside_of_a_cut_grows_into_it(write_raster: WriteRaster) -> None:
-    """Also where the layer is in another CRS."""
+def test_masked_pixels_outside_of_a_cut_are_dilated_into_it(write_raster: WriteRaster) -> None:
+    """Also if the layer has another CRS."""
     from rasterio.warp import calculate_default_transform, reproject
 
     scene = write_raster("scene.tif", patches(1), tiled=True, blockxsize=64, blockysize=64)
@@ -240,14 +244,14 @@ def test_what_lies_outside_of_a_cut_grows_into_it(write_raster: WriteRaster) -> 
         assert 0 < inner.sum() < inside.sum()
 
 
-def test_the_plan_knows_of_a_masks_large_blocks(write_raster: WriteRaster) -> None:
+def test_the_plan_counts_large_blocks_of_a_mask(write_raster: WriteRaster) -> None:
     scene = write_raster("scene.tif", patches(1), tiled=True, blockxsize=64, blockysize=64)
     mask = write_raster("mask.tif", patches(1), tiled=True, blockxsize=512, blockysize=512)
     assert opened(scene, mask=str(mask)).info.file_block_bytes == 512 * 512 * 2
 
 
 def layer_item(folder: Path, key: str, pixels: npt.NDArray[Any], **profile: Any) -> Path:
-    """Write a STAC item of one band and a layer of quality, and their files; the path of the item."""
+    """Write a STAC item with one band and a quality layer, and their files; return the path of the item."""
     import json
 
     import rasterio
@@ -274,14 +278,14 @@ def layer_item(folder: Path, key: str, pixels: npt.NDArray[Any], **profile: Any)
 
 
 def every_value(dtype: str) -> npt.NDArray[Any]:
-    """All values of a type, in some order."""
+    """All values of a type, shuffled."""
     count = 2 ** (8 * np.dtype(dtype).itemsize)
     side = int(count**0.5)
     return np.random.default_rng(7).permutation(count).reshape(side, side).astype(dtype)
 
 
 def is_set(layer: npt.NDArray[Any], *bits: int) -> npt.NDArray[np.bool_]:
-    """Where all of some bits are set, by a way of its own."""
+    """True where all given bits are set, computed independently of the package."""
     planes = np.unpackbits(layer.astype("<u2").view("u1").reshape(*layer.shape, 2), axis=-1, bitorder="little")
     return np.asarray(planes[..., list(bits)].all(axis=-1))
 
@@ -299,7 +303,7 @@ def test_udm2_is_usable_where_it_is_clear(tmp_path: Path) -> None:
     np.testing.assert_array_equal(whole(opened(item, mask="udm2"))[1], planes[0] == 1)
 
 
-def test_fmask_leaves_out_clouds_what_is_next_to_them_their_shadows_and_fill(tmp_path: Path) -> None:
+def test_fmask_leaves_out_clouds_adjacent_pixels_shadows_and_fill(tmp_path: Path) -> None:
     fmask = every_value("uint8")
     item = layer_item(tmp_path, "Fmask", fmask)
     bad = is_set(fmask, 0) | is_set(fmask, 1) | is_set(fmask, 2) | is_set(fmask, 3)
@@ -320,7 +324,7 @@ def test_bqa_of_landsat_collection_one_has_confidences_of_two_bits(tmp_path: Pat
     np.testing.assert_array_equal(whole(opened(item, mask=snow))[1], ~(is_set(bqa, 9, 10) | is_set(bqa, 0, 5)))
 
 
-def test_a_file_can_be_read_as_a_layer_that_is_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_can_be_read_as_a_known_layer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     udm = np.where(patches(1)[0] > 100, 0, 2).astype("uint8")
     item = layer_item(tmp_path, "udm", udm)
     path = str(tmp_path / "udm.tif")
@@ -328,7 +332,7 @@ def test_a_file_can_be_read_as_a_layer_that_is_known(tmp_path: Path, caplog: pyt
         np.testing.assert_array_equal(whole(opened(item, mask={"udm": "default", "path": path}))[1], udm == 0)
         assert "plain mask" not in caplog.text
         whole(opened(item, mask=path))
-    assert "read as a plain mask (kept where not 0), though its name is that of udm" in caplog.text
+    assert "read as a plain mask (0 is masked out), but is named like a udm layer" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -340,7 +344,7 @@ def test_a_file_can_be_read_as_a_layer_that_is_known(tmp_path: Path, caplog: pyt
         ("udm2", "udm2", "keeps values 1 clear"),
     ],
 )
-def test_what_is_left_out_is_said_by_name(
+def test_log_names_the_classes_and_bits_left_out(
     tmp_path: Path, key: str, mask: Any, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     item = layer_item(tmp_path, key, np.zeros((40, 50), "uint16"))
@@ -350,7 +354,7 @@ def test_what_is_left_out_is_said_by_name(
 
 
 @pytest.mark.parametrize(
-    ("mask", "told"),
+    ("mask", "message"),
     [
         ({"fmask": ["clouds"]}, "clouds"),
         ({"udm2": [3]}, "udm2 has classes 0 to 1: 0 not_clear, 1 clear"),
@@ -363,25 +367,22 @@ def test_what_is_left_out_is_said_by_name(
         ({"dilate": 3}, "give 'path' or a layer: scl, qa_pixel, bqa, udm, udm2, fmask"),
     ],
 )
-def test_rules_that_a_layer_does_not_have_are_told(mask: Any, told: str) -> None:
+def test_rules_that_do_not_suit_a_layer_are_refused(mask: Any, message: str) -> None:
     from pydantic import ValidationError
 
     from pipeline.config.schema import SceneConfig
 
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=message):
         SceneConfig.model_validate({"source": "a.tif", "mask": mask})
 
 
-def test_words_for_layers_are_no_paths() -> None:
-    from pipeline.config.yaml import MASK_KEYWORDS
+def test_layer_names_are_not_paths() -> None:
     from pipeline.core.mask_layers import MASK_LAYERS
 
     assert ("none", *MASK_LAYERS) == MASK_KEYWORDS
 
 
-def test_names_of_bits_are_those_of_what_a_files_name_says(
-    write_raster: WriteRaster, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_names_of_bits_follow_the_files_name(write_raster: WriteRaster, caplog: pytest.LogCaptureFixture) -> None:
     values = np.resize(every_value("uint8"), (1, 200, 300))
     scene = write_raster("scene.tif", patches(1))
     for name, bit in (("HLS.S30.T33UUU.2023001T102021.v2.0.Fmask.tif", 1), ("qa.tif", 3), ("x_QA_PIXEL.tif", 3)):

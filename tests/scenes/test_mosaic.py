@@ -1,4 +1,4 @@
-"""Several products as one scene: the first that holds data gives a pixel, with all its bands, in the first's units."""
+"""Mosaics: each pixel comes from the first valid scene, with all its bands, in the first scene's units."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ from pipeline.scenes.mosaic import Mosaic, MosaicSource
 
 
 def expected(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A band of both on one grid of 400 x 460 pixels."""
+    """The mosaic of a band of both scenes, on a grid of 400 x 460 pixels."""
     canvas = np.zeros((400, 460), "int64")
     canvas[40:, 100:] = other
     canvas[:360, :360] = np.where(one > 0, one, canvas[:360, :360])
@@ -30,7 +30,7 @@ def expected(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[Any]
 
 
 @pytest.mark.parametrize("chunk", [64, 100, 512])
-def test_each_pixel_comes_from_the_first_that_holds_data(two: list[Path], chunk: int) -> None:
+def test_each_pixel_comes_from_the_first_valid_scene(two: list[Path], chunk: int) -> None:
     source = mosaic(two, chunk)
     grid = source.info.grid
     assert grid.shape == (400, 460)
@@ -43,15 +43,15 @@ def test_each_pixel_comes_from_the_first_that_holds_data(two: list[Path], chunk:
     np.testing.assert_array_equal(valid, pixels[0] > 0)
 
 
-def test_the_order_they_are_named_in_decides(two: list[Path]) -> None:
+def test_the_order_of_scenes_sets_their_priority(two: list[Path]) -> None:
     source = mosaic(two[::-1])
     assert source.info.grid.shape == (400, 460)
     pixels, _ = whole(source)
     np.testing.assert_array_equal(pixels[0, 40:, 100:], layers(seed=50)["B02"])
 
 
-def test_numbers_of_other_baselines_are_brought_into_the_first_ones_units(tmp_path: Path) -> None:
-    """DN 1000 is reflectance 0 in the new baseline: a number like any other once it is shifted."""
+def test_numbers_of_other_baselines_are_converted_to_the_first_scenes_units(tmp_path: Path) -> None:
+    """DN 1000 is reflectance 0 in the new baseline; shifted to 0 it is still valid."""
     new, old = layers(), layers()
     for band in ("B02", "B03", "B04", "B08"):
         old[band] = (old[band] - 1000).astype("uint16")
@@ -121,7 +121,7 @@ def test_a_mosaic_becomes_a_map_each_image_decoded_once(two: list[Path], tmp_pat
     assert int((labels == 0).sum()) == report["nodata_pixels"]
 
 
-def test_an_area_of_interest_leaves_out_what_lies_elsewhere(
+def test_scenes_outside_of_the_area_of_interest_are_left_out(
     two: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     two[1] = product(tmp_path, "far", layers(), origin=(LEFT + 3000, TOP))
@@ -130,7 +130,7 @@ def test_an_area_of_interest_leaves_out_what_lies_elsewhere(
         source = mosaic(two, aoi={"bounds": bounds, "crs": "EPSG:32633"})
     _, valid = whole(source)
     assert valid.sum() == 30 * 50
-    assert f"{two[1]}: lies outside of the area of interest" in caplog.text
+    assert f"{two[1]}: left out, because it doesn't overlap the area of interest" in caplog.text
 
 
 def test_a_collection_of_items_is_a_mosaic(two: list[Path], tmp_path: Path) -> None:
@@ -149,25 +149,25 @@ def test_a_collection_of_items_is_a_mosaic(two: list[Path], tmp_path: Path) -> N
         for path in two
     ]  # fmt: skip
     (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    ours, theirs = whole(mosaic([tmp_path / "items.json"])), whole(mosaic(two))
-    np.testing.assert_array_equal(ours[0], theirs[0])
-    np.testing.assert_array_equal(ours[1], theirs[1])
+    from_items, from_products = whole(mosaic([tmp_path / "items.json"])), whole(mosaic(two))
+    np.testing.assert_array_equal(from_items[0], from_products[0])
+    np.testing.assert_array_equal(from_items[1], from_products[1])
 
 
-def test_scales_that_no_shift_brings_together_are_refused(tmp_path: Path) -> None:
+def test_scales_that_no_integer_shift_converts_are_refused(tmp_path: Path) -> None:
     sources = [product(tmp_path, "one", layers()), product(tmp_path, "two", layers(), quantification=5000)]
     with pytest.raises(SceneError, match=r"band B02 in units that don't fit: scale 0\.0001 .* scale 0\.0002"):
         described(sources)
 
 
-def test_places_far_apart_are_refused(tmp_path: Path) -> None:
+def test_scenes_too_far_apart_are_refused(tmp_path: Path) -> None:
     far = product(tmp_path, "two", layers(), origin=(LEFT + 400_000, 900_040))
     with pytest.raises(SceneError, match=r"a map of all scenes would have .* pixels"):
         described([product(tmp_path, "one", layers()), far])
 
 
-def test_the_fit_sees_the_maps_pixels_and_no_others(tmp_path: Path) -> None:
-    """What is left out of the fit is not filled from a scene behind."""
+def test_the_fit_uses_the_maps_pixels_only(tmp_path: Path) -> None:
+    """Pixels left out of the fit are not filled from a later scene."""
     one, other = layers(), layers()
     for band in ("B02", "B03", "B04", "B08"):
         one[band][:], other[band][:] = 1100, 1900
@@ -190,11 +190,11 @@ def test_the_fit_sees_the_maps_pixels_and_no_others(tmp_path: Path) -> None:
 
 
 def test_products_may_be_named_by_a_pattern(two: list[Path], tmp_path: Path) -> None:
-    ours = whole(mosaic([tmp_path / "*" / "S2A_*.SAFE"]))
-    np.testing.assert_array_equal(ours[0], whole(mosaic(two))[0])
+    from_pattern = whole(mosaic([tmp_path / "*" / "S2A_*.SAFE"]))
+    np.testing.assert_array_equal(from_pattern[0], whole(mosaic(two))[0])
 
 
-def test_scenes_far_apart_are_said_to_be_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_scenes_far_apart_cause_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     far = product(tmp_path, "two", layers(), origin=(LEFT + 40_000, TOP), tile="T33UVU")
     source = mosaic([product(tmp_path, "one", layers()), far], 360)
     assert "most of them between the scenes" in caplog.text
@@ -202,14 +202,14 @@ def test_scenes_far_apart_are_said_to_be_so(tmp_path: Path, caplog: pytest.LogCa
     assert valid.sum() == 2 * 360 * 360
 
 
-def test_an_area_of_interest_brings_together_what_lies_far_apart(tmp_path: Path) -> None:
+def test_scenes_far_apart_are_accepted_with_an_area_of_interest(tmp_path: Path) -> None:
     far = product(tmp_path, "two", layers(), origin=(LEFT + 400_000, 900_040))
     aoi = {"bounds": (LEFT, TOP - 300, LEFT + 500, TOP), "crs": "EPSG:32633"}
     _, valid = whole(mosaic([product(tmp_path, "one", layers()), far], aoi=aoi))
     assert valid.sum() == 30 * 50
 
 
-def test_a_palette_is_told_in_a_mosaic_too(
+def test_a_palette_in_a_mosaic_causes_a_warning(
     write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     paths = [write_raster(f"{name}.tif", np.full((1, 20, 20), 3, np.uint8), photometric="palette") for name in "ab"]

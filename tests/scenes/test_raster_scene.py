@@ -1,4 +1,4 @@
-"""Band names told from files, and what is said when they can't be."""
+"""Scenes of raster files: band names, scales, CRS and warnings."""
 
 import logging
 from dataclasses import replace
@@ -45,7 +45,7 @@ def test_files_of_one_band_with_one_description_are_named_after_the_files(write_
     ("compress", "rows_of_a_strip", "interleave", "strips_kept"),
     [("deflate", 4000, "pixel", 1), ("lzw", 4000, "band", 0.5), ("deflate", 1, "pixel", 0), ("none", 4000, "pixel", 0)],
 )
-def test_a_strip_that_gdal_keeps_whole_is_counted_and_told(  # noqa: PLR0917
+def test_a_single_strip_is_planned_for_and_causes_a_warning(  # noqa: PLR0917
     write_raster: WriteRaster,
     caplog: pytest.LogCaptureFixture,
     compress: str,

@@ -1,4 +1,4 @@
-"""Reading files: the same pixels and the same validity as plain rasterio, whatever the blocks."""
+"""Reading files: pixels and validity equal those of plain rasterio, for any blocks."""
 
 import pickle
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_jpeg2000_is_read_as_rasterio_reads_it(jpeg2000: list[str]) -> None:
     assert source.info.block_shape == (64, 64)
 
 
-def test_bands_come_in_the_order_asked_for(write_raster: WriteRaster) -> None:
+def test_bands_have_the_requested_order(write_raster: WriteRaster) -> None:
     pixels = patches(4)
     path = write_raster("stack.tif", pixels, bands=["B02", "B03", "B04", "B08"])
     source = opened(path, bands=["nir", "1", "B04"])
@@ -91,7 +91,7 @@ def test_nan_and_infinity_are_never_data(write_raster: WriteRaster, nodata: floa
     np.testing.assert_array_equal(valid, expected)
 
 
-def test_an_alpha_band_is_a_mask_and_no_band(write_raster: WriteRaster) -> None:
+def test_an_alpha_band_is_a_mask_not_a_band(write_raster: WriteRaster) -> None:
     pixels = patches(4, dtype="uint8")
     pixels[3] = 255
     pixels[3, :30] = 0
@@ -103,7 +103,7 @@ def test_an_alpha_band_is_a_mask_and_no_band(write_raster: WriteRaster) -> None:
     np.testing.assert_array_equal(valid, pixels[3] != 0)
 
 
-def test_an_alpha_band_that_is_asked_for_is_a_band_and_no_mask(write_raster: WriteRaster) -> None:
+def test_a_requested_alpha_band_is_a_band_not_a_mask(write_raster: WriteRaster) -> None:
     pixels = np.random.default_rng(0).integers(0, 9, (4, 20, 30)).astype("uint8")
     pixels[3] = pixels[3] // 5
     path = write_raster("rgba.tif", pixels)
@@ -139,7 +139,7 @@ def test_an_alpha_band_in_the_middle_shifts_no_number(write_raster: WriteRaster)
 
 
 @pytest.mark.parametrize("factor", [np.nan, np.inf])
-def test_a_scale_that_is_no_number_is_refused(write_raster: WriteRaster, factor: float) -> None:
+def test_a_nonfinite_scale_is_refused(write_raster: WriteRaster, factor: float) -> None:
     path = write_raster("scaled.tif", patches(2))
     with rasterio.open(path, "r+") as file:
         file.scales = (1.0, factor)
@@ -148,7 +148,7 @@ def test_a_scale_that_is_no_number_is_refused(write_raster: WriteRaster, factor:
 
 
 @pytest.mark.parametrize("size", [np.nan, 1e308])
-def test_a_geotransform_that_places_nothing_is_refused(write_raster: WriteRaster, size: float) -> None:
+def test_a_degenerate_geotransform_is_refused(write_raster: WriteRaster, size: float) -> None:
     path = write_raster("nowhere.tif", patches(1), transform=rasterio.Affine(size, 0, 0, 0, -10, 0))
     with pytest.raises(
         SceneError, match=r"nowhere\.tif: its geotransform is .*: its numbers are not finite, or too large"
@@ -156,7 +156,7 @@ def test_a_geotransform_that_places_nothing_is_refused(write_raster: WriteRaster
         opened(path)
 
 
-def test_alpha_counts_beside_a_nodata_tag(write_raster: WriteRaster) -> None:
+def test_alpha_and_a_nodata_tag_both_mask(write_raster: WriteRaster) -> None:
     pixels = patches(3)
     pixels[2] = 65535
     pixels[2, :30], pixels[0, 60:70] = 0, 9
@@ -164,7 +164,7 @@ def test_alpha_counts_beside_a_nodata_tag(write_raster: WriteRaster) -> None:
     np.testing.assert_array_equal(valid, (pixels[2] != 0) & (pixels[:2] != 9).all(axis=0))
 
 
-def test_a_mask_band_counts(write_raster: WriteRaster) -> None:
+def test_a_mask_band_masks(write_raster: WriteRaster) -> None:
     pixels = patches(3)
     mask = np.full(pixels.shape[1:], 255, np.uint8)
     mask[33:44] = 0
@@ -185,7 +185,7 @@ def test_mixed_types_are_read_in_a_type_that_holds_both(write_raster: WriteRaste
     np.testing.assert_array_equal(data, np.concatenate([small, large]))
 
 
-def test_a_tag_the_type_cannot_hold_is_ignored_aloud(
+def test_a_nodata_tag_the_type_cannot_hold_is_ignored_with_a_warning(
     write_raster: WriteRaster, caplog: pytest.LogCaptureFixture
 ) -> None:
     vrt = virtual(write_raster("odd.tif", patches(1)), ["Byte"], nodata="-9999")
@@ -196,7 +196,7 @@ def test_a_tag_the_type_cannot_hold_is_ignored_aloud(
 
 
 def virtual(path: Path, types: list[str], nodata: str = "") -> Path:
-    """A VRT beside a file, with a band of each type over its first band."""
+    """A VRT next to a file, with a band of each type that refers to its first band."""
     with rasterio.open(path) as file:
         rows, columns = file.shape
     source = f"<SimpleSource><SourceFilename>{path}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>"
@@ -237,7 +237,7 @@ def test_complex_integers_are_refused(write_raster: WriteRaster) -> None:
         opened(virtual(write_raster("s.tif", patches(1)), ["CInt16"]))
 
 
-def test_more_files_than_a_thread_keeps_open_are_read(write_raster: WriteRaster) -> None:
+def test_more_files_than_a_thread_holds_open_are_read(write_raster: WriteRaster) -> None:
     pixels = patches(30, (40, 50))
     files = [str(write_raster(f"s_{n:02}.tif", pixels[n : n + 1])) for n in range(30)]
     np.testing.assert_array_equal(whole(opened(files, 20))[0], pixels)
@@ -248,7 +248,7 @@ def test_a_config_value_the_type_cannot_hold_is_refused(write_raster: WriteRaste
         opened(write_raster("plain.tif", patches(1)), nodata=-1)
 
 
-def test_only_the_bands_asked_for_need_to_fit(data: Path) -> None:
+def test_only_requested_bands_need_a_pixel_type_that_suits(data: Path) -> None:
     folder = data / "scenes" / "t48que_20200223_l2a"
     files = sorted(str(path) for path in folder.glob("B*.tif"))
     source = opened(files, bands=["B8A", "swir16"])
@@ -270,7 +270,7 @@ def test_a_truncated_jpeg2000_names_file_and_block(jpeg2000: list[str], tmp_path
 
 
 @pytest.mark.parametrize("content", [b"", b"not a raster\n", b"II*\x00\x08\x00\x00\x00"])
-def test_what_is_no_raster_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_raster_is_refused_in_one_sentence(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "odd.tif"
     path.write_bytes(content)
     with pytest.raises(SceneError, match=r"odd\.tif: GDAL can't open this file as a raster"):
@@ -285,11 +285,11 @@ def test_complex_pixels_are_refused(write_raster: WriteRaster) -> None:
 def test_a_source_can_be_sent_to_another_process(write_raster: WriteRaster) -> None:
     source = opened(write_raster("plain.tif", patches(2)))
     first = source.blocks[0]
-    copy = pickle.loads(pickle.dumps(source))  # noqa: S301 (our own)
+    copy = pickle.loads(pickle.dumps(source))  # noqa: S301 (pickled here)
     np.testing.assert_array_equal(copy.read(first).data, source.read(first).data)
 
 
-def test_reads_are_counted(write_raster: WriteRaster) -> None:
+def test_decoded_pixels_are_counted(write_raster: WriteRaster) -> None:
     source = opened(write_raster("plain.tif", patches(1)), 100)
     whole(source)
     whole(source)

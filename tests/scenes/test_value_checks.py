@@ -1,4 +1,4 @@
-"""What in the values of pixels may spoil a map: told alike by inspect, init, fit and run."""
+"""Warnings about pixel values: the same from inspect, init, fit and run."""
 
 import logging
 import re
@@ -19,13 +19,13 @@ from pipeline.core.errors import FitError
 from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.run import fit_config, run_config
 from pipeline.jobs.template import config_template
-from pipeline.scenes.suspicions import Values, find_fills, percent, suspicions, variance_shares
+from pipeline.scenes.value_checks import BandValues, check_values, find_fill_values, percent, variance_shares
 
 
-def values(pixels: npt.NDArray[Any], quantities: str | tuple[str, ...] = "numbers", **facts: Any) -> Values:
-    """Values of an array (band, pixel)."""
+def band_values(pixels: npt.NDArray[Any], quantities: str | tuple[str, ...] = "numbers", **facts: Any) -> BandValues:
+    """Values of an array, shape (band, rows, columns), with default metadata."""
     count = len(pixels)
-    told = {
+    defaults = {
         "names": tuple(f"b{i + 1}" for i in range(count)),
         "scales": (1.0,) * count,
         "offsets": (0.0,) * count,
@@ -33,11 +33,11 @@ def values(pixels: npt.NDArray[Any], quantities: str | tuple[str, ...] = "number
         "masked": False,
     }
     each = (quantities,) * count if isinstance(quantities, str) else quantities
-    return Values(stored=tuple(pixels.reshape(count, -1)), quantities=each, **{**told, **facts})
+    return BandValues(stored=tuple(pixels.reshape(count, -1)), quantities=each, **{**defaults, **facts})
 
 
-def said(pixels: npt.NDArray[Any], *quantities: Any, **facts: Any) -> str:
-    return "\n".join(suspicions(values(pixels, *quantities, **facts), standardized=False))
+def warnings_of(pixels: npt.NDArray[Any], *quantities: Any, **facts: Any) -> str:
+    return "\n".join(check_values(band_values(pixels, *quantities, **facts), standardized=False))
 
 
 FILLS = [
@@ -48,70 +48,71 @@ FILLS = [
 
 @pytest.mark.parametrize("bands", [1, 3])
 @pytest.mark.parametrize(("dtype", "fill"), FILLS)
-def test_fill_that_no_tag_tells_of_is_found_with_its_share(bands: int, dtype: str, fill: float) -> None:
+def test_untagged_fill_is_found_with_its_share(bands: int, dtype: str, fill: float) -> None:
     pixels = np.clip(patches(bands, dtype="float64"), 1, 240).astype(dtype)
     pixels[:, :7] = fill
-    ((value, share, _),) = find_fills(values(pixels))
+    ((value, share, _),) = find_fill_values(band_values(pixels))
     assert np.asarray(value, dtype) == np.asarray(fill, dtype)
     assert share == 7 / 200
-    (line,) = [line for line in said(pixels).splitlines() if "of the pixels are" in line]
+    (line,) = [line for line in warnings_of(pixels).splitlines() if "of the pixels are" in line]
     assert line.startswith("suspicious: 3.5% of the pixels are ")
-    told = re.search(r"set scene\.nodata: (\S+)$", line)
-    assert told
-    assert np.asarray(yaml.safe_load(told[1]), dtype) == np.asarray(fill, dtype)
+    advice = re.search(r"set scene\.nodata: (\S+)$", line)
+    assert advice
+    assert np.asarray(yaml.safe_load(advice[1]), dtype) == np.asarray(fill, dtype)
 
 
-def test_fill_in_some_bands_or_of_few_pixels_or_within_the_range_is_none() -> None:
+def test_values_in_some_bands_or_few_pixels_or_within_the_range_are_not_fill() -> None:
     pixels = patches(3, dtype="int16")
     pixels[:2, :7] = -9999
-    assert not list(find_fills(values(pixels)))
+    assert not list(find_fill_values(band_values(pixels)))
     pixels = patches(3, dtype="int16")
     pixels[:, 0, :50] = -9999  # of 60,000
-    assert not list(find_fills(values(pixels)))
+    assert not list(find_fill_values(band_values(pixels)))
     pixels[:, 0, :60] = -9999
-    assert len(list(find_fills(values(pixels)))) == 1
-    pixels[:, 10] = 100  # as some natural value
-    assert [value for value, _, _ in find_fills(values(pixels))] == [-9999]
+    assert len(list(find_fill_values(band_values(pixels)))) == 1
+    pixels[:, 10] = 100  # a value within the range
+    assert [value for value, _, _ in find_fill_values(band_values(pixels))] == [-9999]
 
 
-def test_plain_scenes_hold_no_fill(data: Path) -> None:
-    """Natural histograms end in thin tails, in one band as in many."""
+def test_scenes_without_fill_cause_no_warning(data: Path) -> None:
+    """Histograms of scenes without fill have thin tails, of one band and of many."""
     for folder in ("t48que_20200223_l2a", "landsat7_olinda"):
         for path in sorted((data / "scenes" / folder).glob("*.tif")):
             with rasterio.open(path) as file:
                 pixels = file.read()
             for band in pixels if folder.startswith("t48") else [pixels]:
-                found = [value for value, _, _ in find_fills(values(band.reshape(-1, band.shape[-2] * band.shape[-1])))]
+                flat = band.reshape(-1, band.shape[-2] * band.shape[-1])
+                found = [value for value, _, _ in find_fill_values(band_values(flat))]
                 assert set(found) <= {band.min(), band.max()} & {0, 255, 65535}, path
 
 
-def test_several_fills_are_all_told_and_a_tag_does_not_silence_others() -> None:
+def test_several_fills_are_all_reported_also_next_to_a_nodata_tag() -> None:
     pixels = patches(3, dtype="int16")
     pixels[:, :10], pixels[:, 20:22], pixels[:, 50] = -32767, -9999, 0
-    found = {value: share for value, share, _ in find_fills(values(pixels))}
+    found = {value: share for value, share, _ in find_fill_values(band_values(pixels))}
     assert found == {-32767: 0.05, -9999: 0.01, 0: 0.005}
-    told = said(pixels, nodata=(-32768,) * 3)
-    assert told.count("beside the nodata value -32768") == 3
-    assert "give the files one value for both" in told
+    warning_text = warnings_of(pixels, nodata=(-32768,) * 3)
+    assert warning_text.count("in addition to the nodata value -32768") == 3
+    assert "give the files one value for both" in warning_text
 
 
-def test_saturation_is_called_so() -> None:
+def test_saturation_is_named() -> None:
     pixels = patches(3, dtype="uint8")
     pixels[:, :10] = 255
-    assert "5.0% of the pixels are 255 in every band, the largest value (saturation, or no data)" in said(pixels)
+    assert "5.0% of the pixels are 255 in every band, the largest value (saturation or nodata)" in warnings_of(pixels)
 
 
-def test_zeros_within_the_range_are_told_of_several_bands(data: Path) -> None:
+def test_zeros_within_the_range_of_several_bands_are_reported(data: Path) -> None:
     path = data / "sensors" / "hls_terratorch_biomass_10band" / "regression_test_0_input.tif"
     with rasterio.open(path) as file:
         share = (file.read() == 0).all(axis=0).mean()
     assert share == 79 / 224**2
     warnings = " ".join(inspect_scene([str(path)]).warnings)
-    assert f"{percent(share, 2)} of the pixels are 0 in every band, beside the nodata value -9999" in warnings
+    assert f"{percent(share, 2)} of the pixels are 0 in every band, in addition to the nodata value -9999" in warnings
 
 
 @pytest.mark.parametrize("fill", [-9999, 65535])
-def test_every_command_tells_the_same(
+def test_all_commands_give_the_same_warnings(
     write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture, fill: int
 ) -> None:
     pixels = patches(3, dtype="int32")
@@ -138,7 +139,7 @@ def test_every_command_tells_the_same(
     assert "suspicious" not in caplog.text
 
 
-def test_a_run_reads_nothing_more_to_tell_it(write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_value_checks_of_a_run_read_no_further_pixels(write_raster: WriteRaster, tmp_path: Path) -> None:
     pixels = patches(3, dtype="int16")
     pixels[:, :50] = -9999
     report = run_config(config(write_raster("s.tif", pixels), tmp_path / "c.tif", fit={"k": 3}))
@@ -146,19 +147,19 @@ def test_a_run_reads_nothing_more_to_tell_it(write_raster: WriteRaster, tmp_path
     assert report["passes"] == plain["passes"]
 
 
-def test_shares_of_variance_are_numpys_in_the_quantity_of_each_band() -> None:
+def test_variance_shares_equal_numpy_in_each_bands_quantity() -> None:
     pixels = patches(3, dtype="float64").reshape(3, -1)
     scales = (1.0, 0.01, 3.0)
-    found = variance_shares(values(pixels, ("numbers", "scaled", "temperature"), scales=scales))
+    found = variance_shares(band_values(pixels, ("numbers", "scaled", "temperature"), scales=scales))
     variances = (pixels * np.array([1, 0.01, 3])[:, None]).var(axis=1)
     np.testing.assert_allclose(found, variances / variances.sum())
-    # a scale that is not applied counts for nothing
+    # a scale that is not applied has no effect
     np.testing.assert_allclose(
-        variance_shares(values(pixels, scales=scales)), pixels.var(axis=1) / pixels.var(axis=1).sum()
+        variance_shares(band_values(pixels, scales=scales)), pixels.var(axis=1) / pixels.var(axis=1).sum()
     )
 
 
-def test_a_band_that_holds_nearly_all_variance_is_told(
+def test_a_band_with_nearly_all_variance_is_reported(
     write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pixels = patches(3, dtype="float32")
@@ -166,7 +167,7 @@ def test_a_band_that_holds_nearly_all_variance_is_told(
     share = float(pixels[1].var(dtype="float64") / pixels.var(axis=(1, 2), dtype="float64").sum())
     assert share > 0.99
     path = write_raster("s.tif", pixels, bands=["red", "texture", "nir"])
-    line = f"band texture has {percent(share, 1)[:-2]}"  # the sample is a part of the scene
+    line = f"band texture has {percent(share, 1)[:-2]}"  # without the last digit: a sample has another share
     assert line in " ".join(inspect_scene([str(path)]).warnings)
     run_config(config(path, tmp_path / "a.tif", fit={"k": 3}))
     assert line in caplog.text
@@ -176,14 +177,14 @@ def test_a_band_that_holds_nearly_all_variance_is_told(
     assert "variance" not in caplog.text
 
 
-def test_bands_of_different_quantities_are_told_with_their_shares() -> None:
+def test_bands_of_different_quantities_are_reported_with_their_shares() -> None:
     pixels = patches(3, dtype="float64")
     pixels[2] = 250 + pixels[2] / 4
     kinds, scales = ("reflectance", "reflectance", "temperature"), (1e-4, 1e-4, 1.0)
-    told = said(pixels, kinds, scales=scales)
-    assert "b3 (temperature) 99.9%, " in told
-    assert "(reflectance) 0.0%" in told
-    assert not list(suspicions(values(pixels, kinds, scales=scales), standardized=True))
+    warning_text = warnings_of(pixels, kinds, scales=scales)
+    assert "b3 (temperature) 99.9%, " in warning_text
+    assert "(reflectance) 0.0%" in warning_text
+    assert not list(check_values(band_values(pixels, kinds, scales=scales), standardized=True))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_bands_of_different_quantities_are_told_with_their_shares() -> None:
         ("angle", 100, 0, True),
     ],
 )  # fmt: skip
-def test_numbers_that_can_not_be_what_they_claim_are_told(
+def test_implausible_values_are_reported(
     quantity: str,
     scale: float,
     offset: float,
@@ -205,12 +206,12 @@ def test_numbers_that_can_not_be_what_they_claim_are_told(
     pixels = patches(2, dtype="int16") * 20
     if quantity == "temperature":
         pixels = np.clip(pixels // 20, 10, 240) + 2800
-    told = said(pixels, quantity, scales=(scale,) * 2, offsets=(offset,) * 2)
-    assert (f"by its tag, scale {scale:.10g} and offset {offset:.10g}, band b1, b2 holds" in told) is odd
+    warning_text = warnings_of(pixels, quantity, scales=(scale,) * 2, offsets=(offset,) * 2)
+    assert (f"by its tag, scale {scale:.10g} and offset {offset:.10g}, band b1, b2 holds" in warning_text) is odd
 
 
-def test_a_scale_tag_that_is_upside_down_is_told(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """MODIS as delivered is 0.0001; tools that write 1 / scale make it 10000."""
+def test_an_inverse_scale_tag_is_reported(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The scale of MODIS is 0.0001; tools that write 1 / scale make it 10000."""
     folder = data / "sensors" / "modis_mcd43a4_sinusoidal"
     files = sorted(folder.glob("*_B0[1-7].TIF"))
     assert len(files) == 7
@@ -239,5 +240,5 @@ def test_a_scale_tag_that_is_upside_down_is_told(data: Path, tmp_path: Path, cap
 def test_a_constant_scene_is_refused_not_called_fill(write_raster: WriteRaster, tmp_path: Path) -> None:
     path = write_raster("flat.tif", np.full((2, 40, 40), 7, "uint8"))
     assert "suspicious" not in " ".join(inspect_scene([str(path)]).warnings)
-    with pytest.raises(FitError, match="distinct among the sampled pixels: 1"):
+    with pytest.raises(FitError, match="sampled ones have 1;"):
         run_config(config(path, tmp_path / "c.tif", fit={"k": 2}))
