@@ -1,6 +1,7 @@
 """The architecture: an import only points down, from folder to folder and from module to module."""
 
 import ast
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -167,3 +168,11 @@ def test_a_run_of_plain_files_imports_no_library_of_other_scenes() -> None:
     code = f"import sys, pipeline.jobs.run; print(*sorted({HEAVY} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_the_page_on_the_architecture_names_folders_and_files_that_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    drawn = re.findall(r"(?m)^ (\w+)/", page)
+    assert sorted(drawn) == sorted(room for room in ROOMS if (PACKAGE / room).is_dir())
+    for path in re.findall(r"`([\w/]+\.py)`", page):
+        assert (ROOT / path if path.startswith("tests/") else PACKAGE / path).is_file(), path
