@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pipeline.api import fit, open_scene, write
     from pipeline.config.schema import load_config
     from pipeline.core.errors import TerrazzoError
-    from pipeline.jobs.run import predict, run_config
+    from pipeline.jobs.predict import predict
+    from pipeline.jobs.run import run_config
     from pipeline.labels.lazy import label
     from pipeline.models.cluster_model import ClusterModel
 
@@ -42,10 +43,9 @@ _HOMES = {
     "label": "pipeline.labels.lazy:label",
     "load_config": "pipeline.config.schema:load_config",
     "open_scene": "pipeline.api:open_scene",
-    "predict": "pipeline.jobs.run:predict",
+    "predict": "pipeline.jobs.predict:predict",
     "run_config": "pipeline.jobs.run:run_config",
     "write": "pipeline.api:write",
 }
-
 
 __getattr__ = late_import(__name__, _HOMES)

@@ -35,7 +35,7 @@ ROOMS = {
     "methods": "registry lloyd passes sample minibatch kmeans exact batches dask_ml fit",
     "sinks": """registry palette text_files table windows overviews verify geotiff quicklook picture naming output_set
         staging""",
-    "jobs": "plan planned_reading map report run demo inspect template",
+    "jobs": "plan planned_reading outputs map report run predict demo inspect template",
     "api": "",
     "cli": "faults terminal text options report run fit predict plan inspect init validate demo main",
     "__main__": "",

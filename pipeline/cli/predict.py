@@ -16,8 +16,8 @@ from pipeline.cli.options import (
 from pipeline.cli.report import print_report
 from pipeline.config.record import parse_record
 from pipeline.config.schema import OutputConfig, load_prediction
-from pipeline.jobs.map import OutputPaths
-from pipeline.jobs.run import predict as predict_scene
+from pipeline.jobs.outputs import OutputPaths
+from pipeline.jobs.predict import predict as predict_scene
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.sinks.staging import keep_apart
 

@@ -49,5 +49,4 @@ _HOMES: Final = {
 }
 """Module by its name here, and what needs it."""
 
-
 __getattr__ = late_import(__name__, _HOMES)

@@ -20,7 +20,6 @@ from pipeline.engine.signals import raise_pending_signal
 
 Result = TypeVar("Result")
 
-
 _POLL_SECONDS: Final = 0.2
 """Interval, in seconds, at which a waiting thread checks whether a signal or another error has ended the run."""
 

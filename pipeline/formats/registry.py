@@ -20,5 +20,4 @@ _HOMES: Final = {
 }
 """Where each name is defined."""
 
-
 __getattr__ = late_import(__name__, _HOMES)

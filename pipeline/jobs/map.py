@@ -4,15 +4,13 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-from pipeline.config.schema import OutputConfig
-from pipeline.core.errors import ConfigError
 from pipeline.core.pixels import BlockSource
 from pipeline.core.version import __version__
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
 from pipeline.geo.pixel_areas import pixel_areas
+from pipeline.jobs.outputs import OutputPaths
 from pipeline.labels.classify import ClassStatistics, classify_blocks
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.sinks import registry
@@ -23,57 +21,6 @@ from pipeline.sinks.staging import Staging
 from pipeline.sinks.table import write_table
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutputPaths:
-    """Paths of the files that a run writes."""
-
-    labels: Path
-    table: Path
-    picture: Path
-    report: Path
-    model: Path | None
-    """Path of the fitted model; None when the run uses an existing model."""
-
-    @classmethod
-    def of(cls, output: OutputConfig, *, fits: bool) -> "OutputPaths":
-        """Take the paths of a config; those not set get names next to the labels.
-
-        Raises
-        ------
-        ConfigError
-            When the labels are not named as a GeoTIFF, or the picture not as a PNG.
-        """
-        labels = Path(output.labels)
-        if labels.suffix.lower() not in {".tif", ".tiff"}:
-            msg = f"output.labels: {labels}: the map is a GeoTIFF; use a name that ends in .tif"
-            raise ConfigError(msg)
-
-        if output.picture and Path(output.picture).suffix.lower() != ".png":
-            msg = f"output.picture: {output.picture}: the picture is a PNG; use a name that ends in .png"
-            raise ConfigError(msg)
-
-        def named(name: str | None, ending: str) -> Path:
-            return Path(name) if name else labels.with_name(labels.stem + ending)
-
-        return cls(
-            labels=labels,
-            table=named(output.table, ".csv"),
-            picture=named(output.picture, "_quicklook.png"),
-            report=named(output.report, ".run.json"),
-            model=named(output.model, ".model.json") if fits else None,
-        )
-
-    def all(self) -> list[Path]:
-        """Paths of all files that are written, the map first."""
-        files = (self.labels, self.table, self.picture, self.model, self.report)
-        return [path for path in files if path is not None]
-
-    @property
-    def reported(self) -> dict[str, Path]:
-        """Paths of the files described in the report, by their keys there: all but the report."""
-        return {name: path for name, path in vars(self).items() if path is not None and path != self.report}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,13 +13,13 @@ import rasterio
 from pipeline.core.text import json_text
 from pipeline.core.version import __version__
 from pipeline.engine.memory import peak_rss
-from pipeline.jobs.map import MapSummary, OutputPaths, shares
+from pipeline.jobs.map import MapSummary, shares
+from pipeline.jobs.outputs import OutputPaths
 from pipeline.jobs.plan import Plan
 from pipeline.methods.fit import Fit
 from pipeline.pixels.open import Source
 
 _LIBRARIES: Final = ("numpy", "scipy", "scikit-learn", "numba", "rasterio", "xarray", "dask")
-
 
 _OPTIONAL: Final = ("dask-ml",)
 

@@ -1,38 +1,33 @@
-"""Run, fit, predict and plan: from a config to its outputs. The one module that knows every stage."""
+"""Run, fit and plan as a config says: each command in one straight line through all stages."""
 
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
-from pipeline.config.masks import MaskRecord
-from pipeline.config.schema import OutputConfig, ResourceConfig, RunConfig, SceneConfig
-from pipeline.core.errors import ConfigError, ModelError, OutputError
+from pipeline.config.schema import RunConfig
+from pipeline.core.errors import ConfigError, OutputError
 from pipeline.engine.deadline import time_limit
 from pipeline.engine.leftovers import remove_leftovers
 from pipeline.engine.progress import Progress
-from pipeline.formats.renaming import names_for, rename_bands
-from pipeline.jobs.map import MapSummary, OutputPaths, shares, write_map
+from pipeline.jobs.map import write_map
+from pipeline.jobs.outputs import OutputPaths, output_digests, stage_outputs
 from pipeline.jobs.plan import Plan, make_plan
 from pipeline.jobs.planned_reading import check_disk_space, open_planned, plan_run
 from pipeline.jobs.report import Clock, report_json, run_report
-from pipeline.methods.fit import Fit, fit_source
+from pipeline.methods.fit import fit_source
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.pixels.open import Scene
-from pipeline.scenes.describe_scene import catalogues_of, describe_scene
-from pipeline.scenes.file_stamps import FileStamps
-from pipeline.sinks.output_set import describe_mixed_set, digests_of
+from pipeline.scenes.describe_scene import describe_scene
+from pipeline.scenes.file_stamps import stamp_inputs
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.staging import Staging, check_writable
 from pipeline.sinks.text_files import write_text
 
 logger = logging.getLogger(__name__)
-
-_NEARLY_ALL: Final = 0.95
-"""Share of the valid pixels in one class above which `predict` warns."""
 
 
 def check_outputs(config: RunConfig) -> OutputPaths:
@@ -99,9 +94,9 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths = check_outputs(config)
-    with _outputs_at(paths, overwrite=overwrite) as staging, ExitStack() as context:
+    with stage_outputs(paths, overwrite=overwrite) as staging, ExitStack() as context:
         context.enter_context(time_limit(config.run.timeout))
-        stamps = context.enter_context(_stamps_of(config.scene, config.fit.mask))
+        stamps = context.enter_context(stamp_inputs(config.scene, config.fit.mask))
         scene = _scene_of(config, excluded=paths.all())
         stamps.add(scene.info.files)
         if config.run.cache_dir:
@@ -123,7 +118,13 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         clock = Clock(started, perf_counter() - begin, progress.seconds)
         settings = {"config": config.model_dump(mode="json")}
         report = settings | run_report(
-            read.source, plan, fit=fit, summary=summary, paths=paths, digests=_digests(staging, paths), clock=clock
+            read.source,
+            plan,
+            fit=fit,
+            summary=summary,
+            paths=paths,
+            digests=output_digests(staging, paths),
+            clock=clock,
         )
         write_text(staging.path(paths.report), report_json(report), "report")
     return report
@@ -142,7 +143,7 @@ def fit_config(
     with (
         Staging([output], overwrite=overwrite) as staging,
         time_limit(config.run.timeout),
-        _stamps_of(config.scene, config.fit.mask) as stamps,
+        stamp_inputs(config.scene, config.fit.mask) as stamps,
     ):
         scene = _scene_of(config)
         stamps.add(scene.info.files)
@@ -156,142 +157,7 @@ def fit_config(
     return fit.model
 
 
-def predict(
-    scene: SceneConfig,
-    model: ClusterModel,
-    output: OutputConfig,
-    *,
-    resources: ResourceConfig | None = None,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Label a scene with an existing model, reading the scene once.
-
-    Parameters
-    ----------
-    scene : SceneConfig
-        The scene. Its bands are those of the model, and so is its nodata value unless one is set here.
-    model : ClusterModel
-        From `fit` or `ClusterModel.load`.
-    output : OutputConfig
-        Paths of the map and the other outputs.
-    resources : ResourceConfig, optional
-        Workers, memory, chunk.
-    overwrite : bool
-        Whether outputs that exist may be replaced.
-    progress : Progress, optional
-        Shows the stages; nothing is shown without it.
-
-    Returns
-    -------
-    dict
-        The report, as written to the run's JSON file.
-
-    Raises
-    ------
-    ModelError
-        If the scene's bands or units don't fit the model.
-    TerrazzoError
-        Any other error; no output is written in part.
-    """
-    begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
-    paths, resources = OutputPaths.of(output, fits=False), resources or ResourceConfig()
-    class_colours(model.k, output.palette)
-    with (
-        _outputs_at(paths, overwrite=overwrite) as staging,
-        time_limit(resources.timeout),
-        _stamps_of(scene) as stamps,
-    ):
-        described = _scene_for(model, scene, excluded=paths.all())
-        stamps.add(described.info.files)
-        staging.keep_apart(described.info.files)
-        plan = make_plan(described.info, resources, None)
-        with open_planned(described, plan, resources, paths.labels.parent) as read:
-            summary = write_map(
-                read.for_map,
-                model,
-                paths,
-                staging=staging,
-                palette=output.palette,
-                workers=plan.workers,
-                progress=progress,
-            )
-        _warn_of_one_class(summary, described.info.sources[0])
-        clock = Clock(started, perf_counter() - begin, progress.seconds)
-        report = run_report(
-            read.source,
-            plan,
-            fit=Fit(model),
-            summary=summary,
-            paths=paths,
-            digests=_digests(staging, paths),
-            clock=clock,
-        )
-        write_text(staging.path(paths.report), report_json(report), "report")
-    return report
-
-
-@contextmanager
-def _outputs_at(paths: OutputPaths, *, overwrite: bool) -> Iterator[Staging]:
-    """Stage the files of a map; warn if the existing files that are replaced are not from one run."""
-    with Staging(paths.all(), overwrite=overwrite) as staging:
-        if mixed := describe_mixed_set(paths.reported, paths.report):
-            logger.warning("%s", mixed)
-        yield staging
-
-
-def _digests(staging: Staging, paths: OutputPaths) -> dict[str, str]:
-    """SHA-256 digests of the finished files that are listed in the report."""
-    return digests_of({name: staging.path(path) for name, path in paths.reported.items()})
-
-
-def _stamps_of(scene: SceneConfig, fit_mask: MaskRecord | None = None) -> FileStamps:
-    """Record the stamps of the files that a config names, before any is read; files they refer to are added later."""
-    masks = (record.path for record in (scene.mask, scene.aoi, fit_mask) if record and record.path)
-    return FileStamps([*scene.source, *masks])
-
-
 def _scene_of(config: RunConfig, excluded: Iterable[Path] = ()) -> Scene:
     """Open a config's scene, as reflectance or as stored numbers (`features.scale`)."""
     scene = describe_scene(config.scene, excluded, config.fit.mask)
     return scene.as_stored_numbers() if config.features.scale == "none" else scene
-
-
-def _scene_for(model: ClusterModel, config: SceneConfig, excluded: Iterable[Path]) -> Scene:
-    """Open a scene with the bands of a model; raise ModelError unless it fits the model."""
-    excluded = list(excluded)
-    catalogue = catalogues_of(config, excluded)[0]
-    if not config.names:
-        config = config.model_copy(update={"names": names_for(catalogue, model.bands) or None})
-        catalogue = rename_bands(catalogue, config.names)
-    origin, available = config.source[0], catalogue.names
-    missing = [band for band in model.bands if band not in available]
-    if missing:
-        needed, has = ", ".join(model.bands), ", ".join(available)
-        msg = f"{origin}: the model needs bands {needed}; the scene has {has}, but not {', '.join(missing)}"
-        raise ModelError(msg)
-    nodata = model.nodata if config.nodata == "auto" else config.nodata
-    scene = describe_scene(config.model_copy(update={"bands": model.bands, "nodata": nodata}), excluded)
-    if "numbers" in model.units.quantities:
-        scene = scene.as_stored_numbers(model.units)
-    model.check_fits(scene.info.bands, scene.info.units, origin)
-    if (scene.info.scales, scene.info.offsets) != (model.units.scales, model.units.offsets):
-        logger.info(
-            "%s: the scale or offset to %s differs from that of the model's scene; the centroids are converted exactly",
-            origin,
-            model.units.quantity_text,
-        )
-    return scene
-
-
-def _warn_of_one_class(summary: MapSummary, origin: str) -> None:
-    """Warn if nearly all pixels are in one class: often the units differ without a tag that says so."""
-    taken = shares(summary.counts)
-    most = max(range(len(taken)), key=taken.__getitem__)
-    if taken[most] > _NEARLY_ALL:
-        logger.warning(
-            "%s: %.1f%% of the pixels fall into class %d; does the model's scene have the same units and season?",
-            origin,
-            100 * taken[most],
-            most + 1,
-        )

@@ -8,7 +8,6 @@ from typing import Any, Generic, ParamSpec, TypeVar
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-
 _guard = threading.RLock()
 """Lock held while a kernel is compiled, so that threads share one compiled version."""
 

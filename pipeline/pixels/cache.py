@@ -17,7 +17,6 @@ from pipeline.engine.cache import Cache
 
 logger = logging.getLogger(__name__)
 
-
 _FITTING: Final = np.uint8(2)
 """Stored byte of a pixel that takes part in the fit."""
 

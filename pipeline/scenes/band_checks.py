@@ -29,7 +29,6 @@ _LITTLE_OVERLAP: Final = 0.5
 _FULL_OVERLAP: Final = 0.99
 """Share of the first band's extent from which another band counts as covering it: product edges differ by pixels."""
 
-
 _PLURALS: Final = {
     "quality layer": "quality layers",
     "angles": "angles",

@@ -18,14 +18,11 @@ _EDGE_ROUNDING: Final = 1e-6
 _SAME_SIZE: Final = 1e-6
 """Relative difference below which pixel sizes are equal."""
 
-
 _AS_FINE: Final = 1.01
 """Ratio to the smallest pixel area up to which a band is as fine: areas of equal degrees depend on the latitude."""
 
-
 _FULL_OVERLAP: Final = 0.99
 """Share of the finest band's extent from which another grid counts as covering it: product edges differ by pixels."""
-
 
 _MOST_PIXELS: Final = 2**40
 """Largest number of pixels of a grid."""

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from pipeline.config.masks import MaskRecord
+from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import SceneError
 from pipeline.core.regular_files import special_kind
 from pipeline.geo.gdal import is_remote
@@ -181,3 +183,9 @@ def _compare(file: str, then: Stamp | None, now: Stamp | None) -> None:
 
 def _when(nanoseconds: int) -> str:
     return datetime.fromtimestamp(nanoseconds / 1e9).astimezone().isoformat(" ", "milliseconds")
+
+
+def stamp_inputs(scene: SceneConfig, fit_mask: MaskRecord | None = None) -> FileStamps:
+    """Record the stamps of the files that a config names, before any is read; files they refer to are added later."""
+    masks = (record.path for record in (scene.mask, scene.aoi, fit_mask) if record and record.path)
+    return FileStamps([*scene.source, *masks])

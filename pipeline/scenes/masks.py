@@ -30,7 +30,6 @@ from pipeline.raster.regrid import read_part
 
 logger = logging.getLogger(__name__)
 
-
 _SCL_NODATA: Final = 0
 _DISTANCE_BYTES: Final = 26
 """Bytes per pixel of the distance transform, measured: the distance and the index of the nearest masked pixel."""

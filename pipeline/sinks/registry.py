@@ -15,5 +15,4 @@ _HOMES: Final = {
 }
 """Where each name is defined."""
 
-
 __getattr__ = late_import(__name__, _HOMES)

@@ -21,7 +21,7 @@ from benchmarks.safe import write_safe
 from pipeline.config.schema import OutputConfig, SceneConfig
 from pipeline.core.errors import ModelError, TerrazzoError
 from pipeline.jobs.inspect import inspect_scene
-from pipeline.jobs.run import predict
+from pipeline.jobs.predict import predict
 from pipeline.models.cluster_model import ClusterModel
 
 DEVELOPMENT = ("-X", "dev", "-W", "error")

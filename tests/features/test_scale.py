@@ -102,7 +102,7 @@ def test_map_of_another_scene_uses_the_preparation_of_the_model(write_raster: Wr
     import rasterio
 
     from pipeline.config.schema import OutputConfig, SceneConfig
-    from pipeline.jobs.run import predict
+    from pipeline.jobs.predict import predict
 
     data, valid = uneven(), np.ones((120, 150), bool)
     model = model_of(data, valid, "zscore")

@@ -19,7 +19,8 @@ from sources import described
 from pipeline.config.schema import OutputConfig, RunConfig, SceneConfig
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.formats.detect import open_catalogues
-from pipeline.jobs.run import predict, run_config
+from pipeline.jobs.predict import predict
+from pipeline.jobs.run import run_config
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.scenes.mosaic import open_source
 

@@ -17,7 +17,8 @@ from pipeline import fit, label, open_scene
 from pipeline.config.schema import OutputConfig, RunConfig, SceneConfig
 from pipeline.core.errors import ModelError
 from pipeline.formats.sentinel2 import has_offset
-from pipeline.jobs.run import predict, run_config
+from pipeline.jobs.predict import predict
+from pipeline.jobs.run import run_config
 from pipeline.models.cluster_model import ClusterModel
 
 BANDS = ("B02", "B03", "B04", "B08")

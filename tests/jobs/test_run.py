@@ -29,7 +29,8 @@ import pipeline.pixels.open as pixels_module
 from pipeline.config.schema import OutputConfig, SceneConfig
 from pipeline.core.errors import ConfigError, FitError, ModelError, OutputError, SceneError, TerrazzoError
 from pipeline.engine.cache import DiskCache
-from pipeline.jobs.run import fit_config, plan_config, predict, run_config
+from pipeline.jobs.predict import predict
+from pipeline.jobs.run import fit_config, plan_config, run_config
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.scenes.raster_source import RasterSource
 from pipeline.sinks.geotiff import MapWriter

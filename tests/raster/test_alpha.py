@@ -14,7 +14,8 @@ from sources import opened, whole
 from pipeline.api import open_scene
 from pipeline.core.errors import SceneError
 from pipeline.jobs.inspect import inspect_scene
-from pipeline.jobs.run import plan_config, predict, run_config
+from pipeline.jobs.predict import predict
+from pipeline.jobs.run import plan_config, run_config
 from pipeline.jobs.template import config_template
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.raster.file_bands import list_bands

@@ -18,7 +18,8 @@ from sources import LEFT, ORIGIN, TOP, TRIANGLE, described, mosaic, opened, poly
 from pipeline import fit, label, open_scene, write
 from pipeline.config.schema import OutputConfig, SceneConfig
 from pipeline.core.errors import ConfigError
-from pipeline.jobs.run import plan_config, predict, run_config
+from pipeline.jobs.predict import predict
+from pipeline.jobs.run import plan_config, run_config
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.raster.readers import GdalReader
 from pipeline.scenes.crop import cropped

@@ -17,7 +17,8 @@ import pipeline.scenes.empty_bands as emptiness_module
 from pipeline.api import open_scene
 from pipeline.core.errors import SceneError
 from pipeline.jobs.inspect import inspect_scene
-from pipeline.jobs.run import predict, run_config
+from pipeline.jobs.predict import predict
+from pipeline.jobs.run import run_config
 from pipeline.jobs.template import config_template
 from pipeline.methods.sample import draw_sample
 from pipeline.models.cluster_model import ClusterModel

@@ -18,7 +18,8 @@ from pipeline import open_scene
 from pipeline.config.schema import OutputConfig, RunConfig, SceneConfig
 from pipeline.core.errors import SceneError
 from pipeline.engine.progress import Progress, Step
-from pipeline.jobs.run import fit_config, predict, run_config
+from pipeline.jobs.predict import predict
+from pipeline.jobs.run import fit_config, run_config
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.scenes import file_stamps
 from pipeline.scenes.file_stamps import FileStamps, local_file

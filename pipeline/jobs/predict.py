@@ -1,0 +1,146 @@
+"""Label another scene with a model that exists."""
+
+import logging
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+from pipeline.config.schema import OutputConfig, ResourceConfig, SceneConfig
+from pipeline.core.errors import ModelError
+from pipeline.engine.deadline import time_limit
+from pipeline.engine.progress import Progress
+from pipeline.formats.renaming import names_for, rename_bands
+from pipeline.jobs.map import MapSummary, shares, write_map
+from pipeline.jobs.outputs import OutputPaths, output_digests, stage_outputs
+from pipeline.jobs.plan import make_plan
+from pipeline.jobs.planned_reading import open_planned
+from pipeline.jobs.report import Clock, report_json, run_report
+from pipeline.methods.fit import Fit
+from pipeline.models.cluster_model import ClusterModel
+from pipeline.pixels.open import Scene
+from pipeline.scenes.describe_scene import catalogues_of, describe_scene
+from pipeline.scenes.file_stamps import stamp_inputs
+from pipeline.sinks.palette import class_colours
+from pipeline.sinks.text_files import write_text
+
+logger = logging.getLogger(__name__)
+
+_NEARLY_ALL: Final = 0.95
+"""Share of the valid pixels in one class above which `predict` warns."""
+
+
+def predict(
+    scene: SceneConfig,
+    model: ClusterModel,
+    output: OutputConfig,
+    *,
+    resources: ResourceConfig | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Label a scene with an existing model, reading the scene once.
+
+    Parameters
+    ----------
+    scene : SceneConfig
+        The scene. Its bands are those of the model, and so is its nodata value unless one is set here.
+    model : ClusterModel
+        From `fit` or `ClusterModel.load`.
+    output : OutputConfig
+        Paths of the map and the other outputs.
+    resources : ResourceConfig, optional
+        Workers, memory, chunk.
+    overwrite : bool
+        Whether outputs that exist may be replaced.
+    progress : Progress, optional
+        Shows the stages; nothing is shown without it.
+
+    Returns
+    -------
+    dict
+        The report, as written to the run's JSON file.
+
+    Raises
+    ------
+    ModelError
+        If the scene's bands or units don't fit the model.
+    TerrazzoError
+        Any other error; no output is written in part.
+    """
+    begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
+    paths, resources = OutputPaths.of(output, fits=False), resources or ResourceConfig()
+    class_colours(model.k, output.palette)
+    with (
+        stage_outputs(paths, overwrite=overwrite) as staging,
+        time_limit(resources.timeout),
+        stamp_inputs(scene) as stamps,
+    ):
+        described = _scene_for(model, scene, excluded=paths.all())
+        stamps.add(described.info.files)
+        staging.keep_apart(described.info.files)
+        plan = make_plan(described.info, resources, None)
+        with open_planned(described, plan, resources, paths.labels.parent) as read:
+            summary = write_map(
+                read.for_map,
+                model,
+                paths,
+                staging=staging,
+                palette=output.palette,
+                workers=plan.workers,
+                progress=progress,
+            )
+        _warn_of_one_class(summary, described.info.sources[0])
+        clock = Clock(started, perf_counter() - begin, progress.seconds)
+        report = run_report(
+            read.source,
+            plan,
+            fit=Fit(model),
+            summary=summary,
+            paths=paths,
+            digests=output_digests(staging, paths),
+            clock=clock,
+        )
+        write_text(staging.path(paths.report), report_json(report), "report")
+    return report
+
+
+def _scene_for(model: ClusterModel, config: SceneConfig, excluded: Iterable[Path]) -> Scene:
+    """Open a scene with the bands of a model; raise ModelError unless it fits the model."""
+    excluded = list(excluded)
+    catalogue = catalogues_of(config, excluded)[0]
+    if not config.names:
+        config = config.model_copy(update={"names": names_for(catalogue, model.bands) or None})
+        catalogue = rename_bands(catalogue, config.names)
+    origin, available = config.source[0], catalogue.names
+    missing = [band for band in model.bands if band not in available]
+    if missing:
+        needed, has = ", ".join(model.bands), ", ".join(available)
+        msg = f"{origin}: the model needs bands {needed}; the scene has {has}, but not {', '.join(missing)}"
+        raise ModelError(msg)
+    nodata = model.nodata if config.nodata == "auto" else config.nodata
+    scene = describe_scene(config.model_copy(update={"bands": model.bands, "nodata": nodata}), excluded)
+    if "numbers" in model.units.quantities:
+        scene = scene.as_stored_numbers(model.units)
+    model.check_fits(scene.info.bands, scene.info.units, origin)
+    if (scene.info.scales, scene.info.offsets) != (model.units.scales, model.units.offsets):
+        logger.info(
+            "%s: the scale or offset to %s differs from that of the model's scene; the centroids are converted exactly",
+            origin,
+            model.units.quantity_text,
+        )
+    return scene
+
+
+def _warn_of_one_class(summary: MapSummary, origin: str) -> None:
+    """Warn if nearly all pixels are in one class: often the units differ without a tag that says so."""
+    taken = shares(summary.counts)
+    most = max(range(len(taken)), key=taken.__getitem__)
+    if taken[most] > _NEARLY_ALL:
+        logger.warning(
+            "%s: %.1f%% of the pixels fall into class %d; does the model's scene have the same units and season?",
+            origin,
+            100 * taken[most],
+            most + 1,
+        )
