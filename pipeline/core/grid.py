@@ -71,7 +71,7 @@ class Grid:
         t = self.transform
         return (t.a**2 + t.d**2) ** 0.5, (t.b**2 + t.e**2) ** 0.5
 
-    def part(self, block: Block) -> "Grid":
+    def crop(self, block: Block) -> "Grid":
         """Grid of a rectangle of pixels, which may extend beyond this grid."""
         return Grid(
             shape=block.shape, transform=self.transform @ Affine.translation(block.left, block.top), crs=self.crs

@@ -115,7 +115,7 @@ class SceneInfo:
     @property
     def map_grid(self) -> Grid:
         """Grid of the map."""
-        return self.grid.part(self.map_window) if self.map_window else self.grid
+        return self.grid.crop(self.map_window) if self.map_window else self.grid
 
     @property
     def pixels(self) -> int:

@@ -179,7 +179,7 @@ class Cut:
     @property
     def map_grid(self) -> Grid:
         """Grid of the map."""
-        return self.grid.part(self.map_window) if self.map_window else self.grid
+        return self.grid.crop(self.map_window) if self.map_window else self.grid
 
 
 def cut_to_area(grid: Grid, bands: Sequence[FileBand], config: SceneConfig) -> Cut:
@@ -200,7 +200,7 @@ def cut_to_area(grid: Grid, bands: Sequence[FileBand], config: SceneConfig) -> C
     whole = Block(row=0, column=0, top=0, left=0, height=rows, width=columns)
     shown = {"area": area.window(grid) or read, "blocks": read, "none": whole}[config.crop]
     return Cut(
-        grid=grid.part(read),
+        grid=grid.crop(read),
         area=area.moved(read.top, read.left),
         origin=(read.top, read.left),
         map_window=None if shown == read else replace(shown, top=shown.top - read.top, left=shown.left - read.left),
