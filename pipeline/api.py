@@ -10,23 +10,23 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pipeline.config.arguments import name_arguments_in_messages
+from pipeline.config.argument_messages import name_arguments_in_messages
 from pipeline.config.fields import ResamplingMethod
 from pipeline.config.record import parse_record
 from pipeline.config.schema import DEFAULT_SAMPLE, MAX_CLASSES, FeaturesConfig, FitConfig, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.grid import Block
 from pipeline.core.pixels import FitSource
-from pipeline.core.time_limits import DEFAULT_TIMEOUT
+from pipeline.core.timeouts import DEFAULT_TIMEOUT
 from pipeline.dataarrays.computing import Computer
 from pipeline.dataarrays.dimensions import to_planes
 from pipeline.dataarrays.grids import grid_of
 from pipeline.dataarrays.lazy import to_dataarray
 from pipeline.dataarrays.source import ArraySource, blocks_of, lazy_data
 from pipeline.engine.cache import open_cache
-from pipeline.engine.deadline import time_limit
 from pipeline.engine.progress import Progress
 from pipeline.engine.threads import count_workers, stream
+from pipeline.engine.time_limits import time_limit
 from pipeline.jobs.map import map_tags
 from pipeline.jobs.plan import chunk_shapes
 from pipeline.methods.fit import fit_source

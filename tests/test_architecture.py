@@ -14,26 +14,26 @@ PACKAGE = ROOT / "pipeline"
 
 ROOMS = {
     "core": """version late_import libraries text errors arrays numbers grid units regular_files strict_json strict_xml
-        time_limits mask_layers layer_kinds band_names scene_info pixels""",
-    "config": "record fields masks yaml mistaken_scene schema arguments",
+        timeouts mask_layers layer_kinds band_names scene_info pixels""",
+    "config": "record fields masks yaml mistaken_scene schema argument_messages",
     "kernels": """validity areas arithmetic machine compiled gather checksum majority hashing fixed nearest assign
         distances sums move_points mover""",
-    "engine": "memory progress owner_mark leftovers signals work_folder cache deadline threads",
+    "engine": "memory progress owner_mark leftovers signals work_folder cache time_limits threads",
     "geo": "gdal coordinates crs overlap pixel_areas align area_of_interest",
     "raster": "alpha file_notes stored_blocks virtual_files file_bands file_parts readers regrid file_cache",
     "stores": "dimensions axes crs locate groups times values grids variables preview",
-    "formats": """registry sensors paths fetch file_trees catalogue versions renaming landsat_mtl file_sets sentinel2
+    "formats": """registry sensors paths fetch product_files catalogue versions renaming landsat_mtl file_sets sentinel2
         sentinel2_radiometry safe aws_tiles archives stac_assets stac_layers stac_items stac eopf
         store_catalogue detect""",
     "scenes": """choose_grid preview value_checks band_checks empty_bands file_stamps masks raster_scene raster_source
         crop mosaic describe_scene""",
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
-    "features": "scale",
+    "features": "standardize",
     "models": "cluster_model",
     "pixels": "gdal_memory cache pieces open",
     "labels": "classify lazy",
     "methods": "registry lloyd passes sample minibatch kmeans exact batches dask_ml fit",
-    "sinks": """registry palette text_files table windows overviews verify geotiff quicklook picture naming output_set
+    "sinks": """registry palette text_files table windows overviews verify geotiff quicklook picture publish output_set
         staging""",
     "jobs": "plan planned_reading outputs map report run predict demo inspect template",
     "api": "",

@@ -119,8 +119,8 @@ def _run() -> int:
 
 def _leave(status: int) -> None:
     """Exit; without Python's own shutdown if a thread still waits for a remote file, which would block it."""
-    deadline = sys.modules.get("pipeline.engine.deadline")  # not imported by --help
-    if deadline and deadline.has_abandoned_threads():
+    time_limits = sys.modules.get("pipeline.engine.time_limits")  # not imported by --help
+    if time_limits and time_limits.has_abandoned_threads():
         for stream in filter(None, (sys.stdout, sys.stderr)):
             with suppress(OSError):
                 stream.flush()

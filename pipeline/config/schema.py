@@ -13,7 +13,7 @@ from pipeline.config.record import Record, parse_record
 from pipeline.config.yaml import anchor_paths, merge, override, parse_yaml
 from pipeline.core.errors import ConfigError
 from pipeline.core.regular_files import read_regular
-from pipeline.core.time_limits import DEFAULT_TIMEOUT, MAX_TIMEOUT
+from pipeline.core.timeouts import DEFAULT_TIMEOUT, MAX_TIMEOUT
 
 MAX_CLASSES: Final = 254
 """Largest number of classes: labels are uint8, 0 is nodata, 255 is reserved for 'unclassified'."""

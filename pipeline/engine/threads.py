@@ -8,8 +8,8 @@ from itertools import islice
 from threading import Event, Lock
 from typing import TypeVar
 
-from pipeline.engine.deadline import wait_until
 from pipeline.engine.signals import raise_pending_signal
+from pipeline.engine.time_limits import wait_until
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

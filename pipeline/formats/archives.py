@@ -8,8 +8,8 @@ from pipeline.core.band_names import band_order
 from pipeline.core.errors import SceneError
 from pipeline.formats.catalogue import Catalogue
 from pipeline.formats.file_sets import files_catalogue
-from pipeline.formats.file_trees import TarTree, Tree, ZipTree
 from pipeline.formats.paths import RASTER_SUFFIXES, FoundFile
+from pipeline.formats.product_files import TarTree, Tree, ZipTree
 from pipeline.formats.safe import METADATA, open_product
 
 _PACKED: Final = re.compile(r"(?i).*\.(tar\.(gz|bz2|xz|zst)|tgz|tbz2?|txz)")

@@ -7,7 +7,7 @@ from typing import Final
 from pipeline.core import libraries
 from pipeline.core.errors import SceneError
 from pipeline.core.regular_files import TooLargeError, read_regular
-from pipeline.engine.deadline import current_limit, within_limit
+from pipeline.engine.time_limits import current_limit, within_limit
 
 _TIMEOUT: Final = 30
 """Seconds without a byte after which a request is repeated."""

@@ -9,7 +9,7 @@ from typing import Final
 from pipeline.core.errors import SceneError
 from pipeline.core.strict_xml import parse_xml
 from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, MaskOffer, Product
-from pipeline.formats.file_trees import FolderTree, Tree, ZipTree
+from pipeline.formats.product_files import FolderTree, Tree, ZipTree
 from pipeline.formats.sentinel2 import (
     BAND_IDS,
     DEFAULT_BANDS,

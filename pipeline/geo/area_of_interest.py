@@ -20,7 +20,7 @@ from pipeline.core import libraries
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.core.grid import Block, Grid
 from pipeline.core.regular_files import special_kind
-from pipeline.engine.deadline import within_limit
+from pipeline.engine.time_limits import within_limit
 from pipeline.geo.gdal import GDAL_ERRORS, is_remote
 from pipeline.geo.overlap import bounds, bounds_in, same_crs
 

@@ -11,7 +11,7 @@ from rasterio.env import getenv, hasenv, setenv
 from rasterio.errors import RasterioError, RasterioIOError
 
 from pipeline.core.regular_files import special_kind
-from pipeline.engine.deadline import current_limit, within_limit
+from pipeline.engine.time_limits import current_limit, within_limit
 
 if os.environ.get("GDAL_NUM_THREADS", "1") == "1":  # OpenJPEG would start a pool even for one thread
     os.environ.setdefault("OPJ_NUM_THREADS", "0")

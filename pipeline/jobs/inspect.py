@@ -11,8 +11,8 @@ from rasterio.crs import CRS
 from pipeline.config.record import parse_record
 from pipeline.config.schema import ResourceConfig, SceneConfig
 from pipeline.core.errors import SceneError
-from pipeline.core.time_limits import DEFAULT_TIMEOUT
-from pipeline.engine.deadline import time_limit
+from pipeline.core.timeouts import DEFAULT_TIMEOUT
+from pipeline.engine.time_limits import time_limit
 from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, Product
 from pipeline.formats.detect import open_catalogues
 from pipeline.formats.versions import best_version, warn_of_sizes

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from pipeline.config.schema import OutputConfig, ResourceConfig, SceneConfig
 from pipeline.core.errors import ModelError
-from pipeline.engine.deadline import time_limit
 from pipeline.engine.progress import Progress
+from pipeline.engine.time_limits import time_limit
 from pipeline.formats.renaming import names_for, rename_bands
 from pipeline.jobs.map import MapSummary, shares, write_map
 from pipeline.jobs.outputs import OutputPaths, output_digests, stage_outputs

@@ -10,9 +10,9 @@ from typing import Any
 
 from pipeline.config.schema import RunConfig
 from pipeline.core.errors import ConfigError, OutputError
-from pipeline.engine.deadline import time_limit
 from pipeline.engine.leftovers import remove_leftovers
 from pipeline.engine.progress import Progress
+from pipeline.engine.time_limits import time_limit
 from pipeline.jobs.map import write_map
 from pipeline.jobs.outputs import OutputPaths, output_digests, stage_outputs
 from pipeline.jobs.plan import Plan, make_plan

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.core.layer_kinds import layer_kind
 from pipeline.core.text import printable, yaml_text
-from pipeline.core.time_limits import DEFAULT_TIMEOUT
+from pipeline.core.timeouts import DEFAULT_TIMEOUT
 from pipeline.formats.paths import is_gdal_path
 from pipeline.jobs.inspect import BandFacts, Inspection, inspect_scene, short_unit
 

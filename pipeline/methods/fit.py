@@ -16,7 +16,7 @@ from pipeline.core.units import relative_to_first
 from pipeline.core.version import __version__
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress, Step
-from pipeline.features.scale import Preparation, prepare
+from pipeline.features.standardize import Preparation, prepare
 from pipeline.kernels.assign import assign
 from pipeline.kernels.distances import own_distances
 from pipeline.methods import registry

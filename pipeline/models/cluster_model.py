@@ -13,7 +13,7 @@ from pipeline.core.errors import ModelError
 from pipeline.core.regular_files import TooLargeError, read_regular
 from pipeline.core.strict_json import RepeatedKeyError, parse_json
 from pipeline.core.units import ModelRecord, Quantity, Units, relative_to_first
-from pipeline.features.scale import Preparation
+from pipeline.features.standardize import Preparation
 
 MODEL_FORMAT: Final = "terrazzo-model"
 """Value of `format` in a model file."""

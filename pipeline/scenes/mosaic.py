@@ -15,7 +15,7 @@ from pipeline.core.grid import Block, Grid
 from pipeline.core.pixels import Pixels
 from pipeline.core.scene_info import SceneInfo, combine_open_files
 from pipeline.core.units import Units
-from pipeline.engine.deadline import limits_for_blocks
+from pipeline.engine.time_limits import limits_for_blocks
 from pipeline.geo.overlap import bounds, bounds_in
 from pipeline.raster.file_cache import FileCache
 from pipeline.raster.readers import Handles

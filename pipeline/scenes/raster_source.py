@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.core.grid import Block
 from pipeline.core.pixels import Pixels
-from pipeline.engine.deadline import limits_for_blocks
+from pipeline.engine.time_limits import limits_for_blocks
 from pipeline.formats import registry
 from pipeline.kernels.validity import mask_invalid
 from pipeline.raster.file_cache import FileCache

@@ -12,7 +12,7 @@ from pipeline.core.errors import OutputError
 from pipeline.core.regular_files import special_kind
 from pipeline.engine.signals import defer_signals, raise_pending_signal
 from pipeline.engine.work_folder import temporary_folder
-from pipeline.sinks.naming import StagedFile, rename_together, sidecars, sync_files
+from pipeline.sinks.publish import StagedFile, rename_together, sidecars, sync_files
 
 _LONGEST_NAME: Final = 255
 """Longest file name in bytes that file systems allow."""

@@ -25,8 +25,8 @@ from sources import described
 from pipeline.api import open_scene
 from pipeline.config.schema import RunConfig
 from pipeline.core.errors import ConfigError, SceneError, StalledError
-from pipeline.engine import deadline
-from pipeline.engine.deadline import current_limit, time_limit, within_limit
+from pipeline.engine import time_limits
+from pipeline.engine.time_limits import current_limit, time_limit, within_limit
 from pipeline.formats.fetch import fetch
 from pipeline.geo.gdal import gdal_options, is_remote, may_be_remote
 from pipeline.jobs.inspect import inspect_scene
@@ -59,7 +59,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str,
         archive.write(root / "a.tif", "a.tif")
     with serving(root) as (address, moods):
         yield address, moods, root
-    for thread in list(deadline._abandoned):  # threads that waited for the server
+    for thread in list(time_limits._abandoned):  # threads that waited for the server
         thread.join(10)
 
 
@@ -200,7 +200,7 @@ def test_remote_and_local_files_give_the_same_labels(site: tuple[str, Moods, Pat
 def test_a_run_on_local_files_starts_no_worker_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Any
 ) -> None:
-    monkeypatch.setattr(deadline, "_worker", lambda: pytest.fail("a worker thread was started"))
+    monkeypatch.setattr(time_limits, "_worker", lambda: pytest.fail("a worker thread was started"))
     run_config(RunConfig.model_validate(config_of(str(site[2] / "a.tif"), tmp_path)))
 
 
@@ -257,20 +257,20 @@ def test_work_within_the_limit_returns_its_result_or_raises_its_error() -> None:
 
 
 def test_the_number_of_abandoned_threads_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deadline, "_abandoned", set())
-    monkeypatch.setattr(deadline, "_MAX_ABANDONED", 3)
+    monkeypatch.setattr(time_limits, "_abandoned", set())
+    monkeypatch.setattr(time_limits, "_MAX_ABANDONED", 3)
     over = threading.Event()
     with time_limit(0.05):
         for _ in range(3):
             with pytest.raises(StalledError, match=r"what: no complete answer within 0\.05 s"):
                 within_limit(over.wait, "what")
-        assert deadline.has_abandoned_threads()
+        assert time_limits.has_abandoned_threads()
         with pytest.raises(StalledError, match="what: not requested, because 3 earlier requests"):
             within_limit(over.wait, "what")
     over.set()
-    for thread in list(deadline._abandoned):
+    for thread in list(time_limits._abandoned):
         thread.join(SLACK)
-    assert not deadline.has_abandoned_threads()
+    assert not time_limits.has_abandoned_threads()
     assert within_limit(over.wait, "what") is True
 
 
@@ -281,9 +281,9 @@ def test_an_abandoned_fetch_ends(site: tuple[str, Moods, Path]) -> None:
     moods.stall = "drip"
     with time_limit(1.0), pytest.raises(SceneError):
         fetch(f"{address}/long.json", 10**6)
-    for thread in list(deadline._abandoned):
+    for thread in list(time_limits._abandoned):
         thread.join(SLACK)
-    assert not deadline.has_abandoned_threads()
+    assert not time_limits.has_abandoned_threads()
 
 
 FORKED = """

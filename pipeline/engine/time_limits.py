@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 from pipeline.core.errors import StalledError
-from pipeline.core.time_limits import DEFAULT_TIMEOUT
+from pipeline.core.timeouts import DEFAULT_TIMEOUT
 from pipeline.engine.signals import raise_pending_signal
 
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ from sources import MemorySource
 from pipeline.config.schema import FeaturesConfig, FitConfig
 from pipeline.core.errors import FitError, ModelError
 from pipeline.engine.progress import Progress
-from pipeline.features.scale import Preparation
+from pipeline.features.standardize import Preparation
 from pipeline.kernels.assign import assign
 from pipeline.methods.fit import fit_source
 from pipeline.models.cluster_model import ClusterModel
