@@ -157,7 +157,7 @@ def test_predict_accepts_keys_of_scene_and_run_but_not_those_of_the_model(job: P
     model = job.parent / "m.json"
     terrazzo("fit", job, "-o", model)
     words = ["predict", job.parent / "scene.tif", "--model", model, "-o", job.parent / "p.tif"]
-    assert_one_sentence(terrazzo(*words, "--set", "scene.bands=[B02]"), 2, "scene.bands", "of the model")
+    assert_one_sentence(terrazzo(*words, "--set", "scene.bands=[B02]"), 2, "scene.bands", "by the model")
     assert_one_sentence(terrazzo(*words, "--set", "fit.k=3"), 2, "fit.k", "scene.*", "run.*")
     assert_one_sentence(terrazzo(*words, "--set", "run.chunk=big"), 2, "run.chunk", "'big'")
     done = terrazzo(*words, "--json", "--set", "run.chunk=64", "--set", "run.memory=3GB", "--workers", "1")
@@ -369,7 +369,7 @@ work_folder.{name} = lambda what: (signal.raise_signal(signal.SIGTERM), work(wha
 with work_folder.temporary_folder(Path(sys.argv[1]), ""):
     print("worked on", flush=True)
 """
-CREATING, REMOVING = (SIGNAL_IN.format(name=name) for name in ("mark", "remove_folder"))
+CREATING, REMOVING = (SIGNAL_IN.format(name=name) for name in ("write_mark", "remove_folder"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")

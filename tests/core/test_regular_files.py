@@ -178,7 +178,7 @@ def test_special_file_as_output_is_refused_and_not_replaced(
     path = special("report.json", kind)
     before = path.lstat()
     with (
-        pytest.raises(OutputError, match=r"report\.json: this is a .*, and is not replaced"),
+        pytest.raises(OutputError, match=r"report\.json: this is a .* and is not replaced"),
         Staging([tmp_path / "map.tif", path], overwrite=overwrite),
     ):
         pytest.fail("the outputs were accepted")

@@ -196,7 +196,7 @@ def test_time_steps_are_listed_and_each_can_be_chosen(sensors: Path, name: str, 
 def test_inspect_and_init_use_the_first_time_step(sensors: Path) -> None:
     found = inspect_scene(str(sensors / PLANET))
     assert len(found.times) == 2
-    assert any("scene.time chooses" in warning for warning in found.warnings)
+    assert any("choose one with scene.time" in warning for warning in found.warnings)
     assert "  time: first " in config_template([str(sensors / PLANET)])
 
 

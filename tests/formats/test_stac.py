@@ -325,7 +325,7 @@ def test_quality_layers_are_left_out_unless_named(tmp_path: Path) -> None:
     ]
     assert left_out_note(found, "auto") == left_out_note(found, "all")
     assert "quality layers: qa_aerosol, qa_pixel, qa_radsat" in left_out_note(found, "auto")
-    assert "atmosphere: atran" in left_out_note(found, "auto")
+    assert "atmosphere layers: atran" in left_out_note(found, "auto")
     assert [mask.kind for mask in found.masks] == ["qa_pixel"]
 
 

@@ -563,7 +563,7 @@ def test_an_untagged_fill_value_outside_of_the_sample_is_refused(write_raster: W
     pixels = patches(2, dtype="float32")
     pixels[1, 77, 99] = -3.4e38  # a nodata value without a tag
     fit = {"k": 3, "pixels": "all"}
-    message = r"holds the value -3\.4e\+38, which may be a nodata value.*scene\.nodata: -3\.39"
+    message = r"has the value -3\.4e\+38, which may be a nodata value.*scene\.nodata: -3\.39"
     with pytest.raises(FitError, match=message):
         run_config(config(write_raster("odd.tif", pixels), tmp_path / "c.tif", fit=fit))
 

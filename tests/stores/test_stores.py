@@ -600,7 +600,7 @@ def test_band_dimension_next_to_a_single_time_gives_bands(tmp_path: Path) -> Non
 
 
 def test_time_cannot_be_chosen_if_none_is_stated(write_raster: WriteRaster) -> None:
-    with pytest.raises(ConfigError, match=r"scene\.time: .* states no time"):
+    with pytest.raises(ConfigError, match=r"scene\.time: .* has no times"):
         described(write_raster("a.tif", pixels()), time="first")
 
 
