@@ -8,12 +8,10 @@ from pipeline.core.numbers import as_number
 from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, MaskOffer, Product, scaling_text
 from pipeline.formats.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION, reflectance_band
 from pipeline.raster.file_bands import ArrayRef
-from pipeline.stores.groups import has_node, open_group
+from pipeline.stores.groups import XARRAY_BYTES, has_node, open_group
 
 _REFLECTANCE: Final = "measurements/reflectance"
 _CLASSES: Final = "conditions/mask/l2a_classification"
-XARRAY_BYTES: Final = 175 * 10**6
-"""Memory of xarray and of the library that reads the format, in bytes: measured and rounded up."""
 
 _GROUPS: Final = {10.0: "r10m", 20.0: "r20m", 60.0: "r60m"}
 

@@ -10,9 +10,9 @@ from pipeline.core.band_names import check_names_differ, names_of_band_files
 from pipeline.core.layer_kinds import layer_kinds
 from pipeline.core.mask_layers import mask_kind
 from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, MaskOffer
-from pipeline.formats.eopf import XARRAY_BYTES, is_eopf, open_eopf
+from pipeline.formats.eopf import is_eopf, open_eopf
 from pipeline.geo.overlap import coverage
-from pipeline.stores.groups import close_stores
+from pipeline.stores.groups import XARRAY_BYTES, close_stores
 from pipeline.stores.values import quantity_of
 from pipeline.stores.variables import survey
 

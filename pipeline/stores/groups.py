@@ -35,6 +35,9 @@ STORE_ERRORS: Final = (
 PACKING_KEYS: Final = ("scale_factor", "add_offset")
 """CF attributes of packed data: physical = stored * scale_factor + add_offset."""
 
+XARRAY_BYTES: Final = 175 * 10**6
+"""Memory of xarray and of the library that reads the format, in bytes: measured and rounded up."""
+
 
 def is_zarr(path: str) -> bool:
     """Whether the path of a store is that of a Zarr store, in a folder or a zip, not of a NetCDF file."""

@@ -212,7 +212,9 @@ def test_collection_opens_the_items_it_links_to(three_dates: Path, caplog: pytes
     with rasterio.open(three_dates / "openEO_2023-06-01Z.tif") as file:
         np.testing.assert_array_equal(pixels, file.read())
     assert valid.all()
-    message = "these scenes are within the extent of the scene of 2023-06-01 before them, and are used only where it has no"
+    message = (
+        "these scenes are within the extent of the scene of 2023-06-01 before them, and are used only where it has no"
+    )
     assert message in caplog.text
     assert "(2023-06-04)" in caplog.text
     assert "(2023-06-06)" in caplog.text

@@ -166,7 +166,10 @@ def test_a_source_with_a_full_cache_is_read_twice_only_if_few_pixels_take_part(
     monkeypatch.setattr(hashing, "load_kernel", load)
     valid = np.random.default_rng(0).random((83, 97)) < share
     source = MemorySource(row_and_column_pixels((83, 97)), valid, chunk=(20, 20))
-    assert draw_sample(CachedBlocks(source, Full(), cache_required=False), wanted=900, seed=3, workers=2).valid == valid.sum()
+    assert (
+        draw_sample(CachedBlocks(source, Full(), cache_required=False), wanted=900, seed=3, workers=2).valid
+        == valid.sum()
+    )
     assert set(source.reads.values()) == {reads}
 
 
