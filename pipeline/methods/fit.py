@@ -130,9 +130,8 @@ def _warn_of_values(points: Points, info: SceneInfo, *, standardized: bool) -> N
         masked=info.masked,
     )
     names = info.bands if len(info.bands) <= _MOST_NAMES else (*info.bands[:_MOST_NAMES], "...")
-    where = (
-        info.sources[0] if len(info.sources) == 1 else f"bands {', '.join(names)}"
-    )  # the values are not those of one file
+    # a value found in all bands is not that of one file
+    where = info.sources[0] if len(info.sources) == 1 else f"bands {', '.join(names)}"
     for line in check_values(values, standardized=standardized):
         logger.warning("%s (%s)", line, where)
 
