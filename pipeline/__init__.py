@@ -1,7 +1,7 @@
 """Terrazzo: unsupervised land-cover maps of large satellite scenes.
 
     >>> from pipeline import open_scene, fit, label, write
-    >>> scene = open_scene("scene.tif", bands=["B04", "B03", "B08"])
+    >>> scene = open_scene("scene.tif")
     >>> model = fit(scene, k=8)
     >>> write(label(scene, model), "classes.tif")
 

@@ -20,6 +20,7 @@ from pipeline.engine.owner_mark import LOCK_HELD_ERRORS, MARK, MARK_START, Owner
 
 logger = logging.getLogger(__name__)
 
+# not renamed with the cache: it is how folders of earlier versions are found
 PREFIX: Final = ".terrazzo-scratch-"
 """Prefix of the names of temporary folders."""
 

@@ -61,21 +61,22 @@ def _read(path: str, most: int) -> bytes:
 
 def _download(address: str, most: int) -> bytes:
     """Read a URL, with retries after temporary errors."""
+    http_client, urllib_request = libraries.http_client, libraries.urllib_request
     limit = current_limit()
     end = time.monotonic() + limit
     for turn in range(1, _TRIES + 1):
         try:
-            with libraries.urllib_request.urlopen(address, timeout=min(_TIMEOUT, limit)) as response:
+            with urllib_request.urlopen(address, timeout=min(_TIMEOUT, limit)) as response:
                 content = bytearray()
                 while time.monotonic() < end and (chunk := response.read1(min(_CHUNK, most + 1 - len(content)))):
                     content += chunk
                 if len(content) <= most and (response.length or time.monotonic() >= end):  # length may be unknown
-                    raise libraries.http_client.IncompleteRead(bytes(content), response.length)
+                    raise http_client.IncompleteRead(bytes(content), response.length)
                 return bytes(content)
-        except libraries.urllib_request.HTTPError as error:
+        except urllib_request.HTTPError as error:
             reason, retry = f"the server answers {error.code} {error.reason}", error.code in _TEMPORARY
             error.close()
-        except (OSError, ValueError, libraries.http_client.HTTPException) as error:
+        except (OSError, ValueError, http_client.HTTPException) as error:
             reason, retry = f"{getattr(error, 'reason', None) or error or type(error).__name__}", True
         if not retry or turn == _TRIES or time.monotonic() >= end:
             break

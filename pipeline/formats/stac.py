@@ -127,14 +127,15 @@ def _item(entry: Any, source: str) -> Any:
     SceneError
         If it is no STAC item, or pystac can't read it.
     """
+    pystac = libraries.pystac
     if not (isinstance(entry, dict) and entry.get("type") == "Feature" and "stac_version" in entry):
         found = entry.get("type") if isinstance(entry, dict) else type(entry).__name__
         msg = f"{source}: this is JSON, but no STAC item (found {found!r}); name an item or raster files"
         raise SceneError(msg)
     _check_assets(entry, source)
     try:
-        return libraries.pystac.Item.from_dict(entry, href=source, preserve_dict=False)
-    except (libraries.pystac.STACError, KeyError, TypeError, ValueError, AttributeError) as error:
+        return pystac.Item.from_dict(entry, href=source, preserve_dict=False)
+    except (pystac.STACError, KeyError, TypeError, ValueError, AttributeError) as error:
         msg = f"{source}: this STAC item can't be read ({type(error).__name__}: {error})"
         raise SceneError(msg) from error
 

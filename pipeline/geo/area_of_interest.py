@@ -87,6 +87,7 @@ def area_of(wanted: AreaRecord, grid: Grid) -> Area:
     SceneError
         If the file can't be read or contains no polygon, or the area does not overlap the scene.
     """
+    shapely = libraries.shapely
     if wanted.path:
         return read_area(wanted.path, grid, "scene.aoi")
     crs = wanted.crs or _DEGREES
@@ -96,7 +97,7 @@ def area_of(wanted: AreaRecord, grid: Grid) -> Area:
     except CRSError as error:
         msg = f"scene.aoi.crs: {crs!r} is not a coordinate reference system; use one such as EPSG:32633"
         raise ConfigError(msg) from error
-    box = libraries.shapely.box(*(wanted.bounds or ()))
+    box = shapely.box(*(wanted.bounds or ()))
     return _to_pixels(box, crs, grid, f"scene.aoi: {', '.join(f'{number:g}' for number in box.bounds)} ({crs})")
 
 
@@ -117,17 +118,18 @@ def read_area(path: str, grid: Grid, key: str) -> Area:
     SceneError
         If the file can't be read, contains no polygon, or does not overlap the scene.
     """
+    pyogrio, shapely = libraries.pyogrio, libraries.shapely
     if kind := special_kind(path):
         msg = f"{key}: {path}: this is {kind}, not a file"
         raise SceneError(msg)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # GDAL warns of geometries that are checked below
-            read = partial(libraries.pyogrio.raw.read, path, columns=[])
+            read = partial(pyogrio.raw.read, path, columns=[])
             meta, _, geometry, _ = within_limit(read, f"{key}: {path} can't be read") if is_remote(path) else read()
     except (
-        libraries.pyogrio.errors.DataSourceError,
-        libraries.pyogrio.errors.DataLayerError,
+        pyogrio.errors.DataSourceError,
+        pyogrio.errors.DataLayerError,
         OSError,
         ValueError,
     ) as error:
@@ -135,14 +137,10 @@ def read_area(path: str, grid: Grid, key: str) -> Area:
         raise SceneError(msg) from error
     try:
         with np.errstate(all="ignore"):
-            shapes = (
-                libraries.shapely.make_valid(libraries.shapely.from_wkb(geometry))
-                if geometry is not None
-                else np.empty(0, object)
-            )
+            shapes = shapely.make_valid(shapely.from_wkb(geometry)) if geometry is not None else np.empty(0, object)
             polygons = [part for shape in shapes if shape is not None for part in _polygons(shape)]
-            area = libraries.shapely.union_all(polygons)
-    except libraries.shapely.errors.ShapelyError as error:
+            area = shapely.union_all(polygons)
+    except shapely.errors.ShapelyError as error:
         msg = (
             f"{key}: {path} contains an invalid polygon ({error}); repair it, for instance with QGIS's 'Fix geometries'"
         )
@@ -167,6 +165,7 @@ def _to_pixels(shape: Any, crs: str, grid: Grid, what: str) -> Area:
     SceneError
         If the polygon does not overlap the grid, or the scene has no CRS.
     """
+    shapely = libraries.shapely
     if grid.crs is None:
         msg = f"{what}: the scene has no coordinate reference system, so areas can't be located in it"
         raise SceneError(msg)
@@ -179,13 +178,13 @@ def _to_pixels(shape: Any, crs: str, grid: Grid, what: str) -> Area:
 
     try:
         with np.errstate(all="ignore"):
-            moved = libraries.shapely.make_valid(libraries.shapely.transform(_densify(shape, crs, grid), pixels))
-            area = libraries.shapely.union_all(_polygons(moved))  # without lines, which would be rasterized as well
-    except (*GDAL_ERRORS, libraries.shapely.errors.ShapelyError) as error:
+            moved = shapely.make_valid(shapely.transform(_densify(shape, crs, grid), pixels))
+            area = shapely.union_all(_polygons(moved))  # without lines, which would be rasterized as well
+    except (*GDAL_ERRORS, shapely.errors.ShapelyError) as error:
         msg = f"{what} can't be transformed to the scene's coordinate system ({error})"
         raise SceneError(msg) from error
     rows, columns = grid.shape
-    if not area.intersects(libraries.shapely.box(0, 0, columns, rows)):
+    if not area.intersects(shapely.box(0, 0, columns, rows)):
         msg = f"{what}: the scene does not overlap this area; it covers {_bounds_text(grid)}"
         raise SceneError(msg)
     return Area(area)
@@ -193,21 +192,18 @@ def _to_pixels(shape: Any, crs: str, grid: Grid, what: str) -> Area:
 
 def _densify(shape: Any, crs: str, grid: Grid) -> Any:
     """Add vertices to a polygon near a grid, because edges that are straight in one CRS are curved in another."""
+    shapely = libraries.shapely
     if same_crs(CRS.from_user_input(crs).to_wkt(), grid.crs):
         return shape
     try:
         west, south, east, north = bounds_in(grid, CRS.from_user_input(crs).to_wkt())
     except (SceneError, *GDAL_ERRORS):  # the scene extends beyond the domain of the area's CRS
         left, bottom, right, top = shape.bounds
-        return libraries.shapely.segmentize(shape, max(right - left, top - bottom) / _VERTICES_PER_SIDE)
+        return shapely.segmentize(shape, max(right - left, top - bottom) / _VERTICES_PER_SIDE)
     side = max(east - west, north - south)
     shifts = (-360, 0, 360) if CRS.from_user_input(crs).is_geographic else (0,)
-    near = [
-        libraries.shapely.box(west - side + shift, south - side, east + side + shift, north + side) for shift in shifts
-    ]
-    return libraries.shapely.segmentize(
-        libraries.shapely.intersection(shape, libraries.shapely.union_all(near)), side / _VERTICES_PER_SIDE
-    )
+    near = [shapely.box(west - side + shift, south - side, east + side + shift, north + side) for shift in shifts]
+    return shapely.segmentize(shapely.intersection(shape, shapely.union_all(near)), side / _VERTICES_PER_SIDE)
 
 
 def _bounds_text(grid: Grid) -> str:

@@ -125,22 +125,24 @@ def _of_text(text: str) -> CRS:
 
 
 def _by_pyproj(stated: dict[str, Any]) -> CRS:
+    pyproj = libraries.pyproj
     try:
-        return CRS.from_wkt(libraries.pyproj.CRS.from_user_input(stated).to_wkt())
-    except libraries.pyproj.exceptions.CRSError as error:
+        return CRS.from_wkt(pyproj.CRS.from_user_input(stated).to_wkt())
+    except pyproj.exceptions.CRSError as error:
         raise CRSError(str(error)) from error
 
 
 def _of_parameters(attrs: Mapping[str, Any]) -> CRS:
     """Build a CRS from CF grid mapping parameters."""
+    pyproj = libraries.pyproj
     plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in attrs.items()}
     if plain.get("longitude_of_prime_meridian") == 0:
         del plain["longitude_of_prime_meridian"]  # 0 is Greenwich, which pyproj then names
     if plain["grid_mapping_name"] == "latitude_longitude" and _is_wgs84(plain):
         return CRS.from_epsg(4326)
     try:
-        return CRS.from_wkt(libraries.pyproj.CRS.from_cf(plain).to_wkt())
-    except libraries.pyproj.exceptions.CRSError as error:
+        return CRS.from_wkt(pyproj.CRS.from_cf(plain).to_wkt())
+    except pyproj.exceptions.CRSError as error:
         raise CRSError(str(error)) from error
 
 

@@ -167,16 +167,17 @@ def areas_on_ellipsoid(grid: Grid) -> PixelAreas:
 
     Pixels are bounded by parallels and meridians, not by geodesics. Areas beyond a pole are unknown.
     """
+    pyproj = libraries.pyproj
     try:
-        crs = libraries.pyproj.CRS.from_wkt(str(grid.crs)).to_2d()
+        crs = pyproj.CRS.from_wkt(str(grid.crs)).to_2d()
         while crs.is_bound and crs.source_crs:
             crs = crs.source_crs
         geodetic, geod = crs.geodetic_crs, crs.get_geod()
         if geodetic is None or geod is None:
             return PixelAreas(reason="the CRS names no ellipsoid")
-        to_degrees = libraries.pyproj.Transformer.from_crs(crs, geodetic, always_xy=True)
+        to_degrees = pyproj.Transformer.from_crs(crs, geodetic, always_xy=True)
         lines = _parallels(grid, to_degrees.transform, geodetic.axis_info[0].unit_conversion_factor)
-    except libraries.pyproj.exceptions.ProjError as error:
+    except pyproj.exceptions.ProjError as error:
         return PixelAreas(reason=f"PROJ does not know the CRS ({error})")
     if lines is None:
         return PixelAreas(reason="rows of the grid are not parallels, so pixels of one row differ in area")

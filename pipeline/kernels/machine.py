@@ -119,7 +119,7 @@ def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
 @cache
 def _log_compiling() -> None:
     """Log once why this run starts slowly."""
-    logger.info("compiling kernels, which takes a few seconds in the first run")
+    logger.info("compiling for this kind of data, once: a few seconds")
 
 
 @cache

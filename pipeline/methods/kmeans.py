@@ -200,7 +200,10 @@ def check_outliers(low: npt.NDArray[Any], high: npt.NDArray[Any], points: Points
     widths = np.tile(third - first, 2)
     for number, width in zip(np.concatenate([low, high]).tolist(), widths.tolist(), strict=True):
         if abs(number) > _LEAST_OUTLIER and 0 < width * _FARTHEST < abs(number):
-            msg = f"{_possible_nodata(number)}; half of the pixels are within {width:.3g}, too little next to it"
+            msg = (
+                f"{_possible_nodata(number)}; half of the pixels are within {width:.3g}, too close together to be told "
+                "apart next to it"
+            )
             raise FitError(msg)
 
 

@@ -125,7 +125,7 @@ def preview_notes(previews: Sequence[Preview]) -> Iterator[str]:
     sizes = {grid.describe(): band.name for grid, band in grids.items()}
     if len(sizes) > 1:
         listed = "; ".join(f"{size} (such as {name})" for size, name in reversed(sizes.items()))
-        yield f"the bands have different grids; all are resampled onto the finest: {listed}"
+        yield f"the bands have different grids, and all are resampled onto the first of these, the finest: {listed}"
     apart = next((band for grid, band in reversed(grids.items()) if coverage(first.grid, grid) < _FULL_OVERLAP), None)
     if apart:
         yield (

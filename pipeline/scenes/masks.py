@@ -216,9 +216,9 @@ def _describe(band: FileBand, wanted: MaskRecord) -> str:
     kind = wanted.layer or mask_kind(PurePath(band.path).stem)
     known = MASK_LAYERS[kind] if kind and MASK_LAYERS[kind].has_bits == (rule == "bits") else None
     named = [f"{_shown(number)} {known.name(number) if known else ''}".strip() for number in numbers]
-    grown = f", grown by {wanted.dilate:g} m" if wanted.dilate else ""
+    dilated = f"; dilate: {wanted.dilate:g} m" if wanted.dilate else ""
     verb, what = "keeps" if rule == "keep" else "leaves out", "bits" if rule == "bits" else "values"
-    return f"{name} {verb} {what} {', '.join(named)}{grown}"
+    return f"{name} {verb} {what} {', '.join(named)}{dilated}"
 
 
 def _shown(number: Bits) -> str:
@@ -242,9 +242,10 @@ def _radius(metres: float, grid: Grid, key: str) -> float:
     radius = float(metres / (min(grid.resolution) * crs.linear_units_factor[1]))
     if radius < 1:
         logger.warning(
-            "%s.dilate: %g m are less than one pixel of the layer, so the mask is not dilated; give a larger distance",
+            "%s.dilate: %g m is less than one pixel of the layer (%g m), so the mask is not dilated; increase it",
             key,
             metres,
+            metres / radius,
         )
     return radius
 

@@ -53,10 +53,11 @@ def _choose_nodata(bands: Sequence[FileBand], setting: str | float) -> tuple[int
         value, dtype = band.nodata if isinstance(setting, str) else setting, np.dtype(band.dtype)
         if value is not None and not representable(value, dtype):
             logger.warning(
-                "%s: the nodata value %s can't occur in %s pixels and is ignored; set scene.nodata",
+                "%s: the nodata value %s can't occur in %s pixels and is ignored%s",
                 band.path,
                 value,
                 dtype,
+                "; set scene.nodata" if isinstance(setting, str) else " for this band",
             )
             value = None
         values.append(None if value is None else dtype.type(value).item())

@@ -59,14 +59,15 @@ def class_colours(k: int, palette: str = "auto") -> tuple[Colour, ...]:
 
 
 def _matplotlib_colours(k: int, palette: str) -> tuple[Colour, ...]:
-    colormaps = libraries.matplotlib.colormaps
+    matplotlib = libraries.matplotlib
+    colormaps = matplotlib.colormaps
     if palette not in colormaps:
         near = difflib.get_close_matches(palette, list(colormaps), n=1)
         hint = f"did you mean {near[0]}?" if near else "use 'auto', tab10, tab20, Set3, viridis, ..."
         msg = f"output.palette: {palette!r} is not a matplotlib colour map; {hint}"
         raise ConfigError(msg)
     colours = colormaps[palette]
-    listed = isinstance(colours, libraries.matplotlib.colors.ListedColormap) and colours.N < 256  # noqa: PLR2004 (the others are continuous)
+    listed = isinstance(colours, matplotlib.colors.ListedColormap) and colours.N < 256  # noqa: PLR2004 (the others are continuous)
     if listed and k > colours.N:
         msg = f"output.palette: {palette} has {colours.N} colours for {k} classes; use 'auto' or a colour map with more"
         raise ConfigError(msg)

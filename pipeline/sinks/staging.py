@@ -93,8 +93,12 @@ def keep_apart(targets: Iterable[str | Path], inputs: Iterable[str | Path]) -> N
     for target in map(Path, targets):
         real = Path(os.path.realpath(target))
         if read.intersection([str(real), *map(str, real.parents)]):
-            what = "an input" if str(real) in read else "inside an input"
-            msg = f"{target}: this file is {what} (scene, config or model) and is never replaced; use another name"
+            what = (
+                "is an input (scene, config or model) and is never replaced"
+                if str(real) in read
+                else "would be inside an input (scene, config or model), where nothing is written"
+            )
+            msg = f"{target}: this file {what}; use another name"
             raise OutputError(msg)
         for sidecar in _sidecars(target):
             if os.path.realpath(sidecar) in read:
