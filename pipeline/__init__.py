@@ -49,3 +49,7 @@ _HOMES = {
 }
 
 __getattr__ = late_import(__name__, _HOMES)
+
+
+def __dir__() -> list[str]:
+    return __all__

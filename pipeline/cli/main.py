@@ -118,9 +118,13 @@ def _run() -> int:
 
 
 def _leave(status: int) -> None:
-    """Exit; without Python's own shutdown if a thread still waits for a remote file, which would block it."""
+    """Exit; without Python's own shutdown after a signal, or if a thread still waits for a remote file.
+
+    Such a thread would block the shutdown. After a Ctrl-C that came while a module was made by `exec`, `python -m`
+    would end by SIGINT, although the command has handled it.
+    """
     time_limits = sys.modules.get("pipeline.engine.time_limits")  # not imported by --help
-    if time_limits and time_limits.has_abandoned_threads():
+    if signal_exit_status() or (time_limits and time_limits.has_abandoned_threads()):
         for stream in filter(None, (sys.stdout, sys.stderr)):
             with suppress(OSError):
                 stream.flush()

@@ -59,7 +59,7 @@ def _message(error: Mapping[str, Any], record: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
         owner = _record_at(record, where[:-1])
         if new := getattr(owner, "renamed", {}).get(where[-1]):
-            return f"{'.'.join(map(str, where))}: this key is now {'.'.join((*map(str, where[:-1]), new))}"
+            return f"{'.'.join(map(str, where))}: this key is now {'.'.join((*map(str, where[:-1]), new))}; rename it"
         allowed = list(owner.model_fields)
         nearest = difflib.get_close_matches(str(where[-1]), allowed, n=1)
         hint = f"did you mean {'.'.join((*map(str, where[:-1]), nearest[0]))}? " if nearest else ""

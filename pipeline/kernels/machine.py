@@ -119,7 +119,7 @@ def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
 @cache
 def _log_compiling() -> None:
     """Log once why this run starts slowly."""
-    logger.info("compiling for this kind of data, once: a few seconds")
+    logger.info("compiling kernels, once for each kind of data: this takes a few seconds")
 
 
 @cache

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
-from conftest import WriteRaster, patches
+from conftest import ROOT, WriteRaster, patches
 
 from pipeline.cli.main import COMMANDS, import_command
 from pipeline.cli.text import _filled
@@ -337,6 +337,29 @@ def test_a_signal_while_a_command_is_imported_ends_it_in_order(job: Path, number
     first, *_, last = done.stderr.split("\n")[:-1]
     assert first.startswith("terrazzo: stopping")
     assert last == "terrazzo: stopped; no output was left half-written"
+    assert "Traceback" not in done.stderr
+
+
+SIGNAL_IN_EXEC = """
+import builtins, sys
+run = exec
+def interrupted(source, *scope):
+    if "pipeline.cli.inspect" in sys.modules and isinstance(source, str):
+        builtins.exec = run
+        source = "import os, signal; os.kill(os.getpid(), signal.SIGINT)\\n" + source
+    return run(source, *scope)
+builtins.exec = interrupted
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_ctrl_c_while_a_module_is_made_by_exec_ends_with_the_same_status(tmp_path: Path) -> None:
+    """As dataclasses are: Python would end by SIGINT, because it takes the interrupt for one that nothing handled."""
+    (tmp_path / "sitecustomize.py").write_text(SIGNAL_IN_EXEC)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    command = [sys.executable, "-m", "pipeline", "inspect", "x.tif"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -214,7 +214,7 @@ def test_unknown_key_is_refused_listing_the_allowed_keys(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("old", "new"), [("run.scratch", "run.cache"), ("run.scratch_dir", "run.cache_dir")])
 def test_renamed_key_is_refused_with_its_new_name(tmp_path: Path, old: str, new: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{re.escape(old)}: this key is now {re.escape(new)}$"):
+    with pytest.raises(ConfigError, match=rf"{re.escape(old)}: this key is now {re.escape(new)}; rename it$"):
         load(tmp_path, with_setting(old, "disk"))
 
 
