@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli import registry
 from pipeline.cli.options import FILE, choose_progress, quiet_option
 from pipeline.cli.report import print_report
-from pipeline.jobs.demo import run_demo
 
 
 @click.command(short_help="Map a small real scene.")
@@ -15,4 +15,4 @@ from pipeline.jobs.demo import run_demo
 def demo(out: Path, *, quiet: bool) -> None:
     """Map a small real Sentinel-2 scene, downloaded once (5 MB): an example of every output."""
     progress = choose_progress(quiet=quiet)
-    print_report(run_demo(out, progress), as_json=False)
+    print_report(registry.run_demo(out, progress), as_json=False)

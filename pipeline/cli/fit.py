@@ -4,12 +4,10 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli import registry
 from pipeline.cli.options import FILE, choose_progress, config_argument, overwrite_option, quiet_option
 from pipeline.cli.terminal import print_summary
-from pipeline.config.schema import load_config
 from pipeline.core.text import printable
-from pipeline.jobs.run import fit_config
-from pipeline.sinks.staging import keep_apart
 
 
 @click.command(short_help="Make a model only, without a map.")
@@ -20,7 +18,7 @@ from pipeline.sinks.staging import keep_apart
 def fit(config: Path, settings: tuple[str, ...], output: Path, *, overwrite: bool, quiet: bool) -> None:
     """Fit a model to a scene, as CONFIG says, and write it, without a map."""
     progress = choose_progress(quiet=quiet)
-    keep_apart([output], [config])
-    model = fit_config(load_config(config, settings), output, overwrite=overwrite, progress=progress)
+    registry.keep_apart([output], [config])
+    model = registry.fit_config(registry.load_config(config, settings), output, overwrite=overwrite, progress=progress)
     text = f"model    {output}   {model.k} classes of {', '.join(model.bands)}"
     print_summary(printable(text), [output])

@@ -2,9 +2,9 @@
 
 import click
 
+from pipeline.cli import registry
 from pipeline.cli.options import source_argument, timeout_option
 from pipeline.cli.terminal import print_answer
-from pipeline.jobs.template import config_template
 
 
 @click.command(short_help="Print a config for a scene.")
@@ -12,4 +12,4 @@ from pipeline.jobs.template import config_template
 @timeout_option
 def init(source: tuple[str, ...], *, timeout: float) -> None:
     """Print a commented config for the scene SOURCE, to save and edit."""
-    print_answer(config_template(source, timeout), nl=False)
+    print_answer(registry.config_template(source, timeout), nl=False)

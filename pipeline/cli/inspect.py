@@ -2,10 +2,9 @@
 
 import click
 
+from pipeline.cli import registry
 from pipeline.cli.options import json_option, source_argument, timeout_option
 from pipeline.cli.terminal import output_json, print_answer
-from pipeline.cli.text import inspection_words
-from pipeline.jobs.inspect import inspect_scene
 
 
 @click.command(short_help="Describe a scene.")
@@ -14,5 +13,5 @@ from pipeline.jobs.inspect import inspect_scene
 @json_option
 def inspect(source: tuple[str, ...], *, timeout: float, as_json: bool) -> None:
     """Describe the scene SOURCE: size, bands, nodata, chunks, and anything suspicious in it."""
-    found = inspect_scene(source, timeout)
-    print_answer(output_json(found.record()) if as_json else inspection_words(found))
+    found = registry.inspect_scene(source, timeout)
+    print_answer(output_json(found.record()) if as_json else registry.inspection_words(found))

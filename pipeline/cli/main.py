@@ -1,7 +1,4 @@
-"""The command line: its commands by name, signals, errors and exit statuses.
-
-A command's module is imported when that command is used, so that `terrazzo --help` is printed at once.
-"""
+"""The command line: its commands, signals, errors and exit statuses."""
 
 import atexit
 import gc
@@ -9,50 +6,27 @@ import os
 import sys
 import warnings
 from contextlib import suppress
-from importlib import import_module
-from typing import Final
 
 import click
 
+from pipeline.cli import registry
+from pipeline.cli.demo import demo
+from pipeline.cli.fit import fit
+from pipeline.cli.init import init
+from pipeline.cli.inspect import inspect
+from pipeline.cli.plan import plan
+from pipeline.cli.predict import predict
+from pipeline.cli.run import run
 from pipeline.cli.terminal import drop_output, set_up_streams, unprinted
+from pipeline.cli.validate import validate
 from pipeline.core.errors import TerrazzoError
 from pipeline.core.text import printable
 from pipeline.core.version import __version__
 from pipeline.engine.signals import STOPPED, exit_at_signals, handle_signals, signal_exit_status
 
-COMMANDS: Final = {
-    "demo": "Map a small real scene.",
-    "fit": "Make a model only, without a map.",
-    "init": "Print a config for a scene.",
-    "inspect": "Describe a scene.",
-    "plan": "Show what a run would need; run nothing.",
-    "predict": "Label another scene with a model.",
-    "run": "Make the map that a config describes.",
-    "validate": "Check a config.",
-}
-"""Short help per command. The command is the function of that name in the module of that name in this folder."""
-
-
-def import_command(name: str) -> click.Command:
-    """Import the module of a command and return the command."""
-    command: click.Command = getattr(import_module(f"pipeline.cli.{name}"), name)
-    return command
-
-
-class _Commands(click.Group):
-    """A group that lists its commands without their modules, and imports the module of the command that is used."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Split arguments into a command's name, the command, and its own arguments."""
-        name, _, rest = super().resolve_command(ctx, args)
-        return name, import_command(name) if name else None, rest
-
 
 @click.group(
-    cls=_Commands,
-    commands=[click.Command(name, short_help=words) for name, words in COMMANDS.items()],
+    commands=[demo, fit, init, inspect, plan, predict, run, validate],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="terrazzo")
@@ -108,10 +82,8 @@ def _run() -> int:
             return 1
         if "--debug" in sys.argv:
             raise
-        from pipeline.cli.faults import fault_sentence  # noqa: PLC0415 (only for unexpected errors)
-
         ours = isinstance(error, TerrazzoError)
-        sentence = unprinted(lost) if lost else str(error) if ours else fault_sentence(error)
+        sentence = unprinted(lost) if lost else str(error) if ours else registry.fault_sentence(error)
         click.echo(f"terrazzo: {sentence}", err=True)
         return getattr(error, "exit_code", 1)
     return status if isinstance(status, int) else 0

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli import registry
 from pipeline.cli.options import config_argument, json_option
 from pipeline.cli.terminal import output_json, print_answer
-from pipeline.cli.text import plan_record, plan_words
-from pipeline.config.schema import load_config
-from pipeline.jobs.run import plan_config
 
 
 @click.command(short_help="Show what a run would need; run nothing.")
@@ -16,9 +14,9 @@ from pipeline.jobs.run import plan_config
 @json_option
 def plan(config: Path, settings: tuple[str, ...], *, as_json: bool) -> None:
     """Show what a run of CONFIG reads, writes and holds in memory. Runs nothing."""
-    loaded = load_config(config, settings)
-    scene, planned = plan_config(loaded)
+    loaded = registry.load_config(config, settings)
+    scene, planned = registry.plan_config(loaded)
     if as_json:
-        print_answer(output_json(plan_record(scene.info, planned, loaded)))
+        print_answer(output_json(registry.plan_record(scene.info, planned, loaded)))
     else:
-        print_answer(plan_words(scene.info, planned, loaded))
+        print_answer(registry.plan_words(scene.info, planned, loaded))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli import registry
 from pipeline.cli.options import (
     FILE,
     choose_progress,
@@ -14,12 +15,6 @@ from pipeline.cli.options import (
     source_argument,
 )
 from pipeline.cli.report import print_report
-from pipeline.config.record import parse_record
-from pipeline.config.schema import OutputConfig, load_prediction
-from pipeline.jobs.outputs import OutputPaths
-from pipeline.jobs.predict import predict as predict_scene
-from pipeline.models.cluster_model import ClusterModel
-from pipeline.sinks.staging import keep_apart
 
 
 @click.command(short_help="Label another scene with a model.")
@@ -47,9 +42,11 @@ def predict(
 ) -> None:
     """Label another scene with an existing model. SOURCE is a product, a file, or one file per band."""
     progress = choose_progress(quiet=quiet)
-    config = load_prediction(source, resources, settings)
-    outputs = parse_record(OutputConfig, {"labels": str(output), "palette": palette}, "predict")
-    loaded = ClusterModel.load(model)
-    keep_apart(OutputPaths.of(outputs, fits=False).all(), [model])
-    report = predict_scene(config.scene, loaded, outputs, resources=config.run, overwrite=overwrite, progress=progress)
+    config = registry.load_prediction(source, resources, settings)
+    outputs = registry.parse_record(registry.OutputConfig, {"labels": str(output), "palette": palette}, "predict")
+    loaded = registry.ClusterModel.load(model)
+    registry.keep_apart(registry.OutputPaths.of(outputs, fits=False).all(), [model])
+    report = registry.predict(
+        config.scene, loaded, outputs, resources=config.run, overwrite=overwrite, progress=progress
+    )
     print_report(report, as_json=as_json)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from pipeline.cli import registry
 from pipeline.cli.terminal import output_json, print_summary
-from pipeline.cli.text import report_words
 
 
 def print_report(report: dict[str, Any], *, as_json: bool) -> None:
@@ -16,5 +16,5 @@ def print_report(report: dict[str, Any], *, as_json: bool) -> None:
     as_json : bool
         Whether the caller asked for JSON; not being able to print it is an error then.
     """
-    text = output_json(report) if as_json else report_words(report)
+    text = output_json(report) if as_json else registry.report_words(report)
     print_summary(text, report["outputs"].values(), asked=as_json)
