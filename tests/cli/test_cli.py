@@ -323,6 +323,7 @@ def test_nohup_keeps_a_run_going_after_a_hangup() -> None:
 
 WHILE_IMPORTING = """
 import importlib.abc, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
 class Hook(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name == 'rasterio':
@@ -345,7 +346,8 @@ def test_a_signal_while_a_command_is_imported_ends_it_in_order(job: Path, number
 
 
 SIGNAL_IN_EXEC = """
-import builtins, sys
+import builtins, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
 run = exec
 def interrupted(source, *scope):
     if "pipeline.config.schema" in sys.modules and isinstance(source, str):
