@@ -1,24 +1,24 @@
 """Frozen results: labels, model and table of small runs, bit for bit as they were when `golden.json` was written.
 
-The file changes only together with a line in CHANGELOG.md that says which results differ now, and why. It is written
-anew, entry by entry for the tests chosen, by
+The file changes only together with a line in CHANGELOG.md that says which results differ now, and why. The entries of
+the selected tests are rewritten by
 
     TERRAZZO_WRITE_GOLDEN=1 python -m pytest tests/test_golden.py
 
-in one process (no `-n`). Floats of the model stand there as hexadecimal digits, columns of the table as their text,
-labels as their SHA-256 (uint8, row by row) with their transform, EPSG code and counts: a failure says what was and what
-is. New fields of a model and new columns of a table are no change.
+in one process (no `-n`). Floats of the model are stored as hexadecimal digits, columns of the table as text, labels
+as SHA-256 (uint8, row by row) with their transform, EPSG code and counts; a failed test prints old and new values.
+New fields of a model and new columns of a table are not a change.
 
-The same entries hold on any machine, every Python, and the lowest versions of the libraries (decision 3):
+The same entries are meant for every machine and Python, and for the lowest versions of the libraries (decision 3):
 
-- Generated scenes come from whole random numbers; floats are made by one division each, so no mathematical library has
-  a part in them. JPEG 2000 is lossless.
-- Mini-batches are scikit-learn's, and the same only with the same version of it. Their scenes have classes that lie far
-  apart, so that any version finds the same ones; the exact step that follows makes the same centroids of them. How many
-  iterations scikit-learn took is left out.
-- Bands of other resolutions come by nearest neighbour, which picks numbers. Other resampling (bilinear, average, ...)
-  is GDAL's, whose versions may round differently: it is frozen nowhere here.
-- dask-ml promises no last digits and is left out.
+- Generated scenes are random integers; floats are made by one division each, so they depend on no mathematical library.
+  JPEG 2000 is lossless.
+- Mini-batches are scikit-learn's, and the same only with the same version of it. The classes of their scenes are far
+  apart, so that any version finds the same ones, and the exact step that follows gives the same centroids. The
+  number of iterations in scikit-learn is left out.
+- Bands of other resolutions are resampled by nearest neighbour. Others (bilinear, average, ...) are GDAL's, whose
+  versions may round differently: they are not frozen here.
+- dask-ml does not promise the last digits and is left out.
 """
 
 import csv
@@ -66,7 +66,7 @@ def numbers(bands: int, shape: tuple[int, int] = (200, 300), seed: int = 0, nois
 
 
 def typed(pixels: npt.NDArray[np.int64], dtype: str) -> npt.NDArray[Any]:
-    """The pixels in the range that is usual for a type, with two holes of no data in integers and floats alike."""
+    """The pixels in the usual range of a data type, with two areas of nodata."""
     unsigned = np.clip(pixels, 1, 255)
     made = {
         "uint8": unsigned,
@@ -212,7 +212,7 @@ def zarr_store(folder: Path) -> str:
 
 
 def vrt(folder: Path) -> str:
-    """Two GeoTIFFs side by side, as GDAL's XML says."""
+    """A VRT of two GeoTIFFs side by side."""
     pixels = typed(numbers(3), "uint16")
     west = geotiff(folder / "west.tif", pixels[:, :, :170])
     east = geotiff(folder / "east.tif", pixels[:, :, 170:], transform=UTM["transform"] * Affine.translation(170, 0))
@@ -232,7 +232,7 @@ def vrt(folder: Path) -> str:
 
 
 def triangle(folder: Path) -> str:
-    """A vector file of a triangle in UTM, no edge of which runs through the middle of a pixel."""
+    """A vector file of a triangle in UTM whose edges meet no pixel centre."""
     ring = [[300_201.3, 5_899_803.1], [302_604.7, 5_899_403.9], [301_102.1, 5_898_107.7], [300_201.3, 5_899_803.1]]
     named = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
     shape = {"type": "Polygon", "coordinates": [ring]}
@@ -258,7 +258,7 @@ def jp2_files(folder: Path) -> list[str]:
 
 
 def two_products(folder: Path) -> list[str]:
-    """Two products that overlap, of different baselines."""
+    """Two overlapping products of different baselines."""
     moved = {"origin": (LEFT + 1000, TOP - 400), "tile": "T33UVU", "baseline": "02.14", "offsets": None}
     return [str(safe(folder / "one")), str(safe(folder / "two", seed=50, **moved))]
 
@@ -273,7 +273,7 @@ def settings(source: Any, fit: Settings, *, standardize: str = "none", chunk: in
 
 SAMPLED = {"k": 7, "pixels": 6000}
 ALL = {"k": 7, "pixels": "all", "starts": 1, "max_iter": 6}
-"""All of these scenes are sampled whole, so what is left to do over all pixels is what a few iterations leave."""
+"""Every pixel of these scenes is sampled; few iterations leave work for the passes over all pixels."""
 BATCHES = {"k": 5, "method": "minibatch"}
 
 GENERATED: dict[str, Callable[[Path], Settings]] = {
@@ -331,7 +331,7 @@ def real_jp2(data: Path) -> list[str]:
 
 
 def real_item(data: Path, folder: Path) -> str:
-    """The item of the decimated granule beside its files."""
+    """The STAC item of the decimated granule, next to its files."""
     content = json.loads((data / COGS / "S2A_29RKH_20200219_0_L2A.json").read_text())
     for asset in content["assets"].values():
         name = asset["href"].rsplit("/", 1)[-1]
@@ -373,7 +373,7 @@ REAL: dict[str, Callable[[Path, Path], Settings]] = {
 
 
 def run(sections: Settings, folder: Path) -> Path:
-    """Run a config; gives its map."""
+    """Run a config and return the path of its map."""
     labels = folder / "out" / "classes.tif"
     labels.parent.mkdir()
     run_config(load_config(config_file(sections, labels)))
@@ -387,7 +387,7 @@ def config_file(sections: Settings, labels: Path) -> Path:
 
 
 def record(labels: Path) -> Record:
-    """What is frozen of a run, beside its map."""
+    """Frozen values of a run, from its map and the files next to it."""
     model = labels.with_suffix(".model.json")
     frozen = {"labels": frozen_labels(labels), "table": frozen_table(labels.with_suffix(".csv"))}
     return frozen | ({"model": frozen_model(model)} if model.exists() else {})
@@ -428,14 +428,14 @@ def frozen_model(path: Path) -> Record:
 
 
 def frozen_table(path: Path) -> Record:
-    """Each column as one text."""
+    """Each column of a table as text."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {column: ",".join(row[column] for row in rows) for column in rows[0]}
 
 
 def hexed(numbers: Iterable[float]) -> str:
-    """Numbers to their last bit."""
+    """Numbers as hexadecimal digits, exact to the last bit."""
     return spaced(float(number).hex() for number in numbers)
 
 
@@ -444,7 +444,7 @@ def spaced(values: Iterable[Any]) -> str:
 
 
 def check(name: str, found: Record) -> None:
-    """Hold a run to its entry, or write the entry where that is asked for."""
+    """Compare a run with its entry, or write the entry if the environment variable asks for it."""
     entries = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     if os.environ.get(WRITING):
         GOLDEN.write_text(json.dumps(dict(sorted((entries | {name: found}).items())), indent=1) + "\n")
@@ -455,7 +455,7 @@ def check(name: str, found: Record) -> None:
 
 
 def changes(frozen: Record, found: Record) -> Iterator[str]:
-    """What is other than it was, in words; there may be new fields and columns."""
+    """Describe the values that differ from the frozen ones; new fields and columns are ignored."""
     for part, values in frozen.items():
         for field, value in values.items():
             if (now := found.get(part, {}).get(field)) != value:
@@ -473,7 +473,7 @@ def test_a_real_scene_gives_the_frozen_bits(name: str, data: Path, tmp_path: Pat
 
 
 def test_a_model_gives_the_frozen_bits_on_another_scene(tmp_path: Path) -> None:
-    """The other product is of another baseline: its numbers mean reflectance by another offset."""
+    """The other product has another baseline, and so another offset to reflectance."""
     one, other = two_products(tmp_path)
     model = run(settings(one, SAMPLED, chunk=100), tmp_path).with_suffix(".model.json")
     labels = tmp_path / "other.tif"
