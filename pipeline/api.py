@@ -17,6 +17,7 @@ from pipeline.config.schema import DEFAULT_SAMPLE, MAX_CLASSES, FeaturesConfig, 
 from pipeline.core.errors import ConfigError
 from pipeline.core.grid import Block
 from pipeline.core.pixels import FitSource
+from pipeline.core.text import kind_words
 from pipeline.core.timeouts import DEFAULT_TIMEOUT
 from pipeline.dataarrays.computing import Computer
 from pipeline.dataarrays.dimensions import to_planes
@@ -300,7 +301,7 @@ def _check_labels(labels: Any) -> xr.DataArray:
         raise ConfigError(msg)
     if not isinstance(labels, xr.DataArray):
         msg = (
-            f"{expected}, not {'None' if labels is None else 'a ' + type(labels).__name__}; wrap an array as "
+            f"{expected}, not {kind_words(labels)}; wrap an array as "
             "xr.DataArray(array, dims=('y', 'x'), coords={'y': ..., 'x': ...}), and pass k"
         )
         raise ConfigError(msg)

@@ -1,6 +1,7 @@
 """The Python functions: lazy in, lazy out, and the same labels as one numpy call."""
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -171,12 +172,16 @@ def test_wrong_settings_of_fit_are_named(scene_file: Path, setting: dict[str, An
         fit(open_scene(scene_file), **setting)
 
 
-@pytest.mark.parametrize("setting", [{"kk": 3}, {"mask": "m.tif"}])
-def test_unknown_arguments_are_refused_by_python(scene_file: Path, setting: dict[str, Any]) -> None:
-    (name,) = setting
-    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [({"kk": 3}, "'kk'; did you mean k? it takes: scene, k,"), ({"xyz": "m.tif"}, "'xyz'; it takes: scene, k,")],
+)
+def test_unknown_arguments_are_refused_with_the_nearest_known_one(
+    scene_file: Path, setting: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(TypeError, match=re.escape(f"fit() got an unexpected keyword argument {words}")):
         fit(open_scene(scene_file), **setting)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'kk'"):
+    with pytest.raises(TypeError, match=r"open_scene\(\) got an unexpected keyword argument 'kk'; it takes: source"):
         open_scene(scene_file, kk=3)  # type: ignore[call-arg]
 
 

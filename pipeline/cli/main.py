@@ -17,7 +17,7 @@ from pipeline.cli.inspect import inspect
 from pipeline.cli.plan import plan
 from pipeline.cli.predict import predict
 from pipeline.cli.run import run
-from pipeline.cli.terminal import drop_output, set_up_streams, unprinted
+from pipeline.cli.terminal import drop_output, error_of_printing, set_up_streams, unprinted
 from pipeline.cli.validate import validate
 from pipeline.core.errors import TerrazzoError
 from pipeline.core.text import printable
@@ -77,7 +77,7 @@ def _run() -> int:
     except click.Abort:  # click's exception for Ctrl-C
         return 130
     except Exception as error:
-        lost = drop_output()
+        lost = drop_output() or error_of_printing(error)
         if isinstance(error, BrokenPipeError):
             return 1
         if "--debug" in sys.argv:

@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterable
 from typing import Any
 
@@ -164,3 +165,9 @@ def drop_output() -> OSError | None:
             sys.stdout = None
         return error if isinstance(error, OSError) else None
     return None
+
+
+def error_of_printing(error: Exception) -> OSError | None:
+    """Return an error if click raised it when it printed help, so that it is of standard output and names no file."""
+    steps = [frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return error if isinstance(error, OSError) and steps[-1:] == ["click.utils"] else None

@@ -2,9 +2,11 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import wraps
+from inspect import signature
 from threading import Lock
 from typing import Final, ParamSpec, TypeVar
 
@@ -93,6 +95,16 @@ def _translated(sections: tuple[str, ...]) -> Iterator[None]:
             logger.removeFilter(translator)
 
 
+def _check_names(function: str, parameters: Iterable[str], given: Iterable[str]) -> None:
+    """Raise TypeError if an argument is unknown, with the nearest name that is known."""
+    for name in given:
+        if name not in parameters:
+            nearest = get_close_matches(name, parameters, n=1)
+            hint = f"did you mean {nearest[0]}? " if nearest else ""
+            msg = f"{function}() got an unexpected keyword argument {name!r}; {hint}it takes: {', '.join(parameters)}"
+            raise TypeError(msg)
+
+
 def name_arguments_in_messages(*sections: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
     """Decorate a function so that its errors and log records name its arguments instead of config keys.
 
@@ -103,8 +115,11 @@ def name_arguments_in_messages(*sections: str) -> Callable[[Callable[Arguments, 
     """
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        parameters = signature(function).parameters
+
         @wraps(function)
         def translated(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            _check_names(function.__name__, parameters, kwargs)
             with _translated(sections):
                 return function(*args, **kwargs)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from pipeline.core.errors import ConfigError
+from pipeline.core.text import kind_words
 
 
 def refuse_boolean(value: object) -> object:
@@ -49,7 +50,7 @@ def _record_at(record: type[BaseModel], path: tuple[str | int, ...]) -> type[Bas
 def _shown(value: object) -> str:
     """Short text of a value for a message. Collections are only counted, as YAML aliases can make them huge."""
     if isinstance(value, list | tuple | dict | set):
-        return f"a {type(value).__name__} of {len(value)}"
+        return f"{kind_words(value)} of {len(value)}"
     return shorten(reprlib.repr(value), 60, placeholder="...")
 
 
@@ -103,7 +104,7 @@ def parse_record(record: type[AnyRecord], settings: object, origin: str) -> AnyR
         If settings are not valid; the message names the full path, what is allowed there and the nearest valid key.
     """
     if not isinstance(settings, dict):
-        what = "nothing (the file is empty)" if settings is None else f"a {type(settings).__name__}"
+        what = "nothing (the file is empty)" if settings is None else kind_words(settings)
         msg = f"{origin}: expected a mapping with {', '.join(record.model_fields)}, found {what}"
         raise ConfigError(msg)
     try:

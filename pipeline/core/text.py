@@ -100,6 +100,12 @@ def _file_system_bytes(name: str) -> bytes:
         return b""
 
 
+def kind_words(value: object) -> str:
+    """Type of a value with its article, such as 'an int', for messages; 'None' for None."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
 def size_words(size: float) -> str:
     """Number of bytes as text with a decimal unit, such as 800 MB."""
     if size == 1:

@@ -117,7 +117,7 @@ class ZipTree:
             with zipfile.ZipFile(archive) as opened:
                 self._entries = {entry.filename: entry for entry in opened.infolist() if not entry.is_dir()}
         except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-            msg = f"{archive}: this zip can't be read ({error}); it is damaged or incomplete: download it again"
+            msg = f"{archive}: this zip can't be read ({error}); it is damaged or cut short: download it again"
             raise SceneError(msg) from error
         self._check()
         self.names = tuple(sorted(self._entries))
@@ -165,7 +165,7 @@ class TarTree:
             with tarfile.open(archive, "r:") as opened:
                 members = {_without_dot(entry.name): entry.name for entry in opened.getmembers() if entry.isreg()}
         except (OSError, ValueError, tarfile.TarError) as error:
-            msg = f"{archive}: this tar archive can't be read ({error}); it is damaged or incomplete: download it again"
+            msg = f"{archive}: this tar archive can't be read ({error}); it is damaged or cut short: download it again"
             raise SceneError(msg) from error
         _check_names(list(members.values()), self.origin)
         self._members = members

@@ -58,8 +58,13 @@ def open_items(source: str) -> list[Catalogue]:
     try:
         return [replace(item_catalogue(item, name), files=_local_files(source, href)) for item, href, name in named]
     except (TypeError, AttributeError, KeyError, ValueError, IndexError) as error:
-        msg = f"{source}: an asset of this item does not follow the STAC specification ({error}); fix the item"
+        msg = f"{source}: an asset of this item does not follow the STAC specification ({_reason(error)}); fix the item"
         raise SceneError(msg) from error
+
+
+def _reason(error: Exception) -> str:
+    """Describe why an item can't be read: by the key that it lacks, or by the error."""
+    return f"the key {error} is missing" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
 
 
 def _local_files(*sources: str) -> tuple[str, ...]:
@@ -136,7 +141,7 @@ def _item(entry: Any, source: str) -> Any:
     try:
         return pystac.Item.from_dict(entry, href=source, preserve_dict=False)
     except (pystac.STACError, KeyError, TypeError, ValueError, AttributeError) as error:
-        msg = f"{source}: this STAC item can't be read ({type(error).__name__}: {error})"
+        msg = f"{source}: this STAC item can't be read ({_reason(error)}); fix the item"
         raise SceneError(msg) from error
 
 

@@ -114,7 +114,7 @@ def inspect_scene(source: str | Sequence[str], timeout: float = DEFAULT_TIMEOUT)
     SceneError
         If a file can't be opened or read.
     """
-    with time_limit(parse_record(ResourceConfig, {"timeout": timeout}, "inspect").timeout):
+    with time_limit(parse_record(ResourceConfig, {"timeout": timeout}, "--timeout").timeout):
         return _inspect(source)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import rasterio
 
 from pipeline.config.schema import FitConfig, ResourceConfig
-from pipeline.core.errors import OutputError
+from pipeline.core.errors import ConfigError, OutputError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import size_words
 from pipeline.engine.cache import open_cache
@@ -37,6 +37,8 @@ def open_planned(
         )
         context.enter_context(rasterio.Env(**limits))
         cache = None if plan.cache == "none" else context.enter_context(open_cache(plan.cache, cache_folder))
+        if resources.cache_dir and plan.cache != "disk":
+            logger.info("run.cache_dir: %s is not used, because this run caches nothing on disk", resources.cache_dir)
         check_disk_space(plan, resources, folder)
         yield open_pixels(
             scene,
@@ -47,6 +49,15 @@ def open_planned(
             cache_required=not plan.cache_optional,
             all_pixels=fit is not None and fit.pixels == "all",
         )
+
+
+def check_cache_folder(resources: ResourceConfig) -> None:
+    """Raise ConfigError if the folder for the cache does not exist."""
+    folder = resources.cache_dir
+    if folder and not Path(folder).is_dir():
+        wrong = "this is a file" if Path(folder).exists() else "this folder does not exist"
+        msg = f"run.cache_dir: {folder}: {wrong}; create the folder, or name one that exists"
+        raise ConfigError(msg)
 
 
 def plan_run(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, folder: Path) -> Plan:

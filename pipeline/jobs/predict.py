@@ -15,7 +15,7 @@ from pipeline.formats.renaming import names_for, rename_bands
 from pipeline.jobs.map import MapSummary, shares, write_map
 from pipeline.jobs.outputs import OutputPaths, output_digests, stage_outputs
 from pipeline.jobs.plan import make_plan
-from pipeline.jobs.planned_reading import open_planned
+from pipeline.jobs.planned_reading import check_cache_folder, open_planned
 from pipeline.jobs.report import Clock, report_json, run_report
 from pipeline.methods.fit import Fit
 from pipeline.models.cluster_model import ClusterModel
@@ -64,6 +64,8 @@ def predict(
 
     Raises
     ------
+    ConfigError
+        If the folder for the cache does not exist.
     ModelError
         If the scene's bands or units don't fit the model.
     TerrazzoError
@@ -72,6 +74,7 @@ def predict(
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths, resources = OutputPaths.of(output, fits=False), resources or ResourceConfig()
     class_colours(model.k, output.palette)
+    check_cache_folder(resources)
     with (
         stage_outputs(paths, overwrite=overwrite) as staging,
         time_limit(resources.timeout),

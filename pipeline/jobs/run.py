@@ -9,14 +9,14 @@ from time import perf_counter
 from typing import Any
 
 from pipeline.config.schema import RunConfig
-from pipeline.core.errors import ConfigError, OutputError
+from pipeline.core.errors import OutputError
 from pipeline.engine.leftovers import remove_leftovers
 from pipeline.engine.progress import Progress
 from pipeline.engine.time_limits import time_limit
 from pipeline.jobs.map import write_map
 from pipeline.jobs.outputs import OutputPaths, output_digests, stage_outputs
 from pipeline.jobs.plan import Plan, make_plan
-from pipeline.jobs.planned_reading import check_disk_space, open_planned, plan_run
+from pipeline.jobs.planned_reading import check_cache_folder, check_disk_space, open_planned, plan_run
 from pipeline.jobs.report import Clock, report_json, run_report
 from pipeline.methods.fit import fit_source
 from pipeline.models.cluster_model import ClusterModel
@@ -40,11 +40,7 @@ def check_outputs(config: RunConfig) -> OutputPaths:
         colours, or the folder for the cache does not exist.
     """
     class_colours(config.fit.k, config.output.palette)
-    folder = config.run.cache_dir
-    if folder and not Path(folder).is_dir():
-        wrong = "this is a file" if Path(folder).exists() else "this folder does not exist"
-        msg = f"run.cache_dir: {folder}: {wrong}; create the folder, or name one that exists"
-        raise ConfigError(msg)
+    check_cache_folder(config.run)
     return OutputPaths.of(config.output, fits=True)
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from pipeline.core.errors import ConfigError
+from pipeline.core.text import kind_words
 from pipeline.dataarrays.georeference import georeference
 from pipeline.dataarrays.source import ArraySource
 from pipeline.kernels.assign import assign
@@ -48,10 +50,13 @@ def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray
     Raises
     ------
     ConfigError
-        When the scene is not a DataArray or Dataset of bands on one grid.
+        When the scene is not a DataArray or Dataset of bands on one grid, or the model is no model.
     ModelError
         When the scene's bands or units don't fit the model.
     """
+    if not isinstance(model, ClusterModel):
+        msg = f"label: expected a model from fit() or ClusterModel.load(), not {kind_words(model)}"
+        raise ConfigError(msg)
     source = ArraySource(scene, model.bands)
     info = source.info.as_stored_numbers(model.units) if "numbers" in model.units.quantities else source.info
     model.check_fits(info.bands, info.units, info.sources[0])

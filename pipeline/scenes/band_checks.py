@@ -73,24 +73,17 @@ def warn_of_little_overlap(bands: Sequence[FileBand], grid: Grid) -> None:
 
 
 def warn_of_resampled_bands(parts: Sequence[FilePart], bands: Sequence[FileBand], grid: Grid) -> None:
-    """Log the bands that are resampled onto the scene's grid, with the method and both grids."""
+    """Log the files that are resampled onto the scene's grid: one line for each method and grid they come from."""
+    paths: dict[str, list[str]] = {}
     for part in parts:
-        band = bands[part.first]
+        sizes = f"from {bands[part.first].grid.describe()} onto {grid.describe()}"
         if part.warp:
-            logger.info(
-                "%s: warped (%s) from %s onto %s",
-                part.path,
-                part.warp.resampling,
-                band.grid.describe(),
-                grid.describe(),
-            )
+            paths.setdefault(f"warped ({part.warp.resampling}) {sizes}", []).append(part.path)
         elif part.alignment and not part.alignment.aligned:
-            logger.info(
-                "%s: resampled (nearest neighbour) from %s onto %s, whose pixel edges differ",
-                part.path,
-                band.grid.describe(),
-                grid.describe(),
-            )
+            how = f"resampled (nearest neighbour) {sizes}, whose pixel edges differ"
+            paths.setdefault(how, []).append(part.path)
+    for how, (first, *others) in paths.items():
+        logger.info("%s%s: %s", first, f" and {len(others)} more" if others else "", how)
 
 
 def warn_of_slow_strips(strips: Mapping[str, int]) -> None:

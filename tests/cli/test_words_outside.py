@@ -75,6 +75,14 @@ def test_outputs_are_complete_if_the_summary_can_not_be_printed(job: Path) -> No
     assert_one_sentence(inspected, "No space left on device", "the answer is incomplete")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"]])
+def test_help_that_can_not_be_printed_is_one_sentence(words: list[str]) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = terrazzo(*words, stdout=full)
+    assert_one_sentence(done, "standard output can't be written (No space left on device)")
+
+
 def test_closed_standard_output_is_reported(job: Path) -> None:
     code = "import sys; sys.stdout = None; sys.argv = sys.argv[1:]; from pipeline.cli.main import main; main()"
     for words, status in ((["run", str(job), "-q"], 0), (["inspect", str(job.with_name("scene.tif"))], 1)):

@@ -80,3 +80,9 @@ def test_other_exceptions_are_not_changed(write_raster: WriteRaster) -> None:
     with pytest.raises(TypeError, match="multiple values"):
         open_scene(path, source="s")  # type: ignore[misc]
     assert np.asarray(open_scene(path)).any()
+
+
+@pytest.mark.parametrize(("model", "found"), [(3, "an int"), (None, "None"), ("a.json", "a str")])
+def test_a_model_of_another_type_is_an_error_that_says_what_is_expected(model: Any, found: str) -> None:
+    with pytest.raises(TerrazzoError, match=rf"^label: expected a model from fit\(\) .*, not {found}$"):
+        label(xr.DataArray(np.ones((1, 2, 2))), model)

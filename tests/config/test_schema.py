@@ -242,6 +242,7 @@ def test_several_mistakes_are_counted_and_named(tmp_path: Path) -> None:
         ("", r"expected a mapping with version, scene, features, fit, output, run, found nothing"),
         ("- version: 1\n", r"expected a mapping with version, .*, found a list"),
         ("version\n", r"expected a mapping with version, .*, found a str"),
+        ("1\n", r"expected a mapping with version, .*, found an int$"),
     ],
 )
 def test_text_that_is_not_a_plain_yaml_mapping_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -222,7 +222,7 @@ def test_remote_files_are_recognised_by_their_path(path: str, remote: bool, may_
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 86_401])
 def test_an_invalid_timeout_raises_an_error(tmp_path: Path, timeout: float) -> None:
     for function in (inspect_scene, config_template):
-        with pytest.raises(ConfigError, match=r"timeout: .* is not allowed; expected the time limit in seconds"):
+        with pytest.raises(ConfigError, match=r"^--timeout: timeout: .* is not allowed; expected the time limit in"):
             function([str(tmp_path / "a.tif")], timeout)
     with pytest.raises(ConfigError, match=r"timeout: .* is not allowed; expected the time limit in seconds"):
         open_scene(tmp_path / "a.tif", timeout=timeout)

@@ -234,7 +234,10 @@ def test_missing_file_of_an_asset_is_named_in_the_error(item: Callable[..., Path
         ('{"type": "FeatureCollection", "features": []}', "this file holds no STAC item"),
         ('{"type": "Catalog", "stac_version": "1.0.0"}', "no STAC item .found 'Catalog'"),
         ('{"type": "Feature", "geometry": null}', "no STAC item .found 'Feature'"),
-        ('{"type": "Feature", "stac_version": "1.0.0"}', "this STAC item can't be read"),
+        (
+            '{"type": "Feature", "stac_version": "1.0.0"}',
+            "this STAC item can't be read .the key 'properties' is missing.; fix",
+        ),
         ("[1]", "no STAC item .found 'int'"),
     ],
 )

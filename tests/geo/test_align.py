@@ -80,6 +80,16 @@ def test_coarser_bands_of_a_real_chip_are_repeated_onto_its_grid(data: Path, chu
     assert valid.all()
 
 
+def test_files_resampled_alike_are_one_log_line(write_raster: WriteRaster, caplog: pytest.LogCaptureFixture) -> None:
+    fine = write_raster("s_B02.tif", patches(1, (40, 40)))
+    coarse = {"transform": Affine(25, 0, 300_000, 0, -25, 5_900_000)}
+    others = [write_raster(f"s_{name}.tif", patches(1, (16, 16)), **coarse) for name in ("B05", "B06", "B07")]
+    with caplog.at_level(logging.INFO, logger="pipeline.scenes"):
+        described([str(path) for path in (fine, *others)])
+    (line,) = [record.getMessage() for record in caplog.records if "resampled" in record.getMessage()]
+    assert line.startswith(f"{others[0]} and 2 more: resampled (nearest neighbour) from 16 x 16 pixels")
+
+
 def warped(path: Path, here: Grid, method: str, **settings: Any) -> npt.NDArray[Any]:
     """A band on another grid, as GDAL warps the whole of it."""
     with rasterio.open(path) as file, WarpedVRT(

@@ -626,6 +626,19 @@ def test_a_wrong_cache_dir_is_refused_before_the_scene_is_opened(tmp_path: Path,
         run_module.plan_config(job)
 
 
+def test_predict_checks_its_cache_dir_and_says_if_it_is_not_needed(
+    landscape: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = fit_config(config(landscape, tmp_path / "a.tif", fit={"k": 3}), tmp_path / "model.json")
+    job = config(landscape, tmp_path / "b.tif", run={"cache_dir": str(tmp_path / "fast")})
+    with pytest.raises(ConfigError, match=r"^run\.cache_dir: .*fast: this folder does not exist"):
+        predict(job.scene, model, job.output, resources=job.run)
+    (tmp_path / "fast").mkdir()
+    with caplog.at_level("INFO", logger="pipeline"):
+        predict(job.scene, model, job.output, resources=job.run)
+    assert f"run.cache_dir: {tmp_path / 'fast'} is not used, because this run caches nothing on disk" in caplog.text
+
+
 def test_the_cache_is_in_the_folder_of_the_config(landscape: list[str], tmp_path: Path) -> None:
     (tmp_path / "fast").mkdir()
     seen: list[str] = []
