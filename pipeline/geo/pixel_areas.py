@@ -39,9 +39,6 @@ _STRAIGHT: Final = 1e-6
 _PIECES: Final = 16
 """Number of parts of a grid's width whose longitudes are differenced: each spans less than half of the Earth."""
 
-_NODES: Final = 5
-"""Nodes of Gauss-Legendre quadrature across a row: exact to rounding for rows of a few degrees."""
-
 _BITS: Final = 52
 """Bits of the integer that represents the area of the largest pixel."""
 
@@ -182,11 +179,14 @@ def areas_on_ellipsoid(grid: Grid) -> PixelAreas:
     if lines is None:
         return PixelAreas(reason="rows of the grid are not parallels, so pixels of one row differ in area")
     width, latitudes = lines
-    if crs.is_geographic and crs.is_derived:  # a rotated pole, whose latitudes are those of a sphere
-        return PixelAreas(rows=width * _between(latitudes, _AUTHALIC, 0.0) / _HECTARE)
-    if np.abs(latitudes).max() > np.pi / 2 + np.abs(np.diff(latitudes)).max():
+    # latitudes of a rotated pole are those of a sphere
+    sphere = crs.is_geographic and crs.is_derived
+    if not sphere and np.abs(latitudes).max() > np.pi / 2 + np.abs(np.diff(latitudes)).max():
         return PixelAreas(reason="the coordinates lie beyond a pole")
-    return PixelAreas(rows=width * _between(latitudes, geod.a, geod.es) / _HECTARE)
+    semi_axes = {"a": _AUTHALIC, "b": _AUTHALIC} if sphere else {"a": geod.a, "b": geod.b}
+    equal_area = pyproj.Proj(proj="cea", **semi_axes)  # on the cylinder a pixel is a rectangle of its area
+    _, down = equal_area(0 * latitudes, np.clip(latitudes, -np.pi / 2, np.pi / 2), radians=True)
+    return PixelAreas(rows=width * semi_axes["a"] * np.abs(np.diff(down)) / _HECTARE)
 
 
 def _parallels(grid: Grid, geographic: Any, unit: float) -> tuple[float, Areas] | None:
@@ -207,17 +207,3 @@ def _parallels(grid: Grid, geographic: Any, unit: float) -> tuple[float, Areas] 
     leaves = np.abs(lat - lat[:, :1]).max() > _STRAIGHT * height
     uneven = np.abs(steps - width * columns / _PIECES).max() > _STRAIGHT * abs(width)
     return (abs(width), latitudes) if width and height and not (leaves or uneven) else None
-
-
-def _between(latitudes: Areas, radius: float, eccentricity: float) -> Areas:
-    """Area between neighbouring parallels of an ellipsoid, in square metres per radian of longitude, shape (n - 1,).
-
-    `radius` is the semi-major axis in metres, `eccentricity` the squared eccentricity.
-    """
-    clipped = np.clip(latitudes, -np.pi / 2, np.pi / 2)
-    half, middle = np.abs(np.diff(clipped)) / 2, (clipped[1:] + clipped[:-1]) / 2
-    total = np.zeros_like(middle)
-    for node, weight in zip(*np.polynomial.legendre.leggauss(_NODES), strict=True):
-        latitude = middle + node * half
-        total += weight * np.cos(latitude) / (1 - eccentricity * np.sin(latitude) ** 2) ** 2
-    return half * total * radius**2 * (1 - eccentricity)
