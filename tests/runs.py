@@ -50,11 +50,11 @@ KILLED = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from pipeline.engine import leftovers, owner_mark
+from pipeline.engine import owner_mark
 from pipeline.engine.work_folder import temporary_folder
 if len(sys.argv) > 2:
-    def refuse(file): raise OSError(int(sys.argv[2]), "locks")
-    leftovers.take_lock = owner_mark.take_lock = refuse
+    def refuse(*_): raise OSError(int(sys.argv[2]), "locks")
+    owner_mark.fcntl.flock = refuse
 with temporary_folder(Path(sys.argv[1]), "") as own:
     (own / "pixels").write_bytes(bytes(1000))
     os.kill(os.getpid(), 9)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from pipeline.engine.owner_mark import LOCK_HELD_ERRORS, MARK, MARK_START, Owner, take_lock
+from pipeline.engine.owner_mark import MARK, MARK_START, Owner, take_lock
 
 logger = logging.getLogger(__name__)
 
@@ -143,12 +143,11 @@ def _remove_leftover(path: Path) -> None:
             if note := _only_copies_note(folder):
                 logger.warning("%s", note)
                 return
-            size = sum(os.lstat(folder.name(name), dir_fd=folder.descriptor).st_size for name in folder.names())
             if sys.platform == "win32":  # an open file can't be removed
                 marks.close()
             _clear(folder)  # while locked: a run that is just creating the folder notices
         path.rmdir()
-        logger.info("%s: removed the temporary files of a killed run (%.1f MB)", path, size / 1e6)
+        logger.info("%s: removed the temporary files of a killed run", path)
 
 
 def _is_left_over(folder: _Folder, file: BinaryIO) -> bool:
@@ -157,18 +156,13 @@ def _is_left_over(folder: _Folder, file: BinaryIO) -> bool:
     owner = Owner.read(text)
     if owner is None and not (MARK_START.startswith(text[: len(MARK_START)]) and folder.names() == [MARK]):
         return False  # not of this program; a truncated mark alone is of a run killed while it wrote the mark
+    locked = take_lock(file)
+    if owner is None or locked is False:
+        return bool(locked)
+    if owner.is_visible_here:  # also if the lock is free: the folder may be a copy of that of a living run
+        return owner.is_gone
     is_old = time.time() - os.fstat(file.fileno()).st_mtime > _MAX_RUN_SECONDS
-    if owner is None or owner.locks:
-        try:
-            take_lock(file)
-        except OSError as error:
-            if error.errno in LOCK_HELD_ERRORS or owner is None:
-                return False
-        else:
-            if owner and owner.is_visible_here:  # the folder may be a copy of that of a living run
-                return owner.is_gone
-            return owner is None or owner.is_on_this_machine or is_old
-    return owner.is_gone or is_old
+    return is_old or bool(locked and owner.locks and owner.is_on_this_machine)
 
 
 def _clear(folder: _Folder) -> None:

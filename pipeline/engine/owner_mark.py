@@ -2,12 +2,12 @@
 
 import errno
 import json
-import logging
 import os
 import platform
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict, astuple, dataclass
-from io import RawIOBase
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
@@ -16,8 +16,6 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-logger = logging.getLogger(__name__)
-
 MARK: Final = "lock"
 """Name of the file that marks a temporary folder."""
 
@@ -25,7 +23,7 @@ _PROGRAM: Final = "terrazzo: temporary files of a run, removed when it ends or b
 MARK_START: Final = json.dumps({"program": _PROGRAM}).encode()[:-1]
 """First bytes of every mark."""
 
-LOCK_HELD_ERRORS: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK})
+_LOCK_HELD_ERRORS: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK})
 """Error numbers of locking a file that another process has locked."""
 
 _LOCKED_BYTE: Final = 2**30
@@ -65,9 +63,7 @@ class Owner:
             owner = cls(**fields)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
-        pairs = zip(astuple(owner), astuple(_EXAMPLE), strict=True)
-        types_match = all(type(value) is type(example) for value, example in pairs)
-        return owner if types_match and 0 < owner.process <= _MAX_PROCESS_ID else None
+        return owner if [type(value) for value in astuple(owner)] == [str, str, str, int, str, bool] else None
 
     def text(self) -> bytes:
         """Content of the mark."""
@@ -90,56 +86,56 @@ class Owner:
         """Whether the process has certainly ended."""
         if not self.is_visible_here:
             return False
-        if self.process == os.getpid():
-            return self.started != _start_time(self.process)
         try:
             os.kill(self.process, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):
             return True
         except OSError:
             return False
         return self.started != _start_time(self.process)
 
 
-_EXAMPLE: Final = Owner("", "", "", 0, "", locks=False)
-_MAX_PROCESS_ID: Final = 2**31 - 1
-
-
-def write_mark(file: RawIOBase) -> None:
-    """Lock a new mark, if the file system allows it, and write the current process to it.
+def write_mark(folder: Path) -> FileIO:
+    """Create the mark of a new folder, lock it if the file system allows, and write the current process to it.
 
     Raises
     ------
-    BlockingIOError
-        If another run has just locked it.
     OSError
-        If it can't be written.
+        If it can't be written, or another run has just taken the folder for a leftover.
+    """
+    with ExitStack() as context:
+        # unbuffered, so that closing it does not fail on a full disk
+        file = context.enter_context(FileIO(folder / MARK, "x"))
+        locked = take_lock(file)
+        text = Owner.current(locks=bool(locked)).text()
+        is_written = locked is not False and file.write(text) == len(text)  # a nearly full disk writes only a part
+        (folder / MARK).stat()  # fails if it was removed before it was locked
+        if is_written:
+            context.pop_all()
+            return file
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def take_lock(file: BinaryIO | FileIO) -> bool | None:
+    """Lock a file; the system releases the lock when the process ends, even if it is killed.
+
+    Returns
+    -------
+    bool or None
+        False if another process has locked it; None if the file system has no locks.
     """
     try:
-        take_lock(file)
+        if sys.platform == "win32":
+            file.seek(_LOCKED_BYTE)
+            try:
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            finally:
+                file.seek(0)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in LOCK_HELD_ERRORS:
-            raise BlockingIOError(error.errno, error.strerror) from error
-        logger.debug("files can't be locked here (%s)", error.strerror)
-        owner = Owner.current(locks=False)
-    else:
-        owner = Owner.current(locks=True)
-    text = owner.text()
-    if file.write(text) != len(text):  # a nearly full disk writes only a part
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def take_lock(file: BinaryIO | RawIOBase) -> None:
-    """Lock a file, or raise OSError. The system releases the lock when the process ends, even if it is killed."""
-    if sys.platform == "win32":
-        position = file.tell()
-        file.seek(_LOCKED_BYTE)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        finally:
-            file.seek(position)
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False if error.errno in _LOCK_HELD_ERRORS else None
+    return True
 
 
 def _session() -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 from pipeline.core.errors import OutputError
 from pipeline.engine.leftovers import PREFIX, remove_folder, remove_leftovers
-from pipeline.engine.owner_mark import MARK, write_mark
+from pipeline.engine.owner_mark import write_mark
 from pipeline.engine.signals import call_before_exit, defer_signals
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def _make_folder(parent: Path, fix: str) -> tuple[Path, FileIO]:
     if not parent.is_dir():
         msg = f"{parent}: not a folder, or does not exist; create it, or {fix}"
         raise OutputError(msg)
-    reason = "it is removed at once"
+    reason = ""
     for _ in range(_ATTEMPTS):
         try:
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
@@ -98,21 +98,9 @@ def _make_folder(parent: Path, fix: str) -> tuple[Path, FileIO]:
             reason = str(error.strerror)
             continue
         try:
-            lock = FileIO(folder / MARK, "x")  # unbuffered, so that closing it does not fail on a full disk
+            return folder, write_mark(folder)
         except OSError as error:  # another run has just removed the folder as a leftover, or the disk is full
             reason = str(error.strerror)
             shutil.rmtree(folder, ignore_errors=True)
-            continue
-        try:
-            write_mark(lock)
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            reason = str(error.strerror)
-        else:
-            if (folder / MARK).exists():
-                return folder, lock
-        lock.close()
-        shutil.rmtree(folder, ignore_errors=True)
     msg = f"{parent}: can't create a temporary folder here ({reason}); {fix}"
     raise OutputError(msg)

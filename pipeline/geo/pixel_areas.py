@@ -183,10 +183,10 @@ def areas_on_ellipsoid(grid: Grid) -> PixelAreas:
     sphere = crs.is_geographic and crs.is_derived
     if not sphere and np.abs(latitudes).max() > np.pi / 2 + np.abs(np.diff(latitudes)).max():
         return PixelAreas(reason="the coordinates lie beyond a pole")
-    semi_axes = {"a": _AUTHALIC, "b": _AUTHALIC} if sphere else {"a": geod.a, "b": geod.b}
-    equal_area = pyproj.Proj(proj="cea", **semi_axes)  # on the cylinder a pixel is a rectangle of its area
+    a, b = (_AUTHALIC, _AUTHALIC) if sphere else (geod.a, geod.b)
+    equal_area = pyproj.Proj(proj="cea", a=a, b=b)  # on the cylinder a pixel is a rectangle of its area
     _, down = equal_area(0 * latitudes, np.clip(latitudes, -np.pi / 2, np.pi / 2), radians=True)
-    return PixelAreas(rows=width * semi_axes["a"] * np.abs(np.diff(down)) / _HECTARE)
+    return PixelAreas(rows=width * a * np.abs(np.diff(down)) / _HECTARE)
 
 
 def _parallels(grid: Grid, geographic: Any, unit: float) -> tuple[float, Areas] | None:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from runs import killed_run
 
-import pipeline.engine.leftovers as leftovers_module
 import pipeline.engine.owner_mark as marks_module
 from pipeline.engine.leftovers import PREFIX, remove_leftovers
 from pipeline.engine.owner_mark import MARK, Owner
@@ -110,7 +109,6 @@ def test_a_folder_whose_mark_is_a_pipe_or_folder_is_not_removed(tmp_path: Path) 
         b'{"program": "another"}',
         json.dumps({"program": marks_module._PROGRAM}).encode(),
         Owner.current(locks=True).text().replace(b"true", b'"yes"'),
-        Owner.current(locks=True).text().replace(str(os.getpid()).encode(), b"1" * 30),
         b"[" * 3000,
     ],
 )
@@ -186,13 +184,12 @@ def test_the_folder_of_a_run_killed_before_marking_it_is_removed(tmp_path: Path)
 def test_without_file_locks_the_process_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Regression: on such file systems leftovers were never removed."""
 
-    def refuse(_: Any) -> None:
+    def refuse(*_: Any) -> None:
         raise OSError(number, "locks")
 
     left = killed_run(tmp_path, number)
     with monkeypatch.context() as patch:
-        patch.setattr(marks_module, "take_lock", refuse)
-        patch.setattr(leftovers_module, "take_lock", refuse)
+        patch.setattr(marks_module.fcntl, "flock", refuse)
         with temporary_folder(tmp_path, "") as own:
             assert not left.exists()
             remove_leftovers(tmp_path)
