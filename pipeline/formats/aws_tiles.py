@@ -13,7 +13,7 @@ from pipeline.core.errors import SceneError
 from pipeline.core.strict_json import parse_json
 from pipeline.core.strict_xml import parse_xml, text
 from pipeline.formats.catalogue import BandVersion, Catalogue, MaskOffer, Product, scaling_text
-from pipeline.formats.product_files import read_small_file
+from pipeline.formats.fetch import read_small_file
 from pipeline.formats.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION, reflectance_band
 from pipeline.formats.sentinel2_radiometry import Radiometry
 

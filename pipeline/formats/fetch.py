@@ -2,11 +2,13 @@
 
 import time
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from pipeline.core import libraries
 from pipeline.core.errors import SceneError
 from pipeline.core.regular_files import TooLargeError, read_regular
+from pipeline.core.strict_xml import MAX_XML_BYTES
 from pipeline.engine.time_limits import current_limit, within_limit
 
 _TIMEOUT: Final = 30
@@ -41,7 +43,7 @@ def fetch(source: str, most: int) -> bytes:
         If it can't be read within the time limit, does not exist, or is too large.
     """
     if not source.startswith(("http://", "https://")):
-        return _read(source, most)
+        return read_small_file(source, most)
     content = within_limit(partial(_download, source, most), f"{source}: this URL can't be read")
     if len(content) > most:
         msg = f"{source}: this file is larger than {most // 2**20} MB; expected a metadata file"
@@ -49,8 +51,8 @@ def fetch(source: str, most: int) -> bytes:
     return content
 
 
-def _read(path: str, most: int) -> bytes:
-    """Read a file from disk."""
+def read_small_file(path: str | Path, most: int = MAX_XML_BYTES) -> bytes:
+    """Read a file, such as metadata, from disk; raise SceneError if it can't be read or is larger than `most` bytes."""
     try:
         return read_regular(path, most)
     except OSError as error:

@@ -16,7 +16,7 @@ from pipeline.core.numbers import number_in_text
 from pipeline.core.strict_json import parse_json
 from pipeline.core.units import Quantity
 from pipeline.formats.catalogue import Product
-from pipeline.formats.product_files import read_small_file
+from pipeline.formats.fetch import read_small_file
 
 _PRODUCT: Final = re.compile(r"(?i)(?P<product>L[COTEM]0?\d.+?)_(SR_|ST_|QA_|BQA|B\d|[SV][AZ]A).*\.(tif|tiff)")
 _LINE: Final = re.compile(r"\s*(\w+)\s*=\s*\"?(.*?)\"?\s*")

@@ -6,11 +6,11 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from pipeline.core.errors import SceneError
-from pipeline.core.regular_files import read_regular
 from pipeline.core.strict_xml import MAX_XML_BYTES
+from pipeline.formats.fetch import read_small_file
 
 _MOST_FILES: Final = 100_000
 """Largest number of files of a product."""
@@ -38,31 +38,6 @@ class Tree(Protocol):
     @property
     def files(self) -> tuple[str, ...]:
         """Paths that must not be overwritten: the folder or archive itself."""
-
-
-def read_small_file(path: Path) -> bytes:
-    """Read a small file, such as metadata, from disk.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    bytes
-        Content of the file.
-
-    Raises
-    ------
-    SceneError
-        If it is not a regular file, is too large or can't be read.
-    """
-    try:
-        return read_regular(path, MAX_XML_BYTES)
-    except OSError as error:
-        msg = f"{path}: this file can't be read ({error.strerror or error})"
-        raise SceneError(msg) from error
 
 
 class FolderTree:
@@ -106,13 +81,29 @@ def _check_names(names: Sequence[str], origin: str) -> None:
             raise SceneError(msg)
 
 
-class ZipTree:
-    """Files of a zip archive, read without unpacking it; a `Tree`."""
+class _ArchiveTree:
+    """Files of an archive, read without unpacking it."""
+
+    kind: ClassVar[str]
+    """Kind of archive in the name of GDAL's file system."""
 
     def __init__(self, archive: Path) -> None:
         self._archive = archive
         self.origin = str(archive)
         self.files = (str(archive),)
+
+    def path(self, name: str) -> str:
+        """Path by which GDAL opens a file; braces tell GDAL where the archive's path ends."""
+        return f"/vsi{self.kind}/{{{self._archive.absolute().as_posix()}}}/{name}"
+
+
+class ZipTree(_ArchiveTree):
+    """Files of a zip archive; a `Tree`."""
+
+    kind = "zip"
+
+    def __init__(self, archive: Path) -> None:
+        super().__init__(archive)
         try:
             with zipfile.ZipFile(archive) as opened:
                 self._entries = {entry.filename: entry for entry in opened.infolist() if not entry.is_dir()}
@@ -142,10 +133,6 @@ class ZipTree:
             msg = f"{self.origin}: {name} can't be read ({error}); the zip is damaged or encrypted: download it again"
             raise SceneError(msg) from error
 
-    def path(self, name: str) -> str:
-        """Path by which GDAL opens a file; braces tell GDAL where the archive's path ends."""
-        return f"/vsizip/{{{self._archive.absolute().as_posix()}}}/{name}"
-
 
 def _without_dot(name: str) -> str:
     """Path of a file in a tar archive as GDAL spells it: without the leading `./` that `tar -cf x.tar .` adds."""
@@ -154,13 +141,13 @@ def _without_dot(name: str) -> str:
     return name
 
 
-class TarTree:
-    """Files of an uncompressed tar archive, read without unpacking it; a `Tree`."""
+class TarTree(_ArchiveTree):
+    """Files of an uncompressed tar archive; a `Tree`."""
+
+    kind = "tar"
 
     def __init__(self, archive: Path) -> None:
-        self._archive = archive
-        self.origin = str(archive)
-        self.files = (str(archive),)
+        super().__init__(archive)
         try:
             with tarfile.open(archive, "r:") as opened:
                 members = {_without_dot(entry.name): entry.name for entry in opened.getmembers() if entry.isreg()}
@@ -177,16 +164,6 @@ class TarTree:
             with tarfile.open(self._archive, "r:") as opened:
                 file = opened.extractfile(self._members[name])
                 return file.read(MAX_XML_BYTES + 1) if file else b""
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            RecursionError,
-            tarfile.TarError,
-        ) as error:  # a link to itself
+        except (OSError, ValueError, KeyError, RecursionError, tarfile.TarError) as error:  # such as a link to itself
             msg = f"{self.origin}: {name} can't be read ({error}); the archive is damaged: download it again"
             raise SceneError(msg) from error
-
-    def path(self, name: str) -> str:
-        """Path by which GDAL opens a file; braces tell GDAL where the archive's path ends."""
-        return f"/vsitar/{{{self._archive.absolute().as_posix()}}}/{name}"

@@ -10,6 +10,7 @@ from rasterio._err import CPLE_BaseError  # private, but rasterio raises it wher
 from rasterio.env import getenv, hasenv, setenv
 from rasterio.errors import RasterioError, RasterioIOError
 
+from pipeline.core.errors import SceneError
 from pipeline.core.regular_files import special_kind
 from pipeline.engine.time_limits import current_limit, within_limit
 
@@ -128,9 +129,11 @@ def display_path(path: str) -> str:
     return path.removeprefix("/vsicurl/")
 
 
-def archive_or_file(path: str) -> str:
-    """Return what to download again if a file can't be read, for messages."""
-    return "archive, or this file in it," if _IN_ARCHIVE.match(path) else "file"
+def read_error(path: str, what: str, error: BaseException) -> SceneError:
+    """Build the error of a part of a file that can't be read, with GDAL's reason."""
+    damaged = "archive, or this file in it," if _IN_ARCHIVE.match(path) else "file"
+    cause = error.__cause__ or error
+    return SceneError(f"{display_path(path)}: {what} can't be read ({cause}); the {damaged} is damaged or cut short")
 
 
 def gdal_options(path: str = "", **ours: Any) -> dict[str, Any]:

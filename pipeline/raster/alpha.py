@@ -11,8 +11,7 @@ import rasterio
 from rasterio.enums import ColorInterp, Compression
 from rasterio.windows import Window
 
-from pipeline.core.errors import SceneError
-from pipeline.geo.gdal import GDAL_ERRORS, display_path
+from pipeline.geo.gdal import GDAL_ERRORS, read_error
 
 _SHARE_OF_DATA: Final = 0.01
 """Fraction of values between the two extremes above which a band tagged as alpha holds data."""
@@ -68,9 +67,7 @@ def sort_alphas(
         try:
             share = _share_between(file, index, block_bytes, in_order=one_strip or file.driver in _SEQUENTIAL)
         except GDAL_ERRORS as error:
-            why = f"({error.__cause__ or error}); the file is damaged or cut short"
-            msg = f"{display_path(path)}: band {index}, tagged as alpha, can't be read {why}"
-            raise SceneError(msg) from error
+            raise read_error(path, f"band {index}, tagged as alpha,", error) from error
         if share > _SHARE_OF_DATA:
             data.append(index)
     return [index for index in tagged if index not in data], data

@@ -18,7 +18,7 @@ from rasterio.vrt import WarpedVRT
 from pipeline.core.arrays import Planes, Validity
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Block
-from pipeline.geo.gdal import GDAL_ERRORS, archive_or_file, display_path, gdal_options, open_raster, run_within_limit
+from pipeline.geo.gdal import GDAL_ERRORS, display_path, gdal_options, open_raster, read_error, run_within_limit
 from pipeline.geo.overlap import recentre_longitudes
 from pipeline.raster.file_parts import FilePart, Warp
 
@@ -159,18 +159,13 @@ class GdalReader:
                     self._handles.drop(self._part.path, self._part.warp)
                     time.sleep(_PAUSE)
                     continue
-                cause = error.__cause__ or error
-                msg = f"{display_path(self._part.path)}: {window} can't be read ({cause}){self._advice(str(cause))}"
+                cause = f"{error.__cause__ or error}"
+                if not self._part.remote and "open files" not in cause:
+                    raise read_error(self._part.path, f"{window}", error) from error
+                tried = f"; tried {_TRIES} times" if self._part.remote else ""
+                msg = f"{display_path(self._part.path)}: {window} can't be read ({cause}){tried}"
                 raise SceneError(msg) from error
         return None
-
-    def _advice(self, cause: str) -> str:
-        """What to add to the message of a failed read."""
-        if self._part.remote:
-            return f"; tried {_TRIES} times"
-        if "open files" in cause:
-            return ""
-        return f"; the {archive_or_file(self._part.path)} is damaged or cut short"
 
     def _pieces(self, window: Block) -> Iterator[tuple[slice, slice]]:
         """Divide a window so that interleaved source blocks stay in GDAL's cache while it reads band after band."""

@@ -18,7 +18,7 @@ from pipeline.core.errors import SceneError
 from pipeline.core.grid import Block
 from pipeline.core.units import PIXEL_TYPES
 from pipeline.formats import registry
-from pipeline.geo.gdal import GDAL_ERRORS, archive_or_file, display_path, gdal_options, open_raster, run_within_limit
+from pipeline.geo.gdal import GDAL_ERRORS, display_path, gdal_options, open_raster, read_error, run_within_limit
 from pipeline.kernels.validity import mask_invalid
 from pipeline.raster.file_bands import FileBand
 from pipeline.raster.file_parts import variable_of
@@ -208,9 +208,7 @@ def _reader(band: FileBand) -> Iterator[Callable[[Sequence[FileBand], Block], Pl
         with rasterio.Env(**gdal_options(path)), open_raster(path) as file:
             yield lambda bands, window: file.read([band.index for band in bands], window=window.window)
     except GDAL_ERRORS as error:
-        damaged = f"the {archive_or_file(path)} is damaged or cut short"
-        msg = f"{display_path(path)}: the file can't be read ({error.__cause__ or error}); {damaged}"
-        raise SceneError(msg) from error
+        raise read_error(path, "the file", error) from error
 
 
 def _read_remote(handles: Handles, bands: Sequence[FileBand], window: Block) -> Planes:

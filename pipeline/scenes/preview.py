@@ -13,10 +13,9 @@ import rasterio
 from rasterio.enums import Resampling
 
 from pipeline.core.arrays import Planes
-from pipeline.core.errors import SceneError
 from pipeline.core.grid import Grid
 from pipeline.formats import registry
-from pipeline.geo.gdal import GDAL_ERRORS, archive_or_file, display_path, gdal_options, open_raster, run_within_limit
+from pipeline.geo.gdal import GDAL_ERRORS, display_path, gdal_options, open_raster, read_error, run_within_limit
 from pipeline.geo.overlap import bounds, same_crs
 from pipeline.kernels.validity import mask_invalid
 from pipeline.raster.file_bands import FileBand
@@ -113,7 +112,7 @@ def _open(path: str) -> rasterio.DatasetReader:
     try:
         return open_raster(path)
     except GDAL_ERRORS as error:
-        raise _unreadable(path, "the file", error) from error
+        raise read_error(path, "the file", error) from error
 
 
 def _read_planes(
@@ -129,8 +128,8 @@ def _read_planes(
             try:
                 file.read(band.index, **nearest)
             except GDAL_ERRORS as band_error:
-                raise _unreadable(path, f"band {band.index}", band_error) from band_error
-        raise _unreadable(path, f"band {bands[0].index}", error) from error
+                raise read_error(path, f"band {band.index}", band_error) from band_error
+        raise read_error(path, f"band {bands[0].index}", error) from error
 
 
 def _read_mask(
@@ -144,14 +143,8 @@ def _read_mask(
         if alpha is not None:
             valid &= file.read(alpha, **nearest) != 0
     except GDAL_ERRORS as error:
-        raise _unreadable(path, "a mask", error) from error
+        raise read_error(path, "a mask", error) from error
     return valid
-
-
-def _unreadable(path: str, what: str, error: Exception) -> SceneError:
-    cause = error.__cause__ or error
-    damaged = f"the {archive_or_file(path)} is damaged or cut short"
-    return SceneError(f"{display_path(path)}: {what} can't be read ({cause}); {damaged}")
 
 
 def _read_store(bands: Sequence[FileBand], shape: tuple[int, int]) -> Iterator[Preview]:
