@@ -70,7 +70,7 @@ class MemorySource:
             sources=("memory",),
             files=(),
         )
-        self.blocks = tuple(grid.blocks(chunk))
+        self.blocks = grid.blocks(chunk)
         self.reads: Counter[Any] = Counter()
         """Number of reads per window."""
         self._lock = threading.Lock()

@@ -207,7 +207,7 @@ class MosaicSource:
         self._mosaic = mosaic
         self._chunk = chunk
         self.info = mosaic.info
-        self.blocks = tuple(mosaic.info.grid.blocks(chunk))
+        self.blocks = mosaic.info.grid.blocks(chunk)
         handles = Handles()
         self._sources = [RasterSource(scene, chunk, cache, handles) for scene in mosaic.scenes]
         self._time_limit = limits_for_blocks(remote=any(source.is_remote for source in self._sources))

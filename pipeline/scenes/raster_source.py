@@ -46,7 +46,7 @@ class RasterSource:
         self.scene = scene
         self.chunk = chunk
         self.info = scene.info
-        self.blocks = tuple(scene.info.grid.blocks(chunk))
+        self.blocks = scene.info.grid.blocks(chunk)
         self._decoded = _Counter()
         self._handles = handles or Handles()
         self._cache = cache
