@@ -34,7 +34,7 @@ from pipeline.models.cluster_model import ClusterModel
 from pipeline.pixels.pieces import CachedPieces, UncachedPieces
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.describe_scene import describe_scene
-from pipeline.scenes.mosaic import open_source
+from pipeline.scenes.mosaic_source import open_source
 from pipeline.sinks.geotiff import MapWriter
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.staging import Staging

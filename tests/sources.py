@@ -21,7 +21,8 @@ from pipeline.core.pixels import BlockSource, FitSource, Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.scenes.describe_scene import describe_scene
-from pipeline.scenes.mosaic import Mosaic, MosaicSource
+from pipeline.scenes.mosaic import Mosaic
+from pipeline.scenes.mosaic_source import MosaicSource
 from pipeline.scenes.raster_scene import RasterScene
 from pipeline.scenes.raster_source import RasterSource
 

@@ -26,7 +26,7 @@ FOLDERS = {
         sentinel2_radiometry safe aws_tiles archives stac_assets stac_layers stac_items stac eopf
         store_catalogue detect""",
     "scenes": """choose_grid preview value_checks band_checks empty_bands file_stamps masks raster_scene raster_source
-        crop mosaic describe_scene""",
+        crop mosaic mosaic_source describe_scene""",
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
     "features": "standardize",
     "models": "cluster_model",

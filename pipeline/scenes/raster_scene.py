@@ -2,7 +2,7 @@
 
 import logging
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -24,7 +24,7 @@ from pipeline.raster.file_bands import FileBand
 from pipeline.raster.file_parts import LARGEST_BLOCK, FilePart, make_parts
 from pipeline.scenes.band_checks import warn_of_little_overlap, warn_of_resampled_bands, warn_of_slow_strips
 from pipeline.scenes.choose_grid import choose_grid, finest_band
-from pipeline.scenes.masks import Mask
+from pipeline.scenes.masks import LayerMask, Mask
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,21 @@ class RasterScene:
     """Masks of pixels that are left out of the map and of the fit."""
     fit_masks: tuple[Mask, ...] = ()
     """Masks of further pixels that are left out of the fit only."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether any file of the scene is remote."""
+        return any(part.remote for part in self._all_parts())
+
+    @property
+    def file_pixels(self) -> int:
+        """Number of pixels in the files of the scene and of its masks, over all bands."""
+        return sum(len(part.indexes) * part.grid.shape[0] * part.grid.shape[1] for part in set(self._all_parts()))
+
+    def _all_parts(self) -> Iterator[FilePart]:
+        """Yield the file parts of the scene and of its masks; a layer may be used for several masks."""
+        yield from self.parts
+        yield from (mask.part for mask in (*self.masks, *self.fit_masks) if isinstance(mask, LayerMask))
 
     def as_stored_numbers(self, like: Units | None = None) -> "RasterScene":
         """Return the scene without scales and offsets: of all bands, or of those that have none in the units `like`."""

@@ -18,7 +18,8 @@ from pipeline import ClusterModel, fit, label, open_scene, write
 from pipeline.core.errors import ConfigError
 from pipeline.dataarrays.lazy import grid_of, to_dataarray
 from pipeline.kernels.assign import assign
-from pipeline.scenes.mosaic import make_mosaic, open_source
+from pipeline.scenes.mosaic import make_mosaic
+from pipeline.scenes.mosaic_source import open_source
 
 BANDS = ["B02", "B03", "B04", "B08"]
 T = UTM["transform"]

@@ -19,7 +19,7 @@ from pipeline.jobs.run import run_config
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.scenes.band_checks import left_out_note
 from pipeline.scenes.describe_scene import describe_scene
-from pipeline.scenes.mosaic import open_source
+from pipeline.scenes.mosaic_source import open_source
 
 PLANET = "planet_analyticms_20170831"
 LANDSAT = "landsat_c2_l2sp_008059"

@@ -28,7 +28,7 @@ from pipeline.config.schema import RunConfig, SceneConfig
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.jobs.run import run_config
 from pipeline.scenes.describe_scene import describe_scene
-from pipeline.scenes.mosaic import open_source
+from pipeline.scenes.mosaic_source import open_source
 from pipeline.stores.preview import read_reduced
 from pipeline.stores.values import quantity_of
 from pipeline.stores.variables import ArrayReader
