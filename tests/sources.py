@@ -20,9 +20,9 @@ from pipeline.core.grid import Block, Grid
 from pipeline.core.pixels import BlockSource, FitSource, Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.models.cluster_model import ClusterModel
-from pipeline.scenes.describe_scene import describe_scene
 from pipeline.scenes.mosaic import Mosaic
 from pipeline.scenes.mosaic_source import MosaicSource
+from pipeline.scenes.open import open_scene_config
 from pipeline.scenes.raster_scene import RasterScene
 from pipeline.scenes.raster_source import RasterSource
 
@@ -30,7 +30,7 @@ from pipeline.scenes.raster_source import RasterSource
 def described(files: Sequence[str | Path] | str | Path, **settings: Any) -> RasterScene:
     """Describe the scene of some files: read their metadata."""
     source = [str(files)] if isinstance(files, str | Path) else [str(file) for file in files]
-    return describe_scene(SceneConfig.model_validate({"source": source, **settings}))
+    return open_scene_config(SceneConfig.model_validate({"source": source, **settings}))
 
 
 def add_array(group: zarr.Group, name: str, values: npt.NDArray[Any], **how: Any) -> zarr.Array:

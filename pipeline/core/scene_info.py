@@ -63,7 +63,7 @@ class SceneInfo:
     """Whether alpha bands, or masks of the files or of the config, define valid pixels in addition to nodata."""
     drivers: tuple[str, ...]
     """GDAL driver names of the files."""
-    file_block_bytes: int
+    file_block_bytes: int = 0
     """Bytes that GDAL decodes at once, at most: a file block of one band, or of all bands if pixel-interleaved."""
     blocks_at_once: int = 2
     """Number of decoded file blocks that GDAL must cache per worker, so that none is decoded again for each band."""

@@ -21,8 +21,8 @@ from pipeline.jobs.report import Clock, report_json, run_report
 from pipeline.methods.fit import fit_source
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.pixels.open import Scene
-from pipeline.scenes.describe_scene import describe_scene
 from pipeline.scenes.file_stamps import stamp_inputs
+from pipeline.scenes.open import open_scene_config
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.staging import Staging, check_writable
 from pipeline.sinks.text_files import write_text
@@ -159,5 +159,5 @@ def fit_config(
 
 def _scene_of(config: RunConfig, excluded: Iterable[Path] = ()) -> Scene:
     """Open a config's scene, as reflectance or as stored numbers (`features.scale`)."""
-    scene = describe_scene(config.scene, excluded, config.fit.mask)
+    scene = open_scene_config(config.scene, excluded, config.fit.mask)
     return scene.as_stored_numbers() if config.features.scale == "none" else scene

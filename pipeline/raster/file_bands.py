@@ -123,6 +123,8 @@ class FileBand:
     """Variable of a store that the band is read from; None for a band of a raster file."""
     notes: tuple[str, ...] = ()
     """Notes to the user about the file, one sentence each."""
+    has_control_points: bool = False
+    """Whether the file has ground control points instead of a grid of its own, as one of the notes says."""
     common: str | None = None
     """Common name, such as red, if the file, the sensor or the config states it."""
 
@@ -255,6 +257,7 @@ def _describe_bands(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 strip_bytes=stored[index - 1].strip_bytes,
                 has_palette=colour == "palette",
                 notes=(*notes, palette_note(path, index)) if colour == "palette" else notes,
+                has_control_points=bool(notes),
                 common=colour if colour in _COLOURS else None,
             )
         )

@@ -9,31 +9,27 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
 
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Block, Grid
-from pipeline.core.scene_info import SceneInfo, combine_open_files
+from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units
-from pipeline.geo.overlap import bounds, bounds_in
+from pipeline.formats.catalogue import Catalogue
+from pipeline.scenes.choose_grid import union_grid, window_on
+from pipeline.scenes.cut import Cut
 from pipeline.scenes.raster_scene import RasterScene
+from pipeline.scenes.reading import Reading
 
 logger = logging.getLogger(__name__)
 
 _WHOLE: Final = 1e-4
-"""Distance from a whole number that counts as rounding error, in stored numbers or in pixels."""
+"""Distance from a whole number that counts as rounding error, in stored numbers."""
 
 _MARGIN: Final = 8
 """Pixels around a scene's extent that resampling may reach."""
 
 _SPARSE: Final = 0.2
 """Share of a map covered by its scenes below which there is a warning."""
-
-_MOST_PIXELS: Final = 2**40
-"""Largest number of pixels of a mosaic: with more, one scene is far from the others by mistake."""
-
-_LONGEST_SIDE: Final = 2**31 - 1
-"""Largest number of rows or columns of a raster that GDAL writes."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +67,7 @@ class Mosaic:
 
     info: SceneInfo
     """Metadata of the mosaic, in the first scene's units."""
+    reading: Reading
     scenes: tuple[RasterScene, ...]
     shifts: tuple[tuple[int, ...], ...]
     """Per scene, the number added to each band to convert it to the first scene's units."""
@@ -106,52 +103,8 @@ class Mosaic:
         return replace(self, info=info)
 
 
-def union_grid(grids: Sequence[Grid]) -> Grid:
-    """Extend the first of some grids until it covers all of them.
-
-    Raises
-    ------
-    SceneError
-        If some grids have a CRS and others have none.
-    """
-    first = grids[0]
-    if any((grid.crs is None) != (first.crs is None) for grid in grids):
-        msg = (
-            "scene.source: one of the scenes has no coordinate reference system, so no mosaic can be made; leave it out"
-        )
-        raise SceneError(msg)
-    tops, lefts, bottoms, rights = zip(*(_window(grid, first) for grid in grids), strict=True)
-    top, left = min(tops), min(lefts)
-    shape = (max(bottoms) - top, max(rights) - left)
-    return Grid(shape=shape, transform=first.transform @ Affine.translation(left, top), crs=first.crs)
-
-
-def check_size(grid: Grid) -> None:
-    """Raise SceneError if a mosaic is too large to be the one that is wanted, or for GDAL to write its map."""
-    rows, columns = grid.shape
-    if rows * columns > _MOST_PIXELS or max(rows, columns) > _LONGEST_SIDE:
-        msg = (
-            f"scene.source: a map of all scenes would have {columns} x {rows} pixels; choose scenes closer to "
-            "each other, or set a smaller scene.aoi"
-        )
-        raise SceneError(msg)
-
-
-def _window(grid: Grid, other: Grid) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right) of a grid in rows and columns of another grid."""
-    west, south, east, north = bounds(grid) if other.crs is None else bounds_in(grid, other.crs)
-    corners = [~other.transform @ corner for corner in ((west, north), (east, south), (west, south), (east, north))]
-    columns, rows = zip(*corners, strict=True)
-    return (
-        math.floor(min(rows) + _WHOLE),
-        math.floor(min(columns) + _WHOLE),
-        math.ceil(max(rows) - _WHOLE),
-        math.ceil(max(columns) - _WHOLE),
-    )
-
-
-def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid]) -> Mosaic:
-    """Make a mosaic of scenes with the same bands on the same grid; `grids` are those of their files.
+def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid], cut: Cut) -> Mosaic:
+    """Make a mosaic of scenes with the same bands on the grid of a cut; `grids` are those of their files.
 
     Raises
     ------
@@ -164,40 +117,50 @@ def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid]) -> Mosaic:
     first, infos = scenes[0].info, [scene.info for scene in scenes]
     shifts = tuple(_shifts(first, info) for info in infos)
     kinds = {info.dtype for info in infos} | ({np.dtype(np.int32)} if any(map(any, shifts)) else set())
-    dtype = np.result_type(*kinds)
     info = replace(
         first,
-        dtype=dtype,
+        origin=cut.origin,
+        map_window=cut.map_window,
+        dtype=np.result_type(*kinds),
         nodata=(None,) * len(first.bands),  # applied per scene; a shifted number may equal the value
         masked=True,
-        expensive=any(info.expensive for info in infos),
-        compressed=any(info.compressed for info in infos),
-        read_by_file_block=True,
-        mask_margins=max((info.mask_margins for info in infos), key=lambda margins: sum(m * b for m, b in margins)),
-        warp_bytes=max(info.warp_bytes for info in infos),
-        library_bytes=max(info.library_bytes for info in infos),
-        decoded_bytes=sum(info.decoded_bytes for info in infos),
-        extra_bytes_per_pixel=max(info.extra_bytes_per_pixel + info.bytes_per_pixel + 1 for info in infos),
-        file_block_bytes=max(info.file_block_bytes for info in infos),
-        blocks_at_once=max(info.blocks_at_once for info in infos),
-        open_files=combine_open_files(info.open_files for info in infos),
-        strip_bytes=sum(info.strip_bytes for info in infos),
         drivers=tuple(dict.fromkeys(driver for info in infos for driver in info.drivers)),
         sources=tuple(dict.fromkeys(source for info in infos for source in info.sources)),
         files=tuple(dict.fromkeys(file for info in infos for file in info.files)),
     )
-    extents = Extents(tuple(_extent(first.grid, grid) for grid in grids))
+    extents = Extents(tuple(_extent(cut.grid, grid) for grid in grids))
     if extents.pixels / info.pixels < _SPARSE:
-        rows, columns = first.grid.shape
+        rows, columns = cut.grid.shape
         logger.warning(
             "scene.source: the map of all scenes has %d x %d pixels, most of them between the scenes", columns, rows
         )
-    return Mosaic(info, tuple(scenes), shifts, extents)
+    reading = Reading.combined([(scene.info, scene.reading) for scene in scenes])
+    info = replace(info, **vars(reading))
+    return Mosaic(info, reading, tuple(scenes), shifts, extents)
+
+
+def warn_of_hidden_dates(catalogues: Sequence[Catalogue], grids: Sequence[Grid], grid: Grid) -> None:
+    """Warn of scenes within the extent of an earlier one of another date: they only fill its nodata pixels."""
+    dates = [catalogue.product.date if catalogue.product else "" for catalogue in catalogues]
+    extents = Extents(tuple(_extent(grid, own) for own in grids))
+    hidden: dict[str, list[str]] = {}
+    for i, (date, own) in enumerate(zip(dates, grids, strict=True)):
+        earlier = [j for j in extents.touching(extents.blocks[i]) if j < i and date and dates[j] not in {"", date}]
+        covering = next((dates[j] for j in earlier if union_grid([grids[j], own]).shape == grids[j].shape), None)
+        if covering:
+            hidden.setdefault(covering, []).append(f"{catalogues[i].origin} ({date})")
+    for date, origins in hidden.items():
+        logger.warning(
+            "scene.source: these scenes are within the extent of the scene of %s before them, and are used only where "
+            "it has no data: %s; for a map of each date, run them separately",
+            date,
+            ", ".join(origins),
+        )
 
 
 def _extent(grid: Grid, own: Grid) -> Block:
     """The rectangle of a grid that another grid overlaps, with a margin for resampling."""
-    top, left, bottom, right = _window(own, grid)
+    top, left, bottom, right = window_on(own, grid)
     rows, columns = grid.shape
     top, left = (min(max(0, start - _MARGIN), count - 1) for start, count in ((top, rows), (left, columns)))
     height, width = max(1, min(rows, bottom + _MARGIN) - top), max(1, min(columns, right + _MARGIN) - left)

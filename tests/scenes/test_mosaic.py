@@ -188,9 +188,9 @@ def test_the_fit_uses_the_maps_pixels_only(tmp_path: Path) -> None:
     sources = [product(tmp_path, "one", one), product(tmp_path, "two", other, tile="T33UVU")]
     from pipeline.config.masks import MaskRecord
     from pipeline.config.schema import SceneConfig
-    from pipeline.scenes.describe_scene import describe_scene
+    from pipeline.scenes.open import open_scene_config
 
-    scene = describe_scene(SceneConfig(source=tuple(map(str, sources))), fit_mask=MaskRecord(layer="scl", drop=(9,)))
+    scene = open_scene_config(SceneConfig(source=tuple(map(str, sources))), fit_mask=MaskRecord(layer="scl", drop=(9,)))
     assert isinstance(scene, Mosaic)
     source = MosaicSource(scene, (100, 100))
     for block in source.blocks:

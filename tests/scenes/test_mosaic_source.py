@@ -36,9 +36,10 @@ from pipeline.config.schema import SceneConfig
 from pipeline.core.grid import Block
 from pipeline.geo.align import Alignment
 from pipeline.scenes.crop import CroppedSource, cropped
-from pipeline.scenes.describe_scene import describe_scene
+from pipeline.scenes.cut import Cut
 from pipeline.scenes.mosaic import Extents, Mosaic, make_mosaic
 from pipeline.scenes.mosaic_source import MosaicSource, open_source
+from pipeline.scenes.open import open_scene_config
 from pipeline.scenes.raster_scene import RasterScene
 
 Scene = RasterScene | Mosaic
@@ -78,7 +79,7 @@ def safe_with_masks_and_area(files: Files) -> Scene:
 
 def safe_with_a_mask_of_the_fit(files: Files) -> Scene:
     path = product(files.folder, "one", layers())
-    return describe_scene(SceneConfig(source=(str(path),)), fit_mask=MaskRecord(layer="scl", drop=(9,)))
+    return open_scene_config(SceneConfig(source=(str(path),)), fit_mask=MaskRecord(layer="scl", drop=(9,)))
 
 
 def safe_in_an_archive(files: Files) -> Scene:
@@ -320,7 +321,7 @@ def test_the_source_of_2000_scenes_on_58000_blocks_is_set_up_at_once(write_raste
             parts = tuple(replace(part, grid=moved, alignment=Alignment.of(grid, moved)) for part in alone.parts)
             scenes.append(replace(alone, info=info, parts=parts))
             grids.append(moved)
-    mosaic = make_mosaic(scenes, grids)
+    mosaic = make_mosaic(scenes, grids, Cut(whole=grid, grid=grid))
     (tmp_path / "mosaic").write_bytes(pickle.dumps((mosaic, mosaic_of_corner(alone))))
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(tmp_path / "mosaic")],
@@ -342,7 +343,8 @@ def mosaic_of_corner(scene: RasterScene) -> Mosaic:
     """A mosaic of one scene, on a grid that is larger."""
     grid = replace(scene.info.grid, shape=(600, 600))
     parts = tuple(replace(part, alignment=Alignment.of(grid, part.grid)) for part in scene.parts)
-    return make_mosaic([replace(scene, info=replace(scene.info, grid=grid), parts=parts)], [scene.info.grid])
+    scenes = [replace(scene, info=replace(scene.info, grid=grid), parts=parts)]
+    return make_mosaic(scenes, [scene.info.grid], Cut(whole=grid, grid=grid))
 
 
 def environment() -> dict[str, str]:
