@@ -67,7 +67,6 @@ class MemorySource:
             block_shape=chunk,
             masked=valid is not None,
             drivers=("memory",),
-            file_block_bytes=chunk[0] * chunk[1] * data.dtype.itemsize,
             sources=("memory",),
             files=(),
         )

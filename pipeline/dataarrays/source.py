@@ -185,7 +185,6 @@ def _scene_info(prepared: SceneArray, names: tuple[str, ...], data: da.Array, *,
         block_shape=(data.chunks[1][0], data.chunks[2][0]),
         masked=prepared.valid is not None and not BY_VALUES.items() <= prepared.valid.attrs.items(),
         drivers=("xarray",),
-        file_block_bytes=0,
         files=(),
         sources=(stated,) if isinstance(stated, str) else tuple(map(str, stated)),
     )

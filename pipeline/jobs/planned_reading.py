@@ -9,7 +9,6 @@ import rasterio
 
 from pipeline.config.schema import FitConfig, ResourceConfig
 from pipeline.core.errors import OutputError
-from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import size_words
 from pipeline.engine.cache import open_cache
 from pipeline.geo.gdal import gdal_options
@@ -32,7 +31,7 @@ def open_planned(
     cache_folder = Path(resources.cache_dir or folder)
     with ExitStack() as context:
         limits = gdal_options(
-            GDAL_CACHEMAX=gdal_cache_bytes(scene.info, plan.workers),
+            GDAL_CACHEMAX=gdal_cache_bytes(scene.reading, plan.workers),
             GDAL_MAX_DATASET_POOL_SIZE=most_open_files(plan.workers),
         )
         context.enter_context(rasterio.Env(**limits))
@@ -49,7 +48,7 @@ def open_planned(
         )
 
 
-def plan_run(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, folder: Path) -> Plan:
+def plan_run(scene: Scene, resources: ResourceConfig, fit: FitConfig, folder: Path) -> Plan:
     """Plan a run that writes its map into a folder.
 
     An optional cache is left out, with a warning, if the disk has no room for it: the source is then read twice.
@@ -59,7 +58,7 @@ def plan_run(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, folder:
     ConfigError, MemoryBudgetError
         As for `make_plan`.
     """
-    plan, cache_folder = make_plan(info, resources, fit), Path(resources.cache_dir or folder)
+    plan, cache_folder = make_plan(scene, resources, fit), Path(resources.cache_dir or folder)
     if not (plan.cache_optional and folder.is_dir()):
         return plan
     try:
@@ -73,7 +72,7 @@ def plan_run(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, folder:
             size,
             fix,
         )
-        return make_plan(info, resources.model_copy(update={"cache": "none"}), fit)
+        return make_plan(scene, resources.model_copy(update={"cache": "none"}), fit)
     return plan
 
 

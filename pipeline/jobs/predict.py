@@ -81,7 +81,7 @@ def predict(
         described = _scene_for(model, scene, excluded=paths.all())
         stamps.add(described.info.files)
         staging.keep_apart(described.info.files)
-        plan = make_plan(described.info, resources, None)
+        plan = make_plan(described, resources, None)
         with open_planned(described, plan, resources, paths.labels.parent) as read:
             summary = write_map(
                 read.for_map,

@@ -61,7 +61,7 @@ def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     paths = check_outputs(config)
     with time_limit(config.run.timeout):
         scene = _scene_of(config, excluded=paths.all())
-    plan = plan_run(scene.info, config.run, config.fit, paths.labels.parent)
+    plan = plan_run(scene, config.run, config.fit, paths.labels.parent)
     try:
         check_writable(paths.all())
         check_disk_space(plan, config.run, paths.labels.parent)
@@ -101,7 +101,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         stamps.add(scene.info.files)
         if config.run.cache_dir:
             remove_leftovers(Path(config.run.cache_dir))  # before free disk space is checked
-        plan = plan_run(scene.info, config.run, config.fit, paths.labels.parent)
+        plan = plan_run(scene, config.run, config.fit, paths.labels.parent)
         staging.keep_apart(scene.info.files)
         read = context.enter_context(open_planned(scene, plan, config.run, paths.labels.parent, config.fit))
         fit = fit_source(read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress)
@@ -148,7 +148,7 @@ def fit_config(
         scene = _scene_of(config)
         stamps.add(scene.info.files)
         staging.keep_apart(scene.info.files)
-        plan = make_plan(scene.info, config.run, config.fit, labels=False)
+        plan = make_plan(scene, config.run, config.fit, labels=False)
         with open_planned(scene, plan, config.run, output.parent, config.fit) as read:
             fit = fit_source(
                 read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress or Progress()

@@ -16,13 +16,12 @@ from pipeline.core.errors import SceneError
 from pipeline.core.grid import Grid
 from pipeline.core.numbers import check_scaling
 from pipeline.core.regular_files import read_start
-from pipeline.core.scene_info import NO_OPEN_FILES, OpenFiles
 from pipeline.core.units import Quantity
 from pipeline.geo.coordinates import check_transform
 from pipeline.geo.gdal import GDAL_ERRORS, display_path, gdal_options, may_be_remote, open_raster, run_within_limit
 from pipeline.raster.alpha import sort_alphas
 from pipeline.raster.file_notes import control_points_note, palette_note
-from pipeline.raster.stored_blocks import stored_bands
+from pipeline.raster.stored_blocks import NO_OPEN_FILES, OpenFiles, stored_bands
 from pipeline.raster.virtual_files import VIRTUAL_DRIVERS, virtual_bands
 
 

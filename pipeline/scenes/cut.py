@@ -31,11 +31,6 @@ class Cut:
     map_window: Block | None = None
     """Rectangle of `grid` that a map shows; None for all of it."""
 
-    @property
-    def map_grid(self) -> Grid:
-        """Grid of the map."""
-        return self.grid.crop(self.map_window) if self.map_window else self.grid
-
 
 def cut_to_area(grid: Grid, bands: Sequence[FileBand], config: SceneConfig) -> Cut:
     """Cut a grid to the whole blocks that the area of interest touches, so that no other block is decoded.

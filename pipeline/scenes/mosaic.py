@@ -135,7 +135,6 @@ def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid], cut: Cut) 
             "scene.source: the map of all scenes has %d x %d pixels, most of them between the scenes", columns, rows
         )
     reading = Reading.combined([(scene.info, scene.reading) for scene in scenes])
-    info = replace(info, **vars(reading))
     return Mosaic(info, reading, tuple(scenes), shifts, extents)
 
 

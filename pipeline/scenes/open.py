@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config.masks import MaskRecord
@@ -106,7 +105,6 @@ def _open_on(
     masks = open_masks(catalogue, bands, cut, config, fit_mask) if catalogue else SceneMasks()
     info = scene_info(bands, cut, planned, masks, config)
     reading = reading_of(info, bands, planned.parts, masks, catalogue.library_bytes if catalogue else 0)
-    info = replace(info, **vars(reading))
     return RasterScene(info, reading, planned.parts, masks.masks, masks.fit_masks)
 
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from pipeline.core.grid import Grid
-from pipeline.core.scene_info import NO_OPEN_FILES, OpenFiles, SceneInfo, combine_open_files
+from pipeline.core.scene_info import SceneInfo
 from pipeline.geo.area_of_interest import PYOGRIO
 from pipeline.geo.overlap import same_grid
 from pipeline.geo.pixel_areas import PYPROJ, needs_ellipsoid
 from pipeline.raster.file_bands import FileBand
 from pipeline.raster.file_parts import FilePart
+from pipeline.raster.stored_blocks import NO_OPEN_FILES, OpenFiles, combine_open_files
 from pipeline.scenes.scene_masks import SceneMasks
 
 _CURL: Final = 40 * 10**6
@@ -90,7 +91,7 @@ def reading_of(
         + _CURL * remote
         + PYOGRIO * masks.reads_vectors
         + PYPROJ * needs_ellipsoid(info.map_grid),
-        extra_bytes_per_pixel=max(copied, *(part.bytes_per_scene_pixel for part in parts)),
+        extra_bytes_per_pixel=max([*(part.bytes_per_scene_pixel for part in parts), copied]),
         mask_margins=tuple(layer.margin_and_bytes for layer in layers),
         warp_bytes=max(part.warp_bytes for part in all_parts),
     )

@@ -693,9 +693,8 @@ def test_variable_without_chunks_is_read_in_strips(tmp_path: Path) -> None:
     planes = np.arange(2 * 1500 * 1100, dtype="uint16").reshape(2, 1500, 1100)
     made = xr.Dataset({"a": (("band", "y", "x"), planes)})
     made.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
-    source = opened(tmp_path / "s.nc", 600)
-    assert source.info.file_block_bytes <= 2**21
-    np.testing.assert_array_equal(whole(source)[0], planes)
+    assert described(tmp_path / "s.nc").reading.file_block_bytes <= 2**21
+    np.testing.assert_array_equal(whole(opened(tmp_path / "s.nc", 600))[0], planes)
 
 
 def test_netcdf_with_variables_in_groups_only_is_an_error(tmp_path: Path) -> None:
@@ -806,8 +805,8 @@ def test_plan_counts_the_bytes_of_all_bands_of_a_chunk(tmp_path: Path) -> None:
         path = tmp_path / f"{together}.zarr"
         chunks = (together, 40, 50)
         made.to_zarr(path, zarr_format=2, consolidated=False, encoding={"a": {"chunks": chunks}})
-        info = described(path).info
-        sizes[together] = info.file_block_bytes, info.extra_bytes_per_pixel
+        reading = described(path).reading
+        sizes[together] = reading.file_block_bytes, reading.extra_bytes_per_pixel
     assert sizes == {1: (40 * 50 * 2, 2), 6: (6 * 40 * 50 * 2, 12)}
 
 
