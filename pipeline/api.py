@@ -34,8 +34,8 @@ from pipeline.methods.fit import fit_source
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.pixels.pieces import CachedPieces, UncachedPieces
 from pipeline.scenes.crop import cropped
-from pipeline.scenes.describe_scene import describe_scene
-from pipeline.scenes.mosaic import open_source
+from pipeline.scenes.mosaic_source import open_source
+from pipeline.scenes.open import open_scene_config
 from pipeline.sinks.geotiff import MapWriter
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.staging import Staging
@@ -123,7 +123,7 @@ def open_scene(
     }
     resources = parse_record(ResourceConfig, {"chunk": chunk, "timeout": timeout}, "open_scene")
     with time_limit(resources.timeout):
-        scene = describe_scene(parse_record(SceneConfig, settings, "open_scene"))
+        scene = open_scene_config(parse_record(SceneConfig, settings, "open_scene"))
         side = resources.chunk
         shape = (side, side) if isinstance(side, int) else chunk_shapes(scene.info)[0]
         return to_dataarray(cropped(open_source(scene, shape)))

@@ -20,8 +20,9 @@ from pipeline.core.grid import Block, Grid
 from pipeline.core.pixels import BlockSource, FitSource, Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.models.cluster_model import ClusterModel
-from pipeline.scenes.describe_scene import describe_scene
-from pipeline.scenes.mosaic import Mosaic, MosaicSource
+from pipeline.scenes.mosaic import Mosaic
+from pipeline.scenes.mosaic_source import MosaicSource
+from pipeline.scenes.open import open_scene_config
 from pipeline.scenes.raster_scene import RasterScene
 from pipeline.scenes.raster_source import RasterSource
 
@@ -29,7 +30,7 @@ from pipeline.scenes.raster_source import RasterSource
 def described(files: Sequence[str | Path] | str | Path, **settings: Any) -> RasterScene:
     """Describe the scene of some files: read their metadata."""
     source = [str(files)] if isinstance(files, str | Path) else [str(file) for file in files]
-    return describe_scene(SceneConfig.model_validate({"source": source, **settings}))
+    return open_scene_config(SceneConfig.model_validate({"source": source, **settings}))
 
 
 def add_array(group: zarr.Group, name: str, values: npt.NDArray[Any], **how: Any) -> zarr.Array:
@@ -66,11 +67,10 @@ class MemorySource:
             block_shape=chunk,
             masked=valid is not None,
             drivers=("memory",),
-            file_block_bytes=chunk[0] * chunk[1] * data.dtype.itemsize,
             sources=("memory",),
             files=(),
         )
-        self.blocks = tuple(grid.blocks(chunk))
+        self.blocks = grid.blocks(chunk)
         self.reads: Counter[Any] = Counter()
         """Number of reads per window."""
         self._lock = threading.Lock()

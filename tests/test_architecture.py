@@ -25,8 +25,8 @@ FOLDERS = {
     "formats": """registry sensors paths fetch product_files catalogue versions renaming landsat_mtl file_sets sentinel2
         sentinel2_radiometry safe aws_tiles archives stac_assets stac_layers stac_items stac eopf
         store_catalogue detect""",
-    "scenes": """choose_grid preview value_checks band_checks empty_bands file_stamps masks raster_scene raster_source
-        crop mosaic describe_scene""",
+    "scenes": """choose_grid preview value_checks band_checks empty_bands file_stamps choose_bands cut plan_parts masks
+        scene_masks facts reading raster_scene raster_source crop mosaic mosaic_source open""",
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
     "features": "standardize",
     "models": "cluster_model",

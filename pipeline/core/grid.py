@@ -1,9 +1,10 @@
 """The pixel grid of a scene, and the blocks it is split into. Geometry only, no pixel values."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
-from typing import Final
+from typing import Final, overload
 
 from affine import Affine
 
@@ -49,6 +50,51 @@ class Block:
         return f"rows {top}-{bottom - 1}, columns {left}-{right - 1}"
 
 
+@dataclass(frozen=True)
+class Blocks(Sequence[Block]):
+    """The blocks that a raster is split into, row by row; each is computed from its number, none is stored."""
+
+    row_edges: tuple[int, ...]
+    """First pixel row of each row of blocks, and the number of pixel rows."""
+    column_edges: tuple[int, ...]
+    """First pixel column of each column of blocks, and the number of pixel columns."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of blocks as (rows, columns)."""
+        return len(self.row_edges) - 1, len(self.column_edges) - 1
+
+    @property
+    def heights(self) -> tuple[int, ...]:
+        """Number of pixel rows of each row of blocks."""
+        return tuple(stop - start for start, stop in pairwise(self.row_edges))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Number of pixel columns of each column of blocks."""
+        return tuple(stop - start for start, stop in pairwise(self.column_edges))
+
+    def at(self, row: int, column: int) -> Block:
+        """Return the block in a row and column of blocks, both from 0."""
+        top, bottom = self.row_edges[row : row + 2]
+        left, right = self.column_edges[column : column + 2]
+        return Block(row=row, column=column, top=top, left=left, height=bottom - top, width=right - left)
+
+    def __len__(self) -> int:
+        rows, columns = self.shape
+        return rows * columns
+
+    @overload
+    def __getitem__(self, number: int) -> Block: ...
+    @overload
+    def __getitem__(self, number: slice) -> tuple[Block, ...]: ...
+    def __getitem__(self, number: int | slice) -> Block | tuple[Block, ...]:
+        numbers = range(len(self))[number]
+        if isinstance(numbers, range):
+            return tuple(self[each] for each in numbers)
+        return self.at(*divmod(numbers, self.shape[1]))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Grid:
     """Pixel grid of a raster: shape, transform and coordinate reference system."""
@@ -89,12 +135,12 @@ class Grid:
                 return False
         return True
 
-    def blocks(self, chunk: tuple[int, int]) -> Iterator[Block]:
-        """Split the grid into blocks of at most `chunk` (rows, columns) pixels, row by row."""
+    def blocks(self, chunk: tuple[int, int]) -> Blocks:
+        """Split the grid into blocks of at most `chunk` (rows, columns) pixels."""
         return split_into_blocks(self.shape, chunk)
 
     def count_blocks(self, chunk: tuple[int, int]) -> int:
-        """Number of blocks that `blocks` yields."""
+        """Number of blocks that `blocks` returns."""
         return ceil(self.shape[0] / chunk[0]) * ceil(self.shape[1] / chunk[1])
 
     def describe(self) -> str:
@@ -104,17 +150,7 @@ class Grid:
         return size if width == height else f"{size} x {height:g}"
 
 
-def split_into_blocks(shape: tuple[int, int], chunk: tuple[int, int]) -> Iterator[Block]:
-    """Split a shape (rows, columns) into blocks of at most `chunk` (rows, columns) pixels, row by row."""
-    rows, columns = shape
-    for row in range(ceil(rows / chunk[0])):
-        for column in range(ceil(columns / chunk[1])):
-            top, left = row * chunk[0], column * chunk[1]
-            yield Block(
-                row=row,
-                column=column,
-                top=top,
-                left=left,
-                height=min(chunk[0], rows - top),
-                width=min(chunk[1], columns - left),
-            )
+def split_into_blocks(shape: tuple[int, int], chunk: tuple[int, int]) -> Blocks:
+    """Split a shape (rows, columns) into blocks of at most `chunk` (rows, columns) pixels."""
+    rows, columns = ((*range(0, count, side), count) for count, side in zip(shape, chunk, strict=True))
+    return Blocks(rows, columns)

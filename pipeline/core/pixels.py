@@ -1,12 +1,11 @@
 """Pixels of a block, and the protocols of sources that read them block by block."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.grid import Block
+from pipeline.core.grid import Block, Blocks
 from pipeline.core.scene_info import SceneInfo
 
 
@@ -27,7 +26,7 @@ class BlockSource(Protocol):
         """Metadata of the scene."""
 
     @property
-    def blocks(self) -> Sequence[Block]:
+    def blocks(self) -> Blocks:
         """The blocks that cover the scene, row by row."""
 
     def read(self, block: Block) -> Pixels:

@@ -1,8 +1,7 @@
-"""Metadata of a scene: grid, bands, units, and the numbers that the plan of a run needs."""
+"""Facts about a scene: grid, bands, units and files."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -10,29 +9,9 @@ from pipeline.core.grid import Block, Grid
 from pipeline.core.units import Quantity, Units
 
 
-@dataclass(frozen=True)
-class OpenFiles:
-    """Files that virtual files refer to, which GDAL leaves open after reading."""
-
-    count: int = 0
-    """Number of files."""
-    held_bytes: int = 0
-    """Memory that one open file holds, in bytes, at most."""
-
-
-NO_OPEN_FILES: Final = OpenFiles()
-"""Value for scenes without virtual files."""
-
-
-def combine_open_files(files: Iterable[OpenFiles]) -> OpenFiles:
-    """Combine the open files of several bands: counts add up, memory per file is the largest."""
-    counts, held = zip(*((group.count, group.held_bytes) for group in files), strict=True)
-    return OpenFiles(sum(counts), max(held))
-
-
 @dataclass(frozen=True, kw_only=True)
 class SceneInfo:
-    """Metadata of a scene, known before pixels are read."""
+    """Facts about a scene, known before pixels are read."""
 
     grid: Grid
     """Grid of the pixels that are read: the scene's own, or the blocks of it that the area of interest touches."""
@@ -63,31 +42,6 @@ class SceneInfo:
     """Whether alpha bands, or masks of the files or of the config, define valid pixels in addition to nodata."""
     drivers: tuple[str, ...]
     """GDAL driver names of the files."""
-    file_block_bytes: int
-    """Bytes that GDAL decodes at once, at most: a file block of one band, or of all bands if pixel-interleaved."""
-    blocks_at_once: int = 2
-    """Number of decoded file blocks that GDAL must cache per worker, so that none is decoded again for each band."""
-    open_files: OpenFiles = NO_OPEN_FILES
-    """Files that virtual files refer to."""
-    strip_bytes: int = 0
-    """Bytes of compressed strips that GDAL holds per worker, for files stored as a single strip."""
-    expensive: bool = False
-    """Whether decoding is expensive, so that pixels needed more than once are cached."""
-    compressed: bool = False
-    """Whether pixels of at least one band are stored compressed."""
-    read_by_file_block: bool = False
-    """Whether files must be read and cached by their own blocks: these straddle the scene's blocks (as with bands on
-    other grids), or the files are on another machine, where small requests make retries cheap."""
-    decoded_bytes: int = 0
-    """Bytes of all decoded pixels, bands and masks, on the grids of their files."""
-    library_bytes: int = 0
-    """Memory of the libraries that are loaded only for scenes of this kind, in bytes."""
-    extra_bytes_per_pixel: float = 0.0
-    """Additional bytes per pixel of the scene while bands are resampled onto its grid."""
-    mask_margins: tuple[tuple[int, float], ...] = ()
-    """Per mask: width in pixels of the margin around a block that affects it, and bytes per pixel it takes."""
-    warp_bytes: int = 0
-    """Bytes that GDAL's warper holds per worker."""
     sources: tuple[str, ...]
     """Paths of the files that hold the bands."""
     files: tuple[str, ...]

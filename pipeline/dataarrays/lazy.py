@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pipeline.core.grid import Block, Grid
+from pipeline.core.grid import Grid
 from pipeline.core.pixels import BlockSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.dataarrays.dimensions import Axes
@@ -39,7 +39,6 @@ class _BlockReads:
         self._token = token
         self._source = source
         self._stamps = FileStamps(source.info.files, deep=False)
-        self._blocks: dict[tuple[int, int], Block] = {(block.row, block.column): block for block in source.blocks}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _shared_reads, (self._token, self._source)
@@ -47,7 +46,7 @@ class _BlockReads:
     def __call__(self, block_id: tuple[int, ...]) -> npt.NDArray[Any]:
         """Read a block. Its `Pixels` are the single element of an array, because dask's chunks are arrays."""
         chunk = np.empty((1, 1), object)
-        chunk[0, 0] = self._source.read(self._blocks[block_id[0], block_id[1]])
+        chunk[0, 0] = self._source.read(self._source.blocks.at(block_id[0], block_id[1]))
         self._stamps.check()
         return chunk
 
@@ -94,8 +93,7 @@ def to_dataarray(source: BlockSource) -> xr.DataArray:
         `valid` (y, x): lazy, True where every band holds data. Data and `valid` of a block come from one read.
     """
     info = source.info
-    rows = tuple(block.height for block in source.blocks if block.column == 0)
-    columns = tuple(block.width for block in source.blocks if block.row == 0)
+    rows, columns = source.blocks.heights, source.blocks.widths
     token = f"read-{uuid4().hex}"
     chunks = ((1,) * len(rows), (1,) * len(columns))
     reads = _BlockReads(token, source)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from pipeline.core.errors import ConfigError
-from pipeline.core.grid import Block
+from pipeline.core.grid import Block, Blocks
 from pipeline.core.pixels import Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Quantity
@@ -32,15 +32,10 @@ _ALMOST_ONE: Final = 1 - 1e-9
 """Smallest fraction of validity of a valid pixel after averaging by xarray: 1 except for rounding."""
 
 
-def blocks_of(data: da.Array) -> tuple[Block, ...]:
-    """Blocks of the chunks of an array (..., rows, columns), row by row."""
-    heights, widths = data.chunks[-2:]
-    tops, lefts = (list(accumulate(sizes, initial=0)) for sizes in (heights, widths))
-    return tuple(
-        Block(row=i, column=j, top=tops[i], left=lefts[j], height=heights[i], width=widths[j])
-        for i in range(len(heights))
-        for j in range(len(widths))
-    )
+def blocks_of(data: da.Array) -> Blocks:
+    """Blocks of the chunks of an array (..., rows, columns)."""
+    rows, columns = (tuple(accumulate(sizes, initial=0)) for sizes in data.chunks[-2:])
+    return Blocks(rows, columns)
 
 
 def lazy_data(array: xr.DataArray) -> da.Array:
@@ -190,7 +185,6 @@ def _scene_info(prepared: SceneArray, names: tuple[str, ...], data: da.Array, *,
         block_shape=(data.chunks[1][0], data.chunks[2][0]),
         masked=prepared.valid is not None and not BY_VALUES.items() <= prepared.valid.attrs.items(),
         drivers=("xarray",),
-        file_block_bytes=0,
         files=(),
         sources=(stated,) if isinstance(stated, str) else tuple(map(str, stated)),
     )

@@ -22,8 +22,8 @@ from pipeline.raster.file_bands import FileBand
 from pipeline.scenes.band_checks import alpha_notes, left_out_note, preview_notes
 from pipeline.scenes.choose_grid import finest_band
 from pipeline.scenes.empty_bands import find_empty_bands, names_of
+from pipeline.scenes.open import open_bands
 from pipeline.scenes.preview import Preview, pixels_match, read_previews
-from pipeline.scenes.raster_scene import assemble_scene
 from pipeline.scenes.value_checks import BandValues, check_values
 
 _TIMES_SHOWN: Final = 10
@@ -130,7 +130,7 @@ def _inspect(source: str | Sequence[str]) -> Inspection:
     numbers = {offer.name: catalogue.number(index) for index, offer in enumerate(catalogue.bands)}
     common = dict(zip(catalogue.names, catalogue.common_names, strict=True))
     finest = finest_band(bands)
-    chunk = chunk_shapes(assemble_scene(bands, SceneConfig(source=(catalogue.origin,))).info)[0]
+    chunk = chunk_shapes(open_bands(bands, SceneConfig(source=(catalogue.origin,))).info)[0]
     empty = find_empty_bands(bands) if catalogue.may_hold_empty_bands else []
     empty_names = {band.name for band in empty}
     previews = read_previews(bands, finest)

@@ -12,6 +12,8 @@ from pipeline.engine.threads import count_workers
 from pipeline.kernels.assign import working_dtype
 from pipeline.methods.kmeans import COMPARED
 from pipeline.pixels.gdal_memory import gdal_cache_bytes, open_files_bytes
+from pipeline.pixels.open import Scene
+from pipeline.scenes.reading import Reading
 from pipeline.sinks import geotiff, quicklook
 
 BASE_BYTES: Final = {"kmeans": 388 * 10**6, "minibatch": 585 * 10**6, "dask-ml": 655 * 10**6}
@@ -92,27 +94,27 @@ class Plan:
         return self.base + self.fit + self.at_once * self.per_block + self.cache_bytes - self.cache_disk
 
 
-def _per_block(info: SceneInfo, chunk: tuple[int, int], fit: FitConfig | None) -> int:
+def _per_block(info: SceneInfo, reading: Reading, chunk: tuple[int, int], fit: FitConfig | None) -> int:
     """Bytes per worker: pixels and labels of its block, labels of finished blocks, and GDAL's decoding."""
     sampled = min(fit.sampled, info.pixels) if fit else 0
     pixels = chunk[0] * chunk[1]
-    reading = pixels * (info.bytes_per_pixel + 2 + ceil(info.extra_bytes_per_pixel))
+    own = pixels * (info.bytes_per_pixel + 2 + ceil(reading.extra_bytes_per_pixel))
     candidates = min(2 * sampled, pixels) * (2 * info.bytes_per_pixel + 16)
     with_margin = max(
-        (ceil((chunk[0] + 2 * m) * (chunk[1] + 2 * m) * each) for m, each in info.mask_margins), default=0
+        (ceil((chunk[0] + 2 * m) * (chunk[1] + 2 * m) * each) for m, each in reading.mask_margins), default=0
     )
-    decoder = info.file_block_bytes * (_DECODER_COPIES if info.expensive else 2)
+    decoder = reading.file_block_bytes * (_DECODER_COPIES if reading.expensive else 2)
     over_all = method_over_all(fit)
     taking_part = pixels * (info.dtype.itemsize + 4) if over_all else 0
     dask = pixels * (len(info.bands) * _DASK_ROW + _DASK_LABELS) if over_all == "dask-ml" else 0
     return max(
-        reading
+        own
         + max(pixels, candidates, with_margin)
         + taking_part
         + pixels
         + decoder
-        + info.strip_bytes
-        + info.warp_bytes,
+        + reading.strip_bytes
+        + reading.warp_bytes,
         dask,
     )
 
@@ -167,7 +169,7 @@ def _passes(fit: FitConfig | None, *, labels: bool) -> int:
 
 
 def _choose_cache(
-    info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, labels: bool
+    reading: Reading, run: ResourceConfig, fit: FitConfig | None, *, labels: bool
 ) -> tuple[Literal["none", "memory", "disk"], bool, bool]:
     """Choose where decoded pixels are cached, and whether blocks of the files and blocks of the scene are.
 
@@ -183,11 +185,11 @@ def _choose_cache(
             raise ConfigError(msg)
         return "none", False, False
     repeated = _passes(fit, labels=labels) > 1
-    worth_it = info.expensive or run.cache != "auto"
-    for_the_map = over_all is None and repeated and not info.read_by_file_block and (worth_it or info.compressed)
+    worth_it = reading.expensive or run.cache != "auto"
+    for_the_map = over_all is None and repeated and not reading.read_by_file_block and (worth_it or reading.compressed)
     blocks = for_the_map or over_all in {"kmeans", "dask-ml"}
     # if no block of a file is split and blocks of the scene are cached, each block of a file is read just once
-    files = (worth_it or over_all == "minibatch") and (info.read_by_file_block or (repeated and not blocks))
+    files = (worth_it or over_all == "minibatch") and (reading.read_by_file_block or (repeated and not blocks))
     if not (files or blocks):
         return "none", False, False
     return "memory" if run.cache == "memory" else "disk", files, blocks
@@ -201,12 +203,12 @@ def _map_disk(info: SceneInfo, fit: FitConfig | None) -> int:
     )
 
 
-def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, labels: bool = True) -> Plan:
+def make_plan(scene: Scene, run: ResourceConfig, fit: FitConfig | None, *, labels: bool = True) -> Plan:
     """Choose block size and number of workers for a scene so that the run stays within the memory allowed.
 
     Parameters
     ----------
-    info : SceneInfo
+    scene : RasterScene or Mosaic
         The scene.
     run : ResourceConfig
         Workers, memory, chunk.
@@ -222,12 +224,13 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
     MemoryBudgetError
         If even the smallest block on one worker needs more memory than allowed; the message says how much it needs.
     """
+    info, reading = scene.info, scene.reading
     workers = count_workers(run.workers)
     shapes = chunk_shapes(info)
     if isinstance(run.chunk, int):
         shapes = [whole_blocks(info, run.chunk)]
-    where, files, blocks = _choose_cache(info, run, fit, labels=labels)
-    cache_optional = blocks and run.cache == "auto" and not info.expensive and method_over_all(fit) is None
+    where, files, blocks = _choose_cache(reading, run, fit, labels=labels)
+    cache_optional = blocks and run.cache == "auto" and not reading.expensive and method_over_all(fit) is None
     extra = 1 if method_over_all(fit) is None else 3  # bytes per pixel: validity; class and bound for all pixels
     plans = [
         Plan(
@@ -239,13 +242,13 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
             caches_files=files,
             caches_blocks=blocks,
             cache_optional=cache_optional,
-            cache_bytes=info.decoded_bytes * files + info.pixels * (info.bytes_per_pixel + extra) * blocks,
+            cache_bytes=reading.decoded_bytes * files + info.pixels * (info.bytes_per_pixel + extra) * blocks,
             map_disk=_map_disk(info, fit) if labels else 0,
-            per_block=_per_block(info, shape, fit),
+            per_block=_per_block(info, reading, shape, fit),
             base=BASE_BYTES[fit.method if fit else "kmeans"]
-            + info.library_bytes
-            + gdal_cache_bytes(info, n)
-            + open_files_bytes(info, n),
+            + reading.library_bytes
+            + gdal_cache_bytes(reading, n)
+            + open_files_bytes(reading, n),
             fit=_fit_bytes(info, fit, n) if fit else 0,
         )
         for n in halvings(workers)

@@ -9,7 +9,6 @@ import rasterio
 
 from pipeline.config.schema import FitConfig, ResourceConfig
 from pipeline.core.errors import ConfigError, OutputError
-from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import size_words
 from pipeline.engine.cache import open_cache
 from pipeline.geo.gdal import gdal_options
@@ -32,7 +31,7 @@ def open_planned(
     cache_folder = Path(resources.cache_dir or folder)
     with ExitStack() as context:
         limits = gdal_options(
-            GDAL_CACHEMAX=gdal_cache_bytes(scene.info, plan.workers),
+            GDAL_CACHEMAX=gdal_cache_bytes(scene.reading, plan.workers),
             GDAL_MAX_DATASET_POOL_SIZE=most_open_files(plan.workers),
         )
         context.enter_context(rasterio.Env(**limits))
@@ -60,7 +59,7 @@ def check_cache_folder(resources: ResourceConfig) -> None:
         raise ConfigError(msg)
 
 
-def plan_run(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, folder: Path) -> Plan:
+def plan_run(scene: Scene, resources: ResourceConfig, fit: FitConfig, folder: Path) -> Plan:
     """Plan a run that writes its map into a folder.
 
     An optional cache is left out, with a warning, if the disk has no room for it: the source is then read twice.
@@ -70,7 +69,7 @@ def plan_run(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, folder:
     ConfigError, MemoryBudgetError
         As for `make_plan`.
     """
-    plan, cache_folder = make_plan(info, resources, fit), Path(resources.cache_dir or folder)
+    plan, cache_folder = make_plan(scene, resources, fit), Path(resources.cache_dir or folder)
     if not (plan.cache_optional and folder.is_dir()):
         return plan
     try:
@@ -84,7 +83,7 @@ def plan_run(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, folder:
             size,
             fix,
         )
-        return make_plan(info, resources.model_copy(update={"cache": "none"}), fit)
+        return make_plan(scene, resources.model_copy(update={"cache": "none"}), fit)
     return plan
 
 

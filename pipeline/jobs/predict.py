@@ -20,8 +20,9 @@ from pipeline.jobs.report import Clock, report_json, run_report
 from pipeline.methods.fit import Fit
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.pixels.open import Scene
-from pipeline.scenes.describe_scene import catalogues_of, describe_scene
+from pipeline.scenes.choose_bands import catalogues_of
 from pipeline.scenes.file_stamps import stamp_inputs
+from pipeline.scenes.open import open_scene_config
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.text_files import write_text
 
@@ -83,7 +84,7 @@ def predict(
         described = _scene_for(model, scene, excluded=paths.all())
         stamps.add(described.info.files)
         staging.keep_apart(described.info.files)
-        plan = make_plan(described.info, resources, None)
+        plan = make_plan(described, resources, None)
         with open_planned(described, plan, resources, paths.labels.parent) as read:
             summary = write_map(
                 read.for_map,
@@ -123,7 +124,7 @@ def _scene_for(model: ClusterModel, config: SceneConfig, excluded: Iterable[Path
         msg = f"{origin}: the model needs bands {needed}; the scene has {has}, but not {', '.join(missing)}"
         raise ModelError(msg)
     nodata = model.nodata if config.nodata == "auto" else config.nodata
-    scene = describe_scene(config.model_copy(update={"bands": model.bands, "nodata": nodata}), excluded)
+    scene = open_scene_config(config.model_copy(update={"bands": model.bands, "nodata": nodata}), excluded)
     if "numbers" in model.units.quantities:
         scene = scene.as_stored_numbers(model.units)
     model.check_fits(scene.info.bands, scene.info.units, origin)

@@ -21,8 +21,8 @@ from pipeline.jobs.report import Clock, report_json, run_report
 from pipeline.methods.fit import fit_source
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.pixels.open import Scene
-from pipeline.scenes.describe_scene import describe_scene
 from pipeline.scenes.file_stamps import stamp_inputs
+from pipeline.scenes.open import open_scene_config
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.staging import Staging, check_writable
 from pipeline.sinks.text_files import write_text
@@ -57,7 +57,7 @@ def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     paths = check_outputs(config)
     with time_limit(config.run.timeout):
         scene = _scene_of(config, excluded=paths.all())
-    plan = plan_run(scene.info, config.run, config.fit, paths.labels.parent)
+    plan = plan_run(scene, config.run, config.fit, paths.labels.parent)
     try:
         check_writable(paths.all())
         check_disk_space(plan, config.run, paths.labels.parent)
@@ -97,7 +97,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         stamps.add(scene.info.files)
         if config.run.cache_dir:
             remove_leftovers(Path(config.run.cache_dir))  # before free disk space is checked
-        plan = plan_run(scene.info, config.run, config.fit, paths.labels.parent)
+        plan = plan_run(scene, config.run, config.fit, paths.labels.parent)
         staging.keep_apart(scene.info.files)
         read = context.enter_context(open_planned(scene, plan, config.run, paths.labels.parent, config.fit))
         fit = fit_source(read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress)
@@ -144,7 +144,7 @@ def fit_config(
         scene = _scene_of(config)
         stamps.add(scene.info.files)
         staging.keep_apart(scene.info.files)
-        plan = make_plan(scene.info, config.run, config.fit, labels=False)
+        plan = make_plan(scene, config.run, config.fit, labels=False)
         with open_planned(scene, plan, config.run, output.parent, config.fit) as read:
             fit = fit_source(
                 read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress or Progress()
@@ -155,5 +155,5 @@ def fit_config(
 
 def _scene_of(config: RunConfig, excluded: Iterable[Path] = ()) -> Scene:
     """Open a config's scene, as reflectance or as stored numbers (`features.scale`)."""
-    scene = describe_scene(config.scene, excluded, config.fit.mask)
+    scene = open_scene_config(config.scene, excluded, config.fit.mask)
     return scene.as_stored_numbers() if config.features.scale == "none" else scene

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy.typing as npt
 
 from pipeline.core.arrays import Validity
 from pipeline.core.errors import OutputError
-from pipeline.core.grid import Block
+from pipeline.core.grid import Block, Blocks
 from pipeline.core.pixels import FitSource, Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.engine.cache import Cache
@@ -97,7 +96,7 @@ class CachedBlocks:
         self._cached: set[Block] = set()
         self._disk_full = False
         self.info: SceneInfo = source.info
-        self.blocks: Sequence[Block] = source.blocks
+        self.blocks: Blocks = source.blocks
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, Validity]:
         """Read a block from the source and cache it; return it, and which of its pixels take part in the fit."""

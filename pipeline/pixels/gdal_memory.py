@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from pipeline.core.scene_info import SceneInfo
+from pipeline.scenes.reading import Reading
 
 _SMALLEST_CACHE: Final = 12 * 2**20
 """Least size in bytes. Large scenes fill any cache: with 32 MB they took more memory and were no faster."""
@@ -11,18 +11,18 @@ _OPEN_FILES: Final = 8
 """Open source files per worker: the deepest nesting of virtual files, and more than most blocks overlap."""
 
 
-def gdal_cache_bytes(info: SceneInfo, workers: int) -> int:
+def gdal_cache_bytes(reading: Reading, workers: int) -> int:
     """Return the size in bytes of GDAL's cache of decoded file blocks for a run.
 
     Our blocks are whole multiples of the file's, so only those that the workers are decoding are worth caching.
     GDAL's own default, 5 % of the machine's memory, would exceed the planned memory.
     """
-    return max(_SMALLEST_CACHE, info.blocks_at_once * workers * info.file_block_bytes)
+    return max(_SMALLEST_CACHE, reading.blocks_at_once * workers * reading.file_block_bytes)
 
 
-def open_files_bytes(info: SceneInfo, workers: int) -> int:
+def open_files_bytes(reading: Reading, workers: int) -> int:
     """Return the bytes held by open source files of virtual ones, without those that workers are decoding."""
-    files = info.open_files
+    files = reading.open_files
     return max(0, min(most_open_files(workers), workers * files.count) - workers) * files.held_bytes
 
 

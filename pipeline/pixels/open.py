@@ -8,7 +8,8 @@ from pipeline.pixels.cache import CachedBlocks
 from pipeline.pixels.pieces import CachedPieces, UncachedPieces
 from pipeline.raster.file_cache import FileCache
 from pipeline.scenes.crop import cropped
-from pipeline.scenes.mosaic import Mosaic, MosaicSource, open_source
+from pipeline.scenes.mosaic import Mosaic
+from pipeline.scenes.mosaic_source import MosaicSource, open_source
 from pipeline.scenes.raster_scene import RasterScene
 from pipeline.scenes.raster_source import RasterSource
 

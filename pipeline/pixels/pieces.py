@@ -1,14 +1,14 @@
 """Pieces of a scene's blocks for fits with many passes over all pixels: from a cache, or read again each time."""
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.grid import Block
+from pipeline.core.grid import Block, Blocks
 from pipeline.core.pixels import FitSource, Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.engine.cache import Cache
@@ -81,7 +81,7 @@ class _CountedPieces:
         self._source = source
         self._guard = threading.Lock()
         self.info: SceneInfo = source.info
-        self.blocks: Sequence[Block] = source.blocks
+        self.blocks: Blocks = source.blocks
         self.fitting: dict[Block, int] = {}
         """Number of fitted pixels per block."""
         self._limits: list[npt.NDArray[Any]] = []

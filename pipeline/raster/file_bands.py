@@ -16,13 +16,12 @@ from pipeline.core.errors import SceneError
 from pipeline.core.grid import Grid
 from pipeline.core.numbers import check_scaling
 from pipeline.core.regular_files import read_start
-from pipeline.core.scene_info import NO_OPEN_FILES, OpenFiles
 from pipeline.core.units import Quantity
 from pipeline.geo.coordinates import check_transform
 from pipeline.geo.gdal import GDAL_ERRORS, display_path, gdal_options, may_be_remote, open_raster, run_within_limit
 from pipeline.raster.alpha import sort_alphas
 from pipeline.raster.file_notes import control_points_note, palette_note
-from pipeline.raster.stored_blocks import stored_bands
+from pipeline.raster.stored_blocks import NO_OPEN_FILES, OpenFiles, stored_bands
 from pipeline.raster.virtual_files import VIRTUAL_DRIVERS, virtual_bands
 
 
@@ -123,6 +122,8 @@ class FileBand:
     """Variable of a store that the band is read from; None for a band of a raster file."""
     notes: tuple[str, ...] = ()
     """Notes to the user about the file, one sentence each."""
+    has_control_points: bool = False
+    """Whether the file has ground control points instead of a grid of its own, as one of the notes says."""
     common: str | None = None
     """Common name, such as red, if the file, the sensor or the config states it."""
 
@@ -255,6 +256,7 @@ def _describe_bands(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 strip_bytes=stored[index - 1].strip_bytes,
                 has_palette=colour == "palette",
                 notes=(*notes, palette_note(path, index)) if colour == "palette" else notes,
+                has_control_points=bool(notes),
                 common=colour if colour in _COLOURS else None,
             )
         )

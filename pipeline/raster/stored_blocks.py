@@ -1,17 +1,37 @@
 """How a raster file stores its bands: blocks, strips, and the memory that an open file holds."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import rasterio
 
-from pipeline.core.scene_info import NO_OPEN_FILES, OpenFiles
 from pipeline.core.units import PIXEL_TYPES
 from pipeline.geo.gdal import is_remote, is_service
 
 EXPENSIVE_DRIVERS: Final = frozenset({"JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"})
 """Formats so expensive to decode that pixels needed twice are cached."""
+
+
+@dataclass(frozen=True)
+class OpenFiles:
+    """Files that virtual files refer to, which GDAL leaves open after reading."""
+
+    count: int = 0
+    """Number of files."""
+    held_bytes: int = 0
+    """Memory that one open file holds, in bytes, at most."""
+
+
+NO_OPEN_FILES: Final = OpenFiles()
+"""Value for scenes without virtual files."""
+
+
+def combine_open_files(files: Iterable[OpenFiles]) -> OpenFiles:
+    """Combine the open files of several bands: counts add up, memory per file is the largest."""
+    counts, held = zip(*((group.count, group.held_bytes) for group in files), strict=True)
+    return OpenFiles(sum(counts), max(held))
 
 
 @dataclass(frozen=True, kw_only=True)

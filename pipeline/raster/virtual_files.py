@@ -17,10 +17,9 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from pipeline.core.errors import SceneError
-from pipeline.core.scene_info import OpenFiles
 from pipeline.core.strict_xml import parse_xml
 from pipeline.geo.gdal import GDAL_ERRORS, gdal_options, is_remote, open_raster
-from pipeline.raster.stored_blocks import StoredBand, stored_bands
+from pipeline.raster.stored_blocks import OpenFiles, StoredBand, stored_bands
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Choose the grid of a scene: that of its finest band, or one of a configured resolution."""
+"""Choose the grid of a scene, that of its finest band or one of a configured resolution, and that of a mosaic."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from affine import Affine
 
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.core.grid import Grid
-from pipeline.geo.overlap import coverage, grid_words, overlap, same_crs, same_grid
+from pipeline.geo.overlap import bounds, bounds_in, coverage, grid_words, overlap, same_crs, same_grid
 from pipeline.geo.pixel_areas import middle_pixel_area
 from pipeline.raster.file_bands import FileBand
 
@@ -25,7 +25,13 @@ _FULL_OVERLAP: Final = 0.99
 """Share of the finest band's extent from which another grid counts as covering it: product edges differ by pixels."""
 
 _MOST_PIXELS: Final = 2**40
-"""Largest number of pixels of a grid."""
+"""Largest number of pixels of a grid: with more, scenes are far from each other, or pixels small, by mistake."""
+
+_LONGEST_SIDE: Final = 2**31 - 1
+"""Largest number of rows or columns of a raster that GDAL writes."""
+
+_WHOLE: Final = 1e-4
+"""Distance from a whole number of pixels that counts as rounding error."""
 
 
 def finest_band(bands: Sequence[FileBand]) -> FileBand:
@@ -106,3 +112,47 @@ def _check_alignable(grid: Grid, band: FileBand, first: FileBand) -> None:
             f"{grid_words(grid)} and {band.path} has {grid_words(band.grid)}; run them separately"
         )
         raise SceneError(msg)
+
+
+def union_grid(grids: Sequence[Grid]) -> Grid:
+    """Extend the first of some grids until it covers all of them.
+
+    Raises
+    ------
+    SceneError
+        If some grids have a CRS and others have none.
+    """
+    first = grids[0]
+    if any((grid.crs is None) != (first.crs is None) for grid in grids):
+        msg = (
+            "scene.source: one of the scenes has no coordinate reference system, so no mosaic can be made; leave it out"
+        )
+        raise SceneError(msg)
+    tops, lefts, bottoms, rights = zip(*(window_on(grid, first) for grid in grids), strict=True)
+    top, left = min(tops), min(lefts)
+    shape = (max(bottoms) - top, max(rights) - left)
+    return Grid(shape=shape, transform=first.transform @ Affine.translation(left, top), crs=first.crs)
+
+
+def check_size(grid: Grid) -> None:
+    """Raise SceneError if a mosaic is too large to be the one that is wanted, or for GDAL to write its map."""
+    rows, columns = grid.shape
+    if rows * columns > _MOST_PIXELS or max(rows, columns) > _LONGEST_SIDE:
+        msg = (
+            f"scene.source: a map of all scenes would have {columns} x {rows} pixels; choose scenes closer to "
+            "each other, or set a smaller scene.aoi"
+        )
+        raise SceneError(msg)
+
+
+def window_on(grid: Grid, other: Grid) -> tuple[int, int, int, int]:
+    """Return (top, left, bottom, right) of a grid in rows and columns of another grid."""
+    west, south, east, north = bounds(grid) if other.crs is None else bounds_in(grid, other.crs)
+    corners = [~other.transform @ corner for corner in ((west, north), (east, south), (west, south), (east, north))]
+    columns, rows = zip(*corners, strict=True)
+    return (
+        math.floor(min(rows) + _WHOLE),
+        math.floor(min(columns) + _WHOLE),
+        math.ceil(max(rows) - _WHOLE),
+        math.ceil(max(columns) - _WHOLE),
+    )

@@ -15,7 +15,7 @@ import rasterio
 from pipeline.core.arrays import Planes
 from pipeline.core.band_names import listed_names
 from pipeline.core.errors import SceneError
-from pipeline.core.grid import Block
+from pipeline.core.grid import Block, split_into_blocks
 from pipeline.core.units import PIXEL_TYPES
 from pipeline.formats import registry
 from pipeline.geo.gdal import GDAL_ERRORS, display_path, gdal_options, open_raster, read_error, run_within_limit
@@ -177,21 +177,12 @@ def _windows(band: FileBand, bands_at_once: int, most: int | None) -> Iterator[B
     (rows, columns), (high, wide) = band.grid.shape, band.block_shape
     room = min(_WINDOW, _BYTES // (bands_at_once * np.dtype(band.dtype).itemsize))
     high *= max(1, min(ceil(rows / high), room // (high * wide)))
-    down, across = ceil(rows / high), ceil(columns / wide)
-    count = down * across
+    blocks = split_into_blocks((rows, columns), (high, wide))
+    count, (down, across) = len(blocks), blocks.shape
     middle = down // 2 * across + across // 2
     spread = ((middle + int(step * _GOLDEN % 1 * count)) % count for step in range(most or 0))
     for number in range(count) if most is None or most >= count else dict.fromkeys(spread):
-        row, column = divmod(number, across)
-        top, left = row * high, column * wide
-        yield Block(
-            row=row,
-            column=column,
-            top=top,
-            left=left,
-            height=min(high, rows - top),
-            width=min(wide, columns - left),
-        )
+        yield blocks[number]
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from pipeline.core.arrays import Validity
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.core.grid import Block, Grid
 from pipeline.core.mask_layers import MASK_LAYERS, Bits, mask_kind
-from pipeline.core.scene_info import NO_OPEN_FILES, OpenFiles
 from pipeline.formats.catalogue import BandVersion, Catalogue, MaskOffer, open_version
 from pipeline.geo.align import Alignment
 from pipeline.geo.area_of_interest import VECTOR_SUFFIXES, Area, read_area
@@ -27,6 +26,7 @@ from pipeline.raster.file_bands import FileBand, read_band
 from pipeline.raster.file_parts import FilePart, make_parts
 from pipeline.raster.readers import WindowReader
 from pipeline.raster.regrid import read_part
+from pipeline.raster.stored_blocks import NO_OPEN_FILES, OpenFiles
 
 logger = logging.getLogger(__name__)
 

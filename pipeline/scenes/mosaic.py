@@ -4,28 +4,26 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from functools import cached_property
+from typing import Final
 
 import numpy as np
-from affine import Affine
+import numpy.typing as npt
 
-from pipeline.core.arrays import Planes, Validity
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Block, Grid
-from pipeline.core.pixels import Pixels
-from pipeline.core.scene_info import SceneInfo, combine_open_files
+from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units
-from pipeline.engine.time_limits import limits_for_blocks
-from pipeline.geo.overlap import bounds, bounds_in
-from pipeline.raster.file_cache import FileCache
-from pipeline.raster.readers import Handles
+from pipeline.formats.catalogue import Catalogue
+from pipeline.scenes.choose_grid import union_grid, window_on
+from pipeline.scenes.cut import Cut
 from pipeline.scenes.raster_scene import RasterScene
-from pipeline.scenes.raster_source import RasterSource
+from pipeline.scenes.reading import Reading
 
 logger = logging.getLogger(__name__)
 
 _WHOLE: Final = 1e-4
-"""Distance from a whole number that counts as rounding error, in stored numbers or in pixels."""
+"""Distance from a whole number that counts as rounding error, in stored numbers."""
 
 _MARGIN: Final = 8
 """Pixels around a scene's extent that resampling may reach."""
@@ -33,8 +31,34 @@ _MARGIN: Final = 8
 _SPARSE: Final = 0.2
 """Share of a map covered by its scenes below which there is a warning."""
 
-_MOST_PIXELS: Final = 2**31
-"""Largest number of pixels of a mosaic."""
+
+@dataclass(frozen=True)
+class Extents:
+    """Rectangles of a grid, one per scene, found by place."""
+
+    blocks: tuple[Block, ...]
+
+    @cached_property
+    def _sides(self) -> npt.NDArray[np.int64]:
+        """Top, left, bottom and right of each rectangle, shape (4, rectangle)."""
+        starts = [(block.top, block.left) for block in self.blocks]
+        stops = [(block.top + block.height, block.left + block.width) for block in self.blocks]
+        return np.hstack([starts, stops]).T
+
+    def touching(self, block: Block) -> list[int]:
+        """Numbers of the rectangles that share pixels with a block, in ascending order.
+
+        All are compared at once: some ten microseconds for thousands, and any window of the grid may be read.
+        """
+        (first, last), (west, east) = block.window
+        top, left, bottom, right = self._sides
+        found: list[int] = np.flatnonzero((top < last) & (bottom > first) & (left < east) & (right > west)).tolist()
+        return found
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels of all rectangles; where they overlap, pixels count for each."""
+        return sum(block.height * block.width for block in self.blocks)
 
 
 @dataclass(frozen=True)
@@ -43,11 +67,22 @@ class Mosaic:
 
     info: SceneInfo
     """Metadata of the mosaic, in the first scene's units."""
+    reading: Reading
     scenes: tuple[RasterScene, ...]
     shifts: tuple[tuple[int, ...], ...]
     """Per scene, the number added to each band to convert it to the first scene's units."""
-    extents: tuple[Block, ...]
+    extents: Extents
     """Per scene, the rectangle of the grid outside of which it has no pixels."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether any file of the scenes is remote."""
+        return any(scene.is_remote for scene in self.scenes)
+
+    @property
+    def file_pixels(self) -> int:
+        """Number of pixels in the files of the scenes and of their masks, over all bands."""
+        return sum(scene.file_pixels for scene in self.scenes)
 
     def as_stored_numbers(self, like: Units | None = None) -> "Mosaic":
         """Return the mosaic without scales and offsets: of all bands, or of those that have none in the units `like`.
@@ -68,52 +103,8 @@ class Mosaic:
         return replace(self, info=info)
 
 
-def union_grid(grids: Sequence[Grid]) -> Grid:
-    """Extend the first of some grids until it covers all of them.
-
-    Raises
-    ------
-    SceneError
-        If some grids have a CRS and others have none.
-    """
-    first = grids[0]
-    if any((grid.crs is None) != (first.crs is None) for grid in grids):
-        msg = (
-            "scene.source: one of the scenes has no coordinate reference system, so no mosaic can be made; leave it out"
-        )
-        raise SceneError(msg)
-    tops, lefts, bottoms, rights = zip(*(_window(grid, first) for grid in grids), strict=True)
-    top, left = min(tops), min(lefts)
-    shape = (max(bottoms) - top, max(rights) - left)
-    return Grid(shape=shape, transform=first.transform @ Affine.translation(left, top), crs=first.crs)
-
-
-def check_size(grid: Grid) -> None:
-    """Raise SceneError if a mosaic has more than `_MOST_PIXELS` pixels."""
-    rows, columns = grid.shape
-    if rows * columns > _MOST_PIXELS:
-        msg = (
-            f"scene.source: a map of all scenes would have {columns} x {rows} pixels; choose scenes closer to "
-            "each other, or set a smaller scene.aoi"
-        )
-        raise SceneError(msg)
-
-
-def _window(grid: Grid, other: Grid) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right) of a grid in rows and columns of another grid."""
-    west, south, east, north = bounds(grid) if other.crs is None else bounds_in(grid, other.crs)
-    corners = [~other.transform @ corner for corner in ((west, north), (east, south), (west, south), (east, north))]
-    columns, rows = zip(*corners, strict=True)
-    return (
-        math.floor(min(rows) + _WHOLE),
-        math.floor(min(columns) + _WHOLE),
-        math.ceil(max(rows) - _WHOLE),
-        math.ceil(max(columns) - _WHOLE),
-    )
-
-
-def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid]) -> Mosaic:
-    """Make a mosaic of scenes with the same bands on the same grid; `grids` are those of their files.
+def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid], cut: Cut) -> Mosaic:
+    """Make a mosaic of scenes with the same bands on the grid of a cut; `grids` are those of their files.
 
     Raises
     ------
@@ -126,51 +117,53 @@ def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid]) -> Mosaic:
     first, infos = scenes[0].info, [scene.info for scene in scenes]
     shifts = tuple(_shifts(first, info) for info in infos)
     kinds = {info.dtype for info in infos} | ({np.dtype(np.int32)} if any(map(any, shifts)) else set())
-    dtype = np.result_type(*kinds)
     info = replace(
         first,
-        dtype=dtype,
+        origin=cut.origin,
+        map_window=cut.map_window,
+        dtype=np.result_type(*kinds),
         nodata=(None,) * len(first.bands),  # applied per scene; a shifted number may equal the value
         masked=True,
-        expensive=any(info.expensive for info in infos),
-        compressed=any(info.compressed for info in infos),
-        read_by_file_block=True,
-        mask_margins=max((info.mask_margins for info in infos), key=lambda margins: sum(m * b for m, b in margins)),
-        warp_bytes=max(info.warp_bytes for info in infos),
-        library_bytes=max(info.library_bytes for info in infos),
-        decoded_bytes=sum(info.decoded_bytes for info in infos),
-        extra_bytes_per_pixel=max(info.extra_bytes_per_pixel + info.bytes_per_pixel + 1 for info in infos),
-        file_block_bytes=max(info.file_block_bytes for info in infos),
-        blocks_at_once=max(info.blocks_at_once for info in infos),
-        open_files=combine_open_files(info.open_files for info in infos),
-        strip_bytes=sum(info.strip_bytes for info in infos),
         drivers=tuple(dict.fromkeys(driver for info in infos for driver in info.drivers)),
         sources=tuple(dict.fromkeys(source for info in infos for source in info.sources)),
         files=tuple(dict.fromkeys(file for info in infos for file in info.files)),
     )
-    extents = tuple(_extent(first.grid, grid) for grid in grids)
-    covered = sum(extent.height * extent.width for extent in extents) / info.pixels
-    if covered < _SPARSE:
-        rows, columns = first.grid.shape
+    extents = Extents(tuple(_extent(cut.grid, grid) for grid in grids))
+    if extents.pixels / info.pixels < _SPARSE:
+        rows, columns = cut.grid.shape
         logger.warning(
             "scene.source: the map of all scenes has %d x %d pixels, most of them between the scenes", columns, rows
         )
-    return Mosaic(info, tuple(scenes), shifts, extents)
+    reading = Reading.combined([(scene.info, scene.reading) for scene in scenes])
+    return Mosaic(info, reading, tuple(scenes), shifts, extents)
+
+
+def warn_of_hidden_dates(catalogues: Sequence[Catalogue], grids: Sequence[Grid], grid: Grid) -> None:
+    """Warn of scenes within the extent of an earlier one of another date: they only fill its nodata pixels."""
+    dates = [catalogue.product.date if catalogue.product else "" for catalogue in catalogues]
+    extents = Extents(tuple(_extent(grid, own) for own in grids))
+    hidden: dict[str, list[str]] = {}
+    for i, (date, own) in enumerate(zip(dates, grids, strict=True)):
+        earlier = [j for j in extents.touching(extents.blocks[i]) if j < i and date and dates[j] not in {"", date}]
+        covering = next((dates[j] for j in earlier if union_grid([grids[j], own]).shape == grids[j].shape), None)
+        if covering:
+            hidden.setdefault(covering, []).append(f"{catalogues[i].origin} ({date})")
+    for date, origins in hidden.items():
+        logger.warning(
+            "scene.source: these scenes are within the extent of the scene of %s before them, and are used only where "
+            "it has no data: %s; for a map of each date, run them separately",
+            date,
+            ", ".join(origins),
+        )
 
 
 def _extent(grid: Grid, own: Grid) -> Block:
     """The rectangle of a grid that another grid overlaps, with a margin for resampling."""
-    top, left, bottom, right = _window(own, grid)
+    top, left, bottom, right = window_on(own, grid)
     rows, columns = grid.shape
     top, left = (min(max(0, start - _MARGIN), count - 1) for start, count in ((top, rows), (left, columns)))
     height, width = max(1, min(rows, bottom + _MARGIN) - top), max(1, min(columns, right + _MARGIN) - left)
     return Block(row=0, column=0, top=top, left=left, height=height, width=width)
-
-
-def _touch(one: Block, other: Block) -> bool:
-    """Return True if two rectangles share pixels."""
-    pairs = zip(one.window, other.window, strict=True)
-    return all(start < other_stop and other_start < stop for (start, stop), (other_start, other_stop) in pairs)
 
 
 def _shifts(first: SceneInfo, info: SceneInfo) -> tuple[int, ...]:
@@ -198,71 +191,3 @@ def _shifts(first: SceneInfo, info: SceneInfo) -> tuple[int, ...]:
             raise SceneError(msg)
         shifts.append(round(shift))
     return tuple(shifts)
-
-
-class MosaicSource:
-    """Read the blocks of a `Mosaic`; a `FitSource`."""
-
-    def __init__(self, mosaic: Mosaic, chunk: tuple[int, int], cache: FileCache | None = None) -> None:
-        self._mosaic = mosaic
-        self._chunk = chunk
-        self.info = mosaic.info
-        self.blocks = tuple(mosaic.info.grid.blocks(chunk))
-        handles = Handles()
-        self._sources = [RasterSource(scene, chunk, cache, handles) for scene in mosaic.scenes]
-        self._time_limit = limits_for_blocks(remote=any(source.is_remote for source in self._sources))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._mosaic, self._chunk), {"_time_limit": self._time_limit}
-
-    @property
-    def passes(self) -> float:
-        """Number of pixels decoded so far, relative to the number of pixels in the scenes' files."""
-        return sum(source.decoded for source in self._sources) / sum(source.decodable for source in self._sources)
-
-    def read(self, block: Block) -> Pixels:
-        """Read a block; a scene is read only if the scenes before it leave invalid pixels."""
-        with self._time_limit():
-            data, valid, _ = self._read(block)
-        return Pixels(data, valid)
-
-    def read_for_fit(self, block: Block) -> tuple[Pixels, Validity]:
-        """Read a block, and mark the pixels that take part in the fit, by the masks of the scene each comes from."""
-        with self._time_limit():
-            data, valid, fitting = self._read(block, for_fit=True)
-        return Pixels(data, valid), fitting
-
-    def _read(self, block: Block, *, for_fit: bool = False) -> tuple[Planes, Validity, Validity]:
-        data = np.zeros((len(self.info.bands), *block.shape), self.info.dtype)
-        valid, fitting = np.zeros(block.shape, np.bool_), np.zeros(block.shape, np.bool_)
-        for source, shifts, extent in zip(self._sources, self._mosaic.shifts, self._mosaic.extents, strict=True):
-            if not _touch(block, extent):
-                continue
-            pixels = source.read(block)
-            new = pixels.valid & ~valid
-            _fill(data, new, pixels.data, shifts)
-            del pixels  # free memory before the next scene is read
-            valid |= new
-            if for_fit:
-                source.mask_for_fit(block, new)
-                fitting |= new
-            if valid.all():
-                break
-        return data, valid, fitting
-
-
-def open_source(
-    scene: RasterScene | Mosaic, chunk: tuple[int, int], cache: FileCache | None = None
-) -> RasterSource | MosaicSource:
-    """Open the pixels of a described scene or mosaic."""
-    if isinstance(scene, Mosaic):
-        return MosaicSource(scene, chunk, cache)
-    return RasterSource(scene, chunk, cache)
-
-
-def _fill(data: Planes, new: Validity, own: Planes, shifts: Sequence[int]) -> None:
-    """Copy a scene's pixels into `data` where `new` is True, converted to the first scene's units."""
-    for plane, numbers, shift in zip(data, own, shifts, strict=True):
-        np.copyto(plane, numbers, where=new)
-        if shift:
-            np.add(plane, shift, out=plane, where=new)

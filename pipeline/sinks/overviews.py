@@ -71,7 +71,7 @@ def write_overviews(path: Path, profile: dict[str, Any], workers: int) -> list[i
 
 def _halve_into(file: rasterio.io.DatasetWriter, path: Path, shape: tuple[int, int], workers: int) -> int:
     """Write the majorities of 2 x 2 labels of a file into another one, and return its checksum."""
-    total, pieces = 0, list(split_into_blocks(shape, WINDOW_SHAPE))
+    total, pieces = 0, split_into_blocks(shape, WINDOW_SHAPE)
     with window_reader(path, min(workers, len(pieces))) as read:
         for piece, labels in stream(lambda piece: halve(read(piece)), pieces, workers):
             top, left = piece.top // 2, piece.left // 2

@@ -54,7 +54,7 @@ def verify_map(path: Path, expected: Sequence[int], workers: int = 1) -> None:
 
 def _checksum_of(path: Path, level: int, shape: tuple[int, int], workers: int) -> int:
     """Return the checksum of the labels of a map (level 0) or of one of its overviews."""
-    total, pieces = 0, list(split_into_blocks(shape, WINDOW_SHAPE))
+    total, pieces = 0, split_into_blocks(shape, WINDOW_SHAPE)
     options = {"overview_level": level - 1} if level else {}
     with window_reader(path, min(workers, len(pieces)), **options) as read:
 

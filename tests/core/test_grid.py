@@ -1,5 +1,8 @@
 """Grids and blocks: blocks tile a grid, and grids are compared by their corners."""
 
+import pickle
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 from affine import Affine
@@ -34,6 +37,44 @@ def test_blocks_cover_every_pixel_once_row_by_row(shape: tuple[int, int], chunk:
     # all blocks are full except those in the last row and column
     full = {(block.row, block.column) for block in blocks if block.shape == chunk}
     assert len(full) == (shape[0] // chunk[0]) * (shape[1] // chunk[1])
+
+
+@settings(max_examples=50, deadline=None)
+@given(shape=shapes, chunk=shapes, data=st.data())
+def test_blocks_are_a_sequence_computed_from_numbers(
+    shape: tuple[int, int], chunk: tuple[int, int], data: st.DataObject
+) -> None:
+    blocks = grid_of(shape).blocks(chunk)
+    listed = [
+        (row, column, top, left, min(chunk[0], shape[0] - top), min(chunk[1], shape[1] - left))
+        for row, top in enumerate(range(0, shape[0], chunk[0]))
+        for column, left in enumerate(range(0, shape[1], chunk[1]))
+    ]
+    assert [(b.row, b.column, b.top, b.left, *b.shape) for b in blocks] == listed
+    count = blocks.shape[0] * blocks.shape[1]
+    assert len(blocks) == len(listed) == count
+    assert list(reversed(blocks)) == list(blocks)[::-1]
+    part = data.draw(st.slices(count))
+    assert blocks[part] == tuple(blocks)[part]
+    number = data.draw(st.integers(-count, count - 1))
+    block = blocks[number]
+    assert block == list(blocks)[number] == blocks.at(block.row, block.column)
+    assert block in blocks
+    assert (sum(blocks.heights), sum(blocks.widths)) == shape
+    for outside in (count, -count - 1):
+        with pytest.raises(IndexError):
+            blocks[outside]
+
+
+def test_blocks_are_small_records() -> None:
+    blocks = grid_of((10_000_000, 10_000_000)).blocks((10_000, 10_000))
+    assert len(blocks) == 10**6
+    assert len(pickle.dumps(blocks)) < 20_000
+    copy = pickle.loads(pickle.dumps(blocks))  # noqa: S301 (pickled here)
+    assert copy == blocks
+    assert copy[-1] == blocks.at(999, 999)
+    with pytest.raises(FrozenInstanceError):
+        blocks.row_edges = ()  # type: ignore[misc]
 
 
 def test_window_and_slices_select_the_same_pixels_in_rasterio_and_numpy() -> None:

@@ -18,7 +18,9 @@ from pipeline import ClusterModel, fit, label, open_scene, write
 from pipeline.core.errors import ConfigError
 from pipeline.dataarrays.lazy import grid_of, to_dataarray
 from pipeline.kernels.assign import assign
-from pipeline.scenes.mosaic import make_mosaic, open_source
+from pipeline.scenes.cut import Cut
+from pipeline.scenes.mosaic import make_mosaic
+from pipeline.scenes.mosaic_source import open_source
 
 BANDS = ["B02", "B03", "B04", "B08"]
 T = UTM["transform"]
@@ -436,7 +438,7 @@ def test_scenes_and_labels_can_be_pickled(scene: xr.DataArray, model: ClusterMod
 
 def test_mosaics_can_be_pickled(scene_file: Path) -> None:
     alone = described([scene_file])
-    mosaic = make_mosaic([alone, alone], [alone.info.grid] * 2)
+    mosaic = make_mosaic([alone, alone], [alone.info.grid] * 2, Cut(whole=alone.info.grid, grid=alone.info.grid))
     scene = to_dataarray(open_source(mosaic, (64, 64)))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(scene)).values, scene.values)  # noqa: S301
 

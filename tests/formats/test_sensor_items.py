@@ -18,8 +18,8 @@ from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.run import run_config
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.scenes.band_checks import left_out_note
-from pipeline.scenes.describe_scene import describe_scene
-from pipeline.scenes.mosaic import open_source
+from pipeline.scenes.mosaic_source import open_source
+from pipeline.scenes.open import open_scene_config
 
 PLANET = "planet_analyticms_20170831"
 LANDSAT = "landsat_c2_l2sp_008059"
@@ -207,7 +207,7 @@ def test_collection_opens_the_items_it_links_to(three_dates: Path, caplog: pytes
     found = open_catalogues(three_dates / "collection.json")
     assert [one.product.date for one in found if one.product] == ["2023-06-01", "2023-06-04", "2023-06-06"]
     with caplog.at_level(logging.WARNING, logger="pipeline"):
-        mosaic = describe_scene(SceneConfig(source=(str(three_dates / "collection.json"),)))
+        mosaic = open_scene_config(SceneConfig(source=(str(three_dates / "collection.json"),)))
         pixels, valid = whole(open_source(mosaic, (30, 30)))
     with rasterio.open(three_dates / "openEO_2023-06-01Z.tif") as file:
         np.testing.assert_array_equal(pixels, file.read())

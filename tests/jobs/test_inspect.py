@@ -18,7 +18,7 @@ from pipeline.geo.gdal import open_raster
 from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.template import config_template
 from pipeline.raster.file_bands import list_bands
-from pipeline.scenes.describe_scene import describe_scene
+from pipeline.scenes.open import open_scene_config
 
 
 def notes(path: Path | list[str]) -> str:
@@ -138,7 +138,9 @@ def test_work_grows_linearly_with_the_number_of_bands(write_raster: WriteRaster)
         profile = cProfile.Profile()
         with profile:
             found = inspect_scene([path])
-            describe_scene(SceneConfig.model_validate({"source": path, "bands": [band.name for band in found.bands]}))
+            open_scene_config(
+                SceneConfig.model_validate({"source": path, "bands": [band.name for band in found.bands]})
+            )
         stats = pstats.Stats(profile)
         calls.append(stats.total_calls)
         entries = stats.stats.items()

@@ -1,9 +1,8 @@
 """A plan stays within the memory allowed or says how much it needs, and its blocks match those of the files."""
 
 import re
-from dataclasses import replace
 from math import ceil
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -14,18 +13,21 @@ from hypothesis import strategies as st
 from pipeline.config.schema import FitConfig, ResourceConfig
 from pipeline.core.errors import ConfigError, MemoryBudgetError
 from pipeline.core.grid import Grid
-from pipeline.core.scene_info import OpenFiles, SceneInfo
+from pipeline.core.scene_info import SceneInfo
 from pipeline.jobs.plan import Plan, make_plan
 from pipeline.pixels.gdal_memory import gdal_cache_bytes, most_open_files
+from pipeline.raster.stored_blocks import OpenFiles
+from pipeline.scenes.raster_scene import RasterScene
+from pipeline.scenes.reading import Reading
 
 GB = 10**9
 
 
-def info_of(
+def scene_of(
     shape: tuple[int, int] = (10_980, 10_980), bands: int = 4, dtype: str = "uint16",
-    block: tuple[int, int] = (1024, 1024), driver: str = "GTiff",
-) -> SceneInfo:  # fmt: skip
-    return SceneInfo(
+    block: tuple[int, int] = (1024, 1024), driver: str = "GTiff", **costs: Any,
+) -> RasterScene:  # fmt: skip
+    info = SceneInfo(
         grid=Grid(shape=shape, transform=Affine.identity(), crs=None),
         bands=tuple(f"band{n}" for n in range(bands)),
         dtype=np.dtype(dtype),
@@ -36,20 +38,23 @@ def info_of(
         masked=False,
         drivers=(driver,),
         nodata_rule="auto",
-        file_block_bytes=block[0] * block[1] * np.dtype(dtype).itemsize,
         sources=("scene",),
         files=(),
-        expensive=driver != "GTiff",
-        decoded_bytes=shape[0] * shape[1] * bands * np.dtype(dtype).itemsize,
     )
+    known = {
+        "file_block_bytes": block[0] * block[1] * np.dtype(dtype).itemsize,
+        "expensive": driver != "GTiff",
+        "decoded_bytes": shape[0] * shape[1] * bands * np.dtype(dtype).itemsize,
+    }
+    return RasterScene(info, Reading(**(known | costs)), parts=())
 
 
 @st.composite
-def scenes(draw: st.DrawFn) -> SceneInfo:
+def scenes(draw: st.DrawFn) -> RasterScene:
     shape = draw(st.tuples(st.integers(1, 40_000), st.integers(1, 40_000)))
     tile = st.sampled_from([(256, 256), (512, 512), (1024, 1024), (128, 512), (4096, 4096)])
     strip = st.integers(1, 64).map(lambda rows: (rows, shape[1]))
-    return info_of(
+    return scene_of(
         shape,
         draw(st.sampled_from([1, 3, 4, 13, 200])),
         draw(st.sampled_from(["uint8", "int16", "uint16", "float32", "float64"])),
@@ -66,103 +71,105 @@ resources = st.builds(
 fits = st.none() | st.builds(FitConfig, k=st.just(2), pixels=st.integers(2, 2_000_000), starts=st.integers(1, 10))
 
 
-def plan_or_none(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, labels: bool = True) -> Plan | None:
+def plan_or_none(scene: RasterScene, run: ResourceConfig, fit: FitConfig | None, *, labels: bool = True) -> Plan | None:
     try:
-        return make_plan(info, run, fit, labels=labels)
+        return make_plan(scene, run, fit, labels=labels)
     except MemoryBudgetError:
         return None
 
 
-def least_memory(info: SceneInfo, plan: Plan, fit: FitConfig | None) -> int:
+def least_memory(scene: RasterScene, plan: Plan, fit: FitConfig | None) -> int:
     """Lower bound of a run's memory: pixels, valid mask and labels of a block per worker, and the sample."""
     pixels = plan.chunk[0] * plan.chunk[1]
-    blocks = plan.at_once * (pixels * info.bytes_per_pixel + 2 * pixels)
-    return blocks + (min(fit.pixels, info.pixels) * info.bytes_per_pixel if fit else 0)
+    blocks = plan.at_once * (pixels * scene.info.bytes_per_pixel + 2 * pixels)
+    return blocks + (min(fit.pixels, scene.info.pixels) * scene.info.bytes_per_pixel if fit else 0)
 
 
 @settings(max_examples=200, deadline=None)
-@given(info=scenes(), run=resources, fit=fits)
+@given(scene=scenes(), run=resources, fit=fits)
 def test_a_plan_is_within_the_memory_allowed_and_counts_at_least_the_arrays_it_needs(
-    info: SceneInfo, run: ResourceConfig, fit: FitConfig | None
+    scene: RasterScene, run: ResourceConfig, fit: FitConfig | None
 ) -> None:
-    plan = plan_or_none(info, run, fit)
+    plan = plan_or_none(scene, run, fit)
     assume(plan is not None)
     assert plan is not None
-    assert least_memory(info, plan, fit) < plan.peak <= run.memory
+    assert least_memory(scene, plan, fit) < plan.peak <= run.memory
     assert 1 <= plan.workers <= run.workers
-    assert plan.blocks == ceil(info.grid.shape[0] / plan.chunk[0]) * ceil(info.grid.shape[1] / plan.chunk[1])
+    assert plan.blocks == ceil(scene.info.grid.shape[0] / plan.chunk[0]) * ceil(
+        scene.info.grid.shape[1] / plan.chunk[1]
+    )
 
 
 @settings(max_examples=200, deadline=None)
-@given(info=scenes(), run=resources, fit=fits)
+@given(scene=scenes(), run=resources, fit=fits)
 def test_a_block_consists_of_whole_file_blocks_or_covers_the_whole_side(
-    info: SceneInfo, run: ResourceConfig, fit: FitConfig | None
+    scene: RasterScene, run: ResourceConfig, fit: FitConfig | None
 ) -> None:
-    plan = plan_or_none(info, run, fit)
+    plan = plan_or_none(scene, run, fit)
     assume(plan is not None)
     assert plan is not None
-    for side, file_side, whole in zip(plan.chunk, info.block_shape, info.grid.shape, strict=True):
+    for side, file_side, whole in zip(plan.chunk, scene.info.block_shape, scene.info.grid.shape, strict=True):
         assert side == whole or (side < whole and side % file_side == 0)
-    if info.block_shape[1] >= info.grid.shape[1]:
-        assert plan.chunk[1] == info.grid.shape[1]
+    if scene.info.block_shape[1] >= scene.info.grid.shape[1]:
+        assert plan.chunk[1] == scene.info.grid.shape[1]
 
 
 @settings(max_examples=100, deadline=None)
-@given(info=scenes(), run=resources, fit=fits, more=st.integers(0, 20 * GB))
+@given(scene=scenes(), run=resources, fit=fits, more=st.integers(0, 20 * GB))
 def test_a_plan_is_never_refused_for_more_memory(
-    info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, more: int
+    scene: RasterScene, run: ResourceConfig, fit: FitConfig | None, more: int
 ) -> None:
-    if plan_or_none(info, run, fit):
-        assert plan_or_none(info, run.model_copy(update={"memory": run.memory + more}), fit)
+    if plan_or_none(scene, run, fit):
+        assert plan_or_none(scene, run.model_copy(update={"memory": run.memory + more}), fit)
     else:
         fewer = run.model_copy(update={"memory": run.memory - min(more, run.memory - 1)})
-        assert plan_or_none(info, fewer, fit) is None
+        assert plan_or_none(scene, fewer, fit) is None
 
 
 @settings(max_examples=200, deadline=None)
-@given(info=scenes(), fit=fits, workers=st.integers(1, 8))
+@given(scene=scenes(), fit=fits, workers=st.integers(1, 8))
 def test_a_refusal_names_memory_that_is_enough_when_a_little_less_is_not(
-    info: SceneInfo, fit: FitConfig | None, workers: int
+    scene: RasterScene, fit: FitConfig | None, workers: int
 ) -> None:
     with pytest.raises(MemoryBudgetError, match=r"memory allows 100 MB") as caught:
-        make_plan(info, ResourceConfig(memory=10**8, workers=workers), fit)
+        make_plan(scene, ResourceConfig(memory=10**8, workers=workers), fit)
     stated = re.search(r"the run needs at least (\d+(?:\.\d\d)?) (MB|GB):", str(caught.value))
     assert stated
     least = round(float(stated[1]) * (GB if stated[2] == "GB" else 10**6))
-    assert plan_or_none(info, ResourceConfig(memory=least - 2 * 10**7, workers=workers), fit) is None
-    assert plan_or_none(info, ResourceConfig(memory=least, workers=workers), fit)
+    assert plan_or_none(scene, ResourceConfig(memory=least - 2 * 10**7, workers=workers), fit) is None
+    assert plan_or_none(scene, ResourceConfig(memory=least, workers=workers), fit)
 
 
 @settings(max_examples=100, deadline=None)
-@given(info=scenes(), chunk=st.integers(16, 50_000), workers=st.integers(1, 8))
-def test_a_requested_chunk_is_rounded_up_to_whole_file_blocks(info: SceneInfo, chunk: int, workers: int) -> None:
-    plan = make_plan(info, ResourceConfig(memory=10**16, workers=workers, chunk=chunk), None)
-    for side, file_side, whole in zip(plan.chunk, info.block_shape, info.grid.shape, strict=True):
+@given(scene=scenes(), chunk=st.integers(16, 50_000), workers=st.integers(1, 8))
+def test_a_requested_chunk_is_rounded_up_to_whole_file_blocks(scene: RasterScene, chunk: int, workers: int) -> None:
+    plan = make_plan(scene, ResourceConfig(memory=10**16, workers=workers, chunk=chunk), None)
+    for side, file_side, whole in zip(plan.chunk, scene.info.block_shape, scene.info.grid.shape, strict=True):
         assert side == whole or side % file_side == 0
         assert min(chunk, whole) <= side < chunk + file_side
     assert plan.workers == workers
 
 
 @settings(max_examples=50, deadline=None)
-@given(info=scenes(), pixels=st.integers(2, 10**6), labels=st.booleans())
+@given(scene=scenes(), pixels=st.integers(2, 10**6), labels=st.booleans())
 def test_each_sampled_pixel_adds_at_least_the_bytes_of_its_bands_and_key(
-    info: SceneInfo, pixels: int, *, labels: bool
+    scene: RasterScene, pixels: int, *, labels: bool
 ) -> None:
     run = ResourceConfig(memory=10**16, workers=1, chunk=16)
-    few, many = (make_plan(info, run, FitConfig(k=2, pixels=n), labels=labels) for n in (2, pixels))
-    drawn = min(pixels, info.pixels) - min(2, info.pixels)
-    assert many.peak - few.peak >= drawn * (info.bytes_per_pixel + 8)
+    few, many = (make_plan(scene, run, FitConfig(k=2, pixels=n), labels=labels) for n in (2, pixels))
+    drawn = min(pixels, scene.info.pixels) - min(2, scene.info.pixels)
+    assert many.peak - few.peak >= drawn * (scene.info.bytes_per_pixel + 8)
 
 
 def test_a_requested_chunk_that_is_too_large_for_the_memory_is_refused() -> None:
     run = ResourceConfig(memory=GB, workers=1, chunk=10_980)
-    assert plan_or_none(info_of(), run.model_copy(update={"chunk": "auto"}), None)
+    assert plan_or_none(scene_of(), run.model_copy(update={"chunk": "auto"}), None)
     with pytest.raises(MemoryBudgetError, match=r"10980 x 10980 pixels.* or a smaller run.chunk than 10980"):
-        make_plan(info_of(), run, None)
+        make_plan(scene_of(), run, None)
 
 
 def test_no_memory_is_planned_for_workers_without_a_block() -> None:
-    one, many = (make_plan(info_of((100, 100)), ResourceConfig(workers=n), None) for n in (1, 64))
+    one, many = (make_plan(scene_of((100, 100)), ResourceConfig(workers=n), None) for n in (1, 64))
     assert (many.blocks, many.at_once) == (1, 1)
     assert many.peak - one.peak == many.base - one.base
 
@@ -184,12 +191,12 @@ def test_no_memory_is_planned_for_workers_without_a_block() -> None:
 def test_a_scene_is_cached_and_read_once_unless_it_is_cheap_to_read_twice(
     driver: str, fit: FitConfig | None, passes: int, *, labels: bool, cached: bool
 ) -> None:
-    info = info_of(driver=driver)
-    plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), fit, labels=labels)
+    scene = scene_of(driver=driver)
+    plan = make_plan(scene, ResourceConfig(memory=4 * GB, workers=2), fit, labels=labels)
     assert plan.passes == passes
     decoded, validity, all_pixels = 4 * 2, plan.caches_blocks, plan.caches_blocks and fit and fit.pixels == "all"
     assert plan.cache_bytes == (10_980 * 10_980 * (decoded + bool(validity) + 2 * bool(all_pixels)) if cached else 0)
-    assert (plan.map_disk >= info.pixels) is labels
+    assert (plan.map_disk >= scene.info.pixels) is labels
     assert plan.disk == plan.cache_bytes + plan.map_disk
 
 
@@ -197,7 +204,7 @@ def test_a_scene_is_cached_and_read_once_unless_it_is_cheap_to_read_twice(
 @pytest.mark.parametrize("driver", ["GTiff", "JP2OpenJPEG"])
 def test_the_cache_is_where_the_config_says(driver: str, fit: FitConfig) -> None:
     plans = {
-        cache: make_plan(info_of(driver=driver), ResourceConfig(memory=8 * GB, workers=2, cache=cache), fit)
+        cache: make_plan(scene_of(driver=driver), ResourceConfig(memory=8 * GB, workers=2, cache=cache), fit)
         for cache in ("none", "disk", "memory")
         if (cache, fit.method) != ("none", "minibatch")
     }
@@ -214,12 +221,12 @@ def test_the_cache_is_where_the_config_says(driver: str, fit: FitConfig) -> None
 def test_some_methods_over_all_pixels_need_a_cache(method: Literal["dask-ml", "minibatch"]) -> None:
     fit = FitConfig(pixels="all", method=method)
     with pytest.raises(ConfigError, match=rf"^run\.cache: none: {method} .* needs a cache; use disk or memory$"):
-        make_plan(info_of(), ResourceConfig(cache="none"), fit)
+        make_plan(scene_of(), ResourceConfig(cache="none"), fit)
 
 
 def test_a_cache_that_does_not_fit_into_memory_is_refused_with_its_size() -> None:
     with pytest.raises(MemoryBudgetError, match=r"and 1\.33 GB for the cache in memory \(run\.cache: disk avoids"):
-        make_plan(info_of(), ResourceConfig(memory=GB, cache="memory"), FitConfig(pixels="all"))
+        make_plan(scene_of(), ResourceConfig(memory=GB, cache="memory"), FitConfig(pixels="all"))
 
 
 @pytest.mark.parametrize(
@@ -228,16 +235,16 @@ def test_a_cache_that_does_not_fit_into_memory_is_refused_with_its_size() -> Non
 def test_a_compressed_scene_is_cached_if_it_is_read_twice_and_no_file_block_is_split(
     fit: FitConfig | None, passes: int, *, split: bool
 ) -> None:
-    info = replace(info_of(), compressed=True, read_by_file_block=split)
-    plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), fit)
+    scene = scene_of(compressed=True, read_by_file_block=split)
+    plan = make_plan(scene, ResourceConfig(memory=4 * GB, workers=2), fit)
     assert (plan.passes, plan.caches_files) == (passes, False)
-    cached = info.pixels * (4 * 2 + 1) if fit and passes == 1 else 0
+    cached = scene.info.pixels * (4 * 2 + 1) if fit and passes == 1 else 0
     assert (plan.cache, plan.cache_disk) == ("disk" if cached else "none", cached)
 
 
 def test_split_file_blocks_that_are_expensive_to_decode_are_cached_even_for_one_pass() -> None:
-    info = replace(info_of(driver="JP2OpenJPEG"), read_by_file_block=True)
-    plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), None)
+    scene = scene_of(driver="JP2OpenJPEG", read_by_file_block=True)
+    plan = make_plan(scene, ResourceConfig(memory=4 * GB, workers=2), None)
     assert (plan.passes, plan.cache_bytes > 0) == (1, True)
 
 
@@ -246,21 +253,21 @@ def test_memory_of_open_files_behind_virtual_ones_is_counted_up_to_gdals_limit(
     files: int, workers: int, held: int
 ) -> None:
     """The file that each worker is decoding is counted with its block."""
-    run, info = ResourceConfig(memory=64 * GB, workers=workers), info_of()
-    virtual = replace(info, open_files=OpenFiles(files, 10**7))
-    assert make_plan(virtual, run, None).peak - make_plan(info, run, None).peak == held * 10**7
+    run, scene = ResourceConfig(memory=64 * GB, workers=workers), scene_of()
+    virtual = scene_of(open_files=OpenFiles(files, 10**7))
+    assert make_plan(virtual, run, None).peak - make_plan(scene, run, None).peak == held * 10**7
     assert most_open_files(workers) == 8 * workers
 
 
 def test_gdals_cache_holds_all_file_blocks_of_one_block_of_the_scene() -> None:
-    info = replace(info_of(), file_block_bytes=10**8)
-    assert gdal_cache_bytes(replace(info, blocks_at_once=4), 3) == 2 * gdal_cache_bytes(info, 3) == 12 * 10**8
+    two, four = (Reading(file_block_bytes=10**8, blocks_at_once=n) for n in (2, 4))
+    assert gdal_cache_bytes(four, 3) == 2 * gdal_cache_bytes(two, 3) == 12 * 10**8
 
 
 def test_little_memory_gives_smaller_blocks_first_and_fewer_workers_then() -> None:
     plans = [
         plan_or_none(
-            info_of(block=(256, 256)), ResourceConfig(memory=size * 10**6, workers=4), FitConfig(pixels=10_000)
+            scene_of(block=(256, 256)), ResourceConfig(memory=size * 10**6, workers=4), FitConfig(pixels=10_000)
         )
         for size in range(300, 600)
     ]

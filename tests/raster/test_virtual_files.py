@@ -16,12 +16,12 @@ from server import serving
 from sources import described, opened, whole
 
 from pipeline.core.errors import SceneError
-from pipeline.core.scene_info import OpenFiles
 from pipeline.geo.gdal import gdal_options
 from pipeline.jobs.plan import chunk_shapes
 from pipeline.pixels.gdal_memory import gdal_cache_bytes, most_open_files
 from pipeline.raster import virtual_files
 from pipeline.raster.file_bands import FileBand, list_bands
+from pipeline.raster.stored_blocks import OpenFiles
 from pipeline.scenes.raster_source import RasterSource
 
 Rectangle = tuple[int, int, int, int]
@@ -218,9 +218,9 @@ def test_sample_of_many_sources_represents_the_rest(write_raster: WriteRaster, m
 
 def test_jpeg2000_source_of_a_vrt_is_expensive(jpeg2000: list[str], tmp_path: Path) -> None:
     file = Path(shutil.copy(jpeg2000[0], tmp_path / "s.jp2"))
-    info = described(through_vrts(file, 2)).info
-    assert info.expensive
-    assert info.block_shape == (64, 64)
+    scene = described(through_vrts(file, 2))
+    assert scene.reading.expensive
+    assert scene.info.block_shape == (64, 64)
 
 
 @pytest.fixture
@@ -239,9 +239,10 @@ def test_remote_source_of_a_vrt_is_remote_and_expensive(
     shutil.move(write_raster("s.tif", patches(1, (300, 300)), **tiled(256)), root)
     vrt = mosaic(tmp_path / "m.vrt", (300, 300), [(Path("s.tif"), None, None)])
     vrt.write_text(vrt.read_text().replace('relativeToVRT="1">', f'relativeToVRT="0">/vsicurl/{address}/'))
-    info = described(vrt).info
-    assert (info.expensive, info.read_by_file_block, info.block_shape) == (True, True, (256, 256))
-    assert info.library_bytes > 0
+    scene = described(vrt)
+    assert (scene.reading.expensive, scene.reading.read_by_file_block) == (True, True)
+    assert scene.info.block_shape == (256, 256)
+    assert scene.reading.library_bytes > 0
 
 
 @pytest.mark.parametrize("chunk", [37, 256, 4096])
@@ -275,7 +276,7 @@ def test_source_blocks_are_decoded_once_unless_they_straddle(
     vrt = mosaic(file.with_name("m.vrt"), (size, size), [(file, src, (0, 0, size, size))], 4, "Complex")
     scene = described(through_vrts(vrt, 2) if layout == "nested" else vrt)
     source = RasterSource(scene, chunk_shapes(scene.info)[0])
-    limits = {"GDAL_CACHEMAX": gdal_cache_bytes(scene.info, 1), "GDAL_MAX_DATASET_POOL_SIZE": most_open_files(1)}
+    limits = {"GDAL_CACHEMAX": gdal_cache_bytes(scene.reading, 1), "GDAL_MAX_DATASET_POOL_SIZE": most_open_files(1)}
     before = bytes_read()
     with rasterio.Env(**gdal_options(**limits)):
         for window in source.blocks:

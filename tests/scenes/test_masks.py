@@ -11,7 +11,7 @@ from conftest import UTM, WriteRaster, patches
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_dilation
-from sources import FULL, SIDES, layers, opened, whole
+from sources import FULL, SIDES, described, layers, opened, whole
 
 from benchmarks.safe import write_safe
 from pipeline.config.masks import SCL_DROPPED
@@ -247,7 +247,7 @@ def test_masked_pixels_outside_of_a_cut_are_dilated_into_it(write_raster: WriteR
 def test_the_plan_counts_large_blocks_of_a_mask(write_raster: WriteRaster) -> None:
     scene = write_raster("scene.tif", patches(1), tiled=True, blockxsize=64, blockysize=64)
     mask = write_raster("mask.tif", patches(1), tiled=True, blockxsize=512, blockysize=512)
-    assert opened(scene, mask=str(mask)).info.file_block_bytes == 512 * 512 * 2
+    assert described(scene, mask=str(mask)).reading.file_block_bytes == 512 * 512 * 2
 
 
 def layer_item(folder: Path, key: str, pixels: npt.NDArray[Any], **profile: Any) -> Path:

@@ -18,7 +18,8 @@ from pipeline.config.masks import SCL_DROPPED
 from pipeline.config.schema import RunConfig
 from pipeline.core.errors import SceneError
 from pipeline.jobs.run import run_config
-from pipeline.scenes.mosaic import Mosaic, MosaicSource
+from pipeline.scenes.mosaic import Mosaic
+from pipeline.scenes.mosaic_source import MosaicSource
 
 
 def expected(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -161,9 +162,21 @@ def test_scales_that_no_integer_shift_converts_are_refused(tmp_path: Path) -> No
 
 
 def test_scenes_too_far_apart_are_refused(tmp_path: Path) -> None:
-    far = product(tmp_path, "two", layers(), origin=(LEFT + 400_000, 900_040))
-    with pytest.raises(SceneError, match=r"a map of all scenes would have .* pixels"):
+    far = product(tmp_path, "two", layers(), origin=(LEFT + 11_000_000, TOP - 11_000_000))
+    with pytest.raises(SceneError, match=r"a map of all scenes would have 1100360 x 1100360 pixels; choose scenes"):
         described([product(tmp_path, "one", layers()), far])
+
+
+def test_a_mosaic_may_have_more_pixels_than_32_bits_count(tmp_path: Path) -> None:
+    far = product(tmp_path, "two", layers(seed=50), origin=(LEFT + 400_000, 900_040))
+    source = mosaic([product(tmp_path, "one", layers()), far], 360)
+    assert source.info.pixels == 40_360 * 500_360 > 2**34
+    last = source.blocks[-1]
+    (top, bottom), (left, right) = last.window
+    data, valid = source.read(last)
+    assert (bottom, right) == (500_360, 40_360)
+    np.testing.assert_array_equal(data[0, -360:, -360:], layers(seed=50)["B02"][top - 500_000 :, left - 40_000 :])
+    assert valid.all()
 
 
 def test_the_fit_uses_the_maps_pixels_only(tmp_path: Path) -> None:
@@ -175,9 +188,9 @@ def test_the_fit_uses_the_maps_pixels_only(tmp_path: Path) -> None:
     sources = [product(tmp_path, "one", one), product(tmp_path, "two", other, tile="T33UVU")]
     from pipeline.config.masks import MaskRecord
     from pipeline.config.schema import SceneConfig
-    from pipeline.scenes.describe_scene import describe_scene
+    from pipeline.scenes.open import open_scene_config
 
-    scene = describe_scene(SceneConfig(source=tuple(map(str, sources))), fit_mask=MaskRecord(layer="scl", drop=(9,)))
+    scene = open_scene_config(SceneConfig(source=tuple(map(str, sources))), fit_mask=MaskRecord(layer="scl", drop=(9,)))
     assert isinstance(scene, Mosaic)
     source = MosaicSource(scene, (100, 100))
     for block in source.blocks:

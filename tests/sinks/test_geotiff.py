@@ -135,7 +135,7 @@ def test_blocks_that_are_not_written_are_nodata(tmp_path: Path) -> None:
     labels, grid = some_labels((1100, 1100)), make_grid((1100, 1100))
     path = tmp_path / "map.tif"
     with MapWriter(path, grid, class_colours(8), {}) as writer:
-        first = next(grid.blocks((512, 512)))
+        first = grid.blocks((512, 512))[0]
         writer.write(labels[first.slices], first)
         writer.finish()
     with rasterio.open(path) as file:

@@ -27,8 +27,8 @@ from zarr.storage import LocalStore
 from pipeline.config.schema import RunConfig, SceneConfig
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.jobs.run import run_config
-from pipeline.scenes.describe_scene import describe_scene
-from pipeline.scenes.mosaic import open_source
+from pipeline.scenes.mosaic_source import open_source
+from pipeline.scenes.open import open_scene_config
 from pipeline.stores.preview import read_reduced
 from pipeline.stores.values import quantity_of
 from pipeline.stores.variables import ArrayReader
@@ -658,7 +658,7 @@ def test_stores_sharing_some_bands_are_rejected(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", ["ndvi", "red nir"])
 def test_stores_of_the_same_bands_and_other_extents_are_a_mosaic(tmp_path: Path, names: str) -> None:
     files = [band(tmp_path / "a.nc", names), band(tmp_path / "b.nc", names, 50, 300)]
-    scene = describe_scene(SceneConfig.model_validate({"source": list(map(str, files))}))
+    scene = open_scene_config(SceneConfig.model_validate({"source": list(map(str, files))}))
     assert scene.info.grid.shape == (20, 60)
     data, valid = whole(open_source(scene, (13, 13)))
     first = names.split().index(scene.info.bands[0])
@@ -668,7 +668,7 @@ def test_stores_of_the_same_bands_and_other_extents_are_a_mosaic(tmp_path: Path,
 
 def test_stores_of_the_same_bands_and_extent_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = [band(tmp_path / "a.nc", "red nir"), band(tmp_path / "b.nc", "red nir", 50)]
-    describe_scene(SceneConfig.model_validate({"source": list(map(str, files))}))
+    open_scene_config(SceneConfig.model_validate({"source": list(map(str, files))}))
     assert "hold the same bands of the same extent: each pixel is taken from the first of 2 stores" in caplog.text
 
 
@@ -693,9 +693,8 @@ def test_variable_without_chunks_is_read_in_strips(tmp_path: Path) -> None:
     planes = np.arange(2 * 1500 * 1100, dtype="uint16").reshape(2, 1500, 1100)
     made = xr.Dataset({"a": (("band", "y", "x"), planes)})
     made.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
-    source = opened(tmp_path / "s.nc", 600)
-    assert source.info.file_block_bytes <= 2**21
-    np.testing.assert_array_equal(whole(source)[0], planes)
+    assert described(tmp_path / "s.nc").reading.file_block_bytes <= 2**21
+    np.testing.assert_array_equal(whole(opened(tmp_path / "s.nc", 600))[0], planes)
 
 
 def test_netcdf_with_variables_in_groups_only_is_an_error(tmp_path: Path) -> None:
@@ -806,8 +805,8 @@ def test_plan_counts_the_bytes_of_all_bands_of_a_chunk(tmp_path: Path) -> None:
         path = tmp_path / f"{together}.zarr"
         chunks = (together, 40, 50)
         made.to_zarr(path, zarr_format=2, consolidated=False, encoding={"a": {"chunks": chunks}})
-        info = described(path).info
-        sizes[together] = info.file_block_bytes, info.extra_bytes_per_pixel
+        reading = described(path).reading
+        sizes[together] = reading.file_block_bytes, reading.extra_bytes_per_pixel
     assert sizes == {1: (40 * 50 * 2, 2), 6: (6 * 40 * 50 * 2, 12)}
 
 

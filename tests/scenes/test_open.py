@@ -55,12 +55,12 @@ def test_a_single_strip_is_planned_for_and_causes_a_warning(  # noqa: PLR0917
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (2, 4000, 4000), np.uint8)
     path = write_raster("strip.tif", noise, interleave=interleave, compress=compress, blockysize=rows_of_a_strip)
-    info = described([str(path)]).info
-    assert info.strip_bytes == pytest.approx(strips_kept * path.stat().st_size, rel=0.01)
+    scene = described([str(path)])
+    assert scene.reading.strip_bytes == pytest.approx(strips_kept * path.stat().st_size, rel=0.01)
     assert ("one compressed strip" in caplog.text) is bool(strips_kept)
     run, fit = ResourceConfig(workers=1), FitConfig()
-    without = make_plan(replace(info, strip_bytes=0), run, fit)
-    assert make_plan(info, run, fit).peak - without.peak == info.strip_bytes
+    without = make_plan(replace(scene, reading=replace(scene.reading, strip_bytes=0)), run, fit)
+    assert make_plan(scene, run, fit).peak - without.peak == scene.reading.strip_bytes
 
 
 def test_a_missing_crs_is_a_warning(write_raster: WriteRaster, caplog: pytest.LogCaptureFixture) -> None:

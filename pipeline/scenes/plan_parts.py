@@ -1,0 +1,85 @@
+"""Plan how the bands of a scene are read: nodata values and resampling per band, bands of a file in one call."""
+
+import logging
+import reprlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.config.fields import ResamplingMethod
+from pipeline.config.schema import SceneConfig
+from pipeline.core.band_names import find_band
+from pipeline.core.errors import ConfigError
+from pipeline.kernels.validity import representable
+from pipeline.raster.file_bands import FileBand
+from pipeline.raster.file_parts import FilePart, make_parts
+from pipeline.scenes.band_checks import warn_of_resampled_bands, warn_of_slow_strips
+from pipeline.scenes.cut import Cut
+
+logger = logging.getLogger(__name__)
+
+
+class PlannedParts(NamedTuple):
+    """How the bands of a scene are read."""
+
+    parts: tuple[FilePart, ...]
+    """File parts to read, in band order."""
+    nodata: tuple[int | float | None, ...]
+    """Nodata value per band, None if it has none."""
+
+
+def plan_parts(bands: Sequence[FileBand], cut: Cut, config: SceneConfig) -> PlannedParts:
+    """Group the bands of a scene into parts, in band order, and choose the nodata value of each band.
+
+    Raises
+    ------
+    SceneError
+        If a band can't be resampled onto the grid.
+    ConfigError
+        If the nodata value can't occur in any band.
+    """
+    nodata = _choose_nodata(bands, config.nodata)
+    parts = tuple(make_parts(bands, cut.grid, _methods(bands, config.resampling), nodata, cut.whole))
+    warn_of_resampled_bands(parts, bands, cut.grid)
+    warn_of_slow_strips({band.path: band.strip_bytes for band in bands if band.strip_bytes})
+    return PlannedParts(parts, nodata)
+
+
+def _choose_nodata(bands: Sequence[FileBand], setting: str | float) -> tuple[int | float | None, ...]:
+    """Return each band's nodata value in the band's own type: from the config, else from the file's tag.
+
+    A value is rounded in the band's own type, before bands of other types make that type wider.
+    """
+    if not isinstance(setting, str) and not any(representable(setting, np.dtype(band.dtype)) for band in bands):
+        shown = reprlib.repr(setting)  # it may have hundreds of digits
+        msg = f"scene.nodata: {shown} can't occur in pixels of type {bands[0].dtype}; give a value that can, or 'auto'"
+        raise ConfigError(msg)
+    values: list[int | float | None] = []
+    for band in bands:
+        value, dtype = band.nodata if isinstance(setting, str) else setting, np.dtype(band.dtype)
+        if value is not None and not representable(value, dtype):
+            logger.warning(
+                "%s: the nodata value %s can't occur in %s pixels and is ignored%s",
+                band.path,
+                value,
+                dtype,
+                "; set scene.nodata" if isinstance(setting, str) else " for this band",
+            )
+            value = None
+        values.append(None if value is None else dtype.type(value).item())
+    return tuple(values)
+
+
+def _methods(
+    bands: Sequence[FileBand], setting: ResamplingMethod | Mapping[str, ResamplingMethod]
+) -> list[ResamplingMethod]:
+    """Resampling method per band, used where the band's grid differs."""
+    if isinstance(setting, str):
+        return [setting] * len(bands)
+    names = [band.name for band in bands]
+    methods = [setting.get("default", "nearest")] * len(bands)
+    for name, method in setting.items():
+        if name != "default":
+            methods[find_band(name, names, key="scene.resampling")] = method
+    return methods
