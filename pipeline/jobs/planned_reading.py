@@ -7,13 +7,14 @@ from pathlib import Path
 
 import rasterio
 
-from pipeline.config.schema import FitConfig, ResourceConfig
+from pipeline.config.schema import ResourceConfig
 from pipeline.core.errors import OutputError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import size_words
 from pipeline.engine.cache import open_cache
 from pipeline.geo.gdal import gdal_options
 from pipeline.jobs.plan import Plan, make_plan
+from pipeline.methods.settings import SampleSettings
 from pipeline.pixels.gdal_memory import gdal_cache_bytes, most_open_files
 from pipeline.pixels.open import Scene, ScenePixels, open_pixels
 from pipeline.sinks.staging import check_free_space
@@ -22,9 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def open_planned(
-    scene: Scene, plan: Plan, resources: ResourceConfig, folder: Path, fit: FitConfig | None = None
-) -> Iterator[ScenePixels]:
+def open_planned(scene: Scene, plan: Plan, resources: ResourceConfig, folder: Path) -> Iterator[ScenePixels]:
     """Open the pixels of a scene as planned, and limit GDAL's cache and open files to what the plan counts.
 
     The limits hold for the whole process.
@@ -45,11 +44,11 @@ def open_planned(
             caches_files=plan.caches_files,
             caches_blocks=plan.caches_blocks,
             cache_required=not plan.cache_optional,
-            all_pixels=fit is not None and fit.pixels == "all",
+            all_pixels=plan.all_pixels,
         )
 
 
-def plan_run(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, folder: Path) -> Plan:
+def plan_run(info: SceneInfo, resources: ResourceConfig, fit: SampleSettings, folder: Path) -> Plan:
     """Plan a run that writes its map into a folder.
 
     An optional cache is left out, with a warning, if the disk has no room for it: the source is then read twice.

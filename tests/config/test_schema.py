@@ -19,9 +19,11 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.config.masks import AreaRecord, MaskRecord
 from pipeline.config.record import parse_record
-from pipeline.config.schema import ResourceConfig, RunConfig, config_schema, load_config
+from pipeline.config.schema import ResourceConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.text import size_words
+from pipeline.jobs.config import RunConfig, config_schema, load_config
+from pipeline.methods.kmeans import KMeansSettings
 
 CONFIGS = ROOT / "configs"
 
@@ -51,8 +53,9 @@ def look_up(config: RunConfig, path: str) -> Any:
 def leaves(record: type[BaseModel] = RunConfig, start: str = "") -> Iterator[tuple[str, bool]]:
     """Dotted path of every key with a value, and whether it is required."""
     for name, field in record.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from leaves(field.annotation, f"{start}{name}.")
+        kind = KMeansSettings if name == "fit" else field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from leaves(kind, f"{start}{name}.")
         else:
             yield start + name, field.is_required()
 
@@ -158,7 +161,7 @@ def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
         ("run.chunk", 15, "16 to 65536"),
         ("run.chunk", 65537, "16 to 65536"),
         ("scene", "a.tif", "a mapping: source, bands, names, nodata"),
-        ("fit", [8], "a mapping: method, k"),
+        ("fit", [8], "a mapping: method, mask, pixels, seed, k"),
         ("run", None, "a mapping: workers, memory"),
     ],
 )

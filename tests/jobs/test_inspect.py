@@ -13,8 +13,9 @@ from conftest import WriteRaster, patches
 
 import pipeline.scenes.preview as preview_module
 from pipeline.cli.text import inspection_words
-from pipeline.config.schema import RunConfig, SceneConfig
+from pipeline.config.schema import SceneConfig
 from pipeline.geo.gdal import open_raster
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.template import config_template
 from pipeline.raster.file_bands import list_bands

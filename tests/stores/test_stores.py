@@ -24,8 +24,9 @@ from rasterio.crs import CRS
 from sources import add_array, described, opened, whole, write_eopf
 from zarr.storage import LocalStore
 
-from pipeline.config.schema import RunConfig, SceneConfig
+from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import ConfigError, SceneError
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.run import run_config
 from pipeline.scenes.describe_scene import describe_scene
 from pipeline.scenes.mosaic import open_source
