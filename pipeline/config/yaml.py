@@ -141,21 +141,7 @@ def override(setting: str) -> dict[str, Any]:
 
 
 def read_settings(path: str | Path, overrides: Iterable[str] = ()) -> object:
-    """Read the settings of a config file, not yet validated.
-
-    Parameters
-    ----------
-    path : str or Path
-        Path of a YAML file. Relative paths in it are relative to its folder.
-    overrides : iterable of str
-        Settings such as `fit.k=12`, which replace those of the file; the value is parsed as YAML. Relative paths in
-        them are relative to the current folder.
-
-    Raises
-    ------
-    ConfigError
-        If the file can't be read or is not plain YAML.
-    """
+    """Read the settings of a config file and replace some by overrides, as `load_config` does before it validates."""
     path = Path(path)
     if message := scene_named_as_config(path):
         raise ConfigError(message)
