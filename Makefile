@@ -29,7 +29,7 @@ types: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 schema: $(VENV)/installed
-	$(BIN)/python -c "import json; from pipeline.config.schema import config_schema; print(json.dumps(config_schema(), indent=2))" > configs/schema.json
+	$(BIN)/python -c "import json; from pipeline.jobs.config import config_schema; print(json.dumps(config_schema(), indent=2))" > configs/schema.json
 
 clean:
 	rm -rf $(VENV) $(VENV_FLOORS) .venv-3.* terrazzo-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,8 +16,8 @@ from pipeline.core.version import __version__
 TYPE_CHECKING = False  # as in `typing`, which would take long to import before signals are handled
 if TYPE_CHECKING:
     from pipeline.api import fit, open_scene, write
-    from pipeline.config.schema import load_config
     from pipeline.core.errors import TerrazzoError
+    from pipeline.jobs.config import load_config
     from pipeline.jobs.predict import predict
     from pipeline.jobs.run import run_config
     from pipeline.labels.lazy import label
@@ -41,7 +41,7 @@ _HOMES = {
     "TerrazzoError": "pipeline.core.errors:TerrazzoError",
     "fit": "pipeline.api:fit",
     "label": "pipeline.labels.lazy:label",
-    "load_config": "pipeline.config.schema:load_config",
+    "load_config": "pipeline.jobs.config:load_config",
     "open_scene": "pipeline.api:open_scene",
     "predict": "pipeline.jobs.predict:predict",
     "run_config": "pipeline.jobs.run:run_config",

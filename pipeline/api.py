@@ -13,9 +13,10 @@ import xarray as xr
 from pipeline.config.argument_messages import name_arguments_in_messages
 from pipeline.config.fields import ResamplingMethod
 from pipeline.config.record import parse_record
-from pipeline.config.schema import DEFAULT_SAMPLE, MAX_CLASSES, FeaturesConfig, FitConfig, ResourceConfig, SceneConfig
+from pipeline.config.schema import FeaturesConfig, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.grid import Block
+from pipeline.core.needs import Work
 from pipeline.core.pixels import FitSource
 from pipeline.core.text import kind_words
 from pipeline.core.timeouts import DEFAULT_TIMEOUT
@@ -28,9 +29,12 @@ from pipeline.engine.cache import open_cache
 from pipeline.engine.progress import Progress
 from pipeline.engine.threads import count_workers, stream
 from pipeline.engine.time_limits import time_limit
+from pipeline.jobs.config import FIT
 from pipeline.jobs.map import map_tags
 from pipeline.jobs.plan import chunk_shapes
 from pipeline.methods.fit import fit_source
+from pipeline.methods.registry import method_of
+from pipeline.methods.settings import DEFAULT_SAMPLE, MAX_CLASSES
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.pixels.pieces import CachedPieces, UncachedPieces
 from pipeline.scenes.crop import cropped
@@ -134,7 +138,7 @@ def fit(
     scene: xr.DataArray | xr.Dataset,
     k: int = 8,
     *,
-    method: Literal["kmeans", "minibatch", "dask-ml"] = "kmeans",
+    method: str = "kmeans",
     pixels: int | Literal["all"] = DEFAULT_SAMPLE,
     seed: int = 0,
     starts: int = 5,
@@ -210,17 +214,18 @@ def fit(
         "max_iter": max_iter,
         "tol": tol,
     }
-    config = parse_record(FitConfig, settings, "fit")
+    config = FIT.parse(settings, "fit")
     features = parse_record(FeaturesConfig, {"scale": scale, "standardize": standardize}, "fit")
     source = ArraySource(scene, scaled=features.scale != "none")
+    work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=count_workers(workers))
     with ExitStack() as context:
         fitted: FitSource = source
-        if config.pixels == "all" and config.method == "minibatch":
-            fitted = UncachedPieces(source)
-        elif config.pixels == "all":
+        if method_of(config).needs(source.info, config, work).state:
             kind: Literal["memory", "disk"] = "memory" if cache_dir is None else "disk"
             fitted = CachedPieces(source, context.enter_context(open_cache(kind, Path(cache_dir or "."))))
-        return fit_source(fitted, config, features, workers=count_workers(workers), progress=Progress()).model
+        elif config.pixels == "all":
+            fitted = UncachedPieces(source)
+        return fit_source(fitted, config, features, workers=work.workers, progress=Progress()).model
 
 
 @name_arguments_in_messages("output")

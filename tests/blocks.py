@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config.schema import FeaturesConfig, FitConfig
+from pipeline.config.schema import FeaturesConfig
 from pipeline.core.pixels import FitSource
 from pipeline.engine.cache import open_cache
 from pipeline.engine.progress import Progress
 from pipeline.methods.fit import Fit, fit_source
+from pipeline.methods.settings import SampleSettings
 from pipeline.pixels.pieces import CachedPieces
 
 
@@ -30,7 +31,7 @@ def holes(shape: tuple[int, int], seed: int = 3) -> npt.NDArray[np.bool_]:
     return valid
 
 
-def fitted(source: FitSource, config: FitConfig, features: FeaturesConfig | None = None, workers: int = 2) -> Fit:
+def fitted(source: FitSource, config: SampleSettings, features: FeaturesConfig | None = None, workers: int = 2) -> Fit:
     """Fit a source with pixels cached in memory."""
     with open_cache("memory", Path()) as cache:
         pixels = CachedPieces(source, cache)

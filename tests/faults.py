@@ -171,7 +171,7 @@ def _work_once(folder: Path) -> None:
     import numpy as np
     import rasterio
 
-    from pipeline.config.schema import RunConfig
+    from pipeline.jobs.config import RunConfig
     from pipeline.jobs.run import run_config
 
     pixels = np.random.default_rng(0).integers(1, 255, (2, 64, 64), np.uint16)

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 
-from pipeline.config.schema import RunConfig
 from pipeline.engine.leftovers import PREFIX
 from pipeline.engine.owner_mark import MARK
+from pipeline.jobs.config import RunConfig
 from pipeline.sinks.staging import Staging
 
 

@@ -17,9 +17,10 @@ from sources import CountingSource, described
 
 from pipeline import fit, label, open_scene, predict, write
 from pipeline.config.record import Record, parse_record
-from pipeline.config.schema import FeaturesConfig, FitConfig, OutputConfig, ResourceConfig, SceneConfig
+from pipeline.config.schema import FeaturesConfig, OutputConfig, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError, ModelError, OutputError
 from pipeline.dataarrays import lazy
+from pipeline.methods.kmeans import KMeansSettings
 from pipeline.scenes.raster_source import RasterSource
 
 pytestmark = pytest.mark.lowest
@@ -189,7 +190,11 @@ def test_unknown_arguments_are_refused_with_the_nearest_known_one(
     ("function", "records", "left_out"),
     [
         (open_scene, {SceneConfig: None, ResourceConfig: {"chunk", "timeout"}}, {"source"}),
-        (fit, {FitConfig: None, FeaturesConfig: None, ResourceConfig: {"workers", "cache_dir"}}, {"scene", "mask"}),
+        (
+            fit,
+            {KMeansSettings: None, FeaturesConfig: None, ResourceConfig: {"workers", "cache_dir"}},
+            {"scene", "mask"},
+        ),
         (write, {OutputConfig: {"palette"}, ResourceConfig: {"workers"}}, {"labels", "path", "k", "overwrite"}),
     ],
     ids=["open_scene", "fit", "write"],

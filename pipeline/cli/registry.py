@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from pipeline.cli.faults import fault_sentence
     from pipeline.cli.text import inspection_words, plan_record, plan_words, report_words
     from pipeline.config.record import parse_record
-    from pipeline.config.schema import OutputConfig, load_config, load_prediction
+    from pipeline.config.schema import OutputConfig, load_prediction
+    from pipeline.jobs.config import load_config
     from pipeline.jobs.demo import run_demo
     from pipeline.jobs.inspect import inspect_scene
     from pipeline.jobs.outputs import OutputPaths
@@ -52,7 +53,7 @@ _HOMES: Final = {
     "inspect_scene": "pipeline.jobs.inspect:inspect_scene",
     "inspection_words": "pipeline.cli.text:inspection_words",
     "keep_apart": "pipeline.sinks.staging:keep_apart",
-    "load_config": "pipeline.config.schema:load_config",
+    "load_config": "pipeline.jobs.config:load_config",
     "load_prediction": "pipeline.config.schema:load_prediction",
     "parse_record": "pipeline.config.record:parse_record",
     "plan_config": "pipeline.jobs.run:plan_config",

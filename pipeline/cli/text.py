@@ -6,12 +6,12 @@ from pathlib import Path
 from textwrap import fill, shorten
 from typing import Any, Final
 
-from pipeline.config.schema import RunConfig
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import printable, size_words
 from pipeline.formats.catalogue import Product
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.inspect import BandFacts, Inspection, short_unit
-from pipeline.jobs.plan import Plan, method_over_all
+from pipeline.jobs.plan import Plan
 from pipeline.scenes.value_checks import PREFIX
 
 _WIDTH: Final = 80
@@ -55,8 +55,7 @@ def plan_words(info: SceneInfo, plan: Plan, config: RunConfig) -> str:
     rows, columns = info.map_grid.shape
     high, wide = plan.chunk
     most = " at most" if plan.passes > _FIXED_PASSES else ""
-    iterates_over_cache = plan.caches_blocks and method_over_all(config.fit)
-    then = ", then over the cache until fit.tol is met" if iterates_over_cache else ""
+    then = ", then over the cache until fit.tol is met" if plan.caches_blocks and plan.all_pixels else ""
     where = {"memory": "in memory", "disk": f"on disk, in {_short(_cache_dir(config))}", "none": "nowhere"}
     lines = {
         "scene": _first_of([_short(source) for source in config.scene.source]),

@@ -26,12 +26,16 @@ _SECTIONS: Final[dict[str, tuple[str, type[Record]]]] = {
 }
 """Function and record of each config section; the keys of the record are arguments of the function."""
 
-_KEYS_PATTERN: Final = "|".join(
-    f"{section}\\.{key}" for section, (_, record) in _SECTIONS.items() for key in record.model_fields
-)
 
-_KEY: Final = re.compile(rf"(?P<set>\bset )?(?<![\w./])(?P<path>{_KEYS_PATTERN})\b(?P<value>: (?=\S))?")
-"""A dotted config key, with the word 'set' before it and the colon after it, if present."""
+def _keys(record: type[Record]) -> set[str]:
+    """Keys of a record and of all that are derived from it: those of methods, for section `fit`."""
+    return set(record.model_fields).union(*map(_keys, record.__subclasses__()))
+
+
+def _key_pattern() -> str:
+    """Pattern of a dotted config key, with the word 'set' before it and the colon after it, if present."""
+    keys = "|".join(f"{section}\\.{key}" for section, (_, record) in _SECTIONS.items() for key in _keys(record))
+    return rf"(?P<set>\bset )?(?<![\w./])(?P<path>{keys})\b(?P<value>: (?=\S))?"
 
 
 def config_keys_to_arguments(text: str, sections: tuple[str, ...]) -> str:
@@ -56,7 +60,7 @@ def config_keys_to_arguments(text: str, sections: tuple[str, ...]) -> str:
         value = "=" if found["set"] and found["value"] else found["value"] or ""
         return f"{found['set'] or ''}{prefix}{key}{value}"
 
-    return _KEY.sub(to_argument, text)
+    return re.sub(_key_pattern(), to_argument, text)
 
 
 class _Translator(logging.Filter):

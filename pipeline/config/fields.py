@@ -1,8 +1,8 @@
-"""Field types of the config: conversion of YAML values, and their JSON Schema."""
+"""Field types of the config: conversion of YAML values."""
 
 import re
 from datetime import date
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, ByteSize, Field, WithJsonSchema
 
@@ -56,51 +56,23 @@ Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 """Text that is not empty and contains no NUL."""
 Name = Annotated[Text, BeforeValidator(_name_for_gdal)]
 """Path of a file, or another name that GDAL opens."""
-Band = Annotated[Text, BeforeValidator(_band_name)]
+Band = Annotated[Text, BeforeValidator(_band_name, json_schema_input_type=int | Text)]
 """Name, number or common name of a band."""
-
-_TEXT_SCHEMA: Final[dict[str, Any]] = {"type": "string", "minLength": 1}
 
 Paths = Annotated[
     tuple[Name, ...],
     Field(min_length=1),
-    BeforeValidator(_as_list),
-    WithJsonSchema({"anyOf": [_TEXT_SCHEMA, {"type": "array", "items": _TEXT_SCHEMA, "minItems": 1}]}),
+    BeforeValidator(_as_list, json_schema_input_type=Text | Annotated[tuple[Text, ...], Field(min_length=1)]),
 ]
 """One path or several."""
 
-Bands = Annotated[
-    Literal["auto", "all"] | Annotated[tuple[Band, ...], Field(min_length=1)],
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"enum": ["auto", "all"]},
-                {"type": "array", "items": {"type": ["string", "integer"], "minLength": 1}, "minItems": 1},
-            ]
-        }
-    ),
-]
+Bands = Literal["auto", "all"] | Annotated[tuple[Band, ...], Field(min_length=1)]
 """Selection of bands: 'auto', 'all' or a list."""
 
-Time = Annotated[
-    Annotated[int, Field(ge=1)] | Text,
-    BeforeValidator(_time),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, _TEXT_SCHEMA]}),
-]
+Time = Annotated[Annotated[int, Field(ge=1)] | Text, BeforeValidator(_time)]
 """Selection of a time step: a number from 1, 'first', 'last', or an ISO date (YAML reads dates as date objects)."""
 
-Names = Annotated[
-    Annotated[tuple[Text, ...], Field(min_length=1)] | Annotated[dict[Band, Text], Field(min_length=1)] | None,
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "null"},
-                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
-                {"type": "object", "additionalProperties": {"type": "string", "minLength": 1}, "minProperties": 1},
-            ]
-        }
-    ),
-]
+Names = Annotated[tuple[Text, ...], Field(min_length=1)] | Annotated[dict[Band, Text], Field(min_length=1)] | None
 """One name per band, or a mapping of band to new name."""
 
 ResamplingMethod = Literal[
@@ -108,12 +80,7 @@ ResamplingMethod = Literal[
 ]
 """Resampling methods by their GDAL names."""
 
-_METHODS: Final = {"enum": list(get_args(ResamplingMethod))}
-
-Resampling = Annotated[
-    ResamplingMethod | Annotated[dict[Text, ResamplingMethod], Field(min_length=1)],
-    WithJsonSchema({"anyOf": [_METHODS, {"type": "object", "additionalProperties": _METHODS, "minProperties": 1}]}),
-]
+Resampling = ResamplingMethod | Annotated[dict[Text, ResamplingMethod], Field(min_length=1)]
 """Resampling method for all bands, or a mapping of band to method."""
 
 Size = Annotated[

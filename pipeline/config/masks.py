@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import PurePath
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, create_model, model_validator
 
 from pipeline.config.fields import Name, Text
 from pipeline.config.record import Record, refuse_boolean
@@ -45,9 +45,9 @@ def _names_to_numbers(entry: object, names: Mapping[str, Bits]) -> object:
     return names.get(entry.lower(), entry) if isinstance(entry, str) else entry
 
 
-Value = Annotated[int, BeforeValidator(refuse_boolean), Field(ge=0, le=2**32 - 1)]
+Value = Annotated[int, Field(ge=0, le=2**32 - 1), BeforeValidator(refuse_boolean, json_schema_input_type=int | str)]
 """Pixel value of a mask layer."""
-Bit = Annotated[int, BeforeValidator(refuse_boolean), Field(ge=0, le=31)]
+Bit = Annotated[int, Field(ge=0, le=31), BeforeValidator(refuse_boolean, json_schema_input_type=int | str)]
 """Bit number in the pixel values of a mask layer."""
 
 
@@ -126,38 +126,20 @@ def _names_of_values(value: Mapping[str, object], rule: str) -> Mapping[str, Bit
     return MASK_LAYERS["qa_pixel" if rule == "bits" else "scl"].names
 
 
-_VALUES: Final = {"type": "array", "items": {"type": ["integer", "string"]}}
-_BITS: Final = {"type": "array", "items": {"anyOf": [*({"type": kind} for kind in ("integer", "string")), _VALUES]}}
+def _entry(layer: MaskLayer) -> Any:
+    """Type of an entry in the list of a layer's key."""
+    return Bit | tuple[Bit, ...] if layer.has_bits else Value
 
 
-def _rule_schema(layer: MaskLayer) -> dict[str, Any]:
-    """JSON Schema of the value of a layer's key: 'default', or a list of classes or bits."""
-    return {"anyOf": [{"const": "default"}, _BITS if layer.has_bits else _VALUES]}
-
+_LAYER_KEYS: Final[dict[str, Any]] = {
+    name: (tuple[_entry(layer), ...] | Literal["default"] | None, "default")  # type: ignore[misc]
+    for name, layer in MASK_LAYERS.items()
+}
+_MaskInput = create_model("MaskInput", __base__=MaskRecord, **_LAYER_KEYS)
+"""A mask as it may be written: with a key for each layer, for its classes or bits."""
 
 MaskConfig = Annotated[
-    MaskRecord | None,
-    BeforeValidator(_expand_mask),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "minLength": 1},
-                {
-                    "type": "object",
-                    "properties": {
-                        **{name: _rule_schema(layer) for name, layer in MASK_LAYERS.items()},
-                        "layer": {"enum": list(MASK_LAYERS)},
-                        "path": {"type": "string", "minLength": 1},
-                        "drop": _VALUES,
-                        "keep": _VALUES,
-                        "bits": _BITS,
-                        "dilate": {"type": "number", "minimum": 0},
-                    },
-                    "additionalProperties": False,
-                },
-            ]
-        }
-    ),
+    MaskRecord | None, BeforeValidator(_expand_mask, json_schema_input_type=Text | _MaskInput | None)
 ]
 
 
@@ -196,22 +178,5 @@ class AreaRecord(Record):
 
 AreaConfig = Annotated[
     AreaRecord | None,
-    BeforeValidator(_expand_area),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "minLength": 1},
-                {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
-                {
-                    "type": "object",
-                    "properties": {
-                        "bounds": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
-                        "path": {"type": "string", "minLength": 1},
-                        "crs": {"type": "string", "minLength": 1},
-                    },
-                    "additionalProperties": False,
-                },
-            ]
-        }
-    ),
+    BeforeValidator(_expand_area, json_schema_input_type=Text | tuple[float, float, float, float] | AreaRecord | None),
 ]

@@ -2,11 +2,13 @@
 
 import difflib
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from textwrap import shorten
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, GetCoreSchemaHandler, Tag, ValidationError, field_validator
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.text import kind_words
@@ -34,17 +36,69 @@ class Record(BaseModel):
         return refuse_boolean(value)
 
 
-def _record_at(record: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel]:
-    """Record class at a path below a record class; the innermost one if the path leads beyond records."""
-    for key in path:
-        if str(key) not in record.model_fields:
-            break
-        kind = record.model_fields[str(key)].annotation
-        inner = [part for part in (kind, *get_args(kind)) if isinstance(part, type) and issubclass(part, BaseModel)]
+class OneOf:
+    """Annotation of a field that holds one of several records: the value of a key says which.
+
+    In each record that key is annotated with a `Literal` of one value; it has a default in the default record only.
+    """
+
+    def __init__(self, key: str, *records: type[Record]) -> None:
+        self.key = key
+        """Key that chooses the record."""
+        self.records = {str(get_args(record.model_fields[key].annotation)[0]): record for record in records}
+        """Records by the value of the key."""
+        (self._default,) = (name for name, record in self.records.items() if not record.model_fields[key].is_required())
+
+    @property
+    def allowed(self) -> str:
+        """Allowed values of the key, for messages."""
+        *names, last = map(repr, self.records)
+        return f"{', '.join(names)} or {last}" if names else last
+
+    def default(self) -> Any:
+        """Default record with default values."""
+        return self.records[self._default]()
+
+    def parse(self, settings: Mapping[str, object], origin: str) -> Any:
+        """Validate settings as the record that their key chooses, as `parse_record` does."""
+        name = self._choose(settings)
+        if name not in self.records:
+            msg = f"{origin}: {self.key}: {_shown(settings[self.key])} is not allowed; expected {self.allowed}"
+            raise ConfigError(msg)
+        return parse_record(self.records[name], settings, origin)
+
+    def _choose(self, value: object) -> str | None:
+        """Return the key's value in a mapping or a record; None for anything else."""
+        if isinstance(value, dict):
+            return str(value.get(self.key, self._default))
+        return str(getattr(value, self.key)) if isinstance(value, BaseModel) else None
+
+    def __get_pydantic_core_schema__(self, _source: object, handler: GetCoreSchemaHandler) -> Any:
+        """Validate a mapping as the record that its key chooses."""
+        tagged: Any = reduce(or_, (Annotated[record, Tag(name)] for name, record in self.records.items()))
+        return handler.generate_schema(Annotated[tagged, Discriminator(self._choose)])
+
+
+def _walk(record: type[BaseModel], location: Iterable[str | int]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield each key on the way to an error, and the record class that holds it, down to the innermost record.
+
+    Values by which `OneOf` chose a record are left out.
+    """
+    choices: Mapping[str, type[BaseModel]] = {}
+    for key in map(str, location):
+        if key in choices:
+            record, choices = choices[key], {}
+            continue
+        yield key, record
+        if key not in record.model_fields:
+            return
+        field = record.model_fields[key]
+        kinds = (field.annotation, *get_args(field.annotation))
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
         if not inner:
-            break
+            return
         record = inner[0]
-    return record
+        choices = next((choice.records for choice in field.metadata if isinstance(choice, OneOf)), {})
 
 
 def _shown(value: object) -> str:
@@ -56,31 +110,36 @@ def _shown(value: object) -> str:
 
 def _message(error: Mapping[str, Any], record: type[BaseModel]) -> str:
     """Message for an error found by pydantic: the full path, the value, what is allowed."""
-    where = tuple(error["loc"])
+    steps = list(_walk(record, error["loc"]))
     if error["type"] == "extra_forbidden":
-        owner = _record_at(record, where[:-1])
-        if new := getattr(owner, "renamed", {}).get(where[-1]):
-            return f"{'.'.join(map(str, where))}: this key is now {'.'.join((*map(str, where[:-1]), new))}; rename it"
-        allowed = list(owner.model_fields)
-        nearest = difflib.get_close_matches(str(where[-1]), allowed, n=1)
-        hint = f"did you mean {'.'.join((*map(str, where[:-1]), nearest[0]))}? " if nearest else ""
-        return f"{'.'.join(map(str, where))}: unknown key; {hint}allowed here: {', '.join(allowed)}"
-    depth = next(
-        (n for n in range(1, len(where)) if where[n] not in _record_at(record, where[:n]).model_fields), len(where)
-    )
-    path = where[:depth]
-    owner = _record_at(record, path[:-1])
-    if path and str(path[-1]) in owner.model_fields:
-        expected = owner.model_fields[str(path[-1])].description
-    else:
-        expected = f"a mapping with {', '.join(record.model_fields)}"
-    name = ".".join(map(str, path))
+        return _unknown_key(steps)
+    steps = [(key, owner) for key, owner in steps if key in owner.model_fields]
+    name = ".".join(key for key, _ in steps)
+    value: Any = error["input"]
+    expected: str | None = f"a mapping with {', '.join(record.model_fields)}"
+    if steps:
+        key, owner = steps[-1]
+        field = owner.model_fields[key]
+        expected = field.description
+        if error["type"] == "union_tag_invalid":
+            (choice,) = (each for each in field.metadata if isinstance(each, OneOf))
+            name, value, expected = f"{name}.{choice.key}", value[choice.key], choice.allowed
     if error["type"] == "missing":
         return f"{name}: missing; expected {expected}"
-    if error["type"] == "value_error" and isinstance(error["input"], dict):
+    if error["type"] == "value_error" and isinstance(value, dict):
         return f"{name}: {error['ctx']['error']}" if name else str(error["ctx"]["error"])
-    value = _shown(error["input"])
-    return f"{name}: {value} is not allowed; expected {expected}" if name else f"expected {expected}"
+    return f"{name}: {_shown(value)} is not allowed; expected {expected}" if name else f"expected {expected}"
+
+
+def _unknown_key(steps: Sequence[tuple[str, type[BaseModel]]]) -> str:
+    """Message for a key that its record does not have: its new name, or the nearest one, and all that are allowed."""
+    *start, key = (key for key, _ in steps)
+    path, owner = ".".join([*start, key]), steps[-1][1]
+    if new := getattr(owner, "renamed", {}).get(key):
+        return f"{path}: this key is now {'.'.join([*start, new])}; rename it"
+    nearest = difflib.get_close_matches(key, owner.model_fields, n=1)
+    hint = f"did you mean {'.'.join([*start, nearest[0]])}? " if nearest else ""
+    return f"{path}: unknown key; {hint}allowed here: {', '.join(owner.model_fields)}"
 
 
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)

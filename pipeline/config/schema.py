@@ -1,28 +1,16 @@
-"""The YAML config as typed, frozen records: loading, overrides, JSON Schema. Mistakes are found before files open."""
+"""The sections of the config as typed, frozen records: mistakes are found before a file is opened."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ByteSize, Field, model_validator
+from pydantic import ByteSize, Field
 
 from pipeline.config.fields import Bands, Name, Names, Paths, Resampling, Size, Time
 from pipeline.config.masks import MASK_DESCRIPTION, AreaConfig, MaskConfig
-from pipeline.config.mistaken_scene import scene_named_as_config
 from pipeline.config.record import Record, parse_record
-from pipeline.config.yaml import anchor_paths, merge, override, parse_yaml
+from pipeline.config.yaml import merge, override
 from pipeline.core.errors import ConfigError
-from pipeline.core.regular_files import read_regular
 from pipeline.core.timeouts import DEFAULT_TIMEOUT, MAX_TIMEOUT
-
-MAX_CLASSES: Final = 254
-"""Largest number of classes: labels are uint8, 0 is nodata, 255 is reserved for 'unclassified'."""
-
-_MAX_FILE_BYTES: Final = 2**20
-"""Largest size of a config file, in bytes."""
-
-DEFAULT_SAMPLE: Final = 500_000
-"""Default number of sampled pixels (`fit.pixels`)."""
 
 
 class SceneConfig(Record):
@@ -90,41 +78,12 @@ class FeaturesConfig(Record):
 
 
 class FitConfig(Record):
-    """Section `fit`: method, number of classes, sampling and stopping rules."""
+    """What section `fit` has in common for all methods; each method has a record with its own settings."""
 
-    method: Literal["kmeans", "minibatch", "dask-ml"] = Field(
-        "kmeans", description="'kmeans', 'minibatch' or 'dask-ml'"
+    method: str = Field(description="a method by its name")
+    mask: MaskConfig = Field(
+        None, title="as scene.mask, for the fit only", description=f"for the fit only: {MASK_DESCRIPTION}"
     )
-    k: int = Field(
-        8, ge=2, le=MAX_CLASSES, description=f"the number of classes, a whole number from 2 to {MAX_CLASSES}"
-    )
-    pixels: Literal["all"] | Annotated[int, Field(ge=1, le=100_000_000)] = Field(
-        DEFAULT_SAMPLE,
-        description="the number of valid pixels sampled for the fit, 1 to 100000000, or 'all' (start from "
-        f"{DEFAULT_SAMPLE} sampled ones, then pass over every pixel)",
-    )
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="the random seed, a whole number from 0 to 4294967295")
-    starts: int = Field(5, ge=1, le=1000, description="the number of starts, 1 to 1000; the best one is used")
-    max_iter: int = Field(300, ge=1, description="the largest number of iterations per start, at least 1")
-    tol: float = Field(
-        1e-4,
-        ge=0,
-        description="a number from 0: stop when centroids move less than this, relative to the variance of the data",
-    )
-    mask: MaskConfig = Field(None, description=f"for the fit only: {MASK_DESCRIPTION}")
-
-    @model_validator(mode="after")
-    def _enough_pixels(self) -> Self:
-        """Refuse a sample with fewer pixels than classes."""
-        if self.sampled < self.k:
-            msg = f"{self.sampled} sampled pixels are too few for {self.k} classes; raise fit.pixels, or lower fit.k"
-            raise ValueError(msg)
-        return self
-
-    @property
-    def sampled(self) -> int:
-        """Number of pixels to sample, if the scene has as many valid ones."""
-        return DEFAULT_SAMPLE if self.pixels == "all" else self.pixels
 
 
 class OutputConfig(Record):
@@ -170,23 +129,6 @@ class ResourceConfig(Record):
     )
 
 
-class RunConfig(Record):
-    """Config of a run, version 1."""
-
-    version: Literal[1] = Field(description="1, the version of this config format")
-    scene: SceneConfig = Field(
-        description="a mapping: source, bands, names, nodata, resolution, time, resampling, mask, aoi, crop"
-    )
-    features: FeaturesConfig = Field(default=FeaturesConfig(), description="a mapping: scale, standardize")
-    fit: FitConfig = Field(
-        default=FitConfig(), description="a mapping: method, k, pixels, seed, starts, max_iter, tol, mask"
-    )
-    output: OutputConfig = Field(description="a mapping: labels, model, table, picture, report, palette")
-    run: ResourceConfig = Field(
-        default=ResourceConfig(), description="a mapping: workers, memory, chunk, cache, cache_dir, timeout"
-    )
-
-
 class PredictConfig(Record):
     """Settings of `terrazzo predict`, which uses an existing model."""
 
@@ -196,39 +138,6 @@ class PredictConfig(Record):
     run: ResourceConfig = Field(
         default=ResourceConfig(), description="a mapping: workers, memory, chunk, cache, cache_dir, timeout"
     )
-
-
-def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
-    """Read a config file.
-
-    Parameters
-    ----------
-    path : str or Path
-        Path of a YAML file. Relative paths in it are relative to its folder.
-    overrides : iterable of str
-        Settings such as `fit.k=12`, which replace those of the file; the value is parsed as YAML. Relative paths in
-        them are relative to the current folder.
-
-    Raises
-    ------
-    ConfigError
-        If the file can't be read, is not plain YAML, or is not a valid config.
-    """
-    path = Path(path)
-    if message := scene_named_as_config(path):
-        raise ConfigError(message)
-    try:
-        text = read_regular(path, _MAX_FILE_BYTES).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        msg = f"{path}: the config can't be read: {reason}"
-        raise ConfigError(msg) from error
-    settings = parse_yaml(text, str(path))
-    if isinstance(settings, dict):
-        settings = anchor_paths(settings, path.absolute().parent)
-        for setting in overrides:
-            settings = merge(settings, override(setting))
-    return parse_record(RunConfig, settings, str(path))
 
 
 def load_prediction(
@@ -261,9 +170,3 @@ def load_prediction(
             raise ConfigError(msg)
         settings = merge(settings, changed)
     return parse_record(PredictConfig, settings, "predict")
-
-
-def config_schema() -> dict[str, Any]:
-    """JSON Schema of the config, for editors."""
-    schema = RunConfig.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Terrazzo run config"}

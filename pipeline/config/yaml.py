@@ -1,20 +1,26 @@
-"""Parse the YAML text of a config, merge overrides from the command line, and make relative paths absolute."""
+"""Read the YAML file of a config, merge overrides from the command line, and make relative paths absolute."""
 
 import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from pipeline.config.mistaken_scene import scene_named_as_config
 from pipeline.core.errors import ConfigError
+from pipeline.core.regular_files import read_regular
 from pipeline.core.text import unreadable_name
 
 _TAG_ERRORS: Final = (ValueError, TypeError, LookupError, AttributeError)
 """Exceptions that PyYAML raises if a value does not fit its tag (`!!int x`), in addition to its own."""
+
+
+_MAX_FILE_BYTES: Final = 2**20
+"""Largest size of a config file, in bytes."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -132,3 +138,22 @@ def override(setting: str) -> dict[str, Any]:
     for part in reversed(key.strip().split(".")):
         value = {part: value}
     return anchor_paths(value, Path.cwd())
+
+
+def read_settings(path: str | Path, overrides: Iterable[str] = ()) -> object:
+    """Read the settings of a config file and replace some by overrides, as `load_config` does before it validates."""
+    path = Path(path)
+    if message := scene_named_as_config(path):
+        raise ConfigError(message)
+    try:
+        text = read_regular(path, _MAX_FILE_BYTES).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        msg = f"{path}: the config can't be read: {reason}"
+        raise ConfigError(msg) from error
+    settings = parse_yaml(text, str(path))
+    if isinstance(settings, dict):
+        settings = anchor_paths(settings, path.absolute().parent)
+        for setting in overrides:
+            settings = merge(settings, override(setting))
+    return settings

@@ -14,9 +14,9 @@ import rasterio
 import yaml
 from affine import Affine
 
-from pipeline.config.schema import load_config
 from pipeline.core.errors import OutputError
 from pipeline.engine.progress import Progress
+from pipeline.jobs.config import load_config
 from pipeline.jobs.run import run_config
 from pipeline.sinks.staging import Staging
 

@@ -5,13 +5,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pipeline.config.schema import OutputConfig
 from pipeline.core.errors import ConfigError
+from pipeline.core.needs import Needs
+from pipeline.core.scene_info import SceneInfo
+from pipeline.sinks import geotiff, quicklook
 from pipeline.sinks.output_set import describe_mixed_set, digests_of
 from pipeline.sinks.staging import Staging
 
 logger = logging.getLogger(__name__)
+
+_TEXT_BYTES: Final = 10**6
+"""Disk space for the table, the model and the report."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +70,15 @@ class OutputPaths:
     def reported(self) -> dict[str, Path]:
         """Paths of the files described in the report, by their keys there: all but the report."""
         return {name: path for name, path in vars(self).items() if path is not None and path != self.report}
+
+
+def output_needs(info: SceneInfo, classes: int) -> Needs:
+    """Needs of the files of a map of a number of classes, while they are written."""
+    map_bytes, picture_bytes = (
+        geotiff.max_disk_bytes(info.map_grid.shape),
+        quicklook.max_disk_bytes(info.map_grid, classes + 1),
+    )
+    return Needs(disk=map_bytes + picture_bytes + _TEXT_BYTES)
 
 
 @contextmanager

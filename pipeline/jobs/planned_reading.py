@@ -7,12 +7,13 @@ from pathlib import Path
 
 import rasterio
 
-from pipeline.config.schema import FitConfig, ResourceConfig
+from pipeline.config.schema import ResourceConfig
 from pipeline.core.errors import ConfigError, OutputError
 from pipeline.core.text import size_words
 from pipeline.engine.cache import open_cache
 from pipeline.geo.gdal import gdal_options
 from pipeline.jobs.plan import Plan, make_plan
+from pipeline.methods.settings import SampleSettings
 from pipeline.pixels.gdal_memory import gdal_cache_bytes, most_open_files
 from pipeline.pixels.open import Scene, ScenePixels, open_pixels
 from pipeline.sinks.staging import check_free_space
@@ -21,9 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def open_planned(
-    scene: Scene, plan: Plan, resources: ResourceConfig, folder: Path, fit: FitConfig | None = None
-) -> Iterator[ScenePixels]:
+def open_planned(scene: Scene, plan: Plan, resources: ResourceConfig, folder: Path) -> Iterator[ScenePixels]:
     """Open the pixels of a scene as planned, and limit GDAL's cache and open files to what the plan counts.
 
     The limits hold for the whole process.
@@ -46,7 +45,7 @@ def open_planned(
             caches_files=plan.caches_files,
             caches_blocks=plan.caches_blocks,
             cache_required=not plan.cache_optional,
-            all_pixels=fit is not None and fit.pixels == "all",
+            all_pixels=plan.all_pixels,
         )
 
 
@@ -59,7 +58,7 @@ def check_cache_folder(resources: ResourceConfig) -> None:
         raise ConfigError(msg)
 
 
-def plan_run(scene: Scene, resources: ResourceConfig, fit: FitConfig, folder: Path) -> Plan:
+def plan_run(scene: Scene, resources: ResourceConfig, fit: SampleSettings, folder: Path) -> Plan:
     """Plan a run that writes its map into a folder.
 
     An optional cache is left out, with a warning, if the disk has no room for it: the source is then read twice.

@@ -8,17 +8,18 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from pipeline.config.schema import RunConfig
 from pipeline.core.errors import OutputError
 from pipeline.engine.leftovers import remove_leftovers
 from pipeline.engine.progress import Progress
 from pipeline.engine.time_limits import time_limit
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.map import write_map
 from pipeline.jobs.outputs import OutputPaths, output_digests, stage_outputs
 from pipeline.jobs.plan import Plan, make_plan
 from pipeline.jobs.planned_reading import check_cache_folder, check_disk_space, open_planned, plan_run
 from pipeline.jobs.report import Clock, report_json, run_report
 from pipeline.methods.fit import fit_source
+from pipeline.methods.registry import method_of
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.pixels.open import Scene
 from pipeline.scenes.file_stamps import stamp_inputs
@@ -39,7 +40,7 @@ def check_outputs(config: RunConfig) -> OutputPaths:
         If the map is not named as a GeoTIFF or the picture not as a PNG, the palette is unknown or has too few
         colours, or the folder for the cache does not exist.
     """
-    class_colours(config.fit.k, config.output.palette)
+    class_colours(method_of(config.fit).classes(config.fit)[1], config.output.palette)
     check_cache_folder(config.run)
     return OutputPaths.of(config.output, fits=True)
 
@@ -99,7 +100,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
             remove_leftovers(Path(config.run.cache_dir))  # before free disk space is checked
         plan = plan_run(scene, config.run, config.fit, paths.labels.parent)
         staging.keep_apart(scene.info.files)
-        read = context.enter_context(open_planned(scene, plan, config.run, paths.labels.parent, config.fit))
+        read = context.enter_context(open_planned(scene, plan, config.run, paths.labels.parent))
         fit = fit_source(read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress)
         summary = write_map(
             read.for_map,
@@ -145,7 +146,7 @@ def fit_config(
         stamps.add(scene.info.files)
         staging.keep_apart(scene.info.files)
         plan = make_plan(scene, config.run, config.fit, labels=False)
-        with open_planned(scene, plan, config.run, output.parent, config.fit) as read:
+        with open_planned(scene, plan, config.run, output.parent) as read:
             fit = fit_source(
                 read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress or Progress()
             )

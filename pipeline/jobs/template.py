@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from glob import has_magic
+from inspect import get_annotations
 from os.path import basename, dirname, splitext
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from pipeline.core.layer_kinds import layer_kind
 from pipeline.core.text import printable, yaml_text
 from pipeline.core.timeouts import DEFAULT_TIMEOUT
 from pipeline.formats.paths import is_gdal_path
+from pipeline.jobs.config import FIT
 from pipeline.jobs.inspect import BandFacts, Inspection, inspect_scene, short_unit
+from pipeline.methods.registry import METHODS
 
 
 def config_template(source: Sequence[str], timeout: float = DEFAULT_TIMEOUT) -> str:
@@ -60,15 +63,7 @@ features:
   standardize: none     # or zscore, minmax, robust: weight bands equally
 
 fit:
-  method: kmeans        # or minibatch (approximate), dask-ml
-  k: 8                  # number of classes, 2 to 254
-  pixels: 500000        # sample size; all: fit to every valid pixel
-  seed: 0               # random seed: the same seed gives the same map
-  starts: 5             # number of starts; the best one is used
-  max_iter: 300         # largest number of iterations per start
-  tol: 1.0e-4           # stop when centroids move less (relative to variance)
-  # mask:               # as scene.mask, for the fit only
-
+{_method_lines()}
 output:
   labels: {yaml_text(f"{stem}_classes.tif")}
   # model, table, picture, report: next to the labels unless set here
@@ -82,6 +77,21 @@ run:
   # cache_dir: /fast/disk   # folder of the cache; default: the map's
   timeout: {timeout:<12g} # seconds to open a remote file, or to read a block
 """
+
+
+def _method_lines() -> str:
+    """Section `fit` of the default method; keys without a value are commented out, at the end."""
+    lines = [f"  # {method.name}: {method.description}" for method in METHODS.values()]
+    default, without_value = FIT.default(), []
+    fields = type(default).model_fields
+    own_first = dict.fromkeys(key for record in type(default).mro() for key in get_annotations(record) if key in fields)
+    for key in own_first:
+        value, comment = getattr(default, key), f"# {fields[key].title}" if fields[key].title else ""
+        if value is None:
+            without_value.append(f"  {f'# {key}:':<21} {comment}")
+        else:
+            lines.append(f"  {f'{key}: {value}':<21} {comment}".rstrip())
+    return "\n".join([*lines, *without_value]) + "\n"
 
 
 def _band_comments(found: Inspection) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.grid import Block, Grid
+from pipeline.core.needs import Needs, Work
 from pipeline.core.pixels import BlockSource
 from pipeline.core.units import Units
 from pipeline.engine.threads import stream
@@ -153,3 +154,8 @@ class ClassStatistics:
 def _exact_sum(parts: npt.NDArray[Any]) -> Any:
     """Sum of parts without rounding; NaN if a part overflowed."""
     return sum(map(Fraction, parts.tolist())) if all(map(isfinite, parts)) else float("nan")
+
+
+def labelling_needs(work: Work) -> Needs:
+    """Needs of one pass that labels each block."""
+    return Needs(per_block=work.pixels, passes=1)

@@ -1,125 +1,51 @@
-"""K-means of dask-ml over all pixels, or over the sample.
+"""K-means of dask-ml (`fit.method: dask-ml`), for comparison with other work."""
 
-Workarounds for dask-ml 2025.1:
+from typing import Final, Literal
 
-- It refuses NaN and has no masks, so it gets valid pixels only.
-- It truncates centroids of integers, so pixels are converted to float32, centred and scaled.
-- Its own initialization reads all pixels about fifty times, so it gets initial centroids.
-- Its `tol` is absolute, and that of the config relative to the variance: pixels are scaled to a mean variance of 1.
-- It reads pixels in each pass, so they come from the cache.
-- Its labels are not used: labels are those of the map.
+from pydantic import Field
 
-Its sums are floats, added chunk by chunk, so other block sizes may change the last digits.
-"""
+from pipeline.core.needs import Library, Needs, Work
+from pipeline.core.scene_info import SceneInfo
+from pipeline.methods.method import Method
+from pipeline.methods.minibatch import SCIKIT_LEARN
+from pipeline.methods.settings import CentroidSettings, k_classes
+from pipeline.methods.starts import points_bytes, starts_needs
+from pipeline.pixels.needs import LABEL_AND_BOUND
 
-import logging
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from math import nextafter
-from typing import Any, Final
+_DASK_ML: Final = Library("dask-ml", 70 * 10**6)
+"""Measured as that of the program itself (decision 18)."""
 
-import dask
-import dask.array as da
-import numpy as np
-import numpy.typing as npt
-from dask_ml.cluster import KMeans
-from threadpoolctl import ThreadpoolController
+_ROW: Final = 3 * 4
+"""Bytes that dask-ml needs per pixel and band."""
 
-from pipeline.config.schema import FitConfig
-from pipeline.core.arrays import Points, Stretch
-from pipeline.kernels.move_points import EXCLUDED
-from pipeline.methods.lloyd import Centres
-from pipeline.pixels.pieces import PixelPieces
-
-logger = logging.getLogger(__name__)
-
-Rows = npt.NDArray[np.float32]
-"""Centred and scaled pixels, shape (pixel, band)."""
-
-_ROWS: Final = 2**16
-"""Number of sampled pixels per chunk."""
+_LABELS: Final = 3 * 8
+"""Bytes that dask-ml needs per pixel in addition."""
 
 
-class _Scaling:
-    """Converts stored numbers to float32 features with mean 0 and a mean variance of 1, and back."""
+class DaskMlSettings(CentroidSettings):
+    """Section `fit` with dask-ml."""
 
-    def __init__(self, sample: Points, stretch: Stretch) -> None:
-        factor = np.ones(len(sample)) if stretch is None else stretch
-        self._origin = np.array([band.mean(dtype=np.float64) for band in sample])
-        variances = np.array([band.var(dtype=np.float64) for band in sample])
-        self._factor = factor / float((variances * factor**2).mean()) ** 0.5
-
-    def rows(self, points: Points) -> Rows:
-        """Convert points, shape (band, point), to features."""
-        rows = np.empty(points.shape[::-1], np.float32)
-        for band, numbers in enumerate(points):
-            rows[:, band] = (numbers - self._origin[band]) * self._factor[band]
-        return rows
-
-    def centres(self, rows: npt.NDArray[Any]) -> Centres:
-        """Convert features back to stored numbers, shape (row, band)."""
-        centres: Centres = rows.astype(np.float64) / self._factor + self._origin
-        return centres
+    method: Literal["dask-ml"] = Field(description="'dask-ml'")
 
 
-def refine_by_dask(  # noqa: PLR0917
-    pixels: PixelPieces | None, sample: Points, start: Centres, config: FitConfig, stretch: Stretch, workers: int
-) -> tuple[Centres, int]:
-    """Refine centroids by Lloyd passes of dask-ml.
-
-    Parameters
-    ----------
-    pixels : PixelPieces or None
-        The scene, each of whose blocks was read for the fit before; None to fit the sample only.
-    sample : ndarray, shape (band, point)
-        Sampled pixels, in stored numbers.
-    start : ndarray of float64, shape (k, band)
-        Initial centroids, in stored numbers.
-    config : FitConfig
-        `max_iter`, and `tol` relative to the mean variance of the bands.
-    stretch : ndarray of float64, shape (band,), optional
-        Factor per band by which differences are multiplied before distances are taken; None for 1.
-    workers : int
-        Number of threads; the cache belongs to this process, so no other processes are used.
-
-    Returns
-    -------
-    centres : ndarray of float64, shape (k, band)
-        Centroids in stored numbers.
-    iterations : int
-        Number of passes.
-    """
-    scaling = _Scaling(sample, stretch)
-    features = _all_rows(pixels, scaling) if pixels else da.from_array(scaling.rows(sample), chunks=(_ROWS, -1))
-    clusterer = KMeans(
-        n_clusters=len(start),
-        init=scaling.rows(np.ascontiguousarray(start.T)),
-        max_iter=config.max_iter,
-        tol=max(config.tol, nextafter(0.0, 1.0)),  # with a tol of 0 it would not stop at a shift of 0
+def dask_ml_needs(info: SceneInfo, settings: CentroidSettings, work: Work) -> Needs:
+    """Needs of starts on the sample, and then of dask-ml on rows of the sample, or of blocks from the cache."""
+    row, libraries = len(info.bands) * _ROW + _LABELS, frozenset([SCIKIT_LEARN, _DASK_ML])
+    rows = points_bytes(info, settings) + settings.sampled_of(info) * row
+    needs = starts_needs(info, settings, work).then(Needs(fixed=rows, libraries=libraries))
+    if settings.pixels != "all":
+        return needs
+    return needs.then(
+        Needs(per_block=work.pixels * row, passes=settings.max_iter + 1, state=LABEL_AND_BOUND, cache="must")
     )
-    controller = ThreadpoolController()
-    # OpenMP has a setting per thread, so each worker thread sets its own
-    with (
-        ThreadPoolExecutor(workers, initializer=partial(controller.limit, limits=1)) as pool,
-        controller.limit(limits=1, user_api="blas"),
-        dask.config.set(scheduler="threads", pool=pool, num_workers=workers),
-    ):
-        clusterer.fit(features)
-    logger.info("dask-ml: passes: %d", clusterer.n_iter_)
-    return scaling.centres(clusterer.cluster_centers_), int(clusterer.n_iter_)
 
 
-def _all_rows(pixels: PixelPieces, scaling: _Scaling) -> da.Array:
-    """All pixels of the fit as a dask array, shape (pixel, band), one chunk per block that has any."""
-
-    def rows(number: int) -> Rows:
-        pieces: Sequence[Rows] = [
-            scaling.rows(piece.points[:, piece.labels != EXCLUDED]) for piece in pixels.pieces([pixels.blocks[number]])
-        ]
-        return np.concatenate(pieces)
-
-    shapes = [(number, (pixels.fitting[block], len(pixels.info.bands))) for number, block in enumerate(pixels.blocks)]
-    chunks = [da.from_delayed(dask.delayed(rows)(n), shape, np.float32) for n, shape in shapes if shape[0]]
-    features: da.Array = da.concatenate(chunks, axis=0)
-    return features
+DASK_ML: Final = Method(
+    name="dask-ml",
+    description="k-means of dask-ml, for comparison with it",
+    settings=DaskMlSettings,
+    same_bits=False,
+    classes=k_classes,
+    needs=dask_ml_needs,
+    function="pipeline.methods.dask_ml_passes:fit_dask_ml",
+)

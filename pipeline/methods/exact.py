@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config.schema import FitConfig
 from pipeline.core.arrays import Points, Stretch
 from pipeline.kernels.assign import assign
 from pipeline.kernels.distances import own_distances
-from pipeline.methods.kmeans import mean_variance
 from pipeline.methods.lloyd import Centres
 from pipeline.methods.passes import Passes
+from pipeline.methods.settings import CentroidSettings
+from pipeline.methods.starts import mean_variance
 from pipeline.pixels.pieces import PixelPieces
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def refine(  # noqa: PLR0917
     pixels: PixelPieces,
     start: Centres,
     sample: Points,
-    config: FitConfig,
+    config: CentroidSettings,
     stretch: Stretch,
     workers: int,
     *,
@@ -68,7 +68,7 @@ def refine(  # noqa: PLR0917
         Initial centroids, in stored numbers.
     sample : ndarray, shape (band, point)
         Sampled pixels, from which new centroids are chosen for classes that become empty.
-    config : FitConfig
+    config : CentroidSettings
         `max_iter`, the largest number of passes, and `tol`: passes end if the sum of the squared moves of all
         centroids is at most `tol`, relative to the mean variance of the bands, or if no pixel changes class.
     stretch : ndarray of float64, shape (band,), optional

@@ -1,49 +1,39 @@
-"""Mini-batch k-means of scikit-learn on sampled points, on one thread per start."""
+"""Mini-batch k-means (`fit.method: minibatch`), by scikit-learn on the sample."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from typing import Final, Literal
 
-import numpy as np
-from sklearn.cluster import MiniBatchKMeans
-from threadpoolctl import ThreadpoolController
+from pydantic import Field
 
-from pipeline.config.schema import FitConfig
-from pipeline.core.arrays import Points, Stretch
+from pipeline.core.needs import Library, Needs, Work
+from pipeline.core.scene_info import SceneInfo
 from pipeline.kernels.assign import working_dtype
-from pipeline.methods.lloyd import Clustering, band_means, lloyd
+from pipeline.methods.method import Method
+from pipeline.methods.settings import CentroidSettings, k_classes
+from pipeline.methods.starts import starts_needs
+
+SCIKIT_LEARN: Final = Library("scikit-learn", 197 * 10**6)
+"""Measured as that of the program itself (decision 18)."""
 
 
-@contextmanager
-def minibatch(points: Points, config: FitConfig, stretch: Stretch = None) -> Iterator[Callable[[int], Clustering]]:
-    """Return a context manager that yields a function from a seed to the clustering of that start.
+class MiniBatchSettings(CentroidSettings):
+    """Section `fit` with mini-batches."""
 
-    Centroids are those of scikit-learn's MiniBatchKMeans, moved to the exact means of their points. Each call uses
-    one thread: on several threads scikit-learn adds sums in the order in which threads end, so the last digits of
-    its centroids would depend on the load of the machine.
+    method: Literal["minibatch"] = Field(description="'minibatch'")
 
-    Parameters
-    ----------
-    points : ndarray, shape (band, point)
-        Points in input units.
-    config : FitConfig
-        Number of classes and stopping rules.
-    stretch : ndarray of float64, shape (band,), optional
-        Factor per band by which differences are multiplied before distances are taken; None for 1.
-    """
-    # scikit-learn computes distances as x.x - 2 x.c + c.c, which loses digits far from zero
-    origin, factor = band_means(points), np.ones(len(points)) if stretch is None else stretch
-    rows = np.empty(points.shape[::-1], working_dtype(points.dtype))
-    for band, numbers in enumerate(points):
-        rows[:, band] = (numbers - origin[band]) * factor[band]
-    threads = ThreadpoolController()
-    settings = {"n_clusters": config.k, "n_init": 1, "max_iter": config.max_iter, "tol": config.tol}
 
-    def start(seed: int) -> Clustering:
-        with threads.limit(limits=1, user_api="openmp"):  # OpenMP has this setting per thread
-            clusterer = MiniBatchKMeans(**settings, random_state=seed).fit(rows)
-        centres = clusterer.cluster_centers_.astype(np.float64) / factor + origin
-        refined = lloyd(points, centres, max_iter=1, tolerance=0, stretch=stretch)
-        return Clustering(refined.centres, refined.inertia, int(clusterer.n_iter_))
+def minibatch_needs(info: SceneInfo, settings: CentroidSettings, work: Work) -> Needs:
+    """Needs of starts on the sample, as scaled floats, and of one pass over windows of all pixels."""
+    rows = settings.sampled_of(info) * working_dtype(info.dtype).itemsize * len(info.bands)
+    needs = starts_needs(info, settings, work).beside(Needs(fixed=rows, libraries=frozenset([SCIKIT_LEARN])))
+    return needs.then(Needs(passes=1, cache="must")) if settings.pixels == "all" else needs
 
-    with threads.limit(limits=1, user_api="blas"):  # BLAS has one setting for the process
-        yield start
+
+MINIBATCH: Final = Method(
+    name="minibatch",
+    description="k-means by mini-batches, approximate",
+    settings=MiniBatchSettings,
+    same_bits=True,
+    classes=k_classes,
+    needs=minibatch_needs,
+    function="pipeline.methods.sklearn_minibatch:fit_minibatch",
+)

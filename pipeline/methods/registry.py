@@ -1,19 +1,29 @@
-"""Methods that are imported when one is chosen: scikit-learn and dask-ml take seconds to import."""
+"""The clustering methods by name, and their functions, which are imported when they run."""
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from pipeline.core.late_import import late_import
+from pipeline.core.late_import import load
+from pipeline.methods.method import AnyMethod, FitInput, FitResult
+from pipeline.methods.settings import SampleSettings
 
-if TYPE_CHECKING:
-    from pipeline.methods.dask_ml import refine_by_dask
-    from pipeline.methods.minibatch import minibatch
+_RECORDS: Final = (
+    "pipeline.methods.kmeans:KMEANS",
+    "pipeline.methods.minibatch:MINIBATCH",
+    "pipeline.methods.dask_ml:DASK_ML",
+)
+"""The record of each method: to add a method, add its line."""
 
-__all__ = ["minibatch", "refine_by_dask"]
+METHODS: Final[dict[str, AnyMethod]] = {method.name: method for method in map(load, _RECORDS)}
+"""Methods by `fit.method`."""
 
-_HOMES: Final = {
-    "minibatch": "pipeline.methods.minibatch:minibatch",
-    "refine_by_dask": "pipeline.methods.dask_ml:refine_by_dask",
-}
-"""Where each name is defined."""
 
-__getattr__ = late_import(__name__, _HOMES)
+def method_of(settings: SampleSettings) -> AnyMethod:
+    """Return the method that a config chooses."""
+    return METHODS[settings.method]
+
+
+def fit_function(method: AnyMethod) -> Callable[[FitInput[Any]], FitResult]:
+    """Import the function of a method."""
+    function: Callable[[FitInput[Any]], FitResult] = load(method.function)
+    return function

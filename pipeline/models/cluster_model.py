@@ -28,7 +28,7 @@ _LARGEST_NUMBER: Final = 1e60
 class Fitting(ModelRecord):
     """Settings of the fit, and its numbers of iterations and pixels."""
 
-    method: Literal["kmeans", "minibatch", "dask-ml"]
+    method: str
     """Setting `fit.method`."""
     pixels: Literal["sampled", "all"] = "sampled"
     """Pixels used to compute the centroids: 'sampled', or 'all' valid ones."""

@@ -10,8 +10,8 @@ from conftest import WriteRaster, patches
 
 from pipeline import fit, label, open_scene, run_config, write
 from pipeline.config.argument_messages import config_keys_to_arguments
-from pipeline.config.schema import RunConfig
 from pipeline.core.errors import TerrazzoError
+from pipeline.jobs.config import RunConfig
 
 
 @pytest.mark.parametrize(

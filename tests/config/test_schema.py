@@ -19,9 +19,12 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.config.masks import AreaRecord, MaskRecord
 from pipeline.config.record import parse_record
-from pipeline.config.schema import ResourceConfig, RunConfig, config_schema, load_config
+from pipeline.config.schema import ResourceConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.text import size_words
+from pipeline.jobs.config import RunConfig, config_schema, load_config
+from pipeline.methods.kmeans import KMeansSettings
+from pipeline.methods.registry import METHODS
 
 CONFIGS = ROOT / "configs"
 
@@ -51,8 +54,9 @@ def look_up(config: RunConfig, path: str) -> Any:
 def leaves(record: type[BaseModel] = RunConfig, start: str = "") -> Iterator[tuple[str, bool]]:
     """Dotted path of every key with a value, and whether it is required."""
     for name, field in record.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from leaves(field.annotation, f"{start}{name}.")
+        kind = KMeansSettings if name == "fit" else field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from leaves(kind, f"{start}{name}.")
         else:
             yield start + name, field.is_required()
 
@@ -130,6 +134,8 @@ def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
         ("scene.nodata", "none", "the number that marks"),
         ("scene.nodata", float("nan"), "the number that marks"),
         ("fit.method", "dbscan", "'kmeans', 'minibatch' or 'dask-ml'"),
+        ("fit.method", None, "'kmeans', 'minibatch' or 'dask-ml'"),
+        ("fit.method", ["kmeans"], "'kmeans', 'minibatch' or 'dask-ml'"),
         ("fit.k", 1, "from 2 to 254"),
         ("fit.k", 255, "from 2 to 254"),
         ("fit.k", 8.5, "from 2 to 254"),
@@ -158,7 +164,7 @@ def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
         ("run.chunk", 15, "16 to 65536"),
         ("run.chunk", 65537, "16 to 65536"),
         ("scene", "a.tif", "a mapping: source, bands, names, nodata"),
-        ("fit", [8], "a mapping: method, k"),
+        ("fit", [8], "a mapping: method, mask, pixels, seed, k"),
         ("run", None, "a mapping: workers, memory"),
     ],
 )
@@ -202,6 +208,23 @@ def test_misspelt_key_is_named_with_its_path_and_the_nearest_key(tmp_path: Path,
         load(tmp_path, settings)
     assert wrong in str(caught.value)
     assert f"did you mean {path}?" in str(caught.value)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_mistakes_in_the_settings_of_a_method_are_named_by_their_path_alone(tmp_path: Path, method: str) -> None:
+    settings = with_setting("fit.method", method)
+    with pytest.raises(ConfigError, match=r"run\.yaml: fit\.k: 1 is not allowed; expected the number of classes"):
+        load(tmp_path, with_setting("fit.k", 1, settings))
+    with pytest.raises(
+        ConfigError, match=r"run\.yaml: fit\.seeds: unknown key; did you mean fit\.seed\? allowed here:"
+    ):
+        load(tmp_path, with_setting("fit.seeds", 1, settings))
+    with pytest.raises(ConfigError, match=r"run\.yaml: fit\.mask\.pat: unknown key; did you mean fit\.mask\.path\?"):
+        load(tmp_path, with_setting("fit.mask.pat", "m.tif", settings))
+    with pytest.raises(
+        ConfigError, match=r"run\.yaml: fit: 3 sampled pixels are too few for 8 classes; raise fit\.pixels"
+    ):
+        load(tmp_path, with_setting("fit.pixels", 3, settings))
 
 
 def test_unknown_key_is_refused_listing_the_allowed_keys(tmp_path: Path) -> None:
@@ -462,6 +485,15 @@ def test_stored_schema_equals_the_generated_one() -> None:
         ("run.memory", "plenty"), ("run.workers", "auto"), ("run.workers", 4), ("run.workers", 0), ("run.chunk", 512),
         ("run.chunk", "big"), ("run.timeout", 0.5), ("run.timeout", 86400), ("run.timeout", 0), ("run.timeout", 86401),
         ("run.timeout", "2 min"), ("extra", 1), ("fit", []),
+        ("fit", {"k": 3, "seed": 1}), ("fit", {"method": "dask-ml", "k": 3}), ("fit", {"method": "dask-ml", "q": 3}),
+        ("fit", {"method": None}), ("fit.mask", None), ("scene.names", {"B1": "blue"}), ("scene.names", {}),
+        ("scene.resampling", {"default": "cubic"}), ("scene.resampling", {"default": "other"}),
+        ("scene.time", 0), ("scene.time", "last"), ("scene.time", ""), ("scene.mask", "scl"), ("scene.mask", ""),
+        ("scene.mask", {"scl": ["cirrus", 9], "dilate": 60}), ("scene.mask", {"scl": "default"}),
+        ("scene.mask", {"qa_pixel": [["cloud", 9], 3]}), ("scene.mask", {"qa_pixel": {}}), ("scene.mask", {"scm": [9]}),
+        ("scene.mask", {"path": "m.tif", "keep": [1]}), ("scene.mask", {"path": "m.tif", "dilate": -1}),
+        ("scene.aoi", [7, 50, 8, 51]), ("scene.aoi", [7, 50, 8]), ("scene.aoi", "a.gpkg"), ("scene.aoi", {"path": ""}),
+        ("scene.aoi", {"bounds": [7, 50, 8, 51], "crs": "EPSG:4326"}), ("scene.aoi", {"box": [7, 50, 8, 51]}),
     ],
 )  # fmt: skip
 def test_schema_and_loader_accept_the_same_configs(tmp_path: Path, path: str, value: object) -> None:

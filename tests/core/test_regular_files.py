@@ -122,7 +122,7 @@ def test_special_file_as_config_or_model_is_refused(
 
 
 def test_huge_config_file_is_refused(tmp_path: Path) -> None:
-    from pipeline.config.schema import load_config
+    from pipeline.jobs.config import load_config
 
     endless = tmp_path / "endless.yaml"
     with endless.open("wb") as file:

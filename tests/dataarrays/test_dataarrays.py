@@ -14,9 +14,9 @@ from conftest import patches
 from sources import NAMES, add_array, dataset, described, layers, opened, whole, write_eopf
 
 from pipeline.cli.text import inspection_words
-from pipeline.config.schema import RunConfig
 from pipeline.core.errors import SceneError
 from pipeline.formats.detect import open_catalogues
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.run import run_config
 

@@ -23,12 +23,12 @@ from server import Moods, serving
 from sources import described
 
 from pipeline.api import open_scene
-from pipeline.config.schema import RunConfig
 from pipeline.core.errors import ConfigError, SceneError, StalledError
 from pipeline.engine import time_limits
 from pipeline.engine.time_limits import current_limit, time_limit, within_limit
 from pipeline.formats.fetch import fetch
 from pipeline.geo.gdal import gdal_options, is_remote, may_be_remote
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.run import run_config
 from pipeline.jobs.template import config_template

@@ -11,10 +11,11 @@ from sklearn.cluster import KMeans
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 from sources import MemorySource
 
-from pipeline.config.schema import FeaturesConfig, FitConfig
+from pipeline.config.schema import FeaturesConfig
 from pipeline.core.errors import FitError, ModelError
 from pipeline.engine.progress import Progress
 from pipeline.features.standardize import Preparation
+from pipeline.jobs.config import FIT
 from pipeline.kernels.assign import assign
 from pipeline.methods.fit import fit_source
 from pipeline.models.cluster_model import ClusterModel
@@ -30,7 +31,7 @@ def uneven(dtype: str = "uint16") -> Any:
 
 def model_of(data: Any, valid: Any, method: str, **settings: Any) -> ClusterModel:
     source, features = MemorySource(data, valid, (64, 64)), FeaturesConfig.model_validate({"standardize": method})
-    config = FitConfig.model_validate({"k": 5, **settings})
+    config = FIT.parse({"k": 5, **settings}, "test")
     if config.pixels == "all":
         return fitted(source, config, features).model
     return fit_source(source, config, features, workers=2, progress=Progress()).model

@@ -16,9 +16,10 @@ from affine import Affine
 from conftest import UTM, WriteRaster, patches
 from sources import described
 
-from pipeline.config.schema import OutputConfig, RunConfig, SceneConfig
+from pipeline.config.schema import OutputConfig, SceneConfig
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.formats.detect import open_catalogues
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import run_config
 from pipeline.models.cluster_model import ClusterModel

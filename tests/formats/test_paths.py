@@ -7,9 +7,9 @@ import pytest
 import rasterio
 from conftest import WriteRaster, patches
 
-from pipeline.config.schema import load_config
 from pipeline.core.errors import SceneError
 from pipeline.formats.paths import find_files
+from pipeline.jobs.config import load_config
 
 
 def paths(*arguments: Any) -> list[str]:

@@ -12,9 +12,9 @@ from rasterio.shutil import copy as gdal_copy
 from server import Moods, serving
 from sources import described, whole
 
-from pipeline.config.schema import RunConfig
 from pipeline.core.errors import SceneError
 from pipeline.geo.gdal import gdal_options
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.run import run_config
 from pipeline.scenes.raster_source import RasterSource
 

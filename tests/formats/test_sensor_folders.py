@@ -15,8 +15,8 @@ import pytest
 import rasterio
 from sources import described
 
-from pipeline.config.schema import RunConfig
 from pipeline.core.errors import SceneError
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.run import run_config
 from pipeline.scenes.raster_scene import RasterScene
 

@@ -10,10 +10,11 @@ import pytest
 import rasterio
 from sources import described, opened, whole
 
-from pipeline.config.schema import RunConfig, SceneConfig
+from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import SceneError
 from pipeline.formats.catalogue import Catalogue
 from pipeline.formats.detect import open_catalogues
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.run import run_config
 from pipeline.models.cluster_model import ClusterModel

@@ -14,8 +14,8 @@ from affine import Affine
 from rasterio.crs import CRS
 from sources import described, opened, whole
 
-from pipeline.config.schema import RunConfig
 from pipeline.core.errors import SceneError
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.run import run_config
 from pipeline.jobs.template import config_template

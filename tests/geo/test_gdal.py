@@ -10,7 +10,7 @@ from conftest import ROOT
 
 COUNTED = """
 import resource, sys
-from pipeline.config.schema import RunConfig
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.run import run_config
 labels, *source = sys.argv[1:]
 sections = {"scene": {"source": source}, "fit": {"k": 4}, "output": {"labels": labels}}

@@ -13,10 +13,12 @@ from conftest import WriteRaster, patches
 
 import pipeline.scenes.preview as preview_module
 from pipeline.cli.text import inspection_words
-from pipeline.config.schema import RunConfig, SceneConfig
+from pipeline.config.schema import SceneConfig
 from pipeline.geo.gdal import open_raster
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.template import config_template
+from pipeline.methods.registry import METHODS
 from pipeline.raster.file_bands import list_bands
 from pipeline.scenes.open import open_scene_config
 
@@ -98,6 +100,7 @@ def test_the_template_is_a_valid_config_for_its_scene(data: Path) -> None:
         text = config_template([str(source)])
         config = RunConfig.model_validate(yaml.safe_load(text))
         assert config.fit == RunConfig.model_fields["fit"].default
+        assert all(f"  # {method.name}: {method.description}\n" in text for method in METHODS.values())
         assert all(key in text for key in ("source:", "bands:", "nodata:", "method:", "palette:", "memory:", "chunk:"))
     assert "B8A" not in str(
         RunConfig.model_validate(

@@ -2,7 +2,7 @@
 
 import re
 from math import ceil
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +10,15 @@ from affine import Affine
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.schema import FitConfig, ResourceConfig
+from pipeline.config.schema import ResourceConfig
 from pipeline.core.errors import ConfigError, MemoryBudgetError
 from pipeline.core.grid import Grid
 from pipeline.core.scene_info import SceneInfo
+from pipeline.jobs.config import FIT
 from pipeline.jobs.plan import Plan, make_plan
+from pipeline.methods.kmeans import KMeansSettings
+from pipeline.methods.minibatch import MiniBatchSettings
+from pipeline.methods.settings import CentroidSettings
 from pipeline.pixels.gdal_memory import gdal_cache_bytes, most_open_files
 from pipeline.raster.stored_blocks import OpenFiles
 from pipeline.scenes.raster_scene import RasterScene
@@ -68,17 +72,19 @@ resources = st.builds(
     memory=st.integers(4 * 10**8, 64 * GB) | st.integers(4 * 10**8, GB),
     workers=st.integers(1, 64),
 )
-fits = st.none() | st.builds(FitConfig, k=st.just(2), pixels=st.integers(2, 2_000_000), starts=st.integers(1, 10))
+fits = st.none() | st.builds(KMeansSettings, k=st.just(2), pixels=st.integers(2, 2_000_000), starts=st.integers(1, 10))
 
 
-def plan_or_none(scene: RasterScene, run: ResourceConfig, fit: FitConfig | None, *, labels: bool = True) -> Plan | None:
+def plan_or_none(
+    scene: RasterScene, run: ResourceConfig, fit: CentroidSettings | None, *, labels: bool = True
+) -> Plan | None:
     try:
         return make_plan(scene, run, fit, labels=labels)
     except MemoryBudgetError:
         return None
 
 
-def least_memory(scene: RasterScene, plan: Plan, fit: FitConfig | None) -> int:
+def least_memory(scene: RasterScene, plan: Plan, fit: CentroidSettings | None) -> int:
     """Lower bound of a run's memory: pixels, valid mask and labels of a block per worker, and the sample."""
     pixels = plan.chunk[0] * plan.chunk[1]
     blocks = plan.at_once * (pixels * scene.info.bytes_per_pixel + 2 * pixels)
@@ -88,7 +94,7 @@ def least_memory(scene: RasterScene, plan: Plan, fit: FitConfig | None) -> int:
 @settings(max_examples=200, deadline=None)
 @given(scene=scenes(), run=resources, fit=fits)
 def test_a_plan_is_within_the_memory_allowed_and_counts_at_least_the_arrays_it_needs(
-    scene: RasterScene, run: ResourceConfig, fit: FitConfig | None
+    scene: RasterScene, run: ResourceConfig, fit: CentroidSettings | None
 ) -> None:
     plan = plan_or_none(scene, run, fit)
     assume(plan is not None)
@@ -103,7 +109,7 @@ def test_a_plan_is_within_the_memory_allowed_and_counts_at_least_the_arrays_it_n
 @settings(max_examples=200, deadline=None)
 @given(scene=scenes(), run=resources, fit=fits)
 def test_a_block_consists_of_whole_file_blocks_or_covers_the_whole_side(
-    scene: RasterScene, run: ResourceConfig, fit: FitConfig | None
+    scene: RasterScene, run: ResourceConfig, fit: CentroidSettings | None
 ) -> None:
     plan = plan_or_none(scene, run, fit)
     assume(plan is not None)
@@ -117,7 +123,7 @@ def test_a_block_consists_of_whole_file_blocks_or_covers_the_whole_side(
 @settings(max_examples=100, deadline=None)
 @given(scene=scenes(), run=resources, fit=fits, more=st.integers(0, 20 * GB))
 def test_a_plan_is_never_refused_for_more_memory(
-    scene: RasterScene, run: ResourceConfig, fit: FitConfig | None, more: int
+    scene: RasterScene, run: ResourceConfig, fit: CentroidSettings | None, more: int
 ) -> None:
     if plan_or_none(scene, run, fit):
         assert plan_or_none(scene, run.model_copy(update={"memory": run.memory + more}), fit)
@@ -129,7 +135,7 @@ def test_a_plan_is_never_refused_for_more_memory(
 @settings(max_examples=200, deadline=None)
 @given(scene=scenes(), fit=fits, workers=st.integers(1, 8))
 def test_a_refusal_names_memory_that_is_enough_when_a_little_less_is_not(
-    scene: RasterScene, fit: FitConfig | None, workers: int
+    scene: RasterScene, fit: CentroidSettings | None, workers: int
 ) -> None:
     with pytest.raises(MemoryBudgetError, match=r"memory allows 100 MB") as caught:
         make_plan(scene, ResourceConfig(memory=10**8, workers=workers), fit)
@@ -156,7 +162,7 @@ def test_each_sampled_pixel_adds_at_least_the_bytes_of_its_bands_and_key(
     scene: RasterScene, pixels: int, *, labels: bool
 ) -> None:
     run = ResourceConfig(memory=10**16, workers=1, chunk=16)
-    few, many = (make_plan(scene, run, FitConfig(k=2, pixels=n), labels=labels) for n in (2, pixels))
+    few, many = (make_plan(scene, run, KMeansSettings(k=2, pixels=n), labels=labels) for n in (2, pixels))
     drawn = min(pixels, scene.info.pixels) - min(2, scene.info.pixels)
     assert many.peak - few.peak >= drawn * (scene.info.bytes_per_pixel + 8)
 
@@ -177,19 +183,19 @@ def test_no_memory_is_planned_for_workers_without_a_block() -> None:
 @pytest.mark.parametrize(
     ("driver", "fit", "labels", "passes", "cached"),
     [
-        ("GTiff", FitConfig(), True, 2, False),
-        ("JP2OpenJPEG", FitConfig(), True, 1, True),  # expensive to decode
-        ("GTiff", FitConfig(pixels="all"), True, 1, True),
-        ("JP2OpenJPEG", FitConfig(pixels="all"), False, 1, True),
-        ("GTiff", FitConfig(pixels="all", method="minibatch"), True, 1, True),
+        ("GTiff", KMeansSettings(), True, 2, False),
+        ("JP2OpenJPEG", KMeansSettings(), True, 1, True),  # expensive to decode
+        ("GTiff", KMeansSettings(pixels="all"), True, 1, True),
+        ("JP2OpenJPEG", KMeansSettings(pixels="all"), False, 1, True),
+        ("GTiff", MiniBatchSettings(pixels="all", method="minibatch"), True, 1, True),
         ("GTiff", None, True, 1, False),
         ("JP2OpenJPEG", None, True, 1, False),
-        ("GTiff", FitConfig(), False, 1, False),
-        ("JP2OpenJPEG", FitConfig(), False, 1, False),
+        ("GTiff", KMeansSettings(), False, 1, False),
+        ("JP2OpenJPEG", KMeansSettings(), False, 1, False),
     ],
 )
 def test_a_scene_is_cached_and_read_once_unless_it_is_cheap_to_read_twice(
-    driver: str, fit: FitConfig | None, passes: int, *, labels: bool, cached: bool
+    driver: str, fit: CentroidSettings | None, passes: int, *, labels: bool, cached: bool
 ) -> None:
     scene = scene_of(driver=driver)
     plan = make_plan(scene, ResourceConfig(memory=4 * GB, workers=2), fit, labels=labels)
@@ -200,9 +206,11 @@ def test_a_scene_is_cached_and_read_once_unless_it_is_cheap_to_read_twice(
     assert plan.disk == plan.cache_bytes + plan.map_disk
 
 
-@pytest.mark.parametrize("fit", [FitConfig(), FitConfig(pixels="all"), FitConfig(pixels="all", method="minibatch")])
+@pytest.mark.parametrize(
+    "fit", [KMeansSettings(), KMeansSettings(pixels="all"), MiniBatchSettings(pixels="all", method="minibatch")]
+)
 @pytest.mark.parametrize("driver", ["GTiff", "JP2OpenJPEG"])
-def test_the_cache_is_where_the_config_says(driver: str, fit: FitConfig) -> None:
+def test_the_cache_is_where_the_config_says(driver: str, fit: CentroidSettings) -> None:
     plans = {
         cache: make_plan(scene_of(driver=driver), ResourceConfig(memory=8 * GB, workers=2, cache=cache), fit)
         for cache in ("none", "disk", "memory")
@@ -218,22 +226,22 @@ def test_the_cache_is_where_the_config_says(driver: str, fit: FitConfig) -> None
 
 
 @pytest.mark.parametrize("method", ["dask-ml", "minibatch"])
-def test_some_methods_over_all_pixels_need_a_cache(method: Literal["dask-ml", "minibatch"]) -> None:
-    fit = FitConfig(pixels="all", method=method)
+def test_some_methods_over_all_pixels_need_a_cache(method: str) -> None:
+    fit = FIT.parse({"pixels": "all", "method": method}, "test")
     with pytest.raises(ConfigError, match=rf"^run\.cache: none: {method} .* needs a cache; use disk or memory$"):
         make_plan(scene_of(), ResourceConfig(cache="none"), fit)
 
 
 def test_a_cache_that_does_not_fit_into_memory_is_refused_with_its_size() -> None:
     with pytest.raises(MemoryBudgetError, match=r"and 1\.33 GB for the cache in memory \(run\.cache: disk avoids"):
-        make_plan(scene_of(), ResourceConfig(memory=GB, cache="memory"), FitConfig(pixels="all"))
+        make_plan(scene_of(), ResourceConfig(memory=GB, cache="memory"), KMeansSettings(pixels="all"))
 
 
 @pytest.mark.parametrize(
-    ("fit", "split", "passes"), [(FitConfig(), False, 1), (FitConfig(), True, 2), (None, False, 1)]
+    ("fit", "split", "passes"), [(KMeansSettings(), False, 1), (KMeansSettings(), True, 2), (None, False, 1)]
 )
 def test_a_compressed_scene_is_cached_if_it_is_read_twice_and_no_file_block_is_split(
-    fit: FitConfig | None, passes: int, *, split: bool
+    fit: CentroidSettings | None, passes: int, *, split: bool
 ) -> None:
     scene = scene_of(compressed=True, read_by_file_block=split)
     plan = make_plan(scene, ResourceConfig(memory=4 * GB, workers=2), fit)
@@ -267,7 +275,7 @@ def test_gdals_cache_holds_all_file_blocks_of_one_block_of_the_scene() -> None:
 def test_little_memory_gives_smaller_blocks_first_and_fewer_workers_then() -> None:
     plans = [
         plan_or_none(
-            scene_of(block=(256, 256)), ResourceConfig(memory=size * 10**6, workers=4), FitConfig(pixels=10_000)
+            scene_of(block=(256, 256)), ResourceConfig(memory=size * 10**6, workers=4), KMeansSettings(pixels=10_000)
         )
         for size in range(300, 600)
     ]

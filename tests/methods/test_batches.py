@@ -8,10 +8,10 @@ import pytest
 from blocks import holes, scene
 from sources import MemorySource, described
 
-from pipeline.config.schema import FitConfig
 from pipeline.core.pixels import FitSource
 from pipeline.engine.cache import open_cache
 from pipeline.engine.progress import Progress
+from pipeline.jobs.config import FIT
 from pipeline.methods.fit import fit_source
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.pixels.pieces import CachedPieces, UncachedPieces
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.lowest
 
 
 def fit_model(source: FitSource, method: str, workers: int = 2, **settings: Any) -> ClusterModel:
-    config = FitConfig.model_validate({"pixels": "all", "method": method, **settings})
+    config = FIT.parse({"pixels": "all", "method": method, **settings}, "test")
     with open_cache("memory", Path()) as cache:
         pixels = UncachedPieces(source) if method == "minibatch" else CachedPieces(source, cache)
         return fit_source(pixels, config, workers=workers, progress=Progress()).model
@@ -51,7 +51,7 @@ def test_windows_of_batches_are_no_larger_than_planned_blocks() -> None:
 
 @pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
 def test_a_source_without_pixel_pieces_is_refused(method: str) -> None:
-    config = FitConfig.model_validate({"pixels": "all", "method": method})
+    config = FIT.parse({"pixels": "all", "method": method}, "test")
     with pytest.raises(TypeError, match="CachedPieces or UncachedPieces"):
         fit_source(MemorySource(scene("uint16")), config, workers=1, progress=Progress())
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sources import MemorySource, described
 
-from pipeline.config.schema import FeaturesConfig, FitConfig
+from pipeline.config.schema import FeaturesConfig
 from pipeline.core.grid import Block
 from pipeline.core.pixels import FitSource, Pixels
 from pipeline.engine.cache import open_cache
@@ -27,6 +27,7 @@ from pipeline.kernels.fixed import LIMB
 from pipeline.methods import passes
 from pipeline.methods.exact import Refined, refine
 from pipeline.methods.fit import fit_source
+from pipeline.methods.kmeans import KMeansSettings
 from pipeline.methods.passes import Passes
 from pipeline.pixels import pieces
 from pipeline.pixels.pieces import CachedPieces, PixelPieces, UncachedPieces
@@ -46,7 +47,7 @@ def cached_pieces(source: FitSource, folder: Path | None = None) -> Iterator[Pix
 
 
 def refine_source(source: MemorySource, start: npt.NDArray[np.float64], workers: int = 2, **settings: Any) -> Refined:
-    config = FitConfig(k=len(start), **{"max_iter": 200, "tol": 0, **settings})
+    config = KMeansSettings(k=len(start), **{"max_iter": 200, "tol": 0, **settings})
     points = source.data[:, source.valid]
     with cached_pieces(source) as pixels:
         return refine(pixels, start, np.ascontiguousarray(points[:, ::7]), config, None, workers)
@@ -97,7 +98,7 @@ def test_blocks_workers_and_cache_change_no_bit(
     start = initial_centres(data, valid, 5)
     whole = refine_source(MemorySource(data, valid, (120, 150)), start, workers=1)
     source = MemorySource(data, valid, chunk)
-    config = FitConfig(k=5, max_iter=200, tol=0)
+    config = KMeansSettings(k=5, max_iter=200, tol=0)
     points = np.ascontiguousarray(data[:, valid][:, ::7])
     if keep:
         with cached_pieces(source) as pixels:
@@ -163,7 +164,7 @@ def test_a_pixel_midway_between_two_centroids_has_the_same_class_in_model_and_ma
     rng = np.random.default_rng(seed)
     data = rng.normal(60, 20, (1, 60, 60)).clip(0, 120).astype("uint32")
     source = MemorySource(data)
-    config, features = FitConfig(k=40, pixels="all", starts=1, seed=seed), FeaturesConfig(standardize="minmax")
+    config, features = KMeansSettings(k=40, pixels="all", starts=1, seed=seed), FeaturesConfig(standardize="minmax")
     with cached_pieces(source) as pixels:
         model = fit_source(pixels, config, features, workers=2, progress=Progress()).model
     labels = assign(data, source.valid, model.centres_in(source.info.units), model.stretch_in(source.info.units))
@@ -209,8 +210,8 @@ def test_result_of_a_real_scene_is_scikit_learns(landscape: list[str], k: int) -
 
 def test_all_pixels_of_a_real_scene_are_counted_and_inertia_is_below_that_of_a_sample(landscape: list[str]) -> None:
     source = RasterSource(described(landscape), (512, 512))
-    exact = fitted(source, FitConfig(k=6, pixels="all", tol=0)).model
-    sampled = fit_source(source, FitConfig(k=6, pixels=2000), workers=2, progress=Progress()).model
+    exact = fitted(source, KMeansSettings(k=6, pixels="all", tol=0)).model
+    sampled = fit_source(source, KMeansSettings(k=6, pixels=2000), workers=2, progress=Progress()).model
     data = np.stack([rasterio.open(path).read(1) for path in landscape])
     everywhere = np.ones(data.shape[1:], bool)
 
@@ -233,8 +234,8 @@ def test_pixels_left_out_of_the_fit_do_not_affect_it() -> None:
             pixels = self.read(block)
             return pixels, pixels.valid & (np.arange(block.top, block.top + block.height) >= 40)[:, None]
 
-    found = fitted(LeftOut(data, chunk=(64, 64)), FitConfig(k=4, pixels="all")).model
-    expected = fitted(MemorySource(data[:, 40:].copy()), FitConfig(k=4, pixels="all")).model
+    found = fitted(LeftOut(data, chunk=(64, 64)), KMeansSettings(k=4, pixels="all")).model
+    expected = fitted(MemorySource(data[:, 40:].copy()), KMeansSettings(k=4, pixels="all")).model
     assert sum(found.counts) == 80 * 150
     assert found.inertia == pytest.approx(expected.inertia, rel=0.2)
     assert found.centres.max() < 1000
@@ -243,7 +244,7 @@ def test_pixels_left_out_of_the_fit_do_not_affect_it() -> None:
 @pytest.mark.parametrize("count", [10, 500_000, 120_000_000])
 def test_values_whose_squares_overflow_are_refused(count: int) -> None:
     from pipeline.core.errors import FitError
-    from pipeline.methods.kmeans import check_magnitude
+    from pipeline.methods.pixel_checks import check_magnitude
 
     check_magnitude(np.array([1e15] * 2, np.float32), np.array([6e15] * 2, np.float32), count)
     with pytest.raises(FitError, match="may be a nodata value"):
@@ -252,7 +253,7 @@ def test_values_whose_squares_overflow_are_refused(count: int) -> None:
 
 def test_scales_too_far_apart_are_refused() -> None:
     from pipeline.core.errors import FitError
-    from pipeline.methods.kmeans import check_magnitude
+    from pipeline.methods.pixel_checks import check_magnitude
 
     low, high = np.array([0, 0], np.uint16), np.array([999, 999], np.uint16)
     check_magnitude(low, high, 1000, np.array([1, 1e3]))

@@ -9,14 +9,17 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sources import MemorySource, described
 
-from pipeline.config.schema import FitConfig
 from pipeline.core.errors import FitError
 from pipeline.engine.progress import Progress
-from pipeline.methods import kmeans
-from pipeline.methods.fit import brightness_order, fit_source
-from pipeline.methods.kmeans import COMPARED, fit_sample
+from pipeline.jobs.config import FIT
+from pipeline.methods import starts
+from pipeline.methods.fit import fit_source
+from pipeline.methods.kmeans import KMeansSettings
 from pipeline.methods.lloyd import lloyd
+from pipeline.methods.method import brightness_order
+from pipeline.methods.pixel_checks import COMPARED
 from pipeline.methods.sample import draw_sample
+from pipeline.methods.starts import fit_sample
 from pipeline.models.cluster_model import ClusterModel
 from pipeline.pixels.pieces import UncachedPieces
 
@@ -24,7 +27,7 @@ pytestmark = pytest.mark.lowest
 
 
 def fit_model(source: MemorySource, workers: int = 2, **settings: Any) -> ClusterModel:
-    config = FitConfig(**{"k": 5, "pixels": 20_000, "starts": 3, **settings})
+    config = FIT.parse({"k": 5, "pixels": 20_000, "starts": 3, **settings}, "test")
     return fit_source(source, config, workers=workers, progress=Progress()).model
 
 
@@ -48,7 +51,7 @@ def test_minibatch_loses_no_digits_far_from_zero(pixels: int | str) -> None:
     def inertia(far: float) -> float:
         source = MemorySource((data + far).astype("float32"), chunk=(64, 64))
         read = UncachedPieces(source) if pixels == "all" else source
-        config = FitConfig(k=5, pixels=pixels, starts=3, method="minibatch")
+        config = FIT.parse({"k": 5, "pixels": pixels, "starts": 3, "method": "minibatch"}, "test")
         return fit_source(read, config, workers=2, progress=Progress()).model.inertia
 
     assert inertia(3000.0) == pytest.approx(inertia(0.0), rel=0.02)
@@ -80,7 +83,7 @@ def test_centroids_are_the_means_of_their_pixels() -> None:
 
 def test_the_best_of_several_starts_is_used() -> None:
     points = np.ascontiguousarray(patches(3).reshape(3, -1)[:, ::7])
-    one, ten = (fit_sample(points, FitConfig(k=8, starts=starts), 1).inertia for starts in (1, 10))
+    one, ten = (fit_sample(points, KMeansSettings(k=8, starts=starts), 1).inertia for starts in (1, 10))
     assert ten <= one
 
 
@@ -93,13 +96,13 @@ def lloyd_counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(points.shape[1])
         return lloyd(points, *rest, **settings)
 
-    monkeypatch.setattr(kmeans, "lloyd", counted)
+    monkeypatch.setattr(starts, "lloyd", counted)
     return sizes
 
 
 def test_the_best_start_on_a_part_is_refined_on_all_points(lloyd_counts: list[int]) -> None:
     values = np.random.default_rng(0).permutation(patches(4, (400, 400)).reshape(4, -1).T)
-    ours = fit_sample(np.ascontiguousarray(values.T), FitConfig(k=5, tol=0), 2)
+    ours = fit_sample(np.ascontiguousarray(values.T), KMeansSettings(k=5, tol=0), 2)
     sklearn = KMeans(5, n_init=5, tol=0, random_state=0).fit(values.astype(float))
     assert ours.inertia == pytest.approx(sklearn.inertia_, rel=1e-6)
     nearest = np.argmin(((values[:, None] - ours.centres) ** 2).sum(axis=2), axis=1)
@@ -110,13 +113,13 @@ def test_the_best_start_on_a_part_is_refined_on_all_points(lloyd_counts: list[in
 def test_starts_are_compared_on_all_points_if_a_part_has_too_few_distinct_ones(lloyd_counts: list[int]) -> None:
     points = np.zeros((2, COMPARED + 50), np.uint16)
     points[0, -50:] = np.repeat(np.arange(1, 6), 10)
-    assert fit_sample(points, FitConfig(k=6), 2).inertia == 0
+    assert fit_sample(points, KMeansSettings(k=6), 2).inertia == 0
     assert lloyd_counts == [COMPARED + 50] * 5
 
 
 def test_iterations_do_not_exceed_max_iter() -> None:
     points = np.random.default_rng(0).integers(0, 9999, (2, COMPARED + 50)).astype(np.uint16)
-    assert fit_sample(points, FitConfig(k=9, tol=0, max_iter=3), 2).iterations == 3
+    assert fit_sample(points, KMeansSettings(k=9, tol=0, max_iter=3), 2).iterations == 3
 
 
 def test_classes_run_from_dark_to_bright() -> None:
@@ -182,7 +185,7 @@ def test_classes_of_a_real_scene_agree_with_land_cover_polygons(data: Any) -> No
 
     folder = data / "scenes" / "rstoolbox_s2"
     source = RasterSource(described([str(folder / "rstoolbox_sen2.tif")]), (237, 247))
-    model = fit_source(source, FitConfig(k=4), workers=1, progress=Progress()).model
+    model = fit_source(source, KMeansSettings(k=4), workers=1, progress=Progress()).model
     truth = rasterized(folder / "rstoolbox_sen2_training_polygons.geojson", source)
     pixels, _ = source.read(source.blocks[0])
     points = pixels.reshape(12, -1).T[truth.ravel() > 0]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
 from pipeline.kernels.distances import own_distances, update_nearest_distances
-from pipeline.methods.kmeans import mean_variance
 from pipeline.methods.lloyd import Partition, lloyd, plus_plus
+from pipeline.methods.starts import mean_variance
 
 DTYPES = ["u1", "u2", "i2", "i4", "f4", "f8"]
 COUNT = 3001  # more points than a kernel processes at once, and not a multiple of it

@@ -15,9 +15,10 @@ import xarray as xr
 from conftest import WriteRaster, patches
 
 from pipeline import open_scene
-from pipeline.config.schema import OutputConfig, RunConfig, SceneConfig
+from pipeline.config.schema import OutputConfig, SceneConfig
 from pipeline.core.errors import SceneError
 from pipeline.engine.progress import Progress, Step
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import fit_config, run_config
 from pipeline.models.cluster_model import ClusterModel

@@ -15,9 +15,9 @@ from sources import FULL, SIDES, described, layers, opened, whole
 
 from benchmarks.safe import write_safe
 from pipeline.config.masks import SCL_DROPPED
-from pipeline.config.schema import RunConfig
 from pipeline.config.yaml import MASK_KEYWORDS
 from pipeline.core.errors import ConfigError, SceneError
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.run import run_config
 
 

@@ -15,8 +15,8 @@ from sources import LEFT, TOP, described, layers, mosaic, product, whole
 
 from pipeline import fit, label, open_scene
 from pipeline.config.masks import SCL_DROPPED
-from pipeline.config.schema import RunConfig
 from pipeline.core.errors import SceneError
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.run import run_config
 from pipeline.scenes.mosaic import Mosaic
 from pipeline.scenes.mosaic_source import MosaicSource

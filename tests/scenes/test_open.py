@@ -9,9 +9,10 @@ import pytest
 from conftest import WriteRaster, patches
 from sources import described
 
-from pipeline.config.schema import FitConfig, ResourceConfig
+from pipeline.config.schema import ResourceConfig
 from pipeline.core.errors import SceneError
 from pipeline.jobs.plan import make_plan
+from pipeline.methods.kmeans import KMeansSettings
 
 
 def test_descriptions_name_bands(data: Path) -> None:
@@ -58,7 +59,7 @@ def test_a_single_strip_is_planned_for_and_causes_a_warning(  # noqa: PLR0917
     scene = described([str(path)])
     assert scene.reading.strip_bytes == pytest.approx(strips_kept * path.stat().st_size, rel=0.01)
     assert ("one compressed strip" in caplog.text) is bool(strips_kept)
-    run, fit = ResourceConfig(workers=1), FitConfig()
+    run, fit = ResourceConfig(workers=1), KMeansSettings()
     without = make_plan(replace(scene, reading=replace(scene.reading, strip_bytes=0)), run, fit)
     assert make_plan(scene, run, fit).peak - without.peak == scene.reading.strip_bytes
 

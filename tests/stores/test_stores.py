@@ -24,8 +24,9 @@ from rasterio.crs import CRS
 from sources import add_array, described, opened, whole, write_eopf
 from zarr.storage import LocalStore
 
-from pipeline.config.schema import RunConfig, SceneConfig
+from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import ConfigError, SceneError
+from pipeline.jobs.config import RunConfig
 from pipeline.jobs.run import run_config
 from pipeline.scenes.mosaic_source import open_source
 from pipeline.scenes.open import open_scene_config

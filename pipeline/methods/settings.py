@@ -1,0 +1,98 @@
+"""Settings that methods share: of the sample that each fit starts from, and of methods with k centroids."""
+
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.config.schema import FitConfig
+from pipeline.core.needs import Needs, Work
+from pipeline.core.scene_info import SceneInfo
+
+MAX_CLASSES: Final = 254
+"""Largest number of classes: labels are uint8, 0 is nodata, 255 is reserved for 'unclassified'."""
+
+DEFAULT_SAMPLE: Final = 500_000
+"""Default number of sampled pixels (`fit.pixels`)."""
+
+
+class SampleSettings(FitConfig):
+    """Settings of the sample, with which every method starts."""
+
+    pixels: Literal["all"] | Annotated[int, Field(ge=1, le=100_000_000)] = Field(
+        DEFAULT_SAMPLE,
+        title="sample size; all: fit to every valid pixel",
+        description="the number of valid pixels sampled for the fit, 1 to 100000000, or 'all' (start from "
+        f"{DEFAULT_SAMPLE} sampled ones, then pass over every pixel)",
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        le=2**32 - 1,
+        title="random seed: the same seed gives the same map",
+        description="the random seed, a whole number from 0 to 4294967295",
+    )
+
+    @property
+    def sampled(self) -> int:
+        """Number of pixels to sample, if the scene has as many valid ones."""
+        return DEFAULT_SAMPLE if self.pixels == "all" else self.pixels
+
+    def sampled_of(self, info: SceneInfo) -> int:
+        """Largest number of pixels that can be sampled from a scene."""
+        return min(self.sampled, info.pixels)
+
+
+def sampling_needs(info: SceneInfo, settings: SampleSettings, work: Work) -> Needs:
+    """Needs of drawing the sample: the pixels so far and their keys, and the candidates of a block."""
+    sampled = settings.sampled_of(info)
+    candidates = min(2 * sampled, work.pixels) * (2 * info.bytes_per_pixel + 16)
+    return Needs(fixed=3 * sample_bytes(info, settings), per_block=max(work.pixels, candidates), passes=1)
+
+
+def sample_bytes(info: SceneInfo, settings: SampleSettings) -> int:
+    """Bytes of the sampled pixels with their keys."""
+    return settings.sampled_of(info) * (info.bytes_per_pixel + 8)
+
+
+class CentroidSettings(SampleSettings):
+    """Settings of methods that move k centroids until they converge."""
+
+    k: int = Field(
+        8,
+        ge=2,
+        le=MAX_CLASSES,
+        title=f"number of classes, 2 to {MAX_CLASSES}",
+        description=f"the number of classes, a whole number from 2 to {MAX_CLASSES}",
+    )
+    starts: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        title="number of starts; the best one is used",
+        description="the number of starts, 1 to 1000; the best one is used",
+    )
+    max_iter: int = Field(
+        300,
+        ge=1,
+        title="largest number of iterations per start",
+        description="the largest number of iterations per start, at least 1",
+    )
+    tol: float = Field(
+        1e-4,
+        ge=0,
+        title="stop when centroids move less (relative to variance)",
+        description="a number from 0: stop when centroids move less than this, relative to the variance of the data",
+    )
+
+    @model_validator(mode="after")
+    def _enough_pixels(self) -> Self:
+        """Refuse a sample with fewer pixels than classes."""
+        if self.sampled < self.k:
+            msg = f"{self.sampled} sampled pixels are too few for {self.k} classes; raise fit.pixels, or lower fit.k"
+            raise ValueError(msg)
+        return self
+
+
+def k_classes(settings: CentroidSettings) -> tuple[int, int]:
+    """Least and largest number of classes: k."""
+    return settings.k, settings.k

@@ -1,0 +1,127 @@
+"""K-means on a sample of pixels: the best of several starts."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from threading import Event
+from typing import Final
+
+import numpy as np
+
+from pipeline.core.arrays import Points, Stretch
+from pipeline.core.needs import Needs, Work
+from pipeline.core.scene_info import SceneInfo
+from pipeline.engine.threads import stream
+from pipeline.kernels.assign import working_dtype
+from pipeline.kernels.distances import own_distances
+from pipeline.methods.lloyd import Centres, Clustering, band_means, lloyd, plus_plus
+from pipeline.methods.pixel_checks import COMPARED, check_sample
+from pipeline.methods.settings import CentroidSettings, sample_bytes
+
+logger = logging.getLogger(__name__)
+
+_BYTES_PER_POINT: Final = 8 + 8 + 1
+"""Bytes per point and start for its running sum, distance to its centroid, and class; three distances come on top."""
+
+
+def points_bytes(info: SceneInfo, settings: CentroidSettings) -> int:
+    """Bytes of the sample during a fit, with a copy, and of the part of it on which starts are compared."""
+    return 2 * sample_bytes(info, settings) + min(settings.sampled_of(info), COMPARED) * info.bytes_per_pixel
+
+
+def starts_needs(info: SceneInfo, settings: CentroidSettings, work: Work) -> Needs:
+    """Needs of starts on the sample, as many at once as there are workers."""
+    start = settings.sampled_of(info) * (3 * working_dtype(info.dtype).itemsize + _BYTES_PER_POINT)
+    return Needs(fixed=points_bytes(info, settings) + min(work.workers, settings.starts) * start)
+
+
+def fit_sample(
+    points: Points,
+    settings: CentroidSettings,
+    workers: int,
+    step: Callable[[], None] = lambda: None,
+    stretch: Stretch = None,
+) -> Clustering:
+    """Cluster sampled pixels from several starts, and return the best clustering.
+
+    Starts are compared on some of the points, and the best one is refined on all of them.
+
+    Parameters
+    ----------
+    points : ndarray, shape (band, point)
+        C-contiguous pixels, in input units and in random order.
+    settings : CentroidSettings
+        Number of classes, seed, starts and stopping rules. `tol` is relative to the mean variance of
+        the bands.
+    workers : int
+        Number of starts that run at once, each on one thread.
+    step : callable
+        Called after each start, for progress.
+    stretch : ndarray of float64, shape (band,), optional
+        Factor per band by which differences are multiplied before distances are taken; None for 1.
+
+    Returns
+    -------
+    Clustering
+        The clustering with the smallest inertia; its centroids are not sorted.
+
+    Raises
+    ------
+    FitError
+        If there are fewer distinct pixels than classes, or pixel values too large to be squared.
+    """
+    enough = check_sample(points, settings.k, stretch)
+    # after P. S. Bradley and U. M. Fayyad, "Refining initial points for k-means clustering", ICML 1998
+    compared = np.ascontiguousarray(points[:, : max(enough, COMPARED)])
+    variance, stopped = mean_variance(points, stretch), Event()
+    iterate = partial(
+        lloyd, max_iter=settings.max_iter, tolerance=settings.tol * variance, stretch=stretch, width=variance**0.5
+    )
+
+    def start(seed: int) -> Clustering:
+        centres = plus_plus(compared, settings.k, np.random.default_rng(seed), stretch)
+        return iterate(compared, centres, stopped=stopped.is_set)
+
+    best = best_start(start, settings, workers, step, stopped)
+    if compared.shape != points.shape:
+        best = iterate(points, best.centres)
+    warn_of_equal_classes(best.centres)
+    return best
+
+
+def best_start(
+    start: Callable[[int], Clustering],
+    settings: CentroidSettings,
+    workers: int,
+    step: Callable[[], None],
+    stopped: Event,
+) -> Clustering:
+    """Run starts with different seeds and return the best one; `stopped` is set if the others are not needed."""
+    seeds = [int(seed) for seed in np.random.SeedSequence(settings.seed).generate_state(settings.starts)]
+    found: list[Clustering] = []
+    for _, clustering in stream(start, seeds, workers, stopped):
+        found.append(clustering)
+        step()
+    return min(found, key=lambda clustering: clustering.inertia)
+
+
+def warn_of_equal_classes(centres: Centres) -> None:
+    """Warn if some of the centroids are equal."""
+    k, different = len(centres), len(np.unique(centres, axis=0))
+    if different < k:
+        logger.warning(
+            "fit.k: only %d of the %d classes are distinct, and the others stay empty; lower fit.k", different, k
+        )
+
+
+def mean_variance(points: Points, stretch: Stretch = None) -> float:
+    """Mean over the bands of the variance of points (band, point) scaled by `stretch`, summed in their order."""
+    count = points.shape[1]
+    centre = band_means(points)[np.newaxis]
+    return own_distances(points, np.ones(count, np.uint8), centre, stretch)[1] / points.size
+
+
+def warn_of_max_iter(iterations: int, settings: CentroidSettings) -> None:
+    """Warn if a fit made as many iterations as are allowed."""
+    if iterations >= settings.max_iter:
+        logger.warning("fit.max_iter: centroids may still move after pass %d; allow more passes", iterations)

@@ -1,0 +1,64 @@
+"""What every method promises: it runs by its name, finds as many classes as it says, and states what it needs."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from blocks import scene
+from sources import MemorySource
+
+from pipeline.core.needs import Work
+from pipeline.engine.cache import open_cache
+from pipeline.engine.progress import Progress
+from pipeline.jobs.config import FIT
+from pipeline.methods.fit import Fit, fit_source
+from pipeline.methods.registry import METHODS, fit_function, method_of
+from pipeline.pixels.pieces import CachedPieces
+
+WORK = Work(chunk=(40, 50), blocks=9, workers=2)
+
+
+def fit(name: str, chunk: tuple[int, int], workers: int, pixels: Any) -> Fit:
+    config = FIT.parse({"method": name, "k": 4, "pixels": pixels}, "test")
+    with open_cache("memory", Path()) as cache:
+        source = MemorySource(scene("uint16"), chunk=chunk)
+        given = CachedPieces(source, cache) if pixels == "all" else source
+        return fit_source(given, config, workers=workers, progress=Progress())
+
+
+def test_settings_choose_their_method_and_only_one_is_the_default() -> None:
+    for name, method in METHODS.items():
+        settings = FIT.parse({"method": name}, "test")
+        assert type(settings) is method.settings
+        assert method_of(settings) is method
+    assert METHODS[FIT.default().method].settings() == FIT.default()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_module_of_a_method_is_not_that_of_its_libraries(name: str) -> None:
+    """Test that the function of each method can be imported; that its module is light is a test of the architecture."""
+    assert callable(fit_function(METHODS[name]))
+
+
+@pytest.mark.parametrize("pixels", [2000, "all"])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_finds_as_many_classes_as_it_says(name: str, pixels: Any) -> None:
+    model = fit(name, (40, 50), 2, pixels).model
+    least, most = METHODS[name].classes(FIT.parse({"method": name, "k": 4}, "test"))
+    assert least <= model.k <= most
+    assert model.fitting.method == name
+    assert (np.diff(model.centres.mean(axis=1)) > 0).all()
+    if METHODS[name].same_bits:
+        assert fit(name, (120, 77), 1, pixels).model == model
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_needs_count_the_sample_twice_and_passes_and_a_cache_for_all_pixels(name: str) -> None:
+    info = MemorySource(scene("uint16")).info
+    needs = METHODS[name].needs
+    for pixels in (2000, "all"):
+        settings = FIT.parse({"method": name, "pixels": pixels, "k": 4}, "test")
+        needed = needs(info, settings, WORK)
+        assert needed.fixed >= 2 * settings.sampled_of(info) * info.bytes_per_pixel
+        assert (needed.passes > 0, needed.cache != "no") == (pixels == "all", pixels == "all")
