@@ -30,7 +30,7 @@ from pipeline.engine.time_limits import time_limit
 from pipeline.jobs.map import map_tags
 from pipeline.jobs.plan import chunk_shapes
 from pipeline.methods.fit import fit_source
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.pixels.pieces import CachedPieces, UncachedPieces
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.describe_scene import describe_scene

@@ -28,10 +28,10 @@ FOLDERS = {
     "scenes": """choose_grid preview value_checks band_checks empty_bands file_stamps masks raster_scene raster_source
         crop mosaic describe_scene""",
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
-    "features": "standardize",
-    "models": "cluster_model",
+    "features": "base standardize",
+    "models": "classes inputs registry store base prototypes",
     "pixels": "gdal_memory cache pieces open",
-    "labels": "classify lazy",
+    "labels": "classify class_records lazy",
     "methods": "registry lloyd passes sample minibatch kmeans exact batches dask_ml fit",
     "sinks": """registry palette text_files table windows overviews verify geotiff quicklook picture publish output_set
         staging""",
@@ -148,7 +148,8 @@ def test_no_except_clause_imports_a_library(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["core.libraries", "formats.registry", "methods.registry", "sinks.registry", "cli.registry"]
+    "name",
+    ["core.libraries", "formats.registry", "models.registry", "methods.registry", "sinks.registry", "cli.registry"],
 )
 def test_a_registry_gives_what_it_lists(name: str) -> None:
     registry = import_module(f"pipeline.{name}")

@@ -19,7 +19,7 @@ from pipeline.jobs.plan import Plan, make_plan
 from pipeline.jobs.planned_reading import check_disk_space, open_planned, plan_run
 from pipeline.jobs.report import Clock, report_json, run_report
 from pipeline.methods.fit import fit_source
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.pixels.open import Scene
 from pipeline.scenes.describe_scene import describe_scene
 from pipeline.scenes.file_stamps import stamp_inputs

@@ -16,9 +16,10 @@ from pipeline.core.units import relative_to_first
 from pipeline.core.version import __version__
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress, Step
-from pipeline.features.standardize import Preparation, prepare
+from pipeline.features.standardize import Standardization
 from pipeline.kernels.assign import assign
 from pipeline.kernels.distances import own_distances
+from pipeline.labels.class_records import with_statistics
 from pipeline.methods import registry
 from pipeline.methods.batches import count_batches, stream_batches
 from pipeline.methods.exact import Pass, refine
@@ -26,7 +27,9 @@ from pipeline.methods.kmeans import check_magnitude, check_outliers, fit_sample
 from pipeline.methods.lloyd import Centres, Clustering
 from pipeline.methods.passes import Passes
 from pipeline.methods.sample import Sample, draw_sample
-from pipeline.models.cluster_model import ClusterModel, Fitting, Provenance
+from pipeline.models.base import ClusterModel, Fitting, Provenance
+from pipeline.models.classes import ClassInfo, brightness_order
+from pipeline.models.prototypes import Prototypes
 from pipeline.pixels.pieces import CachedPieces, PixelPieces, UncachedPieces
 from pipeline.scenes.value_checks import BandValues, check_values
 
@@ -101,8 +104,8 @@ def fit_source(
         _check_numbers(over_all.low, over_all.high, sample.valid, sample)
     points = sample.points
     _check_numbers(points.min(axis=1), points.max(axis=1), points.shape[1], sample)
-    preparation = prepare(points, source.info, features)
-    spreads = source.info.units.difference_factors / preparation.spreads
+    preparation = Standardization.fit(points, source.info, features)
+    spreads = preparation.bind(source.info.units)
     stretch = relative_to_first(spreads)
     with progress.stage("fit", config.starts) as step:
         start = fit_sample(points, config, workers, step, stretch)
@@ -239,15 +242,20 @@ class _Refinement:
         return units.to_stored(units.to_physical(centres))
 
 
-def _model(info: SceneInfo, sample: Sample, found: _Found, config: FitConfig, preparation: Preparation) -> ClusterModel:
+def _model(
+    info: SceneInfo, sample: Sample, found: _Found, config: FitConfig, preparation: Standardization
+) -> ClusterModel:
     """Make the model of a fit."""
-    return ClusterModel(
+    model = Prototypes(
         bands=info.bands,
         units=info.units,
         preparation=preparation,
         nodata=info.nodata_rule,
         centroids=tuple(tuple(row) for row in info.units.to_physical(found.centres).tolist()),
-        counts=tuple(found.counts.tolist()),
+        classes=tuple(
+            ClassInfo(id=label, name=f"class {label}", pixels=pixels)
+            for label, pixels in enumerate(found.counts.tolist(), 1)
+        ),
         inertia=found.inertia,
         fitting=Fitting(
             **config.model_dump(include={"method", "seed", "starts", "max_iter", "tol"}),
@@ -264,19 +272,4 @@ def _model(info: SceneInfo, sample: Sample, found: _Found, config: FitConfig, pr
             crs=info.grid.crs,
         ),
     )
-
-
-def brightness_order(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """Return the order of classes from the darkest to the brightest.
-
-    Parameters
-    ----------
-    centres : ndarray, shape (k, band)
-        Centroids in any order.
-
-    Returns
-    -------
-    ndarray of int, shape (k,)
-        Row indices, sorted by the mean of each row; rows of equal mean are sorted by their numbers, first band first.
-    """
-    return np.lexsort((*centres.T[::-1], centres.mean(axis=1)))
+    return with_statistics(model, info, sample.points)

@@ -21,7 +21,7 @@ from pipeline.core.errors import ConfigError, SceneError
 from pipeline.formats.detect import open_catalogues
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import run_config
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.scenes.mosaic import open_source
 
 LANDSAT = "LC08_L2SP_008059_20191201_20200825_02_T1"

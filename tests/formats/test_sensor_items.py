@@ -16,7 +16,7 @@ from pipeline.formats.catalogue import Catalogue
 from pipeline.formats.detect import open_catalogues
 from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.run import run_config
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.scenes.band_checks import left_out_note
 from pipeline.scenes.describe_scene import describe_scene
 from pipeline.scenes.mosaic import open_source
