@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.jobs.predict import predict
     from pipeline.jobs.run import run_config
     from pipeline.labels.lazy import label
-    from pipeline.models.cluster_model import ClusterModel
+    from pipeline.models.base import ClusterModel
 
 __all__ = [
     "ClusterModel",
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ClusterModel": "pipeline.models.cluster_model:ClusterModel",
+    "ClusterModel": "pipeline.models.base:ClusterModel",
     "TerrazzoError": "pipeline.core.errors:TerrazzoError",
     "fit": "pipeline.api:fit",
     "label": "pipeline.labels.lazy:label",

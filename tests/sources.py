@@ -19,7 +19,7 @@ from pipeline.config.schema import SceneConfig
 from pipeline.core.grid import Block, Grid
 from pipeline.core.pixels import BlockSource, FitSource, Pixels
 from pipeline.core.scene_info import SceneInfo
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.scenes.mosaic import Mosaic
 from pipeline.scenes.mosaic_source import MosaicSource
 from pipeline.scenes.open import open_scene_config
@@ -182,7 +182,7 @@ def opened(files: list[str] | str | Path, chunk: int = 64, **settings: Any) -> R
 
 
 def content(**changes: Any) -> dict[str, Any]:
-    """Fields of a model of two bands and three classes, with changes."""
+    """Content of a model file of version 1, of two bands and three classes, with changes."""
     return {
         "bands": ("B04", "B08"),
         "units": {"dtype": "uint16", "scales": (1e-4, 1e-4), "offsets": (-0.1, 0.0)},
@@ -199,17 +199,35 @@ def content(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def changed(path: str, value: object) -> dict[str, Any]:
+    """Content of a model with a changed value at a dotted path."""
+    parts: dict[str, Any] = json.loads(json.dumps(content()))
+    *sections, key = path.split(".")
+    inner = parts
+    for section in sections:
+        inner = inner[section]
+    inner[key] = value
+    return parts
+
+
 def build(parts: dict[str, Any]) -> ClusterModel:
-    """Build a model from its fields."""
-    return ClusterModel.model_validate(parts)
+    """Build a model from the content of its file."""
+    return ClusterModel.from_json(json.dumps({"format": "terrazzo-model", **parts}))
 
 
-def model_of(centres: npt.ArrayLike, bands: Sequence[str] = (), dtype: str = "uint8") -> ClusterModel:
-    """Build a model with centroids of shape (k, band)."""
+def model_of(
+    centres: npt.ArrayLike,
+    bands: Sequence[str] = (),
+    dtype: str = "uint8",
+    classes: Sequence[int] | None = None,
+) -> ClusterModel:
+    """Build a model with centroids of shape (k, band), or with points, shape (point, band), of these classes."""
     rows = np.asarray(centres, np.float64).tolist()
     names = tuple(bands) or tuple(f"band{n}" for n in range(1, len(rows[0]) + 1))
     units = {"dtype": dtype, "scales": (1.0,) * len(names), "offsets": (0.0,) * len(names)}
-    return build(content(bands=names, units=units, centroids=rows, counts=(1,) * len(rows)))
+    counts = (1,) * (max(classes) if classes else len(rows))
+    parts = content(bands=names, units=units, centroids=rows, counts=counts)
+    return build(parts if classes is None else {**parts, "classes_of_points": list(classes)})
 
 
 ORIGIN = Affine(10, 0, 300_000, 0, -10, 5_900_000)

@@ -28,10 +28,10 @@ FOLDERS = {
     "scenes": """choose_grid preview value_checks band_checks empty_bands file_stamps choose_bands cut plan_parts masks
         scene_masks facts reading raster_scene raster_source crop mosaic mosaic_source open""",
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
-    "features": "standardize",
-    "models": "cluster_model",
+    "features": "base standardize",
+    "models": "classes inputs registry store base prototypes",
     "pixels": "gdal_memory needs cache pieces open",
-    "labels": "classify lazy",
+    "labels": "classify class_records lazy",
     "methods": """settings lloyd passes sample pixel_checks starts exact batches method kmeans minibatch
         sklearn_minibatch dask_ml dask_ml_passes registry fit""",
     "sinks": """registry palette text_files table windows overviews verify geotiff quicklook picture publish output_set
@@ -148,7 +148,9 @@ def test_no_except_clause_imports_a_library(file: Path) -> None:
     assert not [handler.lineno for handler in handlers if handler.type and "libraries." in ast.unparse(handler.type)]
 
 
-@pytest.mark.parametrize("name", ["core.libraries", "formats.registry", "sinks.registry", "cli.registry"])
+@pytest.mark.parametrize(
+    "name", ["core.libraries", "formats.registry", "models.registry", "sinks.registry", "cli.registry"]
+)
 def test_a_registry_gives_what_it_lists(name: str) -> None:
     registry = import_module(f"pipeline.{name}")
     assert sorted(registry.__all__) == sorted(registry._HOMES)

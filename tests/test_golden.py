@@ -482,6 +482,18 @@ def test_a_model_gives_the_frozen_bits_on_another_scene(tmp_path: Path) -> None:
     check("predict", record(labels))
 
 
+@pytest.mark.parametrize("name", ["geotiff uint16 zscore", "predict"])
+def test_a_model_file_of_version_1_gives_the_frozen_bits(name: str, tmp_path: Path) -> None:
+    """Files that the first version of Terrazzo wrote in these runs."""
+    stem = "version_1" if name != "predict" else "version_1_reflectance"
+    path = GOLDEN.parent / "models" / f"{stem}.model.json"
+    source = raster(tmp_path, "uint16") if name != "predict" else two_products(tmp_path)[1]
+    config = load_config(config_file(settings(source, SAMPLED, chunk=100), tmp_path / "map.tif"))
+    predict(config.scene, ClusterModel.load(path), config.output, resources=config.run)
+    found = record(tmp_path / "map.tif")
+    check(name, found if name == "predict" else found | {"model": frozen_model(path)})
+
+
 def test_the_python_functions_give_the_bits_of_the_command(tmp_path: Path) -> None:
     scene = open_scene(raster(tmp_path, "uint16"), chunk=96)
     model = fit(scene, k=7, pixels=6000, standardize="zscore")

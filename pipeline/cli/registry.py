@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.jobs.predict import predict
     from pipeline.jobs.run import check_outputs, fit_config, plan_config, run_config
     from pipeline.jobs.template import config_template
-    from pipeline.models.cluster_model import ClusterModel
+    from pipeline.models.base import ClusterModel
     from pipeline.sinks.staging import keep_apart
 
 __all__ = [
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "ClusterModel": "pipeline.models.cluster_model:ClusterModel",
+    "ClusterModel": "pipeline.models.base:ClusterModel",
     "OutputConfig": "pipeline.config.schema:OutputConfig",
     "OutputPaths": "pipeline.jobs.outputs:OutputPaths",
     "check_outputs": "pipeline.jobs.run:check_outputs",

@@ -12,7 +12,7 @@ from pipeline.engine.progress import Progress
 from pipeline.geo.pixel_areas import pixel_areas
 from pipeline.jobs.outputs import OutputPaths
 from pipeline.labels.classify import ClassStatistics, classify_blocks
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.sinks import registry
 from pipeline.sinks.geotiff import MapWriter
 from pipeline.sinks.palette import class_colours

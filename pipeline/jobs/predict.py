@@ -18,7 +18,7 @@ from pipeline.jobs.plan import make_plan
 from pipeline.jobs.planned_reading import check_cache_folder, open_planned
 from pipeline.jobs.report import Clock, report_json, run_report
 from pipeline.methods.fit import Fit
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.pixels.open import Scene
 from pipeline.scenes.choose_bands import catalogues_of
 from pipeline.scenes.file_stamps import stamp_inputs

@@ -20,7 +20,7 @@ from pipeline.jobs.planned_reading import check_cache_folder, check_disk_space, 
 from pipeline.jobs.report import Clock, report_json, run_report
 from pipeline.methods.fit import fit_source
 from pipeline.methods.registry import method_of
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.pixels.open import Scene
 from pipeline.scenes.file_stamps import stamp_inputs
 from pipeline.scenes.open import open_scene_config

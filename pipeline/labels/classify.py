@@ -16,10 +16,9 @@ from pipeline.core.units import Units
 from pipeline.engine.threads import stream
 from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.kernels.areas import class_areas
-from pipeline.kernels.assign import assign
 from pipeline.kernels.fixed import has_exact_sums
 from pipeline.kernels.sums import class_sums, merge_sums
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 
 
 @dataclass(frozen=True)
@@ -82,12 +81,11 @@ def classify_blocks(
     areas : PixelAreas, optional
         Areas of the scene's pixels; by default areas are not summed.
     """
-    units = source.info.units
-    centres, stretch = model.centres_in(units), model.stretch_in(units)
+    labeller, centres = model.labeller(source.info), model.centres_in(source.info.units)
 
     def classify(block: Block) -> LabelledBlock:
         data, valid = source.read(block)
-        labels = assign(data, valid, centres, stretch)
+        labels = labeller(data, valid).classes
         thinned = data[(list(thinning.bands), *thinning.inside(block))]
         weights = areas.whole_numbers(block) if areas else None
         by_class = () if weights is None else class_areas(labels, weights, model.k + 1)

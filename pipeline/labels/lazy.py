@@ -12,25 +12,21 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.text import kind_words
 from pipeline.dataarrays.georeference import georeference
 from pipeline.dataarrays.source import ArraySource
-from pipeline.kernels.assign import assign
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel, Labeller
 
 
 @dataclass(frozen=True)
-class _Assigned:
-    """Assigns the pixels of a chunk to classes in a dask graph."""
+class _Classes:
+    """Labels the pixels of a chunk in a dask graph."""
 
-    centroids: npt.NDArray[np.float64]
-    """Centroids in stored numbers, shape (k, band)."""
-    stretch: npt.NDArray[np.float64] | None
-    """Factor on differences per band, shape (band,); None if it is 1 for all."""
+    labeller: Labeller
 
     def __call__(self, data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-        return assign(data, valid, self.centroids, self.stretch)
+        return self.labeller(data, valid).classes
 
 
 def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray:
-    """Label every pixel of a scene with the class of the nearest centroid, lazily.
+    """Label every pixel of a scene with a class of a model, lazily.
 
     Parameters
     ----------
@@ -61,7 +57,7 @@ def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray
     info = source.info.as_stored_numbers(model.units) if "numbers" in model.units.quantities else source.info
     model.check_fits(info.bands, info.units, info.sources[0])
     labels = da.map_blocks(
-        _Assigned(model.centres_in(info.units), model.stretch_in(info.units)),
+        _Classes(model.labeller(info)),
         source.data,
         source.valid,
         drop_axis=0,

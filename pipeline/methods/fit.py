@@ -14,14 +14,17 @@ from pipeline.core.scene_info import SceneInfo
 from pipeline.core.version import __version__
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
-from pipeline.features.standardize import Preparation, prepare
+from pipeline.features.standardize import Standardization
+from pipeline.labels.class_records import with_statistics
 from pipeline.methods.exact import Pass
 from pipeline.methods.method import FitInput, FitResult
 from pipeline.methods.pixel_checks import check_magnitude, check_outliers
 from pipeline.methods.registry import fit_function, method_of
 from pipeline.methods.sample import Sample, draw_sample
 from pipeline.methods.settings import SampleSettings
-from pipeline.models.cluster_model import ClusterModel, Fitting, Provenance
+from pipeline.models.base import ClusterModel, Fitting, Provenance
+from pipeline.models.classes import ClassInfo
+from pipeline.models.prototypes import Prototypes
 from pipeline.pixels.pieces import CachedPieces, PixelPieces, UncachedPieces
 from pipeline.scenes.value_checks import BandValues, check_values
 
@@ -82,13 +85,13 @@ def fit_source(
         _check_numbers(over_all.low, over_all.high, sample.valid, sample)
     points = sample.points
     _check_numbers(points.min(axis=1), points.max(axis=1), points.shape[1], sample)
-    preparation = prepare(points, source.info, features)
+    preparation = Standardization.fit(points, source.info, features)
     given = FitInput(
         settings=config,
         info=source.info,
         points=points,
         pixels=over_all,
-        spreads=source.info.units.difference_factors / preparation.spreads,
+        spreads=preparation.bind(source.info.units),
         workers=workers,
         progress=progress,
     )
@@ -122,16 +125,19 @@ def _check_numbers(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, sa
 
 
 def _model(
-    info: SceneInfo, sample: Sample, found: FitResult, config: SampleSettings, preparation: Preparation
+    info: SceneInfo, sample: Sample, found: FitResult, config: SampleSettings, preparation: Standardization
 ) -> ClusterModel:
     """Make the model of a fit."""
-    return ClusterModel(
+    model = Prototypes(
         bands=info.bands,
         units=info.units,
         preparation=preparation,
         nodata=info.nodata_rule,
         centroids=tuple(tuple(row) for row in info.units.to_physical(found.centres).tolist()),
-        counts=tuple(found.counts.tolist()),
+        classes=tuple(
+            ClassInfo(id=label, name=f"class {label}", pixels=pixels)
+            for label, pixels in enumerate(found.counts.tolist(), 1)
+        ),
         inertia=found.inertia,
         fitting=Fitting(
             **config.model_dump(include={"method", "seed", "starts", "max_iter", "tol"}),
@@ -148,3 +154,4 @@ def _model(
             crs=info.grid.crs,
         ),
     )
+    return with_statistics(model, info, sample.points)

@@ -17,6 +17,7 @@ from pipeline.kernels.distances import own_distances
 from pipeline.methods.exact import Pass
 from pipeline.methods.lloyd import Centres
 from pipeline.methods.settings import SampleSettings
+from pipeline.models.classes import brightness_order
 from pipeline.pixels.pieces import PixelPieces
 
 AnySettings = TypeVar("AnySettings", bound=SampleSettings)
@@ -104,22 +105,6 @@ class FitInput(Generic[AnySettings]):
         """Convert centroids to the model's quantity and back, so that their bits are those of any map of the model."""
         units = self.info.units
         return units.to_stored(units.to_physical(centres))
-
-
-def brightness_order(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """Return the order of classes from the darkest to the brightest.
-
-    Parameters
-    ----------
-    centres : ndarray, shape (k, band)
-        Centroids in any order.
-
-    Returns
-    -------
-    ndarray of int, shape (k,)
-        Row indices, sorted by the mean of each row; rows of equal mean are sorted by their numbers, first band first.
-    """
-    return np.lexsort((*centres.T[::-1], centres.mean(axis=1)))
 
 
 AnyMethod = Method[Any]

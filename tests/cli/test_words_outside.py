@@ -22,7 +22,7 @@ from pipeline.config.schema import OutputConfig, SceneConfig
 from pipeline.core.errors import ModelError, TerrazzoError
 from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.predict import predict
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 
 DEVELOPMENT = ("-X", "dev", "-W", "error")
 """Arguments that make Python report unclosed files, and turn warnings into errors."""

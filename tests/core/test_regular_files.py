@@ -18,7 +18,7 @@ from benchmarks.safe import SafeRecipe, write_safe
 from pipeline.core.errors import ConfigError, ModelError, OutputError, SceneError
 from pipeline.core.regular_files import NotRegularError, TooLargeError, read_regular, special_kind
 from pipeline.jobs.run import run_config
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.sinks.staging import Staging
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs pipes and devices of POSIX")

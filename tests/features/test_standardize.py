@@ -14,11 +14,11 @@ from sources import MemorySource
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.errors import FitError, ModelError
 from pipeline.engine.progress import Progress
-from pipeline.features.standardize import Preparation
+from pipeline.features.standardize import Standardization
 from pipeline.jobs.config import FIT
 from pipeline.kernels.assign import assign
 from pipeline.methods.fit import fit_source
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 
 SCALERS = {"zscore": StandardScaler(), "minmax": MinMaxScaler(), "robust": RobustScaler()}
 
@@ -56,7 +56,7 @@ def test_classes_equal_those_of_scikit_learn_on_scaled_pixels(method: str, pixel
 def test_standardizing_changes_classes_and_digest() -> None:
     data, valid = uneven(), holes((120, 150))
     plain, scaled = (model_of(data, valid, method) for method in ("none", "zscore"))
-    assert plain.preparation == Preparation()
+    assert plain.preparation == Standardization()
     assert scaled.preparation.standardize == "zscore"
     assert plain.digest != scaled.digest
     assert not np.allclose(plain.centres, scaled.centres, rtol=0.05)

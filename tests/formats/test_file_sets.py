@@ -22,7 +22,7 @@ from pipeline.formats.detect import open_catalogues
 from pipeline.jobs.config import RunConfig
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import run_config
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.scenes.mosaic_source import open_source
 
 LANDSAT = "LC08_L2SP_008059_20191201_20200825_02_T1"

@@ -17,7 +17,7 @@ from pipeline.formats.detect import open_catalogues
 from pipeline.jobs.config import RunConfig
 from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.run import run_config
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.scenes.band_checks import left_out_note
 from pipeline.scenes.mosaic_source import open_source
 from pipeline.scenes.open import open_scene_config

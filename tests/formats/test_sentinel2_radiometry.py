@@ -20,7 +20,7 @@ from pipeline.formats.sentinel2 import has_offset
 from pipeline.jobs.config import RunConfig
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import run_config
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 
 BANDS = ("B02", "B03", "B04", "B08")
 

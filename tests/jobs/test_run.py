@@ -31,7 +31,7 @@ from pipeline.core.errors import ConfigError, FitError, ModelError, OutputError,
 from pipeline.engine.cache import DiskCache
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import fit_config, plan_config, run_config
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.scenes.raster_source import RasterSource
 from pipeline.sinks.geotiff import MapWriter
 

@@ -13,7 +13,7 @@ from sources import MemorySource, model_of
 from pipeline.core.pixels import BlockSource
 from pipeline.dataarrays.source import ArraySource
 from pipeline.labels.classify import ClassStatistics, Thinning, classify_blocks
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 
 CENTROIDS = [[10, 20, 10], [60, 50, 55], [120, 90, 130], [200, 210, 190], [255, 0, 0]]
 ROWS, COLUMNS = 37, 53

@@ -16,11 +16,10 @@ from pipeline.methods import starts
 from pipeline.methods.fit import fit_source
 from pipeline.methods.kmeans import KMeansSettings
 from pipeline.methods.lloyd import lloyd
-from pipeline.methods.method import brightness_order
 from pipeline.methods.pixel_checks import COMPARED
 from pipeline.methods.sample import draw_sample
 from pipeline.methods.starts import fit_sample
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.pixels.pieces import UncachedPieces
 
 pytestmark = pytest.mark.lowest
@@ -125,11 +124,6 @@ def test_iterations_do_not_exceed_max_iter() -> None:
 def test_classes_run_from_dark_to_bright() -> None:
     brightness = fit_model(MemorySource(patches(4))).centres.mean(axis=1)
     assert (np.diff(brightness) > 0).all()
-
-
-def test_equally_bright_classes_are_ordered_by_their_first_bands() -> None:
-    centres = np.array([[3.0, 1.0], [1.0, 3.0], [2.0, 2.0], [0.0, 1.0]])
-    assert brightness_order(centres).tolist() == [3, 1, 2, 0]
 
 
 def test_permuting_bands_permutes_the_centroids() -> None:

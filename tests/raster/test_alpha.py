@@ -17,7 +17,7 @@ from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import plan_config, run_config
 from pipeline.jobs.template import config_template
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.raster.file_bands import list_bands
 
 TAGGED = "band 4 is tagged as alpha"

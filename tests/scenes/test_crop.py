@@ -20,7 +20,7 @@ from pipeline.config.schema import OutputConfig, SceneConfig
 from pipeline.core.errors import ConfigError
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import plan_config, run_config
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.raster.readers import GdalReader
 from pipeline.scenes.crop import cropped
 

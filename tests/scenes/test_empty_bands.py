@@ -21,7 +21,7 @@ from pipeline.jobs.predict import predict
 from pipeline.jobs.run import run_config
 from pipeline.jobs.template import config_template
 from pipeline.methods.sample import draw_sample
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.raster.file_bands import list_bands
 from pipeline.scenes.empty_bands import find_empty_bands
 

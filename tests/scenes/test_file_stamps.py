@@ -21,7 +21,7 @@ from pipeline.engine.progress import Progress, Step
 from pipeline.jobs.config import RunConfig
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import fit_config, run_config
-from pipeline.models.cluster_model import ClusterModel
+from pipeline.models.base import ClusterModel
 from pipeline.scenes import file_stamps
 from pipeline.scenes.file_stamps import FileStamps, local_file
 

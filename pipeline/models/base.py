@@ -1,0 +1,186 @@
+"""The protocol of models: a model of any kind, and the labeller that it makes for a scene."""
+
+import hashlib
+import json
+from abc import abstractmethod
+from pathlib import Path
+from typing import Annotated, ClassVar, Final, Literal, NamedTuple, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from pipeline.core.arrays import Planes, Validity
+from pipeline.core.scene_info import SceneInfo
+from pipeline.core.units import ModelRecord, Units
+from pipeline.models.classes import ClassInfo
+from pipeline.models.inputs import Inputs
+from pipeline.models.store import load_model, model_text, parse_model
+
+Layer = Literal["class", "confidence", "distance"]
+"""What a labeller can give for each pixel."""
+
+CLASSES_ONLY: Final[frozenset[Layer]] = frozenset({"class"})
+"""The layer that every kind of model gives."""
+
+
+class Layers(NamedTuple):
+    """Layers of a block."""
+
+    classes: npt.NDArray[np.uint8]
+    """Labels, shape (rows, columns): 0 is nodata, 1 to k are classes."""
+
+
+class Labeller(Protocol):
+    """A model made ready for the pixels of a scene: a frozen record that can be pickled, and knows numpy only."""
+
+    def __call__(self, data: Planes, valid: Validity) -> Layers:
+        """Label the pixels of a block, shape (band, rows, columns), in stored numbers of the scene."""
+
+
+class Fitting(ModelRecord):
+    """Settings of the fit, and its numbers of iterations and pixels."""
+
+    method: str
+    """Setting `fit.method`."""
+    pixels: Literal["sampled", "all"] = "sampled"
+    """Pixels that the model was computed from: 'sampled', or 'all' valid ones."""
+    seed: int
+    """Setting `fit.seed`."""
+    starts: int | None = None
+    """Setting `fit.starts`; None if the method has none."""
+    max_iter: int | None = None
+    """Setting `fit.max_iter`; None if the method has none."""
+    tol: float | None = None
+    """Setting `fit.tol`; None if the method has none."""
+    iterations: int
+    """Number of passes over all pixels if there were any, else iterations of the best start."""
+    sampled_pixels: int
+    """Number of sampled pixels."""
+    valid_pixels: int
+    """Number of valid pixels in the scene."""
+    scene_pixels: int
+    """Number of pixels of the scene, with nodata."""
+
+
+class Provenance(ModelRecord):
+    """Software and scene that a model was fitted with."""
+
+    software: str
+    """Name of the software."""
+    version: str
+    """Version of the software."""
+    sources: tuple[str, ...]
+    """Names of the files of the scene, without folders."""
+    crs: str | None
+    """Coordinate reference system of the scene as WKT, or None."""
+
+
+class ClusterModel(Inputs):
+    """A model of any kind: its inputs, its classes, and in fields of the kind what decides the class of a pixel.
+
+    Frozen; inconsistent parts are refused. To add a kind: a module with a subclass, and its name in `models.registry`.
+    """
+
+    kind: ClassVar[str]
+    """Name of the kind in model files and in `models.registry`."""
+    layers: ClassVar[frozenset[Layer]] = CLASSES_ONLY
+    """Layers that models of this kind give."""
+    decisive: ClassVar[frozenset[str]]
+    """Fields of the kind that determine labels, for the digest."""
+
+    class_order: Literal["brightness"] = "brightness"
+    """Order of the classes: by the mean of the class over the bands, darkest first."""
+    classes: Annotated[tuple[ClassInfo, ...], Field(min_length=1, max_length=254)]
+    """The classes, shape (k,), with labels 1 to k."""
+    inertia: Annotated[float, Field(ge=0)]
+    """Sum of squared distances between the pixels of `counts` and the centres of their classes, in squared standardized
+    units."""
+    fitting: Fitting
+    """Settings and numbers of the fit."""
+    provenance: Provenance
+    """Software and scene of the fit."""
+
+    @model_validator(mode="after")
+    def _has_consistent_classes(self) -> Self:
+        labels = [each.id for each in self.classes]
+        if labels != list(range(1, len(labels) + 1)):
+            msg = f"classes: the ids are {labels}; expected 1 to {len(labels)}, in this order"
+            raise ValueError(msg)
+        if any(len(each.mean) != len(self.bands) for each in self.classes if each.mean is not None):
+            msg = f"classes: expected means of {len(self.bands)} numbers, one per band"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def k(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Number of pixels per class, shape (k,)."""
+        return tuple(each.pixels for each in self.classes)
+
+    @property
+    @abstractmethod
+    def centres(self) -> npt.NDArray[np.float64]:
+        """A point amid the pixels of each class, such as its centroid, in the quantity of `units`, shape (k, band)."""
+
+    def centres_in(self, units: Units) -> npt.NDArray[np.float64]:
+        """Centres in stored numbers of a scene with these units, shape (k, band)."""
+        return units.to_stored(self.centres)
+
+    @abstractmethod
+    def labeller(self, info: SceneInfo, want: frozenset[Layer] = CLASSES_ONLY) -> Labeller:
+        """Make the labeller for a scene that the model fits.
+
+        Parameters
+        ----------
+        info : SceneInfo
+            The scene, with its units.
+        want : frozenset of Layer
+            Layers that are wanted.
+
+        Raises
+        ------
+        ModelError
+            If models of this kind don't give one of the layers.
+        """
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hexadecimal) of all that determines the labels: models with the same digest give the same labels."""
+        names = {"bands", "units", "nodata", *self.decisive}
+        relevant = self.model_dump(mode="json", include=names, exclude_none=True)
+        if self.preparation.standardize != "none":
+            relevant["preparation"] = self.preparation.model_dump(mode="json")
+        if isinstance(self.nodata, float) and self.nodata.is_integer():
+            relevant["nodata"] = int(self.nodata)  # 0 and 0.0 are the same value
+        return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Write the model as JSON text; `from_json` returns an equal model."""
+        return model_text(self)
+
+    @staticmethod
+    def from_json(text: str, origin: str = "model") -> "ClusterModel":
+        """Parse a model of any kind from the text of its file; `origin` is named in messages.
+
+        Raises
+        ------
+        ModelError
+            If the text is not JSON, is not a model, or has inconsistent parts.
+        """
+        return parse_model(text, origin)
+
+    @staticmethod
+    def load(path: str | Path) -> "ClusterModel":
+        """Read a model file of any kind.
+
+        Raises
+        ------
+        ModelError
+            If the file can't be read or is not a model.
+        """
+        return load_model(Path(path))

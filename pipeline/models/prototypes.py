@@ -1,0 +1,95 @@
+"""Models of points: each pixel is of the class of the nearest point. K-means makes them."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import model_validator
+
+from pipeline.core.arrays import Planes, Stretch, Validity
+from pipeline.core.errors import ModelError
+from pipeline.core.scene_info import SceneInfo
+from pipeline.core.units import Units
+from pipeline.kernels.assign import assign
+from pipeline.models.base import CLASSES_ONLY, ClusterModel, Layer, Layers
+
+_LARGEST_NUMBER: Final = 1e60
+"""Largest absolute value of a point, stored or scaled: squared differences must not overflow."""
+
+
+@dataclass(frozen=True)
+class NearestPoint:
+    """Labeller: the class of the nearest point."""
+
+    points: npt.NDArray[np.float64]
+    """Points in stored numbers of the scene, shape (point, band)."""
+    stretch: Stretch
+    """Factor on differences per band, shape (band,); None if it is 1 for all."""
+    classes: npt.NDArray[np.uint8] | None
+    """Class of each point, shape (point + 1,), after 0 for nodata; None if point i is of class i + 1."""
+
+    def __call__(self, data: Planes, valid: Validity) -> Layers:
+        """Label the pixels of a block; see `Labeller`."""
+        nearest = assign(data, valid, self.points, self.stretch)
+        return Layers(nearest if self.classes is None else self.classes[nearest])
+
+
+class Prototypes(ClusterModel):
+    """Points, and the class of each. Of k-means, each class has one point: its centroid."""
+
+    kind: ClassVar[str] = "prototypes"
+    decisive: ClassVar[frozenset[str]] = frozenset({"centroids", "classes_of_points"})
+
+    centroids: tuple[tuple[float, ...], ...]
+    """The points, in the quantity of `units`, shape (point, band); of k-means, row 0 is the centroid of class 1."""
+    classes_of_points: tuple[int, ...] | None = None
+    """Class of each point, shape (point,); None if point i is of class i + 1."""
+
+    @model_validator(mode="after")
+    def _has_consistent_points(self) -> Self:
+        lengths, m = {len(row) for row in self.centroids}, len(self.centroids)
+        if lengths != {len(self.bands)}:
+            msg = f"centroids have {sorted(lengths)} numbers each; expected {len(self.bands)}, one per band"
+            raise ValueError(msg)
+        if not 2 <= m <= 254 or (self.classes_of_points is None and m != self.k):  # noqa: PLR2004
+            msg = f"{m} centroids and {self.k} classes; expected 2 to 254 of both"
+            raise ValueError(msg)
+        labels = self.classes_of_points
+        if labels is not None and (len(labels) != m or set(labels) != set(range(1, self.k + 1))):
+            msg = f"classes_of_points: expected {m} numbers, one per point, with each class from 1 to {self.k}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def centres(self) -> npt.NDArray[np.float64]:
+        """The first point of each class in the quantity of `units`, shape (k, band)."""
+        points = np.array(self.centroids, np.float64)
+        labels = self.classes_of_points
+        return points if labels is None else points[[labels.index(label) for label in range(1, self.k + 1)]]
+
+    def labeller(self, info: SceneInfo, want: frozenset[Layer] = CLASSES_ONLY) -> NearestPoint:
+        """Make the labeller for a scene that the model fits; see `ClusterModel.labeller`."""
+        if missing := want - self.layers:
+            msg = f"a model of kind {self.kind} gives no {', '.join(sorted(missing))}, only classes"
+            raise ModelError(msg)
+        labels = None if self.classes_of_points is None else np.array([0, *self.classes_of_points], np.uint8)
+        return NearestPoint(self._points_in(info.units), self.stretch_in(info.units), labels)
+
+    def check_fits(self, bands: tuple[str, ...], units: Units, source: str) -> None:
+        """Raise ModelError as `Inputs.check_fits`, and if distances between pixels and points would overflow."""
+        super().check_fits(bands, units, source)
+        with np.errstate(all="ignore"):
+            points = self._points_in(units)
+            largest = np.maximum(np.abs(points), np.abs(points * self.preparation.bind(units))).max()
+            usable = largest < _LARGEST_NUMBER  # NaN is not
+        if not usable or min(self.preparation.spreads) < 1 / _LARGEST_NUMBER:
+            msg = (
+                f"{source}: the model's centroids are so large, or its spreads so small, that distances to them exceed "
+                f"{_LARGEST_NUMBER:g}; the file was edited, or its scene had implausible values: fit a new model"
+            )
+            raise ModelError(msg)
+
+    def _points_in(self, units: Units) -> npt.NDArray[np.float64]:
+        """Points in stored numbers of a scene with these units, shape (point, band)."""
+        return units.to_stored(np.array(self.centroids, np.float64))

@@ -1,0 +1,109 @@
+"""Model files: a model of any kind as JSON text, read strictly."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from pydantic import ValidationError
+
+from pipeline.core.errors import ModelError
+from pipeline.core.regular_files import TooLargeError, read_regular
+from pipeline.core.strict_json import RepeatedKeyError, parse_json
+from pipeline.core.text import json_text
+from pipeline.models import registry
+
+if TYPE_CHECKING:
+    from pipeline.models.base import ClusterModel
+
+MODEL_FORMAT: Final = "terrazzo-model"
+"""Value of `format` in a model file."""
+
+SCHEMA_VERSION: Final = 2
+"""Version of the file format that is written; version 1, which had centroids but no kind and no classes, is read."""
+
+_MAX_FILE_BYTES: Final = 64 * 2**20
+"""Largest size of a model file, in bytes."""
+
+
+def model_text(model: "ClusterModel") -> str:
+    """Write a model as JSON text; `parse_model` returns an equal model."""
+    head = {"format": MODEL_FORMAT, "schema_version": SCHEMA_VERSION, "kind": model.kind}
+    content = head | model.model_dump(mode="json") | {"counts": model.counts}
+    return json_text(content, indent=2) + "\n"
+
+
+def load_model(path: Path) -> "ClusterModel":
+    """Read a model file of any kind and version.
+
+    Raises
+    ------
+    ModelError
+        If the file can't be read or is not a model.
+    """
+    try:
+        return parse_model(read_regular(path, _MAX_FILE_BYTES).decode(), str(path))
+    except TooLargeError as error:
+        msg = f"{path}: this is not a Terrazzo model: {error}"
+        raise ModelError(msg) from error
+    except UnicodeDecodeError as error:
+        msg = f"{path}: this is not a Terrazzo model: it is not text"
+        raise ModelError(msg) from error
+    except OSError as error:
+        msg = f"{path}: the model can't be read: {error.strerror}"
+        raise ModelError(msg) from error
+
+
+def parse_model(text: str, origin: str) -> "ClusterModel":
+    """Parse a model of any kind and version from JSON text; `origin` is named in messages.
+
+    Raises
+    ------
+    ModelError
+        If the text is not JSON, is not a model, or has inconsistent parts.
+    """
+    content = _parse(text, origin)
+    kind, counts = _take_head(content, origin)
+    try:
+        model: ClusterModel = kind.model_validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where, what = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        _refuse(f"{where}: {what}" if where else what, origin, error)
+    if counts != list(model.counts):
+        _refuse(f"counts: {counts} are not the pixels of the classes, {list(model.counts)}", origin)
+    return model
+
+
+def _parse(text: str, origin: str) -> dict[str, Any]:
+    try:
+        content: Any = parse_json(text)
+    except RepeatedKeyError as error:
+        msg = f"{origin}: {error}; the file was edited: correct it, or fit the model again"
+        raise ModelError(msg) from error
+    except (ValueError, RecursionError) as error:
+        msg = f"{origin}: this is not a Terrazzo model: it is not JSON ({error})"
+        raise ModelError(msg) from error
+    if not isinstance(content, dict) or content.pop("format", None) != MODEL_FORMAT:
+        msg = f'{origin}: this is JSON, but not a Terrazzo model (expected "format": "{MODEL_FORMAT}")'
+        raise ModelError(msg)
+    return content
+
+
+def _take_head(content: dict[str, Any], origin: str) -> tuple[Any, list[Any]]:
+    """Take the version, kind and counts out of a model's content; return the class of its kind, and the counts."""
+    version, counts = content.pop("schema_version", 1), content.pop("counts", None)
+    if type(version) is not int or version not in {1, SCHEMA_VERSION}:
+        _refuse(f"schema_version: {version!r} is not known; expected 1 or {SCHEMA_VERSION}", origin)
+    if not isinstance(counts, list):
+        _refuse("counts: expected the number of pixels of each class", origin)
+    if version == 1:
+        content["classes"] = [{"id": i, "name": f"class {i}", "pixels": n} for i, n in enumerate(counts, 1)]
+    name = "prototypes" if version == 1 else content.pop("kind", None)
+    if name not in registry.__all__:
+        _refuse(f"kind: {name!r} is not known; expected one of {', '.join(registry.__all__)}", origin)
+    return getattr(registry, name), counts
+
+
+def _refuse(what: str, origin: str, cause: Exception | None = None) -> NoReturn:
+    msg = f"{origin}: {what}; the file was edited, or written by another version: fit the model again"
+    raise ModelError(msg) from cause

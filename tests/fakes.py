@@ -1,0 +1,95 @@
+"""The simplest implementer of each protocol, in memory: contract tests run on them as on the real ones."""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.config.schema import FeaturesConfig
+from pipeline.core.errors import ModelError
+from pipeline.core.grid import Block
+from pipeline.core.pixels import FitSource, Pixels
+from pipeline.core.scene_info import SceneInfo
+from pipeline.core.units import Units
+from pipeline.models.base import CLASSES_ONLY, ClusterModel, Layer, Layers
+
+
+@dataclass(frozen=True)
+class ThresholdLabeller:
+    """Labeller of `Threshold`."""
+
+    level: float
+
+    def __call__(self, data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Layers:
+        return Layers(np.where(valid, 1 + (data[0] >= self.level), 0).astype(np.uint8))
+
+
+class Threshold(ClusterModel):
+    """`ClusterModel` of two classes: below a level of the first band, and the others."""
+
+    kind: ClassVar[str] = "threshold"
+    decisive: ClassVar[frozenset[str]] = frozenset({"level"})
+    level: float
+
+    @property
+    def centres(self) -> npt.NDArray[np.float64]:
+        return np.full((2, len(self.bands)), self.level)
+
+    def labeller(self, info: SceneInfo, want: frozenset[Layer] = CLASSES_ONLY) -> ThresholdLabeller:
+        if want != CLASSES_ONLY:
+            msg = "only classes"
+            raise ModelError(msg)
+        levels = np.full(len(self.bands), self.level)
+        return ThresholdLabeller(float(info.units.to_stored(levels)[0]))
+
+
+@dataclass(frozen=True)
+class FirstPixel:
+    """`Transform` that divides each band by the first sampled pixel's value, in the quantity."""
+
+    divisor: tuple[float, ...] = ()
+
+    @classmethod
+    def fit(cls, points: npt.NDArray[Any], info: SceneInfo, config: FeaturesConfig) -> "FirstPixel":
+        del config
+        return cls(tuple(info.units.to_physical(points[:, 0].astype(np.float64)).tolist()))
+
+    def bind(self, units: Units) -> npt.NDArray[np.float64]:
+        return units.difference_factors / np.abs(self.divisor)
+
+
+class WithSum:
+    """`BlockFeature` that adds a band: the sum of the others."""
+
+    def wrap(self, source: FitSource) -> "SummedSource":
+        return SummedSource(source)
+
+
+@dataclass(frozen=True)
+class SummedSource:
+    """`FitSource` with the bands of another source, and their sum."""
+
+    source: FitSource
+
+    @property
+    def info(self) -> SceneInfo:
+        info = self.source.info
+        more = {name: (*getattr(info, name), getattr(info, name)[0]) for name in ("nodata", "scales", "offsets")}
+        return replace(info, bands=(*info.bands, "sum"), dtype=np.dtype(np.float64), **more)
+
+    @property
+    def blocks(self) -> Any:
+        return self.source.blocks
+
+    def read(self, block: Block) -> Pixels:
+        return self._with_sum(self.source.read(block))
+
+    def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+        pixels, fitting = self.source.read_for_fit(block)
+        return self._with_sum(pixels), fitting
+
+    @staticmethod
+    def _with_sum(pixels: Pixels) -> Pixels:
+        numbers = pixels.data.astype(np.float64)
+        return Pixels(np.concatenate([numbers, numbers.sum(axis=0, keepdims=True)]), pixels.valid)

@@ -1,0 +1,86 @@
+"""The contracts of transforms and block features, on each implementer and on a fake."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import FirstPixel, WithSum
+from sources import MemorySource, whole
+
+from pipeline.config.schema import FeaturesConfig, FitConfig
+from pipeline.core.units import Units
+from pipeline.engine.progress import Progress
+from pipeline.features.base import BlockFeature, Transform
+from pipeline.features.standardize import Standardization
+from pipeline.methods.fit import fit_source
+
+TRANSFORMS = {
+    **{f"standardize {method}": (Standardization, method) for method in ("none", "zscore", "minmax", "robust")},
+    "fake": (FirstPixel, "none"),
+}
+FEATURES = {"fake": WithSum()}
+
+
+def scene(chunk: tuple[int, int] = (64, 64)) -> MemorySource:
+    rng = np.random.default_rng(3)
+    return MemorySource(rng.integers(1, 250, (2, 90, 110), np.uint8), rng.random((90, 110)) < 0.8, chunk)
+
+
+@pytest.fixture(params=TRANSFORMS)
+def transform(request: pytest.FixtureRequest) -> Transform:
+    """A transform that has been fitted."""
+    kind, method = TRANSFORMS[request.param]
+    source = scene()
+    points = np.ascontiguousarray(source.data[:, source.valid])
+    fitted: Transform = kind.fit(points, source.info, FeaturesConfig.model_validate({"standardize": method}))
+    return fitted
+
+
+def test_a_transform_is_a_positive_factor_per_band_of_any_scene(transform: Transform) -> None:
+    for scales in ((1.0, 1.0), (0.5, 1e-4)):
+        units = Units(dtype="uint8", scales=scales, offsets=(0.0, 5.0), quantity="scaled")
+        factors = transform.bind(units)
+        assert factors.shape == (2,)
+        assert (factors > 0).all()
+        assert np.isfinite(factors).all()
+
+
+def test_a_transform_gives_the_same_distances_in_any_units(transform: Transform) -> None:
+    """A scene stored as half of the numbers has scales that are twice as large."""
+    one = Units(dtype="float32", scales=(1.0, 0.25), offsets=(0.0, 0.0), quantity="scaled")
+    half = Units(dtype="float32", scales=(2.0, 0.5), offsets=(7.0, 0.0), quantity="scaled")
+    np.testing.assert_allclose(transform.bind(half) / 2, transform.bind(one), rtol=1e-15)
+
+
+def test_a_transform_goes_through_pickle(transform: Transform) -> None:
+    assert pickle.loads(pickle.dumps(transform)) == transform  # noqa: S301 (our own)
+
+
+@pytest.fixture(params=FEATURES)
+def feature(request: pytest.FixtureRequest) -> BlockFeature:
+    return FEATURES[request.param]
+
+
+def test_a_feature_describes_the_bands_that_it_gives(feature: BlockFeature) -> None:
+    source = feature.wrap(scene())
+    for block in source.blocks:
+        data, valid = source.read(block)
+        assert (len(data), data.dtype) == (len(source.info.bands), source.info.dtype)
+        assert data.shape[1:] == valid.shape
+
+
+def test_a_feature_does_not_depend_on_blocks_and_makes_no_pixel_valid(feature: BlockFeature) -> None:
+    cuts: list[Any] = [whole(feature.wrap(scene(chunk))) for chunk in ((90, 110), (64, 64), (7, 31))]
+    for data, valid in cuts:
+        np.testing.assert_array_equal(valid, scene().valid)
+        np.testing.assert_array_equal(data[:, valid], cuts[0][0][:, valid])
+
+
+def test_a_fit_sees_the_bands_of_a_feature(feature: BlockFeature) -> None:
+    source = feature.wrap(scene())
+    config = FitConfig(k=4, starts=1, pixels=2000)
+    model = fit_source(source, config, workers=2, progress=Progress()).model
+    assert model.bands == source.info.bands
+    again = fit_source(feature.wrap(scene((13, 40))), config, workers=1, progress=Progress()).model
+    assert again == model
