@@ -27,7 +27,6 @@ from pipeline.engine.cache import open_cache
 from pipeline.engine.progress import Progress
 from pipeline.engine.threads import count_workers, stream
 from pipeline.engine.time_limits import time_limit
-from pipeline.jobs.map import map_tags
 from pipeline.jobs.plan import chunk_shapes
 from pipeline.methods.fit import fit_source
 from pipeline.models.cluster_model import ClusterModel
@@ -35,7 +34,7 @@ from pipeline.pixels.pieces import CachedPieces, UncachedPieces
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.describe_scene import describe_scene
 from pipeline.scenes.mosaic import open_source
-from pipeline.sinks.geotiff import MapWriter
+from pipeline.sinks.geotiff import MapWriter, map_tags
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.staging import Staging
 
@@ -280,7 +279,8 @@ def write(
         MapWriter(staging.path(target), grid_of(labels), colours, tags, threads) as writer,
     ):
         for block, part in stream(labels_of, blocks_of(data), threads):
-            writer.write(part, block)
+            writer.add(block, part)
+        writer.prepare()
         writer.finish()
     return target
 

@@ -18,14 +18,19 @@ def late_import(owner: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     owner : str
         Name of the module.
     homes : mapping of str
-        By name: `package.module:name`, or `package.module` for the module itself.
+        By name: where it is defined, as for `load`.
     """
 
     def find(name: str) -> Any:
         if name not in homes:
             msg = f"module {owner!r} has no attribute {name!r}"
             raise AttributeError(msg)
-        module, _, attribute = homes[name].partition(":")
-        return getattr(import_module(module), attribute) if attribute else import_module(module)
+        return load(homes[name])
 
     return find
+
+
+def load(home: str) -> Any:
+    """Import `package.module:name`, or `package.module` for the module itself."""
+    module, _, attribute = home.partition(":")
+    return getattr(import_module(module), attribute) if attribute else import_module(module)

@@ -1,5 +1,6 @@
 """Plan a run: block size, workers, passes, memory and disk space, computed from metadata before any pixel is read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Final, Literal
@@ -12,7 +13,8 @@ from pipeline.engine.threads import count_workers
 from pipeline.kernels.assign import working_dtype
 from pipeline.methods.kmeans import COMPARED
 from pipeline.pixels.gdal_memory import gdal_cache_bytes, open_files_bytes
-from pipeline.sinks import geotiff, quicklook
+from pipeline.sinks.base import Sink
+from pipeline.sinks.registry import SINKS
 
 BASE_BYTES: Final = {"kmeans": 388 * 10**6, "minibatch": 585 * 10**6, "dask-ml": 655 * 10**6}
 """Bytes of the interpreter and the libraries per `fit.method`, while kernels are compiled: measured, with a margin.
@@ -30,9 +32,6 @@ _DECODER_COPIES: Final = 5
 
 _START_BYTES_PER_POINT: Final = 8 + 8 + 1
 """Bytes per point and start for its running sum, distance to its centroid, and class; three distances come on top."""
-
-_TEXT_BYTES: Final = 10**6
-"""Disk space for the table, the model and the report."""
 
 _DASK_ROW: Final = 3 * 4
 _DASK_LABELS: Final = 3 * 8
@@ -193,15 +192,7 @@ def _choose_cache(
     return "memory" if run.cache == "memory" else "disk", files, blocks
 
 
-def _map_disk(info: SceneInfo, fit: FitConfig | None) -> int:
-    """Most bytes of disk for the outputs of a run while they are written."""
-    classes = fit.k if fit else MAX_CLASSES
-    return (
-        geotiff.max_disk_bytes(info.map_grid.shape) + quicklook.max_disk_bytes(info.map_grid, classes + 1) + _TEXT_BYTES
-    )
-
-
-def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, labels: bool = True) -> Plan:
+def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, sinks: Sequence[Sink] = SINKS) -> Plan:
     """Choose block size and number of workers for a scene so that the run stays within the memory allowed.
 
     Parameters
@@ -212,8 +203,8 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
         Workers, memory, chunk.
     fit : FitConfig or None
         The fit; None when an existing model is used.
-    labels : bool
-        Whether a map is written.
+    sinks : sequence of Sink
+        Outputs that are made of labels; none if only a model is written.
 
     Raises
     ------
@@ -226,7 +217,7 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
     shapes = chunk_shapes(info)
     if isinstance(run.chunk, int):
         shapes = [whole_blocks(info, run.chunk)]
-    where, files, blocks = _choose_cache(info, run, fit, labels=labels)
+    where, files, blocks = _choose_cache(info, run, fit, labels=bool(sinks))
     cache_optional = blocks and run.cache == "auto" and not info.expensive and method_over_all(fit) is None
     extra = 1 if method_over_all(fit) is None else 3  # bytes per pixel: validity; class and bound for all pixels
     plans = [
@@ -234,13 +225,13 @@ def make_plan(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, la
             chunk=shape,
             blocks=info.grid.count_blocks(shape),
             workers=n,
-            passes=1 if files or blocks else _passes(fit, labels=labels),
+            passes=1 if files or blocks else _passes(fit, labels=bool(sinks)),
             cache=where,
             caches_files=files,
             caches_blocks=blocks,
             cache_optional=cache_optional,
             cache_bytes=info.decoded_bytes * files + info.pixels * (info.bytes_per_pixel + extra) * blocks,
-            map_disk=_map_disk(info, fit) if labels else 0,
+            map_disk=sum(sink.needs(info, fit.k if fit else MAX_CLASSES) for sink in sinks),
             per_block=_per_block(info, shape, fit),
             base=BASE_BYTES[fit.method if fit else "kmeans"]
             + info.library_bytes

@@ -13,6 +13,7 @@ from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import size_words
 from pipeline.engine.cache import open_cache
 from pipeline.geo.gdal import gdal_options
+from pipeline.jobs.outputs import OutputPaths
 from pipeline.jobs.plan import Plan, make_plan
 from pipeline.pixels.gdal_memory import gdal_cache_bytes, most_open_files
 from pipeline.pixels.open import Scene, ScenePixels, open_pixels
@@ -49,8 +50,8 @@ def open_planned(
         )
 
 
-def plan_run(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, folder: Path) -> Plan:
-    """Plan a run that writes its map into a folder.
+def plan_run(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, outputs: OutputPaths) -> Plan:
+    """Plan a run that writes outputs.
 
     An optional cache is left out, with a warning, if the disk has no room for it: the source is then read twice.
 
@@ -59,7 +60,8 @@ def plan_run(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, folder:
     ConfigError, MemoryBudgetError
         As for `make_plan`.
     """
-    plan, cache_folder = make_plan(info, resources, fit), Path(resources.cache_dir or folder)
+    plan, folder = make_plan(info, resources, fit, sinks=outputs.sinks), outputs.folder
+    cache_folder = Path(resources.cache_dir or folder)
     if not (plan.cache_optional and folder.is_dir()):
         return plan
     try:
@@ -73,7 +75,7 @@ def plan_run(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, folder:
             size,
             fix,
         )
-        return make_plan(info, resources.model_copy(update={"cache": "none"}), fit)
+        return make_plan(info, resources.model_copy(update={"cache": "none"}), fit, sinks=outputs.sinks)
     return plan
 
 

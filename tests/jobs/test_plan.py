@@ -17,6 +17,7 @@ from pipeline.core.grid import Grid
 from pipeline.core.scene_info import OpenFiles, SceneInfo
 from pipeline.jobs.plan import Plan, make_plan
 from pipeline.pixels.gdal_memory import gdal_cache_bytes, most_open_files
+from pipeline.sinks.registry import SINKS
 
 GB = 10**9
 
@@ -68,7 +69,7 @@ fits = st.none() | st.builds(FitConfig, k=st.just(2), pixels=st.integers(2, 2_00
 
 def plan_or_none(info: SceneInfo, run: ResourceConfig, fit: FitConfig | None, *, labels: bool = True) -> Plan | None:
     try:
-        return make_plan(info, run, fit, labels=labels)
+        return make_plan(info, run, fit, sinks=SINKS if labels else ())
     except MemoryBudgetError:
         return None
 
@@ -149,7 +150,7 @@ def test_each_sampled_pixel_adds_at_least_the_bytes_of_its_bands_and_key(
     info: SceneInfo, pixels: int, *, labels: bool
 ) -> None:
     run = ResourceConfig(memory=10**16, workers=1, chunk=16)
-    few, many = (make_plan(info, run, FitConfig(k=2, pixels=n), labels=labels) for n in (2, pixels))
+    few, many = (make_plan(info, run, FitConfig(k=2, pixels=n), sinks=SINKS if labels else ()) for n in (2, pixels))
     drawn = min(pixels, info.pixels) - min(2, info.pixels)
     assert many.peak - few.peak >= drawn * (info.bytes_per_pixel + 8)
 
@@ -185,7 +186,7 @@ def test_a_scene_is_cached_and_read_once_unless_it_is_cheap_to_read_twice(
     driver: str, fit: FitConfig | None, passes: int, *, labels: bool, cached: bool
 ) -> None:
     info = info_of(driver=driver)
-    plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), fit, labels=labels)
+    plan = make_plan(info, ResourceConfig(memory=4 * GB, workers=2), fit, sinks=SINKS if labels else ())
     assert plan.passes == passes
     decoded, validity, all_pixels = 4 * 2, plan.caches_blocks, plan.caches_blocks and fit and fit.pixels == "all"
     assert plan.cache_bytes == (10_980 * 10_980 * (decoded + bool(validity) + 2 * bool(all_pixels)) if cached else 0)
