@@ -97,7 +97,7 @@ class Summary:
 
 
 class Writer:
-    """Writes one output of a job. Everything but `part` is called by one thread at a time.
+    """Writes one output of a job. Only `part` is called by several threads at once.
 
     Leaving the context removes temporary files, and the file itself is complete if `finish` has ended without error.
     """
@@ -117,10 +117,7 @@ class Writer:
         """Add what `part` took from a block; blocks come in order."""
 
     def prepare(self, summary: Summary, /) -> None:
-        """Do the part of the work after the last block that needs memory for pixels, and free them.
-
-        No other writer's `finish` runs meanwhile.
-        """
+        """Do what needs memory for pixels after the last block; no writer's `finish` runs meanwhile."""
 
     def finish(self, summary: Summary, /) -> None:
         """Write the file."""
