@@ -30,7 +30,6 @@ from pipeline.engine.progress import Progress
 from pipeline.engine.threads import count_workers, stream
 from pipeline.engine.time_limits import time_limit
 from pipeline.jobs.config import FIT
-from pipeline.jobs.map import map_tags
 from pipeline.jobs.plan import chunk_shapes
 from pipeline.methods.fit import fit_source
 from pipeline.methods.registry import method_of
@@ -40,7 +39,7 @@ from pipeline.pixels.pieces import CachedPieces, UncachedPieces
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.mosaic_source import open_source
 from pipeline.scenes.open import open_scene_config
-from pipeline.sinks.geotiff import MapWriter
+from pipeline.sinks.geotiff import MapWriter, map_tags
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.staging import Staging
 
@@ -286,7 +285,8 @@ def write(
         MapWriter(staging.path(target), grid_of(labels), colours, tags, threads) as writer,
     ):
         for block, part in stream(labels_of, blocks_of(data), threads):
-            writer.write(part, block)
+            writer.add(block, part)
+        writer.prepare()
         writer.finish()
     return target
 

@@ -1,6 +1,7 @@
 """The simplest implementer of each protocol, in memory: contract tests run on them as on the real ones."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +13,9 @@ from pipeline.core.grid import Block
 from pipeline.core.pixels import FitSource, Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units
+from pipeline.labels.classify import Labels
 from pipeline.models.base import CLASSES_ONLY, ClusterModel, Layer, Layers
+from pipeline.sinks.base import Job, Sink, Summary, Writer
 
 
 @dataclass(frozen=True)
@@ -93,3 +96,39 @@ class SummedSource:
     def _with_sum(pixels: Pixels) -> Pixels:
         numbers = pixels.data.astype(np.float64)
         return Pixels(np.concatenate([numbers, numbers.sum(axis=0, keepdims=True)]), pixels.valid)
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Counts the pixels of each class of a block."""
+
+    classes: int
+
+    def __call__(self, _block: Block, _pixels: Pixels, labels: Labels) -> Any:
+        return np.bincount(labels.ravel(), minlength=self.classes + 1)
+
+
+class MemoryWriter(Writer):
+    """Counts the pixels of each class, and writes the sums as text."""
+
+    def __init__(self, path: Path, job: Job) -> None:
+        self.path, self.part = path, Counting(job.model.k)
+        self.counts = np.zeros(job.model.k + 1, np.int64)
+        self.blocks: list[Block] = []
+        """Blocks in the order in which they came."""
+        self.calls: list[str] = []
+        """What was called after the last block."""
+
+    def add(self, block: Block, part: Any) -> None:
+        self.blocks.append(block)
+        self.counts += part
+
+    def prepare(self, _summary: Summary) -> None:
+        self.calls.append("prepare")
+
+    def finish(self, _summary: Summary) -> None:
+        self.calls.append("finish")
+        self.path.write_text(" ".join(map(str, self.counts)))
+
+
+MEMORY_SINK = Sink(key="counts", what="the counts", ending=".counts.txt", writer="fakes:MemoryWriter")

@@ -110,7 +110,10 @@ def anchor_paths(settings: dict[str, Any], base: Path) -> dict[str, Any]:
                 key: _ANCHORED[key](value, base) if key in _ANCHORED else value for key, value in part.items()
             }
     if isinstance(output := settings.get("output"), dict):
-        anchored["output"] = {key: value if key == "palette" else _anchor(value, base) for key, value in output.items()}
+        anchored["output"] = {
+            key: value if key == "palette" or str(value).lower() == "none" else _anchor(value, base)
+            for key, value in output.items()
+        }
     if isinstance(run := settings.get("run"), dict):
         anchored["run"] = {key: _anchor(value, base) if key == "cache_dir" else value for key, value in run.items()}
     return anchored

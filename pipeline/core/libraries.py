@@ -20,13 +20,21 @@ if TYPE_CHECKING:
     import pystac
     import shapely
     import tqdm
+    from PIL import Image as image  # noqa: N813 (as modules are named here)
+    from PIL import ImageDraw as image_draw  # noqa: N813
+    from PIL import ImageFont as image_font  # noqa: N813
+    from PIL import PngImagePlugin as png  # noqa: N813
     from scipy import ndimage
 
 __all__ = [
     "h5netcdf",
     "http_client",
+    "image",
+    "image_draw",
+    "image_font",
     "matplotlib",
     "ndimage",
+    "png",
     "pyogrio",
     "pyproj",
     "pystac",
@@ -38,8 +46,12 @@ __all__ = [
 _HOMES: Final = {
     "h5netcdf": "h5netcdf",  # NetCDF files
     "http_client": "http.client",  # addresses
+    "image": "PIL.Image",  # the picture, and the next two
+    "image_draw": "PIL.ImageDraw",
+    "image_font": "PIL.ImageFont",
     "matplotlib": "matplotlib",  # colour maps by name
     "ndimage": "scipy.ndimage",  # masks that grow
+    "png": "PIL.PngImagePlugin",  # the picture as a file
     "pyogrio": "pyogrio",  # vector files; it has a GDAL of its own
     "pyproj": "pyproj",  # areas on the ellipsoid, CRS that rasterio does not read
     "pystac": "pystac",  # STAC items

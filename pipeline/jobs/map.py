@@ -1,76 +1,37 @@
-"""Label a scene with a model and write the files of the map: labels, table, picture."""
+"""Label a scene with a model, block by block, and write the outputs."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
+from operator import methodcaller
+from pathlib import Path
 
 from pipeline.core.pixels import BlockSource
-from pipeline.core.version import __version__
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
+from pipeline.engine.threads import stream
 from pipeline.geo.pixel_areas import pixel_areas
-from pipeline.jobs.outputs import OutputPaths
-from pipeline.labels.classify import ClassStatistics, classify_blocks
-from pipeline.models.base import ClusterModel
-from pipeline.sinks import registry
-from pipeline.sinks.geotiff import MapWriter
-from pipeline.sinks.palette import class_colours
-from pipeline.sinks.quicklook import Layout, QuickLook, thinning_for
-from pipeline.sinks.staging import Staging
-from pipeline.sinks.table import write_table
+from pipeline.labels.classify import ClassStatistics, LabelTask
+from pipeline.sinks.base import Job, Sink, Summary, Writer
+from pipeline.sinks.registry import open_writer
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class MapSummary:
-    """Pixel counts and areas of a map."""
-
-    counts: tuple[int, ...]
-    """Number of nodata pixels, then of pixels per class, shape (k + 1,)."""
-    hectares: tuple[float | None, ...]
-    """Area per class in hectares, shape (k,); None where it is unknown."""
-    area_note: str
-    """Reason why the areas are unknown; empty if they are known."""
-
-
-def map_tags(digest: str) -> dict[str, str]:
-    """GeoTIFF tags that say what a map is, and which version and model made it."""
-    return {
-        "TIFFTAG_SOFTWARE": f"terrazzo {__version__}",
-        "TIFFTAG_IMAGEDESCRIPTION": "Classes of an unsupervised clustering, 0 is nodata. Clusters are not land cover.",
-        "TERRAZZO_VERSION": __version__,
-        "TERRAZZO_MODEL_SHA256": digest,
-    }
-
-
-def write_map(
-    source: BlockSource,
-    model: ClusterModel,
-    paths: OutputPaths,
-    *,
-    staging: Staging,
-    palette: str,
-    workers: int,
-    progress: Progress,
-) -> MapSummary:
-    """Label a scene and write its map, table and picture under their temporary names.
+def write_outputs(
+    source: BlockSource, job: Job, files: Iterable[tuple[Sink, Path]], progress: Progress
+) -> ClassStatistics:
+    """Label a scene, and write outputs to their temporary paths.
 
     Parameters
     ----------
     source : BlockSource
         A scene with the model's bands, in the model's order.
-    model : ClusterModel
-        The classes.
-    paths : OutputPaths
-        Paths of the outputs.
-    staging : Staging
-        Gives the temporary names of the outputs.
-    palette : str
-        'auto' or the name of a matplotlib colour map.
-    workers : int
-        Number of blocks processed at the same time.
+    job : Job
+        Model, colours and number of blocks processed at the same time.
+    files : iterable of (Sink, Path)
+        The outputs and their paths.
     progress : Progress
         Shows the stages `label` and `write`.
 
@@ -81,43 +42,50 @@ def write_map(
     OutputError
         If a file can't be written.
     """
-    info, colours = source.info, class_colours(model.k, palette)
-    areas = pixel_areas(info.grid)
-    layout = Layout.of(info.grid, model.k + 1)
-    thinning = thinning_for(layout, info.bands, info.common_names)
-    picture = QuickLook(info.grid, layout, thinning, info.dtype)
-    statistics = ClassStatistics(model, info.units, areas)
-    with MapWriter(staging.path(paths.labels), info.grid, colours, map_tags(model.digest), workers) as writer:
-        with progress.stage("label", len(source.blocks)) as step:
-            for block, labelled in classify_blocks(source, model, thinning, workers, areas):
-                writer.write(labelled.labels, block)
-                statistics.add(labelled)
-                picture.add(block, labelled)
-                step()
+    statistics = ClassStatistics(job.model, source.info.units, pixel_areas(source.info.grid))
+    with ExitStack() as context:
+        writers = [context.enter_context(open_writer(sink, path, job)) for sink, path in files]
+        _label(source, job, writers, statistics, progress)
         release_memory()
         if not any(statistics.counts[1:]):
-            logger.warning("%s: no pixel is valid in every band, so the whole map is nodata", info.sources[0])
-        with progress.stage("write", 2) as step:
-            write_table(staging.path(paths.table), statistics, info.bands, colours)
-            with ThreadPoolExecutor(1) as background:
-                overviews = background.submit(writer.make_overviews)  # needs little memory, unlike GDAL's copy
-                nodata = statistics.counts[0] / info.pixels
-                drawn = registry.draw_picture(picture, info.bands, colours, shares(statistics.counts), nodata)
-                del picture
-                overviews.result()
-                release_memory()  # before GDAL's copy needs memory
-                # GDAL's copy leaves one core partly idle, enough to compress the picture
-                saving = background.submit(registry.save_picture, drawn, staging.path(paths.picture))
-                del drawn
-                step()
-                writer.finish()
-                saving.result()
-                step()
-    hectares = tuple(statistics.hectares(label) for label in range(1, model.k + 1))
-    return MapSummary(counts=tuple(statistics.counts), hectares=hectares, area_note=areas.reason)
+            logger.warning("%s: no pixel is valid in every band, so the whole map is nodata", source.info.sources[0])
+        _finish(writers, Summary(statistics), progress)
+    return statistics
 
 
-def shares(counts: Sequence[int]) -> list[float]:
-    """Share of the valid pixels per class, from the numbers of nodata pixels and of pixels per class."""
-    valid = sum(counts[1:])
-    return [count / valid if valid else 0.0 for count in counts[1:]]
+def _label(
+    source: BlockSource, job: Job, writers: Sequence[Writer], statistics: ClassStatistics, progress: Progress
+) -> None:
+    """Label all blocks; add them to the statistics and the outputs in order."""
+    collecting = [(writer, writer.part) for writer in writers if writer.part]
+    task = LabelTask.of(source, job.model, statistics.pixel_areas, tuple(part for _, part in collecting))
+    with progress.stage("label", len(source.blocks)) as step:
+        for block, labelled in stream(task, source.blocks, job.workers):
+            statistics.add(labelled)
+            for (writer, _), part in zip(collecting, labelled.parts, strict=True):
+                writer.add(block, part)
+            step()
+
+
+def _finish(writers: Sequence[Writer], summary: Summary, progress: Progress) -> None:
+    """Finish files in two steps, and release memory after each: the first file here, the others on another thread.
+
+    More threads would be no faster, and each has a heap of its own, which adds to the peak of memory.
+    """
+    with progress.stage("write", 2) as step, ThreadPoolExecutor(1) as background:
+        for half in ("prepare", "finish"):
+            call = methodcaller(half, summary)
+            others = [background.submit(call, writer) for writer in writers[1:]]
+            call(writers[0])
+            for other in others:
+                other.result()
+            release_memory()
+            step()
+
+
+def write_descriptions(files: Iterable[tuple[Sink, Path]], job: Job, summary: Summary) -> None:
+    """Write the outputs that describe the others, when these are finished; raise OutputError if that fails."""
+    for sink, path in files:
+        with open_writer(sink, path, job) as writer:
+            writer.prepare(summary)
+            writer.finish(summary)

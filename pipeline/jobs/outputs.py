@@ -1,36 +1,29 @@
 """The files of a run: their paths, and how they are written together."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from pipeline.config.schema import OutputConfig
-from pipeline.core.errors import ConfigError
-from pipeline.core.needs import Needs
-from pipeline.core.scene_info import SceneInfo
-from pipeline.sinks import geotiff, quicklook
+from pipeline.sinks.base import OFF, Sink
 from pipeline.sinks.output_set import describe_mixed_set, digests_of
+from pipeline.sinks.registry import SINKS
 from pipeline.sinks.staging import Staging
 
 logger = logging.getLogger(__name__)
 
-_TEXT_BYTES: Final = 10**6
-"""Disk space for the table, the model and the report."""
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class OutputPaths:
     """Paths of the files that a run writes."""
 
-    labels: Path
-    table: Path
-    picture: Path
-    report: Path
-    model: Path | None
-    """Path of the fitted model; None when the run uses an existing model."""
+    files: tuple[tuple[Sink, Path], ...]
+    """Outputs and their paths, the map first."""
+    left_out: tuple[tuple[Sink, Path], ...]
+    """Outputs that are switched off, and their default paths."""
 
     @classmethod
     def of(cls, output: OutputConfig, *, fits: bool) -> "OutputPaths":
@@ -39,57 +32,69 @@ class OutputPaths:
         Raises
         ------
         ConfigError
-            When the labels are not named as a GeoTIFF, or the picture not as a PNG.
+            When a file has not the ending of its format, or the map is switched off.
         """
-        labels = Path(output.labels)
-        if labels.suffix.lower() not in {".tif", ".tiff"}:
-            msg = f"output.labels: {labels}: the map is a GeoTIFF; use a name that ends in .tif"
-            raise ConfigError(msg)
+        files, left_out, labels = [], [], Path(output.labels)
+        for sink in SINKS:
+            name: str | None = getattr(output, sink.key)
+            default = labels.with_name(labels.stem + sink.ending) if sink.ending else labels
+            if sink.of_fit and not fits:
+                continue
+            if name and name.lower() == OFF:
+                sink.check_off()
+                left_out.append((sink, default))
+            else:
+                path = Path(name) if name else default
+                sink.check(path)
+                files.append((sink, path))
+        return cls(tuple(files), tuple(left_out))
 
-        if output.picture and Path(output.picture).suffix.lower() != ".png":
-            msg = f"output.picture: {output.picture}: the picture is a PNG; use a name that ends in .png"
-            raise ConfigError(msg)
+    @property
+    def folder(self) -> Path:
+        """Folder of the map."""
+        return self.files[0][1].parent
 
-        def named(name: str | None, ending: str) -> Path:
-            return Path(name) if name else labels.with_name(labels.stem + ending)
-
-        return cls(
-            labels=labels,
-            table=named(output.table, ".csv"),
-            picture=named(output.picture, "_quicklook.png"),
-            report=named(output.report, ".run.json"),
-            model=named(output.model, ".model.json") if fits else None,
-        )
+    @property
+    def sinks(self) -> list[Sink]:
+        """The outputs that are written."""
+        return [sink for sink, _ in self.files]
 
     def all(self) -> list[Path]:
         """Paths of all files that are written, the map first."""
-        files = (self.labels, self.table, self.picture, self.model, self.report)
-        return [path for path in files if path is not None]
-
-    @property
-    def reported(self) -> dict[str, Path]:
-        """Paths of the files described in the report, by their keys there: all but the report."""
-        return {name: path for name, path in vars(self).items() if path is not None and path != self.report}
+        return [path for _, path in self.files]
 
 
-def output_needs(info: SceneInfo, classes: int) -> Needs:
-    """Needs of the files of a map of a number of classes, while they are written."""
-    map_bytes, picture_bytes = (
-        geotiff.max_disk_bytes(info.map_grid.shape),
-        quicklook.max_disk_bytes(info.map_grid, classes + 1),
-    )
-    return Needs(disk=map_bytes + picture_bytes + _TEXT_BYTES)
+@dataclass(frozen=True)
+class StagedOutputs:
+    """The files of a run under their temporary names."""
+
+    paths: OutputPaths
+    """Final names."""
+    staging: Staging
+    """Temporary names."""
+
+    def files(self, *, of_files: bool = False) -> list[tuple[Sink, Path]]:
+        """Return outputs and their temporary paths: those that describe the other files, or those others."""
+        return [(sink, self.staging.path(path)) for sink, path in self.paths.files if sink.of_files is of_files]
+
+    def record(self) -> dict[str, dict[str, str]]:
+        """What a report says of the files: the path of each, and the SHA-256 digests of those that it describes."""
+        return {
+            "outputs": {sink.key: str(path) for sink, path in self.paths.files},
+            "sha256": digests_of({sink.key: path for sink, path in self.files()}),
+        }
 
 
 @contextmanager
-def stage_outputs(paths: OutputPaths, *, overwrite: bool) -> Iterator[Staging]:
-    """Stage the files of a map; warn if the existing files that are replaced are not from one run."""
+def stage_outputs(paths: OutputPaths, *, overwrite: bool) -> Iterator[StagedOutputs]:
+    """Stage the files of a map; warn if existing files that are replaced or left are not from one run."""
     with Staging(paths.all(), overwrite=overwrite) as staging:
-        if mixed := describe_mixed_set(paths.reported, paths.report):
-            logger.warning("%s", mixed)
-        yield staging
-
-
-def output_digests(staging: Staging, paths: OutputPaths) -> dict[str, str]:
-    """SHA-256 digests of the finished files that are listed in the report."""
-    return digests_of({name: staging.path(path) for name, path in paths.reported.items()})
+        described = [path for sink, path in paths.files if not sink.of_files]
+        for sink, path in paths.files:
+            if sink.of_files and (mixed := describe_mixed_set(described, path)):
+                logger.warning("%s", mixed)
+        for sink, path in paths.left_out:
+            if os.path.lexists(path):
+                reason = f"is left as it is and will not belong to the new map, as output.{sink.key} is {OFF}"
+                logger.warning("%s: this file %s; remove it, or give it another name", path, reason)
+        yield StagedOutputs(paths, staging)

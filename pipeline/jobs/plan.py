@@ -1,6 +1,8 @@
 """Plan a run: block size, workers, passes, memory and disk space, computed from metadata before any pixel is read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import ceil
 from typing import Final, Literal
 
@@ -10,12 +12,13 @@ from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import size_words
 from pipeline.engine.threads import count_workers
-from pipeline.jobs.outputs import output_needs
 from pipeline.labels.classify import labelling_needs
 from pipeline.methods.registry import method_of
 from pipeline.methods.settings import MAX_CLASSES, SampleSettings, sampling_needs
 from pipeline.pixels.needs import choose_cache, masking_needs, open_files_needs, reading_needs
 from pipeline.pixels.open import Scene
+from pipeline.sinks.base import Sink
+from pipeline.sinks.registry import SINKS
 
 PROGRAM: Final = Needs(fixed=388 * 10**6)
 """Needs of the interpreter and the libraries that all runs load, while kernels are compiled: measured, with a margin.
@@ -106,16 +109,17 @@ def chunk_shapes(info: SceneInfo) -> list[tuple[int, int]]:
     return [(min(n * high, rows), min(n * wide, columns)) for n in halvings(side)]
 
 
-def _needs(scene: Scene, fit: SampleSettings | None, work: Work, *, labels: bool) -> Needs:
+def _needs(scene: Scene, fit: SampleSettings | None, work: Work, sinks: Sequence[Sink]) -> Needs:
     """Needs of all stages of a run, without those of the program and of open files."""
     info = scene.info
     fitting, outputs, on_blocks = Needs(), Needs(), masking_needs(scene.reading, work)
     if fit:
         fitting = method_of(fit).needs(info, fit, work)
         on_blocks = on_blocks.then(sampling_needs(info, fit, work))
-    if labels:
+    if sinks:
         on_blocks = on_blocks.then(labelling_needs(work))
-        outputs = output_needs(info, method_of(fit).classes(fit)[1] if fit else MAX_CLASSES)
+        classes = method_of(fit).classes(fit)[1] if fit else MAX_CLASSES
+        outputs = reduce(Needs.beside, (sink.needs(info, classes) for sink in sinks))
     reading = reading_needs(info, scene.reading, work, all_pixels=_uses_all_pixels(fit))
     return reading.beside(on_blocks).then(fitting).beside(outputs)
 
@@ -124,7 +128,7 @@ def _uses_all_pixels(fit: SampleSettings | None) -> bool:
     return fit is not None and fit.pixels == "all"
 
 
-def make_plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, *, labels: bool = True) -> Plan:
+def make_plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, *, sinks: Sequence[Sink] = SINKS) -> Plan:
     """Choose block size and number of workers for a scene so that the run stays within the memory allowed.
 
     Parameters
@@ -135,8 +139,8 @@ def make_plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, *, 
         Workers, memory, chunk.
     fit : SampleSettings or None
         The fit; None when an existing model is used.
-    labels : bool
-        Whether a map is written.
+    sinks : sequence of Sink
+        Outputs that are made of labels; none if only a model is written.
 
     Raises
     ------
@@ -148,7 +152,7 @@ def make_plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, *, 
     info = scene.info
     shapes = [whole_blocks(info, run.chunk)] if isinstance(run.chunk, int) else chunk_shapes(info)
     plans = [
-        _plan(scene, run, fit, Work(chunk=shape, blocks=info.grid.count_blocks(shape), workers=workers), labels=labels)
+        _plan(scene, run, fit, Work(chunk=shape, blocks=info.grid.count_blocks(shape), workers=workers), sinks)
         for workers in halvings(count_workers(run.workers))
         for shape in shapes
     ]
@@ -158,9 +162,9 @@ def make_plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, *, 
     raise MemoryBudgetError(_refusal(plans[-1], info, run, fit))
 
 
-def _plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, work: Work, *, labels: bool) -> Plan:
+def _plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, work: Work, sinks: Sequence[Sink]) -> Plan:
     """Plan a run for given blocks and workers, whatever memory that takes."""
-    needs = _needs(scene, fit, work, labels=labels)
+    needs = _needs(scene, fit, work, sinks)
     if fit and run.cache == "none" and needs.cache == "must":
         msg = f"run.cache: none: {fit.method} reads all pixels several times and needs a cache; use disk or memory"
         raise ConfigError(msg)

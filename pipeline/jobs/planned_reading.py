@@ -12,6 +12,7 @@ from pipeline.core.errors import ConfigError, OutputError
 from pipeline.core.text import size_words
 from pipeline.engine.cache import open_cache
 from pipeline.geo.gdal import gdal_options
+from pipeline.jobs.outputs import OutputPaths
 from pipeline.jobs.plan import Plan, make_plan
 from pipeline.methods.settings import SampleSettings
 from pipeline.pixels.gdal_memory import gdal_cache_bytes, most_open_files
@@ -58,8 +59,8 @@ def check_cache_folder(resources: ResourceConfig) -> None:
         raise ConfigError(msg)
 
 
-def plan_run(scene: Scene, resources: ResourceConfig, fit: SampleSettings, folder: Path) -> Plan:
-    """Plan a run that writes its map into a folder.
+def plan_run(scene: Scene, resources: ResourceConfig, fit: SampleSettings, outputs: OutputPaths) -> Plan:
+    """Plan a run that writes outputs.
 
     An optional cache is left out, with a warning, if the disk has no room for it: the source is then read twice.
 
@@ -68,7 +69,8 @@ def plan_run(scene: Scene, resources: ResourceConfig, fit: SampleSettings, folde
     ConfigError, MemoryBudgetError
         As for `make_plan`.
     """
-    plan, cache_folder = make_plan(scene, resources, fit), Path(resources.cache_dir or folder)
+    plan, folder = make_plan(scene, resources, fit, sinks=outputs.sinks), outputs.folder
+    cache_folder = Path(resources.cache_dir or folder)
     if not (plan.cache_optional and folder.is_dir()):
         return plan
     try:
@@ -82,7 +84,7 @@ def plan_run(scene: Scene, resources: ResourceConfig, fit: SampleSettings, folde
             size,
             fix,
         )
-        return make_plan(scene, resources.model_copy(update={"cache": "none"}), fit)
+        return make_plan(scene, resources.model_copy(update={"cache": "none"}), fit, sinks=outputs.sinks)
     return plan
 
 

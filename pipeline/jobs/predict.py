@@ -1,7 +1,7 @@
 """Label another scene with a model that exists."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -12,19 +12,19 @@ from pipeline.core.errors import ModelError
 from pipeline.engine.progress import Progress
 from pipeline.engine.time_limits import time_limit
 from pipeline.formats.renaming import names_for, rename_bands
-from pipeline.jobs.map import MapSummary, shares, write_map
-from pipeline.jobs.outputs import OutputPaths, output_digests, stage_outputs
+from pipeline.jobs.map import write_descriptions, write_outputs
+from pipeline.jobs.outputs import OutputPaths, stage_outputs
 from pipeline.jobs.plan import make_plan
 from pipeline.jobs.planned_reading import check_cache_folder, open_planned
-from pipeline.jobs.report import Clock, report_json, run_report
+from pipeline.jobs.report import Clock, run_report
 from pipeline.methods.fit import Fit
 from pipeline.models.base import ClusterModel
 from pipeline.pixels.open import Scene
 from pipeline.scenes.choose_bands import catalogues_of
 from pipeline.scenes.file_stamps import stamp_inputs
 from pipeline.scenes.open import open_scene_config
+from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.palette import class_colours
-from pipeline.sinks.text_files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -74,39 +74,26 @@ def predict(
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths, resources = OutputPaths.of(output, fits=False), resources or ResourceConfig()
-    class_colours(model.k, output.palette)
+    colours = class_colours(model.k, output.palette)
     check_cache_folder(resources)
     with (
-        stage_outputs(paths, overwrite=overwrite) as staging,
+        stage_outputs(paths, overwrite=overwrite) as outputs,
         time_limit(resources.timeout),
         stamp_inputs(scene) as stamps,
     ):
         described = _scene_for(model, scene, excluded=paths.all())
         stamps.add(described.info.files)
-        staging.keep_apart(described.info.files)
-        plan = make_plan(described, resources, None)
-        with open_planned(described, plan, resources, paths.labels.parent) as read:
-            summary = write_map(
-                read.for_map,
-                model,
-                paths,
-                staging=staging,
-                palette=output.palette,
-                workers=plan.workers,
-                progress=progress,
-            )
-        _warn_of_one_class(summary, described.info.sources[0])
+        outputs.staging.keep_apart(described.info.files)
+        plan = make_plan(described, resources, None, sinks=paths.sinks)
+        with open_planned(described, plan, resources, paths.folder) as read:
+            job = Job(info=read.for_map.info, model=model, colours=colours, workers=plan.workers)
+            statistics = write_outputs(read.for_map, job, outputs.files(), progress)
+        _warn_of_one_class(statistics.shares, described.info.sources[0])
         clock = Clock(started, perf_counter() - begin, progress.seconds)
         report = run_report(
-            read.source,
-            plan,
-            fit=Fit(model),
-            summary=summary,
-            paths=paths,
-            digests=output_digests(staging, paths),
-            clock=clock,
+            read.source, plan, fit=Fit(model), statistics=statistics, outputs=outputs.record(), clock=clock
         )
-        write_text(staging.path(paths.report), report_json(report), "report")
+        write_descriptions(outputs.files(of_files=True), job, Summary(statistics, report))
     return report
 
 
@@ -137,14 +124,13 @@ def _scene_for(model: ClusterModel, config: SceneConfig, excluded: Iterable[Path
     return scene
 
 
-def _warn_of_one_class(summary: MapSummary, origin: str) -> None:
+def _warn_of_one_class(shares: Sequence[float], origin: str) -> None:
     """Warn if nearly all pixels are in one class: often the units differ without a tag that says so."""
-    taken = shares(summary.counts)
-    most = max(range(len(taken)), key=taken.__getitem__)
-    if taken[most] > _NEARLY_ALL:
+    most = max(range(len(shares)), key=shares.__getitem__)
+    if shares[most] > _NEARLY_ALL:
         logger.warning(
             "%s: %.1f%% of the pixels fall into class %d; does the model's scene have the same units and season?",
             origin,
-            100 * taken[most],
+            100 * shares[most],
             most + 1,
         )

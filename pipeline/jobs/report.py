@@ -10,12 +10,11 @@ from typing import Any, Final
 
 import rasterio
 
-from pipeline.core.text import json_text
+from pipeline.core.scene_info import SceneInfo
 from pipeline.core.version import __version__
 from pipeline.engine.memory import peak_rss
-from pipeline.jobs.map import MapSummary, shares
-from pipeline.jobs.outputs import OutputPaths
 from pipeline.jobs.plan import Plan
+from pipeline.labels.classify import ClassStatistics
 from pipeline.methods.fit import Fit
 from pipeline.pixels.open import Source
 
@@ -34,11 +33,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def report_json(report: dict[str, Any]) -> str:
-    """Return a report as JSON text."""
-    return json_text(report, indent=2) + "\n"
-
-
 @dataclass(frozen=True)
 class Clock:
     """Start time and duration of a run, and the seconds of each stage."""
@@ -47,31 +41,29 @@ class Clock:
     seconds: float
     stages: dict[str, float]
 
+    def record(self) -> dict[str, Any]:
+        """Return what a report says of the times."""
+        stages = {name: round(took, 3) for name, took in self.stages.items()}
+        return {
+            "started": self.started.isoformat(timespec="seconds"),
+            "seconds": {**stages, "total": round(self.seconds, 3)},
+        }
+
 
 def run_report(
     source: Source,
     plan: Plan,
     *,
     fit: Fit,
-    summary: MapSummary,
-    paths: OutputPaths,
-    digests: Mapping[str, str],
+    statistics: ClassStatistics,
+    outputs: Mapping[str, Mapping[str, str]],
     clock: Clock,
 ) -> dict[str, Any]:
-    """Build the report of a run as plain values; `digests` are the SHA-256 digests of its outputs."""
+    """Build the report of a run as plain values; `outputs` are the paths and digests of its files."""
     info, model = source.info, fit.model
     return {
-        "outputs": {name: str(path) for name, path in vars(paths).items() if path is not None},
-        "sha256": dict(digests),
-        "scene": {
-            "sources": list(info.sources),
-            "bands": list(info.bands),
-            "rows": info.map_grid.shape[0],
-            "columns": info.map_grid.shape[1],
-            "dtype": info.dtype.name,
-            "quantity": info.units.quantity,
-            "crs": info.grid.crs,
-        },
+        **outputs,
+        "scene": _scene_record(info),
         "model": {
             "sha256": model.digest,
             "k": model.k,
@@ -80,18 +72,28 @@ def run_report(
         },
         "passes": [asdict(done) for done in fit.passes],
         "classes": [
-            {"class": label, "pixels": pixels, "share": share, "area_ha": hectares}
-            for label, (pixels, share, hectares) in enumerate(
-                zip(summary.counts[1:], shares(summary.counts), summary.hectares, strict=True), 1
-            )
+            {"class": label, "pixels": pixels, "share": share, "area_ha": statistics.hectares(label)}
+            for label, (pixels, share) in enumerate(zip(statistics.counts[1:], statistics.shares, strict=True), 1)
         ],
-        "nodata_pixels": summary.counts[0],
-        "area_note": summary.area_note,
+        "nodata_pixels": statistics.counts[0],
+        "area_note": statistics.pixel_areas.reason,
         "plan": {**asdict(plan), "peak": plan.peak},
         "source_passes": source.passes,
-        "started": clock.started.isoformat(timespec="seconds"),
-        "seconds": {**{name: round(took, 3) for name, took in clock.stages.items()}, "total": round(clock.seconds, 3)},
+        **clock.record(),
         "pixels_per_second": round(info.pixels / clock.seconds),
         "peak_rss": peak_rss(),
         "versions": versions(),
+    }
+
+
+def _scene_record(info: SceneInfo) -> dict[str, Any]:
+    """Return what a report says of the scene."""
+    return {
+        "sources": list(info.sources),
+        "bands": list(info.bands),
+        "rows": info.map_grid.shape[0],
+        "columns": info.map_grid.shape[1],
+        "dtype": info.dtype.name,
+        "quantity": info.units.quantity,
+        "crs": info.grid.crs,
     }

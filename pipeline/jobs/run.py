@@ -13,20 +13,21 @@ from pipeline.engine.leftovers import remove_leftovers
 from pipeline.engine.progress import Progress
 from pipeline.engine.time_limits import time_limit
 from pipeline.jobs.config import RunConfig
-from pipeline.jobs.map import write_map
-from pipeline.jobs.outputs import OutputPaths, output_digests, stage_outputs
+from pipeline.jobs.map import write_descriptions, write_outputs
+from pipeline.jobs.outputs import OutputPaths, stage_outputs
 from pipeline.jobs.plan import Plan, make_plan
 from pipeline.jobs.planned_reading import check_cache_folder, check_disk_space, open_planned, plan_run
-from pipeline.jobs.report import Clock, report_json, run_report
+from pipeline.jobs.report import Clock, run_report
 from pipeline.methods.fit import fit_source
 from pipeline.methods.registry import method_of
 from pipeline.models.base import ClusterModel
 from pipeline.pixels.open import Scene
 from pipeline.scenes.file_stamps import stamp_inputs
 from pipeline.scenes.open import open_scene_config
+from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.staging import Staging, check_writable
-from pipeline.sinks.text_files import write_text
+from pipeline.sinks.text_files import MODEL, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +38,8 @@ def check_outputs(config: RunConfig) -> OutputPaths:
     Raises
     ------
     ConfigError
-        If the map is not named as a GeoTIFF or the picture not as a PNG, the palette is unknown or has too few
-        colours, or the folder for the cache does not exist.
+        If an output can't have its name, the palette is unknown or has too few colours, or the folder for the cache
+        does not exist.
     """
     class_colours(method_of(config.fit).classes(config.fit)[1], config.output.palette)
     check_cache_folder(config.run)
@@ -58,17 +59,17 @@ def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     paths = check_outputs(config)
     with time_limit(config.run.timeout):
         scene = _scene_of(config, excluded=paths.all())
-    plan = plan_run(scene, config.run, config.fit, paths.labels.parent)
+    plan = plan_run(scene, config.run, config.fit, paths)
     try:
         check_writable(paths.all())
-        check_disk_space(plan, config.run, paths.labels.parent)
+        check_disk_space(plan, config.run, paths.folder)
     except OutputError as error:
         logger.warning("%s", error)
     return scene, plan
 
 
 def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """Run a config: fit a model to its scene, then write the map, model, table, picture and report.
+    """Run a config: fit a model to its scene, then write the map and the other outputs.
 
     Parameters
     ----------
@@ -91,39 +92,25 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths = check_outputs(config)
-    with stage_outputs(paths, overwrite=overwrite) as staging, ExitStack() as context:
+    with stage_outputs(paths, overwrite=overwrite) as outputs, ExitStack() as context:
         context.enter_context(time_limit(config.run.timeout))
         stamps = context.enter_context(stamp_inputs(config.scene, config.fit.mask))
         scene = _scene_of(config, excluded=paths.all())
         stamps.add(scene.info.files)
         if config.run.cache_dir:
             remove_leftovers(Path(config.run.cache_dir))  # before free disk space is checked
-        plan = plan_run(scene, config.run, config.fit, paths.labels.parent)
-        staging.keep_apart(scene.info.files)
-        read = context.enter_context(open_planned(scene, plan, config.run, paths.labels.parent))
+        plan = plan_run(scene, config.run, config.fit, paths)
+        outputs.staging.keep_apart(scene.info.files)
+        read = context.enter_context(open_planned(scene, plan, config.run, paths.folder))
         fit = fit_source(read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress)
-        summary = write_map(
-            read.for_map,
-            fit.model,
-            paths,
-            staging=staging,
-            palette=config.output.palette,
-            workers=plan.workers,
-            progress=progress,
-        )
-        write_text(staging.path(str(paths.model)), fit.model.to_json(), "model")
+        colours = class_colours(fit.model.k, config.output.palette)
+        job = Job(info=read.for_map.info, model=fit.model, colours=colours, workers=plan.workers)
+        statistics = write_outputs(read.for_map, job, outputs.files(), progress)
         clock = Clock(started, perf_counter() - begin, progress.seconds)
-        settings = {"config": config.model_dump(mode="json")}
-        report = settings | run_report(
-            read.source,
-            plan,
-            fit=fit,
-            summary=summary,
-            paths=paths,
-            digests=output_digests(staging, paths),
-            clock=clock,
+        report = {"config": config.model_dump(mode="json")} | run_report(
+            read.source, plan, fit=fit, statistics=statistics, outputs=outputs.record(), clock=clock
         )
-        write_text(staging.path(paths.report), report_json(report), "report")
+        write_descriptions(outputs.files(of_files=True), job, Summary(statistics, report))
     return report
 
 
@@ -145,12 +132,12 @@ def fit_config(
         scene = _scene_of(config)
         stamps.add(scene.info.files)
         staging.keep_apart(scene.info.files)
-        plan = make_plan(scene, config.run, config.fit, labels=False)
+        plan = make_plan(scene, config.run, config.fit, sinks=())
         with open_planned(scene, plan, config.run, output.parent) as read:
             fit = fit_source(
                 read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress or Progress()
             )
-        write_text(staging.path(output), fit.model.to_json(), "model")
+        write_text(staging.path(output), fit.model.to_json(), MODEL)
     return fit.model
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from pipeline.core.arrays import Points
 from pipeline.core.scene_info import SceneInfo
+from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.kernels.sums import class_sums
 from pipeline.labels.classify import ClassStatistics, LabelledBlock
 from pipeline.models.base import ClusterModel
@@ -25,8 +26,8 @@ def with_statistics(model: ClusterModel, info: SceneInfo, points: Points) -> Clu
     """
     planes = points[:, np.newaxis]
     labels = model.labeller(info)(planes, np.ones(planes.shape[1:], np.bool_)).classes
-    statistics = ClassStatistics(model, info.units)
-    statistics.add(LabelledBlock(labels, *class_sums(planes, labels, model.centres_in(info.units)), planes[:0]))
+    statistics = ClassStatistics(model, info.units, PixelAreas(reason="these are points"))
+    statistics.add(LabelledBlock(*class_sums(planes, labels, model.centres_in(info.units)), areas=(), parts=()))
     return model.model_copy(update={"classes": tuple(_record(each, statistics) for each in model.classes)})
 
 

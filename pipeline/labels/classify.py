@@ -1,105 +1,87 @@
-"""Labels a scene block by block and accumulates statistics per class."""
+"""The task that labels a block of a scene, and statistics per class that are accumulated block by block."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isfinite, sqrt
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.grid import Block, Grid
+from pipeline.core.grid import Block
 from pipeline.core.needs import Needs, Work
-from pipeline.core.pixels import BlockSource
+from pipeline.core.pixels import BlockSource, Pixels
 from pipeline.core.units import Units
-from pipeline.engine.threads import stream
 from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.kernels.areas import class_areas
 from pipeline.kernels.fixed import has_exact_sums
 from pipeline.kernels.sums import class_sums, merge_sums
-from pipeline.models.base import ClusterModel
+from pipeline.models.base import ClusterModel, Labeller
+
+Labels = npt.NDArray[np.uint8]
+"""Labels, shape (rows, columns): 0 is nodata, 1 to k are classes."""
 
 
-@dataclass(frozen=True)
-class Thinning:
-    """Selection of every n-th pixel of some bands, for the quicklook."""
+class BlockPart(Protocol):
+    """What an output takes from a labelled block: picklable, and so are its results, because it may run elsewhere."""
 
-    step: int
-    """Distance between selected pixels: those whose row and column are multiples of it."""
-    bands: tuple[int, ...]
-    """Positions of the selected bands."""
-
-    def shape(self, grid: Grid) -> tuple[int, int]:
-        """(rows, columns) of the thinned scene."""
-        return -(-grid.shape[0] // self.step), -(-grid.shape[1] // self.step)
-
-    def inside(self, block: Block) -> tuple[slice, slice]:
-        """Slices of the selected pixels in a block."""
-        return slice(-block.top % self.step, None, self.step), slice(-block.left % self.step, None, self.step)
-
-    def thinned_window(self, block: Block) -> tuple[slice, slice]:
-        """Slices of a block's selected pixels in the thinned scene."""
-        (top, bottom), (left, right) = block.window
-        n = self.step
-        return slice(-(-top // n), -(-bottom // n)), slice(-(-left // n), -(-right // n))
+    def __call__(self, block: Block, pixels: Pixels, labels: Labels, /) -> Any:
+        """Return what the output needs of a block."""
 
 
 @dataclass(frozen=True)
 class LabelledBlock:
-    """Labels of a block and sums per class; class 0 is nodata."""
+    """Sums per class of a block, and what the outputs take from it; class 0 is nodata."""
 
-    labels: npt.NDArray[np.uint8]
-    """Labels, shape (rows, columns): 0 is nodata, 1 to k are classes."""
     counts: npt.NDArray[np.int64]
     """Number of pixels per class, shape (k + 1,)."""
     sums: npt.NDArray[Any]
     """Sums of the pixels per class and band, shape (part, k + 1, band), from `class_sums`."""
     squares: npt.NDArray[Any]
     """Sums of the squared pixels per class and band, shape (part, k + 1, band)."""
-    thinned: npt.NDArray[Any]
-    """Pixels selected for the quicklook, shape (selected bands, selected rows, selected columns)."""
-    areas: tuple[int, ...] = ()
+    areas: tuple[int, ...]
     """Area per class in units of `PixelAreas.unit`, length k + 1; empty unless pixel areas differ by row."""
+    parts: tuple[Any, ...]
+    """Result of each of the task's `parts`."""
 
 
-def classify_blocks(
-    source: BlockSource, model: ClusterModel, thinning: Thinning, workers: int, areas: PixelAreas | None = None
-) -> Iterator[tuple[Block, LabelledBlock]]:
-    """Read and label the blocks of a scene in parallel, and yield them in order.
+@dataclass(frozen=True)
+class LabelTask:
+    """Reads a block of a scene and labels it. Picklable if its source is."""
 
-    Parameters
-    ----------
-    source : BlockSource
-        A scene with the model's bands, in the model's order.
-    model : ClusterModel
-        The classes.
-    thinning : Thinning
-        Pixels to select for the quicklook.
-    workers : int
-        Number of blocks labelled at once.
-    areas : PixelAreas, optional
-        Areas of the scene's pixels; by default areas are not summed.
-    """
-    labeller, centres = model.labeller(source.info), model.centres_in(source.info.units)
+    source: BlockSource
+    """A scene with the model's bands, in the model's order."""
+    labeller: Labeller
+    """Finds the class of each pixel."""
+    centres: npt.NDArray[np.float64]
+    """Stored numbers near those of each class, shape (k, band); float pixels are summed as differences from them."""
+    areas: PixelAreas
+    """Areas of the scene's pixels; not summed if they are unknown or all equal."""
+    parts: tuple[BlockPart, ...]
+    """What is taken from each block."""
 
-    def classify(block: Block) -> LabelledBlock:
-        data, valid = source.read(block)
-        labels = labeller(data, valid).classes
-        thinned = data[(list(thinning.bands), *thinning.inside(block))]
-        weights = areas.whole_numbers(block) if areas else None
-        by_class = () if weights is None else class_areas(labels, weights, model.k + 1)
-        return LabelledBlock(labels, *class_sums(data, labels, centres), thinned, by_class)
+    @classmethod
+    def of(cls, source: BlockSource, model: ClusterModel, areas: PixelAreas, parts: tuple[BlockPart, ...] = ()) -> Self:
+        """Build the task that labels a scene with a model."""
+        return cls(source, model.labeller(source.info), model.centres_in(source.info.units), areas, parts)
 
-    return stream(classify, source.blocks, workers)
+    def __call__(self, block: Block) -> LabelledBlock:
+        """Read and label a block."""
+        pixels = self.source.read(block)
+        labels = self.labeller(*pixels).classes
+        weights = self.areas.whole_numbers(block)
+        by_class = () if weights is None else class_areas(labels, weights, len(self.centres) + 1)
+        parts = tuple(part(block, pixels, labels) for part in self.parts)
+        return LabelledBlock(*class_sums(pixels.data, labels, self.centres), by_class, parts)
 
 
 class ClassStatistics:
     """Pixel counts, areas, means and standard deviations per class of a scene, accumulated block by block."""
 
-    def __init__(self, model: ClusterModel, units: Units, areas: PixelAreas | None = None) -> None:
+    def __init__(self, model: ClusterModel, units: Units, areas: PixelAreas) -> None:
         self._units = units
-        self._pixel_areas = areas or PixelAreas(reason="areas were not requested")
+        self.pixel_areas = areas
+        """Areas of the scene's pixels, or why they are unknown."""
         self._areas = [0] * (model.k + 1)
         self._shift = np.zeros((model.k + 1, len(model.bands)))
         self._exact = has_exact_sums(np.dtype(units.dtype))
@@ -120,11 +102,17 @@ class ClassStatistics:
         self._sums = merge_sums(self._sums, block.sums.astype(kind))
         self._squares = merge_sums(self._squares, block.squares.astype(kind))
 
+    @property
+    def shares(self) -> list[float]:
+        """Share of the valid pixels per class, 0 to 1, length k."""
+        valid = sum(self.counts[1:])
+        return [count / valid if valid else 0.0 for count in self.counts[1:]]
+
     def hectares(self, label: int) -> float | None:
         """Area of a class in hectares; None if pixel areas are unknown."""
-        if self._pixel_areas.rows is not None:
-            return self._areas[label] * self._pixel_areas.unit
-        per_pixel = self._pixel_areas.hectares
+        if self.pixel_areas.rows is not None:
+            return self._areas[label] * self.pixel_areas.unit
+        per_pixel = self.pixel_areas.hectares
         return None if per_pixel is None else self.counts[label] * per_pixel
 
     def means(self, label: int) -> npt.NDArray[np.float64]:

@@ -1,20 +1,24 @@
-"""Write the map: labels, block by block, to a Cloud-Optimized GeoTIFF, with memory use independent of its size."""
+"""The map as a sink: labels, block by block, in a Cloud-Optimized GeoTIFF; memory use does not depend on its size."""
 
 import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import numpy as np
-import numpy.typing as npt
 import rasterio
 import rasterio.shutil
 
 from pipeline.core.errors import OutputError
 from pipeline.core.grid import Block, Grid
+from pipeline.core.needs import Needs
+from pipeline.core.pixels import Pixels
+from pipeline.core.scene_info import SceneInfo
+from pipeline.core.version import __version__
 from pipeline.engine.work_folder import folder_of
 from pipeline.geo.gdal import GDAL_ERRORS, gdal_options
 from pipeline.kernels.checksum import add_checksums, checksum
+from pipeline.labels.classify import Labels
+from pipeline.sinks.base import Job, Sink, Summary, Writer
 from pipeline.sinks.overviews import level_shapes, overview_paths, write_overviews
 from pipeline.sinks.palette import Colour
 from pipeline.sinks.verify import verify_map
@@ -26,21 +30,56 @@ _CACHE: Final = 12 * 2**20
 """Bytes of GDAL's cache while the map is finished: small, because each tile is read once."""
 
 
-def max_disk_bytes(shape: tuple[int, int]) -> int:
-    """Most bytes of disk for a map of a shape (rows, columns) while it is written: it and its overviews, twice.
+def map_needs(info: SceneInfo, _classes: int) -> Needs:
+    """Needs of the map of a scene while it is written: it and its overviews, twice.
 
     Tiles at the edges are stored whole, and noisy labels of many classes hardly compress.
     """
-    tiles = sum(-(-rows // TILE_SIDE) * -(-columns // TILE_SIDE) for rows, columns in level_shapes(shape))
-    return 2 * tiles * TILE_SIDE**2
+    levels = level_shapes(info.map_grid.shape)
+    tiles = sum(-(-rows // TILE_SIDE) * -(-columns // TILE_SIDE) for rows, columns in levels)
+    return Needs(disk=2 * tiles * TILE_SIDE**2)
 
 
-class MapWriter:
+LABELS: Final = Sink(
+    key="labels",
+    what="the map",
+    ending=None,
+    writer="pipeline.sinks.geotiff:open_map",
+    endings=(".tif", ".tiff"),
+    form="a GeoTIFF",
+    needs=map_needs,
+)
+"""The labels of all pixels."""
+
+
+def map_tags(digest: str) -> dict[str, str]:
+    """GeoTIFF tags that say what a map is, and which version and model made it."""
+    return {
+        "TIFFTAG_SOFTWARE": f"terrazzo {__version__}",
+        "TIFFTAG_IMAGEDESCRIPTION": "Classes of an unsupervised clustering, 0 is nodata. Clusters are not land cover.",
+        "TERRAZZO_VERSION": __version__,
+        "TERRAZZO_MODEL_SHA256": digest,
+    }
+
+
+def labels_of(_block: Block, _pixels: Pixels, labels: Labels) -> Labels:
+    """Return the labels of a block."""
+    return labels
+
+
+def open_map(path: Path, job: Job) -> "MapWriter":
+    """Return the writer of a job's map."""
+    return MapWriter(path, job.info.grid, job.colours, map_tags(job.model.digest), job.workers)
+
+
+class MapWriter(Writer):
     """Writes the labels of a grid to a GeoTIFF, in blocks of any shape and order, then converts it to a COG.
 
     Labels are first written uncompressed: blocks need not match the map's tiles, and a tile that is written twice
     leaves no unused space in the file. Only one thread may write at a time.
     """
+
+    part = staticmethod(labels_of)
 
     def __init__(
         self, path: Path, grid: Grid, colours: tuple[Colour, ...], tags: dict[str, str], workers: int = 1
@@ -52,8 +91,8 @@ class MapWriter:
         self._raw = path.with_suffix(".raw.tif")
         self._grid = grid
         self._checksum = 0
-        self._overviews: list[int] | None = None
-        """Checksum of each overview, the largest first; None until they are written."""
+        self._overviews: list[int] = []
+        """Checksum of each overview, the largest first."""
         self._colours = colours
         self._tags = tags
         self._profile = {
@@ -96,7 +135,7 @@ class MapWriter:
             for path in (self._raw, *overview_paths(self._raw, self._grid.shape)):
                 path.unlink(missing_ok=True)
 
-    def write(self, labels: npt.NDArray[np.uint8], block: Block) -> None:
+    def add(self, block: Block, part: Labels) -> None:
         """Write the labels of a block.
 
         Raises
@@ -106,13 +145,13 @@ class MapWriter:
         """
         try:
             with rasterio.Env(**self._options):
-                self._file.write(labels, 1, window=block.window)
-            self._checksum = add_checksums(self._checksum, checksum(labels, (block.top, block.left)))
+                self._file.write(part, 1, window=block.window)
+            self._checksum = add_checksums(self._checksum, checksum(part, (block.top, block.left)))
         except GDAL_ERRORS as error:
             raise self._failure(error) from error
 
-    def make_overviews(self) -> None:
-        """Write overviews by majority, after all labels are written; needs little memory.
+    def prepare(self, _summary: Summary | None = None) -> None:
+        """Write overviews by majority, after all labels are written; needs little memory, unlike GDAL's copy.
 
         Raises
         ------
@@ -126,7 +165,7 @@ class MapWriter:
         except GDAL_ERRORS as error:
             raise self._failure(error) from error
 
-    def finish(self) -> None:
+    def finish(self, _summary: Summary | None = None) -> None:
         """Write the finished map with overviews, then read it back and compare checksums.
 
         Raises
@@ -134,8 +173,6 @@ class MapWriter:
         OutputError
             If the disk is full, or the labels read back differ from those written.
         """
-        if self._overviews is None:
-            self.make_overviews()
         with rasterio.Env(**self._finishing):
             try:
                 rasterio.shutil.copy(
@@ -151,7 +188,7 @@ class MapWriter:
                 )
             except GDAL_ERRORS as error:
                 raise self._failure(error) from error
-            verify_map(self._path, [self._checksum, *(self._overviews or ())], self._workers)
+            verify_map(self._path, [self._checksum, *self._overviews], self._workers)
 
     def _failure(self, error: Exception) -> OutputError:
         cause = error.__cause__ or error

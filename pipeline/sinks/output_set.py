@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Final
@@ -32,13 +32,13 @@ def digests_of(files: Mapping[str, Path]) -> dict[str, str]:
         raise OutputError(msg) from error
 
 
-def describe_mixed_set(files: Mapping[str, Path], report: Path) -> str | None:
+def describe_mixed_set(files: Iterable[Path], report: Path) -> str | None:
     """Describe which outputs of an earlier run are missing or differ from the digests in its report.
 
     Parameters
     ----------
-    files : mapping of str to Path
-        Paths of the outputs except the report, by their keys in the report.
+    files : iterable of Path
+        Paths of the outputs except the report.
     report : Path
         Path of the report.
 
@@ -49,7 +49,7 @@ def describe_mixed_set(files: Mapping[str, Path], report: Path) -> str | None:
     """
     expected = _expected(report)
     wrong = []
-    for path in files.values():
+    for path in files:
         if path.name not in expected:
             continue
         if not os.path.lexists(path):

@@ -1,17 +1,23 @@
 """Draw and write the quick-look: the scene in true colour next to its classes, with a legend. A picture, not data."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
 
+from pipeline.core import libraries
+from pipeline.core.grid import Block
 from pipeline.core.text import printable
-from pipeline.engine.work_folder import output_error
+from pipeline.labels.classify import Labels
+from pipeline.sinks.base import Job, Summary, Writer
 from pipeline.sinks.palette import Colour
-from pipeline.sinks.quicklook import ENTRY_WIDTH, LINE, MARGIN, Layout, QuickLook
+from pipeline.sinks.quicklook import ENTRY_WIDTH, LINE, MARGIN, PICTURE, Layout, Thinning
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
 
 _STRETCH: Final = (5, 95)
 """Percentiles of the valid pixels shown as black and white."""
@@ -24,52 +30,70 @@ _PAPER: Final = (255, 255, 255)
 _INK: Final = (30, 30, 30)
 
 
-def draw_picture(
-    look: QuickLook, bands: tuple[str, ...], colours: tuple[Colour, ...], shares: list[float], nodata: float = 0
-) -> Image.Image:
-    """Draw the quick-look.
+class PictureWriter(Writer):
+    """Collects the thinned pixels and labels of a scene, then draws them side by side above a legend."""
 
-    Parameters
-    ----------
-    look : QuickLook
-        Pixels, labels and layout.
-    bands : tuple of str
-        Names of the scene's bands.
-    colours : tuple of (red, green, blue)
-        Colours of classes 1 to k.
-    shares : list of float
-        Share of the valid pixels per class, 0 to 1.
-    nodata : float
-        Share of nodata among all pixels, 0 to 1.
+    def __init__(self, path: Path, job: Job) -> None:
+        self._path, self._bands, self._colours = path, job.info.bands, job.colours
+        self._layout = Layout.of(job.info.grid, job.model.k + 1)
+        self.part: Thinning = Thinning.of(self._layout, job.info.bands, job.info.common_names)
+        shape = self.part.shape(job.info.grid)
+        self._pixels = np.zeros((len(self.part.bands), *shape), job.info.dtype)
+        """Thinned pixels, shape (shown bands, rows, columns)."""
+        self._labels = np.zeros(shape, np.uint8)
+        """Thinned labels, 0 for nodata, shape (rows, columns)."""
 
-    Returns
-    -------
-    Image
-        RGB image of the layout's size.
-    """
-    layout = look.layout
-    original = stretch(look.bands, look.labels > 0)  # before the page is allocated: both need memory
-    page = Image.new("RGB", layout.page, _PAPER)
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(15)
-    right = 2 * MARGIN + max(layout.panel[0], ENTRY_WIDTH)
-    palette = np.array([_NO_DATA, *colours], np.uint8)
-    shown = ", ".join(
-        f"{colour} {bands[band]}" if colour else bands[band]
-        for colour, band in zip(_CHANNELS[len(look.thinning.bands)], look.thinning.bands, strict=True)
-    )
-    for left, picture, title in (
-        (MARGIN, original, shown),
-        (right, palette[look.labels], f"{len(colours)} classes"),
-    ):
-        draw.text((left, MARGIN), _fitted(printable(title), font, right - 2 * MARGIN), _INK, font)
-        panel = Image.fromarray(picture).resize(layout.panel, Image.Resampling.NEAREST)
+    def add(self, block: Block, part: tuple[npt.NDArray[Any], Labels]) -> None:
+        """Add the thinned pixels and labels of a block."""
+        window = self.part.thinned_window(block)
+        self._pixels[(slice(None), *window)], self._labels[window] = part
+
+    def prepare(self, summary: Summary) -> None:
+        """Draw the picture, with the shares of the classes and of nodata in the legend."""
+        counts = summary.statistics.counts
+        original = stretch(self._pixels, self._labels > 0)  # before the page is allocated: both need memory
+        del self._pixels
+        classes = np.array([_NO_DATA, *self._colours], np.uint8)[self._labels]
+        del self._labels
+        shown = ", ".join(
+            f"{colour} {self._bands[band]}" if colour else self._bands[band]
+            for colour, band in zip(_CHANNELS[len(self.part.bands)], self.part.bands, strict=True)
+        )
+        panels = ((shown, original), (f"{len(self._colours)} classes", classes))
+        entries = [
+            (colour, f"{i}   {share:.1%}")
+            for i, (colour, share) in enumerate(zip(self._colours, summary.statistics.shares, strict=True), 1)
+        ]
+        if counts[0]:
+            entries.append((_NO_DATA, f"no data   {counts[0] / sum(counts):.1%} of all"))
+        self._page = draw_page(self._layout, panels, entries)
+
+    def finish(self, _summary: Summary) -> None:
+        """Write the picture as PNG, with a note that it is not data; raise OutputError if it can't be written."""
+        note = libraries.png.PngInfo()
+        note.add_text("Description", "A picture of a Terrazzo map, not data: use the GeoTIFF for any calculation.")
+        try:
+            self._page.save(self._path, format="PNG", pnginfo=note, compress_level=1)  # 1.5 times as fast as level 6
+        except OSError as error:
+            raise PICTURE.failure(self._path, error) from error
+
+
+def draw_page(
+    layout: Layout, panels: Iterable[tuple[str, npt.NDArray[np.uint8]]], entries: Sequence[tuple[Colour, str]]
+) -> "Image":
+    """Draw the two panels, each an array of shape (rows, columns, 3) below its title, and the legend."""
+    page = libraries.image.new("RGB", layout.page, _PAPER)
+    draw, font = libraries.image_draw.Draw(page), libraries.image_font.load_default(15)
+    width = max(layout.panel[0], ENTRY_WIDTH)
+    for left, (title, pixels) in zip((MARGIN, 2 * MARGIN + width), panels, strict=True):
+        draw.text((left, MARGIN), _fitted(printable(title), font, width), _INK, font)
+        panel = libraries.image.fromarray(pixels).resize(layout.panel, libraries.image.Resampling.NEAREST)
         page.paste(panel, (left, MARGIN + LINE))
-    entries = [(colour, f"{i}   {share:.1%}") for i, (colour, share) in enumerate(zip(colours, shares, strict=True), 1)]
-    _draw_legend(draw, font, layout, [*entries, *([(_NO_DATA, f"no data   {nodata:.1%} of all")] if nodata else [])])
+    _draw_legend(draw, font, layout, entries)
     return page
 
 
-def _draw_legend(draw: ImageDraw.ImageDraw, font: Any, layout: Layout, entries: list[tuple[Colour, str]]) -> None:
+def _draw_legend(draw: "ImageDraw", font: Any, layout: Layout, entries: Sequence[tuple[Colour, str]]) -> None:
     """Draw the entries of the legend, a colour box and its text, row by row below the panels."""
     top = 2 * MARGIN + LINE + layout.panel[1]
     for i, (colour, text) in enumerate(entries):
@@ -85,22 +109,6 @@ def _fitted(text: str, font: Any, width: int) -> str:
         return text
     length = next(n for n in range(len(text), -1, -1) if font.getlength(text[:n] + "...") <= width or n == 0)
     return text[:length] + "..."
-
-
-def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a picture as PNG, with a note that it is not data.
-
-    Raises
-    ------
-    OutputError
-        If the file can't be written.
-    """
-    note = PngInfo()
-    note.add_text("Description", "A picture of a Terrazzo map, not data: use the GeoTIFF for any calculation.")
-    try:
-        picture.save(path, format="PNG", pnginfo=note, compress_level=1)  # 1.5 times as fast as level 6
-    except OSError as error:
-        raise output_error(path, "the picture", "output.picture", error) from error
 
 
 def stretch(bands: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:

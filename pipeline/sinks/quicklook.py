@@ -1,13 +1,17 @@
-"""Layout and pixels of the quick-look: every n-th pixel of a scene and its class, side by side above a legend."""
+"""The quick-look as a sink, its layout and its pixels: every n-th pixel of a scene, and its class."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-import numpy as np
+import numpy.typing as npt
 
 from pipeline.core.band_names import find_rgb
 from pipeline.core.grid import Block, Grid
-from pipeline.labels.classify import LabelledBlock, Thinning
+from pipeline.core.needs import Needs
+from pipeline.core.pixels import Pixels
+from pipeline.core.scene_info import SceneInfo
+from pipeline.labels.classify import Labels
+from pipeline.sinks.base import Sink
 
 LARGEST_SIDE: Final = 2048
 """Longest side of the picture in pixels."""
@@ -61,34 +65,50 @@ class Layout:
         return cls(panel=panel, page=(width, height), step=step, legend_columns=legend_columns)
 
 
-def thinning_for(layout: Layout, bands: tuple[str, ...], common: tuple[str | None, ...] = ()) -> Thinning:
-    """Choose the pixels and bands for the picture: red, green and blue, else the first three or the first."""
-    rgb = find_rgb(bands, common) or ((0, 1, 2) if len(bands) >= 3 else (0,))  # noqa: PLR2004
-    return Thinning(layout.step, rgb)
+@dataclass(frozen=True)
+class Thinning:
+    """Takes every n-th pixel of some bands, and its label, from each block of a scene."""
+
+    step: int
+    """Distance between selected pixels: those whose row and column are multiples of it."""
+    bands: tuple[int, ...]
+    """Positions of the selected bands."""
+
+    @classmethod
+    def of(cls, layout: Layout, bands: tuple[str, ...], common: tuple[str | None, ...] = ()) -> Self:
+        """Choose the pixels and bands for a layout: red, green and blue, else the first three or the first."""
+        rgb = find_rgb(bands, common) or ((0, 1, 2) if len(bands) >= 3 else (0,))  # noqa: PLR2004
+        return cls(layout.step, rgb)
+
+    def __call__(self, block: Block, pixels: Pixels, labels: Labels) -> tuple[npt.NDArray[Any], Labels]:
+        """Return pixels, shape (selected bands, selected rows, selected columns), and their labels."""
+        rows, columns = slice(-block.top % self.step, None, self.step), slice(-block.left % self.step, None, self.step)
+        return pixels.data[list(self.bands), rows, columns], labels[rows, columns]
+
+    def shape(self, grid: Grid) -> tuple[int, int]:
+        """(rows, columns) of the thinned scene."""
+        return -(-grid.shape[0] // self.step), -(-grid.shape[1] // self.step)
+
+    def thinned_window(self, block: Block) -> tuple[slice, slice]:
+        """Slices of a block's selected pixels in the thinned scene."""
+        (top, bottom), (left, right) = block.window
+        n = self.step
+        return slice(-(-top // n), -(-bottom // n)), slice(-(-left // n), -(-right // n))
 
 
-def max_disk_bytes(grid: Grid, entries: int) -> int:
-    """Most bytes of disk for the picture of a scene with a number of legend entries."""
-    width, height = Layout.of(grid, entries).page
-    return 3 * width * height
+def picture_needs(info: SceneInfo, classes: int) -> Needs:
+    """Needs of the picture of a scene and a number of classes."""
+    width, height = Layout.of(info.map_grid, classes + 1).page
+    return Needs(disk=3 * width * height)
 
 
-class QuickLook:
-    """Collects the thinned pixels and labels of a scene, block by block."""
-
-    def __init__(self, grid: Grid, layout: Layout, thinning: Thinning, dtype: np.dtype[Any]) -> None:
-        self.layout = layout
-        """Sizes of the elements of the picture."""
-        self.thinning = thinning
-        """Pixels and bands that are shown."""
-        shape = thinning.shape(grid)
-        self.bands = np.zeros((len(thinning.bands), *shape), dtype)
-        """Thinned pixels, shape (shown bands, rows, columns)."""
-        self.labels = np.zeros(shape, np.uint8)
-        """Thinned labels, 0 for nodata, shape (rows, columns)."""
-
-    def add(self, block: Block, labelled: LabelledBlock) -> None:
-        """Add the thinned pixels and labels of a block."""
-        window = self.thinning.thinned_window(block)
-        self.bands[(slice(None), *window)] = labelled.thinned
-        self.labels[window] = labelled.labels[self.thinning.inside(block)]
+PICTURE: Final = Sink(
+    key="picture",
+    what="the picture",
+    ending="_quicklook.png",
+    writer="pipeline.sinks.picture:PictureWriter",
+    endings=(".png",),
+    form="a PNG",
+    needs=picture_needs,
+)
+"""The scene next to its classes: a picture, not data."""

@@ -1,18 +1,26 @@
-"""What writes the files of a run that few stages need, imported when it is used: Pillow draws the picture."""
+"""The outputs of a run. What writes one is imported when a job opens it."""
 
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
-from pipeline.core.late_import import late_import
+from pipeline.core.late_import import load
+from pipeline.sinks.base import Job, Sink, Writer
+from pipeline.sinks.geotiff import LABELS
+from pipeline.sinks.quicklook import PICTURE
+from pipeline.sinks.table import TABLE
+from pipeline.sinks.text_files import MODEL, REPORT
 
-if TYPE_CHECKING:
-    from pipeline.sinks.picture import draw_picture, save_picture
+SINKS: Final = (
+    LABELS,
+    TABLE,
+    PICTURE,
+    MODEL,
+    REPORT,
+)
+"""All outputs. They get their final names in the opposite order: the map appears last."""
 
-__all__ = ["draw_picture", "save_picture"]
 
-_HOMES: Final = {
-    "draw_picture": "pipeline.sinks.picture:draw_picture",
-    "save_picture": "pipeline.sinks.picture:save_picture",
-}
-"""Where each name is defined."""
-
-__getattr__ = late_import(__name__, _HOMES)
+def open_writer(sink: Sink, path: Path, job: Job) -> Writer:
+    """Import and call the function that opens the writer of an output."""
+    writer: Writer = load(sink.writer)(path, job)
+    return writer

@@ -2,42 +2,45 @@
 
 import csv
 from pathlib import Path
+from typing import Final
 
-from pipeline.engine.work_folder import output_error
 from pipeline.labels.classify import ClassStatistics
+from pipeline.sinks.base import Job, Sink, Summary, Writer
 from pipeline.sinks.palette import Colour
 
+TABLE: Final = Sink(key="table", what="the table of classes", ending=".csv", writer="pipeline.sinks.table:TableWriter")
 
-def write_table(path: Path, statistics: ClassStatistics, bands: tuple[str, ...], colours: tuple[Colour, ...]) -> None:
-    """Write the table as CSV, one row per class.
+
+class TableWriter(Writer):
+    """Writes the table, one row per class.
 
     Columns: class, colour (#rrggbb), pixels, share (of the valid pixels, 0 to 1), area_ha (empty where the
     area is unknown), then mean and standard deviation per band in the units of the model (empty for a class without
     pixels in this scene).
-
-    Raises
-    ------
-    OutputError
-        If the file can't be written.
     """
-    header = ["class", "colour", "pixels", "share", "area_ha"]
-    header += [f"{statistic}_{band}" for band in bands for statistic in ("mean", "std")]
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(header)
-            rows.writerows(table_rows(statistics, colours))
-    except OSError as error:
-        raise output_error(path, "the table of classes", "output.table", error) from error
+
+    def __init__(self, path: Path, job: Job) -> None:
+        self._path, self._bands, self._colours = path, job.info.bands, job.colours
+
+    def finish(self, summary: Summary) -> None:
+        """Write the file; raise OutputError if it can't be written."""
+        header = ["class", "colour", "pixels", "share", "area_ha"]
+        header += [f"{statistic}_{band}" for band in self._bands for statistic in ("mean", "std")]
+        try:
+            with self._path.open("w", newline="", encoding="utf-8") as file:
+                rows = csv.writer(file)
+                rows.writerow(header)
+                rows.writerows(table_rows(summary.statistics, self._colours))
+        except OSError as error:
+            raise TABLE.failure(self._path, error) from error
 
 
 def table_rows(statistics: ClassStatistics, colours: tuple[Colour, ...]) -> list[list[str]]:
     """Return the rows of the table as text, one per class."""
-    valid = sum(statistics.counts[1:])
     rows = []
-    for label, colour in enumerate(colours, start=1):
+    for label, (colour, share) in enumerate(zip(colours, statistics.shares, strict=True), start=1):
         pixels = statistics.counts[label]
-        row = [str(label), "#{:02x}{:02x}{:02x}".format(*colour), str(pixels), f"{pixels / valid if valid else 0:.6f}"]
+        row = [str(label), "#{:02x}{:02x}{:02x}".format(*colour), str(pixels), f"{share:.6f}"]
         hectares = statistics.hectares(label)
         row.append("" if hectares is None else f"{hectares:.4f}")
         for pair in zip(statistics.means(label), statistics.stds(label), strict=True):

@@ -1,19 +1,47 @@
-"""Write small text files: the model and the report of a run."""
+"""Small text files: the model and the report of a run."""
 
 from pathlib import Path
+from typing import Final
 
-from pipeline.engine.work_folder import output_error
+from pipeline.core.text import json_text
+from pipeline.sinks.base import Job, Sink, Summary, Writer
+
+MODEL: Final = Sink(
+    key="model", what="the model", ending=".model.json", writer="pipeline.sinks.text_files:ModelWriter", of_fit=True
+)
+"""The fitted model, as JSON."""
+
+REPORT: Final = Sink(
+    key="report", what="the report", ending=".run.json", writer="pipeline.sinks.text_files:ReportWriter", of_files=True
+)
+"""The report of a run, as JSON."""
 
 
-def write_text(path: Path, text: str, what: str) -> None:
-    """Write a small text file; `what` is its key in the config's `output`: model or report.
+class ModelWriter(Writer):
+    """Writes the model."""
 
-    Raises
-    ------
-    OutputError
-        If it can't be written.
-    """
+    def __init__(self, path: Path, job: Job) -> None:
+        self._path, self._model = path, job.model
+
+    def finish(self, _summary: Summary) -> None:
+        """Write the file."""
+        write_text(self._path, self._model.to_json(), MODEL)
+
+
+class ReportWriter(Writer):
+    """Writes the report."""
+
+    def __init__(self, path: Path, _job: Job) -> None:
+        self._path = path
+
+    def finish(self, summary: Summary) -> None:
+        """Write the file."""
+        write_text(self._path, json_text(summary.report, indent=2) + "\n", REPORT)
+
+
+def write_text(path: Path, text: str, sink: Sink) -> None:
+    """Write a text file; raise OutputError if it can't be written."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise output_error(path, f"the {what}", f"output.{what}", error) from error
+        raise sink.failure(path, error) from error

@@ -374,6 +374,16 @@ def test_output_with_a_colon_in_its_name_is_a_path_in_the_folder(tmp_path: Path)
     assert config.output.labels == str(tmp_path / "run:1.tif")
 
 
+@pytest.mark.parametrize("word", ["none", "None"])
+def test_an_output_that_is_switched_off_is_no_path(tmp_path: Path, word: str) -> None:
+    for config in (
+        load(tmp_path, with_setting("output.table", word)),
+        load(tmp_path, SMALLEST, f"output.table={word}"),
+    ):
+        assert config.output.table == word
+    assert load(tmp_path, with_setting("output.table", "./none")).output.table == str(tmp_path / "none")
+
+
 def test_tilde_is_replaced_by_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/user")
     assert load(tmp_path, with_setting("output.labels", "~/b.tif")).output.labels == "/home/user/b.tif"

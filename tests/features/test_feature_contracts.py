@@ -8,12 +8,13 @@ import pytest
 from fakes import FirstPixel, WithSum
 from sources import MemorySource, whole
 
-from pipeline.config.schema import FeaturesConfig, FitConfig
+from pipeline.config.schema import FeaturesConfig
 from pipeline.core.units import Units
 from pipeline.engine.progress import Progress
 from pipeline.features.base import BlockFeature, Transform
 from pipeline.features.standardize import Standardization
 from pipeline.methods.fit import fit_source
+from pipeline.methods.kmeans import KMeansSettings
 
 TRANSFORMS = {
     **{f"standardize {method}": (Standardization, method) for method in ("none", "zscore", "minmax", "robust")},
@@ -79,7 +80,7 @@ def test_a_feature_does_not_depend_on_blocks_and_makes_no_pixel_valid(feature: B
 
 def test_a_fit_sees_the_bands_of_a_feature(feature: BlockFeature) -> None:
     source = feature.wrap(scene())
-    config = FitConfig(k=4, starts=1, pixels=2000)
+    config = KMeansSettings(k=4, starts=1, pixels=2000)
     model = fit_source(source, config, workers=2, progress=Progress()).model
     assert model.bands == source.info.bands
     again = fit_source(feature.wrap(scene((13, 40))), config, workers=1, progress=Progress()).model

@@ -23,6 +23,7 @@ from pipeline.pixels.gdal_memory import gdal_cache_bytes, most_open_files
 from pipeline.raster.stored_blocks import OpenFiles
 from pipeline.scenes.raster_scene import RasterScene
 from pipeline.scenes.reading import Reading
+from pipeline.sinks.registry import SINKS
 
 GB = 10**9
 
@@ -79,7 +80,7 @@ def plan_or_none(
     scene: RasterScene, run: ResourceConfig, fit: CentroidSettings | None, *, labels: bool = True
 ) -> Plan | None:
     try:
-        return make_plan(scene, run, fit, labels=labels)
+        return make_plan(scene, run, fit, sinks=SINKS if labels else ())
     except MemoryBudgetError:
         return None
 
@@ -162,7 +163,9 @@ def test_each_sampled_pixel_adds_at_least_the_bytes_of_its_bands_and_key(
     scene: RasterScene, pixels: int, *, labels: bool
 ) -> None:
     run = ResourceConfig(memory=10**16, workers=1, chunk=16)
-    few, many = (make_plan(scene, run, KMeansSettings(k=2, pixels=n), labels=labels) for n in (2, pixels))
+    few, many = (
+        make_plan(scene, run, KMeansSettings(k=2, pixels=n), sinks=SINKS if labels else ()) for n in (2, pixels)
+    )
     drawn = min(pixels, scene.info.pixels) - min(2, scene.info.pixels)
     assert many.peak - few.peak >= drawn * (scene.info.bytes_per_pixel + 8)
 
@@ -198,7 +201,7 @@ def test_a_scene_is_cached_and_read_once_unless_it_is_cheap_to_read_twice(
     driver: str, fit: CentroidSettings | None, passes: int, *, labels: bool, cached: bool
 ) -> None:
     scene = scene_of(driver=driver)
-    plan = make_plan(scene, ResourceConfig(memory=4 * GB, workers=2), fit, labels=labels)
+    plan = make_plan(scene, ResourceConfig(memory=4 * GB, workers=2), fit, sinks=SINKS if labels else ())
     assert plan.passes == passes
     decoded, validity, all_pixels = 4 * 2, plan.caches_blocks, plan.caches_blocks and fit and fit.pixels == "all"
     assert plan.cache_bytes == (10_980 * 10_980 * (decoded + bool(validity) + 2 * bool(all_pixels)) if cached else 0)

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -15,7 +18,7 @@ import numpy.typing as npt
 import pyproj
 import pytest
 import rasterio
-from conftest import WriteRaster, patches
+from conftest import ROOT, WriteRaster, patches
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -267,6 +270,73 @@ def test_outputs_go_where_the_config_says(write_raster: WriteRaster, tmp_path: P
         assert file.colormap(1)[1][:3] == (68, 1, 84)  # viridis begins there
 
 
+OPTIONAL = {"table": "c.csv", "picture": "c_quicklook.png", "model": "c.model.json", "report": "c.run.json"}
+"""Outputs that can be switched off, and their default names."""
+
+
+@pytest.mark.parametrize("off", [*([key] for key in OPTIONAL), ["table", "picture"], [*OPTIONAL]])
+def test_outputs_can_be_switched_off(
+    write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture, off: list[str]
+) -> None:
+    path = write_raster("scene.tif", patches(3))
+    for folder in ("whole", "part"):
+        (tmp_path / folder).mkdir()
+    whole = run_config(config(path, tmp_path / "whole" / "c.tif", fit={"k": 3}))
+    output = dict.fromkeys(off, "none")
+    job = config(path, tmp_path / "part" / "c.tif", output=output, fit={"k": 3})
+    planned, report = plan_config(job)[1], run_config(job)
+    left = {key: name for key, name in OPTIONAL.items() if key not in off}
+    assert {file.name for file in (tmp_path / "part").iterdir()} == {"c.tif", *left.values()}
+    for name in {"c.tif", *left.values()} - {"c.run.json"}:
+        assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert set(report["outputs"]) == {"labels", *left}
+    assert set(report["sha256"]) == {"labels", *left} - {"report"}
+    assert report["plan"]["map_disk"] == planned.map_disk < whole["plan"]["map_disk"]
+    assert report["classes"] == whole["classes"]
+    if "report" not in off:
+        assert json.loads((tmp_path / "part" / "c.run.json").read_text()) == json.loads(json.dumps(report))
+    assert not caplog.records
+    before = (tmp_path / "whole" / OPTIONAL[off[0]]).read_bytes()
+    run_config(config(path, tmp_path / "whole" / "c.tif", output=output, fit={"k": 4}), overwrite=True)
+    assert (tmp_path / "whole" / OPTIONAL[off[0]]).read_bytes() == before
+    assert (
+        f"{OPTIONAL[off[0]]}: this file is left as it is and will not belong to the new map, as output." in caplog.text
+    )
+    caplog.clear()
+    run_config(config(path, tmp_path / "part" / "c.tif", output=output, fit={"k": 4}), overwrite=True)
+    assert not caplog.records, "the outputs that are replaced are all from one run"
+
+
+def test_outputs_of_predict_can_be_switched_off(write_raster: WriteRaster, tmp_path: Path) -> None:
+    path = write_raster("scene.tif", patches(3))
+    model = fit_config(config(path, tmp_path / "c.tif", fit={"k": 3}), tmp_path / "m.json")
+    (tmp_path / "out").mkdir()
+    output = OutputConfig(labels=str(tmp_path / "out" / "c.tif"), picture="none", report="None")
+    report = predict(SceneConfig(source=(str(path),)), model, output)
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"c.tif", "c.csv"}
+    assert set(report["outputs"]) == {"labels", "table"}
+
+
+def test_a_run_without_a_picture_loads_no_pillow(write_raster: WriteRaster, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from runs import config; from pipeline.jobs.run import run_config; "
+        "run_config(config(sys.argv[1], Path(sys.argv[2]), output={'picture': sys.argv[3]}, fit={'k': 3})); "
+        "print('PIL' in sys.modules)"
+    )
+    path, found = write_raster("scene.tif", patches(3)), []
+    for name in ("none", str(tmp_path / "p.png")):
+        command = [sys.executable, "-c", code, str(path), str(tmp_path / f"{len(found)}.tif"), name]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), str(ROOT)])}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        found.append(done.stdout.strip())
+    assert found == ["False", "True"]
+
+
+def test_the_map_can_not_be_switched_off(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^output\.labels: the map can't be switched off \(none\); give a path that"):
+        plan_config(config(tmp_path / "no.tif", Path("none")))
+
+
 def test_existing_outputs_are_refused_before_any_work(
     write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -464,13 +534,13 @@ def test_a_compressed_geotiff_is_decoded_once_if_the_disk_has_room(
         free = twice["plan"]["map_disk"] + 3 * 300 * 310
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     job = config(path, tmp_path / "map.tif", run={"chunk": 64, "cache": cache})
-    left, make_overviews = [], MapWriter.make_overviews
+    left, prepare = [], MapWriter.prepare
 
-    def watched(self: MapWriter) -> None:
+    def watched(self: MapWriter, summary: Any) -> None:
         left.append(len(list(tmp_path.glob(".*/block-*"))))
-        make_overviews(self)
+        prepare(self, summary)
 
-    monkeypatch.setattr(MapWriter, "make_overviews", watched)
+    monkeypatch.setattr(MapWriter, "prepare", watched)
     planned, report = plan_config(job)[1], run_config(job)
     assert (report["source_passes"], report["plan"]["passes"], planned.passes) == (passes, passes, passes)
     assert left == [0], "cached blocks are removed after the map has read them"
@@ -498,7 +568,7 @@ def test_an_optional_cache_does_not_fail_the_run_when_the_disk_becomes_full(
         if next(calls) >= at:
             raise OutputError("half of " + name)
 
-    write = run_module.write_map
+    write = run_module.write_outputs
 
     def watched(*args: Any, **settings: Any) -> Any:
         nonlocal left
@@ -506,7 +576,7 @@ def test_an_optional_cache_does_not_fail_the_run_when_the_disk_becomes_full(
         return write(*args, **settings)
 
     monkeypatch.setattr(DiskCache, "put", filling)
-    monkeypatch.setattr(run_module, "write_map", watched)
+    monkeypatch.setattr(run_module, "write_outputs", watched)
     run = {"chunk": 64, "cache": cache, "cache_dir": str(tmp_path / "fast"), "workers": 3}
     job = config(path, tmp_path / "map.tif", run=run)
     if cache == "disk":

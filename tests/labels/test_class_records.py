@@ -7,10 +7,10 @@ import pytest
 from blocks import fitted, holes, scene
 from sources import MemorySource, model_of
 
-from pipeline.config.schema import FitConfig
 from pipeline.engine.progress import Progress
 from pipeline.labels.class_records import with_statistics
 from pipeline.methods.fit import fit_source
+from pipeline.methods.kmeans import KMeansSettings
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "f4"])
@@ -41,7 +41,7 @@ def test_squares_that_overflow_leave_the_statistics_out() -> None:
 @pytest.mark.parametrize("dtype", ["u2", "f8"])
 def test_a_fit_describes_its_sampled_pixels_whatever_the_blocks(dtype: str, pixels: object) -> None:
     data, valid = scene(dtype), holes((120, 150))
-    config = FitConfig.model_validate({"k": 5, "pixels": pixels, "starts": 1})
+    config = KMeansSettings.model_validate({"k": 5, "pixels": pixels, "starts": 1})
     models = []
     for chunk, workers in (((120, 150), 1), ((17, 40), 2)):
         source = MemorySource(data, valid, chunk)

@@ -1,7 +1,11 @@
 """Labels and class statistics from blocks equal those from the whole scene."""
 
+import pickle
+from dataclasses import dataclass
 from statistics import fmean, pstdev
+from typing import Any
 
+import cloudpickle
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,9 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sources import MemorySource, model_of
 
-from pipeline.core.pixels import BlockSource
+from pipeline.core.grid import Block
+from pipeline.core.pixels import BlockSource, Pixels
+from pipeline.core.scene_info import SceneInfo
 from pipeline.dataarrays.source import ArraySource
-from pipeline.labels.classify import ClassStatistics, Thinning, classify_blocks
+from pipeline.engine.threads import stream
+from pipeline.geo.pixel_areas import PixelAreas
+from pipeline.labels.classify import ClassStatistics, Labels, LabelTask
 from pipeline.models.base import ClusterModel
 
 CENTROIDS = [[10, 20, 10], [60, 50, 55], [120, 90, 130], [200, 210, 190], [255, 0, 0]]
@@ -33,45 +41,73 @@ def nearest(data: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_]) -> npt.
     return np.where(valid, np.argmin(distances, axis=0) + 1, 0)
 
 
+def labels_of(_block: Block, _pixels: Pixels, labels: Labels) -> Labels:
+    """Part of an output that takes all labels."""
+    return labels
+
+
+def first_pixel(block: Block, pixels: Pixels, _labels: Labels) -> tuple[int, int, float]:
+    """Part of an output that takes the first pixel of each block, and where it is."""
+    return block.top, block.left, float(pixels.data[0, 0, 0])
+
+
 def gather(
-    source: BlockSource, model: ClusterModel, thinning: Thinning, workers: int
-) -> tuple[npt.NDArray[np.uint8], ClassStatistics, npt.NDArray[np.generic]]:
-    """Label all blocks of a scene; return labels, statistics and thinned pixels of the whole."""
-    grid = source.info.grid
-    labels = np.full(grid.shape, 255, np.uint8)
-    statistics = ClassStatistics(model, source.info.units)
-    thinned = np.full((len(thinning.bands), *thinning.shape(grid)), 77, source.info.dtype)
-    for block, labelled in classify_blocks(source, model, thinning, workers):
-        labels[block.slices] = labelled.labels
+    source: BlockSource, model: ClusterModel, workers: int = 2
+) -> tuple[npt.NDArray[np.uint8], ClassStatistics, list[tuple[int, int, float]]]:
+    """Label all blocks of a scene; return labels, statistics and the first pixel of each block."""
+    labels = np.full(source.info.grid.shape, 255, np.uint8)
+    statistics, firsts = ClassStatistics(model, source.info.units, PixelAreas()), []
+    task = LabelTask.of(source, model, PixelAreas(), (labels_of, first_pixel))
+    for block, labelled in stream(task, source.blocks, workers):
         statistics.add(labelled)
-        thinned[(slice(None), *thinning.thinned_window(block))] = labelled.thinned
-    return labels, statistics, thinned
+        labels[block.slices], first = labelled.parts
+        firsts.append(first)
+    return labels, statistics, firsts
 
 
 chunks = st.tuples(st.integers(1, ROWS + 3), st.integers(1, COLUMNS + 3))
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    chunk=chunks, workers=st.integers(1, 4), step=st.integers(1, 60), bands=st.sampled_from([(0,), (2, 0, 1), (1, 1)])
-)
-def test_labels_counts_and_thinned_pixels_equal_those_of_the_whole_scene(
-    chunk: tuple[int, int], workers: int, step: int, bands: tuple[int, ...]
-) -> None:
+@given(chunk=chunks, workers=st.integers(1, 4))
+def test_labels_counts_and_parts_equal_those_of_the_whole_scene(chunk: tuple[int, int], workers: int) -> None:
     data, valid = scene()
-    found = gather(MemorySource(data, valid, chunk), model_of(CENTROIDS), Thinning(step, bands), workers)
+    source = MemorySource(data, valid, chunk)
+    labels, statistics, firsts = gather(source, model_of(CENTROIDS), workers)
     expected = nearest(data, valid)
-    np.testing.assert_array_equal(found[0], expected)
-    assert found[1].counts == np.bincount(expected.ravel(), minlength=len(CENTROIDS) + 1).tolist()
-    np.testing.assert_array_equal(found[2], data[list(bands)][:, ::step, ::step])
-
-
-def test_blocks_are_yielded_in_order_and_read_once() -> None:
-    data, valid = scene()
-    source = MemorySource(data, valid, (8, 8))
-    blocks = [block for block, _ in classify_blocks(source, model_of(CENTROIDS), Thinning(4, (0,)), 3)]
-    assert blocks == list(source.blocks)
+    np.testing.assert_array_equal(labels, expected)
+    assert statistics.counts == np.bincount(expected.ravel(), minlength=len(CENTROIDS) + 1).tolist()
+    assert firsts == [(b.top, b.left, float(data[0, b.top, b.left])) for b in source.blocks]
     assert set(source.reads.values()) == {1}
+
+
+@dataclass(frozen=True, eq=False)
+class PlainSource:
+    """Source without a lock, which travels."""
+
+    data: npt.NDArray[Any]
+    info: SceneInfo
+    blocks: tuple[Block, ...]
+
+    def read(self, block: Block) -> Pixels:
+        rows, columns = block.slices
+        return Pixels(self.data[:, rows, columns], np.ones(block.shape, np.bool_))
+
+
+@pytest.mark.parametrize("library", [pickle, cloudpickle])
+@pytest.mark.parametrize("areas", [PixelAreas(hectares=0.01), PixelAreas(rows=np.linspace(1, 2, ROWS))])
+def test_a_task_gives_the_same_results_after_it_has_travelled(library: Any, areas: PixelAreas) -> None:
+    data = scene("f4")[0]
+    like = MemorySource(data, None, (16, 16))
+    task = LabelTask.of(PlainSource(data, like.info, like.blocks), model_of(CENTROIDS), areas, (labels_of, first_pixel))
+    travelled = library.loads(library.dumps(task))
+    for block in like.blocks:
+        here, there = task(block), library.loads(library.dumps(travelled(block)))
+        for name in ("counts", "sums", "squares"):
+            np.testing.assert_array_equal(getattr(here, name), getattr(there, name))
+        assert here.areas == there.areas
+        np.testing.assert_array_equal(here.parts[0], there.parts[0])
+        assert here.parts[1] == there.parts[1]
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "f4", "f8"])
@@ -79,7 +115,7 @@ def test_means_and_deviations_equal_those_of_the_pixels_per_class(dtype: str) ->
     data, valid = scene(dtype)
     if data.dtype.kind == "f":
         data[:, ~valid] = np.nan  # values of nodata pixels must not affect any class
-    labels, statistics, _ = gather(MemorySource(data, valid, (10, 7)), model_of(CENTROIDS), Thinning(9, (0,)), 2)
+    labels, statistics, _ = gather(MemorySource(data, valid, (10, 7)), model_of(CENTROIDS), 2)
     present = set(labels.ravel().tolist()) - {0}
     assert len(present) >= 4
     for label in range(1, len(CENTROIDS) + 1):
@@ -94,7 +130,7 @@ def test_means_and_deviations_equal_those_of_the_pixels_per_class(dtype: str) ->
 def test_mean_and_deviation_of_an_empty_class_are_nan() -> None:
     data, valid = scene()
     far = model_of([*CENTROIDS, [1000, 1000, 1000]])
-    _, statistics, _ = gather(MemorySource(data, valid), far, Thinning(9, (0,)), 1)
+    _, statistics, _ = gather(MemorySource(data, valid), far, 1)
     assert statistics.counts[-1] == 0
     assert np.isnan([statistics.means(6), statistics.stds(6)]).all()
 
@@ -103,7 +139,7 @@ def test_mean_and_deviation_of_an_empty_class_are_nan() -> None:
 def test_small_deviation_of_large_numbers_is_exact(dtype: str) -> None:
     base = 65_000 if dtype == "u2" else 2_000_000_000
     data = (base + np.random.default_rng(4).integers(0, 4, (1, 60, 60))).astype(dtype)
-    _, statistics, _ = gather(MemorySource(data, None, (16, 16)), model_of([[0], [base]]), Thinning(9, (0,)), 1)
+    _, statistics, _ = gather(MemorySource(data, None, (16, 16)), model_of([[0], [base]]), 1)
     pixels = data.ravel().tolist()
     assert statistics.counts == [0, 0, len(pixels)]
     assert statistics.means(2)[0] == pytest.approx(fmean(pixels), rel=1e-15)
@@ -118,7 +154,7 @@ def test_statistics_far_from_the_centroid_do_not_depend_on_blocks(dtype: str) ->
     model = model_of([[0, 0, 1e12], [1.0, 2.0, 3.0]])
     found = set()
     for chunk in ((60, 60), (16, 16), (7, 60)):
-        _, statistics, _ = gather(MemorySource(data, None, chunk), model, Thinning(9, (0,)), 2)
+        _, statistics, _ = gather(MemorySource(data, None, chunk), model, 2)
         found.add((*statistics.means(2), *statistics.stds(2)))
     assert len(found) == 1
     pixels = [band.ravel().tolist() for band in data.astype(float)]
@@ -129,14 +165,14 @@ def test_statistics_far_from_the_centroid_do_not_depend_on_blocks(dtype: str) ->
 
 def test_deviation_that_overflows_is_nan_not_zero() -> None:
     data = np.array([[[1e200, -1e200]]])
-    _, statistics, _ = gather(MemorySource(data, None), model_of([[0.0], [1.0]]), Thinning(9, (0,)), 1)
+    _, statistics, _ = gather(MemorySource(data, None), model_of([[0.0], [1.0]]), 1)
     assert statistics.counts == [0, 1, 1]
     assert np.isnan([statistics.stds(1), statistics.stds(2)]).all()
 
 
 def test_scene_without_valid_pixels_has_empty_classes() -> None:
     data, valid = scene()
-    labels, statistics, _ = gather(MemorySource(data, valid & False), model_of(CENTROIDS), Thinning(1, (0,)), 2)
+    labels, statistics, _ = gather(MemorySource(data, valid & False), model_of(CENTROIDS), 2)
     assert not labels.any()
     assert statistics.counts == [ROWS * COLUMNS] + [0] * len(CENTROIDS)
 
@@ -147,17 +183,5 @@ def test_arrays_of_uncommon_dtypes_are_labelled(dtype: str) -> None:
     data = (data // 2).astype(np.int16)
     array = xr.DataArray(data.astype(dtype), dims=("band", "y", "x"), coords={"valid": (("y", "x"), valid)})
     array = array.chunk({"y": 16, "x": 16})
-    labels, *_ = gather(ArraySource(array), model_of(CENTROIDS), Thinning(9, (0,)), 2)
+    labels, *_ = gather(ArraySource(array), model_of(CENTROIDS), 2)
     np.testing.assert_array_equal(labels, nearest(data, valid))
-
-
-@settings(max_examples=100, deadline=None)
-@given(chunk=chunks, step=st.integers(1, 70))
-def test_every_thinned_pixel_is_from_exactly_one_block(chunk: tuple[int, int], step: int) -> None:
-    source, thinning = MemorySource(*scene(), chunk), Thinning(step, (0,))
-    number = np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS)
-    assembled = np.full(thinning.shape(source.info.grid), -1)
-    for block in source.blocks:
-        assert (assembled[thinning.thinned_window(block)] == -1).all()
-        assembled[thinning.thinned_window(block)] = number[block.slices][thinning.inside(block)]
-    np.testing.assert_array_equal(assembled, number[::step, ::step])

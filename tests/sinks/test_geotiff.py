@@ -41,7 +41,8 @@ def some_labels(shape: tuple[int, int], k: int = 8) -> npt.NDArray[np.uint8]:
 def write_labels(path: Path, labels: npt.NDArray[np.uint8], grid: Grid, chunk: tuple[int, int] = (512, 512)) -> Path:
     with MapWriter(path, grid, class_colours(8), {"TERRAZZO_MODEL_SHA256": "abc"}) as writer:
         for block in grid.blocks(chunk):
-            writer.write(labels[block.slices], block)
+            writer.add(block, labels[block.slices])
+        writer.prepare()
         writer.finish()
     return path
 
@@ -136,7 +137,8 @@ def test_blocks_that_are_not_written_are_nodata(tmp_path: Path) -> None:
     path = tmp_path / "map.tif"
     with MapWriter(path, grid, class_colours(8), {}) as writer:
         first = grid.blocks((512, 512))[0]
-        writer.write(labels[first.slices], first)
+        writer.add(first, labels[first.slices])
+        writer.prepare()
         writer.finish()
     with rasterio.open(path) as file:
         found = file.read(1)
@@ -151,7 +153,7 @@ def test_an_error_leaves_no_file(tmp_path: Path) -> None:
     def stop() -> None:
         with MapWriter(tmp_path / "map.tif", grid, class_colours(8), {}) as writer:
             for block in grid.blocks((256, 256)):
-                writer.write(np.ones(block.shape, np.uint8), block)
+                writer.add(block, np.ones(block.shape, np.uint8))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

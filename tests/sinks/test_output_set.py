@@ -29,15 +29,15 @@ def test_a_complete_set_gives_no_warning_even_after_its_folder_is_renamed(tmp_pa
     write_set(tmp_path / "before")
     (tmp_path / "before").rename(tmp_path / "now")
     files = {"labels": tmp_path / "now" / "c.tif", "table": tmp_path / "now" / "c.csv"}
-    assert describe_mixed_set(files, tmp_path / "now" / "c.run.json") is None
-    assert describe_mixed_set({"labels": tmp_path / "now" / "other.tif"}, tmp_path / "now" / "c.run.json") is None
+    assert describe_mixed_set(files.values(), tmp_path / "now" / "c.run.json") is None
+    assert describe_mixed_set([tmp_path / "now" / "other.tif"], tmp_path / "now" / "c.run.json") is None
 
 
 def test_missing_and_changed_files_are_named(tmp_path: Path) -> None:
     files = write_set(tmp_path)
     files["labels"].write_text("another map")
     files["table"].unlink()
-    message = describe_mixed_set(files, tmp_path / "c.run.json")
+    message = describe_mixed_set(files.values(), tmp_path / "c.run.json")
     assert message
     assert message.endswith(f"{files['labels']} differs from the report; {files['table']} is missing")
 
@@ -46,7 +46,7 @@ def test_missing_and_changed_files_are_named(tmp_path: Path) -> None:
 def test_a_report_without_digests_is_ignored(tmp_path: Path, report: str) -> None:
     files = write_set(tmp_path)
     (tmp_path / "c.run.json").write_text(report)
-    assert describe_mixed_set(files, tmp_path / "c.run.json") is None
+    assert describe_mixed_set(files.values(), tmp_path / "c.run.json") is None
 
 
 def test_a_run_warns_if_the_outputs_it_replaces_are_not_from_one_run(

@@ -1,5 +1,7 @@
 """The quick-look: its elements fit the page and don't overlap, and its colours are those of the pixels."""
 
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from statistics import quantiles
 
@@ -14,10 +16,14 @@ from sources import MemorySource, model_of
 
 from pipeline.core.errors import OutputError
 from pipeline.core.grid import Grid
-from pipeline.labels.classify import classify_blocks
+from pipeline.engine.threads import stream
+from pipeline.geo.pixel_areas import PixelAreas
+from pipeline.labels.classify import ClassStatistics, LabelTask
+from pipeline.models.base import ClusterModel
+from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.palette import Colour, class_colours
-from pipeline.sinks.picture import _NO_DATA, draw_picture, save_picture, stretch
-from pipeline.sinks.quicklook import LARGEST_SIDE, Layout, QuickLook, thinning_for
+from pipeline.sinks.picture import _NO_DATA, PictureWriter, stretch
+from pipeline.sinks.quicklook import LARGEST_SIDE, Layout, Thinning
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 Box = tuple[int, int, int, int]
@@ -47,18 +53,35 @@ def test_a_page_is_never_too_large_and_shows_the_whole_scene_undistorted(rows: i
 
 
 def draw(
-    data: npt.NDArray[np.generic], k: int, colours: tuple[Colour, ...], bands: tuple[str, ...] = (), nodata: float = 0
-) -> Image.Image:
-    """Classify a scene that is all of class 1, and draw it with a share of nodata in the legend."""
+    source: MemorySource, model: ClusterModel, colours: tuple[Colour, ...], path: Path | None = None, nodata: int = 0
+) -> npt.NDArray[np.uint8]:
+    """Label a scene, and return its picture as pixels, shape (rows, columns, 3); some nodata is only in the legend."""
+    job = Job(info=source.info, model=model, colours=colours, workers=2)
+    statistics = ClassStatistics(model, source.info.units, PixelAreas())
+    with tempfile.TemporaryDirectory() as folder:
+        path = path or Path(folder) / "p.png"
+        writer = PictureWriter(path, job)
+        for block, labelled in stream(LabelTask.of(source, model, PixelAreas(), (writer.part,)), source.blocks, 2):
+            statistics.add(labelled)
+            writer.add(block, labelled.parts[0])
+        statistics.counts[0] += nodata
+        writer.prepare(Summary(statistics))
+        writer.finish(Summary(statistics))
+        with Image.open(path) as picture:
+            return np.asarray(picture)
+
+
+def draw_one_class(
+    data: npt.NDArray[np.generic],
+    colours: tuple[Colour, ...],
+    bands: tuple[str, ...] = (),
+    nodata: int = 0,
+) -> npt.NDArray[np.uint8]:
+    """Draw a scene that is all of class 1."""
     source = MemorySource(data, None, (256, 256))
-    names = bands or source.info.bands
-    layout = Layout.of(source.info.grid, k + 1)
-    thinning = thinning_for(layout, names)
-    look = QuickLook(source.info.grid, layout, thinning, data.dtype)
-    model = model_of([data.mean(axis=(1, 2)) + 1000.0 * i for i in range(k)])
-    for block, labelled in classify_blocks(source, model, thinning, 2):
-        look.add(block, labelled)
-    return draw_picture(look, names, colours, [1.0] + [0.0] * (k - 1), nodata)
+    source.info = replace(source.info, bands=bands or source.info.bands)
+    centroids = [data.mean(axis=(1, 2)) + 1000.0 * i for i in range(len(colours))]
+    return draw(source, model_of(centroids, source.info.bands), colours, nodata=nodata)
 
 
 def box_of(page: npt.NDArray[np.uint8], colour: Colour, below: int = 0) -> Box:
@@ -88,7 +111,7 @@ def test_panels_are_side_by_side_above_the_legend_which_has_a_whole_box_per_entr
 ) -> None:
     data = np.full((1, *shape), 7, np.uint8)  # one value everywhere is drawn black
     colours = class_colours(k)
-    page = np.asarray(draw(data, k, colours, nodata=0.5))
+    page = draw_one_class(data, colours, nodata=9)
     scene = box_of(page, BLACK)
     assert is_filled(page, scene, BLACK)
     panel_rows = page[scene[1] : scene[3]]
@@ -115,8 +138,8 @@ def is_ink(page: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
 @pytest.mark.lowest
 def test_long_band_names_do_not_overlap_the_next_title() -> None:
     data, colours = np.full((3, 200, 200), 7, np.uint8), class_colours(2)
-    short = is_ink(np.asarray(draw(data, 2, colours, ("a", "b", "c"))))
-    long = is_ink(np.asarray(draw(data, 2, colours, tuple(f"surface_reflectance_of_band_{i}" for i in "abc"))))
+    short = is_ink(draw_one_class(data, colours, ("a", "b", "c")))
+    long = is_ink(draw_one_class(data, colours, tuple(f"surface_reflectance_of_band_{i}" for i in "abc")))
     middle = short.shape[1] // 2
     np.testing.assert_array_equal(long[:40, middle:], short[:40, middle:])
 
@@ -159,9 +182,9 @@ def test_a_scene_of_nodata_is_grey() -> None:
 
 def test_red_green_and_blue_bands_are_shown_if_there_are_any() -> None:
     layout = Layout.of(grid_of((100, 100)), 5)
-    assert thinning_for(layout, ("B02", "B03", "B04", "B08")).bands == (2, 1, 0)
-    assert thinning_for(layout, ("a", "b", "c", "d")).bands == (0, 1, 2)
-    assert thinning_for(layout, ("a", "b")).bands == (0,)
+    assert Thinning.of(layout, ("B02", "B03", "B04", "B08")).bands == (2, 1, 0)
+    assert Thinning.of(layout, ("a", "b", "c", "d")).bands == (0, 1, 2)
+    assert Thinning.of(layout, ("a", "b")).bands == (0,)
 
 
 @pytest.mark.lowest
@@ -170,16 +193,11 @@ def test_pixels_of_the_picture_are_those_of_the_scene() -> None:
     data = np.zeros((3, rows, columns), np.uint8)
     data[:, :, 20:] = 200
     source = MemorySource(data, np.arange(rows)[:, None] + np.zeros(columns, int) >= 10, (7, 9))
-    layout = Layout.of(source.info.grid, 2)
-    thinning = thinning_for(layout, source.info.bands)
-    look = QuickLook(source.info.grid, layout, thinning, data.dtype)
-    for block, labelled in classify_blocks(source, model_of([[0, 0, 0], [200, 200, 200]]), thinning, 2):
-        look.add(block, labelled)
     red, green = (250, 0, 0), (0, 250, 0)
-    page = np.asarray(draw_picture(look, source.info.bands, (red, green), [0.5, 0.5]))
+    page = draw(source, model_of([[0, 0, 0], [200, 200, 200]]), (red, green))
     legend = box_of(page, BLACK)[3]
     red_box, green_box = box_of(page[:legend], red), box_of(page[:legend], green)
-    zoom = layout.panel[0] // columns
+    zoom = Layout.of(source.info.grid, 3).panel[0] // columns
     for box in (red_box, green_box):  # a third of the rows is nodata, each class has half of the columns
         assert (box[2] - box[0], box[3] - box[1]) == (20 * zoom, 20 * zoom)
     assert red_box[2] == green_box[0]
@@ -188,14 +206,15 @@ def test_pixels_of_the_picture_are_those_of_the_scene() -> None:
 
 @pytest.mark.lowest
 def test_a_picture_is_a_png_that_says_it_is_not_data(tmp_path: Path) -> None:
-    picture = draw(np.arange(600, dtype=np.uint16).reshape(1, 20, 30), 3, class_colours(3))
-    save_picture(picture, tmp_path / "p.png")
+    source = MemorySource(np.arange(600, dtype=np.uint16).reshape(1, 20, 30))
+    page = draw(source, model_of([[100], [300], [500]]), class_colours(3), tmp_path / "p.png")
     with Image.open(tmp_path / "p.png") as back:
         assert back.format == "PNG"
         assert "not data" in back.text["Description"]
-        np.testing.assert_array_equal(np.asarray(back), np.asarray(picture))
+        assert (back.mode, (back.height, back.width, 3)) == ("RGB", page.shape)
 
 
 def test_the_error_for_a_picture_that_can_not_be_written_names_its_folder(tmp_path: Path) -> None:
+    source = MemorySource(np.zeros((1, 5, 5), np.uint8))
     with pytest.raises(OutputError, match=rf"{tmp_path / 'none'}: the picture can't be written \(No such file"):
-        save_picture(Image.new("RGB", (1, 1)), tmp_path / "none" / "p.png")
+        draw(source, model_of([[0], [1]]), class_colours(2), tmp_path / "none" / "p.png")

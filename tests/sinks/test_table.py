@@ -1,6 +1,7 @@
 """The table of classes agrees with numpy, and has hectares only where the area is known."""
 
 import csv
+from dataclasses import replace
 from math import nan
 from pathlib import Path
 
@@ -9,14 +10,24 @@ import pytest
 from sources import MemorySource, model_of
 
 from pipeline.core.errors import OutputError
+from pipeline.engine.threads import stream
 from pipeline.geo.pixel_areas import PixelAreas
-from pipeline.labels.classify import ClassStatistics, Thinning, classify_blocks
+from pipeline.labels.classify import ClassStatistics, LabelTask
+from pipeline.models.base import ClusterModel
+from pipeline.sinks.base import Job, Summary
+from pipeline.sinks.geotiff import labels_of
 from pipeline.sinks.palette import class_colours
-from pipeline.sinks.table import write_table
+from pipeline.sinks.table import TableWriter
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
+def write_table(
+    folder: Path, model: ClusterModel, statistics: ClassStatistics, bands: tuple[str, ...]
+) -> list[dict[str, str]]:
+    """Write a table and return its rows."""
+    info = replace(MemorySource(np.zeros((1, 1, 1))).info, bands=bands)
+    job = Job(info=info, model=model, colours=class_colours(model.k), workers=1)
+    TableWriter(folder / "t.csv", job).finish(Summary(statistics))
+    with (folder / "t.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -29,14 +40,14 @@ def test_the_table_agrees_with_numpy_for_each_class(
     data = rng.gamma(2, 500, (2, 50, 60)).astype(np.uint16)
     valid = rng.random((50, 60)) < 0.8
     model = model_of([[300, 300], [1000, 1000], [3000, 300], [60_000, 60_000]], ("B04", "B08"), "uint16")
-    statistics = ClassStatistics(model, model.units, PixelAreas(hectares=hectares))
+    source, areas = MemorySource(data, valid, chunk), PixelAreas(hectares=hectares)
+    statistics = ClassStatistics(model, model.units, areas)
     labels = np.zeros((50, 60), int)
-    for block, labelled in classify_blocks(MemorySource(data, valid, chunk), model, Thinning(5, (0,)), 2):
+    for block, labelled in stream(LabelTask.of(source, model, areas, (labels_of,)), source.blocks, 2):
         statistics.add(labelled)
-        labels[block.slices] = labelled.labels
+        (labels[block.slices],) = labelled.parts
     colours = class_colours(4)
-    write_table(tmp_path / "t.csv", statistics, ("B04", "B08"), colours)
-    table = read_table(tmp_path / "t.csv")
+    table = write_table(tmp_path, model, statistics, ("B04", "B08"))
     assert list(table[0]) == [
         "class",
         "colour",
@@ -72,16 +83,15 @@ def test_the_table_agrees_with_numpy_for_each_class(
 def test_the_table_of_a_map_of_nodata_has_shares_of_0_and_no_means(tmp_path: Path) -> None:
     model = model_of([[1.0], [2.0]])
     statistics = ClassStatistics(model, model.units, PixelAreas(hectares=0.01))
-    write_table(tmp_path / "t.csv", statistics, ("a, b",), class_colours(2))
-    table = read_table(tmp_path / "t.csv")
+    table = write_table(tmp_path, model, statistics, ("a, b",))
     assert [float(row["share"] or nan) for row in table] == [0, 0]
     assert [row["mean_a, b"] for row in table] == ["", ""]  # a comma in a band name does not split the column
 
 
 def test_the_error_for_a_table_that_can_not_be_written_names_its_folder(tmp_path: Path) -> None:
     model = model_of([[1.0], [2.0]])
-    statistics = ClassStatistics(model, model.units)
+    statistics = ClassStatistics(model, model.units, PixelAreas())
     with pytest.raises(
         OutputError, match=rf"{tmp_path / 'none'}: the table of classes can't be written \(No such file"
     ):
-        write_table(tmp_path / "none" / "t.csv", statistics, ("a",), class_colours(2))
+        write_table(tmp_path / "none", model, statistics, ("a",))

@@ -1,0 +1,124 @@
+"""What an output of a run is: a light record that config and plan read, and the writer that a job opens."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from pipeline.core.errors import ConfigError, OutputError
+from pipeline.core.grid import Block
+from pipeline.core.needs import Needs
+from pipeline.core.scene_info import SceneInfo
+from pipeline.engine.work_folder import output_error
+from pipeline.labels.classify import BlockPart, ClassStatistics
+from pipeline.models.base import ClusterModel
+from pipeline.sinks.palette import Colour
+
+OFF: Final = "none"
+"""Value of an output's key in the config that switches the output off."""
+
+
+def text_needs(info: SceneInfo, classes: int) -> Needs:
+    """Needs of a text file with a few numbers per class and band."""
+    names = sum(map(len, (*info.bands, *info.sources)))
+    return Needs(disk=300_000 + 4 * names + 100 * classes * (2 + len(info.bands)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sink:
+    """An output of a run."""
+
+    key: str
+    """Key of its path under `output` in the config, and under `outputs` in the report."""
+    what: str
+    """Name in messages, with its article."""
+    ending: str | None
+    """Default path, with the path of the map without its ending before it; None if the config must name a path."""
+    writer: str
+    """`module:name` of the function that opens its writer, (path, job) -> `Writer`; imported when a job needs it."""
+    endings: tuple[str, ...] = ()
+    """Endings of file names that are allowed, in lower case; empty if all are."""
+    form: str = ""
+    """File format in messages, if `endings` are limited."""
+    needs: Callable[[SceneInfo, int], Needs] = text_needs
+    """Needs while it is written, for a scene and a number of classes."""
+    of_fit: bool = False
+    """True if only a run that fits a model writes it."""
+    of_files: bool = False
+    """True if it describes the other files, and so is written when these are finished."""
+
+    @property
+    def description(self) -> str:
+        """What the config says of its key."""
+        if self.ending is None:
+            return f"the path of {self.what}, {self.form}, for example out/classes{self.endings[0]}"
+        return f"the path of {self.what} (default: <labels>{self.ending}), or '{OFF}' to leave it out"
+
+    def check(self, path: Path) -> None:
+        """Raise ConfigError if its file can't have this path."""
+        if self.endings and path.suffix.lower() not in self.endings:
+            msg = f"output.{self.key}: {path}: {self.what} is {self.form}; use a name that ends in {self.endings[0]}"
+            raise ConfigError(msg)
+
+    def check_off(self) -> None:
+        """Raise ConfigError if it can't be switched off."""
+        if self.ending is None:
+            fix = f"give a path that ends in {self.endings[0]}"
+            msg = f"output.{self.key}: {self.what} can't be switched off ({OFF}); {fix}"
+            raise ConfigError(msg)
+
+    def failure(self, path: Path, error: OSError) -> OutputError:
+        """Build the error of a file that can't be written."""
+        return output_error(path, self.what, f"output.{self.key}", error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a writer knows before the first block."""
+
+    info: SceneInfo
+    """The scene on the map's grid."""
+    model: ClusterModel
+    """The classes."""
+    colours: tuple[Colour, ...]
+    """Colours of classes 1 to k."""
+    workers: int
+    """Number of threads, at most."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a writer knows after the last block."""
+
+    statistics: ClassStatistics
+    """Pixels, areas, means and deviations per class."""
+    report: Mapping[str, Any] = field(default_factory=dict)
+    """Report of the run, as plain values; empty unless the sink describes the other files."""
+
+
+class Writer:
+    """Writes one output of a job. Only `part` is called by several threads at once.
+
+    Leaving the context removes temporary files, and the file itself is complete if `finish` has ended without error.
+    """
+
+    part: BlockPart | None = None
+    """What is taken from each block, picklable and called where labels are made; None if blocks are not needed."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove temporary files."""
+
+    def add(self, block: Block, part: Any) -> None:
+        """Add what `part` took from a block; blocks come in order."""
+
+    def prepare(self, summary: Summary, /) -> None:
+        """Do what needs memory for pixels after the last block; no writer's `finish` runs meanwhile."""
+
+    def finish(self, summary: Summary, /) -> None:
+        """Write the file."""
