@@ -48,8 +48,7 @@ def main() -> None:
     exit_at_signals()
     set_up_streams()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # our threads work on blocks; those of BLAS would only spin
-    gc.set_threshold(100_000)  # imports create many lasting objects; scanning them repeatedly takes a tenth of the time
-    atexit.register(gc.freeze)  # collecting garbage at exit takes time and frees nothing of use
+    atexit.register(gc.freeze)  # collecting garbage at exit takes a twentieth of a small run, and frees nothing
     warnings.filterwarnings("ignore", message="Dataset has no geotransform|The given matrix is equal")  # ours say more
     try:
         handle_signals()

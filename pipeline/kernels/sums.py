@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.arrays import Planes, Points
-from pipeline.kernels.arithmetic import SQUARE_SHIFT, add_powers, fma
+from pipeline.kernels.arithmetic import fma
 from pipeline.kernels.compiled import compiled
 from pipeline.kernels.fixed import has_exact_sums
 from pipeline.kernels.nearest import TILE_POINTS
@@ -15,12 +15,6 @@ from pipeline.kernels.nearest import TILE_POINTS
 ACCUMULATORS: Final = 4
 """Number of accumulators per sum, a power of two. Neighbouring pixels alternate between them: they are often of one
 class, and additions to a single accumulator would be serialised."""
-
-_SUM_MASK: Final = np.uint64(2**SQUARE_SHIFT - 1)
-"""Mask of the bits of a word that hold the sum of numbers."""
-
-_MAX_PIXELS: Final = ACCUMULATORS * 2**8
-"""Largest number of pixels added in such words: per accumulator 256 of 16 bits take 24 bits, their squares 40."""
 
 _SUMS_AND_SQUARES: Final = (slice(0, 2), slice(2, 4))
 """Columns of the output of `_add_shifted` that hold sums, and those that hold sums of squares."""
@@ -65,67 +59,27 @@ def _add_shifted(
 
 
 @compiled
-def _interleave(data: Points, four: int, start: int, low: int, interleaved: npt.NDArray[np.uint16]) -> None:
-    """Interleave the numbers of four bands, minus `low`: shape (pixel, band), flattened.
-
-    If there are fewer bands the last one is repeated. One loop for all four, which is vectorised.
-    """
-    n, last = interleaved.size // 4, data.shape[0] - 1
-    first, second = data[four, start : start + n], data[min(four + 1, last), start : start + n]
-    third, fourth = data[min(four + 2, last), start : start + n], data[min(four + 3, last), start : start + n]
-    for i in range(n):
-        interleaved[4 * i] = first[i] - low
-        interleaved[4 * i + 1] = second[i] - low
-        interleaved[4 * i + 2] = third[i] - low
-        interleaved[4 * i + 3] = fourth[i] - low
-
-
-@compiled
-def _unpack(totals: npt.NDArray[np.uint64], sums: npt.NDArray[np.int64], squares: npt.NDArray[np.int64]) -> None:
-    """Add packed totals (accumulator, label, band) to sums (label, band), all flattened; reset the totals to 0."""
-    width = sums.size
-    for accumulator in range(ACCUMULATORS):
-        total = totals[accumulator * width : (accumulator + 1) * width]
-        for i in range(width):
-            sums[i] += np.int64(total[i] & _SUM_MASK)
-            squares[i] += np.int64(total[i] >> np.uint64(SQUARE_SHIFT))
-            total[i] = 0
-
-
-@compiled
-def _sums_by_fours(
-    data: Points, labels: npt.NDArray[np.uint8], low: int, sums: npt.NDArray[np.int64], squares: npt.NDArray[np.int64]
-) -> None:
-    """Add integers of up to 16 bits, minus `low`, and their squares to sums (group of four bands, label and band).
-
-    For few pixels the sum and the sum of squares fit one word, and those of four bands need one vector addition.
-    """
-    fours, width = sums.shape
-    totals, buffer = np.zeros(ACCUMULATORS * width, np.uint64), np.empty(4 * _MAX_PIXELS, np.uint16)
-    for start in range(0, labels.size, _MAX_PIXELS):
-        label = labels[start : start + _MAX_PIXELS]
-        interleaved = buffer[: 4 * label.size]
-        for four in range(fours):
-            _interleave(data, 4 * four, start, low, interleaved)
-            for i in range(label.size):
-                add_powers(totals, (i & (ACCUMULATORS - 1)) * width + 4 * label[i], interleaved, 4 * i)
-            _unpack(totals, sums[four], squares[four])
+def _add_integers(data: Points, labels: npt.NDArray[np.uint8], sums: npt.NDArray[np.int64]) -> None:
+    """Add the integers of a block (band, pixel) and their squares to sums (band, accumulator, label, 2), by tiles."""
+    bands, pixels = data.shape
+    for start in range(0, pixels, TILE_POINTS):
+        label = labels[start : start + TILE_POINTS]
+        for b in range(bands):
+            row, totals = data[b, start : start + TILE_POINTS], sums[b]
+            for i in range(row.size):
+                total, value = totals[i & (ACCUMULATORS - 1), label[i]], np.int64(row[i])
+                total[0] += value
+                total[1] += value * value
 
 
 def _exact_sums(
-    data: Points, labels: npt.NDArray[np.uint8], counts: npt.NDArray[np.int64]
+    data: Points, labels: npt.NDArray[np.uint8], k: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Sums of integers of up to 16 bits and of their squares, shape (1, label, band)."""
-    bands, low = len(data), int(np.iinfo(data.dtype).min)
-    shape = -(-bands // 4), 4 * counts.size
-    sums, squares = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    _sums_by_fours(data, labels, low, sums, squares)
-    sums, squares = (
-        part.reshape(-1, counts.size, 4).swapaxes(0, 1).reshape(1, counts.size, -1)[..., :bands]
-        for part in (sums, squares)
-    )
-    shift = low * counts[:, np.newaxis]
-    return sums + shift, squares + 2 * low * sums + low * shift
+    """Sums of integers of up to 16 bits and of their squares, shape (1, label, band): see `has_exact_sums`."""
+    accumulated = np.zeros((len(data), ACCUMULATORS, k + 1, 2), np.int64)
+    _add_integers(data, labels, accumulated)
+    sums, squares = accumulated.sum(axis=1).transpose(2, 1, 0)[:, np.newaxis]
+    return sums, squares
 
 
 def _shifted_sums(
@@ -185,5 +139,5 @@ def class_sums(
     _count(flat_labels, accumulated)
     counts = accumulated.sum(axis=0)
     if has_exact_sums(data.dtype):
-        return counts, *_exact_sums(flat, flat_labels, counts)
+        return counts, *_exact_sums(flat, flat_labels, len(centroids))
     return counts, *_shifted_sums(flat, flat_labels, centroids)

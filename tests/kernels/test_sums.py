@@ -3,11 +3,7 @@
 import numpy as np
 import pytest
 from blocks import COLUMNS, DTYPES, ROWS, make
-from numba import njit
-from numba.core.errors import TypingError
 
-from pipeline.kernels import machine  # noqa: F401 (implements `add_powers` in machine code)
-from pipeline.kernels.arithmetic import add_powers
 from pipeline.kernels.assign import assign
 from pipeline.kernels.sums import class_sums
 
@@ -68,16 +64,3 @@ def test_values_of_invalid_pixels_do_not_affect_any_class() -> None:
     counts, sums, squares = class_sums(data, np.array([[0, 0, 0, 0, 1, 0]], np.uint8), np.array([[5.0, 7.0]]))
     assert counts.tolist() == [5, 1]
     assert sums[:, 1].tolist() == squares[:, 1].tolist() == [[1.0, 1.0], [0.0, 0.0]]
-
-
-@pytest.mark.parametrize(
-    ("totals", "numbers"),
-    [
-        (np.zeros(4), np.zeros(4, np.uint16)),
-        (np.zeros(4, np.uint64), np.zeros(4, np.int32)),
-        (np.zeros(8, np.uint64)[::2], np.zeros(4, np.uint16)),
-    ],
-)
-def test_add_powers_refuses_arrays_of_other_types_or_layouts(totals: np.ndarray, numbers: np.ndarray) -> None:
-    with pytest.raises(TypingError):
-        njit(lambda totals, numbers: add_powers(totals, 0, numbers, 0))(totals, numbers)
