@@ -16,7 +16,7 @@ from pipeline.config.record import parse_record
 from pipeline.config.schema import DEFAULT_SAMPLE, MAX_CLASSES, FeaturesConfig, FitConfig, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.grid import Block
-from pipeline.core.pixels import FitSource
+from pipeline.core.pixels import PixelSource
 from pipeline.core.timeouts import DEFAULT_TIMEOUT
 from pipeline.dataarrays.computing import Computer
 from pipeline.dataarrays.dimensions import to_planes
@@ -31,7 +31,7 @@ from pipeline.jobs.map import map_tags
 from pipeline.jobs.plan import chunk_shapes
 from pipeline.methods.fit import fit_source
 from pipeline.models.cluster_model import ClusterModel
-from pipeline.pixels.pieces import CachedPieces, UncachedPieces
+from pipeline.pixels.block_cache import CachedSource
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.describe_scene import describe_scene
 from pipeline.scenes.mosaic import open_source
@@ -213,12 +213,10 @@ def fit(
     features = parse_record(FeaturesConfig, {"scale": scale, "standardize": standardize}, "fit")
     source = ArraySource(scene, scaled=features.scale != "none")
     with ExitStack() as context:
-        fitted: FitSource = source
-        if config.pixels == "all" and config.method == "minibatch":
-            fitted = UncachedPieces(source)
-        elif config.pixels == "all":
+        fitted: PixelSource = source
+        if config.pixels == "all" and config.method != "minibatch":
             kind: Literal["memory", "disk"] = "memory" if cache_dir is None else "disk"
-            fitted = CachedPieces(source, context.enter_context(open_cache(kind, Path(cache_dir or "."))))
+            fitted = CachedSource(source, context.enter_context(open_cache(kind, Path(cache_dir or "."))))
         return fit_source(fitted, config, features, workers=count_workers(workers), progress=Progress()).model
 
 

@@ -30,7 +30,7 @@ FOLDERS = {
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
     "features": "standardize",
     "models": "cluster_model",
-    "pixels": "gdal_memory cache pieces open",
+    "pixels": "gdal_memory pieces block_cache open",
     "labels": "classify lazy",
     "methods": "registry lloyd passes sample minibatch kmeans exact batches dask_ml fit",
     "sinks": """registry palette text_files table windows overviews verify geotiff quicklook picture publish output_set

@@ -22,9 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def open_planned(
-    scene: Scene, plan: Plan, resources: ResourceConfig, folder: Path, fit: FitConfig | None = None
-) -> Iterator[ScenePixels]:
+def open_planned(scene: Scene, plan: Plan, resources: ResourceConfig, folder: Path) -> Iterator[ScenePixels]:
     """Open the pixels of a scene as planned, and limit GDAL's cache and open files to what the plan counts.
 
     The limits hold for the whole process.
@@ -45,7 +43,6 @@ def open_planned(
             caches_files=plan.caches_files,
             caches_blocks=plan.caches_blocks,
             cache_required=not plan.cache_optional,
-            all_pixels=fit is not None and fit.pixels == "all",
         )
 
 

@@ -103,7 +103,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
             remove_leftovers(Path(config.run.cache_dir))  # before free disk space is checked
         plan = plan_run(scene.info, config.run, config.fit, paths.labels.parent)
         staging.keep_apart(scene.info.files)
-        read = context.enter_context(open_planned(scene, plan, config.run, paths.labels.parent, config.fit))
+        read = context.enter_context(open_planned(scene, plan, config.run, paths.labels.parent))
         fit = fit_source(read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress)
         summary = write_map(
             read.for_map,
@@ -149,7 +149,7 @@ def fit_config(
         stamps.add(scene.info.files)
         staging.keep_apart(scene.info.files)
         plan = make_plan(scene.info, config.run, config.fit, labels=False)
-        with open_planned(scene, plan, config.run, output.parent, config.fit) as read:
+        with open_planned(scene, plan, config.run, output.parent) as read:
             fit = fit_source(
                 read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress or Progress()
             )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.config.schema import FeaturesConfig, FitConfig
 from pipeline.core.arrays import Points, Stretch
-from pipeline.core.pixels import FitSource
+from pipeline.core.pixels import PixelSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import relative_to_first
 from pipeline.core.version import __version__
@@ -27,7 +27,7 @@ from pipeline.methods.lloyd import Centres, Clustering
 from pipeline.methods.passes import Passes
 from pipeline.methods.sample import Sample, draw_sample
 from pipeline.models.cluster_model import ClusterModel, Fitting, Provenance
-from pipeline.pixels.pieces import CachedPieces, PixelPieces, UncachedPieces
+from pipeline.pixels.pieces import PixelPieces
 from pipeline.scenes.value_checks import BandValues, check_values
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class _Found:
 
 
 def fit_source(
-    source: FitSource | PixelPieces,
+    source: PixelSource,
     config: FitConfig,
     features: FeaturesConfig = FeaturesConfig(),  # noqa: B008 (frozen)
     *,
@@ -74,8 +74,8 @@ def fit_source(
 
     Parameters
     ----------
-    source : FitSource
-        The scene; a `PixelPieces` if `config.pixels` is 'all'. A fit on a sample reads it once.
+    source : PixelSource
+        The scene. A fit on a sample reads it once; passes over all pixels read it again, or its store.
     config : FitConfig
         Method, number of classes, sample size, seed and stopping rules.
     features : FeaturesConfig
@@ -92,13 +92,13 @@ def fit_source(
     FitError
         If there are fewer distinct pixels than classes, or a band to be standardized is constant.
     """
+    over_all = PixelPieces(source, remembers=config.method != "minibatch") if config.pixels == "all" else None
     with progress.stage("sample", len(source.blocks)) as step:
-        sample = draw_sample(source, wanted=config.sampled, seed=config.seed, workers=workers, step=step)
+        sample = draw_sample(over_all or source, wanted=config.sampled, seed=config.seed, workers=workers, step=step)
     _warn_of_values(sample.points, source.info, standardized=features.standardize != "none")
     release_memory()
-    over_all = source if isinstance(source, CachedPieces | UncachedPieces) and config.pixels == "all" else None
     if over_all:
-        _check_numbers(over_all.low, over_all.high, sample.valid, sample)
+        _check_numbers(*over_all.limits, sample.valid, sample)
     points = sample.points
     _check_numbers(points.min(axis=1), points.max(axis=1), points.shape[1], sample)
     preparation = prepare(points, source.info, features)
@@ -174,9 +174,6 @@ class _Refinement:
 
     def run(self, start: Clustering, step: Step) -> _Found:
         """Refine the centroids, by dask-ml or over all pixels."""
-        if self.pixels is None and self.config.pixels == "all":
-            msg = "fit.pixels 'all' needs a source of pixel pieces: CachedPieces or UncachedPieces"
-            raise TypeError(msg)
         if self.config.method == "dask-ml" or self.pixels is None:
             return self._by_dask(start.centres)
         if self.config.method == "minibatch":

@@ -201,11 +201,15 @@ def _shifts(first: SceneInfo, info: SceneInfo) -> tuple[int, ...]:
 
 
 class MosaicSource:
-    """Read the blocks of a `Mosaic`; a `FitSource`."""
+    """Read the blocks of a `Mosaic`; a `PixelSource`."""
+
+    cheap_again = False
+    store = None
 
     def __init__(self, mosaic: Mosaic, chunk: tuple[int, int], cache: FileCache | None = None) -> None:
         self._mosaic = mosaic
         self._chunk = chunk
+        self._cache = cache
         self.info = mosaic.info
         self.blocks = tuple(mosaic.info.grid.blocks(chunk))
         handles = Handles()
@@ -213,7 +217,7 @@ class MosaicSource:
         self._time_limit = limits_for_blocks(remote=any(source.is_remote for source in self._sources))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._mosaic, self._chunk), {"_time_limit": self._time_limit}
+        return type(self), (self._mosaic, self._chunk, self._cache), {"_time_limit": self._time_limit}
 
     @property
     def passes(self) -> float:

@@ -22,7 +22,7 @@ from pipeline.scenes.raster_scene import RasterScene
 
 
 class RasterSource:
-    """Read the blocks of a `RasterScene`; a `FitSource`.
+    """Read the blocks of a `RasterScene`; a `PixelSource`. A copy in another process counts what it decodes itself.
 
     Parameters
     ----------
@@ -35,6 +35,9 @@ class RasterSource:
     handles : Handles, optional
         Open file handles, if several scenes share them.
     """
+
+    cheap_again = False
+    store = None
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class RasterSource:
         self._fit_masks = [self._with_reader(mask) for mask in scene.fit_masks]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.scene, self.chunk), {"_time_limit": self._time_limit}
+        return type(self), (self.scene, self.chunk, self._cache), {"_time_limit": self._time_limit}
 
     def _reader(self, part: FilePart) -> WindowReader:
         reader = _CountedReader(self._own_reader(part), self._decoded)

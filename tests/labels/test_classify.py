@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
+from fakes import MemorySource
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sources import MemorySource, model_of
+from sources import model_of
 
 from pipeline.core.pixels import BlockSource
 from pipeline.dataarrays.source import ArraySource

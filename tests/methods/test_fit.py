@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import patches
+from fakes import MemorySource
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
-from sources import MemorySource, described
+from sources import described
 
 from pipeline.config.schema import FitConfig
 from pipeline.core.errors import FitError
@@ -18,7 +19,6 @@ from pipeline.methods.kmeans import COMPARED, fit_sample
 from pipeline.methods.lloyd import lloyd
 from pipeline.methods.sample import draw_sample
 from pipeline.models.cluster_model import ClusterModel
-from pipeline.pixels.pieces import UncachedPieces
 
 pytestmark = pytest.mark.lowest
 
@@ -47,9 +47,8 @@ def test_minibatch_loses_no_digits_far_from_zero(pixels: int | str) -> None:
 
     def inertia(far: float) -> float:
         source = MemorySource((data + far).astype("float32"), chunk=(64, 64))
-        read = UncachedPieces(source) if pixels == "all" else source
         config = FitConfig(k=5, pixels=pixels, starts=3, method="minibatch")
-        return fit_source(read, config, workers=2, progress=Progress()).model.inertia
+        return fit_source(source, config, workers=2, progress=Progress()).model.inertia
 
     assert inertia(3000.0) == pytest.approx(inertia(0.0), rel=0.02)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sources import MemorySource, model_of
+from fakes import MemorySource
+from sources import model_of
 
 from pipeline.core.errors import OutputError
 from pipeline.geo.pixel_areas import PixelAreas
