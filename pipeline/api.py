@@ -17,7 +17,7 @@ from pipeline.config.schema import FeaturesConfig, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.grid import Block
 from pipeline.core.needs import Work
-from pipeline.core.pixels import FitSource
+from pipeline.core.pixels import PixelSource
 from pipeline.core.text import kind_words
 from pipeline.core.timeouts import DEFAULT_TIMEOUT
 from pipeline.dataarrays.computing import Computer
@@ -35,7 +35,7 @@ from pipeline.methods.fit import fit_source
 from pipeline.methods.registry import method_of
 from pipeline.methods.settings import DEFAULT_SAMPLE, MAX_CLASSES
 from pipeline.models.base import ClusterModel
-from pipeline.pixels.pieces import CachedPieces, UncachedPieces
+from pipeline.pixels.block_cache import CachedSource
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.mosaic_source import open_source
 from pipeline.scenes.open import open_scene_config
@@ -218,12 +218,10 @@ def fit(
     source = ArraySource(scene, scaled=features.scale != "none")
     work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=count_workers(workers))
     with ExitStack() as context:
-        fitted: FitSource = source
+        fitted: PixelSource = source
         if method_of(config).needs(source.info, config, work).state:
             kind: Literal["memory", "disk"] = "memory" if cache_dir is None else "disk"
-            fitted = CachedPieces(source, context.enter_context(open_cache(kind, Path(cache_dir or "."))))
-        elif config.pixels == "all":
-            fitted = UncachedPieces(source)
+            fitted = CachedSource(source, context.enter_context(open_cache(kind, Path(cache_dir or "."))))
         return fit_source(fitted, config, features, workers=work.workers, progress=Progress()).model
 
 

@@ -30,7 +30,7 @@ FOLDERS = {
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
     "features": "base standardize",
     "models": "classes inputs registry store base prototypes",
-    "pixels": "gdal_memory needs cache pieces open",
+    "pixels": "gdal_memory needs pieces block_cache open",
     "labels": "classify class_records lazy",
     "methods": """settings lloyd passes sample pixel_checks starts exact batches method kmeans minibatch
         sklearn_minibatch dask_ml dask_ml_passes registry fit""",

@@ -46,7 +46,6 @@ def open_planned(scene: Scene, plan: Plan, resources: ResourceConfig, folder: Pa
             caches_files=plan.caches_files,
             caches_blocks=plan.caches_blocks,
             cache_required=not plan.cache_optional,
-            all_pixels=plan.all_pixels,
         )
 
 

@@ -98,7 +98,7 @@ def refine(  # noqa: PLR0917
         centres = _refill(passes.ledger.means(assigned), passes.counts, sample, stretch)
         squared = float(np.square((centres - assigned) * (1 if stretch is None else stretch)).sum())
         shift = squared / passes.variance if squared else 0.0
-        changed = moves / int(passes.counts.sum()) if history and pixels.caches_labels else None
+        changed = moves / int(passes.counts.sum()) if history and pixels.remembers else None
         history.append(Pass(shift=shift, inertia=unit * passes.inertia(assigned), changed=changed))
         _log(len(history), history[-1])
         if shift <= config.tol:

@@ -40,7 +40,7 @@ class Passes:
         self._pixels = pixels
         self._k = k
         self._workers = workers
-        self._fixed = FixedPoint.of(pixels.info.dtype, pixels.low, pixels.high)
+        self._fixed = FixedPoint.of(pixels.info.dtype, *pixels.limits)
         self.ledger = ClassTotals(k, self._fixed)
         """Counts and sums per class."""
         factors = np.ones(len(pixels.info.bands)) if stretch is None else stretch
@@ -51,11 +51,11 @@ class Passes:
     def run(self, centres: Centres, blocks: Sequence[Block] | None = None) -> int:
         """Assign each pixel to its nearest centroid; return the number of pixels that changed class.
 
-        If labels are not cached between passes, counts and sums are those of this pass only, and it may be over any
+        If labels are not stored between passes, counts and sums are those of this pass only, and it may be over any
         `blocks` of the scene.
         """
-        moves, first = 0, not (self._has_squares and self._pixels.caches_labels)
-        if not self._pixels.caches_labels:
+        moves, first = 0, not (self._has_squares and self._pixels.remembers)
+        if not self._pixels.remembers:
             self.ledger = ClassTotals(self._k, self._fixed)
         self._mover.set_centres(centres)
 

@@ -15,14 +15,12 @@ from pipeline.core.arrays import Points
 from pipeline.core.band_names import listed_names
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Block
-from pipeline.core.pixels import FitSource, Pixels
+from pipeline.core.pixels import Pixels, PixelSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.engine.threads import stream
 from pipeline.kernels import hashing
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
 from pipeline.kernels.validity import mask_invalid
-from pipeline.pixels.cache import CachedBlocks
-from pipeline.pixels.pieces import CachedPieces
 
 _MARGIN: Final = 8
 """Standard deviations by which the expected number of keys under a threshold exceeds the wanted number."""
@@ -134,7 +132,7 @@ class _Smallest:
 
 
 def draw_sample(
-    source: FitSource,
+    source: PixelSource,
     *,
     wanted: int,
     seed: int,
@@ -148,9 +146,9 @@ def draw_sample(
 
     Parameters
     ----------
-    source : FitSource
-        The scene. If it caches blocks, those read while compiled code is being loaded are sampled afterwards, and
-        all blocks are sampled again if less than half of the pixels take part.
+    source : PixelSource
+        The scene. If blocks are cheap to read again, those read while compiled code is being loaded are sampled
+        afterwards, and all blocks are sampled again if less than half of the pixels take part.
     wanted : int
         Number of pixels to draw; all valid ones if there are fewer.
     seed : int
@@ -166,14 +164,13 @@ def draw_sample(
         If no pixel is valid.
     """
     info = source.info
-    cached = source if isinstance(source, CachedBlocks | CachedPieces) else None
-    expected = info.pixels // 2 if cached else 0
+    expected = info.pixels // 2 if source.cheap_again else 0
     smallest = _Smallest(wanted, seed, info, expected)
     later: list[Block] = []
 
     def read(block: Block) -> None:
         pixels, fitting = source.read_for_fit(block)
-        if cached and cached.is_cached(block) and not loading.done():
+        if source.cheap_again and not loading.done():
             later.append(block)
             return
         loading.result()
@@ -184,22 +181,19 @@ def draw_sample(
         for _ in stream(read, source.blocks, workers):
             step()
         loading.result()
-    if cached:
-        _add_cached(smallest, cached, later, workers)
-    while smallest.is_short() and cached:
+    _add(smallest, source, later, workers)
+    while smallest.is_short():
         expected = min(smallest.valid, expected // 2)  # lower it each time: by chance few pixels may have small keys
         blocks, smallest = smallest.blocks, _Smallest(wanted, seed, info, expected)
-        _add_cached(smallest, cached, blocks, workers)
+        _add(smallest, source, blocks, workers)
     if smallest.valid == 0:
         raise _nothing_valid(info, smallest.has_valid)
     return Sample(smallest.in_order(), smallest.valid, info.pixels)
 
 
-def _add_cached(
-    smallest: _Smallest, cached: CachedBlocks | CachedPieces, blocks: Sequence[Block], workers: int
-) -> None:
-    """Add blocks from the cache."""
-    for _ in stream(lambda block: smallest.add(block, *cached.read_again_for_fit(block)), blocks, workers):
+def _add(smallest: _Smallest, source: PixelSource, blocks: Sequence[Block], workers: int) -> None:
+    """Read blocks again and add them."""
+    for _ in stream(lambda block: smallest.add(block, *source.read_for_fit(block)), blocks, workers):
         pass
 
 

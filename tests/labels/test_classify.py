@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
+from fakes import MemorySource
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sources import MemorySource, model_of
+from sources import model_of
 
 from pipeline.core.grid import Block
 from pipeline.core.pixels import BlockSource, Pixels

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import patches
+from fakes import MemorySource
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
-from sources import MemorySource, described
+from sources import described
 
 from pipeline.core.errors import FitError
 from pipeline.engine.progress import Progress
@@ -20,7 +21,6 @@ from pipeline.methods.pixel_checks import COMPARED
 from pipeline.methods.sample import draw_sample
 from pipeline.methods.starts import fit_sample
 from pipeline.models.base import ClusterModel
-from pipeline.pixels.pieces import UncachedPieces
 
 pytestmark = pytest.mark.lowest
 
@@ -49,9 +49,8 @@ def test_minibatch_loses_no_digits_far_from_zero(pixels: int | str) -> None:
 
     def inertia(far: float) -> float:
         source = MemorySource((data + far).astype("float32"), chunk=(64, 64))
-        read = UncachedPieces(source) if pixels == "all" else source
         config = FIT.parse({"k": 5, "pixels": pixels, "starts": 3, "method": "minibatch"}, "test")
-        return fit_source(read, config, workers=2, progress=Progress()).model.inertia
+        return fit_source(source, config, workers=2, progress=Progress()).model.inertia
 
     assert inertia(3000.0) == pytest.approx(inertia(0.0), rel=0.02)
 

@@ -1,6 +1,7 @@
 """The sample: N valid pixels, independent of chunks, workers and cache."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from threading import Event
 from time import sleep
 from typing import Any
@@ -8,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import patches
+from fakes import MemorySource
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sources import MemorySource
 
 from pipeline.core.errors import OutputError, SceneError
-from pipeline.core.pixels import FitSource
-from pipeline.engine.cache import Cache, MemoryCache
+from pipeline.core.pixels import PixelSource
+from pipeline.engine.cache import Cache, Entry, MemoryCache
 from pipeline.kernels import hashing
 from pipeline.methods.sample import draw_sample
-from pipeline.pixels.cache import CachedBlocks
-from pipeline.pixels.pieces import CachedPieces
+from pipeline.pixels.block_cache import CachedSource
+from pipeline.pixels.pieces import PixelPieces
 
 
 def row_and_column_pixels(shape: tuple[int, int]) -> np.ndarray:
@@ -26,14 +27,14 @@ def row_and_column_pixels(shape: tuple[int, int]) -> np.ndarray:
     return np.stack(np.mgrid[: shape[0], : shape[1]]).astype("uint16")
 
 
-def cache_blocks(source: FitSource, cache: Cache | None = None) -> CachedBlocks:
-    """Cache the blocks of a scene, for the map."""
-    return CachedBlocks(source, cache or MemoryCache(), cache_required=True)
+def cache_blocks(source: PixelSource, cache: Cache | None = None) -> CachedSource:
+    """Cache the blocks of a scene."""
+    return CachedSource(source, cache or MemoryCache())
 
 
-def cache_pieces(source: FitSource, cache: Cache | None = None) -> CachedPieces:
+def cache_pieces(source: PixelSource, cache: Cache | None = None) -> PixelPieces:
     """Cache the pieces of a scene, for a fit over all pixels."""
-    return CachedPieces(source, cache or MemoryCache())
+    return PixelPieces(cache_blocks(source, cache))
 
 
 @settings(max_examples=60, deadline=None)
@@ -46,7 +47,7 @@ def cache_pieces(source: FitSource, cache: Cache | None = None) -> CachedPieces:
     wrap=st.sampled_from([lambda source: source, cache_blocks, cache_pieces]),
 )
 def test_the_sample_does_not_depend_on_chunks_workers_and_cache(
-    *, chunk: tuple[int, int], workers: int, wanted: int, seed: int, share: float, wrap: Callable[[Any], FitSource]
+    *, chunk: tuple[int, int], workers: int, wanted: int, seed: int, share: float, wrap: Callable[[Any], PixelSource]
 ) -> None:
     data, generator = row_and_column_pixels((83, 97)), np.random.default_rng(seed)
     valid = generator.random((83, 97)) < 0.9
@@ -96,21 +97,20 @@ def test_a_scene_without_valid_pixels_is_refused_by_file_name() -> None:
         draw_sample(source, wanted=100, seed=0, workers=1)
 
 
+@dataclass(frozen=True)
 class CountingCache(MemoryCache):
-    """Records the names of the entries that are read."""
+    """Records the keys of the blocks that are read."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.taken: list[str] = []
+    taken: list[str] = field(default_factory=list)
 
-    def take(self, name: str, *parts: tuple[int, Any]) -> None:
-        self.taken.append(name)
-        super().take(name, *parts)
+    def read(self, entry: Entry, *args: Any) -> Any:
+        self.taken.extend([entry.name] if entry.name.startswith("block") else [])
+        return super().read(entry, *args)
 
 
 @pytest.mark.parametrize("wrap", [cache_blocks, cache_pieces])
 def test_blocks_read_while_code_is_loaded_are_sampled_later(
-    wrap: Callable[[FitSource, Cache], FitSource], monkeypatch: pytest.MonkeyPatch
+    wrap: Callable[[PixelSource, Cache], PixelSource], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = MemorySource(
         row_and_column_pixels((83, 97)), np.random.default_rng(0).random((83, 97)) < 0.7, chunk=(20, 20)
@@ -157,8 +157,8 @@ def test_a_source_with_a_full_cache_is_read_twice_only_if_few_pixels_take_part(
     share: float, reads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(MemoryCache):
-        def put(self, name: str, *_arrays: Any) -> None:
-            raise OutputError(name)
+        def write(self, entry: Entry, _array: Any) -> None:
+            raise OutputError(entry.name)
 
     def load() -> None:
         sleep(0.2)
@@ -166,10 +166,7 @@ def test_a_source_with_a_full_cache_is_read_twice_only_if_few_pixels_take_part(
     monkeypatch.setattr(hashing, "load_kernel", load)
     valid = np.random.default_rng(0).random((83, 97)) < share
     source = MemorySource(row_and_column_pixels((83, 97)), valid, chunk=(20, 20))
-    assert (
-        draw_sample(CachedBlocks(source, Full(), cache_required=False), wanted=900, seed=3, workers=2).valid
-        == valid.sum()
-    )
+    assert draw_sample(CachedSource(source, Full(), required=False), wanted=900, seed=3, workers=2).valid == valid.sum()
     assert set(source.reads.values()) == {reads}
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from fakes import Threshold
+from fakes import MemorySource, Threshold
 from pydantic import ValidationError
-from sources import MemorySource, build, changed, content, model_of
+from sources import build, changed, content, model_of
 
 from pipeline import label
 from pipeline.core.errors import ModelError

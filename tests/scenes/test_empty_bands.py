@@ -10,8 +10,9 @@ import pytest
 import rasterio
 from affine import Affine
 from conftest import WriteRaster, patches
+from fakes import MemorySource
 from runs import config, read
-from sources import MemorySource, described, opened, whole
+from sources import described, opened, whole
 
 import pipeline.scenes.empty_bands as emptiness_module
 from pipeline.api import open_scene

@@ -8,8 +8,8 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
-from fakes import MEMORY_SINK
-from sources import MemorySource, model_of
+from fakes import MEMORY_SINK, MemorySource
+from sources import model_of
 
 from pipeline.config.schema import OutputConfig
 from pipeline.core.errors import ConfigError

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from affine import Affine
+from fakes import MemorySource
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sources import MemorySource, model_of
+from sources import model_of
 
 from pipeline.core.errors import OutputError
 from pipeline.core.grid import Grid

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sources import MemorySource, model_of
+from fakes import MemorySource
+from sources import model_of
 
 from pipeline.core.errors import OutputError
 from pipeline.engine.threads import stream
