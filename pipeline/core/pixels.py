@@ -37,5 +37,9 @@ class BlockSource(Protocol):
 class FitSource(BlockSource, Protocol):
     """A block source that can exclude valid pixels from the fit (`fit.mask`)."""
 
+    @property
+    def cheap_again(self) -> bool:
+        """Whether reading a block again costs little, because it is cached."""
+
     def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
         """Read one of `blocks`; return its pixels, and which valid ones the fit uses, shape (rows, columns)."""

@@ -73,6 +73,8 @@ class ArraySource:
         When the scene is of another type, or its coordinates or attributes are inconsistent.
     """
 
+    cheap_again = False
+
     def __init__(self, scene: xr.DataArray | xr.Dataset, bands: Sequence[str] = (), *, scaled: bool = True) -> None:
         prepared = read_scene_array(scene, bands)
         names = band_names(prepared.array)

@@ -8,7 +8,7 @@ from pipeline.config.schema import MAX_CLASSES, FitConfig, ResourceConfig
 from pipeline.core.errors import ConfigError, MemoryBudgetError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import size_words
-from pipeline.engine.threads import count_workers
+from pipeline.engine.executor import count_workers
 from pipeline.kernels.assign import working_dtype
 from pipeline.methods.kmeans import COMPARED
 from pipeline.pixels.gdal_memory import gdal_cache_bytes, open_files_bytes

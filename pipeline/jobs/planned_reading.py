@@ -2,18 +2,23 @@
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 import rasterio
 
 from pipeline.config.schema import FitConfig, ResourceConfig
 from pipeline.core.errors import OutputError
+from pipeline.core.pixels import FitSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import size_words
 from pipeline.engine.cache import open_cache
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.geo.gdal import gdal_options
 from pipeline.jobs.plan import Plan, make_plan
+from pipeline.kernels.hashing import load_kernel
 from pipeline.pixels.gdal_memory import gdal_cache_bytes, most_open_files
 from pipeline.pixels.open import Scene, ScenePixels, open_pixels
 from pipeline.sinks.staging import check_free_space
@@ -47,6 +52,21 @@ def open_planned(
             cache_required=not plan.cache_optional,
             all_pixels=fit is not None and fit.pixels == "all",
         )
+
+
+def read_while_loading(source: FitSource, workers: int) -> None:
+    """Read the first blocks into a source's cache while machine code is loaded, which keeps one thread busy.
+
+    Nothing is read if the source has no cache, because it would be read again.
+    """
+    if not source.cheap_again:
+        return
+    with ThreadPoolExecutor(1) as thread:
+        loading = thread.submit(load_kernel)
+        blocks = takewhile(lambda _: not loading.done(), source.blocks)
+        for _ in ThreadExecutor(workers).map(lambda block: source.read_for_fit(block) and None, blocks):
+            pass
+        loading.result()
 
 
 def plan_run(info: SceneInfo, resources: ResourceConfig, fit: FitConfig, folder: Path) -> Plan:

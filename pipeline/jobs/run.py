@@ -16,7 +16,7 @@ from pipeline.engine.time_limits import time_limit
 from pipeline.jobs.map import write_map
 from pipeline.jobs.outputs import OutputPaths, output_digests, stage_outputs
 from pipeline.jobs.plan import Plan, make_plan
-from pipeline.jobs.planned_reading import check_disk_space, open_planned, plan_run
+from pipeline.jobs.planned_reading import check_disk_space, open_planned, plan_run, read_while_loading
 from pipeline.jobs.report import Clock, report_json, run_report
 from pipeline.methods.fit import fit_source
 from pipeline.models.cluster_model import ClusterModel
@@ -104,6 +104,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         plan = plan_run(scene.info, config.run, config.fit, paths.labels.parent)
         staging.keep_apart(scene.info.files)
         read = context.enter_context(open_planned(scene, plan, config.run, paths.labels.parent, config.fit))
+        read_while_loading(read.for_fit, plan.workers)
         fit = fit_source(read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress)
         summary = write_map(
             read.for_map,
@@ -150,6 +151,7 @@ def fit_config(
         staging.keep_apart(scene.info.files)
         plan = make_plan(scene.info, config.run, config.fit, labels=False)
         with open_planned(scene, plan, config.run, output.parent, config.fit) as read:
+            read_while_loading(read.for_fit, plan.workers)
             fit = fit_source(
                 read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress or Progress()
             )

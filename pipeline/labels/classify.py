@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pipeline.core.grid import Block, Grid
 from pipeline.core.pixels import BlockSource
 from pipeline.core.units import Units
-from pipeline.engine.threads import stream
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.kernels.areas import class_areas
 from pipeline.kernels.assign import assign
@@ -92,7 +92,7 @@ def classify_blocks(
         by_class = () if weights is None else class_areas(labels, weights, model.k + 1)
         return LabelledBlock(labels, *class_sums(data, labels, centres), thinned, by_class)
 
-    return stream(classify, source.blocks, workers)
+    return ThreadExecutor(workers).map(classify, source.blocks)
 
 
 class ClassStatistics:

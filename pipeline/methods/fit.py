@@ -14,6 +14,7 @@ from pipeline.core.pixels import FitSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import relative_to_first
 from pipeline.core.version import __version__
+from pipeline.engine.executor import Executor, ThreadExecutor
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress, Step
 from pipeline.features.standardize import Preparation, prepare
@@ -92,8 +93,9 @@ def fit_source(
     FitError
         If there are fewer distinct pixels than classes, or a band to be standardized is constant.
     """
+    executor = ThreadExecutor(workers)
     with progress.stage("sample", len(source.blocks)) as step:
-        sample = draw_sample(source, wanted=config.sampled, seed=config.seed, workers=workers, step=step)
+        sample = draw_sample(source, wanted=config.sampled, seed=config.seed, executor=executor, step=step)
     _warn_of_values(sample.points, source.info, standardized=features.standardize != "none")
     release_memory()
     over_all = source if isinstance(source, CachedPieces | UncachedPieces) and config.pixels == "all" else None
@@ -106,7 +108,7 @@ def fit_source(
     stretch = relative_to_first(spreads)
     with progress.stage("fit", config.starts) as step:
         start = fit_sample(points, config, workers, step, stretch)
-    refinement = _Refinement(over_all, source.info, points, config, spreads, workers)
+    refinement = _Refinement(over_all, source.info, points, config, spreads, executor)
     if config.pixels == "all" or config.method == "dask-ml":
         with progress.stage("refine", refinement.steps) as step:
             found = refinement.run(start, step)
@@ -154,7 +156,7 @@ class _Refinement:
     config: FitConfig
     spreads: npt.NDArray[np.float64]
     """Size of one stored number per band, in units of the model's quantity, shape (band,)."""
-    workers: int
+    executor: Executor
 
     @property
     def stretch(self) -> Stretch:
@@ -187,7 +189,7 @@ class _Refinement:
             self.points,
             self.config,
             self.stretch,
-            self.workers,
+            self.executor,
             unit=self.unit,
             in_order=self._in_order,
             round_trip=self._round_trip,
@@ -197,14 +199,14 @@ class _Refinement:
 
     def _by_dask(self, centres: Centres) -> _Found:
         found, iterations = registry.refine_by_dask(
-            self.pixels, self.points, centres, self.config, self.stretch, self.workers
+            self.pixels, self.points, centres, self.config, self.stretch, self.executor.workers
         )
         if self.pixels is None:
             return self.on_the_sample(found, iterations)
         found = self._in_order(found)
         restored = self._round_trip(found)
-        passes = Passes(self.pixels, len(found), self.stretch, self.workers, width=1.0)
-        passes.run(restored)
+        passes = Passes(self.pixels, len(found), self.stretch, self.executor, width=1.0)
+        passes.assign(restored)
         return _Found(found, passes.counts, self.unit * passes.inertia(restored), iterations)
 
     def _by_batches(self, pixels: PixelPieces, start: Clustering, step: Step) -> _Found:
@@ -215,7 +217,7 @@ class _Refinement:
             initial.counts,
             seed=self.config.seed,
             stretch=self.stretch,
-            workers=self.workers,
+            executor=self.executor,
             step=step,
         )
         return self.on_the_sample(centres, start.iterations)

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from functools import partial
-from threading import Event
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +11,8 @@ import numpy.typing as npt
 from pipeline.config.schema import FitConfig
 from pipeline.core.arrays import Points, Stretch
 from pipeline.core.errors import FitError
-from pipeline.engine.threads import stream
+from pipeline.engine.executor import ThreadExecutor
+from pipeline.engine.time_limits import is_stopped
 from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.distances import own_distances
 from pipeline.kernels.fixed import has_exact_sums
@@ -77,7 +77,7 @@ def fit_sample(
     check_magnitude(points.min(axis=1), points.max(axis=1), points.shape[1], stretch)
     if config.method == "minibatch":
         with registry.minibatch(points, config, stretch) as start:
-            best = _best_start(start, config, workers, step, Event())
+            best = _best_start(start, config, workers, step)
     else:
         compared = np.ascontiguousarray(points[:, : max(enough, COMPARED)])
         best = _kmeans(points, compared, config, workers, step, stretch)
@@ -86,16 +86,12 @@ def fit_sample(
 
 
 def _best_start(
-    start: Callable[[int], Clustering],
-    config: FitConfig,
-    workers: int,
-    step: Callable[[], None],
-    stopped: Event,
+    start: Callable[[int], Clustering], config: FitConfig, workers: int, step: Callable[[], None]
 ) -> Clustering:
-    """Run starts with different seeds and return the best one; `stopped` is set if the others are not needed."""
+    """Run starts with different seeds and return the best one."""
     seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(config.starts)]
     found: list[Clustering] = []
-    for _, clustering in stream(start, seeds, workers, stopped):
+    for _, clustering in ThreadExecutor(workers).map(start, seeds):
         found.append(clustering)
         step()
     return min(found, key=lambda clustering: clustering.inertia)
@@ -108,16 +104,16 @@ def _kmeans(  # noqa: PLR0917
 
     After P. S. Bradley and U. M. Fayyad, "Refining initial points for k-means clustering", ICML 1998.
     """
-    variance, stopped = mean_variance(points, stretch), Event()
+    variance = mean_variance(points, stretch)
     iterate = partial(
         lloyd, max_iter=config.max_iter, tolerance=config.tol * variance, stretch=stretch, width=variance**0.5
     )
 
     def start(seed: int) -> Clustering:
         centres = plus_plus(compared, config.k, np.random.default_rng(seed), stretch)
-        return iterate(compared, centres, stopped=stopped.is_set)
+        return iterate(compared, centres, stopped=is_stopped)
 
-    best = _best_start(start, config, workers, step, stopped)
+    best = _best_start(start, config, workers, step)
     if compared.shape == points.shape:
         return best
     return iterate(points, best.centres)

@@ -100,7 +100,9 @@ class CachedBlocks:
         self.blocks: Sequence[Block] = source.blocks
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, Validity]:
-        """Read a block from the source and cache it; return it, and which of its pixels take part in the fit."""
+        """Read a block from the cache, or from the source and cache it; return it, and which pixels the fit uses."""
+        if self._is_cached(block):
+            return self._store.take_for_fit(block)
         pixels, fitting = self._source.read_for_fit(block)
         if not self._disk_full:
             self._store_block(block, pixels, fitting)
@@ -108,18 +110,18 @@ class CachedBlocks:
 
     def read(self, block: Block) -> Pixels:
         """Return a block and drop it from the cache, because the map needs it once; read it again if not cached."""
-        pixels = self._store.take(block) if self.is_cached(block) else self._source.read(block)
+        pixels = self._store.take(block) if self._is_cached(block) else self._source.read(block)
         with self._guard:
             self._cached.discard(block)
         self._store.drop(block)
         return pixels
 
-    def read_again_for_fit(self, block: Block) -> tuple[Pixels, Validity]:
-        """Return a block that was read for the fit before, and leave it in the cache."""
-        return self._store.take_for_fit(block) if self.is_cached(block) else self._source.read_for_fit(block)
+    @property
+    def cheap_again(self) -> bool:
+        """Whether blocks that were read for the fit are cached."""
+        return not self._disk_full
 
-    def is_cached(self, block: Block) -> bool:
-        """Whether a block is cached, so that reading it again is cheap."""
+    def _is_cached(self, block: Block) -> bool:
         with self._guard:
             return block in self._cached
 

@@ -64,6 +64,10 @@ class PixelPieces(FitSource, Protocol):
     def fitting(self) -> Mapping[Block, int]:
         """Number of fitted pixels per block."""
 
+    @property
+    def accounts(self) -> dict[Block, Any]:
+        """What passes remember of a block beside its labels and bounds; it must be forgotten whenever they are."""
+
     def pieces(self, blocks: Iterable[Block]) -> Iterator[Piece]:
         """Yield the pixels and labels of blocks, piece by piece; blocks without fitted pixels are skipped.
 
@@ -84,6 +88,8 @@ class _CountedPieces:
         self.blocks: Sequence[Block] = source.blocks
         self.fitting: dict[Block, int] = {}
         """Number of fitted pixels per block."""
+        self.accounts: dict[Block, Any] = {}
+        """What passes remember of a block beside its labels and bounds."""
         self._limits: list[npt.NDArray[Any]] = []
         """Smallest and largest value per band of each block, shape (2, band)."""
 
@@ -117,6 +123,7 @@ class _CountedPieces:
 class UncachedPieces(_CountedPieces):
     """Reads the source again in each pass."""
 
+    cheap_again = False
     caches_labels = False
 
     def read(self, block: Block) -> Pixels:
@@ -147,6 +154,7 @@ class CachedPieces(_CountedPieces):
     """Caches blocks when the fit first reads them, and labels and bounds of their pieces in entries of their own."""
 
     caches_labels = True
+    cheap_again = True
 
     def __init__(self, source: FitSource, cache: Cache) -> None:
         super().__init__(source)
@@ -154,7 +162,9 @@ class CachedPieces(_CountedPieces):
         self._store = BlockCache(source.info, cache)
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-        """Read a block from the source and cache it; return it, and which of its pixels take part in the fit."""
+        """Read a block from the cache, or from the source and cache it; return it, and which pixels the fit uses."""
+        if block in self.fitting:
+            return self._store.take_for_fit(block)
         pixels, fitting = super().read_for_fit(block)
         self._store.put(block, pixels, fitting)
         stored, outside = np.zeros(2 * fitting.size, np.uint8), ~fitting.reshape(-1)
@@ -165,17 +175,9 @@ class CachedPieces(_CountedPieces):
         self._cache.put(_labels_name(block), stored)
         return pixels, fitting
 
-    def is_cached(self, _block: Block) -> bool:
-        """Whether a block that was read for the fit is cached: always."""
-        return True
-
     def read(self, block: Block) -> Pixels:
         """Return a cached block."""
         return self._store.take(block)
-
-    def read_again_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-        """Return a cached block, and which of its pixels take part in the fit."""
-        return self._store.take_for_fit(block)
 
     def pieces(self, blocks: Iterable[Block]) -> Iterator[Piece]:
         """Yield the pixels and labels of cached blocks, in buffers that are reused: measured to be faster."""

@@ -203,6 +203,8 @@ def _shifts(first: SceneInfo, info: SceneInfo) -> tuple[int, ...]:
 class MosaicSource:
     """Read the blocks of a `Mosaic`; a `FitSource`."""
 
+    cheap_again = False
+
     def __init__(self, mosaic: Mosaic, chunk: tuple[int, int], cache: FileCache | None = None) -> None:
         self._mosaic = mosaic
         self._chunk = chunk

@@ -36,6 +36,8 @@ class RasterSource:
         Open file handles, if several scenes share them.
     """
 
+    cheap_again = False
+
     def __init__(
         self,
         scene: RasterScene,
