@@ -26,8 +26,8 @@ from pipeline.dataarrays.grids import grid_of
 from pipeline.dataarrays.lazy import to_dataarray
 from pipeline.dataarrays.source import ArraySource, blocks_of, lazy_data
 from pipeline.engine.cache import open_cache
+from pipeline.engine.executor import ThreadExecutor, count_workers
 from pipeline.engine.progress import Progress
-from pipeline.engine.threads import count_workers, stream
 from pipeline.engine.time_limits import time_limit
 from pipeline.jobs.config import FIT
 from pipeline.jobs.plan import chunk_shapes
@@ -282,7 +282,7 @@ def write(
         Staging([target], overwrite=overwrite) as staging,
         MapWriter(staging.path(target), grid_of(labels), colours, tags, threads) as writer,
     ):
-        for block, part in stream(labels_of, blocks_of(data), threads):
+        for block, part in ThreadExecutor(threads).map(labels_of, blocks_of(data)):
             writer.add(block, part)
         writer.prepare()
         writer.finish()

@@ -13,6 +13,7 @@ from pipeline.core.needs import Work
 from pipeline.core.pixels import PixelSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.version import __version__
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
 from pipeline.features.standardize import Standardization
@@ -74,12 +75,12 @@ def fit_source(
     FitError
         If there are fewer distinct pixels than classes, or a band to be standardized is constant.
     """
-    method = method_of(config)
+    method, executor = method_of(config), ThreadExecutor(workers)
     work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=workers)
     remembers = method.needs(source.info, config, work).state > 0
     over_all = PixelPieces(source, remembers=remembers) if config.pixels == "all" else None
     with progress.stage("sample", len(source.blocks)) as step:
-        sample = draw_sample(over_all or source, wanted=config.sampled, seed=config.seed, workers=workers, step=step)
+        sample = draw_sample(over_all or source, wanted=config.sampled, seed=config.seed, executor=executor, step=step)
     _warn_of_values(sample.points, source.info, standardized=features.standardize != "none")
     release_memory()
     if over_all:
@@ -93,7 +94,7 @@ def fit_source(
         points=points,
         pixels=over_all,
         spreads=preparation.bind(source.info.units),
-        workers=workers,
+        executor=executor,
         progress=progress,
     )
     found = fit_function(method)(given)

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator
 from functools import partial
+from secrets import token_hex
 from typing import Any, Final
 
 import numpy as np
@@ -29,8 +30,8 @@ class CachedSource:
     """Caches blocks when the fit first reads them, for later passes and for the map; a `PixelSource`.
 
     A block is up to three arrays in the cache: its pixels; their status, unless all take part in the fit; their labels
-    and bounds, once passes have begun. Several threads may read different blocks at once. Pickled with its cache: in
-    another process it finds the blocks there, and reads from the source those it does not.
+    and bounds, once passes have begun. Several threads may read different blocks at once. Pickled with its cache: a
+    copy finds the blocks there, and reads from the source those it does not; labels and bounds are its own.
 
     Parameters
     ----------
@@ -47,6 +48,7 @@ class CachedSource:
         self._cache = cache
         self._required = required
         self._guard = threading.Lock()
+        self._own = token_hex(4)  # two passes may not change the labels of one block
         self._disk_full = False
         self.info: SceneInfo = source.info
         self.blocks: Blocks = source.blocks
@@ -113,7 +115,7 @@ class CachedSource:
         return (
             Entry(f"block-{place}", self.info.dtype, (len(self.info.bands), *block.shape)),
             Entry(f"status-{place}", byte, block.shape),
-            Entry(f"labels-{place}", byte, (2, *block.shape)),
+            Entry(f"labels-{place}-{self._own}", byte, (2, *block.shape)),
         )
 
     def _read_status(self, entry: Entry) -> npt.NDArray[np.uint8]:

@@ -38,8 +38,13 @@ class PixelPieces:
         self.blocks: Blocks = source.blocks
         self.fitting: dict[Block, int] = {}
         """Number of fitted pixels per block."""
+        self.accounts: dict[Block, Any] = {}
+        """What passes remember of a block beside its labels and bounds; not in a pickle, nor are these."""
         self._limits: dict[Block, npt.NDArray[Any]] = {}
         """Smallest and largest value per band of each block with fitted pixels, shape (2, band)."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"accounts": {}}
 
     @property
     def cheap_again(self) -> bool:

@@ -1,9 +1,11 @@
 """Exact k-means over all pixels: results of scikit-learn, and identical bits for any blocks, workers and cache."""
 
 import logging
+import pickle
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy.typing as npt
 import pytest
 import rasterio
 from blocks import fitted, holes, scene
-from fakes import MemorySource
+from fakes import MemoryPixels, MemorySource, RepeatingExecutor, SerialExecutor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
@@ -22,6 +24,7 @@ from pipeline.config.schema import FeaturesConfig
 from pipeline.core.grid import Block
 from pipeline.core.pixels import Pixels, PixelSource
 from pipeline.engine.cache import open_cache
+from pipeline.engine.executor import Executor, ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.kernels.assign import assign
 from pipeline.kernels.fixed import LIMB
@@ -29,7 +32,7 @@ from pipeline.methods import passes
 from pipeline.methods.exact import Refined, refine
 from pipeline.methods.fit import fit_source
 from pipeline.methods.kmeans import KMeansSettings
-from pipeline.methods.passes import Passes
+from pipeline.methods.passes import MoveBlock, Passes, PassResult
 from pipeline.pixels import pieces
 from pipeline.pixels.block_cache import CachedSource
 from pipeline.pixels.pieces import PixelPieces
@@ -52,7 +55,7 @@ def refine_source(source: MemorySource, start: npt.NDArray[np.float64], workers:
     config = KMeansSettings(k=len(start), **{"max_iter": 200, "tol": 0, **settings})
     points = source.data[:, source.valid]
     with cached_pieces(source) as pixels:
-        return refine(pixels, start, np.ascontiguousarray(points[:, ::7]), config, None, workers)
+        return refine(pixels, start, np.ascontiguousarray(points[:, ::7]), config, None, ThreadExecutor(workers))
 
 
 def initial_centres(
@@ -104,12 +107,12 @@ def test_blocks_workers_and_cache_change_no_bit(
     points = np.ascontiguousarray(data[:, valid][:, ::7])
     if keep:
         with cached_pieces(source) as pixels:
-            cut = refine(pixels, start, points, config, None, workers)
+            cut = refine(pixels, start, points, config, None, ThreadExecutor(workers))
     else:
         read = PixelPieces(source)
         for block in source.blocks:
             read.read_for_fit(block)
-        cut = refine(read, start, points, config, None, workers)
+        cut = refine(read, start, points, config, None, ThreadExecutor(workers))
     assert cut.centres.tobytes() == whole.centres.tobytes()
     assert cut.counts.tolist() == whole.counts.tolist()
     assert [(p.shift, p.inertia) for p in cut.passes] == [(p.shift, p.inertia) for p in whole.passes][: len(cut.passes)]
@@ -295,7 +298,8 @@ def test_64_bit_sums_hold_no_more_pieces_than_allowed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(passes, "_PIECES_TOGETHER", 3)
-    source = MemorySource(scene("float32"), chunk=(30, 30))  # one piece per block
+    source = MemorySource(scene("float32"), chunk=(90, 100))
+    monkeypatch.setattr(pieces, "PIECE_PIXELS", 1000)  # nine, five, three and two pieces of the blocks
     used: list[npt.NDArray[np.int64]] = []
     move = passes.Mover.move
 
@@ -308,8 +312,8 @@ def test_64_bit_sums_hold_no_more_pieces_than_allowed(
         pixels = labelled if keep else PixelPieces(source)
         for block in source.blocks:
             pixels.read_for_fit(block)
-        Passes(pixels, 5, None, 1, 1.0).run(initial_centres(source.data, source.valid, 5))
-    assert [sum(other is counts for other in used) for counts in used] == [3] * 18 + [2] * 2
+        Passes(pixels, 5, None, ThreadExecutor(1), 1.0).assign(initial_centres(source.data, source.valid, 5))
+    assert [sum(other is counts for other in used) for counts in used] == [3] * 12 + [2] * 2 + [3] * 3 + [2] * 2
 
 
 @pytest.mark.parametrize(("bands", "shape"), [(3, (64, 64)), (3, (600, 700)), (1, (600, 700))])
@@ -329,8 +333,87 @@ def test_an_uncached_block_is_freed_before_the_next_is_read(bands: int, shape: t
     pixels = PixelPieces(source)
     for block in source.blocks:
         pixels.read_for_fit(block)
-    Passes(pixels, 5, None, 1, 1.0).run(initial_centres(source.data, source.valid, 5))
+    Passes(pixels, 5, None, ThreadExecutor(1), 1.0).assign(initial_centres(source.data, source.valid, 5))
     assert held == [0] * 6
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("lost", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("executor", [SerialExecutor(), ThreadExecutor(3), RepeatingExecutor()])
+def test_lost_labels_and_repeated_tasks_change_no_bit(dtype: str, lost: float, executor: Executor) -> None:
+    """Each pass over a block gives absolute counts and sums, whatever is remembered of the pass before."""
+    source = MemorySource(scene(dtype), holes((120, 150)), (40, 50))
+    rng, centres = np.random.default_rng(0), initial_centres(source.data, source.valid, 5)
+    pixels, whole = (MemoryPixels(source, 700, lost=share) for share in (lost, 0.0))
+    ours, expected = Passes(pixels, 5, None, executor, 3.0), Passes(whole, 5, None, SerialExecutor(), 3.0)
+    points = np.ascontiguousarray(source.data[:, source.valid])
+    before = np.zeros(points.shape[1], np.uint8)
+    for step in (0.0, 20.0, 3.0, 0.1, 0.0, 500.0, 1.0):
+        centres = centres + rng.normal(0, 1, centres.shape) * step
+        pixels.forget()
+        labels = assign(points[:, np.newaxis], np.ones((1, points.shape[1]), bool), centres)[0]
+        assert ours.assign(centres) == expected.assign(centres) == (labels != before).sum()
+        assert ours.counts.tolist() == np.bincount(labels, minlength=6)[1:].tolist()
+        assert ours.totals.sums[1:].tolist() == expected.totals.sums[1:].tolist()
+        assert ours.totals.means(centres).tobytes() == expected.totals.means(centres).tobytes()
+        assert ours.inertia(centres) == expected.inertia(centres)
+        before = labels
+    assert (pixels.times_lost > 0) == (lost > 0)
+
+
+def test_a_task_that_comes_late_or_again_gives_the_same_result() -> None:
+    source = MemorySource(scene("uint16"), chunk=(120, 150))
+    pixels, (block,) = MemoryPixels(source, 4000), source.blocks
+    passes_seen = Passes(pixels, 4, None, SerialExecutor(), 3.0)
+    tasks, results = list[MoveBlock](), list[PassResult]()
+
+    class Noting(SerialExecutor):
+        def fold(self, task: Any, items: Any, merge: Any) -> Any:
+            tasks.append(pickle.loads(pickle.dumps(task)))  # noqa: S301
+            results.append(super().fold(task, items, merge))
+            return results[-1]
+
+    passes_seen._executor = Noting()
+    centres = initial_centres(source.data, source.valid, 4)
+    for shift in (0, 5, 9, 20):
+        passes_seen.assign(centres + shift)
+    for late in (2, 0, 3, 3, 1):
+        again = replace(tasks[late], pixels=pixels)(block)  # the labels are those of another pass
+        for found in (again, tasks[late](block)):
+            assert found.moves == results[late].moves
+            assert found.totals.counts.tolist()[1:] == results[late].totals.counts.tolist()[1:]
+            assert found.totals.sums.tolist()[1:] == results[late].totals.sums.tolist()[1:]
+            assert found.totals.squares.tolist() == results[late].totals.squares.tolist()
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_an_error_half_way_through_a_block_loses_its_account(remembers: bool) -> None:  # noqa: FBT001
+    source = MemorySource(scene("uint16"), chunk=(60, 80))
+    centres = initial_centres(source.data, source.valid, 4)
+    pixels = MemoryPixels(source, 1000)
+    pixels.remembers = remembers
+    some, expected = (
+        Passes(pixels, 4, None, SerialExecutor(), 3.0),
+        Passes(MemoryPixels(source, 1000), 4, None, SerialExecutor(), 3.0),
+    )
+    some.assign(centres)
+    expected.assign(centres)
+    store, stored = pixels.store_labels, []
+
+    def fail_later(piece: Any) -> None:
+        stored.append(piece)
+        if len(stored) == 7:
+            msg = "disk full"
+            raise OSError(msg)
+        store(piece)
+
+    pixels.store_labels = fail_later  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="disk full"):
+        some.assign(centres + 7)
+    pixels.store_labels = store  # type: ignore[method-assign]
+    some.assign(centres + 7)
+    expected.assign(centres + 7)
+    assert some.totals.sums[1:].tolist() == expected.totals.sums[1:].tolist()
 
 
 def test_a_memory_cache_holds_copies_of_arrays() -> None:

@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 from sources import described
 
 from pipeline.core.errors import FitError
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.jobs.config import FIT
 from pipeline.methods import starts
@@ -71,7 +72,7 @@ def test_centroids_are_the_means_of_their_pixels() -> None:
     data = patches(3)
     source = MemorySource(data)
     model = fit_model(source, tol=0)
-    values = draw_sample(source, wanted=20_000, seed=0, workers=1).points.T.astype("float64")
+    values = draw_sample(source, wanted=20_000, seed=0, executor=ThreadExecutor(1)).points.T.astype("float64")
     nearest = np.argmin(((values[:, None] - model.centres) ** 2).sum(axis=2), axis=1)
     means = np.stack([values[nearest == label].mean(axis=0) for label in range(5)])
     np.testing.assert_allclose(model.centres, means, rtol=1e-4)
