@@ -1,7 +1,9 @@
 """Fixtures: real imagery if it is available, and small generated rasters."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +94,10 @@ def two(tmp_path: Path) -> list[Path]:
         product(tmp_path, "one", one),
         product(tmp_path, "two", other, origin=(LEFT + 1000, TOP - 400), tile="T33UVU"),
     ]
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[ProcessPoolExecutor]:
+    """Another process that shares nothing with this one."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        yield pool
