@@ -14,7 +14,7 @@ from pipeline import label
 from pipeline.core.errors import ModelError
 from pipeline.labels.class_records import with_statistics
 from pipeline.labels.classify import Thinning, classify_blocks
-from pipeline.models import registry
+from pipeline.models import store
 from pipeline.models.base import ClusterModel
 
 pytestmark = pytest.mark.lowest
@@ -37,8 +37,7 @@ MODELS = {
 @pytest.fixture(params=MODELS)
 def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ClusterModel:
     """A model of each kind; the fake's is added by one line of the registry."""
-    monkeypatch.setitem(registry._HOMES, "threshold", "fakes:Threshold")
-    monkeypatch.setattr(registry, "__all__", [*registry.__all__, "threshold"])
+    monkeypatch.setitem(store._KINDS, "threshold", "fakes:Threshold")
     made: ClusterModel = MODELS[request.param]()
     return made
 
