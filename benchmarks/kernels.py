@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import isqrt
 from statistics import median
 from typing import Any
@@ -29,7 +29,7 @@ from sklearn.cluster import KMeans
 from benchmarks.chips import find_chip
 from benchmarks.scenes import mirror_index
 from benchmarks.settings import BANDS, TWENTY_METRES
-from pipeline.engine.threads import run_on_threads, stream
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.kernels.assign import assign, working_centroids
 from pipeline.kernels.fixed import ClassTotals, FixedPoint
 from pipeline.kernels.mover import Mover
@@ -130,7 +130,7 @@ def timed_labels(blocks: list[NDArray[np.uint16]], centres: NDArray[np.float64],
         return assign(block[:, np.newaxis], valid, centres)
 
     start = time.perf_counter()
-    for _ in stream(work, zip(blocks, everywhere, strict=True), workers):
+    for _ in ThreadExecutor(workers).map(work, zip(blocks, everywhere, strict=True)):
         pass
     return time.perf_counter() - start
 
@@ -146,19 +146,21 @@ def timed_passes(
     known = [[np.full((2, piece.shape[1]), 0, np.uint8) for piece in pieces] for pieces in blocks]
     took = []
 
-    def work(some: Iterator[tuple[list[NDArray[np.uint16]], list[NDArray[np.uint8]]]]) -> ClassTotals:
+    def work(block: tuple[list[NDArray[np.uint16]], list[NDArray[np.uint8]]]) -> ClassTotals:
         changes, added_up = ClassTotals(k, fixed), fixed.zero_sums(k)
-        for pieces, labels_and_bounds in some:
-            for piece, beside in zip(pieces, labels_and_bounds, strict=True):
-                mover.move(piece, *beside, *added_up)
+        for piece, beside in zip(*block, strict=True):
+            mover.move(piece, *beside, *added_up)
         changes.add(*added_up)
         return changes
 
+    def merge(one: ClassTotals, other: ClassTotals) -> ClassTotals:
+        one.merge(other)
+        return one
+
     for _ in range(LAST):
         start = time.perf_counter()
-        mover.set_centres(centres)
-        for changes in run_on_threads(work, zip(blocks, known, strict=True), workers):
-            ledger.merge(changes)
+        mover = mover.to(centres)
+        ledger.merge(ThreadExecutor(workers).fold(work, zip(blocks, known, strict=True), merge))
         centres = ledger.means(centres)
         took.append(time.perf_counter() - start)
     return took[0], sum(took[FIRST:]) / (LAST - FIRST)
@@ -179,12 +181,11 @@ def timed_few(pixels: NDArray[np.uint16], centres: NDArray[np.float64], workers:
     aims, valid = working_centroids(centres, None, pixels.dtype), np.ones(CACHED, np.bool_)
     labels = np.empty((TASKS, CACHED), np.uint8)
 
-    def work(some: Iterator[int]) -> None:
-        for at in some:
-            assign_again(few[at], valid, aims, labels[at], times)
+    def work(at: int) -> None:
+        assign_again(few[at], valid, aims, labels[at], times)
 
     start = time.perf_counter()
-    run_on_threads(work, range(TASKS), workers)
+    ThreadExecutor(workers).fold(work, range(TASKS), lambda *_: None)
     return time.perf_counter() - start
 
 

@@ -17,7 +17,7 @@ from pipeline.config.schema import FeaturesConfig, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.grid import Block
 from pipeline.core.needs import Work
-from pipeline.core.pixels import FitSource
+from pipeline.core.pixels import PixelSource
 from pipeline.core.text import kind_words
 from pipeline.core.timeouts import DEFAULT_TIMEOUT
 from pipeline.dataarrays.computing import Computer
@@ -26,8 +26,8 @@ from pipeline.dataarrays.grids import grid_of
 from pipeline.dataarrays.lazy import to_dataarray
 from pipeline.dataarrays.source import ArraySource, blocks_of, lazy_data
 from pipeline.engine.cache import open_cache
+from pipeline.engine.executor import ThreadExecutor, count_workers
 from pipeline.engine.progress import Progress
-from pipeline.engine.threads import count_workers, stream
 from pipeline.engine.time_limits import time_limit
 from pipeline.jobs.config import FIT
 from pipeline.jobs.plan import chunk_shapes
@@ -35,7 +35,7 @@ from pipeline.methods.fit import fit_source
 from pipeline.methods.registry import method_of
 from pipeline.methods.settings import DEFAULT_SAMPLE, MAX_CLASSES
 from pipeline.models.base import ClusterModel
-from pipeline.pixels.pieces import CachedPieces, UncachedPieces
+from pipeline.pixels.block_cache import CachedSource
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.mosaic_source import open_source
 from pipeline.scenes.open import open_scene_config
@@ -218,12 +218,10 @@ def fit(
     source = ArraySource(scene, scaled=features.scale != "none")
     work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=count_workers(workers))
     with ExitStack() as context:
-        fitted: FitSource = source
+        fitted: PixelSource = source
         if method_of(config).needs(source.info, config, work).state:
             kind: Literal["memory", "disk"] = "memory" if cache_dir is None else "disk"
-            fitted = CachedPieces(source, context.enter_context(open_cache(kind, Path(cache_dir or "."))))
-        elif config.pixels == "all":
-            fitted = UncachedPieces(source)
+            fitted = CachedSource(source, context.enter_context(open_cache(kind, Path(cache_dir or "."))))
         return fit_source(fitted, config, features, workers=work.workers, progress=Progress()).model
 
 
@@ -284,7 +282,7 @@ def write(
         Staging([target], overwrite=overwrite) as staging,
         MapWriter(staging.path(target), grid_of(labels), colours, tags, threads) as writer,
     ):
-        for block, part in stream(labels_of, blocks_of(data), threads):
+        for block, part in ThreadExecutor(threads).map(labels_of, blocks_of(data)):
             writer.add(block, part)
         writer.prepare()
         writer.finish()

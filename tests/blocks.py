@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config.schema import FeaturesConfig
-from pipeline.core.pixels import FitSource
+from pipeline.core.pixels import PixelSource
 from pipeline.engine.cache import open_cache
 from pipeline.engine.progress import Progress
 from pipeline.methods.fit import Fit, fit_source
 from pipeline.methods.settings import SampleSettings
-from pipeline.pixels.pieces import CachedPieces
+from pipeline.pixels.block_cache import CachedSource
 
 
 def scene(dtype: str, shape: tuple[int, int] = (120, 150), bands: int = 3, seed: int = 0) -> npt.NDArray[Any]:
@@ -31,11 +31,14 @@ def holes(shape: tuple[int, int], seed: int = 3) -> npt.NDArray[np.bool_]:
     return valid
 
 
-def fitted(source: FitSource, config: SampleSettings, features: FeaturesConfig | None = None, workers: int = 2) -> Fit:
+def fitted(
+    source: PixelSource, config: SampleSettings, features: FeaturesConfig | None = None, workers: int = 2
+) -> Fit:
     """Fit a source with pixels cached in memory."""
     with open_cache("memory", Path()) as cache:
-        pixels = CachedPieces(source, cache)
-        return fit_source(pixels, config, features or FeaturesConfig(), workers=workers, progress=Progress())
+        return fit_source(
+            CachedSource(source, cache), config, features or FeaturesConfig(), workers=workers, progress=Progress()
+        )
 
 
 DTYPES = ["u1", "u2", "i2", "i4", "u4", "f4", "f8"]

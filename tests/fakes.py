@@ -1,21 +1,34 @@
 """The simplest implementer of each protocol, in memory: contract tests run on them as on the real ones."""
 
+import pickle
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
+import cloudpickle
 import numpy as np
 import numpy.typing as npt
+from affine import Affine
 
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.errors import ModelError
-from pipeline.core.grid import Block
-from pipeline.core.pixels import FitSource, Pixels
+from pipeline.core.grid import Block, Grid
+from pipeline.core.pixels import Piece, Pixels, PixelSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units
+from pipeline.kernels.move_points import EXCLUDED
 from pipeline.labels.classify import Labels
 from pipeline.models.base import CLASSES_ONLY, ClusterModel, Layer, Layers
 from pipeline.sinks.base import Job, Sink, Summary, Writer
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -65,15 +78,23 @@ class FirstPixel:
 class WithSum:
     """`BlockFeature` that adds a band: the sum of the others."""
 
-    def wrap(self, source: FitSource) -> "SummedSource":
+    def wrap(self, source: PixelSource) -> "SummedSource":
         return SummedSource(source)
 
 
 @dataclass(frozen=True)
 class SummedSource:
-    """`FitSource` with the bands of another source, and their sum."""
+    """`PixelSource` with the bands of another source, and their sum."""
 
-    source: FitSource
+    source: PixelSource
+
+    @property
+    def cheap_again(self) -> bool:
+        return self.source.cheap_again
+
+    @property
+    def store(self) -> None:
+        return None
 
     @property
     def info(self) -> SceneInfo:
@@ -132,3 +153,191 @@ class MemoryWriter(Writer):
 
 
 MEMORY_SINK = Sink(key="counts", what="the counts", ending=".counts.txt", writer="fakes:MemoryWriter")
+
+
+_lock = threading.Lock()
+"""Of the counters; not one per source, as locks can't be pickled."""
+
+
+class MemorySource:
+    """`PixelSource` over an array (band, rows, columns) that counts its reads."""
+
+    cheap_again = False
+    store = None
+
+    def __init__(
+        self,
+        data: npt.NDArray[Any],
+        valid: npt.NDArray[np.bool_] | None = None,
+        chunk: tuple[int, int] = (64, 64),
+        crs: str | None = None,
+        fitting: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        self.data = data
+        self.valid = np.ones(data.shape[1:], bool) if valid is None else valid
+        self.fitting = self.valid if fitting is None else fitting
+        grid = Grid(shape=data.shape[1:], transform=Affine(10, 0, 300_000, 0, -10, 5_900_000), crs=crs)
+        count = len(data)
+        self.info = SceneInfo(
+            grid=grid,
+            bands=tuple(f"band{n}" for n in range(1, count + 1)),
+            dtype=data.dtype,
+            nodata=(None,) * count,
+            nodata_rule="auto",
+            scales=(1.0,) * count,
+            offsets=(0.0,) * count,
+            block_shape=chunk,
+            masked=valid is not None,
+            drivers=("memory",),
+            sources=("memory",),
+            files=(),
+        )
+        self.blocks = grid.blocks(chunk)
+        self.reads: Counter[Any] = Counter()
+        """Number of reads per window."""
+
+    def read(self, block: Block) -> Pixels:
+        with _lock:
+            self.reads[block.window] += 1
+        rows, columns = block.slices
+        return Pixels(self.data[:, rows, columns], self.valid[rows, columns])
+
+    def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+        pixels = self.read(block)
+        return pixels, pixels.valid if self.fitting is self.valid else self.fitting[block.slices]
+
+
+class CountingSource:
+    """`PixelSource` that counts the reads of another source."""
+
+    def __init__(self, source: PixelSource) -> None:
+        self._source = source
+        self.reads: Counter[Any] = Counter()
+        """Number of reads per window."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def read(self, block: Block) -> Pixels:
+        with _lock:
+            self.reads[block.window] += 1
+        return self._source.read(block)
+
+    def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+        with _lock:
+            self.reads[block.window] += 1
+        return self._source.read_for_fit(block)
+
+
+class SerialExecutor:
+    """An `Executor` that works on one item after the other."""
+
+    workers = 1
+
+    def map(
+        self,
+        task: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        ordered: bool = True,  # noqa: ARG002
+    ) -> Iterator[tuple[Item, Result]]:
+        for item in items:
+            yield item, task(item)
+
+    def fold(
+        self, task: Callable[[Item], Result], items: Iterable[Item], merge: Callable[[Result, Result], Result]
+    ) -> Result:
+        results = map(task, items)
+        for first in results:
+            return reduce(merge, results, first)
+        msg = "fold: there are no items"
+        raise ValueError(msg)
+
+
+class RepeatingExecutor:
+    """An `Executor` that runs each task twice, in another order, some of them as copies made by pickle."""
+
+    workers = 3
+
+    def __init__(self, seed: int = 0) -> None:
+        self._random = random.Random(seed)  # noqa: S311
+
+    def map(
+        self, task: Callable[[Item], Result], items: Iterable[Item], *, ordered: bool = True
+    ) -> Iterator[tuple[Item, Result]]:
+        some = iter(items)
+        while some_items := list(islice(some, self.workers)):
+            numbers = self._random.sample(range(len(some_items)), len(some_items))
+            results = {number: self._twice(task, some_items[number]) for number in numbers}
+            for number in sorted(numbers) if ordered else numbers:
+                yield some_items[number], results[number]
+
+    def fold(
+        self, task: Callable[[Item], Result], items: Iterable[Item], merge: Callable[[Result, Result], Result]
+    ) -> Result:
+        parts = [result for _, result in self.map(task, items, ordered=False)]
+        if not parts:
+            msg = "fold: there are no items"
+            raise ValueError(msg)
+        while len(parts) > 1:
+            parts = [reduce(merge, parts[i : i + 2]) for i in range(0, len(parts), 2)]
+        return parts[0]
+
+    def _twice(self, task: Callable[[Item], Result], item: Item) -> Result:
+        """Run a task, or a copy of it, twice; return the second result, as it arrives from another process."""
+        dumps = self._random.choice([pickle.dumps, cloudpickle.dumps])
+        copy = pickle.loads(dumps(task))  # noqa: S301
+        first, second = self._random.choice([(copy, task), (task, copy), (task, task), (copy, copy)])
+        first(item)
+        return pickle.loads(dumps(second(item)))  # type: ignore[no-any-return]  # noqa: S301
+
+
+class MemoryPixels:
+    """`PixelPieces` in memory, which can be pickled; labels and accounts of random blocks are lost between passes."""
+
+    remembers = True
+    cheap_again = True
+
+    def __init__(self, source: MemorySource, piece_pixels: int, lost: float = 0.0, seed: int = 0) -> None:
+        self.info = source.info
+        self.blocks = source.blocks
+        self._blocks = {block: source.read(block) for block in source.blocks}
+        self.fitting = {block: int(pixels.valid.sum()) for block, pixels in self._blocks.items()}
+        self.limits = tuple(np.array([f(band[source.valid]) for band in source.data]) for f in (np.min, np.max))
+        self.accounts: dict[Block, Any] = {}
+        self._labels: dict[Block, npt.NDArray[np.uint8]] = {}
+        self._piece_pixels = piece_pixels
+        self._lost = lost
+        self._random = random.Random(seed)  # noqa: S311
+        self.times_lost = 0
+        """Number of times that labels of a block were lost."""
+
+    def pieces(self, blocks: Iterable[Block]) -> Iterator[Piece]:
+        for block in blocks:
+            data, valid = self._blocks[block]
+            for start in range(0, valid.size, self._piece_pixels) if self.fitting[block] else ():
+                part = slice(start, start + self._piece_pixels)
+                labels = self._stored(block)[:, part].copy()
+                yield Piece(
+                    np.ascontiguousarray(data.reshape(len(data), -1)[:, part]), labels, block, (part, slice(None))
+                )
+
+    def store_labels(self, piece: Piece) -> None:
+        labels = self._stored(piece.block)
+        labels[:, piece.window[0]] = piece.labels_and_bounds
+
+    def forget(self) -> None:
+        """Lose the labels and accounts of random blocks."""
+        for block in [block for block in self._labels if self._random.random() < self._lost]:
+            del self._labels[block], self.accounts[block]
+            self.times_lost += 1
+
+    def read(self, block: Block) -> Any:
+        return self._blocks[block]
+
+    def read_for_fit(self, block: Block) -> Any:
+        return self._blocks[block], self._blocks[block].valid
+
+    def _stored(self, block: Block) -> npt.NDArray[np.uint8]:
+        outside = ~self._blocks[block].valid.reshape(1, -1).repeat(2, 0)
+        return self._labels.setdefault(block, outside * np.uint8(EXCLUDED))

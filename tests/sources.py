@@ -1,8 +1,6 @@
-"""Scenes for tests: described and opened files, Zarr groups and products, sources in memory, models."""
+"""Scenes for tests: described and opened files, Zarr groups and products, models."""
 
 import json
-import threading
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,7 @@ from conftest import patches
 
 from benchmarks.safe import SafeRecipe, write_safe
 from pipeline.config.schema import SceneConfig
-from pipeline.core.grid import Block, Grid
-from pipeline.core.pixels import BlockSource, FitSource, Pixels
-from pipeline.core.scene_info import SceneInfo
+from pipeline.core.pixels import BlockSource
 from pipeline.models.base import ClusterModel
 from pipeline.scenes.mosaic import Mosaic
 from pipeline.scenes.mosaic_source import MosaicSource
@@ -38,75 +34,6 @@ def add_array(group: zarr.Group, name: str, values: npt.NDArray[Any], **how: Any
     array = group.create_array(name, shape=values.shape, dtype=values.dtype, **how)
     array[:] = values
     return array
-
-
-class MemorySource:
-    """`FitSource` over an array (band, rows, columns) that counts its reads."""
-
-    def __init__(
-        self,
-        data: npt.NDArray[Any],
-        valid: npt.NDArray[np.bool_] | None = None,
-        chunk: tuple[int, int] = (64, 64),
-        crs: str | None = None,
-        fitting: npt.NDArray[np.bool_] | None = None,
-    ) -> None:
-        self.data = data
-        self.valid = np.ones(data.shape[1:], bool) if valid is None else valid
-        self.fitting = self.valid if fitting is None else fitting
-        grid = Grid(shape=data.shape[1:], transform=Affine(10, 0, 300_000, 0, -10, 5_900_000), crs=crs)
-        count = len(data)
-        self.info = SceneInfo(
-            grid=grid,
-            bands=tuple(f"band{n}" for n in range(1, count + 1)),
-            dtype=data.dtype,
-            nodata=(None,) * count,
-            nodata_rule="auto",
-            scales=(1.0,) * count,
-            offsets=(0.0,) * count,
-            block_shape=chunk,
-            masked=valid is not None,
-            drivers=("memory",),
-            sources=("memory",),
-            files=(),
-        )
-        self.blocks = grid.blocks(chunk)
-        self.reads: Counter[Any] = Counter()
-        """Number of reads per window."""
-        self._lock = threading.Lock()
-
-    def read(self, block: Block) -> Pixels:
-        with self._lock:
-            self.reads[block.window] += 1
-        rows, columns = block.slices
-        return Pixels(self.data[:, rows, columns], self.valid[rows, columns])
-
-    def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-        pixels = self.read(block)
-        return pixels, pixels.valid if self.fitting is self.valid else self.fitting[block.slices]
-
-
-class CountingSource:
-    """`FitSource` that counts the reads of another source."""
-
-    def __init__(self, source: FitSource) -> None:
-        self._source = source
-        self.reads: Counter[Any] = Counter()
-        """Number of reads per window."""
-        self._lock = threading.Lock()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
-
-    def read(self, block: Block) -> Pixels:
-        with self._lock:
-            self.reads[block.window] += 1
-        return self._source.read(block)
-
-    def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-        with self._lock:
-            self.reads[block.window] += 1
-        return self._source.read_for_fit(block)
 
 
 FULL = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE"

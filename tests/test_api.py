@@ -10,10 +10,11 @@ import pytest
 import rasterio
 import xarray as xr
 from conftest import WriteRaster, patches
+from fakes import CountingSource
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import pairwise_distances
-from sources import CountingSource, described
+from sources import described
 
 from pipeline import fit, label, open_scene, predict, write
 from pipeline.config.record import Record, parse_record

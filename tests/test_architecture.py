@@ -18,7 +18,7 @@ FOLDERS = {
     "config": "record fields masks mistaken_scene yaml schema argument_messages",
     "kernels": """validity areas arithmetic code_cache machine compiled gather checksum majority hashing fixed nearest
         assign distances sums move_points mover""",
-    "engine": "memory progress owner_mark leftovers signals work_folder cache time_limits threads",
+    "engine": "memory progress owner_mark leftovers signals work_folder cache time_limits executor",
     "geo": "gdal coordinates crs overlap pixel_areas align area_of_interest",
     "raster": "alpha file_notes stored_blocks virtual_files file_bands file_parts readers regrid file_cache",
     "stores": "dimensions axes crs locate groups times values grids variables preview",
@@ -30,7 +30,7 @@ FOLDERS = {
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
     "features": "base standardize",
     "models": "classes inputs store base prototypes",
-    "pixels": "gdal_memory needs cache pieces open",
+    "pixels": "gdal_memory needs pieces block_cache open",
     "labels": "classify class_records lazy",
     "methods": """settings lloyd passes sample pixel_checks starts exact batches method kmeans minibatch
         sklearn_minibatch dask_ml dask_ml_passes registry fit""",

@@ -48,7 +48,7 @@ def lazy_data(array: xr.DataArray) -> da.Array:
 
 
 class ArraySource:
-    """`FitSource` of the bands of an xarray object, lazy or in memory.
+    """`PixelSource` of the bands of an xarray object, lazy or in memory.
 
     A pixel is valid where the coordinate `valid`, if there is one, is True and no band holds a nodata value, NaN, or a
     number outside its valid range.
@@ -67,6 +67,9 @@ class ArraySource:
     ConfigError
         When the scene is of another type, or its coordinates or attributes are inconsistent.
     """
+
+    cheap_again = False
+    store = None
 
     def __init__(self, scene: xr.DataArray | xr.Dataset, bands: Sequence[str] = (), *, scaled: bool = True) -> None:
         prepared = read_scene_array(scene, bands)

@@ -1,10 +1,16 @@
-"""Cache for arrays during a run, on disk or in memory; it is removed when the run ends, also after an error."""
+"""Cache of arrays during a run, on disk or in memory; it is removed when the run ends, also after an error."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import product
+from math import prod
+from operator import mul
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, Protocol
+from threading import get_ident
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,123 +20,166 @@ from pipeline.engine.work_folder import temporary_folder
 
 Array = npt.NDArray[Any]
 
+Window = tuple[slice, ...]
+"""Slices (start, stop), or whole, along the axes of an array; the last axes may have none, and are whole."""
+
 _WRITE_BYTES: Final = 2**18
 """Number of bytes per write to a new file. For larger writes Linux allocates page cache in folios of megabytes, for
 which there may be no memory."""
 
 
+@dataclass(frozen=True)
+class Entry:
+    """Name and type of an array in a cache."""
+
+    name: str
+    """Key of the array."""
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    def part_shape(self, window: Window) -> tuple[int, ...]:
+        """Return the shape of a part of the array."""
+        return np.broadcast_to(np.False_, self.shape)[window].shape
+
+
 class Cache(Protocol):
-    """Arrays stored by name, as bytes in C order. Several threads may use different names at the same time."""
+    """Arrays stored under entries; threads and processes may use different ones at once.
 
-    def put(self, name: str, *arrays: Array) -> None:
-        """Store arrays, one after the other, under a name. The caller must not change them afterwards."""
+    It may be dropped: one that is pickled and opened in another process holds what `holds` says, possibly nothing.
+    Whoever reads from it must be able to make the array again, unless this process has stored it.
+    """
 
-    def take(self, name: str, *parts: tuple[int, Array]) -> None:
-        """Fill C-contiguous arrays with stored bytes.
+    def holds(self, entry: Entry) -> bool:
+        """Whether an array is stored, as a whole."""
 
-        Each part is the offset of its first byte and the array to fill; it must be within one of the stored arrays.
-        """
+    def write(self, entry: Entry, array: Array) -> None:
+        """Store an array, which must not change afterwards; if that fails, nothing is stored."""
 
-    def change(self, name: str, start: int, array: Array) -> None:
-        """Overwrite stored bytes with an array, beginning at byte `start`."""
+    def read(self, entry: Entry, window: Window = (), out: Array | None = None) -> Array:
+        """Return a part of an array without reading the rest: in `out`, a C-contiguous array, or in a new array."""
 
-    def drop(self, name: str) -> None:
-        """Remove what is stored under a name, also if `put` failed half-way."""
+    def update(self, entry: Entry, window: Window, part: Array) -> None:
+        """Overwrite a part of a stored array with a C-contiguous array."""
 
-
-def _bytes(array: Array) -> npt.NDArray[np.uint8]:
-    """View an array as bytes; one that is not C-contiguous is copied."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    def drop(self, entry: Entry) -> None:
+        """Remove an array, if it is stored."""
 
 
+@dataclass(frozen=True)
 class MemoryCache:
-    """A `Cache` in memory."""
+    """A `Cache` in memory. Pickles hold no arrays: in another process it is an empty cache."""
 
-    def __init__(self) -> None:
-        self._arrays: dict[str, list[npt.NDArray[np.uint8]]] = {}
+    _arrays: dict[str, Array] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def put(self, name: str, *arrays: Array) -> None:
-        """Store arrays without copying them, except for views."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MemoryCache, ()
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether an array is stored."""
+        return entry.name in self._arrays
+
+    def write(self, entry: Entry, array: Array) -> None:
+        """Store an array without copying it, except for a view."""
         # a view would keep its whole base array in memory, and another part of the program may own that
-        self._arrays[name] = [_bytes(array if array.base is None else array.copy()) for array in arrays]
+        self._arrays[entry.name] = array if array.base is None else array.copy()
 
-    def take(self, name: str, *parts: tuple[int, Array]) -> None:
-        """Fill arrays with stored bytes."""
-        for start, out in parts:
-            _bytes(out)[...] = self._part(name, start, out.nbytes)
+    def read(self, entry: Entry, window: Window = (), out: Array | None = None) -> Array:
+        """Return a copy of a part of an array."""
+        part = self._arrays[entry.name][window]
+        if out is None:
+            return part.copy()
+        out[...] = part
+        return out
 
-    def change(self, name: str, start: int, array: Array) -> None:
-        """Overwrite stored bytes with an array."""
-        self._part(name, start, array.nbytes)[...] = _bytes(array)
+    def update(self, entry: Entry, window: Window, part: Array) -> None:
+        """Overwrite a part of a stored array."""
+        self._arrays[entry.name][window] = part
 
-    def drop(self, name: str) -> None:
-        """Remove the arrays stored under a name."""
-        self._arrays.pop(name, None)
-
-    def _part(self, name: str, start: int, size: int) -> npt.NDArray[np.uint8]:
-        """Return `size` bytes from byte `start` on, all within one stored array."""
-        for cached in self._arrays[name]:
-            if start < cached.nbytes:
-                return cached[start : start + size]
-            start -= cached.nbytes
-        msg = f"{name}: byte {start} is beyond the end of the cached arrays"
-        raise IndexError(msg)
+    def drop(self, entry: Entry) -> None:
+        """Remove an array."""
+        self._arrays.pop(entry.name, None)
 
 
+@dataclass(frozen=True)
 class DiskCache:
-    """A `Cache` of plain files in a folder, one file per name.
+    """A `Cache` of plain files in a folder, one per array. A pickle opens the same folder, with the arrays in it.
 
     Raises
     ------
     OutputError
-        From each method, if the disk is full or a cache file was removed or truncated.
+        From `write`, `read` and `update`, if the disk is full or a cache file was removed or truncated.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    folder: Path
+    """Folder of the files, which whoever created it removes."""
 
-    def put(self, name: str, *arrays: Array) -> None:
-        """Write the bytes of arrays to a file."""
-        with self._file(name, "wb", "written") as file:
-            for array in arrays:
-                buffer = _bytes(array).data
-                for start in range(0, buffer.nbytes, _WRITE_BYTES):
-                    file.write(buffer[start : start + _WRITE_BYTES])
+    def holds(self, entry: Entry) -> bool:
+        """Whether there is a file of an array; files get their names when they are complete."""
+        return (self.folder / entry.name).exists()
 
-    def take(self, name: str, *parts: tuple[int, Array]) -> None:
-        """Fill arrays with stored bytes."""
-        with self._file(name, "rb", "read back") as file:
-            for start, out in parts:
+    def write(self, entry: Entry, array: Array) -> None:
+        """Write an array to a file."""
+        unfinished = self.folder / f"{entry.name}.{os.getpid()}-{get_ident()}"
+        buffer = np.ascontiguousarray(array).data.cast("B")
+        try:
+            with self._errors(entry, "written"):
+                with unfinished.open("wb") as file:  # buffered, as an unbuffered write may write less than requested
+                    for start in range(0, buffer.nbytes, _WRITE_BYTES):
+                        file.write(buffer[start : start + _WRITE_BYTES])
+                unfinished.replace(self.folder / entry.name)
+        except BaseException:
+            with suppress(OSError):  # the folder, and this file with it, is removed when the run ends
+                unfinished.unlink(missing_ok=True)
+            raise
+
+    def read(self, entry: Entry, window: Window = (), out: Array | None = None) -> Array:
+        """Read a part of an array from its file."""
+        part = np.empty(entry.part_shape(window), entry.dtype) if out is None else out
+        self._transfer(entry, window, part, "read back")
+        return part
+
+    def update(self, entry: Entry, window: Window, part: Array) -> None:
+        """Overwrite a part of an array in its file."""
+        self._transfer(entry, window, part, "written")
+
+    def _transfer(self, entry: Entry, window: Window, part: Array, done: Literal["written", "read back"]) -> None:
+        """Read or overwrite a part of an array, run by run."""
+        mode: Final = "r+b" if done == "written" else "rb"
+        with self._errors(entry, done), (self.folder / entry.name).open(mode, buffering=0) as file:
+            transfer = file.write if done == "written" else file.readinto
+            for start, run in _runs(entry, window, part):
                 file.seek(start)
-                buffer = _bytes(out).data
-                while buffer.nbytes:  # operating systems read at most about 2 GB per call
-                    read = file.readinto(buffer)  # type: ignore[attr-defined]
-                    if not read:
+                moved = 0
+                while moved < run.nbytes:  # operating systems transfer at most about 2 GB per call
+                    count = transfer(run[moved:])
+                    if not count:
                         raise OSError(errno.EIO, "the file is truncated")
-                    buffer = buffer[read:]
+                    moved += count
 
-    def change(self, name: str, start: int, array: Array) -> None:
-        """Overwrite stored bytes with an array."""
-        with self._file(name, "r+b", "written") as file:
-            file.seek(start)
-            file.write(_bytes(array).data)
-
-    def drop(self, name: str) -> None:
-        """Remove the file of a name."""
-        with suppress(OSError):  # the folder, and this file with it, is removed when the run ends
-            (self._folder / name).unlink(missing_ok=True)
+    def drop(self, entry: Entry) -> None:
+        """Remove the file of an array."""
+        with suppress(OSError):
+            (self.folder / entry.name).unlink(missing_ok=True)
 
     @contextmanager
-    def _file(self, name: str, mode: str, done: str) -> Iterator[BinaryIO]:
+    def _errors(self, entry: Entry, done: Literal["written", "read back"]) -> Iterator[None]:
+        """Name in the message of an error the file, and what the user can do."""
         try:
-            # buffered for writing: an unbuffered write may write less than requested
-            with (self._folder / name).open(mode, buffering=0 if mode == "rb" else -1) as file:
-                yield file  # type: ignore[misc]
+            yield
         except OSError as error:
-            reason = f"the cache file {name} can't be {done} ({error.strerror or error})"
-            fix = "make room there, or set" if "w" in mode or "+" in mode else "was it changed? Run again, or set"
-            msg = f"{self._folder.parent}: {reason}; {fix} run.cache_dir to a folder on another disk"
+            reason = f"the cache file {entry.name} can't be {done} ({error.strerror or error})"
+            fix = "make room there, or set" if done == "written" else "was it changed? Run again, or set"
+            msg = f"{self.folder.parent}: {reason}; {fix} run.cache_dir to a folder on another disk"
             raise OutputError(msg) from error
+
+
+def _runs(entry: Entry, window: Window, part: Array) -> Iterator[tuple[int, memoryview]]:
+    """Yield each run of items of a part that are consecutive in the file: its first byte there, and its bytes."""
+    cut = max((axis for axis, side in enumerate(entry.shape) if part.shape[axis] != side), default=0)
+    strides = [part.itemsize * prod(entry.shape[axis + 1 :]) for axis in range(cut + 1)]
+    first = sum(map(mul, (each.start or 0 for each in window), strides))
+    for index in product(*map(range, part.shape[:cut])):  # axes after the last one that is cut are whole
+        yield first + sum(map(mul, index, strides)), part[index].data.cast("B")
 
 
 @contextmanager

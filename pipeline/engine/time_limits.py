@@ -79,6 +79,12 @@ def wait_until(stopped: threading.Event) -> None:
     _local.stopped = stopped
 
 
+def is_stopped() -> bool:
+    """Whether the result of what this thread does is not needed any more: see `wait_until`."""
+    stopped: threading.Event | None = getattr(_local, "stopped", None)
+    return stopped is not None and stopped.is_set()
+
+
 def within_limit(work: Callable[[], Result], what: str) -> Result:
     """Call a function on a worker thread and wait for its result up to the time limit.
 
@@ -101,7 +107,6 @@ def within_limit(work: Callable[[], Result], what: str) -> Result:
     end = limit.end or time.monotonic() + limit.seconds
     running, context = replace(limit, end=end), copy_context()
     context.run(_limit.set, running)
-    stopped: threading.Event | None = getattr(_local, "stopped", None)
     future = _worker().submit(partial(context.run, work), what)
     try:
         while not future.done():
@@ -111,7 +116,7 @@ def within_limit(work: Callable[[], Result], what: str) -> Result:
                     "check the server, or set run.timeout higher"
                 )
                 raise StalledError(msg)
-            if stopped and stopped.is_set():
+            if is_stopped():
                 msg = f"{what}: cancelled, because the run has ended"
                 raise StalledError(msg)
             wait([future], min(_POLL_SECONDS, max(0.0, end - time.monotonic())))

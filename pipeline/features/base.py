@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.arrays import Points
-from pipeline.core.pixels import FitSource
+from pipeline.core.pixels import PixelSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units
 
@@ -15,7 +15,7 @@ from pipeline.core.units import Units
 class BlockFeature(Protocol):
     """Bands that are computed from those of the same block, without a fit: a source that wraps a source."""
 
-    def wrap(self, source: FitSource) -> FitSource:
+    def wrap(self, source: PixelSource) -> PixelSource:
         """Return a source of the same blocks, whose `info` describes the bands that it gives.
 
         A pixel that is not valid in `source` is not valid in it, and no value depends on how the scene is cut into

@@ -8,9 +8,9 @@ from operator import methodcaller
 from pathlib import Path
 
 from pipeline.core.pixels import BlockSource
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
-from pipeline.engine.threads import stream
 from pipeline.geo.pixel_areas import pixel_areas
 from pipeline.labels.classify import ClassStatistics, LabelTask
 from pipeline.sinks.base import Job, Sink, Summary, Writer
@@ -60,7 +60,7 @@ def _label(
     collecting = [(writer, writer.part) for writer in writers if writer.part]
     task = LabelTask.of(source, job.model, statistics.pixel_areas, tuple(part for _, part in collecting))
     with progress.stage("label", len(source.blocks)) as step:
-        for block, labelled in stream(task, source.blocks, job.workers):
+        for block, labelled in ThreadExecutor(job.workers).map(task, source.blocks):
             statistics.add(labelled)
             for (writer, _), part in zip(collecting, labelled.parts, strict=True):
                 writer.add(block, part)

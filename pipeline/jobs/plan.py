@@ -11,7 +11,7 @@ from pipeline.core.errors import ConfigError, MemoryBudgetError
 from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import size_words
-from pipeline.engine.threads import count_workers
+from pipeline.engine.executor import count_workers
 from pipeline.labels.classify import labelling_needs
 from pipeline.methods.registry import method_of
 from pipeline.methods.settings import MAX_CLASSES, SampleSettings, sampling_needs

@@ -2,18 +2,23 @@
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 import rasterio
 
 from pipeline.config.schema import ResourceConfig
 from pipeline.core.errors import ConfigError, OutputError
+from pipeline.core.pixels import PixelSource
 from pipeline.core.text import size_words
 from pipeline.engine.cache import open_cache
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.geo.gdal import gdal_options
 from pipeline.jobs.outputs import OutputPaths
 from pipeline.jobs.plan import Plan, make_plan
+from pipeline.kernels.hashing import load_kernel
 from pipeline.methods.settings import SampleSettings
 from pipeline.pixels.gdal_memory import gdal_cache_bytes, most_open_files
 from pipeline.pixels.open import Scene, ScenePixels, open_pixels
@@ -46,8 +51,22 @@ def open_planned(scene: Scene, plan: Plan, resources: ResourceConfig, folder: Pa
             caches_files=plan.caches_files,
             caches_blocks=plan.caches_blocks,
             cache_required=not plan.cache_optional,
-            all_pixels=plan.all_pixels,
         )
+
+
+def read_while_loading(source: PixelSource, workers: int) -> None:
+    """Read the first blocks into a source's cache while machine code is loaded, which keeps one thread busy.
+
+    Nothing is read if the source has no cache, because it would be read again.
+    """
+    if not source.cheap_again:
+        return
+    with ThreadPoolExecutor(1) as thread:
+        loading = thread.submit(load_kernel)
+        blocks = takewhile(lambda _: not loading.done(), source.blocks)
+        for _ in ThreadExecutor(workers).map(lambda block: source.read_for_fit(block) and None, blocks):
+            pass
+        loading.result()
 
 
 def check_cache_folder(resources: ResourceConfig) -> None:

@@ -16,7 +16,13 @@ from pipeline.jobs.config import RunConfig
 from pipeline.jobs.map import write_descriptions, write_outputs
 from pipeline.jobs.outputs import OutputPaths, stage_outputs
 from pipeline.jobs.plan import Plan, make_plan
-from pipeline.jobs.planned_reading import check_cache_folder, check_disk_space, open_planned, plan_run
+from pipeline.jobs.planned_reading import (
+    check_cache_folder,
+    check_disk_space,
+    open_planned,
+    plan_run,
+    read_while_loading,
+)
 from pipeline.jobs.report import Clock, run_report
 from pipeline.methods.fit import fit_source
 from pipeline.methods.registry import method_of
@@ -102,6 +108,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         plan = plan_run(scene, config.run, config.fit, paths)
         outputs.staging.keep_apart(scene.info.files)
         read = context.enter_context(open_planned(scene, plan, config.run, paths.folder))
+        read_while_loading(read.for_fit, plan.workers)
         fit = fit_source(read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress)
         colours = class_colours(fit.model.k, config.output.palette)
         job = Job(info=read.for_map.info, model=fit.model, colours=colours, workers=plan.workers)
@@ -134,6 +141,7 @@ def fit_config(
         staging.keep_apart(scene.info.files)
         plan = make_plan(scene, config.run, config.fit, sinks=())
         with open_planned(scene, plan, config.run, output.parent) as read:
+            read_while_loading(read.for_fit, plan.workers)
             fit = fit_source(
                 read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress or Progress()
             )

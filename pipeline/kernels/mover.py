@@ -6,8 +6,9 @@ fastest centroids have moved by that margin together. The margin is stored as a 
 those that `assign` finds.
 """
 
+from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -30,46 +31,53 @@ _ERROR_FACTOR: Final = 16
 _ROUNDING_STEPS: Final = 0.01
 """Generous bound, in steps, of the rounding error of the sum of centroid movements."""
 
+_NO_DRIFT: Final = Drift(0, 0.0, 0.0, 0.0)
 
+
+@dataclass(frozen=True)
 class Mover:
-    """Moves points to the class of their nearest centroid, and tracks how far centroids have moved.
+    """Moves points to the class of their nearest centroid; knows how far the centroids have moved before."""
 
-    Parameters
-    ----------
-    dtype : numpy.dtype
-        Type of the points.
-    stretch : ndarray of float64, shape (band,), optional
-        Factor per band by which differences are multiplied.
-    scaling : ndarray of float64, shape (band,), optional
-        Factor per band that converts points to integers (`FixedPoint.scaling`); None if they are integers.
-    width : float
-        Typical distance of points from their centroids, in stretched units. It sets the resolution of bounds and
-        affects only speed.
-    """
+    dtype: np.dtype[Any]
+    """Type of the points."""
+    stretch: Stretch
+    """Factor per band by which differences are multiplied, shape (band,); None for 1."""
+    scaling: Scaling
+    """Factor per band that converts points to integers (`FixedPoint.scaling`); None if they are integers."""
+    width: float
+    """Typical distance of points from their centroids, in stretched units: the resolution of bounds. Affects speed
+    only."""
+    centroids: Centroids | None = None
+    """Centroids to which points are moved; None before the first pass."""
+    travelled: float = 0.0
+    """Stretched distance that the two fastest centroids have moved together since bounds were last reset, plus a
+    step."""
+    drift: Drift = _NO_DRIFT
+    """The same in steps, as the kernel takes it."""
 
-    def __init__(self, dtype: np.dtype[Any], stretch: Stretch, scaling: Scaling, width: float) -> None:
-        self._dtype = dtype
-        self._stretch = stretch
-        self._scaling = scaling
-        self._step = width / _STEPS_PER_WIDTH or 1.0
-        self._travelled = self._step
-        """Stretched distance that the two fastest centroids have moved together since bounds were last reset."""
-        self._centroids: Centroids | None = None
-        self._drift = Drift(0, 0.0, 0.0, 0.0)
-
-    def set_centres(self, centres: npt.NDArray[np.float64]) -> None:
-        """Set the centroids, shape (k, band), to which `move` moves points."""
-        centroids = working_centroids(centres, self._stretch, self._dtype)
-        if self._centroids:
-            shift = (centroids.exact - self._centroids.exact) * (1 if self._stretch is None else self._stretch)
+    def to(self, centres: npt.NDArray[np.float64]) -> Self:
+        """Return the mover of the next pass, to other centroids, shape (k, band)."""
+        step = self.width / _STEPS_PER_WIDTH or 1.0
+        centroids, travelled = working_centroids(centres, self.stretch, self.dtype), self.travelled or step
+        if self.centroids:
+            shift = (centroids.exact - self.centroids.exact) * (1 if self.stretch is None else self.stretch)
             moved = np.sort(np.linalg.norm(shift, axis=1))
-            self._travelled += float(moved[-1] + moved[-2])
-        due = ceil(self._travelled / self._step + _ROUNDING_STEPS) if np.isfinite(self._travelled) else _MAX_BOUND + 1
+            travelled += float(moved[-1] + moved[-2])
+        due = ceil(travelled / step + _ROUNDING_STEPS) if np.isfinite(travelled) else _MAX_BOUND + 1
         if due > _MAX_BOUND:  # check all points and reset bounds
-            due, self._travelled = _MAX_BOUND + 1, self._step
-        self._centroids = centroids
-        travelled = (self._travelled - _ERROR_FACTOR * centroids.distance_error) / self._step - _ROUNDING_STEPS
-        self._drift = Drift(due, travelled, 1 / self._step, _ERROR_FACTOR * centroids.relative_error)
+            due, travelled = _MAX_BOUND + 1, step
+        steps = (travelled - _ERROR_FACTOR * centroids.distance_error) / step - _ROUNDING_STEPS
+        drift = Drift(due, steps, 1 / step, _ERROR_FACTOR * centroids.relative_error)
+        return replace(self, centroids=centroids, travelled=travelled, drift=drift)
+
+    def is_at(self, other: Self) -> bool:
+        """Whether both give the same labels, and bounds that can be compared."""
+        return self is other or (
+            self.travelled == other.travelled
+            and self.centroids is not None
+            and other.centroids is not None
+            and np.array_equal(self.centroids.exact, other.centroids.exact)
+        )
 
     def move(
         self,
@@ -100,15 +108,13 @@ class Mover:
         Raises
         ------
         RuntimeError
-            If `set_centres` was not called before.
+            Before the first pass: `to` returns the mover that has centroids.
         """
-        if self._centroids is None:
-            msg = "Mover.move: there are no centroids; call set_centres first"
+        if self.centroids is None:
+            msg = "Mover.move: there are no centroids; call `to` first"
             raise RuntimeError(msg)
         added = np.zeros((1 + sums.shape[1], ACCUMULATORS, EXCLUDED + 1), np.int64)
-        moves: int = move_points(
-            points, self._centroids, self._scaling, labels, bounds, self._drift, counts, sums, added
-        )
+        moves: int = move_points(points, self.centroids, self.scaling, labels, bounds, self.drift, counts, sums, added)
         if added[0].any():
             entered = added.sum(axis=1)[:, : len(counts)]
             counts += entered[0]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pipeline.core.arrays import Stretch
 from pipeline.core.grid import Block, split_into_blocks
+from pipeline.engine.executor import Executor
 from pipeline.methods.lloyd import Centres
 from pipeline.methods.passes import Passes
 from pipeline.pixels.pieces import PixelPieces
@@ -40,7 +41,7 @@ def stream_batches(
     *,
     seed: int,
     stretch: Stretch,
-    workers: int,
+    executor: Executor,
     step: Callable[[], None] = lambda: None,
 ) -> Centres:
     """Move centroids towards the means of one batch of pixels after the other.
@@ -61,8 +62,8 @@ def stream_batches(
         Seed for the order of the squares.
     stretch : ndarray of float64, shape (band,), optional
         Factor per band by which differences are multiplied before distances are taken; None for 1.
-    workers : int
-        Number of threads.
+    executor : Executor
+        Runs the pass over each batch.
     step : callable
         Called after each batch, for progress.
 
@@ -72,11 +73,11 @@ def stream_batches(
     """
     cells = [list(_split_cell(cell, pixels.blocks[0].shape)) for cell in pixels.info.grid.blocks(_CELL)]
     order = np.random.default_rng(seed).permutation(len(cells))
-    passes = Passes(pixels, len(start), stretch, workers, width=1.0)
+    passes = Passes(pixels, len(start), stretch, executor, width=1.0)
     centres, seen = start, seen.copy()
     for first in range(0, len(cells), _CELLS_OF_A_BATCH):
-        passes.run(centres, list(chain.from_iterable(cells[i] for i in order[first : first + _CELLS_OF_A_BATCH])))
-        means = passes.ledger.means(centres)
+        passes.assign(centres, list(chain.from_iterable(cells[i] for i in order[first : first + _CELLS_OF_A_BATCH])))
+        means = passes.totals.means(centres)
         seen += passes.counts
         centres = centres + (means - centres) * (passes.counts / np.maximum(seen, 1))[:, np.newaxis]
         step()

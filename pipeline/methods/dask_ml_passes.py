@@ -70,7 +70,7 @@ def fit_dask_ml(given: FitInput[CentroidSettings]) -> FitResult:
     """Cluster the sample by our own k-means, and refine its centroids by passes of dask-ml."""
     settings, pixels = given.settings, given.pixels
     with given.progress.stage("fit", settings.starts) as step:
-        start = fit_sample(given.points, settings, given.workers, step, given.stretch)
+        start = fit_sample(given.points, settings, given.executor.workers, step, given.stretch)
     with given.progress.stage("refine", None):
         centres, iterations = _refine(given, start.centres)
         warn_of_max_iter(iterations, settings)
@@ -78,8 +78,8 @@ def fit_dask_ml(given: FitInput[CentroidSettings]) -> FitResult:
             return given.result_of_sample(centres, iterations)
         centres = given.in_order(centres)
         restored = given.round_trip(centres)
-        passes = Passes(pixels, len(centres), given.stretch, given.workers, width=1.0)
-        passes.run(restored)
+        passes = Passes(pixels, len(centres), given.stretch, given.executor, width=1.0)
+        passes.assign(restored)
         return FitResult(centres, passes.counts, given.unit * passes.inertia(restored), iterations)
 
 
@@ -88,7 +88,7 @@ def _refine(given: FitInput[CentroidSettings], start: Centres) -> tuple[Centres,
 
     The cache belongs to this process, so no other processes are used.
     """
-    settings, sample, workers = given.settings, given.points, given.workers
+    settings, sample, workers = given.settings, given.points, given.executor.workers
     scaling = _Scaling(sample, given.stretch)
     if given.pixels is None:
         features = da.from_array(scaling.rows(sample), chunks=(_ROWS, -1))

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.arrays import Points, Stretch
+from pipeline.engine.executor import Executor
 from pipeline.kernels.assign import assign
-from pipeline.kernels.distances import own_distances
-from pipeline.methods.lloyd import Centres
+from pipeline.methods.lloyd import Centres, farthest_points, iterate
 from pipeline.methods.passes import Passes
 from pipeline.methods.settings import CentroidSettings
 from pipeline.methods.starts import mean_variance
@@ -51,7 +51,7 @@ def refine(  # noqa: PLR0917
     sample: Points,
     config: CentroidSettings,
     stretch: Stretch,
-    workers: int,
+    executor: Executor,
     *,
     unit: float = 1.0,
     in_order: Callable[[Centres], Centres] = lambda centres: centres,
@@ -73,8 +73,8 @@ def refine(  # noqa: PLR0917
         centroids is at most `tol`, relative to the mean variance of the bands, or if no pixel changes class.
     stretch : ndarray of float64, shape (band,), optional
         Factor per band by which differences are multiplied before distances are taken; None for 1.
-    workers : int
-        Number of threads.
+    executor : Executor
+        Runs the passes.
     unit : float
         Factor by which squared distances are multiplied to give the inertia.
     in_order : callable
@@ -84,34 +84,24 @@ def refine(  # noqa: PLR0917
         counted with the result.
     step : callable
         Called after each pass, for progress.
-
-    References
-    ----------
-    S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory 28 (1982).
     """
-    passes = Passes(pixels, len(start), stretch, workers, mean_variance(sample, stretch) ** 0.5)
-    centres, history, moves = start, list[Pass](), 1
-    while moves and len(history) < config.max_iter:
-        assigned = centres
-        moves = passes.run(assigned)
+    partition = _AllPixels(pixels, sample, len(start), stretch, executor)
+    history = list[Pass]()
+    for done in iterate(partition, start, config.max_iter, config.tol):
         step()
-        centres = _refill(passes.ledger.means(assigned), passes.counts, sample, stretch)
-        squared = float(np.square((centres - assigned) * (1 if stretch is None else stretch)).sum())
-        shift = squared / passes.variance if squared else 0.0
-        changed = moves / int(passes.counts.sum()) if history and pixels.caches_labels else None
-        history.append(Pass(shift=shift, inertia=unit * passes.inertia(assigned), changed=changed))
+        changed = done.moves / int(partition.counts.sum()) if history and pixels.remembers else None
+        inertia = unit * partition.inertia(done.assigned)
+        history.append(Pass(shift=done.shift, inertia=inertia, changed=changed))
         _log(len(history), history[-1])
-        if shift <= config.tol:
-            logger.info("converged: centroids moved by %.3g, at most fit.tol = %g", shift, config.tol)
-            break
+    if done.shift <= config.tol:
+        logger.info("converged: centroids moved by %.3g, at most fit.tol = %g", done.shift, config.tol)
     else:
-        if moves:
-            logger.warning("fit.max_iter: centroids still move after pass %d; allow more passes", len(history))
-    centres = in_order(centres)
+        logger.warning("fit.max_iter: centroids still move after pass %d; allow more passes", len(history))
+    centres = in_order(done.centres)
     restored = round_trip(centres)
-    if not np.array_equal(restored, assigned):
-        passes.run(restored)
-    return Refined(centres, passes.counts, unit * passes.inertia(restored), tuple(history))
+    if not np.array_equal(restored, done.assigned):
+        partition.assign(restored)
+    return Refined(centres, partition.counts, unit * partition.inertia(restored), tuple(history))
 
 
 def _log(number: int, done: Pass) -> None:
@@ -120,18 +110,24 @@ def _log(number: int, done: Pass) -> None:
     logger.info("pass %d: inertia %.9g, shift %.3g%s", number, done.inertia, done.shift, changed)
 
 
-def _refill(means: Centres, counts: npt.NDArray[np.int64], sample: Points, stretch: Stretch) -> Centres:
-    """Move the centroid of each empty class to one of the sampled pixels that are farthest from their centroids."""
-    empty = np.flatnonzero(counts == 0)
-    if not empty.size:
-        return means
-    everywhere = np.ones((1, sample.shape[1]), np.bool_)
-    labels = assign(sample[:, np.newaxis], everywhere, means, stretch)[0]
-    distances, _ = own_distances(sample, labels, means, stretch)
-    farthest = np.argsort(-distances, kind="stable")[: empty.size]
-    refilled = means.copy()
-    for row, point in zip(empty, farthest, strict=True):
-        if distances[point] > 0:
-            refilled[row] = sample[:, point]
-    logger.info("%d empty classes restart at the sampled pixels farthest from their centroids", empty.size)
-    return refilled
+class _AllPixels(Passes):
+    """A `Partition` of all pixels of a scene; empty classes restart at sampled pixels."""
+
+    def __init__(self, pixels: PixelPieces, sample: Points, k: int, stretch: Stretch, executor: Executor) -> None:
+        super().__init__(pixels, k, stretch, executor, mean_variance(sample, stretch) ** 0.5)
+        self._sample = sample
+
+    def means(self, centres: Centres) -> Centres:
+        """Mean of the pixels of each class, shape (k, band); one of the farthest sampled pixels for an empty class."""
+        means = self.totals.means(centres)
+        empty = np.flatnonzero(self.counts == 0)
+        if not empty.size:
+            return means
+        everywhere = np.ones((1, self._sample.shape[1]), np.bool_)
+        labels = assign(self._sample[:, np.newaxis], everywhere, means, self.stretch)[0]
+        refilled, farthest = means.copy(), farthest_points(self._sample, labels, means, self.stretch, empty.size)
+        for row, (point, distance) in zip(empty, farthest, strict=True):
+            if distance > 0:
+                refilled[row] = self._sample[:, point]
+        logger.info("%d empty classes restart at the sampled pixels farthest from their centroids", empty.size)
+        return refilled

@@ -9,9 +9,11 @@ import numpy.typing as npt
 
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.arrays import Points
-from pipeline.core.pixels import FitSource
+from pipeline.core.needs import Work
+from pipeline.core.pixels import PixelSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.version import __version__
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
 from pipeline.features.standardize import Standardization
@@ -25,7 +27,7 @@ from pipeline.methods.settings import SampleSettings
 from pipeline.models.base import ClusterModel, Fitting, Provenance
 from pipeline.models.classes import ClassInfo
 from pipeline.models.prototypes import Prototypes
-from pipeline.pixels.pieces import CachedPieces, PixelPieces, UncachedPieces
+from pipeline.pixels.pieces import PixelPieces
 from pipeline.scenes.value_checks import BandValues, check_values
 
 logger = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ class Fit:
 
 
 def fit_source(
-    source: FitSource | PixelPieces,
+    source: PixelSource,
     config: SampleSettings,
     features: FeaturesConfig = FeaturesConfig(),  # noqa: B008 (frozen)
     *,
@@ -55,8 +57,8 @@ def fit_source(
 
     Parameters
     ----------
-    source : FitSource
-        The scene; a `PixelPieces` if `config.pixels` is 'all'. A fit on a sample reads it once.
+    source : PixelSource
+        The scene. A fit on a sample reads it once; passes over all pixels read it again, or its store.
     config : SampleSettings
         Section `fit`: the method and its settings.
     features : FeaturesConfig
@@ -73,16 +75,16 @@ def fit_source(
     FitError
         If there are fewer distinct pixels than classes, or a band to be standardized is constant.
     """
-    over_all = source if isinstance(source, CachedPieces | UncachedPieces) and config.pixels == "all" else None
-    if over_all is None and config.pixels == "all":
-        msg = "fit.pixels 'all' needs a source of pixel pieces: CachedPieces or UncachedPieces"
-        raise TypeError(msg)
+    method, executor = method_of(config), ThreadExecutor(workers)
+    work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=workers)
+    remembers = method.needs(source.info, config, work).state > 0
+    over_all = PixelPieces(source, remembers=remembers) if config.pixels == "all" else None
     with progress.stage("sample", len(source.blocks)) as step:
-        sample = draw_sample(source, wanted=config.sampled, seed=config.seed, workers=workers, step=step)
+        sample = draw_sample(over_all or source, wanted=config.sampled, seed=config.seed, executor=executor, step=step)
     _warn_of_values(sample.points, source.info, standardized=features.standardize != "none")
     release_memory()
     if over_all:
-        _check_numbers(over_all.low, over_all.high, sample.valid, sample)
+        _check_numbers(*over_all.limits, sample.valid, sample)
     points = sample.points
     _check_numbers(points.min(axis=1), points.max(axis=1), points.shape[1], sample)
     preparation = Standardization.fit(points, source.info, features)
@@ -92,10 +94,10 @@ def fit_source(
         points=points,
         pixels=over_all,
         spreads=preparation.bind(source.info.units),
-        workers=workers,
+        executor=executor,
         progress=progress,
     )
-    found = fit_function(method_of(config))(given)
+    found = fit_function(method)(given)
     release_memory()
     return Fit(_model(source.info, sample, found, config, preparation), found.passes)
 

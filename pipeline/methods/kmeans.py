@@ -31,7 +31,7 @@ def fit_kmeans(given: FitInput[CentroidSettings]) -> FitResult:
     """Cluster the sample, and move the centroids to the means of all pixels if they are used."""
     settings = given.settings
     with given.progress.stage("fit", settings.starts) as step:
-        start = fit_sample(given.points, settings, given.workers, step, given.stretch)
+        start = fit_sample(given.points, settings, given.executor.workers, step, given.stretch)
     if given.pixels is None:
         warn_of_max_iter(start.iterations, settings)
         return given.result_of_sample(start.centres, start.iterations)
@@ -42,7 +42,7 @@ def fit_kmeans(given: FitInput[CentroidSettings]) -> FitResult:
             given.points,
             settings,
             given.stretch,
-            given.workers,
+            given.executor,
             unit=given.unit,
             in_order=given.in_order,
             round_trip=given.round_trip,

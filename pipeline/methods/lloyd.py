@@ -5,8 +5,9 @@ additions, and no BLAS is used, whose last digits differ between processors.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,12 +36,95 @@ class Clustering:
     """Number of iterations."""
 
 
-class Partition:
-    """The class of each point and the sums of each class, updated as points change class."""
+@dataclass(frozen=True)
+class Iteration:
+    """An iteration of Lloyd's algorithm: points are assigned to centroids, which then move to the means of classes."""
+
+    assigned: Centres
+    """Centroids to which points were assigned, shape (k, band)."""
+    centres: Centres
+    """Centroids after the iteration, shape (k, band)."""
+    moves: int
+    """Number of points that changed class."""
+    shift: float
+    """Sum of the squared moves of all centroids, relative to `Partition.variance`."""
+
+
+class Partition(Protocol):
+    """Points, each in the class of its nearest centroid."""
+
+    stretch: Stretch
+    """Factor per band by which differences are multiplied before distances are taken, shape (band,); None for 1."""
+
+    @property
+    def variance(self) -> float:
+        """Variance relative to which the moves of centroids are measured."""
+
+    def assign(self, centres: Centres) -> int:
+        """Assign each point to its nearest centroid; return the number of points that changed class."""
+
+    def means(self, centres: Centres) -> Centres:
+        """Mean of the points of each class, shape (k, band); classes that `centres` left empty are restarted."""
+
+
+def iterate(
+    points: Partition, centres: Centres, max_iter: int, tol: float, stopped: Callable[[], bool] = lambda: False
+) -> Iterator[Iteration]:
+    """Assign points to their nearest centroids and move centroids to the means of their points, until they converge.
+
+    Parameters
+    ----------
+    points : Partition
+        Points of any kind.
+    centres : ndarray of float64, shape (k, band)
+        Initial centroids.
+    max_iter : int
+        Largest number of iterations.
+    tol : float
+        Iterations end if `Iteration.shift` is at most `tol`, or no point changes class.
+    stopped : callable
+        Called before each iteration; iterations end if it returns True.
+
+    References
+    ----------
+    S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory 28 (1982).
+    """
+    factors = 1 if points.stretch is None else points.stretch
+    for _ in range(max_iter):
+        if stopped():
+            return
+        moves = points.assign(centres)
+        means = points.means(centres) if moves else centres
+        squared = float(np.square((means - centres) * factors).sum())
+        done = Iteration(centres, means, moves, squared / points.variance if squared else 0.0)
+        yield done
+        if not moves or done.shift <= tol:
+            return
+        centres = means
+
+
+def farthest_points(
+    points: Points, labels: npt.NDArray[np.uint8], centres: Centres, stretch: Stretch, count: int
+) -> Iterator[tuple[int, float]]:
+    """Yield the points that are farthest from their centroids, with their squared distances: new ones of empty classes.
+
+    The two partitions use them differently. Of points in memory, one is moved to the empty class, so that the mean of
+    its old class is without it. All pixels of a scene can't be looked up, so a sampled pixel becomes the centroid, and
+    the next pass moves it there. One rule for both would change results.
+    """
+    distances, _ = own_distances(points, labels, centres, stretch)
+    for point in np.argsort(-distances, kind="stable")[:count].tolist():
+        yield point, float(distances[point])
+
+
+class PointPartition:
+    """A `Partition` of points in memory: their classes, and the sums of each class, updated as points change class."""
+
+    variance = 1.0
 
     def __init__(self, points: Points, k: int, stretch: Stretch = None, width: float = 1.0) -> None:
         self._points = points
-        self._stretch = stretch
+        self.stretch = stretch
         self._fixed = FixedPoint.of(points.dtype, points.min(axis=1), points.max(axis=1))
         self._mover = Mover(points.dtype, stretch, self._fixed.scaling, width)
         self._bounds = np.zeros(points.shape[1], np.uint8)
@@ -51,29 +135,29 @@ class Partition:
 
     def assign(self, centres: Centres) -> int:
         """Assign each point to its nearest centroid; return the number of points that changed class."""
-        self._mover.set_centres(centres)
+        self._mover = self._mover.to(centres)
         return self._mover.move(self._points, self.labels, self._bounds, self.counts, self._sums)
 
-    def fill(self, centres: Centres) -> None:
+    def means(self, centres: Centres) -> Centres:
+        """Mean of the points of each class, shape (k, band), after a point is moved to each empty class."""
+        self._fill(centres)
+        totals = ClassTotals(len(centres), self._fixed)
+        totals.add(self.counts, self._sums)
+        return totals.means(centres)
+
+    def _fill(self, centres: Centres) -> None:
         """Move one of the points that are farthest from their centroids to each empty class."""
         empty = np.flatnonzero(self.counts[1:] == 0) + 1
         if not empty.size:
             return
-        distances, _ = own_distances(self._points, self.labels, centres, self._stretch)
-        farthest = np.argsort(-distances, kind="stable")[: empty.size]
         logger.debug("%d empty classes restart at the points farthest from their centroids", empty.size)
-        for label, point in zip(empty, farthest, strict=True):
+        farthest = farthest_points(self._points, self.labels, centres, self.stretch, empty.size)
+        for label, (point, _) in zip(empty, farthest, strict=True):
             old, value = self.labels[point], self._fixed.split(self._points[:, point])
             self.labels[point], self._bounds[point] = label, 0
             self.counts[[old, label]] += -1, 1
             self._sums[old] -= value
             self._sums[label] += value
-
-    def means(self, centres: Centres) -> Centres:
-        """Mean of the points per class, shape (k, band); the row of `centres` for an empty class."""
-        ledger = ClassTotals(len(centres), self._fixed)
-        ledger.add(self.counts, self._sums)
-        return ledger.means(centres)
 
 
 def lloyd(
@@ -86,7 +170,7 @@ def lloyd(
     width: float = 1.0,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Clustering:
-    """Assign points to their nearest centroids and move centroids to the means of their points, until they converge.
+    """Run Lloyd's algorithm on points in memory: see `iterate`.
 
     Parameters
     ----------
@@ -104,21 +188,11 @@ def lloyd(
         Typical distance of points from their centroids: see `Mover`. Affects speed only.
     stopped : callable
         Called before each iteration; iterations end if it returns True.
-
-    References
-    ----------
-    S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory 28 (1982).
     """
-    partition = Partition(points, len(centres), stretch, width)
-    iterations = 0
-    while iterations < max_iter and not stopped() and partition.assign(centres):
-        iterations += 1
-        partition.fill(centres)
-        means = partition.means(centres)
-        shift = float(np.square((means - centres) * (1 if stretch is None else stretch)).sum())
-        centres = means
-        if shift <= tolerance:
-            break
+    partition, iterations = PointPartition(points, len(centres), stretch, width), 0
+    for done in iterate(partition, centres, max_iter, tolerance, stopped):
+        iterations += done.moves > 0
+        centres = done.centres
     partition.assign(centres)
     return Clustering(centres, own_distances(points, partition.labels, centres, stretch)[1], iterations)
 

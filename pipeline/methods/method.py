@@ -11,6 +11,7 @@ from pipeline.core.arrays import Points, Stretch
 from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import relative_to_first
+from pipeline.engine.executor import Executor
 from pipeline.engine.progress import Progress
 from pipeline.kernels.assign import assign
 from pipeline.kernels.distances import own_distances
@@ -73,8 +74,8 @@ class FitInput(Generic[AnySettings]):
     """All pixels of the scene, each of whose blocks was read for the fit before; None to use the sample only."""
     spreads: npt.NDArray[np.float64]
     """Size of one stored number per band, in units of the model's quantity, shape (band,)."""
-    workers: int
-    """Number of threads."""
+    executor: Executor
+    """Runs tasks over blocks."""
     progress: Progress
     """Shows the stages of the fit."""
 

@@ -1,11 +1,8 @@
-"""Draw a sample of valid pixels by the hash of their position: the same sample for any blocks and workers."""
+"""Draw a sample of valid pixels by the hash of their position: the same sample for any blocks and executor."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import isqrt
-from threading import RLock
 from typing import Final
 
 import numpy as np
@@ -15,20 +12,17 @@ from pipeline.core.arrays import Points
 from pipeline.core.band_names import listed_names
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Block
-from pipeline.core.pixels import FitSource, Pixels
+from pipeline.core.pixels import Pixels, PixelSource
 from pipeline.core.scene_info import SceneInfo
-from pipeline.engine.threads import stream
-from pipeline.kernels import hashing
+from pipeline.engine.executor import Executor
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
 from pipeline.kernels.validity import mask_invalid
-from pipeline.pixels.cache import CachedBlocks
-from pipeline.pixels.pieces import CachedPieces
 
 _MARGIN: Final = 8
-"""Standard deviations by which the expected number of keys under a threshold exceeds the wanted number."""
+"""Standard deviations by which the expected number of keys under a first threshold exceeds the wanted number."""
 
-Keys = npt.NDArray[np.uint64]
-"""Hashes of pixel positions, shape (point,)."""
+_EXCESS: Final = 1.5
+"""Number of pixels that are collected before the largest keys are dropped, relative to the number wanted."""
 
 
 @dataclass(frozen=True)
@@ -43,86 +37,99 @@ class Sample:
     """Number of pixels of the scene."""
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Pixels drawn from a block."""
+
+    keys: npt.NDArray[np.uint64]
+    """Hashes of the pixels' positions, unordered, shape (point,)."""
+    points: Points
+    """The pixels, shape (band, point)."""
+    valid: int
+    """Number of pixels of the block that take part in the fit."""
+    has_valid: npt.NDArray[np.bool_]
+    """True per band with a valid pixel, shape (band,)."""
+
+
+@dataclass(frozen=True)
+class DrawFromBlock:
+    """Task: read a block and draw the pixels that may be among those with the smallest keys of the scene."""
+
+    source: PixelSource
+    wanted: int
+    """Number of pixels to draw from the scene."""
+    seed: int
+    """Seed of the keys."""
+
+    def __call__(self, item: tuple[Block, int]) -> Drawn:
+        """Draw from a block, given the largest key that may be in the sample."""
+        block, threshold = item
+        pixels, fitting = self.source.read_for_fit(block)
+        bands, valid = len(pixels.data), int(np.count_nonzero(fitting))
+        if not valid:
+            nothing = np.empty((bands, 0), pixels.data.dtype)
+            return Drawn(np.empty(0, np.uint64), nothing, 0, self._valid_bands(pixels))
+        top, left = self.source.info.origin
+        keys, index = smallest_keys(fitting, (top + block.top, left + block.left), self.seed, self.wanted, threshold)
+        points = pixels.data.reshape(bands, -1).take(index, axis=1)
+        return Drawn(keys, points, valid, np.ones(bands, np.bool_))
+
+    def _valid_bands(self, pixels: Pixels) -> npt.NDArray[np.bool_]:
+        """Return which bands have valid pixels, shape (band,), in a block in which no pixel takes part."""
+        bands, shape = zip(pixels.data[:, np.newaxis], self.source.info.nodata, strict=True), pixels.valid.shape
+        return np.array([mask_invalid(plane, (nodata,), np.ones(shape, np.bool_)).any() for plane, nodata in bands])
+
+
 class _Smallest:
-    """Collects the pixels with the smallest keys in bounded memory; threads may add blocks in any order.
+    """Collects the pixels with the smallest keys of all blocks, in bounded memory.
 
     Parameters
     ----------
     wanted : int
         Number of pixels to draw.
-    seed : int
-        Seed of the keys.
     info : SceneInfo
         The scene.
-    expected : int, optional
-        Expected number of pixels that take part. If there are fewer, too few may be collected: see `is_short`.
+    expected : int
+        Expected number of pixels that take part: if there are fewer, too few may be collected (`is_short`). 0 if no
+        number can be relied on.
     """
 
-    def __init__(self, wanted: int, seed: int, info: SceneInfo, expected: int = 0) -> None:
-        self.wanted = wanted
-        self._seed = seed
-        self._origin = info.origin
+    def __init__(self, wanted: int, info: SceneInfo, expected: int) -> None:
+        self._wanted = wanted
         self.threshold = min(LARGEST_KEY, LARGEST_KEY * (wanted + _MARGIN * isqrt(wanted)) // max(expected, 1))
-        """Largest key of pixels to be added."""
-        self.valid = 0
-        """Number of pixels that take part, in all blocks added."""
-        self.has_valid = np.zeros(len(info.bands), np.bool_)
-        """True per band with a valid pixel, shape (band,); updated only while no pixel takes part."""
-        self._nodata = info.nodata
+        """Largest key that may be in the sample."""
         self.blocks: list[Block] = []
         """Blocks with pixels that take part."""
-        self._lock = RLock()
-        self._keys: list[Keys] = [np.empty(0, np.uint64)]
-        self._points: list[Points] = [np.empty((len(info.bands), 0), info.dtype)]
+        self.valid = 0
+        """Number of pixels that take part."""
+        self.has_valid = np.zeros(len(info.bands), np.bool_)
+        """True per band with a valid pixel in a block, shape (band,)."""
+        self._keys = [np.empty(0, np.uint64)]
+        self._points = [np.empty((len(info.bands), 0), info.dtype)]
 
-    def add(self, block: Block, pixels: Pixels, fitting: npt.NDArray[np.bool_]) -> None:
-        """Add the pixels of a block that have small keys, among those marked in `fitting`."""
-        valid = int(np.count_nonzero(fitting))
-        if not valid:
-            self._note_valid_bands(pixels)
-            return
-        with self._candidates_lock():
-            corner = (self._origin[0] + block.top, self._origin[1] + block.left)
-            keys, index = smallest_keys(fitting, corner, self._seed, self.wanted, self.threshold)
-            points = pixels.data.reshape(len(pixels.data), -1).take(index, axis=1)
-            del index  # free memory for the keys
-            self._append(block, valid, keys, points)
-
-    def _note_valid_bands(self, pixels: Pixels) -> None:
-        """Update `has_valid` from a block in which no pixel takes part, while none has taken part in any block."""
-        for band in np.flatnonzero(~self.has_valid) if self.valid == 0 else ():
-            plane, everywhere = pixels.data[band : band + 1], np.ones(pixels.valid.shape, np.bool_)
-            self.has_valid[band] = mask_invalid(plane, (self._nodata[band],), everywhere).any()
-
-    def _candidates_lock(self) -> AbstractContextManager[object]:
-        """Lock to hold from the search for candidates until they are added.
-
-        While no key is ruled out, all pixels of a block are candidates, so blocks are added one at a time: memory
-        must not depend on the number of threads.
-        """
-        return self._lock if self.threshold == LARGEST_KEY else nullcontext()
-
-    def _append(self, block: Block, valid: int, keys: Keys, points: Points) -> None:
-        with self._lock:
+    def add(self, block: Block, drawn: Drawn) -> None:
+        """Add the pixels drawn from a block."""
+        if drawn.valid:
             self.blocks.append(block)
-            self.valid += valid
-            self._keys.append(keys)
-            self._points.append(points)
-            # a first threshold is made as early as possible, because fewer pixels are added from then on
-            excess = 1 if self.threshold == LARGEST_KEY else 1.5
-            if sum(part.size for part in self._keys) > excess * self.wanted:
-                self._shrink()
+        self.valid += drawn.valid
+        self.has_valid |= drawn.has_valid
+        self._keys.append(drawn.keys)
+        self._points.append(drawn.points)
+        # a first threshold is made as early as possible, because fewer pixels are drawn from then on
+        excess = 1 if self.threshold == LARGEST_KEY else _EXCESS
+        if sum(keys.size for keys in self._keys) > excess * self._wanted:
+            self._shrink()
 
     def is_short(self) -> bool:
-        """Return True if, after all blocks, too few pixels were collected, because fewer than expected take part."""
-        return sum(part.size for part in self._keys) < min(self.wanted, self.valid)
+        """Whether, after all blocks, too few pixels were collected, because fewer than expected take part."""
+        return sum(keys.size for keys in self._keys) < min(self._wanted, self.valid)
 
     def _shrink(self) -> None:
         """Drop all but the wanted number of pixels, and lower the threshold."""
         keys, points = np.concatenate(self._keys), np.concatenate(self._points, axis=1)
         self._keys, self._points = [], []  # free the parts before the best are copied
-        if keys.size > self.wanted:
-            best = np.argpartition(keys, self.wanted - 1)[: self.wanted]
+        if keys.size > self._wanted:
+            best = np.argpartition(keys, self._wanted - 1)[: self._wanted]
             keys, points = keys.take(best), points.take(best, axis=1)
             self.threshold = int(keys.max())
         self._keys, self._points = [keys], [points]
@@ -134,11 +141,11 @@ class _Smallest:
 
 
 def draw_sample(
-    source: FitSource,
+    source: PixelSource,
     *,
     wanted: int,
     seed: int,
-    workers: int,
+    executor: Executor,
     step: Callable[[], None] = lambda: None,
 ) -> Sample:
     """Read a scene and draw a random sample of the pixels that are valid in every band.
@@ -148,15 +155,15 @@ def draw_sample(
 
     Parameters
     ----------
-    source : FitSource
-        The scene. If it caches blocks, those read while compiled code is being loaded are sampled afterwards, and
-        all blocks are sampled again if less than half of the pixels take part.
+    source : PixelSource
+        The scene. If blocks are cheap to read again, fewer pixels are collected, which suffices if half of the pixels
+        take part; otherwise the blocks are sampled again.
     wanted : int
         Number of pixels to draw; all valid ones if there are fewer.
     seed : int
         Seed of the sample.
-    workers : int
-        Number of threads.
+    executor : Executor
+        Reads the blocks.
     step : callable
         Called after each block, for progress.
 
@@ -165,42 +172,27 @@ def draw_sample(
     SceneError
         If no pixel is valid.
     """
-    info = source.info
-    cached = source if isinstance(source, CachedBlocks | CachedPieces) else None
-    expected = info.pixels // 2 if cached else 0
-    smallest = _Smallest(wanted, seed, info, expected)
-    later: list[Block] = []
-
-    def read(block: Block) -> None:
-        pixels, fitting = source.read_for_fit(block)
-        if cached and cached.is_cached(block) and not loading.done():
-            later.append(block)
-            return
-        loading.result()
-        smallest.add(block, pixels, fitting)
-
-    with ThreadPoolExecutor(1) as thread:
-        loading = thread.submit(hashing.load_kernel)
-        for _ in stream(read, source.blocks, workers):
-            step()
-        loading.result()
-    if cached:
-        _add_cached(smallest, cached, later, workers)
-    while smallest.is_short() and cached:
+    info, task = source.info, DrawFromBlock(source, wanted, seed)
+    expected = info.pixels // 2 if source.cheap_again else 0
+    smallest = _sweep(task, source.blocks, expected, executor, step)
+    while smallest.is_short():
         expected = min(smallest.valid, expected // 2)  # lower it each time: by chance few pixels may have small keys
-        blocks, smallest = smallest.blocks, _Smallest(wanted, seed, info, expected)
-        _add_cached(smallest, cached, blocks, workers)
+        smallest = _sweep(task, smallest.blocks, expected, executor, lambda: None)
     if smallest.valid == 0:
         raise _nothing_valid(info, smallest.has_valid)
     return Sample(smallest.in_order(), smallest.valid, info.pixels)
 
 
-def _add_cached(
-    smallest: _Smallest, cached: CachedBlocks | CachedPieces, blocks: Sequence[Block], workers: int
-) -> None:
-    """Add blocks from the cache."""
-    for _ in stream(lambda block: smallest.add(block, *cached.read_again_for_fit(block)), blocks, workers):
-        pass
+def _sweep(
+    task: DrawFromBlock, blocks: Sequence[Block], expected: int, executor: Executor, step: Callable[[], None]
+) -> _Smallest:
+    """Collect the pixels with the smallest keys of some blocks, of which `expected` pixels should take part."""
+    smallest = _Smallest(task.wanted, task.source.info, expected)
+    items = ((block, smallest.threshold) for block in blocks)  # taken one by one, while the threshold falls
+    for (block, _), drawn in executor.map(task, items, ordered=False):
+        smallest.add(block, drawn)
+        step()
+    return smallest
 
 
 def _nothing_valid(info: SceneInfo, has_valid: npt.NDArray[np.bool_]) -> SceneError:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Event
 
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
@@ -24,7 +23,7 @@ def fit_minibatch(given: FitInput[CentroidSettings]) -> FitResult:
     with given.progress.stage("fit", settings.starts) as step:
         check_sample(points, settings.k, given.stretch)
         with one_thread_starts(points, settings, given.stretch) as start:
-            best = best_start(start, settings, given.workers, step, Event())
+            best = best_start(start, settings, given.executor.workers, step)
         warn_of_equal_classes(best.centres)
     warn_of_max_iter(best.iterations, settings)
     found = given.result_of_sample(best.centres, best.iterations)
@@ -37,7 +36,7 @@ def fit_minibatch(given: FitInput[CentroidSettings]) -> FitResult:
             found.counts,
             seed=settings.seed,
             stretch=given.stretch,
-            workers=given.workers,
+            executor=given.executor,
             step=step,
         )
     return given.result_of_sample(centres, best.iterations)

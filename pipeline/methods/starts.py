@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from functools import partial
-from threading import Event
 from typing import Final
 
 import numpy as np
@@ -11,7 +10,8 @@ import numpy as np
 from pipeline.core.arrays import Points, Stretch
 from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
-from pipeline.engine.threads import stream
+from pipeline.engine.executor import ThreadExecutor
+from pipeline.engine.time_limits import is_stopped
 from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.distances import own_distances
 from pipeline.methods.lloyd import Centres, Clustering, band_means, lloyd, plus_plus
@@ -73,16 +73,16 @@ def fit_sample(
     enough = check_sample(points, settings.k, stretch)
     # after P. S. Bradley and U. M. Fayyad, "Refining initial points for k-means clustering", ICML 1998
     compared = np.ascontiguousarray(points[:, : max(enough, COMPARED)])
-    variance, stopped = mean_variance(points, stretch), Event()
+    variance = mean_variance(points, stretch)
     iterate = partial(
         lloyd, max_iter=settings.max_iter, tolerance=settings.tol * variance, stretch=stretch, width=variance**0.5
     )
 
     def start(seed: int) -> Clustering:
         centres = plus_plus(compared, settings.k, np.random.default_rng(seed), stretch)
-        return iterate(compared, centres, stopped=stopped.is_set)
+        return iterate(compared, centres, stopped=is_stopped)
 
-    best = best_start(start, settings, workers, step, stopped)
+    best = best_start(start, settings, workers, step)
     if compared.shape != points.shape:
         best = iterate(points, best.centres)
     warn_of_equal_classes(best.centres)
@@ -90,16 +90,12 @@ def fit_sample(
 
 
 def best_start(
-    start: Callable[[int], Clustering],
-    settings: CentroidSettings,
-    workers: int,
-    step: Callable[[], None],
-    stopped: Event,
+    start: Callable[[int], Clustering], settings: CentroidSettings, workers: int, step: Callable[[], None]
 ) -> Clustering:
-    """Run starts with different seeds and return the best one; `stopped` is set if the others are not needed."""
+    """Run starts with different seeds and return the best one."""
     seeds = [int(seed) for seed in np.random.SeedSequence(settings.seed).generate_state(settings.starts)]
     found: list[Clustering] = []
-    for _, clustering in stream(start, seeds, workers, stopped):
+    for _, clustering in ThreadExecutor(workers).map(start, seeds):
         found.append(clustering)
         step()
     return min(found, key=lambda clustering: clustering.inertia)

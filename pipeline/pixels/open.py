@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from pipeline.core.pixels import BlockSource, FitSource
+from pipeline.core.pixels import BlockSource, PixelSource
 from pipeline.engine.cache import Cache
-from pipeline.pixels.cache import CachedBlocks
-from pipeline.pixels.pieces import CachedPieces, UncachedPieces
+from pipeline.pixels.block_cache import CachedSource
 from pipeline.raster.file_cache import FileCache
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.mosaic import Mosaic
@@ -23,7 +22,7 @@ class ScenePixels:
 
     source: Source
     """Reads the files."""
-    for_fit: FitSource
+    for_fit: PixelSource
     """Blocks for the fit, with the pixels that take part."""
     for_map: BlockSource
     """Blocks for the map, cropped to its extent."""
@@ -37,7 +36,6 @@ def open_pixels(
     caches_files: bool,
     caches_blocks: bool,
     cache_required: bool,
-    all_pixels: bool,
 ) -> ScenePixels:
     """Open the pixels of a scene for the fit and for the map.
 
@@ -55,13 +53,7 @@ def open_pixels(
         Whether blocks on the scene's grid are cached.
     cache_required : bool
         Whether a full disk is an error; otherwise the files are read again.
-    all_pixels : bool
-        Whether the fit uses all pixels, in many passes, instead of a sample.
     """
     source = open_source(scene, chunk, FileCache(cache) if cache and caches_files else None)
-    if cache and caches_blocks:
-        cached = (
-            CachedPieces(source, cache) if all_pixels else CachedBlocks(source, cache, cache_required=cache_required)
-        )
-        return ScenePixels(source, cached, cropped(cached))
-    return ScenePixels(source, UncachedPieces(source) if all_pixels else source, cropped(source))
+    pixels = CachedSource(source, cache, required=cache_required) if cache and caches_blocks else source
+    return ScenePixels(source, pixels, cropped(pixels))

@@ -24,7 +24,10 @@ def open_source(
 
 
 class MosaicSource:
-    """Read the blocks of a `Mosaic`; a `FitSource`. Parameters as for `RasterSource`."""
+    """Read the blocks of a `Mosaic`; a `PixelSource`. Parameters as for `RasterSource`."""
+
+    cheap_again = False
+    store = None
 
     def __init__(self, mosaic: Mosaic, chunk: tuple[int, int], cache: FileCache | None = None) -> None:
         self._mosaic = mosaic

@@ -20,7 +20,7 @@ from pipeline.scenes.raster_scene import RasterScene
 
 
 class RasterSource:
-    """Read the blocks of a `RasterScene`; a `FitSource`.
+    """Read the blocks of a `RasterScene`; a `PixelSource`. A copy in another process counts what it decodes itself.
 
     Parameters
     ----------
@@ -31,6 +31,9 @@ class RasterSource:
     cache : FileCache, optional
         Caches decoded file blocks; without it they are decoded each time they are needed.
     """
+
+    cheap_again = False
+    store = None
 
     def __init__(self, scene: RasterScene, chunk: tuple[int, int], cache: FileCache | None = None) -> None:
         self._scene = scene

@@ -11,7 +11,7 @@ import rasterio
 from affine import Affine
 
 from pipeline.core.grid import split_into_blocks
-from pipeline.engine.threads import stream
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.kernels.checksum import add_checksums, checksum
 from pipeline.kernels.majority import halve
 from pipeline.sinks.windows import window_reader
@@ -73,7 +73,7 @@ def _halve_into(file: rasterio.io.DatasetWriter, path: Path, shape: tuple[int, i
     """Write the majorities of 2 x 2 labels of a file into another one, and return its checksum."""
     total, pieces = 0, split_into_blocks(shape, WINDOW_SHAPE)
     with window_reader(path, min(workers, len(pieces))) as read:
-        for piece, labels in stream(lambda piece: halve(read(piece)), pieces, workers):
+        for piece, labels in ThreadExecutor(workers).map(lambda piece: halve(read(piece)), pieces):
             top, left = piece.top // 2, piece.left // 2
             file.write(labels, 1, window=((top, top + labels.shape[0]), (left, left + labels.shape[1])))
             total = add_checksums(total, checksum(labels, (top, left)))

@@ -11,7 +11,7 @@ import rasterio
 
 from pipeline.core.errors import OutputError
 from pipeline.core.grid import Block, split_into_blocks
-from pipeline.engine.threads import stream
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.work_folder import folder_of
 from pipeline.geo.gdal import GDAL_ERRORS, gdal_options
 from pipeline.kernels.checksum import add_checksums, checksum
@@ -61,6 +61,6 @@ def _checksum_of(path: Path, level: int, shape: tuple[int, int], workers: int) -
         def checksum_of(piece: Block) -> int:
             return checksum(read(piece), (piece.top, piece.left))
 
-        for _, part in stream(checksum_of, pieces, workers):
+        for _, part in ThreadExecutor(workers).map(checksum_of, pieces):
             total = add_checksums(total, part)
     return total

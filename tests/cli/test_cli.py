@@ -373,7 +373,7 @@ SWALLOWED = """
 import signal, sys
 from contextlib import suppress
 from pipeline.engine.signals import handle_signals
-from pipeline.engine.threads import stream
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.work_folder import temporary_folder
 from pathlib import Path
 
@@ -382,7 +382,7 @@ with temporary_folder(Path(sys.argv[1]), ""):
     with suppress(SystemExit):
         signal.raise_signal(signal.SIGTERM)
     print("swallowed", flush=True)
-    for _ in stream(str, range(3), 1):
+    for _ in ThreadExecutor(1).map(str, range(3)):
         print("worked on", flush=True)
 """
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import WriteRaster, patches
-from sources import MemorySource
+from fakes import MemorySource
 
 from pipeline import ClusterModel, fit, label, open_scene, write
 from pipeline.dataarrays.lazy import to_dataarray

@@ -1,12 +1,16 @@
-"""Cached bytes are returned unchanged, and no file remains, however the run ends."""
+"""Cached arrays are returned unchanged, and no file remains, however the run ends."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import cloudpickle
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -14,57 +18,118 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import OutputError
-from pipeline.engine.cache import open_cache
+from pipeline.engine.cache import Entry, open_cache
+from pipeline.engine.owner_mark import MARK
 
-KINDS: list[Literal["memory", "disk"]] = ["memory", "disk"]
-ARRAYS = st.lists(
-    st.tuples(st.sampled_from(["u1", "u2", "f4", "?"]), st.integers(1, 300), st.integers(0, 99)), min_size=1, max_size=4
-)
+Kind = Literal["memory", "disk"]
+
+KINDS: list[Kind] = ["memory", "disk"]
+ZEROS = Entry("a", np.dtype(np.float64), (10,))
+
+DTYPES = ["u1", "u2", "i4", "f4", "f8", "?"]
 
 
-def random_array(dtype: str, count: int, seed: int) -> npt.NDArray[Any]:
-    return (
-        np.random.default_rng(seed).integers(0, 2, count * 8, np.uint8)[: count * np.dtype(dtype).itemsize].view(dtype)
-    )
+def entry_of(array: npt.NDArray[Any], name: str = "a") -> Entry:
+    return Entry(name, array.dtype, array.shape)
+
+
+def random_array(dtype: str, shape: tuple[int, ...], seed: int = 0) -> npt.NDArray[Any]:
+    """Random bits, including NaNs with a payload."""
+    raw = np.random.default_rng(seed).integers(0, 2, (*shape, np.dtype(dtype).itemsize), np.uint8)
+    return raw.view(dtype)[..., 0].copy()
+
+
+def draw_window(data: st.DataObject, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Any part of an array, with at least one item; the last axes may have no slice."""
+    window = []
+    for side in shape[: data.draw(st.integers(0, len(shape)))]:
+        start = data.draw(st.integers(0, side - 1))
+        window.append(data.draw(st.sampled_from([slice(None), slice(start, data.draw(st.integers(start + 1, side)))])))
+    return tuple(window)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=40, deadline=None)
-@given(spec=ARRAYS, data=st.data())
-def test_any_part_of_cached_arrays_is_returned_unchanged(
-    tmp_path_factory: pytest.TempPathFactory, kind: Literal["memory", "disk"], spec: Any, data: st.DataObject
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), dtype=st.sampled_from(DTYPES), shape=st.lists(st.integers(1, 9), min_size=1, max_size=4))
+def test_any_part_of_an_array_is_read_and_overwritten_like_numpys(
+    tmp_path_factory: pytest.TempPathFactory, kind: Kind, data: st.DataObject, dtype: str, shape: list[int]
 ) -> None:
-    arrays = [random_array(*one) for one in spec]
+    expected = random_array(dtype, tuple(shape))
+    entry = entry_of(expected)
     with open_cache(kind, tmp_path_factory.mktemp("s")) as cache:
-        cache.put("a", *arrays)
-        start = 0
-        for array in arrays:
-            first = data.draw(st.integers(0, array.size - 1))
-            out = np.empty(data.draw(st.integers(1, array.size - first)), array.dtype)
-            cache.take("a", (start + first * array.itemsize, out))
-            assert out.tobytes() == array[first : first + out.size].tobytes()
-            start += array.nbytes
+        cache.write(entry, expected.copy())
+        for seed in range(1, 4):
+            window = draw_window(data, expected.shape)
+            part = random_array(dtype, expected[window].shape, seed)
+            expected[window] = part
+            cache.update(entry, window, part)
+            window = draw_window(data, expected.shape)
+            out = np.empty(expected[window].shape, dtype)
+            assert cache.read(entry, window, out) is out
+            for found in (out, cache.read(entry, window)):
+                assert (found.dtype, found.shape) == (expected.dtype, expected[window].shape)
+                assert found.tobytes() == expected[window].tobytes()
+        assert cache.read(entry).tobytes() == expected.tobytes()
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="the system does not count the bytes read")
+def test_rows_are_read_without_the_rest(tmp_path: Path) -> None:
+    def bytes_read() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    array = np.arange(3 * 1000 * 500, dtype=np.uint16).reshape(3, 1000, 500)
+    with open_cache("disk", tmp_path) as cache:
+        cache.write(entry_of(array), array)
+        out, before = np.empty((3, 10, 500), np.uint16), bytes_read()
+        cache.read(entry_of(array), (slice(None), slice(200, 210)), out)
+        assert bytes_read() - before < out.nbytes + 2000
+    np.testing.assert_array_equal(out, array[:, 200:210])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_overwritten_bytes_are_returned_and_adjacent_bytes_are_unchanged(
-    tmp_path: Path, kind: Literal["memory", "disk"]
-) -> None:
-    labels = np.arange(100, dtype=np.uint8)
+def test_a_cache_holds_an_array_until_it_is_dropped(tmp_path: Path, kind: Kind) -> None:
     with open_cache(kind, tmp_path) as cache:
-        cache.put("labels", labels.copy())
-        cache.change("labels", 40, np.full(7, 255, np.uint8))
-        out = np.empty_like(labels)
-        cache.take("labels", (0, out))
-    labels[40:47] = 255
-    np.testing.assert_array_equal(out, labels)
+        assert not cache.holds(ZEROS)
+        cache.write(ZEROS, np.zeros(10))
+        assert cache.holds(ZEROS)
+        cache.drop(ZEROS)
+        cache.drop(ZEROS)
+        assert not cache.holds(ZEROS)
+
+
+@pytest.mark.parametrize("dump", [pickle.dumps, cloudpickle.dumps])
+def test_another_process_reads_a_disk_cache_and_gets_an_empty_memory_cache(
+    tmp_path: Path, dump: Callable[[Any], bytes]
+) -> None:
+    code = """
+import pickle, sys
+import numpy as np
+from pipeline.engine.cache import Entry
+a, b = Entry("a", np.dtype(np.int16), (2, 3)), Entry("b", np.dtype(np.float64), (2,))
+disk, memory = pickle.load(sys.stdin.buffer)
+assert disk.read(a, (slice(1, 2),)).tolist() == [[3, 4, 5]]
+disk.update(a, (slice(0, 1),), np.full((1, 3), 7, np.int16))
+disk.write(b, np.ones(2))
+assert not memory.holds(a)
+memory.write(b, np.ones(2))
+"""
+    array = np.arange(6, dtype=np.int16).reshape(2, 3)
+    one, other = entry_of(array), Entry("b", np.dtype(np.float64), (2,))
+    with open_cache("disk", tmp_path) as disk, open_cache("memory", tmp_path) as memory:
+        for cache in (disk, memory):
+            cache.write(one, array.copy())
+        subprocess.run([sys.executable, "-c", code], input=dump((disk, memory)), check=True)
+        assert disk.read(one).tolist() == [[7, 7, 7], [3, 4, 5]]
+        assert disk.read(other).tolist() == [1, 1]
+        assert memory.read(one).tolist() == [[0, 1, 2], [3, 4, 5]]
+        assert not memory.holds(other)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_no_file_remains_on_disk_after_an_error(tmp_path: Path, error: type[BaseException]) -> None:
     def fail() -> None:
         with open_cache("disk", tmp_path) as cache:
-            cache.put("a", np.zeros(10))
+            cache.write(ZEROS, np.zeros(10))
             raise error
 
     with pytest.raises(error):
@@ -75,9 +140,9 @@ def test_no_file_remains_on_disk_after_an_error(tmp_path: Path, error: type[Base
 HANG = """
 import sys, time, numpy as np
 from pathlib import Path
-from pipeline.engine.cache import open_cache
+from pipeline.engine.cache import Entry, open_cache
 with open_cache("disk", Path(sys.argv[1])) as cache:
-    cache.put("a", np.zeros(1000))
+    cache.write(Entry("a", np.dtype(float), (1000,)), np.zeros(1000))
     print("cached", flush=True)
     time.sleep(600)
 """
@@ -108,7 +173,7 @@ def test_the_next_run_removes_the_folder_of_a_killed_run_but_not_of_a_living_one
 KILLED_WHILE_REMOVING = """
 import os, sys, numpy as np
 from pathlib import Path
-from pipeline.engine.cache import open_cache
+from pipeline.engine.cache import Entry, open_cache
 
 removed, unlink = [], os.unlink
 
@@ -120,7 +185,7 @@ def killed(path, **where):
 
 with open_cache("disk", Path(sys.argv[1])) as cache:
     for name in "abcdefgh":
-        cache.put(name, np.zeros(1))
+        cache.write(Entry(name, np.dtype(float), (1,)), np.zeros(1))
     os.unlink = killed
 """
 
@@ -153,18 +218,28 @@ def test_the_error_of_a_missing_folder_names_the_setting(tmp_path: Path) -> None
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 def test_the_error_of_a_full_disk_names_the_folder_and_the_file(tmp_path: Path) -> None:
     with open_cache("disk", tmp_path) as cache:
-        cache.put("a", np.zeros(1))
-        (file,) = tmp_path.glob("*/a")
-        file.unlink()
-        file.symlink_to("/dev/full")
+        (folder,) = tmp_path.iterdir()
+        (folder / f"a.{os.getpid()}-{threading.get_ident()}").symlink_to("/dev/full")
         with pytest.raises(OutputError, match=rf"^{tmp_path}: the cache file a can't be written \(.+\); make room"):
-            cache.put("a", np.zeros(1000))
+            cache.write(ZEROS, np.zeros(10))
+        assert not cache.holds(ZEROS)
+        assert [file.name for file in folder.iterdir()] == [MARK]
 
 
-def test_a_truncated_file_raises_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, 30, 79])
+def test_a_truncated_file_raises_an_error(tmp_path: Path, size: int) -> None:
     with open_cache("disk", tmp_path) as cache:
-        cache.put("a", np.zeros(10))
+        cache.write(ZEROS, np.zeros(10))
         (file,) = tmp_path.glob("*/a")
-        os.truncate(file, 50)
-        with pytest.raises(OutputError, match="can't be read back"):
-            cache.take("a", (0, np.empty(10)))
+        os.truncate(file, size)
+        fix = r"was it changed\? Run again, or set run\.cache_dir to a folder on another disk"
+        with pytest.raises(OutputError, match=rf"^{tmp_path}: the cache file a can't be read back \(.+\); {fix}"):
+            cache.read(ZEROS)
+
+
+def test_a_removed_file_raises_an_error(tmp_path: Path) -> None:
+    with open_cache("disk", tmp_path) as cache:
+        cache.write(ZEROS, np.zeros(10))
+        next(tmp_path.glob("*/a")).unlink()
+        with pytest.raises(OutputError, match=r"the cache file a can't be read back \(No such file.*was it changed\?"):
+            cache.read(ZEROS)

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import FirstPixel, WithSum
-from sources import MemorySource, whole
+from fakes import FirstPixel, MemorySource, WithSum
+from sources import whole
 
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.units import Units

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from blocks import fitted, holes, scene
 from conftest import WriteRaster
+from fakes import MemorySource
 from sklearn.cluster import KMeans
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
-from sources import MemorySource
 
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.errors import FitError, ModelError

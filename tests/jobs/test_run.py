@@ -19,19 +19,19 @@ import pyproj
 import pytest
 import rasterio
 from conftest import ROOT, WriteRaster, patches
+from fakes import CountingSource
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from rio_cogeo.cogeo import cog_validate
 from runs import config, killed_run, read
 from sklearn.cluster import KMeans
-from sources import CountingSource
 
 import pipeline.jobs.run as run_module
 import pipeline.pixels.open as pixels_module
 from pipeline.config.schema import OutputConfig, SceneConfig
 from pipeline.core.errors import ConfigError, FitError, ModelError, OutputError, SceneError, TerrazzoError
-from pipeline.engine.cache import DiskCache
+from pipeline.engine.cache import DiskCache, Entry
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import fit_config, plan_config, run_config
 from pipeline.models.base import ClusterModel
@@ -356,7 +356,7 @@ def test_a_failed_run_leaves_no_files_and_changes_none(
     def broken(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(*((RasterSource, "read") if failing == "sample" else (DiskCache, "take")), broken)
+    monkeypatch.setattr(*((RasterSource, "read") if failing == "sample" else (DiskCache, "read")), broken)
     (tmp_path / "c.tif").write_text("the old map")
     with pytest.raises(error if isinstance(error, type) else type(error)):
         run_config(config(jpeg2000, tmp_path / "c.tif"), overwrite=True)
@@ -561,12 +561,12 @@ def test_an_optional_cache_does_not_fail_the_run_when_the_disk_becomes_full(
     )
     twice = run_config(config(path, tmp_path / "twice.tif", run={"chunk": 64, "cache": "none"}))
     (tmp_path / "fast").mkdir()
-    put, calls, left = DiskCache.put, count(1), 0
+    write_array, calls, left = DiskCache.write, count(1), 0
 
-    def filling(self: DiskCache, name: str, *arrays: Any) -> None:
-        put(self, name, *arrays)
+    def filling(self: DiskCache, entry: Entry, array: Any) -> None:
+        write_array(self, entry, array)
         if next(calls) >= at:
-            raise OutputError("half of " + name)
+            raise OutputError("half of " + entry.name)
 
     write = run_module.write_outputs
 
@@ -575,7 +575,7 @@ def test_an_optional_cache_does_not_fail_the_run_when_the_disk_becomes_full(
         left = len(list((tmp_path / "fast").glob("*/block-*")))
         return write(*args, **settings)
 
-    monkeypatch.setattr(DiskCache, "put", filling)
+    monkeypatch.setattr(DiskCache, "write", filling)
     monkeypatch.setattr(run_module, "write_outputs", watched)
     run = {"chunk": 64, "cache": cache, "cache_dir": str(tmp_path / "fast"), "workers": 3}
     job = config(path, tmp_path / "map.tif", run=run)
@@ -712,14 +712,14 @@ def test_predict_checks_its_cache_dir_and_says_if_it_is_not_needed(
 def test_the_cache_is_in_the_folder_of_the_config(landscape: list[str], tmp_path: Path) -> None:
     (tmp_path / "fast").mkdir()
     seen: list[str] = []
-    put = DiskCache.put
+    write = DiskCache.write
 
-    def watched(self: DiskCache, name: str, *arrays: Any) -> None:
+    def watched(self: DiskCache, entry: Entry, array: Any) -> None:
         seen.extend(str(path.parent) for path in (tmp_path / "fast").glob("*/lock"))
-        put(self, name, *arrays)
+        write(self, entry, array)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DiskCache, "put", watched)
+        patch.setattr(DiskCache, "write", watched)
         run_config(
             config(
                 landscape,

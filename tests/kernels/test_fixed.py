@@ -27,8 +27,7 @@ def totals_of(points: Any, centres: Any, parts: int) -> ClassTotals:
     """Totals of points that are added in parts."""
     k, count = len(centres), points.shape[1]
     fixed = FixedPoint.of(points.dtype, points.min(axis=1), points.max(axis=1))
-    totals, mover = ClassTotals(k, fixed), Mover(points.dtype, None, fixed.scaling, 1.0)
-    mover.set_centres(centres)
+    totals, mover = ClassTotals(k, fixed), Mover(points.dtype, None, fixed.scaling, 1.0).to(centres)
     for part in np.array_split(np.arange(count), parts):
         part_points = np.ascontiguousarray(points[:, part])
         counts, sums = np.zeros(k + 1, np.int64), np.zeros((k + 1, fixed.columns), np.int64)

@@ -61,7 +61,7 @@ def test_labels_counts_and_sums_after_every_pass_are_those_of_a_plain_pass(  # n
     labels, bounds = np.where(takes_part, 0, np.full((2, count), EXCLUDED)).astype(np.uint8)
     centres = points[:, rng.integers(0, count, k)].T.astype(np.float64)
     for step in moves:
-        mover.set_centres(centres)
+        mover = mover.to(centres)
         mover.move(points, labels, bounds, counts, sums)
         plain = PlainPass.of(points, takes_part, centres, stretch, fixed)
         np.testing.assert_array_equal(labels, np.where(takes_part, plain.labels, EXCLUDED))

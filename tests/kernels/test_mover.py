@@ -67,7 +67,7 @@ def test_labels_after_every_pass_equal_those_of_assign(  # noqa: PLR0917
     if points.dtype.kind == "f":
         points[:, ~is_included] = np.nan
     for step in moves:
-        mover.set_centres(centres)
+        mover = mover.to(centres)
         before = labels.copy()
         moved = mover.move(points, labels, bounds, counts, sums)
         expected = assign(points[:, np.newaxis], np.ones((1, count), bool), centres, stretch)[0]
@@ -95,10 +95,10 @@ def test_few_points_are_checked_if_centroids_hardly_move() -> None:
     labels, bounds = np.zeros((2, 100_000), np.uint8)
     counts, sums = np.zeros(6, np.int64), np.zeros((6, 4), np.int64)
     centres = points[:, :5].T + np.arange(20).reshape(5, 4) * 300.0
-    mover.set_centres(centres)
+    mover = mover.to(centres)
     assert mover.move(points, labels, bounds, counts, sums) == 100_000
     changed = np.full_like(points, 60_000)  # a point that is checked now changes class
-    mover.set_centres(centres + 0.01)
+    mover = mover.to(centres + 0.01)
     assert mover.move(changed, labels.copy(), bounds, counts, sums) < 10_000
 
 
@@ -108,7 +108,7 @@ def test_points_whose_distances_overflow_have_a_class(value: float) -> None:
     mover = Mover(points.dtype, None, np.ones(1), 1.0)
     labels, bounds = np.zeros((2, 4), np.uint8)
     for centre in (0.5, 0.75):
-        mover.set_centres(np.array([[centre], [2.0]]))
+        mover = mover.to(np.array([[centre], [2.0]]))
         mover.move(points, labels, bounds, np.zeros(3, np.int64), np.zeros((3, 2), np.int64))
         expected = assign(points[:, np.newaxis], np.ones((1, 4), bool), np.array([[centre], [2.0]]))[0]
         np.testing.assert_array_equal(labels, expected)

@@ -5,7 +5,8 @@ from statistics import fmean, pstdev
 import numpy as np
 import pytest
 from blocks import fitted, holes, scene
-from sources import MemorySource, model_of
+from fakes import MemorySource
+from sources import model_of
 
 from pipeline.engine.progress import Progress
 from pipeline.labels.class_records import with_statistics

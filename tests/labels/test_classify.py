@@ -10,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
+from fakes import MemorySource
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sources import MemorySource, model_of
+from sources import model_of
 
 from pipeline.core.grid import Block
 from pipeline.core.pixels import BlockSource, Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.dataarrays.source import ArraySource
-from pipeline.engine.threads import stream
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.labels.classify import ClassStatistics, Labels, LabelTask
 from pipeline.models.base import ClusterModel
@@ -58,7 +59,7 @@ def gather(
     labels = np.full(source.info.grid.shape, 255, np.uint8)
     statistics, firsts = ClassStatistics(model, source.info.units, PixelAreas()), []
     task = LabelTask.of(source, model, PixelAreas(), (labels_of, first_pixel))
-    for block, labelled in stream(task, source.blocks, workers):
+    for block, labelled in ThreadExecutor(workers).map(task, source.blocks):
         statistics.add(labelled)
         labels[block.slices], first = labelled.parts
         firsts.append(first)

@@ -6,24 +6,25 @@ from typing import Any
 import numpy as np
 import pytest
 from blocks import holes, scene
-from sources import MemorySource, described
+from fakes import MemorySource
+from sources import described
 
-from pipeline.core.pixels import FitSource
-from pipeline.engine.cache import open_cache
+from pipeline.core.pixels import PixelSource
+from pipeline.engine.cache import MemoryCache, open_cache
 from pipeline.engine.progress import Progress
 from pipeline.jobs.config import FIT
 from pipeline.methods.fit import fit_source
 from pipeline.models.base import ClusterModel
-from pipeline.pixels.pieces import CachedPieces, UncachedPieces
+from pipeline.pixels.block_cache import CachedSource
 from pipeline.scenes.raster_source import RasterSource
 
 pytestmark = pytest.mark.lowest
 
 
-def fit_model(source: FitSource, method: str, workers: int = 2, **settings: Any) -> ClusterModel:
+def fit_model(source: PixelSource, method: str, workers: int = 2, **settings: Any) -> ClusterModel:
     config = FIT.parse({"pixels": "all", "method": method, **settings}, "test")
     with open_cache("memory", Path()) as cache:
-        pixels = UncachedPieces(source) if method == "minibatch" else CachedPieces(source, cache)
+        pixels = source if method == "minibatch" else CachedSource(source, cache)
         return fit_source(pixels, config, workers=workers, progress=Progress()).model
 
 
@@ -50,10 +51,14 @@ def test_windows_of_batches_are_no_larger_than_planned_blocks() -> None:
 
 
 @pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
-def test_a_source_without_pixel_pieces_is_refused(method: str) -> None:
-    config = FIT.parse({"pixels": "all", "method": method}, "test")
-    with pytest.raises(TypeError, match="CachedPieces or UncachedPieces"):
-        fit_source(MemorySource(scene("uint16")), config, workers=1, progress=Progress())
+def test_a_cache_changes_no_bit_of_a_fit_over_all_pixels(method: str) -> None:
+    config = FIT.parse({"pixels": "all", "method": method, "k": 4}, "test")
+    data, valid = scene("uint16"), holes((120, 150))
+    cached = CachedSource(MemorySource(data, valid), MemoryCache())
+    models = [
+        fit_source(each, config, workers=1, progress=Progress()).model for each in (MemorySource(data, valid), cached)
+    ]
+    assert models[0] == models[1]
 
 
 @pytest.mark.parametrize("method", ["minibatch", "dask-ml"])

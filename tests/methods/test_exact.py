@@ -1,9 +1,11 @@
 """Exact k-means over all pixels: results of scikit-learn, and identical bits for any blocks, workers and cache."""
 
 import logging
+import pickle
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,17 @@ import numpy.typing as npt
 import pytest
 import rasterio
 from blocks import fitted, holes, scene
+from fakes import MemoryPixels, MemorySource, RepeatingExecutor, SerialExecutor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
-from sources import MemorySource, described
+from sources import described
 
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.grid import Block
-from pipeline.core.pixels import FitSource, Pixels
+from pipeline.core.pixels import Pixels, PixelSource
 from pipeline.engine.cache import open_cache
+from pipeline.engine.executor import Executor, ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.kernels.assign import assign
 from pipeline.kernels.fixed import LIMB
@@ -28,19 +32,20 @@ from pipeline.methods import passes
 from pipeline.methods.exact import Refined, refine
 from pipeline.methods.fit import fit_source
 from pipeline.methods.kmeans import KMeansSettings
-from pipeline.methods.passes import Passes
+from pipeline.methods.passes import MoveBlock, Passes, PassResult
 from pipeline.pixels import pieces
-from pipeline.pixels.pieces import CachedPieces, PixelPieces, UncachedPieces
+from pipeline.pixels.block_cache import CachedSource
+from pipeline.pixels.pieces import PixelPieces
 from pipeline.scenes.raster_source import RasterSource
 
 DTYPES = ["uint8", "uint16", "int16", "uint32", "int64", "float32", "float64"]
 
 
 @contextmanager
-def cached_pieces(source: FitSource, folder: Path | None = None) -> Iterator[PixelPieces]:
+def cached_pieces(source: PixelSource, folder: Path | None = None) -> Iterator[PixelPieces]:
     """Cached pieces of a source, each block of which was read for the fit."""
     with open_cache("disk" if folder else "memory", folder or Path()) as cache:
-        pixels = CachedPieces(source, cache)
+        pixels = PixelPieces(CachedSource(source, cache))
         for block in source.blocks:
             pixels.read_for_fit(block)
         yield pixels
@@ -50,7 +55,7 @@ def refine_source(source: MemorySource, start: npt.NDArray[np.float64], workers:
     config = KMeansSettings(k=len(start), **{"max_iter": 200, "tol": 0, **settings})
     points = source.data[:, source.valid]
     with cached_pieces(source) as pixels:
-        return refine(pixels, start, np.ascontiguousarray(points[:, ::7]), config, None, workers)
+        return refine(pixels, start, np.ascontiguousarray(points[:, ::7]), config, None, ThreadExecutor(workers))
 
 
 def initial_centres(
@@ -102,12 +107,12 @@ def test_blocks_workers_and_cache_change_no_bit(
     points = np.ascontiguousarray(data[:, valid][:, ::7])
     if keep:
         with cached_pieces(source) as pixels:
-            cut = refine(pixels, start, points, config, None, workers)
+            cut = refine(pixels, start, points, config, None, ThreadExecutor(workers))
     else:
-        read = UncachedPieces(source)
+        read = PixelPieces(source)
         for block in source.blocks:
             read.read_for_fit(block)
-        cut = refine(read, start, points, config, None, workers)
+        cut = refine(read, start, points, config, None, ThreadExecutor(workers))
     assert cut.centres.tobytes() == whole.centres.tobytes()
     assert cut.counts.tolist() == whole.counts.tolist()
     assert [(p.shift, p.inertia) for p in cut.passes] == [(p.shift, p.inertia) for p in whole.passes][: len(cut.passes)]
@@ -165,8 +170,7 @@ def test_a_pixel_midway_between_two_centroids_has_the_same_class_in_model_and_ma
     data = rng.normal(60, 20, (1, 60, 60)).clip(0, 120).astype("uint32")
     source = MemorySource(data)
     config, features = KMeansSettings(k=40, pixels="all", starts=1, seed=seed), FeaturesConfig(standardize="minmax")
-    with cached_pieces(source) as pixels:
-        model = fit_source(pixels, config, features, workers=2, progress=Progress()).model
+    model = fitted(source, config, features).model
     labels = assign(data, source.valid, model.centres_in(source.info.units), model.stretch_in(source.info.units))
     assert np.bincount(labels.ravel(), minlength=41)[1:].tolist() == list(model.counts)
 
@@ -266,11 +270,12 @@ def test_pieces_are_small_enough_for_64_bit_sums(keep: bool) -> None:  # noqa: F
     source = MemorySource(np.zeros((1, 700, 1100), np.uint8), chunk=(700, 1100))
     (block,) = source.blocks
     with cached_pieces(source) as labelled:
-        pixels: PixelPieces = labelled if keep else UncachedPieces(source)
+        pixels = labelled if keep else PixelPieces(source)
         pixels.read_for_fit(block)
-        sizes = [(piece.start, piece.points.shape[1]) for piece in pixels.pieces([block])]
-    assert sum(size for _, size in sizes) == 700 * 1100
-    assert [start for start, _ in sizes] == list(range(0, 700 * 1100, pieces.PIECE_PIXELS))
+        sizes = [piece.points.shape[1] for piece in pixels.pieces([block])]
+    assert sum(sizes) == 700 * 1100
+    assert max(sizes) <= pieces.PIECE_PIXELS
+    assert len(sizes) == 3
     assert passes._PIECES_TOGETHER * pieces.PIECE_PIXELS * LIMB < 2**63
 
 
@@ -293,7 +298,8 @@ def test_64_bit_sums_hold_no_more_pieces_than_allowed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(passes, "_PIECES_TOGETHER", 3)
-    source = MemorySource(scene("float32"), chunk=(30, 30))  # one piece per block
+    source = MemorySource(scene("float32"), chunk=(90, 100))
+    monkeypatch.setattr(pieces, "PIECE_PIXELS", 1000)  # nine, five, three and two pieces of the blocks
     used: list[npt.NDArray[np.int64]] = []
     move = passes.Mover.move
 
@@ -303,11 +309,11 @@ def test_64_bit_sums_hold_no_more_pieces_than_allowed(
 
     monkeypatch.setattr(passes.Mover, "move", note_sums)
     with cached_pieces(source) as labelled:
-        pixels: PixelPieces = labelled if keep else UncachedPieces(source)
+        pixels = labelled if keep else PixelPieces(source)
         for block in source.blocks:
             pixels.read_for_fit(block)
-        Passes(pixels, 5, None, 1, 1.0).run(initial_centres(source.data, source.valid, 5))
-    assert [sum(other is counts for other in used) for counts in used] == [3] * 18 + [2] * 2
+        Passes(pixels, 5, None, ThreadExecutor(1), 1.0).assign(initial_centres(source.data, source.valid, 5))
+    assert [sum(other is counts for other in used) for counts in used] == [3] * 12 + [2] * 2 + [3] * 3 + [2] * 2
 
 
 @pytest.mark.parametrize(("bands", "shape"), [(3, (64, 64)), (3, (600, 700)), (1, (600, 700))])
@@ -324,17 +330,96 @@ def test_an_uncached_block_is_freed_before_the_next_is_read(bands: int, shape: t
             return Pixels(data, pixels.valid)
 
     source = Watched(scene("uint16", (3 * shape[0], shape[1]), bands), chunk=shape)
-    pixels = UncachedPieces(source)
+    pixels = PixelPieces(source)
     for block in source.blocks:
         pixels.read_for_fit(block)
-    Passes(pixels, 5, None, 1, 1.0).run(initial_centres(source.data, source.valid, 5))
+    Passes(pixels, 5, None, ThreadExecutor(1), 1.0).assign(initial_centres(source.data, source.valid, 5))
     assert held == [0] * 6
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("lost", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("executor", [SerialExecutor(), ThreadExecutor(3), RepeatingExecutor()])
+def test_lost_labels_and_repeated_tasks_change_no_bit(dtype: str, lost: float, executor: Executor) -> None:
+    """Each pass over a block gives absolute counts and sums, whatever is remembered of the pass before."""
+    source = MemorySource(scene(dtype), holes((120, 150)), (40, 50))
+    rng, centres = np.random.default_rng(0), initial_centres(source.data, source.valid, 5)
+    pixels, whole = (MemoryPixels(source, 700, lost=share) for share in (lost, 0.0))
+    ours, expected = Passes(pixels, 5, None, executor, 3.0), Passes(whole, 5, None, SerialExecutor(), 3.0)
+    points = np.ascontiguousarray(source.data[:, source.valid])
+    before = np.zeros(points.shape[1], np.uint8)
+    for step in (0.0, 20.0, 3.0, 0.1, 0.0, 500.0, 1.0):
+        centres = centres + rng.normal(0, 1, centres.shape) * step
+        pixels.forget()
+        labels = assign(points[:, np.newaxis], np.ones((1, points.shape[1]), bool), centres)[0]
+        assert ours.assign(centres) == expected.assign(centres) == (labels != before).sum()
+        assert ours.counts.tolist() == np.bincount(labels, minlength=6)[1:].tolist()
+        assert ours.totals.sums[1:].tolist() == expected.totals.sums[1:].tolist()
+        assert ours.totals.means(centres).tobytes() == expected.totals.means(centres).tobytes()
+        assert ours.inertia(centres) == expected.inertia(centres)
+        before = labels
+    assert (pixels.times_lost > 0) == (lost > 0)
+
+
+def test_a_task_that_comes_late_or_again_gives_the_same_result() -> None:
+    source = MemorySource(scene("uint16"), chunk=(120, 150))
+    pixels, (block,) = MemoryPixels(source, 4000), source.blocks
+    passes_seen = Passes(pixels, 4, None, SerialExecutor(), 3.0)
+    tasks, results = list[MoveBlock](), list[PassResult]()
+
+    class Noting(SerialExecutor):
+        def fold(self, task: Any, items: Any, merge: Any) -> Any:
+            tasks.append(pickle.loads(pickle.dumps(task)))  # noqa: S301
+            results.append(super().fold(task, items, merge))
+            return results[-1]
+
+    passes_seen._executor = Noting()
+    centres = initial_centres(source.data, source.valid, 4)
+    for shift in (0, 5, 9, 20):
+        passes_seen.assign(centres + shift)
+    for late in (2, 0, 3, 3, 1):
+        again = replace(tasks[late], pixels=pixels)(block)  # the labels are those of another pass
+        for found in (again, tasks[late](block)):
+            assert found.moves == results[late].moves
+            assert found.totals.counts.tolist()[1:] == results[late].totals.counts.tolist()[1:]
+            assert found.totals.sums.tolist()[1:] == results[late].totals.sums.tolist()[1:]
+            assert found.totals.squares.tolist() == results[late].totals.squares.tolist()
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_an_error_half_way_through_a_block_loses_its_account(remembers: bool) -> None:  # noqa: FBT001
+    source = MemorySource(scene("uint16"), chunk=(60, 80))
+    centres = initial_centres(source.data, source.valid, 4)
+    pixels = MemoryPixels(source, 1000)
+    pixels.remembers = remembers
+    some, expected = (
+        Passes(pixels, 4, None, SerialExecutor(), 3.0),
+        Passes(MemoryPixels(source, 1000), 4, None, SerialExecutor(), 3.0),
+    )
+    some.assign(centres)
+    expected.assign(centres)
+    store, stored = pixels.store_labels, []
+
+    def fail_later(piece: Any) -> None:
+        stored.append(piece)
+        if len(stored) == 7:
+            msg = "disk full"
+            raise OSError(msg)
+        store(piece)
+
+    pixels.store_labels = fail_later  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="disk full"):
+        some.assign(centres + 7)
+    pixels.store_labels = store  # type: ignore[method-assign]
+    some.assign(centres + 7)
+    expected.assign(centres + 7)
+    assert some.totals.sums[1:].tolist() == expected.totals.sums[1:].tolist()
 
 
 def test_a_memory_cache_holds_copies_of_arrays() -> None:
     data = scene("uint16")
     with cached_pieces(MemorySource(data)) as pixels:
-        before = pixels.read(pixels.blocks[0]).data.copy()
+        before = data[:, :64, :64].copy()
         data[:] = 0  # the user's array, read without a copy
         np.testing.assert_array_equal(pixels.read(pixels.blocks[0]).data, before)
 

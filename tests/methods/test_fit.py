@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import patches
+from fakes import MemorySource
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
-from sources import MemorySource, described
+from sources import described
 
 from pipeline.core.errors import FitError
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.jobs.config import FIT
 from pipeline.methods import starts
@@ -20,7 +22,6 @@ from pipeline.methods.pixel_checks import COMPARED
 from pipeline.methods.sample import draw_sample
 from pipeline.methods.starts import fit_sample
 from pipeline.models.base import ClusterModel
-from pipeline.pixels.pieces import UncachedPieces
 
 pytestmark = pytest.mark.lowest
 
@@ -49,9 +50,8 @@ def test_minibatch_loses_no_digits_far_from_zero(pixels: int | str) -> None:
 
     def inertia(far: float) -> float:
         source = MemorySource((data + far).astype("float32"), chunk=(64, 64))
-        read = UncachedPieces(source) if pixels == "all" else source
         config = FIT.parse({"k": 5, "pixels": pixels, "starts": 3, "method": "minibatch"}, "test")
-        return fit_source(read, config, workers=2, progress=Progress()).model.inertia
+        return fit_source(source, config, workers=2, progress=Progress()).model.inertia
 
     assert inertia(3000.0) == pytest.approx(inertia(0.0), rel=0.02)
 
@@ -72,7 +72,7 @@ def test_centroids_are_the_means_of_their_pixels() -> None:
     data = patches(3)
     source = MemorySource(data)
     model = fit_model(source, tol=0)
-    values = draw_sample(source, wanted=20_000, seed=0, workers=1).points.T.astype("float64")
+    values = draw_sample(source, wanted=20_000, seed=0, executor=ThreadExecutor(1)).points.T.astype("float64")
     nearest = np.argmin(((values[:, None] - model.centres) ** 2).sum(axis=2), axis=1)
     means = np.stack([values[nearest == label].mean(axis=0) for label in range(5)])
     np.testing.assert_allclose(model.centres, means, rtol=1e-4)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
 from pipeline.kernels.distances import own_distances, update_nearest_distances
-from pipeline.methods.lloyd import Partition, lloyd, plus_plus
+from pipeline.methods.lloyd import PointPartition, lloyd, plus_plus
 from pipeline.methods.starts import mean_variance
 
 DTYPES = ["u1", "u2", "i2", "i4", "f4", "f8"]
@@ -75,11 +75,10 @@ def test_the_order_of_integer_points_changes_no_bit(dtype: str) -> None:
 @given(dtype=st.sampled_from(DTYPES), k=st.integers(2, 30), seed=st.integers(0, 10**6), moves=st.integers(1, 6))
 def test_counts_and_means_follow_the_labels(dtype: str, k: int, seed: int, moves: int) -> None:
     points = blobs(dtype, 3)
-    partition = Partition(points, k)
+    partition = PointPartition(points, k)
     centres = points[:, np.random.default_rng(seed).integers(0, COUNT, k)].T.astype(np.float64)
     for _ in range(moves):
         partition.assign(centres)
-        partition.fill(centres)
         centres = partition.means(centres)
         assert partition.counts.tolist() == np.bincount(partition.labels, minlength=k + 1).tolist()
         assert (partition.counts[1:] > 0).all(), "two equal centroids leave a class empty, which is filled"

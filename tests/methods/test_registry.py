@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from blocks import scene
-from sources import MemorySource
+from fakes import MemorySource
 
 from pipeline.core.needs import Work
 from pipeline.engine.cache import open_cache
@@ -14,7 +14,7 @@ from pipeline.engine.progress import Progress
 from pipeline.jobs.config import FIT
 from pipeline.methods.fit import Fit, fit_source
 from pipeline.methods.registry import METHODS, fit_function, method_of
-from pipeline.pixels.pieces import CachedPieces
+from pipeline.pixels.block_cache import CachedSource
 
 WORK = Work(chunk=(40, 50), blocks=9, workers=2)
 
@@ -23,7 +23,7 @@ def fit(name: str, chunk: tuple[int, int], workers: int, pixels: Any) -> Fit:
     config = FIT.parse({"method": name, "k": 4, "pixels": pixels}, "test")
     with open_cache("memory", Path()) as cache:
         source = MemorySource(scene("uint16"), chunk=chunk)
-        given = CachedPieces(source, cache) if pixels == "all" else source
+        given = CachedSource(source, cache) if pixels == "all" else source
         return fit_source(given, config, workers=workers, progress=Progress())
 
 

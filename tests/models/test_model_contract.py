@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from fakes import Threshold
+from fakes import MemorySource, Threshold
 from pydantic import ValidationError
-from sources import MemorySource, build, changed, content, model_of
+from sources import build, changed, content, model_of
 
 from pipeline import label
 from pipeline.core.errors import ModelError
+from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.labels.class_records import with_statistics
-from pipeline.labels.classify import Thinning, classify_blocks
+from pipeline.labels.classify import LabelTask
 from pipeline.models import store
 from pipeline.models.base import ClusterModel
 
@@ -68,8 +69,9 @@ def test_a_scene_is_labelled_by_blocks_and_lazily(model: ClusterModel) -> None:
     expected = model.labeller(source.info)(source.data, source.valid).classes
     source.blocks = tuple(source.info.grid.blocks((16, 16)))
     found = np.full(expected.shape, 255, np.uint8)
-    for block, labelled in classify_blocks(source, model, Thinning(5, (0,)), 2):
-        found[block.slices] = labelled.labels
+    task = LabelTask.of(source, model, PixelAreas(reason="none"), (lambda _block, _pixels, labels: labels,))
+    for block in source.blocks:
+        (found[block.slices],) = task(block).parts
     np.testing.assert_array_equal(found, expected)
     coords = {"band": list(model.bands), "valid": (("y", "x"), source.valid)}
     array = xr.DataArray(source.data, dims=("band", "y", "x"), coords=coords).chunk({"y": 13})

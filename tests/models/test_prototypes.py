@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sources import MemorySource, build, changed, content, model_of
+from fakes import MemorySource
+from sources import build, changed, content, model_of
 
 from pipeline.core.errors import ModelError
 

@@ -10,12 +10,14 @@ import pytest
 import rasterio
 from affine import Affine
 from conftest import WriteRaster, patches
+from fakes import MemorySource
 from runs import config, read
-from sources import MemorySource, described, opened, whole
+from sources import described, opened, whole
 
 import pipeline.scenes.empty_bands as emptiness_module
 from pipeline.api import open_scene
 from pipeline.core.errors import SceneError
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import run_config
@@ -162,11 +164,11 @@ def test_the_error_of_an_empty_sample_names_the_bands() -> None:
     pixels[1] = np.nan
     source = MemorySource(pixels, valid)
     with pytest.raises(SceneError, match=r"nodata \(NaN, infinity\) in band band2, masked out"):
-        draw_sample(source, wanted=100, seed=0, workers=2)
+        draw_sample(source, wanted=100, seed=0, executor=ThreadExecutor(2))
     pixels[1] = 5
     pixels[0, :100], pixels[1, 100:] = np.nan, np.nan
     with pytest.raises(SceneError, match=r"in at least one band, .* though each band has valid pixels"):
-        draw_sample(MemorySource(pixels, valid), wanted=100, seed=0, workers=2)
+        draw_sample(MemorySource(pixels, valid), wanted=100, seed=0, executor=ThreadExecutor(2))
 
 
 def test_nodata_of_the_config_replaces_all_nodata_of_a_store(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 from conftest import WriteRaster, patches
+from fakes import MemorySource
 from hypothesis import given
 from hypothesis import strategies as st
-from sources import MemorySource, described, layers, product
+from sources import described, layers, product
 
 from pipeline.raster.stored_blocks import OpenFiles
 from pipeline.scenes.reading import Reading

@@ -8,12 +8,12 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
-from fakes import MEMORY_SINK
-from sources import MemorySource, model_of
+from fakes import MEMORY_SINK, MemorySource
+from sources import model_of
 
 from pipeline.config.schema import OutputConfig
 from pipeline.core.errors import ConfigError
-from pipeline.engine.threads import stream
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.labels.classify import ClassStatistics, LabelTask
 from pipeline.sinks.base import Job, Sink, Summary
@@ -43,7 +43,7 @@ def write(sink: Sink, source: MemorySource, path: Path, job: Job, *, shuffled: b
     statistics = ClassStatistics(job.model, source.info.units, AREAS)
     with open_writer(sink, path, job) as writer:
         task = LabelTask.of(source, job.model, AREAS, (writer.part,) if writer.part else ())
-        done = list(stream(task, source.blocks, 2))
+        done = list(ThreadExecutor(2).map(task, source.blocks))
         for _, labelled in done:
             statistics.add(labelled)
         if shuffled:

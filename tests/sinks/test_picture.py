@@ -9,14 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from affine import Affine
+from fakes import MemorySource
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sources import MemorySource, model_of
+from sources import model_of
 
 from pipeline.core.errors import OutputError
 from pipeline.core.grid import Grid
-from pipeline.engine.threads import stream
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.labels.classify import ClassStatistics, LabelTask
 from pipeline.models.base import ClusterModel
@@ -61,7 +62,9 @@ def draw(
     with tempfile.TemporaryDirectory() as folder:
         path = path or Path(folder) / "p.png"
         writer = PictureWriter(path, job)
-        for block, labelled in stream(LabelTask.of(source, model, PixelAreas(), (writer.part,)), source.blocks, 2):
+        for block, labelled in ThreadExecutor(2).map(
+            LabelTask.of(source, model, PixelAreas(), (writer.part,)), source.blocks
+        ):
             statistics.add(labelled)
             writer.add(block, labelled.parts[0])
         statistics.counts[0] += nodata

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sources import MemorySource, model_of
+from fakes import MemorySource
+from sources import model_of
 
 from pipeline.core.errors import OutputError
-from pipeline.engine.threads import stream
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.labels.classify import ClassStatistics, LabelTask
 from pipeline.models.base import ClusterModel
@@ -43,7 +44,7 @@ def test_the_table_agrees_with_numpy_for_each_class(
     source, areas = MemorySource(data, valid, chunk), PixelAreas(hectares=hectares)
     statistics = ClassStatistics(model, model.units, areas)
     labels = np.zeros((50, 60), int)
-    for block, labelled in stream(LabelTask.of(source, model, areas, (labels_of,)), source.blocks, 2):
+    for block, labelled in ThreadExecutor(2).map(LabelTask.of(source, model, areas, (labels_of,)), source.blocks):
         statistics.add(labelled)
         (labels[block.slices],) = labelled.parts
     colours = class_colours(4)

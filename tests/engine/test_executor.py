@@ -1,19 +1,23 @@
-"""Results are in order, or one per thread, for a bounded number of items; no thread goes on after the end."""
+"""Results are in order, or merged, for a bounded number of items in progress; no thread goes on after the end."""
 
+import operator
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import count
 
 import pytest
+from fakes import RepeatingExecutor, SerialExecutor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.engine import threads
-from pipeline.engine.threads import blocks_in_flight, count_workers, run_on_threads, stream
+from pipeline.engine import executor
+from pipeline.engine.executor import Executor, ThreadExecutor, blocks_in_flight, count_workers
+from pipeline.engine.time_limits import is_stopped
 
 WAIT = 30.0
 """Seconds after which a hanging test fails."""
@@ -48,24 +52,29 @@ def test_results_are_in_the_order_of_the_items_whichever_ends_first(
             turn.wait(0.002)  # others overtake it
         return -numbered[1]
 
-    results = list(stream(work, enumerate(items), workers))
+    results = list(ThreadExecutor(workers).map(work, enumerate(items)))
     assert results == [(numbered, -numbered[1]) for numbered in enumerate(items)]
     assert worker_threads() == []
 
 
-def test_work_in_progress_sees_the_stop_event_if_the_work_ends_early() -> None:
-    stopped, begun = threading.Event(), threading.Event()
+def test_work_in_progress_learns_that_the_work_has_ended_early() -> None:
+    begun, seen = threading.Event(), []
 
-    def work(number: int) -> bool:
+    def work(number: int) -> None:
+        assert not is_stopped()
         if number == 0:
             assert begun.wait(WAIT)
             raise KeyboardInterrupt
         begun.set()
-        return stopped.wait(WAIT)
+        end = time.monotonic() + WAIT
+        while not is_stopped() and time.monotonic() < end:
+            time.sleep(0.001)
+        seen.append(is_stopped())
 
     with pytest.raises(KeyboardInterrupt):
-        list(stream(work, range(2), 2, stopped))
-    assert stopped.is_set()
+        list(ThreadExecutor(2).map(work, range(2)))
+    assert seen == [True]
+    assert not is_stopped(), "this thread goes on"
     assert worker_threads() == []
 
 
@@ -84,7 +93,7 @@ def test_as_many_items_as_workers_are_in_progress_and_never_more(workers: int) -
         with lock:
             busy -= 1
 
-    assert len(list(stream(work, range(4 * workers), workers))) == 4 * workers
+    assert len(list(ThreadExecutor(workers).map(work, range(4 * workers)))) == 4 * workers
     assert most == workers
 
 
@@ -92,7 +101,7 @@ def test_as_many_items_as_workers_are_in_progress_and_never_more(workers: int) -
 def test_items_are_taken_only_as_results_are_consumed(workers: int) -> None:
     items = CountedItems()  # endless: they must not be exhausted
     begun: list[int] = []
-    results = stream(begun.append, items, workers)
+    results = ThreadExecutor(workers).map(begun.append, items)
     assert items.taken == 0
     for consumed, _ in zip(range(1, 20), results, strict=False):
         assert items.taken - consumed <= blocks_in_flight(workers)
@@ -118,7 +127,7 @@ def test_the_first_error_is_raised_after_the_results_before_it_and_ends_the_work
 
     seen = []
     with pytest.raises(OSError, match=f"^item {failing}$"):
-        seen.extend(item for item, _ in stream(work, items, workers))
+        seen.extend(item for item, _ in ThreadExecutor(workers).map(work, items))
     assert seen == list(range(failing))
     assert items.taken <= failing + blocks_in_flight(workers)
     assert set(begun) <= set(range(items.taken))
@@ -137,7 +146,7 @@ def test_after_an_error_started_items_are_finished_and_others_are_dropped(monkey
             proceed.set()  # not before: until then both workers are busy and the other items are queued
             super().shutdown(wait=wait)
 
-    monkeypatch.setattr(threads, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(executor, "ThreadPoolExecutor", Pool)
 
     def work(item: int) -> None:
         begun[item].set()
@@ -149,7 +158,7 @@ def test_after_an_error_started_items_are_finished_and_others_are_dropped(monkey
         ended.append(item)
 
     with pytest.raises(ValueError, match="the first"):
-        next(stream(work, range(8), 2))
+        next(ThreadExecutor(2).map(work, range(8)))
     # item 1 was in progress, and item 2 may have been started when item 0 failed; item 3 never was
     assert {1} <= set(ended) == {item for item in range(1, 8) if begun[item].is_set()} <= {1, 2}
 
@@ -157,7 +166,7 @@ def test_after_an_error_started_items_are_finished_and_others_are_dropped(monkey
 @pytest.mark.parametrize("end", ["close", "throw"])
 def test_a_consumer_that_stops_early_stops_the_workers(end: str) -> None:
     begun: list[int] = []
-    results = stream(begun.append, count(), 3)
+    results = ThreadExecutor(3).map(begun.append, count())
     next(results)
     if end == "close":
         results.close()
@@ -175,12 +184,12 @@ def test_an_error_among_the_items_themselves_is_raised_and_stops_the_workers() -
         raise RuntimeError(msg)
 
     with pytest.raises(RuntimeError, match="no more blocks"):
-        list(stream(abs, items(), 2))
+        list(ThreadExecutor(2).map(abs, items()))
     assert worker_threads() == []
 
 
 def test_no_items_give_no_results() -> None:
-    assert list(stream(abs, [], 4)) == []
+    assert list(ThreadExecutor(4).map(abs, [])) == []
 
 
 def test_an_explicit_number_of_workers_is_used() -> None:
@@ -198,67 +207,135 @@ def test_the_default_number_of_workers_is_that_of_the_cores_the_process_may_use(
     assert count_workers() == len(allowed)
 
 
-@settings(max_examples=40, deadline=None)
-@given(items=st.lists(st.integers()), workers=st.integers(1, 6))
-def test_threads_share_each_item_once_in_the_order_of_the_items(items: list[int], workers: int) -> None:
-    shares = run_on_threads(list, enumerate(items), workers)
-    assert len(shares) == workers
-    assert all(own == sorted(own) for own in shares)
-    assert sorted(item for own in shares for item in own) == list(enumerate(items))
+@dataclass(frozen=True)
+class Negate:
+    """Task: the negative of a number."""
+
+    failing: int | None = None
+
+    def __call__(self, number: int) -> int:
+        if number == self.failing:
+            msg = f"item {number}"
+            raise OSError(msg)
+        return -number
+
+
+class Wrap:
+    """Task: a list of the item."""
+
+    def __call__(self, item: int) -> list[int]:
+        return [item]
+
+
+def merge_lists(one: list[int], other: list[int]) -> list[int]:
+    one += other  # allowed: the first argument may change
+    return one
+
+
+EXECUTORS = [SerialExecutor(), RepeatingExecutor(), *map(ThreadExecutor, (1, 2, 5))]
+
+
+@pytest.mark.parametrize("each", EXECUTORS)
+@pytest.mark.parametrize("length", [0, 1, 3, 40])
+def test_every_executor_gives_the_result_of_each_item(each: Executor, length: int) -> None:
+    expected = [(item, -item) for item in range(length)]
+    assert list(each.map(Negate(), range(length))) == expected
+    assert sorted(each.map(Negate(), range(length), ordered=False)) == expected
+
+
+@pytest.mark.parametrize("each", EXECUTORS)
+@pytest.mark.parametrize("length", [1, 2, 3, 40])
+def test_every_executor_merges_the_result_of_each_item_once(each: Executor, length: int) -> None:
+    assert each.fold(Negate(), iter(range(length)), operator.add) == -sum(range(length))
+    assert sorted(each.fold(Wrap(), range(length), merge_lists)) == list(range(length))
+
+
+@pytest.mark.parametrize("each", EXECUTORS)
+def test_every_executor_refuses_to_merge_nothing(each: Executor) -> None:
+    with pytest.raises(ValueError, match="no items"):
+        each.fold(Negate(), (), operator.add)
+
+
+@pytest.mark.parametrize("each", EXECUTORS)
+@pytest.mark.parametrize("ordered", [True, False])
+def test_every_executor_takes_items_as_results_are_consumed(each: Executor, ordered: bool) -> None:  # noqa: FBT001
+    items = CountedItems()  # endless
+    results = each.map(Negate(), items, ordered=ordered)
+    for consumed, _ in zip(range(1, 30), results, strict=False):
+        assert items.taken - consumed <= blocks_in_flight(each.workers)
+    results.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("each", EXECUTORS)
+@pytest.mark.parametrize("failing", [0, 7])
+def test_every_executor_raises_the_error_of_a_task(each: Executor, failing: int) -> None:
+    for ordered in (True, False):
+        with pytest.raises(OSError, match=f"^item {failing}$"):
+            list(each.map(Negate(failing), range(20), ordered=ordered))
+    with pytest.raises(OSError, match=f"^item {failing}$"):
+        each.fold(Negate(failing), range(20), operator.add)
     assert worker_threads() == []
+
+
+def test_results_are_yielded_as_they_are_finished_unless_in_order() -> None:
+    proceed = threading.Event()
+
+    def work(item: int) -> int:
+        if item == 0:
+            assert proceed.wait(WAIT)
+        return item
+
+    found = []
+    for item, _ in ThreadExecutor(2).map(work, range(10), ordered=False):
+        found.append(item)
+        if len(found) == 9:
+            proceed.set()
+    assert found[-1] == 0
+    assert sorted(found) == list(range(10))
 
 
 def test_a_thread_takes_items_while_another_is_blocked() -> None:
     done, proceed = [], threading.Event()
 
-    def work(shared: Iterator[int]) -> None:
-        for item in shared:
-            if item == 0:
-                assert proceed.wait(WAIT)
-            done.append(item)
-            if len(done) == 9:  # all others, by the other thread
-                proceed.set()
+    def work(item: int) -> None:
+        if item == 0:
+            assert proceed.wait(WAIT)
+        done.append(item)
+        if len(done) == 9:  # all others, by the other thread
+            proceed.set()
 
-    run_on_threads(work, range(10), 2)
+    ThreadExecutor(2).fold(work, range(10), lambda *_: None)
     assert done[-1] == 0
     assert sorted(done) == list(range(10))
 
 
 @pytest.mark.parametrize("failing", [0, 1])
 def test_an_error_on_one_thread_ends_the_others_after_their_current_item(failing: int) -> None:
-    both, items, ended = threading.Barrier(2), CountedItems(10**7), []
+    both, items = threading.Barrier(2), CountedItems(10**7)
 
-    def work(shared: Iterator[int]) -> None:
-        item = next(shared)
-        both.wait(WAIT)
+    def work(item: int) -> None:
+        if item < 2:
+            both.wait(WAIT)
         if item == failing:
             msg = f"item {item}"
             raise OSError(msg)
-        for _ in shared:
-            pass
-        ended.append(item)
 
     with pytest.raises(OSError, match=f"^item {failing}$"):
-        run_on_threads(work, items, 2)
-    assert ended == [1 - failing]
+        ThreadExecutor(2).fold(work, items, lambda *_: None)
     assert items.taken < 10**7
     assert worker_threads() == []
 
 
 def test_a_signal_whose_exception_was_swallowed_ends_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = []
+    taken: list[int] = []
 
     def raise_pending_signal() -> None:
         if len(taken) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(threads, "raise_pending_signal", raise_pending_signal)
-
-    def work(shared: Iterator[int]) -> None:
-        taken.extend(shared)
-
+    monkeypatch.setattr(executor, "raise_pending_signal", raise_pending_signal)
     with pytest.raises(KeyboardInterrupt):
-        run_on_threads(work, range(10**6), 1)
+        ThreadExecutor(1).fold(taken.append, range(10**6), lambda *_: None)
     assert taken == [0, 1, 2]
 
 
@@ -266,37 +343,36 @@ def test_a_signal_whose_exception_was_swallowed_ends_all_threads(monkeypatch: py
 def test_ctrl_c_without_our_handlers_ends_all_threads() -> None:
     items = CountedItems(10**7)
 
-    def work(shared: Iterator[int]) -> None:
-        for item in shared:
-            if item == 100:
-                time.sleep(0.1)  # until both threads have started and the main thread waits for them
-                os.kill(os.getpid(), signal.SIGINT)
+    def work(item: int) -> None:
+        if item == 100:
+            time.sleep(0.1)  # until both threads have started and the main thread waits for them
+            os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            run_on_threads(work, items, 2)
+            ThreadExecutor(2).fold(work, items, lambda *_: None)
     finally:
         signal.signal(signal.SIGINT, before)
     assert items.taken < 10**7
     assert worker_threads() == []
 
 
-def test_shared_items_are_generated_by_one_thread_at_a_time() -> None:
+def test_items_to_fold_are_generated_by_one_thread_at_a_time() -> None:
     def items() -> Iterator[int]:
         for number in range(100):
             time.sleep(0.0005)  # another thread would interfere
             yield number
 
-    assert sorted(item for own in run_on_threads(list, items(), 3) for item in own) == list(range(100))
+    assert sorted(ThreadExecutor(3).fold(Wrap(), items(), merge_lists)) == list(range(100))
 
 
-def test_an_error_among_shared_items_themselves_is_raised() -> None:
+def test_an_error_among_the_items_to_fold_is_raised() -> None:
     def items() -> Iterator[int]:
         yield from range(10)
         msg = "no more blocks"
         raise RuntimeError(msg)
 
     with pytest.raises(RuntimeError, match="no more blocks"):
-        run_on_threads(list, items(), 2)
+        ThreadExecutor(2).fold(Wrap(), items(), merge_lists)
     assert worker_threads() == []
