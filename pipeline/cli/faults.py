@@ -1,7 +1,7 @@
 """Sentences for errors that Terrazzo did not raise itself: of the system, of broken packages, of bugs."""
 
 import traceback
-from types import TracebackType
+from types import FrameType
 
 from pipeline.core.text import printable
 
@@ -9,13 +9,7 @@ _OWN_PACKAGE = "pipeline"
 
 
 def fault_sentence(error: BaseException) -> str:
-    """Describe an unexpected error in a sentence that says what to do.
-
-    Parameters
-    ----------
-    error : BaseException
-        Any error other than a `TerrazzoError`.
-    """
+    """Describe an unexpected error, any but a `TerrazzoError`, in a sentence that says what to do."""
     if isinstance(error, MemoryError):
         return "there is not enough memory; set run.memory lower"
     package = _broken_package(error)
@@ -45,22 +39,13 @@ def fault_sentence(error: BaseException) -> str:
 def _broken_package(error: BaseException) -> str:
     """Return the name of the package whose import failed; empty if the error has another cause."""
     missing = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
-    importing = [name for step in _steps(error.__traceback__) if (name := _imported_package(step))]
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    importing = [name for frame in frames if (name := _imported_package(frame))]
     return next((name for name in (missing, *reversed(importing)) if name and name != _OWN_PACKAGE), "")
 
 
-def _steps(trace: TracebackType | None) -> list[TracebackType]:
-    """List the steps of a traceback, the outermost first."""
-    steps = []
-    while trace:
-        steps.append(trace)
-        trace = trace.tb_next
-    return steps
-
-
-def _imported_package(step: TracebackType) -> str:
-    """Return the package of the module that is being imported at a step of a traceback; empty if none is."""
-    frame = step.tb_frame
+def _imported_package(frame: FrameType) -> str:
+    """Return the package of the module that is being imported in a frame of a traceback; empty if none is."""
     if frame.f_code.co_name != "<module>":
         return ""
     spec = frame.f_globals.get("__spec__")

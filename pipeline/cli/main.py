@@ -9,16 +9,9 @@ from contextlib import suppress
 
 import click
 
-from pipeline.cli import registry
-from pipeline.cli.demo import demo
-from pipeline.cli.fit import fit
-from pipeline.cli.init import init
-from pipeline.cli.inspect import inspect
-from pipeline.cli.plan import plan
-from pipeline.cli.predict import predict
-from pipeline.cli.run import run
+from pipeline.cli.commands import demo, fit, init, inspect, plan, predict, run, validate
+from pipeline.cli.faults import fault_sentence
 from pipeline.cli.terminal import drop_output, error_of_printing, set_up_streams, unprinted
-from pipeline.cli.validate import validate
 from pipeline.core.errors import TerrazzoError
 from pipeline.core.text import printable
 from pipeline.core.version import __version__
@@ -82,7 +75,7 @@ def _run() -> int:
         if "--debug" in sys.argv:
             raise
         ours = isinstance(error, TerrazzoError)
-        sentence = unprinted(lost) if lost else str(error) if ours else registry.fault_sentence(error)
+        sentence = unprinted(lost) if lost else str(error) if ours else fault_sentence(error)
         click.echo(f"terrazzo: {sentence}", err=True)
         return getattr(error, "exit_code", 1)
     return status if isinstance(status, int) else 0

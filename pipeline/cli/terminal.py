@@ -61,25 +61,14 @@ def _log_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
     logger.debug("%s: %r", unraisable.err_msg or "ignored in a finalizer", unraisable.exc_value)
 
 
-def encoding_of_output() -> str:
-    """Return the encoding of standard output."""
-    return getattr(sys.stdout, "encoding", None) or "utf-8"
-
-
 def output_json(record: dict[str, Any]) -> str:
     """Write a record as JSON that standard output can encode."""
-    return json_text(replace_non_finite(record), encoding_of_output(), indent=2, allow_nan=False)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return json_text(replace_non_finite(record), encoding, indent=2, allow_nan=False)
 
 
 def print_answer(text: str, *, nl: bool = True) -> None:
-    """Print the answer of a command that writes no files.
-
-    Parameters
-    ----------
-    text : str
-        The answer.
-    nl : bool
-        Whether a newline follows.
+    """Print the answer of a command that writes no files, and a newline unless `nl` is False.
 
     Raises
     ------
@@ -89,11 +78,10 @@ def print_answer(text: str, *, nl: bool = True) -> None:
         If the reader has closed the pipe, as in `terrazzo inspect scene.tif | head -1`.
     """
     error = _print(text, nl=nl)
-    if error is None:
-        return
-    if error.errno == errno.EPIPE:
+    if error and error.errno == errno.EPIPE:
         raise error
-    raise UnprintedError(unprinted(error))
+    if error:
+        raise UnprintedError(unprinted(error))
 
 
 def unprinted(error: OSError) -> str:
@@ -102,18 +90,10 @@ def unprinted(error: OSError) -> str:
 
 
 def print_summary(text: str, written: Iterable[object], *, asked: bool = False) -> None:
-    """Print a summary of output files that are complete.
+    """Print a summary of output files, the paths in `written`, that are complete.
 
-    If it can't be printed, the work is done all the same: that is a warning, unless the caller asked for the text.
-
-    Parameters
-    ----------
-    text : str
-        The summary.
-    written : iterable
-        Paths of the output files.
-    asked : bool
-        Whether the caller asked for the text itself, by `--json`.
+    If it can't be printed, the work is done all the same: that is a warning, unless the caller `asked` for the text
+    itself, by `--json`.
 
     Raises
     ------
@@ -148,10 +128,7 @@ def _print(text: str, *, nl: bool = True) -> OSError | None:
 def drop_output() -> OSError | None:
     """Discard what standard output can't take, as Python would try to write it again when it exits.
 
-    Returns
-    -------
-    OSError or None
-        The error of writing; None if there is none, or the stream is closed.
+    Returns the error of writing; None if there is none, or the stream is closed.
     """
     try:
         if sys.stdout is not None:

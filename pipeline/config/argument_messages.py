@@ -39,15 +39,10 @@ def _key_pattern() -> str:
 
 
 def config_keys_to_arguments(text: str, sections: tuple[str, ...]) -> str:
-    """Replace config keys in a message by the arguments of the Python functions.
+    """Replace config keys in a message, such as `scene.nodata`, by the arguments of the Python functions.
 
-    Parameters
-    ----------
-    text : str
-        Message with config keys such as `scene.nodata`.
-    sections : tuple of str
-        Config sections whose keys are arguments of the called function. Keys of other sections are prefixed with the
-        name of their function: "open_scene's nodata".
+    The keys of `sections` are arguments of the called function. Those of other sections are prefixed with the name of
+    their function: "open_scene's nodata".
     """
 
     def to_argument(found: re.Match[str]) -> str:
@@ -110,13 +105,7 @@ def _check_names(function: str, parameters: Iterable[str], given: Iterable[str])
 
 
 def name_arguments_in_messages(*sections: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Decorate a function so that its errors and log records name its arguments instead of config keys.
-
-    Parameters
-    ----------
-    *sections : str
-        Config sections whose keys are arguments of the function.
-    """
+    """Decorate a function so that its errors and log records name its arguments instead of keys of `sections`."""
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         parameters = signature(function).parameters

@@ -4,7 +4,7 @@ import re
 from datetime import date
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, ByteSize, Field, WithJsonSchema
+from pydantic import BeforeValidator, ByteSize, Field
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.text import unreadable_name
@@ -83,19 +83,8 @@ ResamplingMethod = Literal[
 Resampling = ResamplingMethod | Annotated[dict[Text, ResamplingMethod], Field(min_length=1)]
 """Resampling method for all bands, or a mapping of band to method."""
 
+_SizeText = Annotated[str, Field(pattern=r"^\s*[0-9]+(\.[0-9]+)?([eE]\+?[0-9]{1,2}|\s*([kKmMgGtTpP][iI]?)?[bB]?)\s*$")]
 Size = Annotated[
-    ByteSize,
-    BeforeValidator(_size),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "exclusiveMinimum": 0},
-                {
-                    "type": "string",
-                    "pattern": r"^\s*[0-9]+(\.[0-9]+)?([eE]\+?[0-9]{1,2}|\s*([kKmMgGtTpP][iI]?)?[bB]?)\s*$",
-                },
-            ]
-        }
-    ),
+    ByteSize, Field(gt=0), BeforeValidator(_size, json_schema_input_type=Annotated[int, Field(gt=0)] | _SizeText)
 ]
 """Size in bytes, such as 2GB."""

@@ -11,9 +11,6 @@ from pipeline.config.fields import Name, Text
 from pipeline.config.record import Record, refuse_boolean
 from pipeline.core.mask_layers import MASK_LAYERS, Bits, MaskKind, MaskLayer, mask_kind
 
-SCL_DROPPED: Final = MASK_LAYERS["scl"].drop
-"""SCL classes masked out by default."""
-
 MASK_DESCRIPTION: Final = (
     "which pixels to mask out: the name of a quality layer of the product (scl, qa_pixel, bqa, udm, udm2, fmask: masks "
     "out clouds, their shadows and defects), the path of a raster (masks out 0) or vector file (masks out pixels "

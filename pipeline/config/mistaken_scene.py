@@ -36,13 +36,7 @@ _ADDRESS: Final = re.compile(r"(^|/)([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/])")
 
 
 def scene_named_as_config(path: Path) -> str | None:
-    """Message for a scene passed in place of a config, with the command that writes one; None for other files.
-
-    Parameters
-    ----------
-    path : Path
-        Path at which a config was expected.
-    """
+    """Message for a scene passed in place of a config, with the command that writes one; None for other files."""
     name = str(path)
     kind = _kind(path)
     if not path.exists() and (_ADDRESS.match(name) or name.startswith("/vsi")):

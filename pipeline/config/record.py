@@ -146,16 +146,7 @@ AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 
 def parse_record(record: type[AnyRecord], settings: object, origin: str) -> AnyRecord:
-    """Validate settings and convert them to a record.
-
-    Parameters
-    ----------
-    record : type
-        `RunConfig`, or the record class of one of its sections.
-    settings : object
-        Settings parsed from YAML; must be a mapping.
-    origin : str
-        File or function named in messages.
+    """Convert settings parsed from YAML to a record; messages name their `origin`, a file or function.
 
     Raises
     ------

@@ -117,7 +117,7 @@ class ResourceConfig(Record):
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto", description="'auto' (one per core), or the number of blocks processed at once, 1 to 1024"
     )
-    memory: Size = Field(ByteSize(2 * 10**9), gt=0, description="the memory limit of the run, such as 2GB or 800MB")
+    memory: Size = Field(ByteSize(2 * 10**9), description="the memory limit of the run, such as 2GB or 800MB")
     chunk: Literal["auto"] | Annotated[int, Field(ge=16, le=65536)] = Field(
         "auto",
         description="'auto', or the side of a block in pixels, 16 to 65536, rounded up to whole blocks of the file",
@@ -151,16 +151,7 @@ class PredictConfig(Record):
 def load_prediction(
     source: Sequence[str], resources: Mapping[str, str], overrides: Iterable[str] = ()
 ) -> PredictConfig:
-    """Build the settings of `terrazzo predict` from command line arguments.
-
-    Parameters
-    ----------
-    source : sequence of str
-        Paths of files or folders, globs, or one product.
-    resources : mapping
-        Settings of section `run` by key.
-    overrides : iterable of str
-        Settings such as `scene.mask=scl` or `run.cache_dir=/fast`.
+    """Build the settings of `terrazzo predict`: its source, those of section `run`, and those given with `--set`.
 
     Raises
     ------

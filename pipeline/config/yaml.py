@@ -12,12 +12,12 @@ import yaml
 
 from pipeline.config.mistaken_scene import scene_named_as_config
 from pipeline.core.errors import ConfigError
+from pipeline.core.mask_layers import MASK_LAYERS
 from pipeline.core.regular_files import read_regular
 from pipeline.core.text import unreadable_name
 
 _TAG_ERRORS: Final = (ValueError, TypeError, LookupError, AttributeError)
 """Exceptions that PyYAML raises if a value does not fit its tag (`!!int x`), in addition to its own."""
-
 
 _MAX_FILE_BYTES: Final = 2**20
 """Largest size of a config file, in bytes."""
@@ -48,9 +48,6 @@ def parse_yaml(text: str, origin: str) -> object:
         msg = f"{origin}: this is not plain YAML: {(str(error).splitlines() or [type(error).__name__])[0]}"
         raise ConfigError(msg) from error
 
-
-MASK_KEYWORDS: Final = ("none", "scl", "qa_pixel", "bqa", "udm", "udm2", "fmask")
-"""Values of a mask that are not paths."""
 
 _ADDRESS: Final = re.compile(r"/vsi|[A-Za-z0-9_]+://|[A-Za-z0-9_]{2,}:")
 
@@ -95,7 +92,7 @@ def _anchor_layer(layer: object, base: Path) -> object:
     """Join the path of a mask or an area, in its short form or in a mapping, to `base`."""
     if isinstance(layer, dict) and "path" in layer:
         return {**layer, "path": _anchor_source(layer["path"], base)}
-    return layer if str(layer).lower() in MASK_KEYWORDS else _anchor_source(layer, base)
+    return layer if str(layer).lower() in ("none", *MASK_LAYERS) else _anchor_source(layer, base)
 
 
 _ANCHORED: Final = {"source": _anchor_sources, "mask": _anchor_layer, "aoi": _anchor_layer}

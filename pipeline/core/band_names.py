@@ -197,12 +197,7 @@ def check_names_differ(names: Sequence[str], paths: Sequence[str]) -> None:
 def find_rgb(names: Sequence[str], common: Sequence[str | None] = ()) -> tuple[int, int, int] | None:
     """Indices of the red, green and blue bands, found by common name; None unless each occurs exactly once.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Names of all bands.
-    common : sequence of str or None, optional
-        Common name per band, None if unknown; derived from the names if all are unknown.
+    Common names, None if unknown, are derived from the names if all are unknown.
     """
     common = common if any(common) else common_names(names)
     if all(common.count(colour) == 1 for colour in ("red", "green", "blue")):

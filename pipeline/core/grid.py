@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil
 from typing import Final, overload
 
 from affine import Affine
@@ -138,10 +137,6 @@ class Grid:
     def blocks(self, chunk: tuple[int, int]) -> Blocks:
         """Split the grid into blocks of at most `chunk` (rows, columns) pixels."""
         return split_into_blocks(self.shape, chunk)
-
-    def count_blocks(self, chunk: tuple[int, int]) -> int:
-        """Number of blocks that `blocks` returns."""
-        return ceil(self.shape[0] / chunk[0]) * ceil(self.shape[1] / chunk[1])
 
     def describe(self) -> str:
         """Size and resolution as text for messages."""

@@ -11,14 +11,9 @@ if TYPE_CHECKING:
 
 
 def late_import(owner: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a module whose names are imported when they are first used.
+    """Return the `__getattr__` of a module, `owner`, whose names are imported when they are first used.
 
-    Parameters
-    ----------
-    owner : str
-        Name of the module.
-    homes : mapping of str
-        By name: where it is defined, as for `load`.
+    `homes` says by name where it is defined, as for `load`.
     """
 
     def find(name: str) -> Any:

@@ -59,14 +59,9 @@ def is_terrain(name: str) -> bool:
 
 
 def layer_kind(name: str, shared: frozenset[str] = frozenset()) -> LayerKind:
-    """Classify a layer by name.
+    """Classify a layer by the name of its file without suffix, its asset, or its variable.
 
-    Parameters
-    ----------
-    name : str
-        Name of a file without suffix, of an asset, or of a variable.
-    shared : frozenset of str
-        Words in lower case to ignore, because the names of all layers contain them.
+    Words in `shared`, in lower case, are ignored, because the names of all layers contain them.
     """
     maja = _MAJA.search(name)
     if maja:
@@ -84,8 +79,7 @@ def layer_kinds(names: Sequence[str]) -> list[LayerKind]:
 
     If no layer would be measured, all are: the user passed these files to be classified.
     """
-    shared = (
-        frozenset.intersection(*(frozenset(split_words(name)) for name in names)) if len(names) > 1 else frozenset()
-    )
+    words = [frozenset(split_words(name)) for name in names]
+    shared = frozenset.intersection(*words) if len(names) > 1 else frozenset()
     kinds = [layer_kind(name, shared) for name in names]
     return kinds if "measured" in kinds else ["measured"] * len(names)

@@ -26,23 +26,6 @@ if TYPE_CHECKING:
     from PIL import PngImagePlugin as png  # noqa: N813
     from scipy import ndimage
 
-__all__ = [
-    "h5netcdf",
-    "http_client",
-    "image",
-    "image_draw",
-    "image_font",
-    "matplotlib",
-    "ndimage",
-    "png",
-    "pyogrio",
-    "pyproj",
-    "pystac",
-    "shapely",
-    "tqdm",
-    "urllib_request",
-]
-
 _HOMES: Final = {
     "h5netcdf": "h5netcdf",  # NetCDF files
     "http_client": "http.client",  # addresses

@@ -56,10 +56,7 @@ class SceneInfo:
     def as_stored_numbers(self, like: Units | None = None) -> "SceneInfo":
         """Copy whose stored numbers are used without scale and offset.
 
-        Parameters
-        ----------
-        like : Units, optional
-            Units of a model: only bands whose quantity is 'numbers' there are changed. By default all bands are.
+        Given the units of a model, only bands whose quantity is 'numbers' there are changed.
         """
         if like is None or len(like.quantities) != len(self.bands):
             return replace(self, quantities=())

@@ -22,12 +22,7 @@ def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON; repeated keys in an object are an error.
-
-    Parameters
-    ----------
-    text : str or bytes
-        JSON text; bytes in UTF-8, UTF-16 or UTF-32.
+    """Parse JSON, as text or in bytes of UTF-8, UTF-16 or UTF-32; repeated keys in an object are an error.
 
     Raises
     ------

@@ -18,14 +18,7 @@ class _NoDocumentType(ET.TreeBuilder):
 
 
 def parse_xml(content: bytes, origin: str) -> ET.Element:
-    """Parse XML metadata.
-
-    Parameters
-    ----------
-    content : bytes
-        XML text.
-    origin : str
-        File or address named in messages.
+    """Parse XML metadata; messages name its `origin`, a file or address.
 
     Raises
     ------

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 import unicodedata
 from math import isfinite
 from typing import Any, Final
@@ -41,17 +42,7 @@ def replace_non_finite(value: Any) -> Any:
 
 
 def json_text(value: Any, encoding: str = "utf-8", **options: Any) -> str:
-    """Write JSON with invisible characters, and those an encoding lacks, as JSON escapes.
-
-    Parameters
-    ----------
-    value : Any
-        Value that `json.dumps` accepts.
-    encoding : str
-        Encoding in which the text will be written.
-    **options
-        Options of `json.dumps`.
-    """
+    """Write JSON, with options of `json.dumps`; invisible characters, and those an encoding lacks, are escaped."""
 
     def escape(found: re.Match[str]) -> str:
         not_encodable = not _can_encode(found[0], encoding)
@@ -86,18 +77,11 @@ def unreadable_name(name: str) -> str:
     """
     if not _can_encode(name, "utf-8"):
         why = "it is not UTF-8"
-    elif os.name == "posix" and name.encode() != _file_system_bytes(name):
+    elif os.name == "posix" and name.encode() != name.encode(sys.getfilesystemencoding(), "replace"):
         why = "the locale's encoding is not UTF-8"
     else:
         return ""
     return f"{printable(name)}: GDAL can't open a file of this name, as {why}; set PYTHONUTF8=1, or rename the file"
-
-
-def _file_system_bytes(name: str) -> bytes:
-    try:
-        return os.fsencode(name)
-    except UnicodeEncodeError:
-        return b""
 
 
 def kind_words(value: object) -> str:

@@ -44,16 +44,9 @@ class Standardization(ModelRecord):
 
     @classmethod
     def fit(cls, points: Points, info: SceneInfo, config: FeaturesConfig) -> Self:
-        """Compute centre and spread per band.
+        """Compute centre and spread per band from the stored numbers of sampled pixels, shape (band, point).
 
-        Parameters
-        ----------
-        points : ndarray, shape (band, point)
-            Stored numbers of the sampled pixels. The sample, and so the result, does not depend on chunks and workers.
-        info : SceneInfo
-            Metadata of the scene, for band names and units.
-        config : FeaturesConfig
-            Section of the config with the method.
+        The sample, and so the result, does not depend on chunks and workers.
 
         Raises
         ------

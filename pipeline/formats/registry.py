@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from pipeline.stores.preview import read_reduced
     from pipeline.stores.variables import ArrayReader, describe_variable, mask_invalid_numbers
 
-__all__ = ["ArrayReader", "describe_variable", "mask_invalid_numbers", "open_stores", "read_reduced"]
-
 _HOMES: Final = {
     "ArrayReader": "pipeline.stores.variables:ArrayReader",
     "describe_variable": "pipeline.stores.variables:describe_variable",

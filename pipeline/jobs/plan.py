@@ -152,7 +152,7 @@ def make_plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, *, 
     info = scene.info
     shapes = [whole_blocks(info, run.chunk)] if isinstance(run.chunk, int) else chunk_shapes(info)
     plans = [
-        _plan(scene, run, fit, Work(chunk=shape, blocks=info.grid.count_blocks(shape), workers=workers), sinks)
+        _plan(scene, run, fit, Work(chunk=shape, blocks=len(info.grid.blocks(shape)), workers=workers), sinks)
         for workers in halvings(count_workers(run.workers))
         for shape in shapes
     ]

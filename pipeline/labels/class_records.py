@@ -14,15 +14,8 @@ from pipeline.models.classes import ClassInfo
 def with_statistics(model: ClusterModel, info: SceneInfo, points: Points) -> ClusterModel:
     """Return a model whose classes have the mean and standard deviation of the points that it puts into them.
 
-    Parameters
-    ----------
-    model : ClusterModel
-        A model of any kind, otherwise complete.
-    info : SceneInfo
-        The scene that it was fitted to.
-    points : ndarray, shape (band, point)
-        The sampled pixels in stored numbers of the scene. Sums over them are exact or error-free pairs, so that the
-        statistics are those of the sample, whatever the blocks it came from.
+    These are the sampled pixels in stored numbers of the scene, shape (band, point). Sums over them are exact or
+    error-free pairs, so that the statistics are those of the sample, whatever the blocks it came from.
     """
     planes = points[:, np.newaxis]
     labels = model.labeller(info)(planes, np.ones(planes.shape[1:], np.bool_)).classes

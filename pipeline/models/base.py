@@ -79,11 +79,11 @@ class Provenance(ModelRecord):
 class ClusterModel(Inputs):
     """A model of any kind: its inputs, its classes, and in fields of the kind what decides the class of a pixel.
 
-    Frozen; inconsistent parts are refused. To add a kind: a module with a subclass, and its name in `models.registry`.
+    Frozen; inconsistent parts are refused. To add a kind: a module with a subclass, and its line in `models.store`.
     """
 
     kind: ClassVar[str]
-    """Name of the kind in model files and in `models.registry`."""
+    """Name of the kind in model files."""
     layers: ClassVar[frozenset[Layer]] = CLASSES_ONLY
     """Layers that models of this kind give."""
     decisive: ClassVar[frozenset[str]]
@@ -133,14 +133,7 @@ class ClusterModel(Inputs):
 
     @abstractmethod
     def labeller(self, info: SceneInfo, want: frozenset[Layer] = CLASSES_ONLY) -> Labeller:
-        """Make the labeller for a scene that the model fits.
-
-        Parameters
-        ----------
-        info : SceneInfo
-            The scene, with its units.
-        want : frozenset of Layer
-            Layers that are wanted.
+        """Make the labeller of some layers for a scene that the model fits.
 
         Raises
         ------

@@ -36,16 +36,8 @@ class ClassInfo(ModelRecord):
 
 
 def brightness_order(means: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """Return the order of classes from the darkest to the brightest.
+    """Return the order of classes with these means, shape (k, band), from the darkest to the brightest.
 
-    Parameters
-    ----------
-    means : ndarray, shape (k, band)
-        Mean of each class in the model's quantity, in any order.
-
-    Returns
-    -------
-    ndarray of int, shape (k,)
-        Row indices, sorted by the mean of each row; rows of equal mean are sorted by their numbers, first band first.
+    Row indices, shape (k,), sorted by the mean of each row; rows of equal mean by their numbers, first band first.
     """
     return np.lexsort((*means.T[::-1], means.mean(axis=1)))

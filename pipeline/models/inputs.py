@@ -44,17 +44,7 @@ class Inputs(ModelRecord):
         return relative_to_first(self.preparation.bind(units))
 
     def check_fits(self, bands: tuple[str, ...], units: Units, source: str) -> None:
-        """Raise ModelError unless the model can be applied to a scene with these bands and units.
-
-        Parameters
-        ----------
-        bands : tuple of str
-            Band names of the scene, in order.
-        units : Units
-            Units of the scene.
-        source : str
-            Scene named in messages.
-        """
+        """Raise ModelError unless the model can be applied to a scene with these bands, in order, and units."""
         if bands != self.bands:
             missing = [band for band in self.bands if band not in bands]
             why = f"{', '.join(missing)} missing" if missing else "another order or number"
@@ -62,9 +52,8 @@ class Inputs(ModelRecord):
             raise ModelError(msg)
         unscaled = self.units.unscaled & units.unscaled
         context = f"{source}: the model is in {self.units.quantity_text}"
-        for band, wanted, found, plain in zip(
-            self.bands, self.units.quantities, units.quantities, unscaled, strict=True
-        ):
+        pairs = zip(self.units.quantities, units.quantities, strict=True)
+        for band, (wanted, found), plain in zip(self.bands, pairs, unscaled, strict=True):
             # earlier versions stored one quantity for all bands: 'scaled' also for a band without scale
             if not (plain and {wanted, found} == {"scaled", "numbers"}):
                 _check_quantity(band, wanted, found, context, units.dtype)

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from pydantic import ValidationError
 
 from pipeline.core.errors import ModelError
+from pipeline.core.late_import import load
 from pipeline.core.regular_files import TooLargeError, read_regular
 from pipeline.core.strict_json import RepeatedKeyError, parse_json
 from pipeline.core.text import json_text
-from pipeline.models import registry
 
 if TYPE_CHECKING:
     from pipeline.models.base import ClusterModel
+
+_KINDS: Final = {"prototypes": "pipeline.models.prototypes:Prototypes"}
+"""Class of each kind of model, imported when one is read: to add a kind, add its line."""
 
 MODEL_FORMAT: Final = "terrazzo-model"
 """Value of `format` in a model file."""
@@ -33,13 +36,7 @@ def model_text(model: "ClusterModel") -> str:
 
 
 def load_model(path: Path) -> "ClusterModel":
-    """Read a model file of any kind and version.
-
-    Raises
-    ------
-    ModelError
-        If the file can't be read or is not a model.
-    """
+    """Read a model file of any kind and version; see `ClusterModel.load`."""
     try:
         return parse_model(read_regular(path, _MAX_FILE_BYTES).decode(), str(path))
     except TooLargeError as error:
@@ -54,13 +51,7 @@ def load_model(path: Path) -> "ClusterModel":
 
 
 def parse_model(text: str, origin: str) -> "ClusterModel":
-    """Parse a model of any kind and version from JSON text; `origin` is named in messages.
-
-    Raises
-    ------
-    ModelError
-        If the text is not JSON, is not a model, or has inconsistent parts.
-    """
+    """Parse a model of any kind and version from JSON text; see `ClusterModel.from_json`."""
     content = _parse(text, origin)
     kind, counts = _take_head(content, origin)
     try:
@@ -99,9 +90,9 @@ def _take_head(content: dict[str, Any], origin: str) -> tuple[Any, list[Any]]:
     if version == 1:
         content["classes"] = [{"id": i, "name": f"class {i}", "pixels": n} for i, n in enumerate(counts, 1)]
     name = "prototypes" if version == 1 else content.pop("kind", None)
-    if name not in registry.__all__:
-        _refuse(f"kind: {name!r} is not known; expected one of {', '.join(registry.__all__)}", origin)
-    return getattr(registry, name), counts
+    if name not in _KINDS:
+        _refuse(f"kind: {name!r} is not known; expected one of {', '.join(_KINDS)}", origin)
+    return load(_KINDS[name]), counts
 
 
 def _refuse(what: str, origin: str, cause: Exception | None = None) -> NoReturn:

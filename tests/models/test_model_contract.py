@@ -12,9 +12,10 @@ from sources import build, changed, content, model_of
 
 from pipeline import label
 from pipeline.core.errors import ModelError
+from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.labels.class_records import with_statistics
-from pipeline.labels.classify import Thinning, classify_blocks
-from pipeline.models import registry
+from pipeline.labels.classify import LabelTask
+from pipeline.models import store
 from pipeline.models.base import ClusterModel
 
 pytestmark = pytest.mark.lowest
@@ -37,8 +38,7 @@ MODELS = {
 @pytest.fixture(params=MODELS)
 def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ClusterModel:
     """A model of each kind; the fake's is added by one line of the registry."""
-    monkeypatch.setitem(registry._HOMES, "threshold", "fakes:Threshold")
-    monkeypatch.setattr(registry, "__all__", [*registry.__all__, "threshold"])
+    monkeypatch.setitem(store._KINDS, "threshold", "fakes:Threshold")
     made: ClusterModel = MODELS[request.param]()
     return made
 
@@ -69,8 +69,9 @@ def test_a_scene_is_labelled_by_blocks_and_lazily(model: ClusterModel) -> None:
     expected = model.labeller(source.info)(source.data, source.valid).classes
     source.blocks = tuple(source.info.grid.blocks((16, 16)))
     found = np.full(expected.shape, 255, np.uint8)
-    for block, labelled in classify_blocks(source, model, Thinning(5, (0,)), 2):
-        found[block.slices] = labelled.labels
+    task = LabelTask.of(source, model, PixelAreas(reason="none"), (lambda _block, _pixels, labels: labels,))
+    for block in source.blocks:
+        (found[block.slices],) = task(block).parts
     np.testing.assert_array_equal(found, expected)
     coords = {"band": list(model.bands), "valid": (("y", "x"), source.valid)}
     array = xr.DataArray(source.data, dims=("band", "y", "x"), coords=coords).chunk({"y": 13})

@@ -14,11 +14,14 @@ from scipy.ndimage import binary_dilation
 from sources import FULL, SIDES, described, layers, opened, whole
 
 from benchmarks.safe import write_safe
-from pipeline.config.masks import SCL_DROPPED
-from pipeline.config.yaml import MASK_KEYWORDS
+from pipeline.config.yaml import anchor_paths
 from pipeline.core.errors import ConfigError, SceneError
+from pipeline.core.mask_layers import MASK_LAYERS
 from pipeline.jobs.config import RunConfig
 from pipeline.jobs.run import run_config
+
+SCL_DROPPED = (0, 1, 3, 8, 9, 10)
+"""SCL classes masked out by default."""
 
 
 @pytest.fixture
@@ -376,10 +379,10 @@ def test_rules_that_do_not_suit_a_layer_are_refused(mask: Any, message: str) -> 
         SceneConfig.model_validate({"source": "a.tif", "mask": mask})
 
 
-def test_layer_names_are_not_paths() -> None:
-    from pipeline.core.mask_layers import MASK_LAYERS
-
-    assert ("none", *MASK_LAYERS) == MASK_KEYWORDS
+@pytest.mark.parametrize("name", ["none", "None", *MASK_LAYERS])
+def test_layer_names_are_not_paths(name: str) -> None:
+    settings = {"scene": {"mask": name}, "fit": {"mask": name}}
+    assert anchor_paths(settings, Path("/elsewhere")) == settings
 
 
 def test_names_of_bits_follow_the_files_name(write_raster: WriteRaster, caplog: pytest.LogCaptureFixture) -> None:
