@@ -169,7 +169,7 @@ class MapWriter(Writer):
 
     @contextmanager
     def _gdal(self, **ours: Any) -> Iterator[None]:
-        """Set GDAL options, with all workers as its threads: no other work runs then. GDAL's errors become OutputError."""
+        """Set GDAL options: all workers are its threads, as no other work runs then. Its errors become OutputError."""
         try:
             with rasterio.Env(**gdal_options(GDAL_NUM_THREADS=str(self._workers), **ours)):
                 yield
