@@ -34,7 +34,7 @@ FOLDERS = {
     "labels": "classify class_records lazy",
     "methods": """settings lloyd passes sample pixel_checks starts exact batches method kmeans minibatch
         sklearn_minibatch dask_ml dask_ml_passes registry fit""",
-    "sinks": """palette base text_files table windows overviews verify geotiff quicklook picture registry publish
+    "sinks": """palette base text_files table overviews verify geotiff quicklook picture registry publish
         output_set staging""",
     "jobs": "config outputs plan planned_reading map report run predict demo inspect template",
     "api": "",

@@ -13,6 +13,7 @@ from rasterio.errors import CRSError
 
 from pipeline.dataarrays.dimensions import Axes
 from pipeline.geo.crs import COORDINATES, KEYS, USUAL_MAPPINGS, is_stated, mapping_named, read_crs, unit_factor
+from pipeline.geo.overlap import crs_name
 from pipeline.stores.dimensions import has_latitudes
 
 logger = logging.getLogger(__name__)
@@ -36,16 +37,8 @@ def crs_of(array: xr.DataArray, axes: Axes, attrs: Mapping[Hashable, Any]) -> st
     """Coordinate reference system of an array as WKT; None if none is stated.
 
     The grid mapping takes precedence over attributes, and these over other coordinates. Contradicting and unreadable
-    statements are warned of. Latitudes without a stated CRS are taken as WGS 84.
-
-    Parameters
-    ----------
-    array : DataArray
-        The array; its coordinates and encoding are searched.
-    axes : Axes
-        Its dimensions of rows and columns.
-    attrs : mapping
-        Its attributes together with those of its Dataset.
+    statements are warned of. Latitudes without a stated CRS are taken as WGS 84. `attrs` are the array's attributes
+    together with those of its Dataset.
     """
     first: tuple[str, CRS] | None = None
     for where, stated in _statements(array, axes, attrs):
@@ -57,7 +50,7 @@ def crs_of(array: xr.DataArray, axes: Axes, attrs: Mapping[Hashable, Any]) -> st
         elif not _same(first[1], crs):
             logger.warning(
                 "the array's CRS is %s by %s, but %s by %s; the first is used",
-                *(_name(first[1]), first[0], _name(crs), where),
+                *(crs_name(first[1].to_wkt()), first[0], crs_name(crs.to_wkt()), where),
             )
             break
     if first:
@@ -138,13 +131,6 @@ def _same(one: CRS, other: CRS) -> bool:
             for crs in (one, other)
         )
         return bool(first) and first == second
-
-
-def _name(crs: CRS) -> str:
-    """Authority code of a CRS, else its name, for messages."""
-    with rasterio.Env():
-        authority = crs.to_authority()
-        return ":".join(authority) if authority else str(crs.to_wkt()).split('"')[1]
 
 
 def unit_of(array: xr.DataArray, dim: Hashable, crs: str | None) -> float:

@@ -34,14 +34,7 @@ def band_variables(dataset: xr.Dataset, named: Sequence[str] = ()) -> list[xr.Da
     """Variables of a Dataset that are bands: numeric measurements on one grid, of one type.
 
     The Dataset's attributes are added to theirs. Variables with rows and columns that are left out are named in a
-    warning.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        The scene.
-    named : sequence of str
-        Bands requested by name, whether or not they are measurements.
+    warning. Bands that are requested by name (`named`) need not be measurements.
 
     Raises
     ------
@@ -115,12 +108,8 @@ def _warn_of_left_out(
 def _common_to_bands(dataset: xr.Dataset) -> dict[str, Any]:
     """Values of coordinates along bands that are the same for all bands, by name.
 
-    `to_dataset("band")` leaves these coordinates without their assignment to bands.
-
-    Raises
-    ------
-    ConfigError
-        When the values of a coordinate differ.
+    `to_dataset("band")` leaves these coordinates without their assignment to bands. Raises ConfigError when the values
+    of a coordinate differ.
     """
     common = {}
     for name in _ALONG_BANDS:
@@ -155,12 +144,8 @@ def _check_one_grid(dataset: xr.Dataset, axes: dict[Hashable, Axes]) -> None:
 def _of_one_type(arrays: dict[Hashable, xr.DataArray]) -> dict[Hashable, xr.DataArray]:
     """Select the variables of 8-bit types or all others, whichever are more: 8-bit layers are often classes.
 
-    The others may differ in type: xarray's decoder turns integers with a nodata value into floats.
-
-    Raises
-    ------
-    ConfigError
-        When there are as many of one kind as of the other.
+    The others may differ in type: xarray's decoder turns integers with a nodata value into floats. Raises ConfigError
+    when there are as many of one kind as of the other.
     """
     groups = Counter(_is_bytes(array) for array in arrays.values()).most_common()
     if len(groups) > 1 and groups[0][1] == groups[1][1]:
@@ -181,12 +166,8 @@ def _is_bytes(array: xr.DataArray) -> bool:
 def stack(arrays: Sequence[xr.DataArray]) -> xr.DataArray:
     """Stack variables on one grid along a new dimension `band`, labelled with their names.
 
-    A single variable may have a band dimension; then it is returned unchanged.
-
-    Raises
-    ------
-    ConfigError
-        When one of several variables has a further dimension longer than 1.
+    A single variable may have a band dimension; then it is returned unchanged. Raises ConfigError when one of several
+    variables has a further dimension longer than 1.
     """
     axes = find_axes(arrays[0])
     if axes is None:

@@ -32,26 +32,8 @@ def find_axes(array: xr.DataArray) -> Axes | None:
 def to_planes(array: xr.DataArray, what: str = "the scene") -> tuple[xr.DataArray, Axes]:
     """Transpose an array to (band, rows, columns); dimensions keep their names.
 
-    Further dimensions of length 1 are dropped; a missing band dimension is added.
-
-    Parameters
-    ----------
-    array : DataArray
-        Dimensions in any order.
-    what : str
-        Name of the array in messages.
-
-    Returns
-    -------
-    DataArray
-        Dimensions (band, rows, columns).
-    Axes
-        Names of its rows and columns.
-
-    Raises
-    ------
-    ConfigError
-        When there are no rows and columns, several times, or more than one other dimension.
+    Further dimensions of length 1 are dropped; a missing band dimension is added. `what` is the name of the array in
+    messages. Raises ConfigError when there are no rows and columns, several times, or more than one other dimension.
     """
     axes = find_axes(array)
     if axes is None:
@@ -97,10 +79,7 @@ def _band_dim(array: xr.DataArray, others: Sequence[Hashable], what: str) -> Has
 def band_names(array: xr.DataArray) -> tuple[str, ...]:
     """Names of the bands of an array (band, rows, columns), from its coordinate; band1, band2, ... without one.
 
-    Raises
-    ------
-    ConfigError
-        When two bands have the same name.
+    Raises ConfigError when two bands have the same name.
     """
     dim = array.dims[0]
     named = next((key for key in (dim, "band") if key in array.coords and array.coords[key].dims == (dim,)), None)

@@ -18,29 +18,14 @@ from pipeline.dataarrays.grids import ANCHOR, EXACT
 def georeference(
     array: xr.DataArray, axes: Axes, grid: Grid, mapping: Hashable = "spatial_ref", *, corners: bool = False
 ) -> xr.DataArray:
-    """Write a grid into an array, following the CF conventions.
+    """Copy an array, sharing its data, and write a grid into the copy, following the CF conventions.
 
     The CRS goes into a grid mapping, a scalar coordinate that `encoding` names; the coordinates of rows and columns get
     CF attributes. GDAL's `GeoTransform` is written only if coordinates do not define the transform: GDAL would still
     use it after the array was subset.
 
-    Parameters
-    ----------
-    array : DataArray
-        The array, with coordinates of rows and columns or without.
-    axes : Axes
-        Its dimensions of rows and columns.
-    grid : Grid
-        Its grid.
-    mapping : str
-        Name for the grid mapping.
-    corners : bool
-        Whether coordinates are those of pixels' upper left corners, not centres.
-
-    Returns
-    -------
-    DataArray
-        A copy with the grid; its data is shared.
+    The array may lack coordinates of rows and columns. `corners` says that they are those of pixels' upper left
+    corners, not centres.
     """
     result: xr.DataArray = array.drop_vars([mapping], errors="ignore")
     record: dict[str, Any] = {}

@@ -49,19 +49,8 @@ class _Stated(NamedTuple):
 def grid_of(array: xr.DataArray, axes: Axes | None = None, attrs: Mapping[Hashable, Any] | None = None) -> Grid:
     """Grid of a DataArray, from its coordinates and the transforms it states. Contradicting transforms are ignored.
 
-    Parameters
-    ----------
-    array : DataArray
-        With rows and columns among its dimensions.
-    axes : Axes, optional
-        Names of these dimensions; found by default.
-    attrs : mapping, optional
-        Attributes of the Dataset that contains the array.
-
-    Raises
-    ------
-    ConfigError
-        When the array has no rows and columns, or its coordinates are not evenly spaced.
+    The axes are found if not given; `attrs` are those of the Dataset that contains the array. Raises ConfigError when
+    the array has no rows and columns, or its coordinates are not evenly spaced.
     """
     return grid_and_corners(array, axes, attrs)[0]
 
@@ -165,13 +154,7 @@ def _is_half(number: float) -> bool:
 def _starts_and_steps(
     columns: Coordinates, rows: Coordinates, stated: list[_Stated]
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """First coordinate and pixel size of columns and of rows.
-
-    Raises
-    ------
-    ConfigError
-        When the size of a pixel is unknown.
-    """
+    """First coordinate and pixel size of columns and of rows; raise ConfigError when the size is unknown."""
     found = [_start_and_step(columns), _start_and_step(rows)]
     sizes = (stated[0].transform.a, stated[0].transform.e) if stated else (0.0, 0.0)
     for i, (coordinates, size) in enumerate(zip((columns, rows), sizes, strict=True)):
@@ -200,13 +183,7 @@ def _unit(array: xr.DataArray, dim: Hashable) -> str:
 
 
 def _coordinates(array: xr.DataArray, axes: Axes, dim: Hashable, crs: str | None) -> Coordinates:
-    """Coordinates of a dimension, in the units of the CRS.
-
-    Raises
-    ------
-    ConfigError
-        When they are not numbers.
-    """
+    """Coordinates of a dimension, in the units of the CRS; raise ConfigError when they are not numbers."""
     name = coordinate(array.coords, dim, "X" if dim == axes.columns else "Y")
     if name is None:
         return Coordinates.none(dim, array.sizes[dim])
@@ -221,10 +198,7 @@ def _coordinates(array: xr.DataArray, axes: Axes, dim: Hashable, crs: str | None
 def _start_and_step(coordinates: Coordinates) -> tuple[float, float] | None:
     """Coordinate of the first pixel and pixel size; None for fewer than two coordinates.
 
-    Raises
-    ------
-    ConfigError
-        When the coordinates are not evenly spaced.
+    Raises ConfigError when the coordinates are not evenly spaced.
     """
     if coordinates.values.size < 2:  # noqa: PLR2004
         return None

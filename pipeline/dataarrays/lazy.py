@@ -14,11 +14,8 @@ from pipeline.core.pixels import BlockSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.dataarrays.dimensions import Axes
 from pipeline.dataarrays.georeference import georeference
-from pipeline.dataarrays.grids import grid_of
 from pipeline.dataarrays.planes import BY_VALUES
 from pipeline.scenes.file_stamps import FileStamps
-
-__all__ = ["grid_of", "to_dataarray"]
 
 _MOST_OPEN: Final = 4
 """Most sources from unpickled graphs whose files a process leaves open."""
@@ -27,12 +24,7 @@ _MOST_OPEN: Final = 4
 class _BlockReads:
     """Reads the blocks of a source in a dask graph. Tasks share one instance; pickles become one instance per process.
 
-    Parameters
-    ----------
-    token : str
-        Unique name of the source.
-    source : BlockSource
-        The scene; picklable if graphs are sent to other processes.
+    The token is a unique name of the source, which is picklable if graphs are sent to other processes.
     """
 
     def __init__(self, token: str, source: BlockSource) -> None:
@@ -79,18 +71,10 @@ def _valid_of(chunk: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
 
 def to_dataarray(source: BlockSource) -> xr.DataArray:
-    """Wrap a source as a lazy DataArray (band, y, x) that reads its blocks when computed.
+    """Wrap a source as a lazy DataArray (band, y, x), whose chunks are the blocks and are read when computed.
 
-    Parameters
-    ----------
-    source : BlockSource
-        The scene; its blocks become the chunks.
-
-    Returns
-    -------
-    DataArray
-        In the scene's dtype, with coordinates `band`, `scale`, `offset`, `quantity`, `y`, `x`, `spatial_ref`, and
-        `valid` (y, x): lazy, True where every band holds data. Data and `valid` of a block come from one read.
+    It is in the scene's dtype, with coordinates `band`, `scale`, `offset`, `quantity`, `y`, `x`, `spatial_ref`, and
+    `valid` (y, x): lazy, True where every band holds data. Data and `valid` of a block come from one read.
     """
     info = source.info
     rows, columns = source.blocks.heights, source.blocks.widths

@@ -45,19 +45,9 @@ class SceneArray:
 
 
 def read_scene_array(scene: Any, bands: Sequence[str] = ()) -> SceneArray:
-    """Find bands, rows and columns in a user's scene.
+    """Find bands, some of which may be requested by name, rows and columns in a user's scene.
 
-    Parameters
-    ----------
-    scene : DataArray or Dataset
-        The scene.
-    bands : sequence of str
-        Bands requested by name.
-
-    Raises
-    ------
-    ConfigError
-        When it is not a DataArray or Dataset, or has no bands on one grid.
+    Raises ConfigError when it is not a DataArray or Dataset, or has no bands on one grid.
     """
     check_is_array(scene)
     variables = band_variables(scene, bands) if isinstance(scene, xr.Dataset) else [scene]

@@ -150,12 +150,8 @@ def _valid_pixels(
 def _as_validity(stated: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Convert a coordinate `valid` to a new boolean array: 1 is valid, less is not.
 
-    Padding, averaging and interpolation by xarray turn it into numbers or objects.
-
-    Raises
-    ------
-    ConfigError
-        When a number is outside 0 to 1.
+    Padding, averaging and interpolation by xarray turn it into numbers or objects. Raises ConfigError when a number is
+    outside 0 to 1.
     """
     if stated.dtype.kind == "b":
         return stated.copy()

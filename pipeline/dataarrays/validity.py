@@ -51,12 +51,7 @@ class ValidNumbers:
     def apply(self, plane: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:
         """Mask out the invalid numbers of a band in `valid`, in place, except those equal to the first nodata value.
 
-        Parameters
-        ----------
-        plane : ndarray, shape (rows, columns)
-            Numbers of the band, in the array's type or a wider one.
-        valid : ndarray of bool, shape (rows, columns)
-            Changed in place.
+        Both have the shape (rows, columns); numbers are in the array's type or a wider one.
         """
         for value in self.nodata[1:]:  # `mask_invalid` applies the first
             valid &= plane != plane.dtype.type(value)

@@ -22,17 +22,7 @@ def is_archive(path: Path) -> bool:
 
 
 def open_archive(path: Path) -> Catalogue:
-    """Read the catalogue of an archive: a Sentinel-2 product, or raster files.
-
-    Parameters
-    ----------
-    path : Path
-        The zip or tar file.
-
-    Returns
-    -------
-    Catalogue
-        Bands and masks of the product or the raster files.
+    """Read the catalogue of a zip or tar archive: a Sentinel-2 product, or raster files.
 
     Raises
     ------
@@ -45,7 +35,7 @@ def open_archive(path: Path) -> Catalogue:
             f"folder (mkdir scene && tar -xf {path.name} -C scene), and name that folder"
         )
         raise SceneError(msg)
-    tree: Tree = TarTree(path) if path.suffix.lower() == ".tar" else ZipTree(path)
+    tree = TarTree(path) if path.suffix.lower() == ".tar" else ZipTree(path)
     if any(METADATA.fullmatch(PurePosixPath(name).name) for name in tree.names) and isinstance(tree, ZipTree):
         return open_product(path)
     rasters = (name for name in tree.names if _is_raster(PurePosixPath(name)))
@@ -73,5 +63,5 @@ def _open_files(tree: Tree, names: list[str]) -> Catalogue:
         return tree.read(by_path[path]) if path in by_path else None
 
     return files_catalogue(
-        [FoundFile(tree.path(name), named=False) for name in names], read, origin=tree.origin, files=tree.files
+        [FoundFile(tree.path(name), named=False) for name in names], read, origin=tree.origin, files=(tree.origin,)
     )

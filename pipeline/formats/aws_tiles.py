@@ -38,22 +38,9 @@ def _images(folder: Path) -> Iterator[Path]:
 
 
 def open_tile(folder: Path) -> Catalogue:
-    """Read the catalogue of a tile folder from its metadata files and file names, without opening images.
+    """Read bands and the scene classification mask of a tile folder from its metadata and file names.
 
-    Parameters
-    ----------
-    folder : Path
-        The tile folder.
-
-    Returns
-    -------
-    Catalogue
-        Bands and the scene classification mask of the tile.
-
-    Raises
-    ------
-    SceneError
-        If a metadata file can't be read.
+    Images are not opened. Raises SceneError if a metadata file can't be read.
     """
     stated = _stated_values(folder)
     all_values = " ".join(map(str, stated.values()))

@@ -41,23 +41,7 @@ class BandVersion:
 
 
 def open_version(version: BandVersion) -> FileBand:
-    """Open a file or array and read the metadata of its band.
-
-    Parameters
-    ----------
-    version : BandVersion
-        The file or array.
-
-    Returns
-    -------
-    FileBand
-        Grid, data type, nodata, scale, offset and names of the band.
-
-    Raises
-    ------
-    SceneError
-        If it can't be opened, or has no such band.
-    """
+    """Read the metadata of a band; raise SceneError if the file or array can't be opened, or has no such band."""
     if version.array:
         return registry.describe_variable(version.array)
     return read_band(version.path, version.index)
@@ -107,22 +91,9 @@ class BandOffer:
         return self.versions[0]
 
     def open(self, version: BandVersion) -> FileBand:
-        """Open one of the band's files, and complete its metadata with those of the product.
+        """Read the metadata of one of `versions`, with name, scale, offset and quantity of the product if it has any.
 
-        Parameters
-        ----------
-        version : BandVersion
-            One of `versions`.
-
-        Returns
-        -------
-        FileBand
-            Metadata of the file; name, scale, offset and quantity are the product's where it states them.
-
-        Raises
-        ------
-        SceneError
-            If it can't be opened, or has no such band.
+        Raises SceneError as `open_version` does.
         """
         band = self.opened or open_version(version)
         return replace(
@@ -134,6 +105,13 @@ class BandOffer:
             quantity=self.quantity or band.quantity,
             common=self.common or band.common,
         )
+
+
+def reflective_names(bands: Sequence[BandOffer]) -> tuple[str, ...]:
+    """Names of the bands that measure reflected light; empty if those are all bands, so that 'auto' is 'all'."""
+    measured = [band for band in bands if band.kind == "measured" and not band.is_alpha]
+    reflective = tuple(band.name for band in measured if not band.measures_no_light)
+    return reflective if len(reflective) < len(measured) else ()
 
 
 def scaling_text(bands: Sequence[BandOffer]) -> str:
@@ -239,17 +217,12 @@ class Catalogue:
         return next((mask for mask in self.masks if mask.kind == kind), None)
 
     def choose(self, wanted: Sequence[str] | str) -> list[BandOffer]:
-        """Choose bands, as the config's `scene.bands` does.
+        """Choose bands in the order of the config's `scene.bands`.
 
         Parameters
         ----------
         wanted : sequence of str, 'all' or 'auto'
             Names, keys, numbers or common names; or all measured bands; or the default bands.
-
-        Returns
-        -------
-        list of BandOffer
-            The bands in the requested order.
 
         Raises
         ------

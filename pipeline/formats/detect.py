@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def open_catalogues(
     source: str | Path | Sequence[str | Path], excluded: Iterable[str | Path] = (), time: int | str | None = None
 ) -> list[Catalogue]:
-    """Detect the format of a source and read its catalogues.
+    """Read one catalogue per product, STAC item or store of a source; one for all plain raster files together.
 
     Parameters
     ----------
@@ -34,11 +34,6 @@ def open_catalogues(
         Files to ignore in folders and globs, such as outputs of an earlier run; files named themselves are read.
     time : int, str or None
         Time step to read from a store, as in the config's `scene.time`.
-
-    Returns
-    -------
-    list of Catalogue
-        One catalogue per product, STAC item or store; one for all plain raster files together.
 
     Raises
     ------
@@ -127,10 +122,7 @@ def _open_special(item: str, excluded: Sequence[str | Path], time: int | str | N
 def _product_at(item: str, excluded: Sequence[str | Path]) -> tuple[Path, str] | None:
     """Root and granule of the product at a path, or in a folder that holds one; None if there is none.
 
-    Raises
-    ------
-    SceneError
-        If a folder holds several products, or a product and images.
+    Raises SceneError if a folder holds several products, or a product and images.
     """
     if not item or is_gdal_path(item):
         return None

@@ -22,22 +22,9 @@ def is_eopf(path: str) -> bool:
 
 
 def open_eopf(path: str) -> Catalogue:
-    """Read the catalogue of an EOPF product.
+    """Read bands and the scene classification mask of an EOPF product.
 
-    Parameters
-    ----------
-    path : str
-        The Zarr store.
-
-    Returns
-    -------
-    Catalogue
-        Bands and the scene classification mask of the product.
-
-    Raises
-    ------
-    SceneError
-        If the store can't be opened, or a scale or offset is not a number.
+    Raises SceneError if the store can't be opened, or a scale or offset is not a number.
     """
     bands = tuple(_bands(path))
     scl = tuple(_versions(path, _CLASSES, "scl", NATIVE_RESOLUTION["B05"]))

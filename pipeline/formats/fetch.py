@@ -23,24 +23,9 @@ _TEMPORARY: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 
 def fetch(source: str, most: int) -> bytes:
-    """Read a small file from disk or over HTTP.
+    """Read a small file by its path or http(s) URL.
 
-    Parameters
-    ----------
-    source : str
-        A path, or an http(s) URL.
-    most : int
-        Largest size in bytes; larger files are refused.
-
-    Returns
-    -------
-    bytes
-        Content of the file.
-
-    Raises
-    ------
-    SceneError
-        If it can't be read within the time limit, does not exist, or is too large.
+    Raises SceneError if it can't be read within the time limit, does not exist, or is larger than `most` bytes.
     """
     if not source.startswith(("http://", "https://")):
         return read_small_file(source, most)

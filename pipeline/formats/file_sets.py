@@ -14,7 +14,7 @@ from pipeline.core.errors import SceneError
 from pipeline.core.layer_kinds import LayerKind, layer_kinds
 from pipeline.core.mask_layers import MASK_LAYERS, mask_kind
 from pipeline.core.units import PIXEL_TYPES
-from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, MaskOffer
+from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, MaskOffer, reflective_names
 from pipeline.formats.landsat_mtl import LandsatMetadata, find_metadata
 from pipeline.formats.paths import FoundFile
 from pipeline.formats.sensors import Sensor, band_number, sensor_of
@@ -45,7 +45,7 @@ def files_catalogue(
     origin: str = "",
     files: tuple[str, ...] = (),
 ) -> Catalogue:
-    """Read the catalogue of raster files that belong together: their bands and masks.
+    """Read the catalogue of raster files that belong together: bands and masks of all files, as one scene.
 
     Parameters
     ----------
@@ -57,11 +57,6 @@ def files_catalogue(
         Source as the user named it, for messages; by default the first file.
     files : tuple of str
         Paths that must not be overwritten, such as the archive that holds the files.
-
-    Returns
-    -------
-    Catalogue
-        Bands and masks of all files, as one scene.
 
     Raises
     ------
@@ -80,13 +75,11 @@ def files_catalogue(
     if not any(offer.kind == "measured" and not offer.is_alpha for offer in offers):
         offers = [replace(offer, kind="measured") for offer in offers]
     masks = tuple(_masks(found, bands))
-    measurements = [offer for offer in offers if offer.kind == "measured" and not offer.is_alpha]
-    reflective = [offer.name for offer in measurements if not offer.measures_no_light]
     layers = _unopened(found, kinds, taken={offer.name for offer in offers})
     return Catalogue(
         origin=origin or found[0].path,
         bands=(*offers, *layers),
-        default=tuple(reflective) if len(reflective) < len(measurements) else (),
+        default=reflective_names(offers),
         masks=masks,
         notes=tuple(_notes(measured, bands)),
         fill=next((mask for mask in masks if mask.kind in _FILL_LAYERS), None),

@@ -55,22 +55,8 @@ class LandsatMetadata:
 def find_metadata(files: Sequence[str], read: Callable[[str], bytes | None] | None = None) -> LandsatMetadata | None:
     """Find and read the metadata file in the folder of a Landsat product's band files.
 
-    Parameters
-    ----------
-    files : sequence of str
-        Paths of the bands' files.
-    read : callable, optional
-        Returns the content of a file by its path, None if there is no such file; by default from disk.
-
-    Returns
-    -------
-    LandsatMetadata or None
-        The metadata; None if there is no such file, or if the bands are not of exactly one Landsat product.
-
-    Raises
-    ------
-    SceneError
-        If the file is not a Landsat metadata file, or a value in it is not a number.
+    None if there is no such file, or if the bands are not of exactly one Landsat product. `read` returns the content of
+    a file by its path, None if there is no such file; by default from disk. Raises SceneError as `parse_metadata` does.
     """
     products = {(str(PurePath(file).parent), match["product"]) for file in files if (match := _product(file))}
     if len(products) != 1:
@@ -95,24 +81,9 @@ def _content(path: str) -> bytes | None:
 
 
 def parse_metadata(content: bytes, path: str) -> LandsatMetadata:
-    """Parse the content of a metadata file, in text or JSON form.
+    """Parse the content of a metadata file: JSON if its path ends with `.json`, else text.
 
-    Parameters
-    ----------
-    content : bytes
-        Content of the file.
-    path : str
-        Path of the file, for messages; the form is JSON if it ends with `.json`.
-
-    Returns
-    -------
-    LandsatMetadata
-        Product identifiers, and the scalings of its bands.
-
-    Raises
-    ------
-    SceneError
-        If it is not a Landsat metadata file, or a value in it is not a number.
+    Raises SceneError if it is not a Landsat metadata file, or a value in it is not a number.
     """
     text = content[:_LARGEST].decode("utf-8", "replace")
     groups = _json_groups(text, path) if path.endswith(".json") else _text_groups(text, path)

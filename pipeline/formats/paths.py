@@ -34,7 +34,7 @@ class FoundFile:
 
 
 def find_files(source: str | Path | Sequence[str | Path], excluded: Iterable[str | Path] = ()) -> list[FoundFile]:
-    """List the raster files of a source.
+    """List the raster files of a source as named; those of one folder or glob sorted by name, with numbers by value.
 
     Parameters
     ----------
@@ -42,11 +42,6 @@ def find_files(source: str | Path | Sequence[str | Path], excluded: Iterable[str
         Files, folders (all raster files in them), globs, or GDAL paths (`/vsi...`, URLs), which are not looked up.
     excluded : iterable of str or Path
         Files to ignore in folders and globs, such as outputs of an earlier run; files named themselves are listed.
-
-    Returns
-    -------
-    list of FoundFile
-        Files in the order named; those of one folder or glob sorted by name, with numbers by value.
 
     Raises
     ------

@@ -4,9 +4,10 @@ import os
 import tarfile
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final
 
 from pipeline.core.errors import SceneError
 from pipeline.core.strict_xml import MAX_XML_BYTES
@@ -18,35 +19,31 @@ _LARGEST_RATIO: Final = 200
 """Largest ratio of unpacked to packed size; images hardly shrink in a zip, so a larger one means a zip bomb."""
 
 
-class Tree(Protocol):
-    """Files of a folder or an archive, by their relative paths."""
+class Tree(ABC):
+    """Files of a folder or an archive."""
 
-    @property
-    def origin(self) -> str:
-        """Path of the folder or archive, for messages."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Relative paths of all files, with forward slashes."""
-
-    def read(self, name: str) -> bytes:
-        """Read the content of a small file."""
-
-    def path(self, name: str) -> str:
-        """Path by which GDAL opens a file."""
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Paths that must not be overwritten: the folder or archive itself."""
-
-
-class FolderTree:
-    """Files of a folder; a `Tree`."""
+    names: tuple[str, ...]
+    """Relative paths of all files, with forward slashes."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self.origin = str(root)
-        self.files = (str(root),)
+        """Path of the folder or archive, which must not be overwritten."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Read the content of a small file."""
+
+    @abstractmethod
+    def path(self, name: str) -> str:
+        """Path by which GDAL opens a file."""
+
+
+class FolderTree(Tree):
+    """Files of a folder."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
         self.names = tuple(sorted(self._walk()))
 
     def _walk(self) -> list[str]:
@@ -81,24 +78,19 @@ def _check_names(names: Sequence[str], origin: str) -> None:
             raise SceneError(msg)
 
 
-class _ArchiveTree:
+class _ArchiveTree(Tree):
     """Files of an archive, read without unpacking it."""
 
     kind: ClassVar[str]
     """Kind of archive in the name of GDAL's file system."""
 
-    def __init__(self, archive: Path) -> None:
-        self._archive = archive
-        self.origin = str(archive)
-        self.files = (str(archive),)
-
     def path(self, name: str) -> str:
         """Path by which GDAL opens a file; braces tell GDAL where the archive's path ends."""
-        return f"/vsi{self.kind}/{{{self._archive.absolute().as_posix()}}}/{name}"
+        return f"/vsi{self.kind}/{{{self._root.absolute().as_posix()}}}/{name}"
 
 
 class ZipTree(_ArchiveTree):
-    """Files of a zip archive; a `Tree`."""
+    """Files of a zip archive."""
 
     kind = "zip"
 
@@ -127,7 +119,7 @@ class ZipTree(_ArchiveTree):
     def read(self, name: str) -> bytes:
         """Read the content of a small file."""
         try:
-            with zipfile.ZipFile(self._archive) as opened, opened.open(name) as file:
+            with zipfile.ZipFile(self._root) as opened, opened.open(name) as file:
                 return file.read(MAX_XML_BYTES + 1)
         except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             msg = f"{self.origin}: {name} can't be read ({error}); the zip is damaged or encrypted: download it again"
@@ -142,7 +134,7 @@ def _without_dot(name: str) -> str:
 
 
 class TarTree(_ArchiveTree):
-    """Files of an uncompressed tar archive; a `Tree`."""
+    """Files of an uncompressed tar archive."""
 
     kind = "tar"
 
@@ -161,7 +153,7 @@ class TarTree(_ArchiveTree):
     def read(self, name: str) -> bytes:
         """Read the content of a small file."""
         try:
-            with tarfile.open(self._archive, "r:") as opened:
+            with tarfile.open(self._root, "r:") as opened:
                 file = opened.extractfile(self._members[name])
                 return file.read(MAX_XML_BYTES + 1) if file else b""
         except (OSError, ValueError, KeyError, RecursionError, tarfile.TarError) as error:  # such as a link to itself

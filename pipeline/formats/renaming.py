@@ -17,17 +17,7 @@ _PRODUCT_LEVEL: Final = re.compile(r"(?i)^(SR|ST)_(?=B\d)")
 def names_for(catalogue: Catalogue, bands: Sequence[str]) -> dict[str, str]:
     """Match a model's bands to differently named bands of a catalogue, such as `SR_B4` and `B4`.
 
-    Parameters
-    ----------
-    catalogue : Catalogue
-        Catalogue of the source.
-    bands : sequence of str
-        Names of the model's bands.
-
-    Returns
-    -------
-    dict of str to str
-        The model's name by the catalogue's name, for bands whose names differ and match uniquely.
+    Returns the model's name by the catalogue's name, for bands whose names differ and match uniquely.
     """
     available = {name: _PRODUCT_LEVEL.sub("", name) for name in catalogue.names}
     missing = {band: _PRODUCT_LEVEL.sub("", band) for band in bands if band not in available}
@@ -36,19 +26,14 @@ def names_for(catalogue: Catalogue, bands: Sequence[str]) -> dict[str, str]:
 
 
 def rename_bands(catalogue: Catalogue, names: Sequence[str] | Mapping[str, str] | None) -> Catalogue:
-    """Rename bands as the config says (`scene.names`).
+    """Rename bands of a catalogue as the config says (`scene.names`).
 
     Parameters
     ----------
     catalogue : Catalogue
-        Catalogue of the source.
+        Returned unchanged without names, else as a copy.
     names : sequence of str, mapping or None
         A new name for each band of 'all', in their order; or new names by old names, numbers or common names.
-
-    Returns
-    -------
-    Catalogue
-        Copy of the catalogue with the new names.
 
     Raises
     ------

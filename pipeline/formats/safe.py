@@ -32,17 +32,9 @@ def is_product_folder(folder: Path) -> bool:
 
 
 def product_root(path: Path) -> tuple[Path, str] | None:
-    """Find the root of a product by a path in it.
+    """Find the root folder or zip of a product, and the granule's name if its folder was named; None for other paths.
 
-    Parameters
-    ----------
-    path : Path
-        The product's folder, its metadata or manifest file, the folder of one of its granules, or a zip.
-
-    Returns
-    -------
-    (Path, str) or None
-        Root folder or zip of the product, and the granule's name if its folder was named; None for other paths.
+    The path is the product's folder, its metadata or manifest file, the folder of one of its granules, or a zip.
     """
     if path.is_file():
         if METADATA.fullmatch(path.name) or path.name == "manifest.safe":
@@ -66,7 +58,7 @@ def products_in(folder: Path) -> list[Path]:
 
 
 def open_product(path: Path, granule: str = "") -> Catalogue:
-    """Read the catalogue of a product from its metadata and file names, without opening images.
+    """Read bands and the scene classification mask of one tile from metadata and file names, without opening images.
 
     Parameters
     ----------
@@ -75,17 +67,12 @@ def open_product(path: Path, granule: str = "") -> Catalogue:
     granule : str
         Name of the granule's folder; needed for old products with several tiles.
 
-    Returns
-    -------
-    Catalogue
-        Bands and the scene classification mask of one tile.
-
     Raises
     ------
     SceneError
         If it is no product, its metadata lack a field, the zip is damaged, or a granule has to be named.
     """
-    tree: Tree = ZipTree(path) if path.is_file() else FolderTree(path)
+    tree = ZipTree(path) if path.is_file() else FolderTree(path)
     found = [name for name in tree.names if METADATA.fullmatch(PurePosixPath(name).name)]
     if len(found) != 1:
         count = f"{len(found)} products: {', '.join(found[:3])}" if found else "no Sentinel-2 product"
@@ -110,7 +97,7 @@ def open_product(path: Path, granule: str = "") -> Catalogue:
         all_names=_all_names(bands),
         masks=(MaskOffer(kind="scl", versions=scl),) if scl else (),
         product=_product(tree, metadata),
-        files=(*tree.files, *(tree.path(name) for name in found)),
+        files=(tree.origin, *(tree.path(name) for name in found)),
         notes=tuple(_notes(images, bands, metadata, tree.origin)),
     )
 
@@ -126,13 +113,7 @@ class _Image:
 
 
 def _one_granule(tree: Tree, root: PurePosixPath, wanted: str) -> str:
-    """Name of the granule's folder; empty if there is none.
-
-    Raises
-    ------
-    SceneError
-        If there are several tiles and none is named.
-    """
+    """Name of the granule's folder; empty if there is none; raise SceneError if several tiles and none is named."""
     below = PurePosixPath(root / "GRANULE").parts
     granules = sorted(
         {

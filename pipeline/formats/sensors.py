@@ -102,18 +102,7 @@ SENSORS: Final = (
 
 
 def sensor_of(paths: Sequence[str]) -> Sensor | None:
-    """Find the sensor of files by their names.
-
-    Parameters
-    ----------
-    paths : sequence of str
-        Paths of the files; only the file names are used.
-
-    Returns
-    -------
-    Sensor or None
-        The sensor that all files come from; None if a file is of no known sensor, or the sensors differ.
-    """
+    """Find the sensor of files by their names; None if a file is of no known sensor, or the sensors differ."""
     found = {sensor.name if sensor else "": sensor for sensor in map(_sensor, paths)}
     return next(iter(found.values())) if len(found) == 1 else None
 

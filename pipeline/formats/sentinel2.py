@@ -49,25 +49,10 @@ def reflectance_band(
     keys: tuple[str, ...] = (),
     nodata: float | None = None,
 ) -> BandOffer:
-    """Make the catalogue's entry of a Sentinel-2 band; all Sentinel-2 formats use it.
+    """Make the catalogue's entry of a Sentinel-2 band, one of `BAND_IDS`; all Sentinel-2 formats use it.
 
-    Parameters
-    ----------
-    band : str
-        One of `BAND_IDS`.
-    versions : sequence of BandVersion
-        Files or arrays that hold the band, in any order.
-    scale, offset : float
-        Reflectance is stored number x scale + offset.
-    keys : tuple of str
-        Other names by which the band can be chosen.
-    nodata : float, optional
-        Nodata value that the product states; by default 0.
-
-    Returns
-    -------
-    BandOffer
-        The band, with the file of the native resolution first.
+    `versions` may be in any order; reflectance is stored number x scale + offset; `keys` are other names by which the
+    band can be chosen; `nodata` is the value that the product states, by default 0.
     """
     native = NATIVE_RESOLUTION[band]
     return BandOffer(
@@ -117,22 +102,7 @@ class Sentinel2Metadata:
 def read_metadata(root: ET.Element, origin: str) -> Sentinel2Metadata:
     """Read a product's MTD_MSIL1C.xml or MTD_MSIL2A.xml, of any issue of the specification.
 
-    Parameters
-    ----------
-    root : xml.etree.ElementTree.Element
-        Root of the parsed file.
-    origin : str
-        Path of the file, for messages.
-
-    Returns
-    -------
-    Sentinel2Metadata
-        Level, baseline, scale, offsets and image files of the product.
-
-    Raises
-    ------
-    SceneError
-        If a field is missing, is stated twice with different values, or is not a number.
+    Raises SceneError if a field is missing, is stated twice with different values, or is not a number.
     """
     level = text(root, "PROCESSING_LEVEL")
     short = {"Level-1C": "L1C", "Level-2A": "L2A", "Level-2Ap": "L2A"}.get(level)

@@ -38,25 +38,7 @@ class Radiometry:
 
     @classmethod
     def of(cls, item: Any, source: str = "") -> "Radiometry":
-        """Read the baseline and whether the item is harmonised from the properties of a STAC item.
-
-        Parameters
-        ----------
-        item : pystac.Item
-            The item.
-        source : str
-            Path or URL of the item, for messages.
-
-        Returns
-        -------
-        Radiometry
-            What the item states.
-
-        Raises
-        ------
-        SceneError
-            If two of its properties contradict each other.
-        """
+        """Read what the properties of a STAC item state; raise SceneError if two of them contradict each other."""
         properties = item.properties
         applied = {
             key: _as_bool(key, value, source)
@@ -97,20 +79,7 @@ class Radiometry:
         return factor, self.baseline_offset / _QUANTIFICATION
 
     def notes(self, source: str, layers: Iterable[tuple[float | None, float | None]]) -> tuple[str, ...]:
-        """Warnings about assumed scales and offsets.
-
-        Parameters
-        ----------
-        source : str
-            Path or URL of the item.
-        layers : iterable of (scale, offset)
-            Stated scale and offset per band; None where unstated.
-
-        Returns
-        -------
-        tuple of str
-            At most one warning.
-        """
+        """Warnings, at most one, about assumed scales and offsets; `layers` are the stated ones per band."""
         pairs = list(layers)
         stated = any(pair != (None, None) for pair in pairs)
         if self.harmonised:
@@ -147,10 +116,7 @@ def _as_bool(key: str, value: Any, source: str) -> bool:
 def _baseline(item: Any, source: str) -> str:
     """Processing baseline in an item's properties, such as 05.09; else in the product's name; else empty.
 
-    Raises
-    ------
-    SceneError
-        If two properties state different baselines.
+    Raises SceneError if two properties state different baselines.
     """
     properties = item.properties
     found = {

@@ -33,23 +33,10 @@ def is_stac(source: str) -> bool:
 
 
 def open_items(source: str) -> list[Catalogue]:
-    """Read the catalogues of STAC items.
+    """Read the catalogue of each STAC item in a JSON file or URL.
 
-    Parameters
-    ----------
-    source : str
-        A JSON file or URL: an item, a list or feature collection of items, or a local STAC collection or catalogue
-        that links to items.
-
-    Returns
-    -------
-    list of Catalogue
-        One catalogue per item.
-
-    Raises
-    ------
-    SceneError
-        If the source can't be read, is no STAC item, or an item has no raster asset.
+    It is an item, a list or feature collection of items, or a local STAC collection or catalogue that links to items.
+    Raises SceneError if the source can't be read, is no STAC item, or an item has no raster asset.
     """
     items = [(item, item.get_self_href() or source) for item in read_items(source)]
     named = [
@@ -73,23 +60,7 @@ def _local_files(*sources: str) -> tuple[str, ...]:
 
 
 def read_items(source: str) -> list[Any]:
-    """Read STAC items with pystac.
-
-    Parameters
-    ----------
-    source : str
-        A JSON file or URL, as for `open_items`.
-
-    Returns
-    -------
-    list of pystac.Item
-        The items.
-
-    Raises
-    ------
-    SceneError
-        If the source can't be read or holds no STAC item.
-    """
+    """Read STAC items with pystac, as for `open_items`; raise SceneError if the source can't be read or holds none."""
     content = _read_json(source)
     if isinstance(content, dict) and content.get("type") in ("Collection", "Catalog"):
         return [
@@ -125,13 +96,7 @@ def _entries(content: Any, source: str) -> list[Any]:
 
 
 def _item(entry: Any, source: str) -> Any:
-    """Make a pystac item of parsed JSON.
-
-    Raises
-    ------
-    SceneError
-        If it is no STAC item, or pystac can't read it.
-    """
+    """Make a pystac item of parsed JSON; raise SceneError if it is no STAC item, or pystac can't read it."""
     pystac = libraries.pystac
     if not (isinstance(entry, dict) and entry.get("type") == "Feature" and "stac_version" in entry):
         found = entry.get("type") if isinstance(entry, dict) else type(entry).__name__
@@ -148,10 +113,7 @@ def _item(entry: Any, source: str) -> Any:
 def _linked_items(content: dict[str, Any], source: str) -> list[str]:
     """Paths of the items that a local collection or catalogue links to.
 
-    Raises
-    ------
-    SceneError
-        If it links to no item, to remote items, or to missing files.
+    Raises SceneError if it links to no item, to remote items, or to missing files.
     """
     kind = "collection" if content["type"] == "Collection" else "catalogue"
     links = content.get("links")

@@ -72,17 +72,9 @@ class AssetLayer:
 
 
 def raster_or_reason(asset: Any) -> tuple[bool, str]:
-    """Decide by media type, suffix and roles whether an asset is a raster.
+    """Decide by media type, suffix and roles whether a `pystac.Asset` is a raster.
 
-    Parameters
-    ----------
-    asset : pystac.Asset
-        The asset.
-
-    Returns
-    -------
-    bool, str
-        Whether it is a raster; and the reason why not, if it may hold data that the user misses.
+    Returns the reason why not, too, if it may hold data that the user misses.
     """
     kind = (asset.media_type or "").split(";")[0].strip().lower()
     suffix = _suffix(asset.href)
@@ -109,7 +101,7 @@ def _suffix(href: str) -> str:
 
 
 def asset_layers(key: str, asset: Any, source: str, all_bands: Sequence[Any] = ()) -> Iterator[AssetLayer]:
-    """List the layers of a raster asset, one per band.
+    """List the layers of a raster asset, one per band; the first band of the file if the item does not list the bands.
 
     Parameters
     ----------
@@ -121,11 +113,6 @@ def asset_layers(key: str, asset: Any, source: str, all_bands: Sequence[Any] = (
         Path or URL of the item, for messages.
     all_bands : sequence
         Bands that the item lists once for all assets, as items before STAC 1.0 do.
-
-    Yields
-    ------
-    AssetLayer
-        One band; the first band of the file if the item does not list the bands.
 
     Raises
     ------

@@ -24,24 +24,9 @@ _LANDSAT_LEVEL: Final = re.compile(r"(?<![A-Z0-9])(L[12][A-Z]{2})(?![A-Z0-9])")
 
 
 def item_catalogue(item: Any, source: str) -> Catalogue:
-    """Read the catalogue of a STAC item.
+    """Read bands and masks of a `pystac.Item`; `source` is its path or URL, for messages.
 
-    Parameters
-    ----------
-    item : pystac.Item
-        The item.
-    source : str
-        Path or URL of the item, for messages.
-
-    Returns
-    -------
-    Catalogue
-        Bands and masks of the item.
-
-    Raises
-    ------
-    SceneError
-        If the item has no raster asset, or a stated scale, offset or nodata value is not a number.
+    Raises SceneError if it has no raster asset, or a stated scale, offset or nodata value is not a number.
     """
     layers, skipped = _raster_layers(item, source)
     sentinel2 = _sentinel2_bands_of(layers, item, source) if _is_sentinel2(item) else None

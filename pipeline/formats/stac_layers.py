@@ -45,18 +45,7 @@ _ONE_BAND: Final = re.compile(r"(?i)^(L[COTEM]\d\d_|HLS\.)|(^|[_.\-])B\d{1,2}A?(
 
 
 def with_kinds(layers: Sequence[AssetLayer]) -> list[AssetLayer]:
-    """Set kind, common name and quantity of layers by their roles, units and names.
-
-    Parameters
-    ----------
-    layers : sequence of AssetLayer
-        All layers of an item.
-
-    Returns
-    -------
-    list of AssetLayer
-        Copies of the layers, in the same order.
-    """
+    """Set kind, common name and quantity of all layers of an item by their roles, units and names."""
     keys, stems = (
         dict(zip(names, layer_kinds(names), strict=True))
         for names in (list(dict.fromkeys(plain_key(one.key) for one in layers)), list({one.stem: 0 for one in layers}))
@@ -116,18 +105,7 @@ def _mask_kind(layer: AssetLayer) -> MaskKind | None:
 
 
 def mask_offers(layers: Sequence[AssetLayer]) -> Iterator[MaskOffer]:
-    """List the quality layers from which pixels can be masked; of a multi-band one, the band to use.
-
-    Parameters
-    ----------
-    layers : sequence of AssetLayer
-        All layers of an item.
-
-    Yields
-    ------
-    MaskOffer
-        The files of one kind of mask, that of 20 m first.
-    """
+    """List quality layers from which pixels can be masked, 20 m first; of a multi-band one, the band to use."""
     for kind in MASK_LAYERS:
         of_kind = [layer for layer in layers if _mask_kind(layer) == kind]
         clear = [layer for layer in of_kind if layer.name.lower() == "clear"]  # UDM2 has a band per condition
@@ -158,22 +136,9 @@ def best_per_resolution(layers: Iterable[AssetLayer], native: float | None) -> l
 
 
 def with_file_bands(layers: Sequence[AssetLayer]) -> list[AssetLayer]:
-    """Replace measured layers whose bands the item does not list by all bands of their files.
+    """Replace measured layers whose bands the item does not list by all bands of their files, which are opened.
 
-    Parameters
-    ----------
-    layers : sequence of AssetLayer
-        All layers of an item.
-
-    Returns
-    -------
-    list of AssetLayer
-        The layers; files of unknown bands are opened.
-
-    Raises
-    ------
-    StalledError
-        If a server does not answer within the time limit.
+    Raises StalledError if a server does not answer within the time limit.
     """
     return [band for layer in layers for band in (_file_bands(layer) if _is_unknown(layer) else [layer])]
 
@@ -210,23 +175,10 @@ def _file_bands(layer: AssetLayer) -> list[AssetLayer]:
 
 
 def with_mtl_scaling(layers: Sequence[AssetLayer], item: Any, source: str) -> tuple[list[AssetLayer], list[str]]:
-    """Set scale and offset of Landsat bands from the MTL metadata file if the item states none.
+    """Set scale and offset of an item's Landsat bands from the MTL metadata file if the item states none.
 
-    Parameters
-    ----------
-    layers : sequence of AssetLayer
-        All layers of an item.
-    item : pystac.Item
-        The item.
-    source : str
-        Path or URL of the item, for messages.
-
-    Returns
-    -------
-    list of AssetLayer
-        The layers; unchanged if the metadata file is missing or states no scale.
-    list of str
-        A warning if bands remain without scale and offset.
+    Layers are unchanged if the metadata file is missing or states no scale. Returns a warning, too, if bands remain
+    without scale and offset.
     """
     unscaled = [layer for layer in layers if layer.kind == "measured" and (layer.scale, layer.offset) == (None, None)]
     sensor = sensor_of([layer.version.path for layer in unscaled])

@@ -9,7 +9,7 @@ from typing import Final
 from pipeline.core.band_names import check_names_differ, names_of_band_files
 from pipeline.core.layer_kinds import layer_kinds
 from pipeline.core.mask_layers import mask_kind
-from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, MaskOffer
+from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, MaskOffer, reflective_names
 from pipeline.formats.eopf import is_eopf, open_eopf
 from pipeline.geo.overlap import coverage
 from pipeline.stores.groups import XARRAY_BYTES, close_stores
@@ -21,19 +21,9 @@ _SAME_EXTENT: Final = 0.99
 
 
 def open_stores(paths: Sequence[str], time: int | str | None = None) -> list[Catalogue]:
-    """Read the catalogues of stores: one per store, or one for all if they hold different bands.
+    """Read the catalogues of Zarr and NetCDF stores, at the time of the config's `scene.time`.
 
-    Parameters
-    ----------
-    paths : sequence of str
-        Zarr and NetCDF stores.
-    time : int, str or None
-        Time step to read, as in the config's `scene.time`.
-
-    Returns
-    -------
-    list of Catalogue
-        One per store if they are products or hold the same bands; else a single one with the bands of all.
+    There is one per store if they are products or hold the same bands; else a single one with the bands of all.
 
     Raises
     ------
@@ -79,7 +69,7 @@ def _open_store(path: str, time: int | str | None) -> Catalogue:
     return Catalogue(
         origin=path,
         bands=bands,
-        default=_reflective(bands),
+        default=reflective_names(bands),
         files=(path,),
         library_bytes=XARRAY_BYTES,
         times=found.times,
@@ -94,13 +84,6 @@ def _masks(bands: Sequence[BandOffer]) -> Iterator[MaskOffer]:
         kind = mask_kind(band.name) if band.kind == "quality layer" else None
         if kind:
             yield MaskOffer(kind=kind, versions=band.versions)
-
-
-def _reflective(bands: Sequence[BandOffer]) -> tuple[str, ...]:
-    """Names of the bands that measure reflected light; empty if those are all bands, so that 'auto' is 'all'."""
-    measured = [band for band in bands if band.kind == "measured"]
-    reflective = tuple(band.name for band in measured if not band.measures_no_light)
-    return reflective if len(reflective) < len(measured) else ()
 
 
 def _measured(catalogue: Catalogue) -> tuple[str, ...]:
@@ -131,10 +114,7 @@ def _as_mosaic(catalogues: list[Catalogue], *, same_extent: bool) -> list[Catalo
 def _stacked(catalogues: Sequence[Catalogue]) -> Catalogue:
     """One catalogue with the bands of several stores, named by variable, or by file where variables share a name.
 
-    Raises
-    ------
-    SceneError
-        If two bands have the same name.
+    Raises SceneError if two bands have the same name.
     """
     measured = [name for catalogue in catalogues for name in _measured(catalogue)]
     shared = {name for name in measured if measured.count(name) > 1}
@@ -154,7 +134,7 @@ def _stacked(catalogues: Sequence[Catalogue]) -> Catalogue:
     return Catalogue(
         origin=catalogues[0].origin,
         bands=tuple(bands),
-        default=_reflective(bands),
+        default=reflective_names(bands),
         masks=tuple(mask for catalogue in catalogues for mask in catalogue.masks),
         files=tuple(file for catalogue in catalogues for file in catalogue.files),
         library_bytes=XARRAY_BYTES,

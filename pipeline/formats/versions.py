@@ -21,15 +21,7 @@ def best_version(offer: BandOffer) -> BandVersion | None:
 
 
 def warn_of_sizes(versions: Sequence[BandVersion], bands: Sequence[FileBand]) -> None:
-    """Log one warning if files have other sizes than their product states.
-
-    Parameters
-    ----------
-    versions : sequence of BandVersion
-        Files with the shapes that the product states.
-    bands : sequence of FileBand
-        Metadata of the opened files, in the same order.
-    """
+    """Log one warning if opened files (`bands`) have other sizes than their product states (`versions`)."""
     pairs = zip(versions, bands, strict=True)
     different = [(version, band) for version, band in pairs if version.shape not in {(), band.grid.shape}]
     if different:
@@ -51,26 +43,10 @@ def finest_resolution(offers: Sequence[BandOffer]) -> float:
 
 
 def pick_version(offer: BandOffer, resolution: float, origin: str) -> BandVersion:
-    """Choose the file from which a band is read.
+    """Choose the file from which a band is read, for a scene's grid of a nominal resolution.
 
-    Parameters
-    ----------
-    offer : BandOffer
-        The band.
-    resolution : float
-        Nominal resolution of the scene's grid.
-    origin : str
-        Path of the product, for messages.
-
-    Returns
-    -------
-    BandVersion
-        The file of the grid's resolution, else of the native resolution, else the coarsest one finer than the grid.
-
-    Raises
-    ------
-    SceneError
-        If the native file is missing, and no other file has the grid's resolution or a finer one.
+    It is the file of the grid's resolution, else of the native resolution, else the coarsest one finer than the grid.
+    Raises SceneError if the native file is missing, and no other file has the grid's resolution or a finer one.
     """
     present = [version for version in offer.versions if version.present]
     for version in present:

@@ -80,12 +80,7 @@ class Area:
 def area_of(wanted: AreaRecord, grid: Grid) -> Area:
     """Read an area of interest of the config and transform it to a grid.
 
-    Raises
-    ------
-    ConfigError
-        If its CRS is unknown.
-    SceneError
-        If the file can't be read or contains no polygon, or the area does not overlap the scene.
+    Raises ConfigError if its CRS is unknown, else SceneError as `read_area` does.
     """
     shapely = libraries.shapely
     if wanted.path:
@@ -102,29 +97,17 @@ def area_of(wanted: AreaRecord, grid: Grid) -> Area:
 
 
 def read_area(path: str, grid: Grid, key: str) -> Area:
-    """Read the polygons of a vector file and transform them to a grid.
+    """Read the polygons of a vector file and transform them to a scene's grid.
 
-    Parameters
-    ----------
-    path : str
-        Any vector file that GDAL opens; the first of several layers is used.
-    grid : Grid
-        Grid of the scene.
-    key : str
-        Config key that names the file, for messages.
-
-    Raises
-    ------
-    SceneError
-        If the file can't be read, contains no polygon, or does not overlap the scene.
+    GDAL opens the file, and the first of several layers is used; `key` is the config key that names the file, for
+    messages. Raises SceneError if the file can't be read, contains no polygon, or does not overlap the scene.
     """
     pyogrio, shapely = libraries.pyogrio, libraries.shapely
     if kind := special_kind(path):
         msg = f"{key}: {path}: this is {kind}, not a file"
         raise SceneError(msg)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # GDAL warns of geometries that are checked below
+        with warnings.catch_warnings(action="ignore"):  # GDAL warns of geometries that are checked below
             read = partial(pyogrio.raw.read, path, columns=[])
             meta, _, geometry, _ = within_limit(read, f"{key}: {path} can't be read") if is_remote(path) else read()
     except (
@@ -158,13 +141,7 @@ def _polygons(shape: Any) -> list[Any]:
 
 
 def _to_pixels(shape: Any, crs: str, grid: Grid, what: str) -> Area:
-    """Transform a polygon to pixel coordinates of a grid.
-
-    Raises
-    ------
-    SceneError
-        If the polygon does not overlap the grid, or the scene has no CRS.
-    """
+    """Transform a polygon to pixel coordinates of a grid; raise SceneError without an overlap, or a CRS of the grid."""
     shapely = libraries.shapely
     if grid.crs is None:
         msg = f"{what}: the scene has no coordinate reference system, so areas can't be located in it"

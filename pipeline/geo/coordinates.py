@@ -50,20 +50,10 @@ class Coordinates:
     def of(
         cls, name: Hashable, stored: npt.NDArray[Any], factor: float, *, kind: np.dtype[Any], longitudes: bool
     ) -> "Coordinates":
-        """Create the coordinates of a dimension from stored numbers.
+        """Create the coordinates of a dimension from stored numbers, shape (pixels,), NaN where padding is.
 
-        Parameters
-        ----------
-        name : str
-            Name of the dimension.
-        stored : ndarray of numbers, shape (pixels,)
-            Stored coordinates; NaN where padding is.
-        factor : float
-            Factor from stored numbers to the units of the CRS.
-        kind : dtype
-            Data type in which they were written, which limits their precision.
-        longitudes : bool
-            Whether they are longitudes, which continue at -180 after 180.
+        `factor` converts them to the units of the CRS; `kind` is the data type in which they were written, which limits
+        their precision; longitudes continue at -180 after 180.
         """
         index = np.flatnonzero(np.isfinite(stored))
         finite = stored[index].astype(np.float64)
@@ -145,21 +135,10 @@ def _decimals(values: npt.NDArray[np.float64], rounding: float) -> float:
 
 
 def read_transform(stated: Any, where: str, *, gdal: bool) -> Affine:
-    """Parse the six numbers of an affine transform.
+    """Parse the six numbers of an affine transform, in GDAL's order or that of `affine.Affine`.
 
-    Parameters
-    ----------
-    stated : sequence of numbers, or str
-        The transform as the file states it; numbers after the sixth are ignored.
-    where : str
-        Name of the file or array, for messages.
-    gdal : bool
-        Whether the numbers are in GDAL's order instead of that of `affine.Affine`.
-
-    Raises
-    ------
-    SceneError
-        If there are fewer than six numbers, or they are not a usable transform.
+    They are stated as a sequence or as text; numbers after the sixth are ignored. `where` names the file or array in
+    messages. Raises SceneError if there are fewer than six numbers, or they are not a usable transform.
     """
     parts = stated.replace(",", " ").split() if isinstance(stated, str) else stated
     parts = list(parts) if isinstance(parts, Iterable) else []

@@ -94,10 +94,7 @@ def is_stated(value: Any) -> bool:
 def read_crs(stated: Any) -> CRS:
     """Parse a CRS: WKT, a code, a PROJ string, PROJJSON, CF parameters, or an object of pyproj, odc-geo or rasterio.
 
-    Raises
-    ------
-    CRSError
-        If it is not a valid CRS.
+    Raises CRSError if it is not a valid CRS.
     """
     if isinstance(stated, np.ndarray | np.generic):
         (stated,) = np.ravel(stated).tolist() if np.size(stated) == 1 else (str(stated),)
@@ -153,16 +150,9 @@ def _is_wgs84(attrs: Mapping[str, Any]) -> bool:
 
 
 def unit_factor(units: str, wkt: str | None, mapping: Mapping[str, Any]) -> float:
-    """Return the factor from coordinates as stored to the units of their CRS.
+    """Return the factor from coordinates with an attribute `units` to the units of their CRS.
 
-    Parameters
-    ----------
-    units : str
-        Attribute `units` of the coordinates.
-    wkt : str or None
-        CRS of the coordinates.
-    mapping : mapping
-        Attributes of the grid mapping variable.
+    `mapping` are the attributes of the grid mapping variable.
     """
     unit = units.strip().lower()
     if wkt is None or (unit not in _METRES and unit not in _RADIANS):

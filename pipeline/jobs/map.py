@@ -22,25 +22,9 @@ logger = logging.getLogger(__name__)
 def write_outputs(
     source: BlockSource, job: Job, files: Iterable[tuple[Sink, Path]], progress: Progress
 ) -> ClassStatistics:
-    """Label a scene, and write outputs to their temporary paths.
+    """Label a scene with the model's bands, in the model's order, and write outputs to their temporary paths.
 
-    Parameters
-    ----------
-    source : BlockSource
-        A scene with the model's bands, in the model's order.
-    job : Job
-        Model, colours and number of blocks processed at the same time.
-    files : iterable of (Sink, Path)
-        The outputs and their paths.
-    progress : Progress
-        Shows the stages `label` and `write`.
-
-    Raises
-    ------
-    SceneError
-        If a block can't be read.
-    OutputError
-        If a file can't be written.
+    Raises SceneError if a block can't be read, OutputError if a file can't be written.
     """
     statistics = ClassStatistics(job.model, source.info.units, pixel_areas(source.info.grid))
     with ExitStack() as context:

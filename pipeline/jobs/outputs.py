@@ -29,10 +29,7 @@ class OutputPaths:
     def of(cls, output: OutputConfig, *, fits: bool) -> "OutputPaths":
         """Take the paths of a config; those not set get names next to the labels.
 
-        Raises
-        ------
-        ConfigError
-            When a file has not the ending of its format, or the map is switched off.
+        Raises ConfigError when a file has not the ending of its format, or the map is switched off.
         """
         files, left_out, labels = [], [], Path(output.labels)
         for sink in SINKS:

@@ -16,24 +16,10 @@ from pipeline.methods.registry import METHODS
 
 
 def config_template(source: Sequence[str], timeout: float = DEFAULT_TIMEOUT) -> str:
-    """Write a config for a scene, with a comment for every key.
+    """Write a config for a scene of files, folders or globs as YAML, with a comment for every key.
 
-    Parameters
-    ----------
-    source : sequence of str
-        Files, folders or globs.
-    timeout : float
-        Seconds; it is also written as the config's `run.timeout`.
-
-    Returns
-    -------
-    str
-        YAML. Its paths are absolute, because it is not known where the config will be saved.
-
-    Raises
-    ------
-    SceneError
-        When the scene can't be opened.
+    Its paths are absolute, because it is not known where the config will be saved. The timeout in seconds is also
+    written, as `run.timeout`. Raises SceneError when the scene can't be opened.
     """
     found = inspect_scene(source, timeout)
     named = [item if is_gdal_path(item) else str(Path(item).absolute()) for item in source]

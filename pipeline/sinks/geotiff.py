@@ -1,9 +1,11 @@
 """The map as a sink: labels, block by block, in a Cloud-Optimized GeoTIFF; memory use does not depend on its size."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import rasterio
 import rasterio.shutil
@@ -85,8 +87,6 @@ class MapWriter(Writer):
         self, path: Path, grid: Grid, colours: tuple[Colour, ...], tags: dict[str, str], workers: int = 1
     ) -> None:
         self._workers = workers
-        self._options = gdal_options(GDAL_NUM_THREADS=str(workers))  # no other work runs while GDAL compresses
-        self._finishing = gdal_options(GDAL_NUM_THREADS=str(workers), GDAL_CACHEMAX=_CACHE)
         self._path = path
         self._raw = path.with_suffix(".raw.tif")
         self._grid = grid
@@ -113,16 +113,14 @@ class MapWriter(Writer):
 
     def __enter__(self) -> Self:
         try:
-            with rasterio.Env(**self._options):
+            with self._gdal():
                 self._file = rasterio.open(self._raw, "w", **self._profile)
                 # before any pixel, because GDAL writes the palette into the file's header
                 self._file.write_colormap(1, {0: (0, 0, 0), **dict(enumerate(self._colours, start=1))})
                 self._file.update_tags(**self._tags, AREA_OR_POINT="Area")
                 self._file.set_band_description(1, "class")
-        except BaseException as error:
+        except BaseException:
             self._raw.unlink(missing_ok=True)
-            if isinstance(error, GDAL_ERRORS):
-                raise self._failure(error) from error
             raise
         return self
 
@@ -136,59 +134,47 @@ class MapWriter(Writer):
                 path.unlink(missing_ok=True)
 
     def add(self, block: Block, part: Labels) -> None:
-        """Write the labels of a block.
-
-        Raises
-        ------
-        OutputError
-            If the disk is full.
-        """
-        try:
-            with rasterio.Env(**self._options):
-                self._file.write(part, 1, window=block.window)
-            self._checksum = add_checksums(self._checksum, checksum(part, (block.top, block.left)))
-        except GDAL_ERRORS as error:
-            raise self._failure(error) from error
+        """Write the labels of a block; raise OutputError if the disk is full."""
+        with self._gdal():
+            self._file.write(part, 1, window=block.window)
+        self._checksum = add_checksums(self._checksum, checksum(part, (block.top, block.left)))
 
     def prepare(self, _summary: Summary | None = None) -> None:
         """Write overviews by majority, after all labels are written; needs little memory, unlike GDAL's copy.
 
-        Raises
-        ------
-        OutputError
-            If the disk is full.
+        Raises OutputError if the disk is full.
         """
-        try:
-            with rasterio.Env(**self._finishing):
-                self._file.close()
-                self._overviews = write_overviews(self._raw, self._profile, self._workers)
-        except GDAL_ERRORS as error:
-            raise self._failure(error) from error
+        with self._gdal(GDAL_CACHEMAX=_CACHE):
+            self._file.close()
+            self._overviews = write_overviews(self._raw, self._profile, self._workers)
 
     def finish(self, _summary: Summary | None = None) -> None:
         """Write the finished map with overviews, then read it back and compare checksums.
 
-        Raises
-        ------
-        OutputError
-            If the disk is full, or the labels read back differ from those written.
+        Raises OutputError if the disk is full, or the labels read back differ from those written.
         """
-        with rasterio.Env(**self._finishing):
-            try:
-                rasterio.shutil.copy(
-                    self._raw,
-                    self._path,
-                    driver="COG",
-                    BLOCKSIZE=TILE_SIDE,
-                    COMPRESS="DEFLATE",
-                    LEVEL=1,  # level 6 takes ten times as long to save 15 %
-                    OVERVIEWS="FORCE_USE_EXISTING",  # else the driver would make its own by nearest neighbour
-                    BIGTIFF="IF_SAFER",
-                    NUM_THREADS=self._workers,
-                )
-            except GDAL_ERRORS as error:
-                raise self._failure(error) from error
+        with self._gdal(GDAL_CACHEMAX=_CACHE):
+            rasterio.shutil.copy(
+                self._raw,
+                self._path,
+                driver="COG",
+                BLOCKSIZE=TILE_SIDE,
+                COMPRESS="DEFLATE",
+                LEVEL=1,  # level 6 takes ten times as long to save 15 %
+                OVERVIEWS="FORCE_USE_EXISTING",  # else the driver would make its own by nearest neighbour
+                BIGTIFF="IF_SAFER",
+                NUM_THREADS=self._workers,
+            )
             verify_map(self._path, [self._checksum, *self._overviews], self._workers)
+
+    @contextmanager
+    def _gdal(self, **ours: Any) -> Iterator[None]:
+        """Set GDAL options: all workers are its threads, as no other work runs then. Its errors become OutputError."""
+        try:
+            with rasterio.Env(**gdal_options(GDAL_NUM_THREADS=str(self._workers), **ours)):
+                yield
+        except GDAL_ERRORS as error:
+            raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> OutputError:
         cause = error.__cause__ or error

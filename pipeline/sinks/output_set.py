@@ -17,13 +17,7 @@ _LARGEST_REPORT: Final = 64 * 2**20
 
 
 def digests_of(files: Mapping[str, Path]) -> dict[str, str]:
-    """Return the SHA-256 digests of finished files, by their keys in the report.
-
-    Raises
-    ------
-    OutputError
-        If one can't be read back.
-    """
+    """Return the SHA-256 digests of finished files by their keys; raise OutputError if one can't be read back."""
     try:
         return {name: _digest(path) for name, path in files.items()}
     except OSError as error:
@@ -33,19 +27,9 @@ def digests_of(files: Mapping[str, Path]) -> dict[str, str]:
 
 
 def describe_mixed_set(files: Iterable[Path], report: Path) -> str | None:
-    """Describe which outputs of an earlier run are missing or differ from the digests in its report.
+    """Describe which outputs (except the report) of an earlier run are missing or differ from the report's digests.
 
-    Parameters
-    ----------
-    files : iterable of Path
-        Paths of the outputs except the report.
-    report : Path
-        Path of the report.
-
-    Returns
-    -------
-    str or None
-        A warning; None if all files are as reported, or there is no report.
+    None if all files are as reported, or there is no report.
     """
     expected = _expected(report)
     wrong = []

@@ -1,26 +1,34 @@
-"""Write overviews of a map by majority, each half the size of the one before.
+"""Write overviews of a map by majority, each half the size of the one before, reading windows on several threads.
 
 GDAL reads `map.tif.ovr` as the first overview of `map.tif`, `map.tif.ovr.ovr` as the second, and so on. They are
 separate files because rasterio can't write into the overviews of a file.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import rasterio
 from affine import Affine
 
-from pipeline.core.grid import split_into_blocks
+from pipeline.core.grid import Block, split_into_blocks
 from pipeline.engine.executor import ThreadExecutor
+from pipeline.geo.gdal import gdal_options
 from pipeline.kernels.checksum import add_checksums, checksum
 from pipeline.kernels.majority import halve
-from pipeline.sinks.windows import window_reader
 
 WINDOW_SHAPE: Final = (2048, 2048)
 """Shape of a window read at once, (rows, columns): whole tiles, and even numbers."""
 
 _LARGEST_LAST: Final = 512
 """Longest side of the last overview in pixels: labels are halved until they fit."""
+
+_MOST_FILES: Final = 16
+"""Largest number of open file handles: far below the limits of operating systems."""
 
 
 def level_shapes(shape: tuple[int, int]) -> list[tuple[int, int]]:
@@ -38,21 +46,9 @@ def overview_paths(path: Path, shape: tuple[int, int]) -> list[Path]:
 
 
 def write_overviews(path: Path, profile: dict[str, Any], workers: int) -> list[int]:
-    """Write the overviews of a finished file of labels next to it.
+    """Write the overviews of a finished GeoTIFF of labels next to it; return their checksums, the largest first.
 
-    Parameters
-    ----------
-    path : Path
-        A GeoTIFF.
-    profile : dict
-        Options that rasterio created it with.
-    workers : int
-        Number of windows processed at the same time.
-
-    Returns
-    -------
-    list of int
-        Checksum of each overview, the largest overview first.
+    `profile` are the options that rasterio created it with; `workers` windows are processed at the same time.
     """
     sums: list[int] = []
     for coarser in overview_paths(path, (profile["height"], profile["width"])):
@@ -78,3 +74,28 @@ def _halve_into(file: rasterio.io.DatasetWriter, path: Path, shape: tuple[int, i
             file.write(labels, 1, window=((top, top + labels.shape[0]), (left, left + labels.shape[1])))
             total = add_checksums(total, checksum(labels, (top, left)))
     return total
+
+
+@contextmanager
+def window_reader(path: Path, workers: int, **options: Any) -> Iterator[Callable[[Block], npt.NDArray[np.uint8]]]:
+    """Open a GeoTIFF of one band once per worker, up to 16 times, and return what reads a window; more calls wait.
+
+    One thread opens all handles: PROJ looks the coordinate system up in its database once per thread, which takes as
+    long as making a small overview. `options` are for GDAL to open the file with.
+    """
+    with ExitStack() as context:
+        idle: SimpleQueue[rasterio.DatasetReader] = SimpleQueue()
+        with rasterio.Env(**gdal_options()):
+            for _ in range(min(workers, _MOST_FILES)):
+                idle.put(context.enter_context(rasterio.open(path, sharing=False, **options)))
+
+        def read(window: Block) -> npt.NDArray[np.uint8]:
+            file = idle.get()
+            try:
+                with rasterio.Env(**gdal_options()):
+                    labels: npt.NDArray[np.uint8] = file.read(1, window=window.window)
+                    return labels
+            finally:
+                idle.put(file)
+
+        yield read

@@ -32,25 +32,11 @@ def _more_colours() -> Iterator[Colour]:
 
 
 def class_colours(k: int, palette: str = "auto") -> tuple[Colour, ...]:
-    """Return the colours of classes 1 to k, all different.
+    """Return the colours of classes 1 to k (at most 254), all different.
 
-    Parameters
-    ----------
-    k : int
-        Number of classes, at most 254.
-    palette : str
-        'auto' for a qualitative palette that is colour-blind safe up to 9 classes (no palette is beyond that), or
-        the name of a matplotlib colour map.
-
-    Returns
-    -------
-    tuple of (red, green, blue)
-        0 to 255 each. A continuous colour map is sampled evenly; a listed one must have enough colours.
-
-    Raises
-    ------
-    ConfigError
-        If the colour map is unknown, or has too few colours.
+    The palette 'auto' is a qualitative one, colour-blind safe up to 9 classes (no palette is beyond that). Others are
+    matplotlib colour maps: continuous ones are sampled evenly, listed ones must have enough colours. Raises ConfigError
+    if the colour map is unknown, or has too few colours.
     """
     if palette != "auto":
         return _matplotlib_colours(k, palette)

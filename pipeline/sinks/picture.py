@@ -112,19 +112,9 @@ def _fitted(text: str, font: Any, width: int) -> str:
 
 
 def stretch(bands: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Stretch the contrast of each band between its 5th and 95th percentile.
+    """Stretch the contrast of each band, shape (3 or 1, rows, columns), between its 5th and 95th percentile.
 
-    Parameters
-    ----------
-    bands : ndarray, shape (3 or 1, rows, columns)
-        Pixels in any units.
-    valid : ndarray of bool, shape (rows, columns)
-        Pixels to compute the percentiles from, and to show.
-
-    Returns
-    -------
-    ndarray of uint8, shape (rows, columns, 3)
-        Grey where not valid.
+    Percentiles are those of the valid pixels. Returns shape (rows, columns, 3), grey where not valid.
     """
     picture = np.full((*valid.shape, 3), _NO_DATA, np.uint8)
     if valid.any():

@@ -35,16 +35,14 @@ class StagedFile:
 
 
 def sync_files(staged_files: Sequence[StagedFile]) -> None:
-    """Write finished files through to the disk (fsync), so that a power cut leaves no empty file under a final name.
+    """Write finished files through to the disk, so that a power cut leaves no empty file under a final name.
 
-    Raises
-    ------
-    OutputError
-        If the disk is full or failing.
+    Raises OutputError if the disk is full or failing.
     """
     for file in staged_files:
         try:
-            _sync_file(file.temporary)
+            with file.temporary.open("r+b") as opened:  # Windows syncs only files that are open for writing
+                _sync(opened.fileno())
         except OSError as error:
             fix = "make room there" if error.errno in _FULL else "is the disk failing?"
             msg = f"{file.target}: the finished file can't be written to the disk ({error.strerror}); {fix}"
@@ -56,12 +54,7 @@ def rename_together(staged_files: Sequence[StagedFile], *, overwrite: bool) -> N
 
     A file that is replaced has another name until all renames are done. Sidecar files of a map that is replaced are
     removed, because GDAL would read them as part of the new map. At the end the folders are written through to the
-    disk.
-
-    Raises
-    ------
-    OutputError
-        If a file can't be renamed.
+    disk. Raises OutputError if a file can't be renamed.
     """
     stuck: list[Path] = []
     with ExitStack() as undo:
@@ -189,14 +182,13 @@ def _is_folder(path: Path) -> bool:
     return stat.S_ISDIR(path.lstat().st_mode)
 
 
-def _sync_file(path: Path) -> None:
-    """Write a file through to the disk."""
-    with path.open("r+b") as file:  # Windows syncs only files that are open for writing
-        try:
-            os.fsync(file.fileno())
-        except OSError as error:
-            if error.errno not in _NO_SYNC:
-                raise
+def _sync(number: int) -> None:
+    """Write an open file or folder through to the disk (fsync), if the file system supports it."""
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def _sync_folders(folders: Iterable[Path]) -> None:
@@ -209,9 +201,6 @@ def _sync_folders(folders: Iterable[Path]) -> None:
         except PermissionError:  # a folder that may be written to, but not listed
             continue
         try:
-            os.fsync(number)
-        except OSError as error:
-            if error.errno not in _NO_SYNC:
-                raise
+            _sync(number)
         finally:
             os.close(number)

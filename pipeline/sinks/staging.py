@@ -35,12 +35,9 @@ class Staging:
         self._staged_files: dict[Path, StagedFile] = {}
 
     def __enter__(self) -> Self:
-        """Check that every target can be written, before any work is done.
+        """Raise OutputError unless every target can be written, before any work is done.
 
-        Raises
-        ------
-        OutputError
-            If a target exists and may not be overwritten, or its folder is missing or read-only.
+        None exists, unless it may be overwritten, and its folder exists and is not read-only.
         """
         checked: set[str] = set()
         for target in self._targets:

@@ -15,26 +15,13 @@ from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.work_folder import folder_of
 from pipeline.geo.gdal import GDAL_ERRORS, gdal_options
 from pipeline.kernels.checksum import add_checksums, checksum
-from pipeline.sinks.overviews import WINDOW_SHAPE, level_shapes
-from pipeline.sinks.windows import window_reader
+from pipeline.sinks.overviews import WINDOW_SHAPE, level_shapes, window_reader
 
 
 def verify_map(path: Path, expected: Sequence[int], workers: int = 1) -> None:
-    """Check that a map and its overviews contain the labels that were written to them.
+    """Raise OutputError unless a map and its overviews contain the labels that were written to them.
 
-    Parameters
-    ----------
-    path : Path
-        The map.
-    expected : sequence of int
-        Checksums of the labels at full resolution and of each overview, the largest first.
-    workers : int
-        Number of windows read at the same time.
-
-    Raises
-    ------
-    OutputError
-        If a tile is missing or differs.
+    `expected` are the checksums of the labels at full resolution and of each overview, the largest first.
     """
     try:
         with rasterio.Env(**gdal_options()), rasterio.open(path) as file:

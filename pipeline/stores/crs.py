@@ -34,15 +34,8 @@ class GridMapping:
     def of(cls, array: xr.DataArray, dataset: xr.Dataset, dims: Sequence[str]) -> "GridMapping":
         """Find a variable's grid mapping: the one it names, else one with a usual name, else the only one in the group.
 
-        Parameters
-        ----------
-        array : DataArray
-            The variable.
-        dataset : Dataset
-            Its group.
-        dims : sequence of str
-            Names of its dimensions of rows and columns and of their coordinates; they select a mapping from CF's
-            extended syntax (`utm: x y wgs: lat lon`).
+        `dims` are the names of its dimensions of rows and columns and of their coordinates; they select a mapping from
+        CF's extended syntax (`utm: x y wgs: lat lon`).
         """
         named = mapping_named(array.attrs.get("grid_mapping") or array.encoding.get("grid_mapping"), dims)
         candidates = [
@@ -59,30 +52,11 @@ class GridMapping:
 def find_crs(
     array: xr.DataArray, dataset: xr.Dataset, mapping: GridMapping, around: Sequence[Mapping[str, Any]], where: str
 ) -> str | None:
-    """Find a variable's coordinate reference system; of several statements, the one nearest to the variable is used.
+    """Find a variable's CRS as WKT; of several statements, the one nearest to the variable is used.
 
-    Parameters
-    ----------
-    array : DataArray
-        The variable.
-    dataset : Dataset
-        Its group.
-    mapping : GridMapping
-        Its grid mapping.
-    around : sequence of mappings
-        Attributes of its group and of the parent groups, up to the root.
-    where : str
-        Store and variable, for messages.
-
-    Returns
-    -------
-    str or None
-        WKT.
-
-    Raises
-    ------
-    SceneError
-        When a CRS is stated but can't be read, except for CF parameters of an unknown projection.
+    `around` are the attributes of its group and of the parent groups, up to the root; `where` names store and variable
+    in messages. Raises SceneError when a CRS is stated but can't be read, except for CF parameters of an unknown
+    projection.
     """
     invalid: Any = None
     for stated in _statements(array, dataset, mapping, around):

@@ -46,12 +46,8 @@ def variable_grid(variable: Variable) -> tuple[Grid, bool]:
     """Grid of a variable, north up, and whether its rows are stored from south to north.
 
     The transform is the stated one unless coordinates contradict it, else the one of the coordinates. Without either
-    the grid has the identity transform and no CRS.
-
-    Raises
-    ------
-    SceneError
-        When a stated transform or CRS is invalid, the coordinates are not evenly spaced, or the variable is a swath.
+    the grid has the identity transform and no CRS. Raises SceneError when a stated transform or CRS is invalid, the
+    coordinates are not evenly spaced, or the variable is a swath.
     """
     array, axes = variable.array, variable.axes
     mapping = GridMapping.of(array, variable.group, _grid_names(variable))
@@ -93,11 +89,7 @@ def _stored_transform(
     """Transform of a variable's pixels in their stored order; None without a stated transform or coordinates.
 
     The stated transform is also tried with rows reversed: GDAL states it north up also for rows stored from the south.
-
-    Raises
-    ------
-    SceneError
-        When coordinates contradict the stated transform and are not evenly spaced.
+    Raises SceneError when coordinates contradict the stated transform and are not evenly spaced.
     """
     rows = variable.array.sizes[variable.axes.rows]
     if y is None or x is None:
@@ -133,10 +125,7 @@ def _matches(transform: Affine, y: Coordinates | None, x: Coordinates | None) ->
 def _stated_transform(variable: Variable, mapping: GridMapping, *, alone: bool) -> Affine | None:
     """Transform stated by a variable, its grid mapping or its groups; None without a valid one.
 
-    Raises
-    ------
-    SceneError
-        When it is invalid and the variable lacks coordinates (`alone`).
+    Raises SceneError when it is invalid and the variable lacks coordinates (`alone`).
     """
     for stated, is_gdal in _transforms(variable, mapping, alone=alone):
         try:
@@ -173,10 +162,7 @@ def _from_edges(attrs: Mapping[str, Any], key: str) -> Any:
 def _coordinates(variable: Variable, direction: Direction, crs: str | None, mapping: GridMapping) -> Coordinates | None:
     """Decoded coordinates of rows or columns, in the units of the CRS; None if the dimension has none.
 
-    Raises
-    ------
-    SceneError
-        When they can't be decoded to numbers.
+    Raises SceneError when they can't be decoded to numbers.
     """
     dim = variable.axes.rows if direction == "Y" else variable.axes.columns
     name = coordinate(variable.group.variables, dim, direction)
@@ -197,10 +183,7 @@ def _coordinates(variable: Variable, direction: Direction, crs: str | None, mapp
 def _transform_of_coordinates(variable: Variable, y: Coordinates, x: Coordinates) -> Affine:
     """Transform whose pixel centres are the coordinates.
 
-    Raises
-    ------
-    SceneError
-        When there is one pixel along a dimension, or the coordinates are not evenly spaced.
+    Raises SceneError when there is one pixel along a dimension, or the coordinates are not evenly spaced.
     """
     for centres in (x, y):
         if centres.values.size < 2:  # noqa: PLR2004

@@ -82,17 +82,10 @@ def close_stores() -> None:
 
 @lru_cache(maxsize=64)
 def open_group(path: str, group: str = "") -> xr.Dataset:
-    """Open a group of a store, undecoded. Reads metadata and coordinates only; cached.
-
-    Raises
-    ------
-    SceneError
-        Naming the store, when xarray can't open it.
-    """
+    """Open a group, undecoded; raise SceneError if xarray can't. Reads metadata and coordinates only; cached."""
     options: dict[str, Any] = {"chunks": None, "mask_and_scale": False, "decode_times": False}
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about missing consolidated metadata and future format changes
+        with warnings.catch_warnings(action="ignore"):  # missing consolidated metadata, future format changes
             if is_zarr(path):
                 store, inside = zarr_location(path, group)
                 if inside != group:  # else xarray looks for consolidated metadata in the zip's root, which is no group
@@ -116,8 +109,7 @@ def has_node(path: str, name: str) -> bool:
         return (Path(path) / name).is_dir()
     try:
         store, inside = zarr_location(path, name)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             zarr.open(store, path=inside, mode="r")
     except STORE_ERRORS:
         return False
@@ -131,8 +123,7 @@ def groups_in(path: str) -> list[str]:
             with h5py.File(path) as file:
                 return sorted(name for name, node in file.items() if isinstance(node, h5py.Group))
         store, inside = zarr_location(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             return sorted(zarr.open_group(store, path=inside, mode="r").group_keys())
     except STORE_ERRORS as error:
         logger.debug("%s: groups can't be listed: %s", path, error)
@@ -185,8 +176,7 @@ def decoded_coordinate(name: str, variable: xr.Variable) -> xr.Variable:
     """
     stated = {key: value for key, value in variable.attrs.items() if key not in {"_FillValue", "missing_value"}}
     attrs = {key: float(value) if key in PACKING_KEYS else value for key, value in stated.items()}
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # invalid numbers are reported by the caller
+    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):  # the caller reports invalid numbers
         stored = xr.Variable(variable.dims, variable.values, attrs)
         return xr.conventions.decode_cf_variable(name, stored, decode_times=False).load()
 
@@ -209,8 +199,7 @@ def attributes_around(path: str, group: str) -> Iterator[Mapping[str, Any]]:
 def _attributes(store: Any, group: str) -> Mapping[str, Any]:
     """Attributes of a Zarr group; empty if they can't be read, because they are optional."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             return dict(zarr.open_group(store, path=group, mode="r").attrs) if store is not None else {}
     except STORE_ERRORS as error:
         logger.debug("%s: attributes of group %r can't be read: %s", store, group, error)

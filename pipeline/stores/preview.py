@@ -13,25 +13,11 @@ from pipeline.stores.variables import ArrayReader, mask_invalid_numbers
 
 
 def read_reduced(bands: Sequence[FileBand], shape: tuple[int, int]) -> list[tuple[Planes, npt.NDArray[np.bool_]]]:
-    """Read every n-th pixel of bands of stores. Consecutive bands in the same chunks are read together.
+    """Read every n-th pixel of bands of stores: stored numbers and validity per band, both of a shape (rows, columns).
 
-    Parameters
-    ----------
-    bands : sequence of FileBand
-        Bands of stores, from `describe_variable`.
-    shape : tuple of int
-        (rows, columns) of the previews.
-
-    Returns
-    -------
-    list of (ndarray, ndarray)
-        Stored numbers and validity per band, both of shape `shape`. Validity is False for further nodata values and
-        outside the valid range; the band's first nodata value (`FileBand.nodata`) is not applied.
-
-    Raises
-    ------
-    SceneError
-        Naming the store, when it can't be read.
+    Consecutive bands in the same chunks are read together. Validity is False for further nodata values and outside the
+    valid range; the band's first nodata value (`FileBand.nodata`) is not applied. Raises SceneError, naming the store,
+    when it can't be read.
     """
     previews = []
     for _, members in groupby(bands, key=_chunk_of_bands):

@@ -50,14 +50,10 @@ def _iso(time: np.datetime64) -> str:
 
 
 def choose_time(dataset: xr.Dataset, dim: str, requested: int | str | None, where: str) -> int:
-    """Return the position of the requested time along a time dimension.
+    """Return the position of the requested time along a time dimension of an undecoded group.
 
     Parameters
     ----------
-    dataset : Dataset
-        The group, undecoded.
-    dim : str
-        Its time dimension.
     requested : int, str or None
         A number from 1, 'first' (the earliest), 'last' (the latest), or an ISO date or the beginning of one.
     where : str

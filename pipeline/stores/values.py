@@ -48,10 +48,7 @@ class Packing:
     def of(cls, attrs: Mapping[str, Any], where: str) -> "Packing":
         """Read the scale and offset that the attributes of a variable state; 1 and 0 if they state none.
 
-        Raises
-        ------
-        SceneError
-            When one is not a finite number, or too large or small to compute with.
+        Raises SceneError when one is not a finite number, or too large or small to compute with.
         """
         scale, offset = (
             as_number(attrs.get(name, default), f"{where}: {name}")
@@ -98,23 +95,8 @@ def quantity_of(attrs: Mapping[str, Any]) -> Quantity | None:
 def nodata_values(ref: ArrayRef, stored: xr.Variable, decoded: xr.Variable, where: str) -> tuple[float, ...]:
     """Nodata values among the stored numbers that can occur in pixels; if none can, the first that is stated.
 
-    NaN, which always means nodata, is returned only if it is the only one.
-
-    Parameters
-    ----------
-    ref : ArrayRef
-        The band.
-    stored : Variable
-        The undecoded variable.
-    decoded : Variable
-        The variable with the sign that `_Unsigned` states.
-    where : str
-        Store and variable, for messages.
-
-    Raises
-    ------
-    SceneError
-        When a stated value is not a number.
+    NaN, which always means nodata, is returned only if it is the only one. `decoded` is the variable with the sign that
+    `_Unsigned` states; `where` names store and variable in messages. Raises SceneError when a value is not a number.
     """
     attrs = stored.attrs
     stated = [value for key in NODATA_KEYS if key in attrs for value in as_list(attrs[key])]
@@ -189,10 +171,7 @@ def valid_limits(
 def _stated_limits(attrs: Mapping[str, Any]) -> tuple[Any, Any]:
     """Lowest and highest valid number as stated; None without a limit.
 
-    Raises
-    ------
-    ValueError
-        When `valid_range` is not two numbers.
+    Raises ValueError when `valid_range` is not two numbers.
     """
     if "valid_range" in attrs:
         stated = attrs["valid_range"]
@@ -206,13 +185,7 @@ def _stated_limits(attrs: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _numbers_in(text: str) -> list[float]:
-    """Numbers in a text such as `0, 10000`; whole ones as integers.
-
-    Raises
-    ------
-    ValueError
-        When a word is not a number.
-    """
+    """Numbers in a text such as `0, 10000`, whole ones as integers; raise ValueError when a word is not a number."""
     words = text.replace(",", " ").split()
     return [int(word) if word.lstrip("+-").isdigit() else float(word) for word in words]
 

@@ -55,12 +55,7 @@ class Survey:
 def survey(path: str, time: int | str | None = None) -> Survey:
     """List the bands of a store's root group: one per variable, or one per step along a variable's band dimension.
 
-    Parameters
-    ----------
-    path : str
-        Path of the store.
-    time : int, str or None
-        The time to choose among several, as in the config's `scene.time`.
+    `time` is the one to choose among several, as in the config's `scene.time`.
 
     Raises
     ------
@@ -92,10 +87,7 @@ def _times(
 ) -> tuple[str, ...]:
     """Labels of the times of a store: along a time dimension, else of the single time that it states.
 
-    Raises
-    ------
-    ConfigError
-        When the single stated time is not the requested one.
+    Raises ConfigError when the single stated time is not the requested one.
     """
     dims = {dim for axes in usable.values() for dim in axes.times}
     if dims:
@@ -148,10 +140,7 @@ def _bands_of(
 def describe_variable(ref: ArrayRef) -> FileBand:
     """Read the metadata of a band of a store.
 
-    Raises
-    ------
-    SceneError
-        When the variable has no rows and columns or no regular grid, or its metadata are invalid.
+    Raises SceneError when the variable has no rows and columns or no regular grid, or its metadata are invalid.
     """
     dataset = open_group(ref.path, ref.group)
     array = dataset[ref.variable]
@@ -205,10 +194,7 @@ def _strips(stored: xr.Variable, axes: VariableAxes) -> dict[str, int]:
 def _with_dimensions(ref: ArrayRef, dataset: xr.Dataset, array: xr.DataArray) -> tuple[ArrayRef, VariableAxes]:
     """Return a reference completed with the names of its dimensions, and these by role.
 
-    Raises
-    ------
-    SceneError
-        When the variable has no rows and columns, or too many other dimensions.
+    Raises SceneError when the variable has no rows and columns, or too many other dimensions.
     """
     axes = VariableAxes.of(dataset, array)
     if axes is None or len(axes.others) > 1:
@@ -223,14 +209,9 @@ def _with_dimensions(ref: ArrayRef, dataset: xr.Dataset, array: xr.DataArray) ->
 
 
 class ArrayReader:
-    """`WindowReader` of bands of one variable of a store.
+    """`WindowReader` of bands of one variable of a store, completed by `describe_variable`.
 
-    Parameters
-    ----------
-    ref : ArrayRef
-        The variable, completed by `describe_variable`.
-    bands : tuple of int
-        Positions along its band dimension of the bands to read.
+    `bands` are positions along its band dimension.
     """
 
     def __init__(self, ref: ArrayRef, bands: tuple[int, ...] = (0,)) -> None:
@@ -241,12 +222,8 @@ class ArrayReader:
         """Read a window into `out`, shape (band, rows, columns).
 
         Further nodata values and numbers outside the valid range are masked out in `valid`, shape (rows, columns).
-        Bands in the same chunks are read in one call, so that each chunk is decoded once.
-
-        Raises
-        ------
-        SceneError
-            Naming the store, the variable and the window, when it can't be read.
+        Bands in the same chunks are read in one call, so that each chunk is decoded once. Raises SceneError, naming the
+        store, the variable and the window, when it can't be read.
         """
         ref = self._ref
         try:
@@ -288,14 +265,7 @@ class ArrayReader:
 def mask_invalid_numbers(ref: ArrayRef, plane: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Mask out in `valid`, in place, pixels with further nodata values or outside the valid range of a variable.
 
-    Parameters
-    ----------
-    ref : ArrayRef
-        The variable.
-    plane : ndarray, shape (rows, columns)
-        Stored numbers of a band.
-    valid : ndarray of bool, shape (rows, columns)
-        Changed in place, and returned.
+    `plane` are stored numbers of a band; both have the shape (rows, columns). Returns `valid`.
     """
     number = plane.dtype.type
     for value in ref.nodata:

@@ -15,7 +15,7 @@ from conftest import UTM, WriteRaster, patches
 
 from pipeline import fit, label, open_scene, write
 from pipeline.core.errors import ConfigError
-from pipeline.dataarrays.lazy import grid_of
+from pipeline.dataarrays.grids import grid_of
 
 pytestmark = pytest.mark.lowest
 

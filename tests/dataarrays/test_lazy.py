@@ -16,7 +16,8 @@ from sources import described
 
 from pipeline import ClusterModel, fit, label, open_scene, write
 from pipeline.core.errors import ConfigError
-from pipeline.dataarrays.lazy import grid_of, to_dataarray
+from pipeline.dataarrays.grids import grid_of
+from pipeline.dataarrays.lazy import to_dataarray
 from pipeline.kernels.assign import assign
 from pipeline.scenes.cut import Cut
 from pipeline.scenes.mosaic import make_mosaic

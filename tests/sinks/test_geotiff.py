@@ -16,9 +16,9 @@ from pipeline.core.grid import Grid
 from pipeline.kernels.checksum import checksum
 from pipeline.kernels.majority import halve
 from pipeline.sinks.geotiff import MapWriter
+from pipeline.sinks.overviews import window_reader
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.verify import verify_map
-from pipeline.sinks.windows import window_reader
 
 pytestmark = pytest.mark.lowest
 

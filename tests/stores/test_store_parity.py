@@ -12,7 +12,7 @@ from conftest import patches
 
 from pipeline import fit, label, open_scene
 from pipeline.core.errors import ConfigError, SceneError
-from pipeline.dataarrays.lazy import grid_of
+from pipeline.dataarrays.grids import grid_of
 
 SHAPE = (40, 50)
 Y = 5_000_000 - 10 * np.arange(SHAPE[0]) - 5.0
