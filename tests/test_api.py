@@ -18,7 +18,7 @@ from sources import described
 
 from pipeline import fit, label, open_scene, predict, write
 from pipeline.config.record import Record, parse_record
-from pipeline.config.schema import FeaturesConfig, OutputConfig, ResourceConfig, SceneConfig
+from pipeline.config.schema import FeaturesConfig, OutputSection, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError, ModelError, OutputError
 from pipeline.dataarrays import lazy
 from pipeline.methods.kmeans import KMeansSettings
@@ -196,7 +196,7 @@ def test_unknown_arguments_are_refused_with_the_nearest_known_one(
             {KMeansSettings: None, FeaturesConfig: None, ResourceConfig: {"workers", "cache_dir"}},
             {"scene", "mask"},
         ),
-        (write, {OutputConfig: {"palette"}, ResourceConfig: {"workers"}}, {"labels", "path", "k", "overwrite"}),
+        (write, {OutputSection: {"palette"}, ResourceConfig: {"workers"}}, {"labels", "path", "k", "overwrite"}),
     ],
     ids=["open_scene", "fit", "write"],
 )
@@ -213,7 +213,7 @@ def test_arguments_and_their_defaults_are_those_of_the_config(
     for record, names in records.items():
         given = {name: parameters[name].default for name in (names or set(record.model_fields)) - left_out}
         required = {"source": ("a.tif",)} if record is SceneConfig else {}
-        required |= {"labels": "a.tif"} if record is OutputConfig else {}
+        required |= {"labels": "a.tif"} if record is OutputSection else {}
         assert parse_record(record, required | given, "test") == record(**required), "Python's defaults are accepted"
 
 
@@ -223,7 +223,7 @@ def test_the_nodata_rule_goes_into_the_model(write_raster: WriteRaster, tmp_path
     path = write_raster("s.tif", pixels)
     model = fit(open_scene(path, nodata=77), k=3)
     assert model.nodata == 77
-    predict(SceneConfig(source=(str(path),)), model, OutputConfig(labels=str(tmp_path / "p.tif")))
+    predict(SceneConfig(source=(str(path),)), model, OutputSection(labels=str(tmp_path / "p.tif")))
     with rasterio.open(tmp_path / "p.tif") as file:
         np.testing.assert_array_equal(file.read(1) == 0, (pixels == 77).any(axis=0))
 

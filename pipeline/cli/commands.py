@@ -143,10 +143,11 @@ def predict(
 ) -> None:
     """Label another scene with an existing model. SOURCE is a product, a file, or one file per band."""
     from pipeline.config.record import parse_record
-    from pipeline.config.schema import OutputConfig, load_prediction
+    from pipeline.config.schema import load_prediction
     from pipeline.jobs.outputs import OutputPaths
     from pipeline.jobs.predict import predict as predict_scene
     from pipeline.models.base import ClusterModel
+    from pipeline.sinks.registry import OutputConfig
     from pipeline.sinks.staging import keep_apart
 
     progress = _choose_progress(quiet=quiet)

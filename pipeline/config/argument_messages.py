@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Final, ParamSpec, TypeVar
 
 from pipeline.config.record import Record
-from pipeline.config.schema import FeaturesConfig, FitConfig, OutputConfig, ResourceConfig, SceneConfig
+from pipeline.config.schema import FeaturesConfig, FitConfig, OutputSection, ResourceConfig, SceneConfig
 from pipeline.core.errors import TerrazzoError
 
 Arguments = ParamSpec("Arguments")
@@ -21,7 +21,7 @@ _SECTIONS: Final[dict[str, tuple[str, type[Record]]]] = {
     "scene": ("open_scene", SceneConfig),
     "fit": ("fit", FitConfig),
     "features": ("fit", FeaturesConfig),
-    "output": ("write", OutputConfig),
+    "output": ("write", OutputSection),
     "run": ("fit", ResourceConfig),
 }
 """Function and record of each config section; the keys of the record are arguments of the function."""

@@ -86,22 +86,10 @@ class FitConfig(Record):
     )
 
 
-class OutputConfig(Record):
-    """Section `output`: paths of the results. By default all are next to `labels`, with names derived from it."""
+class OutputSection(Record):
+    """Section `output` without the keys of the other outputs, which have defaults next to `labels`."""
 
     labels: Name = Field(description="the path of the map, a GeoTIFF, for example out/classes.tif")
-    model: Name | None = Field(
-        None, description="the path of the model (default: <labels>.model.json), or 'none' to leave it out"
-    )
-    table: Name | None = Field(
-        None, description="the path of the table of classes (default: <labels>.csv), or 'none' to leave it out"
-    )
-    picture: Name | None = Field(
-        None, description="the path of the picture (default: <labels>_quicklook.png), or 'none' to leave it out"
-    )
-    report: Name | None = Field(
-        None, description="the path of the report (default: <labels>.run.json), or 'none' to leave it out"
-    )
     palette: str = Field(
         "auto",
         min_length=1,

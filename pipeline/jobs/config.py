@@ -7,10 +7,11 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from pipeline.config.record import OneOf, Record, parse_record
-from pipeline.config.schema import FeaturesConfig, OutputConfig, ResourceConfig, SceneConfig
+from pipeline.config.schema import FeaturesConfig, ResourceConfig, SceneConfig
 from pipeline.config.yaml import read_settings
 from pipeline.methods.registry import METHODS
 from pipeline.methods.settings import SampleSettings
+from pipeline.sinks.registry import OutputConfig
 
 FIT: Final = OneOf("method", *(method.settings for method in METHODS.values()))
 """Section `fit`: the settings of one of the methods."""

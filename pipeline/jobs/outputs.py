@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config.schema import OutputConfig
 from pipeline.sinks.base import OFF, Sink
 from pipeline.sinks.output_set import describe_mixed_set, digests_of
-from pipeline.sinks.registry import SINKS
+from pipeline.sinks.registry import SINKS, OutputConfig
 from pipeline.sinks.staging import Staging
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from pipeline.config.schema import OutputConfig, ResourceConfig, SceneConfig
+from pipeline.config.schema import ResourceConfig, SceneConfig
 from pipeline.core.errors import ModelError
 from pipeline.engine.progress import Progress
 from pipeline.engine.time_limits import time_limit
@@ -25,6 +25,7 @@ from pipeline.scenes.file_stamps import stamp_inputs
 from pipeline.scenes.open import open_scene_config
 from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.palette import class_colours
+from pipeline.sinks.registry import OutputConfig
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,12 @@
 """The outputs of a run. What writes one is imported when a job opens it."""
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from pydantic import Field, create_model
+
+from pipeline.config.fields import Name
+from pipeline.config.schema import OutputSection
 from pipeline.core.late_import import load
 from pipeline.sinks.base import Job, Sink, Writer
 from pipeline.sinks.geotiff import LABELS
@@ -18,6 +22,16 @@ SINKS: Final = (
     REPORT,
 )
 """All outputs. They get their final names in the opposite order: the map appears last."""
+
+if TYPE_CHECKING:
+    OutputConfig = OutputSection
+else:
+    OutputConfig = create_model(
+        "OutputConfig",
+        __base__=OutputSection,
+        __doc__="Section `output`: paths of the results, by default next to `labels`, with names derived from it.",
+        **{sink.key: (Name | None, Field(None, description=sink.description)) for sink in SINKS if sink.ending},
+    )
 
 
 def open_writer(sink: Sink, path: Path, job: Job) -> Writer:

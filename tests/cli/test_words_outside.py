@@ -18,11 +18,12 @@ from conftest import ROOT, UTM, WriteRaster, patches
 from rasterio.crs import CRS
 
 from benchmarks.safe import write_safe
-from pipeline.config.schema import OutputConfig, SceneConfig
+from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import ModelError, TerrazzoError
 from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.predict import predict
 from pipeline.models.base import ClusterModel
+from pipeline.sinks.registry import OutputConfig
 
 DEVELOPMENT = ("-X", "dev", "-W", "error")
 """Arguments that make Python report unclosed files, and turn warnings into errors."""

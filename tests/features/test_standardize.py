@@ -102,8 +102,9 @@ def test_preparation_is_stored_in_the_model_and_an_inconsistent_one_is_refused(t
 def test_map_of_another_scene_uses_the_preparation_of_the_model(write_raster: WriteRaster, tmp_path: Path) -> None:
     import rasterio
 
-    from pipeline.config.schema import OutputConfig, SceneConfig
+    from pipeline.config.schema import SceneConfig
     from pipeline.jobs.predict import predict
+    from pipeline.sinks.registry import OutputConfig
 
     data, valid = uneven(), np.ones((120, 150), bool)
     model = model_of(data, valid, "zscore")

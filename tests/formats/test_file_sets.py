@@ -16,7 +16,7 @@ from affine import Affine
 from conftest import UTM, WriteRaster, patches
 from sources import described
 
-from pipeline.config.schema import OutputConfig, SceneConfig
+from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.formats.detect import open_catalogues
 from pipeline.jobs.config import RunConfig
@@ -24,6 +24,7 @@ from pipeline.jobs.predict import predict
 from pipeline.jobs.run import run_config
 from pipeline.models.base import ClusterModel
 from pipeline.scenes.mosaic_source import open_source
+from pipeline.sinks.registry import OutputConfig
 
 LANDSAT = "LC08_L2SP_008059_20191201_20200825_02_T1"
 ONE = patches(bands=1, shape=(32, 48))

@@ -14,13 +14,14 @@ from sources import SIDES, layers
 
 from benchmarks.safe import SafeRecipe, write_safe
 from pipeline import fit, label, open_scene
-from pipeline.config.schema import OutputConfig, SceneConfig
+from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import ModelError
 from pipeline.formats.sentinel2 import has_offset
 from pipeline.jobs.config import RunConfig
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import run_config
 from pipeline.models.base import ClusterModel
+from pipeline.sinks.registry import OutputConfig
 
 BANDS = ("B02", "B03", "B04", "B08")
 

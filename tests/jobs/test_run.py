@@ -29,7 +29,7 @@ from sklearn.cluster import KMeans
 
 import pipeline.jobs.run as run_module
 import pipeline.pixels.open as pixels_module
-from pipeline.config.schema import OutputConfig, SceneConfig
+from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import ConfigError, FitError, ModelError, OutputError, SceneError, TerrazzoError
 from pipeline.engine.cache import DiskCache, Entry
 from pipeline.jobs.predict import predict
@@ -37,6 +37,7 @@ from pipeline.jobs.run import fit_config, plan_config, run_config
 from pipeline.models.base import ClusterModel
 from pipeline.scenes.raster_source import RasterSource
 from pipeline.sinks.geotiff import MapWriter
+from pipeline.sinks.registry import OutputConfig
 
 
 def sklearn_labels(model: ClusterModel, pixels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:

@@ -16,13 +16,14 @@ from runs import config
 from sources import LEFT, ORIGIN, TOP, TRIANGLE, described, mosaic, opened, polygon, whole, write_vector
 
 from pipeline import fit, label, open_scene, write
-from pipeline.config.schema import OutputConfig, SceneConfig
+from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import ConfigError
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import plan_config, run_config
 from pipeline.models.base import ClusterModel
 from pipeline.raster.readers import GdalReader
 from pipeline.scenes.crop import cropped
+from pipeline.sinks.registry import OutputConfig
 
 CROPS = ["area", "blocks", "none"]
 

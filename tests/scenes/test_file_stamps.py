@@ -15,7 +15,7 @@ import xarray as xr
 from conftest import WriteRaster, patches
 
 from pipeline import open_scene
-from pipeline.config.schema import OutputConfig, SceneConfig
+from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import SceneError
 from pipeline.engine.progress import Progress, Step
 from pipeline.jobs.config import RunConfig
@@ -24,6 +24,7 @@ from pipeline.jobs.run import fit_config, run_config
 from pipeline.models.base import ClusterModel
 from pipeline.scenes import file_stamps
 from pipeline.scenes.file_stamps import FileStamps, local_file
+from pipeline.sinks.registry import OutputConfig
 
 Change = Callable[[Path], None]
 

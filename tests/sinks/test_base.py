@@ -11,14 +11,13 @@ import pytest
 from fakes import MEMORY_SINK, MemorySource
 from sources import model_of
 
-from pipeline.config.schema import OutputConfig
 from pipeline.core.errors import ConfigError
 from pipeline.engine.executor import ThreadExecutor
 from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.labels.classify import ClassStatistics, LabelTask
 from pipeline.sinks.base import Job, Sink, Summary
 from pipeline.sinks.palette import class_colours
-from pipeline.sinks.registry import SINKS, open_writer
+from pipeline.sinks.registry import SINKS, OutputConfig, open_writer
 
 EACH = pytest.mark.parametrize("sink", [*SINKS, MEMORY_SINK], ids=lambda sink: sink.key)
 AREAS = PixelAreas(hectares=0.01)
