@@ -56,13 +56,8 @@ def crs_of(array: xr.DataArray, axes: Axes, attrs: Mapping[Hashable, Any]) -> st
     if first:
         with rasterio.Env():
             return str(first[1].to_wkt())
-    return _crs_of_latitudes(array, axes.rows)
-
-
-def _crs_of_latitudes(array: xr.DataArray, rows: Hashable) -> str | None:
-    """WGS 84 as WKT if rows are latitudes; else None."""
-    if has_latitudes(array.coords, rows):
-        logger.info("the array states no CRS; its %s is taken as WGS 84", rows)
+    if has_latitudes(array.coords, axes.rows):
+        logger.info("the array states no CRS; its %s is taken as WGS 84", axes.rows)
         return str(CRS.from_epsg(4326).to_wkt())
     return None
 

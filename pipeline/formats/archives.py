@@ -8,7 +8,7 @@ from pipeline.core.band_names import band_order
 from pipeline.core.errors import SceneError
 from pipeline.formats.catalogue import Catalogue
 from pipeline.formats.file_sets import files_catalogue
-from pipeline.formats.paths import RASTER_SUFFIXES, FoundFile
+from pipeline.formats.paths import RASTER_SUFFIXES, FoundFile, has_raster_name
 from pipeline.formats.product_files import TarTree, Tree, ZipTree
 from pipeline.formats.safe import METADATA, open_product
 
@@ -38,8 +38,7 @@ def open_archive(path: Path) -> Catalogue:
     tree = TarTree(path) if path.suffix.lower() == ".tar" else ZipTree(path)
     if any(METADATA.fullmatch(PurePosixPath(name).name) for name in tree.names) and isinstance(tree, ZipTree):
         return open_product(path)
-    rasters = (name for name in tree.names if _is_raster(PurePosixPath(name)))
-    names = sorted(rasters, key=band_order)
+    names = sorted((name for name in tree.names if has_raster_name(PurePosixPath(name))), key=band_order)
     if not names:
         listed = ", ".join(tree.names[:3]) or "nothing"
         msg = (
@@ -48,11 +47,6 @@ def open_archive(path: Path) -> Catalogue:
         )
         raise SceneError(msg)
     return _open_files(tree, names)
-
-
-def _is_raster(name: PurePosixPath) -> bool:
-    """Whether a file of an archive is a raster, but not a hidden `._` file, which macOS adds for each file."""
-    return name.suffix.lower() in RASTER_SUFFIXES and not name.name.startswith(".")
 
 
 def _open_files(tree: Tree, names: list[str]) -> Catalogue:

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.core.numbers import as_number
 from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, MaskOffer, Product, scaling_text
 from pipeline.formats.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION, reflectance_band
 from pipeline.raster.file_bands import ArrayRef
 from pipeline.stores.groups import XARRAY_BYTES, has_node, open_group
+from pipeline.stores.values import Packing
 
 _REFLECTANCE: Final = "measurements/reflectance"
 _CLASSES: Final = "conditions/mask/l2a_classification"
@@ -45,12 +45,8 @@ def _bands(path: str) -> Iterator[BandOffer]:
     for band in BAND_IDS:
         versions = tuple(_versions(path, _REFLECTANCE, band.lower(), NATIVE_RESOLUTION[band]))
         if versions:
-            attrs = _attrs(path, versions[0])
-            scale, offset = (
-                as_number(attrs.get(name, default), f"{path}: {band}: {name}")
-                for name, default in (("scale_factor", 1), ("add_offset", 0))
-            )
-            yield reflectance_band(band, versions, scale, offset)
+            packing = Packing.of(_attrs(path, versions[0]), f"{path}: {band}")
+            yield reflectance_band(band, versions, packing.scale, packing.offset)
 
 
 def _versions(path: str, parent: str, name: str, native: float) -> Iterator[BandVersion]:

@@ -58,7 +58,8 @@ def find_metadata(files: Sequence[str], read: Callable[[str], bytes | None] | No
     None if there is no such file, or if the bands are not of exactly one Landsat product. `read` returns the content of
     a file by its path, None if there is no such file; by default from disk. Raises SceneError as `parse_metadata` does.
     """
-    products = {(str(PurePath(file).parent), match["product"]) for file in files if (match := _product(file))}
+    paths = map(PurePath, files)
+    products = {(str(path.parent), match["product"]) for path in paths if (match := _PRODUCT.fullmatch(path.name))}
     if len(products) != 1:
         return None
     folder, product = products.pop()
@@ -68,11 +69,6 @@ def find_metadata(files: Sequence[str], read: Callable[[str], bytes | None] | No
         if content is not None:
             return parse_metadata(content, path)
     return None
-
-
-def _product(file: str) -> re.Match[str] | None:
-    """Match of a Landsat band file's name, with the group `product`; None for other files."""
-    return _PRODUCT.fullmatch(PurePath(file).name)
 
 
 def _content(path: str) -> bytes | None:

@@ -74,9 +74,9 @@ def check_names(names: Iterable[str]) -> None:
         raise SceneError(reason)
 
 
-def _is_raster(file: Path) -> bool:
-    """Whether a path is a visible file with the suffix of a raster."""
-    return file.suffix.lower() in RASTER_SUFFIXES and not file.name.startswith(".") and file.is_file()
+def has_raster_name(file: PurePath) -> bool:
+    """Whether a file is a raster by its suffix, but not a hidden `._` file, which macOS adds for each file."""
+    return file.suffix.lower() in RASTER_SUFFIXES and not file.name.startswith(".")
 
 
 def stores_in(folder: Path) -> list[str]:
@@ -88,7 +88,7 @@ def stores_in(folder: Path) -> list[str]:
 def rasters_in(folder: Path, excluded: Iterable[str | Path] = ()) -> list[str]:
     """Raster files directly in a folder, without excluded ones, sorted by name, with numbers by value."""
     ignored = {os.path.realpath(path) for path in excluded}
-    inside = (str(file) for file in folder.iterdir() if _is_raster(file))
+    inside = (str(file) for file in folder.iterdir() if has_raster_name(file) and file.is_file())
     return sorted((file for file in inside if os.path.realpath(file) not in ignored), key=band_order)
 
 

@@ -109,7 +109,7 @@ def read_crs(stated: Any) -> CRS:
             if isinstance(stated, numbers.Real):
                 return CRS.from_epsg(int(float(stated)))
             return _of_text(str(stated).strip())
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:  # JSON raises ValueError too
+    except (ValueError, KeyError, TypeError, OverflowError, RuntimeError) as error:  # also those of JSON and pyproj
         raise CRSError(str(error)) from error
 
 
@@ -122,25 +122,17 @@ def _of_text(text: str) -> CRS:
 
 
 def _by_pyproj(stated: dict[str, Any]) -> CRS:
-    pyproj = libraries.pyproj
-    try:
-        return CRS.from_wkt(pyproj.CRS.from_user_input(stated).to_wkt())
-    except pyproj.exceptions.CRSError as error:
-        raise CRSError(str(error)) from error
+    return CRS.from_wkt(libraries.pyproj.CRS.from_user_input(stated).to_wkt())
 
 
 def _of_parameters(attrs: Mapping[str, Any]) -> CRS:
     """Build a CRS from CF grid mapping parameters."""
-    pyproj = libraries.pyproj
     plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in attrs.items()}
     if plain.get("longitude_of_prime_meridian") == 0:
         del plain["longitude_of_prime_meridian"]  # 0 is Greenwich, which pyproj then names
     if plain["grid_mapping_name"] == "latitude_longitude" and _is_wgs84(plain):
         return CRS.from_epsg(4326)
-    try:
-        return CRS.from_wkt(pyproj.CRS.from_cf(plain).to_wkt())
-    except pyproj.exceptions.CRSError as error:
-        raise CRSError(str(error)) from error
+    return CRS.from_wkt(libraries.pyproj.CRS.from_cf(plain).to_wkt())
 
 
 def _is_wgs84(attrs: Mapping[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from pipeline.config.schema import ResourceConfig, SceneConfig
 from pipeline.core.errors import SceneError
 from pipeline.core.timeouts import DEFAULT_TIMEOUT
 from pipeline.engine.time_limits import time_limit
-from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, Product
+from pipeline.formats.catalogue import BandOffer, Catalogue, Product
 from pipeline.formats.detect import open_catalogues
 from pipeline.formats.versions import best_version, warn_of_sizes
 from pipeline.geo.overlap import crs_name
@@ -100,19 +100,8 @@ class Inspection:
 def inspect_scene(source: str | Sequence[str], timeout: float = DEFAULT_TIMEOUT) -> Inspection:
     """Inspect a scene: read its metadata and a reduced preview of each band (from an overview if there is one).
 
-    Parameters
-    ----------
-    source : str or sequence of str
-        Files, folders, globs or products.
-    timeout : float
-        Time limit in seconds to open or read a remote file, as `run.timeout` of a config.
-
-    Raises
-    ------
-    ConfigError
-        If the timeout is not allowed.
-    SceneError
-        If a file can't be opened or read.
+    The timeout in seconds is that of a config, `run.timeout`. Raises ConfigError if it is not allowed, SceneError if a
+    file can't be opened or read.
     """
     with time_limit(parse_record(ResourceConfig, {"timeout": timeout}, "--timeout").timeout):
         return _inspect(source)
@@ -120,12 +109,12 @@ def inspect_scene(source: str | Sequence[str], timeout: float = DEFAULT_TIMEOUT)
 
 def _inspect(source: str | Sequence[str]) -> Inspection:
     catalogue, *others = open_catalogues(source, time="first")
-    offers = [offer for offer in catalogue.choose("all") if best_version(offer)]
-    if not offers:
+    present = [(offer, version) for offer in catalogue.choose("all") if (version := best_version(offer))]
+    if not present:
         msg = f"{catalogue.origin}: all images of the product are missing; download it again"
         raise SceneError(msg)
-    versions = [cast("BandVersion", best_version(offer)) for offer in offers]
-    bands = [offer.open(version) for offer, version in zip(offers, versions, strict=True)]
+    offers, versions = zip(*present, strict=True)
+    bands = [offer.open(version) for offer, version in present]
     warn_of_sizes(versions, bands)
     numbers = {offer.name: catalogue.number(index) for index, offer in enumerate(catalogue.bands)}
     common = dict(zip(catalogue.names, catalogue.common_names, strict=True))

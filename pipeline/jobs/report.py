@@ -18,16 +18,13 @@ from pipeline.labels.classify import ClassStatistics
 from pipeline.methods.fit import Fit
 from pipeline.pixels.open import Source
 
-_LIBRARIES: Final = ("numpy", "scipy", "scikit-learn", "numba", "rasterio", "xarray", "dask")
-
-_OPTIONAL: Final = ("dask-ml",)
+_LIBRARIES: Final = ("numpy", "scipy", "scikit-learn", "numba", "rasterio", "xarray", "dask", "dask-ml")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Terrazzo and of the libraries that can affect a result."""
+    """Versions of Terrazzo and of the libraries that can affect a result, where they are installed."""
     found = {"terrazzo": __version__, "python": platform.python_version(), "gdal": rasterio.__gdal_version__}
-    found |= {name: version(name) for name in _LIBRARIES}
-    for name in _OPTIONAL:
+    for name in _LIBRARIES:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found

@@ -30,8 +30,6 @@ class StagedFile:
     """Temporary path, in a temporary folder of the run on the same disk."""
     target: Path
     """Final path."""
-    is_map: bool = False
-    """True for a map: GDAL reads its sidecar files as part of it."""
 
 
 def sync_files(staged_files: Sequence[StagedFile]) -> None:
@@ -80,8 +78,8 @@ def rename_together(staged_files: Sequence[StagedFile], *, overwrite: bool) -> N
 
 
 def sidecars(target: Path) -> list[Path]:
-    """Return the paths of files that GDAL would read as part of a map of this name."""
-    return [Path(f"{target}{ending}") for ending in SIDECARS]
+    """Return the paths of files that GDAL would read as part of a map of this name; none for other outputs."""
+    return [Path(f"{target}{ending}") for ending in SIDECARS] if target.suffix.lower() in {".tif", ".tiff"} else []
 
 
 def _aside(file: StagedFile) -> Path:
@@ -100,7 +98,7 @@ def _failure(msg: str, undo: ExitStack, stuck: Sequence[Path]) -> OutputError:
 def _name(file: StagedFile, undo: ExitStack, stuck: list[Path], *, overwrite: bool) -> None:
     """Rename one file, and register how to undo it."""
     temporary, target = file.temporary, file.target
-    if file.is_map and not os.path.lexists(target):
+    if not os.path.lexists(target):
         for sidecar in filter(os.path.lexists, sidecars(target)):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(sidecar))
     if not overwrite:
@@ -108,8 +106,7 @@ def _name(file: StagedFile, undo: ExitStack, stuck: list[Path], *, overwrite: bo
         undo.callback(_take_back, target, _stamp(target), stuck)
         return
     if os.path.lexists(target):
-        if file.is_map:
-            _set_sidecars_aside(file, undo, stuck)
+        _set_sidecars_aside(file, undo, stuck)
         undo.callback(_put_back, _save_replaced(file), target, stuck)
         temporary.replace(target)
     else:

@@ -57,7 +57,7 @@ class Staging:
             for number, target in enumerate(self._targets):
                 folder = folders[target.parent]
                 staged = temporary[folder] / f"{number}{target.suffix}"
-                self._staged_files[target] = StagedFile(staged, folder / target.name, _is_map(target))
+                self._staged_files[target] = StagedFile(staged, folder / target.name)
             self._context = context.pop_all()
         return self
 
@@ -97,7 +97,7 @@ def keep_apart(targets: Iterable[str | Path], inputs: Iterable[str | Path]) -> N
             )
             msg = f"{target}: this file {what}; use another name"
             raise OutputError(msg)
-        for sidecar in _sidecars(target):
+        for sidecar in sidecars(target):
             if os.path.realpath(sidecar) in read:
                 msg = f"{target}: GDAL would read {sidecar}, which is an input, as part of this map; use another name"
                 raise OutputError(msg)
@@ -138,18 +138,9 @@ def check_name(target: Path, *, overwrite: bool) -> None:
             fix = "allow overwriting (--overwrite, overwrite=True) or use another name"
             msg = f"{target}: the file exists already; {fix}"
             raise OutputError(msg)
-    elif sidecar := next((path for path in _sidecars(target) if os.path.lexists(path)), None):
+    elif sidecar := next(filter(os.path.lexists, sidecars(target)), None):
         msg = f"{target}: GDAL would read {sidecar} as part of this map; remove it, or use another name"
         raise OutputError(msg)
     if not folder.is_dir():
         msg = f"{target}: the folder {folder} does not exist; create it first"
         raise OutputError(msg)
-
-
-def _is_map(target: Path) -> bool:
-    return target.suffix.lower() in {".tif", ".tiff"}
-
-
-def _sidecars(target: Path) -> list[Path]:
-    """Return the paths of files that GDAL would read as part of a map; none for other outputs."""
-    return sidecars(target) if _is_map(target) else []

@@ -60,7 +60,8 @@ def variable_grid(variable: Variable) -> tuple[Grid, bool]:
     stated = _stated_transform(variable, mapping, alone=y is None or x is None)
     transform = _stored_transform(variable, stated, y, x)
     if transform is None:
-        _check_no_swath(variable)
+        if latitudes := latitudes_of_pixels(variable.group):
+            raise SceneError(swath_message(variable.where, latitudes))
         return Grid(shape=shape, transform=Affine.identity(), crs=None), False
     flipped = bool(transform.e > 0)
     if flipped:
@@ -197,13 +198,6 @@ def _transform_of_coordinates(variable: Variable, y: Coordinates, x: Coordinates
             raise SceneError(msg)
     width, height = x.step, y.step
     return Affine(width, 0, x.start - width / 2, 0, height, y.start - height / 2)
-
-
-def _check_no_swath(variable: Variable) -> None:
-    """Raise SceneError if the variable's group is a swath, with a latitude per pixel."""
-    name = latitudes_of_pixels(variable.group)
-    if name:
-        raise SceneError(swath_message(variable.where, name))
 
 
 def swath_message(where: str, name: str) -> str:
