@@ -9,18 +9,17 @@ from pipeline.config.fields import Name
 from pipeline.config.schema import OutputSection
 from pipeline.core.late_import import load
 from pipeline.sinks.base import Job, Sink, Writer
-from pipeline.sinks.geotiff import LABELS
-from pipeline.sinks.quicklook import PICTURE
-from pipeline.sinks.table import TABLE
-from pipeline.sinks.text_files import MODEL, REPORT
 
-SINKS: Final = (
-    LABELS,
-    TABLE,
-    PICTURE,
-    MODEL,
-    REPORT,
+_RECORDS: Final = (
+    "pipeline.sinks.geotiff:LABELS",
+    "pipeline.sinks.table:TABLE",
+    "pipeline.sinks.quicklook:PICTURE",
+    "pipeline.sinks.text_files:MODEL",
+    "pipeline.sinks.text_files:REPORT",
 )
+"""The record of each output: to add an output, add its line."""
+
+SINKS: Final[tuple[Sink, ...]] = tuple(map(load, _RECORDS))
 """All outputs. They get their final names in the opposite order: the map appears last."""
 
 if TYPE_CHECKING:
