@@ -9,21 +9,25 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import cloudpickle
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
+from pydantic import Field
 
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.errors import ModelError
 from pipeline.core.grid import Block, Grid
+from pipeline.core.needs import Needs, Work
 from pipeline.core.pixels import Piece, Pixels, PixelSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units
 from pipeline.kernels.move_points import EXCLUDED
 from pipeline.labels.classify import Labels
+from pipeline.methods.method import FitInput, FitResult, Method
+from pipeline.methods.settings import SampleSettings
 from pipeline.models.base import CLASSES_ONLY, ClusterModel, Layer, Layers
 from pipeline.sinks.base import Job, Sink, Summary, Writer
 
@@ -58,6 +62,35 @@ class Threshold(ClusterModel):
             raise ModelError(msg)
         levels = np.full(len(self.bands), self.level)
         return ThresholdLabeller(float(info.units.to_stored(levels)[0]))
+
+
+class HalvesSettings(SampleSettings):
+    """Section `fit` of `HALVES`."""
+
+    method: Literal["halves"] = Field(description="'halves'")
+    k: Literal[2] = 2
+
+
+def fit_halves(given: FitInput[HalvesSettings]) -> FitResult:
+    """Divide the sample at the median of the first band; the means of the halves are the centroids."""
+    order = np.argsort(given.points[0], kind="stable")
+    halves = np.array_split(order, given.settings.k)
+    return given.result_of_sample(np.array([given.points[:, half].mean(axis=1) for half in halves]), 1)
+
+
+def halves_needs(info: SceneInfo, settings: HalvesSettings, _work: Work) -> Needs:
+    return Needs(fixed=settings.sampled_of(info) * (8 + 2 * info.bytes_per_pixel))
+
+
+HALVES: Method[HalvesSettings] = Method(
+    name="halves",
+    description="two halves",
+    settings=HalvesSettings,
+    same_bits=True,
+    classes=lambda settings: (settings.k, settings.k),
+    needs=halves_needs,
+    function="fakes:fit_halves",
+)
 
 
 @dataclass(frozen=True)
