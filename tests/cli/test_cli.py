@@ -394,7 +394,7 @@ from pipeline.engine.signals import handle_signals
 
 handle_signals()
 work = work_folder.{name}
-work_folder.{name} = lambda what: (signal.raise_signal(signal.SIGTERM), work(what))
+work_folder.{name} = lambda what: (signal.raise_signal(signal.SIGTERM), work(what))[1]
 with work_folder.temporary_folder(Path(sys.argv[1]), ""):
     print("worked on", flush=True)
 """
