@@ -348,21 +348,22 @@ class MemoryPixels:
     def pieces(self, blocks: Iterable[Block]) -> Iterator[Piece]:
         for block in blocks:
             data, valid = self._blocks[block]
+            is_new = block not in self._labels
             for start in range(0, valid.size, self._piece_pixels) if self.fitting[block] else ():
                 part = slice(start, start + self._piece_pixels)
-                labels = self._stored(block)[:, part].copy()
-                yield Piece(
-                    np.ascontiguousarray(data.reshape(len(data), -1)[:, part]), labels, block, (part, slice(None))
-                )
+                labels, points = self._stored(block)[:, part].copy(), data.reshape(len(data), -1)[:, part]
+                yield Piece(np.ascontiguousarray(points), labels, block, (part, slice(None)), is_new)
 
     def store_labels(self, piece: Piece) -> None:
         labels = self._stored(piece.block)
         labels[:, piece.window[0]] = piece.labels_and_bounds
 
     def forget(self) -> None:
-        """Lose the labels and accounts of random blocks."""
+        """Lose the labels of random blocks, and the accounts of some of them."""
         for block in [block for block in self._labels if self._random.random() < self._lost]:
-            del self._labels[block], self.accounts[block]
+            del self._labels[block]
+            if self._random.random() < 0.5:
+                del self.accounts[block]
             self.times_lost += 1
 
     def read(self, block: Block) -> Any:

@@ -47,6 +47,8 @@ class Piece:
     """Block that the piece is part of."""
     window: tuple[slice, slice]
     """Rows and columns of the block."""
+    is_new: bool
+    """Whether labels and bounds are initial ones, because none of the block are stored."""
 
     @property
     def labels(self) -> npt.NDArray[np.uint8]:

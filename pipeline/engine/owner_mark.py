@@ -108,12 +108,13 @@ def write_mark(folder: Path) -> FileIO:
         file = context.enter_context(FileIO(folder / MARK, "x"))
         locked = take_lock(file)
         text = Owner.current(locks=bool(locked)).text()
-        is_written = locked is not False and file.write(text) == len(text)  # a nearly full disk writes only a part
+        if locked is False:
+            raise BlockingIOError(errno.EAGAIN, "another run has locked it")
+        if file.write(text) < len(text):  # a nearly full disk writes only a part
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         (folder / MARK).stat()  # fails if it was removed before it was locked
-        if is_written:
-            context.pop_all()
-            return file
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        context.pop_all()
+        return file
 
 
 def take_lock(file: BinaryIO | FileIO) -> bool | None:

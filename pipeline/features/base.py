@@ -24,7 +24,7 @@ class BlockFeature(Protocol):
 
 
 class Transform(Protocol):
-    """Change of the bands that is fitted on the sampled pixels, kept in the model, and folded into numbers.
+    """Change of the bands that is fitted on the sampled pixels, stored in the model, and folded into numbers.
 
     Where distances are taken, differences are multiplied by these numbers; the pixels themselves stay as they are, so
     that sums over them stay exact.

@@ -57,7 +57,7 @@ def open_planned(scene: Scene, plan: Plan, resources: ResourceConfig, folder: Pa
 def read_while_loading(source: PixelSource, workers: int) -> None:
     """Read the first blocks into a source's cache while machine code is loaded, which keeps one thread busy.
 
-    Nothing is read if the source has no cache, because it would be read again.
+    Nothing is read unless blocks of the scene are cached, because they would be read again.
     """
     if not source.cheap_again:
         return

@@ -24,7 +24,7 @@ from pipeline.scenes.choose_bands import catalogues_of
 from pipeline.scenes.file_stamps import stamp_inputs
 from pipeline.scenes.open import open_scene_config
 from pipeline.sinks.base import Job, Summary
-from pipeline.sinks.palette import class_colours
+from pipeline.sinks.palette import model_colours
 from pipeline.sinks.registry import OutputConfig
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def predict(
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths, resources = OutputPaths.of(output, fits=False), resources or ResourceConfig()
-    colours = class_colours(model.k, output.palette)
+    colours = model_colours(model, output.palette)
     check_cache_folder(resources)
     with (
         stage_outputs(paths, overwrite=overwrite) as outputs,

@@ -31,7 +31,7 @@ from pipeline.pixels.open import Scene
 from pipeline.scenes.file_stamps import stamp_inputs
 from pipeline.scenes.open import open_scene_config
 from pipeline.sinks.base import Job, Summary
-from pipeline.sinks.palette import class_colours
+from pipeline.sinks.palette import class_colours, model_colours
 from pipeline.sinks.staging import Staging, check_writable
 from pipeline.sinks.text_files import MODEL, write_text
 
@@ -110,7 +110,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         read = context.enter_context(open_planned(scene, plan, config.run, paths.folder))
         read_while_loading(read.for_fit, plan.workers)
         fit = fit_source(read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress)
-        colours = class_colours(fit.model.k, config.output.palette)
+        colours = model_colours(fit.model, config.output.palette)
         job = Job(info=read.for_map.info, model=fit.model, colours=colours, workers=plan.workers)
         statistics = write_outputs(read.for_map, job, outputs.files(), progress)
         clock = Clock(started, perf_counter() - begin, progress.seconds)

@@ -71,12 +71,13 @@ def stream_batches(
     ----------
     D. Sculley, "Web-scale k-means clustering", WWW 2010.
     """
-    cells = [list(_split_cell(cell, pixels.blocks[0].shape)) for cell in pixels.info.grid.blocks(_CELL)]
+    cells, largest = pixels.info.grid.blocks(_CELL), pixels.blocks[0].shape
     order = np.random.default_rng(seed).permutation(len(cells))
     passes = Passes(pixels, len(start), stretch, executor, width=1.0)
     centres, seen = start, seen.copy()
     for first in range(0, len(cells), _CELLS_OF_A_BATCH):
-        passes.assign(centres, list(chain.from_iterable(cells[i] for i in order[first : first + _CELLS_OF_A_BATCH])))
+        batch = (cells[i] for i in order[first : first + _CELLS_OF_A_BATCH].tolist())
+        passes.assign(centres, list(chain.from_iterable(_split_cell(cell, largest) for cell in batch)))
         means = passes.totals.means(centres)
         seen += passes.counts
         centres = centres + (means - centres) * (passes.counts / np.maximum(seen, 1))[:, np.newaxis]

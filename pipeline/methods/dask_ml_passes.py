@@ -86,7 +86,7 @@ def fit_dask_ml(given: FitInput[CentroidSettings]) -> FitResult:
 def _refine(given: FitInput[CentroidSettings], start: Centres) -> tuple[Centres, int]:
     """Refine centroids in stored numbers, shape (k, band), and count the passes.
 
-    The cache belongs to this process, so no other processes are used.
+    No other processes are used.
     """
     settings, sample, workers = given.settings, given.points, given.executor.workers
     scaling = _Scaling(sample, given.stretch)

@@ -9,8 +9,11 @@ from pipeline.core.scene_info import SceneInfo
 from pipeline.methods.exact import refine
 from pipeline.methods.method import FitInput, FitResult, Method
 from pipeline.methods.settings import CentroidSettings, k_classes
-from pipeline.methods.starts import fit_sample, starts_needs, warn_of_max_iter
+from pipeline.methods.starts import fit_sample, points_bytes, starts_needs, warn_of_max_iter
 from pipeline.pixels.needs import LABEL_AND_BOUND
+
+_ACCOUNT_BYTES: Final = 2_000
+"""Bytes that passes hold per block besides its counts and sums: their objects, and keys."""
 
 
 class KMeansSettings(CentroidSettings):
@@ -24,7 +27,9 @@ def kmeans_needs(info: SceneInfo, settings: CentroidSettings, work: Work) -> Nee
     needs = starts_needs(info, settings, work)
     if settings.pixels != "all":
         return needs
-    return needs.then(Needs(passes=settings.max_iter + 1, state=LABEL_AND_BOUND, cache="speed"))
+    account = 8 * (settings.k + 1) * (1 + 2 * len(info.bands)) + _ACCOUNT_BYTES
+    held = points_bytes(info, settings) + work.blocks * account
+    return needs.then(Needs(fixed=held, passes=settings.max_iter + 1, state=LABEL_AND_BOUND, cache="speed"))
 
 
 def fit_kmeans(given: FitInput[CentroidSettings]) -> FitResult:

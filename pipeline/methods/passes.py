@@ -68,10 +68,11 @@ class MoveBlock:
 
     def __call__(self, block: Block) -> PassResult:
         """Move the pixels of a block; return its absolute counts and sums, and the number of pixels that moved."""
-        known = self._known(block)
-        nothing = BlockAccount(self.now, np.zeros(len(self.fixed.factor), object), [])
-        account, moves = replace(known, at=self.now) if known else nothing, 0
+        known, moves = self._known(block), 0
+        account = BlockAccount(self.now, np.zeros(len(self.fixed.factor), object), [])
         for number, piece in enumerate(self.pixels.pieces([block])):
+            known = None if piece.is_new else known  # its labels were lost
+            account = replace(known, at=self.now) if known and not number else account
             if number // _PIECES_TOGETHER == len(account.sums):
                 account.sums.append(self.fixed.zero_sums(self.k))
             sums = account.sums[number // _PIECES_TOGETHER]

@@ -125,7 +125,7 @@ class ClusterModel(Inputs):
     @property
     @abstractmethod
     def centres(self) -> npt.NDArray[np.float64]:
-        """A point amid the pixels of each class, such as its centroid, in the quantity of `units`, shape (k, band)."""
+        """A point among the pixels of each class, such as its centroid, in the quantity of `units`, shape (k, band)."""
 
     def centres_in(self, units: Units) -> npt.NDArray[np.float64]:
         """Centres in stored numbers of a scene with these units, shape (k, band)."""

@@ -39,7 +39,7 @@ class PixelPieces:
         self.fitting: dict[Block, int] = {}
         """Number of fitted pixels per block."""
         self.accounts: dict[Block, Any] = {}
-        """What passes remember of a block beside its labels and bounds; not in a pickle, nor are these."""
+        """What passes remember of a block besides its labels and bounds; a pickle has neither."""
         self._limits: dict[Block, npt.NDArray[Any]] = {}
         """Smallest and largest value per band of each block with fitted pixels, shape (2, band)."""
 
@@ -100,7 +100,7 @@ def _read_pieces(source: PixelSource, block: Block) -> Iterator[Piece]:
     for piece in windows(block):
         rows, columns = piece.slices
         points, own_labels = (np.ascontiguousarray(planes[:, rows, columns]) for planes in (pixels.data, labels))
-        yield Piece(points.reshape(len(points), -1), own_labels.reshape(2, -1), block, piece.slices)
+        yield Piece(points.reshape(len(points), -1), own_labels.reshape(2, -1), block, piece.slices, is_new=True)
 
 
 def initial_labels(fitting: Validity) -> npt.NDArray[np.uint8]:

@@ -93,6 +93,8 @@ class CachedReader:
             try:
                 fresh = self._decode(block)
             except BaseException as error:
+                with self._guard:  # so that the next reader tries again
+                    del self._blocks[block.row, block.column]
                 decoded.set_exception(error)
                 raise
             decoded.set_result(None)

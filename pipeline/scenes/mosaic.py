@@ -34,7 +34,7 @@ _SPARSE: Final = 0.2
 
 @dataclass(frozen=True)
 class Extents:
-    """Rectangles of a grid, one per scene, found by place."""
+    """Rectangles of a grid, one per scene, found by location."""
 
     blocks: tuple[Block, ...]
 

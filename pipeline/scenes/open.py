@@ -1,4 +1,4 @@
-"""Open the scene of a config, or a mosaic of several scenes, from metadata only: the whole road, step by step."""
+"""Open the scene of a config, or a mosaic of several scenes, from metadata only, step by step."""
 
 import logging
 from collections.abc import Iterable, Sequence

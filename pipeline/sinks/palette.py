@@ -8,6 +8,7 @@ from typing import Final
 
 from pipeline.core import libraries
 from pipeline.core.errors import ConfigError
+from pipeline.models.base import ClusterModel
 
 Colour = tuple[int, int, int]
 
@@ -42,6 +43,12 @@ def class_colours(k: int, palette: str = "auto") -> tuple[Colour, ...]:
         return _matplotlib_colours(k, palette)
     more = (colour for colour in _more_colours() if colour not in _TOL_MUTED)
     return (*_TOL_MUTED[:k], *islice(more, max(0, k - len(_TOL_MUTED))))
+
+
+def model_colours(model: ClusterModel, palette: str = "auto") -> tuple[Colour, ...]:
+    """Return the colours of a model's classes: those chosen for them if the palette is 'auto', else the palette's."""
+    chosen = [each.colour if palette == "auto" else None for each in model.classes]
+    return tuple(one or other for one, other in zip(chosen, class_colours(model.k, palette), strict=True))
 
 
 def _matplotlib_colours(k: int, palette: str) -> tuple[Colour, ...]:

@@ -17,6 +17,8 @@ from sources import described
 
 from pipeline.core.errors import OutputError
 from pipeline.engine.cache import DiskCache, open_cache
+from pipeline.engine.executor import ThreadExecutor
+from pipeline.methods.passes import Passes
 from pipeline.pixels.block_cache import CachedSource
 from pipeline.pixels.pieces import PixelPieces
 from pipeline.raster.file_cache import FileCache
@@ -143,3 +145,55 @@ def test_a_full_disk_is_an_error_only_if_the_cache_is_required(
         assert not list(tmp_path.glob("*/block-*"))
         for block in source.blocks:
             np.testing.assert_array_equal(cached.read(block).data, source.read(block).data)
+
+
+def exact_sums(pixels: PixelPieces, lose: Callable[[], None] = lambda: None) -> tuple[list[int], list[list[int]]]:
+    """Counts and sums per class after two passes, between which something is lost."""
+    passes = Passes(pixels, 3, None, ThreadExecutor(2), 1.0)
+    passes.assign(np.array([[20.0, 20], [120, 120], [220, 220]]))
+    lose()
+    passes.assign(np.array([[40.0, 30], [130, 140], [200, 210]]))
+    return passes.counts.tolist(), passes.totals.sums.tolist()
+
+
+@pytest.mark.parametrize("lost", ["labels-*", "block-*", "nothing"])
+def test_a_pass_after_cache_files_are_lost_gives_the_same_sums(lost: str, tmp_path: Path) -> None:
+    data = patches(2)
+    source = MemorySource(data, data[0] > 100, (64, 64))
+    found = []
+    for pattern in ("nothing", lost):
+        with open_cache("disk", tmp_path) as cache:
+            pixels = PixelPieces(CachedSource(source, cache))
+            for block in source.blocks:
+                pixels.read_for_fit(block)
+            files = tmp_path.glob(f"*/{pattern}")
+            found.append(exact_sums(pixels, lambda files=files: [file.unlink() for file in list(files)[::2]]))  # type: ignore[misc]
+    assert found[0] == found[1]
+    assert sum(found[0][0]) == source.valid.sum()
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_status_that_is_lost_is_not_taken_for_valid_pixels(tmp_path: Path, *, required: bool) -> None:
+    source = MemorySource(patches(2), np.random.default_rng(0).random((200, 300)) < 0.5, (64, 64))
+    with open_cache("disk", tmp_path) as cache:
+        cached = CachedSource(source, cache, required=required)
+        list(map(cached.read_for_fit, source.blocks))
+        for file in tmp_path.glob("*/status-*"):
+            file.unlink()
+        for block in source.blocks:
+            if required:
+                with pytest.raises(OutputError, match=r"status-.* can't be read back"):
+                    cached.read(block)
+            else:
+                np.testing.assert_array_equal(cached.read(block).valid, source.valid[block.slices])
+
+
+def test_a_block_that_is_dropped_while_it_is_read_is_read_from_the_source(tmp_path: Path) -> None:
+    source = MemorySource(patches(2), chunk=(64, 64))
+    with open_cache("disk", tmp_path) as cache:
+        cached = CachedSource(source, cache, required=False)
+        list(map(cached.read_for_fit, source.blocks))
+        for file in tmp_path.glob("*/block-*"):
+            file.write_bytes(b"")  # there, but not to be read
+        for block in source.blocks:
+            np.testing.assert_array_equal(cached.read_for_fit(block)[0].data, source.data[:, *block.slices])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from matplotlib import colormaps
 from matplotlib.colors import to_rgba
+from sources import model_of
 
 from pipeline.core.errors import ConfigError
 from pipeline.sinks.palette import Colour, class_colours
@@ -80,3 +81,12 @@ def test_an_unknown_palette_is_refused_with_the_nearest_name() -> None:
         class_colours(4, "virids")
     with pytest.raises(ConfigError, match=r"'\?!' is not a matplotlib colour map; use 'auto'"):
         class_colours(4, "?!")
+
+
+def test_colours_chosen_for_the_classes_of_a_model_are_used_unless_a_palette_is_named() -> None:
+    model = model_of([[0.0], [1.0], [2.0]])
+    chosen = model.classes[1].model_copy(update={"colour": (1, 2, 3)})
+    model = model.model_copy(update={"classes": (model.classes[0], chosen, model.classes[2])})
+    own = class_colours(3)
+    assert model_colours(model) == (own[0], (1, 2, 3), own[2])
+    assert model_colours(model, "tab10") == class_colours(3, "tab10")
