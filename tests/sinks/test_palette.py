@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgba
 from sources import model_of
 
 from pipeline.core.errors import ConfigError
-from pipeline.sinks.palette import Colour, class_colours
+from pipeline.sinks.palette import Colour, class_colours, model_colours
 from pipeline.sinks.picture import _NO_DATA
 
 pytestmark = pytest.mark.lowest
