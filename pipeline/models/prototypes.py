@@ -53,7 +53,7 @@ class Prototypes(ClusterModel):
             msg = f"centroids have {sorted(lengths)} numbers each; expected {len(self.bands)}, one per band"
             raise ValueError(msg)
         if not 2 <= m <= 254 or (self.classes_of_points is None and m != self.k):  # noqa: PLR2004
-            msg = f"{m} centroids and {self.k} classes; expected 2 to 254 of both"
+            msg = f"{m} centroids and {self.k} classes; expected as many of both, 2 to 254"
             raise ValueError(msg)
         labels = self.classes_of_points
         if labels is not None and (len(labels) != m or set(labels) != set(range(1, self.k + 1))):

@@ -1,7 +1,9 @@
 """Model files: a model of any kind as JSON text, read strictly."""
 
 import json
+import reprlib
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from pydantic import ValidationError
@@ -23,6 +25,9 @@ MODEL_FORMAT: Final = "terrazzo-model"
 
 SCHEMA_VERSION: Final = 2
 """Version of the file format that is written; version 1, which had centroids but no kind and no classes, is read."""
+
+_LONGEST_MESSAGE: Final = 300
+"""Largest number of characters of what is wrong with a model: values in it may be of any length."""
 
 _MAX_FILE_BYTES: Final = 64 * 2**20
 """Largest size of a model file, in bytes."""
@@ -59,9 +64,12 @@ def parse_model(text: str, origin: str) -> "ClusterModel":
     except ValidationError as error:
         first = error.errors()[0]
         where, what = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-        _refuse(f"{where}: {what}" if where else what, origin, error)
+        _refuse(shorten(f"{where}: {what}" if where else what, _LONGEST_MESSAGE, placeholder=" ..."), origin, error)
     if counts != list(model.counts):
-        _refuse(f"counts: {counts} are not the pixels of the classes, {list(model.counts)}", origin)
+        _refuse(
+            f"counts: {reprlib.repr(counts)} are not the pixels of the classes, {reprlib.repr(list(model.counts))}",
+            origin,
+        )
     return model
 
 
@@ -84,14 +92,14 @@ def _take_head(content: dict[str, Any], origin: str) -> tuple[Any, list[Any]]:
     """Take the version, kind and counts out of a model's content; return the class of its kind, and the counts."""
     version, counts = content.pop("schema_version", 1), content.pop("counts", None)
     if type(version) is not int or version not in {1, SCHEMA_VERSION}:
-        _refuse(f"schema_version: {version!r} is not known; expected 1 or {SCHEMA_VERSION}", origin)
-    if not isinstance(counts, list):
-        _refuse("counts: expected the number of pixels of each class", origin)
+        _refuse(f"schema_version: {reprlib.repr(version)} is not known; expected 1 or {SCHEMA_VERSION}", origin)
+    if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
+        _refuse("counts: expected the number of pixels of each class, whole numbers from 0", origin)
     if version == 1:
         content["classes"] = [{"id": i, "name": f"class {i}", "pixels": n} for i, n in enumerate(counts, 1)]
     name = "prototypes" if version == 1 else content.pop("kind", None)
-    if name not in _KINDS:
-        _refuse(f"kind: {name!r} is not known; expected one of {', '.join(_KINDS)}", origin)
+    if not isinstance(name, str) or name not in _KINDS:
+        _refuse(f"kind: {reprlib.repr(name)} is not known; expected one of {', '.join(_KINDS)}", origin)
     return load(_KINDS[name]), counts
 
 
