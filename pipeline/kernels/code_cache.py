@@ -65,7 +65,7 @@ class CodeCache(FunctionCache):
             log_uncached(self.cache_path, f"{error.strerror}")
 
     def _path(self, key: Any) -> Path:
-        """Path of the code for a key; an upgrade of the package or of numba writes to the same one."""
+        """Path of the code for a key: argument types, processor, and bytecode of the kernel."""
         name = f"{self._impl.filename_base}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
         return Path(self.cache_path) / name
 
