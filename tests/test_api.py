@@ -21,8 +21,10 @@ from pipeline.config.record import Record, parse_record
 from pipeline.config.schema import FeaturesConfig, OutputSection, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError, ModelError, OutputError
 from pipeline.dataarrays import lazy
+from pipeline.dataarrays.grids import grid_of
 from pipeline.methods.kmeans import KMeansSettings
 from pipeline.scenes.raster_source import RasterSource
+from pipeline.sinks.registry import OutputConfig
 
 pytestmark = pytest.mark.lowest
 
@@ -223,7 +225,7 @@ def test_the_nodata_rule_goes_into_the_model(write_raster: WriteRaster, tmp_path
     path = write_raster("s.tif", pixels)
     model = fit(open_scene(path, nodata=77), k=3)
     assert model.nodata == 77
-    predict(SceneConfig(source=(str(path),)), model, OutputSection(labels=str(tmp_path / "p.tif")))
+    predict(SceneConfig(source=(str(path),)), model, OutputConfig(labels=str(tmp_path / "p.tif")))
     with rasterio.open(tmp_path / "p.tif") as file:
         np.testing.assert_array_equal(file.read(1) == 0, (pixels == 77).any(axis=0))
 
@@ -256,8 +258,8 @@ def test_slices_keep_their_georeference(scene_file: Path) -> None:
     part = scene.isel(y=slice(17, 120), x=slice(30, 200))
     with rasterio.open(scene_file) as file:
         expected = rasterio.windows.transform(rasterio.windows.Window(30, 17, 170, 103), file.transform)
-    assert lazy.grid_of(part).transform == expected
-    thinned = lazy.grid_of(scene.isel(y=slice(None, None, 2), x=slice(None, None, 2)))
+    assert grid_of(part).transform == expected
+    thinned = grid_of(scene.isel(y=slice(None, None, 2), x=slice(None, None, 2)))
     assert thinned.resolution == (20, 20)
     order = np.r_[0:100, 150:200, 100:150, 200:300]
     with pytest.raises(ConfigError, match="not evenly spaced"):

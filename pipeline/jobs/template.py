@@ -52,7 +52,7 @@ fit:
 {_method_lines()}
 output:
   labels: {yaml_text(f"{stem}_classes.tif")}
-  # model, table, picture, report: next to the labels unless set here; none leaves one out
+  # model, table, picture, report: next to the labels; none leaves one out
   palette: auto         # colour-blind safe; or a matplotlib colour map: viridis
 
 run:

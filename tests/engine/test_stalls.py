@@ -498,7 +498,7 @@ main()
         ("numpy", signal.SIGINT),
         ("rasterio._io", signal.SIGINT),
         ("numba", signal.SIGTERM),
-        ("PIL", signal.SIGINT),
+        ("PIL._version", signal.SIGINT),
     ],
 )
 def test_a_signal_during_an_import_ends_the_command(

@@ -584,7 +584,8 @@ def test_an_optional_cache_does_not_fail_the_run_when_the_disk_becomes_full(
         with pytest.raises(OutputError, match="half of"):
             run_config(job)
         return
-    assert run_config(job)["source_passes"] == 2
+    passes = run_config(job)["source_passes"]
+    assert 2 <= passes < 3, "blocks that are read while code is loaded are lost"
     assert (read(tmp_path / "map.tif") == read(tmp_path / "twice.tif")).all()
     assert (tmp_path / "map.model.json").read_text() == (tmp_path / "twice.model.json").read_text()
     assert twice["source_passes"] == 2

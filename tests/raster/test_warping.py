@@ -107,7 +107,8 @@ def test_area_of_interest_at_the_antimeridian_or_a_pole_changes_no_pixel(
     scene = write_raster("s_B02.tif", patches(1, (rows, rows)), crs=crs,
                          transform=transform @ Affine.scale(100))  # fmt: skip
     source = opened([scene, world], 64, resampling="bilinear", resolution=resolution)
-    assert source.scene.parts[1].warp.steps[1] < 40 * resolution / 25_000
+    warp = source._scene.parts[1].warp
+    assert warp.steps[1] < 40 * resolution / 25_000
     data, _ = whole(source)
     area = {"bounds": [-corner, -corner, 0, corner / 2], "crs": crs}
     cut = opened([scene, world], 64, resampling="bilinear", resolution=resolution, aoi=area)
