@@ -263,7 +263,7 @@ def test_slices_keep_their_georeference(scene_file: Path) -> None:
     assert thinned.resolution == (20, 20)
     order = np.r_[0:100, 150:200, 100:150, 200:300]
     with pytest.raises(ConfigError, match="not evenly spaced"):
-        lazy.grid_of(scene.isel(x=order))
+        grid_of(scene.isel(x=order))
 
 
 def test_opening_a_scene_does_not_change_the_size_of_gdal_s_cache(scene_file: Path) -> None:
