@@ -63,7 +63,7 @@ def read_while_loading(source: PixelSource, workers: int) -> None:
         return
     with ThreadPoolExecutor(1) as thread:
         loading = thread.submit(load_kernel)
-        blocks = takewhile(lambda _: not loading.done(), source.blocks)
+        blocks = takewhile(lambda _: source.cheap_again and not loading.done(), source.blocks)
         for _ in ThreadExecutor(workers).map(lambda block: source.read_for_fit(block) and None, blocks):
             pass
         loading.result()

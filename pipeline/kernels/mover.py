@@ -53,7 +53,7 @@ class Mover:
     """Stretched distance that the two fastest centroids have moved together since bounds were last reset, plus a
     step."""
     drift: Drift = _NO_DRIFT
-    """The same in steps, as the kernel takes it."""
+    """Distance that the centroids have moved (`travelled`), in steps of a bound, as the kernel takes it."""
 
     def to(self, centres: npt.NDArray[np.float64]) -> Self:
         """Return the mover of the next pass, to other centroids, shape (k, band)."""

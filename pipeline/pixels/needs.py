@@ -12,7 +12,7 @@ _DECODER_COPIES: Final = 5
 """Memory to decode a JPEG 2000 block, as a multiple of its size: OpenJPEG holds 4 bytes per pixel, twice."""
 
 _FLAGS: Final = 3
-"""Bytes per pixel of a block besides its bands: validity, its use in the fit, and labels that wait to be written."""
+"""Bytes per pixel of a block in addition to its bands: validity, use in the fit, and labels not yet written."""
 
 _VALIDITY: Final = 1
 """Bytes per pixel that are cached besides its bands."""
