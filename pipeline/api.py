@@ -219,7 +219,7 @@ def fit(
     work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=count_workers(workers))
     with ExitStack() as context:
         fitted: PixelSource = source
-        if method_of(config).needs(source.info, config, work).state:
+        if method_of(config).stores_labels(source.info, config, work):
             kind: Literal["memory", "disk"] = "memory" if cache_dir is None else "disk"
             fitted = CachedSource(source, context.enter_context(open_cache(kind, Path(cache_dir or "."))))
         return fit_source(fitted, config, features, workers=work.workers, progress=Progress()).model

@@ -9,10 +9,13 @@ import numpy.typing as npt
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.pixels import PixelSource
 from pipeline.engine.cache import open_cache
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.methods.fit import Fit, fit_source
+from pipeline.methods.sample import draw_sample
 from pipeline.methods.settings import SampleSettings
 from pipeline.pixels.block_cache import CachedSource
+from pipeline.pixels.pieces import PixelPieces
 
 
 def scene(dtype: str, shape: tuple[int, int] = (120, 150), bands: int = 3, seed: int = 0) -> npt.NDArray[Any]:
@@ -39,6 +42,13 @@ def fitted(
         return fit_source(
             CachedSource(source, cache), config, features or FeaturesConfig(), workers=workers, progress=Progress()
         )
+
+
+def pieces_of(source: PixelSource, *, remembers: bool = True) -> PixelPieces:
+    """Pieces of a source for passes over all pixels, each block of which was read for the fit."""
+    sample = draw_sample(source, wanted=1, seed=0, executor=ThreadExecutor(2), limits=True)
+    assert sample.fitted
+    return PixelPieces(source, sample.fitted, remembers=remembers)
 
 
 DTYPES = ["u1", "u2", "i2", "i4", "u4", "f4", "f8"]

@@ -29,6 +29,7 @@ from pipeline.labels.classify import Labels
 from pipeline.methods.method import FitInput, FitResult, Method
 from pipeline.methods.settings import SampleSettings
 from pipeline.models.base import CLASSES_ONLY, ClusterModel, Layer, Layers
+from pipeline.pixels.pieces import FittedPixels
 from pipeline.sinks.base import Job, Sink, Summary, Writer
 
 Item = TypeVar("Item")
@@ -329,14 +330,14 @@ class MemoryPixels:
     """`PixelPieces` in memory, which can be pickled; labels and accounts of random blocks are lost between passes."""
 
     remembers = True
-    cheap_again = True
 
     def __init__(self, source: MemorySource, piece_pixels: int, lost: float = 0.0, seed: int = 0) -> None:
         self.info = source.info
         self.blocks = source.blocks
         self._blocks = {block: source.read(block) for block in source.blocks}
-        self.fitting = {block: int(pixels.valid.sum()) for block, pixels in self._blocks.items()}
-        self.limits = tuple(np.array([f(band[source.valid]) for band in source.data]) for f in (np.min, np.max))
+        counts = {block: int(pixels.valid.sum()) for block, pixels in self._blocks.items()}
+        low, high = (np.array([f(band[source.valid]) for band in source.data]) for f in (np.min, np.max))
+        self.fitted = FittedPixels(counts, low, high)
         self.accounts: dict[Block, Any] = {}
         self._labels: dict[Block, npt.NDArray[np.uint8]] = {}
         self._piece_pixels = piece_pixels
@@ -349,7 +350,7 @@ class MemoryPixels:
         for block in blocks:
             data, valid = self._blocks[block]
             is_new = block not in self._labels
-            for start in range(0, valid.size, self._piece_pixels) if self.fitting[block] else ():
+            for start in range(0, valid.size, self._piece_pixels) if self.fitted.counts[block] else ():
                 part = slice(start, start + self._piece_pixels)
                 labels, points = self._stored(block)[:, part].copy(), data.reshape(len(data), -1)[:, part]
                 yield Piece(np.ascontiguousarray(points), labels, block, (part, slice(None)), is_new)
@@ -365,12 +366,6 @@ class MemoryPixels:
             if self._random.random() < 0.5:
                 del self.accounts[block]
             self.times_lost += 1
-
-    def read(self, block: Block) -> Any:
-        return self._blocks[block]
-
-    def read_for_fit(self, block: Block) -> Any:
-        return self._blocks[block], self._blocks[block].valid
 
     def _stored(self, block: Block) -> npt.NDArray[np.uint8]:
         outside = ~self._blocks[block].valid.reshape(1, -1).repeat(2, 0)

@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.arrays import Stretch
 from pipeline.core.grid import Block, split_into_blocks
-from pipeline.engine.executor import Executor
 from pipeline.methods.lloyd import Centres
+from pipeline.methods.method import FitInput
 from pipeline.methods.passes import Passes
+from pipeline.methods.settings import CentroidSettings
 from pipeline.pixels.pieces import PixelPieces
 
 _CELL: Final = (512, 512)
@@ -35,13 +35,10 @@ def _split_cell(cell: Block, largest: tuple[int, int]) -> Iterator[Block]:
 
 
 def stream_batches(
+    given: FitInput[CentroidSettings],
     pixels: PixelPieces,
     start: Centres,
     seen: npt.NDArray[np.int64],
-    *,
-    seed: int,
-    stretch: Stretch,
-    executor: Executor,
     step: Callable[[], None] = lambda: None,
 ) -> Centres:
     """Move centroids towards the means of one batch of pixels after the other.
@@ -52,18 +49,14 @@ def stream_batches(
 
     Parameters
     ----------
+    given : FitInput
+        The seed for the order of the squares, and the executor that runs the pass over each batch.
     pixels : PixelPieces
-        The scene; each of its blocks must have been read for the fit before.
+        The scene.
     start : ndarray of float64, shape (k, band)
         Initial centroids, in stored numbers.
     seen : ndarray of int64, shape (k,)
         Number of pixels that each initial centroid is the mean of.
-    seed : int
-        Seed for the order of the squares.
-    stretch : ndarray of float64, shape (band,), optional
-        Factor per band by which differences are multiplied before distances are taken; None for 1.
-    executor : Executor
-        Runs the pass over each batch.
     step : callable
         Called after each batch, for progress.
 
@@ -72,8 +65,8 @@ def stream_batches(
     D. Sculley, "Web-scale k-means clustering", WWW 2010.
     """
     cells, largest = pixels.info.grid.blocks(_CELL), pixels.blocks[0].shape
-    order = np.random.default_rng(seed).permutation(len(cells))
-    passes = Passes(pixels, len(start), stretch, executor, width=1.0)
+    order = np.random.default_rng(given.settings.seed).permutation(len(cells))
+    passes = Passes(pixels, len(start), given.stretch, given.executor, width=1.0)
     centres, seen = start, seen.copy()
     for first in range(0, len(cells), _CELLS_OF_A_BATCH):
         batch = (cells[i] for i in order[first : first + _CELLS_OF_A_BATCH].tolist())

@@ -2,15 +2,12 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.core.arrays import Points, Stretch
-from pipeline.engine.executor import Executor
 from pipeline.kernels.assign import assign
 from pipeline.methods.lloyd import Centres, farthest_points, iterate
+from pipeline.methods.method import FitInput, FitResult, Pass
 from pipeline.methods.passes import Passes
 from pipeline.methods.settings import CentroidSettings
 from pipeline.methods.starts import mean_variance
@@ -19,89 +16,45 @@ from pipeline.pixels.pieces import PixelPieces
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pass:
-    """Statistics of a pass over all pixels."""
-
-    shift: float
-    """Sum of the squared moves of all centroids after the pass, relative to the mean variance of the bands."""
-    inertia: float
-    """Sum of squared distances of all pixels to their centroids, times `unit` of `refine`."""
-    changed: float | None
-    """Share of the pixels that changed class, 0 to 1; None in the first pass, or if labels are not cached."""
-
-
-@dataclass(frozen=True)
-class Refined:
-    """Result of the passes over all pixels."""
-
-    centres: Centres
-    """Centroids in final order, in stored numbers, before `round_trip`; shape (k, band)."""
-    counts: npt.NDArray[np.int64]
-    """Number of pixels per class after `round_trip`, shape (k,)."""
-    inertia: float
-    """Sum of squared distances of all pixels to their centroids after `round_trip`, times `unit` of `refine`."""
-    passes: tuple[Pass, ...]
-    """Statistics of each pass."""
-
-
-def refine(  # noqa: PLR0917
-    pixels: PixelPieces,
-    start: Centres,
-    sample: Points,
-    config: CentroidSettings,
-    stretch: Stretch,
-    executor: Executor,
-    *,
-    unit: float = 1.0,
-    in_order: Callable[[Centres], Centres] = lambda centres: centres,
-    round_trip: Callable[[Centres], Centres] = lambda centres: centres,
-    step: Callable[[], None] = lambda: None,
-) -> Refined:
+def refine(
+    given: FitInput[CentroidSettings], pixels: PixelPieces, start: Centres, step: Callable[[], None] = lambda: None
+) -> FitResult:
     """Move centroids to the means of all pixels nearest to them, until they converge.
+
+    Passes end if the sum of the squared moves of all centroids is at most `tol`, relative to the mean variance of the
+    bands, if no pixel changes class, or after `max_iter` passes.
 
     Parameters
     ----------
+    given : FitInput
+        Settings; sampled pixels, from which new centroids are chosen for classes that become empty; and the executor
+        that runs the passes.
     pixels : PixelPieces
-        The scene; each of its blocks must have been read for the fit before.
+        The scene.
     start : ndarray of float64, shape (k, band)
         Initial centroids, in stored numbers.
-    sample : ndarray, shape (band, point)
-        Sampled pixels, from which new centroids are chosen for classes that become empty.
-    config : CentroidSettings
-        `max_iter`, the largest number of passes, and `tol`: passes end if the sum of the squared moves of all
-        centroids is at most `tol`, relative to the mean variance of the bands, or if no pixel changes class.
-    stretch : ndarray of float64, shape (band,), optional
-        Factor per band by which differences are multiplied before distances are taken; None for 1.
-    executor : Executor
-        Runs the passes.
-    unit : float
-        Factor by which squared distances are multiplied to give the inertia.
-    in_order : callable
-        Sorts the converged centroids into their final order.
-    round_trip : callable
-        Converts the sorted centroids to the model's quantity and back, as a map of the model reads them; pixels are
-        counted with the result.
     step : callable
         Called after each pass, for progress.
     """
-    partition = _AllPixels(pixels, sample, len(start), stretch, executor)
+    settings = given.settings
+    partition = _AllPixels(given, pixels, len(start))
     history = list[Pass]()
-    for done in iterate(partition, start, config.max_iter, config.tol):
+    for done in iterate(partition, start, settings.max_iter, settings.tol):
         step()
         changed = done.moves / int(partition.counts.sum()) if history and pixels.remembers else None
-        inertia = unit * partition.inertia(done.assigned)
+        inertia = given.unit * partition.inertia(done.assigned)
         history.append(Pass(shift=done.shift, inertia=inertia, changed=changed))
         _log(len(history), history[-1])
-    if done.shift <= config.tol:
-        logger.info("converged: centroids moved by %.3g, at most fit.tol = %g", done.shift, config.tol)
+    if done.shift <= settings.tol:
+        logger.info("converged: centroids moved by %.3g, at most fit.tol = %g", done.shift, settings.tol)
     else:
         logger.warning("fit.max_iter: centroids still move after pass %d; allow more passes", len(history))
-    centres = in_order(done.centres)
-    restored = round_trip(centres)
+    centres = given.in_order(done.centres)
+    restored = given.round_trip(centres)
     if not np.array_equal(restored, done.assigned):
         partition.assign(restored)
-    return Refined(centres, partition.counts, unit * partition.inertia(restored), tuple(history))
+    inertia = given.unit * partition.inertia(restored)
+    return FitResult(centres, partition.counts, inertia, len(history), tuple(history))
 
 
 def _log(number: int, done: Pass) -> None:
@@ -113,9 +66,10 @@ def _log(number: int, done: Pass) -> None:
 class _AllPixels(Passes):
     """A `Partition` of all pixels of a scene; empty classes restart at sampled pixels."""
 
-    def __init__(self, pixels: PixelPieces, sample: Points, k: int, stretch: Stretch, executor: Executor) -> None:
-        super().__init__(pixels, k, stretch, executor, mean_variance(sample, stretch) ** 0.5)
-        self._sample = sample
+    def __init__(self, given: FitInput[CentroidSettings], pixels: PixelPieces, k: int) -> None:
+        width = mean_variance(given.points, given.stretch) ** 0.5
+        super().__init__(pixels, k, given.stretch, given.executor, width)
+        self._sample = given.points
 
     def means(self, centres: Centres) -> Centres:
         """Mean of the pixels of each class, shape (k, band); one of the farthest sampled pixels for an empty class."""

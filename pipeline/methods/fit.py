@@ -18,8 +18,7 @@ from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
 from pipeline.features.standardize import Standardization
 from pipeline.labels.class_records import with_statistics
-from pipeline.methods.exact import Pass
-from pipeline.methods.method import FitInput, FitResult
+from pipeline.methods.method import FitInput, FitResult, Pass
 from pipeline.methods.pixel_checks import check_magnitude, check_outliers
 from pipeline.methods.registry import fit_function, method_of
 from pipeline.methods.sample import Sample, draw_sample
@@ -77,14 +76,20 @@ def fit_source(
     """
     method, executor = method_of(config), ThreadExecutor(workers)
     work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=workers)
-    remembers = method.needs(source.info, config, work).state > 0
-    over_all = PixelPieces(source, remembers=remembers) if config.pixels == "all" else None
+    remembers = method.stores_labels(source.info, config, work)
     with progress.stage("sample", len(source.blocks)) as step:
-        sample = draw_sample(over_all or source, wanted=config.sampled, seed=config.seed, executor=executor, step=step)
+        sample = draw_sample(
+            source,
+            wanted=config.sampled,
+            seed=config.seed,
+            executor=executor,
+            limits=config.pixels == "all",
+            step=step,
+        )
     _warn_of_values(sample.points, source.info, standardized=features.standardize != "none")
     release_memory()
-    if over_all:
-        _check_numbers(*over_all.limits, sample.valid, sample)
+    if sample.fitted:
+        _check_numbers(sample.fitted.low, sample.fitted.high, sample.valid, sample)
     points = sample.points
     _check_numbers(points.min(axis=1), points.max(axis=1), points.shape[1], sample)
     preparation = Standardization.fit(points, source.info, features)
@@ -92,7 +97,7 @@ def fit_source(
         settings=config,
         info=source.info,
         points=points,
-        pixels=over_all,
+        pixels=PixelPieces(source, sample.fitted, remembers=remembers) if sample.fitted else None,
         spreads=preparation.bind(source.info.units),
         executor=executor,
         progress=progress,

@@ -41,19 +41,7 @@ def fit_kmeans(given: FitInput[CentroidSettings]) -> FitResult:
         warn_of_max_iter(start.iterations, settings)
         return given.result_of_sample(start.centres, start.iterations)
     with given.progress.stage("refine", None) as step:
-        refined = refine(
-            given.pixels,
-            given.in_order(start.centres),
-            given.points,
-            settings,
-            given.stretch,
-            given.executor,
-            unit=given.unit,
-            in_order=given.in_order,
-            round_trip=given.round_trip,
-            step=step,
-        )
-    return FitResult(refined.centres, refined.counts, refined.inertia, len(refined.passes), refined.passes)
+        return refine(given, given.pixels, given.in_order(start.centres), step)
 
 
 KMEANS: Final = Method(

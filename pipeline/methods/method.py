@@ -15,7 +15,6 @@ from pipeline.engine.executor import Executor
 from pipeline.engine.progress import Progress
 from pipeline.kernels.assign import assign
 from pipeline.kernels.distances import own_distances
-from pipeline.methods.exact import Pass
 from pipeline.methods.lloyd import Centres
 from pipeline.methods.settings import SampleSettings
 from pipeline.models.classes import brightness_order
@@ -42,6 +41,23 @@ class Method(Generic[AnySettings]):
     """Needs of the fit after the sample is drawn, with the sample itself."""
     function: str
     """Function from `FitInput` to `FitResult`, as `package.module:name`; it is imported when it runs."""
+
+    def stores_labels(self, info: SceneInfo, settings: AnySettings, work: Work) -> bool:
+        """Whether passes over all pixels store the label of each for the next pass."""
+        return self.needs(info, settings, work).state > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """Statistics of a pass over all pixels."""
+
+    shift: float
+    """Sum of the squared moves of all centroids after the pass, relative to the mean variance of the bands."""
+    inertia: float
+    """Sum of squared distances of all pixels to their centroids, in squared units of the
+    model's quantity."""
+    changed: float | None
+    """Share of the pixels that changed class, 0 to 1; None in the first pass, or if labels are not cached."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +87,7 @@ class FitInput(Generic[AnySettings]):
     points: Points
     """Sampled pixels in stored numbers and in random order, shape (band, point)."""
     pixels: PixelPieces | None
-    """All pixels of the scene, each of whose blocks was read for the fit before; None to use the sample only."""
+    """All pixels of the scene; None to use the sample only."""
     spreads: npt.NDArray[np.float64]
     """Size of one stored number per band, in units of the model's quantity, shape (band,)."""
     executor: Executor

@@ -113,7 +113,7 @@ class Passes:
     Parameters
     ----------
     pixels : PixelPieces
-        The scene; each of its blocks must have been read for the fit before.
+        The scene.
     k : int
         Number of classes.
     stretch : ndarray of float64, shape (band,), optional
@@ -128,7 +128,7 @@ class Passes:
         self._pixels = pixels
         self._k = k
         self._executor = executor
-        self._fixed = FixedPoint.of(pixels.info.dtype, *pixels.limits)
+        self._fixed = FixedPoint.of(pixels.info.dtype, pixels.fitted.low, pixels.fitted.high)
         self.totals = ClassTotals(k, self._fixed)
         """Counts, sums and squares after the last pass."""
         self.stretch = stretch

@@ -1,14 +1,14 @@
 """Draw a sample of valid pixels by the hash of their position: the same sample for any blocks and executor."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.arrays import Points
+from pipeline.core.arrays import Points, Validity
 from pipeline.core.band_names import listed_names
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Block
@@ -17,6 +17,7 @@ from pipeline.core.scene_info import SceneInfo
 from pipeline.engine.executor import Executor
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
 from pipeline.kernels.validity import mask_invalid
+from pipeline.pixels.pieces import FittedPixels
 
 _MARGIN: Final = 8
 """Standard deviations by which the expected number of keys under a first threshold exceeds the wanted number."""
@@ -35,6 +36,8 @@ class Sample:
     """Number of valid pixels of the scene that take part in the fit."""
     total: int
     """Number of pixels of the scene."""
+    fitted: FittedPixels | None
+    """Pixels that take part in the fit, if all of them are read again."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Drawn:
     """Number of pixels of the block that take part in the fit."""
     has_valid: npt.NDArray[np.bool_]
     """True per band with a valid pixel, shape (band,)."""
+    limits: npt.NDArray[Any] | None
+    """Smallest and largest value per band of the pixels that take part, shape (2, band); None if not asked for."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ class DrawFromBlock:
     """Number of pixels to draw from the scene."""
     seed: int
     """Seed of the keys."""
+    limits: bool = False
+    """Whether to find the limits of the pixels that take part."""
 
     def __call__(self, item: tuple[Block, int]) -> Drawn:
         """Draw from a block, given the largest key that may be in the sample."""
@@ -68,16 +75,26 @@ class DrawFromBlock:
         bands, valid = len(pixels.data), int(np.count_nonzero(fitting))
         if not valid:
             nothing = np.empty((bands, 0), pixels.data.dtype)
-            return Drawn(np.empty(0, np.uint64), nothing, 0, self._valid_bands(pixels))
+            return Drawn(np.empty(0, np.uint64), nothing, 0, self._valid_bands(pixels), None)
         top, left = self.source.info.origin
         keys, index = smallest_keys(fitting, (top + block.top, left + block.left), self.seed, self.wanted, threshold)
         points = pixels.data.reshape(bands, -1).take(index, axis=1)
-        return Drawn(keys, points, valid, np.ones(bands, np.bool_))
+        limits = _limits(pixels.data, fitting, valid) if self.limits else None
+        return Drawn(keys, points, valid, np.ones(bands, np.bool_), limits)
 
     def _valid_bands(self, pixels: Pixels) -> npt.NDArray[np.bool_]:
         """Return which bands have valid pixels, shape (band,), in a block in which no pixel takes part."""
         bands, shape = zip(pixels.data[:, np.newaxis], self.source.info.nodata, strict=True), pixels.valid.shape
         return np.array([mask_invalid(plane, (nodata,), np.ones(shape, np.bool_)).any() for plane, nodata in bands])
+
+
+def _limits(data: npt.NDArray[Any], fitting: Validity, count: int) -> npt.NDArray[Any]:
+    """Smallest and largest value per band of `count` pixels of a block, shape (2, band)."""
+    limits = np.empty((2, len(data)), data.dtype)
+    for band, plane in enumerate(data):
+        chosen = plane if count == fitting.size else plane[fitting]
+        limits[:, band] = chosen.min(), chosen.max()
+    return limits
 
 
 class _Smallest:
@@ -98,10 +115,9 @@ class _Smallest:
         self._wanted = wanted
         self.threshold = min(LARGEST_KEY, LARGEST_KEY * (wanted + _MARGIN * isqrt(wanted)) // max(expected, 1))
         """Largest key that may be in the sample."""
-        self.blocks: list[Block] = []
-        """Blocks with pixels that take part."""
-        self.valid = 0
-        """Number of pixels that take part."""
+        self.counts: dict[Block, int] = {}
+        """Number of pixels that take part, by block."""
+        self._limits: list[npt.NDArray[Any]] = []
         self.has_valid = np.zeros(len(info.bands), np.bool_)
         """True per band with a valid pixel in a block, shape (band,)."""
         self._keys = [np.empty(0, np.uint64)]
@@ -109,9 +125,10 @@ class _Smallest:
 
     def add(self, block: Block, drawn: Drawn) -> None:
         """Add the pixels drawn from a block."""
-        if drawn.valid:
-            self.blocks.append(block)
-        self.valid += drawn.valid
+        self.counts[block] = drawn.valid
+        if drawn.limits is not None:
+            limits = np.stack([*self._limits, drawn.limits])
+            self._limits = [np.stack([limits[:, 0].min(axis=0), limits[:, 1].max(axis=0)])]
         self.has_valid |= drawn.has_valid
         self._keys.append(drawn.keys)
         self._points.append(drawn.points)
@@ -119,6 +136,15 @@ class _Smallest:
         excess = 1 if self.threshold == LARGEST_KEY else _EXCESS
         if sum(keys.size for keys in self._keys) > excess * self._wanted:
             self._shrink()
+
+    @property
+    def valid(self) -> int:
+        """Number of pixels that take part."""
+        return sum(self.counts.values())
+
+    def fitted(self) -> FittedPixels | None:
+        """Return the pixels that take part; None if their limits were not asked for."""
+        return FittedPixels(self.counts, *self._limits[0]) if self._limits else None
 
     def is_short(self) -> bool:
         """Whether, after all blocks, too few pixels were collected, because fewer than expected take part."""
@@ -146,6 +172,7 @@ def draw_sample(
     wanted: int,
     seed: int,
     executor: Executor,
+    limits: bool = False,
     step: Callable[[], None] = lambda: None,
 ) -> Sample:
     """Read a scene and draw a random sample of the pixels that are valid in every band.
@@ -164,6 +191,8 @@ def draw_sample(
         Seed of the sample.
     executor : Executor
         Reads the blocks.
+    limits : bool
+        Whether to find the limits of all pixels that take part, too.
     step : callable
         Called after each block, for progress.
 
@@ -172,15 +201,17 @@ def draw_sample(
     SceneError
         If no pixel is valid.
     """
-    info, task = source.info, DrawFromBlock(source, wanted, seed)
+    info, task = source.info, DrawFromBlock(source, wanted, seed, limits)
     expected = info.pixels // 2 if source.cheap_again else 0
-    smallest = _sweep(task, source.blocks, expected, executor, step)
+    smallest = first = _sweep(task, source.blocks, expected, executor, step)
+    task = replace(task, limits=False)
     while smallest.is_short():
         expected = min(smallest.valid, expected // 2)  # lower it each time: by chance few pixels may have small keys
-        smallest = _sweep(task, smallest.blocks, expected, executor, lambda: None)
+        blocks = [block for block, valid in smallest.counts.items() if valid]
+        smallest = _sweep(task, blocks, expected, executor, lambda: None)
     if smallest.valid == 0:
         raise _nothing_valid(info, smallest.has_valid)
-    return Sample(smallest.in_order(), smallest.valid, info.pixels)
+    return Sample(smallest.in_order(), smallest.valid, info.pixels, first.fitted())
 
 
 def _sweep(

@@ -1,6 +1,7 @@
 """Pieces of a scene's blocks for fits with many passes over all pixels: from a store, or read again each time."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy.typing as npt
 
 from pipeline.core.arrays import Validity
 from pipeline.core.grid import Block, Blocks, split_into_blocks
-from pipeline.core.pixels import Piece, Pixels, PixelSource
+from pipeline.core.pixels import Piece, PixelSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.kernels.move_points import EXCLUDED
 
@@ -16,71 +17,51 @@ PIECE_PIXELS: Final = 2**18
 """Pixels read from the cache at once: enough for the cost of a call to be negligible."""
 
 
-class PixelPieces:
-    """A scene whose pixels are read in any number of passes, after each block was read once for the fit.
+@dataclass(frozen=True)
+class FittedPixels:
+    """Number and limits of the pixels that take part in the fit, known when each block was read once."""
 
-    That reading counts the fitted pixels and finds their limits. A `PixelSource`.
+    counts: Mapping[Block, int]
+    """Number of fitted pixels of each block."""
+    low: npt.NDArray[Any]
+    """Smallest value per band, in the scene's dtype, shape (band,)."""
+    high: npt.NDArray[Any]
+    """Largest value per band, in the scene's dtype, shape (band,)."""
+
+
+class PixelPieces:
+    """Pixels of a scene that are read in any number of passes.
 
     Parameters
     ----------
     source : PixelSource
         The scene. Its store, if it has one, holds pixels and labels from pass to pass.
+    fitted : FittedPixels
+        Its pixels that take part in the fit.
     remembers : bool
         Whether to use the store; without it passes may be over any windows, and each begins without labels.
     """
 
-    def __init__(self, source: PixelSource, *, remembers: bool = True) -> None:
+    def __init__(self, source: PixelSource, fitted: FittedPixels, *, remembers: bool = True) -> None:
         self._source = source
         self.store = source.store if remembers else None
         self.remembers = self.store is not None
         """Whether labels and bounds are stored from one pass to the next."""
         self.info: SceneInfo = source.info
         self.blocks: Blocks = source.blocks
-        self.fitting: dict[Block, int] = {}
-        """Number of fitted pixels per block."""
+        self.fitted = fitted
         self.accounts: dict[Block, Any] = {}
         """What passes remember of a block besides its labels and bounds; a pickle has neither."""
-        self._limits: dict[Block, npt.NDArray[Any]] = {}
-        """Smallest and largest value per band of each block with fitted pixels, shape (2, band)."""
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"accounts": {}}
-
-    @property
-    def cheap_again(self) -> bool:
-        """Whether reading a block again costs little."""
-        return self._source.cheap_again
-
-    @property
-    def limits(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Smallest and largest value per band among the fitted pixels, each of shape (band,)."""
-        low, high = np.stack(list(self._limits.values()), axis=1)
-        return low.min(axis=0), high.max(axis=0)
-
-    def read(self, block: Block) -> Pixels:
-        """Read a block for the map."""
-        return self._source.read(block)
-
-    def read_for_fit(self, block: Block) -> tuple[Pixels, Validity]:
-        """Read a block; return it, and which of its pixels take part in the fit."""
-        pixels, fitting = self._source.read_for_fit(block)
-        if block not in self.fitting:
-            count = int(np.count_nonzero(fitting))
-            limits = np.empty((2, len(pixels.data)), pixels.data.dtype)
-            for band, plane in enumerate(pixels.data if count else ()):
-                chosen = plane if count == fitting.size else plane[fitting]
-                limits[:, band] = chosen.min(), chosen.max()
-            if count:
-                self._limits[block] = limits
-            self.fitting[block] = count
-        return pixels, fitting
 
     def pieces(self, blocks: Iterable[Block]) -> Iterator[Piece]:
         """Yield the pixels and labels of blocks, piece by piece; blocks without fitted pixels are skipped.
 
         The arrays of a piece may be reused for the next one.
         """
-        needed = (block for block in blocks if self.fitting.get(block, 1))
+        needed = (block for block in blocks if self.fitted.counts.get(block, 1))
         if self.store:
             yield from self.store.pieces(needed)
             return

@@ -9,6 +9,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
+from blocks import pieces_of
 from conftest import WriteRaster
 from scene_kinds import KINDS, Files, Scene
 from sources import model_of
@@ -23,7 +24,6 @@ from pipeline.labels.classify import LabelTask
 from pipeline.methods.passes import MoveBlock
 from pipeline.methods.sample import DrawFromBlock
 from pipeline.pixels.open import ScenePixels, open_pixels
-from pipeline.pixels.pieces import PixelPieces
 
 
 def run_each(pickled: bytes) -> list[bytes]:
@@ -43,16 +43,15 @@ def plain(result: Any) -> Any:
 
 def tasks_of(pixels: ScenePixels) -> list[tuple[Callable[[Any], Any], list[Any]]]:
     """Tasks of all stages, each with the items that it is run on."""
-    info, pieces = pixels.source.info, PixelPieces(pixels.for_fit)
-    for block in pieces.blocks:
-        pieces.read_for_fit(block)
-    low, high = (limit.astype(np.float64) for limit in pieces.limits)
+    info, pieces = pixels.source.info, pieces_of(pixels.for_fit)
+    fitted = pieces.fitted
+    low, high = fitted.low.astype(np.float64), fitted.high.astype(np.float64)
     centres = np.linspace(low, high, 4)
-    fixed = FixedPoint.of(info.dtype, *pieces.limits)
+    fixed = FixedPoint.of(info.dtype, fitted.low, fitted.high)
     before = Mover(info.dtype, None, fixed.scaling, 1.0).to(centres)
     label = LabelTask.of(pixels.for_map, model_of(centres, info.bands, info.dtype.name), pixel_areas(info.map_grid))
     return [
-        (DrawFromBlock(pixels.for_fit, 50, 0), [(block, LARGEST_KEY) for block in pieces.blocks]),
+        (DrawFromBlock(pixels.for_fit, 50, 0, limits=True), [(block, LARGEST_KEY) for block in pieces.blocks]),
         (MoveBlock(pieces, 4, fixed, before, before.to(centres + (high - low) / 20)), list(pieces.blocks)),
         (label, list(pixels.for_map.blocks)),
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import patches
-from fakes import MemoryPixels, MemorySource, RepeatingExecutor, SerialExecutor
+from fakes import MemorySource, RepeatingExecutor, SerialExecutor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +17,6 @@ from pipeline.engine.cache import Cache, Entry, MemoryCache
 from pipeline.engine.executor import ThreadExecutor
 from pipeline.methods.sample import draw_sample
 from pipeline.pixels.block_cache import CachedSource
-from pipeline.pixels.pieces import PixelPieces
 
 
 def row_and_column_pixels(shape: tuple[int, int]) -> np.ndarray:
@@ -30,11 +29,6 @@ def cache_blocks(source: PixelSource, cache: Cache | None = None) -> CachedSourc
     return CachedSource(source, cache or MemoryCache())
 
 
-def cache_pieces(source: PixelSource, cache: Cache | None = None) -> PixelPieces:
-    """Cache the pieces of a scene, for a fit over all pixels."""
-    return PixelPieces(cache_blocks(source, cache))
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     chunk=st.tuples(st.integers(4, 90), st.integers(4, 90)),
@@ -42,7 +36,7 @@ def cache_pieces(source: PixelSource, cache: Cache | None = None) -> PixelPieces
     wanted=st.integers(1, 9000),
     seed=st.integers(0, 2**32 - 1),
     share=st.floats(0.01, 1),
-    wrap=st.sampled_from([lambda source: source, cache_blocks, cache_pieces]),
+    wrap=st.sampled_from([lambda source: source, cache_blocks]),
 )
 def test_the_sample_does_not_depend_on_chunks_workers_and_cache(
     *, chunk: tuple[int, int], workers: int, wanted: int, seed: int, share: float, wrap: Callable[[Any], PixelSource]
@@ -147,12 +141,28 @@ def test_the_sample_does_not_depend_on_the_executor(share: float, cheap_again: b
     valid = np.random.default_rng(0).random((83, 97)) < share
     source = MemorySource(row_and_column_pixels((83, 97)), valid, chunk=(20, 20))
     expected = draw_sample(source, wanted=900, seed=3, executor=ThreadExecutor(2))
-    pixels = MemoryPixels(source, 1000)
-    pixels.cheap_again = cheap_again
+    source.cheap_again = cheap_again
     for executor in (SerialExecutor(), RepeatingExecutor(), RepeatingExecutor(5), ThreadExecutor(1)):
-        found = draw_sample(pixels, wanted=900, seed=3, executor=executor)
+        found = draw_sample(source, wanted=900, seed=3, executor=executor)
         np.testing.assert_array_equal(found.points, expected.points)
         assert found.valid == expected.valid
+        assert found.fitted is None
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("executor", [SerialExecutor(), RepeatingExecutor(), ThreadExecutor(3)])
+def test_counts_and_limits_of_the_fitted_pixels_come_back_with_the_sample(dtype: str, executor: Any) -> None:
+    """From any executor: a copy of the source in another process must not keep them for itself."""
+    generator = np.random.default_rng(1)
+    data, valid = generator.integers(5, 900, (3, 83, 97)).astype(dtype), generator.random((83, 97)) < 0.3
+    valid[:20, :40] = False  # two blocks without pixels
+    source = MemorySource(data, valid, chunk=(20, 20))
+    found = draw_sample(source, wanted=900, seed=3, executor=executor, limits=True).fitted
+    assert found is not None
+    assert dict(found.counts) == {block: int(valid[block.slices].sum()) for block in source.blocks}
+    np.testing.assert_array_equal(found.low, data[:, valid].min(axis=1))
+    np.testing.assert_array_equal(found.high, data[:, valid].max(axis=1))
+    assert found.low.dtype == found.high.dtype == data.dtype
 
 
 def test_few_pixels_are_drawn_from_a_block_whatever_the_number_of_threads() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import cloudpickle
 import numpy as np
 import pytest
+from blocks import pieces_of
 from conftest import WriteRaster, patches
 from fakes import MemorySource
 from sources import described
@@ -34,7 +35,7 @@ for piece in pixels.pieces(pixels.blocks):
     total += int(piece.points[:, fitted].sum(dtype="int64"))
     piece.labels_and_bounds[:, fitted] += 1
     pixels.store_labels(piece)
-fitted, high = sum(pixels.fitting.values()), pixels.limits[1].tolist()
+fitted, high = sum(pixels.fitted.counts.values()), pixels.fitted.high.tolist()
 print(json.dumps({"labels": sorted(labels), "pixels": [total, fitted, high], "decoded": source.passes}))
 """
 
@@ -64,8 +65,9 @@ def test_another_process_finds_the_cache_of_a_source(
     files = [write_raster("scene.tif", patches(3), **tiles)] if count == 1 else request.getfixturevalue("two")
     with open_cache(kind, tmp_path) as cache:
         source = open_source(described(files), (100, 128), None if cached == "blocks" else FileCache(cache))
-        pixels = PixelPieces(source if cached == "files" else CachedSource(source, cache))
-        read = [pixels.read_for_fit(block) for block in source.blocks]
+        cached_source = source if cached == "files" else CachedSource(source, cache)
+        pixels = pieces_of(cached_source)
+        read = [cached_source.read_for_fit(block) for block in source.blocks]
         fitted = np.concatenate([block.data[:, fitting] for block, fitting in read], axis=1)
         expected = [int(fitted.sum(dtype="int64")), fitted.shape[1], fitted.max(axis=1).tolist()]
         for _ in range(2):
@@ -83,15 +85,13 @@ def test_a_pass_reads_blocks_that_were_dropped_and_begins_with_their_labels(
     source = MemorySource(data, data[0] > 100, (64, 64))
     with open_cache(kind, tmp_path) as cache:
         cached = CachedSource(source, cache)
-        pixels = PixelPieces(cached)
-        for block in source.blocks:
-            pixels.read_for_fit(block)
+        pixels = pieces_of(cached)
         for piece in pixels.pieces(source.blocks):
             piece.labels_and_bounds[:] = 7
             pixels.store_labels(piece)
         dropped = set(source.blocks[3:5])
         for block in dropped:
-            pixels.read(block)
+            cached.read(block)
         for piece in pixels.pieces(source.blocks):
             rows, columns = piece.block.slices
             fitted = source.valid[rows, columns].ravel()
@@ -104,14 +104,13 @@ def test_a_pass_reads_blocks_that_were_dropped_and_begins_with_their_labels(
 def test_blocks_are_dropped_when_the_map_has_read_them(tmp_path: Path) -> None:
     source = MemorySource(patches(2), np.random.default_rng(0).random((200, 300)) < 0.5, (64, 64))
     with open_cache("disk", tmp_path) as cache:
-        pixels = PixelPieces(CachedSource(source, cache))
-        for block in source.blocks:
-            pixels.read_for_fit(block)
+        cached = CachedSource(source, cache)
+        pixels = pieces_of(cached)
         for _ in pixels.pieces(source.blocks):
             pass
         assert len(list(tmp_path.glob("*/*-*"))) == 3 * len(source.blocks)
         for block in source.blocks:
-            pixels.read(block)
+            cached.read(block)
         assert not list(tmp_path.glob("*/*-*"))
 
 
@@ -163,9 +162,7 @@ def test_a_pass_after_cache_files_are_lost_gives_the_same_sums(lost: str, tmp_pa
     found = []
     for pattern in ("nothing", lost):
         with open_cache("disk", tmp_path) as cache:
-            pixels = PixelPieces(CachedSource(source, cache))
-            for block in source.blocks:
-                pixels.read_for_fit(block)
+            pixels = pieces_of(CachedSource(source, cache))
             files = tmp_path.glob(f"*/{pattern}")
             found.append(exact_sums(pixels, lambda files=files: [file.unlink() for file in list(files)[::2]]))  # type: ignore[misc]
     assert found[0] == found[1]

@@ -16,6 +16,7 @@ import pytest
 import rasterio
 import xarray as xr
 from affine import Affine
+from blocks import pieces_of
 from conftest import UTM, WriteRaster, patches
 from fakes import MemorySource
 from sources import LEFT, TOP, layers, product
@@ -28,7 +29,6 @@ from pipeline.dataarrays.source import ArraySource
 from pipeline.engine.cache import open_cache
 from pipeline.kernels.move_points import EXCLUDED
 from pipeline.pixels.block_cache import CachedSource
-from pipeline.pixels.pieces import PixelPieces
 from pipeline.raster.file_cache import FileCache
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.mosaic_source import open_source
@@ -119,8 +119,6 @@ WRAPS = {
     "in memory": lambda source, cache: CachedSource(source, cache("memory")),
     "on disk": lambda source, cache: CachedSource(source, cache("disk")),
     "optional": lambda source, cache: CachedSource(source, cache("disk"), required=False),
-    "pieces": lambda source, _: PixelPieces(source),
-    "cached pieces": lambda source, cache: PixelPieces(CachedSource(source, cache("disk"))),
 }
 
 
@@ -193,12 +191,10 @@ def test_a_cropped_source_gives_the_pixels_of_its_extent(plain: Case) -> None:
 
 
 def test_pieces_are_the_pixels_of_the_fit_with_the_labels_last_stored(case: Case) -> None:
-    pixels = case.source if isinstance(case.source, PixelPieces) else PixelPieces(case.source)
-    for block in pixels.blocks:
-        pixels.read_for_fit(block)
+    pixels = pieces_of(case.source)
     fitted = case.data[:, case.fitting]
-    np.testing.assert_array_equal(pixels.limits, (fitted.min(axis=1), fitted.max(axis=1)))
-    assert sum(pixels.fitting.values()) == case.fitting.sum()
+    np.testing.assert_array_equal((pixels.fitted.low, pixels.fitted.high), (fitted.min(axis=1), fitted.max(axis=1)))
+    assert sum(pixels.fitted.counts.values()) == case.fitting.sum()
     for number in range(3):
         seen = np.zeros(case.valid.shape, int)
         for piece in pixels.pieces(pixels.blocks):
