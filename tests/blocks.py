@@ -11,6 +11,7 @@ from pipeline.core.pixels import PixelSource
 from pipeline.engine.cache import open_cache
 from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
+from pipeline.features.base import Preparation
 from pipeline.methods.fit import Fit, fit_source
 from pipeline.methods.sample import draw_sample
 from pipeline.methods.settings import SampleSettings
@@ -44,11 +45,16 @@ def fitted(
         )
 
 
-def pieces_of(source: PixelSource, *, remembers: bool = True) -> PixelPieces:
+def unprepared(bands: int) -> Preparation:
+    """Stored numbers as they are."""
+    return Preparation(np.ones(bands))
+
+
+def pieces_of(source: PixelSource, preparation: Preparation | None = None, *, remembers: bool = True) -> PixelPieces:
     """Pieces of a source for passes over all pixels, each block of which was read for the fit."""
     sample = draw_sample(source, wanted=1, seed=0, executor=ThreadExecutor(2), limits=True)
     assert sample.fitted
-    return PixelPieces(source, sample.fitted, remembers=remembers)
+    return PixelPieces(source, sample.fitted, preparation or unprepared(len(source.info.bands)), remembers=remembers)
 
 
 DTYPES = ["u1", "u2", "i2", "i4", "u4", "f4", "f8"]

@@ -24,6 +24,7 @@ from pipeline.core.needs import Needs, Work
 from pipeline.core.pixels import Piece, Pixels, PixelSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units
+from pipeline.features.base import Preparation
 from pipeline.kernels.move_points import EXCLUDED
 from pipeline.labels.classify import Labels
 from pipeline.methods.method import FitInput, FitResult, Method
@@ -105,8 +106,8 @@ class FirstPixel:
         del config
         return cls(tuple(info.units.to_physical(points[:, 0].astype(np.float64)).tolist()))
 
-    def bind(self, units: Units) -> npt.NDArray[np.float64]:
-        return units.difference_factors / np.abs(self.divisor)
+    def bind(self, units: Units) -> Preparation:
+        return Preparation(units.difference_factors / np.abs(self.divisor))
 
 
 class WithSum:

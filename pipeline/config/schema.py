@@ -1,9 +1,9 @@
 """The sections of the config as typed, frozen records: mistakes are found before a file is opened."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import ByteSize, Field
+from pydantic import ByteSize, Field, model_validator
 
 from pipeline.config.fields import Bands, Name, Names, Paths, Resampling, Size, Time
 from pipeline.config.masks import MASK_DESCRIPTION, AreaConfig, MaskConfig
@@ -11,6 +11,11 @@ from pipeline.config.record import Record, parse_record
 from pipeline.config.yaml import merge, override
 from pipeline.core.errors import ConfigError
 from pipeline.core.timeouts import DEFAULT_TIMEOUT, MAX_TIMEOUT
+
+CLIPPED: Final = (2.0, 98.0)
+"""Percentiles of `features.standardize: clip`."""
+
+Percentile = Annotated[float, Field(ge=0, le=100)]
 
 
 class SceneConfig(Record):
@@ -62,6 +67,19 @@ class SceneConfig(Record):
     )
 
 
+class ClipConfig(Record):
+    """Mapping `features.standardize: {clip: [low, high]}`."""
+
+    clip: tuple[Percentile, Percentile] = Field(description="two percentiles from 0 to 100, such as [2, 98]")
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        if self.clip[0] >= self.clip[1]:
+            msg = f"percentiles {self.clip[0]:g} and {self.clip[1]:g}: the first must be smaller, such as [2, 98]"
+            raise ValueError(msg)
+        return self
+
+
 class FeaturesConfig(Record):
     """Section `features`: how band values are scaled before clustering."""
 
@@ -70,11 +88,22 @@ class FeaturesConfig(Record):
         description="'auto' (apply the scale and offset that the product or file states, for example to reflectance), "
         "or 'none' (use the stored numbers)",
     )
-    standardize: Literal["none", "zscore", "minmax", "robust"] = Field(
+    standardize: Literal["none", "clip", "zscore", "minmax", "robust"] | ClipConfig = Field(
         "none",
-        description="the spread by which bands are divided before distances are computed: 'none', 'zscore' (standard "
+        description="the spread by which bands are divided before distances are computed: 'none', 'clip' (from the 2nd "
+        "to the 98th percentile, with values beyond clamped to them; others by {clip: [1, 99]}), 'zscore' (standard "
         "deviation), 'minmax' (range) or 'robust' (interquartile range), each over the sampled pixels",
     )
+
+    @property
+    def way(self) -> str:
+        """How bands are standardized, without percentiles."""
+        return "clip" if isinstance(self.standardize, ClipConfig) else self.standardize
+
+    @property
+    def percentiles(self) -> tuple[float, float]:
+        """Percentiles of 'clip'."""
+        return self.standardize.clip if isinstance(self.standardize, ClipConfig) else CLIPPED
 
 
 class FitConfig(Record):

@@ -1,15 +1,20 @@
 """The protocols of features: what a scene's bands go through before a method sees them."""
 
-from typing import Protocol, Self
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.config.schema import FeaturesConfig
-from pipeline.core.arrays import Points
+from pipeline.core.arrays import Planes, Points, Stretch, Validity
 from pipeline.core.pixels import PixelSource
 from pipeline.core.scene_info import SceneInfo
-from pipeline.core.units import Units
+from pipeline.core.units import Units, relative_to_first
+
+STRIP_PIXELS: Final = 2**16
+"""Number of pixels that are prepared and classed at once: their values stay in the processor's cache."""
 
 
 class BlockFeature(Protocol):
@@ -23,16 +28,78 @@ class BlockFeature(Protocol):
         """
 
 
-class Transform(Protocol):
-    """Change of the bands that is fitted on the sampled pixels, stored in the model, and folded into numbers.
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """What is done with the stored numbers of a scene before distances are taken: a transform bound to its units."""
 
-    Where distances are taken, differences are multiplied by these numbers; the pixels themselves stay as they are, so
-    that sums over them stay exact.
-    """
+    factors: npt.NDArray[np.float64]
+    """Size of one stored number per band in standardized units, shape (band,)."""
+    limits: npt.NDArray[Any] | None = None
+    """Smallest and largest stored number per band, in the scene's dtype, beyond which values are clamped to them, shape
+    (2, band); None to leave values as they are."""
+
+    @property
+    def changes_values(self) -> bool:
+        """Whether prepared points differ from the stored numbers."""
+        return self.limits is not None
+
+    @property
+    def stretch(self) -> Stretch:
+        """Factor per band by which differences are multiplied, relative to the first, shape (band,); None if all 1."""
+        return relative_to_first(self.factors)
+
+    @property
+    def unit(self) -> float:
+        """Factor from squared distances, with `stretch`, to squared standardized units."""
+        return float(self.factors[0]) ** 2
+
+    def apply(self, points: Points) -> Points:
+        """Return the prepared points, shape (band, ...); the points themselves if nothing is done with them."""
+        if self.limits is None:
+            return points
+        out = np.empty(points.shape, points.dtype)
+        for band, (plane, low, high) in enumerate(zip(points, *self.limits, strict=True)):
+            np.clip(plane, low, high, out=out[band])
+        return out
+
+
+class Transform(Protocol):
+    """Change of the bands that is fitted on the sampled pixels and stored in the model."""
 
     @classmethod
     def fit(cls, points: Points, info: SceneInfo, config: FeaturesConfig) -> Self:
         """Fit it to sampled pixels (band, point) in stored numbers of a scene, as the config's `features` says."""
 
-    def bind(self, units: Units) -> npt.NDArray[np.float64]:
-        """Factor per band for differences of stored numbers of a scene with these units, shape (band,)."""
+    def bind(self, units: Units) -> Preparation:
+        """Return what is done with the stored numbers of a scene with these units."""
+
+
+def class_by_strip(
+    preparation: Preparation, data: Planes, valid: Validity, assign: Callable[[Planes, Validity], npt.NDArray[np.uint8]]
+) -> npt.NDArray[np.uint8]:
+    """Class the pixels of a block after they are prepared, a strip of pixels at a time.
+
+    Parameters
+    ----------
+    preparation : Preparation
+        What is done with the pixels.
+    data : ndarray, shape (band, rows, columns)
+        Pixels in stored numbers.
+    valid : ndarray of bool, shape (rows, columns)
+        Valid pixels.
+    assign : callable
+        From prepared pixels, shape (band, 1, pixel), and valid ones, shape (1, pixel), to their classes, 0 for those
+        that are not valid, shape (1, pixel).
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, columns)
+    """
+    flat, flat_valid = np.ascontiguousarray(data).reshape(len(data), 1, -1), valid.reshape(1, -1)
+    length = STRIP_PIXELS if preparation.changes_values else max(valid.size, 1)
+    classes = np.zeros(flat_valid.shape, np.uint8)
+    for start in range(0, valid.size, length):
+        strip = (slice(None), slice(start, start + length))
+        if flat_valid[strip].any():
+            classes[strip] = assign(preparation.apply(flat[:, *strip]), flat_valid[strip])
+    return classes.reshape(valid.shape)

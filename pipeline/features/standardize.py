@@ -4,33 +4,51 @@ from typing import Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import model_validator
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.arrays import Points
 from pipeline.core.errors import FitError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import ModelRecord, Units
+from pipeline.features.base import Preparation
 
 _QUARTILES: Final = (25, 50, 75)
 """Percentiles used by 'robust'."""
+
+_LEAST_STEP: Final = 1e-3
+"""Share of a stored integer by which a bound may differ from it: that of rounding, when it is converted."""
 
 
 class Standardization(ModelRecord):
     """Standardization of bands before distances are computed, so that bands are weighted equally."""
 
-    standardize: Literal["none", "zscore", "minmax", "robust"] = "none"
-    """Method, with its centre and spread: 'zscore' (mean, standard deviation), 'minmax' (minimum, range) or 'robust'
-    (median, interquartile range)."""
+    standardize: Literal["none", "clip", "zscore", "minmax", "robust"] = "none"
+    """Method, with its centre and spread: 'clip' (lower bound, range between bounds), 'zscore' (mean, standard
+    deviation), 'minmax' (minimum, range) or 'robust' (median, interquartile range)."""
     centre: tuple[float, ...] = ()
     """Value per band that becomes 0, in the model's quantity, shape (band,). Distances do not depend on it."""
     spread: tuple[float, ...] = ()
     """Difference per band that becomes 1, in the model's quantity, shape (band,)."""
+    bounds: tuple[tuple[float, float], ...] = ()
+    """Smallest and largest value per band of 'clip', to which values beyond are clamped, in the model's quantity, shape
+    (band, 2)."""
+
+    @model_serializer(mode="wrap")
+    def _without_unused_bounds(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out bounds that there are not, so that digests of older models stay as they are."""
+        return {name: value for name, value in dump(self).items() if name != "bounds" or value}
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if len(self.centre) != len(self.spread) or (self.standardize == "none") != (not self.spread):
             msg = "expected a centre and a spread per band, or none with standardize 'none'"
+            raise ValueError(msg)
+        if len(self.bounds) != (len(self.spread) if self.standardize == "clip" else 0):
+            msg = "expected a lower and an upper bound per band with standardize 'clip', and none without"
+            raise ValueError(msg)
+        if any(low >= high for low, high in self.bounds):
+            msg = "expected lower bounds below the upper ones"
             raise ValueError(msg)
         if any(spread <= 0 for spread in self.spread):
             msg = f"a spread is {min(self.spread):g}; expected positive spreads"
@@ -53,9 +71,11 @@ class Standardization(ModelRecord):
         FitError
             If the spread of a band is 0.
         """
-        method = config.standardize
+        method = config.way
         if method == "none":
             return cls()
+        if method == "clip":
+            return cls._clip(points, info, config.percentiles)
         found = [_centre_and_spread(band, method) for band in points]
         for name, band, (_, spread) in zip(info.bands, points, found, strict=True):
             constant = bool(band.min() == band.max())  # the mean is rounded, so a constant band may have a spread
@@ -69,9 +89,42 @@ class Standardization(ModelRecord):
         spread = units.difference_factors * np.array([spread for _, spread in found])
         return cls(standardize=method, centre=tuple(centre.tolist()), spread=tuple(spread.tolist()))
 
-    def bind(self, units: Units) -> npt.NDArray[np.float64]:
-        """Factor per band for differences of stored numbers of a scene with these units, shape (band,)."""
-        return units.difference_factors / self.spreads
+    @classmethod
+    def _clip(cls, points: Points, info: SceneInfo, percentiles: tuple[float, float]) -> Self:
+        """Bounds at percentiles of sampled pixels, rounded outward to a pixel's value."""
+        low = np.percentile(points, percentiles[0], axis=1, method="lower")
+        high = np.percentile(points, percentiles[1], axis=1, method="higher")
+        for name, equal in zip(info.bands, low == high, strict=True):
+            if equal:
+                lower, upper = percentiles
+                msg = (
+                    f"features.standardize: clip: band {name} has no spread (the sampled pixels from percentile "
+                    f"{lower:g} to {upper:g} are equal); leave it out of scene.bands, or use zscore"
+                )
+                raise FitError(msg)
+        ends = info.units.to_physical(np.stack([low, high]).astype(np.float64))
+        bounds = np.sort(ends, axis=0)  # a scale may be negative
+        return cls(
+            standardize="clip",
+            centre=tuple(bounds[0].tolist()),
+            spread=tuple((bounds[1] - bounds[0]).tolist()),
+            bounds=tuple((low, high) for low, high in bounds.T.tolist()),
+        )
+
+    def bind(self, units: Units) -> Preparation:
+        """Return what is done with the stored numbers of a scene with these units; see `Transform`."""
+        return Preparation(units.difference_factors / self.spreads, self._limits(units))
+
+    def _limits(self, units: Units) -> npt.NDArray[Any] | None:
+        """Bounds in stored numbers of a scene, rounded outward to its data type, shape (2, band); None without any."""
+        if not self.bounds:
+            return None
+        low, high = np.sort(units.to_stored(np.array(self.bounds).T), axis=0)
+        kind = np.dtype(units.dtype)
+        if kind.kind == "f":
+            return np.stack([low, high]).astype(kind)
+        whole = np.stack([np.floor(low + _LEAST_STEP), np.ceil(high - _LEAST_STEP)])
+        return whole.clip(np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
 
 
 def _centre_and_spread(band: npt.NDArray[Any], method: str) -> tuple[float, float]:

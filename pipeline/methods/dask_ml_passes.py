@@ -80,7 +80,7 @@ def fit_dask_ml(given: FitInput[CentroidSettings]) -> FitResult:
         restored = given.round_trip(centres)
         passes = Passes(pixels, len(centres), given.stretch, given.executor, width=1.0)
         passes.assign(restored)
-        return FitResult(centres, passes.counts, given.unit * passes.inertia(restored), iterations)
+        return given.result_of_centres(centres, passes.counts, passes.inertia(restored), iterations)
 
 
 def _refine(given: FitInput[CentroidSettings], start: Centres) -> tuple[Centres, int]:

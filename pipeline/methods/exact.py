@@ -42,7 +42,7 @@ def refine(
     for done in iterate(partition, start, settings.max_iter, settings.tol):
         step()
         changed = done.moves / int(partition.counts.sum()) if history and pixels.remembers else None
-        inertia = given.unit * partition.inertia(done.assigned)
+        inertia = given.preparation.unit * partition.inertia(done.assigned)
         history.append(Pass(shift=done.shift, inertia=inertia, changed=changed))
         _log(len(history), history[-1])
     if done.shift <= settings.tol:
@@ -53,8 +53,8 @@ def refine(
     restored = given.round_trip(centres)
     if not np.array_equal(restored, done.assigned):
         partition.assign(restored)
-    inertia = given.unit * partition.inertia(restored)
-    return FitResult(centres, partition.counts, inertia, len(history), tuple(history))
+    inertia = partition.inertia(restored)
+    return given.result_of_centres(centres, partition.counts, inertia, len(history), tuple(history))
 
 
 def _log(number: int, done: Pass) -> None:

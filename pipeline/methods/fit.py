@@ -25,7 +25,6 @@ from pipeline.methods.sample import Sample, draw_sample
 from pipeline.methods.settings import SampleSettings
 from pipeline.models.base import ClusterModel, Fitting, Provenance
 from pipeline.models.classes import ClassInfo
-from pipeline.models.prototypes import Prototypes
 from pipeline.pixels.pieces import PixelPieces
 from pipeline.scenes.value_checks import BandValues, check_values
 
@@ -86,25 +85,28 @@ def fit_source(
             limits=config.pixels == "all",
             step=step,
         )
-    _warn_of_values(sample.points, source.info, standardized=features.standardize != "none")
+    _warn_of_values(sample.points, source.info, standardized=features.way != "none")
     release_memory()
+    standardization = Standardization.fit(sample.points, source.info, features)
+    preparation = standardization.bind(source.info.units)
+    points, pixels = preparation.apply(sample.points), None
     if sample.fitted:
-        _check_numbers(sample.fitted.low, sample.fitted.high, sample.valid, sample)
-    points = sample.points
-    _check_numbers(points.min(axis=1), points.max(axis=1), points.shape[1], sample)
-    preparation = Standardization.fit(points, source.info, features)
+        pixels = PixelPieces(source, sample.fitted, preparation, remembers=remembers)
+        _check_numbers(pixels.fitted.low, pixels.fitted.high, sample.valid, points)
+    _check_numbers(points.min(axis=1), points.max(axis=1), points.shape[1], points)
     given = FitInput(
         settings=config,
         info=source.info,
+        stored=sample.points,
         points=points,
-        pixels=PixelPieces(source, sample.fitted, remembers=remembers) if sample.fitted else None,
-        spreads=preparation.bind(source.info.units),
+        pixels=pixels,
+        preparation=preparation,
         executor=executor,
         progress=progress,
     )
     found = fit_function(method)(given)
     release_memory()
-    return Fit(_model(source.info, sample, found, config, preparation), found.passes)
+    return Fit(_model(source.info, sample, found, config, standardization), found.passes)
 
 
 def _warn_of_values(points: Points, info: SceneInfo, *, standardized: bool) -> None:
@@ -125,27 +127,27 @@ def _warn_of_values(points: Points, info: SceneInfo, *, standardized: bool) -> N
         logger.warning("%s (%s)", line, where)
 
 
-def _check_numbers(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, sample: Sample) -> None:
+def _check_numbers(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, points: Points) -> None:
     """Raise FitError if pixel values are too large, too small or too far apart for exact sums and distances."""
     check_magnitude(low, high, count)
-    check_outliers(low, high, sample.points)
+    check_outliers(low, high, points)
 
 
 def _model(
-    info: SceneInfo, sample: Sample, found: FitResult, config: SampleSettings, preparation: Standardization
+    info: SceneInfo, sample: Sample, found: FitResult, config: SampleSettings, standardization: Standardization
 ) -> ClusterModel:
     """Make the model of a fit."""
-    model = Prototypes(
+    model = found.kind(
         bands=info.bands,
         units=info.units,
-        preparation=preparation,
+        preparation=standardization,
         nodata=info.nodata_rule,
-        centroids=tuple(tuple(row) for row in info.units.to_physical(found.centres).tolist()),
         classes=tuple(
             ClassInfo(id=label, name=f"class {label}", pixels=pixels)
             for label, pixels in enumerate(found.counts.tolist(), 1)
         ),
         inertia=found.inertia,
+        **found.content,
         fitting=Fitting(
             **config.model_dump(include={"method", "seed", "starts", "max_iter", "tol"}),
             pixels="all" if config.pixels == "all" else "sampled",

@@ -1,6 +1,6 @@
 """The protocol of clustering methods: the record of a method, what its function is given, and what it returns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -10,14 +10,16 @@ import numpy.typing as npt
 from pipeline.core.arrays import Points, Stretch
 from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
-from pipeline.core.units import relative_to_first
 from pipeline.engine.executor import Executor
 from pipeline.engine.progress import Progress
+from pipeline.features.base import Preparation
 from pipeline.kernels.assign import assign
 from pipeline.kernels.distances import own_distances
 from pipeline.methods.lloyd import Centres
 from pipeline.methods.settings import SampleSettings
+from pipeline.models.base import ClusterModel
 from pipeline.models.classes import brightness_order
+from pipeline.models.prototypes import Prototypes
 from pipeline.pixels.pieces import PixelPieces
 
 AnySettings = TypeVar("AnySettings", bound=SampleSettings)
@@ -60,17 +62,20 @@ class Pass:
     """Share of the pixels that changed class, 0 to 1; None in the first pass, or if labels are not cached."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FitResult:
-    """Classes that a method found, in the model's order."""
+    """Classes that a method found, in the model's order, as a model of some kind."""
 
-    centres: Centres
-    """Centroids in stored numbers, not yet converted to the model's quantity, shape (k, band)."""
+    kind: type[ClusterModel]
+    """Class of the model."""
+    content: Mapping[str, Any]
+    """Fields of that kind of model, besides those of every kind."""
     counts: npt.NDArray[np.int64]
-    """Number of pixels per class after the conversion, shape (k,)."""
-    inertia: float
-    """Sum of squared distances of the counted pixels to their centroids, in squared units of the model's quantity."""
-    iterations: int
+    """Number of pixels per class, shape (k,)."""
+    inertia: float | None = None
+    """Sum of squared distances of the counted pixels to the centres of their classes, in squared standardized units;
+    None if the method has no distances."""
+    iterations: int = 1
     """Number of passes or iterations of the method."""
     passes: tuple[Pass, ...] = ()
     """Statistics of each exact pass over all pixels."""
@@ -84,12 +89,14 @@ class FitInput(Generic[AnySettings]):
     """Section `fit` of the config."""
     info: SceneInfo
     """The scene."""
-    points: Points
+    stored: Points
     """Sampled pixels in stored numbers and in random order, shape (band, point)."""
+    points: Points
+    """The same pixels after `preparation`, shape (band, point)."""
     pixels: PixelPieces | None
-    """All pixels of the scene; None to use the sample only."""
-    spreads: npt.NDArray[np.float64]
-    """Size of one stored number per band, in units of the model's quantity, shape (band,)."""
+    """All pixels of the scene after `preparation`; None to use the sample only."""
+    preparation: Preparation
+    """What is done with stored numbers before distances are taken."""
     executor: Executor
     """Runs tasks over blocks."""
     progress: Progress
@@ -98,30 +105,79 @@ class FitInput(Generic[AnySettings]):
     @property
     def stretch(self) -> Stretch:
         """Factor per band by which differences are multiplied before distances are taken, shape (band,)."""
-        return relative_to_first(self.spreads)
-
-    @property
-    def unit(self) -> float:
-        """Factor from squared scaled distances to squared units of the model's quantity."""
-        return float(self.spreads[0]) ** 2
+        return self.preparation.stretch
 
     def result_of_sample(self, centres: Centres, iterations: int) -> FitResult:
         """Sort centroids, and count the sampled pixels per class."""
         centres = self.in_order(centres)
-        restored, everywhere = self.round_trip(centres), np.ones((1, self.points.shape[1]), np.bool_)
-        labels = assign(self.points[:, np.newaxis], everywhere, restored, self.stretch)[0]
+        restored = self.round_trip(centres)
+        labels = self._nearest(restored)
         counts = np.bincount(labels, minlength=len(centres) + 1)[1:]
-        inertia = self.unit * own_distances(self.points, labels, restored, self.stretch)[1]
-        return FitResult(centres, counts, inertia, iterations)
+        inertia = own_distances(self.points, labels, restored, self.stretch)[1]
+        return self.result_of_centres(centres, counts, inertia, iterations)
+
+    def result_of_centres(
+        self,
+        centres: Centres,
+        counts: npt.NDArray[np.int64],
+        inertia: float,
+        iterations: int,
+        passes: tuple[Pass, ...] = (),
+    ) -> FitResult:
+        """Make the result of sorted centroids.
+
+        Parameters
+        ----------
+        centres : ndarray of float64, shape (k, band)
+            Centroids in stored numbers, before `round_trip`.
+        counts : ndarray of int64, shape (k,)
+            Number of pixels per class, after `round_trip`.
+        inertia : float
+            Sum of squared distances of these pixels to their centroids, with differences multiplied by `stretch`.
+        iterations, passes
+            As in `FitResult`.
+        """
+        rows = self.info.units.to_physical(centres).tolist()
+        return FitResult(
+            kind=Prototypes,
+            content={"centroids": tuple(map(tuple, rows))},
+            counts=counts,
+            inertia=self.preparation.unit * inertia,
+            iterations=iterations,
+            passes=passes,
+        )
 
     def in_order(self, centres: Centres) -> Centres:
-        """Sort centroids into the model's order, on which the class of a pixel midway between two of them depends."""
-        return centres[brightness_order(self.info.units.to_physical(centres))]
+        """Sort centroids into the model's order, on which the class of a pixel midway between two of them depends.
+
+        That is the order of the means of their classes. Where values are clamped, centroids are no means of pixels, so
+        these are taken of the sampled ones; a class without any has its centroid.
+        """
+        means = self.info.units.to_physical(centres)
+        if self.preparation.changes_values:
+            means = self.info.units.to_physical(class_means(self.stored, self._nearest(centres), centres))
+        return centres[brightness_order(means)]
 
     def round_trip(self, centres: Centres) -> Centres:
         """Convert centroids to the model's quantity and back, so that their bits are those of any map of the model."""
         units = self.info.units
         return units.to_stored(units.to_physical(centres))
+
+    def _nearest(self, centres: Centres) -> npt.NDArray[np.uint8]:
+        """Class of each sampled pixel, shape (point,)."""
+        everywhere = np.ones((1, self.points.shape[1]), np.bool_)
+        labels: npt.NDArray[np.uint8] = assign(self.points[:, np.newaxis], everywhere, centres, self.stretch)[0]
+        return labels
+
+
+def class_means(points: Points, labels: npt.NDArray[np.uint8], centres: Centres) -> npt.NDArray[np.float64]:
+    """Mean of the points (band, point) of each class 1 to k, shape (k, band), summed in their order.
+
+    A class without points has its row of `centres`.
+    """
+    counts = np.bincount(labels, minlength=len(centres) + 1)[1:, np.newaxis]
+    sums = np.stack([np.bincount(labels, band, len(centres) + 1)[1:] for band in points], axis=1)
+    return np.where(counts, sums / np.maximum(counts, 1), centres)
 
 
 AnyMethod = Method[Any]

@@ -30,7 +30,7 @@ def fit_minibatch(given: FitInput[CentroidSettings]) -> FitResult:
     if given.pixels is None:
         return found
     with given.progress.stage("refine", count_batches(given.info.grid.shape)) as step:
-        centres = stream_batches(given, given.pixels, found.centres, found.counts, step)
+        centres = stream_batches(given, given.pixels, given.in_order(best.centres), found.counts, step)
     return given.result_of_sample(centres, best.iterations)
 
 

@@ -93,9 +93,9 @@ class ClusterModel(Inputs):
     """Order of the classes: by the mean of the class over the bands, darkest first."""
     classes: Annotated[tuple[ClassInfo, ...], Field(min_length=1, max_length=254)]
     """The classes, shape (k,), with labels 1 to k."""
-    inertia: Annotated[float, Field(ge=0)]
+    inertia: Annotated[float, Field(ge=0)] | None
     """Sum of squared distances between the pixels of `counts` and the centres of their classes, in squared standardized
-    units."""
+    units; None if the method has no distances."""
     fitting: Fitting
     """Settings and numbers of the fit."""
     provenance: Provenance

@@ -4,9 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.core.arrays import Stretch
 from pipeline.core.errors import ModelError
-from pipeline.core.units import ModelRecord, Quantity, Units, relative_to_first
+from pipeline.core.units import ModelRecord, Quantity, Units
 from pipeline.features.standardize import Standardization
 
 
@@ -38,10 +37,6 @@ class Inputs(ModelRecord):
             msg = "units: a scale is 0; expected scales other than 0"
             raise ValueError(msg)
         return self
-
-    def stretch_in(self, units: Units) -> Stretch:
-        """Factor per band for differences of a scene's stored numbers, shape (band,); None if all are equal."""
-        return relative_to_first(self.preparation.bind(units))
 
     def check_fits(self, bands: tuple[str, ...], units: Units, source: str) -> None:
         """Raise ModelError unless the model can be applied to a scene with these bands, in order, and units."""

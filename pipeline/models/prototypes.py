@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import model_validator
 
-from pipeline.core.arrays import Planes, Stretch, Validity
+from pipeline.core.arrays import Planes, Validity
 from pipeline.core.errors import ModelError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units
+from pipeline.features.base import Preparation, class_by_strip
 from pipeline.kernels.assign import assign
 from pipeline.models.base import CLASSES_ONLY, ClusterModel, Layer, Layers
 
@@ -24,14 +25,17 @@ class NearestPoint:
 
     points: npt.NDArray[np.float64]
     """Points in stored numbers of the scene, shape (point, band)."""
-    stretch: Stretch
-    """Factor on differences per band, shape (band,); None if it is 1 for all."""
+    preparation: Preparation
+    """What is done with the pixels before distances are taken."""
     classes: npt.NDArray[np.uint8] | None
     """Class of each point, shape (point + 1,), after 0 for nodata; None if point i is of class i + 1."""
 
     def __call__(self, data: Planes, valid: Validity) -> Layers:
         """Label the pixels of a block; see `Labeller`."""
-        nearest = assign(data, valid, self.points, self.stretch)
+        stretch = self.preparation.stretch
+        nearest = class_by_strip(
+            self.preparation, data, valid, lambda points, known: assign(points, known, self.points, stretch)
+        )
         return Layers(nearest if self.classes is None else self.classes[nearest])
 
 
@@ -74,14 +78,14 @@ class Prototypes(ClusterModel):
             msg = f"a model of kind {self.kind} gives no {', '.join(sorted(missing))}, only classes"
             raise ModelError(msg)
         labels = None if self.classes_of_points is None else np.array([0, *self.classes_of_points], np.uint8)
-        return NearestPoint(self._points_in(info.units), self.stretch_in(info.units), labels)
+        return NearestPoint(self._points_in(info.units), self.preparation.bind(info.units), labels)
 
     def check_fits(self, bands: tuple[str, ...], units: Units, source: str) -> None:
         """Raise ModelError as `Inputs.check_fits`, and if distances between pixels and points would overflow."""
         super().check_fits(bands, units, source)
         with np.errstate(all="ignore"):
             points = self._points_in(units)
-            largest = np.maximum(np.abs(points), np.abs(points * self.preparation.bind(units))).max()
+            largest = np.maximum(np.abs(points), np.abs(points * self.preparation.bind(units).factors)).max()
             usable = largest < _LARGEST_NUMBER  # NaN is not
         if not usable or min(self.preparation.spreads) < 1 / _LARGEST_NUMBER:
             msg = (

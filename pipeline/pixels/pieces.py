@@ -1,7 +1,7 @@
 """Pieces of a scene's blocks for fits with many passes over all pixels: from a store, or read again each time."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +11,7 @@ from pipeline.core.arrays import Validity
 from pipeline.core.grid import Block, Blocks, split_into_blocks
 from pipeline.core.pixels import Piece, PixelSource
 from pipeline.core.scene_info import SceneInfo
+from pipeline.features.base import Preparation
 from pipeline.kernels.move_points import EXCLUDED
 
 PIECE_PIXELS: Final = 2**18
@@ -30,26 +31,33 @@ class FittedPixels:
 
 
 class PixelPieces:
-    """Pixels of a scene that are read in any number of passes.
+    """Pixels of a scene, prepared for distances, that are read in any number of passes.
 
     Parameters
     ----------
     source : PixelSource
         The scene. Its store, if it has one, holds pixels and labels from pass to pass.
     fitted : FittedPixels
-        Its pixels that take part in the fit.
+        Its pixels that take part in the fit, in stored numbers.
+    preparation : Preparation
+        What is done with stored numbers before distances are taken. The store holds the numbers as they are.
     remembers : bool
         Whether to use the store; without it passes may be over any windows, and each begins without labels.
     """
 
-    def __init__(self, source: PixelSource, fitted: FittedPixels, *, remembers: bool = True) -> None:
+    def __init__(
+        self, source: PixelSource, fitted: FittedPixels, preparation: Preparation, *, remembers: bool = True
+    ) -> None:
         self._source = source
         self.store = source.store if remembers else None
         self.remembers = self.store is not None
         """Whether labels and bounds are stored from one pass to the next."""
         self.info: SceneInfo = source.info
         self.blocks: Blocks = source.blocks
-        self.fitted = fitted
+        low, high = preparation.apply(np.stack([fitted.low, fitted.high], axis=1)).T
+        self.fitted = FittedPixels(fitted.counts, low, high)
+        """Number and limits of the prepared pixels that take part in the fit."""
+        self._preparation = preparation
         self.accounts: dict[Block, Any] = {}
         """What passes remember of a block besides its labels and bounds; a pickle has neither."""
 
@@ -62,16 +70,21 @@ class PixelPieces:
         The arrays of a piece may be reused for the next one.
         """
         needed = (block for block in blocks if self.fitted.counts.get(block, 1))
-        if self.store:
-            yield from self.store.pieces(needed)
-            return
-        for block in needed:
-            yield from _read_pieces(self._source, block)
+        pieces = self.store.pieces(needed) if self.store else self._read_each(needed)
+        yield from map(self._prepared, pieces)  # no name holds a piece while the next is read
 
     def store_labels(self, piece: Piece) -> None:
         """Store labels and bounds of a piece for the next pass, if there is a store."""
         if self.store:
             self.store.store_labels(piece)
+
+    def _prepared(self, piece: Piece) -> Piece:
+        return replace(piece, points=self._preparation.apply(piece.points))
+
+    def _read_each(self, blocks: Iterable[Block]) -> Iterator[Piece]:
+        """Yield the pieces of blocks, which are read one after the other."""
+        for block in blocks:
+            yield from _read_pieces(self._source, block)
 
 
 def _read_pieces(source: PixelSource, block: Block) -> Iterator[Piece]:

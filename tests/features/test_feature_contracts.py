@@ -17,7 +17,7 @@ from pipeline.methods.fit import fit_source
 from pipeline.methods.kmeans import KMeansSettings
 
 TRANSFORMS = {
-    **{f"standardize {method}": (Standardization, method) for method in ("none", "zscore", "minmax", "robust")},
+    **{f"standardize {method}": (Standardization, method) for method in ("none", "clip", "zscore", "minmax", "robust")},
     "fake": (FirstPixel, "none"),
 }
 FEATURES = {"fake": WithSum()}
@@ -38,10 +38,15 @@ def transform(request: pytest.FixtureRequest) -> Transform:
     return fitted
 
 
+def points_of(units: Units, physical: np.ndarray) -> np.ndarray:
+    """Points in stored numbers of a scene."""
+    return np.stack([units.to_stored(row) for row in physical.T], axis=1).astype(units.dtype)
+
+
 def test_a_transform_is_a_positive_factor_per_band_of_any_scene(transform: Transform) -> None:
     for scales in ((1.0, 1.0), (0.5, 1e-4)):
         units = Units(dtype="uint8", scales=scales, offsets=(0.0, 5.0), quantity="scaled")
-        factors = transform.bind(units)
+        factors = transform.bind(units).factors
         assert factors.shape == (2,)
         assert (factors > 0).all()
         assert np.isfinite(factors).all()
@@ -50,8 +55,27 @@ def test_a_transform_is_a_positive_factor_per_band_of_any_scene(transform: Trans
 def test_a_transform_gives_the_same_distances_in_any_units(transform: Transform) -> None:
     """A scene stored as half of the numbers has scales that are twice as large."""
     one = Units(dtype="float32", scales=(1.0, 0.25), offsets=(0.0, 0.0), quantity="scaled")
-    half = Units(dtype="float32", scales=(2.0, 0.5), offsets=(7.0, 0.0), quantity="scaled")
-    np.testing.assert_allclose(transform.bind(half) / 2, transform.bind(one), rtol=1e-15)
+    half = Units(dtype="float32", scales=(2.0, -0.5), offsets=(7.0, 0.0), quantity="scaled")
+    physical = np.random.default_rng(0).uniform([[0], [0]], [[250], [250]], (2, 500))
+    prepared = []
+    for units in (one, half):
+        preparation = transform.bind(units)
+        points = preparation.apply(points_of(units, physical))
+        assert points.shape == physical.shape
+        assert points.dtype == np.float32
+        offsets = np.array(units.offsets)[:, np.newaxis] / np.array(units.scales)[:, np.newaxis]
+        prepared.append((points + offsets) * (preparation.factors * np.sign(units.scales))[:, np.newaxis])
+    np.testing.assert_allclose(prepared[0], prepared[1], rtol=1e-5, atol=1e-5)
+
+
+def test_a_transform_prepares_each_point_on_its_own(transform: Transform) -> None:
+    units = Units(dtype="uint8", scales=(1.0, 1.0), offsets=(0.0, 0.0))
+    points = np.random.default_rng(0).integers(0, 256, (2, 40, 30), np.uint8)
+    preparation, before = transform.bind(units), points.copy()
+    prepared = preparation.apply(points)
+    np.testing.assert_array_equal(points, before)
+    for row in range(40):
+        np.testing.assert_array_equal(preparation.apply(points[:, row]), prepared[:, row])
 
 
 def test_a_transform_goes_through_pickle(transform: Transform) -> None:

@@ -47,7 +47,7 @@ def test_classes_equal_those_of_scikit_learn_on_scaled_pixels(method: str, pixel
     scaler = SCALERS[method].fit(rows)
     expected = KMeans(5, init=scaler.transform(model.centres), n_init=1, tol=0).fit(scaler.transform(rows))
     assert model.inertia == pytest.approx(expected.inertia_, rel=1e-6), "scikit-learn could improve the centroids"
-    labels = assign(data, valid, model.centres, model.stretch_in(model.units))
+    labels = assign(data, valid, model.centres, model.preparation.bind(model.units).stretch)
     np.testing.assert_array_equal(labels[valid] - 1, expected.labels_)
     for label, centroid in enumerate(model.centres, 1):
         np.testing.assert_allclose(centroid, data[:, labels == label].mean(axis=1), rtol=1e-4)
@@ -113,4 +113,6 @@ def test_map_of_another_scene_uses_the_preparation_of_the_model(write_raster: Wr
     renamed = model.model_copy(update={"bands": ("band1", "band2", "band3")})
     predict(SceneConfig(source=(str(scene_path),)), renamed, OutputConfig(labels=str(tmp_path / "m.tif")))
     with rasterio.open(tmp_path / "m.tif") as file:
-        np.testing.assert_array_equal(file.read(1), assign(other, valid, model.centres, model.stretch_in(model.units)))
+        np.testing.assert_array_equal(
+            file.read(1), assign(other, valid, model.centres, model.preparation.bind(model.units).stretch)
+        )

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import rasterio
-from blocks import fitted, holes, pieces_of, scene
+from blocks import fitted, holes, pieces_of, scene, unprepared
 from fakes import MemoryPixels, MemorySource, RepeatingExecutor, SerialExecutor
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,9 +54,10 @@ def given_to(config: KMeansSettings, pixels: PixelPieces, points: npt.NDArray[An
     return FitInput(
         settings=config,
         info=pixels.info,
+        stored=np.ascontiguousarray(points),
         points=np.ascontiguousarray(points),
         pixels=pixels,
-        spreads=np.ones(len(points)),
+        preparation=unprepared(len(points)),
         executor=ThreadExecutor(workers),
         progress=Progress(),
     )
@@ -72,6 +73,11 @@ def refine_source(source: MemorySource, start: npt.NDArray[np.float64], workers:
 def by_brightness(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Centroids in the order of a model: by their mean over the bands."""
     return centres[centres.mean(axis=1).argsort()]
+
+
+def centres_of(found: FitResult) -> npt.NDArray[np.float64]:
+    """Centroids that a fit found."""
+    return np.array(found.content["centroids"])
 
 
 def initial_centres(
@@ -91,7 +97,7 @@ def test_result_from_the_same_start_is_scikit_learns(dtype: str, bands: int, k: 
     found = refine_source(MemorySource(data, valid, (64, 70)), start)
     assert found.inertia == pytest.approx(expected.inertia_, rel=1e-6)
     assert found.counts.sum() == valid.sum()
-    np.testing.assert_allclose(found.centres, by_brightness(expected.cluster_centers_), rtol=2e-3)
+    np.testing.assert_allclose(centres_of(found), by_brightness(expected.cluster_centers_), rtol=2e-3)
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
@@ -122,7 +128,7 @@ def test_blocks_workers_and_cache_change_no_bit(
     config = KMeansSettings(k=5, max_iter=200, tol=0)
     with cached_pieces(source) if keep else nullcontext(pieces_of(source)) as pixels:
         cut = refine(given_to(config, pixels, data[:, valid][:, ::7], workers), pixels, start)
-    assert cut.centres.tobytes() == whole.centres.tobytes()
+    assert centres_of(cut).tobytes() == centres_of(whole).tobytes()
     assert cut.counts.tolist() == whole.counts.tolist()
     assert [(p.shift, p.inertia) for p in cut.passes] == [(p.shift, p.inertia) for p in whole.passes][: len(cut.passes)]
 
@@ -137,7 +143,7 @@ def test_an_outlier_costs_other_pixels_no_digits() -> None:
     rest = data.reshape(2, -1).T.astype(np.float64)
     rest = rest[rest[:, 0] < 10]
     expected = KMeans(4, init=start[:4], n_init=1, max_iter=200, tol=0).fit(rest)
-    np.testing.assert_allclose(found.centres[:4], by_brightness(expected.cluster_centers_), rtol=1e-9)
+    np.testing.assert_allclose(centres_of(found)[:4], by_brightness(expected.cluster_centers_), rtol=1e-9)
     assert found.inertia == pytest.approx(expected.inertia_, rel=1e-7)
 
 
@@ -149,7 +155,7 @@ def test_inertia_equals_numpy_with_untagged_fill_values(dtype: str, odd: float) 
     start = np.vstack([initial_centres(data[:, :, 15:], np.ones((120, 135), bool), 4), [[odd, odd]]])
     found = refine_source(MemorySource(data), start, tol=0)
     rows = data.reshape(2, -1).T.astype(np.float64)
-    expected = ((rows[:, None] - found.centres) ** 2).sum(axis=2).min(axis=1).sum()
+    expected = ((rows[:, None] - centres_of(found)) ** 2).sum(axis=2).min(axis=1).sum()
     assert found.inertia == pytest.approx(expected, rel=1e-9)
     assert found.passes[-1].inertia == pytest.approx(expected, rel=1e-9)
 
@@ -169,7 +175,7 @@ def test_counts_sums_and_variance_of_a_pass_equal_numpy() -> None:
         assert done.changed == (None if before is None else (labels != before).mean())
         assert done.shift == pytest.approx(((means - centres) ** 2).sum() / rows.var(axis=0).mean(), rel=1e-9)
         before, centres = labels, means
-    np.testing.assert_allclose(found.centres, by_brightness(centres), rtol=1e-13)
+    np.testing.assert_allclose(centres_of(found), by_brightness(centres), rtol=1e-13)
 
 
 @pytest.mark.parametrize("seed", [39, 46, 105, 125, 128])
@@ -180,7 +186,9 @@ def test_a_pixel_midway_between_two_centroids_has_the_same_class_in_model_and_ma
     source = MemorySource(data)
     config, features = KMeansSettings(k=40, pixels="all", starts=1, seed=seed), FeaturesConfig(standardize="minmax")
     model = fitted(source, config, features).model
-    labels = assign(data, source.valid, model.centres_in(source.info.units), model.stretch_in(source.info.units))
+    labels = assign(
+        data, source.valid, model.centres_in(source.info.units), model.preparation.bind(source.info.units).stretch
+    )
     assert np.bincount(labels.ravel(), minlength=41)[1:].tolist() == list(model.counts)
 
 
@@ -295,7 +303,7 @@ def test_sums_of_a_block_of_many_pieces_are_exact(dtype: str, monkeypatch: pytes
     monkeypatch.setattr(pieces, "PIECE_PIXELS", 2**16)
     monkeypatch.setattr(passes, "_PIECES_TOGETHER", 3)  # 14 pieces: four groups of three, and two more
     in_several_parts = refine_source(MemorySource(data, chunk=(900, 1000)), start)
-    np.testing.assert_array_equal(in_several_parts.centres, in_one_part.centres)
+    np.testing.assert_array_equal(centres_of(in_several_parts), centres_of(in_one_part))
     np.testing.assert_array_equal(in_several_parts.counts, in_one_part.counts)
     assert in_several_parts.inertia == in_one_part.inertia
 

@@ -37,7 +37,7 @@ def test_labels_of_another_scene_are_those_of_the_same_quantity() -> None:
     source = MemorySource(np.random.default_rng(2).integers(0, 255, (2, 60, 70), np.uint8))
     source.info = replace(source.info, scales=(0.5, 2.0), offsets=(3.0, -1.0), quantities=("reflectance",) * 2)
     np.testing.assert_allclose(model.labeller(source.info).points, stored, rtol=1e-12)
-    np.testing.assert_allclose(model.labeller(source.info).stretch, [1, 4])
+    np.testing.assert_allclose(model.labeller(source.info).preparation.stretch, [1, 4])
 
 
 @pytest.mark.parametrize("number", [1e61, -1e200])
