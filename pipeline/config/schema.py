@@ -91,7 +91,7 @@ class FeaturesConfig(Record):
     standardize: Literal["none", "clip", "zscore", "minmax", "robust"] | ClipConfig = Field(
         "none",
         description="the spread by which bands are divided before distances are computed: 'none', 'clip' (from the 2nd "
-        "to the 98th percentile, with values beyond clamped to them; others by {clip: [1, 99]}), 'zscore' (standard "
+        "to the 98th percentile, with values beyond clamped to them; others by {clip: [1, 99]}, the smaller first), 'zscore' (standard "
         "deviation), 'minmax' (range) or 'robust' (interquartile range), each over the sampled pixels",
     )
 
