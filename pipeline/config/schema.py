@@ -90,9 +90,10 @@ class FeaturesConfig(Record):
     )
     standardize: Literal["none", "clip", "zscore", "minmax", "robust"] | ClipConfig = Field(
         "none",
-        description="the spread by which bands are divided before distances are computed: 'none', 'clip' (from the 2nd "
-        "to the 98th percentile, with values beyond clamped to them; others by {clip: [1, 99]}, the smaller first), 'zscore' (standard "
-        "deviation), 'minmax' (range) or 'robust' (interquartile range), each over the sampled pixels",
+        description="the spread by which bands are divided before distances are computed, each over the sampled pixels: "
+        "'none', 'clip' (from the 2nd to the 98th percentile, with values beyond clamped to them; other percentiles by "
+        "{clip: [1, 99]}, the smaller first), 'zscore' (standard deviation), 'minmax' (range) or 'robust' "
+        "(interquartile range)",
     )
 
     @property
