@@ -105,7 +105,7 @@ def _check_tokens(text: str) -> None:
         if not token:
             word = re.match(r"[\w.]*", text[position:], re.ASCII)
             found = word[0] if word and word[0] else text[position]
-            if found[0].isdigit():
+            if found[0].isascii() and found[0].isdigit():
                 hint = "a name starts with a letter (a band's number can't be used, as 1 is a number)"
             else:
                 hint = f"{ALLOWED}; scene.names gives bands other names"
@@ -130,7 +130,7 @@ def _syntax_tree(text: str) -> ast.expr:
     except SyntaxError as error:
         place = (error.offset or 0) - 1
         after = f" at {_short(text[place:])}" if 0 <= place < len(text) else ""
-        msg = f"it can't be read{after} ({error.msg}); {ALLOWED}"
+        msg = f"it can't be read{after}; {ALLOWED}"
         raise ValueError(msg) from error
     except (RecursionError, MemoryError) as error:
         msg = "it is nested too deeply"
@@ -147,7 +147,7 @@ def _part(node: ast.expr, text: str, *, with_sqrt: bool) -> _Part:
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return _part(operand, text, with_sqrt=with_sqrt)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return _combine("*", _Part((-1.0,), 0), _part(operand, text, with_sqrt=with_sqrt))
+            return _combine("*", _part(operand, text, with_sqrt=with_sqrt), _Part((-1.0,), 0))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             parts = [_part(each, text, with_sqrt=with_sqrt) for each in (left, right)]
             return _combine(_OPERATORS[type(op)], *parts)

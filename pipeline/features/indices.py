@@ -4,9 +4,9 @@ What is not a number by arithmetic alone is defined here, as one such pixel woul
 
 - **Division by zero gives 0**, and so does any other result that is not finite although the bands are. Of a normalized
   difference it is the middle of the range. Google Earth Engine (`ee.Image.divide`) and the Orfeo ToolBox give 0, too;
-  GRASS (`i.vi`) gives -1; spyndex, eemont and xarray-spatial leave NaN and infinities as they are.
+  GRASS (`i.vi`) gives -1, and spyndex leaves NaN and infinities.
 - **Negative reflectance counts as 0.** Atmospheric correction makes some water and shadow slightly negative, and a
-  normalized difference of such pixels can be any number. Earth Engine's `normalizedDifference` removes these pixels, but
+  normalized difference of such pixels can be any number. Earth Engine's `normalizedDifference` masks these pixels, but
   here a pixel is nodata only if a band is; USGS limits the index to -1 and 1, which gives dark pixels its extremes.
 - **Indices whose denominator has zeros among usual reflectances are limited to -1 and 1**, as USGS limits EVI (Landsat
   spectral indices): snow and clouds would be outliers. Expressions are not limited.
@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.band_names import bands_called, common_names, listed_names
+from pipeline.core.band_names import COMMON_NAMES, bands_called, common_names, listed_names
 from pipeline.core.errors import ConfigError
 from pipeline.features.expressions import ALLOWED, Expression, evaluate, parse_expression
 
@@ -89,8 +89,9 @@ INDICES: Final = {
     ),
     "arvi": NamedIndex(
         "atmospherically resistant vegetation index, gamma = 1",
+        # red is corrected to red - gamma (blue - red); some lists have the other sign, by which red cancels
         "(nir - 2 * red + blue) / (nir + 2 * red - blue)",
-        "Kaufman, Tanre 1992, doi:10.1109/36.134076",
+        "Kaufman, Tanré 1992, doi:10.1109/36.134076",
         (-1, 1),
     ),
     "vari": NamedIndex(
@@ -121,6 +122,7 @@ INDICES: Final = {
     ),
     "aweinsh": NamedIndex(
         "automated water extraction index, without shadows",
+        # some lists add swir22
         "4 * (green - swir16) - (0.25 * nir + 2.75 * swir22)",
         "Feyisa, Meilby, Fensholt, Proud 2014, doi:10.1016/j.rse.2013.08.029",
     ),
@@ -162,7 +164,7 @@ INDICES: Final = {
     "nbr": NamedIndex(
         "normalized burn ratio",
         "(nir - swir22) / (nir + swir22)",
-        "Lopez Garcia, Caselles 1991, doi:10.1080/10106049109354290",
+        "López García, Caselles 1991, doi:10.1080/10106049109354290",
     ),
     "nbr2": NamedIndex(
         "normalized burn ratio 2",
@@ -229,6 +231,8 @@ def parse_index(text: str, key: str = "features.indices") -> Index:
     if name.isidentifier() or not name:
         nearest = difflib.get_close_matches(name.lower()[:60], INDICES, n=1)
         hint = f"did you mean {nearest[0]}? There are " if nearest else "there are "
+        if name.lower() in COMMON_NAMES:
+            hint = "bands are chosen with scene.bands; there are "
         msg = f"{key}: {shown} is no index; {hint}{', '.join(INDICES)}; {ALLOWED}, such as nir / red"
         raise ConfigError(msg)
     try:
