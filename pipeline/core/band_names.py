@@ -101,6 +101,22 @@ def _normalised(name: str) -> str:
     return re.sub(r"^b0+(?=\d)", "b", name.lower())
 
 
+def bands_called(wanted: str, names: Sequence[str], common: Sequence[str | None] | None = None) -> list[int]:
+    """Indices of the bands requested by name or by common name, tried in this order; several if it is ambiguous.
+
+    Common names per band are derived from the names by default.
+    """
+    if wanted in names:
+        return [names.index(wanted)]
+    common = common or common_names(names)
+    normalised = _normalised(wanted)
+    for candidate in (wanted.lower(), *_FALLBACKS.get(wanted.lower(), ())):
+        matching = [i for i, name in enumerate(names) if normalised == _normalised(name) or candidate == common[i]]
+        if matching:
+            return matching
+    return []
+
+
 def find_band(
     wanted: str,
     names: Sequence[str],
@@ -133,14 +149,9 @@ def find_band(
     numbers = numbers or [str(number) for number in range(1, len(names) + 1)]
     if wanted.upper().lstrip("0") in numbers:
         return numbers.index(wanted.upper().lstrip("0"))
-    common = common or common_names(names)
-    normalised = _normalised(wanted)
-    for candidate in (wanted.lower(), *_FALLBACKS.get(wanted.lower(), ())):
-        matching = [i for i, name in enumerate(names) if normalised == _normalised(name) or candidate == common[i]]
-        if len(matching) == 1:
-            return matching[0]
-        if matching:
-            break
+    matching = bands_called(wanted, names, common)
+    if len(matching) == 1:
+        return matching[0]
     available = listed_names(names)
     if matching:
         msg = f"{key}: {wanted!r} matches {', '.join(names[i] for i in matching)}; name one of them"
