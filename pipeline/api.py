@@ -13,7 +13,7 @@ import xarray as xr
 from pipeline.config.argument_messages import name_arguments_in_messages
 from pipeline.config.fields import ResamplingMethod
 from pipeline.config.record import parse_record
-from pipeline.config.schema import FeaturesConfig, ResourceConfig, SceneConfig
+from pipeline.config.schema import FeaturesConfig, ResourceConfig, SceneConfig, Standardize
 from pipeline.core.errors import ConfigError
 from pipeline.core.grid import Block
 from pipeline.core.needs import Work
@@ -29,6 +29,7 @@ from pipeline.engine.cache import open_cache
 from pipeline.engine.executor import ThreadExecutor, count_workers
 from pipeline.engine.progress import Progress
 from pipeline.engine.time_limits import time_limit
+from pipeline.features.columns import Columns
 from pipeline.jobs.config import FIT
 from pipeline.jobs.plan import chunk_shapes
 from pipeline.methods.fit import fit_source
@@ -36,6 +37,7 @@ from pipeline.methods.registry import method_of
 from pipeline.methods.settings import DEFAULT_SAMPLE, MAX_CLASSES
 from pipeline.models.base import ClusterModel
 from pipeline.pixels.block_cache import CachedSource
+from pipeline.pixels.feature_source import FeatureSource
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.mosaic_source import open_source
 from pipeline.scenes.open import open_scene_config
@@ -144,7 +146,9 @@ def fit(
     max_iter: int = 300,
     tol: float = 1e-4,
     scale: Literal["auto", "none"] = "auto",
-    standardize: Literal["none", "zscore", "minmax", "robust"] = "none",
+    standardize: Standardize | Mapping[str, Sequence[float]] = "none",
+    indices: Sequence[str] = (),
+    assume: Literal["stated", "reflectance"] = "stated",
     workers: int | Literal["auto"] = "auto",
     cache_dir: str | Path | None = None,
 ) -> ClusterModel:
@@ -181,9 +185,14 @@ def fit(
     scale : 'auto' or 'none', default 'auto'
         'auto' clusters scaled values (reflectance), by the coordinates `scale` and `offset` that `open_scene` sets if
         the files state them; 'none' clusters the stored numbers.
-    standardize : 'none', 'zscore', 'minmax' or 'robust', default 'none'
-        What each band is divided by before distances are computed: nothing, its standard deviation, its range, or
-        its interquartile range.
+    standardize : 'none', 'clip', 'zscore', 'minmax', 'robust' or mapping, default 'none'
+        What each band is divided by before distances are computed: nothing, the range from its 2nd to its 98th
+        percentile, to which values beyond are clamped (other percentiles by {'clip': (1, 99)}), its standard
+        deviation, its range, or its interquartile range.
+    indices : sequence of str, optional
+        Indices that are used with the bands: names such as 'ndvi', or expressions such as '(nir - red) / (nir + red)'.
+    assume : 'stated' or 'reflectance', default 'stated'
+        Whether indices take numbers without a scale for reflectance.
     workers : 'auto' or int, default 'auto'
         Number of blocks processed at once; 'auto' is one per core.
     cache_dir : str or Path, optional
@@ -214,15 +223,24 @@ def fit(
         "tol": tol,
     }
     config = FIT.parse(settings, "fit")
-    features = parse_record(FeaturesConfig, {"scale": scale, "standardize": standardize}, "fit")
-    source = ArraySource(scene, scaled=features.scale != "none")
+    features = parse_record(
+        FeaturesConfig, {"scale": scale, "standardize": standardize, "indices": indices, "assume": assume}, "fit"
+    )
+    source: PixelSource = ArraySource(scene, scaled=features.scale != "none")
+    columns = Columns.of(
+        features.indices, source.info, len(source.info.bands), assume_reflectance=features.assume == "reflectance"
+    )
+    if columns.indices:
+        source = FeatureSource(source, columns)
     work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=count_workers(workers))
     with ExitStack() as context:
-        fitted: PixelSource = source
+        fitted = source
         if method_of(config).stores_labels(source.info, config, work):
             kind: Literal["memory", "disk"] = "memory" if cache_dir is None else "disk"
             fitted = CachedSource(source, context.enter_context(open_cache(kind, Path(cache_dir or "."))))
-        return fit_source(fitted, config, features, workers=work.workers, progress=Progress()).model
+        return fit_source(
+            fitted, config, features, indices=columns.indices, workers=work.workers, progress=Progress()
+        ).model
 
 
 @name_arguments_in_messages("output")

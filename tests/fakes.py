@@ -111,47 +111,19 @@ class FirstPixel:
 
 
 class WithSum:
-    """`BlockFeature` that adds a band: the sum of the others."""
+    """`BlockFeature` that adds a column: the sum of the bands."""
 
-    def wrap(self, source: PixelSource) -> "SummedSource":
-        return SummedSource(source)
+    def info(self, scene: SceneInfo) -> SceneInfo:
+        more = {name: (*getattr(scene, name), getattr(scene, name)[0]) for name in ("nodata", "scales", "offsets")}
+        return replace(scene, bands=(*scene.bands, "sum"), dtype=np.dtype(np.float64), **more)
 
+    def apply(self, data: npt.NDArray[Any], scene: SceneInfo) -> npt.NDArray[Any]:
+        assert len(data) == len(scene.bands)
+        numbers = data.astype(np.float64)
+        return np.concatenate([numbers, numbers.sum(axis=0, keepdims=True)])
 
-@dataclass(frozen=True)
-class SummedSource:
-    """`PixelSource` with the bands of another source, and their sum."""
-
-    source: PixelSource
-
-    @property
-    def cheap_again(self) -> bool:
-        return self.source.cheap_again
-
-    @property
-    def store(self) -> None:
-        return None
-
-    @property
-    def info(self) -> SceneInfo:
-        info = self.source.info
-        more = {name: (*getattr(info, name), getattr(info, name)[0]) for name in ("nodata", "scales", "offsets")}
-        return replace(info, bands=(*info.bands, "sum"), dtype=np.dtype(np.float64), **more)
-
-    @property
-    def blocks(self) -> Any:
-        return self.source.blocks
-
-    def read(self, block: Block) -> Pixels:
-        return self._with_sum(self.source.read(block))
-
-    def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-        pixels, fitting = self.source.read_for_fit(block)
-        return self._with_sum(pixels), fitting
-
-    @staticmethod
-    def _with_sum(pixels: Pixels) -> Pixels:
-        numbers = pixels.data.astype(np.float64)
-        return Pixels(np.concatenate([numbers, numbers.sum(axis=0, keepdims=True)]), pixels.valid)
+    def needs(self, scene: SceneInfo, work: Work) -> Needs:
+        return Needs(per_block=work.pixels * 8 * (len(scene.bands) + 1))
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,15 @@ FOLDERS = {
     "scenes": """choose_grid preview value_checks band_checks empty_bands file_stamps choose_bands cut plan_parts masks
         scene_masks facts reading raster_scene raster_source crop mosaic mosaic_source open""",
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
-    "features": "base standardize expressions indices",
+    "features": "base standardize expressions indices columns",
     "models": "classes inputs store base prototypes",
-    "pixels": "gdal_memory needs pieces block_cache open",
+    "pixels": "gdal_memory needs pieces block_cache feature_source open",
     "labels": "classify class_records lazy",
     "methods": """settings lloyd passes sample pixel_checks method starts exact batches kmeans minibatch
         sklearn_minibatch dask_ml dask_ml_passes registry fit""",
     "sinks": """palette base text_files table overviews verify geotiff quicklook picture registry publish
         output_set staging""",
-    "jobs": "config outputs plan planned_reading map report run predict demo inspect template",
+    "jobs": "config scene outputs plan planned_reading map report run predict demo inspect template",
     "api": "",
     "cli": "faults terminal text commands main",
     "__main__": "",

@@ -15,6 +15,8 @@ from pipeline.core.timeouts import DEFAULT_TIMEOUT, MAX_TIMEOUT
 CLIPPED: Final = (2.0, 98.0)
 """Percentiles of `features.standardize: clip`."""
 
+Standardize = Literal["none", "clip", "zscore", "minmax", "robust"]
+
 Percentile = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -81,19 +83,30 @@ class ClipConfig(Record):
 
 
 class FeaturesConfig(Record):
-    """Section `features`: how band values are scaled before clustering."""
+    """Section `features`: what is clustered, and how it is scaled."""
 
     scale: Literal["auto", "none"] = Field(
         "auto",
         description="'auto' (apply the scale and offset that the product or file states, for example to reflectance), "
         "or 'none' (use the stored numbers)",
     )
-    standardize: Literal["none", "clip", "zscore", "minmax", "robust"] | ClipConfig = Field(
+    standardize: Standardize | ClipConfig = Field(
         "none",
-        description="the spread by which bands are divided before distances are computed, each over the sampled pixels: "
+        description="the spread by which bands are divided before distances are computed, over the sampled pixels: "
         "'none', 'clip' (from the 2nd to the 98th percentile, with values beyond clamped to them; other percentiles by "
         "{clip: [1, 99]}, the smaller first), 'zscore' (standard deviation), 'minmax' (range) or 'robust' "
         "(interquartile range)",
+    )
+
+    indices: tuple[str, ...] = Field(
+        (),
+        description="a list of indices that are used with the bands, such as [ndvi, ndwi]: names, or expressions of "
+        "bands, such as '(nir - red) / (nir + red)'",
+    )
+    assume: Literal["stated", "reflectance"] = Field(
+        "stated",
+        description="'stated' (indices use the quantity that the files state), or 'reflectance' (numbers without scale "
+        "are reflectance from 0 to 1)",
     )
 
     @property

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 PIXEL_TYPES: Final = (*(f"{sign}int{bits}" for bits in (8, 16, 32, 64) for sign in ("", "u")), "float32", "float64")
 """NumPy names of the data types that can be clustered."""
 
-Quantity = Literal["numbers", "scaled", "reflectance", "temperature", "radiance", "angle", "elevation"]
+Quantity = Literal["numbers", "scaled", "reflectance", "temperature", "radiance", "angle", "elevation", "index"]
 """Physical quantity of a band: 'numbers' (stored numbers, unscaled), 'scaled' (scale and offset applied, quantity
 unknown), or the name of the quantity."""
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.arrays import Planes, Points, Stretch, Validity
-from pipeline.core.pixels import PixelSource
+from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units, relative_to_first
 
@@ -18,14 +18,19 @@ STRIP_PIXELS: Final = 2**16
 
 
 class BlockFeature(Protocol):
-    """Bands that are computed from those of the same block, without a fit: a source that wraps a source."""
+    """Columns that are computed from the bands of a block, without a fit. Picklable, and knows numpy only.
 
-    def wrap(self, source: PixelSource) -> PixelSource:
-        """Return a source of the same blocks, whose `info` describes the bands that it gives.
+    No value depends on how the scene is cut into blocks, nor on other pixels.
+    """
 
-        A pixel that is not valid in `source` is not valid in it, and no value depends on how the scene is cut into
-        blocks.
-        """
+    def info(self, scene: SceneInfo) -> SceneInfo:
+        """Describe the columns of a scene, as if they were its bands."""
+
+    def apply(self, data: Planes, scene: SceneInfo) -> Planes:
+        """Return the columns of a block, shape (column, rows, columns), from its bands, shape (band, rows, columns)."""
+
+    def needs(self, scene: SceneInfo, work: Work) -> Needs:
+        """Needs of computing a block, besides the columns themselves."""
 
 
 @dataclass(frozen=True, eq=False)

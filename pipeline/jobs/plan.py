@@ -16,7 +16,7 @@ from pipeline.labels.classify import labelling_needs
 from pipeline.methods.registry import method_of
 from pipeline.methods.settings import MAX_CLASSES, SampleSettings, sampling_needs
 from pipeline.pixels.needs import choose_cache, masking_needs, open_files_needs, reading_needs
-from pipeline.pixels.open import Scene
+from pipeline.pixels.open import FeatureScene, Scene
 from pipeline.sinks.base import Sink
 from pipeline.sinks.registry import SINKS
 
@@ -121,6 +121,8 @@ def _needs(scene: Scene, fit: SampleSettings | None, work: Work, sinks: Sequence
         classes = method_of(fit).classes(fit)[1] if fit else MAX_CLASSES
         outputs = reduce(Needs.beside, (sink.needs(info, classes) for sink in sinks))
     reading = reading_needs(info, scene.reading, work, all_pixels=_uses_all_pixels(fit))
+    if isinstance(scene, FeatureScene):
+        reading = reading.beside(scene.columns.needs(scene.bands.info, work))
     return reading.beside(on_blocks).then(fitting).beside(outputs)
 
 

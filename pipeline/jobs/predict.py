@@ -19,7 +19,7 @@ from pipeline.jobs.planned_reading import check_cache_folder, open_planned
 from pipeline.jobs.report import Clock, run_report
 from pipeline.methods.fit import Fit
 from pipeline.models.base import ClusterModel
-from pipeline.pixels.open import Scene
+from pipeline.pixels.open import FeatureScene, Scene
 from pipeline.scenes.choose_bands import catalogues_of
 from pipeline.scenes.file_stamps import stamp_inputs
 from pipeline.scenes.open import open_scene_config
@@ -103,19 +103,21 @@ def _scene_for(model: ClusterModel, config: SceneConfig, excluded: Iterable[Path
     excluded = list(excluded)
     catalogue = catalogues_of(config, excluded)[0]
     if not config.names:
-        config = config.model_copy(update={"names": names_for(catalogue, model.bands) or None})
+        config = config.model_copy(update={"names": names_for(catalogue, model.scene_bands) or None})
         catalogue = rename_bands(catalogue, config.names)
     origin, available = config.source[0], catalogue.names
-    missing = [band for band in model.bands if band not in available]
+    missing = [band for band in model.scene_bands if band not in available]
     if missing:
-        needed, has = ", ".join(model.bands), ", ".join(available)
+        needed, has = ", ".join(model.scene_bands), ", ".join(available)
         msg = f"{origin}: the model needs bands {needed}; the scene has {has}, but not {', '.join(missing)}"
         raise ModelError(msg)
     nodata = model.nodata if config.nodata == "auto" else config.nodata
-    scene = open_scene_config(config.model_copy(update={"bands": model.bands, "nodata": nodata}), excluded)
+    wanted = config.model_copy(update={"bands": model.scene_bands, "nodata": nodata})
+    bands = open_scene_config(wanted, excluded)
     if "numbers" in model.units.quantities:
-        scene = scene.as_stored_numbers(model.units)
-    model.check_fits(scene.info.bands, scene.info.units, origin)
+        bands = bands.as_stored_numbers(model.units_of_bands(bands.info.units))
+    model.check_scene(bands.info)
+    scene: Scene = FeatureScene(bands, model.columns) if model.columns else bands
     if (scene.info.scales, scene.info.offsets) != (model.units.scales, model.units.offsets):
         logger.info(
             "%s: the scale or offset to %s differs from that of the model's scene; the centroids are converted exactly",

@@ -1,7 +1,6 @@
 """Run, fit and plan as a config says: each command in one straight line through all stages."""
 
 import logging
-from collections.abc import Iterable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,12 +23,12 @@ from pipeline.jobs.planned_reading import (
     read_while_loading,
 )
 from pipeline.jobs.report import Clock, run_report
-from pipeline.methods.fit import fit_source
+from pipeline.jobs.scene import check_indices, open_features
+from pipeline.methods.fit import Fit, fit_source
 from pipeline.methods.registry import method_of
 from pipeline.models.base import ClusterModel
-from pipeline.pixels.open import Scene
+from pipeline.pixels.open import FeatureScene, Scene, ScenePixels
 from pipeline.scenes.file_stamps import stamp_inputs
-from pipeline.scenes.open import open_scene_config
 from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.palette import class_colours, model_colours
 from pipeline.sinks.staging import Staging, check_writable
@@ -49,6 +48,7 @@ def check_outputs(config: RunConfig) -> OutputPaths:
     """
     class_colours(method_of(config.fit).classes(config.fit)[1], config.output.palette)
     check_cache_folder(config.run)
+    check_indices(config)
     return OutputPaths.of(config.output, fits=True)
 
 
@@ -64,7 +64,7 @@ def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     """
     paths = check_outputs(config)
     with time_limit(config.run.timeout):
-        scene = _scene_of(config, excluded=paths.all())
+        scene = open_features(config, excluded=paths.all())
     plan = plan_run(scene, config.run, config.fit, paths)
     try:
         check_writable(paths.all())
@@ -101,7 +101,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     with stage_outputs(paths, overwrite=overwrite) as outputs, ExitStack() as context:
         context.enter_context(time_limit(config.run.timeout))
         stamps = context.enter_context(stamp_inputs(config.scene, config.fit.mask))
-        scene = _scene_of(config, excluded=paths.all())
+        scene = open_features(config, excluded=paths.all())
         stamps.add(scene.info.files)
         if config.run.cache_dir:
             remove_leftovers(Path(config.run.cache_dir))  # before free disk space is checked
@@ -109,7 +109,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         outputs.staging.keep_apart(scene.info.files)
         read = context.enter_context(open_planned(scene, plan, config.run, paths.folder))
         read_while_loading(read.for_fit, plan.workers)
-        fit = fit_source(read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress)
+        fit = _fit(read, config, scene, plan.workers, progress)
         colours = model_colours(fit.model, config.output.palette)
         job = Job(info=read.for_map.info, model=fit.model, colours=colours, workers=plan.workers)
         statistics = write_outputs(read.for_map, job, outputs.files(), progress)
@@ -136,20 +136,18 @@ def fit_config(
         time_limit(config.run.timeout),
         stamp_inputs(config.scene, config.fit.mask) as stamps,
     ):
-        scene = _scene_of(config)
+        scene = open_features(config)
         stamps.add(scene.info.files)
         staging.keep_apart(scene.info.files)
         plan = make_plan(scene, config.run, config.fit, sinks=())
         with open_planned(scene, plan, config.run, output.parent) as read:
             read_while_loading(read.for_fit, plan.workers)
-            fit = fit_source(
-                read.for_fit, config.fit, config.features, workers=plan.workers, progress=progress or Progress()
-            )
+            fit = _fit(read, config, scene, plan.workers, progress or Progress())
         write_text(staging.path(output), fit.model.to_json(), MODEL)
     return fit.model
 
 
-def _scene_of(config: RunConfig, excluded: Iterable[Path] = ()) -> Scene:
-    """Open a config's scene, as reflectance or as stored numbers (`features.scale`)."""
-    scene = open_scene_config(config.scene, excluded, config.fit.mask)
-    return scene.as_stored_numbers() if config.features.scale == "none" else scene
+def _fit(read: ScenePixels, config: RunConfig, scene: Scene, workers: int, progress: Progress) -> Fit:
+    """Fit a model to the opened pixels of a scene."""
+    indices = scene.columns.indices if isinstance(scene, FeatureScene) else ()
+    return fit_source(read.for_fit, config.fit, config.features, indices=indices, workers=workers, progress=progress)

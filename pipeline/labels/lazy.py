@@ -9,9 +9,11 @@ import numpy.typing as npt
 import xarray as xr
 
 from pipeline.core.errors import ConfigError
+from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import kind_words
 from pipeline.dataarrays.georeference import georeference
 from pipeline.dataarrays.source import ArraySource
+from pipeline.features.columns import Columns
 from pipeline.models.base import ClusterModel, Labeller
 
 
@@ -20,9 +22,13 @@ class _Classes:
     """Labels the pixels of a chunk in a dask graph."""
 
     labeller: Labeller
+    columns: Columns | None
+    """What is computed from the bands; None if they are used as they are."""
+    info: SceneInfo
+    """The scene."""
 
     def __call__(self, data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-        return self.labeller(data, valid).classes
+        return self.labeller(self.columns.apply(data, self.info) if self.columns else data, valid).classes
 
 
 def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray:
@@ -53,11 +59,14 @@ def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray
     if not isinstance(model, ClusterModel):
         msg = f"label: expected a model from fit() or ClusterModel.load(), not {kind_words(model)}"
         raise ConfigError(msg)
-    source = ArraySource(scene, model.bands)
-    info = source.info.as_stored_numbers(model.units) if "numbers" in model.units.quantities else source.info
-    model.check_fits(info.bands, info.units, info.sources[0])
+    source = ArraySource(scene, model.scene_bands)
+    info, columns = source.info, model.columns
+    if "numbers" in model.units.quantities:
+        info = info.as_stored_numbers(model.units_of_bands(info.units))
+    model.check_scene(info)
+    labeller = model.labeller(columns.info(info) if columns else info)
     labels = da.map_blocks(
-        _Classes(model.labeller(info)),
+        _Classes(labeller, columns, info),
         source.data,
         source.valid,
         drop_axis=0,

@@ -16,6 +16,7 @@ from pipeline.core.version import __version__
 from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
+from pipeline.features.columns import IndexColumn
 from pipeline.features.standardize import Standardization
 from pipeline.labels.class_records import with_statistics
 from pipeline.methods.method import FitInput, FitResult, Pass
@@ -48,6 +49,7 @@ def fit_source(
     config: SampleSettings,
     features: FeaturesConfig = FeaturesConfig(),  # noqa: B008 (frozen)
     *,
+    indices: tuple[IndexColumn, ...] = (),
     workers: int,
     progress: Progress,
 ) -> Fit:
@@ -61,6 +63,8 @@ def fit_source(
         Section `fit`: the method and its settings.
     features : FeaturesConfig
         Scaling and standardization of the bands.
+    indices : tuple of IndexColumn
+        The last columns of the source, which are computed from the bands of the scene.
     workers : int
         Number of threads: first over blocks, then over starts.
     progress : Progress
@@ -106,18 +110,20 @@ def fit_source(
     )
     found = fit_function(method)(given)
     release_memory()
-    return Fit(_model(source.info, sample, found, config, standardization), found.passes)
+    model = _model(source.info, sample, found, config, standardization)
+    return Fit(model.model_copy(update={"indices": indices}), found.passes)
 
 
 def _warn_of_values(points: Points, info: SceneInfo, *, standardized: bool) -> None:
     """Log warnings about the values of the sampled pixels."""
+    bands = [band for band, quantity in enumerate(info.units.quantities) if quantity != "index"]
     values = BandValues(
-        names=info.bands,
-        stored=tuple(points),
-        scales=info.scales,
-        offsets=info.offsets,
-        quantities=info.units.quantities,
-        nodata=info.nodata,
+        names=tuple(info.bands[band] for band in bands),
+        stored=tuple(points[band] for band in bands),
+        scales=tuple(info.scales[band] for band in bands),
+        offsets=tuple(info.offsets[band] for band in bands),
+        quantities=tuple(info.units.quantities[band] for band in bands),
+        nodata=tuple(info.nodata[band] for band in bands),
         masked=info.masked,
     )
     names = info.bands if len(info.bands) <= _MOST_NAMES else (*info.bands[:_MOST_NAMES], "...")

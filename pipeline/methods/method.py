@@ -156,7 +156,7 @@ class FitInput(Generic[AnySettings]):
         means = self.info.units.to_physical(centres)
         if self.preparation.changes_values:
             means = self.info.units.to_physical(class_means(self.stored, self._nearest(centres), centres))
-        return centres[brightness_order(means)]
+        return centres[brightness_order(means, self.info.units.quantities)]
 
     def round_trip(self, centres: Centres) -> Centres:
         """Convert centroids to the model's quantity and back, so that their bits are those of any map of the model."""

@@ -146,6 +146,8 @@ class ClusterModel(Inputs):
         """SHA-256 (hexadecimal) of all that determines the labels: models with the same digest give the same labels."""
         names = {"bands", "units", "nodata", *self.decisive}
         relevant = self.model_dump(mode="json", include=names, exclude_none=True)
+        if self.indices:
+            relevant["indices"] = [each.model_dump(mode="json") for each in self.indices]
         if self.preparation.standardize != "none":
             relevant["preparation"] = self.preparation.model_dump(mode="json")
         if isinstance(self.nodata, float) and self.nodata.is_integer():

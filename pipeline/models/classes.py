@@ -1,5 +1,6 @@
 """Classes of a model as records, and their order."""
 
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 import numpy as np
@@ -35,9 +36,12 @@ class ClassInfo(ModelRecord):
         return self
 
 
-def brightness_order(means: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+def brightness_order(means: npt.NDArray[np.float64], quantities: Sequence[str] = ()) -> npt.NDArray[np.intp]:
     """Return the order of classes with these means, shape (k, band), from the darkest to the brightest.
 
+    Indices, which say nothing of brightness, are left out unless there is nothing else.
     Row indices, shape (k,), sorted by the mean of each row; rows of equal mean by their numbers, first band first.
     """
+    bands = [number for number, quantity in enumerate(quantities) if quantity != "index"]
+    means = means[:, bands] if bands else means
     return np.lexsort((*means.T[::-1], means.mean(axis=1)))

@@ -1,11 +1,13 @@
 """What a model expects of the scenes it is applied to: bands, units, nodata, standardization."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from pipeline.core.errors import ModelError
+from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import ModelRecord, Quantity, Units
+from pipeline.features.columns import Columns, IndexColumn
 from pipeline.features.standardize import Standardization
 
 
@@ -13,7 +15,9 @@ class Inputs(ModelRecord):
     """Bands and units of a model, and what is done with them before pixels are classed."""
 
     bands: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Band names, shape (band,)."""
+    """Names of the bands, and of the indices after them, shape (band,)."""
+    indices: tuple[IndexColumn, ...] = ()
+    """The indices: the last of `bands`."""
     units: Units
     """Units of the scene that the model was fitted on; `quantity` is that of the model's numbers."""
     preparation: Standardization = Standardization()
@@ -21,10 +25,18 @@ class Inputs(ModelRecord):
     nodata: Literal["auto"] | int | float
     """Setting `scene.nodata` of the fit: 'auto' (as stated by the files), or a value."""
 
+    @model_serializer(mode="wrap")
+    def _without_unused_indices(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out indices that there are not, so that models without them stay as they are."""
+        return {name: value for name, value in dump(self).items() if name != "indices" or value}
+
     @model_validator(mode="after")
     def _agree_on_the_number_of_bands(self) -> Self:
         if self.preparation.standardize != "none" and len(self.preparation.spread) != len(self.bands):
             msg = "preparation: expected a centre and a spread per band"
+            raise ValueError(msg)
+        if self.indices and self.bands[-len(self.indices) :] != tuple(each.name for each in self.indices):
+            msg = f"indices: {', '.join(each.name for each in self.indices)} are not the last of the bands"
             raise ValueError(msg)
         if len(set(self.bands)) != len(self.bands):
             msg = f"two bands have the same name: {', '.join(self.bands)}"
@@ -37,6 +49,39 @@ class Inputs(ModelRecord):
             msg = "units: a scale is 0; expected scales other than 0"
             raise ValueError(msg)
         return self
+
+    @property
+    def columns(self) -> Columns | None:
+        """What is computed from the bands of a scene; None if they are used as they are."""
+        if not self.indices:
+            return None
+        return Columns(self.bands[: -len(self.indices)], self.indices)
+
+    @property
+    def scene_bands(self) -> tuple[str, ...]:
+        """Names of the bands that are read from a scene."""
+        used = (band for each in self.indices for band in each.bands)
+        return tuple(dict.fromkeys((*self.bands[: len(self.bands) - len(self.indices)], *used)))
+
+    def units_of_bands(self, units: Units) -> Units:
+        """Units of the model for the bands of a scene: those of the columns, and the scene's own for other bands."""
+        used = len(self.bands) - len(self.indices)
+        quantities = (*self.units.quantities[:used], *units.quantities[used:])
+        return self.units if not self.indices else units.model_copy(update={"quantity": quantities})
+
+    def check_scene(self, scene: SceneInfo) -> None:
+        """Raise ModelError unless the model can be applied to a scene with `scene_bands` among its bands.
+
+        Its columns are checked as `check_fits` does, and the bands that only indices use.
+        """
+        source = scene.sources[0]
+        for each in self.indices:
+            for band, wanted in zip(each.bands, each.quantities, strict=True):
+                found = scene.units.quantities[scene.bands.index(band)]
+                context = f"{source}: the model's index {each.name} is computed from {wanted}"
+                _check_quantity(band, wanted, found, context, scene.dtype.name)
+        columns = self.columns.info(scene) if self.columns else scene
+        self.check_fits(columns.bands, columns.units, source)
 
     def check_fits(self, bands: tuple[str, ...], units: Units, source: str) -> None:
         """Raise ModelError unless the model can be applied to a scene with these bands, in order, and units."""

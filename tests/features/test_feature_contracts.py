@@ -1,6 +1,7 @@
 """The contracts of transforms and block features, on each implementer and on a fake."""
 
 import pickle
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,26 @@ from fakes import FirstPixel, MemorySource, WithSum
 from sources import whole
 
 from pipeline.config.schema import FeaturesConfig
+from pipeline.core.needs import Work
 from pipeline.core.units import Units
 from pipeline.engine.progress import Progress
 from pipeline.features.base import BlockFeature, Transform
+from pipeline.features.columns import Columns, IndexColumn
 from pipeline.features.standardize import Standardization
 from pipeline.methods.fit import fit_source
 from pipeline.methods.kmeans import KMeansSettings
+from pipeline.pixels.feature_source import FeatureSource
 
 TRANSFORMS = {
     **{f"standardize {method}": (Standardization, method) for method in ("none", "clip", "zscore", "minmax", "robust")},
     "fake": (FirstPixel, "none"),
 }
-FEATURES = {"fake": WithSum()}
+INDEX = IndexColumn(name="(band1 - band2) / (band1 + band2)", bands=("band1", "band2"), quantities=("numbers",) * 2)
+FEATURES: dict[str, BlockFeature] = {
+    "fake": WithSum(),
+    "indices": Columns(("band1", "band2"), (INDEX,)),
+    "fewer bands": Columns(("band2",), (INDEX,)),
+}
 
 
 def scene(chunk: tuple[int, int] = (64, 64)) -> MemorySource:
@@ -87,25 +96,43 @@ def feature(request: pytest.FixtureRequest) -> BlockFeature:
     return FEATURES[request.param]
 
 
-def test_a_feature_describes_the_bands_that_it_gives(feature: BlockFeature) -> None:
-    source = feature.wrap(scene())
+def test_a_feature_describes_the_columns_that_it_gives(feature: BlockFeature) -> None:
+    source = FeatureSource(scene(), feature)
     for block in source.blocks:
-        data, valid = source.read(block)
-        assert (len(data), data.dtype) == (len(source.info.bands), source.info.dtype)
-        assert data.shape[1:] == valid.shape
+        for data, valid in (source.read(block), source.read_for_fit(block)[0]):
+            assert (len(data), data.dtype) == (len(source.info.bands), source.info.dtype)
+            assert data.shape[1:] == valid.shape
+    per_band = ("nodata", "scales", "offsets")
+    assert {len(getattr(source.info, name)) for name in per_band} == {len(source.info.bands)}
+    assert len(source.info.units.quantities) == len(source.info.bands)
 
 
 def test_a_feature_does_not_depend_on_blocks_and_makes_no_pixel_valid(feature: BlockFeature) -> None:
-    cuts: list[Any] = [whole(feature.wrap(scene(chunk))) for chunk in ((90, 110), (64, 64), (7, 31))]
+    cuts: list[Any] = [whole(FeatureSource(scene(chunk), feature)) for chunk in ((90, 110), (64, 64), (7, 31))]
     for data, valid in cuts:
         np.testing.assert_array_equal(valid, scene().valid)
         np.testing.assert_array_equal(data[:, valid], cuts[0][0][:, valid])
 
 
-def test_a_fit_sees_the_bands_of_a_feature(feature: BlockFeature) -> None:
-    source = feature.wrap(scene())
+def test_a_feature_goes_through_pickle(feature: BlockFeature) -> None:
+    one, other = (whole(FeatureSource(scene(), each)) for each in (feature, pickle.loads(pickle.dumps(feature))))  # noqa: S301 (our own)
+    np.testing.assert_array_equal(one[0], other[0])
+
+
+def test_what_a_feature_needs_is_counted_for_the_block(feature: BlockFeature) -> None:
+    work = Work(chunk=(300, 400), blocks=1, workers=1)
+    source = MemorySource(np.ones((2, 300, 400), np.uint8))
+    tracemalloc.start()
+    result = feature.apply(source.data, source.info)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak - result.nbytes <= feature.needs(source.info, work).per_block + 100_000
+
+
+def test_a_fit_sees_the_columns_of_a_feature(feature: BlockFeature) -> None:
+    source = FeatureSource(scene(), feature)
     config = KMeansSettings(k=4, starts=1, pixels=2000)
     model = fit_source(source, config, workers=2, progress=Progress()).model
     assert model.bands == source.info.bands
-    again = fit_source(feature.wrap(scene((13, 40))), config, workers=1, progress=Progress()).model
+    again = fit_source(FeatureSource(scene((13, 40)), feature), config, workers=1, progress=Progress()).model
     assert again == model
