@@ -142,11 +142,11 @@ def fit(
     method: str = "kmeans",
     pixels: int | Literal["all"] = DEFAULT_SAMPLE,
     seed: int = 0,
-    starts: int = 5,
+    starts: int = 10,
     max_iter: int = 300,
-    tol: float = 1e-4,
+    tol: float = 1e-6,
     scale: Literal["auto", "none"] = "auto",
-    standardize: Standardize | Mapping[str, Sequence[float]] = "none",
+    standardize: Standardize | Mapping[str, Sequence[float]] = "clip",
     indices: Sequence[str] = (),
     assume: Literal["stated", "reflectance"] = "stated",
     workers: int | Literal["auto"] = "auto",
@@ -176,19 +176,19 @@ def fit(
         Number of valid pixels to sample, or 'all': start from a sample of 500000, then fit on every valid pixel.
     seed : int, default 0
         Seed of the random sample and starts.
-    starts : int, default 5
+    starts : int, default 10
         Number of random starts, 1 to 1000; the best one is used.
     max_iter : int, default 300
         Largest number of iterations per start.
-    tol : float, default 1e-4
+    tol : float, default 1e-6
         Stop when centroids move less than this, relative to the variance of the data.
     scale : 'auto' or 'none', default 'auto'
         'auto' clusters scaled values (reflectance), by the coordinates `scale` and `offset` that `open_scene` sets if
         the files state them; 'none' clusters the stored numbers.
-    standardize : 'none', 'clip', 'zscore', 'minmax', 'robust' or mapping, default 'none'
-        What each band is divided by before distances are computed: nothing, the range from its 2nd to its 98th
-        percentile, to which values beyond are clamped (other percentiles by {'clip': (1, 99)}), its standard
-        deviation, its range, or its interquartile range.
+    standardize : 'clip', 'none', 'zscore', 'minmax', 'robust' or mapping, default 'clip'
+        What each band is divided by before distances are computed: the range from its 2nd to its 98th percentile, to
+        which values beyond are clamped (other percentiles by {'clip': (1, 99)}), nothing, its standard deviation, its
+        range, or its interquartile range.
     indices : sequence of str, optional
         Indices that are used with the bands: names such as 'ndvi', or expressions such as '(nir - red) / (nir + red)'.
     assume : 'stated' or 'reflectance', default 'stated'

@@ -268,9 +268,18 @@ def two_products(folder: Path) -> list[str]:
 
 def settings(source: Any, fit: Settings, *, standardize: str = "none", chunk: int = 64, **scene: Any) -> Settings:
     features = {"standardize": standardize}
+    fit = EARLIER_DEFAULTS | fit
     return {"scene": {"source": source, **scene}, "features": features, "fit": fit, "run": {"chunk": chunk}}
 
 
+def with_features(features: Settings, like: Settings) -> Settings:
+    """Settings with other features, and the defaults of `fit`."""
+    fit = {key: value for key, value in like["fit"].items() if EARLIER_DEFAULTS.get(key) != value}
+    return like | {"features": features, "fit": fit}
+
+
+EARLIER_DEFAULTS = {"starts": 5, "tol": 1e-4}
+"""Results that were frozen before the defaults changed are still those of these settings."""
 SAMPLED = {"k": 7, "pixels": 6000}
 ALL = {"k": 7, "pixels": "all", "starts": 1, "max_iter": 6}
 """Every pixel of these scenes is sampled; few iterations leave work for the passes over all pixels."""
@@ -286,6 +295,14 @@ GENERATED: dict[str, Callable[[Path], Settings]] = {
     "geotiff uint16 all, many classes": lambda to: settings(raster(to, "uint16", 2), ALL | {"k": 30, "max_iter": 3}),
     "geotiff uint8 all, larger than its sample": lambda to: settings(
         raster(to, "uint8", 2, shape=(800, 700)), {"k": 7, "pixels": "all", "tol": 0}, chunk=256
+    ),
+    "geotiff uint16 defaults": lambda to: with_features({}, settings(raster(to, "uint16"), SAMPLED)),
+    "geotiff float32 defaults all": lambda to: with_features(
+        {}, settings(raster(to, "float32"), {"k": 7, "pixels": "all", "max_iter": 6})
+    ),
+    "geotiff uint16 with an index, all": lambda to: with_features(
+        {"indices": ["(band1 - band2) / (band1 + band2)"]},
+        settings(raster(to, "uint16"), {"k": 7, "pixels": "all", "max_iter": 6}),
     ),
     "geotiff uint16 one band": lambda to: settings(raster(to, "uint16", 1), SAMPLED | {"k": 3, "starts": 2}),
     "geotiff float32": lambda to: settings(raster(to, "float32"), SAMPLED),
@@ -496,7 +513,7 @@ def test_a_model_file_of_version_1_gives_the_frozen_bits(name: str, tmp_path: Pa
 
 def test_the_python_functions_give_the_bits_of_the_command(tmp_path: Path) -> None:
     scene = open_scene(raster(tmp_path, "uint16"), chunk=96)
-    model = fit(scene, k=7, pixels=6000, standardize="zscore")
+    model = fit(scene, k=7, pixels=6000, standardize="zscore", **EARLIER_DEFAULTS)
     labels = write(label(scene, model), tmp_path / "classes.tif")
     path = labels.with_suffix(".model.json")
     path.write_text(model.to_json())

@@ -91,13 +91,12 @@ class FeaturesConfig(Record):
         "or 'none' (use the stored numbers)",
     )
     standardize: Standardize | ClipConfig = Field(
-        "none",
-        description="the spread by which bands are divided before distances are computed, over the sampled pixels: "
-        "'none', 'clip' (from the 2nd to the 98th percentile, with values beyond clamped to them; other percentiles by "
-        "{clip: [1, 99]}, the smaller first), 'zscore' (standard deviation), 'minmax' (range) or 'robust' "
-        "(interquartile range)",
+        "clip",
+        description="how bands are made comparable before distances are computed, by the sampled pixels: 'clip' (from "
+        "the 2nd to the 98th percentile, with values beyond clamped to them; other percentiles by {clip: [1, 99]}, the "
+        "smaller first), 'none', or divided by their spread: 'zscore' (standard deviation), 'minmax' (range) or "
+        "'robust' (interquartile range)",
     )
-
     indices: tuple[str, ...] = Field(
         (),
         description="a list of indices that are used with the bands, such as [ndvi, ndwi]: names, or expressions of "

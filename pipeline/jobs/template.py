@@ -46,7 +46,8 @@ scene:
 
 features:
   scale: auto           # reflectance if the scale is known; none: as stored
-  standardize: none     # or zscore, minmax, robust: weight bands equally
+  standardize: clip     # or none, zscore, minmax, robust
+  # indices: [ndvi]     # used with the bands; names, or (nir - red) / (nir + red)
 
 fit:
 {_method_lines()}

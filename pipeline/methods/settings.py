@@ -65,7 +65,7 @@ class CentroidSettings(SampleSettings):
         description=f"the number of classes, a whole number from 2 to {MAX_CLASSES}",
     )
     starts: int = Field(
-        5,
+        10,
         ge=1,
         le=1000,
         title="number of starts; the best one is used",
@@ -78,7 +78,7 @@ class CentroidSettings(SampleSettings):
         description="the largest number of iterations per start, at least 1",
     )
     tol: float = Field(
-        1e-4,
+        1e-6,
         ge=0,
         title="stop when centroids move less (relative to variance)",
         description="a number from 0: stop when centroids move less than this, relative to the variance of the data",

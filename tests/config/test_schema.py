@@ -81,6 +81,8 @@ VALID = {
     "fit.mask": ("/x/mask.tif", MaskRecord(path="/x/mask.tif")),
     "features.scale": ("none", "none"),
     "features.standardize": ("zscore", "zscore"),
+    "features.indices": ("[ndvi, B8A / B12]", ("ndvi", "B8A / B12")),
+    "features.assume": ("reflectance", "reflectance"),
     "fit.method": ("minibatch", "minibatch"),
     "fit.k": ("254", 254),
     "fit.pixels": ("1000", 1000),
