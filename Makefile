@@ -7,7 +7,7 @@ VENV_FLOORS ?= .venv-floors
 # A process for each core, up to four; the tests of a file share one, and with it what they build and compile.
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-floors bench lint types schema clean
+.PHONY: demo test test-floors bench truth lint types schema clean
 
 demo: $(VENV)/installed
 	$(BIN)/terrazzo demo --out terrazzo-demo
@@ -20,6 +20,10 @@ test-floors: $(VENV_FLOORS)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+# How well the classes of each method agree with the labelled scenes of a folder: make truth TRUTH=FOLDER
+truth: $(VENV)/installed
+	$(BIN)/python -m benchmarks.truth $(TRUTH)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
