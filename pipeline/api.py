@@ -140,7 +140,7 @@ def fit(
     k: int = 8,
     *,
     method: str = "kmeans",
-    pixels: int | Literal["all"] = DEFAULT_SAMPLE,
+    pixels: int | str = DEFAULT_SAMPLE,
     seed: int = 0,
     starts: int = 10,
     max_iter: int = 300,
@@ -172,8 +172,9 @@ def fit(
         Number of classes, 2 to 254.
     method : 'kmeans', 'minibatch' or 'dask-ml', default 'kmeans'
         Algorithm.
-    pixels : int or 'all', default 500000
-        Number of valid pixels to sample, or 'all': start from a sample of 500000, then fit on every valid pixel.
+    pixels : int, share or 'all', default 500000
+        Number of valid pixels to sample, their share, such as '5%', or 'all': start from a sample of 500000, then fit
+        on every valid pixel.
     seed : int, default 0
         Seed of the random sample and starts.
     starts : int, default 10

@@ -83,12 +83,13 @@ def fit_source(
     with progress.stage("sample", len(source.blocks)) as step:
         sample = draw_sample(
             source,
-            wanted=config.sampled,
+            wanted=config.sampled_of(source.info),
             seed=config.seed,
             executor=executor,
             limits=config.pixels == "all",
             step=step,
         )
+    sample = sample.first(config.sampled_among(sample.valid))
     _warn_of_values(sample.points, source.info, standardized=features.way != "none")
     release_memory()
     standardization = Standardization.fit(sample.points, source.info, features)

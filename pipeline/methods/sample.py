@@ -39,6 +39,12 @@ class Sample:
     fitted: FittedPixels | None
     """Pixels that take part in the fit, if all of them are read again."""
 
+    def first(self, count: int) -> "Sample":
+        """Return the sample that would have been drawn if so few pixels had been wanted."""
+        if count >= self.points.shape[1]:
+            return self
+        return replace(self, points=np.ascontiguousarray(self.points[:, :count]))
+
 
 @dataclass(frozen=True)
 class Drawn:

@@ -1,5 +1,7 @@
 """Settings that methods share: of the sample that each fit starts from, and of methods with k centroids."""
 
+from fractions import Fraction
+from math import ceil
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
@@ -15,14 +17,20 @@ DEFAULT_SAMPLE: Final = 500_000
 """Default number of sampled pixels (`fit.pixels`)."""
 
 
+_MOST_SAMPLED: Final = 100_000_000
+
+Share = Annotated[str, Field(pattern=r"^(100|[0-9]{1,2}(\.[0-9]{1,9})?) ?%$")]
+"""Share in percent, such as 5% or 0.5 %."""
+
+
 class SampleSettings(FitConfig):
     """Settings of the sample, with which every method starts."""
 
-    pixels: Literal["all"] | Annotated[int, Field(ge=1, le=100_000_000)] = Field(
+    pixels: Literal["all"] | Annotated[int, Field(ge=1, le=_MOST_SAMPLED)] | Share = Field(
         DEFAULT_SAMPLE,
         title="sample size; all: fit to every valid pixel",
-        description="the number of valid pixels sampled for the fit, 1 to 100000000, or 'all' (start from "
-        f"{DEFAULT_SAMPLE} sampled ones, then pass over every pixel)",
+        description=f"the number of valid pixels sampled for the fit, 1 to {_MOST_SAMPLED}, their share, such as 5%, "
+        f"or 'all' (start from {DEFAULT_SAMPLE} sampled ones, then pass over every pixel)",
     )
     seed: int = Field(
         0,
@@ -32,14 +40,17 @@ class SampleSettings(FitConfig):
         description="the random seed, a whole number from 0 to 4294967295",
     )
 
-    @property
-    def sampled(self) -> int:
-        """Number of pixels to sample, if the scene has as many valid ones."""
-        return DEFAULT_SAMPLE if self.pixels == "all" else self.pixels
-
     def sampled_of(self, info: SceneInfo) -> int:
         """Largest number of pixels that can be sampled from a scene."""
-        return min(self.sampled, info.pixels)
+        return min(self.sampled_among(info.pixels), info.pixels)
+
+    def sampled_among(self, valid: int) -> int:
+        """Number of pixels to sample from a scene with so many valid ones, or more if there are not as many."""
+        if isinstance(self.pixels, int):
+            return self.pixels
+        if self.pixels == "all":
+            return DEFAULT_SAMPLE
+        return min(max(1, ceil(Fraction(self.pixels.rstrip("% ")) * valid / 100)), _MOST_SAMPLED)
 
 
 def sampling_needs(info: SceneInfo, settings: SampleSettings, work: Work) -> Needs:
@@ -87,8 +98,8 @@ class CentroidSettings(SampleSettings):
     @model_validator(mode="after")
     def _enough_pixels(self) -> Self:
         """Refuse a sample with fewer pixels than classes."""
-        if self.sampled < self.k:
-            msg = f"{self.sampled} sampled pixels are too few for {self.k} classes; raise fit.pixels, or lower fit.k"
+        if isinstance(self.pixels, int) and self.pixels < self.k:
+            msg = f"{self.pixels} sampled pixels are too few for {self.k} classes; raise fit.pixels, or lower fit.k"
             raise ValueError(msg)
         return self
 

@@ -11,10 +11,14 @@ from fakes import MemorySource, RepeatingExecutor, SerialExecutor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.errors import OutputError, SceneError
+from pipeline.core.errors import ConfigError, OutputError, SceneError
 from pipeline.core.pixels import PixelSource
 from pipeline.engine.cache import Cache, Entry, MemoryCache
 from pipeline.engine.executor import ThreadExecutor
+from pipeline.engine.progress import Progress
+from pipeline.jobs.config import FIT
+from pipeline.methods.fit import fit_source
+from pipeline.methods.kmeans import KMeansSettings
 from pipeline.methods.sample import draw_sample
 from pipeline.pixels.block_cache import CachedSource
 
@@ -179,3 +183,25 @@ def test_few_pixels_are_drawn_from_a_block_whatever_the_number_of_threads() -> N
     draw_sample(cache_blocks(source), wanted=10_000, seed=0, executor=Noting())
     assert len(drawn) == 20
     assert sum(drawn) < 2.2 * 10_000
+
+
+@pytest.mark.parametrize(("share", "expected"), [("5%", 403), ("0.1 %", 9), ("100%", 8051), ("0%", 1)])
+def test_a_share_is_that_of_the_valid_pixels(share: str, expected: int) -> None:
+    """The pixels are the first ones of any larger sample."""
+    valid = np.ones((83, 97), bool)
+    source = MemorySource(row_and_column_pixels((83, 97)), valid, chunk=(20, 20))
+    config = KMeansSettings(k=2, starts=1, pixels=share)
+    assert config.sampled_of(source.info) == expected
+    valid[:, 48:] = False
+    half = MemorySource(row_and_column_pixels((83, 97)), valid, chunk=(20, 20))
+    model = fit_source(half, KMeansSettings(k=2, starts=1, pixels="50%"), workers=2, progress=Progress()).model
+    assert model.fitting.sampled_pixels == 83 * 48 // 2
+    larger = draw_sample(half, wanted=3000, seed=0, executor=SerialExecutor())
+    few = draw_sample(half, wanted=700, seed=0, executor=SerialExecutor())
+    np.testing.assert_array_equal(larger.first(700).points, few.points)
+
+
+@pytest.mark.parametrize("share", ["101%", "%", "-1%", "5 percent", "nan%", "1e1%", "\u0665%"])
+def test_what_is_no_share_is_refused(share: str) -> None:
+    with pytest.raises(ConfigError, match=r"pixels: .* is not allowed; expected .* such as 5%"):
+        FIT.parse({"pixels": share}, "fit")
