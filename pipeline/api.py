@@ -147,6 +147,7 @@ def fit(
     tol: float = 1e-6,
     scale: Literal["auto", "none"] = "auto",
     standardize: Standardize | Mapping[str, Sequence[float]] = "clip",
+    weights: Mapping[str, float] | None = None,
     indices: Sequence[str] = (),
     assume: Literal["stated", "reflectance"] = "stated",
     workers: int | Literal["auto"] = "auto",
@@ -190,6 +191,8 @@ def fit(
         What each band is divided by before distances are computed: the range from its 2nd to its 98th percentile, to
         which values beyond are clamped (other percentiles by {'clip': (1, 99)}), nothing, its standard deviation, its
         range, or its interquartile range.
+    weights : mapping of str to float, optional
+        Factor by which the differences of a band count more, such as {'nir': 2}; 1 for other bands.
     indices : sequence of str, optional
         Indices that are used with the bands: names such as 'ndvi', or expressions such as '(nir - red) / (nir + red)'.
     assume : 'stated' or 'reflectance', default 'stated'
@@ -222,6 +225,7 @@ def fit(
         "starts": starts,
         "max_iter": max_iter,
         "tol": tol,
+        "weights": weights,
     }
     config = FIT.parse(settings, "fit")
     features = parse_record(

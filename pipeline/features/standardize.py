@@ -1,5 +1,6 @@
 """Standardization of bands: centre and spread per band, computed from the sampled pixels."""
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
 
 import numpy as np
@@ -8,6 +9,7 @@ from pydantic import SerializerFunctionWrapHandler, model_serializer, model_vali
 
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.arrays import Points
+from pipeline.core.band_names import find_band
 from pipeline.core.errors import FitError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import ModelRecord, Units
@@ -34,10 +36,13 @@ class Standardization(ModelRecord):
     """Smallest and largest value per band of 'clip', to which values beyond are clamped, in the model's quantity, shape
     (band, 2)."""
 
+    weights: tuple[float, ...] = ()
+    """Factor per band by which its differences count more, shape (band,); empty if all are 1."""
+
     @model_serializer(mode="wrap")
-    def _without_unused_bounds(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out bounds that there are not, so that digests of older models stay as they are."""
-        return {name: value for name, value in dump(self).items() if name != "bounds" or value}
+    def _without_unused_fields(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out bounds and weights that there are not, so that digests of older models stay as they are."""
+        return {name: value for name, value in dump(self).items() if name not in {"bounds", "weights"} or value}
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
@@ -49,6 +54,9 @@ class Standardization(ModelRecord):
             raise ValueError(msg)
         if any(low >= high for low, high in self.bounds):
             msg = "expected lower bounds below the upper ones"
+            raise ValueError(msg)
+        if any(weight <= 0 for weight in self.weights):
+            msg = f"a weight is {min(self.weights):g}; expected positive weights"
             raise ValueError(msg)
         if any(spread <= 0 for spread in self.spread):
             msg = f"a spread is {min(self.spread):g}; expected positive spreads"
@@ -113,7 +121,16 @@ class Standardization(ModelRecord):
 
     def bind(self, units: Units) -> Preparation:
         """Return what is done with the stored numbers of a scene with these units; see `Transform`."""
-        return Preparation(units.difference_factors / self.spreads, self._limits(units))
+        return Preparation(units.difference_factors / self.spreads * (self.weights or 1.0), self._limits(units))
+
+    def weighted(self, weights: Mapping[str, float] | None, info: SceneInfo) -> Self:
+        """Return it with weights of bands by name or common name, 1 for other bands; raise ConfigError if unknown."""
+        if not weights:
+            return self
+        found = [1.0] * len(info.bands)
+        for band, weight in weights.items():
+            found[find_band(band, info.bands, info.common_names or None, key="fit.weights")] = weight
+        return self.model_copy(update={"weights": tuple(found)})
 
     def _limits(self, units: Units) -> npt.NDArray[Any] | None:
         """Bounds in stored numbers of a scene, rounded outward to its data type, shape (2, band); None without any."""

@@ -92,7 +92,7 @@ def fit_source(
     sample = sample.first(config.sampled_among(sample.valid))
     _warn_of_values(sample.points, source.info, standardized=features.way != "none")
     release_memory()
-    standardization = Standardization.fit(sample.points, source.info, features)
+    standardization = Standardization.fit(sample.points, source.info, features).weighted(config.weights, source.info)
     preparation = standardization.bind(source.info.units)
     points, pixels = preparation.apply(sample.points), None
     if sample.fitted:

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pipeline.config.fields import Band
 from pipeline.config.schema import FitConfig
 from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
@@ -16,6 +17,8 @@ MAX_CLASSES: Final = 254
 DEFAULT_SAMPLE: Final = 500_000
 """Default number of sampled pixels (`fit.pixels`)."""
 
+
+Weight = Annotated[float, Field(ge=1e-3, le=1e3)]
 
 _MOST_SAMPLED: Final = 100_000_000
 
@@ -38,6 +41,12 @@ class SampleSettings(FitConfig):
         le=2**32 - 1,
         title="random seed: the same seed gives the same map",
         description="the random seed, a whole number from 0 to 4294967295",
+    )
+    weights: dict[Band, Weight] | None = Field(
+        None,
+        title="bands that count more or less, such as {nir: 2}",
+        description="a mapping of bands to the factor, 0.001 to 1000, by which their differences count, such as "
+        "{nir: 2, ndvi: 0.5}; 1 for other bands",
     )
 
     def sampled_of(self, info: SceneInfo) -> int:

@@ -148,7 +148,7 @@ class ClusterModel(Inputs):
         relevant = self.model_dump(mode="json", include=names, exclude_none=True)
         if self.indices:
             relevant["indices"] = [each.model_dump(mode="json") for each in self.indices]
-        if self.preparation.standardize != "none":
+        if self.preparation.standardize != "none" or self.preparation.weights:
             relevant["preparation"] = self.preparation.model_dump(mode="json")
         if isinstance(self.nodata, float) and self.nodata.is_integer():
             relevant["nodata"] = int(self.nodata)  # 0 and 0.0 are the same value

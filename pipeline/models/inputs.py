@@ -35,6 +35,9 @@ class Inputs(ModelRecord):
         if self.preparation.standardize != "none" and len(self.preparation.spread) != len(self.bands):
             msg = "preparation: expected a centre and a spread per band"
             raise ValueError(msg)
+        if len(self.preparation.weights) not in {0, len(self.bands)}:
+            msg = "preparation: expected a weight per band"
+            raise ValueError(msg)
         if self.indices and self.bands[-len(self.indices) :] != tuple(each.name for each in self.indices):
             msg = f"indices: {', '.join(each.name for each in self.indices)} are not the last of the bands"
             raise ValueError(msg)

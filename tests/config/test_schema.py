@@ -89,6 +89,7 @@ VALID = {
     "fit.seed": ("4294967295", 2**32 - 1),
     "fit.starts": ("1", 1),
     "fit.max_iter": ("7", 7),
+    "fit.weights": ("{nir: 2}", {"nir": 2.0}),
     "fit.tol": ("1e-4", 0.0001),  # text in YAML, as it has no decimal point
     "output.labels": ("/y/c.tif", "/y/c.tif"),
     "output.model": ("/y/m.json", "/y/m.json"),
@@ -166,7 +167,7 @@ def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
         ("run.chunk", 15, "16 to 65536"),
         ("run.chunk", 65537, "16 to 65536"),
         ("scene", "a.tif", "a mapping: source, bands, names, nodata"),
-        ("fit", [8], "a mapping: method, mask, pixels, seed, k"),
+        ("fit", [8], "a mapping: method, mask, pixels, seed, weights, k"),
         ("run", None, "a mapping: workers, memory"),
     ],
 )

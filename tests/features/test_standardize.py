@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from pipeline.config.schema import FeaturesConfig
-from pipeline.core.errors import FitError, ModelError
+from pipeline.core.errors import ConfigError, FitError, ModelError
 from pipeline.engine.progress import Progress
 from pipeline.features.standardize import Standardization
 from pipeline.jobs.config import FIT
@@ -116,3 +116,27 @@ def test_map_of_another_scene_uses_the_preparation_of_the_model(write_raster: Wr
         np.testing.assert_array_equal(
             file.read(1), assign(other, valid, model.centres, model.preparation.bind(model.units).stretch)
         )
+
+
+@pytest.mark.parametrize("method", ["none", "clip", "zscore"])
+def test_weights_give_the_classes_of_bands_multiplied_by_them(method: str) -> None:
+    data, valid = uneven("float64"), holes((120, 150))
+    weighted = model_of(data, valid, method, weights={"band1": 3, "band3": 0.5})
+    expected = model_of(data * np.array([3, 1, 0.5])[:, None, None], valid, "none") if method == "none" else None
+    if expected is not None:
+        by_first_band = np.argsort(expected.centres[:, 0])
+        found = weighted.centres[np.argsort(weighted.centres[:, 0])] * [3, 1, 0.5]
+        np.testing.assert_allclose(found, expected.centres[by_first_band], rtol=1e-9)
+    plain = model_of(data, valid, method)
+    assert weighted.digest != plain.digest
+    factors = weighted.preparation.bind(weighted.units).factors / plain.preparation.bind(plain.units).factors
+    np.testing.assert_allclose(factors, [3, 1, 0.5], rtol=1e-15)
+    assert ClusterModel.from_json(weighted.to_json()) == weighted
+
+
+def test_equal_weights_change_no_label_and_an_unknown_band_is_refused() -> None:
+    data, valid = uneven(), holes((120, 150))
+    plain, doubled = (model_of(data, valid, "clip", weights={f"band{i}": w for i in (1, 2, 3)}) for w in (1, 2))
+    np.testing.assert_array_equal(plain.centres, doubled.centres)
+    with pytest.raises(ConfigError, match=r"fit.weights: .*'nir'.*band1, band2, band3"):
+        model_of(data, valid, "clip", weights={"nir": 2})
