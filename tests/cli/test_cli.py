@@ -264,8 +264,14 @@ def test_wrong_models_are_one_sentence(tmp_path: Path) -> None:
 
 def test_neither_config_nor_model_is_replaced(job: Path) -> None:
     done = terrazzo("run", job, "-q", "--overwrite", "--set", "output.report=job.yaml", cwd=job.parent)
-    assert_one_sentence(done, 1, "job.yaml", "is never replaced")
-    assert_one_sentence(terrazzo("fit", job, "-q", "-o", job, "--overwrite"), 1, "is never replaced")
+    assert_one_sentence(done, 2, "output.report", "job.yaml", "(the config), which is never replaced")
+    for command in ("validate", "plan"):
+        done = terrazzo(command, job, "--set", "output.report=job.yaml", cwd=job.parent)
+        assert_one_sentence(done, 2, "output.report", "job.yaml", "(the config), which is never replaced")
+    done = terrazzo("fit", job, "-q", "-o", job, "--overwrite")
+    assert_one_sentence(done, 2, "--output", "(the config), which is never replaced")
+    done = terrazzo("fit", job, "-q", "-o", job.with_name("scene.tif"), "--overwrite")
+    assert_one_sentence(done, 2, "--output", "(scene.source), which is never replaced")
     assert job.read_text().startswith("version: 1")
 
 

@@ -15,7 +15,7 @@ from runs import config
 from sources import SIDES, layers
 
 from benchmarks.safe import SafeRecipe, write_safe
-from pipeline.core.errors import ConfigError, ModelError, OutputError, SceneError
+from pipeline.core.errors import ConfigError, ModelError, SceneError
 from pipeline.core.regular_files import NotRegularError, TooLargeError, read_regular, special_kind
 from pipeline.jobs.run import run_config
 from pipeline.models.base import ClusterModel
@@ -178,7 +178,7 @@ def test_special_file_as_output_is_refused_and_not_replaced(
     path = special("report.json", kind)
     before = path.lstat()
     with (
-        pytest.raises(OutputError, match=r"report\.json: this is a .* and is not replaced"),
+        pytest.raises(ConfigError, match=r"report\.json: this is a .* and is not replaced"),
         Staging([tmp_path / "map.tif", path], overwrite=overwrite),
     ):
         pytest.fail("the outputs were accepted")
@@ -195,7 +195,7 @@ def test_null_device_as_output_survives_overwriting(write_raster: WriteRaster, t
         device.symlink_to("/dev/null")
     path = write_raster("scene.tif", patches())
     run = config(path, tmp_path / "c.tif", output={"report": str(device)})
-    with pytest.raises(OutputError, match="null: this is a device"):
+    with pytest.raises(ConfigError, match="null: this is a device"):
         run_config(run, overwrite=True)
     assert special_kind(device) == "a device"
     assert not (tmp_path / "c.tif").exists()

@@ -422,7 +422,7 @@ def test_a_scene_is_never_overwritten(write_raster: WriteRaster, tmp_path: Path,
     before = path.read_bytes()
     (tmp_path / "link.tif").symlink_to(path)
     job = config(path, tmp_path / "c.tif", output={output: str(tmp_path / "link.tif")}, fit={"k": 3})
-    with pytest.raises(OutputError, match=r"link\.tif: this file is an input"):
+    with pytest.raises(ConfigError, match=rf"^output\.{output}: .*link\.tif: this file is an input"):
         run_config(job, overwrite=True)
     assert path.read_bytes() == before
 
@@ -481,10 +481,12 @@ def test_nothing_is_written_into_a_product(tmp_path: Path, target_name: str) -> 
     product = write_safe(tmp_path, layers(), tile_sides=SIDES)
     target = next(product.rglob("*SCL*")) if target_name == "SCL" else product / target_name
     before = target.read_bytes() if target.exists() else None
-    with pytest.raises(
-        OutputError, match=r"this file (is|would be inside) an input .*(is never replaced|nothing is written)"
-    ):
-        run_config(config(product, tmp_path / "c.tif", output={"table": str(target)}), overwrite=True)
+    message = r"^output\.table: .*this file (is|would be inside) an input \(the scene\), (which is never|where nothing)"
+    job = config(product, tmp_path / "c.tif", output={"table": str(target)})
+    with pytest.raises(ConfigError, match=message):
+        plan_config(job)
+    with pytest.raises(ConfigError, match=message):
+        run_config(job, overwrite=True)
     assert (target.read_bytes() if target.exists() else None) == before
     assert not (tmp_path / "c.tif").exists()
 
