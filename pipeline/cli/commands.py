@@ -137,7 +137,11 @@ def plan(config: Path, settings: tuple[str, ...], *, as_json: bool) -> None:
 @click.option("--memory", default="2GB", show_default=True, help="Memory limit.")
 @click.option("--workers", default="auto", show_default=True, help="Number of blocks processed at once.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a key of scene or run: --set scene.mask=scl."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a key of scene, output or run: --set output.table=none.",
 )
 @_overwrite
 @_json
@@ -155,20 +159,19 @@ def predict(
     **resources: str,
 ) -> None:
     """Label another scene with an existing model. SOURCE is a product, a file, or one file per band."""
-    from pipeline.config.record import parse_record
-    from pipeline.config.schema import load_prediction
+    from pipeline.jobs.config import load_prediction
     from pipeline.jobs.outputs import OutputPaths
     from pipeline.jobs.predict import predict as predict_scene
     from pipeline.models.base import ClusterModel
-    from pipeline.sinks.registry import OutputConfig
     from pipeline.sinks.staging import keep_apart
 
     progress = _choose_progress(quiet=quiet)
-    config = load_prediction(source, resources, settings)
-    outputs = parse_record(OutputConfig, {"labels": str(output), "palette": palette}, "predict")
+    config = load_prediction(source, {"labels": str(output), "palette": palette}, resources, settings)
     loaded = ClusterModel.load(model)
-    keep_apart(OutputPaths.of(outputs, fits=False).by_key(), {str(model): "the model"})
-    report = predict_scene(config.scene, loaded, outputs, resources=config.run, overwrite=overwrite, progress=progress)
+    keep_apart(OutputPaths.of(config.output, fits=False).by_key(), {str(model): "the model"})
+    report = predict_scene(
+        config.scene, loaded, config.output, resources=config.run, overwrite=overwrite, progress=progress
+    )
     _print_report(report, as_json=as_json)
 
 
