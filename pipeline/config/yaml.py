@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import yaml
 
+from pipeline.config.fields import says_none
 from pipeline.config.mistaken_scene import scene_named_as_config
 from pipeline.core.errors import ConfigError
 from pipeline.core.mask_layers import MASK_LAYERS
@@ -92,7 +93,7 @@ def _anchor_layer(layer: object, base: Path) -> object:
     """Join the path of a mask or an area, in its short form or in a mapping, to `base`."""
     if isinstance(layer, dict) and "path" in layer:
         return {**layer, "path": _anchor_source(layer["path"], base)}
-    return layer if str(layer).lower() in ("none", *MASK_LAYERS) else _anchor_source(layer, base)
+    return layer if says_none(layer) or str(layer).lower() in MASK_LAYERS else _anchor_source(layer, base)
 
 
 _ANCHORED: Final = {"source": _anchor_sources, "mask": _anchor_layer, "aoi": _anchor_layer}
@@ -108,7 +109,7 @@ def anchor_paths(settings: dict[str, Any], base: Path) -> dict[str, Any]:
             }
     if isinstance(output := settings.get("output"), dict):
         anchored["output"] = {
-            key: value if key == "palette" or str(value).lower() == "none" else _anchor(value, base)
+            key: value if key == "palette" or says_none(value) else _anchor(value, base)
             for key, value in output.items()
         }
     if isinstance(run := settings.get("run"), dict):

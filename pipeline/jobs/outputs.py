@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config.fields import says_none
 from pipeline.core.errors import ConfigError
 from pipeline.sinks.base import OFF, Sink
 from pipeline.sinks.output_set import describe_mixed_set, digests_of
@@ -42,7 +43,7 @@ class OutputPaths:
             default = labels.with_name(labels.stem + sink.ending) if sink.ending else labels
             if sink.of_fit and not fits:
                 continue
-            if name and name.lower() == OFF:
+            if says_none(name):
                 sink.check_off()
                 left_out.append((sink, default))
             else:

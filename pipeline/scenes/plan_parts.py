@@ -11,6 +11,7 @@ from pipeline.config.fields import ResamplingMethod
 from pipeline.config.schema import SceneConfig
 from pipeline.core.band_names import find_band
 from pipeline.core.errors import ConfigError
+from pipeline.formats.catalogue import Catalogue
 from pipeline.kernels.validity import representable
 from pipeline.raster.file_bands import FileBand
 from pipeline.raster.file_parts import FilePart, make_parts
@@ -29,8 +30,12 @@ class PlannedParts(NamedTuple):
     """Nodata value per band, None if it has none."""
 
 
-def plan_parts(bands: Sequence[FileBand], cut: Cut, config: SceneConfig) -> PlannedParts:
+def plan_parts(
+    bands: Sequence[FileBand], cut: Cut, config: SceneConfig, catalogue: Catalogue | None = None
+) -> PlannedParts:
     """Group the bands of a scene into parts, in band order, and choose the nodata value of each band.
+
+    The catalogue that the bands are from, if given, says by which numbers and common names the config may call them.
 
     Raises
     ------
@@ -40,7 +45,7 @@ def plan_parts(bands: Sequence[FileBand], cut: Cut, config: SceneConfig) -> Plan
         If the nodata value can't occur in any band.
     """
     nodata = _choose_nodata(bands, config.nodata)
-    parts = tuple(make_parts(bands, cut.grid, _methods(bands, config.resampling), nodata, cut.whole))
+    parts = tuple(make_parts(bands, cut.grid, _methods(bands, config.resampling, catalogue), nodata, cut.whole))
     warn_of_resampled_bands(parts, bands, cut.grid)
     warn_of_slow_strips({band.path: band.strip_bytes for band in bands if band.strip_bytes})
     return PlannedParts(parts, nodata)
@@ -72,14 +77,17 @@ def _choose_nodata(bands: Sequence[FileBand], setting: str | float) -> tuple[int
 
 
 def _methods(
-    bands: Sequence[FileBand], setting: ResamplingMethod | Mapping[str, ResamplingMethod]
+    bands: Sequence[FileBand],
+    setting: ResamplingMethod | Mapping[str, ResamplingMethod],
+    catalogue: Catalogue | None,
 ) -> list[ResamplingMethod]:
     """Resampling method per band, used where the band's grid differs."""
     if isinstance(setting, str):
         return [setting] * len(bands)
     names = [band.name for band in bands]
+    common, numbers = catalogue.called(names) if catalogue else (None, None)
     methods = [setting.get("default", "nearest")] * len(bands)
     for name, method in setting.items():
         if name != "default":
-            methods[find_band(name, names, key="scene.resampling")] = method
+            methods[find_band(name, names, common, numbers, key="scene.resampling")] = method
     return methods
