@@ -23,6 +23,7 @@ from pipeline.pixels.open import Scene
 from pipeline.scenes.choose_bands import catalogues_of
 from pipeline.scenes.file_stamps import files_of, named_files, stamp_inputs
 from pipeline.scenes.open import open_scene_config
+from pipeline.scenes.plan_parts import NodataError
 from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.palette import model_colours
 from pipeline.sinks.registry import OutputConfig
@@ -114,7 +115,13 @@ def _scene_for(model: ClusterModel, config: SceneConfig, excluded: Iterable[Path
         msg = f"{origin}: the model needs bands {needed}; the scene has {has}, but not {', '.join(missing)}"
         raise ModelError(msg)
     nodata = model.nodata if config.nodata == "auto" else config.nodata
-    scene = open_scene_config(config.model_copy(update={"bands": model.bands, "nodata": nodata}), excluded)
+    try:
+        scene = open_scene_config(config.model_copy(update={"bands": model.bands, "nodata": nodata}), excluded)
+    except NodataError as error:
+        if config.nodata != "auto":
+            raise
+        msg = f"{origin}: the model's nodata value {error.reason}; set scene.nodata to that of this scene"
+        raise ModelError(msg) from error
     if "numbers" in model.units.quantities:
         scene = scene.as_stored_numbers(model.units)
     model.check_fits(scene.info.bands, scene.info.units, origin)

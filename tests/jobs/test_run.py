@@ -195,6 +195,23 @@ def test_predict_refuses_a_scene_without_the_bands(landscape: list[str], tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
 
 
+def test_a_nodata_value_of_the_model_that_can_not_occur_is_said_to_be_the_models(
+    write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    wide = write_raster("wide.tif", patches(3).astype("uint32"))
+    narrow = write_raster("narrow.tif", patches(3))
+    scene, fit = {"nodata": 70_000}, {"k": 3, "starts": 1}
+    model = fit_config(config(wide, tmp_path / "c.tif", scene=scene, fit=fit), tmp_path / "m.json")
+    output = OutputConfig(labels=str(tmp_path / "p.tif"))
+    with pytest.raises(
+        ModelError, match=r"narrow\.tif: the model's nodata value 70000 can't occur in .* uint16; set scene\.nodata"
+    ):
+        predict(SceneConfig(source=(str(narrow),)), model, output)
+    with pytest.raises(ConfigError, match=r"^scene\.nodata: 80000 can't occur in pixels of type uint16"):
+        predict(SceneConfig(source=(str(narrow),), nodata=80_000), model, output)
+    predict(SceneConfig(source=(str(narrow),), nodata=0), model, output)
+
+
 def test_minibatch_is_selected_by_one_setting(landscape: list[str], tmp_path: Path) -> None:
     kmeans, minibatch = (
         run_config(config(landscape, tmp_path / f"{method}.tif", fit={"method": method, "k": 6}))
