@@ -20,7 +20,8 @@ def fault_sentence(error: BaseException) -> str:
             "dependencies: pip install --force-reinstall terrazzo"
         )
     if isinstance(error, OSError):
-        return printable(error)
+        where = f"{error.filename}: " if error.filename else ""
+        return printable(f"{where}{error.strerror}" if error.strerror else error)
     if isinstance(error, UnicodeEncodeError):
         return (
             f"{printable(error.object[:200])}: this can't be encoded as {error.encoding}; set PYTHONUTF8=1, or rename "

@@ -2,17 +2,15 @@
 
 import difflib
 import json
-import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
-from textwrap import shorten
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, GetCoreSchemaHandler, Tag, ValidationError, field_validator
 
 from pipeline.core.errors import ConfigError
-from pipeline.core.text import kind_words
+from pipeline.core.text import kind_words, shown
 
 
 def refuse_boolean(value: object) -> object:
@@ -64,7 +62,7 @@ class OneOf:
         """Validate settings as the record that their key chooses, as `parse_record` does."""
         name = self._choose(settings)
         if name not in self.records:
-            msg = f"{origin}: {self.key}: {_shown(settings[self.key])} is not allowed; expected {self.allowed}"
+            msg = f"{origin}: {self.key}: {shown(settings[self.key])} is not allowed; expected {self.allowed}"
             raise ConfigError(msg)
         return parse_record(self.records[name], settings, origin)
 
@@ -102,13 +100,6 @@ def _walk(record: type[BaseModel], location: Iterable[str | int]) -> Iterator[tu
         choices = next((choice.records for choice in field.metadata if isinstance(choice, OneOf)), {})
 
 
-def _shown(value: object) -> str:
-    """Short text of a value for a message. Collections are only counted, as YAML aliases can make them huge."""
-    if isinstance(value, list | tuple | dict | set):
-        return f"{kind_words(value)} of {len(value)}"
-    return shorten(reprlib.repr(value), 60, placeholder="...")
-
-
 def _message(error: Mapping[str, Any], record: type[BaseModel]) -> str:
     """Message for an error found by pydantic: the full path, the value, what is allowed."""
     steps = list(_walk(record, error["loc"]))
@@ -133,12 +124,12 @@ def _message(error: Mapping[str, Any], record: type[BaseModel]) -> str:
         return f"{name}: missing; expected {expected}"
     if error["type"] == "value_error" and isinstance(value, dict):
         return f"{name}: {error['ctx']['error']}" if name else str(error["ctx"]["error"])
-    return f"{name}: {_shown(value)} is not allowed; expected {expected}" if name else f"expected {expected}"
+    return f"{name}: {shown(value)} is not allowed; expected {expected}" if name else f"expected {expected}"
 
 
 def _shown_key(key: object) -> str:
     """Text of a key for a message, as it is written in YAML."""
-    return json.dumps(key) if key is None or isinstance(key, bool) else _shown(key)
+    return json.dumps(key) if key is None or isinstance(key, bool) else shown(key)
 
 
 def _wrong_key(steps: Sequence[tuple[str, type[BaseModel]]], key: object) -> str:

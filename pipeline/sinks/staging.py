@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from pipeline.core.errors import ConfigError, OutputError
-from pipeline.core.regular_files import special_kind
+from pipeline.core.regular_files import lookup_fault, special_kind
 from pipeline.engine.signals import defer_signals, raise_pending_signal
 from pipeline.engine.work_folder import temporary_folder
 from pipeline.sinks.publish import StagedFile, rename_together, sidecars, sync_files
@@ -158,11 +158,9 @@ def path_fault(path: Path) -> str:
     """Describe why a path can't be that of an output, whatever may be replaced; empty if it can."""
     if any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
         return f"the name is longer than {_LONGEST_NAME} bytes, more than file systems allow; shorten it"
-    try:
-        is_folder = path.is_dir()
-    except OSError as error:  # longer than the system allows, or behind a folder that can't be entered
-        return f"this path can't be used ({error.strerror}); use another one"
-    if is_folder:
+    if fault := lookup_fault(path):
+        return f"this path can't be looked up ({fault}); use another one"
+    if path.is_dir():
         return "this is a folder; give the path of a file in it"
     if kind := special_kind(path):
         return f"this is {kind} and is not replaced; use another name"

@@ -555,6 +555,28 @@ def test_schema_and_loader_accept_the_same_configs(tmp_path: Path, path: str, va
     assert jsonschema.Draft202012Validator(config_schema()).is_valid(settings) is loads
 
 
+@pytest.mark.parametrize("form", ["{}", "[{}]", "{{a: {}}}", "{{? {} : a}}"])
+@pytest.mark.parametrize(
+    "number", ["0x" + "f" * 5000, "9" * 5000, "-0b" + "1" * 20_000, "0" + "7" * 5000, "5:" * 4000 + "5"]
+)
+def test_endless_whole_numbers_are_refused_with_a_short_message(tmp_path: Path, form: str, number: str) -> None:
+    """Regression: Python refuses to write integers of more than 4300 digits, as in messages."""
+    text = form.format(number)
+    for key in ("fit.k", "fit.method", "scene.mask", "scene.nodata", "version"):
+        with pytest.raises(ConfigError, match=rf"a whole number of {len(number)} characters is too long") as caught:
+            load(tmp_path, SMALLEST, f"{key}={text}")
+        assert len(str(caught.value)) < 500
+    with pytest.raises(ConfigError, match=r"run\.yaml, line 1, column .* is too long"):
+        load(tmp_path, f"version: {text}\n")
+
+
+def test_a_huge_number_of_python_is_shown_in_a_few_words() -> None:
+    with pytest.raises(
+        ConfigError, match=r"f: chunk: an int of thousands of digits is not allowed; expected 'auto', or"
+    ):
+        parse_record(ResourceConfig, {"chunk": 1 << 20_000}, "f")
+
+
 def test_nested_yaml_aliases_are_refused_with_a_short_message(tmp_path: Path) -> None:
     levels = "".join(f"{name}: &{name} [{', '.join([f'*{below}'] * 9)}]\n" for below, name in pairwise("abcdefghij"))
     text = f"a: &a [x, x]\n{levels}version: *j\n"

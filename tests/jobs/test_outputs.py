@@ -41,7 +41,10 @@ def refused(job: RunConfig, message: str) -> None:
         ({"table": "/dev/null"}, r"^output\.table: /dev/null: this is a device and is not replaced"),
         ({"table": "t" * 256}, r"^output\.table: .*longer than 255 bytes"),
         ({"table": "t" * 256 + "/t.csv"}, r"^output\.table: .*longer than 255 bytes"),
-        ({"table": "t/" * 2100 + "t.csv"}, r"^output\.table: .*t\.csv: this path can't be used \(File name too long\)"),
+        (
+            {"table": "t/" * 2100 + "t.csv"},
+            r"^output\.table: .*t\.csv: this path can't be looked up \(File name too long\)",
+        ),
         (
             {"report": "scene.tif"},
             r"^output\.report: .*this file is an input \(scene\.source\), which is never replaced",
