@@ -45,7 +45,7 @@ def run_demo(folder: Path, progress: Progress) -> dict[str, Any]:
             source = fetch_sample(scene) or generate_scene(folder / _SOURCES[1])
             config = _write_config(folder, source)
         except OSError as error:
-            msg = f"{folder}: the demo can't write into this folder ({error.strerror or error})"
+            msg = f"{folder}: the demo can't write into this folder ({error.strerror or error.__cause__ or error})"
             raise OutputError(msg) from error
         return run_config(load_config(config), overwrite=True, progress=progress)
 
