@@ -186,8 +186,8 @@ def make_plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, *, 
 
 def check_cache_of_method(run: ResourceConfig, fit: SampleSettings) -> None:
     """Raise ConfigError if the method needs a cache and `run.cache` is none: the needs of any scene tell."""
-    needs = method_of(fit).needs(_ANY_SCENE, fit, Work(chunk=(1, 1), blocks=1, workers=1))
-    if run.cache == "none" and needs.cache == "must":
+    work = Work(chunk=(1, 1), blocks=1, workers=1)
+    if run.cache == "none" and method_of(fit).needs(_ANY_SCENE, fit, work).cache == "must":
         msg = f"run.cache: none: {fit.method} reads all pixels several times and needs a cache; use disk or memory"
         raise ConfigError(msg)
 

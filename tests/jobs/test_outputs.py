@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from conftest import WriteRaster, patches
 from runs import config, contents
+from sources import described
 
 from pipeline.core.errors import ConfigError
+from pipeline.core.needs import Work
 from pipeline.jobs.config import RunConfig
 from pipeline.jobs.run import check_outputs, plan_config, run_config
+from pipeline.methods.registry import METHODS
 
 STEPS: list[Callable[[RunConfig], Any]] = [
     check_outputs,
@@ -78,17 +81,27 @@ def test_an_output_in_a_folder_of_the_scene_is_no_input(write_raster: WriteRaste
     assert paths.folder == tmp_path
 
 
-@pytest.mark.parametrize("method", ["minibatch", "dask-ml", "kmeans"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("pixels", [1000, "all"])
 def test_a_cache_that_a_method_needs_is_asked_for_before_the_scene_is_opened(
     write_raster: WriteRaster, tmp_path: Path, method: str, pixels: object
 ) -> None:
-    fit = {"method": method, "pixels": pixels}
+    """Whether a method needs one depends on its settings alone, so that the scene does not have to be opened."""
     path = write_raster("scene.tif", patches(3))
-    job = config(path, tmp_path / "c.tif", fit=fit, run={"cache": "none"})
-    if pixels == "all" and method != "kmeans":
+    job = config(path, tmp_path / "c.tif", fit={"method": method, "pixels": pixels}, run={"cache": "none"})
+    work = Work(chunk=(64, 64), blocks=20, workers=2)
+    if METHODS[method].needs(described(path).info, job.fit, work).cache == "must":
         path.write_text("not a raster")
         refused(job, f"^run.cache: none: {method} reads all pixels several times and needs a cache")
     else:
         check_outputs(job)
         plan_config(job)
+
+
+def test_methods_that_pass_over_windows_of_all_pixels_need_a_cache(tmp_path: Path) -> None:
+    for method, needed in {"kmeans": False, "minibatch": True, "dask-ml": True}.items():
+        job = config("missing.tif", tmp_path / "c.tif", fit={"method": method, "pixels": "all"}, run={"cache": "none"})
+        if needed:
+            refused(job, "^run.cache: none")
+        else:
+            check_outputs(job)
