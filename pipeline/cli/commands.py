@@ -2,13 +2,16 @@
 
 import logging
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from pipeline.cli.terminal import output_json, print_answer, print_summary
 from pipeline.core.text import printable
 from pipeline.engine.progress import Progress, console_progress
+
+if TYPE_CHECKING:
+    from pipeline.jobs.config import RunConfig
 
 _FILE: Final = click.Path(path_type=Path)
 
@@ -45,6 +48,17 @@ def _print_report(report: dict[str, Any], *, as_json: bool) -> None:
     print_summary(text, report["outputs"].values(), asked=as_json)
 
 
+def _load_run(config: Path, settings: tuple[str, ...]) -> "RunConfig":
+    """Load a config and check what it says of the run, without opening its scene."""
+    from pipeline.jobs.config import load_config
+    from pipeline.jobs.run import check_outputs
+    from pipeline.sinks.staging import keep_apart
+
+    loaded = load_config(config, settings)
+    keep_apart(check_outputs(loaded).by_key(), {str(config): "the config"})
+    return loaded
+
+
 @click.command(short_help="Map a small real scene.")
 @click.option("--out", type=_FILE, default=Path("terrazzo-demo"), show_default=True, help="Folder for all files.")
 @_quiet
@@ -69,7 +83,7 @@ def fit(config: Path, settings: tuple[str, ...], output: Path, *, overwrite: boo
     from pipeline.sinks.staging import keep_apart
 
     progress = _choose_progress(quiet=quiet)
-    keep_apart([output], [config])
+    keep_apart({"--output": output}, {str(config): "the config"})
     model = fit_config(load_config(config, settings), output, overwrite=overwrite, progress=progress)
     text = f"model    {output}   {model.k} classes of {', '.join(model.bands)}"
     print_summary(printable(text), [output])
@@ -105,10 +119,9 @@ def inspect(source: tuple[str, ...], *, timeout: float, as_json: bool) -> None:
 def plan(config: Path, settings: tuple[str, ...], *, as_json: bool) -> None:
     """Show what a run of CONFIG reads, writes and holds in memory. Runs nothing."""
     from pipeline.cli.text import plan_record, plan_words
-    from pipeline.jobs.config import load_config
     from pipeline.jobs.run import plan_config
 
-    loaded = load_config(config, settings)
+    loaded = _load_run(config, settings)
     scene, planned = plan_config(loaded)
     if as_json:
         print_answer(output_json(plan_record(scene.info, planned, loaded)))
@@ -124,7 +137,11 @@ def plan(config: Path, settings: tuple[str, ...], *, as_json: bool) -> None:
 @click.option("--memory", default="2GB", show_default=True, help="Memory limit.")
 @click.option("--workers", default="auto", show_default=True, help="Number of blocks processed at once.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a key of scene or run: --set scene.mask=scl."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a key of scene, output or run: --set output.table=none.",
 )
 @_overwrite
 @_json
@@ -142,20 +159,19 @@ def predict(
     **resources: str,
 ) -> None:
     """Label another scene with an existing model. SOURCE is a product, a file, or one file per band."""
-    from pipeline.config.record import parse_record
-    from pipeline.config.schema import load_prediction
+    from pipeline.jobs.config import load_prediction
     from pipeline.jobs.outputs import OutputPaths
     from pipeline.jobs.predict import predict as predict_scene
     from pipeline.models.base import ClusterModel
-    from pipeline.sinks.registry import OutputConfig
     from pipeline.sinks.staging import keep_apart
 
     progress = _choose_progress(quiet=quiet)
-    config = load_prediction(source, resources, settings)
-    outputs = parse_record(OutputConfig, {"labels": str(output), "palette": palette}, "predict")
+    config = load_prediction(source, {"labels": str(output), "palette": palette}, resources, settings)
     loaded = ClusterModel.load(model)
-    keep_apart(OutputPaths.of(outputs, fits=False).all(), [model])
-    report = predict_scene(config.scene, loaded, outputs, resources=config.run, overwrite=overwrite, progress=progress)
+    keep_apart(OutputPaths.of(config.output, fits=False).by_key(), {str(model): "the model"})
+    report = predict_scene(
+        config.scene, loaded, config.output, resources=config.run, overwrite=overwrite, progress=progress
+    )
     _print_report(report, as_json=as_json)
 
 
@@ -167,13 +183,10 @@ def predict(
 @_quiet
 def run(config: Path, settings: tuple[str, ...], *, overwrite: bool, as_json: bool, quiet: bool) -> None:
     """Fit a model to a scene and write the map, as CONFIG says."""
-    from pipeline.jobs.config import load_config
-    from pipeline.jobs.run import check_outputs, run_config
-    from pipeline.sinks.staging import keep_apart
+    from pipeline.jobs.run import run_config
 
     progress = _choose_progress(quiet=quiet)
-    loaded = load_config(config, settings)
-    keep_apart(check_outputs(loaded).all(), [config])
+    loaded = _load_run(config, settings)
     _print_report(run_config(loaded, overwrite=overwrite, progress=progress), as_json=as_json)
 
 
@@ -182,8 +195,5 @@ def run(config: Path, settings: tuple[str, ...], *, overwrite: bool, as_json: bo
 @_override
 def validate(config: Path, settings: tuple[str, ...]) -> None:
     """Check CONFIG and report mistakes in it. Opens no scene."""
-    from pipeline.jobs.config import load_config
-    from pipeline.jobs.run import check_outputs
-
-    check_outputs(load_config(config, settings))
+    _load_run(config, settings)
     print_answer(printable(f"{config}: valid"))

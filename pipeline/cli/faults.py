@@ -7,20 +7,19 @@ from pipeline.core.text import printable
 
 _OWN_PACKAGE = "pipeline"
 
+_NO_MEMORY = ("failed to map segment", "annot allocate memory", "annot create shared object descriptor")
+"""Parts of messages of the system's loader if there is no memory or address space for a library."""
+
 
 def fault_sentence(error: BaseException) -> str:
     """Describe an unexpected error, any but a `TerrazzoError`, in a sentence that says what to do."""
+    if package := _broken_package(error):
+        return _import_sentence(error, package)
     if isinstance(error, MemoryError):
         return "there is not enough memory; set run.memory lower"
-    package = _broken_package(error)
-    if package:
-        reason = printable(f"{type(error).__name__}: {error}")
-        return (
-            f"the package {package} can't be imported ({reason}); it is missing or broken: reinstall it with the other "
-            "dependencies: pip install --force-reinstall terrazzo"
-        )
     if isinstance(error, OSError):
-        return printable(error)
+        where = f"{error.filename}: " if error.filename else ""
+        return printable(f"{where}{error.strerror}" if error.strerror else error)
     if isinstance(error, UnicodeEncodeError):
         return (
             f"{printable(error.object[:200])}: this can't be encoded as {error.encoding}; set PYTHONUTF8=1, or rename "
@@ -34,6 +33,29 @@ def fault_sentence(error: BaseException) -> str:
         f"this is a bug in Terrazzo ({printable(f'{type(error).__name__}: {error}')[:200]}{where}); please report it "
         "with the output of 'terrazzo --debug ...'"
     )
+
+
+def _import_sentence(error: BaseException, package: str) -> str:
+    """Describe why a package can't be imported, and what to do."""
+    if _is_short_of_memory(error):
+        return (
+            "there is not enough memory to load the libraries that the program needs; allow it more, for instance of "
+            "address space: ulimit -v"
+        )
+    reason = printable(f"{type(error).__name__}: {error}")
+    return (
+        f"the package {package} can't be imported ({reason}); it is missing or broken: reinstall it with the other "
+        "dependencies: pip install --force-reinstall terrazzo"
+    )
+
+
+def _is_short_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, says that there is no memory, as Python or the system's loader does."""
+    while error:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _broken_package(error: BaseException) -> str:

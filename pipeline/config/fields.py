@@ -52,6 +52,11 @@ def _name_for_gdal(value: object) -> object:
     return value
 
 
+def says_none(value: object) -> bool:
+    """Whether a value is the word none, in capitals or not, with spaces around it or not."""
+    return isinstance(value, str) and value.strip().lower() == "none"
+
+
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 """Text that is not empty and contains no NUL."""
 Name = Annotated[Text, BeforeValidator(_name_for_gdal)]
@@ -80,7 +85,7 @@ ResamplingMethod = Literal[
 ]
 """Resampling methods by their GDAL names."""
 
-Resampling = ResamplingMethod | Annotated[dict[Text, ResamplingMethod], Field(min_length=1)]
+Resampling = ResamplingMethod | Annotated[dict[Band, ResamplingMethod], Field(min_length=1)]
 """Resampling method for all bands, or a mapping of band to method."""
 
 _SizeText = Annotated[str, Field(pattern=r"^\s*[0-9]+(\.[0-9]+)?([eE]\+?[0-9]{1,2}|\s*([kKmMgGtTpP][iI]?)?[bB]?)\s*$")]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, create_model, model_validator
 
-from pipeline.config.fields import Name, Text
+from pipeline.config.fields import Name, Text, says_none
 from pipeline.config.record import Record, refuse_boolean
 from pipeline.core.mask_layers import MASK_LAYERS, Bits, MaskKind, MaskLayer, mask_kind
 
@@ -21,7 +21,7 @@ MASK_DESCRIPTION: Final = (
 
 def _expand_mask(value: object) -> object:
     """Expand the short forms of a mask to a mapping with `layer` or `path`."""
-    if isinstance(value, str) and value.lower() == "none":
+    if says_none(value):
         return None
     if isinstance(value, str):
         return {"layer": value.lower()} if value.lower() in MASK_LAYERS else {"path": value}

@@ -1,6 +1,7 @@
 """Detect a scene (file, folder or address) that was passed in place of a config."""
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -39,7 +40,7 @@ def scene_named_as_config(path: Path) -> str | None:
     """Message for a scene passed in place of a config, with the command that writes one; None for other files."""
     name = str(path)
     kind = _kind(path)
-    if not path.exists() and (_ADDRESS.match(name) or name.startswith("/vsi")):
+    if not os.path.lexists(path) and (_ADDRESS.match(name) or name.startswith("/vsi")):
         name = _ADDRESS.sub(r"\1\2://", name)
         kind = "an address"
     if not kind:

@@ -1,17 +1,16 @@
 """Base class of config records, and validation with messages that name path, value and what is allowed."""
 
 import difflib
-import reprlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
-from textwrap import shorten
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, GetCoreSchemaHandler, Tag, ValidationError, field_validator
 
 from pipeline.core.errors import ConfigError
-from pipeline.core.text import kind_words
+from pipeline.core.text import kind_words, shown
 
 
 def refuse_boolean(value: object) -> object:
@@ -63,7 +62,7 @@ class OneOf:
         """Validate settings as the record that their key chooses, as `parse_record` does."""
         name = self._choose(settings)
         if name not in self.records:
-            msg = f"{origin}: {self.key}: {_shown(settings[self.key])} is not allowed; expected {self.allowed}"
+            msg = f"{origin}: {self.key}: {shown(settings[self.key])} is not allowed; expected {self.allowed}"
             raise ConfigError(msg)
         return parse_record(self.records[name], settings, origin)
 
@@ -101,18 +100,13 @@ def _walk(record: type[BaseModel], location: Iterable[str | int]) -> Iterator[tu
         choices = next((choice.records for choice in field.metadata if isinstance(choice, OneOf)), {})
 
 
-def _shown(value: object) -> str:
-    """Short text of a value for a message. Collections are only counted, as YAML aliases can make them huge."""
-    if isinstance(value, list | tuple | dict | set):
-        return f"{kind_words(value)} of {len(value)}"
-    return shorten(reprlib.repr(value), 60, placeholder="...")
-
-
 def _message(error: Mapping[str, Any], record: type[BaseModel]) -> str:
     """Message for an error found by pydantic: the full path, the value, what is allowed."""
     steps = list(_walk(record, error["loc"]))
     if error["type"] == "extra_forbidden":
         return _unknown_key(steps)
+    if error["type"] == "invalid_key":
+        return _wrong_key(steps, error["input"])
     steps = [(key, owner) for key, owner in steps if key in owner.model_fields]
     name = ".".join(key for key, _ in steps)
     value: Any = error["input"]
@@ -124,11 +118,26 @@ def _message(error: Mapping[str, Any], record: type[BaseModel]) -> str:
         if error["type"] == "union_tag_invalid":
             (choice,) = (each for each in field.metadata if isinstance(each, OneOf))
             name, value, expected = f"{name}.{choice.key}", value[choice.key], choice.allowed
+    if error["loc"][-1:] == ("[key]",):
+        return f"{name}: key {_shown_key(value)} is not allowed; expected {expected}"
     if error["type"] == "missing":
         return f"{name}: missing; expected {expected}"
     if error["type"] == "value_error" and isinstance(value, dict):
         return f"{name}: {error['ctx']['error']}" if name else str(error["ctx"]["error"])
-    return f"{name}: {_shown(value)} is not allowed; expected {expected}" if name else f"expected {expected}"
+    return f"{name}: {shown(value)} is not allowed; expected {expected}" if name else f"expected {expected}"
+
+
+def _shown_key(key: object) -> str:
+    """Text of a key for a message, as it is written in YAML."""
+    return json.dumps(key) if key is None or isinstance(key, bool) else shown(key)
+
+
+def _wrong_key(steps: Sequence[tuple[str, type[BaseModel]]], key: object) -> str:
+    """Message for a key that is not text: 5, or a word that YAML reads as another value."""
+    *section, (_, owner) = steps
+    path = ".".join(name for name, _ in section)
+    start = f"{path}: " if path else ""
+    return f"{start}key {_shown_key(key)}: keys are words; allowed here: {', '.join(owner.model_fields)}"
 
 
 def _unknown_key(steps: Sequence[tuple[str, type[BaseModel]]]) -> str:
@@ -140,6 +149,16 @@ def _unknown_key(steps: Sequence[tuple[str, type[BaseModel]]]) -> str:
     nearest = difflib.get_close_matches(key, owner.model_fields, n=1)
     hint = f"did you mean {'.'.join([*start, nearest[0]])}? " if nearest else ""
     return f"{path}: unknown key; {hint}allowed here: {', '.join(owner.model_fields)}"
+
+
+def _most_precise(errors: Iterable[Any], record: type[BaseModel]) -> list[Any]:
+    """Errors with one for each key: of those that pydantic finds for the forms a value may have, the innermost."""
+    found: dict[str, Any] = {}
+    for error in errors:
+        path = ".".join(key for key, _ in _walk(record, error["loc"]))
+        if path not in found or len(error["loc"]) > len(found[path]["loc"]):
+            found[path] = error
+    return list(found.values())
 
 
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
@@ -161,7 +180,7 @@ def parse_record(record: type[AnyRecord], settings: object, origin: str) -> AnyR
         return record.model_validate(settings)
     except ValidationError as error:
         unknown_first = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        messages = list(dict.fromkeys(_message(found, record) for found in unknown_first))
+        messages = list(dict.fromkeys(_message(found, record) for found in _most_precise(unknown_first, record)))
         more = f" (and {len(messages) - 1} more: {'; '.join(text.split(': ')[0] for text in messages[1:4])})"
         msg = f"{origin}: {messages[0]}{more if len(messages) > 1 else ''}"
         raise ConfigError(msg) from error

@@ -1,15 +1,13 @@
 """The sections of the config as typed, frozen records: mistakes are found before a file is opened."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import ByteSize, Field, model_validator
 
 from pipeline.config.fields import Bands, Name, Names, Paths, Resampling, Size, Time
 from pipeline.config.masks import MASK_DESCRIPTION, AreaConfig, MaskConfig
-from pipeline.config.record import Record, parse_record
-from pipeline.config.yaml import merge, override
-from pipeline.core.errors import ConfigError
+from pipeline.config.record import Record
 from pipeline.core.timeouts import DEFAULT_TIMEOUT, MAX_TIMEOUT
 
 CLIPPED: Final = (2.0, 98.0)
@@ -165,37 +163,3 @@ class ResourceConfig(Record):
         description="the time limit in seconds for a file on another machine, to open it or to read a block, including "
         f"all retries: a number above 0, up to {MAX_TIMEOUT}",
     )
-
-
-class PredictConfig(Record):
-    """Settings of `terrazzo predict`, which uses an existing model."""
-
-    scene: SceneConfig = Field(
-        description="a mapping: source, names, nodata, resolution, time, resampling, mask, aoi, crop"
-    )
-    run: ResourceConfig = Field(
-        default=ResourceConfig(), description="a mapping: workers, memory, chunk, cache, cache_dir, timeout"
-    )
-
-
-def load_prediction(
-    source: Sequence[str], resources: Mapping[str, str], overrides: Iterable[str] = ()
-) -> PredictConfig:
-    """Build the settings of `terrazzo predict`: its source, those of section `run`, and those given with `--set`.
-
-    Raises
-    ------
-    ConfigError
-        If a setting is not valid, is not one of `scene` or `run`, or is defined by the model.
-    """
-    settings: dict[str, Any] = {"scene": {"source": list(source)}, "run": dict(resources)}
-    for setting in overrides:
-        changed = override(setting)
-        if not set(changed) <= set(settings):
-            msg = f"--set {setting}: only scene.* and run.* can be set here; all other settings come from the model"
-            raise ConfigError(msg)
-        if "bands" in (changed.get("scene") or ()):
-            msg = f"--set {setting}: the bands are defined by the model; leave this setting out"
-            raise ConfigError(msg)
-        settings = merge(settings, changed)
-    return parse_record(PredictConfig, settings, "predict")

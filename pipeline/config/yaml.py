@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import yaml
 
+from pipeline.config.fields import says_none
 from pipeline.config.mistaken_scene import scene_named_as_config
 from pipeline.core.errors import ConfigError
 from pipeline.core.mask_layers import MASK_LAYERS
@@ -23,8 +24,22 @@ _MAX_FILE_BYTES: Final = 2**20
 """Largest size of a config file, in bytes."""
 
 
+_SHOWN: Final = 200
+"""Largest number of characters that messages show of a setting of the command line."""
+
+_MAX_DIGITS: Final = 1000
+"""Largest number of characters of a whole number: Python refuses to write much longer ones, as in messages."""
+
+
 class _Loader(yaml.SafeLoader):
-    """Safe YAML loader that refuses repeated keys; PyYAML would use the last one without a warning."""
+    """Safe YAML loader that refuses endless numbers, and repeated keys, of which PyYAML would use the last one."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Build a whole number; raise ConstructorError if it is too long."""
+        if len(node.value) > _MAX_DIGITS:
+            problem = f"a whole number of {len(node.value)} characters is too long"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_yaml_int(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
         """Build a mapping; raise ConstructorError if a key is repeated."""
@@ -33,6 +48,9 @@ class _Loader(yaml.SafeLoader):
         if repeated is not None:
             raise yaml.constructor.ConstructorError(None, None, f"the key {repeated!r} is given twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def parse_yaml(text: str, origin: str) -> object:
@@ -92,7 +110,7 @@ def _anchor_layer(layer: object, base: Path) -> object:
     """Join the path of a mask or an area, in its short form or in a mapping, to `base`."""
     if isinstance(layer, dict) and "path" in layer:
         return {**layer, "path": _anchor_source(layer["path"], base)}
-    return layer if str(layer).lower() in ("none", *MASK_LAYERS) else _anchor_source(layer, base)
+    return layer if says_none(layer) or str(layer).lower() in MASK_LAYERS else _anchor_source(layer, base)
 
 
 _ANCHORED: Final = {"source": _anchor_sources, "mask": _anchor_layer, "aoi": _anchor_layer}
@@ -108,7 +126,7 @@ def anchor_paths(settings: dict[str, Any], base: Path) -> dict[str, Any]:
             }
     if isinstance(output := settings.get("output"), dict):
         anchored["output"] = {
-            key: value if key == "palette" or str(value).lower() == "none" else _anchor(value, base)
+            key: value if key == "palette" or says_none(value) else _anchor(value, base)
             for key, value in output.items()
         }
     if isinstance(run := settings.get("run"), dict):
@@ -125,16 +143,21 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _short(setting: str) -> str:
+    """Begin of a setting, for messages."""
+    return setting if len(setting) <= _SHOWN else f"{setting[:_SHOWN]}..."
+
+
 def override(setting: str) -> dict[str, Any]:
     """Parse `fit.k=12` into `{"fit": {"k": 12}}`; relative paths start at the current folder."""
     key, equals, text = setting.partition("=")
     if not equals or not all(key.split(".")):
-        msg = f"--set {setting}: expected key.path=value, for example fit.k=12"
+        msg = f"--set {_short(setting)}: expected key.path=value, for example fit.k=12"
         raise ConfigError(msg)
     if message := unreadable_name(text):
         msg = f"--set {key}: {message}"
         raise ConfigError(msg)
-    value: Any = parse_yaml(text, f"--set {setting}")
+    value: Any = parse_yaml(text, f"--set {_short(setting)}")
     for part in reversed(key.strip().split(".")):
         value = {part: value}
     return anchor_paths(value, Path.cwd())

@@ -146,7 +146,8 @@ def find_band(
     """
     if wanted in names:
         return names.index(wanted)
-    numbers = numbers or [str(number) for number in range(1, len(names) + 1)]
+    from_one = [str(number) for number in range(1, len(names) + 1)]
+    numbers = list(numbers or from_one)
     if wanted.upper().lstrip("0") in numbers:
         return numbers.index(wanted.upper().lstrip("0"))
     matching = bands_called(wanted, names, common)
@@ -156,9 +157,10 @@ def find_band(
     if matching:
         msg = f"{key}: {wanted!r} matches {', '.join(names[i] for i in matching)}; name one of them"
         raise ConfigError(msg)
+    by_number = f"1 to {numbers[-1]}" if numbers == from_one else listed_names(numbers)
     nearest = difflib.get_close_matches(wanted, names, n=1)
     hint = f"did you mean {nearest[0]}? It has " if nearest else "the scene has "
-    msg = f"{key}: there is no band {wanted!r}; {hint}{available}; by number, {numbers[0]} to {numbers[-1]}"
+    msg = f"{key}: there is no band {wanted!r}; {hint}{available}; by number, {by_number}"
     raise ConfigError(msg)
 
 

@@ -42,6 +42,20 @@ def special_kind(path: str | Path) -> str | None:
     return _kind_of(found)
 
 
+def lookup_fault(path: str | Path) -> str:
+    """Reason of the system why a path can't even be looked up, such as one that is too long; empty if there is none.
+
+    That nothing has the path is no such reason.
+    """
+    try:
+        os.stat(path)  # noqa: PTH116 (as above)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, ValueError) as error:
+        return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return ""
+
+
 def _kind_of(found: os.stat_result) -> str | None:
     if stat.S_ISREG(found.st_mode) and found.st_dev in _system_devices():
         return _GENERATED

@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import reprlib
 import sys
 import unicodedata
 from math import isfinite
+from textwrap import shorten
 from typing import Any, Final
 
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})
@@ -88,6 +90,16 @@ def kind_words(value: object) -> str:
     """Type of a value with its article, such as 'an int', for messages; 'None' for None."""
     name = type(value).__name__
     return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def shown(value: object) -> str:
+    """Short text of a value for a message. Collections are only counted, as YAML aliases can make them huge."""
+    if isinstance(value, list | tuple | dict | set):
+        return f"{kind_words(value)} of {len(value)}"
+    try:
+        return shorten(reprlib.repr(value), 60, placeholder="...")
+    except ValueError:  # Python refuses to write a whole number of thousands of digits
+        return f"{kind_words(value)} of thousands of digits"
 
 
 def size_words(size: float) -> str:

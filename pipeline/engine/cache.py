@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import OutputError
-from pipeline.engine.work_folder import temporary_folder
+from pipeline.engine.work_folder import temporary_folder, write_fix
 
 Array = npt.NDArray[Any]
 
@@ -168,8 +168,9 @@ class DiskCache:
             yield
         except OSError as error:
             reason = f"the cache file {entry.name} can't be {done} ({error.strerror or error})"
-            fix = "make room there, or set" if done == "written" else "was it changed? Run again, or set"
-            msg = f"{self.folder.parent}: {reason}; {fix} run.cache_dir to a folder on another disk"
+            elsewhere = "set run.cache_dir to a folder on another disk"
+            fix = write_fix(error, elsewhere) if done == "written" else f"was it changed? Run again, or {elsewhere}"
+            msg = f"{self.folder.parent}: {reason}; {fix}"
             raise OutputError(msg) from error
 
 

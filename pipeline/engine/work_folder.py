@@ -1,5 +1,6 @@
 """The temporary folder of a run: removed when the run ends, or by the next run if this one is killed."""
 
+import errno
 import logging
 import shutil
 import tempfile
@@ -15,6 +16,9 @@ from pipeline.engine.owner_mark import write_mark
 from pipeline.engine.signals import call_before_exit, defer_signals
 
 logger = logging.getLogger(__name__)
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Error numbers of a full disk or an exhausted quota."""
 
 _ATTEMPTS: Final = 5
 """Number of attempts to create a temporary folder."""
@@ -77,9 +81,15 @@ def folder_of(path: Path) -> Path:
 
 def output_error(path: Path, what: str, key: str, error: OSError) -> OutputError:
     """Build the error of an output that can't be written, with the config key that sets its path."""
-    reason = error.strerror or error
-    fix = f"make room there, or set {key} to a path on another disk"
-    return OutputError(f"{folder_of(path)}: {what} can't be written ({reason}); {fix}")
+    fix = write_fix(error, f"set {key} to a path on another disk")
+    return OutputError(f"{folder_of(path)}: {what} can't be written ({error.strerror or error}); {fix}")
+
+
+def write_fix(error: OSError, elsewhere: str) -> str:
+    """Fix for a file that can't be written: elsewhere; or where it is, if the reason of the system allows that."""
+    if error.errno in _FULL:
+        return f"make room there, or {elsewhere}"
+    return f"is the disk failing? If so, {elsewhere}" if error.errno == errno.EIO else elsewhere
 
 
 def _make_folder(parent: Path, fix: str) -> tuple[Path, FileIO]:

@@ -212,6 +212,12 @@ class Catalogue:
         """Number by which the band at an index (from 0) can be chosen."""
         return self.bands[index].number or str(index + 1)
 
+    def called(self, names: Sequence[str]) -> tuple[list[str | None], list[str]]:
+        """Return the common names, None if unknown, and the numbers of bands of this catalogue by their names."""
+        index = {name: i for i, name in enumerate(self.names)}
+        common = self.common_names
+        return [common[index[name]] for name in names], [self.number(index[name]) for name in names]
+
     def mask(self, kind: str) -> MaskOffer | None:
         """The mask of a kind; None if there is none."""
         return next((mask for mask in self.masks if mask.kind == kind), None)

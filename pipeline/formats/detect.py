@@ -12,7 +12,15 @@ from pipeline.formats.archives import is_archive, open_archive
 from pipeline.formats.aws_tiles import is_tile_folder, open_tile
 from pipeline.formats.catalogue import Catalogue
 from pipeline.formats.file_sets import files_catalogue
-from pipeline.formats.paths import RASTER_SUFFIXES, check_names, find_files, is_gdal_path, rasters_in, stores_in
+from pipeline.formats.paths import (
+    RASTER_SUFFIXES,
+    check_lookup,
+    check_names,
+    find_files,
+    is_gdal_path,
+    rasters_in,
+    stores_in,
+)
 from pipeline.formats.safe import open_product, product_root, products_in
 from pipeline.formats.stac import is_stac, open_items
 from pipeline.geo.crs import check_proj
@@ -44,6 +52,7 @@ def open_catalogues(
     """
     named = [str(item) for item in ([source] if isinstance(source, str | Path) else source)]
     check_names(named)
+    check_lookup(named)
     check_proj()
     excluded = list(excluded)
     items = [path for item in named for path in (_products_matching(item) or _stores_inside(item, excluded) or [item])]

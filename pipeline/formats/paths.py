@@ -10,7 +10,7 @@ from typing import Final
 from pipeline.config.yaml import is_address
 from pipeline.core.band_names import band_order
 from pipeline.core.errors import SceneError
-from pipeline.core.regular_files import special_kind
+from pipeline.core.regular_files import lookup_fault, special_kind
 from pipeline.core.text import unreadable_name
 from pipeline.stores.locate import is_store
 
@@ -72,6 +72,14 @@ def check_names(names: Iterable[str]) -> None:
     """Raise SceneError if Python and GDAL would open different files for a name."""
     if reason := next(filter(None, map(unreadable_name, names)), ""):
         raise SceneError(reason)
+
+
+def check_lookup(names: Iterable[str]) -> None:
+    """Raise SceneError if the system can't look up a path, such as one that is too long."""
+    for name in names:
+        if not is_gdal_path(name) and (fault := lookup_fault(name)):
+            msg = f"{name}: this path can't be looked up ({fault})"
+            raise SceneError(msg)
 
 
 def has_raster_name(file: PurePath) -> bool:

@@ -1,6 +1,6 @@
 """The config of a run, assembled from its sections, the clustering methods and the outputs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -8,10 +8,11 @@ from pydantic import Field
 
 from pipeline.config.record import OneOf, Record, parse_record
 from pipeline.config.schema import FeaturesConfig, ResourceConfig, SceneConfig
-from pipeline.config.yaml import read_settings
+from pipeline.config.yaml import merge, override, read_settings
+from pipeline.core.errors import ConfigError
 from pipeline.methods.registry import METHODS
 from pipeline.methods.settings import SampleSettings
-from pipeline.sinks.registry import OutputConfig
+from pipeline.sinks.registry import SINKS, OutputConfig
 
 FIT: Final = OneOf("method", *(method.settings for method in METHODS.values()))
 """Section `fit`: the settings of one of the methods."""
@@ -50,6 +51,52 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
         If the file can't be read, is not plain YAML, or is not a valid config.
     """
     return parse_record(RunConfig, read_settings(path, overrides), str(Path(path)))
+
+
+class PredictConfig(Record):
+    """Settings of `terrazzo predict`, which uses an existing model."""
+
+    scene: SceneConfig = Field(
+        description="a mapping: source, names, nodata, resolution, time, resampling, mask, aoi, crop"
+    )
+    output: OutputConfig = Field(description=keys_of(OutputConfig))
+    run: ResourceConfig = Field(default=ResourceConfig(), description=keys_of(ResourceConfig))
+
+
+_GIVEN: Final = {
+    "scene.source": "the scene is the argument SOURCE",
+    "scene.bands": "the bands are defined by the model",
+    "output.labels": "the map is that of --output",
+    **{f"output.{sink.key}": f"{sink.what} is not written here" for sink in SINKS if sink.of_fit},
+}
+"""Why a key can't be set for `predict`."""
+
+
+def load_prediction(
+    source: Sequence[str], output: Mapping[str, str], resources: Mapping[str, str], overrides: Iterable[str] = ()
+) -> PredictConfig:
+    """Build the settings of `terrazzo predict`: its source, sections `output` and `run`, and those given with `--set`.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is not valid, is not one of these sections, or is defined by an argument or by the model.
+    """
+    settings: dict[str, Any] = {"scene": {"source": list(source)}, "output": dict(output), "run": dict(resources)}
+    for setting in overrides:
+        changed = override(setting)
+        if not set(changed) <= set(settings):
+            msg = (
+                f"--set {setting}: only keys of scene, output and run can be set here; features and fit are defined by "
+                "the model"
+            )
+            raise ConfigError(msg)
+        keys = {f"{section}.{key}" for section, part in changed.items() if isinstance(part, dict) for key in part}
+        if key := next(filter(keys.__contains__, _GIVEN), None):
+            msg = f"--set {setting}: {_GIVEN[key]}; leave this setting out"
+            raise ConfigError(msg)
+        settings = merge(settings, changed)
+    return parse_record(PredictConfig, settings, "predict")
 
 
 def config_schema() -> dict[str, Any]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -37,21 +38,45 @@ def run_demo(folder: Path, progress: Progress) -> dict[str, Any]:
     Outputs of an earlier demo are replaced; its config is replaced only if it was not edited. Raises TerrazzoError if
     the folder can't be written to, or the run fails.
     """
-    try:
-        scene = folder / _SOURCES[0]
-        scene.mkdir(parents=True, exist_ok=True)
-        source = fetch_sample(scene) or generate_scene(folder / _SOURCES[1])
-        config = folder / "demo.yaml"
-        if config.exists() and config.read_text(encoding="utf-8") not in map(_config_text, _SOURCES):
-            logger.warning("%s was edited and is run as it is; remove it to get the original config again", config)
+    with ExitStack() as context:
+        try:
+            scene = folder / _SOURCES[0]
+            _make_folders(scene, context)
+            source = fetch_sample(scene) or generate_scene(folder / _SOURCES[1])
+            config = _write_config(folder, source)
+        except OSError as error:
+            msg = f"{folder}: the demo can't write into this folder ({error.strerror or error.__cause__ or error})"
+            raise OutputError(msg) from error
+        return run_config(load_config(config), overwrite=True, progress=progress)
+
+
+def _make_folders(folder: Path, context: ExitStack) -> None:
+    """Make a folder and its parents; when the context ends, those made here are removed if they are empty."""
+    for part in reversed((folder, *folder.parents)):
+        try:
+            part.mkdir()
+        except OSError:
+            if not part.is_dir():
+                raise
         else:
-            with Staging([config], overwrite=True) as staging:
-                text = _config_text(source.relative_to(folder))
-                staging.path(config).write_text(text, encoding="utf-8")
-    except OSError as error:
-        msg = f"{folder}: the demo can't write into this folder ({error.strerror or error})"
-        raise OutputError(msg) from error
-    return run_config(load_config(config), overwrite=True, progress=progress)
+            context.callback(_remove_if_empty, part)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # it is not empty, or not the folder any more
+        folder.rmdir()
+
+
+def _write_config(folder: Path, source: Path) -> Path:
+    """Write the config unless it was edited, and return its path."""
+    config = folder / "demo.yaml"
+    if config.exists() and config.read_text(encoding="utf-8") not in map(_config_text, _SOURCES):
+        logger.warning("%s was edited and is run as it is; remove it to get the original config again", config)
+    else:
+        with Staging([config], overwrite=True) as staging:
+            text = _config_text(source.relative_to(folder))
+            staging.path(config).write_text(text, encoding="utf-8")
+    return config
 
 
 def _config_text(source: Path) -> str:

@@ -2,15 +2,18 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config.fields import says_none
+from pipeline.core.errors import ConfigError
 from pipeline.sinks.base import OFF, Sink
 from pipeline.sinks.output_set import describe_mixed_set, digests_of
+from pipeline.sinks.publish import sidecars
 from pipeline.sinks.registry import SINKS, OutputConfig
-from pipeline.sinks.staging import Staging
+from pipeline.sinks.staging import Staging, path_fault
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +31,11 @@ class OutputPaths:
     def of(cls, output: OutputConfig, *, fits: bool) -> "OutputPaths":
         """Take the paths of a config; those not set get names next to the labels.
 
-        Raises ConfigError when a file has not the ending of its format, or the map is switched off.
+        Raises
+        ------
+        ConfigError
+            If a file has not the ending of its format, a path is that of two outputs, of a folder or of a device, or
+            the map is switched off.
         """
         files, left_out, labels = [], [], Path(output.labels)
         for sink in SINKS:
@@ -36,13 +43,14 @@ class OutputPaths:
             default = labels.with_name(labels.stem + sink.ending) if sink.ending else labels
             if sink.of_fit and not fits:
                 continue
-            if name and name.lower() == OFF:
+            if says_none(name):
                 sink.check_off()
                 left_out.append((sink, default))
             else:
                 path = Path(name) if name else default
                 sink.check(path)
                 files.append((sink, path))
+        _check_paths({f"output.{sink.key}": path for sink, path in files})
         return cls(tuple(files), tuple(left_out))
 
     @property
@@ -58,6 +66,29 @@ class OutputPaths:
     def all(self) -> list[Path]:
         """Paths of all files that are written, the map first."""
         return [path for _, path in self.files]
+
+    def by_key(self) -> dict[str, Path]:
+        """Paths of all files that are written, by their keys in the config."""
+        return {f"output.{sink.key}": path for sink, path in self.files}
+
+
+def _check_paths(paths: Mapping[str, Path]) -> None:
+    """Raise ConfigError if a path can't be that of a file, or two outputs, given by their keys, have one path."""
+    taken: dict[str, str] = {}
+    for key, path in paths.items():
+        if fault := path_fault(path):
+            msg = f"{key}: {path}: {fault}"
+            raise ConfigError(msg)
+        if (other := taken.setdefault(os.path.realpath(path), key)) != key:
+            msg = f"{key}: {path}: this is the path of {other}, too; give them different names"
+            raise ConfigError(msg)
+    for key, path in paths.items():
+        for sidecar in map(os.path.realpath, sidecars(path)):
+            if sidecar in taken:
+                msg = (
+                    f"{taken[sidecar]}: {sidecar}: GDAL would read this file as part of {key}, {path}; use another name"
+                )
+                raise ConfigError(msg)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,12 @@ from functools import reduce
 from math import ceil
 from typing import Final, Literal
 
+import numpy as np
+from affine import Affine
+
 from pipeline.config.schema import ResourceConfig
 from pipeline.core.errors import ConfigError, MemoryBudgetError
+from pipeline.core.grid import Grid
 from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import size_words
@@ -29,6 +33,22 @@ counts a whole piece for a process that touches part of it (decision 18).
 
 _TARGET_BLOCK_BYTES: Final = 8 * 2**20
 """Bytes of pixels per block: enough to make the cost of a call negligible, few enough for a steady peak of memory."""
+
+_ANY_SCENE: Final = SceneInfo(
+    grid=Grid(crs=None, transform=Affine.identity(), shape=(1, 1)),
+    bands=("band",),
+    dtype=np.dtype("uint8"),
+    nodata=(None,),
+    nodata_rule="auto",
+    scales=(1.0,),
+    offsets=(0.0,),
+    block_shape=(1, 1),
+    masked=False,
+    drivers=(),
+    sources=(),
+    files=(),
+)
+"""A scene of one pixel, for needs that are the same for all scenes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +171,8 @@ def make_plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, *, 
     MemoryBudgetError
         If even the smallest block on one worker needs more memory than allowed; the message says how much it needs.
     """
+    if fit:
+        check_cache_of_method(run, fit)
     info = scene.info
     shapes = [whole_blocks(info, run.chunk)] if isinstance(run.chunk, int) else chunk_shapes(info)
     plans = [
@@ -164,12 +186,17 @@ def make_plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, *, 
     raise MemoryBudgetError(_refusal(plans[-1], info, run, fit))
 
 
+def check_cache_of_method(run: ResourceConfig, fit: SampleSettings) -> None:
+    """Raise ConfigError if the method needs a cache and `run.cache` is none: the needs of any scene tell."""
+    work = Work(chunk=(1, 1), blocks=1, workers=1)
+    if run.cache == "none" and method_of(fit).needs(_ANY_SCENE, fit, work).cache == "must":
+        msg = f"run.cache: none: {fit.method} reads all pixels several times and needs a cache; use disk or memory"
+        raise ConfigError(msg)
+
+
 def _plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, work: Work, sinks: Sequence[Sink]) -> Plan:
     """Plan a run for given blocks and workers, whatever memory that takes."""
     needs = _needs(scene, fit, work, sinks)
-    if fit and run.cache == "none" and needs.cache == "must":
-        msg = f"run.cache: none: {fit.method} reads all pixels several times and needs a cache; use disk or memory"
-        raise ConfigError(msg)
     cache = choose_cache(scene.info, scene.reading, run.cache, needs)
     program = PROGRAM.beside(open_files_needs(scene.reading, work)).beside(Needs(libraries=needs.libraries))
     return Plan(

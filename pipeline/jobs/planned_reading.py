@@ -12,6 +12,7 @@ import rasterio
 from pipeline.config.schema import ResourceConfig
 from pipeline.core.errors import ConfigError, OutputError
 from pipeline.core.pixels import PixelSource
+from pipeline.core.regular_files import lookup_fault
 from pipeline.core.text import size_words
 from pipeline.engine.cache import open_cache
 from pipeline.engine.executor import ThreadExecutor
@@ -72,7 +73,12 @@ def read_while_loading(source: PixelSource, workers: int) -> None:
 def check_cache_folder(resources: ResourceConfig) -> None:
     """Raise ConfigError if the folder for the cache does not exist."""
     folder = resources.cache_dir
-    if folder and not Path(folder).is_dir():
+    if not folder:
+        return
+    if fault := lookup_fault(folder):
+        msg = f"run.cache_dir: {folder}: this path can't be looked up ({fault}); name another folder"
+        raise ConfigError(msg)
+    if not Path(folder).is_dir():
         wrong = "this is a file" if Path(folder).exists() else "this folder does not exist"
         msg = f"run.cache_dir: {folder}: {wrong}; create the folder, or name one that exists"
         raise ConfigError(msg)

@@ -21,11 +21,13 @@ from pipeline.methods.fit import Fit
 from pipeline.models.base import ClusterModel
 from pipeline.pixels.open import FeatureScene, Scene
 from pipeline.scenes.choose_bands import catalogues_of
-from pipeline.scenes.file_stamps import stamp_inputs
+from pipeline.scenes.file_stamps import files_of, named_files, stamp_inputs
 from pipeline.scenes.open import open_scene_config
+from pipeline.scenes.plan_parts import NodataError
 from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.palette import model_colours
 from pipeline.sinks.registry import OutputConfig
+from pipeline.sinks.staging import keep_apart
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ def predict(
     Raises
     ------
     ConfigError
-        If the folder for the cache does not exist.
+        If an output can't have its name, or would replace an input; if the folder for the cache does not exist.
     ModelError
         If the scene's bands or units don't fit the model.
     TerrazzoError
@@ -77,6 +79,7 @@ def predict(
     paths, resources = OutputPaths.of(output, fits=False), resources or ResourceConfig()
     colours = model_colours(model, output.palette)
     check_cache_folder(resources)
+    keep_apart(paths.by_key(), named_files(scene))
     with (
         stage_outputs(paths, overwrite=overwrite) as outputs,
         time_limit(resources.timeout),
@@ -84,7 +87,7 @@ def predict(
     ):
         described = _scene_for(model, scene, excluded=paths.all())
         stamps.add(described.info.files)
-        outputs.staging.keep_apart(described.info.files)
+        keep_apart(paths.by_key(), files_of(described.info))
         plan = make_plan(described, resources, None, sinks=paths.sinks)
         with open_planned(described, plan, resources, paths.folder) as read:
             job = Job(info=read.for_map.info, model=model, colours=colours, workers=plan.workers)
@@ -113,7 +116,13 @@ def _scene_for(model: ClusterModel, config: SceneConfig, excluded: Iterable[Path
         raise ModelError(msg)
     nodata = model.nodata if config.nodata == "auto" else config.nodata
     wanted = config.model_copy(update={"bands": model.scene_bands, "nodata": nodata})
-    bands = open_scene_config(wanted, excluded)
+    try:
+        bands = open_scene_config(wanted, excluded)
+    except NodataError as error:
+        if config.nodata != "auto":
+            raise
+        msg = f"{origin}: the model's nodata value {error.reason}; set scene.nodata to that of this scene"
+        raise ModelError(msg) from error
     if "numbers" in model.units.quantities:
         bands = bands.as_stored_numbers(model.units_of_bands(bands.info.units))
     model.check_scene(bands.info)

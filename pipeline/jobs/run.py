@@ -14,7 +14,7 @@ from pipeline.engine.time_limits import time_limit
 from pipeline.jobs.config import RunConfig
 from pipeline.jobs.map import write_descriptions, write_outputs
 from pipeline.jobs.outputs import OutputPaths, stage_outputs
-from pipeline.jobs.plan import Plan, make_plan
+from pipeline.jobs.plan import Plan, check_cache_of_method, make_plan
 from pipeline.jobs.planned_reading import (
     check_cache_folder,
     check_disk_space,
@@ -28,10 +28,10 @@ from pipeline.methods.fit import Fit, fit_source
 from pipeline.methods.registry import method_of
 from pipeline.models.base import ClusterModel
 from pipeline.pixels.open import FeatureScene, Scene, ScenePixels
-from pipeline.scenes.file_stamps import stamp_inputs
+from pipeline.scenes.file_stamps import files_of, named_files, stamp_inputs
 from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.palette import class_colours, model_colours
-from pipeline.sinks.staging import Staging, check_writable
+from pipeline.sinks.staging import Staging, check_writable, keep_apart
 from pipeline.sinks.text_files import MODEL, write_text
 
 logger = logging.getLogger(__name__)
@@ -43,13 +43,16 @@ def check_outputs(config: RunConfig) -> OutputPaths:
     Raises
     ------
     ConfigError
-        If an output can't have its name, the palette is unknown or has too few colours, or the folder for the cache
-        does not exist.
+        If an output can't have its name, or would replace a file that the config names; if the palette is unknown or
+        has too few colours; if the method needs a cache and there is none, or its folder does not exist.
     """
     class_colours(method_of(config.fit).classes(config.fit)[1], config.output.palette)
     check_cache_folder(config.run)
+    check_cache_of_method(config.run, config.fit)
     check_indices(config)
-    return OutputPaths.of(config.output, fits=True)
+    paths = OutputPaths.of(config.output, fits=True)
+    keep_apart(paths.by_key(), named_files(config.scene, config.fit.mask))
+    return paths
 
 
 def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
@@ -65,6 +68,7 @@ def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     paths = check_outputs(config)
     with time_limit(config.run.timeout):
         scene = open_features(config, excluded=paths.all())
+    keep_apart(paths.by_key(), files_of(scene.info))
     plan = plan_run(scene, config.run, config.fit, paths)
     try:
         check_writable(paths.all())
@@ -106,7 +110,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         if config.run.cache_dir:
             remove_leftovers(Path(config.run.cache_dir))  # before free disk space is checked
         plan = plan_run(scene, config.run, config.fit, paths)
-        outputs.staging.keep_apart(scene.info.files)
+        keep_apart(paths.by_key(), files_of(scene.info))
         read = context.enter_context(open_planned(scene, plan, config.run, paths.folder))
         read_while_loading(read.for_fit, plan.workers)
         fit = _fit(read, config, scene, plan.workers, progress)
@@ -131,6 +135,8 @@ def fit_config(
     TerrazzoError
         One of its subclasses; the message says what to fix. No output is written in part.
     """
+    keep_apart({"--output": output}, named_files(config.scene, config.fit.mask))
+    check_cache_of_method(config.run, config.fit)
     with (
         Staging([output], overwrite=overwrite) as staging,
         time_limit(config.run.timeout),
@@ -138,7 +144,7 @@ def fit_config(
     ):
         scene = open_features(config)
         stamps.add(scene.info.files)
-        staging.keep_apart(scene.info.files)
+        keep_apart({"--output": output}, files_of(scene.info))
         plan = make_plan(scene, config.run, config.fit, sinks=())
         with open_planned(scene, plan, config.run, output.parent) as read:
             read_while_loading(read.for_fit, plan.workers)

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from pipeline.core.arrays import Planes, Validity
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import ModelRecord, Units
-from pipeline.models.classes import ClassInfo
+from pipeline.models.classes import ClassInfo, Count
 from pipeline.models.inputs import Inputs
 from pipeline.models.store import load_model, model_text, parse_model
 
@@ -45,22 +45,32 @@ class Fitting(ModelRecord):
     """Setting `fit.method`."""
     pixels: Literal["sampled", "all"] = "sampled"
     """Pixels that the model was computed from: 'sampled', or 'all' valid ones."""
-    seed: int
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     """Setting `fit.seed`."""
-    starts: int | None = None
+    starts: Annotated[int, Field(ge=1)] | None = None
     """Setting `fit.starts`; None if the method has none."""
-    max_iter: int | None = None
+    max_iter: Annotated[int, Field(ge=1)] | None = None
     """Setting `fit.max_iter`; None if the method has none."""
-    tol: float | None = None
+    tol: Annotated[float, Field(ge=0)] | None = None
     """Setting `fit.tol`; None if the method has none."""
-    iterations: int
+    iterations: Annotated[int, Field(ge=0)]
     """Number of passes over all pixels if there were any, else iterations of the best start."""
-    sampled_pixels: int
+    sampled_pixels: Count
     """Number of sampled pixels."""
-    valid_pixels: int
+    valid_pixels: Count
     """Number of valid pixels in the scene."""
-    scene_pixels: int
+    scene_pixels: Count
     """Number of pixels of the scene, with nodata."""
+
+    @model_validator(mode="after")
+    def _has_possible_numbers_of_pixels(self) -> Self:
+        numbers = self.sampled_pixels, self.valid_pixels, self.scene_pixels
+        if list(numbers) != sorted(numbers):
+            msg = (
+                f"{numbers[0]} sampled, {numbers[1]} valid and {numbers[2]} pixels of the scene; expected no fewer each"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class Provenance(ModelRecord):

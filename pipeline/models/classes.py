@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 
 from pipeline.core.units import ModelRecord
 
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""Number of pixels."""
 Component = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -21,11 +23,11 @@ class ClassInfo(ModelRecord):
     """Name for people, such as 'class 1'."""
     colour: tuple[Component, Component, Component] | None = None
     """(red, green, blue), 0 to 255 each; None if no colour has been chosen, so that the palette decides."""
-    pixels: Annotated[int, Field(ge=0)]
+    pixels: Count
     """Number of pixels: all valid ones of the scene after passes over all pixels, else the sampled ones."""
     mean: tuple[float, ...] | None = None
     """Mean of the class's sampled pixels in the model's quantity, shape (band,); None if there are none."""
-    std: tuple[float, ...] | None = None
+    std: tuple[Annotated[float, Field(ge=0)], ...] | None = None
     """Population standard deviation of the class's sampled pixels in the model's quantity, shape (band,), or None."""
 
     @model_validator(mode="after")

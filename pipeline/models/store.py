@@ -96,11 +96,22 @@ def _take_head(content: dict[str, Any], origin: str) -> tuple[Any, list[Any]]:
     if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
         _refuse("counts: expected the number of pixels of each class, whole numbers from 0", origin)
     if version == 1:
+        _check_classes_of_version_1(content, counts, origin)
         content["classes"] = [{"id": i, "name": f"class {i}", "pixels": n} for i, n in enumerate(counts, 1)]
     name = "prototypes" if version == 1 else content.pop("kind", None)
     if not isinstance(name, str) or name not in _KINDS:
         _refuse(f"kind: {reprlib.repr(name)} is not known; expected one of {', '.join(_KINDS)}", origin)
     return load(_KINDS[name]), counts
+
+
+def _check_classes_of_version_1(content: dict[str, Any], counts: list[Any], origin: str) -> None:
+    """Refuse what would be a fault of `classes`, a key of later versions that is made of the counts."""
+    if "classes" in content:
+        _refuse("classes: version 1 has no such key", origin)
+    centroids = None if "classes_of_points" in content else content.get("centroids")
+    if isinstance(centroids, list) and not 2 <= len(centroids) == len(counts) <= 254:  # noqa: PLR2004
+        found = f"{len(centroids)} centroids and {len(counts)} counts"
+        _refuse(f"centroids and counts: {found}; expected as many of both, 2 to 254", origin)
 
 
 def _refuse(what: str, origin: str, cause: Exception | None = None) -> NoReturn:

@@ -12,6 +12,7 @@ from pipeline.config.masks import MaskRecord
 from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import SceneError
 from pipeline.core.regular_files import special_kind
+from pipeline.core.scene_info import SceneInfo
 from pipeline.geo.gdal import is_remote
 from pipeline.stores.locate import is_zarr_group
 
@@ -185,7 +186,24 @@ def _when(nanoseconds: int) -> str:
     return datetime.fromtimestamp(nanoseconds / 1e9).astimezone().isoformat(" ", "milliseconds")
 
 
+def named_inputs(scene: SceneConfig, fit_mask: MaskRecord | None = None) -> dict[str, str]:
+    """Return the key of each path and address that a config names, by the path."""
+    layers = {"scene.mask": scene.mask, "scene.aoi": scene.aoi, "fit.mask": fit_mask}
+    masks = {layer.path: key for key, layer in layers.items() if layer and layer.path}
+    return masks | dict.fromkeys(scene.source, "scene.source")
+
+
+def named_files(scene: SceneConfig, fit_mask: MaskRecord | None = None) -> dict[str, str]:
+    """Return the key of each local file that a config names, by its path; of a folder, its files are found later."""
+    local = {local_file(path): key for path, key in named_inputs(scene, fit_mask).items()}
+    return {path: key for path, key in local.items() if path and not os.path.isdir(path)}  # noqa: PTH112 (never raises)
+
+
+def files_of(info: SceneInfo) -> dict[str, str]:
+    """Return what the files of a scene are, by their paths, as `named_files` does for those that a config names."""
+    return dict.fromkeys(info.files, "the scene")
+
+
 def stamp_inputs(scene: SceneConfig, fit_mask: MaskRecord | None = None) -> FileStamps:
     """Record the stamps of the files that a config names, before any is read; files they refer to are added later."""
-    masks = (record.path for record in (scene.mask, scene.aoi, fit_mask) if record and record.path)
-    return FileStamps([*scene.source, *masks])
+    return FileStamps(named_inputs(scene, fit_mask))

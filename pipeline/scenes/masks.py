@@ -18,6 +18,7 @@ from pipeline.core.arrays import Validity
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.core.grid import Block, Grid
 from pipeline.core.mask_layers import MASK_LAYERS, Bits, mask_kind
+from pipeline.core.regular_files import lookup_fault
 from pipeline.formats.catalogue import BandVersion, Catalogue, MaskOffer, open_version
 from pipeline.geo.align import Alignment
 from pipeline.geo.area_of_interest import VECTOR_SUFFIXES, Area, read_area
@@ -110,6 +111,9 @@ def make_mask(wanted: MaskRecord, catalogue: Catalogue, grid: Grid, key: str) ->
     if wanted.path and PurePath(wanted.path).suffix.lower() in VECTOR_SUFFIXES:
         _check_plain(wanted, key)
         return read_area(wanted.path, grid, key)
+    if wanted.path and not is_address(wanted.path) and (fault := lookup_fault(wanted.path)):
+        msg = f"{key}: {wanted.path}: this path can't be looked up ({fault})"
+        raise ConfigError(msg)
     if wanted.path and not is_address(wanted.path) and not Path(wanted.path).exists():
         layers = ", ".join(MASK_LAYERS)
         msg = f"{key}: {wanted.path}: no such file; a mask is {layers}, none, or a raster or vector file"

@@ -1,7 +1,6 @@
 """Plan how the bands of a scene are read: nodata values and resampling per band, bands of a file in one call."""
 
 import logging
-import reprlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -11,6 +10,8 @@ from pipeline.config.fields import ResamplingMethod
 from pipeline.config.schema import SceneConfig
 from pipeline.core.band_names import find_band
 from pipeline.core.errors import ConfigError
+from pipeline.core.text import shown
+from pipeline.formats.catalogue import Catalogue
 from pipeline.kernels.validity import representable
 from pipeline.raster.file_bands import FileBand
 from pipeline.raster.file_parts import FilePart, make_parts
@@ -18,6 +19,15 @@ from pipeline.scenes.band_checks import warn_of_resampled_bands, warn_of_slow_st
 from pipeline.scenes.cut import Cut
 
 logger = logging.getLogger(__name__)
+
+
+class NodataError(ConfigError):
+    """The nodata value can't occur in any band."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """Value and data type, for callers that took the value from elsewhere than the config."""
 
 
 class PlannedParts(NamedTuple):
@@ -29,18 +39,22 @@ class PlannedParts(NamedTuple):
     """Nodata value per band, None if it has none."""
 
 
-def plan_parts(bands: Sequence[FileBand], cut: Cut, config: SceneConfig) -> PlannedParts:
+def plan_parts(
+    bands: Sequence[FileBand], cut: Cut, config: SceneConfig, catalogue: Catalogue | None = None
+) -> PlannedParts:
     """Group the bands of a scene into parts, in band order, and choose the nodata value of each band.
+
+    The catalogue that the bands are from, if given, says by which numbers and common names the config may call them.
 
     Raises
     ------
     SceneError
         If a band can't be resampled onto the grid.
-    ConfigError
+    NodataError
         If the nodata value can't occur in any band.
     """
     nodata = _choose_nodata(bands, config.nodata)
-    parts = tuple(make_parts(bands, cut.grid, _methods(bands, config.resampling), nodata, cut.whole))
+    parts = tuple(make_parts(bands, cut.grid, _methods(bands, config.resampling, catalogue), nodata, cut.whole))
     warn_of_resampled_bands(parts, bands, cut.grid)
     warn_of_slow_strips({band.path: band.strip_bytes for band in bands if band.strip_bytes})
     return PlannedParts(parts, nodata)
@@ -52,9 +66,9 @@ def _choose_nodata(bands: Sequence[FileBand], setting: str | float) -> tuple[int
     A value is rounded in the band's own type, before bands of other types make that type wider.
     """
     if not isinstance(setting, str) and not any(representable(setting, np.dtype(band.dtype)) for band in bands):
-        shown = reprlib.repr(setting)  # it may have hundreds of digits
-        msg = f"scene.nodata: {shown} can't occur in pixels of type {bands[0].dtype}; give a value that can, or 'auto'"
-        raise ConfigError(msg)
+        reason = f"{shown(setting)} can't occur in pixels of type {bands[0].dtype}"
+        msg = f"scene.nodata: {reason}; give a value that can, or 'auto'"
+        raise NodataError(msg, reason)
     values: list[int | float | None] = []
     for band in bands:
         value, dtype = band.nodata if isinstance(setting, str) else setting, np.dtype(band.dtype)
@@ -72,14 +86,17 @@ def _choose_nodata(bands: Sequence[FileBand], setting: str | float) -> tuple[int
 
 
 def _methods(
-    bands: Sequence[FileBand], setting: ResamplingMethod | Mapping[str, ResamplingMethod]
+    bands: Sequence[FileBand],
+    setting: ResamplingMethod | Mapping[str, ResamplingMethod],
+    catalogue: Catalogue | None,
 ) -> list[ResamplingMethod]:
     """Resampling method per band, used where the band's grid differs."""
     if isinstance(setting, str):
         return [setting] * len(bands)
     names = [band.name for band in bands]
+    common, numbers = catalogue.called(names) if catalogue else (None, None)
     methods = [setting.get("default", "nearest")] * len(bands)
     for name, method in setting.items():
         if name != "default":
-            methods[find_band(name, names, key="scene.resampling")] = method
+            methods[find_band(name, names, common, numbers, key="scene.resampling")] = method
     return methods

@@ -33,13 +33,13 @@ _CACHE: Final = 12 * 2**20
 
 
 def map_needs(info: SceneInfo, _classes: int) -> Needs:
-    """Needs of the map of a scene while it is written: it and its overviews, twice.
+    """Needs of the map of a scene while it is written: it and its overviews, twice."""
+    return Needs(disk=2 * _stored_bytes(info.map_grid.shape))
 
-    Tiles at the edges are stored whole, and noisy labels of many classes hardly compress.
-    """
-    levels = level_shapes(info.map_grid.shape)
-    tiles = sum(-(-rows // TILE_SIDE) * -(-columns // TILE_SIDE) for rows, columns in levels)
-    return Needs(disk=2 * tiles * TILE_SIDE**2)
+
+def _stored_bytes(shape: tuple[int, int]) -> int:
+    """Most bytes of a map with its overviews: tiles at the edges are stored whole, and noisy labels hardly compress."""
+    return TILE_SIDE**2 * sum(-(-rows // TILE_SIDE) * -(-columns // TILE_SIDE) for rows, columns in level_shapes(shape))
 
 
 LABELS: Final = Sink(
@@ -179,9 +179,12 @@ class MapWriter(Writer):
     def _failure(self, error: Exception) -> OutputError:
         cause = error.__cause__ or error
         try:
-            free = f"{shutil.disk_usage(self._path.parent).free / 1e6:.0f} MB are free there; make room"
+            free = shutil.disk_usage(self._path.parent).free
         except OSError:
-            free = "its temporary folder was removed; run again"
+            fix = "its temporary folder was removed; run again, or "
+        else:
+            room = "make room, or " if free < _stored_bytes(self._grid.shape) else ""  # GDAL gives no error number
+            fix = f"{free / 1e6:.0f} MB are free there; {room}"
         return OutputError(
-            f"{folder_of(self._path)}: the map can't be written ({cause}); {free}, or write the map to another disk"
+            f"{folder_of(self._path)}: the map can't be written ({cause}); {fix}write the map to another disk"
         )

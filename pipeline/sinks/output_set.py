@@ -29,10 +29,12 @@ def digests_of(files: Mapping[str, Path]) -> dict[str, str]:
 def describe_mixed_set(files: Iterable[Path], report: Path) -> str | None:
     """Describe which outputs (except the report) of an earlier run are missing or differ from the report's digests.
 
-    None if all files are as reported, or there is no report.
+    A run that is killed while it renames its files leaves a report that is newer than files of the run before; a file
+    that is newer than the report is of a run without report, or was changed. None if all files are as reported, or
+    there is no report.
     """
     expected = _expected(report)
-    wrong = []
+    wrong, newer = [], 0
     for path in files:
         if path.name not in expected:
             continue
@@ -42,11 +44,14 @@ def describe_mixed_set(files: Iterable[Path], report: Path) -> str | None:
             with suppress(OSError):  # a file that can't be read can still be replaced
                 if _digest(path) != expected[path.name]:
                     wrong.append(f"{path} differs from the report")
+                    newer += path.stat().st_mtime_ns > report.stat().st_mtime_ns
     if not wrong:
         return None
+    killed = "a run was killed while it renamed them, or a file was changed since"
+    later = "files are newer than the report: of a run without one, or changed since"
     return (
-        f"{report}: the existing outputs are not all from one run (a run was killed while it renamed them, or a file "
-        f"was changed since): {'; '.join(wrong)}"
+        f"{report}: the existing outputs are not all from one run ({later if newer == len(wrong) else killed}): "
+        f"{'; '.join(wrong)}"
     )
 
 

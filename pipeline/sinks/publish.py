@@ -12,14 +12,13 @@ from typing import Final
 from pipeline.core.errors import OutputError
 from pipeline.core.regular_files import special_kind
 from pipeline.engine.leftovers import ONLY_COPY
+from pipeline.engine.work_folder import write_fix
 
 SIDECARS: Final = (".msk", ".ovr", ".aux.xml", ".MSK", ".OVR", ".AUX.XML")
 """Endings of the sidecar files that GDAL reads as part of a map."""
 
 _NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS})
 """Errors of file systems that don't support `fsync`, for folders or at all."""
-
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def sync_files(staged_files: Sequence[StagedFile]) -> None:
             with file.temporary.open("r+b") as opened:  # Windows syncs only files that are open for writing
                 _sync(opened.fileno())
         except OSError as error:
-            fix = "make room there" if error.errno in _FULL else "is the disk failing?"
+            fix = write_fix(error, "choose another disk")
             msg = f"{file.target}: the finished file can't be written to the disk ({error.strerror}); {fix}"
             raise OutputError(msg) from error
 

@@ -2,14 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from pipeline.core.errors import OutputError
-from pipeline.core.regular_files import special_kind
+from pipeline.core.errors import ConfigError, OutputError
+from pipeline.core.regular_files import lookup_fault, special_kind
 from pipeline.engine.signals import defer_signals, raise_pending_signal
 from pipeline.engine.work_folder import temporary_folder
 from pipeline.sinks.publish import StagedFile, rename_together, sidecars, sync_files
@@ -35,16 +35,21 @@ class Staging:
         self._staged_files: dict[Path, StagedFile] = {}
 
     def __enter__(self) -> Self:
-        """Raise OutputError unless every target can be written, before any work is done.
+        """Check every target before any work is done.
 
-        None exists, unless it may be overwritten, and its folder exists and is not read-only.
+        Raises
+        ------
+        ConfigError
+            If two targets have one path, or a path can't be that of a file.
+        OutputError
+            If a target exists and may not be replaced, or its folder does not exist or is read-only.
         """
         checked: set[str] = set()
         for target in self._targets:
             real = os.path.realpath(target)
             if real in checked:
                 msg = f"{target}: two outputs have this name; give them different names"
-                raise OutputError(msg)
+                raise ConfigError(msg)
             checked.add(real)
             check_name(target, overwrite=self._overwrite)
         with ExitStack() as context:
@@ -60,10 +65,6 @@ class Staging:
                 self._staged_files[target] = StagedFile(staged, folder / target.name)
             self._context = context.pop_all()
         return self
-
-    def keep_apart(self, inputs: Iterable[str]) -> None:
-        """Raise OutputError if an output would replace an input file, even if overwriting is allowed."""
-        keep_apart(self._targets, inputs)
 
     def path(self, target: str | Path) -> Path:
         """Return the temporary path of a target. Its name is short: the target's may be as long as allowed."""
@@ -81,26 +82,31 @@ class Staging:
                     rename_together(staged_files[::-1], overwrite=self._overwrite)
 
 
-def keep_apart(targets: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
-    """Raise OutputError if a target is an input file (by any path or link), or in an input folder.
+def keep_apart(targets: Mapping[str, Path], inputs: Mapping[str, str]) -> None:
+    """Raise ConfigError if a target is an input file (by any path or link), or in an input folder.
 
     The same holds if GDAL would read an input file as part of the map.
+
+    Parameters
+    ----------
+    targets : mapping of str to Path
+        Path of each target by its name in messages, such as 'output.table'.
+    inputs : mapping of str to str
+        What each input is, such as 'scene.source', by its path.
     """
-    read = {os.path.realpath(path) for path in inputs}
-    for target in map(Path, targets):
+    read = {os.path.realpath(path): what for path, what in inputs.items()}
+    for name, target in targets.items():
         real = Path(os.path.realpath(target))
-        if read.intersection([str(real), *map(str, real.parents)]):
-            what = (
-                "is an input (scene, config or model) and is never replaced"
-                if str(real) in read
-                else "would be inside an input (scene, config or model), where nothing is written"
-            )
-            msg = f"{target}: this file {what}; use another name"
-            raise OutputError(msg)
+        if found := next((path for path in map(str, (real, *real.parents)) if path in read), None):
+            where = "is" if found == str(real) else "would be inside"
+            rest = "which is never replaced" if found == str(real) else "where nothing is written"
+            msg = f"{name}: {target}: this file {where} an input ({read[found]}), {rest}; use another name"
+            raise ConfigError(msg)
         for sidecar in sidecars(target):
-            if os.path.realpath(sidecar) in read:
-                msg = f"{target}: GDAL would read {sidecar}, which is an input, as part of this map; use another name"
-                raise OutputError(msg)
+            if what := read.get(os.path.realpath(sidecar)):
+                reason = f"GDAL would read {sidecar}, which is an input ({what}), as part of this map"
+                msg = f"{name}: {target}: {reason}; use another name"
+                raise ConfigError(msg)
 
 
 def check_free_space(folder: Path, needed: int, fix: str) -> None:
@@ -113,7 +119,7 @@ def check_free_space(folder: Path, needed: int, fix: str) -> None:
 
 
 def check_writable(targets: Sequence[Path]) -> None:
-    """Raise OutputError unless these files can be written, replacing existing ones."""
+    """Raise OutputError or ConfigError unless these files can be written, replacing existing ones."""
     for target in targets:
         check_name(target, overwrite=True)
     for parent in dict.fromkeys(target.parent for target in targets):
@@ -122,17 +128,19 @@ def check_writable(targets: Sequence[Path]) -> None:
 
 
 def check_name(target: Path, *, overwrite: bool) -> None:
-    """Raise OutputError if a path can't be that of an output, as far as can be checked without writing."""
+    """Check that a path can be that of an output, as far as that is possible without writing.
+
+    Raises
+    ------
+    ConfigError
+        If it can't be the path of a file.
+    OutputError
+        If the file exists and may not be replaced, or its folder does not exist.
+    """
     folder = target.parent
-    if len(os.fsencode(target.name)) > _LONGEST_NAME:
-        msg = f"{target}: the name is longer than {_LONGEST_NAME} bytes, more than file systems allow; shorten it"
-        raise OutputError(msg)
-    if target.is_dir():
-        msg = f"{target}: this is a folder; give the path of a file in it"
-        raise OutputError(msg)
-    if kind := special_kind(target):
-        msg = f"{target}: this is {kind} and is not replaced; use another name"
-        raise OutputError(msg)
+    if fault := path_fault(target):
+        msg = f"{target}: {fault}"
+        raise ConfigError(msg)
     if os.path.lexists(target):
         if not overwrite:
             fix = "allow overwriting (--overwrite, overwrite=True) or use another name"
@@ -144,3 +152,16 @@ def check_name(target: Path, *, overwrite: bool) -> None:
     if not folder.is_dir():
         msg = f"{target}: the folder {folder} does not exist; create it first"
         raise OutputError(msg)
+
+
+def path_fault(path: Path) -> str:
+    """Describe why a path can't be that of an output, whatever may be replaced; empty if it can."""
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+        return f"the name is longer than {_LONGEST_NAME} bytes, more than file systems allow; shorten it"
+    if fault := lookup_fault(path):
+        return f"this path can't be looked up ({fault}); use another one"
+    if path.is_dir():
+        return "this is a folder; give the path of a file in it"
+    if kind := special_kind(path):
+        return f"this is {kind} and is not replaced; use another name"
+    return ""

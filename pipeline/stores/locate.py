@@ -1,5 +1,6 @@
 """Recognises paths of Zarr groups, in a folder or a zip, and of NetCDF files, without opening them."""
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Final
@@ -14,13 +15,18 @@ def is_store(path: str) -> bool:
     """Whether a path is a Zarr group, in a folder or a zip, or a NetCDF file."""
     location = Path(path)
     if location.suffix.lower() == ".zip":
-        return location.is_file() and zarr_in_zip(path) is not None
-    return is_zarr_group(location) or (location.suffix.lower() in _NETCDF_SUFFIXES and location.is_file())
+        return _is_file(location) and zarr_in_zip(path) is not None
+    return is_zarr_group(location) or (location.suffix.lower() in _NETCDF_SUFFIXES and _is_file(location))
 
 
 def is_zarr_group(folder: Path) -> bool:
     """Whether a folder is a Zarr group."""
-    return folder.is_dir() and any((folder / name).is_file() for name in _ZARR_FILES)
+    is_folder = os.path.isdir(folder)  # noqa: PTH112 (as below)
+    return is_folder and any(_is_file(folder / name) for name in _ZARR_FILES)
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 (of any path, also of one that pathlib raises an error for)
 
 
 def zarr_in_zip(path: str) -> str | None:

@@ -162,11 +162,20 @@ def test_predict_accepts_keys_of_scene_and_run_but_not_those_of_the_model(job: P
     terrazzo("fit", job, "-o", model)
     words = ["predict", job.parent / "scene.tif", "--model", model, "-o", job.parent / "p.tif"]
     assert_one_sentence(terrazzo(*words, "--set", "scene.bands=[B02]"), 2, "scene.bands", "by the model")
-    assert_one_sentence(terrazzo(*words, "--set", "fit.k=3"), 2, "fit.k", "scene.*", "run.*")
+    assert_one_sentence(terrazzo(*words, "--set", "fit.k=3"), 2, "fit.k", "scene, output and run", "by the model")
+    assert_one_sentence(terrazzo(*words, "--set", "scene.source=x.tif"), 2, "scene.source", "the argument SOURCE")
+    assert_one_sentence(terrazzo(*words, "--set", "output={labels: x.tif}"), 2, "that of --output")
+    assert_one_sentence(terrazzo(*words, "--set", "output.model=none"), 2, "the model is not written here")
+    assert_one_sentence(terrazzo(*words, "--set", f"output.table={model}"), 2, "output.table", "(the model)")
     assert_one_sentence(terrazzo(*words, "--set", "run.chunk=big"), 2, "run.chunk", "'big'")
+    words += ["--set", "output.table=none", "--set", f"output.picture={job.parent / 'look.png'}"]
     done = terrazzo(*words, "--json", "--set", "run.chunk=64", "--set", "run.memory=3GB", "--workers", "1")
     assert done.returncode == 0, done.stderr
-    plan = json.loads(done.stdout)["plan"]
+    plan, outputs = json.loads(done.stdout)["plan"], json.loads(done.stdout)["outputs"]
+    assert set(outputs) == {"labels", "picture", "report"}
+    assert {path.name for path in job.parent.iterdir()} == {
+        "job.yaml", "scene.tif", "m.json", "p.tif", "look.png", "p.run.json"
+    }  # fmt: skip
     assert (plan["chunk"], plan["workers"]) == ([66, 300], 1), "whole strips of the file"
 
 
@@ -264,8 +273,14 @@ def test_wrong_models_are_one_sentence(tmp_path: Path) -> None:
 
 def test_neither_config_nor_model_is_replaced(job: Path) -> None:
     done = terrazzo("run", job, "-q", "--overwrite", "--set", "output.report=job.yaml", cwd=job.parent)
-    assert_one_sentence(done, 1, "job.yaml", "is never replaced")
-    assert_one_sentence(terrazzo("fit", job, "-q", "-o", job, "--overwrite"), 1, "is never replaced")
+    assert_one_sentence(done, 2, "output.report", "job.yaml", "(the config), which is never replaced")
+    for command in ("validate", "plan"):
+        done = terrazzo(command, job, "--set", "output.report=job.yaml", cwd=job.parent)
+        assert_one_sentence(done, 2, "output.report", "job.yaml", "(the config), which is never replaced")
+    done = terrazzo("fit", job, "-q", "-o", job, "--overwrite")
+    assert_one_sentence(done, 2, "--output", "(the config), which is never replaced")
+    done = terrazzo("fit", job, "-q", "-o", job.with_name("scene.tif"), "--overwrite")
+    assert_one_sentence(done, 2, "--output", "(scene.source), which is never replaced")
     assert job.read_text().startswith("version: 1")
 
 
@@ -459,6 +474,7 @@ def test_a_disk_that_fills_up_leaves_no_file(job: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "can't be written" in done.stderr.splitlines()[-1]
+    assert "make room" not in done.stderr, "the disk itself has room"
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in job.parent.iterdir()) == ["job.yaml", "scene.tif"]
 

@@ -18,6 +18,7 @@ from conftest import ROOT, UTM, WriteRaster, patches
 from rasterio.crs import CRS
 
 from benchmarks.safe import write_safe
+from pipeline.cli.faults import fault_sentence
 from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import ModelError, TerrazzoError
 from pipeline.jobs.inspect import inspect_scene
@@ -224,6 +225,28 @@ def test_a_package_that_can_not_be_imported_is_one_sentence(job: Path, tmp_path:
     done = terrazzo(*words, FIRST=str(broken.parent))
     assert_one_sentence(done, f"the package {package} can't be imported", "pip install")
     assert not list(tmp_path.glob("out*"))
+
+
+def test_an_unexpected_error_of_the_system_names_its_file_and_reason(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file") as caught:
+        (tmp_path / "a\nb").read_bytes()
+    assert fault_sentence(caught.value) == f"{tmp_path}/a\\nb: No such file or directory"
+    assert fault_sentence(OSError("something else")) == "something else"
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits the address space as Linux does")
+@pytest.mark.parametrize("room", [14, 16])
+def test_too_little_memory_to_load_libraries_is_not_a_broken_package(job: Path, room: int) -> None:
+    """The address space is limited to what Python takes before it imports a library, a thread, and a few MB."""
+    code = (
+        "import resource, sys; from pathlib import Path; import pipeline.cli.main as cli\n"
+        "taken = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, (taken + {room} * 2**20,) * 2)\n"
+        f"sys.argv = ['terrazzo', 'validate', {str(job)!r}]\n"
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert_one_sentence(done, "there is not enough memory to load the libraries", "ulimit -v")
 
 
 def _model(**changes: Any) -> str:

@@ -23,6 +23,7 @@ from pipeline.config.schema import ResourceConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.text import size_words
 from pipeline.jobs.config import RunConfig, config_schema, load_config
+from pipeline.jobs.outputs import OutputPaths
 from pipeline.methods.kmeans import KMeansSettings
 from pipeline.methods.registry import METHODS
 
@@ -238,6 +239,39 @@ def test_unknown_key_is_refused_listing_the_allowed_keys(tmp_path: Path) -> None
         load(tmp_path, with_setting("run.gpu", 1))
 
 
+@pytest.mark.parametrize("path", ["", "scene", "scene.mask", "fit", "output", "run"])
+@pytest.mark.parametrize("key", ["5", "null", "true", "-7"])
+def test_a_key_that_is_no_word_is_named_as_key(tmp_path: Path, path: str, key: str) -> None:
+    """Regression: it was reported as the value of its section."""
+    base = with_setting("scene.mask", {"path": "m.tif"}, with_setting("fit.method", "minibatch"))
+    settings = with_setting(f"{path}.{key}".lstrip("."), 1, with_setting("run.workers", 1, base))
+    section = reduce(dict.__getitem__, path.split("."), settings) if path else settings
+    section[yaml.safe_load(key)] = section.pop(key)
+    start = f"{path}: " if path else ""
+    with pytest.raises(ConfigError, match=rf"run\.yaml: {re.escape(start)}key {key}: keys are words; allowed here: \w"):
+        load(tmp_path, settings)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (
+            "scene.resampling",
+            {"red": "cubi"},
+            r"scene\.resampling: 'cubi' is not allowed; expected the method by which",
+        ),
+        ("scene.resampling", {None: "cubic"}, r"scene\.resampling: key null is not allowed; expected the method"),
+        ("scene.names", {"B1": 5}, r"scene\.names: 5 is not allowed; expected names"),
+        ("scene.names", {1.5: "red"}, r"scene\.names: key 1\.5 is not allowed; expected names"),
+        ("scene.bands", ["red", None], r"scene\.bands: None is not allowed; expected 'auto'"),
+    ],
+)
+def test_the_wrong_part_of_a_value_is_named_once(tmp_path: Path, path: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(tmp_path, with_setting(path, value))
+    assert "more" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("old", "new"), [("run.scratch", "run.cache"), ("run.scratch_dir", "run.cache_dir")])
 def test_renamed_key_is_refused_with_its_new_name(tmp_path: Path, old: str, new: str) -> None:
     with pytest.raises(ConfigError, match=rf"{re.escape(old)}: this key is now {re.escape(new)}; rename it$"):
@@ -377,13 +411,16 @@ def test_output_with_a_colon_in_its_name_is_a_path_in_the_folder(tmp_path: Path)
     assert config.output.labels == str(tmp_path / "run:1.tif")
 
 
-@pytest.mark.parametrize("word", ["none", "None"])
+@pytest.mark.parametrize("word", ["none", "None", " none ", "NONE\t"])
 def test_an_output_that_is_switched_off_is_no_path(tmp_path: Path, word: str) -> None:
     for config in (
         load(tmp_path, with_setting("output.table", word)),
-        load(tmp_path, SMALLEST, f"output.table={word}"),
+        load(tmp_path, SMALLEST, f"output.table={json.dumps(word)}"),
     ):
         assert config.output.table == word
+        assert [sink.key for sink, _ in OutputPaths.of(config.output, fits=True).left_out] == ["table"]
+    for path in ("scene.mask", "fit.mask"):
+        assert look_up(load(tmp_path, with_setting(path, word)), path) is None
     assert load(tmp_path, with_setting("output.table", "./none")).output.table == str(tmp_path / "none")
 
 
@@ -501,6 +538,7 @@ def test_stored_schema_equals_the_generated_one() -> None:
         ("fit", {"k": 3, "seed": 1}), ("fit", {"method": "dask-ml", "k": 3}), ("fit", {"method": "dask-ml", "q": 3}),
         ("fit", {"method": None}), ("fit.mask", None), ("scene.names", {"B1": "blue"}), ("scene.names", {}),
         ("scene.resampling", {"default": "cubic"}), ("scene.resampling", {"default": "other"}),
+        ("scene.resampling", {"1": "cubic"}),
         ("scene.time", 0), ("scene.time", "last"), ("scene.time", ""), ("scene.mask", "scl"), ("scene.mask", ""),
         ("scene.mask", {"scl": ["cirrus", 9], "dilate": 60}), ("scene.mask", {"scl": "default"}),
         ("scene.mask", {"qa_pixel": [["cloud", 9], 3]}), ("scene.mask", {"qa_pixel": {}}), ("scene.mask", {"scm": [9]}),
@@ -518,6 +556,28 @@ def test_schema_and_loader_accept_the_same_configs(tmp_path: Path, path: str, va
     else:
         loads = True
     assert jsonschema.Draft202012Validator(config_schema()).is_valid(settings) is loads
+
+
+@pytest.mark.parametrize("form", ["{}", "[{}]", "{{a: {}}}", "{{? {} : a}}"])
+@pytest.mark.parametrize(
+    "number", ["0x" + "f" * 5000, "9" * 5000, "-0b" + "1" * 20_000, "0" + "7" * 5000, "5:" * 4000 + "5"]
+)
+def test_endless_whole_numbers_are_refused_with_a_short_message(tmp_path: Path, form: str, number: str) -> None:
+    """Regression: Python refuses to write integers of more than 4300 digits, as in messages."""
+    text = form.format(number)
+    for key in ("fit.k", "fit.method", "scene.mask", "scene.nodata", "version"):
+        with pytest.raises(ConfigError, match=rf"a whole number of {len(number)} characters is too long") as caught:
+            load(tmp_path, SMALLEST, f"{key}={text}")
+        assert len(str(caught.value)) < 500
+    with pytest.raises(ConfigError, match=r"run\.yaml, line 1, column .* is too long"):
+        load(tmp_path, f"version: {text}\n")
+
+
+def test_a_huge_number_of_python_is_shown_in_a_few_words() -> None:
+    with pytest.raises(
+        ConfigError, match=r"f: chunk: an int of thousands of digits is not allowed; expected 'auto', or"
+    ):
+        parse_record(ResourceConfig, {"chunk": 1 << 20_000}, "f")
 
 
 def test_nested_yaml_aliases_are_refused_with_a_short_message(tmp_path: Path) -> None:

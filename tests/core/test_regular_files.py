@@ -15,8 +15,10 @@ from runs import config
 from sources import SIDES, layers
 
 from benchmarks.safe import SafeRecipe, write_safe
-from pipeline.core.errors import ConfigError, ModelError, OutputError, SceneError
-from pipeline.core.regular_files import NotRegularError, TooLargeError, read_regular, special_kind
+from pipeline.core.errors import ConfigError, ModelError, SceneError
+from pipeline.core.regular_files import NotRegularError, TooLargeError, lookup_fault, read_regular, special_kind
+from pipeline.jobs.config import load_config
+from pipeline.jobs.inspect import inspect_scene
 from pipeline.jobs.run import run_config
 from pipeline.models.base import ClusterModel
 from pipeline.sinks.staging import Staging
@@ -178,12 +180,37 @@ def test_special_file_as_output_is_refused_and_not_replaced(
     path = special("report.json", kind)
     before = path.lstat()
     with (
-        pytest.raises(OutputError, match=r"report\.json: this is a .* and is not replaced"),
+        pytest.raises(ConfigError, match=r"report\.json: this is a .* and is not replaced"),
         Staging([tmp_path / "map.tif", path], overwrite=overwrite),
     ):
         pytest.fail("the outputs were accepted")
     assert path.lstat() == before
     assert [child.name for child in tmp_path.iterdir()] == ["report.json"]
+
+
+@pytest.mark.parametrize("name", ["n" * 300 + ".tif", "n/" * 2100 + "n.tif"])
+def test_a_path_that_is_too_long_is_one_sentence_wherever_it_is_given(
+    write_raster: WriteRaster, tmp_path: Path, name: str
+) -> None:
+    """Regression: pathlib raises OSError for these paths, also if asked whether they exist."""
+    path, long = write_raster("scene.tif", patches()), str(tmp_path / name)
+    fault = r"this path can't be looked up \(File name too long\)"
+    for source in (long, [str(path), long], f"{long}/*.tif", f"{long}/store.zarr"):
+        with pytest.raises(SceneError, match=fault):
+            run_config(config(source, tmp_path / "c.tif"))
+        with pytest.raises(SceneError, match=fault):
+            inspect_scene([source] if isinstance(source, str) else source)
+    for section, key in (("scene", "mask"), ("fit", "mask"), ("run", "cache_dir")):
+        value = long if section == "run" else {"path": long}
+        with pytest.raises(ConfigError, match=rf"^{section}\.{key}: \S*: {fault}"):
+            run_config(config(path, tmp_path / "c.tif", **{section: {key: value}}))
+    with pytest.raises(SceneError, match=r"scene\.aoi: .* can't be read as a vector file \(.*File name too long"):
+        run_config(config(path, tmp_path / "c.tif", scene={"aoi": {"path": long + ".gpkg"}}))
+    with pytest.raises(ConfigError, match=r"the config can't be read: File name too long"):
+        load_config(long)
+    with pytest.raises(ModelError, match=r"the model can't be read: File name too long"):
+        ClusterModel.load(long)
+    assert lookup_fault(tmp_path / "missing") == lookup_fault(path / "in a file") == lookup_fault(path) == ""
 
 
 def test_null_device_as_output_survives_overwriting(write_raster: WriteRaster, tmp_path: Path) -> None:
@@ -195,7 +222,7 @@ def test_null_device_as_output_survives_overwriting(write_raster: WriteRaster, t
         device.symlink_to("/dev/null")
     path = write_raster("scene.tif", patches())
     run = config(path, tmp_path / "c.tif", output={"report": str(device)})
-    with pytest.raises(OutputError, match="null: this is a device"):
+    with pytest.raises(ConfigError, match="null: this is a device"):
         run_config(run, overwrite=True)
     assert special_kind(device) == "a device"
     assert not (tmp_path / "c.tif").exists()

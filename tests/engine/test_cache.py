@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,6 +225,16 @@ def test_the_error_of_a_full_disk_names_the_folder_and_the_file(tmp_path: Path) 
             cache.write(ZEROS, np.zeros(10))
         assert not cache.holds(ZEROS)
         assert [file.name for file in folder.iterdir()] == [MARK]
+
+
+def test_an_error_of_writing_other_than_a_full_disk_is_not_met_by_making_room(tmp_path: Path) -> None:
+    with open_cache("disk", tmp_path) as cache:
+        cache.write(ZEROS, np.zeros(10))
+        shutil.rmtree(next(tmp_path.iterdir()))
+        with pytest.raises(
+            OutputError, match=r"\(No such file or directory\); set run\.cache_dir to a folder on another"
+        ):
+            cache.write(Entry("b", np.dtype(np.float64), (10,)), np.zeros(10))
 
 
 @pytest.mark.parametrize("size", [0, 30, 79])

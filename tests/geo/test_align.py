@@ -16,7 +16,7 @@ from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import calculate_default_transform
-from sources import described, opened, whole
+from sources import described, layers, opened, product, whole
 
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.core.grid import Grid
@@ -223,6 +223,29 @@ def test_resampling_of_an_unknown_band_is_refused(write_raster: WriteRaster) -> 
     path = write_raster("scene.tif", patches(2), bands=["B02", "B03"])
     with pytest.raises(ConfigError, match=r"scene\.resampling: there is no band 'B04'"):
         described(path, resampling={"B04": "bilinear"})
+
+
+@pytest.mark.parametrize(("called", "name"), [(1, "B02"), ("3", "B08"), ("nir", "B08"), ("blue", "B02")])
+def test_bands_to_resample_are_called_as_those_to_choose(write_raster: WriteRaster, called: object, name: str) -> None:
+    path = write_raster("scene.tif", patches(3), bands=["B02", "B03", "B08"])
+    chosen = described(path, bands=[called], resolution=20).info.bands
+    assert chosen == (name,)
+    one, other = (
+        described(path, bands=["B08", "B02"], resolution=20, resampling={key: "average", "default": "mode"})
+        for key in (called, name)
+    )
+    assert one.parts == other.parts
+    methods = [part.warp.resampling for part in one.parts if part.warp]
+    assert methods == (["average", "mode"] if name == "B08" else ["mode", "average"])
+
+
+def test_numbers_of_bands_to_resample_are_those_of_the_product(tmp_path: Path) -> None:
+    path = product(tmp_path, "one", layers())
+    parts = [
+        described(path, bands=["B08", "B02"], resolution=20, resampling={band: "average"}).parts
+        for band in ("B02", 2, "B08", 8)
+    ]
+    assert parts[0] == parts[1] != parts[2] == parts[3]
 
 
 def test_requested_resolution_of_a_coarser_band_takes_its_grid(data: Path) -> None:

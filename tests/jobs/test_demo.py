@@ -1,5 +1,6 @@
 """The demo, with the sample scene and with a generated one."""
 
+import errno
 import subprocess
 import zipfile
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import rasterio
 
+from pipeline.core.errors import ConfigError, OutputError
 from pipeline.engine.progress import Progress
 from pipeline.jobs import demo
 
@@ -22,6 +24,35 @@ def test_a_scene_is_generated_with_a_warning_if_the_sample_can_not_be_downloaded
     assert report["nodata_pixels"] > 0
     with rasterio.open(tmp_path / "classes.tif") as labels, rasterio.open(tmp_path / "generated.tif") as scene:
         assert ((labels.read(1) == 0) == (scene.read() == 0).any(axis=0)).all()
+
+
+def test_a_failed_demo_removes_the_folders_that_it_made_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(demo, "fetch_sample", fail)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("a/b/c", "empty", "empty/d", "link", "link/e/f"):
+        with pytest.raises(OutputError, match=rf"{name}: the demo can't write into this folder \(No space left"):
+            demo.run_demo(tmp_path / name, Progress())
+        assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match=r"file: the demo can't write into this folder"):
+        demo.run_demo(tmp_path / "file", Progress())
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_demo_that_fails_later_keeps_the_files_that_it_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "fetch_sample", lambda _: None)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "demo.yaml").write_text("version: 2\n")
+    with pytest.raises(ConfigError, match="version: 2"):
+        demo.run_demo(tmp_path / "a", Progress())
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["demo.yaml", "generated.tif"]
 
 
 def test_an_edited_config_is_run_as_it_is(

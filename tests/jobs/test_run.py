@@ -195,6 +195,23 @@ def test_predict_refuses_a_scene_without_the_bands(landscape: list[str], tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
 
 
+def test_a_nodata_value_of_the_model_that_can_not_occur_is_said_to_be_the_models(
+    write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    wide = write_raster("wide.tif", patches(3).astype("uint32"))
+    narrow = write_raster("narrow.tif", patches(3))
+    scene, fit = {"nodata": 70_000}, {"k": 3, "starts": 1}
+    model = fit_config(config(wide, tmp_path / "c.tif", scene=scene, fit=fit), tmp_path / "m.json")
+    output = OutputConfig(labels=str(tmp_path / "p.tif"))
+    with pytest.raises(
+        ModelError, match=r"narrow\.tif: the model's nodata value 70000 can't occur in .* uint16; set scene\.nodata"
+    ):
+        predict(SceneConfig(source=(str(narrow),)), model, output)
+    with pytest.raises(ConfigError, match=r"^scene\.nodata: 80000 can't occur in pixels of type uint16"):
+        predict(SceneConfig(source=(str(narrow),), nodata=80_000), model, output)
+    predict(SceneConfig(source=(str(narrow),), nodata=0), model, output)
+
+
 def test_minibatch_is_selected_by_one_setting(landscape: list[str], tmp_path: Path) -> None:
     kmeans, minibatch = (
         run_config(config(landscape, tmp_path / f"{method}.tif", fit={"method": method, "k": 6}))
@@ -422,7 +439,7 @@ def test_a_scene_is_never_overwritten(write_raster: WriteRaster, tmp_path: Path,
     before = path.read_bytes()
     (tmp_path / "link.tif").symlink_to(path)
     job = config(path, tmp_path / "c.tif", output={output: str(tmp_path / "link.tif")}, fit={"k": 3})
-    with pytest.raises(OutputError, match=r"link\.tif: this file is an input"):
+    with pytest.raises(ConfigError, match=rf"^output\.{output}: .*link\.tif: this file is an input"):
         run_config(job, overwrite=True)
     assert path.read_bytes() == before
 
@@ -481,10 +498,12 @@ def test_nothing_is_written_into_a_product(tmp_path: Path, target_name: str) -> 
     product = write_safe(tmp_path, layers(), tile_sides=SIDES)
     target = next(product.rglob("*SCL*")) if target_name == "SCL" else product / target_name
     before = target.read_bytes() if target.exists() else None
-    with pytest.raises(
-        OutputError, match=r"this file (is|would be inside) an input .*(is never replaced|nothing is written)"
-    ):
-        run_config(config(product, tmp_path / "c.tif", output={"table": str(target)}), overwrite=True)
+    message = r"^output\.table: .*this file (is|would be inside) an input \(the scene\), (which is never|where nothing)"
+    job = config(product, tmp_path / "c.tif", output={"table": str(target)})
+    with pytest.raises(ConfigError, match=message):
+        plan_config(job)
+    with pytest.raises(ConfigError, match=message):
+        run_config(job, overwrite=True)
     assert (target.read_bytes() if target.exists() else None) == before
     assert not (tmp_path / "c.tif").exists()
 

@@ -61,6 +61,10 @@ def test_model_read_back_from_json_is_bitwise_equal(
         assert read_back.to_json() == model.to_json()
 
 
+NUMBERS = set(content()["fitting"]) - {"method"}
+"""Numbers of the fit in a model file."""
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -70,19 +74,29 @@ def test_model_read_back_from_json_is_bitwise_equal(
         ("bands", [], r"bands: "),
         ("bands", ["B04"], r"units: expected a scale and an offset per band"),
         ("bands", ["B04", "B04"], r"two bands have the same name: B04, B04"),
-        ("centroids", [[1.0, 2.0]], r"1 centroids and 3 classes"),
+        ("centroids", [[1.0, 2.0]], r"1 centroids and 3 counts"),
         ("centroids", [[1.0, 2.0], [1.0], [2.0, 3.0]], r"centroids have \[1, 2\] numbers each"),
         ("centroids", [[0.0, float(i)] for i in range(255)], r"255 centroids"),
         ("centroids", [[1.0, "x"], [1.0, 2.0], [2.0, 3.0]], r"centroids\.0\.1: "),
         ("centroids", [[1.0, float("nan")], [1.0, 2.0], [2.0, 3.0]], r"finite|NaN"),
         ("centroids", [[1.0, float("inf")], [1.0, 2.0], [2.0, 3.0]], r"finite|Infinity"),
-        ("counts", [1, 2], r"3 centroids and 2 classes"),
+        ("counts", [1, 2], r"centroids and counts: 3 centroids and 2 counts; expected as many of both, 2 to 254"),
+        ("counts", [], r"3 centroids and 0 counts"),
+        ("counts", [1, 2, 10**400], r"classes\.2\.pixels: |counts"),
+        ("classes", [], r"classes: version 1 has no such key"),
         ("units.scales", [1.0], r"a scale and an offset per band"),
         ("units.offsets", [0.0, 0.0, 0.0], r"a scale and an offset per band"),
         ("units.dtype", "float99", r"units"),
         ("units.dtype", "object", r"units"),
         ("nodata", "none", r"nodata"),
         ("fitting.method", 5, r"fitting\.method: "),
+        *((f"fitting.{key}", -1, rf"fitting\.{key}: .*greater than or equal to [01]") for key in sorted(NUMBERS)),
+        *((f"fitting.{key}", 0, rf"fitting\.{key}: .*greater than or equal to 1") for key in ("starts", "max_iter")),
+        *((f"fitting.{key}", float("nan"), rf"fitting\.{key}: ") for key in sorted(NUMBERS)),
+        ("fitting.seed", 2**32, r"fitting\.seed: .*less than or equal to 4294967295"),
+        ("fitting.valid_pixels", 59, r"fitting: 60 sampled, 59 valid and 100 pixels of the scene"),
+        ("fitting.scene_pixels", 79, r"fitting: 60 sampled, 80 valid and 79 pixels of the scene"),
+        ("inertia", -1.0, r"inertia: .*greater than or equal to 0"),
     ],
 )
 def test_changed_model_file_is_refused_naming_the_inconsistent_part(path: str, value: object, message: str) -> None:
@@ -194,6 +208,9 @@ def test_a_changed_head_is_refused_by_name(changes: dict[str, Any], message: str
         ({"id": 2}, r"classes: the ids are \[2, 2, 3\]; expected 1 to 3, in this order"),
         ({"mean": [1.0, 2.0]}, r"classes\.0: .*class 1: expected a mean and a standard deviation per band, or neither"),
         ({"mean": [1.0], "std": [2.0]}, r"classes: expected means of 2 numbers, one per band"),
+        ({"mean": [1.0, 2.0], "std": [1.0, -2.0]}, r"classes\.0\.std\.1: .*greater than or equal to 0"),
+        ({"mean": [1.0, 2.0], "std": [1.0, float("nan")]}, r"classes\.0\.std\.1: .*finite"),
+        ({"pixels": 2**63}, r"classes\.0\.pixels: "),
         ({"mean": [float("nan"), 1.0], "std": [2.0, 1.0]}, r"classes\.0\.mean\.0: .*finite"),
         ({"colour": [0, 0, 256]}, r"classes\.0\.colour\.2: "),
         ({"pixels": -1}, r"classes\.0\.pixels: "),

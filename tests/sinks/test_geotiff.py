@@ -1,7 +1,9 @@
 """The map as a file, checked with rasterio and rio-cogeo."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -192,6 +194,21 @@ def test_verification_finds_a_level_that_differs_from_what_was_written(
         verify_map(path, all_checksums(correct)[:level])
         with pytest.raises(OutputError, match=f"overview {level} read back differs"):
             verify_map(path, all_checksums(correct))
+
+
+@pytest.mark.parametrize("free", [0, 10**5, 10**12])
+def test_room_is_asked_for_only_if_the_disk_has_too_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    """GDAL fails as there is no folder; what the disk has free is set."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    labels, grid = np.ones((100, 100), np.uint8), make_grid((100, 100))
+    with pytest.raises(
+        OutputError, match=rf"the map can't be written \(.+\); {free / 1e6:.0f} MB are free there; "
+    ) as caught:
+        write_labels(tmp_path / "none" / "map.tif", labels, grid)
+    assert ("make room, or" in str(caught.value)) is (free < 512**2)
+    assert str(caught.value).endswith("write the map to another disk")
 
 
 def test_verification_finds_a_truncated_map(tmp_path: Path) -> None:

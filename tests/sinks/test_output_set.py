@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -65,9 +66,38 @@ def test_a_run_warns_if_the_outputs_it_replaces_are_not_from_one_run(
         assert MIXED not in caplog.text
         run_config(job, overwrite=True)
         assert (
-            f"the existing outputs are not all from one run (a run was killed while it renamed them, or a file "
-            f"was changed since): {model} differs from the report" in caplog.text
+            f"the existing outputs are not all from one run (files are newer than the report: of a run without one, or "
+            f"changed since): {model} differs from the report" in caplog.text
         )
         caplog.clear()
         run_config(job, overwrite=True)
         assert MIXED not in caplog.text
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_run_is_said_to_be_killed_only_if_its_report_is_newer_than_other_files(
+    tmp_path: Path, *, missing: bool
+) -> None:
+    files, report = write_set(tmp_path), tmp_path / "c.run.json"
+    files["labels"].write_text("another map")
+    now = report.stat().st_mtime_ns
+    if missing:
+        files["table"].unlink()
+    for seconds, killed in ((-10, True), (10, missing)):
+        os.utime(files["labels"], ns=(now, now + seconds * 10**9))
+        message = describe_mixed_set(files.values(), report)
+        assert message
+        assert MIXED in message
+        assert ("a run was killed" in message) is killed
+        assert ("of a run without one" in message) is (not killed)
+
+
+def test_the_run_after_one_without_a_report_is_not_told_of_a_killed_one(
+    write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_raster("scene.tif", patches())
+    for k, output in ((3, {}), (4, {"report": "none"}), (4, {})):
+        caplog.clear()
+        run_config(config(path, tmp_path / "c.tif", fit={"k": k, "starts": 1}, output=output), overwrite=True)
+    assert "of a run without one" in caplog.text
+    assert "killed" not in caplog.text

@@ -10,8 +10,8 @@ from threading import Barrier
 import pytest
 from runs import snapshot, stage
 
-from pipeline.core.errors import OutputError
-from pipeline.sinks.staging import Staging, check_free_space
+from pipeline.core.errors import ConfigError, OutputError
+from pipeline.sinks.staging import Staging, check_free_space, keep_apart
 
 ROOT_WRITES_ANYWHERE = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -84,11 +84,10 @@ def test_a_file_of_the_scene_is_never_replaced_by_any_path_to_it(tmp_path: Path)
     (tmp_path / "link").symlink_to(tmp_path)
     (tmp_path / "link.tif").symlink_to(scene)
     for target in (scene, tmp_path / "link" / "scene.tif", tmp_path / "link.tif"):
-        staging = Staging([tmp_path / "map.csv", target], overwrite=True)
-        with pytest.raises(OutputError, match=rf"{target}: this file is an input"), staging:
-            staging.keep_apart([str(tmp_path / "other.tif"), str(scene)])
-    with Staging([tmp_path / "map.tif"], overwrite=True) as staging:
-        staging.keep_apart([str(scene), "/vsizip/x.zip/map.tif"])
+        targets, inputs = {"table": tmp_path / "map.csv", "map": target}, {"other.tif": "mask", str(scene): "scene"}
+        with pytest.raises(ConfigError, match=rf"^map: {target}: this file is an input \(scene\), which is never"):
+            keep_apart(targets, inputs)
+    keep_apart({"map": tmp_path / "map.tif"}, {str(scene): "scene", "/vsizip/x.zip/map.tif": "scene"})
     assert snapshot(tmp_path)["scene.tif"] == "scene"
 
 
@@ -117,14 +116,14 @@ def test_outputs_that_can_not_be_written_are_refused_before_any_work(
     (tmp_path / "old.tif").write_text("old")
     (tmp_path / "folder").mkdir()
     began = []
-    with pytest.raises(OutputError, match=message):
+    with pytest.raises((OutputError, ConfigError), match=message):
         stage([tmp_path / name for name in names], then=lambda: began.append(1))
     assert not began
     assert snapshot(tmp_path) == {"old.tif": "old"}
 
 
 def test_a_folder_is_refused_as_output_even_with_overwrite(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="this is a folder"):
+    with pytest.raises(ConfigError, match="this is a folder"):
         stage([tmp_path], overwrite=True)
 
 
@@ -132,7 +131,7 @@ def test_a_relative_and_an_absolute_path_of_one_file_are_the_same_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OutputError, match="two outputs have this name"):
+    with pytest.raises(ConfigError, match="two outputs have this name"):
         stage([Path("map.tif"), tmp_path / "map.tif"])
 
 

@@ -1,0 +1,107 @@
+"""Paths of outputs: wrong ones are found before the scene is opened."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import WriteRaster, patches
+from runs import config, contents
+from sources import described
+
+from pipeline.core.errors import ConfigError
+from pipeline.core.needs import Work
+from pipeline.jobs.config import RunConfig
+from pipeline.jobs.run import check_outputs, plan_config, run_config
+from pipeline.methods.registry import METHODS
+
+STEPS: list[Callable[[RunConfig], Any]] = [
+    check_outputs,
+    plan_config,
+    lambda config: run_config(config, overwrite=True),
+]
+"""What `validate`, `plan` and `run --overwrite` call."""
+
+
+def refused(job: RunConfig, message: str) -> None:
+    """Check that each command refuses a config with a message."""
+    for step in STEPS:
+        with pytest.raises(ConfigError, match=message):
+            step(job)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ({"table": "x.csv", "model": "x.csv"}, r"^output\.model: .*x\.csv: this is the path of output\.table, too"),
+        ({"table": "c.tif"}, r"^output\.table: .*c\.tif: this is the path of output\.labels, too"),
+        ({"model": "c.csv"}, r"^output\.model: .*c\.csv: this is the path of output\.table, too"),
+        ({"report": "folder/../x", "model": "x"}, r"^output\.report: .*this is the path of output\.model, too"),
+        ({"report": "link/x", "model": "folder/x"}, r"^output\.report: .*this is the path of output\.model, too"),
+        ({"table": "c.tif.ovr"}, r"^output\.table: .*c\.tif\.ovr: GDAL would read this file as part of output\.labels"),
+        ({"table": "folder"}, r"^output\.table: .*folder: this is a folder"),
+        ({"model": "link"}, r"^output\.model: .*link: this is a folder"),
+        ({"table": "/dev/null"}, r"^output\.table: /dev/null: this is a device and is not replaced"),
+        ({"table": "t" * 256}, r"^output\.table: .*longer than 255 bytes"),
+        ({"table": "t" * 256 + "/t.csv"}, r"^output\.table: .*longer than 255 bytes"),
+        (
+            {"table": "t/" * 2100 + "t.csv"},
+            r"^output\.table: .*t\.csv: this path can't be looked up \(File name too long\)",
+        ),
+        (
+            {"report": "scene.tif"},
+            r"^output\.report: .*this file is an input \(scene\.source\), which is never replaced",
+        ),
+        ({"labels": "link.tif"}, r"^output\.labels: .*link\.tif: this file is an input \(scene\.source\)"),
+        ({"model": "area.json"}, r"^output\.model: .*area\.json: this file is an input \(scene\.aoi\)"),
+        ({"model": "mask.tif"}, r"^output\.model: .*mask\.tif: this file is an input \(fit\.mask\)"),
+        ({"labels": "s.tif"}, r"^output\.labels: .*s\.tif: GDAL would read .*s\.tif\.msk, .* input \(scene\.mask\)"),
+    ],
+)
+def test_paths_that_can_not_be_those_of_outputs_are_refused_by_key_by_each_command(
+    tmp_path: Path, output: dict[str, str], message: str
+) -> None:
+    """The files are not rasters: they are never opened."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    (tmp_path / "link.tif").symlink_to(tmp_path / "scene.tif")
+    for name in ("scene.tif", "mask.tif", "s.tif.msk", "area.json"):
+        (tmp_path / name).write_text(name)
+    scene = {"aoi": {"path": str(tmp_path / "area.json")}, "mask": {"path": str(tmp_path / "s.tif.msk")}}
+    paths = {key: str(tmp_path / path) for key, path in output.items()}
+    fit = {"mask": {"path": str(tmp_path / "mask.tif")}}
+    before = contents(tmp_path)
+    refused(config(tmp_path / "scene.tif", tmp_path / "c.tif", scene=scene, fit=fit, output=paths), message)
+    assert contents(tmp_path) == before
+
+
+def test_an_output_in_a_folder_of_the_scene_is_no_input(write_raster: WriteRaster, tmp_path: Path) -> None:
+    write_raster("s_B02.tif", patches(1))
+    paths = check_outputs(config(tmp_path, tmp_path / "s_B02.csv.tif"))
+    assert paths.folder == tmp_path
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("pixels", [1000, "all"])
+def test_a_cache_that_a_method_needs_is_asked_for_before_the_scene_is_opened(
+    write_raster: WriteRaster, tmp_path: Path, method: str, pixels: object
+) -> None:
+    """Whether a method needs one depends on its settings alone, so that the scene does not have to be opened."""
+    path = write_raster("scene.tif", patches(3))
+    job = config(path, tmp_path / "c.tif", fit={"method": method, "pixels": pixels}, run={"cache": "none"})
+    work = Work(chunk=(64, 64), blocks=20, workers=2)
+    if METHODS[method].needs(described(path).info, job.fit, work).cache == "must":
+        path.write_text("not a raster")
+        refused(job, f"^run.cache: none: {method} reads all pixels several times and needs a cache")
+    else:
+        check_outputs(job)
+        plan_config(job)
+
+
+def test_methods_that_pass_over_windows_of_all_pixels_need_a_cache(tmp_path: Path) -> None:
+    for method, needed in {"kmeans": False, "minibatch": True, "dask-ml": True}.items():
+        job = config("missing.tif", tmp_path / "c.tif", fit={"method": method, "pixels": "all"}, run={"cache": "none"})
+        if needed:
+            refused(job, "^run.cache: none")
+        else:
+            check_outputs(job)
