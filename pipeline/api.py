@@ -147,6 +147,7 @@ def fit(
     tol: float = 1e-6,
     scale: Literal["auto", "none"] = "auto",
     standardize: Standardize | Mapping[str, Sequence[float]] = "clip",
+    min_size: int | str | None = None,
     weights: Mapping[str, float] | None = None,
     indices: Sequence[str] = (),
     assume: Literal["stated", "reflectance"] = "stated",
@@ -191,6 +192,9 @@ def fit(
         What each band is divided by before distances are computed: the range from its 2nd to its 98th percentile, to
         which values beyond are clamped (other percentiles by {'clip': (1, 99)}), nothing, its standard deviation, its
         range, or its interquartile range.
+    min_size : int or str, optional
+        Smallest size of a class: pixels, a share such as '1%', or an area such as '5 ha'. Smaller ones are merged into
+        the nearest.
     weights : mapping of str to float, optional
         Factor by which the differences of a band count more, such as {'nir': 2}; 1 for other bands.
     indices : sequence of str, optional
@@ -225,6 +229,7 @@ def fit(
         "starts": starts,
         "max_iter": max_iter,
         "tol": tol,
+        "min_size": min_size,
         "weights": weights,
     }
     config = FIT.parse(settings, "fit")

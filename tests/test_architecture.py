@@ -32,7 +32,7 @@ FOLDERS = {
     "models": "classes inputs store base prototypes",
     "pixels": "gdal_memory needs pieces block_cache feature_source open",
     "labels": "classify class_records lazy",
-    "methods": """settings lloyd passes sample pixel_checks method starts exact batches kmeans minibatch
+    "methods": """settings lloyd passes sample pixel_checks small_classes method starts exact batches kmeans minibatch
         sklearn_minibatch dask_ml dask_ml_passes registry fit""",
     "sinks": """palette base text_files table overviews verify geotiff quicklook picture registry publish
         output_set staging""",

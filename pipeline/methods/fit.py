@@ -104,6 +104,7 @@ def fit_source(
         info=source.info,
         stored=sample.points,
         points=points,
+        valid=sample.valid,
         pixels=pixels,
         preparation=preparation,
         executor=executor,

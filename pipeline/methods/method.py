@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline.kernels.assign import assign
 from pipeline.kernels.distances import own_distances
 from pipeline.methods.lloyd import Centres
 from pipeline.methods.settings import SampleSettings
+from pipeline.methods.small_classes import least_count, merge_small
 from pipeline.models.base import ClusterModel
 from pipeline.models.classes import brightness_order
 from pipeline.models.prototypes import Prototypes
@@ -93,6 +95,8 @@ class FitInput(Generic[AnySettings]):
     """Sampled pixels in stored numbers and in random order, shape (band, point)."""
     points: Points
     """The same pixels after `preparation`, shape (band, point)."""
+    valid: int
+    """Number of valid pixels of the scene that take part in the fit."""
     pixels: PixelPieces | None
     """All pixels of the scene after `preparation`; None to use the sample only."""
     preparation: Preparation
@@ -137,15 +141,34 @@ class FitInput(Generic[AnySettings]):
         iterations, passes
             As in `FitResult`.
         """
-        rows = self.info.units.to_physical(centres).tolist()
+        content: dict[str, Any] = {
+            "centroids": tuple(map(tuple, self.info.units.to_physical(centres).tolist())),
+        }
+        if size := getattr(self.settings, "min_size", None):
+            least = least_count(size, int(counts.sum()), self.valid, self.info.grid)
+            classes = self._merged(centres, counts, least)
+            if classes is not None:
+                content["classes_of_points"] = tuple(classes.tolist())
+                counts = np.bincount(classes, counts, classes.max() + 1)[1:].astype(np.int64)
         return FitResult(
             kind=Prototypes,
-            content={"centroids": tuple(map(tuple, rows))},
+            content=content,
             counts=counts,
             inertia=self.preparation.unit * inertia,
             iterations=iterations,
             passes=passes,
         )
+
+    def _merged(self, centres: Centres, counts: npt.NDArray[np.int64], least: Fraction) -> npt.NDArray[np.intp] | None:
+        """Class of each centroid, from 1 in the model's order, after small ones are merged; None if there are none."""
+        into = merge_small(counts, centres * (1 if self.stretch is None else self.stretch), least)
+        kept, numbers = np.unique(into, return_inverse=True)
+        if len(kept) == len(centres):
+            return None
+        labels = np.concatenate([[0], numbers + 1])[self._nearest(self.round_trip(centres))]
+        means = class_means(self.stored, labels.astype(np.uint8), centres[kept])
+        order = brightness_order(self.info.units.to_physical(means), self.info.units.quantities)
+        return order.argsort()[numbers] + 1
 
     def in_order(self, centres: Centres) -> Centres:
         """Sort centroids into the model's order, on which the class of a pixel midway between two of them depends.

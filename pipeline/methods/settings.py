@@ -25,6 +25,9 @@ _MOST_SAMPLED: Final = 100_000_000
 Share = Annotated[str, Field(pattern=r"^(100|[0-9]{1,2}(\.[0-9]{1,9})?) ?%$")]
 """Share in percent, such as 5% or 0.5 %."""
 
+SmallestSize = Annotated[str, Field(pattern=r"^([0-9]{1,2}(\.[0-9]{1,9})? ?%|[0-9]{1,9}(\.[0-9]{1,9})? ?ha)$")]
+"""Share in percent, or area in hectares."""
+
 
 class SampleSettings(FitConfig):
     """Settings of the sample, with which every method starts."""
@@ -102,6 +105,13 @@ class CentroidSettings(SampleSettings):
         ge=0,
         title="stop when centroids move less (relative to variance)",
         description="a number from 0: stop when centroids move less than this, relative to the variance of the data",
+    )
+
+    min_size: Annotated[int, Field(ge=1)] | SmallestSize | None = Field(
+        None,
+        title="smaller classes are merged into the nearest: pixels, 1%, 5 ha",
+        description="the smallest size of a class, below which it is merged into the nearest: a number of pixels, "
+        "their share, such as 1%, or an area, such as '5 ha'",
     )
 
     @model_validator(mode="after")

@@ -91,6 +91,7 @@ VALID = {
     "fit.starts": ("1", 1),
     "fit.max_iter": ("7", 7),
     "fit.weights": ("{nir: 2}", {"nir": 2.0}),
+    "fit.min_size": ("5 ha", "5 ha"),
     "fit.tol": ("1e-4", 0.0001),  # text in YAML, as it has no decimal point
     "output.labels": ("/y/c.tif", "/y/c.tif"),
     "output.model": ("/y/m.json", "/y/m.json"),

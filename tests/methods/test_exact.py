@@ -56,6 +56,7 @@ def given_to(config: KMeansSettings, pixels: PixelPieces, points: npt.NDArray[An
         info=pixels.info,
         stored=np.ascontiguousarray(points),
         points=np.ascontiguousarray(points),
+        valid=pixels.info.pixels,
         pixels=pixels,
         preparation=unprepared(len(points)),
         executor=ThreadExecutor(workers),
