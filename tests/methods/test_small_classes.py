@@ -64,7 +64,8 @@ def test_a_model_without_small_classes_has_their_pixels_in_the_nearest(pixels: A
 
 def test_sizes_are_pixels_of_the_scene_shares_and_hectares() -> None:
     source = MemorySource(scene("uint16"))
-    grid = replace(source.info.grid, transform=Affine(10, 0, 300_000, 0, -10, 5_900_000), crs=CRS.from_epsg(6933).to_wkt())
+    crs = CRS.from_epsg(6933).to_wkt()
+    grid = replace(source.info.grid, transform=Affine(10, 0, 300_000, 0, -10, 5_900_000), crs=crs)
     assert least_count(300, 1000, 3000, grid) == 100
     assert least_count("2.5 %", 1000, 3000, grid) == 25
     assert float(least_count("3ha", 1000, 3000, grid)) == pytest.approx(100)
