@@ -103,6 +103,11 @@ class Units(ModelRecord):
         """Factor from differences of stored numbers to differences in the quantity, per band, shape (band,)."""
         return np.abs(self._factors)
 
+    @property
+    def product_factors(self) -> npt.NDArray[np.float64]:
+        """Factor from products of differences of two bands to those in the quantity, shape (band, band)."""
+        return np.outer(self._factors, self._factors)
+
 
 def relative_to_first(factors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
     """Factors relative to that of the first band, shape (band,); None if all are equal."""

@@ -1,6 +1,6 @@
 """The protocols of features: what a scene's bands go through before a method sees them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self
 
@@ -79,10 +79,10 @@ class Transform(Protocol):
         """Return what is done with the stored numbers of a scene with these units."""
 
 
-def class_by_strip(
-    preparation: Preparation, data: Planes, valid: Validity, assign: Callable[[Planes, Validity], npt.NDArray[np.uint8]]
-) -> npt.NDArray[np.uint8]:
-    """Class the pixels of a block after they are prepared, a strip of pixels at a time.
+def prepared_strips(
+    preparation: Preparation, data: Planes, valid: Validity
+) -> Iterator[tuple[slice, Points, npt.NDArray[np.bool_]]]:
+    """Prepare the pixels of a block, a strip at a time; strips without valid pixels are left out.
 
     Parameters
     ----------
@@ -92,6 +92,33 @@ def class_by_strip(
         Pixels in stored numbers.
     valid : ndarray of bool, shape (rows, columns)
         Valid pixels.
+
+    Yields
+    ------
+    slice
+        Pixels of the block, counted row by row.
+    ndarray, shape (band, pixel)
+        The prepared pixels.
+    ndarray of bool, shape (pixel,)
+        Which of them are valid.
+    """
+    flat, flat_valid = np.ascontiguousarray(data).reshape(len(data), -1), np.ascontiguousarray(valid).reshape(-1)
+    length = STRIP_PIXELS if preparation.changes_values else max(valid.size, 1)
+    for start in range(0, valid.size, length):
+        strip = slice(start, start + length)
+        if flat_valid[strip].any():
+            yield strip, preparation.apply(flat[:, strip]), flat_valid[strip]
+
+
+def class_by_strip(
+    preparation: Preparation, data: Planes, valid: Validity, assign: Callable[[Planes, Validity], npt.NDArray[np.uint8]]
+) -> npt.NDArray[np.uint8]:
+    """Class the pixels of a block after they are prepared, a strip of pixels at a time.
+
+    Parameters
+    ----------
+    preparation, data, valid
+        As in `prepared_strips`.
     assign : callable
         From prepared pixels, shape (band, 1, pixel), and valid ones, shape (1, pixel), to their classes, 0 for those
         that are not valid, shape (1, pixel).
@@ -100,11 +127,7 @@ def class_by_strip(
     -------
     ndarray of uint8, shape (rows, columns)
     """
-    flat, flat_valid = np.ascontiguousarray(data).reshape(len(data), 1, -1), valid.reshape(1, -1)
-    length = STRIP_PIXELS if preparation.changes_values else max(valid.size, 1)
-    classes = np.zeros(flat_valid.shape, np.uint8)
-    for start in range(0, valid.size, length):
-        strip = (slice(None), slice(start, start + length))
-        if flat_valid[strip].any():
-            classes[strip] = assign(preparation.apply(flat[:, *strip]), flat_valid[strip])
+    classes = np.zeros(valid.size, np.uint8)
+    for strip, points, known in prepared_strips(preparation, data, valid):
+        classes[strip] = assign(points[:, np.newaxis], known[np.newaxis])[0]
     return classes.reshape(valid.shape)

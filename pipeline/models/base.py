@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from pipeline.core.arrays import Planes, Validity
+from pipeline.core.errors import ModelError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import ModelRecord, Units
 from pipeline.models.classes import ClassInfo, Count
@@ -29,6 +30,8 @@ class Layers(NamedTuple):
 
     classes: npt.NDArray[np.uint8]
     """Labels, shape (rows, columns): 0 is nodata, 1 to k are classes."""
+    confidence: npt.NDArray[np.float32] | None = None
+    """Posterior of the class, 0 to 1, and 0 where nodata, shape (rows, columns); None if it was not asked for."""
 
 
 class Labeller(Protocol):
@@ -150,6 +153,13 @@ class ClusterModel(Inputs):
         ModelError
             If models of this kind don't give one of the layers.
         """
+
+    def check_gives(self, want: frozenset[Layer]) -> None:
+        """Raise ModelError unless models of this kind give some layers."""
+        if missing := want - self.layers:
+            given = "only classes" if self.layers == CLASSES_ONLY else f"only {', '.join(sorted(self.layers))}"
+            msg = f"a model of kind {self.kind} gives no {', '.join(sorted(missing))}, {given}"
+            raise ModelError(msg)
 
     @property
     def digest(self) -> str:

@@ -74,9 +74,7 @@ class Prototypes(ClusterModel):
 
     def labeller(self, info: SceneInfo, want: frozenset[Layer] = CLASSES_ONLY) -> NearestPoint:
         """Make the labeller for a scene that the model fits; see `ClusterModel.labeller`."""
-        if missing := want - self.layers:
-            msg = f"a model of kind {self.kind} gives no {', '.join(sorted(missing))}, only classes"
-            raise ModelError(msg)
+        self.check_gives(want)
         labels = None if self.classes_of_points is None else np.array([0, *self.classes_of_points], np.uint8)
         return NearestPoint(self._points_in(info.units), self.preparation.bind(info.units), labels)
 

@@ -1,0 +1,134 @@
+"""Gaussian mixture (`fit.method: gmm`): k-means on the sample, then a fixed number of steps of EM."""
+
+import logging
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, field_validator
+
+from pipeline.core.needs import Needs, Work
+from pipeline.core.scene_info import SceneInfo
+from pipeline.kernels.assign import assign
+from pipeline.kernels.mixture import Gaussians, working_mixture
+from pipeline.kernels.nearest import TILE_POINTS
+from pipeline.methods.em import ExpectationMaximization, fit_gaussians
+from pipeline.methods.method import FitInput, FitResult, Method, class_means
+from pipeline.methods.settings import DEFAULT_SAMPLE, CentroidSettings, k_classes
+from pipeline.methods.starts import fit_sample, points_bytes, starts_needs, warn_of_max_iter
+from pipeline.models.classes import brightness_order
+from pipeline.models.gaussians import GaussianModel, MostProbable, to_physical, to_stored
+
+logger = logging.getLogger(__name__)
+
+_BYTES_PER_POINT: Final = 8 + 8 + 2
+"""Bytes per point for its class, twice, and as the numbers that are summed per class at the end."""
+
+
+class GaussianSettings(CentroidSettings):
+    """Section `fit` with a Gaussian mixture."""
+
+    method: Literal["gmm"] = Field(description="'gmm'")
+    ridge: float = Field(
+        0.01,
+        ge=0,
+        le=1e6,
+        title="share of each band's variance that is added to that of each class",
+        description="a number from 0 to 1000000: the share of each band's variance that is added to that of each class",
+    )
+    covariance: Literal["full", "diag"] = Field(
+        "full",
+        title="or diag: no covariances between bands",
+        description="'full' (classes have covariances between bands) or 'diag' (only variances)",
+    )
+    steps: int = Field(
+        50,
+        ge=0,
+        le=100_000,
+        title="number of steps of expectation maximization",
+        description="the number of steps of expectation maximization, 0 to 100000",
+    )
+
+    @field_validator("pixels")
+    @classmethod
+    def _is_a_sample(cls, pixels: Any) -> Any:
+        if pixels == "all":
+            msg = (
+                "all: gmm fits the sample only, as each of its steps would be a pass over the scene, for classes that "
+                f"hardly differ; set the number of pixels to sample, such as {DEFAULT_SAMPLE}"
+            )
+            raise ValueError(msg)
+        return pixels
+
+
+def gmm_needs(info: SceneInfo, settings: GaussianSettings, work: Work) -> Needs:
+    """Needs of k-means on the sample, and then of EM: the sums of each class, as many at once as there are workers."""
+    bands = len(info.bands) + 3
+    sums, buffers = settings.k * (bands + 1) ** 2 * 8, (settings.k + 3 * bands + 8) * TILE_POINTS * 8
+    em = points_bytes(info, settings) + settings.sampled_of(info) * _BYTES_PER_POINT
+    steps = Needs(fixed=em + (2 * work.workers + 3) * sums + work.workers * buffers)
+    return starts_needs(info, settings, work).then(steps)
+
+
+def fit_gmm(given: FitInput[GaussianSettings]) -> FitResult:
+    """Fit Gaussians to the sample, starting from the classes of k-means."""
+    settings, workers = given.settings, given.executor.workers
+    with given.progress.stage("fit", settings.starts) as step:
+        start = fit_sample(given.points, settings, workers, step, given.stretch)
+    warn_of_max_iter(start.iterations, settings)
+    planes = given.points[:, np.newaxis]
+    labels = assign(planes, np.ones(planes.shape[1:], np.bool_), start.centres, given.stretch)[0]
+    with given.progress.stage("refine", settings.steps) as step:
+        em = ExpectationMaximization(
+            given.points, ridge=settings.ridge, diagonal=settings.covariance == "diag", workers=workers
+        )
+        found = fit_gaussians(em, labels, start.centres, settings.steps, step)
+    return _result(given, found)
+
+
+def _result(given: FitInput[GaussianSettings], found: Gaussians) -> FitResult:
+    """Sort the classes, and count the sampled pixels in each as the model labels them."""
+    units = given.info.units
+    physical = to_physical(found, units)
+    means = class_means(given.stored, _labels(given, physical), found.means)
+    order = brightness_order(units.to_physical(means))
+    physical = Gaussians(*(each[order] for each in physical))
+    counts = np.bincount(_labels(given, physical), minlength=len(order) + 1)[1:]
+    _warn_of_dead_classes(counts)
+    rows, matrices, weights = (each.tolist() for each in physical)
+    content = {
+        "means": tuple(map(tuple, rows)),
+        "covariances": tuple(tuple(map(tuple, matrix)) for matrix in matrices),
+        "weights": tuple(weights),
+    }
+    return FitResult(kind=GaussianModel, content=content, counts=counts, iterations=given.settings.steps)
+
+
+def _labels(given: FitInput[GaussianSettings], physical: Gaussians) -> npt.NDArray[np.uint8]:
+    """Class of each sampled pixel as in any map of the model, shape (point,)."""
+    units, planes = given.info.units, given.stored[:, np.newaxis]
+    labeller = MostProbable(working_mixture(to_stored(physical, units), units.dtype), given.preparation)
+    return labeller(planes, np.ones(planes.shape[1:], np.bool_)).classes[0]
+
+
+def _warn_of_dead_classes(counts: npt.NDArray[np.int64]) -> None:
+    """Warn of classes that are the most probable ones of no sampled pixel."""
+    dead = (np.flatnonzero(counts == 0) + 1).tolist()
+    if dead:
+        logger.warning(
+            "fit.k: %d of the %d classes died out (%s): they are the most probable ones of no sampled pixel; lower fit.k",
+            len(dead),
+            len(counts),
+            ", ".join(map(str, dead)),
+        )
+
+
+GMM: Final = Method(
+    name="gmm",
+    description="Gaussian mixture: classes of any extent and direction",
+    settings=GaussianSettings,
+    same_bits=True,
+    classes=k_classes,
+    needs=gmm_needs,
+    function="pipeline.methods.gmm:fit_gmm",
+)
