@@ -145,6 +145,9 @@ def fit(
     starts: int = 10,
     max_iter: int = 300,
     tol: float = 1e-6,
+    ridge: float | None = None,
+    covariance: Literal["full", "diag"] | None = None,
+    steps: int | None = None,
     scale: Literal["auto", "none"] = "auto",
     standardize: Standardize | Mapping[str, Sequence[float]] = "clip",
     min_size: int | str | None = None,
@@ -154,7 +157,7 @@ def fit(
     workers: int | Literal["auto"] = "auto",
     cache_dir: str | Path | None = None,
 ) -> ClusterModel:
-    """Find the classes of a scene by k-means, on a sample of its valid pixels or on all of them.
+    """Find the classes of a scene by k-means or a Gaussian mixture, on a sample of its valid pixels or on all of them.
 
     The scene is read once; twice with `method="minibatch"` and `pixels="all"`.
 
@@ -172,7 +175,7 @@ def fit(
         there is none, by threads of this function.
     k : int, default 8
         Number of classes, 2 to 254.
-    method : 'kmeans', 'minibatch' or 'dask-ml', default 'kmeans'
+    method : 'kmeans', 'minibatch', 'dask-ml' or 'gmm', default 'kmeans'
         Algorithm.
     pixels : int, share or 'all', default 500000
         Number of valid pixels to sample, their share, such as '5%', or 'all': start from a sample of 500000, then fit
@@ -185,6 +188,12 @@ def fit(
         Largest number of iterations per start.
     tol : float, default 1e-6
         Stop when centroids move less than this, relative to the variance of the data.
+    ridge : float, optional
+        For `method="gmm"`: share of each band's variance that is added to that of each class; 0.01 by default.
+    covariance : 'full' or 'diag', optional
+        For `method="gmm"`: whether classes have covariances between bands ('full', the default), or only variances.
+    steps : int, optional
+        For `method="gmm"`: number of steps of expectation maximization; 50 by default.
     scale : 'auto' or 'none', default 'auto'
         'auto' clusters scaled values (reflectance), by the coordinates `scale` and `offset` that `open_scene` sets if
         the files state them; 'none' clusters the stored numbers.
@@ -232,6 +241,8 @@ def fit(
         "min_size": min_size,
         "weights": weights,
     }
+    only_some_have = {"ridge": ridge, "covariance": covariance, "steps": steps}
+    settings |= {key: value for key, value in only_some_have.items() if value is not None}
     config = FIT.parse(settings, "fit")
     features = parse_record(
         FeaturesConfig, {"scale": scale, "standardize": standardize, "indices": indices, "assume": assume}, "fit"

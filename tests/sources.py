@@ -157,6 +157,19 @@ def model_of(
     return build(parts if classes is None else {**parts, "classes_of_points": list(classes)})
 
 
+def gaussians_of(
+    means: npt.ArrayLike, covariances: npt.ArrayLike, weights: npt.ArrayLike, **changes: Any
+) -> ClusterModel:
+    """Build a model of Gaussians of shapes (k, band), (k, band, band) and (k,), with changes of its content."""
+    rows, matrices, shares = (np.asarray(each, np.float64).tolist() for each in (means, covariances, weights))
+    names, counts = tuple(f"band{n}" for n in range(1, len(rows[0]) + 1)), [1] * len(rows)
+    units = {"dtype": "uint8", "scales": (1.0,) * len(names), "offsets": (0.0,) * len(names)}
+    classes = [{"id": label, "name": f"class {label}", "pixels": 1} for label in range(1, len(rows) + 1)]
+    parts = content(bands=names, units=units, counts=counts, means=rows, covariances=matrices, weights=shares)
+    del parts["centroids"]
+    return build({**parts, "schema_version": 2, "kind": "gaussians", "classes": classes, **changes})
+
+
 ORIGIN = Affine(10, 0, 300_000, 0, -10, 5_900_000)
 
 

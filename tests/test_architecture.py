@@ -17,7 +17,7 @@ FOLDERS = {
         timeouts mask_layers layer_kinds band_names scene_info pixels needs""",
     "config": "record fields masks mistaken_scene yaml schema argument_messages",
     "kernels": """validity areas arithmetic code_cache machine compiled gather checksum majority hashing fixed nearest
-        assign distances sums move_points mover""",
+        assign gaussians mixture distances sums move_points mover""",
     "engine": "memory progress owner_mark leftovers signals work_folder cache time_limits executor",
     "geo": "gdal coordinates crs overlap pixel_areas align area_of_interest",
     "raster": "alpha file_notes stored_blocks virtual_files file_bands file_parts readers regrid file_cache",
@@ -29,11 +29,11 @@ FOLDERS = {
         scene_masks facts reading raster_scene raster_source crop mosaic mosaic_source open""",
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
     "features": "base standardize expressions indices columns",
-    "models": "classes inputs store base prototypes",
+    "models": "classes inputs store base prototypes gaussians",
     "pixels": "gdal_memory needs pieces block_cache feature_source open",
     "labels": "classify class_records lazy",
     "methods": """settings lloyd passes sample pixel_checks small_classes method starts exact batches kmeans minibatch
-        sklearn_minibatch dask_ml dask_ml_passes registry fit""",
+        sklearn_minibatch dask_ml dask_ml_passes em gmm registry fit""",
     "sinks": """palette base text_files table overviews verify geotiff quicklook picture registry publish
         output_set staging""",
     "jobs": "config scene outputs plan planned_reading map report run predict demo inspect template",

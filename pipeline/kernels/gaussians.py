@@ -1,7 +1,7 @@
 """Kernels of Gaussian mixtures: the most probable class of each pixel and its posterior, and the sums of an EM step.
 
-A pixel is centred, scaled, and multiplied by the inverse Cholesky factor of each class: the squared length of the result
-gives the log density. This is done in tiles, vectorised over pixels, four bands at a time.
+A pixel is centred, scaled, and multiplied by the inverse Cholesky factor of each class: the squared length of what
+results gives the log density. This is done in tiles, vectorised over pixels, four bands at a time.
 """
 
 from typing import Any, Final, NamedTuple
@@ -267,7 +267,7 @@ def classify_pixels(
 
 
 @compiled
-def _exponential(x: float) -> float:
+def _exponential(x: Any) -> Any:
     """Exponential of a number from `_NEGLIGIBLE` to 0, to 12 digits, with the same bits on any machine.
 
     Unlike that of a library it is vectorised: a series for a 1024th of the number, squared ten times.
@@ -308,22 +308,23 @@ class Moments(NamedTuple):
     weights: npt.NDArray[np.float64]
     """Sum of the responsibilities, shape (class,)."""
     sums: npt.NDArray[np.float64]
-    """Sum of the differences from the class's reference point, shape (class, band), padded with zeros."""
+    """Sum of the differences from the class's reference point, shape (class, band)."""
     products: npt.NDArray[np.float64]
-    """Sum of the products of these, shape (class, band, band); filled below the diagonal and on it."""
+    """Sum of the products of these, shape (class, band, band): only below the diagonal and on it. The last axis is
+    padded to a multiple of `BANDS_AT_ONCE`."""
 
 
 @compiled
 def _add_moments(  # noqa: PLR0917 (numba takes arguments by position)
-    tile: npt.NDArray[np.float64],
+    tile: npt.NDArray[np.floating],
     n: int,
-    responsibility: npt.NDArray[np.float64],
+    responsibility: npt.NDArray[np.floating],
     c: int,
     reference: npt.NDArray[np.float64],
     diagonal: bool,  # noqa: FBT001
     moments: Moments,
     chosen: npt.NDArray[np.int32],
-    apart: npt.NDArray[np.float64],
+    apart: npt.NDArray[np.floating],
     weighted: npt.NDArray[np.float64],
 ) -> None:
     """Add the points of a tile for which class c has a responsibility above 0 to its moments.
@@ -337,11 +338,12 @@ def _add_moments(  # noqa: PLR0917 (numba takes arguments by position)
             m += 1
             weight += responsibility[i]
     moments.weights[c] += weight
-    for b in range(tile.shape[0]):
+    bands = reference.size
+    for b in range(bands):
         row, difference, position = tile[b], apart[b], reference[b]
         for t in range(m):
             difference[t] = row[chosen[t]] - position
-    for b in range(tile.shape[0]):
+    for b in range(bands):
         difference, total = apart[b], 0.0
         for t in range(m):
             weighted[t] = responsibility[chosen[t]] * difference[t]
@@ -375,11 +377,11 @@ def add_moments(  # noqa: PLR0917 (numba takes arguments by position)
     """Add points (band, point), from the first of `limits` to the one before the second, to the moments of classes.
 
     Responsibilities are the posteriors of a mixture in float64; or 1 for the class of `labels`, unless these are None.
-    `references` are centred and scaled points from which differences are taken, shape (class, band), padded with zeros.
+    `references` are centred and scaled points from which differences are taken, shape (class, band).
     With `diagonal`, products of a band and others may be left out.
     """
     buffers = _make_buffers(mixture.whitening)
-    k, apart, weighted = references.shape[0], np.empty_like(buffers.tile), np.empty(TILE_POINTS)
+    k, apart, weighted = references.shape[0], np.zeros_like(buffers.tile), np.empty(TILE_POINTS)
     for start in range(limits[0], limits[1], TILE_POINTS):
         n = min(TILE_POINTS, limits[1] - start)
         _load_tile(points, start, n, mixture, buffers.tile)

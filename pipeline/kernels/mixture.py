@@ -103,23 +103,22 @@ def standard_mixture(
     )
 
 
-def working_mixture(gaussians: Gaussians, dtype: npt.DTypeLike) -> Mixture:
+def working_mixture(gaussians: Gaussians, dtype: npt.DTypeLike, *, confidence: bool = False) -> Mixture:
     """Prepare Gaussians in stored numbers of pixels of `dtype` for the kernels; see `standard_mixture`.
 
-    Pixels are centred at the mean of the mixture and divided by its deviation. Both are rounded to the working type
-    first: the difference of a pixel from the centre is then wrong by one rounding, however far from 0 both are.
+    Pixels are centred at the mean of the mixture and divided by its deviation. Both are rounded to the type of the
+    pixels first: the difference of a pixel from the centre is then wrong by one rounding, however far from 0 both are.
+    For posteriors densities are in float64: their rounding in float32 would show in the fourth digit.
     """
     means, covariances, weights = gaussians
     middle = (weights[:, np.newaxis] * means).sum(axis=0)
     variances = np.diagonal(covariances, axis1=1, axis2=2) + (means - middle) ** 2
     deviation = np.sqrt((weights[:, np.newaxis] * variances).sum(axis=0))
-    kinds: tuple[npt.DTypeLike, ...] = (working_dtype(dtype), np.float64)
-    for kind in kinds:
-        centre, scale = (each.astype(kind).astype(np.float64) for each in (middle, 1 / deviation))
-        mixture = standard_mixture(gaussians.moved(centre, scale), centre, scale, kind)
-        if mixture.norm <= _LARGEST_NORM:
-            break
-    return mixture
+    kind = working_dtype(dtype)
+    centre, scale = (each.astype(kind).astype(np.float64) for each in (middle, 1 / deviation))
+    standard = gaussians.moved(centre, scale)
+    mixture = standard_mixture(standard, centre, scale, np.float64 if confidence else kind)
+    return mixture if mixture.norm <= _LARGEST_NORM else standard_mixture(standard, centre, scale, np.float64)
 
 
 def classify(
@@ -136,7 +135,7 @@ def classify(
     mixture : Mixture
         Of `working_mixture`.
     confidence : bool
-        Whether to return the posterior.
+        Whether to return the posterior; the mixture must be prepared for it.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Expectation maximization: fits a mixture of Gaussians to sampled points, with the same bits for any workers."""
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,7 +16,7 @@ from pipeline.kernels.nearest import BANDS_AT_ONCE, TILE_POINTS
 from pipeline.methods.lloyd import Centres, band_means
 
 BLOCK_POINTS: Final = 16 * TILE_POINTS
-"""Number of points whose sums are added on one thread. Those of blocks are added in order: another number changes bits."""
+"""Number of points of a block, summed on one thread. Blocks are added in order: with other blocks, bits differ."""
 
 _LEAST_PIVOT: Final = 1e-10
 """Share of the variance of a band, up to which what other bands leave of it is 0: larger than what a model allows."""
@@ -27,8 +27,8 @@ Labels = npt.NDArray[np.uint8]
 class ExpectationMaximization:
     """Steps of expectation maximization on points in memory.
 
-    Points are centred and scaled by their mean and deviation, band by band, so that the ridge is a share of the variance
-    of each.
+    Points are centred and scaled by their mean and deviation, band by band, so that the ridge is a share of the
+    variance of each.
 
     Parameters
     ----------
@@ -97,18 +97,14 @@ class ExpectationMaximization:
         )
 
     def _moments(self, labels: Labels | None, last: Gaussians) -> Moments:
-        """Sums over all points of differences from the last means, with full matrices and without padding."""
-        k, bands = last.means.shape
-        references = np.zeros((k, -(-bands // BANDS_AT_ONCE) * BANDS_AT_ONCE))
-        references[:, :bands] = last.means
+        """Sums over all points of differences from the last means, with full matrices."""
         starts = range(0, self._points.shape[1], BLOCK_POINTS)
-        task = partial(_moments_of_block, self._points, labels, self._prepared(last), references, self._diagonal)
-        total = _no_moments(references)
+        task = _MomentsOfBlock(self._points, labels, self._prepared(last), last.means, self._diagonal)
+        total = _no_moments(last.means)
         for _, part in ThreadExecutor(self._workers).map(task, starts):
             total = Moments(*(one + other for one, other in zip(total, part, strict=True)))
-        lower = np.tril(total.products[:, :bands, :bands])
-        products = lower + np.tril(lower, -1).transpose(0, 2, 1)
-        return Moments(total.weights, total.sums[:, :bands], products)
+        lower = np.tril(total.products[:, :, : len(self._points)])
+        return total._replace(products=lower + np.tril(lower, -1).transpose(0, 2, 1))
 
     def _prepared(self, gaussians: Gaussians) -> Mixture:
         """Prepare Gaussians for the kernels; raise FitError if a covariance is singular."""
@@ -123,24 +119,37 @@ class ExpectationMaximization:
 
 
 def _unit(k: int, bands: int) -> Numbers:
-    """k unit matrices, shape (k, band, band)."""
+    """Return k unit matrices, shape (k, band, band)."""
     return np.tile(np.eye(bands), (k, 1, 1))
 
 
 def _no_moments(references: Numbers) -> Moments:
-    """Moments of no points, for padded references (class, band)."""
+    """Moments of no points, for references of shape (class, band)."""
     k, bands = references.shape
-    return Moments(np.zeros(k), np.zeros((k, bands)), np.zeros((k, bands, bands)))
+    padded = -(-bands // BANDS_AT_ONCE) * BANDS_AT_ONCE
+    return Moments(np.zeros(k), np.zeros((k, bands)), np.zeros((k, bands, padded)))
 
 
-def _moments_of_block(  # noqa: PLR0917 (all but the last are bound)
-    points: Points, labels: Labels | None, mixture: Mixture, references: Numbers, diagonal: bool, start: int  # noqa: FBT001
-) -> Moments:
-    """Moments of the points of the block that begins at `start`."""
-    moments = _no_moments(references)
-    limits = (start, min(start + BLOCK_POINTS, points.shape[1]))
-    add_moments(points, limits, labels, mixture, references, diagonal, moments)
-    return moments
+@dataclass(frozen=True)
+class _MomentsOfBlock:
+    """Task: sum over the points of a block."""
+
+    points: Points
+    """All points, shape (band, point)."""
+    labels: Labels | None
+    """Class of each point, shape (point,); None to take posteriors."""
+    mixture: Mixture
+    """Gaussians of which posteriors are taken, and by which points are centred and scaled."""
+    references: Numbers
+    """Points from which differences are taken, shape (class, band)."""
+    diagonal: bool
+    """Whether products of two bands are left out."""
+
+    def __call__(self, start: int) -> Moments:
+        """Sum over the block that begins at a point."""
+        moments, limits = _no_moments(self.references), (start, min(start + BLOCK_POINTS, self.points.shape[1]))
+        add_moments(self.points, limits, self.labels, self.mixture, self.references, self.diagonal, moments)
+        return moments
 
 
 def fit_gaussians(

@@ -91,7 +91,7 @@ def _result(given: FitInput[GaussianSettings], found: Gaussians) -> FitResult:
     units = given.info.units
     physical = to_physical(found, units)
     means = class_means(given.stored, _labels(given, physical), found.means)
-    order = brightness_order(units.to_physical(means))
+    order = brightness_order(units.to_physical(means), units.quantities)
     physical = Gaussians(*(each[order] for each in physical))
     counts = np.bincount(_labels(given, physical), minlength=len(order) + 1)[1:]
     _warn_of_dead_classes(counts)
@@ -108,7 +108,8 @@ def _labels(given: FitInput[GaussianSettings], physical: Gaussians) -> npt.NDArr
     """Class of each sampled pixel as in any map of the model, shape (point,)."""
     units, planes = given.info.units, given.stored[:, np.newaxis]
     labeller = MostProbable(working_mixture(to_stored(physical, units), units.dtype), given.preparation)
-    return labeller(planes, np.ones(planes.shape[1:], np.bool_)).classes[0]
+    labels: npt.NDArray[np.uint8] = labeller(planes, np.ones(planes.shape[1:], np.bool_)).classes[0]
+    return labels
 
 
 def _warn_of_dead_classes(counts: npt.NDArray[np.int64]) -> None:
@@ -116,7 +117,7 @@ def _warn_of_dead_classes(counts: npt.NDArray[np.int64]) -> None:
     dead = (np.flatnonzero(counts == 0) + 1).tolist()
     if dead:
         logger.warning(
-            "fit.k: %d of the %d classes died out (%s): they are the most probable ones of no sampled pixel; lower fit.k",
+            "fit.k: %d of the %d classes died out (%s): they are most probable at no sampled pixel; lower fit.k",
             len(dead),
             len(counts),
             ", ".join(map(str, dead)),

@@ -12,7 +12,8 @@ from pipeline.core.errors import ModelError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units
 from pipeline.features.base import Preparation, prepared_strips
-from pipeline.kernels.mixture import Gaussians, Mixture, classify, whitening, working_mixture
+from pipeline.kernels.gaussians import Mixture
+from pipeline.kernels.mixture import Gaussians, classify, whitening, working_mixture
 from pipeline.models.base import CLASSES_ONLY, ClusterModel, Layer, Layers
 
 _ROUNDING: Final = 1e-6
@@ -100,8 +101,9 @@ class GaussianModel(ClusterModel):
     def labeller(self, info: SceneInfo, want: frozenset[Layer] = CLASSES_ONLY) -> MostProbable:
         """Make the labeller for a scene that the model fits; see `ClusterModel.labeller`."""
         self.check_gives(want)
-        mixture = working_mixture(to_stored(self.gaussians, info.units), info.units.dtype)
-        return MostProbable(mixture, self.preparation.bind(info.units), "confidence" in want)
+        stored, confidence = to_stored(self.gaussians, info.units), "confidence" in want
+        mixture = working_mixture(stored, info.units.dtype, confidence=confidence)
+        return MostProbable(mixture, self.preparation.bind(info.units), confidence)
 
     def check_fits(self, bands: tuple[str, ...], units: Units, source: str) -> None:
         """Raise ModelError as `Inputs.check_fits`, and if densities of pixels would overflow."""
@@ -112,7 +114,7 @@ class GaussianModel(ClusterModel):
             numbers = np.concatenate([stored.means, variances, 1 / variances])
         if not (np.abs(numbers) < _LARGEST_NUMBER).all():  # NaN is not
             msg = (
-                f"{source}: the model's means or variances, or one over these, exceed {_LARGEST_NUMBER:g} in the stored "
+                f"{source}: the model's means or variances, or one over these, exceed {_LARGEST_NUMBER:g} in stored "
                 "numbers of the scene; the file was edited, or its scene had implausible values: fit a new model"
             )
             raise ModelError(msg)

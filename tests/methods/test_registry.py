@@ -9,6 +9,7 @@ from blocks import scene
 from fakes import HALVES, MemorySource
 
 from pipeline.config.record import OneOf
+from pipeline.core.errors import ConfigError
 from pipeline.core.needs import Work
 from pipeline.engine.cache import open_cache
 from pipeline.engine.progress import Progress
@@ -21,6 +22,12 @@ WORK = Work(chunk=(40, 50), blocks=9, workers=2)
 
 EACH = {**METHODS, HALVES.name: HALVES}
 """The methods of the registry, and the fake."""
+
+OF_THE_SAMPLE = {"gmm"}
+"""Methods that refuse `pixels: all`."""
+
+WAYS = [(name, pixels) for name in EACH for pixels in (2000, "all") if pixels != "all" or name not in OF_THE_SAMPLE]
+"""Methods, and the pixels that each can fit."""
 
 SETTINGS = OneOf("method", *(method.settings for method in EACH.values()))
 
@@ -59,8 +66,7 @@ def test_the_module_of_a_method_is_not_that_of_its_libraries(name: str) -> None:
     assert callable(fit_function(METHODS[name]))
 
 
-@pytest.mark.parametrize("pixels", [2000, "all"])
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize(("name", "pixels"), WAYS)
 def test_a_method_finds_as_many_classes_as_it_says(name: str, pixels: Any) -> None:
     model = fit(name, (40, 50), 2, pixels).model
     least, most = METHODS[name].classes(settings_of(name, pixels))
@@ -71,13 +77,16 @@ def test_a_method_finds_as_many_classes_as_it_says(name: str, pixels: Any) -> No
         assert fit(name, (120, 77), 1, pixels).model == model
 
 
-@pytest.mark.parametrize("name", EACH)
-def test_needs_count_the_sample_twice_and_passes_and_a_cache_for_all_pixels(name: str) -> None:
-    info = MemorySource(scene("uint16")).info
-    needs = METHODS[name].needs
-    for pixels in (2000, "all"):
-        settings = settings_of(name, pixels)
-        needed = needs(info, settings, WORK)
-        passes = pixels == "all" and name != HALVES.name  # the fake fits the sample, whatever it is asked for
-        assert needed.fixed >= 2 * settings.sampled_of(info) * info.bytes_per_pixel
-        assert (needed.passes > 0, needed.cache != "no") == (passes, passes)
+@pytest.mark.parametrize(("name", "pixels"), WAYS)
+def test_needs_count_the_sample_twice_and_passes_and_a_cache_for_all_pixels(name: str, pixels: Any) -> None:
+    info, settings = MemorySource(scene("uint16")).info, settings_of(name, pixels)
+    needed = METHODS[name].needs(info, settings, WORK)
+    passes = pixels == "all" and name != HALVES.name  # the fake fits the sample, whatever it is asked for
+    assert needed.fixed >= 2 * settings.sampled_of(info) * info.bytes_per_pixel
+    assert (needed.passes > 0, needed.cache != "no") == (passes, passes)
+
+
+@pytest.mark.parametrize("name", OF_THE_SAMPLE)
+def test_a_method_of_the_sample_refuses_all_pixels_with_the_reason(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^test: pixels: 'all'.*{name} fits the sample only, .*; set the number"):
+        settings_of(name, "all")

@@ -2,13 +2,14 @@
 
 import pickle
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import xarray as xr
 from fakes import MemorySource, Threshold
 from pydantic import ValidationError
-from sources import build, changed, content, model_of
+from sources import build, changed, content, gaussians_of, model_of
 
 from pipeline import label
 from pipeline.core.errors import ModelError
@@ -16,7 +17,7 @@ from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.labels.class_records import with_statistics
 from pipeline.labels.classify import LabelTask
 from pipeline.models import store
-from pipeline.models.base import ClusterModel
+from pipeline.models.base import ClusterModel, Layer
 
 pytestmark = pytest.mark.lowest
 
@@ -28,9 +29,16 @@ def threshold() -> ClusterModel:
     return Threshold.model_validate(parts | {"bands": model.bands, "units": model.units.model_dump()})
 
 
+ALL_LAYERS: frozenset[Layer] = frozenset(get_args(Layer))
+
 MODELS = {
     "prototypes": lambda: model_of([[50, 60], [120, 110], [200, 10]], ("one", "two")),
     "merged prototypes": lambda: model_of([[50, 60], [120, 110], [200, 10]], ("one", "two"), classes=(2, 1, 2)),
+    "gaussians": lambda: gaussians_of(
+        [[50, 60], [120, 110], [200, 10]],
+        [[[900, 200], [200, 400]], [[2500, -900], [-900, 1600]], [[400, 0], [0, 400]]],
+        [0.3, 0.5, 0.2],
+    ),
     "fake": threshold,
 }
 
@@ -98,8 +106,24 @@ def test_a_labeller_goes_through_pickle(model: ClusterModel) -> None:
 
 
 def test_a_layer_that_the_kind_does_not_give_is_refused(model: ClusterModel) -> None:
-    with pytest.raises(ModelError, match="only classes"):
-        model.labeller(scene().info, frozenset({"class", "confidence"}))
+    for layer in ALL_LAYERS - model.layers:
+        with pytest.raises(ModelError, match="only class"):
+            model.labeller(scene().info, frozenset({"class", layer}))
+
+
+def test_layers_that_the_kind_gives_are_given_and_leave_the_classes_as_they_are(model: ClusterModel) -> None:
+    source = scene()
+    classes = model.labeller(source.info)(source.data, source.valid)
+    given = model.labeller(source.info, model.layers)(source.data, source.valid)
+    np.testing.assert_array_equal(given.classes, classes.classes)
+    assert classes.confidence is None
+    assert (given.confidence is not None) == ("confidence" in model.layers)
+    if given.confidence is not None:
+        np.testing.assert_array_equal(given.confidence == 0, ~source.valid)
+        assert given.confidence.shape == source.valid.shape
+        assert given.confidence.dtype == np.float32
+        assert (given.confidence[source.valid] >= 1 / model.k).all()
+        assert given.confidence.max() <= 1
 
 
 def test_a_model_of_any_kind_is_loaded_by_the_name_of_its_kind(model: ClusterModel, tmp_path: Path) -> None:
