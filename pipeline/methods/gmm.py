@@ -1,11 +1,11 @@
 """Gaussian mixture (`fit.method: gmm`): k-means on the sample, then a fixed number of steps of EM."""
 
 import logging
-from typing import Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
@@ -14,7 +14,7 @@ from pipeline.kernels.mixture import Gaussians, working_mixture
 from pipeline.kernels.nearest import TILE_POINTS
 from pipeline.methods.em import ExpectationMaximization, fit_gaussians
 from pipeline.methods.method import FitInput, FitResult, Method, class_means
-from pipeline.methods.settings import DEFAULT_SAMPLE, CentroidSettings, k_classes
+from pipeline.methods.settings import DEFAULT_SAMPLE, MOST_SAMPLED, CentroidSettings, Share, k_classes
 from pipeline.methods.starts import fit_sample, points_bytes, starts_needs, warn_of_max_iter
 from pipeline.models.classes import brightness_order
 from pipeline.models.gaussians import GaussianModel, MostProbable, to_physical, to_stored
@@ -29,6 +29,14 @@ class GaussianSettings(CentroidSettings):
     """Section `fit` with a Gaussian mixture."""
 
     method: Literal["gmm"] = Field(description="'gmm'")
+    pixels: Annotated[int, Field(ge=1, le=MOST_SAMPLED)] | Share = Field(
+        DEFAULT_SAMPLE,
+        title="sample size",
+        description=f"the number of valid pixels sampled for the fit, 1 to {MOST_SAMPLED}, or their share, such as 5% "
+        "(not 'all': gmm fits the sample only, as each of its steps would be a pass over the scene; "
+        f"{DEFAULT_SAMPLE} are the default)",
+    )
+    min_size: None = Field(None, description="nothing, as gmm merges no classes; lower fit.k instead")
     ridge: float = Field(
         0.01,
         ge=0,
@@ -48,17 +56,6 @@ class GaussianSettings(CentroidSettings):
         title="number of steps of expectation maximization",
         description="the number of steps of expectation maximization, 0 to 100000",
     )
-
-    @field_validator("pixels")
-    @classmethod
-    def _is_a_sample(cls, pixels: Any) -> Any:
-        if pixels == "all":
-            msg = (
-                "all: gmm fits the sample only, as each of its steps would be a pass over the scene, for classes that "
-                f"hardly differ; set the number of pixels to sample, such as {DEFAULT_SAMPLE}"
-            )
-            raise ValueError(msg)
-        return pixels
 
 
 def gmm_needs(info: SceneInfo, settings: GaussianSettings, work: Work) -> Needs:

@@ -20,7 +20,8 @@ DEFAULT_SAMPLE: Final = 500_000
 
 Weight = Annotated[float, Field(ge=1e-3, le=1e3)]
 
-_MOST_SAMPLED: Final = 100_000_000
+MOST_SAMPLED: Final = 100_000_000
+"""Largest number of sampled pixels."""
 
 Share = Annotated[str, Field(pattern=r"^(100|[0-9]{1,2}(\.[0-9]{1,9})?) ?%$")]
 """Share in percent, such as 5% or 0.5 %."""
@@ -32,10 +33,10 @@ SmallestSize = Annotated[str, Field(pattern=r"^([0-9]{1,2}(\.[0-9]{1,9})? ?%|[0-
 class SampleSettings(FitConfig):
     """Settings of the sample, with which every method starts."""
 
-    pixels: Literal["all"] | Annotated[int, Field(ge=1, le=_MOST_SAMPLED)] | Share = Field(
+    pixels: Literal["all"] | Annotated[int, Field(ge=1, le=MOST_SAMPLED)] | Share = Field(
         DEFAULT_SAMPLE,
         title="sample size; all: fit to every valid pixel",
-        description=f"the number of valid pixels sampled for the fit, 1 to {_MOST_SAMPLED}, their share, such as 5%, "
+        description=f"the number of valid pixels sampled for the fit, 1 to {MOST_SAMPLED}, their share, such as 5%, "
         f"or 'all' (start from {DEFAULT_SAMPLE} sampled ones, then pass over every pixel)",
     )
     seed: int = Field(
@@ -62,7 +63,7 @@ class SampleSettings(FitConfig):
             return self.pixels
         if self.pixels == "all":
             return DEFAULT_SAMPLE
-        return min(max(1, ceil(Fraction(self.pixels.rstrip("% ")) * valid / 100)), _MOST_SAMPLED)
+        return min(max(1, ceil(Fraction(self.pixels.rstrip("% ")) * valid / 100)), MOST_SAMPLED)
 
 
 def sampling_needs(info: SceneInfo, settings: SampleSettings, work: Work) -> Needs:

@@ -50,7 +50,7 @@ def test_steps_are_those_of_scikit_learn(  # noqa: PLR0917
     k: int,
     steps: int,
     ridge: float,
-    diagonal: bool,
+    diagonal: bool,  # noqa: FBT001
     dtype: str,
 ) -> None:
     points = scene(dtype, bands=bands).reshape(bands, -1)

@@ -88,5 +88,5 @@ def test_needs_count_the_sample_twice_and_passes_and_a_cache_for_all_pixels(name
 
 @pytest.mark.parametrize("name", OF_THE_SAMPLE)
 def test_a_method_of_the_sample_refuses_all_pixels_with_the_reason(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^test: pixels: 'all'.*{name} fits the sample only, .*; set the number"):
+    with pytest.raises(ConfigError, match=rf"^test: pixels: 'all' is not allowed; .*{name} fits the sample only, as"):
         settings_of(name, "all")
