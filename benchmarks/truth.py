@@ -39,6 +39,7 @@ METHODS: Final[Mapping[str, Mapping[str, Any]]] = {
     "k-means, robust": {"standardize": "robust"},
     "k-means, indices": {"indices": INDICES},
     "minibatch": {"method": "minibatch"},
+    "Gaussian mixture": {"method": "gmm"},
 }
 """Arguments of `fit` by name."""
 

@@ -20,6 +20,7 @@ LABELLED = "scenes/rstoolbox_s2"
         (4, "k-means (default)", {"ari": 0.94}),
         (4, "k-means, indices", {"ari": 0.94}),
         (20, "k-means (default)", {"mapped": 0.9}),
+        (4, "Gaussian mixture", {"ari": 0.94}),
     ],
 )
 def test_classes_agree_with_polygons(data: Path, k: int, method: str, least: Mapping[str, Any]) -> None:

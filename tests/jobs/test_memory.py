@@ -103,7 +103,7 @@ def test_peak_memory_of_a_fit_over_all_pixels_is_below_the_plan(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
-@pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
+@pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml", "gmm"])
 def test_peak_memory_of_a_first_run_which_compiles_is_below_the_plan(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +113,15 @@ def test_peak_memory_of_a_first_run_which_compiles_is_below_the_plan(
     with rasterio.open(tmp_path / "s.tif", "w", transform=transform, tiled=True, compress="deflate", **profile) as file:
         file.write(np.random.default_rng(0).gamma(3, 10, (9, 1500, 1500)).astype(np.int16))
     peak_of(tmp_path / "s.tif", tmp_path, "2GB", f"{{k: 3, pixels: 50, method: {method}}}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+def test_peak_memory_of_a_gaussian_mixture_of_a_large_sample_is_below_the_plan(
+    landscape: list[str], tmp_path: Path
+) -> None:
+    scene = mirrored(landscape, tmp_path / "scene.tif", 2745)
+    peak_of(scene, tmp_path, "4GB", "{method: gmm, k: 30, pixels: 4000000, starts: 1, steps: 2, tol: 0.01}")
 
 
 def sources(kind: str, folder: Path) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sources import described
 
-from pipeline.config.schema import FeaturesConfig
 from pipeline.core.errors import FitError
 from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
@@ -186,18 +185,6 @@ def test_classes_of_a_real_scene_agree_with_land_cover_polygons(data: Any) -> No
     points = pixels.reshape(12, -1).T[truth.ravel() > 0]
     nearest = np.argmin(((points[:, None] - model.centres) ** 2).sum(axis=2), axis=1)
     assert adjusted_rand_score(truth[truth > 0], nearest) > 0.6
-
-
-def test_a_gaussian_mixture_of_a_real_scene_agrees_better_with_land_cover_polygons(data: Any) -> None:
-    from pipeline.scenes.raster_source import RasterSource
-
-    folder = data / "scenes" / "rstoolbox_s2"
-    source = RasterSource(described([str(folder / "rstoolbox_sen2.tif")]), (237, 247))
-    config = FIT.parse({"method": "gmm", "k": 4}, "test")
-    model = fit_source(source, config, FeaturesConfig(standardize="clip"), workers=1, progress=Progress()).model
-    truth = rasterized(folder / "rstoolbox_sen2_training_polygons.geojson", source)
-    labels = model.labeller(source.info)(*source.read(source.blocks[0])).classes
-    assert adjusted_rand_score(truth[truth > 0], labels[truth > 0]) >= 0.94
 
 
 def rasterized(polygons: Any, source: Any) -> np.ndarray:
