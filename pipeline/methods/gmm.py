@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from pipeline.core.needs import Needs, Work
+from pipeline.core.needs import Library, Needs, Work
 from pipeline.core.scene_info import SceneInfo
 from pipeline.kernels.assign import assign
 from pipeline.kernels.mixture import Gaussians, working_mixture
@@ -20,6 +20,9 @@ from pipeline.models.classes import brightness_order
 from pipeline.models.gaussians import GaussianModel, MostProbable, to_physical, to_stored
 
 logger = logging.getLogger(__name__)
+
+_KERNELS: Final = Library("numba, for kernels that only this method compiles", 60 * 10**6)
+"""Measured as the difference of first runs of this method and of k-means."""
 
 _BYTES_PER_POINT: Final = 8 + 8 + 2
 """Bytes per point for its class, twice, and as the numbers that are summed per class at the end."""
@@ -63,7 +66,7 @@ def gmm_needs(info: SceneInfo, settings: GaussianSettings, work: Work) -> Needs:
     bands = len(info.bands) + 3
     sums, buffers = settings.k * (bands + 1) ** 2 * 8, (settings.k + 3 * bands + 8) * TILE_POINTS * 8
     em = points_bytes(info, settings) + settings.sampled_of(info) * _BYTES_PER_POINT
-    steps = Needs(fixed=em + (2 * work.workers + 3) * sums + work.workers * buffers)
+    steps = Needs(fixed=em + (2 * work.workers + 3) * sums + work.workers * buffers, libraries=frozenset([_KERNELS]))
     return starts_needs(info, settings, work).then(steps)
 
 
