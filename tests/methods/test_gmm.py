@@ -1,10 +1,12 @@
 """Gaussian mixtures: EM of scikit-learn from the same start, the same bits for any blocks and workers."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 from blocks import scene
 from fakes import MemorySource
 from hypothesis import given, settings
@@ -12,8 +14,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
+from pipeline import fit, label
 from pipeline.config.schema import FeaturesConfig
-from pipeline.core.errors import FitError
+from pipeline.core.errors import ConfigError, FitError
 from pipeline.engine.progress import Progress
 from pipeline.jobs.config import FIT
 from pipeline.kernels.assign import assign
@@ -61,8 +64,8 @@ def test_steps_are_those_of_scikit_learn(  # noqa: PLR0917
     numbers = points.T.astype(np.float64)
     mean, deviation = numbers.mean(axis=0), numbers.std(axis=0)
     standard = (numbers - mean) / deviation
-    for label in range(k):
-        np.testing.assert_allclose(start.means[label], standard[labels == label + 1].mean(axis=0), atol=1e-12)
+    for c, mean_of_class in enumerate(start.means):
+        np.testing.assert_allclose(mean_of_class, standard[labels == c + 1].mean(axis=0), atol=1e-12)
     precisions = np.linalg.inv(start.covariances)
     oracle = GaussianMixture(
         k, covariance_type="diag" if diagonal else "full", tol=0, max_iter=max(steps, 1), reg_covar=ridge,
@@ -191,3 +194,22 @@ def test_covariances_are_found_which_k_means_can_not_tell_apart() -> None:
     model = fit_model(MemorySource(data.astype("float32")), k=2, ridge=1e-4, steps=100, pixels=18_000)
     labels = model.labeller(MemorySource(data.astype("float32")).info)(data.astype("float32"), inner | True).classes
     assert adjusted_rand_score(inner.ravel(), labels.ravel()) > 0.8
+
+
+def test_settings_that_a_mixture_has_not_are_refused_with_the_fix() -> None:
+    with pytest.raises(ConfigError, match=r"^test: min_size: '1%' is not allowed; expected nothing, as gmm merges no"):
+        FIT.parse({"method": "gmm", "min_size": "1%"}, "test")
+
+
+def test_python_functions_fit_and_label(tmp_path: Path) -> None:
+    data, valid = scene("uint16"), np.arange(120 * 150).reshape(120, 150) % 7 > 0
+    coords = {"band": ["band1", "band2", "band3"], "valid": (("y", "x"), valid)}
+    array = xr.DataArray(data, dims=("band", "y", "x"), coords=coords).chunk({"y": 50})
+    model = fit(array, 4, method="gmm", pixels=5000, starts=2, steps=8, ridge=0.02, covariance="diag", tol=1e-4)
+    same = fit_model(MemorySource(data, valid), standardize="clip", ridge=0.02, covariance="diag", tol=1e-4)
+    assert model.means == same.means
+    assert model.covariances == same.covariances
+    assert not any(matrix[0][1] for matrix in model.covariances)
+    (tmp_path / "m.json").write_text(model.to_json())
+    labels = label(array, ClusterModel.load(tmp_path / "m.json")).values
+    np.testing.assert_array_equal(labels, same.labeller(MemorySource(data).info)(data, valid).classes)
