@@ -11,6 +11,8 @@ _RECORDS: Final = (
     "pipeline.methods.kmeans:KMEANS",
     "pipeline.methods.minibatch:MINIBATCH",
     "pipeline.methods.dask_ml:DASK_ML",
+    "pipeline.methods.histogram:HISTOGRAM",
+    "pipeline.methods.ranges:RANGES",
 )
 """The record of each method: to add a method, add its line."""
 

@@ -17,7 +17,10 @@ from pipeline.core.text import json_text
 if TYPE_CHECKING:
     from pipeline.models.base import ClusterModel
 
-_KINDS: Final = {"prototypes": "pipeline.models.prototypes:Prototypes"}
+_KINDS: Final = {
+    "prototypes": "pipeline.models.prototypes:Prototypes",
+    "ranges": "pipeline.models.ranges:Ranges",
+}
 """Class of each kind of model, imported when one is read: to add a kind, add its line."""
 
 MODEL_FORMAT: Final = "terrazzo-model"
