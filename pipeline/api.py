@@ -328,9 +328,7 @@ def write(
 
     with (
         Staging([target], overwrite=overwrite) as staging,
-        MapWriter(
-            staging.path(target), grid_of(labels), colours, tags, threads, unclassified=unclassified
-        ) as writer,
+        MapWriter(staging.path(target), grid_of(labels), colours, tags, threads, unclassified=unclassified) as writer,
     ):
         for block, part in ThreadExecutor(threads).map(labels_of, blocks_of(data)):
             writer.add(block, part)

@@ -180,7 +180,7 @@ def _unknown_key(steps: Sequence[tuple[str, type[BaseModel]]], chosen_by: OneOf 
     if chosen_by and (holders := chosen_by.holders(key)):
         choice = ".".join([*start, chosen_by.key])
         own = next(name for name, record in chosen_by.records.items() if record is owner)
-        allowed = ", ".join(owner.model_fields)
+        allowed = ", ".join(name for name in owner.model_fields if name != chosen_by.key)
         return f"{path}: a key of {', '.join(holders)}; {choice}: {own} has {allowed}"
     nearest = difflib.get_close_matches(key, owner.model_fields, n=1)
     hint = f"did you mean {'.'.join([*start, nearest[0]])}? " if nearest else ""
@@ -200,9 +200,7 @@ def _most_precise(errors: Iterable[Any], record: type[BaseModel]) -> list[Any]:
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 
-def parse_record(
-    record: type[AnyRecord], settings: object, origin: str, chosen_by: OneOf | None = None
-) -> AnyRecord:
+def parse_record(record: type[AnyRecord], settings: object, origin: str, chosen_by: OneOf | None = None) -> AnyRecord:
     """Convert settings parsed from YAML to a record; messages name their `origin`, a file or function.
 
     `chosen_by` is what chose the record, if any.
@@ -220,7 +218,9 @@ def parse_record(
         return record.model_validate(settings)
     except ValidationError as error:
         unknown_first = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        messages = list(dict.fromkeys(_message(found, record, chosen_by) for found in _most_precise(unknown_first, record)))
+        messages = list(
+            dict.fromkeys(_message(found, record, chosen_by) for found in _most_precise(unknown_first, record))
+        )
         more = f" (and {len(messages) - 1} more: {'; '.join(text.split(': ')[0] for text in messages[1:4])})"
         msg = f"{origin}: {messages[0]}{more if len(messages) > 1 else ''}"
         raise ConfigError(msg) from error

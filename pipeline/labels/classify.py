@@ -66,8 +66,8 @@ class LabelTask:
     labeller: Labeller
     """Finds the class of each pixel."""
     centres: npt.NDArray[np.float64]
-    """Stored numbers near those of each row but the first, shape (k + 1, band), from `centres_of_rows`; float pixels are
-    summed as differences from them."""
+    """Stored numbers near those of each row but the first, from `centres_of_rows`, shape (k + 1, band); float pixels
+    are summed as differences from them."""
     areas: PixelAreas
     """Areas of the scene's pixels; not summed if they are unknown or all equal."""
     parts: tuple[BlockPart, ...]
