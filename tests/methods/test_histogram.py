@@ -67,8 +67,7 @@ def test_edges_are_in_the_quantity_whatever_the_sign_of_the_scale(
     data = scene(dtype, bands=1) * np.array(37, dtype)
     model = fit(source_of(data, scale=scale, offset=offset), by=by, bins=6)
     values = data[0].astype(np.float64) * scale + offset
-    counts, edges = np.histogram(values, model.edges)
-    assert model.counts == tuple(counts.tolist())
+    assert model.counts == tuple(np.histogram(values, model.edges)[0].tolist())
     if by == "equal":
         np.testing.assert_array_equal(model.edges, np.histogram_bin_edges(values, 6))
     if by == "quantile":  # the sample is the scene here
@@ -142,7 +141,8 @@ def test_natural_bins_of_many_values_are_nearly_as_good_as_the_best(bins: int) -
     assert distinct.size > 1024
     best = natural_breaks(distinct - distinct.mean(), counts, bins)
     edges = Distribution(distinct, counts).natural_edges(bins)
-    assert (np.diff(edges) > 0).all()
+    assert (np.diff(edges[:-1]) > 0).all()
+    assert edges[-1] == values[-1] >= edges[-2], "the largest value may be a class of its own"
     found = deviations(values, np.searchsorted(values, edges[1:-1]))
     assert found <= (1.2 if bins == 254 else 1.001) * deviations(values, np.searchsorted(values, distinct[best[1:]]))
 

@@ -42,14 +42,18 @@ scales = st.sampled_from([1e-4, -1e-4, 0.1, -2.75e-5, 1 / 3, 1.0, -1.0, 3.0])
 offsets = st.sampled_from([0.0, -0.1, -0.2, 149.0, 1e-17])
 
 
-@pytest.mark.lowest
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from(["u1", "i1", "u2", "i2", "u4", "i4", "i8", "f4", "f8"]), rising, scales, offsets, st.booleans(),
-    st.sampled_from(["unclassified", "extend", "nodata"]), st.integers(0, 2**32 - 1),
-)  # fmt: skip
+    dtype=st.sampled_from(["u1", "i1", "u2", "i2", "u4", "i4", "i8", "f4", "f8"]),
+    edges=rising,
+    scale=scales,
+    offset=offsets,
+    on_values=st.booleans(),
+    outside=st.sampled_from(["unclassified", "extend", "nodata"]),
+    seed=st.integers(0, 2**32 - 1),
+)
 def test_classes_of_stored_numbers_are_those_of_the_values_that_they_stand_for(
-    dtype: str, edges: list[float], scale: float, offset: float, on_values: bool, outside: Outside, seed: int
+    *, dtype: str, edges: list[float], scale: float, offset: float, on_values: bool, outside: Outside, seed: int
 ) -> None:
     kind = np.dtype(dtype)
     rng = np.random.default_rng(seed)
