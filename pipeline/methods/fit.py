@@ -1,6 +1,7 @@
 """Fit a model to a scene: draw a sample, check its values, and let a method find the classes."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os.path import basename
 from typing import Any, Final
@@ -96,7 +97,8 @@ def fit_source(
     sample = sample.first(config.sampled_among(sample.valid))
     _warn_of_values(sample.points, source.info, standardized=features.way != "none")
     release_memory()
-    standardization = Standardization.fit(sample.points, source.info, features).weighted(config.weights, source.info)
+    weights: Mapping[str, float] | None = getattr(config, "weights", None)
+    standardization = Standardization.fit(sample.points, source.info, features).weighted(weights, source.info)
     preparation = standardization.bind(source.info.units)
     points, pixels = preparation.apply(sample.points), None
     if sample.fitted:
