@@ -1,8 +1,9 @@
 """The Python functions: open a scene as a lazy DataArray, fit a model, write labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +37,7 @@ from pipeline.methods.fit import fit_source
 from pipeline.methods.registry import method_of
 from pipeline.methods.settings import DEFAULT_SAMPLE, MAX_CLASSES
 from pipeline.models.base import ClusterModel
+from pipeline.models.classes import UNCLASSIFIED
 from pipeline.pixels.block_cache import CachedSource
 from pipeline.pixels.feature_source import FeatureSource
 from pipeline.scenes.crop import cropped
@@ -145,21 +147,25 @@ def fit(
     starts: int = 10,
     max_iter: int = 300,
     tol: float = 1e-6,
-    ridge: float | None = None,
-    covariance: Literal["full", "diag"] | None = None,
-    steps: int | None = None,
+    ridge: float = 0.01,
+    covariance: Literal["full", "diag"] = "full",
+    steps: int = 50,
     scale: Literal["auto", "none"] = "auto",
     standardize: Standardize | Mapping[str, Sequence[float]] = "clip",
     min_size: int | str | None = None,
     weights: Mapping[str, float] | None = None,
     indices: Sequence[str] = (),
     assume: Literal["stated", "reflectance"] = "stated",
+    bins: int = 20,
+    by: Literal["equal", "quantile", "natural"] = "equal",
+    edges: Sequence[float] | None = None,
+    outside: Literal["unclassified", "extend", "nodata"] = "unclassified",
     workers: int | Literal["auto"] = "auto",
     cache_dir: str | Path | None = None,
 ) -> ClusterModel:
-    """Find the classes of a scene by k-means or a Gaussian mixture, on a sample of its valid pixels or on all of them.
+    """Find the classes of a scene by k-means or a Gaussian mixture, on a sample of its pixels or all, or as ranges.
 
-    The scene is read once; twice with `method="minibatch"` and `pixels="all"`.
+    The scene is read once; twice with `method="minibatch"` and `pixels="all"`, and with `method="histogram"`.
 
     Parameters
     ----------
@@ -174,9 +180,10 @@ def fit(
         Blocks are computed by the dask scheduler of a dask client, `dask.config` or a context, a few at a time; if
         there is none, by threads of this function.
     k : int, default 8
-        Number of classes, 2 to 254.
-    method : 'kmeans', 'minibatch', 'dask-ml' or 'gmm', default 'kmeans'
-        Algorithm.
+        Number of classes of k-means and Gaussian mixtures, 2 to 254.
+    method : 'kmeans', 'minibatch', 'dask-ml', 'gmm', 'histogram' or 'ranges', default 'kmeans'
+        Algorithm. 'histogram' counts all valid pixels of one band and makes bins of their values; 'ranges' takes the
+        edges of classes as they are given. An argument of another method is an error.
     pixels : int, share or 'all', default 500000
         Number of valid pixels to sample, their share, such as '5%', or 'all': start from a sample of 500000, then fit
         on every valid pixel.
@@ -188,12 +195,12 @@ def fit(
         Largest number of iterations per start.
     tol : float, default 1e-6
         Stop when centroids move less than this, relative to the variance of the data.
-    ridge : float, optional
-        For `method="gmm"`: share of each band's variance that is added to that of each class; 0.01 by default.
-    covariance : 'full' or 'diag', optional
-        For `method="gmm"`: whether classes have covariances between bands ('full', the default), or only variances.
-    steps : int, optional
-        For `method="gmm"`: number of steps of expectation maximization; 50 by default.
+    ridge : float, default 0.01
+        Of gmm: share of each band's variance that is added to that of each class.
+    covariance : 'full' or 'diag', default 'full'
+        Of gmm: whether classes have covariances between bands, or only variances.
+    steps : int, default 50
+        Of gmm: number of steps of expectation maximization.
     scale : 'auto' or 'none', default 'auto'
         'auto' clusters scaled values (reflectance), by the coordinates `scale` and `offset` that `open_scene` sets if
         the files state them; 'none' clusters the stored numbers.
@@ -210,6 +217,16 @@ def fit(
         Indices that are used with the bands: names such as 'ndvi', or expressions such as '(nir - red) / (nir + red)'.
     assume : 'stated' or 'reflectance', default 'stated'
         Whether indices take numbers without a scale for reflectance.
+    bins : int, default 20
+        Number of bins of a histogram, 2 to 254: bin i is class i, also if it is empty.
+    by : 'equal', 'quantile' or 'natural', default 'equal'
+        Bins of equal width (the edges of `numpy.histogram_bin_edges`), of equal numbers of pixels (`numpy.quantile`),
+        or by natural breaks (Jenks).
+    edges : sequence of float
+        Edges of ranges, 2 to 255, ascending, in the scene's quantity: class i is [edge i, edge i + 1), the last class
+        includes its upper edge.
+    outside : 'unclassified', 'extend' or 'nodata', default 'unclassified'
+        Label of pixels beyond the edges of ranges: 255, that of the first or last class, or 0.
     workers : 'auto' or int, default 'auto'
         Number of blocks processed at once; 'auto' is one per core.
     cache_dir : str or Path, optional
@@ -231,7 +248,6 @@ def fit(
         If there are fewer distinct pixels than classes.
     """
     settings = {
-        "method": method,
         "k": k,
         "pixels": pixels,
         "seed": seed,
@@ -240,10 +256,15 @@ def fit(
         "tol": tol,
         "min_size": min_size,
         "weights": weights,
+        "ridge": ridge,
+        "covariance": covariance,
+        "steps": steps,
+        "bins": bins,
+        "by": by,
+        "edges": edges.tolist() if isinstance(edges, np.ndarray) else edges,
+        "outside": outside,
     }
-    only_some_have = {"ridge": ridge, "covariance": covariance, "steps": steps}
-    settings |= {key: value for key, value in only_some_have.items() if value is not None}
-    config = FIT.parse(settings, "fit")
+    config = FIT.parse({"method": method, **_changed(settings, fit)}, "fit")
     features = parse_record(
         FeaturesConfig, {"scale": scale, "standardize": standardize, "indices": indices, "assume": assume}, "fit"
     )
@@ -284,7 +305,8 @@ def write(
     path : str or Path
         The GeoTIFF to write. It appears under this name only when it is complete.
     k : int, optional
-        Number of classes, needed if the labels have lost their attribute `k`. Labels are 0 (nodata) to k.
+        Number of classes, needed if the labels have lost their attribute `k`. Labels are 0 (nodata) to k, and 255
+        (unclassified) if their attribute `flag_values` lists it.
     overwrite : bool, default False
         Whether an existing file may be replaced.
     palette : str, default 'auto'
@@ -307,25 +329,35 @@ def write(
     array = _check_labels(labels)
     classes = _count_classes(labels, k)
     data, target, compute = lazy_data(array), Path(path), Computer.in_force()
-    colours = class_colours(classes, palette)
-    tags, threads = map_tags(str(labels.attrs.get("model", ""))), count_workers(workers)
+    unclassified = UNCLASSIFIED in np.ravel(labels.attrs.get("flag_values", ()))
+    colours, threads = class_colours(classes, palette), count_workers(workers)
+    tags = map_tags(str(labels.attrs.get("model", "")), unclassified=unclassified)
 
     def labels_of(block: Block) -> npt.NDArray[np.uint8]:
         (part,) = compute(data[block.slices])
-        if part.max() > classes:
-            msg = f"write: the labels hold {part.max()} at {block}, but k is {classes}; set k to the largest label"
-            raise ConfigError(msg)
+        _check_largest(part, classes, block, unclassified=unclassified)
         return np.asarray(part, np.uint8)
 
     with (
         Staging([target], overwrite=overwrite) as staging,
-        MapWriter(staging.path(target), grid_of(labels), colours, tags, threads) as writer,
+        MapWriter(staging.path(target), grid_of(labels), colours, tags, threads, unclassified=unclassified) as writer,
     ):
         for block, part in ThreadExecutor(threads).map(labels_of, blocks_of(data)):
             writer.add(block, part)
         writer.prepare()
         writer.finish()
     return target
+
+
+def _changed(arguments: Mapping[str, Any], function: Callable[..., Any]) -> dict[str, Any]:
+    """Return those arguments of a function that are not its defaults, which are those of the config."""
+    defaults = {name: parameter.default for name, parameter in signature(function).parameters.items()}
+    # types are compared as well, because the config refuses some that are equal to numbers, such as True
+    return {
+        name: value
+        for name, value in arguments.items()
+        if type(value) is not type(defaults[name]) or value != defaults[name]
+    }
 
 
 def _check_labels(labels: Any) -> xr.DataArray:
@@ -353,6 +385,19 @@ def _check_labels(labels: Any) -> xr.DataArray:
         msg = f"{expected}, not {labels.dtype} {labels.dims}{fix}"
         raise ConfigError(msg)
     return planes[0]
+
+
+def _check_largest(labels: npt.NDArray[np.uint8], k: int, block: Block, *, unclassified: bool) -> None:
+    """Raise ConfigError if labels of a block are neither 0 nor classes 1 to k, nor unclassified where that may be."""
+    others = labels[labels > k]
+    if unclassified:
+        others = others[others != UNCLASSIFIED]
+    if others.size:
+        fix = "set k to the largest label"
+        if others.max() == UNCLASSIFIED:
+            fix = f"if that is unclassified, set their attribute flag_values to 1 to {k} and {UNCLASSIFIED}"
+        msg = f"write: the labels hold {others.max()} at {block}, but k is {k}; {fix}"
+        raise ConfigError(msg)
 
 
 def _count_classes(labels: xr.DataArray, k: int | None) -> int:

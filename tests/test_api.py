@@ -22,7 +22,10 @@ from pipeline.config.schema import FeaturesConfig, OutputSection, ResourceConfig
 from pipeline.core.errors import ConfigError, ModelError, OutputError
 from pipeline.dataarrays import lazy
 from pipeline.dataarrays.grids import grid_of
+from pipeline.methods.gmm import GaussianSettings
+from pipeline.methods.histogram import HistogramSettings
 from pipeline.methods.kmeans import KMeansSettings
+from pipeline.methods.ranges import RangesSettings
 from pipeline.scenes.raster_source import RasterSource
 from pipeline.sinks.registry import OutputConfig
 
@@ -195,8 +198,15 @@ def test_unknown_arguments_are_refused_with_the_nearest_known_one(
         (open_scene, {SceneConfig: None, ResourceConfig: {"chunk", "timeout"}}, {"source"}),
         (
             fit,
-            {KMeansSettings: None, FeaturesConfig: None, ResourceConfig: {"workers", "cache_dir"}},
-            {"scene", "mask"},
+            {
+                KMeansSettings: None,
+                GaussianSettings: {"ridge", "covariance", "steps"},
+                HistogramSettings: {"bins", "by"},
+                RangesSettings: {"outside"},
+                FeaturesConfig: None,
+                ResourceConfig: {"workers", "cache_dir"},
+            },
+            {"scene", "mask", "edges"},
         ),
         (write, {OutputSection: {"palette"}, ResourceConfig: {"workers"}}, {"labels", "path", "k", "overwrite"}),
     ],
@@ -206,7 +216,9 @@ def test_arguments_and_their_defaults_are_those_of_the_config(
     function: Any, records: dict[type[Record], set[str] | None], left_out: set[str]
 ) -> None:
     parameters = inspect.signature(function).parameters
-    fields = {name: field for record in records for name, field in record.model_fields.items()}
+    fields = {
+        name: record.model_fields[name] for record, names in records.items() for name in names or record.model_fields
+    }
     shared = {name for record, names in records.items() for name in names or record.model_fields}
     assert set(parameters) - left_out == shared - left_out
     assert {name: parameters[name].default for name in shared - left_out} == {
@@ -216,6 +228,9 @@ def test_arguments_and_their_defaults_are_those_of_the_config(
         given = {name: parameters[name].default for name in (names or set(record.model_fields)) - left_out}
         required = {"source": ("a.tif",)} if record is SceneConfig else {}
         required |= {"labels": "a.tif"} if record is OutputSection else {}
+        required |= {"method": "gmm"} if record is GaussianSettings else {}
+        required |= {"method": "histogram"} if record is HistogramSettings else {}
+        required |= {"method": "ranges", "edges": (0.0, 1.0)} if record is RangesSettings else {}
         assert parse_record(record, required | given, "test") == record(**required), "Python's defaults are accepted"
 
 

@@ -152,6 +152,9 @@ def report_words(report: dict[str, Any]) -> str:
     for entry in classes[:_MOST_CLASSES]:
         area = "" if entry["area_ha"] is None else f"{entry['area_ha']:,.1f}"
         rows.append([str(entry["class"]), f"{entry['pixels']:,}", f"{entry['share']:.1%}", area])
+    if (none := report["unclassified"])["pixels"]:
+        area = "" if none["area_ha"] is None else f"{none['area_ha']:,.1f}"
+        rows.append(["unclassified", f"{none['pixels']:,}", f"{none['share']:.1%}", area])
     if report["nodata_pixels"]:
         rows.append(["nodata", f"{report['nodata_pixels']:,}", "", ""])
     if all(row[3] == "" for row in rows[1:]):

@@ -8,6 +8,7 @@ from operator import or_
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, GetCoreSchemaHandler, Tag, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.text import kind_words, shown
@@ -64,7 +65,31 @@ class OneOf:
         if name not in self.records:
             msg = f"{origin}: {self.key}: {shown(settings[self.key])} is not allowed; expected {self.allowed}"
             raise ConfigError(msg)
-        return parse_record(self.records[name], settings, origin)
+        return parse_record(self.records[name], settings, origin, self)
+
+    def without_keys_of_others(self, settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """Return settings for another value of the key, without those that their own record allows and its does not."""
+        own = self._faults(self._choose(settings), settings)
+        wrong = self._faults(name, {**settings, self.key: name}) - own
+        return {key: value for key, value in settings.items() if key not in wrong}
+
+    def _faults(self, name: str | None, settings: Mapping[str, Any]) -> set[str]:
+        """Keys of settings that are not valid in the record of a value of the key; none if there is no such record."""
+        try:
+            if name in self.records:
+                self.records[name].model_validate(settings)
+        except ValidationError as error:
+            return {str(found["loc"][0]) for found in error.errors() if found["loc"]}
+        return set()
+
+    def holders(self, key: str) -> list[str]:
+        """Values of the key whose records have another key."""
+        return [name for name, record in self.records.items() if key in record.model_fields]
+
+    @staticmethod
+    def of(field: FieldInfo) -> "OneOf | None":
+        """The annotation of a field; None if it has none."""
+        return next((each for each in field.metadata if isinstance(each, OneOf)), None)
 
     def _choose(self, value: object) -> str | None:
         """Return the key's value in a mapping or a record; None for anything else."""
@@ -97,14 +122,15 @@ def _walk(record: type[BaseModel], location: Iterable[str | int]) -> Iterator[tu
         if not inner:
             return
         record = inner[0]
-        choices = next((choice.records for choice in field.metadata if isinstance(choice, OneOf)), {})
+        choice = OneOf.of(field)
+        choices = choice.records if choice else {}
 
 
-def _message(error: Mapping[str, Any], record: type[BaseModel]) -> str:
+def _message(error: Mapping[str, Any], record: type[BaseModel], chosen_by: OneOf | None = None) -> str:
     """Message for an error found by pydantic: the full path, the value, what is allowed."""
     steps = list(_walk(record, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return _unknown_key(steps)
+        return _unknown_key(steps, chosen_by)
     if error["type"] == "invalid_key":
         return _wrong_key(steps, error["input"])
     steps = [(key, owner) for key, owner in steps if key in owner.model_fields]
@@ -115,8 +141,7 @@ def _message(error: Mapping[str, Any], record: type[BaseModel]) -> str:
         key, owner = steps[-1]
         field = owner.model_fields[key]
         expected = field.description
-        if error["type"] == "union_tag_invalid":
-            (choice,) = (each for each in field.metadata if isinstance(each, OneOf))
+        if error["type"] == "union_tag_invalid" and (choice := OneOf.of(field)):
             name, value, expected = f"{name}.{choice.key}", value[choice.key], choice.allowed
     if error["loc"][-1:] == ("[key]",):
         return f"{name}: key {_shown_key(value)} is not allowed; expected {expected}"
@@ -140,12 +165,23 @@ def _wrong_key(steps: Sequence[tuple[str, type[BaseModel]]], key: object) -> str
     return f"{start}key {_shown_key(key)}: keys are words; allowed here: {', '.join(owner.model_fields)}"
 
 
-def _unknown_key(steps: Sequence[tuple[str, type[BaseModel]]]) -> str:
-    """Message for a key that its record does not have: its new name, or the nearest one, and all that are allowed."""
+def _unknown_key(steps: Sequence[tuple[str, type[BaseModel]]], chosen_by: OneOf | None) -> str:
+    """Message for a key that its record does not have: its new name, who has it, or the nearest one; all allowed.
+
+    `chosen_by` is what chose the outermost record.
+    """
     *start, key = (key for key, _ in steps)
     path, owner = ".".join([*start, key]), steps[-1][1]
     if new := getattr(owner, "renamed", {}).get(key):
         return f"{path}: this key is now {'.'.join([*start, new])}; rename it"
+    if len(steps) > 1:
+        section, outer = steps[-2]
+        chosen_by = OneOf.of(outer.model_fields[section])
+    if chosen_by and (holders := chosen_by.holders(key)):
+        choice = ".".join([*start, chosen_by.key])
+        own = next(name for name, record in chosen_by.records.items() if record is owner)
+        allowed = ", ".join(name for name in owner.model_fields if name != chosen_by.key)
+        return f"{path}: a key of {', '.join(holders)}; {choice}: {own} has {allowed}"
     nearest = difflib.get_close_matches(key, owner.model_fields, n=1)
     hint = f"did you mean {'.'.join([*start, nearest[0]])}? " if nearest else ""
     return f"{path}: unknown key; {hint}allowed here: {', '.join(owner.model_fields)}"
@@ -164,8 +200,10 @@ def _most_precise(errors: Iterable[Any], record: type[BaseModel]) -> list[Any]:
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 
-def parse_record(record: type[AnyRecord], settings: object, origin: str) -> AnyRecord:
+def parse_record(record: type[AnyRecord], settings: object, origin: str, chosen_by: OneOf | None = None) -> AnyRecord:
     """Convert settings parsed from YAML to a record; messages name their `origin`, a file or function.
+
+    `chosen_by` is what chose the record, if any.
 
     Raises
     ------
@@ -180,7 +218,9 @@ def parse_record(record: type[AnyRecord], settings: object, origin: str) -> AnyR
         return record.model_validate(settings)
     except ValidationError as error:
         unknown_first = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        messages = list(dict.fromkeys(_message(found, record) for found in _most_precise(unknown_first, record)))
+        messages = list(
+            dict.fromkeys(_message(found, record, chosen_by) for found in _most_precise(unknown_first, record))
+        )
         more = f" (and {len(messages) - 1} more: {'; '.join(text.split(': ')[0] for text in messages[1:4])})"
         msg = f"{origin}: {messages[0]}{more if len(messages) > 1 else ''}"
         raise ConfigError(msg) from error

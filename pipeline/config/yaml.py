@@ -4,7 +4,8 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
@@ -163,8 +164,15 @@ def override(setting: str) -> dict[str, Any]:
     return anchor_paths(value, Path.cwd())
 
 
-def read_settings(path: str | Path, overrides: Iterable[str] = ()) -> object:
-    """Read the settings of a config file and replace some by overrides, as `load_config` does before it validates."""
+def read_settings(
+    path: str | Path,
+    overrides: Iterable[str] = (),
+    adapt: Callable[[dict[str, Any], Sequence[dict[str, Any]]], dict[str, Any]] = lambda settings, _: settings,
+) -> object:
+    """Read the settings of a config file and replace some by overrides, as `load_config` does before it validates.
+
+    `adapt` changes the settings of the file, given the overrides, before these replace some.
+    """
     path = Path(path)
     if message := scene_named_as_config(path):
         raise ConfigError(message)
@@ -177,6 +185,6 @@ def read_settings(path: str | Path, overrides: Iterable[str] = ()) -> object:
     settings = parse_yaml(text, str(path))
     if isinstance(settings, dict):
         settings = anchor_paths(settings, path.absolute().parent)
-        for setting in overrides:
-            settings = merge(settings, override(setting))
+        changes = [override(setting) for setting in overrides]
+        settings = reduce(merge, changes, adapt(settings, changes))
     return settings

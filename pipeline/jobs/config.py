@@ -1,5 +1,6 @@
 """The config of a run, assembled from its sections, the clustering methods and the outputs."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -13,6 +14,8 @@ from pipeline.core.errors import ConfigError
 from pipeline.methods.registry import METHODS
 from pipeline.methods.settings import SampleSettings
 from pipeline.sinks.registry import SINKS, OutputConfig
+
+logger = logging.getLogger(__name__)
 
 FIT: Final = OneOf("method", *(method.settings for method in METHODS.values()))
 """Section `fit`: the settings of one of the methods."""
@@ -43,14 +46,28 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
         Path of a YAML file. Relative paths in it are relative to its folder.
     overrides : iterable of str
         Settings such as `fit.k=12`, which replace those of the file; the value is parsed as YAML. Relative paths in
-        them are relative to the current folder.
+        them are relative to the current folder. Another `fit.method` drops those settings of the file's section `fit`
+        that it does not have or allow.
 
     Raises
     ------
     ConfigError
         If the file can't be read, is not plain YAML, or is not a valid config.
     """
-    return parse_record(RunConfig, read_settings(path, overrides), str(Path(path)))
+    return parse_record(RunConfig, read_settings(path, overrides, _for_new_method), str(Path(path)))
+
+
+def _for_new_method(settings: dict[str, Any], changes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Drop settings of the file's section `fit` that are not those of a method which overrides choose, and say so."""
+    sections = [change["fit"] for change in changes if isinstance(change.get("fit"), dict)]
+    methods = [section["method"] for section in sections if "method" in section]
+    fit = settings.get("fit")
+    if not methods or not isinstance(fit, dict):
+        return settings
+    kept = FIT.without_keys_of_others(fit, str(methods[-1]))
+    if dropped := [f"fit.{key}" for key in fit if key not in kept]:
+        logger.info("%s: left out, as fit.method: %s does not have or allow that", ", ".join(dropped), methods[-1])
+    return settings | {"fit": kept}
 
 
 class PredictConfig(Record):

@@ -31,7 +31,7 @@ def write_outputs(
         writers = [context.enter_context(open_writer(sink, path, job)) for sink, path in files]
         _label(source, job, writers, statistics, progress)
         release_memory()
-        if not any(statistics.counts[1:]):
+        if not statistics.valid:
             logger.warning("%s: no pixel is valid in every band, so the whole map is nodata", source.info.sources[0])
         _finish(writers, Summary(statistics), progress)
     return statistics

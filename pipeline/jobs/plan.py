@@ -167,13 +167,15 @@ def make_plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, *, 
     Raises
     ------
     ConfigError
-        If the method needs a cache and `run.cache` is none.
+        If the method needs a cache and `run.cache` is none, or takes one band and the scene has more.
     MemoryBudgetError
         If even the smallest block on one worker needs more memory than allowed; the message says how much it needs.
     """
     if fit:
         check_cache_of_method(run, fit)
     info = scene.info
+    if fit:
+        method_of(fit).check_scene(info)
     shapes = [whole_blocks(info, run.chunk)] if isinstance(run.chunk, int) else chunk_shapes(info)
     plans = [
         _plan(scene, run, fit, Work(chunk=shape, blocks=len(info.grid.blocks(shape)), workers=workers), sinks)

@@ -1,7 +1,7 @@
 """Label another scene with a model that exists."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -17,8 +17,10 @@ from pipeline.jobs.outputs import OutputPaths, stage_outputs
 from pipeline.jobs.plan import make_plan
 from pipeline.jobs.planned_reading import check_cache_folder, open_planned
 from pipeline.jobs.report import Clock, run_report
+from pipeline.labels.classify import ClassStatistics
 from pipeline.methods.fit import Fit
 from pipeline.models.base import ClusterModel
+from pipeline.models.classes import UNCLASSIFIED
 from pipeline.pixels.open import FeatureScene, Scene
 from pipeline.scenes.choose_bands import catalogues_of
 from pipeline.scenes.file_stamps import files_of, named_files, stamp_inputs
@@ -92,7 +94,7 @@ def predict(
         with open_planned(described, plan, resources, paths.folder) as read:
             job = Job(info=read.for_map.info, model=model, colours=colours, workers=plan.workers)
             statistics = write_outputs(read.for_map, job, outputs.files(), progress)
-        _warn_of_one_class(statistics.shares, described.info.sources[0])
+        _warn_of_one_class(statistics, described.info.sources[0])
         clock = Clock(started, perf_counter() - begin, progress.seconds)
         report = run_report(
             read.source, plan, fit=Fit(model), statistics=statistics, outputs=outputs.record(), clock=clock
@@ -136,13 +138,15 @@ def _scene_for(model: ClusterModel, config: SceneConfig, excluded: Iterable[Path
     return scene
 
 
-def _warn_of_one_class(shares: Sequence[float], origin: str) -> None:
-    """Warn if nearly all pixels are in one class: often the units differ without a tag that says so."""
-    most = max(range(len(shares)), key=shares.__getitem__)
-    if shares[most] > _NEARLY_ALL:
+def _warn_of_one_class(statistics: ClassStatistics, origin: str) -> None:
+    """Warn if nearly all pixels are in one class or in none: often the units differ without a tag that says so."""
+    names = {label: f"fall into class {label}" for label in range(1, len(statistics.counts))}
+    names[UNCLASSIFIED] = "are unclassified"
+    most = max(names, key=statistics.share)
+    if statistics.share(most) > _NEARLY_ALL:
         logger.warning(
-            "%s: %.1f%% of the pixels fall into class %d; does the model's scene have the same units and season?",
+            "%s: %.1f%% of the pixels %s; does the model's scene have the same units and season?",
             origin,
-            100 * shares[most],
-            most + 1,
+            100 * statistics.share(most),
+            names[most],
         )

@@ -16,6 +16,7 @@ from pipeline.engine.memory import peak_rss
 from pipeline.jobs.plan import Plan
 from pipeline.labels.classify import ClassStatistics
 from pipeline.methods.fit import Fit
+from pipeline.models.classes import UNCLASSIFIED
 from pipeline.pixels.open import Source
 
 _LIBRARIES: Final = ("numpy", "scipy", "scikit-learn", "numba", "rasterio", "xarray", "dask", "dask-ml")
@@ -73,6 +74,11 @@ def run_report(
             for label, (pixels, share) in enumerate(zip(statistics.counts[1:], statistics.shares, strict=True), 1)
         ],
         "nodata_pixels": statistics.counts[0],
+        "unclassified": {
+            "pixels": statistics.unclassified,
+            "share": statistics.share(UNCLASSIFIED),
+            "area_ha": statistics.hectares(UNCLASSIFIED),
+        },
         "area_note": statistics.pixel_areas.reason,
         "plan": {**asdict(plan), "peak": plan.peak},
         "source_passes": source.passes,

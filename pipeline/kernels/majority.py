@@ -35,7 +35,7 @@ def halve(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     Parameters
     ----------
     labels : ndarray of uint8, shape (rows, columns)
-        Labels; 0 is nodata.
+        Labels; 0 is nodata. Unclassified pixels (255) count like those of a class.
 
     Returns
     -------

@@ -6,7 +6,7 @@ from pipeline.core.arrays import Points
 from pipeline.core.scene_info import SceneInfo
 from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.kernels.sums import class_sums
-from pipeline.labels.classify import ClassStatistics, LabelledBlock
+from pipeline.labels.classify import ClassStatistics, LabelledBlock, centres_of_rows, rows_of
 from pipeline.models.base import ClusterModel
 from pipeline.models.classes import ClassInfo
 
@@ -20,7 +20,8 @@ def with_statistics(model: ClusterModel, info: SceneInfo, points: Points) -> Clu
     planes = points[:, np.newaxis]
     labels = model.labeller(info)(planes, np.ones(planes.shape[1:], np.bool_)).classes
     statistics = ClassStatistics(model, info.units, PixelAreas(reason="these are points"))
-    statistics.add(LabelledBlock(*class_sums(planes, labels, model.centres_in(info.units)), areas=(), parts=()))
+    sums = class_sums(planes, rows_of(labels, model.k), centres_of_rows(model, info.units))
+    statistics.add(LabelledBlock(*sums, areas=(), parts=()))
     return model.model_copy(update={"classes": tuple(_record(each, statistics) for each in model.classes)})
 
 

@@ -17,9 +17,10 @@ from pipeline.kernels.areas import class_areas
 from pipeline.kernels.fixed import has_exact_sums
 from pipeline.kernels.sums import class_sums, merge_sums
 from pipeline.models.base import ClusterModel, Labeller
+from pipeline.models.classes import UNCLASSIFIED
 
 Labels = npt.NDArray[np.uint8]
-"""Labels, shape (rows, columns): 0 is nodata, 1 to k are classes."""
+"""Labels, shape (rows, columns): 0 is nodata, 1 to k are classes, `UNCLASSIFIED` is none of them."""
 
 
 class BlockPart(Protocol):
@@ -31,18 +32,29 @@ class BlockPart(Protocol):
 
 @dataclass(frozen=True)
 class LabelledBlock:
-    """Sums per class of a block, and what the outputs take from it; class 0 is nodata."""
+    """Sums per class of a block, and what the outputs take from it; row 0 is nodata, row k + 1 is unclassified."""
 
     counts: npt.NDArray[np.int64]
-    """Number of pixels per class, shape (k + 1,)."""
+    """Number of pixels per row, shape (k + 2,)."""
     sums: npt.NDArray[Any]
-    """Sums of the pixels per class and band, shape (part, k + 1, band), from `class_sums`."""
+    """Sums of the pixels per row and band, shape (part, k + 2, band), from `class_sums`."""
     squares: npt.NDArray[Any]
-    """Sums of the squared pixels per class and band, shape (part, k + 1, band)."""
+    """Sums of the squared pixels per row and band, shape (part, k + 2, band)."""
     areas: tuple[int, ...]
-    """Area per class in units of `PixelAreas.unit`, length k + 1; empty unless pixel areas differ by row."""
+    """Area per row in units of `PixelAreas.unit`, length k + 2; empty unless pixel areas differ by row."""
     parts: tuple[Any, ...]
     """Result of each of the task's `parts`."""
+
+
+def rows_of(labels: Labels, k: int) -> npt.NDArray[np.uint8]:
+    """Row of each pixel in sums per class: its label, and k + 1 where it is unclassified."""
+    unclassified = labels == UNCLASSIFIED
+    return np.where(unclassified, np.uint8(k + 1), labels) if unclassified.any() else labels
+
+
+def centres_of_rows(model: ClusterModel, units: Units) -> npt.NDArray[np.float64]:
+    """Centres of classes 1 to k, and 0 for unclassified pixels, in stored numbers, shape (k + 1, band)."""
+    return np.vstack([model.centres_in(units), np.zeros(len(model.bands))])
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,8 @@ class LabelTask:
     labeller: Labeller
     """Finds the class of each pixel."""
     centres: npt.NDArray[np.float64]
-    """Stored numbers near those of each class, shape (k, band); float pixels are summed as differences from them."""
+    """Stored numbers near those of each row but the first, from `centres_of_rows`, shape (k + 1, band); float pixels
+    are summed as differences from them."""
     areas: PixelAreas
     """Areas of the scene's pixels; not summed if they are unknown or all equal."""
     parts: tuple[BlockPart, ...]
@@ -63,16 +76,16 @@ class LabelTask:
     @classmethod
     def of(cls, source: BlockSource, model: ClusterModel, areas: PixelAreas, parts: tuple[BlockPart, ...] = ()) -> Self:
         """Build the task that labels a scene with a model."""
-        return cls(source, model.labeller(source.info), model.centres_in(source.info.units), areas, parts)
+        return cls(source, model.labeller(source.info), centres_of_rows(model, source.info.units), areas, parts)
 
     def __call__(self, block: Block) -> LabelledBlock:
         """Read and label a block."""
         pixels = self.source.read(block)
         labels = self.labeller(*pixels).classes
-        weights = self.areas.whole_numbers(block)
-        by_class = () if weights is None else class_areas(labels, weights, len(self.centres) + 1)
         parts = tuple(part(block, pixels, labels) for part in self.parts)
-        return LabelledBlock(*class_sums(pixels.data, labels, self.centres), by_class, parts)
+        rows, weights = rows_of(labels, len(self.centres) - 1), self.areas.whole_numbers(block)
+        by_row = () if weights is None else class_areas(rows, weights, len(self.centres) + 1)
+        return LabelledBlock(*class_sums(pixels.data, rows, self.centres), by_row, parts)
 
 
 class ClassStatistics:
@@ -82,20 +95,25 @@ class ClassStatistics:
         self._units = units
         self.pixel_areas = areas
         """Areas of the scene's pixels, or why they are unknown."""
-        self._areas = [0] * (model.k + 1)
-        self._shift = np.zeros((model.k + 1, len(model.bands)))
+        self._k = model.k
+        self._areas = [0] * (model.k + 2)
+        self._shift = np.zeros((model.k + 2, len(model.bands)))
         self._exact = has_exact_sums(np.dtype(units.dtype))
         if not self._exact:
-            self._shift[1:] = model.centres_in(units)
+            self._shift[1:] = centres_of_rows(model, units)
         self.counts = [0] * (model.k + 1)
         """Number of pixels per class, length k + 1; the first is nodata."""
+        self.unclassified = 0
+        """Number of valid pixels that no class takes."""
         shape = (1 if self._exact else 2, *self._shift.shape)
         self._sums = np.zeros(shape, object if self._exact else np.float64)
         self._squares = np.zeros_like(self._sums)
 
     def add(self, block: LabelledBlock) -> None:
         """Add the sums of a block: exactly for integer pixels, because Python's integers do not overflow."""
-        self.counts = [total + int(count) for total, count in zip(self.counts, block.counts, strict=True)]
+        *counts, unclassified = block.counts.tolist()
+        self.counts = [total + count for total, count in zip(self.counts, counts, strict=True)]
+        self.unclassified += unclassified
         if block.areas:
             self._areas = [total + area for total, area in zip(self._areas, block.areas, strict=True)]
         kind = self._sums.dtype
@@ -103,38 +121,54 @@ class ClassStatistics:
         self._squares = merge_sums(self._squares, block.squares.astype(kind))
 
     @property
+    def valid(self) -> int:
+        """Number of valid pixels: those of the classes, and unclassified ones."""
+        return sum(self.counts[1:]) + self.unclassified
+
+    @property
     def shares(self) -> list[float]:
         """Share of the valid pixels per class, 0 to 1, length k."""
-        valid = sum(self.counts[1:])
-        return [count / valid if valid else 0.0 for count in self.counts[1:]]
+        return [self.share(label) for label in range(1, self._k + 1)]
+
+    def pixels(self, label: int) -> int:
+        """Number of pixels with a label, which may be `UNCLASSIFIED`."""
+        return self.unclassified if label == UNCLASSIFIED else self.counts[label]
+
+    def share(self, label: int) -> float:
+        """Share of the valid pixels with a label, 0 to 1."""
+        return self.pixels(label) / (self.valid or 1)
 
     def hectares(self, label: int) -> float | None:
-        """Area of a class in hectares; None if pixel areas are unknown."""
+        """Area of the pixels with a label in hectares; None if pixel areas are unknown."""
         if self.pixel_areas.rows is not None:
-            return self._areas[label] * self.pixel_areas.unit
+            return self._areas[self._row(label)] * self.pixel_areas.unit
         per_pixel = self.pixel_areas.hectares
-        return None if per_pixel is None else self.counts[label] * per_pixel
+        return None if per_pixel is None else self.pixels(label) * per_pixel
 
     def means(self, label: int) -> npt.NDArray[np.float64]:
-        """Means of a class, shape (band,), in physical units; NaN for an empty class."""
-        count, bands = self.counts[label], range(self._shift.shape[1])
+        """Means of the pixels with a label, shape (band,), in physical units; NaN if there are none."""
+        count, row, bands = self.pixels(label), self._row(label), range(self._shift.shape[1])
         if not count:
             return np.full(len(bands), np.nan)
         return self._units.to_physical(
-            self._shift[label] + [float(_exact_sum(self._sums[:, label, band]) / count) for band in bands]
+            self._shift[row] + [float(_exact_sum(self._sums[:, row, band]) / count) for band in bands]
         )
 
     def stds(self, label: int) -> npt.NDArray[np.float64]:
-        """Population standard deviations of a class, shape (band,), in physical units; NaN for an empty class."""
+        """Population standard deviations of the pixels with a label, as `means`."""
         return self._units.difference_factors * [self._std(label, band) for band in range(self._shift.shape[1])]
 
     def _std(self, label: int, band: int) -> float:
-        """Population standard deviation of stored numbers; NaN for an empty class or if squares overflowed."""
-        count = self.counts[label]
-        total, square = _exact_sum(self._sums[:, label, band]), _exact_sum(self._squares[:, label, band])
+        """Population standard deviation of stored numbers; NaN without pixels or if squares overflowed."""
+        count, row = self.pixels(label), self._row(label)
+        total, square = _exact_sum(self._sums[:, row, band]), _exact_sum(self._squares[:, row, band])
         if not (count and isfinite(square)):
             return float("nan")
         return sqrt(max(0.0, (square * count - total * total) / count**2))
+
+    def _row(self, label: int) -> int:
+        """Row of a label in sums."""
+        return self._k + 1 if label == UNCLASSIFIED else label
 
 
 def _exact_sum(parts: npt.NDArray[Any]) -> Any:

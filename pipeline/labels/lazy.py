@@ -15,6 +15,7 @@ from pipeline.dataarrays.georeference import georeference
 from pipeline.dataarrays.source import ArraySource
 from pipeline.features.columns import Columns
 from pipeline.models.base import ClusterModel, Labeller
+from pipeline.models.classes import UNCLASSIFIED
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,10 @@ def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray
     Returns
     -------
     DataArray (y, x) of uint8
-        0 for nodata, else 1 to k; lazy, with the chunks of the scene. Rows and columns have the scene's names and
-        coordinates. Georeferencing and attributes, including those that `write` stores in the map, are saved to
-        NetCDF and Zarr files. The attribute `nodata` is 0; there is no `_FillValue`, because xarray would then read
-        saved labels as floats.
+        0 for nodata, else 1 to k, or 255 where a model of ranges leaves a pixel unclassified; lazy, with the chunks of
+        the scene. Rows and columns have the scene's names and coordinates. Georeferencing and attributes, including
+        those that `write` stores in the map, are saved to NetCDF and Zarr files. The attribute `nodata` is 0; there is
+        no `_FillValue`, because xarray would then read saved labels as floats.
 
     Raises
     ------
@@ -79,12 +80,14 @@ def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray
 
 def _attrs(model: ClusterModel) -> dict[str, Any]:
     """Attributes of labels: CF flags, and the model's digest and number of classes."""
-    classes = range(1, model.k + 1)
+    meanings = {number: f"class_{number}" for number in range(1, model.k + 1)}
+    if model.leaves_unclassified:
+        meanings[UNCLASSIFIED] = "unclassified"
     return {
         "long_name": "class",
         "nodata": np.uint8(0),
-        "flag_values": np.array(classes, np.uint8),
-        "flag_meanings": " ".join(f"class_{number}" for number in classes),
+        "flag_values": np.array(list(meanings), np.uint8),
+        "flag_meanings": " ".join(meanings.values()),
         "k": model.k,
         "model": model.digest,
     }

@@ -1,6 +1,7 @@
 """Fit a model to a scene: draw a sample, check its values, and let a method find the classes."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os.path import basename
 from typing import Any, Final
@@ -19,7 +20,7 @@ from pipeline.engine.progress import Progress
 from pipeline.features.columns import IndexColumn
 from pipeline.features.standardize import Standardization
 from pipeline.labels.class_records import with_statistics
-from pipeline.methods.method import FitInput, FitResult, Pass
+from pipeline.methods.method import AnyMethod, FitInput, FitResult, Pass
 from pipeline.methods.pixel_checks import check_magnitude, check_outliers
 from pipeline.methods.registry import fit_function, method_of
 from pipeline.methods.sample import Sample, draw_sample
@@ -74,10 +75,14 @@ def fit_source(
     ------
     SceneError
         If no pixel is valid, or a block can't be read.
+    ConfigError
+        If the method takes one band only, and the scene has more.
     FitError
         If there are fewer distinct pixels than classes, or a band to be standardized is constant.
     """
     method, executor = method_of(config), ThreadExecutor(workers)
+    method.check_scene(source.info)
+    features = _features_of(method, features)
     work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=workers)
     remembers = method.stores_labels(source.info, config, work)
     with progress.stage("sample", len(source.blocks)) as step:
@@ -92,7 +97,8 @@ def fit_source(
     sample = sample.first(config.sampled_among(sample.valid))
     _warn_of_values(sample.points, source.info, standardized=features.way != "none")
     release_memory()
-    standardization = Standardization.fit(sample.points, source.info, features).weighted(config.weights, source.info)
+    weights: Mapping[str, float] | None = getattr(config, "weights", None)
+    standardization = Standardization.fit(sample.points, source.info, features).weighted(weights, source.info)
     preparation = standardization.bind(source.info.units)
     points, pixels = preparation.apply(sample.points), None
     if sample.fitted:
@@ -114,6 +120,15 @@ def fit_source(
     release_memory()
     model = _model(source.info, sample, found, config, standardization)
     return Fit(model.model_copy(update={"indices": indices}), found.passes)
+
+
+def _features_of(method: AnyMethod, features: FeaturesConfig) -> FeaturesConfig:
+    """Leave bands as they are if a method does not standardize them; say so if the config asks for another way."""
+    if method.standardizes:
+        return features
+    if features.way not in {"none", FeaturesConfig().way}:
+        logger.info("features.standardize: %s has no effect with fit.method: %s", features.way, method.name)
+    return features.model_copy(update={"standardize": "none"})
 
 
 def _warn_of_values(points: Points, info: SceneInfo, *, standardized: bool) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.arrays import Points, Stretch
+from pipeline.core.band_names import listed_names
+from pipeline.core.errors import ConfigError
 from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
 from pipeline.engine.executor import Executor
@@ -45,6 +47,19 @@ class Method(Generic[AnySettings]):
     """Needs of the fit after the sample is drawn, with the sample itself."""
     function: str
     """Function from `FitInput` to `FitResult`, as `package.module:name`; it is imported when it runs."""
+    one_band: bool = False
+    """Whether it takes scenes of one band only."""
+    standardizes: bool = True
+    """Whether `features.standardize` has an effect."""
+
+    def check_scene(self, info: SceneInfo) -> None:
+        """Raise ConfigError if the method can't take a scene's bands."""
+        if self.one_band and len(info.bands) > 1:
+            msg = (
+                f"fit.method: {self.name} takes one band, but the scene has {len(info.bands)}: "
+                f"{listed_names(info.bands)}; choose one, such as scene.bands: [{info.bands[0]}]"
+            )
+            raise ConfigError(msg)
 
     def stores_labels(self, info: SceneInfo, settings: AnySettings, work: Work) -> bool:
         """Whether passes over all pixels store the label of each for the next pass."""

@@ -12,6 +12,8 @@ _RECORDS: Final = (
     "pipeline.methods.minibatch:MINIBATCH",
     "pipeline.methods.dask_ml:DASK_ML",
     "pipeline.methods.gmm:GMM",
+    "pipeline.methods.histogram:HISTOGRAM",
+    "pipeline.methods.ranges:RANGES",
 )
 """The record of each method: to add a method, add its line."""
 

@@ -46,12 +46,6 @@ class SampleSettings(FitConfig):
         title="random seed: the same seed gives the same map",
         description="the random seed, a whole number from 0 to 4294967295",
     )
-    weights: dict[Band, Weight] | None = Field(
-        None,
-        title="bands that count more or less, such as {nir: 2}",
-        description="a mapping of bands to the factor, 0.001 to 1000, by which their differences count, such as "
-        "{nir: 2, ndvi: 0.5}; 1 for other bands",
-    )
 
     def sampled_of(self, info: SceneInfo) -> int:
         """Largest number of pixels that can be sampled from a scene."""
@@ -78,7 +72,18 @@ def sample_bytes(info: SceneInfo, settings: SampleSettings) -> int:
     return settings.sampled_of(info) * (info.bytes_per_pixel + 8)
 
 
-class CentroidSettings(SampleSettings):
+class DistanceSettings(SampleSettings):
+    """Settings of methods that take distances between pixels."""
+
+    weights: dict[Band, Weight] | None = Field(
+        None,
+        title="bands that count more or less, such as {nir: 2}",
+        description="a mapping of bands to the factor, 0.001 to 1000, by which their differences count, such as "
+        "{nir: 2, ndvi: 0.5}; 1 for other bands",
+    )
+
+
+class CentroidSettings(DistanceSettings):
     """Settings of methods that move k centroids until they converge."""
 
     k: int = Field(

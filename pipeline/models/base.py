@@ -29,7 +29,7 @@ class Layers(NamedTuple):
     """Layers of a block."""
 
     classes: npt.NDArray[np.uint8]
-    """Labels, shape (rows, columns): 0 is nodata, 1 to k are classes."""
+    """Labels, shape (rows, columns): 0 is nodata, 1 to k are classes, `UNCLASSIFIED` is none of them."""
     confidence: npt.NDArray[np.float32] | None = None
     """Posterior of the class, 0 to 1, and 0 where nodata, shape (rows, columns); None if it was not asked for."""
 
@@ -102,8 +102,8 @@ class ClusterModel(Inputs):
     decisive: ClassVar[frozenset[str]]
     """Fields of the kind that determine labels, for the digest."""
 
-    class_order: Literal["brightness"] = "brightness"
-    """Order of the classes: by the mean of the class over the bands, darkest first."""
+    class_order: Literal["brightness", "edges"] = "brightness"
+    """Order of the classes: by the mean of the class over the bands, darkest first; or by the edges of their ranges."""
     classes: Annotated[tuple[ClassInfo, ...], Field(min_length=1, max_length=254)]
     """The classes, shape (k,), with labels 1 to k."""
     inertia: Annotated[float, Field(ge=0)] | None
@@ -129,6 +129,11 @@ class ClusterModel(Inputs):
     def k(self) -> int:
         """Number of classes."""
         return len(self.classes)
+
+    @property
+    def leaves_unclassified(self) -> bool:
+        """Whether labels may be `UNCLASSIFIED`."""
+        return False
 
     @property
     def counts(self) -> tuple[int, ...]:

@@ -1,13 +1,16 @@
 """Classes of a model as records, and their order."""
 
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from pipeline.core.units import ModelRecord
+
+UNCLASSIFIED: Final = 255
+"""Label of a valid pixel that no class of a model takes; 0 is nodata."""
 
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """Number of pixels."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _KINDS: Final = {
     "prototypes": "pipeline.models.prototypes:Prototypes",
     "gaussians": "pipeline.models.gaussians:GaussianModel",
+    "ranges": "pipeline.models.ranges:Ranges",
 }
 """Class of each kind of model, imported when one is read: to add a kind, add its line."""
 

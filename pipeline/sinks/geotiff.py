@@ -20,9 +20,10 @@ from pipeline.engine.work_folder import folder_of
 from pipeline.geo.gdal import GDAL_ERRORS, gdal_options
 from pipeline.kernels.checksum import add_checksums, checksum
 from pipeline.labels.classify import Labels
+from pipeline.models.classes import UNCLASSIFIED
 from pipeline.sinks.base import Job, Sink, Summary, Writer
 from pipeline.sinks.overviews import level_shapes, overview_paths, write_overviews
-from pipeline.sinks.palette import Colour
+from pipeline.sinks.palette import Colour, unclassified_colour
 from pipeline.sinks.verify import verify_map
 
 TILE_SIDE: Final = 512
@@ -54,11 +55,12 @@ LABELS: Final = Sink(
 """The labels of all pixels."""
 
 
-def map_tags(digest: str) -> dict[str, str]:
-    """GeoTIFF tags that say what a map is, and which version and model made it."""
+def map_tags(digest: str, *, unclassified: bool = False) -> dict[str, str]:
+    """GeoTIFF tags that say what a map is, and which version and model made it; pixels may be `unclassified`."""
+    others = f"0 is nodata, {UNCLASSIFIED} is unclassified" if unclassified else "0 is nodata"
     return {
         "TIFFTAG_SOFTWARE": f"terrazzo {__version__}",
-        "TIFFTAG_IMAGEDESCRIPTION": "Classes of an unsupervised clustering, 0 is nodata. Clusters are not land cover.",
+        "TIFFTAG_IMAGEDESCRIPTION": f"Classes of an unsupervised clustering, {others}. Clusters are not land cover.",
         "TERRAZZO_VERSION": __version__,
         "TERRAZZO_MODEL_SHA256": digest,
     }
@@ -71,7 +73,9 @@ def labels_of(_block: Block, _pixels: Pixels, labels: Labels) -> Labels:
 
 def open_map(path: Path, job: Job) -> "MapWriter":
     """Return the writer of a job's map."""
-    return MapWriter(path, job.info.grid, job.colours, map_tags(job.model.digest), job.workers)
+    unclassified = job.model.leaves_unclassified
+    tags = map_tags(job.model.digest, unclassified=unclassified)
+    return MapWriter(path, job.info.grid, job.colours, tags, job.workers, unclassified=unclassified)
 
 
 class MapWriter(Writer):
@@ -84,7 +88,14 @@ class MapWriter(Writer):
     part = staticmethod(labels_of)
 
     def __init__(
-        self, path: Path, grid: Grid, colours: tuple[Colour, ...], tags: dict[str, str], workers: int = 1
+        self,
+        path: Path,
+        grid: Grid,
+        colours: tuple[Colour, ...],
+        tags: dict[str, str],
+        workers: int = 1,
+        *,
+        unclassified: bool = False,
     ) -> None:
         self._workers = workers
         self._path = path
@@ -93,7 +104,9 @@ class MapWriter(Writer):
         self._checksum = 0
         self._overviews: list[int] = []
         """Checksum of each overview, the largest first."""
-        self._colours = colours
+        self._colours = {0: (0, 0, 0), **dict(enumerate(colours, start=1))}
+        if unclassified:
+            self._colours[UNCLASSIFIED] = unclassified_colour(colours)
         self._tags = tags
         self._profile = {
             "driver": "GTiff",
@@ -116,7 +129,7 @@ class MapWriter(Writer):
             with self._gdal():
                 self._file = rasterio.open(self._raw, "w", **self._profile)
                 # before any pixel, because GDAL writes the palette into the file's header
-                self._file.write_colormap(1, {0: (0, 0, 0), **dict(enumerate(self._colours, start=1))})
+                self._file.write_colormap(1, self._colours)
                 self._file.update_tags(**self._tags, AREA_OR_POINT="Area")
                 self._file.set_band_description(1, "class")
         except BaseException:

@@ -2,7 +2,7 @@
 
 import colorsys
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from typing import Final
 
@@ -20,6 +20,9 @@ _TOL_MUTED: Final[tuple[Colour, ...]] = (
 
 _CYCLIC: Final = ("hsv", "twilight", "twilight_shifted")
 """Colour maps, also reversed, with the same colour at both ends."""
+
+_DARK_GREY: Final = 75
+"""Red, green and blue of unclassified pixels, unless a class has this colour."""
 
 _GOLDEN_ANGLE: Final = 0.61803398875
 """Step of hue between successive colours, as a share of the circle."""
@@ -43,6 +46,12 @@ def class_colours(k: int, palette: str = "auto") -> tuple[Colour, ...]:
         return _matplotlib_colours(k, palette)
     more = (colour for colour in _more_colours() if colour not in _TOL_MUTED)
     return (*_TOL_MUTED[:k], *islice(more, max(0, k - len(_TOL_MUTED))))
+
+
+def unclassified_colour(colours: Sequence[Colour]) -> Colour:
+    """Return a grey that no class has, for unclassified pixels: dark, as nodata is light in pictures."""
+    greys = ((n % 256, n % 256, n % 256) for n in range(_DARK_GREY, _DARK_GREY + 256))
+    return next(grey for grey in greys if grey not in colours)
 
 
 def model_colours(model: ClusterModel, palette: str = "auto") -> tuple[Colour, ...]:

@@ -11,8 +11,9 @@ from pipeline.core import libraries
 from pipeline.core.grid import Block
 from pipeline.core.text import printable
 from pipeline.labels.classify import Labels
+from pipeline.models.classes import UNCLASSIFIED
 from pipeline.sinks.base import Job, Summary, Writer
-from pipeline.sinks.palette import Colour
+from pipeline.sinks.palette import Colour, unclassified_colour
 from pipeline.sinks.quicklook import ENTRY_WIDTH, LINE, MARGIN, PICTURE, Layout, Thinning
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class PictureWriter(Writer):
 
     def __init__(self, path: Path, job: Job) -> None:
         self._path, self._bands, self._colours = path, job.info.bands, job.colours
-        self._layout = Layout.of(job.info.grid, job.model.k + 1)
+        self._layout = Layout.of(job.info.grid, job.model.k + 1 + job.model.leaves_unclassified)
         self.part: Thinning = Thinning.of(self._layout, job.info.bands, job.info.common_names)
         shape = self.part.shape(job.info.grid)
         self._pixels = np.zeros((len(self.part.bands), *shape), job.info.dtype)
@@ -50,10 +51,13 @@ class PictureWriter(Writer):
 
     def prepare(self, summary: Summary) -> None:
         """Draw the picture, with the shares of the classes and of nodata in the legend."""
-        counts = summary.statistics.counts
+        statistics = summary.statistics
         original = stretch(self._pixels, self._labels > 0)  # before the page is allocated: both need memory
         del self._pixels
-        classes = np.array([_NO_DATA, *self._colours], np.uint8)[self._labels]
+        grey = unclassified_colour(self._colours)
+        colours = np.full((UNCLASSIFIED + 1, 3), grey, np.uint8)
+        colours[: 1 + len(self._colours)] = [_NO_DATA, *self._colours]
+        classes = colours[self._labels]
         del self._labels
         shown = ", ".join(
             f"{colour} {self._bands[band]}" if colour else self._bands[band]
@@ -62,10 +66,12 @@ class PictureWriter(Writer):
         panels = ((shown, original), (f"{len(self._colours)} classes", classes))
         entries = [
             (colour, f"{i}   {share:.1%}")
-            for i, (colour, share) in enumerate(zip(self._colours, summary.statistics.shares, strict=True), 1)
+            for i, (colour, share) in enumerate(zip(self._colours, statistics.shares, strict=True), 1)
         ]
-        if counts[0]:
-            entries.append((_NO_DATA, f"no data   {counts[0] / sum(counts):.1%} of all"))
+        if statistics.unclassified:
+            entries.append((grey, f"other   {statistics.share(UNCLASSIFIED):.1%}"))
+        if nodata := statistics.counts[0]:
+            entries.append((_NO_DATA, f"no data   {nodata / (nodata + statistics.valid):.1%} of all"))
         self._page = draw_page(self._layout, panels, entries)
 
     def finish(self, _summary: Summary) -> None:

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.labels.classify import ClassStatistics
+from pipeline.models.classes import UNCLASSIFIED
 from pipeline.sinks.base import Job, Sink, Summary, Writer
-from pipeline.sinks.palette import Colour
+from pipeline.sinks.palette import Colour, unclassified_colour
 
 TABLE: Final = Sink(key="table", what="the table of classes", ending=".csv", writer="pipeline.sinks.table:TableWriter")
 
 
 class TableWriter(Writer):
-    """Writes the table, one row per class.
+    """Writes the table, one row per class, and one of unclassified pixels (class 255) if there are any.
 
     Columns: class, colour (#rrggbb), pixels, share (of the valid pixels, 0 to 1), area_ha (empty where the
     area is unknown), then mean and standard deviation per band in the units of the model (empty for a class without
@@ -36,10 +37,12 @@ class TableWriter(Writer):
 
 
 def table_rows(statistics: ClassStatistics, colours: tuple[Colour, ...]) -> list[list[str]]:
-    """Return the rows of the table as text, one per class."""
-    rows = []
-    for label, (colour, share) in enumerate(zip(colours, statistics.shares, strict=True), start=1):
-        pixels = statistics.counts[label]
+    """Return the rows of the table as text, one per class, and one of unclassified pixels if there are any."""
+    rows, listed = [], dict(enumerate(colours, start=1))
+    if statistics.unclassified:
+        listed[UNCLASSIFIED] = unclassified_colour(colours)
+    for label, colour in listed.items():
+        pixels, share = statistics.pixels(label), statistics.share(label)
         row = [str(label), "#{:02x}{:02x}{:02x}".format(*colour), str(pixels), f"{share:.6f}"]
         hectares = statistics.hectares(label)
         row.append("" if hectares is None else f"{hectares:.4f}")

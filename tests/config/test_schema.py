@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 import re
 from collections.abc import Iterator
 from functools import reduce
@@ -22,7 +23,7 @@ from pipeline.config.record import parse_record
 from pipeline.config.schema import ResourceConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.text import size_words
-from pipeline.jobs.config import RunConfig, config_schema, load_config
+from pipeline.jobs.config import FIT, RunConfig, config_schema, load_config
 from pipeline.jobs.outputs import OutputPaths
 from pipeline.methods.kmeans import KMeansSettings
 from pipeline.methods.registry import METHODS
@@ -138,9 +139,9 @@ def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
         ("scene.bands", [1.5], "'all', or a list"),
         ("scene.nodata", "none", "the number that marks"),
         ("scene.nodata", float("nan"), "the number that marks"),
-        ("fit.method", "dbscan", "'kmeans', 'minibatch', 'dask-ml' or 'gmm'"),
-        ("fit.method", None, "'kmeans', 'minibatch', 'dask-ml' or 'gmm'"),
-        ("fit.method", ["kmeans"], "'kmeans', 'minibatch', 'dask-ml' or 'gmm'"),
+        ("fit.method", "dbscan", "'kmeans', 'minibatch', 'dask-ml', 'gmm', 'histogram' or 'ranges'"),
+        ("fit.method", None, "'kmeans', 'minibatch', 'dask-ml', 'gmm', 'histogram' or 'ranges'"),
+        ("fit.method", ["kmeans"], "'kmeans', 'minibatch', 'dask-ml', 'gmm', 'histogram' or 'ranges'"),
         ("fit.k", 1, "from 2 to 254"),
         ("fit.k", 255, "from 2 to 254"),
         ("fit.k", 8.5, "from 2 to 254"),
@@ -215,7 +216,11 @@ def test_misspelt_key_is_named_with_its_path_and_the_nearest_key(tmp_path: Path,
     assert f"did you mean {path}?" in str(caught.value)
 
 
-@pytest.mark.parametrize("method", METHODS)
+WITHOUT_K: dict[str, Any] = {"histogram": {}, "ranges": {"edges": [0, 1]}}
+"""Settings that are required, by the methods that have no number of classes."""
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in WITHOUT_K])
 def test_mistakes_in_the_settings_of_a_method_are_named_by_their_path_alone(tmp_path: Path, method: str) -> None:
     settings = with_setting("fit.method", method)
     with pytest.raises(ConfigError, match=r"run\.yaml: fit\.k: 1 is not allowed; expected the number of classes"):
@@ -230,6 +235,87 @@ def test_mistakes_in_the_settings_of_a_method_are_named_by_their_path_alone(tmp_
         ConfigError, match=r"run\.yaml: fit: 3 sampled pixels are too few for 8 classes; raise fit\.pixels"
     ):
         load(tmp_path, with_setting("fit.pixels", 3, settings))
+
+
+@pytest.mark.parametrize("method", WITHOUT_K)
+def test_a_key_of_another_method_is_refused_naming_the_methods_that_have_it(tmp_path: Path, method: str) -> None:
+    settings = with_setting("fit", {"method": method, **WITHOUT_K[method]})
+    own = {"histogram": "mask, pixels, seed, bins, by", "ranges": "mask, pixels, seed, edges, outside"}[method]
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, with_setting("fit.k", 5, settings))
+    having = ", ".join(name for name, each in METHODS.items() if "k" in each.settings.model_fields)
+    assert str(caught.value).endswith(f"run.yaml: fit.k: a key of {having}; fit.method: {method} has {own}")
+    with pytest.raises(ConfigError, match=r"fit\.maxiter: unknown key; allowed here: method, "):
+        load(tmp_path, with_setting("fit.maxiter", 5, settings))
+    with pytest.raises(ConfigError, match=r"^fit: edges: a key of ranges; method: kmeans has mask, pixels, seed,"):
+        FIT.parse({"edges": [1, 2]}, "fit")
+
+
+def test_another_method_drops_settings_that_it_does_not_have_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings = with_setting("fit", {"method": "kmeans", "k": 5, "starts": 2, "pixels": 7000, "seed": 3, "mask": "scl"})
+    kept = load(tmp_path, settings, "fit.seed=4", "fit.method=minibatch").fit
+    assert kept == METHODS["minibatch"].settings(method="minibatch", k=5, starts=2, pixels=7000, seed=4, mask="scl")
+    assert not caplog.messages
+    config = load(tmp_path, settings, "fit.method=histogram", "fit.bins=7")
+    assert config.fit == METHODS["histogram"].settings(method="histogram", bins=7, seed=3, mask="scl")
+    assert caplog.messages == [
+        "fit.k, fit.pixels, fit.starts: left out, as fit.method: histogram does not have or allow that"
+    ]
+    ranges = load(tmp_path, settings, "fit={method: ranges, edges: [0, 1]}").fit
+    assert ranges.model_dump(exclude={"mask"}) == {
+        "method": "ranges", "edges": (0, 1), "outside": "unclassified", "pixels": 7000, "seed": 3
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"fit.k": 5}, "fit.k: a key of"),  # given with the method
+        ({"fit.pixels": 7000}, "fit.pixels: 7000 is not allowed; expected 'all'"),
+        ({"fit.method": "histogrm"}, "fit.method: 'histogrm' is not allowed"),
+    ],
+)
+def test_overrides_that_a_new_method_does_not_have_are_refused(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    overrides = [f"{key}={value}" for key, value in ({"fit.method": "histogram"} | changes).items()]
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        load(tmp_path, with_setting("fit.k", 5), *overrides)
+
+
+@pytest.mark.parametrize("setting", [{"k": "five"}, {"seed": -1}, {"sed": 1}, {"mask": {"pat": "a.tif"}}])
+def test_a_mistake_in_the_file_is_not_dropped_with_the_method(tmp_path: Path, setting: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"fit\.{next(iter(setting))}"):
+        load(tmp_path, with_setting("fit", setting), "fit.method=histogram")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("fit.edges", [1], "fit.edges: a list of 1 is not allowed; expected a list of 2 to 255 finite numbers"),
+        ("fit.edges", list(range(256)), "fit.edges: a list of 256 is not allowed; expected a list of 2 to 255"),
+        ("fit.edges", [0, float("nan")], "fit.edges: nan is not allowed; expected a list of 2 to 255 finite numbers"),
+        ("fit.edges", [0, True], "fit.edges: True is not allowed"),
+        ("fit.edges", 5, "fit.edges: 5 is not allowed; expected a list"),
+        ("fit.edges", [0, 2, 1], "fit: edges: edge 3 is 1, and the one before 2; list them in ascending order"),
+        ("fit.edges", [0, 1, 1], "fit: edges: edge 3 is 1, and the one before 1; list them in ascending order"),
+        ("fit.outside", "drop", "fit.outside: 'drop' is not allowed; expected 'unclassified'"),
+    ],
+)
+def test_edges_that_make_no_ranges_are_refused(tmp_path: Path, path: str, value: object, words: str) -> None:
+    settings = with_setting("fit", {"method": "ranges", "edges": [0, 1]})
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        load(tmp_path, with_setting(path, value, settings))
+
+
+@pytest.mark.parametrize("bins", [1, 255, 2.5, "many"])
+def test_bins_that_do_not_fit_are_refused(tmp_path: Path, bins: object) -> None:
+    settings = with_setting("fit", {"method": "histogram", "bins": bins})
+    with pytest.raises(ConfigError, match=r"fit\.bins: .* is not allowed; expected the number of bins, a whole number"):
+        load(tmp_path, settings)
 
 
 def test_unknown_key_is_refused_listing_the_allowed_keys(tmp_path: Path) -> None:

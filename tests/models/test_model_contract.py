@@ -18,6 +18,7 @@ from pipeline.labels.class_records import with_statistics
 from pipeline.labels.classify import LabelTask
 from pipeline.models import store
 from pipeline.models.base import ClusterModel, Layer
+from pipeline.models.ranges import Ranges
 
 pytestmark = pytest.mark.lowest
 
@@ -31,6 +32,14 @@ def threshold() -> ClusterModel:
 
 ALL_LAYERS: frozenset[Layer] = frozenset(get_args(Layer))
 
+
+def ranges(*edges: float, outside: str = "extend") -> ClusterModel:
+    parts = {**content(), "classes": [{"id": n, "name": f"class {n}", "pixels": 1} for n in range(1, len(edges))]}
+    del parts["centroids"], parts["counts"]
+    units = model_of([[0], [1]]).units.model_dump()
+    return Ranges.model_validate(parts | {"bands": ("one",), "units": units, "edges": edges, "outside": outside})
+
+
 MODELS = {
     "prototypes": lambda: model_of([[50, 60], [120, 110], [200, 10]], ("one", "two")),
     "merged prototypes": lambda: model_of([[50, 60], [120, 110], [200, 10]], ("one", "two"), classes=(2, 1, 2)),
@@ -39,6 +48,7 @@ MODELS = {
         [[[900, 200], [200, 400]], [[2500, -900], [-900, 1600]], [[400, 0], [0, 400]]],
         [0.3, 0.5, 0.2],
     ),
+    "ranges": lambda: ranges(30, 60.5, 200),
     "fake": threshold,
 }
 
@@ -51,13 +61,13 @@ def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cl
     return made
 
 
-def scene() -> MemorySource:
+def scene(bands: int = 2) -> MemorySource:
     rng = np.random.default_rng(5)
-    return MemorySource(rng.integers(0, 255, (2, 40, 50), np.uint8), rng.random((40, 50)) < 0.8)
+    return MemorySource(rng.integers(0, 255, (bands, 40, 50), np.uint8), rng.random((40, 50)) < 0.8)
 
 
 def test_labels_are_0_where_a_pixel_is_not_valid_else_1_to_k(model: ClusterModel) -> None:
-    source = scene()
+    source = scene(len(model.bands))
     labels = model.labeller(source.info)(source.data, source.valid).classes
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels == 0, ~source.valid)
@@ -65,7 +75,7 @@ def test_labels_are_0_where_a_pixel_is_not_valid_else_1_to_k(model: ClusterModel
 
 
 def test_labels_of_a_block_are_those_of_the_scene(model: ClusterModel) -> None:
-    source = scene()
+    source = scene(len(model.bands))
     labeller = model.labeller(source.info)
     whole = labeller(source.data, source.valid).classes
     part = labeller(source.data[:, 7:30, 3:44], source.valid[7:30, 3:44]).classes
@@ -73,7 +83,7 @@ def test_labels_of_a_block_are_those_of_the_scene(model: ClusterModel) -> None:
 
 
 def test_a_scene_is_labelled_by_blocks_and_lazily(model: ClusterModel) -> None:
-    source = scene()
+    source = scene(len(model.bands))
     expected = model.labeller(source.info)(source.data, source.valid).classes
     source.blocks = tuple(source.info.grid.blocks((16, 16)))
     found = np.full(expected.shape, 255, np.uint8)
@@ -87,7 +97,7 @@ def test_a_scene_is_labelled_by_blocks_and_lazily(model: ClusterModel) -> None:
 
 
 def test_classes_are_described_by_the_pixels_in_them(model: ClusterModel) -> None:
-    source = scene()
+    source = scene(len(model.bands))
     points = np.ascontiguousarray(source.data[:, source.valid])
     labels = model.labeller(source.info)(source.data, source.valid).classes[source.valid]
     for each in with_statistics(model, source.info, points).classes:
@@ -97,7 +107,7 @@ def test_classes_are_described_by_the_pixels_in_them(model: ClusterModel) -> Non
 
 
 def test_a_labeller_goes_through_pickle(model: ClusterModel) -> None:
-    source = scene()
+    source = scene(len(model.bands))
     labeller = model.labeller(source.info)
     again = pickle.loads(pickle.dumps(labeller))  # noqa: S301 (our own)
     np.testing.assert_array_equal(again(source.data, source.valid).classes, labeller(source.data, source.valid).classes)

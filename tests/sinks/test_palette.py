@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgba
 from sources import model_of
 
 from pipeline.core.errors import ConfigError
-from pipeline.sinks.palette import Colour, class_colours, model_colours
+from pipeline.sinks.palette import Colour, class_colours, model_colours, unclassified_colour
 from pipeline.sinks.picture import _NO_DATA
 
 pytestmark = pytest.mark.lowest
@@ -90,3 +90,12 @@ def test_colours_chosen_for_the_classes_of_a_model_are_used_unless_a_palette_is_
     own = class_colours(3)
     assert model_colours(model) == (own[0], (1, 2, 3), own[2])
     assert model_colours(model, "tab10") == class_colours(3, "tab10")
+
+
+@pytest.mark.parametrize(("k", "palette"), [(254, "auto"), (254, "gray"), (7, "Greys_r"), (20, "tab20")])
+def test_the_grey_of_unclassified_pixels_is_that_of_no_class(k: int, palette: str) -> None:
+    colours = class_colours(k, palette)
+    red, green, blue = unclassified_colour(colours)
+    assert red == green == blue
+    assert (red, green, blue) not in colours
+    assert unclassified_colour(class_colours(8)) == (75, 75, 75)
