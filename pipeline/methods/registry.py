@@ -11,6 +11,7 @@ _RECORDS: Final = (
     "pipeline.methods.kmeans:KMEANS",
     "pipeline.methods.minibatch:MINIBATCH",
     "pipeline.methods.dask_ml:DASK_ML",
+    "pipeline.methods.isodata:ISODATA",
 )
 """The record of each method: to add a method, add its line."""
 

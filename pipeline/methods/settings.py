@@ -65,6 +65,16 @@ class SampleSettings(FitConfig):
         return min(max(1, ceil(Fraction(self.pixels.rstrip("% ")) * valid / 100)), _MOST_SAMPLED)
 
 
+class SampleOnlySettings(SampleSettings):
+    """Settings of methods that fit a sample, and can't go on to all pixels."""
+
+    pixels: Annotated[int, Field(ge=1, le=100_000_000)] = Field(
+        DEFAULT_SAMPLE,
+        title="sample size",
+        description="the number of valid pixels sampled for the fit, 1 to 100000000; this method can't use all pixels",
+    )
+
+
 def sampling_needs(info: SceneInfo, settings: SampleSettings, work: Work) -> Needs:
     """Needs of drawing the sample: the pixels so far and their keys, and the candidates of a block."""
     sampled = settings.sampled_of(info)
