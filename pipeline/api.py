@@ -1,8 +1,9 @@
 """The Python functions: open a scene as a lazy DataArray, fit a model, write labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -151,10 +152,16 @@ def fit(
     weights: Mapping[str, float] | None = None,
     indices: Sequence[str] = (),
     assume: Literal["stated", "reflectance"] = "stated",
+    k_min: int = 5,
+    k_max: int = 12,
+    max_std: float | Literal["auto"] = "auto",
+    min_distance: float | Literal["auto"] = "auto",
+    estimator: str = "cluster.Birch",
+    options: Mapping[str, Any] | None = None,
     workers: int | Literal["auto"] = "auto",
     cache_dir: str | Path | None = None,
 ) -> ClusterModel:
-    """Find the classes of a scene by k-means, on a sample of its valid pixels or on all of them.
+    """Find the classes of a scene by k-means, on a sample of its valid pixels or on all of them, or by other methods.
 
     The scene is read once; twice with `method="minibatch"` and `pixels="all"`.
 
@@ -172,8 +179,9 @@ def fit(
         there is none, by threads of this function.
     k : int, default 8
         Number of classes, 2 to 254.
-    method : 'kmeans', 'minibatch' or 'dask-ml', default 'kmeans'
-        Algorithm.
+    method : 'kmeans', 'minibatch', 'dask-ml', 'isodata' or 'sklearn', default 'kmeans'
+        Algorithm. 'isodata' splits, merges and drops classes; 'sklearn' is any clusterer of scikit-learn. Both use a
+        sample. An argument of another method is an error.
     pixels : int, share or 'all', default 500000
         Number of valid pixels to sample, their share, such as '5%', or 'all': start from a sample of 500000, then fit
         on every valid pixel.
@@ -194,13 +202,26 @@ def fit(
         range, or its interquartile range.
     min_size : int or str, optional
         Smallest size of a class: pixels, a share such as '1%', or an area such as '5 ha'. Smaller ones are merged into
-        the nearest.
+        the nearest; by ISODATA, whose default is '0.1%', they are dropped in the round.
     weights : mapping of str to float, optional
         Factor by which the differences of a band count more, such as {'nir': 2}; 1 for other bands.
     indices : sequence of str, optional
         Indices that are used with the bands: names such as 'ndvi', or expressions such as '(nir - red) / (nir + red)'.
     assume : 'stated' or 'reflectance', default 'stated'
         Whether indices take numbers without a scale for reflectance.
+    k_min, k_max : int, default 5 and 12
+        Least and largest number of classes of ISODATA, which starts with the least; `max_iter` is that of its rounds,
+        20 if it is not given.
+    max_std : float or 'auto', default 'auto'
+        Classes of ISODATA are split if the standard deviation of one of their bands is larger, after `standardize`;
+        'auto' is 0.4 times that of all pixels.
+    min_distance : float or 'auto', default 'auto'
+        Classes of ISODATA are merged if their centroids are nearer, after `standardize`; 'auto' is `max_std`.
+    estimator : str, default 'cluster.Birch'
+        Clusterer of scikit-learn, of `sklearn.cluster` or `sklearn.mixture`. `k` is given on to it if it takes a
+        number of classes.
+    options : mapping, optional
+        Parameters of the estimator; lengths such as `eps` are those after `standardize`.
     workers : 'auto' or int, default 'auto'
         Number of blocks processed at once; 'auto' is one per core.
     cache_dir : str or Path, optional
@@ -210,7 +231,8 @@ def fit(
     Returns
     -------
     ClusterModel
-        The same for any chunks and any number of workers, except for the last digits with `method="dask-ml"`.
+        The same for any chunks and any number of workers, except for the last digits with `method="dask-ml"`; with
+        `method="sklearn"` on the same machine and with the same version of scikit-learn.
 
     Raises
     ------
@@ -222,7 +244,6 @@ def fit(
         If there are fewer distinct pixels than classes.
     """
     settings = {
-        "method": method,
         "k": k,
         "pixels": pixels,
         "seed": seed,
@@ -231,8 +252,14 @@ def fit(
         "tol": tol,
         "min_size": min_size,
         "weights": weights,
+        "k_min": k_min,
+        "k_max": k_max,
+        "max_std": max_std,
+        "min_distance": min_distance,
+        "estimator": estimator,
+        "options": dict(options) if isinstance(options, Mapping) else options,
     }
-    config = FIT.parse(settings, "fit")
+    config = FIT.parse({"method": method, **_changed(settings, fit)}, "fit")
     features = parse_record(
         FeaturesConfig, {"scale": scale, "standardize": standardize, "indices": indices, "assume": assume}, "fit"
     )
@@ -315,6 +342,17 @@ def write(
         writer.prepare()
         writer.finish()
     return target
+
+
+def _changed(arguments: Mapping[str, Any], function: Callable[..., Any]) -> dict[str, Any]:
+    """Return those arguments of a function that are not its defaults, which are those of the config."""
+    defaults = {name: parameter.default for name, parameter in signature(function).parameters.items()}
+    # types are compared as well, because the config refuses some that are equal to numbers, such as True
+    return {
+        name: value
+        for name, value in arguments.items()
+        if type(value) is not type(defaults[name]) or value != defaults[name]
+    }
 
 
 def _check_labels(labels: Any) -> xr.DataArray:

@@ -101,7 +101,7 @@ class IsodataSettings(SampleOnlySettings):
         if self.k_min > self.k_max:
             msg = f"k_min is {self.k_min} and k_max is {self.k_max}; k_min must not be larger"
             raise ValueError(msg)
-        if self.pixels < self.k_min:
+        if isinstance(self.pixels, int) and self.pixels < self.k_min:
             msg = f"{self.pixels} sampled pixels are too few for {self.k_min} classes; raise fit.pixels"
             raise ValueError(msg)
         return self
@@ -197,7 +197,8 @@ def first_centres(points: Points, k: int) -> Centres:
     counts = np.array([points.shape[1]])
     mean = _sums(points, np.zeros(points.shape[1], np.uint8), 1) / counts
     std = _stds(points, np.zeros(points.shape[1], np.uint8), mean, counts, None)
-    return mean + np.linspace(-1, 1, k)[:, np.newaxis] * std
+    centres: Centres = mean + np.linspace(-1, 1, k)[:, np.newaxis] * std
+    return centres
 
 
 def settle(points: Points, centres: Centres, stretch: Stretch) -> Classes:

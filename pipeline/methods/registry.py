@@ -12,6 +12,7 @@ _RECORDS: Final = (
     "pipeline.methods.minibatch:MINIBATCH",
     "pipeline.methods.dask_ml:DASK_ML",
     "pipeline.methods.isodata:ISODATA",
+    "pipeline.methods.estimators:SKLEARN",
 )
 """The record of each method: to add a method, add its line."""
 

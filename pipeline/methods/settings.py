@@ -68,10 +68,11 @@ class SampleSettings(FitConfig):
 class SampleOnlySettings(SampleSettings):
     """Settings of methods that fit a sample, and can't go on to all pixels."""
 
-    pixels: Annotated[int, Field(ge=1, le=100_000_000)] = Field(
+    pixels: Annotated[int, Field(ge=1, le=_MOST_SAMPLED)] | Share = Field(
         DEFAULT_SAMPLE,
         title="sample size",
-        description="the number of valid pixels sampled for the fit, 1 to 100000000; this method can't use all pixels",
+        description=f"the number of valid pixels sampled for the fit, 1 to {_MOST_SAMPLED}, or their share, such as 5%; "
+        "this method can't use all pixels",
     )
 
 

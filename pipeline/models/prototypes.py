@@ -70,12 +70,10 @@ class Prototypes(ClusterModel):
         if lengths != {len(self.bands)}:
             msg = f"centroids have {sorted(lengths)} numbers each; expected {len(self.bands)}, one per band"
             raise ValueError(msg)
-        labels = self.classes_of_points
-        if labels is None and not 2 <= m == self.k:
-            msg = f"{m} centroids and {self.k} classes; expected as many of both, 2 to {_MOST_CLASSES}"
-            raise ValueError(msg)
-        if not 2 <= m <= _MOST_POINTS:
-            msg = f"{m} centroids; expected 2 to {_MOST_POINTS}"
+        labels, most = self.classes_of_points, _MOST_CLASSES if self.classes_of_points is None else _MOST_POINTS
+        if not 2 <= m <= most or (labels is None and m != self.k):  # noqa: PLR2004
+            more = "as many of both" if labels is None else "points with the class of each"
+            msg = f"{m} centroids and {self.k} classes; expected {more}, 2 to {most}"
             raise ValueError(msg)
         if labels is not None and (len(labels) != m or set(labels) != set(range(1, self.k + 1))):
             msg = f"classes_of_points: expected {m} numbers, one per point, with each class from 1 to {self.k}"

@@ -9,12 +9,14 @@ from blocks import scene
 from fakes import HALVES, MemorySource
 
 from pipeline.config.record import OneOf
+from pipeline.core.errors import ConfigError
 from pipeline.core.needs import Work
 from pipeline.engine.cache import open_cache
 from pipeline.engine.progress import Progress
 from pipeline.jobs.config import FIT
 from pipeline.methods.fit import Fit, fit_source
 from pipeline.methods.registry import METHODS, fit_function, method_of
+from pipeline.methods.settings import SampleOnlySettings
 from pipeline.pixels.block_cache import CachedSource
 
 WORK = Work(chunk=(40, 50), blocks=9, workers=2)
@@ -31,10 +33,21 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS, HALVES.name, HALVES)
 
 
+OWN: dict[str, dict[str, Any]] = {
+    HALVES.name: {},
+    "isodata": {"k_min": 3, "k_max": 6},
+    "sklearn": {"k": 4, "options": {"threshold": 0.05}},
+}
+"""Settings of four classes, unless a method has a number of its own, by the methods without `k` alone."""
+
+SAMPLE_ONLY = {name for name, method in EACH.items() if issubclass(method.settings, SampleOnlySettings)}
+
+CASES = [(name, pixels) for name in EACH for pixels in (2000, "all") if pixels != "all" or name not in SAMPLE_ONLY]
+"""Methods, and a number of pixels that each allows."""
+
+
 def settings_of(name: str, pixels: Any) -> Any:
-    """Settings of a method: four classes, unless it has a number of its own."""
-    k = {} if name == HALVES.name else {"k": 4}
-    return SETTINGS.parse({"method": name, "pixels": pixels, **k}, "test")
+    return SETTINGS.parse({"method": name, "pixels": pixels, **OWN.get(name, {"k": 4})}, "test")
 
 
 def fit(name: str, chunk: tuple[int, int], workers: int, pixels: Any) -> Fit:
@@ -59,25 +72,28 @@ def test_the_module_of_a_method_is_not_that_of_its_libraries(name: str) -> None:
     assert callable(fit_function(METHODS[name]))
 
 
-@pytest.mark.parametrize("pixels", [2000, "all"])
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize(("name", "pixels"), CASES)
 def test_a_method_finds_as_many_classes_as_it_says(name: str, pixels: Any) -> None:
     model = fit(name, (40, 50), 2, pixels).model
     least, most = METHODS[name].classes(settings_of(name, pixels))
     assert least <= model.k <= most
     assert model.fitting.method == name
-    assert (np.diff(model.centres.mean(axis=1)) > 0).all()
+    assert (np.diff([np.mean(each.mean) for each in model.classes]) > 0).all()
     if METHODS[name].same_bits:
         assert fit(name, (120, 77), 1, pixels).model == model
 
 
-@pytest.mark.parametrize("name", EACH)
-def test_needs_count_the_sample_twice_and_passes_and_a_cache_for_all_pixels(name: str) -> None:
+@pytest.mark.parametrize(("name", "pixels"), CASES)
+def test_needs_count_the_sample_twice_and_passes_and_a_cache_for_all_pixels(name: str, pixels: Any) -> None:
     info = MemorySource(scene("uint16")).info
-    needs = METHODS[name].needs
-    for pixels in (2000, "all"):
-        settings = settings_of(name, pixels)
-        needed = needs(info, settings, WORK)
-        passes = pixels == "all" and name != HALVES.name  # the fake fits the sample, whatever it is asked for
-        assert needed.fixed >= 2 * settings.sampled_of(info) * info.bytes_per_pixel
-        assert (needed.passes > 0, needed.cache != "no") == (passes, passes)
+    settings = settings_of(name, pixels)
+    needed = METHODS[name].needs(info, settings, WORK)
+    passes = pixels == "all" and name != HALVES.name  # the fake fits the sample, whatever it is asked for
+    assert needed.fixed >= 2 * settings.sampled_of(info) * info.bytes_per_pixel
+    assert (needed.passes > 0, needed.cache != "no") == (passes, passes)
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLE_ONLY))
+def test_a_method_of_the_sample_refuses_all_pixels(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"^test: pixels: 'all' is not allowed; .*this method can't use all pixels$"):
+        settings_of(name, "all")
