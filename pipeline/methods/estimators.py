@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
+from pipeline.core.text import kind_words
 from pipeline.methods.method import Method
 from pipeline.methods.minibatch import SCIKIT_LEARN
 from pipeline.methods.settings import MAX_CLASSES, SampleOnlySettings, sample_bytes
@@ -74,7 +75,7 @@ ESTIMATORS: Final[dict[EstimatorName, Estimator]] = {
         10_000,
         "n_clusters metric linkage distance_threshold compute_full_tree",
         per_point=200,
-        per_pair=8,
+        per_pair=9,
         k="n_clusters",
         instead_of_k="distance_threshold",
     ),
@@ -160,25 +161,36 @@ class SklearnSettings(SampleOnlySettings):
         description=f"the number of classes of an estimator that takes it, a whole number from 2 to {MAX_CLASSES}",
     )
 
-    @model_validator(mode="after")
-    def _fits_the_estimator(self) -> Self:
-        """Refuse options that the estimator does not have or that are no plain values, and `k` where it takes none."""
-        known = self.record.options.split()
-        for name, value in self.options.items():
-            if name not in known:
-                nearest = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean options.{nearest[0]}? " if nearest else ""
-                msg = f"options.{name}: {self.estimator} has no such option; {hint}allowed here: {', '.join(known)}"
+    @field_validator("options")
+    @classmethod
+    def _are_known_and_plain(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Refuse options that the estimator does not have, and values other than those of YAML without mappings."""
+        if "estimator" not in info.data:
+            return options  # an estimator that is not allowed is said by itself
+        name = info.data["estimator"]
+        known = ESTIMATORS[name].options.split()
+        for key, value in options.items():
+            if key not in known:
+                nearest = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean {nearest[0]}? " if nearest else ""
+                msg = f"{name} has no option {key!r} here; {hint}allowed: {', '.join(known)}"
                 raise ValueError(msg)
             if not _is_plain(value):
-                msg = f"options.{name}: expected a number, a text, true, false, null, or a list of these"
+                msg = (
+                    f"{key}: {kind_words(value)} is not allowed; expected a number, a text, true, false, null or a list"
+                )
                 raise ValueError(msg)
+        return options
+
+    @model_validator(mode="after")
+    def _fits_the_estimator(self) -> Self:
+        """Refuse numbers of classes that the estimator does not take, or that are too many for the sample."""
         if self.k is not None and self.record.k is None:
-            msg = f"k: {self.estimator} finds the number of classes by itself and takes none; leave fit.k out"
+            msg = f"{self.estimator} finds the number of classes by itself and takes no k; leave fit.k out"
             raise ValueError(msg)
         wanted = _LEAST if self.wanted is None else self.wanted
         if not _LEAST <= wanted <= MAX_CLASSES:
-            msg = f"options.{self.record.k}: {wanted} is not allowed; expected a number of classes, 2 to {MAX_CLASSES}"
+            msg = f"options.{self.record.k} is {wanted}; expected a number of classes, 2 to {MAX_CLASSES}"
             raise ValueError(msg)
         if isinstance(self.pixels, int) and self.pixels < wanted:
             msg = f"{self.pixels} sampled pixels are too few for {wanted} classes; raise fit.pixels"

@@ -16,7 +16,7 @@ Institute 1965; its steps as in J. T. Tou and R. C. Gonzalez, "Pattern recogniti
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import ceil
 from typing import Annotated, Final, Literal, NamedTuple, Self
@@ -31,7 +31,8 @@ from pipeline.core.scene_info import SceneInfo
 from pipeline.methods.lloyd import Centres, PointPartition, iterate
 from pipeline.methods.method import FitInput, FitResult, Method
 from pipeline.methods.pixel_checks import check_sample
-from pipeline.methods.settings import MAX_CLASSES, SampleOnlySettings, sample_bytes
+from pipeline.methods.settings import MAX_CLASSES, SampleOnlySettings, SmallestSize, sample_bytes
+from pipeline.methods.small_classes import least_count
 from pipeline.methods.starts import mean_variance, warn_of_equal_classes
 
 logger = logging.getLogger(__name__)
@@ -70,12 +71,11 @@ class IsodataSettings(SampleOnlySettings):
         title="largest number of classes",
         description=f"the largest number of classes, a whole number from 2 to {MAX_CLASSES}",
     )
-    min_size: float = Field(
-        0.001,
-        ge=0,
-        le=0.5,
-        title="smaller classes are dropped: share of the sample",
-        description="a number from 0 to 0.5: classes with a smaller share of the sampled pixels are dropped",
+    min_size: Annotated[int, Field(ge=1)] | SmallestSize = Field(
+        "0.1%",
+        title="smaller classes are dropped: pixels, 1%, 5 ha",
+        description="the smallest size of a class, below which it is dropped: a number of pixels, their share, such as "
+        "0.1%, or an area, such as '5 ha'",
     )
     max_std: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
         "auto",
@@ -174,7 +174,9 @@ def fit_isodata(given: FitInput[IsodataSettings]) -> FitResult:
             )
             centres = settle(points, centres, stretch).centres
     warn_of_equal_classes(centres)
-    return given.result_of_sample(centres, number)
+    # what is left below the least size is left because of k_min
+    merging_none = replace(given, settings=settings.model_copy(update={"min_size": None}))
+    return merging_none.result_of_sample(centres, number)
 
 
 def limits_of(given: FitInput[IsodataSettings]) -> Limits:
@@ -188,7 +190,7 @@ def limits_of(given: FitInput[IsodataSettings]) -> Limits:
     logger.info(
         "isodata: classes are split above a standard deviation of %.3g, merged below a distance of %.3g", std, distance
     )
-    least = ceil(settings.min_size * given.points.shape[1])
+    least = ceil(least_count(settings.min_size, given.points.shape[1], given.valid, given.info.grid))
     return Limits(settings.k_min, settings.k_max, least, std / unit, distance / unit)
 
 

@@ -71,8 +71,8 @@ class SampleOnlySettings(SampleSettings):
     pixels: Annotated[int, Field(ge=1, le=_MOST_SAMPLED)] | Share = Field(
         DEFAULT_SAMPLE,
         title="sample size",
-        description=f"the number of valid pixels sampled for the fit, 1 to {_MOST_SAMPLED}, or their share, such as 5%; "
-        "this method can't use all pixels",
+        description=f"the number of valid pixels sampled for the fit, 1 to {_MOST_SAMPLED}, or their share, such as "
+        "5%; this method can't use all pixels",
     )
 
 

@@ -28,9 +28,15 @@ def threshold() -> ClusterModel:
     return Threshold.model_validate(parts | {"bands": model.bands, "units": model.units.model_dump()})
 
 
+def many_points() -> ClusterModel:
+    rng = np.random.default_rng(1)
+    return model_of(rng.integers(0, 255, (700, 2)), ("one", "two"), classes=(rng.permutation(700) % 9 + 1).tolist())
+
+
 MODELS = {
     "prototypes": lambda: model_of([[50, 60], [120, 110], [200, 10]], ("one", "two")),
     "merged prototypes": lambda: model_of([[50, 60], [120, 110], [200, 10]], ("one", "two"), classes=(2, 1, 2)),
+    "many prototypes": many_points,
     "fake": threshold,
 }
 
