@@ -22,8 +22,10 @@ from pipeline.config.schema import FeaturesConfig, OutputSection, ResourceConfig
 from pipeline.core.errors import ConfigError, ModelError, OutputError
 from pipeline.dataarrays import lazy
 from pipeline.dataarrays.grids import grid_of
+from pipeline.methods.estimators import SklearnSettings
 from pipeline.methods.gmm import GaussianSettings
 from pipeline.methods.histogram import HistogramSettings
+from pipeline.methods.isodata import IsodataSettings
 from pipeline.methods.kmeans import KMeansSettings
 from pipeline.methods.ranges import RangesSettings
 from pipeline.scenes.raster_source import RasterSource
@@ -202,11 +204,13 @@ def test_unknown_arguments_are_refused_with_the_nearest_known_one(
                 KMeansSettings: None,
                 GaussianSettings: {"ridge", "covariance", "steps"},
                 HistogramSettings: {"bins", "by"},
+                IsodataSettings: {"k_min", "k_max", "max_std", "min_distance"},
+                SklearnSettings: {"estimator"},
                 RangesSettings: {"outside"},
                 FeaturesConfig: None,
                 ResourceConfig: {"workers", "cache_dir"},
             },
-            {"scene", "mask", "edges"},
+            {"scene", "mask", "edges", "options"},
         ),
         (write, {OutputSection: {"palette"}, ResourceConfig: {"workers"}}, {"labels", "path", "k", "overwrite"}),
     ],
@@ -229,6 +233,8 @@ def test_arguments_and_their_defaults_are_those_of_the_config(
         required = {"source": ("a.tif",)} if record is SceneConfig else {}
         required |= {"labels": "a.tif"} if record is OutputSection else {}
         required |= {"method": "gmm"} if record is GaussianSettings else {}
+        required |= {"method": "isodata"} if record is IsodataSettings else {}
+        required |= {"method": "sklearn"} if record is SklearnSettings else {}
         required |= {"method": "histogram"} if record is HistogramSettings else {}
         required |= {"method": "ranges", "edges": (0.0, 1.0)} if record is RangesSettings else {}
         assert parse_record(record, required | given, "test") == record(**required), "Python's defaults are accepted"

@@ -1,7 +1,6 @@
 """Fit a model to a scene: draw a sample, check its values, and let a method find the classes."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from os.path import basename
 from typing import Any, Final
@@ -24,7 +23,7 @@ from pipeline.methods.method import AnyMethod, FitInput, FitResult, Pass
 from pipeline.methods.pixel_checks import check_magnitude, check_outliers
 from pipeline.methods.registry import fit_function, method_of
 from pipeline.methods.sample import Sample, draw_sample
-from pipeline.methods.settings import SampleSettings
+from pipeline.methods.settings import DistanceSettings, SampleSettings
 from pipeline.models.base import ClusterModel, Fitting, Provenance
 from pipeline.models.classes import ClassInfo
 from pipeline.pixels.pieces import PixelPieces
@@ -97,7 +96,7 @@ def fit_source(
     sample = sample.first(config.sampled_among(sample.valid))
     _warn_of_values(sample.points, source.info, standardized=features.way != "none")
     release_memory()
-    weights: Mapping[str, float] | None = getattr(config, "weights", None)
+    weights = config.weights if isinstance(config, DistanceSettings) else None
     standardization = Standardization.fit(sample.points, source.info, features).weighted(weights, source.info)
     preparation = standardization.bind(source.info.units)
     points, pixels = preparation.apply(sample.points), None

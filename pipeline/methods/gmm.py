@@ -39,6 +39,7 @@ class GaussianSettings(CentroidSettings):
         "(not 'all': gmm fits the sample only, as each of its steps would be a pass over the scene; "
         f"{DEFAULT_SAMPLE} are the default)",
     )
+    weights: None = Field(None, description="nothing, as the classes of gmm have scales of their own")
     min_size: None = Field(None, description="nothing, as gmm merges no classes; lower fit.k instead")
     ridge: float = Field(
         0.01,

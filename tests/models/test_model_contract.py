@@ -40,6 +40,11 @@ def ranges(*edges: float, outside: str = "extend") -> ClusterModel:
     return Ranges.model_validate(parts | {"bands": ("one",), "units": units, "edges": edges, "outside": outside})
 
 
+def many_points() -> ClusterModel:
+    rng = np.random.default_rng(1)
+    return model_of(rng.integers(0, 255, (700, 2)), ("one", "two"), classes=(rng.permutation(700) % 9 + 1).tolist())
+
+
 MODELS = {
     "prototypes": lambda: model_of([[50, 60], [120, 110], [200, 10]], ("one", "two")),
     "merged prototypes": lambda: model_of([[50, 60], [120, 110], [200, 10]], ("one", "two"), classes=(2, 1, 2)),
@@ -49,6 +54,7 @@ MODELS = {
         [0.3, 0.5, 0.2],
     ),
     "ranges": lambda: ranges(30, 60.5, 200),
+    "many prototypes": many_points,
     "fake": threshold,
 }
 
