@@ -15,6 +15,9 @@ CLIPPED: Final = (2.0, 98.0)
 
 Standardize = Literal["none", "clip", "zscore", "minmax", "robust"]
 
+Smooth = Literal[3, 5, 7, 9, 11, 13, 15]
+"""Pixels per side of the square over which bands are averaged."""
+
 Percentile = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -104,6 +107,11 @@ class FeaturesConfig(Record):
         "stated",
         description="'stated' (indices use the quantity that the files state), or 'reflectance' (numbers without scale "
         "are reflectance from 0 to 1)",
+    )
+    smooth: Smooth | None = Field(
+        None,
+        description="the side of a square in pixels, an odd number from 3 to 15, such as 3: each pixel of a band "
+        "becomes the mean of the valid pixels of the square around it, and indices are computed from these",
     )
 
     @property

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.arrays import Planes, Points, Stretch, Validity
 from pipeline.core.needs import Needs, Work
+from pipeline.core.pixels import Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units, relative_to_first
 
@@ -17,20 +18,32 @@ STRIP_PIXELS: Final = 2**16
 """Number of pixels that are prepared and classed at once: their values stay in the processor's cache."""
 
 
+Inner = tuple[slice, slice]
+"""Rows and columns of an array, from start to stop, around which it has a margin."""
+
+
 class BlockFeature(Protocol):
     """Columns that are computed from the bands of a block, without a fit. Picklable, and knows numpy only.
 
-    No value depends on how the scene is cut into blocks, nor on other pixels.
+    No value depends on how the scene is cut into blocks, nor on pixels farther away than `halo`.
     """
+
+    @property
+    def halo(self) -> int:
+        """Rows and columns of pixels around a block that affect it."""
 
     def info(self, scene: SceneInfo) -> SceneInfo:
         """Describe the columns of a scene, as if they were its bands."""
 
-    def apply(self, data: Planes, scene: SceneInfo) -> Planes:
-        """Return the columns of a block, shape (column, rows, columns), from its bands, shape (band, rows, columns)."""
+    def apply(self, pixels: Pixels, scene: SceneInfo, inner: Inner) -> Planes:
+        """Return the columns of `inner`, shape (column, rows, columns), from the bands of a rectangle around it.
+
+        The margin is `halo` pixels wide, and narrower only at the edges of the scene. Values of pixels that are not
+        valid affect no other pixel.
+        """
 
     def needs(self, scene: SceneInfo, work: Work) -> Needs:
-        """Needs of computing a block, besides the columns themselves."""
+        """Needs of computing a block, besides the columns themselves; the blocks of `work` are without margin."""
 
 
 @dataclass(frozen=True, eq=False)

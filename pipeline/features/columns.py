@@ -1,4 +1,4 @@
-"""The columns that a method sees of a scene: its bands, and the indices computed from them."""
+"""The columns that a method sees of a scene: its bands, as they are or smoothed, and indices computed from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,12 +8,16 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from pipeline.config.schema import FeaturesConfig
 from pipeline.core.arrays import Planes
 from pipeline.core.errors import ConfigError
 from pipeline.core.needs import Needs, Work
+from pipeline.core.pixels import Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import ModelRecord, Quantity
+from pipeline.features.base import Inner
 from pipeline.features.indices import Index, compute, index_dtype, parse_index, resolve
+from pipeline.features.moving_windows import window_bytes, window_means
 
 _KEY: Final = "features.indices"
 
@@ -41,45 +45,52 @@ class IndexColumn(ModelRecord):
 
 @dataclass(frozen=True)
 class Columns:
-    """`BlockFeature`: some bands of a scene, as they are, and indices of its bands after them."""
+    """`BlockFeature`: some bands of a scene, and indices of its bands after them; all of smoothed bands, if wanted."""
 
     bands: tuple[str, ...]
     """Names of the bands that are columns."""
     indices: tuple[IndexColumn, ...]
     """The indices, in the order of their columns."""
+    smooth: int | None = None
+    """Pixels per side of the square whose mean replaces each pixel of a band; None to use bands as they are."""
 
     @classmethod
-    def of(cls, indices: Sequence[str], scene: SceneInfo, bands: int, *, assume_reflectance: bool) -> "Columns":
-        """Find the bands of indices in a scene.
+    def of(cls, config: FeaturesConfig, scene: SceneInfo, bands: int) -> "Columns | None":
+        """Find the columns of a config in a scene.
 
         Parameters
         ----------
-        indices : sequence of str
-            Names of indices, or expressions of bands.
+        config : FeaturesConfig
+            Section `features`.
         scene : SceneInfo
-            A scene with all their bands.
+            A scene with all bands of the indices.
         bands : int
             Number of its first bands that are columns.
-        assume_reflectance : bool
-            Whether stored numbers without scale are taken for reflectance.
+
+        Returns
+        -------
+        Columns or None
+            None if bands are used as they are, without others.
 
         Raises
         ------
         ConfigError
             If an index is unknown, lacks a band, needs reflectance that the scene does not state, or is given twice.
         """
-        found = []
-        for text in indices:
+        if not (config.indices or config.smooth):
+            return None
+        found, assumed = [], config.assume == "reflectance"
+        for text in config.indices:
             index = parse_index(text, _KEY)
             chosen = resolve(index, scene.bands, scene.common_names, _KEY)
-            if index.is_named and index.needs_reflectance and not assume_reflectance:
+            if index.is_named and index.needs_reflectance and not assumed:
                 _check_reflectance(index, [scene.units.quantities[column] for column in chosen])
             found.append(
                 IndexColumn(
                     name=index.name,
                     bands=tuple(scene.bands[column] for column in chosen),
                     quantities=tuple(scene.units.quantities[column] for column in chosen),
-                    assumed=assume_reflectance,
+                    assumed=assumed,
                 )
             )
         columns = [*scene.bands[:bands], *(each.name for each in found)]
@@ -87,7 +98,17 @@ class Columns:
         if twice:
             msg = f"{_KEY}: {twice} is given twice, or is the name of a band, too; leave one out"
             raise ConfigError(msg)
-        return cls(scene.bands[:bands], tuple(found))
+        return cls(scene.bands[:bands], tuple(found), config.smooth)
+
+    @property
+    def in_model(self) -> dict[str, Any]:
+        """Fields of a model that has these columns."""
+        return {"indices": self.indices, "smooth": self.smooth}
+
+    @property
+    def halo(self) -> int:
+        """Rows and columns of pixels around a block that affect it."""
+        return (self.smooth or 0) // 2
 
     def info(self, scene: SceneInfo) -> SceneInfo:
         """Describe the columns of a scene: bands in its stored numbers, as floats, and indices without unit."""
@@ -109,8 +130,9 @@ class Columns:
             common_names=of(scene.common_names, None),
         )
 
-    def apply(self, data: Planes, scene: SceneInfo) -> Planes:
-        """Return the columns of a block of a scene, shape (column, rows, columns), from its bands."""
+    def apply(self, pixels: Pixels, scene: SceneInfo, inner: Inner) -> Planes:
+        """Return the columns of `inner`, shape (column, rows, columns), from bands; see `BlockFeature`."""
+        data = self._smoothed(pixels, inner) if self.smooth else pixels.data[:, *inner]
         columns: npt.NDArray[Any] = np.empty(
             (len(self.bands) + len(self.indices), *data.shape[1:]), index_dtype([data.dtype])
         )
@@ -126,10 +148,22 @@ class Columns:
             out[...] = compute(each.index, [data[band] for band in chosen], scaling, reflectance)
         return columns
 
+    def _smoothed(self, pixels: Pixels, inner: Inner) -> Planes:
+        """Smoothed bands of a rectangle, shape (band, rows, columns)."""
+        shape = (len(pixels.data), *(part.stop - part.start for part in inner))
+        means = np.empty(shape, index_dtype([pixels.data.dtype]))
+        window_means(*pixels, self.smooth or 1, inner, means)
+        return means
+
     def needs(self, scene: SceneInfo, work: Work) -> Needs:
         """Needs of computing the columns of a block: the bands of the block, a column, and intermediate results."""
+        wide = work.widened(self.halo)
         size = index_dtype([scene.dtype]).itemsize
-        return Needs(per_block=work.pixels * (scene.bytes_per_pixel + size) + _COMPUTED_AT_ONCE * size)
+        needs = Needs(per_block=wide.pixels * (scene.bytes_per_pixel + size) + _COMPUTED_AT_ONCE * size)
+        if not self.smooth:
+            return needs
+        means = work.pixels * len(scene.bands) * size + window_bytes(self.smooth, work.chunk[1])
+        return needs.beside(Needs(per_block=means + wide.pixels, halo=self.halo))
 
 
 def _check_reflectance(index: Index, quantities: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ def check_indices(config: RunConfig) -> list[Index]:
 
 
 def open_features(config: RunConfig, excluded: Iterable[Path] = ()) -> Scene:
-    """Open a config's scene, as reflectance or as stored numbers (`features.scale`), with the indices as columns.
+    """Open a config's scene, as reflectance or as stored numbers (`features.scale`), with the columns of `features`.
 
     Bands that only indices need are read, too, and are no columns.
 
@@ -33,12 +33,8 @@ def open_features(config: RunConfig, excluded: Iterable[Path] = ()) -> Scene:
     scene = open_scene_config(wanted, excluded, config.fit.mask)
     if config.features.scale == "none":
         scene = scene.as_stored_numbers()
-    if not indices:
-        return scene
-    assumed = config.features.assume == "reflectance"
-    count = len(scene.info.bands) - len(extra)
-    columns = Columns.of(config.features.indices, scene.info, count, assume_reflectance=assumed)
-    return FeatureScene(scene, columns)
+    columns = Columns.of(config.features, scene.info, len(scene.info.bands) - len(extra))
+    return FeatureScene(scene, columns) if columns else scene
 
 
 def _bands_of_indices(

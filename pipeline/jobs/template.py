@@ -48,6 +48,7 @@ features:
   scale: auto           # reflectance if the scale is known; none: as stored
   standardize: clip     # or none, zscore, minmax, robust
   # indices: [ndvi]     # used with the bands; names, or (nir - red) / (nir + red)
+  # smooth: 3           # mean of the valid pixels of 3 x 3; up to 15
 
 fit:
 {_method_lines()}

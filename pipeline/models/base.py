@@ -173,6 +173,8 @@ class ClusterModel(Inputs):
         relevant = self.model_dump(mode="json", include=names, exclude_none=True)
         if self.indices:
             relevant["indices"] = [each.model_dump(mode="json") for each in self.indices]
+        if self.smooth:
+            relevant["smooth"] = self.smooth
         if self.preparation.standardize != "none" or self.preparation.weights:
             relevant["preparation"] = self.preparation.model_dump(mode="json")
         if isinstance(self.nodata, float) and self.nodata.is_integer():

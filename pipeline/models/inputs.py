@@ -1,14 +1,18 @@
 """What a model expects of the scenes it is applied to: bands, units, nodata, standardization."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from pipeline.config.schema import Smooth
 from pipeline.core.errors import ModelError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import ModelRecord, Quantity, Units
 from pipeline.features.columns import Columns, IndexColumn
 from pipeline.features.standardize import Standardization
+
+_FEATURES: Final = ("indices", "smooth")
+"""Fields that say what is computed from the bands of a scene: left out of files if they say nothing."""
 
 
 class Inputs(ModelRecord):
@@ -18,6 +22,8 @@ class Inputs(ModelRecord):
     """Names of the bands, and of the indices after them, shape (band,)."""
     indices: tuple[IndexColumn, ...] = ()
     """The indices: the last of `bands`."""
+    smooth: Smooth | None = None
+    """Pixels per side of the square whose mean replaces each pixel of a band; None to use bands as they are."""
     units: Units
     """Units of the scene that the model was fitted on; `quantity` is that of the model's numbers."""
     preparation: Standardization = Standardization()
@@ -26,9 +32,9 @@ class Inputs(ModelRecord):
     """Setting `scene.nodata` of the fit: 'auto' (as stated by the files), or a value."""
 
     @model_serializer(mode="wrap")
-    def _without_unused_indices(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out indices that there are not, so that models without them stay as they are."""
-        return {name: value for name, value in dump(self).items() if name != "indices" or value}
+    def _without_unused_features(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out features that there are not, so that models without them stay as they are."""
+        return {name: value for name, value in dump(self).items() if name not in _FEATURES or value}
 
     @model_validator(mode="after")
     def _agree_on_the_number_of_bands(self) -> Self:
@@ -56,9 +62,9 @@ class Inputs(ModelRecord):
     @property
     def columns(self) -> Columns | None:
         """What is computed from the bands of a scene; None if they are used as they are."""
-        if not self.indices:
+        if not (self.indices or self.smooth):
             return None
-        return Columns(self.bands[: -len(self.indices)], self.indices)
+        return Columns(self.bands[: len(self.bands) - len(self.indices)], self.indices, self.smooth)
 
     @property
     def scene_bands(self) -> tuple[str, ...]:
