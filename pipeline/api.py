@@ -163,6 +163,7 @@ def fit(
     edges: Sequence[float] | None = None,
     outside: Literal["unclassified", "extend", "nodata"] = "unclassified",
     smooth: int | None = None,
+    unit_norm: bool = False,
     workers: int | Literal["auto"] = "auto",
     cache_dir: str | Path | None = None,
 ) -> ClusterModel:
@@ -233,6 +234,9 @@ def fit(
     smooth : int, optional
         Side of a square in pixels, an odd number from 3 to 15: each pixel of a band becomes the mean of the valid
         pixels of the square around it, and indices are computed from these.
+    unit_norm : bool, default False
+        Whether the bands of each pixel are divided by their Euclidean norm, so that classes differ by the shape of the
+        spectrum and not by brightness; with `standardize="none"`, k-means then is by the spectral angle.
     workers : 'auto' or int, default 'auto'
         Number of blocks processed at once; 'auto' is one per core.
     cache_dir : str or Path, optional
@@ -271,7 +275,14 @@ def fit(
         "outside": outside,
     }
     config = FIT.parse({"method": method, **_changed(settings, fit)}, "fit")
-    chosen = {"scale": scale, "standardize": standardize, "indices": indices, "assume": assume, "smooth": smooth}
+    chosen = {
+        "scale": scale,
+        "standardize": standardize,
+        "indices": indices,
+        "assume": assume,
+        "smooth": smooth,
+        "unit_norm": unit_norm,
+    }
     features = parse_record(FeaturesConfig, chosen, "fit")
     source: PixelSource = ArraySource(scene, scaled=features.scale != "none")
     columns = Columns.of(features, source.info, len(source.info.bands))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import ByteSize, Field, model_validator
+from pydantic import ByteSize, Field, StrictBool, model_validator
 
 from pipeline.config.fields import Bands, Name, Names, Paths, Resampling, Size, Time
 from pipeline.config.masks import MASK_DESCRIPTION, AreaConfig, MaskConfig
@@ -112,6 +112,13 @@ class FeaturesConfig(Record):
         None,
         description="the side of a square in pixels, an odd number from 3 to 15, such as 3: each pixel of a band "
         "becomes the mean of the valid pixels of the square around it, and indices are computed from these",
+    )
+
+    unit_norm: StrictBool = Field(
+        False,  # noqa: FBT003
+        description="true or false: whether the bands of each pixel are divided by their Euclidean norm, after smooth, "
+        "so that classes differ by the shape of the spectrum and not by brightness; with standardize: none, k-means "
+        "then is by the spectral angle. Indices are computed before; means in the table are those of the divided bands",
     )
 
     @property

@@ -94,6 +94,12 @@ class Units(ModelRecord):
         """Convert stored numbers to the quantity, shape (..., band)."""
         return stored if self.quantity == "numbers" else stored * self._factors + self._terms
 
+    def band_to_physical(self, stored: npt.NDArray[np.float64], band: int) -> npt.NDArray[np.float64]:
+        """Convert stored numbers of a band to its quantity, elementwise."""
+        if self.quantities[band] == "numbers":
+            return stored
+        return stored * self.scales[band] + self.offsets[band]
+
     def to_stored(self, physical: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Convert values of the quantity to stored numbers, shape (..., band)."""
         return physical if self.quantity == "numbers" else (physical - self._terms) / self._factors

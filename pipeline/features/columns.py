@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -23,6 +24,9 @@ _KEY: Final = "features.indices"
 
 _COMPUTED_AT_ONCE: Final = 14 * 2**15
 """Numbers held while an index is computed: intermediate results of a tile (`indices.compute`)."""
+
+_NORM_PIXELS: Final = 2**14
+"""Pixels that are divided by their norm at once."""
 
 
 class IndexColumn(ModelRecord):
@@ -53,6 +57,8 @@ class Columns:
     """The indices, in the order of their columns."""
     smooth: int | None = None
     """Pixels per side of the square whose mean replaces each pixel of a band; None to use bands as they are."""
+    unit_norm: bool = False
+    """Whether the bands of each pixel are divided by their Euclidean norm, in the quantity; indices are not."""
 
     @classmethod
     def of(cls, config: FeaturesConfig, scene: SceneInfo, bands: int) -> "Columns | None":
@@ -77,7 +83,7 @@ class Columns:
         ConfigError
             If an index is unknown, lacks a band, needs reflectance that the scene does not state, or is given twice.
         """
-        if not (config.indices or config.smooth):
+        if not (config.indices or config.smooth or config.unit_norm):
             return None
         found, assumed = [], config.assume == "reflectance"
         for text in config.indices:
@@ -98,12 +104,12 @@ class Columns:
         if twice:
             msg = f"{_KEY}: {twice} is given twice, or is the name of a band, too; leave one out"
             raise ConfigError(msg)
-        return cls(scene.bands[:bands], tuple(found), config.smooth)
+        return cls(scene.bands[:bands], tuple(found), config.smooth, config.unit_norm)
 
     @property
     def in_model(self) -> dict[str, Any]:
         """Fields of a model that has these columns."""
-        return {"indices": self.indices, "smooth": self.smooth}
+        return {"indices": self.indices, "smooth": self.smooth, "unit_norm": self.unit_norm}
 
     @property
     def halo(self) -> int:
@@ -111,10 +117,19 @@ class Columns:
         return (self.smooth or 0) // 2
 
     def info(self, scene: SceneInfo) -> SceneInfo:
-        """Describe the columns of a scene: bands in its stored numbers, as floats, and indices without unit."""
+        """Describe the columns of a scene: bands in its stored numbers, as floats, and indices without unit.
+
+        Bands of unit norm have the scale 1, and the quantity that they had.
+        """
         kept = [scene.bands.index(band) for band in self.bands]
         dtype = index_dtype([scene.dtype])
         extra = len(self.indices)
+
+        scales, offsets = list(scene.scales), list(scene.offsets)
+        if self.unit_norm:
+            for band, quantity in enumerate(scene.quantities):
+                if quantity != "numbers":
+                    scales[band], offsets[band] = 1.0, 0.0
 
         def of(values: Sequence[Any], value: Any) -> tuple[Any, ...]:
             return (*(values[band] for band in kept), *[value] * extra) if values else ()
@@ -124,8 +139,8 @@ class Columns:
             bands=(*self.bands, *(each.name for each in self.indices)),
             dtype=dtype,
             nodata=of(scene.nodata, None),
-            scales=of(scene.scales, 1.0),
-            offsets=of(scene.offsets, 0.0),
+            scales=of(scales, 1.0),
+            offsets=of(offsets, 0.0),
             quantities=of(scene.units.quantities, "index"),
             common_names=of(scene.common_names, None),
         )
@@ -138,6 +153,8 @@ class Columns:
         )
         for out, band in zip(columns, self.bands, strict=False):
             out[...] = data[scene.bands.index(band)]
+        if self.unit_norm:
+            self._divide_by_norm(columns[: len(self.bands)], scene)
         for out, each in zip(columns[len(self.bands) :], self.indices, strict=True):
             chosen = [scene.bands.index(band) for band in each.bands]
             scaling = [
@@ -147,6 +164,21 @@ class Columns:
             reflectance = [each.assumed or quantity == "reflectance" for quantity in each.quantities]
             out[...] = compute(each.index, [data[band] for band in chosen], scaling, reflectance)
         return columns
+
+    def _divide_by_norm(self, columns: Planes, scene: SceneInfo) -> None:
+        """Divide the bands of each pixel by their norm, in place; those of a pixel of zeros stay 0."""
+        used = [scene.bands.index(band) for band in self.bands]
+        units = scene.units
+        high = max(1, _NORM_PIXELS // max(1, columns.shape[2]))
+        for row in range(0, columns.shape[1], high):
+            strip = columns[:, row : row + high]
+            values = [
+                units.band_to_physical(plane.astype(np.float64), at) for plane, at in zip(strip, used, strict=True)
+            ]
+            norm = np.sqrt(reduce(np.add, (value * value for value in values)))
+            norm[norm == 0] = 1
+            for out, value in zip(strip, values, strict=True):
+                np.divide(value, norm, out=out, casting="same_kind")
 
     def _smoothed(self, pixels: Pixels, inner: Inner) -> Planes:
         """Smoothed bands of a rectangle, shape (band, rows, columns)."""
@@ -160,6 +192,9 @@ class Columns:
         wide = work.widened(self.halo)
         size = index_dtype([scene.dtype]).itemsize
         needs = Needs(per_block=wide.pixels * (scene.bytes_per_pixel + size) + _COMPUTED_AT_ONCE * size)
+        if self.unit_norm:
+            strip = max(_NORM_PIXELS, work.chunk[1])
+            needs = needs.beside(Needs(per_block=(len(self.bands) + 3) * strip * 8))
         if not self.smooth:
             return needs
         means = work.pixels * len(scene.bands) * size + window_bytes(self.smooth, work.chunk[1])

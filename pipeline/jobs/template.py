@@ -49,6 +49,7 @@ features:
   standardize: clip     # or none, zscore, minmax, robust
   # indices: [ndvi]     # used with the bands; names, or (nir - red) / (nir + red)
   # smooth: 3           # mean of the valid pixels of 3 x 3; up to 15
+  # unit_norm: true     # by the shape of spectra, not by brightness
 
 fit:
 {_method_lines()}

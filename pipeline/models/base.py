@@ -173,8 +173,7 @@ class ClusterModel(Inputs):
         relevant = self.model_dump(mode="json", include=names, exclude_none=True)
         if self.indices:
             relevant["indices"] = [each.model_dump(mode="json") for each in self.indices]
-        if self.smooth:
-            relevant["smooth"] = self.smooth
+        relevant |= {name: value for name in ("smooth", "unit_norm") if (value := getattr(self, name))}
         if self.preparation.standardize != "none" or self.preparation.weights:
             relevant["preparation"] = self.preparation.model_dump(mode="json")
         if isinstance(self.nodata, float) and self.nodata.is_integer():

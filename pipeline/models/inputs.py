@@ -11,7 +11,7 @@ from pipeline.core.units import ModelRecord, Quantity, Units
 from pipeline.features.columns import Columns, IndexColumn
 from pipeline.features.standardize import Standardization
 
-_FEATURES: Final = ("indices", "smooth")
+_FEATURES: Final = ("indices", "smooth", "unit_norm")
 """Fields that say what is computed from the bands of a scene: left out of files if they say nothing."""
 
 
@@ -24,6 +24,8 @@ class Inputs(ModelRecord):
     """The indices: the last of `bands`."""
     smooth: Smooth | None = None
     """Pixels per side of the square whose mean replaces each pixel of a band; None to use bands as they are."""
+    unit_norm: bool = False
+    """Whether the bands of each pixel, but no indices, are divided by their Euclidean norm."""
     units: Units
     """Units of the scene that the model was fitted on; `quantity` is that of the model's numbers."""
     preparation: Standardization = Standardization()
@@ -62,9 +64,9 @@ class Inputs(ModelRecord):
     @property
     def columns(self) -> Columns | None:
         """What is computed from the bands of a scene; None if they are used as they are."""
-        if not (self.indices or self.smooth):
+        if not (self.indices or self.smooth or self.unit_norm):
             return None
-        return Columns(self.bands[: len(self.bands) - len(self.indices)], self.indices, self.smooth)
+        return Columns(self.bands[: len(self.bands) - len(self.indices)], self.indices, self.smooth, self.unit_norm)
 
     @property
     def scene_bands(self) -> tuple[str, ...]:

@@ -85,6 +85,8 @@ VALID = {
     "features.standardize": ("zscore", "zscore"),
     "features.indices": ("[ndvi, B8A / B12]", ("ndvi", "B8A / B12")),
     "features.assume": ("reflectance", "reflectance"),
+    "features.smooth": ("3", 3),
+    "features.unit_norm": ("true", True),
     "fit.method": ("minibatch", "minibatch"),
     "fit.k": ("254", 254),
     "fit.pixels": ("1000", 1000),

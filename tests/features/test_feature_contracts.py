@@ -31,6 +31,7 @@ FEATURES: dict[str, BlockFeature] = {
     "fake": WithSum(),
     "indices": Columns(("band1", "band2"), (INDEX,)),
     "fewer bands": Columns(("band2",), (INDEX,)),
+    "unit norm": Columns(("band1", "band2"), (INDEX,), unit_norm=True),
     "smooth": Columns(("band1", "band2"), (), 3),
     "smooth with indices": Columns(("band2",), (INDEX,), 15),
 }
