@@ -164,6 +164,7 @@ def fit(
     outside: Literal["unclassified", "extend", "nodata"] = "unclassified",
     smooth: int | None = None,
     unit_norm: bool = False,
+    pca: float | None = None,
     workers: int | Literal["auto"] = "auto",
     cache_dir: str | Path | None = None,
 ) -> ClusterModel:
@@ -237,6 +238,9 @@ def fit(
     unit_norm : bool, default False
         Whether the bands of each pixel are divided by their Euclidean norm, so that classes differ by the shape of the
         spectrum and not by brightness; with `standardize="none"`, k-means then is by the spectral angle.
+    pca : int or float, optional
+        Number of principal components that are clustered instead of the bands and indices, or the share of the variance
+        that they must have, such as 0.99.
     workers : 'auto' or int, default 'auto'
         Number of blocks processed at once; 'auto' is one per core.
     cache_dir : str or Path, optional
@@ -282,6 +286,7 @@ def fit(
         "assume": assume,
         "smooth": smooth,
         "unit_norm": unit_norm,
+        "pca": pca,
     }
     features = parse_record(FeaturesConfig, chosen, "fit")
     source: PixelSource = ArraySource(scene, scaled=features.scale != "none")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import ByteSize, Field, StrictBool, model_validator
+from pydantic import ByteSize, Field, StrictBool, StrictInt, model_validator
 
 from pipeline.config.fields import Bands, Name, Names, Paths, Resampling, Size, Time
 from pipeline.config.masks import MASK_DESCRIPTION, AreaConfig, MaskConfig
@@ -119,6 +119,13 @@ class FeaturesConfig(Record):
         description="true or false: whether the bands of each pixel are divided by their Euclidean norm, after smooth, "
         "so that classes differ by the shape of the spectrum and not by brightness; with standardize: none, k-means "
         "then is by the spectral angle. Indices are computed before; means in the table are those of the divided bands",
+    )
+
+    pca: Annotated[StrictInt, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="the number of principal components that are clustered instead of the bands and indices, such as "
+        "4, or the share of the variance that they must have, above 0 and below 1, such as 0.99; they are found on "
+        "the sampled pixels, standardized and weighted",
     )
 
     @property

@@ -73,6 +73,11 @@ class Units(ModelRecord):
         return np.where(self._stored, 0.0, self.offsets)
 
     @property
+    def signed_factors(self) -> npt.NDArray[np.float64]:
+        """Factor per band from stored numbers to the quantity, before the offset is added, shape (band,)."""
+        return self._factors
+
+    @property
     def _stored(self) -> npt.NDArray[np.bool_]:
         """Whether the quantity of a band is 'numbers', shape (band,)."""
         return np.array([quantity == "numbers" for quantity in self.quantities])

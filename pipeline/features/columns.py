@@ -83,7 +83,7 @@ class Columns:
         ConfigError
             If an index is unknown, lacks a band, needs reflectance that the scene does not state, or is given twice.
         """
-        if not (config.indices or config.smooth or config.unit_norm):
+        if not (config.indices or config.smooth or config.unit_norm or config.pca):
             return None
         found, assumed = [], config.assume == "reflectance"
         for text in config.indices:
@@ -103,6 +103,11 @@ class Columns:
         twice = next((name for name in columns if columns.count(name) > 1), None)
         if twice:
             msg = f"{_KEY}: {twice} is given twice, or is the name of a band, too; leave one out"
+            raise ConfigError(msg)
+        if config.pca and config.pca > len(columns):
+            msg = (
+                f"features.pca: {config.pca} components of {len(columns)} bands and indices; use {len(columns)} at most"
+            )
             raise ConfigError(msg)
         return cls(scene.bands[:bands], tuple(found), config.smooth, config.unit_norm)
 

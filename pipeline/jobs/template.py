@@ -50,6 +50,7 @@ features:
   # indices: [ndvi]     # used with the bands; names, or (nir - red) / (nir + red)
   # smooth: 3           # mean of the valid pixels of 3 x 3; up to 15
   # unit_norm: true     # by the shape of spectra, not by brightness
+  # pca: 0.99           # principal components with this share of variance, or 4
 
 fit:
 {_method_lines()}

@@ -99,6 +99,7 @@ def fit_source(
     release_memory()
     weights: Mapping[str, float] | None = getattr(config, "weights", None)
     standardization = Standardization.fit(sample.points, source.info, features).weighted(weights, source.info)
+    standardization = standardization.with_components(features.pca, sample.points, source.info)
     preparation = standardization.bind(source.info.units)
     points, pixels = preparation.apply(sample.points), None
     if sample.fitted:

@@ -46,6 +46,9 @@ class Inputs(ModelRecord):
         if len(self.preparation.weights) not in {0, len(self.bands)}:
             msg = "preparation: expected a weight per band"
             raise ValueError(msg)
+        if self.preparation.components and len(self.preparation.components.centre) != len(self.bands):
+            msg = "preparation.components: expected a centre per band"
+            raise ValueError(msg)
         if self.indices and self.bands[-len(self.indices) :] != tuple(each.name for each in self.indices):
             msg = f"indices: {', '.join(each.name for each in self.indices)} are not the last of the bands"
             raise ValueError(msg)
@@ -64,7 +67,7 @@ class Inputs(ModelRecord):
     @property
     def columns(self) -> Columns | None:
         """What is computed from the bands of a scene; None if they are used as they are."""
-        if not (self.indices or self.smooth or self.unit_norm):
+        if not (self.indices or self.smooth or self.unit_norm or self.preparation.components):
             return None
         return Columns(self.bands[: len(self.bands) - len(self.indices)], self.indices, self.smooth, self.unit_norm)
 

@@ -87,6 +87,7 @@ VALID = {
     "features.assume": ("reflectance", "reflectance"),
     "features.smooth": ("3", 3),
     "features.unit_norm": ("true", True),
+    "features.pca": ("0.99", 0.99),
     "fit.method": ("minibatch", "minibatch"),
     "fit.k": ("254", 254),
     "fit.pixels": ("1000", 1000),

@@ -114,10 +114,10 @@ def test_peak_memory_of_a_fit_over_all_pixels_is_below_the_plan(
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
 @pytest.mark.parametrize("fit", ["{}", "{pixels: all, max_iter: 3}"])
-def test_peak_memory_with_smoothed_bands_is_below_the_plan(landscape: list[str], tmp_path: Path, fit: str) -> None:
+def test_peak_memory_with_features_is_below_the_plan(landscape: list[str], tmp_path: Path, fit: str) -> None:
     scene = mirrored(landscape, tmp_path / "scene.tif", 2745)
-    for size in (3, 15):
-        peak_of(scene, tmp_path, "1GB", fit, features=f"{{smooth: {size}}}")
+    for features in ("{smooth: 3}", "{smooth: 15}", "{pca: 3, unit_norm: true}"):
+        peak_of(scene, tmp_path, "1GB", fit, features=features)
 
 
 @pytest.mark.slow
