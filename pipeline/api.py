@@ -165,6 +165,7 @@ def fit(
     smooth: int | None = None,
     unit_norm: bool = False,
     pca: float | None = None,
+    texture: Mapping[str, Any] | None = None,
     workers: int | Literal["auto"] = "auto",
     cache_dir: str | Path | None = None,
 ) -> ClusterModel:
@@ -241,6 +242,9 @@ def fit(
     pca : int or float, optional
         Number of principal components that are clustered instead of the bands and indices, or the share of the variance
         that they must have, such as 0.99.
+    texture : mapping, optional
+        Columns that are added, as `features.texture` in the config: {'bands': ['B08'], 'of': 'std', 'size': 5} is the
+        standard deviation of the valid pixels of a square of 5 x 5.
     workers : 'auto' or int, default 'auto'
         Number of blocks processed at once; 'auto' is one per core.
     cache_dir : str or Path, optional
@@ -287,6 +291,7 @@ def fit(
         "smooth": smooth,
         "unit_norm": unit_norm,
         "pca": pca,
+        "texture": texture,
     }
     features = parse_record(FeaturesConfig, chosen, "fit")
     source: PixelSource = ArraySource(scene, scaled=features.scale != "none")

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import ByteSize, Field, StrictBool, StrictInt, model_validator
 
-from pipeline.config.fields import Bands, Name, Names, Paths, Resampling, Size, Time
+from pipeline.config.fields import Band, Bands, Name, Names, Paths, Resampling, Size, Time
 from pipeline.config.masks import MASK_DESCRIPTION, AreaConfig, MaskConfig
 from pipeline.config.record import Record
 from pipeline.core.timeouts import DEFAULT_TIMEOUT, MAX_TIMEOUT
@@ -15,8 +15,8 @@ CLIPPED: Final = (2.0, 98.0)
 
 Standardize = Literal["none", "clip", "zscore", "minmax", "robust"]
 
-Smooth = Literal[3, 5, 7, 9, 11, 13, 15]
-"""Pixels per side of the square over which bands are averaged."""
+WindowSize = Literal[3, 5, 7, 9, 11, 13, 15]
+"""Pixels per side of the square around a pixel over which bands are averaged, or texture is measured."""
 
 Percentile = Annotated[float, Field(ge=0, le=100)]
 
@@ -83,6 +83,16 @@ class ClipConfig(Record):
         return self
 
 
+class TextureConfig(Record):
+    """Mapping `features.texture`."""
+
+    bands: tuple[Band, ...] = Field(min_length=1, description="a list of bands, such as [B08]")
+    of: Literal["std", "range"] = Field(
+        "std", description="'std' (standard deviation), or 'range' (largest minus smallest)"
+    )
+    size: WindowSize = Field(5, description="the side of a square in pixels, an odd number from 3 to 15")
+
+
 class FeaturesConfig(Record):
     """Section `features`: what is clustered, and how it is scaled."""
 
@@ -108,12 +118,18 @@ class FeaturesConfig(Record):
         description="'stated' (indices use the quantity that the files state), or 'reflectance' (numbers without scale "
         "are reflectance from 0 to 1)",
     )
-    smooth: Smooth | None = Field(
+    smooth: WindowSize | None = Field(
         None,
         description="the side of a square in pixels, an odd number from 3 to 15, such as 3: each pixel of a band "
         "becomes the mean of the valid pixels of the square around it, and indices are computed from these",
     )
 
+    texture: TextureConfig | None = Field(
+        None,
+        description="a mapping: bands, of ('std' or 'range'), size (an odd number of pixels from 3 to 15, or 5 if "
+        "it is left out), such as {bands: [B08], of: std, size: 5}; for each of the bands a column is added: the spread of "
+        "the valid pixels of the square around each pixel, which are not smoothed",
+    )
     unit_norm: StrictBool = Field(
         False,  # noqa: FBT003
         description="true or false: whether the bands of each pixel are divided by their Euclidean norm, after smooth, "

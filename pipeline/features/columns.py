@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from pipeline.config.schema import FeaturesConfig
+from pipeline.config.schema import FeaturesConfig, TextureConfig, WindowSize
 from pipeline.core.arrays import Planes
+from pipeline.core.band_names import find_band
 from pipeline.core.errors import ConfigError
 from pipeline.core.needs import Needs, Work
 from pipeline.core.pixels import Pixels
@@ -18,9 +19,13 @@ from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import ModelRecord, Quantity
 from pipeline.features.base import Inner
 from pipeline.features.indices import Index, compute, index_dtype, parse_index, resolve
-from pipeline.features.moving_windows import window_bytes, window_means
+from pipeline.features.moving_windows import window_bytes, window_deviations, window_means, window_ranges
 
 _KEY: Final = "features.indices"
+_TEXTURE: Final = "features.texture.bands"
+
+_TEXTURES: Final = {"std": window_deviations, "range": window_ranges}
+"""Functions of the square around each pixel, by `TextureColumn.of`."""
 
 _COMPUTED_AT_ONCE: Final = 14 * 2**15
 """Numbers held while an index is computed: intermediate results of a tile (`indices.compute`)."""
@@ -47,9 +52,37 @@ class IndexColumn(ModelRecord):
         return parse_index(self.name)
 
 
+class TextureColumn(ModelRecord):
+    """A texture of a model: the spread of a band in the square around each pixel."""
+
+    band: str
+    """Name of the scene's band."""
+    of: Literal["std", "range"]
+    """'std' (standard deviation) or 'range' (largest minus smallest)."""
+    size: WindowSize
+    """Pixels per side of the square."""
+    quantity: Quantity
+    """Quantity of the band; its scale is not applied to 'numbers'."""
+
+    @property
+    def name(self) -> str:
+        """Name of the column."""
+        return f"{self.band}_{self.of}{self.size}"
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The band."""
+        return (self.band,)
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Quantity of the band."""
+        return (self.quantity,)
+
+
 @dataclass(frozen=True)
 class Columns:
-    """`BlockFeature`: some bands of a scene, and indices of its bands after them; all of smoothed bands, if wanted."""
+    """`BlockFeature`: some bands of a scene, then indices of these, all smoothed if wanted, then textures of bands."""
 
     bands: tuple[str, ...]
     """Names of the bands that are columns."""
@@ -59,6 +92,8 @@ class Columns:
     """Pixels per side of the square whose mean replaces each pixel of a band; None to use bands as they are."""
     unit_norm: bool = False
     """Whether the bands of each pixel are divided by their Euclidean norm, in the quantity; indices are not."""
+    textures: tuple[TextureColumn, ...] = ()
+    """The textures, of bands that are not smoothed, in the order of their columns."""
 
     @classmethod
     def of(cls, config: FeaturesConfig, scene: SceneInfo, bands: int) -> "Columns | None":
@@ -83,7 +118,7 @@ class Columns:
         ConfigError
             If an index is unknown, lacks a band, needs reflectance that the scene does not state, or is given twice.
         """
-        if not (config.indices or config.smooth or config.unit_norm or config.pca):
+        if not (config.indices or config.smooth or config.unit_norm or config.pca or config.texture):
             return None
         found, assumed = [], config.assume == "reflectance"
         for text in config.indices:
@@ -99,27 +134,34 @@ class Columns:
                     assumed=assumed,
                 )
             )
-        columns = [*scene.bands[:bands], *(each.name for each in found)]
-        twice = next((name for name in columns if columns.count(name) > 1), None)
+        textures = _textures(config.texture, scene)
+        made = cls(scene.bands[:bands], tuple(found), config.smooth, config.unit_norm, textures)
+        names = made.names
+        twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
-            msg = f"{_KEY}: {twice} is given twice, or is the name of a band, too; leave one out"
+            key = _TEXTURE if twice in [each.name for each in textures] else _KEY
+            msg = f"{key}: {twice} is given twice, or is the name of a band, too; leave one out"
             raise ConfigError(msg)
-        if config.pca and config.pca > len(columns):
-            msg = (
-                f"features.pca: {config.pca} components of {len(columns)} bands and indices; use {len(columns)} at most"
-            )
+        most = len(names)
+        if config.pca and config.pca > most:
+            msg = f"features.pca: {config.pca} components of {most} bands and other features; use {most} at most"
             raise ConfigError(msg)
-        return cls(scene.bands[:bands], tuple(found), config.smooth, config.unit_norm)
+        return made
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return (*self.bands, *(each.name for each in self.indices), *(each.name for each in self.textures))
 
     @property
     def in_model(self) -> dict[str, Any]:
         """Fields of a model that has these columns."""
-        return {"indices": self.indices, "smooth": self.smooth, "unit_norm": self.unit_norm}
+        return {name: getattr(self, name) for name in ("indices", "smooth", "unit_norm", "textures")}
 
     @property
     def halo(self) -> int:
         """Rows and columns of pixels around a block that affect it."""
-        return (self.smooth or 0) // 2
+        return max(self.smooth or 0, *(each.size for each in self.textures), 0) // 2
 
     def info(self, scene: SceneInfo) -> SceneInfo:
         """Describe the columns of a scene: bands in its stored numbers, as floats, and indices without unit.
@@ -128,7 +170,7 @@ class Columns:
         """
         kept = [scene.bands.index(band) for band in self.bands]
         dtype = index_dtype([scene.dtype])
-        extra = len(self.indices)
+        extra = len(self.indices) + len(self.textures)
 
         scales, offsets = list(scene.scales), list(scene.offsets)
         if self.unit_norm:
@@ -136,15 +178,20 @@ class Columns:
                 if quantity != "numbers":
                     scales[band], offsets[band] = 1.0, 0.0
 
+        steps = [
+            1.0 if each.quantity == "numbers" else abs(scene.scales[scene.bands.index(each.band)])
+            for each in self.textures
+        ]
+
         def of(values: Sequence[Any], value: Any) -> tuple[Any, ...]:
             return (*(values[band] for band in kept), *[value] * extra) if values else ()
 
         return replace(
             scene,
-            bands=(*self.bands, *(each.name for each in self.indices)),
+            bands=self.names,
             dtype=dtype,
             nodata=of(scene.nodata, None),
-            scales=of(scales, 1.0),
+            scales=(*of(scales, 1.0)[: len(self.bands) + len(self.indices)], *steps),
             offsets=of(offsets, 0.0),
             quantities=of(scene.units.quantities, "index"),
             common_names=of(scene.common_names, None),
@@ -154,13 +201,16 @@ class Columns:
         """Return the columns of `inner`, shape (column, rows, columns), from bands; see `BlockFeature`."""
         data = self._smoothed(pixels, inner) if self.smooth else pixels.data[:, *inner]
         columns: npt.NDArray[Any] = np.empty(
-            (len(self.bands) + len(self.indices), *data.shape[1:]), index_dtype([data.dtype])
+            (len(self.bands) + len(self.indices) + len(self.textures), *data.shape[1:]), index_dtype([data.dtype])
         )
         for out, band in zip(columns, self.bands, strict=False):
             out[...] = data[scene.bands.index(band)]
         if self.unit_norm:
             self._divide_by_norm(columns[: len(self.bands)], scene)
-        for out, each in zip(columns[len(self.bands) :], self.indices, strict=True):
+        for out, texture in zip(columns[len(self.bands) + len(self.indices) :], self.textures, strict=True):
+            plane = pixels.data[scene.bands.index(texture.band)]
+            _TEXTURES[texture.of](plane, pixels.valid, texture.size, inner, out)
+        for out, each in zip(columns[len(self.bands) :], self.indices, strict=False):
             chosen = [scene.bands.index(band) for band in each.bands]
             scaling = [
                 (1.0, 0.0) if quantity == "numbers" else (scene.scales[band], scene.offsets[band])
@@ -200,10 +250,22 @@ class Columns:
         if self.unit_norm:
             strip = max(_NORM_PIXELS, work.chunk[1])
             needs = needs.beside(Needs(per_block=(len(self.bands) + 3) * strip * 8))
-        if not self.smooth:
+        if not self.halo:
             return needs
-        means = work.pixels * len(scene.bands) * size + window_bytes(self.smooth, work.chunk[1])
-        return needs.beside(Needs(per_block=means + wide.pixels, halo=self.halo))
+        means = work.pixels * len(scene.bands) * size if self.smooth else 0
+        windows = window_bytes(2 * self.halo + 1, work.chunk[1])
+        return needs.beside(Needs(per_block=means + windows + wide.pixels, halo=self.halo))
+
+
+def _textures(config: TextureConfig | None, scene: SceneInfo) -> tuple[TextureColumn, ...]:
+    """Textures of a config in a scene."""
+    if config is None:
+        return ()
+    found = [find_band(band, scene.bands, scene.common_names or None, key=_TEXTURE) for band in config.bands]
+    return tuple(
+        TextureColumn(band=scene.bands[band], of=config.of, size=config.size, quantity=scene.units.quantities[band])
+        for band in found
+    )
 
 
 def _check_reflectance(index: Index, quantities: Sequence[str]) -> None:

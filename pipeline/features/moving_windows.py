@@ -13,10 +13,13 @@ import numpy.typing as npt
 from pipeline.core.arrays import Planes, Validity
 from pipeline.features.base import Inner
 
+Plane = npt.NDArray[Any]
+"""A band of a rectangle, shape (rows, columns)."""
+
 _STRIP: Final = 1 << 15
 """Pixels that are computed at once, so that intermediate results stay in the processor's cache."""
 
-_COPIES: Final = 4
+_COPIES: Final = 6
 """Intermediate results of a strip, as float64."""
 
 
@@ -37,13 +40,45 @@ def window_means(data: Planes, valid: Validity, size: int, inner: Inner, out: Pl
         Filled with the means; 0 where a pixel is not valid itself.
     """
     for rows, columns, target in _strips(inner, size):
-        counts = _sums(_with_margin(valid, valid, (rows, columns), size, np.dtype(np.uint8)), size)
-        known = valid[rows, columns]
+        known, counts = valid[rows, columns], _counts(valid, (rows, columns), size)
         for plane, means in zip(data, out, strict=True):
-            sums = _sums(_with_margin(plane, valid, (rows, columns), size, np.dtype(np.float64)), size)
+            sums = _reduce(_with_margin(plane, valid, (rows, columns), size), size, np.add)
             np.divide(sums, counts, out=sums, where=known)
-            np.copyto(means[target], sums, casting="same_kind")
-            np.copyto(means[target], 0, where=~known)
+            _store(sums, known, means[target])
+
+
+def window_deviations(plane: Plane, valid: Validity, size: int, inner: Inner, out: Plane) -> None:
+    """Compute the population standard deviation of the valid pixels of the square around each pixel.
+
+    It is exact up to rounding for integers of 16 bits; of other numbers, deviations of less than 1e-7 of the values may
+    be lost. Parameters are those of `window_means`, for one band.
+    """
+    for rows, columns, target in _strips(inner, size):
+        known, counts = valid[rows, columns], _counts(valid, (rows, columns), size).astype(np.float64)
+        numbers = _with_margin(plane, valid, (rows, columns), size)
+        with np.errstate(all="ignore"):  # squares may overflow
+            squares = _reduce(np.square(numbers), size, np.add)
+            squares *= counts
+            squares -= np.square(_reduce(numbers, size, np.add))
+            np.divide(np.sqrt(squares.clip(0)), counts, out=squares, where=known)
+        _store(squares, known & np.isfinite(squares), out[target])
+
+
+def window_ranges(plane: Plane, valid: Validity, size: int, inner: Inner, out: Plane) -> None:
+    """Compute the largest minus the smallest valid pixel of the square around each pixel; see `window_deviations`."""
+    for rows, columns, target in _strips(inner, size):
+        known = valid[rows, columns]
+        highest = _reduce(_with_margin(plane, valid, (rows, columns), size, -np.inf), size, np.maximum)
+        lowest = _reduce(_with_margin(plane, valid, (rows, columns), size, np.inf), size, np.minimum)
+        np.subtract(highest, lowest, out=highest, where=known)
+        _store(highest, known, out[target])
+
+
+def _store(values: npt.NDArray[np.float64], known: Validity, out: Plane) -> None:
+    """Copy values where they are known; 0 elsewhere."""
+    np.copyto(out, 0)
+    with np.errstate(over="ignore"):
+        np.copyto(out, values, where=known, casting="same_kind")
 
 
 def window_bytes(size: int, width: int) -> int:
@@ -65,12 +100,14 @@ def _strips(inner: Inner, size: int) -> Iterator[tuple[slice, slice, slice]]:
         yield slice(start, stop), columns, slice(start - rows.start, stop - rows.start)
 
 
-def _with_margin(
-    plane: npt.NDArray[Any], valid: Validity, inner: Inner, size: int, dtype: np.dtype[Any]
-) -> npt.NDArray[Any]:
-    """Copy a rectangle with a margin of `size // 2` pixels; 0 where pixels are not valid, and beyond the plane."""
+def _with_margin(plane: Plane, valid: Validity, inner: Inner, size: int, fill: float = 0.0) -> npt.NDArray[Any]:
+    """Copy a rectangle with a margin of `size // 2` pixels; filled where pixels are not valid, and beyond the plane.
+
+    Numbers become float64; truth values, which are counted, uint8: a square has 225 pixels at most.
+    """
     margin = size // 2
-    copy = np.zeros([part.stop - part.start + 2 * margin for part in inner], dtype)
+    dtype = np.uint8 if plane.dtype.kind == "b" else np.float64
+    copy = np.full([part.stop - part.start + 2 * margin for part in inner], fill, dtype)
     source = tuple(
         slice(max(0, part.start - margin), min(side, part.stop + margin))
         for part, side in zip(inner, plane.shape, strict=True)
@@ -83,13 +120,18 @@ def _with_margin(
     return copy
 
 
-def _sums(values: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-    """Sum of each square inside of an array, shape (rows - size + 1, columns - size + 1)."""
+def _counts(valid: Validity, inner: Inner, size: int) -> npt.NDArray[np.uint8]:
+    """Number of valid pixels of the square around each pixel of a rectangle."""
+    return _reduce(_with_margin(valid, valid, inner, size), size, np.add)
+
+
+def _reduce(values: npt.NDArray[Any], size: int, combine: np.ufunc) -> npt.NDArray[Any]:
+    """Combine the numbers of each square inside of an array, shape (rows - size + 1, columns - size + 1)."""
     rows, columns = (side - size + 1 for side in values.shape)
     down = values[:rows].copy()
     for shift in range(1, size):
-        down += values[shift : shift + rows]
+        combine(down, values[shift : shift + rows], out=down)
     across = down[:, :columns].copy()
     for shift in range(1, size):
-        across += down[:, shift : shift + columns]
+        combine(across, down[:, shift : shift + columns], out=across)
     return across

@@ -174,6 +174,8 @@ class ClusterModel(Inputs):
         relevant = self.model_dump(mode="json", include=names, exclude_none=True)
         if self.indices:
             relevant["indices"] = [each.model_dump(mode="json") for each in self.indices]
+        if self.textures:
+            relevant["textures"] = [each.model_dump(mode="json") for each in self.textures]
         relevant |= {name: value for name in ("smooth", "unit_norm") if (value := getattr(self, name))}
         if self.preparation != Standardization():
             relevant["preparation"] = self.preparation.model_dump(mode="json")

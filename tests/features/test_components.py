@@ -171,7 +171,7 @@ def test_predict_label_and_python_do_the_same(safe: Path, tmp_path: Path) -> Non
 
 
 def test_more_components_than_columns_are_refused_before_pixels_are_read(safe: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"features.pca: 6 components of 5 bands and indices; use 5 at most"):
+    with pytest.raises(ConfigError, match=r"features.pca: 6 components of 5 bands and other features; use 5 at most"):
         plan_config(config(safe, tmp_path / "m.tif", features=FEATURES | {"pca": 6}, fit=FIT))
     for wrong in (0, 1.0, 1.5, -1, True, "4"):
         with pytest.raises(ConfigError, match=r"pca: .* not allowed; expected the number of principal components"):

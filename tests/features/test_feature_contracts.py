@@ -16,7 +16,7 @@ from pipeline.core.pixels import Pixels
 from pipeline.core.units import Units
 from pipeline.engine.progress import Progress
 from pipeline.features.base import BlockFeature, Transform
-from pipeline.features.columns import Columns, IndexColumn
+from pipeline.features.columns import Columns, IndexColumn, TextureColumn
 from pipeline.features.standardize import Standardization
 from pipeline.methods.fit import fit_source
 from pipeline.methods.kmeans import KMeansSettings
@@ -32,6 +32,11 @@ FEATURES: dict[str, BlockFeature] = {
     "indices": Columns(("band1", "band2"), (INDEX,)),
     "fewer bands": Columns(("band2",), (INDEX,)),
     "unit norm": Columns(("band1", "band2"), (INDEX,), unit_norm=True),
+    "texture": Columns(
+        ("band1",),
+        (INDEX,),
+        textures=tuple(TextureColumn(band="band2", of=of, size=5, quantity="numbers") for of in ("std", "range")),
+    ),
     "smooth": Columns(("band1", "band2"), (), 3),
     "smooth with indices": Columns(("band2",), (INDEX,), 15),
 }

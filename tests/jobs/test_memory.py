@@ -116,7 +116,7 @@ def test_peak_memory_of_a_fit_over_all_pixels_is_below_the_plan(
 @pytest.mark.parametrize("fit", ["{}", "{pixels: all, max_iter: 3}"])
 def test_peak_memory_with_features_is_below_the_plan(landscape: list[str], tmp_path: Path, fit: str) -> None:
     scene = mirrored(landscape, tmp_path / "scene.tif", 2745)
-    for features in ("{smooth: 3}", "{smooth: 15}", "{pca: 3, unit_norm: true}"):
+    for features in ("{smooth: 3}", "{smooth: 15, texture: {bands: [1, 2]}}", "{pca: 3, unit_norm: true}"):
         peak_of(scene, tmp_path, "1GB", fit, features=features)
 
 
