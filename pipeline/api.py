@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,7 @@ from pipeline.methods.settings import DEFAULT_SAMPLE, MAX_CLASSES
 from pipeline.models.base import ClusterModel
 from pipeline.models.classes import UNCLASSIFIED
 from pipeline.pixels.block_cache import CachedSource
+from pipeline.pixels.cached_windows import CachedWindows
 from pipeline.pixels.feature_source import FeatureSource
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.mosaic_source import open_source
@@ -166,6 +168,10 @@ def fit(
     min_distance: float | Literal["auto"] = "auto",
     estimator: str = "cluster.Birch",
     options: Mapping[str, Any] | None = None,
+    smooth: int | None = None,
+    unit_norm: bool = False,
+    pca: float | None = None,
+    texture: Mapping[str, Any] | None = None,
     workers: int | Literal["auto"] = "auto",
     cache_dir: str | Path | None = None,
 ) -> ClusterModel:
@@ -248,11 +254,23 @@ def fit(
         number of classes.
     options : mapping, optional
         Parameters of the estimator; lengths such as `eps` are those after `standardize`.
+    smooth : int, optional
+        Side of a square in pixels, an odd number from 3 to 15: each pixel of a band becomes the mean of the valid
+        pixels of the square around it, and indices are computed from these.
+    unit_norm : bool, default False
+        Whether the bands of each pixel are divided by their Euclidean norm, so that classes differ by the shape of the
+        spectrum and not by brightness; with `standardize="none"`, k-means then is by the spectral angle.
+    pca : int or float, optional
+        Number of principal components that are clustered instead of the bands and indices, or the share of the variance
+        that they must have, such as 0.99.
+    texture : mapping, optional
+        Columns that are added, as `features.texture` in the config: {'bands': ['B08'], 'of': 'std', 'size': 5} is the
+        standard deviation of the valid pixels of a square of 5 x 5.
     workers : 'auto' or int, default 'auto'
         Number of blocks processed at once; 'auto' is one per core.
     cache_dir : str or Path, optional
-        Folder in which `pixels="all"` caches the pixels between passes. Without it, all pixels are cached in memory.
-        `method="minibatch"` needs no cache.
+        Folder in which `pixels="all"` caches the pixels between passes, and `smooth` those of each block for its
+        neighbours. Without it, all pixels are cached in memory. `method="minibatch"` needs no cache.
 
     Returns
     -------
@@ -293,24 +311,30 @@ def fit(
         "options": dict(options) if isinstance(options, Mapping) else options,
     }
     config = FIT.parse({"method": method, **_changed(settings, fit)}, "fit")
-    features = parse_record(
-        FeaturesConfig, {"scale": scale, "standardize": standardize, "indices": indices, "assume": assume}, "fit"
-    )
+    chosen = {
+        "scale": scale,
+        "standardize": standardize,
+        "indices": indices,
+        "assume": assume,
+        "smooth": smooth,
+        "unit_norm": unit_norm,
+        "pca": pca,
+        "texture": texture,
+    }
+    features = parse_record(FeaturesConfig, chosen, "fit")
     source: PixelSource = ArraySource(scene, scaled=features.scale != "none")
-    columns = Columns.of(
-        features.indices, source.info, len(source.info.bands), assume_reflectance=features.assume == "reflectance"
-    )
-    if columns.indices:
-        source = FeatureSource(source, columns)
+    columns = Columns.of(features, source.info, len(source.info.bands))
     work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=count_workers(workers))
     with ExitStack() as context:
+        new_cache = partial(open_cache, "memory" if cache_dir is None else "disk", Path(cache_dir or "."))
         fitted = source
-        if method_of(config).stores_labels(source.info, config, work):
-            kind: Literal["memory", "disk"] = "memory" if cache_dir is None else "disk"
-            fitted = CachedSource(source, context.enter_context(open_cache(kind, Path(cache_dir or "."))))
-        return fit_source(
-            fitted, config, features, indices=columns.indices, workers=work.workers, progress=Progress()
-        ).model
+        if columns and columns.halo:
+            fitted = CachedWindows(source, context.enter_context(new_cache()))
+        if columns:
+            fitted = FeatureSource(fitted, columns)
+        if method_of(config).stores_labels(fitted.info, config, work):
+            fitted = CachedSource(fitted, context.enter_context(new_cache()))
+        return fit_source(fitted, config, features, columns=columns, workers=work.workers, progress=Progress()).model
 
 
 @name_arguments_in_messages("output")

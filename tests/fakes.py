@@ -24,7 +24,7 @@ from pipeline.core.needs import Needs, Work
 from pipeline.core.pixels import Piece, Pixels, PixelSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units
-from pipeline.features.base import Preparation
+from pipeline.features.base import Inner, Preparation
 from pipeline.kernels.move_points import EXCLUDED
 from pipeline.labels.classify import Labels
 from pipeline.methods.method import FitInput, FitResult, Method
@@ -113,13 +113,15 @@ class FirstPixel:
 class WithSum:
     """`BlockFeature` that adds a column: the sum of the bands."""
 
+    halo = 0
+
     def info(self, scene: SceneInfo) -> SceneInfo:
         more = {name: (*getattr(scene, name), getattr(scene, name)[0]) for name in ("nodata", "scales", "offsets")}
         return replace(scene, bands=(*scene.bands, "sum"), dtype=np.dtype(np.float64), **more)
 
-    def apply(self, data: npt.NDArray[Any], scene: SceneInfo) -> npt.NDArray[Any]:
-        assert len(data) == len(scene.bands)
-        numbers = data.astype(np.float64)
+    def apply(self, pixels: Pixels, scene: SceneInfo, inner: Inner) -> npt.NDArray[Any]:
+        assert len(pixels.data) == len(scene.bands)
+        numbers = pixels.data[:, *inner].astype(np.float64)
         return np.concatenate([numbers, numbers.sum(axis=0, keepdims=True)])
 
     def needs(self, scene: SceneInfo, work: Work) -> Needs:

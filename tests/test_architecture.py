@@ -28,9 +28,9 @@ FOLDERS = {
     "scenes": """choose_grid preview value_checks band_checks empty_bands file_stamps choose_bands cut plan_parts masks
         scene_masks facts reading raster_scene raster_source crop mosaic mosaic_source open""",
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
-    "features": "base standardize expressions indices columns",
+    "features": "components base expressions indices standardize moving_windows columns",
     "models": "classes inputs store base prototypes gaussians ranges",
-    "pixels": "gdal_memory needs pieces block_cache feature_source open",
+    "pixels": "gdal_memory needs pieces block_cache cached_windows feature_source open",
     "labels": "classify class_records lazy",
     "methods": """settings lloyd passes sample pixel_checks small_classes method starts exact batches kmeans minibatch
         sklearn_minibatch dask_ml dask_ml_passes em gmm counts histogram ranges isodata estimators

@@ -7,7 +7,16 @@ from functools import reduce
 from operator import or_
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, GetCoreSchemaHandler, Tag, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    GetCoreSchemaHandler,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 
 from pipeline.core.errors import ConfigError
@@ -32,8 +41,9 @@ class Record(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _refuse_boolean(cls, value: object) -> object:
-        return refuse_boolean(value)
+    def _refuse_boolean(cls, value: object, info: ValidationInfo) -> object:
+        wants_one = info.field_name and cls.model_fields[info.field_name].annotation is bool
+        return value if wants_one else refuse_boolean(value)
 
 
 class OneOf:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import ByteSize, Field, model_validator
+from pydantic import ByteSize, Field, StrictBool, StrictInt, model_validator
 
-from pipeline.config.fields import Bands, Name, Names, Paths, Resampling, Size, Time
+from pipeline.config.fields import Band, Bands, Name, Names, Paths, Resampling, Size, Time
 from pipeline.config.masks import MASK_DESCRIPTION, AreaConfig, MaskConfig
 from pipeline.config.record import Record
 from pipeline.core.timeouts import DEFAULT_TIMEOUT, MAX_TIMEOUT
@@ -14,6 +14,9 @@ CLIPPED: Final = (2.0, 98.0)
 """Percentiles of `features.standardize: clip`."""
 
 Standardize = Literal["none", "clip", "zscore", "minmax", "robust"]
+
+WindowSize = Literal[3, 5, 7, 9, 11, 13, 15]
+"""Pixels per side of the square around a pixel over which bands are averaged, or texture is measured."""
 
 Percentile = Annotated[float, Field(ge=0, le=100)]
 
@@ -80,6 +83,16 @@ class ClipConfig(Record):
         return self
 
 
+class TextureConfig(Record):
+    """Mapping `features.texture`."""
+
+    bands: tuple[Band, ...] = Field(min_length=1, description="a list of bands, such as [B08]")
+    of: Literal["std", "range"] = Field(
+        "std", description="'std' (standard deviation), or 'range' (largest minus smallest)"
+    )
+    size: WindowSize = Field(5, description="the side of a square in pixels, an odd number from 3 to 15")
+
+
 class FeaturesConfig(Record):
     """Section `features`: what is clustered, and how it is scaled."""
 
@@ -104,6 +117,31 @@ class FeaturesConfig(Record):
         "stated",
         description="'stated' (indices use the quantity that the files state), or 'reflectance' (numbers without scale "
         "are reflectance from 0 to 1)",
+    )
+    smooth: WindowSize | None = Field(
+        None,
+        description="the side of a square in pixels, an odd number from 3 to 15, such as 3: each pixel of a band "
+        "becomes the mean of the valid pixels of the square around it, and indices are computed from these",
+    )
+
+    texture: TextureConfig | None = Field(
+        None,
+        description="a mapping: bands, of ('std' or 'range'), size (an odd number of pixels from 3 to 15, or 5 if "
+        "it is left out), such as {bands: [B08], of: std, size: 5}; for each of the bands a column is added: the spread "
+        "of the valid pixels of the square around each pixel, which are not smoothed",
+    )
+    unit_norm: StrictBool = Field(
+        False,  # noqa: FBT003
+        description="true or false: whether the bands of each pixel are divided by their Euclidean norm, after smooth, "
+        "so that classes differ by the shape of the spectrum and not by brightness; with standardize: none, k-means "
+        "then is by the spectral angle. Indices are computed before; means in the table are those of the divided bands",
+    )
+
+    pca: Annotated[StrictInt, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="the number of principal components that are clustered instead of the bands and indices, such as "
+        "4, or the share of the variance that they must have, above 0 and below 1, such as 0.99; they are found on "
+        "the sampled pixels, standardized and weighted",
     )
 
     @property

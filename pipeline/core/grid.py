@@ -1,7 +1,8 @@
 """The pixel grid of a scene, and the blocks it is split into. Geometry only, no pixel values."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final, overload
 
@@ -44,6 +45,25 @@ class Block:
         (top, bottom), (left, right) = self.window
         return slice(top, bottom), slice(left, right)
 
+    def widened(self, margin: int, shape: tuple[int, int]) -> "Block":
+        """Return the rectangle with a margin of pixels, as far as it is inside a raster of shape (rows, columns)."""
+        if not margin:
+            return self
+        top, left = max(0, self.top - margin), max(0, self.left - margin)
+        bottom, right = (min(stop + margin, side) for (_, stop), side in zip(self.window, shape, strict=True))
+        return replace(self, top=top, left=left, height=bottom - top, width=right - left)
+
+    def common(self, other: "Block") -> "Block":
+        """Return the rectangle that two overlapping ones have in common."""
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        bottom, right = (min(own[1], its[1]) for own, its in zip(self.window, other.window, strict=True))
+        return replace(self, top=top, left=left, height=bottom - top, width=right - left)
+
+    def within(self, outer: "Block") -> tuple[slice, slice]:
+        """Index of the block's pixels in an array of a rectangle around it, shape (rows, columns)."""
+        top, left = self.top - outer.top, self.left - outer.left
+        return slice(top, top + self.height), slice(left, left + self.width)
+
     def __str__(self) -> str:
         (top, bottom), (left, right) = self.window
         return f"rows {top}-{bottom - 1}, columns {left}-{right - 1}"
@@ -78,6 +98,14 @@ class Blocks(Sequence[Block]):
         top, bottom = self.row_edges[row : row + 2]
         left, right = self.column_edges[column : column + 2]
         return Block(row=row, column=column, top=top, left=left, height=bottom - top, width=right - left)
+
+    def touching(self, block: Block) -> Iterator["Block"]:
+        """Yield the blocks that share pixels with a rectangle, row by row."""
+        (top, bottom), (left, right) = block.window
+        last = bisect_left(self.row_edges, bottom), bisect_left(self.column_edges, right)
+        for row in range(bisect_right(self.row_edges, top) - 1, last[0]):
+            for column in range(bisect_right(self.column_edges, left) - 1, last[1]):
+                yield self.at(row, column)
 
     def __len__(self) -> int:
         rows, columns = self.shape

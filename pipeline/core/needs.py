@@ -1,7 +1,7 @@
 """What the stages of a run need: memory, disk space, passes over the scene, a cache; and how needs are added up."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 Cache = Literal["no", "speed", "must"]
@@ -34,6 +34,11 @@ class Work:
     def pixels(self) -> int:
         """Number of pixels of a block."""
         return self.chunk[0] * self.chunk[1]
+
+    def widened(self, margin: int) -> "Work":
+        """The same work on blocks with a margin of pixels on each side."""
+        rows, columns = self.chunk
+        return replace(self, chunk=(rows + 2 * margin, columns + 2 * margin))
 
     @property
     def at_once(self) -> int:

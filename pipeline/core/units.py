@@ -73,6 +73,11 @@ class Units(ModelRecord):
         return np.where(self._stored, 0.0, self.offsets)
 
     @property
+    def signed_factors(self) -> npt.NDArray[np.float64]:
+        """Factor per band from stored numbers to the quantity, before the offset is added, shape (band,)."""
+        return self._factors
+
+    @property
     def _stored(self) -> npt.NDArray[np.bool_]:
         """Whether the quantity of a band is 'numbers', shape (band,)."""
         return np.array([quantity == "numbers" for quantity in self.quantities])
@@ -93,6 +98,12 @@ class Units(ModelRecord):
     def to_physical(self, stored: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Convert stored numbers to the quantity, shape (..., band)."""
         return stored if self.quantity == "numbers" else stored * self._factors + self._terms
+
+    def band_to_physical(self, stored: npt.NDArray[np.float64], band: int) -> npt.NDArray[np.float64]:
+        """Convert stored numbers of a band to its quantity, elementwise."""
+        if self.quantities[band] == "numbers":
+            return stored
+        return stored * self.scales[band] + self.offsets[band]
 
     def to_stored(self, physical: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Convert values of the quantity to stored numbers, shape (..., band)."""

@@ -10,27 +10,41 @@ import numpy.typing as npt
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.arrays import Planes, Points, Stretch, Validity
 from pipeline.core.needs import Needs, Work
+from pipeline.core.pixels import Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units, relative_to_first
+from pipeline.features.components import Projection
 
 STRIP_PIXELS: Final = 2**16
 """Number of pixels that are prepared and classed at once: their values stay in the processor's cache."""
 
 
+Inner = tuple[slice, slice]
+"""Rows and columns of an array, from start to stop, around which it has a margin."""
+
+
 class BlockFeature(Protocol):
     """Columns that are computed from the bands of a block, without a fit. Picklable, and knows numpy only.
 
-    No value depends on how the scene is cut into blocks, nor on other pixels.
+    No value depends on how the scene is cut into blocks, nor on pixels farther away than `halo`.
     """
+
+    @property
+    def halo(self) -> int:
+        """Rows and columns of pixels around a block that affect it."""
 
     def info(self, scene: SceneInfo) -> SceneInfo:
         """Describe the columns of a scene, as if they were its bands."""
 
-    def apply(self, data: Planes, scene: SceneInfo) -> Planes:
-        """Return the columns of a block, shape (column, rows, columns), from its bands, shape (band, rows, columns)."""
+    def apply(self, pixels: Pixels, scene: SceneInfo, inner: Inner) -> Planes:
+        """Return the columns of `inner`, shape (column, rows, columns), from the bands of a rectangle around it.
+
+        The margin is `halo` pixels wide, and narrower only at the edges of the scene. Values of pixels that are not
+        valid affect no other pixel.
+        """
 
     def needs(self, scene: SceneInfo, work: Work) -> Needs:
-        """Needs of computing a block, besides the columns themselves."""
+        """Needs of computing a block, besides the columns themselves; the blocks of `work` are without margin."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +52,24 @@ class Preparation:
     """What is done with the stored numbers of a scene before distances are taken: a transform bound to its units."""
 
     factors: npt.NDArray[np.float64]
-    """Size of one stored number per band in standardized units, shape (band,)."""
+    """Size of 1 per band, or per component, of prepared points in standardized units, shape (band,)."""
     limits: npt.NDArray[Any] | None = None
     """Smallest and largest stored number per band, in the scene's dtype, beyond which values are clamped to them, shape
     (2, band); None to leave values as they are."""
+    projection: Projection | None = None
+    """Components, which prepared points are made of instead of bands; None to leave bands as they are."""
 
     @property
     def changes_values(self) -> bool:
         """Whether prepared points differ from the stored numbers."""
-        return self.limits is not None
+        return self.limits is not None or self.projection is not None
+
+    def units(self, stored: Units) -> Units:
+        """Units of prepared points, given those of the scene: components have none."""
+        if self.projection is None:
+            return stored
+        count = len(self.factors)
+        return Units(dtype=self.projection.dtype.name, scales=(1.0,) * count, offsets=(0.0,) * count)
 
     @property
     def stretch(self) -> Stretch:
@@ -60,6 +83,23 @@ class Preparation:
 
     def apply(self, points: Points) -> Points:
         """Return the prepared points, shape (band, ...); the points themselves if nothing is done with them."""
+        clamped = self._clamped(points)
+        return clamped if self.projection is None else self.projection.apply(clamped)
+
+    def bounds(self, low: npt.NDArray[Any], high: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Smallest and largest prepared values, shape (band,) each, of points between two in stored numbers."""
+        if self.projection is None:
+            lowest, highest = self.apply(np.stack([low, high], axis=1)).T
+        else:
+            lowest, highest = (np.diagonal(self.apply(corners)) for corners in self.projection.bounds(low, high))
+        return np.ascontiguousarray(lowest), np.ascontiguousarray(highest)
+
+    def restore(self, prepared: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Points in stored numbers, shape (..., band), from prepared ones."""
+        return prepared if self.projection is None else self.projection.restore(prepared)
+
+    def _clamped(self, points: Points) -> Points:
+        """Points whose values beyond `limits` are those limits."""
         if self.limits is None:
             return points
         out = np.empty(points.shape, points.dtype)

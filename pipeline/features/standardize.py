@@ -14,6 +14,8 @@ from pipeline.core.errors import FitError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import ModelRecord, Units
 from pipeline.features.base import Preparation
+from pipeline.features.components import Components
+from pipeline.features.indices import index_dtype
 
 _QUARTILES: Final = (25, 50, 75)
 """Percentiles used by 'robust'."""
@@ -39,10 +41,14 @@ class Standardization(ModelRecord):
     weights: tuple[float, ...] = ()
     """Factor per band by which its differences count more, shape (band,); empty if all are 1."""
 
+    components: Components | None = None
+    """Principal components of the standardized bands, which distances are between; None if these are between bands."""
+
     @model_serializer(mode="wrap")
     def _without_unused_fields(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out bounds and weights that there are not, so that digests of older models stay as they are."""
-        return {name: value for name, value in dump(self).items() if name not in {"bounds", "weights"} or value}
+        """Leave out what there is not, so that digests of older models stay as they are."""
+        optional = {"bounds", "weights", "components"}
+        return {name: value for name, value in dump(self).items() if name not in optional or value}
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
@@ -121,6 +127,9 @@ class Standardization(ModelRecord):
 
     def bind(self, units: Units) -> Preparation:
         """Return what is done with the stored numbers of a scene with these units; see `Transform`."""
+        if self.components:
+            projection = self.components.project(*self._line(units), index_dtype([np.dtype(units.dtype)]))
+            return Preparation(np.ones(len(projection.matrix)), self._limits(units), projection)
         return Preparation(units.difference_factors / self.spreads * (self.weights or 1.0), self._limits(units))
 
     def weighted(self, weights: Mapping[str, float] | None, info: SceneInfo) -> Self:
@@ -131,6 +140,25 @@ class Standardization(ModelRecord):
         for band, weight in weights.items():
             found[find_band(band, info.bands, info.common_names or None, key="fit.weights")] = weight
         return self.model_copy(update={"weights": tuple(found)})
+
+    def with_components(self, wanted: float | None, points: Points, info: SceneInfo) -> Self:
+        """Return it with components of sampled pixels (band, point): a number, or a share of the variance below 1."""
+        if wanted is None:
+            return self
+        clamped = self.bind(info.units).apply(points)
+        components = Components.fit(clamped, *self._line(info.units), wanted)
+        return self.model_copy(update={"components": components})
+
+    def to_bands(self, points: npt.NDArray[np.float64], units: Units) -> npt.NDArray[np.float64]:
+        """Convert prepared points in the model's quantity, shape (point, component), to bands; others are bands."""
+        if not self.components:
+            return points
+        return units.to_physical(self.bind(units).restore(points))
+
+    def _line(self, units: Units) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Slope per band, and the stored number that becomes 0, of standardized bands; shape (band,) each."""
+        slopes = units.signed_factors / self.spreads * (self.weights or 1.0)
+        return slopes, units.to_stored(np.array(self.centre or (0.0,) * len(slopes)))
 
     def _limits(self, units: Units) -> npt.NDArray[Any] | None:
         """Bounds in stored numbers of a scene, rounded outward to its data type, shape (2, band); None without any."""

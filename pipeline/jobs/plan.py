@@ -63,7 +63,7 @@ class Plan:
     """Number of threads."""
     passes: int
     """Largest number of times that each pixel of the source is read and decoded. Not counted: pixels of coarser bands
-    at the edges of blocks, which are read for each of these blocks."""
+    at the edges of blocks, and those around a block for smoothing, which are read for each of these blocks."""
     cache: Literal["none", "memory", "disk"]
     """Kind of cache for decoded pixels between passes."""
     caches_files: bool
@@ -132,7 +132,9 @@ def chunk_shapes(info: SceneInfo) -> list[tuple[int, int]]:
 def _needs(scene: Scene, fit: SampleSettings | None, work: Work, sinks: Sequence[Sink]) -> Needs:
     """Needs of all stages of a run, without those of the program and of open files."""
     info = scene.info
-    fitting, outputs, on_blocks = Needs(), Needs(), masking_needs(scene.reading, work)
+    columns = scene.columns.needs(scene.bands.info, work) if isinstance(scene, FeatureScene) else Needs()
+    read = work.widened(columns.halo)
+    fitting, outputs, on_blocks = Needs(), Needs(), masking_needs(scene.reading, read)
     if fit:
         fitting = method_of(fit).needs(info, fit, work)
         on_blocks = on_blocks.then(sampling_needs(info, fit, work))
@@ -140,9 +142,7 @@ def _needs(scene: Scene, fit: SampleSettings | None, work: Work, sinks: Sequence
         on_blocks = on_blocks.then(labelling_needs(work))
         classes = method_of(fit).classes(fit)[1] if fit else MAX_CLASSES
         outputs = reduce(Needs.beside, (sink.needs(info, classes) for sink in sinks))
-    reading = reading_needs(info, scene.reading, work, all_pixels=_uses_all_pixels(fit))
-    if isinstance(scene, FeatureScene):
-        reading = reading.beside(scene.columns.needs(scene.bands.info, work))
+    reading = reading_needs(info, scene.reading, read, all_pixels=_uses_all_pixels(fit)).beside(columns)
     return reading.beside(on_blocks).then(fitting).beside(outputs)
 
 

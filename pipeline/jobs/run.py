@@ -155,5 +155,5 @@ def fit_config(
 
 def _fit(read: ScenePixels, config: RunConfig, scene: Scene, workers: int, progress: Progress) -> Fit:
     """Fit a model to the opened pixels of a scene."""
-    indices = scene.columns.indices if isinstance(scene, FeatureScene) else ()
-    return fit_source(read.for_fit, config.fit, config.features, indices=indices, workers=workers, progress=progress)
+    columns = scene.columns if isinstance(scene, FeatureScene) else None
+    return fit_source(read.for_fit, config.fit, config.features, columns=columns, workers=workers, progress=progress)

@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.config.schema import SceneConfig
+from pipeline.config.schema import FeaturesConfig
+from pipeline.core.band_names import find_band
 from pipeline.features.columns import Columns
 from pipeline.features.indices import Index, parse_index, resolve
+from pipeline.formats.catalogue import Catalogue
 from pipeline.jobs.config import RunConfig
 from pipeline.pixels.open import FeatureScene, Scene
 from pipeline.scenes.choose_bands import catalogues_of
@@ -18,38 +20,43 @@ def check_indices(config: RunConfig) -> list[Index]:
 
 
 def open_features(config: RunConfig, excluded: Iterable[Path] = ()) -> Scene:
-    """Open a config's scene, as reflectance or as stored numbers (`features.scale`), with the indices as columns.
+    """Open a config's scene, as reflectance or as stored numbers (`features.scale`), with the columns of `features`.
 
-    Bands that only indices need are read, too, and are no columns.
+    Bands that only indices or textures need are read, too, and are no columns.
 
     Raises
     ------
     SceneError, ConfigError
         If the scene can't be opened as the config says, or an index lacks a band.
     """
-    indices, excluded, requested = check_indices(config), list(excluded), config.scene
-    bands, extra = _bands_of_indices(indices, requested, excluded) if indices else ([], [])
-    wanted = requested.model_copy(update={"bands": (*bands, *extra)}) if extra else requested
-    scene = open_scene_config(wanted, excluded, config.fit.mask)
-    if config.features.scale == "none":
+    features, requested, extra = config.features, config.scene, list[str]()
+    if check_indices(config) or features.texture:
+        catalogue = catalogues_of(requested, excluded := list(excluded))[0]
+        features = _with_names(features, catalogue)
+        chosen = [offer.name for offer in catalogue.choose(requested.bands)]
+        extra = [name for name in _bands_of(features, catalogue) if name not in chosen]
+        if extra:
+            requested = requested.model_copy(update={"bands": (*chosen, *extra)})
+    scene = open_scene_config(requested, excluded, config.fit.mask)
+    if features.scale == "none":
         scene = scene.as_stored_numbers()
-    if not indices:
-        return scene
-    assumed = config.features.assume == "reflectance"
-    count = len(scene.info.bands) - len(extra)
-    columns = Columns.of(config.features.indices, scene.info, count, assume_reflectance=assumed)
-    return FeatureScene(scene, columns)
+    columns = Columns.of(features, scene.info, len(scene.info.bands) - len(extra))
+    return FeatureScene(scene, columns) if columns else scene
 
 
-def _bands_of_indices(
-    indices: Iterable[Index], config: SceneConfig, excluded: Iterable[Path]
-) -> tuple[list[str], list[str]]:
-    """Names of the requested bands, and of those that only indices need."""
-    catalogue = catalogues_of(config, excluded)[0]
-    requested = [offer.name for offer in catalogue.choose(config.bands)]
-    needed = (
-        catalogue.names[band]
-        for index in indices
-        for band in resolve(index, catalogue.names, catalogue.common_names, "features.indices")
-    )
-    return requested, [name for name in dict.fromkeys(needed) if name not in requested]
+def _with_names(features: FeaturesConfig, catalogue: Catalogue) -> FeaturesConfig:
+    """Name the bands of textures as the source does: numbers and common names may be of others among those read."""
+    if features.texture is None:
+        return features
+    key = "features.texture.bands"
+    bands = [find_band(band, catalogue.names, catalogue.common_names, key=key) for band in features.texture.bands]
+    texture = features.texture.model_copy(update={"bands": tuple(catalogue.names[band] for band in bands)})
+    return features.model_copy(update={"texture": texture})
+
+
+def _bands_of(features: FeaturesConfig, catalogue: Catalogue) -> list[str]:
+    """Names of the bands that indices and textures need."""
+    names, common = catalogue.names, catalogue.common_names
+    indices = [parse_index(text, "features.indices") for text in features.indices]
+    needed = [names[band] for index in indices for band in resolve(index, names, common, "features.indices")]
+    return list(dict.fromkeys([*needed, *(features.texture.bands if features.texture else ())]))

@@ -48,6 +48,10 @@ features:
   scale: auto           # reflectance if the scale is known; none: as stored
   standardize: clip     # or none, zscore, minmax, robust
   # indices: [ndvi]     # used with the bands; names, or (nir - red) / (nir + red)
+  # smooth: 3           # mean of the valid pixels of 3 x 3; up to 15
+  # texture: {{bands: [B08], of: std, size: 5}}   # columns that are added; of: range
+  # unit_norm: true     # by the shape of spectra, not by brightness
+  # pca: 0.99           # principal components with this share of variance, or 4
 
 fit:
 {_method_lines()}

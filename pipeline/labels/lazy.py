@@ -7,8 +7,10 @@ import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from dask.array.overlap import overlap, trim_internal
 
 from pipeline.core.errors import ConfigError
+from pipeline.core.pixels import Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import kind_words
 from pipeline.dataarrays.georeference import georeference
@@ -29,7 +31,9 @@ class _Classes:
     """The scene."""
 
     def __call__(self, data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-        return self.labeller(self.columns.apply(data, self.info) if self.columns else data, valid).classes
+        whole = slice(0, valid.shape[0]), slice(0, valid.shape[1])
+        columns = self.columns.apply(Pixels(data, valid), self.info, whole) if self.columns else data
+        return self.labeller(columns, valid).classes
 
 
 def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray:
@@ -56,6 +60,11 @@ def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray
         When the scene is not a DataArray or Dataset of bands on one grid, or the model is no model.
     ModelError
         When the scene's bands or units don't fit the model.
+
+    Notes
+    -----
+    If the model smooths bands, a chunk is computed with the edges of its neighbours. These are computed again for each
+    block that `write` takes; `scene.persist()` avoids that.
     """
     if not isinstance(model, ClusterModel):
         msg = f"label: expected a model from fit() or ClusterModel.load(), not {kind_words(model)}"
@@ -66,16 +75,20 @@ def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray
         info = info.as_stored_numbers(model.units_of_bands(info.units))
     model.check_scene(info)
     labeller = model.labeller(columns.info(info) if columns else info)
-    labels = da.map_blocks(
-        _Classes(labeller, columns, info),
-        source.data,
-        source.valid,
-        drop_axis=0,
-        dtype=np.uint8,
-        meta=np.empty((0, 0), np.uint8),
-    )
+    labels = _map_chunks(_Classes(labeller, columns, info), source.data, source.valid, columns.halo if columns else 0)
     array = xr.DataArray(labels, dims=source.axes, coords=source.coords, attrs=_attrs(model), name="class")
     return georeference(array, source.axes, info.grid, source.mapping, corners=source.corners)
+
+
+def _map_chunks(classes: _Classes, data: da.Array, valid: da.Array, halo: int) -> da.Array:
+    """Label each chunk, with the pixels of its neighbours that affect it, shape (rows, columns)."""
+    chunks, margins = valid.chunks, {0: halo, 1: halo}
+    if halo:
+        data, valid = overlap(data, {0: 0, 1: halo, 2: halo}, "none"), overlap(valid, margins, "none")
+    labels: da.Array = da.map_blocks(classes, data, valid, drop_axis=0, dtype=np.uint8, meta=np.empty((0, 0), np.uint8))
+    if halo:
+        labels = trim_internal(labels, margins, "none").rechunk(chunks)
+    return labels
 
 
 def _attrs(model: ClusterModel) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _all_rows(pixels: PixelPieces, scaling: _Scaling) -> da.Array:
         ]
         return np.concatenate(pieces)
 
-    bands, counts = len(pixels.info.bands), pixels.fitted.counts
+    bands, counts = len(pixels.fitted.low), pixels.fitted.counts
     shapes = [(number, (counts[block], bands)) for number, block in enumerate(pixels.blocks)]
     chunks = [da.from_delayed(dask.delayed(rows)(n), shape, np.float32) for n, shape in shapes if shape[0]]
     features: da.Array = da.concatenate(chunks, axis=0)

@@ -16,7 +16,7 @@ from pipeline.core.version import __version__
 from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
-from pipeline.features.columns import IndexColumn
+from pipeline.features.columns import Columns
 from pipeline.features.standardize import Standardization
 from pipeline.labels.class_records import with_statistics
 from pipeline.methods.method import AnyMethod, FitInput, FitResult, Pass
@@ -49,7 +49,7 @@ def fit_source(
     config: SampleSettings,
     features: FeaturesConfig = FeaturesConfig(),  # noqa: B008 (frozen)
     *,
-    indices: tuple[IndexColumn, ...] = (),
+    columns: Columns | None = None,
     workers: int,
     progress: Progress,
 ) -> Fit:
@@ -63,8 +63,8 @@ def fit_source(
         Section `fit`: the method and its settings.
     features : FeaturesConfig
         Scaling and standardization of the bands.
-    indices : tuple of IndexColumn
-        The last columns of the source, which are computed from the bands of the scene.
+    columns : Columns, optional
+        What the columns of the source are computed from; None if they are the bands of the scene.
     workers : int
         Number of threads: first over blocks, then over starts.
     progress : Progress
@@ -98,6 +98,7 @@ def fit_source(
     release_memory()
     weights = config.weights if isinstance(config, DistanceSettings) else None
     standardization = Standardization.fit(sample.points, source.info, features).weighted(weights, source.info)
+    standardization = standardization.with_components(features.pca, sample.points, source.info)
     preparation = standardization.bind(source.info.units)
     points, pixels = preparation.apply(sample.points), None
     if sample.fitted:
@@ -118,7 +119,7 @@ def fit_source(
     found = fit_function(method)(given)
     release_memory()
     model = _model(source.info, sample, found, config, standardization)
-    return Fit(model.model_copy(update={"indices": indices}), found.passes)
+    return Fit(model.model_copy(update=columns.in_model) if columns else model, found.passes)
 
 
 def _features_of(method: AnyMethod, features: FeaturesConfig) -> FeaturesConfig:

@@ -13,6 +13,7 @@ from pipeline.core.band_names import listed_names
 from pipeline.core.errors import ConfigError
 from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
+from pipeline.core.units import Units
 from pipeline.engine.executor import Executor
 from pipeline.engine.progress import Progress
 from pipeline.features.base import Preparation
@@ -157,7 +158,7 @@ class FitInput(Generic[AnySettings]):
             As in `FitResult`.
         """
         content: dict[str, Any] = {
-            "centroids": tuple(map(tuple, self.info.units.to_physical(centres).tolist())),
+            "centroids": tuple(map(tuple, self._units.to_physical(centres).tolist())),
         }
         if size := getattr(self.settings, "min_size", None):
             least = least_count(size, int(counts.sum()), self.valid, self.info.grid)
@@ -181,25 +182,34 @@ class FitInput(Generic[AnySettings]):
         if len(kept) == len(centres):
             return None
         labels = np.concatenate([[0], numbers + 1])[self._nearest(self.round_trip(centres))]
-        means = class_means(self.stored, labels.astype(np.uint8), centres[kept])
-        order = brightness_order(self.info.units.to_physical(means), self.info.units.quantities)
+        means = self._means(labels.astype(np.uint8), centres[kept])
+        order = brightness_order(means, self.info.units.quantities)
         return order.argsort()[numbers] + 1
 
     def in_order(self, centres: Centres) -> Centres:
         """Sort centroids into the model's order, on which the class of a pixel midway between two of them depends.
 
-        That is the order of the means of their classes. Where values are clamped, centroids are no means of pixels, so
+        That is the order of the means of their classes. Where values are changed, centroids are no means of pixels, so
         these are taken of the sampled ones; a class without any has its centroid.
         """
-        means = self.info.units.to_physical(centres)
         if self.preparation.changes_values:
-            means = self.info.units.to_physical(class_means(self.stored, self._nearest(centres), centres))
+            means = self._means(self._nearest(centres), centres)
+        else:
+            means = self.info.units.to_physical(centres)
         return centres[brightness_order(means, self.info.units.quantities)]
 
     def round_trip(self, centres: Centres) -> Centres:
         """Convert centroids to the model's quantity and back, so that their bits are those of any map of the model."""
-        units = self.info.units
-        return units.to_stored(units.to_physical(centres))
+        return self._units.to_stored(self._units.to_physical(centres))
+
+    @property
+    def _units(self) -> Units:
+        """Units of prepared points, and of centroids."""
+        return self.preparation.units(self.info.units)
+
+    def _means(self, labels: npt.NDArray[np.uint8], centres: Centres) -> npt.NDArray[np.float64]:
+        """Mean of the sampled pixels of each class in the quantity, shape (k, band); of none, that of its centroid."""
+        return self.info.units.to_physical(class_means(self.stored, labels, self.preparation.restore(centres)))
 
     def _nearest(self, centres: Centres) -> npt.NDArray[np.uint8]:
         """Class of each sampled pixel, shape (point,)."""

@@ -128,12 +128,13 @@ class Passes:
         self._pixels = pixels
         self._k = k
         self._executor = executor
-        self._fixed = FixedPoint.of(pixels.info.dtype, pixels.fitted.low, pixels.fitted.high)
+        low, high = pixels.fitted.low, pixels.fitted.high
+        self._fixed = FixedPoint.of(low.dtype, low, high)
         self.totals = ClassTotals(k, self._fixed)
         """Counts, sums and squares after the last pass."""
         self.stretch = stretch
-        self._mover = Mover(pixels.info.dtype, stretch, self._fixed.scaling, width)
-        self._weights = np.square(np.ones(len(pixels.info.bands)) if stretch is None else stretch, dtype=np.float64)
+        self._mover = Mover(low.dtype, stretch, self._fixed.scaling, width)
+        self._weights = np.square(np.ones(len(low)) if stretch is None else stretch, dtype=np.float64)
 
     def assign(self, centres: Centres, blocks: Sequence[Block] | None = None) -> int:
         """Assign each pixel to its nearest centroid; return the number of pixels that changed class.

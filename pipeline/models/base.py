@@ -14,6 +14,7 @@ from pipeline.core.arrays import Planes, Validity
 from pipeline.core.errors import ModelError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import ModelRecord, Units
+from pipeline.features.standardize import Standardization
 from pipeline.models.classes import ClassInfo, Count
 from pipeline.models.inputs import Inputs
 from pipeline.models.store import load_model, model_text, parse_model
@@ -173,7 +174,10 @@ class ClusterModel(Inputs):
         relevant = self.model_dump(mode="json", include=names, exclude_none=True)
         if self.indices:
             relevant["indices"] = [each.model_dump(mode="json") for each in self.indices]
-        if self.preparation.standardize != "none" or self.preparation.weights:
+        if self.textures:
+            relevant["textures"] = [each.model_dump(mode="json") for each in self.textures]
+        relevant |= {name: value for name in ("smooth", "unit_norm") if (value := getattr(self, name))}
+        if self.preparation != Standardization():
             relevant["preparation"] = self.preparation.model_dump(mode="json")
         if isinstance(self.nodata, float) and self.nodata.is_integer():
             relevant["nodata"] = int(self.nodata)  # 0 and 0.0 are the same value

@@ -1,23 +1,33 @@
 """What a model expects of the scenes it is applied to: bands, units, nodata, standardization."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from pipeline.config.schema import WindowSize
 from pipeline.core.errors import ModelError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import ModelRecord, Quantity, Units
-from pipeline.features.columns import Columns, IndexColumn
+from pipeline.features.columns import Columns, IndexColumn, TextureColumn
 from pipeline.features.standardize import Standardization
+
+_FEATURES: Final = ("indices", "textures", "smooth", "unit_norm")
+"""Fields that say what is computed from the bands of a scene: left out of files if they say nothing."""
 
 
 class Inputs(ModelRecord):
     """Bands and units of a model, and what is done with them before pixels are classed."""
 
     bands: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Names of the bands, and of the indices after them, shape (band,)."""
+    """Names of the bands, and of the indices and textures after them, shape (band,)."""
     indices: tuple[IndexColumn, ...] = ()
-    """The indices: the last of `bands`."""
+    """The indices: the last of `bands`, before textures."""
+    textures: tuple[TextureColumn, ...] = ()
+    """The textures: the last of `bands`."""
+    smooth: WindowSize | None = None
+    """Pixels per side of the square whose mean replaces each pixel of a band; None to use bands as they are."""
+    unit_norm: bool = False
+    """Whether the bands of each pixel, but no indices, are divided by their Euclidean norm."""
     units: Units
     """Units of the scene that the model was fitted on; `quantity` is that of the model's numbers."""
     preparation: Standardization = Standardization()
@@ -26,9 +36,9 @@ class Inputs(ModelRecord):
     """Setting `scene.nodata` of the fit: 'auto' (as stated by the files), or a value."""
 
     @model_serializer(mode="wrap")
-    def _without_unused_indices(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out indices that there are not, so that models without them stay as they are."""
-        return {name: value for name, value in dump(self).items() if name != "indices" or value}
+    def _without_unused_features(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out features that there are not, so that models without them stay as they are."""
+        return {name: value for name, value in dump(self).items() if name not in _FEATURES or value}
 
     @model_validator(mode="after")
     def _agree_on_the_number_of_bands(self) -> Self:
@@ -38,8 +48,11 @@ class Inputs(ModelRecord):
         if len(self.preparation.weights) not in {0, len(self.bands)}:
             msg = "preparation: expected a weight per band"
             raise ValueError(msg)
-        if self.indices and self.bands[-len(self.indices) :] != tuple(each.name for each in self.indices):
-            msg = f"indices: {', '.join(each.name for each in self.indices)} are not the last of the bands"
+        if self.preparation.components and len(self.preparation.components.centre) != len(self.bands):
+            msg = "preparation.components: expected a centre per band"
+            raise ValueError(msg)
+        if self.bands[self._used :] != tuple(each.name for each in self._computed):
+            msg = f"indices: {', '.join(each.name for each in self._computed)} are not the last of the bands"
             raise ValueError(msg)
         if len(set(self.bands)) != len(self.bands):
             msg = f"two bands have the same name: {', '.join(self.bands)}"
@@ -54,23 +67,32 @@ class Inputs(ModelRecord):
         return self
 
     @property
+    def _computed(self) -> tuple[IndexColumn | TextureColumn, ...]:
+        """What is computed from bands, in the order of the columns after these."""
+        return (*self.indices, *self.textures)
+
+    @property
+    def _used(self) -> int:
+        """Number of bands of the scene among `bands`."""
+        return len(self.bands) - len(self._computed)
+
+    @property
     def columns(self) -> Columns | None:
         """What is computed from the bands of a scene; None if they are used as they are."""
-        if not self.indices:
+        if not (self._computed or self.smooth or self.unit_norm or self.preparation.components):
             return None
-        return Columns(self.bands[: -len(self.indices)], self.indices)
+        return Columns(self.bands[: self._used], self.indices, self.smooth, self.unit_norm, self.textures)
 
     @property
     def scene_bands(self) -> tuple[str, ...]:
         """Names of the bands that are read from a scene."""
-        used = (band for each in self.indices for band in each.bands)
-        return tuple(dict.fromkeys((*self.bands[: len(self.bands) - len(self.indices)], *used)))
+        used = (band for each in self._computed for band in each.bands)
+        return tuple(dict.fromkeys((*self.bands[: self._used], *used)))
 
     def units_of_bands(self, units: Units) -> Units:
         """Units of the model for the bands of a scene: those of the columns, and the scene's own for other bands."""
-        used = len(self.bands) - len(self.indices)
-        quantities = (*self.units.quantities[:used], *units.quantities[used:])
-        return self.units if not self.indices else units.model_copy(update={"quantity": quantities})
+        quantities = (*self.units.quantities[: self._used], *units.quantities[self._used :])
+        return self.units if not self._computed else units.model_copy(update={"quantity": quantities})
 
     def check_scene(self, scene: SceneInfo) -> None:
         """Raise ModelError unless the model can be applied to a scene with `scene_bands` among its bands.
@@ -78,10 +100,10 @@ class Inputs(ModelRecord):
         Its columns are checked as `check_fits` does, and the bands that only indices use.
         """
         source = scene.sources[0]
-        for each in self.indices:
+        for each in self._computed:
             for band, wanted in zip(each.bands, each.quantities, strict=True):
                 found = scene.units.quantities[scene.bands.index(band)]
-                context = f"{source}: the model's index {each.name} is computed from {wanted}"
+                context = f"{source}: the model's column {each.name} is computed from {wanted}"
                 _check_quantity(band, wanted, found, context, scene.dtype.name)
         columns = self.columns.info(scene) if self.columns else scene
         self.check_fits(columns.bands, columns.units, source)

@@ -30,7 +30,7 @@ class NearestPoint:
     """Labeller: the class of the nearest point."""
 
     points: npt.NDArray[np.float64]
-    """Points in stored numbers of the scene, shape (point, band)."""
+    """Points among the prepared pixels of the scene, shape (point, band)."""
     preparation: Preparation
     """What is done with the pixels before distances are taken."""
     classes: npt.NDArray[np.uint8] | None
@@ -60,15 +60,18 @@ class Prototypes(ClusterModel):
     decisive: ClassVar[frozenset[str]] = frozenset({"centroids", "classes_of_points"})
 
     centroids: tuple[tuple[float, ...], ...]
-    """The points, in the quantity of `units`, shape (point, band); of k-means, row 0 is the centroid of class 1."""
+    """The points, in the quantity of `units`, shape (point, band), or of components without unit, shape (point,
+    component); of k-means, row 0 is the centroid of class 1."""
     classes_of_points: tuple[int, ...] | None = None
     """Class of each point, shape (point,); None if point i is of class i + 1."""
 
     @model_validator(mode="after")
     def _has_consistent_points(self) -> Self:
         lengths, m = {len(row) for row in self.centroids}, len(self.centroids)
-        if lengths != {len(self.bands)}:
-            msg = f"centroids have {sorted(lengths)} numbers each; expected {len(self.bands)}, one per band"
+        components = self.preparation.components
+        wanted, what = (len(components.loadings), "component") if components else (len(self.bands), "band")
+        if lengths != {wanted}:
+            msg = f"centroids have {sorted(lengths)} numbers each; expected {wanted}, one per {what}"
             raise ValueError(msg)
         labels, most = self.classes_of_points, _MOST_CLASSES if self.classes_of_points is None else _MOST_POINTS
         if not 2 <= m <= most or (labels is None and m != self.k):  # noqa: PLR2004
@@ -83,7 +86,7 @@ class Prototypes(ClusterModel):
     @property
     def centres(self) -> npt.NDArray[np.float64]:
         """The first point of each class in the quantity of `units`, shape (k, band)."""
-        points = np.array(self.centroids, np.float64)
+        points = self.preparation.to_bands(np.array(self.centroids, np.float64), self.units)
         labels = self.classes_of_points
         return points if labels is None else points[[labels.index(label) for label in range(1, self.k + 1)]]
 
@@ -108,5 +111,5 @@ class Prototypes(ClusterModel):
             raise ModelError(msg)
 
     def _points_in(self, units: Units) -> npt.NDArray[np.float64]:
-        """Points in stored numbers of a scene with these units, shape (point, band)."""
-        return units.to_stored(np.array(self.centroids, np.float64))
+        """Points among the prepared pixels of a scene with these units, shape (point, band)."""
+        return self.preparation.bind(units).units(units).to_stored(np.array(self.centroids, np.float64))

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from pipeline.core.arrays import Validity
 from pipeline.core.grid import Block, Blocks
 from pipeline.core.pixels import Pixels, PixelSource
 from pipeline.core.scene_info import SceneInfo
-from pipeline.features.base import BlockFeature
+from pipeline.features.base import BlockFeature, Inner
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,20 @@ class FeatureSource:
 
     def read(self, block: Block) -> Pixels:
         """Read the columns of a block."""
-        return self._columns(self.source.read(block))
+        wide = self._around(block)
+        return self._columns(self.source.read(wide), block.within(wide))
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, Validity]:
         """Read the columns of a block; return it, and which of its pixels take part in the fit."""
-        pixels, fitting = self.source.read_for_fit(block)
-        return self._columns(pixels), fitting
+        wide = self._around(block)
+        pixels, fitting = self.source.read_for_fit(wide)
+        inner = block.within(wide)
+        return self._columns(pixels, inner), np.ascontiguousarray(fitting[inner])
 
-    def _columns(self, pixels: Pixels) -> Pixels:
-        return Pixels(self.feature.apply(pixels.data, self.source.info), pixels.valid)
+    def _around(self, block: Block) -> Block:
+        """A block with the pixels around it that affect it."""
+        return block.widened(self.feature.halo, self.source.info.grid.shape)
+
+    def _columns(self, pixels: Pixels, inner: Inner) -> Pixels:
+        columns = self.feature.apply(pixels, self.source.info, inner)
+        return Pixels(columns, np.ascontiguousarray(pixels.valid[inner]))

@@ -89,11 +89,13 @@ def choose_cache(
         return NO_CACHE
     repeated, must = needs.passes > 1, needs.cache == "must"
     worth_it = reading.expensive or setting != "auto"
-    for_the_map = repeated and not must and not reading.read_by_file_block and (worth_it or reading.compressed)
+    margins = needs.halo > 0 and (worth_it or reading.compressed)  # which lie in blocks of files that others read
+    by_file = reading.read_by_file_block or margins
+    for_the_map = repeated and not must and not by_file and (worth_it or reading.compressed)
     blocks = for_the_map or needs.state > 0
     # if no block of a file is split and blocks of the scene are cached, each block of a file is read just once
     windows = must and not blocks  # a method that reads windows of its own, which split blocks of the files
-    files = (worth_it or windows) and (reading.read_by_file_block or (repeated and not blocks))
+    files = (worth_it or windows or margins) and (by_file or (repeated and not blocks))
     if not (files or blocks):
         return NO_CACHE
     size = reading.decoded_bytes * files + info.pixels * (info.bytes_per_pixel + _VALIDITY + needs.state) * blocks

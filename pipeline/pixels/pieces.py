@@ -54,8 +54,7 @@ class PixelPieces:
         """Whether labels and bounds are stored from one pass to the next."""
         self.info: SceneInfo = source.info
         self.blocks: Blocks = source.blocks
-        low, high = preparation.apply(np.stack([fitted.low, fitted.high], axis=1)).T
-        self.fitted = FittedPixels(fitted.counts, low, high)
+        self.fitted = FittedPixels(fitted.counts, *preparation.bounds(fitted.low, fitted.high))
         """Number and limits of the prepared pixels that take part in the fit."""
         self._preparation = preparation
         self.accounts: dict[Block, Any] = {}

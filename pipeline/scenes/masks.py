@@ -282,7 +282,8 @@ class _DilatedReader:
 
     def read(self, window: Block, out: npt.NDArray[Any], valid: Validity) -> None:
         """Set `out` to 1 where pixels are masked out, else 0; clear pixels in `valid` where the layer has no data."""
-        wide, inside = self._widen(window)
+        wide = window.widened(self._mask.margin, self._mask.part.grid.shape)
+        inside = window.within(wide)
         layer = np.empty((1, *wide.shape), self._mask.part.dtype)
         known = np.ones(wide.shape, np.bool_)
         self._reader.read(wide, layer, known)
@@ -295,14 +296,3 @@ class _DilatedReader:
             bad = libraries.ndimage.distance_transform_edt(~bad) <= self._mask.radius
         out[0] = bad[inside]
         valid &= known[inside]
-
-    def _widen(self, window: Block) -> tuple[Block, tuple[slice, slice]]:
-        """Extend a window by the radius of the dilation; return it and the slices of the original window in it."""
-        margin = self._mask.margin
-        rows, columns = self._mask.part.grid.shape
-        top, left = max(0, window.top - margin), max(0, window.left - margin)
-        bottom = min(rows, window.top + window.height + margin)
-        right = min(columns, window.left + window.width + margin)
-        wide = Block(row=0, column=0, top=top, left=left, height=bottom - top, width=right - left)
-        start = (window.top - top, window.left - left)
-        return wide, (slice(start[0], start[0] + window.height), slice(start[1], start[1] + window.width))

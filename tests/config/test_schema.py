@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.config.masks import AreaRecord, MaskRecord
 from pipeline.config.record import parse_record
-from pipeline.config.schema import ResourceConfig
+from pipeline.config.schema import ResourceConfig, TextureConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.text import size_words
 from pipeline.jobs.config import FIT, RunConfig, config_schema, load_config
@@ -87,6 +87,10 @@ VALID = {
     "features.standardize": ("zscore", "zscore"),
     "features.indices": ("[ndvi, B8A / B12]", ("ndvi", "B8A / B12")),
     "features.assume": ("reflectance", "reflectance"),
+    "features.smooth": ("3", 3),
+    "features.unit_norm": ("true", True),
+    "features.pca": ("0.99", 0.99),
+    "features.texture": ("{bands: [3, nir], size: 7}", TextureConfig(bands=("3", "nir"), size=7)),
     "fit.method": ("minibatch", "minibatch"),
     "fit.k": ("254", 254),
     "fit.pixels": ("1000", 1000),

@@ -2,6 +2,7 @@
 
 import pickle
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from sources import whole
 
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.needs import Work
+from pipeline.core.pixels import Pixels
 from pipeline.core.units import Units
 from pipeline.engine.progress import Progress
 from pipeline.features.base import BlockFeature, Transform
-from pipeline.features.columns import Columns, IndexColumn
+from pipeline.features.columns import Columns, IndexColumn, TextureColumn
 from pipeline.features.standardize import Standardization
 from pipeline.methods.fit import fit_source
 from pipeline.methods.kmeans import KMeansSettings
@@ -29,6 +31,14 @@ FEATURES: dict[str, BlockFeature] = {
     "fake": WithSum(),
     "indices": Columns(("band1", "band2"), (INDEX,)),
     "fewer bands": Columns(("band2",), (INDEX,)),
+    "unit norm": Columns(("band1", "band2"), (INDEX,), unit_norm=True),
+    "texture": Columns(
+        ("band1",),
+        (INDEX,),
+        textures=tuple(TextureColumn(band="band2", of=of, size=5, quantity="numbers") for of in ("std", "range")),
+    ),
+    "smooth": Columns(("band1", "band2"), (), 3),
+    "smooth with indices": Columns(("band2",), (INDEX,), 15),
 }
 
 
@@ -114,6 +124,23 @@ def test_a_feature_does_not_depend_on_blocks_and_makes_no_pixel_valid(feature: B
         np.testing.assert_array_equal(data[:, valid], cuts[0][0][:, valid])
 
 
+def test_a_value_depends_on_valid_pixels_within_the_halo_only(feature: BlockFeature) -> None:
+    """Also where what is not valid is NaN or infinite."""
+    source, halo = scene(), feature.halo
+    data, inner = source.data.astype(np.float32), (slice(30, 60), slice(25, 75))
+    info = replace(source.info, dtype=data.dtype)
+    near = slice(30 - halo, 60 + halo), slice(25 - halo, 75 + halo)
+    spoilt = data.copy()
+    spoilt[:, ~source.valid] = np.resize([np.nan, np.inf, -np.inf, 1e30], spoilt[:, ~source.valid].shape)
+    known = source.valid[inner]
+    with np.errstate(all="ignore"):  # of pixels that are not valid
+        one = feature.apply(Pixels(data, source.valid), info, inner)
+        cut = feature.apply(
+            Pixels(spoilt[:, *near], source.valid[near]), info, (slice(halo, halo + 30), slice(halo, halo + 50))
+        )
+    np.testing.assert_array_equal(one[:, known], cut[:, known])
+
+
 def test_a_feature_goes_through_pickle(feature: BlockFeature) -> None:
     one, other = (whole(FeatureSource(scene(), each)) for each in (feature, pickle.loads(pickle.dumps(feature))))  # noqa: S301 (our own)
     np.testing.assert_array_equal(one[0], other[0])
@@ -123,7 +150,7 @@ def test_what_a_feature_needs_is_counted_for_the_block(feature: BlockFeature) ->
     work = Work(chunk=(300, 400), blocks=1, workers=1)
     source = MemorySource(np.ones((2, 300, 400), np.uint8))
     tracemalloc.start()
-    result = feature.apply(source.data, source.info)
+    result = feature.apply(Pixels(source.data, source.valid), source.info, (slice(0, 300), slice(0, 400)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak - result.nbytes <= feature.needs(source.info, work).per_block + 100_000

@@ -55,10 +55,20 @@ def repeated(scene: Path, times: int, path: Path) -> Path:
     return path
 
 
-def peak_of(scene: Path, folder: Path, cap: str, fit: str = "{}", cache: str = "auto", *, workers: int = 2) -> int:
+def peak_of(
+    scene: Path,
+    folder: Path,
+    cap: str,
+    fit: str = "{}",
+    cache: str = "auto",
+    *,
+    workers: int = 2,
+    features: str = "{}",
+) -> int:
     """Run a scene in a fresh process, assert that its peak memory is within the plan, and return it."""
     job = folder / "job.yaml"
     limits = f"run: {{memory: {cap}, workers: {workers}, cache: {cache}}}"
+    limits += f"\nfeatures: {features}"
     job.write_text(f"version: 1\nscene: {{source: {scene}}}\nfit: {fit}\noutput: {{labels: out.tif}}\n{limits}\n")
     command = [sys.executable, "-m", "pipeline", "run", str(job), "--json", "-q", "--overwrite"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -99,6 +109,15 @@ def test_peak_memory_of_a_fit_over_all_pixels_is_below_the_plan(
         assert peak_of(larger, tmp_path, "1GB", fit) <= 1.1 * on_disk
         assert peak_of(larger, tmp_path, "2GB", fit, "memory") <= on_disk + 4117**2 * (4 * 2 + 3) * 1.1
         assert peak_of(scene, tmp_path, "450MB", fit) <= 450_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+@pytest.mark.parametrize("fit", ["{}", "{pixels: all, max_iter: 3}"])
+def test_peak_memory_with_features_is_below_the_plan(landscape: list[str], tmp_path: Path, fit: str) -> None:
+    scene = mirrored(landscape, tmp_path / "scene.tif", 2745)
+    for features in ("{smooth: 3}", "{smooth: 15, texture: {bands: [1, 2]}}", "{pca: 3, unit_norm: true}"):
+        peak_of(scene, tmp_path, "1GB", fit, features=features)
 
 
 @pytest.mark.slow
