@@ -90,8 +90,8 @@ def fit_gmm(given: FitInput[GaussianSettings]) -> FitResult:
 def _result(given: FitInput[GaussianSettings], found: Gaussians) -> FitResult:
     """Sort the classes, and count the sampled pixels in each as the model labels them."""
     units = given.info.units
-    physical = to_physical(found, units)
-    means = class_means(given.stored, _labels(given, physical), found.means)
+    physical = to_physical(found, given.units)
+    means = class_means(given.stored, _labels(given, physical), given.preparation.restore(found.means))
     order = brightness_order(units.to_physical(means), units.quantities)
     physical = Gaussians(*(each[order] for each in physical))
     counts = np.bincount(_labels(given, physical), minlength=len(order) + 1)[1:]
@@ -107,7 +107,7 @@ def _result(given: FitInput[GaussianSettings], found: Gaussians) -> FitResult:
 
 def _labels(given: FitInput[GaussianSettings], physical: Gaussians) -> npt.NDArray[np.uint8]:
     """Class of each sampled pixel as in any map of the model, shape (point,)."""
-    units, planes = given.info.units, given.stored[:, np.newaxis]
+    units, planes = given.units, given.stored[:, np.newaxis]
     labeller = MostProbable(working_mixture(to_stored(physical, units), units.dtype), given.preparation)
     labels: npt.NDArray[np.uint8] = labeller(planes, np.ones(planes.shape[1:], np.bool_)).classes[0]
     return labels

@@ -131,8 +131,7 @@ class FitInput(Generic[AnySettings]):
         """Sort centroids, and count the sampled pixels per class."""
         centres = self.in_order(centres)
         restored = self.round_trip(centres)
-        labels = self._nearest(restored)
-        counts = np.bincount(labels, minlength=len(centres) + 1)[1:]
+        labels, counts = self._nearest(restored), self.count(centres)
         inertia = own_distances(self.points, labels, restored, self.stretch)[1]
         return self.result_of_centres(centres, counts, inertia, iterations)
 
@@ -158,7 +157,7 @@ class FitInput(Generic[AnySettings]):
             As in `FitResult`.
         """
         content: dict[str, Any] = {
-            "centroids": tuple(map(tuple, self._units.to_physical(centres).tolist())),
+            "centroids": tuple(map(tuple, self.units.to_physical(centres).tolist())),
         }
         if size := getattr(self.settings, "min_size", None):
             least = least_count(size, int(counts.sum()), self.valid, self.info.grid)
@@ -174,6 +173,10 @@ class FitInput(Generic[AnySettings]):
             iterations=iterations,
             passes=passes,
         )
+
+    def count(self, centres: Centres) -> npt.NDArray[np.int64]:
+        """Number of sampled pixels per class, as the model labels them, shape (k,)."""
+        return np.bincount(self._nearest(self.round_trip(centres)), minlength=len(centres) + 1)[1:]
 
     def _merged(self, centres: Centres, counts: npt.NDArray[np.int64], least: Fraction) -> npt.NDArray[np.intp] | None:
         """Class of each centroid, from 1 in the model's order, after small ones are merged; None if there are none."""
@@ -200,10 +203,10 @@ class FitInput(Generic[AnySettings]):
 
     def round_trip(self, centres: Centres) -> Centres:
         """Convert centroids to the model's quantity and back, so that their bits are those of any map of the model."""
-        return self._units.to_stored(self._units.to_physical(centres))
+        return self.units.to_stored(self.units.to_physical(centres))
 
     @property
-    def _units(self) -> Units:
+    def units(self) -> Units:
         """Units of prepared points, and of centroids."""
         return self.preparation.units(self.info.units)
 

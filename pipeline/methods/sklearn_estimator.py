@@ -69,7 +69,7 @@ class LabelledPoints(NamedTuple):
 
 def fit_estimator(given: FitInput[SklearnSettings]) -> FitResult:
     """Fit the estimator to the sample, and make a model of it that labels each pixel by its nearest point."""
-    settings, units = given.settings, given.info.units
+    settings, units = given.settings, given.units
     _log_sample(given)
     spread = units.difference_factors / given.preparation.factors
     quantity = units.to_physical(given.points.T.astype(np.float64))
@@ -200,9 +200,10 @@ def _result(
 ) -> FitResult:
     """Sort the classes from dark to bright by the means of their sampled pixels, and count these as the model would."""
     units, stretch = given.info.units, given.stretch
-    stored = units.to_stored(chosen.points)
+    stored = given.units.to_stored(chosen.points)
     first = [np.flatnonzero(chosen.classes == number)[0] for number in range(k)]
-    means = units.to_physical(class_means(given.stored, _nearest(given, stored, chosen.classes), stored[first]))
+    among = given.preparation.restore(stored[first])
+    means = units.to_physical(class_means(given.stored, _nearest(given, stored, chosen.classes), among))
     order = brightness_order(means, units.quantities)
     rank = np.argsort(order)
     classes, points, single = rank[chosen.classes], chosen.points, len(chosen.points) == k

@@ -22,15 +22,15 @@ def fit_minibatch(given: FitInput[CentroidSettings]) -> FitResult:
     settings, points = given.settings, given.points
     with given.progress.stage("fit", settings.starts) as step:
         check_sample(points, settings.k, given.stretch)
-        with one_thread_starts(points, settings, given.stretch) as start:
-            best = best_start(start, settings, given.executor.workers, step)
+        with one_thread_starts(points, settings, given.stretch) as new_start:
+            best = best_start(new_start, settings, given.executor.workers, step)
         warn_of_equal_classes(best.centres)
     warn_of_max_iter(best.iterations, settings)
-    found = given.result_of_sample(best.centres, best.iterations)
     if given.pixels is None:
-        return found
+        return given.result_of_sample(best.centres, best.iterations)
+    start = given.in_order(best.centres)
     with given.progress.stage("refine", count_batches(given.info.grid.shape)) as step:
-        centres = stream_batches(given, given.pixels, given.in_order(best.centres), found.counts, step)
+        centres = stream_batches(given, given.pixels, start, given.count(start), step)
     return given.result_of_sample(centres, best.iterations)
 
 
