@@ -13,6 +13,7 @@ from fakes import MemorySource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import config, read
+from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 from sources import layers, product
 
@@ -168,6 +169,37 @@ def test_predict_label_and_python_do_the_same(safe: Path, tmp_path: Path) -> Non
         path = tmp_path / f"{scene.parent.name}.tif"
         predict(SceneConfig(source=(str(scene),)), model, OutputConfig(labels=str(path)))
         assert (read(path) == expected).mean() > (0.9999 if scene == other else 0.999999)
+
+
+def test_gaussians_are_of_components(safe: Path, tmp_path: Path) -> None:
+    settings = FIT | {"method": "gmm", "pixels": 200_000}
+    run_config(config(safe, tmp_path / "m.tif", features=FEATURES, fit=settings, run={"chunk": 64}))
+    model, found, columns = (
+        ClusterModel.load(tmp_path / "m.model.json"),
+        read(tmp_path / "m.tif"),
+        columns_of_the_product(),
+    )
+    content, components = json.loads(model.to_json()), model.preparation.components
+    assert components is not None
+    centre, deviation = (np.array(each)[:, None] for each in (model.preparation.centre, model.preparation.spread))
+    points = np.array(components.loadings) @ ((columns - centre) / deviation - np.array(components.centre)[:, None])
+    densities = [
+        np.log(weight) + multivariate_normal(mean, covariance).logpdf(points.T)
+        for mean, covariance, weight in zip(content["means"], content["covariances"], content["weights"], strict=True)
+    ]
+    second, first = np.sort(densities, axis=0)[-2:]
+    clear = first - second > 1e-2
+    np.testing.assert_array_equal(found.ravel()[clear], np.argmax(densities, axis=0)[clear] + 1)
+    assert clear.mean() > 0.95
+    np.testing.assert_array_equal(label(open_scene(safe), model).values, found)
+    means = [columns[:4, found.ravel() == each].mean() for each in range(1, 6)]
+    assert means == sorted(means)
+
+
+def test_methods_of_one_band_refuse_components(safe: Path, tmp_path: Path) -> None:
+    made = config(safe, tmp_path / "m.tif", scene={"bands": ["B08"]}, features={"pca": 1}, fit={"method": "histogram"})
+    with pytest.raises(ConfigError, match=r"features.pca: fit.method: histogram takes one band as it is"):
+        run_config(made)
 
 
 def test_more_components_than_columns_are_refused_before_pixels_are_read(safe: Path, tmp_path: Path) -> None:
