@@ -126,9 +126,9 @@ class FeaturesConfig(Record):
 
     texture: TextureConfig | None = Field(
         None,
-        description="a mapping: bands, of ('std' or 'range'), size (an odd number of pixels from 3 to 15, or 5 if "
-        "it is left out), such as {bands: [B08], of: std, size: 5}; for each of the bands a column is added: the "
-        "spread of the valid pixels of the square around each pixel, which are not smoothed",
+        description="a mapping: bands, of ('std' or 'range'), size (an odd number of pixels from 3 to 15; without it, "
+        "5), such as {bands: [B08], of: std, size: 5}; for each of the bands a column is added: the spread of the "
+        "valid pixels of the square around each pixel, which are not smoothed",
     )
     unit_norm: StrictBool = Field(
         False,  # noqa: FBT003

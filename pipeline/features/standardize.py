@@ -141,6 +141,10 @@ class Standardization(ModelRecord):
             found[find_band(band, info.bands, info.common_names or None, key="fit.weights")] = weight
         return self.model_copy(update={"weights": tuple(found)})
 
+    def prepared_units(self, units: Units) -> Units:
+        """Units of prepared points, given those of a scene."""
+        return self.bind(units).units(units)
+
     def with_components(self, wanted: float | None, points: Points, info: SceneInfo) -> Self:
         """Return it with components of sampled pixels (band, point): a number, or a share of the variance below 1."""
         if wanted is None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.arrays import Points
+from pipeline.core.errors import ConfigError
 from pipeline.core.needs import Work
 from pipeline.core.pixels import PixelSource
 from pipeline.core.scene_info import SceneInfo
@@ -126,6 +127,9 @@ def _features_of(method: AnyMethod, features: FeaturesConfig) -> FeaturesConfig:
     """Leave bands as they are if a method does not standardize them; say so if the config asks for another way."""
     if method.standardizes:
         return features
+    if features.pca:
+        msg = f"features.pca: fit.method: {method.name} takes one band as it is; leave features.pca out"
+        raise ConfigError(msg)
     if features.way not in {"none", FeaturesConfig().way}:
         logger.info("features.standardize: %s has no effect with fit.method: %s", features.way, method.name)
     return features.model_copy(update={"standardize": "none"})

@@ -13,7 +13,7 @@ from pipeline.kernels.assign import assign
 from pipeline.kernels.mixture import Gaussians, working_mixture
 from pipeline.kernels.nearest import TILE_POINTS
 from pipeline.methods.em import ExpectationMaximization, fit_gaussians
-from pipeline.methods.method import FitInput, FitResult, Method, class_means
+from pipeline.methods.method import FitInput, FitResult, Method
 from pipeline.methods.settings import DEFAULT_SAMPLE, MOST_SAMPLED, CentroidSettings, Share, k_classes
 from pipeline.methods.starts import fit_sample, points_bytes, starts_needs, warn_of_max_iter
 from pipeline.models.classes import brightness_order
@@ -89,10 +89,9 @@ def fit_gmm(given: FitInput[GaussianSettings]) -> FitResult:
 
 def _result(given: FitInput[GaussianSettings], found: Gaussians) -> FitResult:
     """Sort the classes, and count the sampled pixels in each as the model labels them."""
-    units = given.info.units
     physical = to_physical(found, given.units)
-    means = class_means(given.stored, _labels(given, physical), given.preparation.restore(found.means))
-    order = brightness_order(units.to_physical(means), units.quantities)
+    means = given.means_of(_labels(given, physical), found.means)
+    order = brightness_order(means, given.info.units.quantities)
     physical = Gaussians(*(each[order] for each in physical))
     counts = np.bincount(_labels(given, physical), minlength=len(order) + 1)[1:]
     _warn_of_dead_classes(counts)

@@ -185,7 +185,7 @@ class FitInput(Generic[AnySettings]):
         if len(kept) == len(centres):
             return None
         labels = np.concatenate([[0], numbers + 1])[self._nearest(self.round_trip(centres))]
-        means = self._means(labels.astype(np.uint8), centres[kept])
+        means = self.means_of(labels.astype(np.uint8), centres[kept])
         order = brightness_order(means, self.info.units.quantities)
         return order.argsort()[numbers] + 1
 
@@ -196,7 +196,7 @@ class FitInput(Generic[AnySettings]):
         these are taken of the sampled ones; a class without any has its centroid.
         """
         if self.preparation.changes_values:
-            means = self._means(self._nearest(centres), centres)
+            means = self.means_of(self._nearest(centres), centres)
         else:
             means = self.info.units.to_physical(centres)
         return centres[brightness_order(means, self.info.units.quantities)]
@@ -210,7 +210,7 @@ class FitInput(Generic[AnySettings]):
         """Units of prepared points, and of centroids."""
         return self.preparation.units(self.info.units)
 
-    def _means(self, labels: npt.NDArray[np.uint8], centres: Centres) -> npt.NDArray[np.float64]:
+    def means_of(self, labels: npt.NDArray[np.uint8], centres: Centres) -> npt.NDArray[np.float64]:
         """Mean of the sampled pixels of each class in the quantity, shape (k, band); of none, that of its centroid."""
         return self.info.units.to_physical(class_means(self.stored, labels, self.preparation.restore(centres)))
 

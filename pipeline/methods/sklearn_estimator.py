@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from pipeline.core.errors import FitError
 from pipeline.kernels.distances import own_distances
 from pipeline.methods.estimators import MOST_POINTS, SklearnSettings
-from pipeline.methods.method import FitInput, FitResult, class_means
+from pipeline.methods.method import FitInput, FitResult
 from pipeline.methods.settings import MAX_CLASSES
 from pipeline.models.classes import brightness_order
 from pipeline.models.prototypes import NearestPoint, Prototypes
@@ -199,12 +199,11 @@ def _result(
     given: FitInput[SklearnSettings], chosen: LabelledPoints, k: int, labels: npt.NDArray[np.intp], iterations: int
 ) -> FitResult:
     """Sort the classes from dark to bright by the means of their sampled pixels, and count these as the model would."""
-    units, stretch = given.info.units, given.stretch
-    stored = given.units.to_stored(chosen.points)
+    units, stretch = given.units, given.stretch
+    stored = units.to_stored(chosen.points)
     first = [np.flatnonzero(chosen.classes == number)[0] for number in range(k)]
-    among = given.preparation.restore(stored[first])
-    means = units.to_physical(class_means(given.stored, _nearest(given, stored, chosen.classes), among))
-    order = brightness_order(means, units.quantities)
+    means = given.means_of(_nearest(given, stored, chosen.classes), stored[first])
+    order = brightness_order(means, given.info.units.quantities)
     rank = np.argsort(order)
     classes, points, single = rank[chosen.classes], chosen.points, len(chosen.points) == k
     if single:

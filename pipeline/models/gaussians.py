@@ -54,8 +54,8 @@ class GaussianModel(ClusterModel):
     decisive: ClassVar[frozenset[str]] = frozenset({"means", "covariances", "weights"})
 
     means: tuple[tuple[float, ...], ...]
-    """Mean of each class after the preparation, in the quantity of `units`, shape (k, band), or of components, shape
-    (k, component)."""
+    """Mean of each class after the preparation, in the quantity of `units`, shape (k, band), or of components without
+    unit, shape (k, component)."""
     covariances: tuple[tuple[tuple[float, ...], ...], ...]
     """Covariance of each class, in products of the quantities of two bands, shape (k, band, band)."""
     weights: tuple[Annotated[float, Field(ge=0, le=1)], ...]
@@ -63,14 +63,13 @@ class GaussianModel(ClusterModel):
 
     @model_validator(mode="after")
     def _has_consistent_gaussians(self) -> Self:
-        components = self.preparation.components
-        bands = len(components.loadings) if components else len(self.bands)
+        bands, what = self.dimensions
         if len(self.means) != self.k or any(len(row) != bands for row in self.means):
-            msg = f"means: expected {self.k} rows, one per class, of {bands} numbers, one per band"
+            msg = f"means: expected {self.k} rows, one per class, of {bands} numbers, one per {what}"
             raise ValueError(msg)
         shapes = {(len(rows), *map(len, rows)) for rows in self.covariances}
         if len(self.covariances) != self.k or shapes != {(bands,) * (bands + 1)}:
-            msg = f"covariances: expected {self.k} matrices, one per class, of {bands} rows and columns, one per band"
+            msg = f"covariances: expected {self.k} matrices, one per class, of {bands} rows and columns, one per {what}"
             raise ValueError(msg)
         if len(self.weights) != self.k or abs(sum(self.weights) - 1) > _ROUNDING:
             msg = f"weights: expected {self.k} numbers, one per class, with the sum 1"
@@ -103,16 +102,15 @@ class GaussianModel(ClusterModel):
     def labeller(self, info: SceneInfo, want: frozenset[Layer] = CLASSES_ONLY) -> MostProbable:
         """Make the labeller for a scene that the model fits; see `ClusterModel.labeller`."""
         self.check_gives(want)
-        preparation, confidence = self.preparation.bind(info.units), "confidence" in want
-        units = preparation.units(info.units)
+        units, confidence = self.preparation.prepared_units(info.units), "confidence" in want
         mixture = working_mixture(to_stored(self.gaussians, units), units.dtype, confidence=confidence)
-        return MostProbable(mixture, preparation, confidence)
+        return MostProbable(mixture, self.preparation.bind(info.units), confidence)
 
     def check_fits(self, bands: tuple[str, ...], units: Units, source: str) -> None:
         """Raise ModelError as `Inputs.check_fits`, and if densities of pixels would overflow."""
         super().check_fits(bands, units, source)
         with np.errstate(all="ignore"):
-            stored = to_stored(self.gaussians, self.preparation.bind(units).units(units))
+            stored = to_stored(self.gaussians, self.preparation.prepared_units(units))
             variances = np.diagonal(stored.covariances, axis1=1, axis2=2)
             numbers = np.concatenate([stored.means, variances, 1 / variances])
         if not (np.abs(numbers) < _LARGEST_NUMBER).all():  # NaN is not

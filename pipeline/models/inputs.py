@@ -77,6 +77,12 @@ class Inputs(ModelRecord):
         return len(self.bands) - len(self._computed)
 
     @property
+    def dimensions(self) -> tuple[int, str]:
+        """How many numbers prepared pixels have, and what each is: a band or a component."""
+        components = self.preparation.components
+        return (len(components.loadings), "component") if components else (len(self.bands), "band")
+
+    @property
     def columns(self) -> Columns | None:
         """What is computed from the bands of a scene; None if they are used as they are."""
         if not (self._computed or self.smooth or self.unit_norm or self.preparation.components):

@@ -68,8 +68,7 @@ class Prototypes(ClusterModel):
     @model_validator(mode="after")
     def _has_consistent_points(self) -> Self:
         lengths, m = {len(row) for row in self.centroids}, len(self.centroids)
-        components = self.preparation.components
-        wanted, what = (len(components.loadings), "component") if components else (len(self.bands), "band")
+        wanted, what = self.dimensions
         if lengths != {wanted}:
             msg = f"centroids have {sorted(lengths)} numbers each; expected {wanted}, one per {what}"
             raise ValueError(msg)
@@ -112,4 +111,4 @@ class Prototypes(ClusterModel):
 
     def _points_in(self, units: Units) -> npt.NDArray[np.float64]:
         """Points among the prepared pixels of a scene with these units, shape (point, band)."""
-        return self.preparation.bind(units).units(units).to_stored(np.array(self.centroids, np.float64))
+        return self.preparation.prepared_units(units).to_stored(np.array(self.centroids, np.float64))

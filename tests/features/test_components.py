@@ -13,6 +13,7 @@ from fakes import MemorySource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import config, read
+from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 from sources import layers, product
 
@@ -119,15 +120,20 @@ def columns_of_the_product() -> npt.NDArray[np.float64]:
     return np.concatenate([bands, [(bands[3] - bands[2]) / (bands[3] + bands[2])]])
 
 
+def components_of(model: ClusterModel) -> npt.NDArray[np.float64]:
+    """Components of each pixel of the product, shape (component, pixel)."""
+    made, components = model.preparation, model.preparation.components
+    assert components is not None
+    centre, deviation, mean = (np.array(each)[:, None] for each in (made.centre, made.spread, components.centre))
+    return np.array(components.loadings) @ ((columns_of_the_product() - centre) / deviation - mean)
+
+
 @pytest.mark.parametrize("pixels", [20_000, "all"])
 @pytest.mark.parametrize("method", ["kmeans", "minibatch", "dask-ml"])
 def test_a_run_classes_by_components(safe: Path, tmp_path: Path, pixels: Any, method: str) -> None:
     run_config(config(safe, tmp_path / "m.tif", features=FEATURES, fit=FIT | {"pixels": pixels, "method": method}))
     model, columns = ClusterModel.load(tmp_path / "m.model.json"), columns_of_the_product()
-    centre, deviation = (np.array(each)[:, None] for each in (model.preparation.centre, model.preparation.spread))
-    components = model.preparation.components
-    assert components is not None
-    points = np.array(components.loadings) @ ((columns - centre) / deviation - np.array(components.centre)[:, None])
+    points = components_of(model)
     centroids = np.array(json.loads(model.to_json())["centroids"])
     distances = np.linalg.norm(points.T[:, None] - centroids, axis=2)
     first, second = np.sort(distances, axis=1)[:, :2].T
@@ -168,6 +174,62 @@ def test_predict_label_and_python_do_the_same(safe: Path, tmp_path: Path) -> Non
         path = tmp_path / f"{scene.parent.name}.tif"
         predict(SceneConfig(source=(str(scene),)), model, OutputConfig(labels=str(path)))
         assert (read(path) == expected).mean() > (0.9999 if scene == other else 0.999999)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"method": "isodata", "k_min": 3, "k_max": 6, "pixels": 20_000},
+        {"method": "sklearn", "estimator": "cluster.KMeans", "options": {"n_clusters": 5}, "pixels": 2000},
+        {
+            "method": "sklearn",
+            "estimator": "cluster.AgglomerativeClustering",
+            "options": {"n_clusters": 4},
+            "pixels": 500,
+        },
+    ],
+    ids=lambda method: method.get("estimator", method["method"]),
+)
+def test_other_methods_class_by_components(safe: Path, tmp_path: Path, method: dict[str, Any]) -> None:
+    run_config(config(safe, tmp_path / "m.tif", features=FEATURES, fit=method))
+    model, found = ClusterModel.load(tmp_path / "m.model.json"), read(tmp_path / "m.tif")
+    content = json.loads(model.to_json())
+    assert {len(row) for row in content["centroids"]} == {3}
+    assert {len(row) for row in model.centres} == {5}
+    labels = content.get("classes_of_points") or range(1, len(content["centroids"]) + 1)
+    distances = np.linalg.norm(components_of(model).T[:, None] - np.array(content["centroids"]), axis=2)
+    first, second = np.sort(distances, axis=1)[:, :2].T
+    clear = second - first > 1e-4
+    np.testing.assert_array_equal(found.ravel()[clear], np.array(labels)[distances.argmin(axis=1)][clear])
+    np.testing.assert_array_equal(label(open_scene(safe), model).values, found)
+
+
+def test_gaussians_are_of_components(safe: Path, tmp_path: Path) -> None:
+    settings = FIT | {"method": "gmm", "pixels": 200_000}
+    run_config(config(safe, tmp_path / "m.tif", features=FEATURES, fit=settings, run={"chunk": 64}))
+    model, found, columns = (
+        ClusterModel.load(tmp_path / "m.model.json"),
+        read(tmp_path / "m.tif"),
+        columns_of_the_product(),
+    )
+    content, points = json.loads(model.to_json()), components_of(model)
+    densities = [
+        np.log(weight) + multivariate_normal(mean, covariance).logpdf(points.T)
+        for mean, covariance, weight in zip(content["means"], content["covariances"], content["weights"], strict=True)
+    ]
+    second, first = np.sort(densities, axis=0)[-2:]
+    clear = first - second > 1e-2
+    np.testing.assert_array_equal(found.ravel()[clear], np.argmax(densities, axis=0)[clear] + 1)
+    assert clear.mean() > 0.95
+    np.testing.assert_array_equal(label(open_scene(safe), model).values, found)
+    means = [columns[:4, found.ravel() == each].mean() for each in range(1, 6)]
+    assert means == sorted(means)
+
+
+def test_methods_of_one_band_refuse_components(safe: Path, tmp_path: Path) -> None:
+    made = config(safe, tmp_path / "m.tif", scene={"bands": ["B08"]}, features={"pca": 1}, fit={"method": "histogram"})
+    with pytest.raises(ConfigError, match=r"features.pca: fit.method: histogram takes one band as it is"):
+        run_config(made)
 
 
 def test_more_components_than_columns_are_refused_before_pixels_are_read(safe: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Smoothed bands: means by scipy, runs without a seam, and models that apply them alone."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,21 @@ def test_a_run_classes_the_means(safe: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels[valid][clear], distances.argmin(axis=1)[clear] + 1)
     assert clear.mean() > 0.99
     assert not labels[~valid].any()
+
+
+@pytest.mark.parametrize(
+    "fit_settings", [{"method": "histogram", "bins": 5}, {"method": "ranges", "edges": [0, 0.2, 1]}]
+)
+def test_methods_of_one_band_take_its_means(safe: Path, tmp_path: Path, fit_settings: dict[str, Any]) -> None:
+    scene, features = {"bands": ["B08"]}, {"smooth": 5}
+    run_config(config(safe, tmp_path / "m.tif", scene=scene, features=features, fit=fit_settings, run={"chunk": 64}))
+    model, valid = ClusterModel.load(tmp_path / "m.model.json"), np.ones((360, 360), np.bool_)
+    valid[100:150, 200:260] = False
+    means = (means_by_scipy(layers()["B08"], valid, 5) - 1000) / 10_000
+    edges = np.array(json.loads(model.to_json())["edges"])
+    clear = valid & (np.abs(means[..., np.newaxis] - edges).min(axis=2) > 1e-6)
+    np.testing.assert_array_equal(read(tmp_path / "m.tif")[clear], np.searchsorted(edges, means[clear]))
+    assert clear.mean() > 0.9
 
 
 def test_predict_and_label_smooth_by_the_model_alone(safe: Path, tmp_path: Path) -> None:
