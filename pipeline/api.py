@@ -160,10 +160,16 @@ def fit(
     by: Literal["equal", "quantile", "natural"] = "equal",
     edges: Sequence[float] | None = None,
     outside: Literal["unclassified", "extend", "nodata"] = "unclassified",
+    k_min: int = 5,
+    k_max: int = 12,
+    max_std: float | Literal["auto"] = "auto",
+    min_distance: float | Literal["auto"] = "auto",
+    estimator: str = "cluster.Birch",
+    options: Mapping[str, Any] | None = None,
     workers: int | Literal["auto"] = "auto",
     cache_dir: str | Path | None = None,
 ) -> ClusterModel:
-    """Find the classes of a scene by k-means or a Gaussian mixture, on a sample of its pixels or all, or as ranges.
+    """Find the classes of a scene by k-means or another method, on a sample of its valid pixels or on all of them.
 
     The scene is read once; twice with `method="minibatch"` and `pixels="all"`, and with `method="histogram"`.
 
@@ -181,9 +187,10 @@ def fit(
         there is none, by threads of this function.
     k : int, default 8
         Number of classes of k-means and Gaussian mixtures, 2 to 254.
-    method : 'kmeans', 'minibatch', 'dask-ml', 'gmm', 'histogram' or 'ranges', default 'kmeans'
+    method : 'kmeans', 'minibatch', 'dask-ml', 'gmm', 'histogram', 'ranges', 'isodata' or 'sklearn', default 'kmeans'
         Algorithm. 'histogram' counts all valid pixels of one band and makes bins of their values; 'ranges' takes the
-        edges of classes as they are given. An argument of another method is an error.
+        edges of classes as they are given. 'isodata' splits, merges and drops classes; 'sklearn' is any clusterer of
+        scikit-learn; both use a sample. An argument of another method is an error.
     pixels : int, share or 'all', default 500000
         Number of valid pixels to sample, their share, such as '5%', or 'all': start from a sample of 500000, then fit
         on every valid pixel.
@@ -210,7 +217,7 @@ def fit(
         range, or its interquartile range.
     min_size : int or str, optional
         Smallest size of a class: pixels, a share such as '1%', or an area such as '5 ha'. Smaller ones are merged into
-        the nearest.
+        the nearest; by ISODATA, whose default is '0.1%', they are dropped in the round.
     weights : mapping of str to float, optional
         Factor by which the differences of a band count more, such as {'nir': 2}; 1 for other bands.
     indices : sequence of str, optional
@@ -227,6 +234,19 @@ def fit(
         includes its upper edge.
     outside : 'unclassified', 'extend' or 'nodata', default 'unclassified'
         Label of pixels beyond the edges of ranges: 255, that of the first or last class, or 0.
+    k_min, k_max : int, default 5 and 12
+        Least and largest number of classes of ISODATA, which starts with the least; `max_iter` is that of its rounds,
+        20 if it is not given.
+    max_std : float or 'auto', default 'auto'
+        Classes of ISODATA are split if the standard deviation of one of their bands is larger, after `standardize`;
+        'auto' is 0.4 times that of all pixels.
+    min_distance : float or 'auto', default 'auto'
+        Classes of ISODATA are merged if their centroids are nearer, after `standardize`; 'auto' is `max_std`.
+    estimator : str, default 'cluster.Birch'
+        Clusterer of scikit-learn, of `sklearn.cluster` or `sklearn.mixture`. `k` is given on to it if it takes a
+        number of classes.
+    options : mapping, optional
+        Parameters of the estimator; lengths such as `eps` are those after `standardize`.
     workers : 'auto' or int, default 'auto'
         Number of blocks processed at once; 'auto' is one per core.
     cache_dir : str or Path, optional
@@ -236,7 +256,8 @@ def fit(
     Returns
     -------
     ClusterModel
-        The same for any chunks and any number of workers, except for the last digits with `method="dask-ml"`.
+        The same for any chunks and any number of workers, except for the last digits with `method="dask-ml"`; with
+        `method="sklearn"` on the same machine and with the same version of scikit-learn.
 
     Raises
     ------
@@ -263,6 +284,12 @@ def fit(
         "by": by,
         "edges": edges.tolist() if isinstance(edges, np.ndarray) else edges,
         "outside": outside,
+        "k_min": k_min,
+        "k_max": k_max,
+        "max_std": max_std,
+        "min_distance": min_distance,
+        "estimator": estimator,
+        "options": dict(options) if isinstance(options, Mapping) else options,
     }
     config = FIT.parse({"method": method, **_changed(settings, fit)}, "fit")
     features = parse_record(

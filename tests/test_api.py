@@ -16,14 +16,16 @@ from hypothesis import strategies as st
 from sklearn.metrics import pairwise_distances
 from sources import described
 
-from pipeline import fit, label, open_scene, predict, write
+from pipeline import ClusterModel, fit, label, open_scene, predict, write
 from pipeline.config.record import Record, parse_record
 from pipeline.config.schema import FeaturesConfig, OutputSection, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError, ModelError, OutputError
 from pipeline.dataarrays import lazy
 from pipeline.dataarrays.grids import grid_of
+from pipeline.methods.estimators import SklearnSettings
 from pipeline.methods.gmm import GaussianSettings
 from pipeline.methods.histogram import HistogramSettings
+from pipeline.methods.isodata import IsodataSettings
 from pipeline.methods.kmeans import KMeansSettings
 from pipeline.methods.ranges import RangesSettings
 from pipeline.scenes.raster_source import RasterSource
@@ -170,6 +172,20 @@ def test_write_refuses_an_array_that_is_not_labels(scene_file: Path, tmp_path: P
         write(open_scene(scene_file), tmp_path / "classes.tif")
 
 
+def test_isodata_and_clusterers_of_scikit_learn_are_methods_of_fit(scene_file: Path, tmp_path: Path) -> None:
+    scene = open_scene(scene_file)
+    few = {"k_min": 2, "k_max": 6, "min_size": "1%", "max_std": 0.2, "min_distance": 0.1, "max_iter": 9}
+    birch = {"estimator": "cluster.Birch", "options": {"threshold": 0.1}, "k": 4, "pixels": 2000}
+    for method, settings in {"isodata": few, "sklearn": birch}.items():
+        model = fit(scene, method=method, **settings)
+        (tmp_path / "m.json").write_text(model.to_json())
+        labels = label(scene, ClusterModel.load(tmp_path / "m.json"))
+        assert set(np.unique(labels).tolist()) - {0} == set(range(1, model.k + 1))
+        np.testing.assert_array_equal(label(scene.chunk({"y": 37, "x": 51}), model).values, labels.values)
+    with pytest.raises(ConfigError, match=r"^fit: starts: unknown key; "):
+        fit(scene, method="isodata", starts=7)
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [({"k": 1}, "k: 1 is"), ({"tol": -1}, "tol: -1 is"), ({"method": "mean"}, "method: 'mean' is")],
@@ -203,10 +219,12 @@ def test_unknown_arguments_are_refused_with_the_nearest_known_one(
                 GaussianSettings: {"ridge", "covariance", "steps"},
                 HistogramSettings: {"bins", "by"},
                 RangesSettings: {"outside"},
+                IsodataSettings: {"k_min", "k_max", "max_std", "min_distance"},
+                SklearnSettings: {"estimator"},
                 FeaturesConfig: None,
                 ResourceConfig: {"workers", "cache_dir"},
             },
-            {"scene", "mask", "edges"},
+            {"scene", "mask", "edges", "options"},
         ),
         (write, {OutputSection: {"palette"}, ResourceConfig: {"workers"}}, {"labels", "path", "k", "overwrite"}),
     ],
@@ -230,6 +248,8 @@ def test_arguments_and_their_defaults_are_those_of_the_config(
         required |= {"labels": "a.tif"} if record is OutputSection else {}
         required |= {"method": "gmm"} if record is GaussianSettings else {}
         required |= {"method": "histogram"} if record is HistogramSettings else {}
+        required |= {"method": "isodata"} if record is IsodataSettings else {}
+        required |= {"method": "sklearn"} if record is SklearnSettings else {}
         required |= {"method": "ranges", "edges": (0.0, 1.0)} if record is RangesSettings else {}
         assert parse_record(record, required | given, "test") == record(**required), "Python's defaults are accepted"
 

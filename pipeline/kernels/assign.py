@@ -77,7 +77,27 @@ def assign(
         Distances are Euclidean; where rounding could change the nearest centroid they are compared in float64.
     """
     labels = np.empty(data.shape[1:], np.uint8)
+    _fill(labels, data, valid, centroids, stretch)
+    return labels
+
+
+def nearest_points(
+    data: Planes, valid: npt.NDArray[np.bool_], points: npt.NDArray[np.floating], stretch: Stretch = None
+) -> npt.NDArray[np.uint16]:
+    """Number every pixel of a block by its nearest point, as `assign`, for up to 65535 points."""
+    numbers = np.empty(data.shape[1:], np.uint16)
+    _fill(numbers, data, valid, points, stretch)
+    return numbers
+
+
+def _fill(
+    labels: npt.NDArray[np.unsignedinteger],
+    data: Planes,
+    valid: npt.NDArray[np.bool_],
+    centroids: npt.NDArray[np.floating],
+    stretch: Stretch,
+) -> None:
+    """Fill labels with 0, or 1 + the index of the nearest centroid; see `assign`."""
     flat = np.ascontiguousarray(data).reshape(data.shape[0], -1)
     working = working_centroids(centroids, stretch, data.dtype)
     assign_pixels(flat, np.ascontiguousarray(valid).reshape(-1), working, labels.reshape(-1))
-    return labels

@@ -213,7 +213,7 @@ def assign_pixels(
     data: Points,
     valid: npt.NDArray[np.bool_],
     centroids: Centroids,
-    labels: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.unsignedinteger],
 ) -> None:
     """Label the pixels of a block (band, pixel) tile by tile: 0 where not valid, else 1 + the nearest centroid."""
     pixels, workspace = data.shape[1], make_workspace(centroids.rounded)

@@ -29,27 +29,29 @@ COMPARED: Final = 100_000
 """Number of pixels on which starts are compared if the sample is larger; the best one is refined on all."""
 
 
-def check_sample(points: Points, k: int, stretch: Stretch) -> int:
+def check_sample(points: Points, k: int, stretch: Stretch, key: str = "k") -> int:
     """Raise FitError unless k classes can be found in points (band, point) scaled by `stretch`.
+
+    `key` is the setting that says how many.
 
     Returns
     -------
     int
         How many of the first points have k distinct ones among them.
     """
-    enough = check_distinct(points, k)
+    enough = check_distinct(points, k, key)
     check_magnitude(points.min(axis=1), points.max(axis=1), points.shape[1], stretch)
     return enough
 
 
-def check_distinct(points: Points, k: int) -> int:
+def check_distinct(points: Points, k: int, key: str = "k") -> int:
     """Raise FitError unless `k` of the points (band, point) are distinct; return how many first points are enough."""
     for count in (_FIRST_COUNTED, COMPARED, points.shape[1]):
         found = np.unique(points[:, :count], axis=1).shape[1]
         if found >= k:
             return count
-    fix = f"set fit.k to {found} at most" if found > 1 else "choose a scene whose pixels differ"
-    msg = f"fit.k: {k} classes need {k} distinct pixels, but the {points.shape[1]} sampled ones have {found}; {fix}"
+    fix = f"set fit.{key} to {found} at most" if found > 1 else "choose a scene whose pixels differ"
+    msg = f"fit.{key}: {k} classes need {k} distinct pixels, but the {points.shape[1]} sampled ones have {found}; {fix}"
     raise FitError(msg)
 
 

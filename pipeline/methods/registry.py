@@ -14,6 +14,8 @@ _RECORDS: Final = (
     "pipeline.methods.gmm:GMM",
     "pipeline.methods.histogram:HISTOGRAM",
     "pipeline.methods.ranges:RANGES",
+    "pipeline.methods.isodata:ISODATA",
+    "pipeline.methods.estimators:SKLEARN",
 )
 """The record of each method: to add a method, add its line."""
 

@@ -11,12 +11,18 @@ from pipeline.core.arrays import Planes, Validity
 from pipeline.core.errors import ModelError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units
-from pipeline.features.base import Preparation, class_by_strip
-from pipeline.kernels.assign import assign
+from pipeline.features.base import STRIP_PIXELS, Preparation, class_by_strip
+from pipeline.kernels.assign import assign, nearest_points
 from pipeline.models.base import CLASSES_ONLY, ClusterModel, Layer, Layers
 
 _LARGEST_NUMBER: Final = 1e60
 """Largest absolute value of a point, stored or scaled: squared differences must not overflow."""
+
+_MOST_CLASSES: Final = 254
+"""Largest number of classes, and of points that are numbered in one byte."""
+
+_MOST_POINTS: Final = 65_535
+"""Largest number of points."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,19 @@ class NearestPoint:
 
     def __call__(self, data: Planes, valid: Validity) -> Layers:
         """Label the pixels of a block; see `Labeller`."""
+        return Layers(class_by_strip(self.preparation, data, valid, self._classes_of))
+
+    def _classes_of(self, pixels: Planes, valid: Validity) -> npt.NDArray[np.uint8]:
+        """Class of each of some prepared pixels, shape (1, pixel)."""
         stretch = self.preparation.stretch
-        nearest = class_by_strip(
-            self.preparation, data, valid, lambda points, known: assign(points, known, self.points, stretch)
-        )
-        return Layers(nearest if self.classes is None else self.classes[nearest])
+        if self.classes is None or len(self.points) <= _MOST_CLASSES:
+            nearest = assign(pixels, valid, self.points, stretch)
+            return nearest if self.classes is None else self.classes[nearest]
+        out = np.empty(valid.shape, np.uint8)
+        for start in range(0, valid.size, STRIP_PIXELS):  # numbers of points take twice the memory of classes
+            strip = (slice(None), slice(start, start + STRIP_PIXELS))
+            out[strip] = self.classes[nearest_points(pixels[:, *strip], valid[strip], self.points, stretch)]
+        return out
 
 
 class Prototypes(ClusterModel):
@@ -56,10 +70,11 @@ class Prototypes(ClusterModel):
         if lengths != {len(self.bands)}:
             msg = f"centroids have {sorted(lengths)} numbers each; expected {len(self.bands)}, one per band"
             raise ValueError(msg)
-        if not 2 <= m <= 254 or (self.classes_of_points is None and m != self.k):  # noqa: PLR2004
-            msg = f"{m} centroids and {self.k} classes; expected as many of both, 2 to 254"
+        labels, most = self.classes_of_points, _MOST_CLASSES if self.classes_of_points is None else _MOST_POINTS
+        if not 2 <= m <= most or (labels is None and m != self.k):  # noqa: PLR2004
+            more = "as many of both" if labels is None else "points with the class of each"
+            msg = f"{m} centroids and {self.k} classes; expected {more}, 2 to {most}"
             raise ValueError(msg)
-        labels = self.classes_of_points
         if labels is not None and (len(labels) != m or set(labels) != set(range(1, self.k + 1))):
             msg = f"classes_of_points: expected {m} numbers, one per point, with each class from 1 to {self.k}"
             raise ValueError(msg)

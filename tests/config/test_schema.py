@@ -139,9 +139,17 @@ def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
         ("scene.bands", [1.5], "'all', or a list"),
         ("scene.nodata", "none", "the number that marks"),
         ("scene.nodata", float("nan"), "the number that marks"),
-        ("fit.method", "dbscan", "'kmeans', 'minibatch', 'dask-ml', 'gmm', 'histogram' or 'ranges'"),
-        ("fit.method", None, "'kmeans', 'minibatch', 'dask-ml', 'gmm', 'histogram' or 'ranges'"),
-        ("fit.method", ["kmeans"], "'kmeans', 'minibatch', 'dask-ml', 'gmm', 'histogram' or 'ranges'"),
+        (
+            "fit.method",
+            "dbscan",
+            "'kmeans', 'minibatch', 'dask-ml', 'gmm', 'histogram', 'ranges', 'isodata' or 'sklearn'",
+        ),
+        ("fit.method", None, "'kmeans', 'minibatch', 'dask-ml', 'gmm', 'histogram', 'ranges', 'isodata' or 'sklearn'"),
+        (
+            "fit.method",
+            ["kmeans"],
+            "'kmeans', 'minibatch', 'dask-ml', 'gmm', 'histogram', 'ranges', 'isodata' or 'sklearn'",
+        ),
         ("fit.k", 1, "from 2 to 254"),
         ("fit.k", 255, "from 2 to 254"),
         ("fit.k", 8.5, "from 2 to 254"),
@@ -216,7 +224,7 @@ def test_misspelt_key_is_named_with_its_path_and_the_nearest_key(tmp_path: Path,
     assert f"did you mean {path}?" in str(caught.value)
 
 
-WITHOUT_K: dict[str, Any] = {"histogram": {}, "ranges": {"edges": [0, 1]}}
+WITHOUT_K: dict[str, Any] = {"histogram": {}, "ranges": {"edges": [0, 1]}, "isodata": {}}
 """Settings that are required, by the methods that have no number of classes."""
 
 
@@ -240,7 +248,11 @@ def test_mistakes_in_the_settings_of_a_method_are_named_by_their_path_alone(tmp_
 @pytest.mark.parametrize("method", WITHOUT_K)
 def test_a_key_of_another_method_is_refused_naming_the_methods_that_have_it(tmp_path: Path, method: str) -> None:
     settings = with_setting("fit", {"method": method, **WITHOUT_K[method]})
-    own = {"histogram": "mask, pixels, seed, bins, by", "ranges": "mask, pixels, seed, edges, outside"}[method]
+    own = {
+        "histogram": "mask, pixels, seed, bins, by",
+        "ranges": "mask, pixels, seed, edges, outside",
+        "isodata": "mask, pixels, seed, weights, k_min, k_max, min_size, max_std, min_distance, max_iter",
+    }[method]
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, with_setting("fit.k", 5, settings))
     having = ", ".join(name for name, each in METHODS.items() if "k" in each.settings.model_fields)

@@ -40,9 +40,15 @@ def ranges(*edges: float, outside: str = "extend") -> ClusterModel:
     return Ranges.model_validate(parts | {"bands": ("one",), "units": units, "edges": edges, "outside": outside})
 
 
+def many_points() -> ClusterModel:
+    rng = np.random.default_rng(1)
+    return model_of(rng.integers(0, 255, (700, 2)), ("one", "two"), classes=(rng.permutation(700) % 9 + 1).tolist())
+
+
 MODELS = {
     "prototypes": lambda: model_of([[50, 60], [120, 110], [200, 10]], ("one", "two")),
     "merged prototypes": lambda: model_of([[50, 60], [120, 110], [200, 10]], ("one", "two"), classes=(2, 1, 2)),
+    "many prototypes": many_points,
     "gaussians": lambda: gaussians_of(
         [[50, 60], [120, 110], [200, 10]],
         [[[900, 200], [200, 400]], [[2500, -900], [-900, 1600]], [[400, 0], [0, 400]]],

@@ -1,0 +1,234 @@
+"""Clusterers of scikit-learn: fitted on the sample, then stored as prototypes or labelled pixels, without pickle."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from textwrap import shorten
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn import cluster, mixture
+from threadpoolctl import threadpool_limits
+
+from pipeline.core.errors import FitError
+from pipeline.kernels.distances import own_distances
+from pipeline.methods.estimators import MOST_POINTS, SklearnSettings
+from pipeline.methods.method import FitInput, FitResult, class_means
+from pipeline.methods.settings import MAX_CLASSES
+from pipeline.models.classes import brightness_order
+from pipeline.models.prototypes import NearestPoint, Prototypes
+
+logger = logging.getLogger(__name__)
+
+Rows = npt.NDArray[np.float64]
+"""Points in units of distances: the quantity divided by the spread of each band, shape (point, band)."""
+
+_CLASSES: Final[dict[str, Any]] = {
+    "cluster.AffinityPropagation": cluster.AffinityPropagation,
+    "cluster.AgglomerativeClustering": cluster.AgglomerativeClustering,
+    "cluster.Birch": cluster.Birch,
+    "cluster.BisectingKMeans": cluster.BisectingKMeans,
+    "cluster.DBSCAN": cluster.DBSCAN,
+    "cluster.HDBSCAN": cluster.HDBSCAN,
+    "cluster.KMeans": cluster.KMeans,
+    "cluster.MeanShift": cluster.MeanShift,
+    "cluster.MiniBatchKMeans": cluster.MiniBatchKMeans,
+    "cluster.OPTICS": cluster.OPTICS,
+    "cluster.SpectralClustering": cluster.SpectralClustering,
+    "mixture.BayesianGaussianMixture": mixture.BayesianGaussianMixture,
+    "mixture.GaussianMixture": mixture.GaussianMixture,
+}
+"""The class of each estimator of `methods.estimators.ESTIMATORS`."""
+
+_LONGEST_MESSAGE: Final = 300
+"""Largest number of characters that are told of an error of scikit-learn."""
+
+
+class Found(NamedTuple):
+    """What an estimator found in the sample."""
+
+    labels: npt.NDArray[np.intp]
+    """Class of each sampled pixel, numbered from 0 in any order, shape (point,); below 0 is noise."""
+    prototypes: tuple[Rows, npt.NDArray[np.intp]] | None
+    """Centroids or sub-clusters, and the class of each, if a pixel is of the class of the nearest; None if there are
+    none."""
+    iterations: int
+    """Number of iterations, 1 if it has none."""
+
+
+class LabelledPoints(NamedTuple):
+    """Points, and the class of each."""
+
+    points: npt.NDArray[np.float64]
+    """Points in the quantity of the model, shape (point, band)."""
+    classes: npt.NDArray[np.intp]
+    """Class of each, numbered from 0, shape (point,)."""
+
+
+def fit_estimator(given: FitInput[SklearnSettings]) -> FitResult:
+    """Fit the estimator to the sample, and make a model of it that labels each pixel by its nearest point."""
+    settings, units = given.settings, given.info.units
+    _log_sample(given)
+    spread = units.difference_factors / given.preparation.factors
+    quantity = units.to_physical(given.points.T.astype(np.float64))
+    with given.progress.stage("fit", 1) as step:
+        found = find_classes(settings, quantity / spread)
+        step()
+    labels, k = _numbered(settings, found.labels)
+    if found.prototypes:
+        rows, classes = found.prototypes
+        known = np.isin(classes, np.unique(found.labels[found.labels >= 0]))
+        chosen = LabelledPoints(rows[known] * spread, np.unique(classes[known], return_inverse=True)[1])
+    else:
+        chosen = labelled_pixels(quantity, labels)
+    return _result(given, chosen, k, labels, found.iterations)
+
+
+def find_classes(settings: SklearnSettings, rows: Rows) -> Found:
+    """Fit an estimator to points, on one thread: several add up sums in the order in which they end."""
+    with _told(settings.estimator), threadpool_limits(limits=1):
+        parameters = settings.parameters
+        estimator = _CLASSES[settings.estimator]()
+        known = estimator.get_params()
+        # HDBSCAN overwrites some inputs, and warns that this will change, unless it is told to copy them
+        own = {"random_state": settings.seed, "copy": True}
+        estimator.set_params(**parameters, **{name: value for name, value in own.items() if name in known})
+        if isinstance(estimator, cluster.Birch):
+            return _fit_birch(estimator, rows)
+        labels = estimator.fit_predict(rows)
+    iterations = int(getattr(estimator, "n_iter_", 1))
+    centres = getattr(estimator, "cluster_centers_", None)
+    if centres is None:
+        return Found(labels, None, iterations)
+    return Found(labels, (np.asarray(centres, np.float64), np.arange(len(centres))), iterations)
+
+
+def _fit_birch(estimator: Any, rows: Rows) -> Found:
+    """Fit Birch: first its sub-clusters, then classes of these, for which it compares all pairs of them."""
+    classes = estimator.n_clusters
+    estimator.set_params(n_clusters=None, compute_labels=False).fit(rows)
+    count = len(estimator.subcluster_centers_)
+    if count > MOST_POINTS:
+        msg = (
+            f"fit.options.threshold: {estimator.threshold:g} gives {count} sub-clusters, of at most {MOST_POINTS}; "
+            "raise it, or see features.standardize"
+        )
+        raise FitError(msg)
+    if classes is not None:
+        estimator.set_params(n_clusters=classes).partial_fit()
+    subclusters = np.asarray(estimator.subcluster_centers_, np.float64), np.asarray(estimator.subcluster_labels_)
+    return Found(estimator.predict(rows), subclusters, 1)
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Tell warnings of scikit-learn in the log, and its errors as FitError."""
+    try:
+        with warnings.catch_warnings(record=True) as raised:
+            warnings.simplefilter("always")
+            yield
+    except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError, NotImplementedError) as error:
+        msg = f"fit.estimator: {name}: {_one_line(error)}; see fit.options"
+        raise FitError(msg) from error
+    for text in dict.fromkeys(_one_line(each.message) for each in raised):
+        logger.warning("fit.estimator: %s: %s", name, text)
+
+
+def _one_line(message: object) -> str:
+    return shorten(str(message), _LONGEST_MESSAGE, placeholder=" ...").rstrip(".")
+
+
+def _log_sample(given: FitInput[SklearnSettings]) -> None:
+    """Say that the estimator bears no larger sample, as a warning if the config asks for one."""
+    settings, count = given.settings, given.points.shape[1]
+    if count >= settings.record.pixels and settings.pixels != count:
+        level = logging.WARNING if "pixels" in settings.model_fields_set else logging.INFO
+        logger.log(
+            level,
+            "fit.pixels: %s is fitted on %d sampled pixels, the most that it bears, instead of %s",
+            settings.estimator,
+            count,
+            settings.pixels,
+        )
+
+
+def _numbered(settings: SklearnSettings, labels: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], int]:
+    """Number the classes from 0 without gaps; return labels, -1 for noise, and the number of classes.
+
+    Raises
+    ------
+    FitError
+        If there are too few or too many for a map.
+    """
+    known = labels >= 0
+    present, numbers = np.unique(labels[known], return_inverse=True)
+    out = np.full(len(labels), -1, np.intp)
+    out[known] = numbers
+    if not 2 <= len(present) <= MAX_CLASSES:  # noqa: PLR2004
+        noise = f", and {np.mean(~known):.0%} of them noise" if not known.all() else ""
+        options = settings.record.options.replace(" ", ", ")
+        msg = (
+            f"fit.estimator: {settings.estimator} found {len(present)} classes in {len(labels)} sampled pixels{noise}; "
+            f"a map has 2 to {MAX_CLASSES}: change fit.options ({options}), or features.standardize"
+        )
+        raise FitError(msg)
+    if not known.all():
+        # to make noise 255 (unclassified), its pixels would be labelled points as well
+        logger.info(
+            "sklearn: %d of %d sampled pixels are noise, and left out; in the map each pixel is of the nearest class",
+            np.count_nonzero(~known),
+            len(labels),
+        )
+    return out, len(present)
+
+
+def labelled_pixels(quantity: npt.NDArray[np.float64], labels: npt.NDArray[np.intp]) -> LabelledPoints:
+    """Choose up to `MOST_POINTS` pixels that differ, shape (point, band), the first ones, and one of each class."""
+    known = np.flatnonzero(labels >= 0)
+    different = known[np.sort(np.unique(quantity[known], axis=0, return_index=True)[1])]
+    first_of_class = known[np.unique(labels[known], return_index=True)[1]]
+    missing = np.setdiff1d(first_of_class, different[:MOST_POINTS])
+    # a class whose pixels all equal those of another is kept, too, though it has none in the map
+    chosen = np.concatenate([different[: MOST_POINTS - len(missing)], missing])
+    return LabelledPoints(quantity[chosen], labels[chosen])
+
+
+def _result(
+    given: FitInput[SklearnSettings], chosen: LabelledPoints, k: int, labels: npt.NDArray[np.intp], iterations: int
+) -> FitResult:
+    """Sort the classes from dark to bright by the means of their sampled pixels, and count these as the model would."""
+    units, stretch = given.info.units, given.stretch
+    stored = units.to_stored(chosen.points)
+    first = [np.flatnonzero(chosen.classes == number)[0] for number in range(k)]
+    means = units.to_physical(class_means(given.stored, _nearest(given, stored, chosen.classes), stored[first]))
+    order = brightness_order(means, units.quantities)
+    rank = np.argsort(order)
+    classes, points, single = rank[chosen.classes], chosen.points, len(chosen.points) == k
+    if single:
+        in_order = np.argsort(classes)
+        classes, points, stored = classes[in_order], points[in_order], stored[in_order]
+    mapped, known = _nearest(given, stored, classes), labels >= 0
+    agree = np.mean(rank[labels[known]] + 1 == mapped[known])
+    logger.info("sklearn: the model gives %.2f %% of the sampled pixels their own class", 100 * agree)
+    content: dict[str, Any] = {"centroids": tuple(map(tuple, points.tolist()))}
+    if not single:
+        content["classes_of_points"] = tuple((classes + 1).tolist())
+    return FitResult(
+        kind=Prototypes,
+        content=content,
+        counts=np.bincount(mapped, minlength=k + 1)[1:],
+        inertia=given.preparation.unit * own_distances(given.points, mapped, stored, stretch)[1] if single else None,
+        iterations=iterations,
+    )
+
+
+def _nearest(
+    given: FitInput[SklearnSettings], stored: npt.NDArray[np.float64], classes: npt.NDArray[np.intp]
+) -> npt.NDArray[np.uint8]:
+    """Class of each sampled pixel, from 1, by its nearest point, as in any map of the model, shape (point,)."""
+    labeller = NearestPoint(stored, given.preparation, np.array([0, *(classes + 1)], np.uint8))
+    planes = given.stored[:, np.newaxis]
+    labels: npt.NDArray[np.uint8] = labeller(planes, np.ones(planes.shape[1:], np.bool_)).classes[0]
+    return labels
