@@ -176,13 +176,13 @@ def test_isodata_and_clusterers_of_scikit_learn_are_methods_of_fit(scene_file: P
     scene = open_scene(scene_file)
     few = {"k_min": 2, "k_max": 6, "min_size": "1%", "max_std": 0.2, "min_distance": 0.1, "max_iter": 9}
     birch = {"estimator": "cluster.Birch", "options": {"threshold": 0.1}, "k": 4, "pixels": 2000}
-    for method, settings in {"isodata": few, "sklearn": birch}.items():
-        model = fit(scene, method=method, **settings)
+    for method, own in {"isodata": few, "sklearn": birch}.items():
+        model = fit(scene, method=method, **own)
         (tmp_path / "m.json").write_text(model.to_json())
         labels = label(scene, ClusterModel.load(tmp_path / "m.json"))
         assert set(np.unique(labels).tolist()) - {0} == set(range(1, model.k + 1))
         np.testing.assert_array_equal(label(scene.chunk({"y": 37, "x": 51}), model).values, labels.values)
-    with pytest.raises(ConfigError, match=r"^fit: starts: unknown key; "):
+    with pytest.raises(ConfigError, match=r"^fit: starts: a key of kmeans, minibatch, "):
         fit(scene, method="isodata", starts=7)
 
 
