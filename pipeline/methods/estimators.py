@@ -20,6 +20,9 @@ from pipeline.methods.settings import MAX_CLASSES, SampleOnlySettings, sample_by
 MOST_POINTS: Final = 5_000
 """Largest number of labelled pixels, or sub-clusters, that a model holds."""
 
+CHUNK_MEGABYTES: Final = 16
+"""Memory for distances that scikit-learn computes a part at a time, in MiB; its own default is 1024."""
+
 _DEFAULT_K: Final = 8
 """Number of classes if neither `k` nor an option says it, as that of the other methods."""
 
@@ -250,7 +253,8 @@ def sklearn_needs(info: SceneInfo, settings: SklearnSettings, work: Work) -> Nee
     points, estimator = settings.sampled_of(info), settings.record
     per_point = 4 * 8 * len(info.bands) + estimator.per_point + estimator.per_class * (settings.wanted or 0)
     fitting = points * per_point + round(min(points, estimator.compared) ** 2 * estimator.per_pair)
-    return Needs(fixed=2 * sample_bytes(info, settings) + fitting, libraries=frozenset([SCIKIT_LEARN]))
+    held = 2 * sample_bytes(info, settings) + CHUNK_MEGABYTES * 2**20
+    return Needs(fixed=held + fitting, libraries=frozenset([SCIKIT_LEARN]))
 
 
 SKLEARN: Final = Method(
