@@ -84,13 +84,13 @@ class DistanceSettings(SampleSettings):
 
 
 class SampleOnlySettings(DistanceSettings):
-    """Settings of methods that fit a sample, and can't go on to all pixels."""
+    """Settings of methods that take distances in a sample, and can't go on to all pixels."""
 
     pixels: Annotated[int, Field(ge=1, le=MOST_SAMPLED)] | Share = Field(
         DEFAULT_SAMPLE,
         title="sample size",
-        description=f"the number of valid pixels sampled for the fit, 1 to {MOST_SAMPLED}, or their share, such as "
-        "5%; this method can't use all pixels",
+        description=f"the number of valid pixels sampled for the fit, 1 to {MOST_SAMPLED}, or their share, such as 5% "
+        "(not 'all': this method fits the sample only)",
     )
 
 

@@ -263,9 +263,7 @@ def test_a_key_of_another_method_is_refused_naming_the_methods_that_have_it(tmp_
         load(tmp_path, with_setting("fit.k", 5, settings))
     having = ", ".join(name for name, each in METHODS.items() if "k" in each.settings.model_fields)
     assert str(caught.value).endswith(f"run.yaml: fit.k: a key of {having}; fit.method: {method} has {own}")
-    with pytest.raises(
-        ConfigError, match=r"fit\.maxiter: unknown key; (did you mean fit\.max_iter\? )?allowed here: method, "
-    ):
+    with pytest.raises(ConfigError, match=r"fit\.maxiter: unknown key; .*allowed here: method, "):
         load(tmp_path, with_setting("fit.maxiter", 5, settings))
     with pytest.raises(ConfigError, match=r"^fit: edges: a key of ranges; method: kmeans has mask, pixels, seed,"):
         FIT.parse({"edges": [1, 2]}, "fit")

@@ -48,13 +48,13 @@ def many_points() -> ClusterModel:
 MODELS = {
     "prototypes": lambda: model_of([[50, 60], [120, 110], [200, 10]], ("one", "two")),
     "merged prototypes": lambda: model_of([[50, 60], [120, 110], [200, 10]], ("one", "two"), classes=(2, 1, 2)),
+    "many prototypes": many_points,
     "gaussians": lambda: gaussians_of(
         [[50, 60], [120, 110], [200, 10]],
         [[[900, 200], [200, 400]], [[2500, -900], [-900, 1600]], [[400, 0], [0, 400]]],
         [0.3, 0.5, 0.2],
     ),
     "ranges": lambda: ranges(30, 60.5, 200),
-    "many prototypes": many_points,
     "fake": threshold,
 }
 
