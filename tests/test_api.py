@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import pairwise_distances
 from sources import described
 
-from pipeline import fit, label, open_scene, predict, write
+from pipeline import ClusterModel, fit, label, open_scene, predict, write
 from pipeline.config.record import Record, parse_record
 from pipeline.config.schema import FeaturesConfig, OutputSection, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError, ModelError, OutputError
@@ -170,6 +170,20 @@ def test_writing_twice_needs_permission(scene_file: Path, tmp_path: Path) -> Non
 def test_write_refuses_an_array_that_is_not_labels(scene_file: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected labels"):
         write(open_scene(scene_file), tmp_path / "classes.tif")
+
+
+def test_isodata_and_clusterers_of_scikit_learn_are_methods_of_fit(scene_file: Path, tmp_path: Path) -> None:
+    scene = open_scene(scene_file)
+    few = {"k_min": 2, "k_max": 6, "min_size": "1%", "max_std": 0.2, "min_distance": 0.1, "max_iter": 9}
+    birch = {"estimator": "cluster.Birch", "options": {"threshold": 0.1}, "k": 4, "pixels": 2000}
+    for method, own in {"isodata": few, "sklearn": birch}.items():
+        model = fit(scene, method=method, **own)
+        (tmp_path / "m.json").write_text(model.to_json())
+        labels = label(scene, ClusterModel.load(tmp_path / "m.json"))
+        assert set(np.unique(labels).tolist()) - {0} == set(range(1, model.k + 1))
+        np.testing.assert_array_equal(label(scene.chunk({"y": 37, "x": 51}), model).values, labels.values)
+    with pytest.raises(ConfigError, match=r"^fit: starts: a key of kmeans, minibatch, "):
+        fit(scene, method="isodata", starts=7)
 
 
 @pytest.mark.parametrize(

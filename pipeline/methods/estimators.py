@@ -20,6 +20,9 @@ from pipeline.methods.settings import MAX_CLASSES, SampleOnlySettings, sample_by
 MOST_POINTS: Final = 5_000
 """Largest number of labelled pixels, or sub-clusters, that a model holds."""
 
+CHUNK_MEGABYTES: Final = 16
+"""Memory for distances that scikit-learn computes a part at a time, in MiB; its own default is 1024."""
+
 _DEFAULT_K: Final = 8
 """Number of classes if neither `k` nor an option says it, as that of the other methods."""
 
@@ -57,6 +60,10 @@ class Estimator:
     """Bytes per sampled pixel, besides its values."""
     per_pair: float = 0
     """Bytes per pair of sampled pixels, (i, j) and (j, i) counted as two."""
+    compared: int = 10**9
+    """Largest number of points whose pairs are compared."""
+    per_class: int = 0
+    """Bytes per sampled pixel and class."""
     k: str | None = None
     """Parameter that takes the number of classes; None if the estimator finds it."""
     instead_of_k: str | None = None
@@ -69,7 +76,7 @@ _KMEANS: Final = "n_clusters init n_init max_iter tol"
 
 ESTIMATORS: Final[dict[EstimatorName, Estimator]] = {
     "cluster.AffinityPropagation": Estimator(
-        2_000, "damping max_iter convergence_iter preference affinity", per_point=100, per_pair=48
+        2_000, "damping max_iter convergence_iter preference affinity", per_point=100, per_pair=40
     ),
     "cluster.AgglomerativeClustering": Estimator(
         10_000,
@@ -82,21 +89,23 @@ ESTIMATORS: Final[dict[EstimatorName, Estimator]] = {
     "cluster.Birch": Estimator(
         50_000,
         "threshold branching_factor n_clusters",
-        per_point=7_000,
+        per_point=2_000,
+        per_pair=9,
+        compared=MOST_POINTS,
         k="n_clusters",
         defaults={"threshold": 0.05},  # 0.5 is larger than all classes of bands that are clipped to 0 to 1
     ),
     "cluster.BisectingKMeans": Estimator(
         500_000, f"{_KMEANS} algorithm bisecting_strategy", per_point=100, k="n_clusters"
     ),
-    "cluster.DBSCAN": Estimator(10_000, "eps min_samples metric algorithm leaf_size p", per_point=200, per_pair=9),
+    "cluster.DBSCAN": Estimator(10_000, "eps min_samples metric algorithm leaf_size p", per_point=200, per_pair=13.5),
     "cluster.HDBSCAN": Estimator(
         10_000,
         "min_cluster_size min_samples cluster_selection_epsilon max_cluster_size metric alpha algorithm leaf_size "
         "cluster_selection_method allow_single_cluster",
         per_point=2_000,
     ),
-    "cluster.KMeans": Estimator(500_000, f"{_KMEANS} algorithm", per_point=100, k="n_clusters"),
+    "cluster.KMeans": Estimator(500_000, f"{_KMEANS} algorithm", per_point=150, k="n_clusters"),
     "cluster.MeanShift": Estimator(
         2_000, "bandwidth seeds bin_seeding min_bin_freq cluster_all max_iter", per_point=500, per_pair=9
     ),
@@ -116,21 +125,23 @@ ESTIMATORS: Final[dict[EstimatorName, Estimator]] = {
         3_000,
         "n_clusters eigen_solver n_components n_init gamma affinity n_neighbors eigen_tol assign_labels degree coef0",
         per_point=1_000,
-        per_pair=50,
+        per_pair=40,
         k="n_clusters",
     ),
     "mixture.BayesianGaussianMixture": Estimator(
         50_000,
         "n_components covariance_type tol reg_covar max_iter n_init init_params weight_concentration_prior_type "
         "weight_concentration_prior mean_precision_prior mean_prior degrees_of_freedom_prior covariance_prior",
-        per_point=1_000,
+        per_point=200,
+        per_class=45,
         k="n_components",
     ),
     "mixture.GaussianMixture": Estimator(
         50_000,
         "n_components covariance_type tol reg_covar max_iter n_init init_params weights_init means_init "
         "precisions_init",
-        per_point=1_000,
+        per_point=200,
+        per_class=45,
         k="n_components",
     ),
 }
@@ -240,9 +251,10 @@ def sklearn_needs(info: SceneInfo, settings: SklearnSettings, work: Work) -> Nee
     """Needs of the sample, of its copies as float64, and of the estimator; it runs on one thread."""
     del work
     points, estimator = settings.sampled_of(info), settings.record
-    rows = 4 * 8 * len(info.bands) + estimator.per_point
-    fitting = points * rows + round(points**2 * estimator.per_pair)
-    return Needs(fixed=2 * sample_bytes(info, settings) + fitting, libraries=frozenset([SCIKIT_LEARN]))
+    per_point = 4 * 8 * len(info.bands) + estimator.per_point + estimator.per_class * (settings.wanted or 0)
+    fitting = points * per_point + round(min(points, estimator.compared) ** 2 * estimator.per_pair)
+    held = 2 * sample_bytes(info, settings) + CHUNK_MEGABYTES * 2**20
+    return Needs(fixed=held + fitting, libraries=frozenset([SCIKIT_LEARN]))
 
 
 SKLEARN: Final = Method(

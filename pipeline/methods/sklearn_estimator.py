@@ -9,12 +9,12 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import cluster, mixture
+from sklearn import cluster, config_context, mixture
 from threadpoolctl import threadpool_limits
 
 from pipeline.core.errors import FitError
 from pipeline.kernels.distances import own_distances
-from pipeline.methods.estimators import MOST_POINTS, SklearnSettings
+from pipeline.methods.estimators import CHUNK_MEGABYTES, MOST_POINTS, SklearnSettings
 from pipeline.methods.method import FitInput, FitResult
 from pipeline.methods.settings import MAX_CLASSES
 from pipeline.models.classes import brightness_order
@@ -88,13 +88,15 @@ def fit_estimator(given: FitInput[SklearnSettings]) -> FitResult:
 
 def find_classes(settings: SklearnSettings, rows: Rows) -> Found:
     """Fit an estimator to points, on one thread: several add up sums in the order in which they end."""
-    with _told(settings.estimator), threadpool_limits(limits=1):
+    one_thread, chunks = threadpool_limits(limits=1), config_context(working_memory=CHUNK_MEGABYTES)
+    with _told(settings.estimator), one_thread, chunks:
         parameters = settings.parameters
         estimator = _CLASSES[settings.estimator]()
-        known = estimator.get_params()
-        # HDBSCAN overwrites some inputs, and warns that this will change, unless it is told to copy them
-        own = {"random_state": settings.seed, "copy": True}
-        estimator.set_params(**parameters, **{name: value for name, value in own.items() if name in known})
+        if "random_state" in estimator.get_params():
+            parameters["random_state"] = settings.seed
+        if isinstance(estimator, cluster.HDBSCAN):
+            parameters["copy"] = True  # it warns that its default will change
+        estimator.set_params(**parameters)
         if isinstance(estimator, cluster.Birch):
             return _fit_birch(estimator, rows)
         labels = estimator.fit_predict(rows)

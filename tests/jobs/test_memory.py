@@ -143,6 +143,26 @@ def test_peak_memory_of_a_gaussian_mixture_of_a_large_sample_is_below_the_plan(
     peak_of(scene, tmp_path, "4GB", "{method: gmm, k: 30, pixels: 4000000, starts: 1, steps: 2, tol: 0.01}")
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        "cluster.AffinityPropagation, options: {max_iter: 20, convergence_iter: 2, preference: -200}",
+        "cluster.AgglomerativeClustering",
+        "cluster.Birch, options: {threshold: 0.035}",
+        "cluster.DBSCAN, options: {eps: 0.6}",
+        "cluster.SpectralClustering",
+        "mixture.GaussianMixture, k: 100, options: {max_iter: 3}",
+    ],
+)
+def test_peak_memory_of_a_clusterer_with_its_largest_sample_is_below_the_plan(
+    landscape: list[str], tmp_path: Path, estimator: str
+) -> None:
+    scene = mirrored(landscape, tmp_path / "scene.tif", 549)
+    peak_of(scene, tmp_path, "2GB", f"{{method: sklearn, estimator: {estimator}, pixels: 500000}}")
+
+
 def sources(kind: str, folder: Path) -> dict[str, Any]:
     """Write a small scene of a kind, and return the config's section for it."""
     from sources import SIDES, TRIANGLE, dataset, layers, write_vector

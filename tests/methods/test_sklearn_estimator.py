@@ -21,6 +21,7 @@ from pipeline.core.needs import Work
 from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.jobs.config import FIT
+from pipeline.jobs.plan import PROGRAM
 from pipeline.methods.estimators import ESTIMATORS, MOST_POINTS, EstimatorName, sklearn_needs
 from pipeline.methods.fit import fit_source
 from pipeline.methods.sample import draw_sample
@@ -48,7 +49,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "cluster.MiniBatchKMeans": {"n_init": 3},
     "cluster.OPTICS": {"min_samples": 8, "min_cluster_size": 40, "cluster_method": "dbscan", "eps": 14},
     "cluster.SpectralClustering": {"gamma": 0.001},
-    "mixture.BayesianGaussianMixture": {},
+    "mixture.BayesianGaussianMixture": {"tol": 0.1},
     "mixture.GaussianMixture": {},
 }
 """Options with which each estimator finds several classes in `source`."""
@@ -61,8 +62,8 @@ K = 5
 PIXELS = 800
 
 
-def source(chunk: tuple[int, int] = (64, 64)) -> MemorySource:
-    return MemorySource(scene("uint8", (30, 40), bands=3, seed=2), chunk=chunk)
+def source(chunk: tuple[int, int] = (64, 64), dtype: str = "uint8") -> MemorySource:
+    return MemorySource(scene(dtype, (30, 40), bands=3, seed=2), chunk=chunk)
 
 
 def settings_of(name: str, **settings: Any) -> Any:
@@ -137,9 +138,9 @@ def test_a_config_with_an_estimator_loads_no_scikit_learn() -> None:
 def test_the_model_gives_sampled_pixels_the_labels_of_the_estimator(
     name: str, standardize: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = source()
-    points = sampled(scene, PIXELS)
-    spread = np.ones(3)
+    # integers have ties, which the rounding of a division would decide
+    scene = source(dtype="uint8" if standardize == "none" else "float32")
+    points, spread = sampled(scene, PIXELS), np.ones(3)
     if standardize == "zscore":
         spread = points.std(axis=1)
         scaled = {"eps": 0.35, "bandwidth": 0.8, "threshold": 0.25, "gamma": 1.0, "preference": -60}
@@ -320,7 +321,7 @@ def test_a_sample_is_no_larger_than_the_estimator_bears(
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_the_default_plan_has_room_for_the_largest_sample(name: str) -> None:
-    """Within 2 GB, for four 16-bit bands, with 700 MB for the program and blocks."""
+    """Within 2 GB, for four 16-bit bands, with the program and a few small blocks."""
     info = MemorySource(np.zeros((4, 3000, 3000), np.uint16)).info
     needs = sklearn_needs(info, settings_of(name, pixels=500_000), Work(chunk=(512, 512), blocks=36, workers=2))
-    assert needs.memory < 1.3e9
+    assert PROGRAM.beside(needs).memory + 30e6 < 2e9
