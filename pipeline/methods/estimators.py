@@ -98,7 +98,7 @@ ESTIMATORS: Final[dict[EstimatorName, Estimator]] = {
     "cluster.BisectingKMeans": Estimator(
         500_000, f"{_KMEANS} algorithm bisecting_strategy", per_point=100, k="n_clusters"
     ),
-    "cluster.DBSCAN": Estimator(8_000, "eps min_samples metric algorithm leaf_size p", per_point=200, per_pair=13.5),
+    "cluster.DBSCAN": Estimator(10_000, "eps min_samples metric algorithm leaf_size p", per_point=200, per_pair=13.5),
     "cluster.HDBSCAN": Estimator(
         10_000,
         "min_cluster_size min_samples cluster_selection_epsilon max_cluster_size metric alpha algorithm leaf_size "

@@ -92,10 +92,11 @@ def find_classes(settings: SklearnSettings, rows: Rows) -> Found:
     with _told(settings.estimator), one_thread, chunks:
         parameters = settings.parameters
         estimator = _CLASSES[settings.estimator]()
-        known = estimator.get_params()
-        # HDBSCAN overwrites some inputs, and warns that this will change, unless it is told to copy them
-        own = {"random_state": settings.seed, "copy": True}
-        estimator.set_params(**parameters, **{name: value for name, value in own.items() if name in known})
+        if "random_state" in estimator.get_params():
+            parameters["random_state"] = settings.seed
+        if isinstance(estimator, cluster.HDBSCAN):
+            parameters["copy"] = True  # it warns that its default will change
+        estimator.set_params(**parameters)
         if isinstance(estimator, cluster.Birch):
             return _fit_birch(estimator, rows)
         labels = estimator.fit_predict(rows)
