@@ -40,6 +40,12 @@ METHODS: Final[Mapping[str, Mapping[str, Any]]] = {
     "k-means, indices": {"indices": INDICES},
     "minibatch": {"method": "minibatch"},
     "Gaussian mixture": {"method": "gmm"},
+    "Gaussians, indices": {"method": "gmm", "indices": INDICES},
+    "k-means, 3 x 3 means": {"smooth": 3},
+    "k-means, components": {"pca": 0.99},
+    "k-means, unit norm": {"unit_norm": True, "standardize": "none"},
+    "isodata": {"method": "isodata"},
+    "sub-clusters (Birch)": {"method": "sklearn", "options": {"threshold": 0.2}},
 }
 """Arguments of `fit` by name."""
 
@@ -111,7 +117,8 @@ def score(classes: npt.NDArray[np.uint8], reference: Reference) -> Score:
 
 def score_method(scene: xr.DataArray, reference: Reference, k: int, seed: int, how: Mapping[str, Any]) -> Score:
     """Fit a model to a scene, and compare its map with a reference."""
-    return score(label(scene, fit(scene, k=k, seed=seed, **how)).values, reference)
+    number = {"k_min": k, "k_max": k} if how.get("method") == "isodata" else {"k": k}
+    return score(label(scene, fit(scene, seed=seed, **number, **how)).values, reference)
 
 
 def labelled_scenes(folder: Path) -> dict[str, tuple[xr.DataArray, Reference]]:
@@ -140,9 +147,8 @@ def main() -> None:
         for k in options.k:
             for method, how in METHODS.items():
                 try:
-                    scores = [
-                        score_method(scene, reference, k or reference.count, seed, how) for seed in range(options.seeds)
-                    ]
+                    number = k or reference.count
+                    scores = [score_method(scene, reference, number, seed, how) for seed in range(options.seeds)]
                 except TerrazzoError as error:
                     print(f"{name:28} {k or reference.count:3}  {method:24} {error}")
                     continue
