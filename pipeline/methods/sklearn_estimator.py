@@ -170,9 +170,10 @@ def _numbered(settings: SklearnSettings, labels: npt.NDArray[np.intp]) -> tuple[
     out[known] = numbers
     if not 2 <= len(present) <= MAX_CLASSES:  # noqa: PLR2004
         noise = f", and {np.mean(~known):.0%} of them noise" if not known.all() else ""
+        count = "1 class" if len(present) == 1 else f"{len(present)} classes"
         options = settings.record.options.replace(" ", ", ")
         msg = (
-            f"fit.estimator: {settings.estimator} found {len(present)} classes in {len(labels)} sampled pixels{noise}; "
+            f"fit.estimator: {settings.estimator} found {count} in {len(labels)} sampled pixels{noise}; "
             f"a map has 2 to {MAX_CLASSES}: change fit.options ({options}), or features.standardize"
         )
         raise FitError(msg)

@@ -148,10 +148,10 @@ def test_peak_memory_of_a_gaussian_mixture_of_a_large_sample_is_below_the_plan(
 @pytest.mark.parametrize(
     "estimator",
     [
-        "cluster.AffinityPropagation, options: {max_iter: 20, convergence_iter: 2, preference: -200}",
+        "cluster.AffinityPropagation",
         "cluster.AgglomerativeClustering",
         "cluster.Birch, options: {threshold: 0.035}",
-        "cluster.DBSCAN, options: {eps: 0.6}",
+        "cluster.DBSCAN, options: {eps: 0.1, min_samples: 2}",
         "cluster.SpectralClustering",
         "mixture.GaussianMixture, k: 100, options: {max_iter: 3}",
     ],

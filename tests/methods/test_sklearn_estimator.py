@@ -272,7 +272,7 @@ def test_settings_that_can_not_be_are_refused(settings: dict[str, Any], message:
         (
             "cluster.DBSCAN",
             {"eps": 1e6},
-            "found 1 classes in 800 sampled pixels; a map has 2 to 254: change fit.options",
+            "found 1 class in 800 sampled pixels; a map has 2 to 254: change fit.options",
         ),
         ("cluster.DBSCAN", {"eps": 1e-3}, "found 0 classes in 800 sampled pixels, and 100% of them noise; a map has"),
         ("cluster.MeanShift", {"bandwidth": 1.5}, r"found \d{3,4} classes in 800 sampled pixels; a map has 2 to 254"),
