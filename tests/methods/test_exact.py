@@ -232,8 +232,9 @@ def test_result_of_a_real_scene_is_scikit_learns(landscape: list[str], k: int) -
 
 def test_all_pixels_of_a_real_scene_are_counted_and_inertia_is_below_that_of_a_sample(landscape: list[str]) -> None:
     source = RasterSource(described(landscape), (512, 512))
-    exact = fitted(source, KMeansSettings(k=6, pixels="all", tol=0)).model
-    sampled = fit_source(source, KMeansSettings(k=6, pixels=2000), workers=2, progress=Progress()).model
+    plain = FeaturesConfig(standardize="none")
+    exact = fitted(source, KMeansSettings(k=6, pixels="all", tol=0), plain).model
+    sampled = fit_source(source, KMeansSettings(k=6, pixels=2000), plain, workers=2, progress=Progress()).model
     data = np.stack([rasterio.open(path).read(1) for path in landscape])
     everywhere = np.ones(data.shape[1:], bool)
 
