@@ -228,7 +228,8 @@ def fit(
     weights : mapping of str to float, optional
         Factor by which the differences of a band count more, such as {'nir': 2}; 1 for other bands.
     indices : sequence of str, optional
-        Indices that are used with the bands: names such as 'ndvi', or expressions such as '(nir - red) / (nir + red)'.
+        Indices that are used with the bands, or instead of several bands by a method of one band: names such as 'ndvi',
+        or expressions such as '(nir - red) / (nir + red)'.
     assume : 'stated' or 'reflectance', default 'stated'
         Whether indices take numbers without a scale for reflectance.
     bins : int, default 20
@@ -323,7 +324,8 @@ def fit(
     }
     features = parse_record(FeaturesConfig, chosen, "fit")
     source: PixelSource = ArraySource(scene, scaled=features.scale != "none")
-    columns = Columns.of(features, source.info, len(source.info.bands))
+    indices_only = bool(features.indices) and method_of(config).one_band and len(source.info.bands) > 1
+    columns = Columns.of(features, source.info, 0 if indices_only else len(source.info.bands))
     work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=count_workers(workers))
     with ExitStack() as context:
         new_cache = partial(open_cache, "memory" if cache_dir is None else "disk", Path(cache_dir or "."))

@@ -9,6 +9,7 @@ from pipeline.features.columns import Columns
 from pipeline.features.indices import Index, parse_index, resolve
 from pipeline.formats.catalogue import Catalogue
 from pipeline.jobs.config import RunConfig
+from pipeline.methods.registry import method_of
 from pipeline.pixels.open import FeatureScene, Scene
 from pipeline.scenes.choose_bands import catalogues_of
 from pipeline.scenes.open import open_scene_config
@@ -22,7 +23,8 @@ def check_indices(config: RunConfig) -> list[Index]:
 def open_features(config: RunConfig, excluded: Iterable[Path] = ()) -> Scene:
     """Open a config's scene, as reflectance or as stored numbers (`features.scale`), with the columns of `features`.
 
-    Bands that only indices or textures need are read, too, and are no columns.
+    Bands that only indices or textures need are read, too, and are no columns. For a method of one band that is to be
+    chosen, indices are the only columns: a histogram of NDVI.
 
     Raises
     ------
@@ -30,10 +32,12 @@ def open_features(config: RunConfig, excluded: Iterable[Path] = ()) -> Scene:
         If the scene can't be opened as the config says, or an index lacks a band.
     """
     features, requested, extra = config.features, config.scene, list[str]()
-    if check_indices(config) or features.texture:
+    indices, chooses = check_indices(config), requested.bands == "auto"
+    indices_only = bool(indices) and chooses and method_of(config.fit).one_band
+    if indices or features.texture:
         catalogue = catalogues_of(requested, excluded := list(excluded))[0]
         features = _with_names(features, catalogue)
-        chosen = [offer.name for offer in catalogue.choose(requested.bands)]
+        chosen = [] if indices_only else [offer.name for offer in catalogue.choose(requested.bands)]
         extra = [name for name in _bands_of(features, catalogue) if name not in chosen]
         if extra:
             requested = requested.model_copy(update={"bands": (*chosen, *extra)})

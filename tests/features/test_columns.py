@@ -163,3 +163,25 @@ def test_an_index_whose_place_in_a_model_is_wrong_is_refused(safe: Path, tmp_pat
     text = (tmp_path / "m.json").read_text()
     with pytest.raises(ModelError, match=r"indices: gndvi, .* are not the last of the bands"):
         ClusterModel.from_json(text.replace('"name": "ndvi"', '"name": "gndvi"'))
+
+
+NDVI_RANGES = {"method": "ranges", "edges": [-1, 0.1, 0.25, 0.4, 1]}
+
+
+def test_a_method_of_one_band_classes_an_index_alone(safe: Path, tmp_path: Path) -> None:
+    """Ranges of NDVI, in a run, in Python, and predicted: bands are read for it, and are no columns."""
+    run_config(config(safe, tmp_path / "m.tif", features={"indices": ["ndvi"]}, fit=NDVI_RANGES))
+    ndvi, labels = columns_of(layers())[2], read(tmp_path / "m.tif")
+    edges = np.array(NDVI_RANGES["edges"])
+    clear = np.abs(ndvi[..., np.newaxis] - edges).min(axis=-1) > 1e-6
+    np.testing.assert_array_equal(labels[clear], np.digitize(ndvi, edges[1:-1])[clear] + 1)
+    model = ClusterModel.load(tmp_path / "m.model.json")
+    assert (model.bands, model.scene_bands) == (("ndvi",), ("B08", "B04"))
+    predict(SceneConfig(source=(str(safe),)), model, OutputConfig(labels=str(tmp_path / "p.tif")))
+    np.testing.assert_array_equal(read(tmp_path / "p.tif"), labels)
+    scene = open_scene(safe)
+    again = fit(scene, indices=["ndvi"], **NDVI_RANGES)
+    np.testing.assert_array_equal(label(scene, again).values, labels)
+    bands = {"bands": ["B03", "B04"]}
+    with pytest.raises(ConfigError, match=r"takes one band, but the scene has 3: B03, B04, ndvi; choose one"):
+        plan_config(config(safe, tmp_path / "n.tif", scene=bands, features={"indices": ["ndvi"]}, fit=NDVI_RANGES))
