@@ -227,8 +227,9 @@ def class_means(points: Points, labels: npt.NDArray[np.uint8], centres: Centres)
 
     A class without points has its row of `centres`.
     """
-    counts = np.bincount(labels, minlength=len(centres) + 1)[1:, np.newaxis]
-    sums = np.stack([np.bincount(labels, band, len(centres) + 1)[1:] for band in points], axis=1)
+    of_classes = slice(1, len(centres) + 1)  # other labels are nodata and unclassified pixels
+    counts = np.bincount(labels, minlength=len(centres) + 1)[of_classes, np.newaxis]
+    sums = np.stack([np.bincount(labels, band, len(centres) + 1)[of_classes] for band in points], axis=1)
     return np.where(counts, sums / np.maximum(counts, 1), centres)
 
 

@@ -17,7 +17,7 @@ from pipeline.kernels.distances import own_distances
 from pipeline.methods.estimators import CHUNK_MEGABYTES, MOST_POINTS, SklearnSettings
 from pipeline.methods.method import FitInput, FitResult
 from pipeline.methods.settings import MAX_CLASSES
-from pipeline.models.classes import brightness_order
+from pipeline.models.classes import UNCLASSIFIED, brightness_order
 from pipeline.models.prototypes import NearestPoint, Prototypes
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class LabelledPoints(NamedTuple):
     points: npt.NDArray[np.float64]
     """Points in the quantity of the model, shape (point, band)."""
     classes: npt.NDArray[np.intp]
-    """Class of each, numbered from 0, shape (point,)."""
+    """Class of each, numbered from 0, or -1 for noise, shape (point,)."""
 
 
 def fit_estimator(given: FitInput[SklearnSettings]) -> FitResult:
@@ -178,20 +178,19 @@ def _numbered(settings: SklearnSettings, labels: npt.NDArray[np.intp]) -> tuple[
         )
         raise FitError(msg)
     if not known.all():
-        # to make noise 255 (unclassified), its pixels would be labelled points as well
         logger.info(
-            "sklearn: %d of %d sampled pixels are noise, and left out; in the map each pixel is of the nearest class",
+            "sklearn: %d of %d sampled pixels are noise: unclassified (%d), as are pixels that are nearest to them",
             np.count_nonzero(~known),
             len(labels),
+            UNCLASSIFIED,
         )
     return out, len(present)
 
 
 def labelled_pixels(quantity: npt.NDArray[np.float64], labels: npt.NDArray[np.intp]) -> LabelledPoints:
     """Choose up to `MOST_POINTS` pixels that differ, shape (point, band), the first ones, and one of each class."""
-    known = np.flatnonzero(labels >= 0)
-    different = known[np.sort(np.unique(quantity[known], axis=0, return_index=True)[1])]
-    first_of_class = known[np.unique(labels[known], return_index=True)[1]]
+    different = np.sort(np.unique(quantity, axis=0, return_index=True)[1])
+    first_of_class = np.unique(labels, return_index=True)[1]
     missing = np.setdiff1d(first_of_class, different[:MOST_POINTS])
     # a class whose pixels all equal those of another is kept, too, though it has none in the map
     chosen = np.concatenate([different[: MOST_POINTS - len(missing)], missing])
@@ -208,7 +207,7 @@ def _result(
     means = given.means_of(_nearest(given, stored, chosen.classes), stored[first])
     order = brightness_order(means, given.info.units.quantities)
     rank = np.argsort(order)
-    classes, points, single = rank[chosen.classes], chosen.points, len(chosen.points) == k
+    classes, points, single = _ranked(rank, chosen.classes), chosen.points, len(chosen.points) == k
     if single:
         in_order = np.argsort(classes)
         classes, points, stored = classes[in_order], points[in_order], stored[in_order]
@@ -217,21 +216,31 @@ def _result(
     logger.info("sklearn: the model gives %.2f %% of the sampled pixels their own class", 100 * agree)
     content: dict[str, Any] = {"centroids": tuple(map(tuple, points.tolist()))}
     if not single:
-        content["classes_of_points"] = tuple((classes + 1).tolist())
+        content["classes_of_points"] = tuple(_labels_of(classes).tolist())
     return FitResult(
         kind=Prototypes,
         content=content,
-        counts=np.bincount(mapped, minlength=k + 1)[1:],
+        counts=np.bincount(mapped, minlength=k + 1)[1 : k + 1],
         inertia=given.preparation.unit * own_distances(given.points, mapped, stored, stretch)[1] if single else None,
         iterations=iterations,
     )
+
+
+def _ranked(rank: npt.NDArray[np.intp], classes: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Number classes by their rank; noise stays -1."""
+    return np.where(classes < 0, -1, rank[classes])
+
+
+def _labels_of(classes: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Labels in a map of classes numbered from 0; noise is unclassified."""
+    return np.where(classes < 0, UNCLASSIFIED, classes + 1)
 
 
 def _nearest(
     given: FitInput[SklearnSettings], stored: npt.NDArray[np.float64], classes: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.uint8]:
     """Class of each sampled pixel, from 1, by its nearest point, as in any map of the model, shape (point,)."""
-    labeller = NearestPoint(stored, given.preparation, np.array([0, *(classes + 1)], np.uint8))
+    labeller = NearestPoint(stored, given.preparation, np.array([0, *_labels_of(classes)], np.uint8))
     planes = given.stored[:, np.newaxis]
     labels: npt.NDArray[np.uint8] = labeller(planes, np.ones(planes.shape[1:], np.bool_)).classes[0]
     return labels

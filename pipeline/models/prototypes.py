@@ -14,6 +14,7 @@ from pipeline.core.units import Units
 from pipeline.features.base import STRIP_PIXELS, Preparation, class_by_strip
 from pipeline.kernels.assign import assign, nearest_points
 from pipeline.models.base import CLASSES_ONLY, ClusterModel, Layer, Layers
+from pipeline.models.classes import UNCLASSIFIED
 
 _LARGEST_NUMBER: Final = 1e60
 """Largest absolute value of a point, stored or scaled: squared differences must not overflow."""
@@ -63,7 +64,7 @@ class Prototypes(ClusterModel):
     """The points, in the quantity of `units`, shape (point, band), or of components without unit, shape (point,
     component); of k-means, row 0 is the centroid of class 1."""
     classes_of_points: tuple[int, ...] | None = None
-    """Class of each point, shape (point,); None if point i is of class i + 1."""
+    """Class of each point, or 255 (unclassified), shape (point,); None if point i is of class i + 1."""
 
     @model_validator(mode="after")
     def _has_consistent_points(self) -> Self:
@@ -77,10 +78,15 @@ class Prototypes(ClusterModel):
             more = "as many of both" if labels is None else "points with the class of each"
             msg = f"{m} centroids and {self.k} classes; expected {more}, 2 to {most}"
             raise ValueError(msg)
-        if labels is not None and (len(labels) != m or set(labels) != set(range(1, self.k + 1))):
-            msg = f"classes_of_points: expected {m} numbers, one per point, with each class from 1 to {self.k}"
+        if labels is not None and (len(labels) != m or set(labels) - {UNCLASSIFIED} != set(range(1, self.k + 1))):
+            msg = f"classes_of_points: expected {m} numbers, one per point, with each class from 1 to {self.k}, or 255"
             raise ValueError(msg)
         return self
+
+    @property
+    def leaves_unclassified(self) -> bool:
+        """Whether pixels may be unclassified: those nearest to a point of no class, such as noise."""
+        return UNCLASSIFIED in (self.classes_of_points or ())
 
     @property
     def centres(self) -> npt.NDArray[np.float64]:

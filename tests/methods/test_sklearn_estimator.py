@@ -157,21 +157,29 @@ def test_the_model_gives_sampled_pixels_the_labels_of_the_estimator(
         assert len(pairs) == model.k, "each class of one is a class of the other"
     means = [points[:, labels == each.id].mean() for each in model.classes]
     assert (np.diff(means) > 0).all()
-    assert model.counts == tuple(np.bincount(labels, minlength=model.k + 1)[1:].tolist())
+    assert model.counts == tuple(np.bincount(labels, minlength=model.k + 1)[1 : model.k + 1].tolist())
+    np.testing.assert_array_equal(labels == 255, ~known)
 
 
 @pytest.mark.parametrize("name", ["cluster.DBSCAN", "cluster.HDBSCAN", "cluster.OPTICS"])
-def test_noise_is_left_out_of_the_labelled_points_and_said(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_noise_is_unclassified_and_said(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Pixels that are nearest to a noise pixel are unclassified, too."""
     caplog.set_level(logging.INFO)
     scene = source()
     points = sampled(scene, PIXELS)
     noise = own_labels(name, points.T.astype(np.float64)) < 0
     assert noise.any()
     model = fit_model(name, scene)
-    held = {tuple(row) for row in model.centroids}
-    assert held == {tuple(row) for row in points[:, ~noise].T.tolist()}
-    assert not held & {tuple(row) for row in points[:, noise].T.tolist()}
-    assert f"sklearn: {noise.sum()} of 800 sampled pixels are noise, and left out" in caplog.text
+    assert model.leaves_unclassified
+    held = dict(zip(model.centroids, model.classes_of_points, strict=True))
+    assert {point for point, label in held.items() if label == 255} == {
+        tuple(row) for row in points[:, noise].T.tolist()
+    }
+    assert {point for point, label in held.items() if label < 255} == {
+        tuple(row) for row in points[:, ~noise].T.tolist()
+    }
+    assert f"sklearn: {noise.sum()} of 800 sampled pixels are noise: unclassified (255)" in caplog.text
+    assert ClusterModel.from_json(model.to_json()) == model
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -205,8 +213,8 @@ def test_labelled_pixels_are_the_first_that_differ_and_one_of_each_class() -> No
     chosen = labelled_pixels(points, labels)
     assert len(chosen.points) == MOST_POINTS
     assert len(np.unique(chosen.points, axis=0)) == MOST_POINTS
-    assert set(chosen.classes.tolist()) == {0, 1, 2, 3, 4}
-    first = list(dict.fromkeys(p for p, n in zip(map(tuple, points.tolist()), labels, strict=True) if n >= 0))
+    assert set(chosen.classes.tolist()) == {-1, 0, 1, 2, 3, 4}
+    first = list(dict.fromkeys(map(tuple, points.tolist())))
     assert [tuple(p) for p in chosen.points.tolist()] == [*first[: MOST_POINTS - 1], (100.0, 500.0)]
 
 
