@@ -97,22 +97,22 @@ def fit_source(
     sample = sample.first(config.sampled_among(sample.valid))
     _warn_of_values(sample.points, source.info, standardized=features.way != "none")
     release_memory()
-    weights = config.weights if isinstance(config, DistanceSettings) else None
-    standardization = Standardization.fit(sample.points, source.info, features).weighted(weights, source.info)
-    standardization = standardization.with_components(features.pca, sample.points, source.info)
-    preparation = standardization.bind(source.info.units)
-    points, pixels = preparation.apply(sample.points), None
+    stored = sample.points
+    # as they are stored: a fill value without a tag would be hidden by clamping
     if sample.fitted:
-        pixels = PixelPieces(source, sample.fitted, preparation, remembers=remembers)
-        _check_numbers(pixels.fitted.low, pixels.fitted.high, sample.valid, points)
-    _check_numbers(points.min(axis=1), points.max(axis=1), points.shape[1], points)
+        _check_numbers(sample.fitted.low, sample.fitted.high, sample.valid, stored)
+    _check_numbers(stored.min(axis=1), stored.max(axis=1), stored.shape[1], stored)
+    weights = config.weights if isinstance(config, DistanceSettings) else None
+    standardization = Standardization.fit(stored, source.info, features).weighted(weights, source.info)
+    standardization = standardization.with_components(features.pca, stored, source.info)
+    preparation = standardization.bind(source.info.units)
     given = FitInput(
         settings=config,
         info=source.info,
-        stored=sample.points,
-        points=points,
+        stored=stored,
+        points=preparation.apply(stored),
         valid=sample.valid,
-        pixels=pixels,
+        pixels=PixelPieces(source, sample.fitted, preparation, remembers=remembers) if sample.fitted else None,
         preparation=preparation,
         executor=executor,
         progress=progress,

@@ -39,6 +39,8 @@ from pipeline.scenes.raster_source import RasterSource
 from pipeline.sinks.geotiff import MapWriter
 from pipeline.sinks.registry import OutputConfig
 
+PLAIN = {"standardize": "none"}
+
 
 def sklearn_labels(model: ClusterModel, pixels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Return scikit-learn's labels for the model's centroids, and where the nearest centroid is unambiguous."""
@@ -52,7 +54,7 @@ def sklearn_labels(model: ClusterModel, pixels: npt.NDArray[Any]) -> tuple[npt.N
 
 @pytest.mark.lowest
 def test_a_real_scene_becomes_a_map(landscape: list[str], tmp_path: Path) -> None:
-    report = run_config(config(landscape, tmp_path / "classes.tif", fit={"k": 8, "pixels": 100_000}))
+    report = run_config(config(landscape, tmp_path / "classes.tif", features=PLAIN, fit={"k": 8, "pixels": 100_000}))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "classes.csv", "classes.model.json", "classes.run.json", "classes.tif", "classes_quicklook.png",
     ]  # fmt: skip
@@ -98,7 +100,7 @@ def check_report(report: dict[str, Any], labels: npt.NDArray[np.uint8]) -> None:
 
 @pytest.mark.lowest
 def test_jpeg2000_is_decoded_once_and_labelled_as_by_scikit_learn(jpeg2000: list[str], tmp_path: Path) -> None:
-    report = run_config(config(jpeg2000, tmp_path / "classes.tif", run={"chunk": 256}))
+    report = run_config(config(jpeg2000, tmp_path / "classes.tif", features=PLAIN, run={"chunk": 256}))
     assert report["source_passes"] == report["plan"]["passes"] == 1
     pixels = np.stack([read(Path(path)) for path in jpeg2000])
     expected, clear = sklearn_labels(ClusterModel.load(tmp_path / "classes.model.json"), pixels)
@@ -146,7 +148,7 @@ def test_blocks_and_workers_never_change_a_file(
 def test_permuted_bands_give_the_same_map(landscape: list[str], tmp_path: Path) -> None:
     fit = {"k": 4, "pixels": 50_000, "tol": 0}
     for name, order in (("one", [0, 1, 2, 3]), ("two", [3, 1, 0, 2])):
-        run_config(config([landscape[i] for i in order], tmp_path / f"{name}.tif", fit=fit))
+        run_config(config([landscape[i] for i in order], tmp_path / f"{name}.tif", features=PLAIN, fit=fit))
     one, two = read(tmp_path / "one.tif"), read(tmp_path / "two.tif")
     assert (one == two).mean() > 0.999
     model = ClusterModel.load(tmp_path / "one.model.json")
@@ -162,7 +164,7 @@ def test_permuted_bands_give_the_same_map(landscape: list[str], tmp_path: Path) 
 
 def test_predict_labels_another_scene_without_fitting(data: Path, tmp_path: Path) -> None:
     folder = data / "scenes" / "rgbn_5m"
-    run_config(config(folder / "rgbn_suba.tif", tmp_path / "a.tif", fit={"k": 3}))
+    run_config(config(folder / "rgbn_suba.tif", tmp_path / "a.tif", features=PLAIN, fit={"k": 3}))
     model = ClusterModel.load(tmp_path / "a.model.json")
     report = predict(
         SceneConfig(source=(str(folder / "rgbn_subb.tif"),)), model, OutputConfig(labels=str(tmp_path / "b.tif"))
