@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.schema import FeaturesConfig, TextureConfig, WindowSize
 from pipeline.core.arrays import Planes
@@ -39,12 +39,23 @@ class IndexColumn(ModelRecord):
 
     name: str
     """The index by name, or its expression: the column's name."""
-    bands: Annotated[tuple[str, ...], Field(min_length=2)]
+    bands: Annotated[tuple[str, ...], Field(min_length=1)]
     """Name of the scene's band for each of `Index.bands`."""
     quantities: tuple[Quantity, ...]
     """Quantity of each of these bands; scale and offset are not applied to 'numbers'."""
     assumed: bool = False
     """Whether numbers are taken for reflectance (`features.assume`)."""
+
+    @model_validator(mode="after")
+    def _has_its_bands(self) -> Self:
+        try:
+            wanted = len(self.index.bands)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        if len(self.bands) != wanted or len(self.quantities) != wanted:
+            msg = f"{self.name}: expected {wanted} bands, and as many quantities"
+            raise ValueError(msg)
+        return self
 
     @property
     def index(self) -> Index:
@@ -136,8 +147,8 @@ class Columns:
             )
         textures = _textures(config.texture, scene)
         made = cls(scene.bands[:bands], tuple(found), config.smooth, config.unit_norm, textures)
-        names = made.names
-        twice = next((name for name in names if names.count(name) > 1), None)
+        names = [name.lower() for name in made.names]
+        twice = next((name for name, lower in zip(made.names, names, strict=True) if names.count(lower) > 1), None)
         if twice:
             key = _TEXTURE if twice in [each.name for each in textures] else _KEY
             msg = f"{key}: {twice} is given twice, or is the name of a band, too; leave one out"
@@ -222,6 +233,8 @@ class Columns:
 
     def _divide_by_norm(self, columns: Planes, scene: SceneInfo) -> None:
         """Divide the bands of each pixel by their norm, in place; those of a pixel of zeros stay 0."""
+        if not self.bands:
+            return
         used = [scene.bands.index(band) for band in self.bands]
         units = scene.units
         high = max(1, _NORM_PIXELS // max(1, columns.shape[2]))

@@ -83,7 +83,10 @@ class Components(ModelRecord):
         if {len(row) for row in self.loadings} != {len(self.centre)} or len(self.shares) != len(self.loadings):
             msg = "expected loadings per component and band, a centre per band, and a share per component"
             raise ValueError(msg)
-        if any(abs(fsum(number**2 for number in row) - 1) > _ROUNDING for row in self.loadings):
+        if len(self.loadings) > len(self.centre):
+            msg = f"{len(self.loadings)} components of {len(self.centre)} bands; expected as many at most"
+            raise ValueError(msg)
+        if any(abs(fsum(number * number for number in row) - 1) > _ROUNDING for row in self.loadings):
             msg = "loadings: expected unit vectors"
             raise ValueError(msg)
         return self
@@ -142,8 +145,9 @@ def _pieces(
     points: Points, slopes: npt.NDArray[np.float64], origin: npt.NDArray[np.float64]
 ) -> Iterator[npt.NDArray[np.float64]]:
     """Yield standardized points piece by piece, as float64, shape (band, point)."""
-    for start in range(0, points.shape[1], _PIECE):
-        yield (points[:, start : start + _PIECE] - origin[:, np.newaxis]) * slopes[:, np.newaxis]
+    length = max(1, _PIECE * 4 // len(points))  # pieces of 2 MiB
+    for start in range(0, points.shape[1], length):
+        yield (points[:, start : start + length] - origin[:, np.newaxis]) * slopes[:, np.newaxis]
 
 
 def _combine(

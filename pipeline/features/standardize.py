@@ -10,7 +10,7 @@ from pydantic import SerializerFunctionWrapHandler, model_serializer, model_vali
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.arrays import Points
 from pipeline.core.band_names import find_band
-from pipeline.core.errors import FitError
+from pipeline.core.errors import ConfigError, FitError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import ModelRecord, Units
 from pipeline.features.base import Preparation
@@ -133,13 +133,8 @@ class Standardization(ModelRecord):
         return Preparation(units.difference_factors / self.spreads * (self.weights or 1.0), self._limits(units))
 
     def weighted(self, weights: Mapping[str, float] | None, info: SceneInfo) -> Self:
-        """Return it with weights of bands by name or common name, 1 for other bands; raise ConfigError if unknown."""
-        if not weights:
-            return self
-        found = [1.0] * len(info.bands)
-        for band, weight in weights.items():
-            found[find_band(band, info.bands, info.common_names or None, key="fit.weights")] = weight
-        return self.model_copy(update={"weights": tuple(found)})
+        """Return it with weights of bands by name or common name; see `weights_of_bands`."""
+        return self.model_copy(update={"weights": weights_of_bands(weights, info)}) if weights else self
 
     def prepared_units(self, units: Units) -> Units:
         """Units of prepared points, given those of a scene."""
@@ -174,6 +169,24 @@ class Standardization(ModelRecord):
             return np.stack([low, high]).astype(kind)
         whole = np.stack([np.floor(low + _LEAST_STEP), np.ceil(high - _LEAST_STEP)])
         return whole.clip(np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
+
+
+def weights_of_bands(weights: Mapping[str, float] | None, info: SceneInfo) -> tuple[float, ...]:
+    """Weight of each band of a scene, 1 for those that are not named.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such band, or two names are of the same one.
+    """
+    found: dict[int, float] = {}
+    for band, weight in (weights or {}).items():
+        number = find_band(band, info.bands, info.common_names or None, key="fit.weights")
+        if number in found:
+            msg = f"fit.weights: {band} is {info.bands[number]}, which has a weight already; leave one out"
+            raise ConfigError(msg)
+        found[number] = weight
+    return tuple(found.get(number, 1.0) for number in range(len(info.bands)))
 
 
 def _centre_and_spread(band: npt.NDArray[Any], method: str) -> tuple[float, float]:

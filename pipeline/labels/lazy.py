@@ -82,9 +82,11 @@ def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray
 
 def _map_chunks(classes: _Classes, data: da.Array, valid: da.Array, halo: int) -> da.Array:
     """Label each chunk, with the pixels of its neighbours that affect it, shape (rows, columns)."""
-    chunks, margins = valid.chunks, {0: halo, 1: halo}
+    chunks = valid.chunks
+    # a single chunk has no neighbours, and may be narrower than the margin
+    margins = {axis: halo if len(parts) > 1 else 0 for axis, parts in enumerate(chunks)}
     if halo:
-        data, valid = overlap(data, {0: 0, 1: halo, 2: halo}, "none"), overlap(valid, margins, "none")
+        data, valid = overlap(data, {0: 0, 1: margins[0], 2: margins[1]}, "none"), overlap(valid, margins, "none")
     labels: da.Array = da.map_blocks(classes, data, valid, drop_axis=0, dtype=np.uint8, meta=np.empty((0, 0), np.uint8))
     if halo:
         labels = trim_internal(labels, margins, "none").rechunk(chunks)

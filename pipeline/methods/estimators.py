@@ -101,11 +101,13 @@ ESTIMATORS: Final[dict[EstimatorName, Estimator]] = {
     "cluster.DBSCAN": Estimator(10_000, "eps min_samples metric algorithm leaf_size p", per_point=200, per_pair=13.5),
     "cluster.HDBSCAN": Estimator(
         10_000,
-        "min_cluster_size min_samples cluster_selection_epsilon max_cluster_size metric alpha algorithm leaf_size "
+        # without `metric` and `algorithm`: some compare all pairs, with far more memory
+        "min_cluster_size min_samples cluster_selection_epsilon max_cluster_size alpha leaf_size "
         "cluster_selection_method allow_single_cluster",
         per_point=2_000,
     ),
-    "cluster.KMeans": Estimator(500_000, f"{_KMEANS} algorithm", per_point=150, k="n_clusters"),
+    # without `algorithm`: elkan holds a bound per pixel and class
+    "cluster.KMeans": Estimator(500_000, _KMEANS, per_point=150, k="n_clusters"),
     "cluster.MeanShift": Estimator(
         2_000, "bandwidth seeds bin_seeding min_bin_freq cluster_all max_iter", per_point=500, per_pair=9
     ),
@@ -198,6 +200,13 @@ class SklearnSettings(SampleOnlySettings):
         """Refuse numbers of classes that the estimator does not take, or that are too many for the sample."""
         if self.k is not None and self.record.k is None:
             msg = f"{self.estimator} finds the number of classes by itself and takes no k; leave fit.k out"
+            raise ValueError(msg)
+        said = self.options.get(self.record.k or "", self.k)
+        if self.k is not None and said != self.k:
+            msg = f"k is {self.k}, but options.{self.record.k} is {said!r}; leave one of them out"
+            raise ValueError(msg)
+        if self.record.k in self.options and not (said is None or type(said) is int):
+            msg = f"options.{self.record.k}: {said!r} is not allowed; expected a number of classes, or null"
             raise ValueError(msg)
         wanted = _LEAST if self.wanted is None else self.wanted
         if not _LEAST <= wanted <= MAX_CLASSES:

@@ -18,7 +18,7 @@ from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
 from pipeline.features.columns import Columns
-from pipeline.features.standardize import Standardization
+from pipeline.features.standardize import Standardization, weights_of_bands
 from pipeline.labels.class_records import with_statistics
 from pipeline.methods.method import AnyMethod, FitInput, FitResult, Pass
 from pipeline.methods.pixel_checks import check_magnitude, check_outliers
@@ -85,6 +85,8 @@ def fit_source(
     features = _features_of(method, features)
     work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=workers)
     remembers = method.stores_labels(source.info, config, work)
+    weights = config.weights if isinstance(config, DistanceSettings) else None
+    weights_of_bands(weights, source.info)  # before any pixel is read
     with progress.stage("sample", len(source.blocks)) as step:
         sample = draw_sample(
             source,
@@ -102,7 +104,6 @@ def fit_source(
     if sample.fitted:
         _check_numbers(sample.fitted.low, sample.fitted.high, sample.valid, stored)
     _check_numbers(stored.min(axis=1), stored.max(axis=1), stored.shape[1], stored)
-    weights = config.weights if isinstance(config, DistanceSettings) else None
     standardization = Standardization.fit(stored, source.info, features).weighted(weights, source.info)
     standardization = standardization.with_components(features.pca, stored, source.info)
     preparation = standardization.bind(source.info.units)

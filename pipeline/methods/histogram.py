@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 _NATURAL_GROUPS: Final = 1024
 """Most groups of neighbouring values that natural breaks are found between."""
 
-_MATRICES: Final = 3 * 8 * _NATURAL_GROUPS**2
+_MATRICES: Final = 7 * 8 * _NATURAL_GROUPS**2
 """Bytes of the sums of squared deviations of all runs of groups, and of their minimization."""
 
 _NUMBER: Final = 4 * 8
@@ -167,7 +167,7 @@ def fit_histogram(given: FitInput[HistogramSettings]) -> FitResult:
         found = distribution_of(given, pixels)
         if settings.by == "equal":
             plain = np.concatenate([low, high]) if units.quantity == "numbers" else ends
-            edges = np.histogram_bin_edges(plain, settings.bins).astype(np.float64)  # float32 as numpy's of float32
+            edges = _equal_edges(plain, settings.bins)
         else:
             _check_distinct(found, given)
             edges = found.quantiles(np.linspace(0, 1, settings.bins + 1))
@@ -195,6 +195,16 @@ def distribution_of(given: FitInput[HistogramSettings], pixels: PixelPieces) -> 
             given.stored.shape[1],
         )
     return Distribution.of(*np.unique(given.stored[0], return_counts=True), units)
+
+
+def _equal_edges(ends: npt.NDArray[Any], bins: int) -> npt.NDArray[np.float64]:
+    """Edges of bins of equal width between two values, in their type, as numpy's."""
+    try:
+        edges: npt.NDArray[np.float64] = np.histogram_bin_edges(ends, bins).astype(np.float64)
+    except ValueError as error:
+        msg = f"fit.bins: {bins} bins are too many for values from {ends.min():g} to {ends.max():g}; lower fit.bins"
+        raise FitError(msg) from error
+    return edges
 
 
 def _check_distinct(found: Distribution, given: FitInput[HistogramSettings]) -> None:

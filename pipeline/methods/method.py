@@ -58,8 +58,8 @@ class Method(Generic[AnySettings]):
         if self.one_band and len(info.bands) > 1:
             msg = (
                 f"fit.method: {self.name} takes one band, but the scene has {len(info.bands)}: "
-                f"{listed_names(info.bands)}; choose one, such as scene.bands: [{info.bands[0]}], or an index alone "
-                "(scene.bands: auto)"
+                f"{listed_names(info.bands)}; choose one band in scene.bands, or leave that out and choose one "
+                "index in features.indices"
             )
             raise ConfigError(msg)
 

@@ -4,7 +4,7 @@ from fractions import Fraction
 from math import ceil
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config.fields import Band
 from pipeline.config.schema import FitConfig
@@ -23,7 +23,15 @@ Weight = Annotated[float, Field(ge=1e-3, le=1e3)]
 MOST_SAMPLED: Final = 100_000_000
 """Largest number of sampled pixels."""
 
-Share = Annotated[str, Field(pattern=r"^(100|[0-9]{1,2}(\.[0-9]{1,9})?) ?%$")]
+
+def _above_zero(share: str) -> str:
+    if not Fraction(share.rstrip("% ")):
+        msg = "expected a share above 0"
+        raise ValueError(msg)
+    return share
+
+
+Share = Annotated[str, AfterValidator(_above_zero), Field(pattern=r"^(100|[0-9]{1,2}(\.[0-9]{1,9})?) ?%$")]
 """Share in percent, such as 5% or 0.5 %."""
 
 SmallestSize = Annotated[str, Field(pattern=r"^([0-9]{1,2}(\.[0-9]{1,9})? ?%|[0-9]{1,9}(\.[0-9]{1,9})? ?ha)$")]

@@ -77,9 +77,9 @@ def fit_estimator(given: FitInput[SklearnSettings]) -> FitResult:
         found = find_classes(settings, quantity / spread)
         step()
     labels, k = _numbered(settings, found.labels)
-    if found.prototypes:
+    if found.prototypes and not (labels < 0).any():
         rows, classes = found.prototypes
-        known = np.isin(classes, np.unique(found.labels[found.labels >= 0]))
+        known = np.isin(classes, np.unique(found.labels))
         chosen = LabelledPoints(rows[known] * spread, np.unique(classes[known], return_inverse=True)[1])
     else:
         chosen = labelled_pixels(quantity, labels)
@@ -131,7 +131,7 @@ def _told(name: str) -> Iterator[None]:
         with warnings.catch_warnings(record=True) as raised:
             warnings.simplefilter("always")
             yield
-    except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError, NotImplementedError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError) as error:
         msg = f"fit.estimator: {name}: {_one_line(error)}; see fit.options"
         raise FitError(msg) from error
     for text in dict.fromkeys(_one_line(each.message) for each in raised):

@@ -127,9 +127,17 @@ class Ranges(ClusterModel):
 
     @property
     def centres(self) -> Numbers:
-        """The middle of each range in the quantity of `units`, shape (k, 1)."""
+        """The middle of each range in the quantity of `units`, shape (k, 1); of the outer ones no farther than inside.
+
+        Outer edges may be as far away as the user likes, but pixels are summed as differences from centres.
+        """
         edges = np.array(self.edges)
-        return (edges[:-1] / 2 + edges[1:] / 2)[:, np.newaxis]
+        middles = edges[:-1] / 2 + edges[1:] / 2
+        if len(edges) > 3:  # noqa: PLR2004 (two inner edges)
+            widths = np.diff(edges[1:-1])
+            middles[0] = max(middles[0], edges[1] - widths.max())
+            middles[-1] = min(middles[-1], edges[-2] + widths.max())
+        return middles[:, np.newaxis]
 
     def labeller(self, info: SceneInfo, want: frozenset[Layer] = CLASSES_ONLY) -> RangeLabeller:
         """Make the labeller for a scene that the model fits; see `ClusterModel.labeller`."""

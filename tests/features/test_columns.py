@@ -135,6 +135,7 @@ def test_an_index_with_constants_is_refused_on_plain_numbers_unless_they_are_ref
         (["ndwi", "ndv"], "features.indices: .*ndv.*did you mean ndvi"),
         (["nbr"], "features.indices: .*nbr.*swir22"),
         (["ndvi", "ndvi"], "features.indices: ndvi is given twice"),
+        (["ndvi", "NDVI"], "features.indices: ndvi is given twice"),
         (["nir +"], "features.indices: .*nir +"),
         (["__import__('os')"], "features.indices"),
     ],
@@ -185,3 +186,31 @@ def test_a_method_of_one_band_classes_an_index_alone(safe: Path, tmp_path: Path)
     bands = {"bands": ["B03", "B04"]}
     with pytest.raises(ConfigError, match=r"takes one band, but the scene has 3: B03, B04, ndvi; choose one"):
         plan_config(config(safe, tmp_path / "n.tif", scene=bands, features={"indices": ["ndvi"]}, fit=NDVI_RANGES))
+
+
+def test_expressions_of_one_band_and_an_index_alone_with_unit_norm_are_columns(write_raster: WriteRaster) -> None:
+    scene = open_scene(file_of(write_raster))
+    model = fit(scene, indices=["1 / red"], **FIT)
+    assert model.bands[-1] == "1 / red"
+    histogram = fit(scene, indices=["ndvi"], method="histogram", unit_norm=True)
+    assert histogram.bands == ("ndvi",)
+    assert sum(histogram.counts) == scene.shape[1] * scene.shape[2]
+
+
+@pytest.mark.parametrize(("rows", "side"), [(1, 5), (6, 15)])
+def test_a_scene_narrower_than_the_margin_is_labelled(write_raster: WriteRaster, rows: int, side: int) -> None:
+    pixels = patches(2)[:, :rows]
+    path = write_raster("strip.tif", pixels, bands=["red", "nir"], tiled=True, blockxsize=64, blockysize=64)
+    scene = open_scene(path, chunk=64)
+    model = fit(scene, k=3, smooth=side)
+    whole = label(scene.chunk({"y": -1, "x": -1}), model)
+    np.testing.assert_array_equal(label(scene, model).values, whole.values)
+
+
+@pytest.mark.parametrize(("old", "new"), [('"B08",\n        "B04"', '"B08"'), ('"name": "ndvi"', '"name": "nir +"')])
+def test_a_model_file_with_a_broken_index_is_refused(safe: Path, tmp_path: Path, old: str, new: str) -> None:
+    features = {"indices": ["ndvi"]}
+    text = fit_config(config(safe, tmp_path / "m.tif", features=features, fit=FIT), tmp_path / "m.json").to_json()
+    assert old in text
+    with pytest.raises(ModelError, match="indices"):
+        ClusterModel.from_json(text.replace(old, new))

@@ -140,3 +140,5 @@ def test_equal_weights_change_no_label_and_an_unknown_band_is_refused() -> None:
     np.testing.assert_array_equal(plain.centres, doubled.centres)
     with pytest.raises(ConfigError, match=r"fit.weights: .*'nir'.*band1, band2, band3"):
         model_of(data, valid, "clip", weights={"nir": 2})
+    with pytest.raises(ConfigError, match=r"fit.weights: Band1 is band1, which has a weight already"):
+        model_of(data, valid, "clip", weights={"band1": 2, "Band1": 3})

@@ -70,3 +70,14 @@ def test_edges_beyond_all_pixels_are_said_with_the_range_and_the_quantity(caplog
     caplog.clear()
     fit(source, edges=(low, high))
     assert not caplog.text
+
+
+@pytest.mark.parametrize("far", [1e6, 1e16, 1e200])
+def test_statistics_of_open_ranges_are_those_of_their_pixels(far: float) -> None:
+    """Float pixels are summed as differences from the middle of their range, which must not be far away."""
+    data = np.random.default_rng(0).random((1, 120, 150)).astype("float32")
+    model = fit(MemorySource(data), edges=[-far, 0.3, 0.6, far], pixels="all")
+    for each, low, high in zip(model.classes, (-1, 0.3, 0.6), (0.3, 0.6, 2), strict=True):
+        members = data[(data >= low) & (data < high)].astype(np.float64)
+        assert each.mean == pytest.approx([members.mean()], rel=1e-6)
+        assert each.std == pytest.approx([members.std()], rel=1e-5)

@@ -112,7 +112,7 @@ def test_a_method_of_the_sample_refuses_all_pixels(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.one_band])
 def test_a_method_of_one_band_says_which_band_to_choose(name: str) -> None:
     source = MemorySource(scene("uint16"))
-    fix = "takes one band, but the scene has 3: band1, band2, band3; choose one, such as scene.bands: [band1]"
+    fix = "takes one band, but the scene has 3: band1, band2, band3; choose one band in scene.bands"
     with pytest.raises(ConfigError, match=re.escape(f"fit.method: {name} {fix}")):
         fit_source(source, settings_of(name, "all"), workers=1, progress=Progress())
     assert not source.reads, "before a pixel is read"

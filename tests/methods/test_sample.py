@@ -185,7 +185,7 @@ def test_few_pixels_are_drawn_from_a_block_whatever_the_number_of_threads() -> N
     assert sum(drawn) < 2.2 * 10_000
 
 
-@pytest.mark.parametrize(("share", "expected"), [("5%", 403), ("0.1 %", 9), ("100%", 8051), ("0%", 1)])
+@pytest.mark.parametrize(("share", "expected"), [("5%", 403), ("0.1 %", 9), ("100%", 8051), ("0.000000001%", 1)])
 def test_a_share_is_that_of_the_valid_pixels(share: str, expected: int) -> None:
     """The pixels are the first ones of any larger sample."""
     valid = np.ones((83, 97), bool)
@@ -201,7 +201,7 @@ def test_a_share_is_that_of_the_valid_pixels(share: str, expected: int) -> None:
     np.testing.assert_array_equal(larger.first(700).points, few.points)
 
 
-@pytest.mark.parametrize("share", ["101%", "%", "-1%", "5 percent", "nan%", "1e1%", "\u0665%"])
+@pytest.mark.parametrize("share", ["101%", "%", "0%", "0.0 %", "-1%", "5 percent", "nan%", "1e1%", "\u0665%"])
 def test_what_is_no_share_is_refused(share: str) -> None:
     with pytest.raises(ConfigError, match=r"pixels: .* is not allowed; expected .* such as 5%"):
         FIT.parse({"pixels": share}, "fit")

@@ -224,13 +224,27 @@ def test_k_is_given_on_unless_an_option_says_it() -> None:
 
     assert wanted()["n_clusters"] == 8
     assert wanted(k=5)["n_clusters"] == 5
-    assert wanted(k=5, options={"n_clusters": 7})["n_clusters"] == 7
-    assert wanted(k=5, options={"n_clusters": None})["n_clusters"] is None
+    assert wanted(options={"n_clusters": 7})["n_clusters"] == 7
+    assert wanted(options={"n_clusters": None})["n_clusters"] is None
+    for odd, said in (({"n_clusters": 7}, "k is 5, but options.n_clusters is 7"), ({"n_clusters": None}, "is None")):
+        with pytest.raises(ConfigError, match=said):
+            wanted(k=5, options=odd)
+    with pytest.raises(ConfigError, match=r"options.n_clusters: 'auto' is not allowed"):
+        wanted(options={"n_clusters": "auto"})
     assert wanted(estimator="mixture.GaussianMixture", k=5) == {"n_components": 5}
     assert wanted(estimator="cluster.SpectralClustering", k=5) == {"n_clusters": 5}
     assert wanted(estimator="cluster.DBSCAN", options={"eps": 3}) == {"eps": 3}
     agglomerative = {"estimator": "cluster.AgglomerativeClustering", "options": {"distance_threshold": 2.0}}
     assert wanted(**agglomerative) == {"distance_threshold": 2.0, "n_clusters": None}
+
+
+def test_noise_of_an_estimator_with_centroids_is_unclassified_too() -> None:
+    scene = source()
+    options = {"bandwidth": 25.0, "cluster_all": False}
+    config = FIT.parse({"method": "sklearn", "estimator": "cluster.MeanShift", "options": options}, "test")
+    model = fit_source(scene, config, FeaturesConfig(standardize="none"), workers=1, progress=Progress()).model
+    labels = model.labeller(scene.info)(scene.data, scene.valid).classes
+    assert model.leaves_unclassified == bool((labels == 255).any())
 
 
 def test_a_distance_takes_the_place_of_k() -> None:
