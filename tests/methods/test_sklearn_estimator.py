@@ -116,9 +116,14 @@ def test_the_table_is_that_of_scikit_learn() -> None:
     }
 
 
+TOO_LARGE = {"cluster.HDBSCAN": {"metric", "algorithm"}, "cluster.KMeans": {"algorithm"}}
+"""Options with values for which an estimator holds all pairs of pixels, or of pixels and classes."""
+
+
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_options_are_the_parameters_of_the_estimator(name: str) -> None:
-    assert set(ESTIMATORS[name].options.split()) == set(_CLASSES[name]().get_params()) - LEFT_OUT
+    known = set(_CLASSES[name]().get_params()) - LEFT_OUT - TOO_LARGE.get(name, set())
+    assert set(ESTIMATORS[name].options.split()) == known
     assert ESTIMATORS[name].k == next(
         (k for k in ("n_clusters", "n_components") if k in _CLASSES[name]().get_params()), None
     )
