@@ -52,7 +52,7 @@ def unprepared(bands: int) -> Preparation:
 
 def pieces_of(source: PixelSource, preparation: Preparation | None = None, *, remembers: bool = True) -> PixelPieces:
     """Pieces of a source for passes over all pixels, each block of which was read for the fit."""
-    sample = draw_sample(source, wanted=1, seed=0, executor=ThreadExecutor(2), limits=True)
+    sample = draw_sample(source, wanted=1, seed=0, executor=ThreadExecutor(1), limits=True)
     assert sample.fitted
     return PixelPieces(source, sample.fitted, preparation or unprepared(len(source.info.bands)), remembers=remembers)
 

@@ -108,7 +108,8 @@ class Standardization(ModelRecord):
         """Bounds at percentiles of sampled pixels, rounded outward to a pixel's value."""
         low = np.percentile(points, percentiles[0], axis=1, method="lower")
         high = np.percentile(points, percentiles[1], axis=1, method="higher")
-        for name, equal in zip(info.bands, low == high, strict=True):
+        ends = info.units.to_physical(np.stack([low, high]).astype(np.float64))  # equal if they differ by rounding only
+        for name, equal in zip(info.bands, ends[0] == ends[1], strict=True):
             if equal:
                 lower, upper = percentiles
                 msg = (
@@ -116,7 +117,6 @@ class Standardization(ModelRecord):
                     f"{lower:g} to {upper:g} are equal); leave it out of scene.bands, or use zscore"
                 )
                 raise FitError(msg)
-        ends = info.units.to_physical(np.stack([low, high]).astype(np.float64))
         bounds = np.sort(ends, axis=0)  # a scale may be negative
         return cls(
             standardize="clip",

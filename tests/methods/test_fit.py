@@ -10,6 +10,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sources import described
 
+from pipeline.config.schema import FeaturesConfig
 from pipeline.core.errors import FitError
 from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.lowest
 
 def fit_model(source: MemorySource, workers: int = 2, **settings: Any) -> ClusterModel:
     config = FIT.parse({"k": 5, "pixels": 20_000, "starts": 3, **settings}, "test")
-    return fit_source(source, config, workers=workers, progress=Progress()).model
+    return fit_source(source, config, FeaturesConfig(standardize="none"), workers=workers, progress=Progress()).model
 
 
 @pytest.mark.parametrize("method", ["kmeans", "minibatch"])
@@ -101,7 +102,7 @@ def lloyd_counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_the_best_start_on_a_part_is_refined_on_all_points(lloyd_counts: list[int]) -> None:
     values = np.random.default_rng(0).permutation(patches(4, (400, 400)).reshape(4, -1).T)
-    ours = fit_sample(np.ascontiguousarray(values.T), KMeansSettings(k=5, tol=0), 2)
+    ours = fit_sample(np.ascontiguousarray(values.T), KMeansSettings(k=5, starts=5, tol=0), 2)
     sklearn = KMeans(5, n_init=5, tol=0, random_state=0).fit(values.astype(float))
     assert ours.inertia == pytest.approx(sklearn.inertia_, rel=1e-6)
     nearest = np.argmin(((values[:, None] - ours.centres) ** 2).sum(axis=2), axis=1)
@@ -112,7 +113,7 @@ def test_the_best_start_on_a_part_is_refined_on_all_points(lloyd_counts: list[in
 def test_starts_are_compared_on_all_points_if_a_part_has_too_few_distinct_ones(lloyd_counts: list[int]) -> None:
     points = np.zeros((2, COMPARED + 50), np.uint16)
     points[0, -50:] = np.repeat(np.arange(1, 6), 10)
-    assert fit_sample(points, KMeansSettings(k=6), 2).inertia == 0
+    assert fit_sample(points, KMeansSettings(k=6, starts=5), 2).inertia == 0
     assert lloyd_counts == [COMPARED + 50] * 5
 
 
@@ -179,7 +180,8 @@ def test_classes_of_a_real_scene_agree_with_land_cover_polygons(data: Any) -> No
 
     folder = data / "scenes" / "rstoolbox_s2"
     source = RasterSource(described([str(folder / "rstoolbox_sen2.tif")]), (237, 247))
-    model = fit_source(source, KMeansSettings(k=4), workers=1, progress=Progress()).model
+    plain = FeaturesConfig(standardize="none")
+    model = fit_source(source, KMeansSettings(k=4), plain, workers=1, progress=Progress()).model
     truth = rasterized(folder / "rstoolbox_sen2_training_polygons.geojson", source)
     pixels, _ = source.read(source.blocks[0])
     points = pixels.reshape(12, -1).T[truth.ravel() > 0]

@@ -169,7 +169,7 @@ def test_a_band_with_nearly_all_variance_is_reported(
     path = write_raster("s.tif", pixels, bands=["red", "texture", "nir"])
     line = f"band texture has {percent(share, 1)[:-2]}"  # without the last digit: a sample has another share
     assert line in " ".join(inspect_scene([str(path)]).warnings)
-    run_config(config(path, tmp_path / "a.tif", fit={"k": 3}))
+    run_config(config(path, tmp_path / "a.tif", fit={"k": 3}, features={"standardize": "none"}))
     assert line in caplog.text
     caplog.clear()
     run_config(config(path, tmp_path / "b.tif", fit={"k": 3}, features={"standardize": "zscore"}))
@@ -241,4 +241,6 @@ def test_a_constant_scene_is_refused_not_called_fill(write_raster: WriteRaster, 
     path = write_raster("flat.tif", np.full((2, 40, 40), 7, "uint8"))
     assert "suspicious" not in " ".join(inspect_scene([str(path)]).warnings)
     with pytest.raises(FitError, match="sampled ones have 1;"):
+        run_config(config(path, tmp_path / "c.tif", fit={"k": 2}, features={"standardize": "none"}))
+    with pytest.raises(FitError, match="band band1 has no spread"):
         run_config(config(path, tmp_path / "c.tif", fit={"k": 2}))
