@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import ByteSize, Field, StrictBool, StrictInt, model_validator
+from pydantic import BeforeValidator, ByteSize, Field, StrictBool, StrictInt, model_validator
 
 from pipeline.config.fields import Band, Bands, Name, Names, Paths, Resampling, Size, Time
 from pipeline.config.masks import MASK_DESCRIPTION, AreaConfig, MaskConfig
-from pipeline.config.record import Record
+from pipeline.config.record import Record, refuse_boolean
 from pipeline.core.timeouts import DEFAULT_TIMEOUT, MAX_TIMEOUT
 
 CLIPPED: Final = (2.0, 98.0)
@@ -18,7 +18,7 @@ Standardize = Literal["none", "clip", "zscore", "minmax", "robust"]
 WindowSize = Literal[3, 5, 7, 9, 11, 13, 15]
 """Pixels per side of the square around a pixel over which bands are averaged, or texture is measured."""
 
-Percentile = Annotated[float, Field(ge=0, le=100)]
+Percentile = Annotated[float, Field(ge=0, le=100), BeforeValidator(refuse_boolean)]
 
 
 class SceneConfig(Record):

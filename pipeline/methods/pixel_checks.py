@@ -51,6 +51,8 @@ def check_distinct(points: Points, k: int, key: str = "k") -> int:
         if found >= k:
             return count
     fix = f"set fit.{key} to {found} at most" if found > 1 else "choose a scene whose pixels differ"
+    if points.shape[1] < k:
+        fix = f"raise fit.pixels, or lower fit.{key}"
     msg = f"fit.{key}: {k} classes need {k} distinct pixels, but the {points.shape[1]} sampled ones have {found}; {fix}"
     raise FitError(msg)
 

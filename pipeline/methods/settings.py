@@ -4,9 +4,10 @@ from fractions import Fraction
 from math import ceil
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipeline.config.fields import Band
+from pipeline.config.record import refuse_boolean
 from pipeline.config.schema import FitConfig
 from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
@@ -18,7 +19,7 @@ DEFAULT_SAMPLE: Final = 500_000
 """Default number of sampled pixels (`fit.pixels`)."""
 
 
-Weight = Annotated[float, Field(ge=1e-3, le=1e3)]
+Weight = Annotated[float, Field(ge=1e-3, le=1e3), BeforeValidator(refuse_boolean)]
 
 MOST_SAMPLED: Final = 100_000_000
 """Largest number of sampled pixels."""

@@ -82,5 +82,8 @@ def merge_small(
         sizes[nearest] += sizes[smallest]
     merged = len(counts) - len(alive)
     if merged:
-        logger.info("fit.min_size: %d of %d classes are too small, and merged into the nearest", merged, len(counts))
+        level = logging.WARNING if len(alive) == 1 else logging.INFO
+        logger.log(
+            level, "fit.min_size: %d of %d classes are too small, and merged into the nearest", merged, len(counts)
+        )
     return into

@@ -11,7 +11,8 @@ from fakes import MemorySource, RepeatingExecutor, SerialExecutor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.errors import ConfigError, OutputError, SceneError
+from pipeline.config.schema import FeaturesConfig
+from pipeline.core.errors import ConfigError, FitError, OutputError, SceneError
 from pipeline.core.pixels import PixelSource
 from pipeline.engine.cache import Cache, Entry, MemoryCache
 from pipeline.engine.executor import ThreadExecutor
@@ -205,3 +206,11 @@ def test_a_share_is_that_of_the_valid_pixels(share: str, expected: int) -> None:
 def test_what_is_no_share_is_refused(share: str) -> None:
     with pytest.raises(ConfigError, match=r"pixels: .* is not allowed; expected .* such as 5%"):
         FIT.parse({"pixels": share}, "fit")
+
+
+def test_a_share_of_fewer_pixels_than_classes_is_told_as_that() -> None:
+    source = MemorySource(row_and_column_pixels((83, 97)), chunk=(20, 20))
+    config = KMeansSettings(k=5, starts=1, pixels="0.02%")
+    plain = FeaturesConfig(standardize="none")
+    with pytest.raises(FitError, match=r"^fit.k: 5 classes need 5 .* the 2 sampled ones have 2; raise fit.pixels"):
+        fit_source(source, config, plain, workers=1, progress=Progress())

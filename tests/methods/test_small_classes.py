@@ -78,3 +78,9 @@ def test_sizes_are_pixels_of_the_scene_shares_and_hectares() -> None:
 def test_what_is_no_size_is_refused(size: Any) -> None:
     with pytest.raises(ConfigError, match=r"min_size: .* is not allowed; expected .*such as 1%"):
         FIT.parse({"min_size": size}, "fit")
+
+
+def test_a_single_class_that_is_left_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    merge_small(np.array([5, 6, 7]), np.eye(3), Fraction(1000))
+    assert [each.levelname for each in caplog.records] == ["WARNING"]
+    assert "2 of 3 classes are too small" in caplog.text
