@@ -47,9 +47,9 @@ scene:
 features:
   scale: auto           # reflectance if the scale is known; none: as stored
   standardize: clip     # or none, zscore, minmax, robust
-  # indices: [ndvi]     # used with the bands; names, or (nir - red) / (nir + red)
+  # indices: [ndvi]     # with the bands; or '(nir - red) / (nir + red)'
   # smooth: 3           # mean of the valid pixels of 3 x 3; up to 15
-  # texture: {{bands: [B08], of: std, size: 5}}   # columns that are added; of: range
+  # texture: {{bands: [B08], of: std, size: 5}}   # or of: range
   # unit_norm: true     # by the shape of spectra, not by brightness
   # pca: 0.99           # principal components with this share of variance, or 4
 

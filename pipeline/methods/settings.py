@@ -135,7 +135,7 @@ class CentroidSettings(DistanceSettings):
 
     min_size: Annotated[int, Field(ge=1)] | SmallestSize | None = Field(
         None,
-        title="smaller classes are merged into the nearest: pixels, 1%, 5 ha",
+        title="smaller classes are merged: pixels, 1%, 5 ha",
         description="the smallest size of a class, below which it is merged into the nearest: a number of pixels, "
         "their share, such as 1%, or an area, such as '5 ha'",
     )

@@ -115,8 +115,11 @@ def test_constant_band_is_warned_of_and_refused_for_fitting(
     found = inspect_scene([str(path)])
     assert found.valid_share == pytest.approx(valid.mean(), abs=0.01)
     assert f"band band1 is {value} in every pixel of its preview: leave it out of scene.bands" in found.warnings
+    plain = {"standardize": "none"}
     with pytest.raises(
         FitError, match=f"2 classes need 2 distinct pixels, but the [0-9]+ sampled ones have {distinct};"
     ):
+        run_config(config(path, tmp_path / "c.tif", features=plain, fit={"k": 2, "pixels": 10_000}))
+    with pytest.raises(FitError, match="band band1 has no spread"):
         run_config(config(path, tmp_path / "c.tif", fit={"k": 2, "pixels": 10_000}))
     assert not list(tmp_path.iterdir())

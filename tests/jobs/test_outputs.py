@@ -81,14 +81,22 @@ def test_an_output_in_a_folder_of_the_scene_is_no_input(write_raster: WriteRaste
     assert paths.folder == tmp_path
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("pixels", [1000, "all"])
+ALLOWED = {
+    "gmm": [1000], "isodata": [1000], "sklearn": [1000], "histogram": ["all"], "ranges": [1000, "all"],
+}  # fmt: skip
+"""Pixels that methods can fit; others both a number and all."""
+
+
+@pytest.mark.parametrize(
+    ("method", "pixels"), [(name, pixels) for name in METHODS for pixels in ALLOWED.get(name, [1000, "all"])]
+)
 def test_a_cache_that_a_method_needs_is_asked_for_before_the_scene_is_opened(
     write_raster: WriteRaster, tmp_path: Path, method: str, pixels: object
 ) -> None:
     """Whether a method needs one depends on its settings alone, so that the scene does not have to be opened."""
-    path = write_raster("scene.tif", patches(3))
-    job = config(path, tmp_path / "c.tif", fit={"method": method, "pixels": pixels}, run={"cache": "none"})
+    path = write_raster("scene.tif", patches(1 if METHODS[method].one_band else 3))
+    fit = {"method": method, "pixels": pixels, **({"edges": [50, 100, 150]} if method == "ranges" else {})}
+    job = config(path, tmp_path / "c.tif", fit=fit, run={"cache": "none"})
     work = Work(chunk=(64, 64), blocks=20, workers=2)
     if METHODS[method].needs(described(path).info, job.fit, work).cache == "must":
         path.write_text("not a raster")
