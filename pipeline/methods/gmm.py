@@ -14,7 +14,7 @@ from pipeline.kernels.mixture import Gaussians, working_mixture
 from pipeline.kernels.nearest import TILE_POINTS
 from pipeline.methods.em import ExpectationMaximization, fit_gaussians
 from pipeline.methods.method import FitInput, FitResult, Method
-from pipeline.methods.settings import DEFAULT_SAMPLE, MOST_SAMPLED, CentroidSettings, Share, k_classes
+from pipeline.methods.settings import DEFAULT_SAMPLE, MOST_SAMPLED, Share, StartSettings, k_classes
 from pipeline.methods.starts import fit_sample, points_bytes, starts_needs, warn_of_max_iter
 from pipeline.models.classes import brightness_order
 from pipeline.models.gaussians import GaussianModel, MostProbable, to_physical, to_stored
@@ -28,7 +28,7 @@ _BYTES_PER_POINT: Final = 8 + 8 + 2
 """Bytes per point for its class, twice, and as the numbers that are summed per class at the end."""
 
 
-class GaussianSettings(CentroidSettings):
+class GaussianSettings(StartSettings):
     """Section `fit` with a Gaussian mixture."""
 
     method: Literal["gmm"] = Field(description="'gmm'")
@@ -39,8 +39,6 @@ class GaussianSettings(CentroidSettings):
         "(not 'all': gmm fits the sample only, as each of its steps would be a pass over the scene; "
         f"{DEFAULT_SAMPLE} are the default)",
     )
-    weights: None = Field(None, description="nothing, as the classes of gmm have scales of their own")
-    min_size: None = Field(None, description="nothing, as gmm merges no classes; lower fit.k instead")
     ridge: float = Field(
         0.01,
         ge=0,

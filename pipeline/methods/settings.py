@@ -103,8 +103,8 @@ class SampleOnlySettings(DistanceSettings):
     )
 
 
-class CentroidSettings(DistanceSettings):
-    """Settings of methods that move k centroids until they converge."""
+class StartSettings(SampleSettings):
+    """Settings of methods that begin with k centroids, which move until they converge."""
 
     k: int = Field(
         8,
@@ -133,13 +133,6 @@ class CentroidSettings(DistanceSettings):
         description="a number from 0: stop when centroids move less than this, relative to the variance of the data",
     )
 
-    min_size: Annotated[int, Field(ge=1)] | SmallestSize | None = Field(
-        None,
-        title="smaller classes are merged: pixels, 1%, 5 ha",
-        description="the smallest size of a class, below which it is merged into the nearest: a number of pixels, "
-        "their share, such as 1%, or an area, such as '5 ha'",
-    )
-
     @model_validator(mode="after")
     def _enough_pixels(self) -> Self:
         """Refuse a sample with fewer pixels than classes."""
@@ -149,6 +142,17 @@ class CentroidSettings(DistanceSettings):
         return self
 
 
-def k_classes(settings: CentroidSettings) -> tuple[int, int]:
+class CentroidSettings(DistanceSettings, StartSettings):
+    """Settings of methods whose classes are k centroids."""
+
+    min_size: Annotated[int, Field(ge=1)] | SmallestSize | None = Field(
+        None,
+        title="smaller classes are merged: pixels, 1%, 5 ha",
+        description="the smallest size of a class, below which it is merged into the nearest: a number of pixels, "
+        "their share, such as 1%, or an area, such as '5 ha'",
+    )
+
+
+def k_classes(settings: StartSettings) -> tuple[int, int]:
     """Least and largest number of classes: k."""
     return settings.k, settings.k

@@ -16,7 +16,7 @@ from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.distances import own_distances
 from pipeline.methods.lloyd import Centres, Clustering, band_means, lloyd, plus_plus
 from pipeline.methods.pixel_checks import COMPARED, check_sample
-from pipeline.methods.settings import CentroidSettings, sample_bytes
+from pipeline.methods.settings import StartSettings, sample_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -24,12 +24,12 @@ _BYTES_PER_POINT: Final = 8 + 8 + 1
 """Bytes per point and start for its running sum, distance to its centroid, and class; three distances come on top."""
 
 
-def points_bytes(info: SceneInfo, settings: CentroidSettings) -> int:
+def points_bytes(info: SceneInfo, settings: StartSettings) -> int:
     """Bytes of the sample during a fit, with a copy, and of the part of it on which starts are compared."""
     return 2 * sample_bytes(info, settings) + min(settings.sampled_of(info), COMPARED) * info.bytes_per_pixel
 
 
-def starts_needs(info: SceneInfo, settings: CentroidSettings, work: Work) -> Needs:
+def starts_needs(info: SceneInfo, settings: StartSettings, work: Work) -> Needs:
     """Needs of starts on the sample, as many at once as there are workers."""
     start = settings.sampled_of(info) * (3 * working_dtype(info.dtype).itemsize + _BYTES_PER_POINT)
     return Needs(fixed=points_bytes(info, settings) + min(work.workers, settings.starts) * start)
@@ -37,7 +37,7 @@ def starts_needs(info: SceneInfo, settings: CentroidSettings, work: Work) -> Nee
 
 def fit_sample(
     points: Points,
-    settings: CentroidSettings,
+    settings: StartSettings,
     workers: int,
     step: Callable[[], None] = lambda: None,
     stretch: Stretch = None,
@@ -50,7 +50,7 @@ def fit_sample(
     ----------
     points : ndarray, shape (band, point)
         C-contiguous pixels, in input units and in random order.
-    settings : CentroidSettings
+    settings : StartSettings
         Number of classes, seed, starts and stopping rules. `tol` is relative to the mean variance of
         the bands.
     workers : int
@@ -90,7 +90,7 @@ def fit_sample(
 
 
 def best_start(
-    start: Callable[[int], Clustering], settings: CentroidSettings, workers: int, step: Callable[[], None]
+    start: Callable[[int], Clustering], settings: StartSettings, workers: int, step: Callable[[], None]
 ) -> Clustering:
     """Run starts with different seeds and return the best one."""
     seeds = [int(seed) for seed in np.random.SeedSequence(settings.seed).generate_state(settings.starts)]
@@ -117,7 +117,7 @@ def mean_variance(points: Points, stretch: Stretch = None) -> float:
     return own_distances(points, np.ones(count, np.uint8), centre, stretch)[1] / points.size
 
 
-def warn_of_max_iter(iterations: int, settings: CentroidSettings) -> None:
+def warn_of_max_iter(iterations: int, settings: StartSettings) -> None:
     """Warn if a fit made as many iterations as are allowed."""
     if iterations >= settings.max_iter:
         logger.warning("fit.max_iter: centroids may still move after pass %d; allow more passes", iterations)

@@ -184,7 +184,7 @@ def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
         ("run.chunk", 15, "16 to 65536"),
         ("run.chunk", 65537, "16 to 65536"),
         ("scene", "a.tif", "a mapping: source, bands, names, nodata"),
-        ("fit", [8], "a mapping: method, mask, pixels, seed, weights, k"),
+        ("fit", [8], "a mapping: method, mask, pixels, seed, k"),
         ("run", None, "a mapping: workers, memory"),
     ],
 )
