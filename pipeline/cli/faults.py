@@ -1,5 +1,6 @@
 """Sentences for errors that Terrazzo did not raise itself: of the system, of broken packages, of bugs."""
 
+import mmap
 import traceback
 from types import FrameType
 
@@ -9,6 +10,9 @@ _OWN_PACKAGE = "pipeline"
 
 _NO_MEMORY = ("failed to map segment", "annot allocate memory", "annot create shared object descriptor")
 """Parts of messages of the system's loader if there is no memory or address space for a library."""
+
+_ROOM = 64 * 2**20
+"""Bytes that must be free after an import failed if its error is to be believed. Large libraries map as much."""
 
 
 def fault_sentence(error: BaseException) -> str:
@@ -50,11 +54,18 @@ def _import_sentence(error: BaseException, package: str) -> str:
 
 
 def _is_short_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or one that led to it, says that there is no memory, as Python or the system's loader does."""
+    """Whether an error of an import, or one that led to it, says that there is no memory, or there is indeed none.
+
+    A library that gets no memory while it is loaded may raise any error, for instance a SystemError.
+    """
     while error:
         if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
             return True
         error = error.__cause__ or error.__context__
+    try:
+        mmap.mmap(-1, _ROOM).close()
+    except OSError:
+        return True
     return False
 
 

@@ -235,7 +235,7 @@ def test_an_unexpected_error_of_the_system_names_its_file_and_reason(tmp_path: P
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits the address space as Linux does")
-@pytest.mark.parametrize("room", [14, 16])
+@pytest.mark.parametrize("room", [14, 18, 40])
 def test_too_little_memory_to_load_libraries_is_not_a_broken_package(job: Path, room: int) -> None:
     """The address space is limited to what Python takes before it imports a library, a thread, and a few MB."""
     code = (
