@@ -37,7 +37,7 @@ class Record(BaseModel):
     renamed: ClassVar[Mapping[str, str]] = {}
     """Current name of a key by its name in earlier versions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     @field_validator("*", mode="before")
     @classmethod
