@@ -2,6 +2,7 @@
 
 import mmap
 import traceback
+from collections.abc import Sequence
 from types import FrameType
 
 from pipeline.core.text import printable
@@ -17,8 +18,8 @@ _ROOM = 64 * 2**20
 
 def fault_sentence(error: BaseException) -> str:
     """Describe an unexpected error, any but a `TerrazzoError`, in a sentence that says what to do."""
-    if package := _broken_package(error):
-        return _import_sentence(error, package)
+    if sentence := _import_sentence(error):
+        return sentence
     if isinstance(error, MemoryError):
         return "there is not enough memory; set run.memory lower"
     if isinstance(error, OSError):
@@ -39,18 +40,26 @@ def fault_sentence(error: BaseException) -> str:
     )
 
 
-def _import_sentence(error: BaseException, package: str) -> str:
-    """Describe why a package can't be imported, and what to do."""
-    if _is_short_of_memory(error):
+def _import_sentence(error: BaseException) -> str:
+    """Describe why a module can't be imported, and what to do; empty if the error has another cause."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if any(map(_is_importing, frames)) and _is_short_of_memory(error):
         return (
             "there is not enough memory to load the libraries that the program needs; allow it more, for instance of "
             "address space: ulimit -v"
         )
-    reason = printable(f"{type(error).__name__}: {error}")
-    return (
-        f"the package {package} can't be imported ({reason}); it is missing or broken: reinstall it with the other "
-        "dependencies: pip install --force-reinstall terrazzo"
-    )
+    if package := _broken_package(error, frames):
+        reason = printable(f"{type(error).__name__}: {error}")
+        return (
+            f"the package {package} can't be imported ({reason}); it is missing or broken: reinstall it with the "
+            "other dependencies: pip install --force-reinstall terrazzo"
+        )
+    return ""
+
+
+def _is_importing(frame: FrameType) -> bool:
+    """Whether a frame of a traceback belongs to the import of a module."""
+    return bool(_imported_package(frame)) or frame.f_code.co_filename.startswith("<frozen importlib")
 
 
 def _is_short_of_memory(error: BaseException | None) -> bool:
@@ -69,10 +78,9 @@ def _is_short_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def _broken_package(error: BaseException) -> str:
+def _broken_package(error: BaseException, frames: Sequence[FrameType]) -> str:
     """Return the name of the package whose import failed; empty if the error has another cause."""
     missing = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     importing = [name for frame in frames if (name := _imported_package(frame))]
     return next((name for name in (missing, *reversed(importing)) if name and name != _OWN_PACKAGE), "")
 
