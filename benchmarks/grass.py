@@ -1,12 +1,9 @@
-"""GRASS's way: link the bands, ``i.cluster``, ``i.maxlik``, write the map.
+"""GRASS's way: link the bands, `i.cluster`, `i.maxlik`, write the map.
 
-Run as a fresh process.  ``i.cluster`` groups a sample of rows and columns into
-spectral signatures, ``i.maxlik`` assigns every pixel; both work on one thread.
-Everything stands in a temporary project.  Prints one JSON line with the
-seconds of each stage.
+Run as a fresh process, as a benchmark. `i.cluster` groups a sample of rows and columns into spectral signatures,
+`i.maxlik` assigns every pixel; both work on one thread. Everything is in a temporary project. Prints one JSON line with
+the seconds of each stage.
 """
-
-from __future__ import annotations
 
 import argparse
 import json
@@ -20,9 +17,9 @@ import rasterio
 from benchmarks.settings import CLUSTERS
 
 
-def steps(scene: Path, bands: int, out: Path) -> dict[str, list[list[str]]]:
+def steps(scene: Path, bands: int, out: Path, classes: int) -> dict[str, list[list[str]]]:
     """Give the commands of each stage."""
-    names = [f"band.{number}" for number in range(1, bands + 1)]
+    names = [f"band.{number}" for number in range(1, bands + 1)] if bands > 1 else ["band"]
     group = ["group=scene", "subgroup=scene"]
     return {
         "link": [
@@ -30,7 +27,7 @@ def steps(scene: Path, bands: int, out: Path) -> dict[str, list[list[str]]]:
             ["g.region", f"raster={names[0]}"],
             ["i.group", *group, f"input={','.join(names)}"],
         ],
-        "cluster": [["i.cluster", *group, "signaturefile=found", f"classes={CLUSTERS}"]],
+        "cluster": [["i.cluster", *group, "signaturefile=found", f"classes={classes}"]],
         "assign": [["i.maxlik", *group, "signaturefile=found", "output=classes"]],
         "write": [
             ["r.out.gdal", "-f", "input=classes", f"output={out}", "format=GTiff", "type=Byte", "nodata=0",
@@ -39,26 +36,31 @@ def steps(scene: Path, bands: int, out: Path) -> dict[str, list[list[str]]]:
     }  # fmt: skip
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the commands in a project of their own and print the seconds of each stage."""
-    parser = argparse.ArgumentParser(prog="benchmarks.grass")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("file", type=Path)
-    args = parser.parse_args(argv)
-    with rasterio.open(args.file) as source:
+def write_map(scene: Path, out: Path, classes: int = CLUSTERS) -> dict[str, float]:
+    """Write the map of a GeoTIFF, in a project of its own; return the seconds of each stage."""
+    with rasterio.open(scene) as source:
         bands = source.count
     seconds = {}
-    with tempfile.TemporaryDirectory(dir=args.out.parent) as folder:
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         project = Path(folder) / "project"
         start = time.perf_counter()
-        _run("grass", "-c", str(args.file), "-e", str(project))
+        _run("grass", "-c", str(scene), "-e", str(project))
         seconds["project"] = time.perf_counter() - start
-        for stage, commands in steps(args.file, bands, args.out).items():
+        for stage, commands in steps(scene, bands, out, classes).items():
             start = time.perf_counter()
             for command in commands:
                 _run("grass", str(project / "PERMANENT"), "--exec", *command)
             seconds[stage] = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds}))
+    return seconds
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write the map of a file and print the seconds of each stage."""
+    parser = argparse.ArgumentParser(prog="benchmarks.grass")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("file", type=Path)
+    args = parser.parse_args(argv)
+    print(json.dumps({"seconds": write_map(args.file, args.out)}))
 
 
 def _run(*command: str) -> None:

@@ -9,11 +9,15 @@ seed a model is fitted to the whole scene, and its map is compared with the poly
   of the held-back polygons;
 - `mapped`: the share of these pixels that are right if each cluster is called after the class that is most frequent
   in it among the other polygons. Polygons alternate between the halves, class by class.
+
+Where GRASS is installed, its `i.cluster` and `i.maxlik` with their defaults are scored beside.
 """
 
 import argparse
+import shutil
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +31,7 @@ import xarray as xr
 from rasterio.features import rasterize
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from benchmarks import grass
 from pipeline import fit, label, open_scene
 from pipeline.core.errors import TerrazzoError
 
@@ -121,6 +126,16 @@ def score_method(scene: xr.DataArray, reference: Reference, k: int, seed: int, h
     return score(label(scene, fit(scene, seed=seed, **number, **how)).values, reference)
 
 
+def score_grass(scene: xr.DataArray, reference: Reference, k: int) -> Score:
+    """Compare the map that GRASS makes of a scene with a reference."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder) / "scene.tif", Path(folder) / "classes.tif"
+        scene.rio.to_raster(source)
+        grass.write_map(source, out, k)
+        with rasterio.open(out) as classes:
+            return score(classes.read(1), reference)
+
+
 def labelled_scenes(folder: Path) -> dict[str, tuple[xr.DataArray, Reference]]:
     """Open the labelled scenes of the folders below a folder, by name."""
     found = {}
@@ -144,17 +159,22 @@ def main() -> None:
         sys.exit(f"{options.folder}: no labelled scenes (rasters, and a vector file with a column 'class')")
     print(f"{'scene':28} {'k':>3}  {'method':24} {'ARI':>6} {'NMI':>6} {'mapped':>6}")
     for name, (scene, reference) in scenes.items():
-        for k in options.k:
+        for k in (k or reference.count for k in options.k):
             for method, how in METHODS.items():
                 try:
-                    number = k or reference.count
-                    scores = [score_method(scene, reference, number, seed, how) for seed in range(options.seeds)]
+                    scores = [score_method(scene, reference, k, seed, how) for seed in range(options.seeds)]
                 except TerrazzoError as error:
-                    print(f"{name:28} {k or reference.count:3}  {method:24} {error}")
+                    print(f"{name:28} {k:3}  {method:24} {error}")
                     continue
-                means = [np.mean([getattr(each, part) for each in scores]) for part in ("ari", "nmi", "mapped")]
-                figures = " ".join(f"{mean:6.3f}" for mean in means)
-                print(f"{name:28} {k or reference.count:3}  {method:24} {figures}", flush=True)
+                _print_means(name, k, method, scores)
+            if shutil.which("grass"):
+                _print_means(name, k, "GRASS", [score_grass(scene, reference, k)])
+
+
+def _print_means(name: str, k: int, method: str, scores: Sequence[Score]) -> None:
+    """Print a line of the table."""
+    means = [np.mean([getattr(each, part) for each in scores]) for part in ("ari", "nmi", "mapped")]
+    print(f"{name:28} {k:3}  {method:24} {' '.join(f'{mean:6.3f}' for mean in means)}", flush=True)
 
 
 if __name__ == "__main__":
