@@ -68,7 +68,7 @@ def run_report(
             "inertia": model.inertia,
             **model.fitting.model_dump(mode="json"),
         },
-        "passes": [asdict(done) for done in fit.passes],
+        "log": [asdict(entry) for entry in fit.log],
         "classes": [
             {"class": label, "pixels": pixels, "share": share, "area_ha": statistics.hectares(label)}
             for label, (pixels, share) in enumerate(zip(statistics.counts[1:], statistics.shares, strict=True), 1)

@@ -20,7 +20,7 @@ from pipeline.engine.progress import Progress
 from pipeline.features.columns import Columns
 from pipeline.features.standardize import Standardization, weights_of_bands
 from pipeline.labels.class_records import with_statistics
-from pipeline.methods.method import AnyMethod, FitInput, FitResult, Pass
+from pipeline.methods.method import AnyMethod, FitInput, FitResult
 from pipeline.methods.pixel_checks import check_magnitude, check_outliers
 from pipeline.methods.registry import fit_function, method_of
 from pipeline.methods.sample import Sample, draw_sample
@@ -38,11 +38,11 @@ _MOST_NAMES: Final = 8
 
 @dataclass(frozen=True)
 class Fit:
-    """A model and the passes that led to it."""
+    """A model and how it was found."""
 
     model: ClusterModel
-    passes: tuple[Pass, ...] = ()
-    """Statistics of each exact pass over all pixels; empty for other methods."""
+    log: tuple[Any, ...] = ()
+    """What the method logged; see `FitResult.log`."""
 
 
 def fit_source(
@@ -121,7 +121,7 @@ def fit_source(
     found = fit_function(method)(given)
     release_memory()
     model = _model(source.info, sample, found, config, standardization)
-    return Fit(model.model_copy(update=columns.in_model) if columns else model, found.passes)
+    return Fit(model.model_copy(update=columns.in_model) if columns else model, found.log)
 
 
 def _features_of(method: AnyMethod, features: FeaturesConfig) -> FeaturesConfig:

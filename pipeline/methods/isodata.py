@@ -152,17 +152,33 @@ class Change:
         return bool(self.dropped or self.split or self.merged)
 
 
+@dataclass(frozen=True)
+class Round:
+    """What the log says of a round."""
+
+    classes: int
+    """Number of classes."""
+    split: int
+    """Number of classes that it splits."""
+    merged: int
+    """Number of pairs of classes that it merges."""
+    dropped: int
+    """Number of classes that it drops."""
+
+
 def fit_isodata(given: FitInput[IsodataSettings]) -> FitResult:
     """Find the classes of the sample, and log what each round changes."""
     settings, points, stretch = given.settings, given.points, given.stretch
     check_sample(points, settings.k_min, stretch, "k_min")
     limits = limits_of(given)
     centres = first_centres(points, settings.k_min)
+    rounds = list[Round]()
     with given.progress.stage("fit", settings.max_iter) as step:
         for number in range(1, settings.max_iter + 1):
             found = settle(points, centres, stretch)
             change = choose(found, limits, stretch, may_split=number < settings.max_iter)
             _log_round(number, found, change, limits, given.preparation.unit**0.5)
+            rounds.append(Round(len(found.counts), len(change.split), len(change.merged), len(change.dropped)))
             points, centres = without(points, found, change.dropped), changed(found, change, stretch)
             step()
             if not change:
@@ -176,7 +192,7 @@ def fit_isodata(given: FitInput[IsodataSettings]) -> FitResult:
     warn_of_equal_classes(centres)
     # what is left below the least size is left because of k_min
     merging_none = replace(given, settings=settings.model_copy(update={"min_size": None}))
-    return merging_none.result_of_sample(centres, number)
+    return merging_none.result_of_sample(centres, number, tuple(rounds))
 
 
 def limits_of(given: FitInput[IsodataSettings]) -> Limits:

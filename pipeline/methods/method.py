@@ -96,8 +96,8 @@ class FitResult:
     None if the method has no distances."""
     iterations: int = 1
     """Number of passes or iterations of the method."""
-    passes: tuple[Pass, ...] = ()
-    """Statistics of each exact pass over all pixels."""
+    log: tuple[Any, ...] = ()
+    """A frozen dataclass of plain numbers for each pass, step, round or start, for the report of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,13 +128,13 @@ class FitInput(Generic[AnySettings]):
         """Factor per band by which differences are multiplied before distances are taken, shape (band,)."""
         return self.preparation.stretch
 
-    def result_of_sample(self, centres: Centres, iterations: int) -> FitResult:
-        """Sort centroids, and count the sampled pixels per class."""
+    def result_of_sample(self, centres: Centres, iterations: int, log: tuple[Any, ...] = ()) -> FitResult:
+        """Sort centroids, and count the sampled pixels per class; see `result_of_centres`."""
         centres = self.in_order(centres)
         restored = self.round_trip(centres)
         labels, counts = self._nearest(restored), self.count(centres)
         inertia = own_distances(self.points, labels, restored, self.stretch)[1]
-        return self.result_of_centres(centres, counts, inertia, iterations)
+        return self.result_of_centres(centres, counts, inertia, iterations, log)
 
     def result_of_centres(
         self,
@@ -142,7 +142,7 @@ class FitInput(Generic[AnySettings]):
         counts: npt.NDArray[np.int64],
         inertia: float,
         iterations: int,
-        passes: tuple[Pass, ...] = (),
+        log: tuple[Any, ...] = (),
     ) -> FitResult:
         """Make the result of sorted centroids.
 
@@ -154,7 +154,7 @@ class FitInput(Generic[AnySettings]):
             Number of pixels per class, after `round_trip`.
         inertia : float
             Sum of squared distances of these pixels to their centroids, with differences multiplied by `stretch`.
-        iterations, passes
+        iterations, log
             As in `FitResult`.
         """
         content: dict[str, Any] = {
@@ -172,7 +172,7 @@ class FitInput(Generic[AnySettings]):
             counts=counts,
             inertia=self.preparation.unit * inertia,
             iterations=iterations,
-            passes=passes,
+            log=log,
         )
 
     def count(self, centres: Centres) -> npt.NDArray[np.int64]:

@@ -634,7 +634,7 @@ def test_each_block_of_a_geotiff_is_decoded_once_for_a_fit_over_all_pixels(
 
     monkeypatch.setattr(GdalReader, "read", counted)
     report = run_config(config(landscape, tmp_path / "c.tif", fit={"k": 5, "pixels": "all", "tol": 0}))
-    assert len(report["passes"]) > 2
+    assert len(report["log"]) > 2
     assert set(decoded.values()) == {1}
     assert report["source_passes"] == 1
 
@@ -643,12 +643,12 @@ def test_each_block_of_a_geotiff_is_decoded_once_for_a_fit_over_all_pixels(
 def test_the_inertia_of_each_pass_is_in_the_report(landscape: list[str], tmp_path: Path, standardize: str) -> None:
     fit, features = {"k": 5, "pixels": "all", "tol": 1e-6}, {"standardize": standardize}
     report = run_config(config(landscape, tmp_path / "c.tif", fit=fit, features=features))
-    inertias = [done["inertia"] for done in report["passes"]]
+    inertias = [done["inertia"] for done in report["log"]]
     assert inertias == sorted(inertias, reverse=True)
     assert inertias[-1] == pytest.approx(report["model"]["inertia"], rel=1e-3)  # the same units
-    assert report["passes"][0]["changed"] is None
-    assert 0 < report["passes"][1]["changed"] < 1
-    assert report["passes"][-1]["shift"] <= 1e-6
+    assert report["log"][0]["changed"] is None
+    assert 0 < report["log"][1]["changed"] < 1
+    assert report["log"][-1]["shift"] <= 1e-6
     assert report["model"]["iterations"] == len(inertias)
     assert report["model"]["pixels"] == "all"
     pixels = [entry["pixels"] for entry in report["classes"]]

@@ -107,7 +107,7 @@ def test_tol_stops_after_as_many_passes_as_scikit_learn(dtype: str) -> None:
     start, tol = initial_centres(data, valid, 8), 3e-3
     expected = KMeans(8, init=start, n_init=1, max_iter=200, tol=tol).fit(data[:, valid].T.astype(np.float64))
     found = refine_source(MemorySource(data, valid), start, tol=tol)
-    assert len(found.passes) == expected.n_iter_ < 200
+    assert len(found.log) == expected.n_iter_ < 200
     assert found.inertia == pytest.approx(expected.inertia_, rel=1e-9)
 
 
@@ -131,7 +131,7 @@ def test_blocks_workers_and_cache_change_no_bit(
         cut = refine(given_to(config, pixels, data[:, valid][:, ::7], workers), pixels, start)
     assert centres_of(cut).tobytes() == centres_of(whole).tobytes()
     assert cut.counts.tolist() == whole.counts.tolist()
-    assert [(p.shift, p.inertia) for p in cut.passes] == [(p.shift, p.inertia) for p in whole.passes][: len(cut.passes)]
+    assert [(p.shift, p.inertia) for p in cut.log] == [(p.shift, p.inertia) for p in whole.log][: len(cut.log)]
 
 
 def test_an_outlier_costs_other_pixels_no_digits() -> None:
@@ -158,7 +158,7 @@ def test_inertia_equals_numpy_with_untagged_fill_values(dtype: str, odd: float) 
     rows = data.reshape(2, -1).T.astype(np.float64)
     expected = ((rows[:, None] - centres_of(found)) ** 2).sum(axis=2).min(axis=1).sum()
     assert found.inertia == pytest.approx(expected, rel=1e-9)
-    assert found.passes[-1].inertia == pytest.approx(expected, rel=1e-9)
+    assert found.log[-1].inertia == pytest.approx(expected, rel=1e-9)
 
 
 def test_counts_sums_and_variance_of_a_pass_equal_numpy() -> None:
@@ -168,7 +168,7 @@ def test_counts_sums_and_variance_of_a_pass_equal_numpy() -> None:
     rows = data[:, valid].T.astype(np.float64)
     before: npt.NDArray[Any] | None = None
     centres = start
-    for done in found.passes:
+    for done in found.log:
         squared = ((rows[:, None] - centres) ** 2).sum(axis=2)
         labels = squared.argmin(axis=1)
         means = np.array([rows[labels == c].mean(axis=0) for c in range(4)])
@@ -210,11 +210,11 @@ def test_each_pass_is_logged_and_never_raises_the_inertia(caplog: pytest.LogCapt
     with caplog.at_level(logging.INFO, "pipeline"):
         found = refine_source(MemorySource(data), initial_centres(data, np.ones((120, 150), bool), 7))
     lines = [line for line in caplog.messages if line.startswith("pass ")]
-    assert len(lines) == len(found.passes) > 3
+    assert len(lines) == len(found.log) > 3
     assert "changed class" in lines[-1]
-    inertias = [done.inertia for done in found.passes]
+    inertias = [done.inertia for done in found.log]
     assert inertias == sorted(inertias, reverse=True)
-    assert found.passes[-1].shift == 0
+    assert found.log[-1].shift == 0
 
 
 @pytest.mark.slow
@@ -226,7 +226,7 @@ def test_result_of_a_real_scene_is_scikit_learns(landscape: list[str], k: int) -
     rows = data.reshape(len(data), -1).T.astype(np.float64)
     expected = KMeans(k, init=start, n_init=1, max_iter=300, tol=1e-6).fit(rows)
     found = refine_source(MemorySource(data, valid, (256, 300)), start, max_iter=300, tol=1e-6)
-    assert len(found.passes) == expected.n_iter_
+    assert len(found.log) == expected.n_iter_
     assert found.inertia == pytest.approx(expected.inertia_, rel=1e-6)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from dataclasses import astuple
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from pipeline.config.schema import FeaturesConfig
 from pipeline.core.errors import ConfigError, FitError
 from pipeline.engine.progress import Progress
 from pipeline.jobs.config import FIT
-from pipeline.methods.fit import fit_source
+from pipeline.methods.fit import Fit, fit_source
 from pipeline.models.base import ClusterModel
 
 pytestmark = pytest.mark.lowest
@@ -23,11 +24,13 @@ pytestmark = pytest.mark.lowest
 EVERYTHING = 1_000_000
 
 
-def fit_model(source: MemorySource, standardize: Any = "none", workers: int = 2, **settings: Any) -> ClusterModel:
+def fit(source: MemorySource, standardize: Any = "none", workers: int = 2, **settings: Any) -> Fit:
     config = FIT.parse({"method": "isodata", "pixels": EVERYTHING, **settings}, "test")
-    return fit_source(
-        source, config, FeaturesConfig(standardize=standardize), workers=workers, progress=Progress()
-    ).model
+    return fit_source(source, config, FeaturesConfig(standardize=standardize), workers=workers, progress=Progress())
+
+
+def fit_model(source: MemorySource, standardize: Any = "none", workers: int = 2, **settings: Any) -> ClusterModel:
+    return fit(source, standardize, workers, **settings).model
 
 
 class Limits(NamedTuple):
@@ -130,13 +133,14 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[int, ...]]:
 def test_rounds_and_centroids_are_those_of_the_twin(case: str, dtype: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     pixels, settings = scene(dtype, (60, 90), bands=3), CASES[case]
-    model = fit_model(MemorySource(pixels), **settings)
+    found = fit(MemorySource(pixels), **settings)
+    model = found.model
     points = pixels.reshape(3, -1).T.astype(np.float64)
     least = int(np.ceil(float(str(settings.get("min_size", "0.1%")).rstrip("%")) / 100 * len(points)))
     names = ("k_min", "k_max", "max_std", "min_distance")
     k_min, k_max, std, distance = (settings[name] for name in names)
     twin = Twin(points, Limits(k_min, k_max, least, std, distance, settings.get("max_iter", 20)))
-    assert said(caplog) == twin.rounds
+    assert said(caplog) == [astuple(done) for done in found.log] == twin.rounds
     order = np.lexsort((*twin.centres.T[::-1], twin.centres.mean(axis=1)))
     np.testing.assert_allclose(np.array(model.centroids), twin.centres[order], rtol=1e-6)
     assert model.fitting.iterations == len(twin.rounds)
