@@ -146,6 +146,7 @@ def fit(
     method: str = "kmeans",
     pixels: int | str = DEFAULT_SAMPLE,
     seed: int = 0,
+    stratify: Literal["none", "blocks"] = "none",
     starts: int = 10,
     max_iter: int = 300,
     tol: float = 1e-6,
@@ -203,6 +204,9 @@ def fit(
         on every valid pixel.
     seed : int, default 0
         Seed of the random sample and starts.
+    stratify : 'none' or 'blocks', default 'none'
+        Whether every valid pixel is as likely to be sampled, or as many are sampled from each square of 512 x 512
+        pixels as from any other, as far as it has valid ones.
     starts : int, default 10
         Number of random starts, 1 to 1000; the best one is used.
     max_iter : int, default 300
@@ -292,6 +296,7 @@ def fit(
         "k": k,
         "pixels": pixels,
         "seed": seed,
+        "stratify": stratify,
         "starts": starts,
         "max_iter": max_iter,
         "tol": tol,

@@ -13,9 +13,6 @@ The same entries are meant for every machine and Python, and for the lowest vers
 
 - Generated scenes are random integers; floats are made by one division each, so they depend on no mathematical library.
   JPEG 2000 is lossless.
-- Mini-batches are scikit-learn's, and the same only with the same version of it. The classes of their scenes are far
-  apart, so that any version finds the same ones, and the exact step that follows gives the same centroids. The
-  number of iterations in scikit-learn is left out.
 - Bands of other resolutions are resampled by nearest neighbour. Others (bilinear, average, ...) are GDAL's, whose
   versions may round differently: they are not frozen here.
 - dask-ml does not promise the last digits and is left out.
@@ -426,7 +423,7 @@ def frozen_labels(path: Path) -> Record:
 def frozen_model(path: Path) -> Record:
     content = json.loads(path.read_text())
     units, preparation, fitting = content["units"], content["preparation"], content["fitting"]
-    frozen = {
+    return {
         "bands": spaced(content["bands"]),
         "units": spaced([units["dtype"], units["quantity"]]),
         "scales": hexed(units["scales"]),
@@ -440,8 +437,8 @@ def frozen_model(path: Path) -> Record:
         "inertia": hexed([content["inertia"]]),
         "fitted on": spaced(fitting[name] for name in ("sampled_pixels", "valid_pixels", "scene_pixels")),
         "digest": ClusterModel.load(path).digest,
+        "iterations": fitting["iterations"],
     }
-    return frozen if fitting["method"] == "minibatch" else frozen | {"iterations": fitting["iterations"]}
 
 
 def frozen_table(path: Path) -> Record:

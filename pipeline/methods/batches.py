@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.grid import Block, split_into_blocks
+from pipeline.kernels.fixed import ClassTotals
 from pipeline.methods.lloyd import Centres
 from pipeline.methods.method import FitInput
 from pipeline.methods.passes import Passes
@@ -71,8 +72,23 @@ def stream_batches(
     for first in range(0, len(cells), _CELLS_OF_A_BATCH):
         batch = (cells[i] for i in order[first : first + _CELLS_OF_A_BATCH].tolist())
         passes.assign(centres, list(chain.from_iterable(_split_cell(cell, largest) for cell in batch)))
-        means = passes.totals.means(centres)
-        seen += passes.counts
-        centres = centres + (means - centres) * (passes.counts / np.maximum(seen, 1))[:, np.newaxis]
+        centres = moved_by_batch(centres, passes.totals, seen)
         step()
     return centres
+
+
+def moved_by_batch(centres: Centres, totals: ClassTotals, seen: npt.NDArray[np.int64]) -> Centres:
+    """Move each centroid towards the mean of its pixels in a batch, by their share of all it has seen.
+
+    Parameters
+    ----------
+    centres : ndarray of float64, shape (k, band)
+        Centroids before the batch.
+    totals : ClassTotals
+        Counts and sums of the batch.
+    seen : ndarray of int64, shape (k,)
+        Number of pixels per centroid so far; those of the batch are added, in place.
+    """
+    counts = totals.counts[1:].astype(np.int64)
+    seen += counts
+    return centres + (totals.means(centres) - centres) * (counts / np.maximum(seen, 1))[:, np.newaxis]

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from pipeline.core.needs import Library, Needs, Work
 from pipeline.core.scene_info import SceneInfo
+from pipeline.methods.estimators import SCIKIT_LEARN
 from pipeline.methods.method import Method
-from pipeline.methods.minibatch import SCIKIT_LEARN
 from pipeline.methods.settings import CentroidSettings, k_classes
 from pipeline.methods.starts import points_bytes, starts_needs
 from pipeline.pixels.needs import LABEL_AND_BOUND

@@ -23,7 +23,7 @@ from pipeline.labels.class_records import with_statistics
 from pipeline.methods.method import AnyMethod, FitInput, FitResult
 from pipeline.methods.pixel_checks import check_magnitude, check_outliers
 from pipeline.methods.registry import fit_function, method_of
-from pipeline.methods.sample import Sample, draw_sample
+from pipeline.methods.sample import Sample, draw_sample, draw_sample_by_cell
 from pipeline.methods.settings import DistanceSettings, SampleSettings
 from pipeline.models.base import ClusterModel, Fitting, Provenance
 from pipeline.models.classes import ClassInfo
@@ -88,7 +88,7 @@ def fit_source(
     weights = config.weights if isinstance(config, DistanceSettings) else None
     weights_of_bands(weights, source.info)  # before any pixel is read
     with progress.stage("sample", len(source.blocks)) as step:
-        sample = draw_sample(
+        sample = (draw_sample_by_cell if config.by_cell else draw_sample)(
             source,
             wanted=config.sampled_of(source.info),
             seed=config.seed,

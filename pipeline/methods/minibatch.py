@@ -1,18 +1,16 @@
-"""Mini-batch k-means (`fit.method: minibatch`), by scikit-learn on the sample."""
+"""Mini-batch k-means (`fit.method: minibatch`): on the sample, then by one pass over all pixels if asked."""
 
 from typing import Final, Literal
 
 from pydantic import Field
 
-from pipeline.core.needs import Library, Needs, Work
+from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
-from pipeline.kernels.assign import working_dtype
-from pipeline.methods.method import Method
+from pipeline.methods.batches import count_batches, stream_batches
+from pipeline.methods.method import FitInput, FitResult, Method
+from pipeline.methods.sample_batches import fit_sample_by_batches
 from pipeline.methods.settings import CentroidSettings, k_classes
-from pipeline.methods.starts import starts_needs
-
-SCIKIT_LEARN: Final = Library("scikit-learn", 197 * 10**6)
-"""Measured as that of the program itself (decision 18)."""
+from pipeline.methods.starts import starts_needs, warn_of_max_iter
 
 
 class MiniBatchSettings(CentroidSettings):
@@ -22,10 +20,23 @@ class MiniBatchSettings(CentroidSettings):
 
 
 def minibatch_needs(info: SceneInfo, settings: CentroidSettings, work: Work) -> Needs:
-    """Needs of starts on the sample, as scaled floats, and of one pass over windows of all pixels."""
-    rows = settings.sampled_of(info) * working_dtype(info.dtype).itemsize * len(info.bands)
-    needs = starts_needs(info, settings, work).beside(Needs(fixed=rows, libraries=frozenset([SCIKIT_LEARN])))
+    """Needs of starts on the sample, and of one pass over windows of all pixels."""
+    needs = starts_needs(info, settings, work)
     return needs.then(Needs(passes=1, cache="must")) if settings.pixels == "all" else needs
+
+
+def fit_minibatch(given: FitInput[CentroidSettings]) -> FitResult:
+    """Cluster the sample, and move the centroids by one batch of all pixels after the other if they are used."""
+    settings = given.settings
+    with given.progress.stage("fit", settings.starts) as step:
+        best = fit_sample_by_batches(given.points, settings, given.executor.workers, step, given.stretch)
+    warn_of_max_iter(best.iterations, settings)
+    if given.pixels is None:
+        return given.result_of_sample(best.centres, best.iterations)
+    start = given.in_order(best.centres)
+    with given.progress.stage("refine", count_batches(given.info.grid.shape)) as step:
+        centres = stream_batches(given, given.pixels, start, given.count(start), step)
+    return given.result_of_sample(centres, best.iterations)
 
 
 MINIBATCH: Final = Method(
@@ -35,5 +46,5 @@ MINIBATCH: Final = Method(
     same_bits=True,
     classes=k_classes,
     needs=minibatch_needs,
-    function="pipeline.methods.sklearn_minibatch:fit_minibatch",
+    function="pipeline.methods.minibatch:fit_minibatch",
 )

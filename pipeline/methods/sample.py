@@ -17,6 +17,7 @@ from pipeline.core.scene_info import SceneInfo
 from pipeline.engine.executor import Executor
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
 from pipeline.kernels.validity import mask_invalid
+from pipeline.methods.strata import Candidates, CellLimits, Cells, Limits, Numbers, draw_by_cell
 from pipeline.pixels.pieces import FittedPixels
 
 _MARGIN: Final = 8
@@ -31,7 +32,8 @@ class Sample:
     """Pixels drawn from a scene."""
 
     points: Points
-    """Sampled pixels in the scene's dtype and units, ordered by their keys, C-contiguous, shape (band, point)."""
+    """Sampled pixels in the scene's dtype and units, C-contiguous, shape (band, point). Ordered by their keys, so that
+    the first are a sample, too; if they are drawn by cell, by their rank in it first."""
     valid: int
     """Number of valid pixels of the scene that take part in the fit."""
     total: int
@@ -60,6 +62,8 @@ class Drawn:
     """True per band with a valid pixel, shape (band,)."""
     limits: npt.NDArray[Any] | None
     """Smallest and largest value per band of the pixels that take part, shape (2, band); None if not asked for."""
+    cells: Numbers | None = None
+    """Number of the cell of each pixel, shape (point,); None if pixels are not drawn by cell."""
 
 
 @dataclass(frozen=True)
@@ -74,24 +78,42 @@ class DrawFromBlock:
     limits: bool = False
     """Whether to find the limits of the pixels that take part."""
 
-    def __call__(self, item: tuple[Block, int]) -> Drawn:
-        """Draw from a block, given the largest key that may be in the sample."""
-        block, threshold = item
+    def __call__(self, item: tuple[Block, Any]) -> Drawn:
+        """Draw from a block, given the largest key that may be in the sample, or the limits of its cells."""
+        block, limit = item
         pixels, fitting = self.source.read_for_fit(block)
         bands, valid = len(pixels.data), int(np.count_nonzero(fitting))
         if not valid:
             nothing = np.empty((bands, 0), pixels.data.dtype)
             return Drawn(np.empty(0, np.uint64), nothing, 0, self._valid_bands(pixels), None)
-        top, left = self.source.info.origin
-        keys, index = smallest_keys(fitting, (top + block.top, left + block.left), self.seed, self.wanted, threshold)
+        keys, index, cells = self._choose(fitting, block, limit)
         points = pixels.data.reshape(bands, -1).take(index, axis=1)
         limits = _limits(pixels.data, fitting, valid) if self.limits else None
-        return Drawn(keys, points, valid, np.ones(bands, np.bool_), limits)
+        return Drawn(keys, points, valid, np.ones(bands, np.bool_), limits, cells)
+
+    def _choose(
+        self, fitting: Validity, block: Block, limit: Any
+    ) -> tuple[npt.NDArray[np.uint64], Numbers, Numbers | None]:
+        """Return keys, positions in the block, and cells of the pixels that may be in the sample."""
+        top, left = self.source.info.origin
+        return *smallest_keys(fitting, (top + block.top, left + block.left), self.seed, self.wanted, limit), None
 
     def _valid_bands(self, pixels: Pixels) -> npt.NDArray[np.bool_]:
         """Return which bands have valid pixels, shape (band,), in a block in which no pixel takes part."""
         bands, shape = zip(pixels.data[:, np.newaxis], self.source.info.nodata, strict=True), pixels.valid.shape
         return np.array([mask_invalid(plane, (nodata,), np.ones(shape, np.bool_)).any() for plane, nodata in bands])
+
+
+@dataclass(frozen=True)
+class DrawByCell(DrawFromBlock):
+    """Task: read a block and draw the pixels that may be in a sample of as many pixels of each cell as of any other."""
+
+    def _choose(
+        self, fitting: Validity, block: Block, limit: CellLimits
+    ) -> tuple[npt.NDArray[np.uint64], Numbers, Numbers | None]:
+        candidates, index = draw_by_cell(fitting, block, Cells.of(self.source.info), self.seed, limit)
+        chosen, _ = candidates.first(self.wanted)
+        return candidates.keys[chosen], index[chosen], candidates.cells[chosen]
 
 
 def _limits(data: npt.NDArray[Any], fitting: Validity, count: int) -> npt.NDArray[Any]:
@@ -129,6 +151,14 @@ class _Smallest:
         self._keys = [np.empty(0, np.uint64)]
         self._points = [np.empty((len(info.bands), 0), info.dtype)]
 
+    def _is_limited(self) -> bool:
+        """Whether a first threshold was made."""
+        return self.threshold < LARGEST_KEY
+
+    def limit_of(self, block: Block) -> Any:  # noqa: ARG002 (that of each block)
+        """Return what `DrawFromBlock` is given with a block."""
+        return self.threshold
+
     def add(self, block: Block, drawn: Drawn) -> None:
         """Add the pixels drawn from a block."""
         self.counts[block] = drawn.valid
@@ -139,7 +169,7 @@ class _Smallest:
         self._keys.append(drawn.keys)
         self._points.append(drawn.points)
         # a first threshold is made as early as possible, because fewer pixels are drawn from then on
-        excess = 1 if self.threshold == LARGEST_KEY else _EXCESS
+        excess = _EXCESS if self._is_limited() else 1
         if sum(keys.size for keys in self._keys) > excess * self._wanted:
             self._shrink()
 
@@ -170,6 +200,45 @@ class _Smallest:
         """Return the pixels with the smallest keys, ordered by key, shape (band, point)."""
         self._shrink()
         return self._points[0].take(np.argsort(self._keys[0]), axis=1)
+
+
+class _SmallestByCell(_Smallest):
+    """Collects the pixels with the smallest ranks in their cells, in bounded memory."""
+
+    def __init__(self, wanted: int, info: SceneInfo) -> None:
+        super().__init__(wanted, info, expected=0)
+        self._cells = [np.empty(0, np.int64)]
+        self._limits_of_cells = Limits(Cells.of(info), wanted)
+
+    def _is_limited(self) -> bool:
+        """Whether limits of cells were found."""
+        return self._limits_of_cells.most < self._wanted
+
+    def limit_of(self, block: Block) -> CellLimits:
+        """Return what `DrawByCell` is given with a block."""
+        return self._limits_of_cells.of(block)
+
+    def add(self, block: Block, drawn: Drawn) -> None:
+        """Add the pixels drawn from a block."""
+        if drawn.cells is not None:
+            self._cells.append(drawn.cells)
+        super().add(block, drawn)
+
+    def _shrink(self) -> None:
+        """Drop all but the wanted number of pixels, put them into order, and lower the limits."""
+        candidates = Candidates(np.concatenate(self._keys), np.concatenate(self._cells))
+        chosen, others = candidates.first(self._wanted)
+        if others.size:
+            self._limits_of_cells.lower(candidates, chosen, others)
+        points = np.concatenate(self._points, axis=1)
+        self._points = []  # free the parts before the best are copied
+        self._points = [points.take(chosen, axis=1)]
+        self._keys, self._cells = [candidates.keys[chosen]], [candidates.cells[chosen]]
+
+    def in_order(self) -> Points:
+        """Return the pixels with the smallest ranks, ordered by rank and then by key, shape (band, point)."""
+        self._shrink()
+        return self._points[0]
 
 
 def draw_sample(
@@ -209,23 +278,46 @@ def draw_sample(
     """
     info, task = source.info, DrawFromBlock(source, wanted, seed, limits)
     expected = info.pixels // 2 if source.cheap_again else 0
-    smallest = first = _sweep(task, source.blocks, expected, executor, step)
+    smallest = first = _sweep(task, source.blocks, _Smallest(wanted, info, expected), executor, step)
     task = replace(task, limits=False)
     while smallest.is_short():
         expected = min(smallest.valid, expected // 2)  # lower it each time: by chance few pixels may have small keys
         blocks = [block for block, valid in smallest.counts.items() if valid]
-        smallest = _sweep(task, blocks, expected, executor, lambda: None)
+        smallest = _sweep(task, blocks, _Smallest(wanted, info, expected), executor, lambda: None)
+    return _sample(smallest, info, first.fitted())
+
+
+def draw_sample_by_cell(
+    source: PixelSource,
+    *,
+    wanted: int,
+    seed: int,
+    executor: Executor,
+    limits: bool = False,
+    step: Callable[[], None] = lambda: None,
+) -> Sample:
+    """Read a scene and draw as many valid pixels from each of its `Cells` as from any other, as far as it has them.
+
+    The pixels of a cell are drawn by their hashes, as those of `draw_sample`, whose parameters these are: the sample
+    depends on the seed and on which pixels are valid.
+    """
+    task, smallest = DrawByCell(source, wanted, seed, limits), _SmallestByCell(wanted, source.info)
+    _sweep(task, source.blocks, smallest, executor, step)
+    return _sample(smallest, source.info, smallest.fitted())
+
+
+def _sample(smallest: _Smallest, info: SceneInfo, fitted: FittedPixels | None) -> Sample:
+    """Make the sample of the pixels that were collected."""
     if smallest.valid == 0:
         raise _nothing_valid(info, smallest.has_valid)
-    return Sample(smallest.in_order(), smallest.valid, info.pixels, first.fitted())
+    return Sample(smallest.in_order(), smallest.valid, info.pixels, fitted)
 
 
 def _sweep(
-    task: DrawFromBlock, blocks: Sequence[Block], expected: int, executor: Executor, step: Callable[[], None]
+    task: DrawFromBlock, blocks: Sequence[Block], smallest: _Smallest, executor: Executor, step: Callable[[], None]
 ) -> _Smallest:
-    """Collect the pixels with the smallest keys of some blocks, of which `expected` pixels should take part."""
-    smallest = _Smallest(task.wanted, task.source.info, expected)
-    items = ((block, smallest.threshold) for block in blocks)  # taken one by one, while the threshold falls
+    """Collect pixels of some blocks."""
+    items = ((block, smallest.limit_of(block)) for block in blocks)  # taken one by one, while the limits fall
     for (block, _), drawn in executor.map(task, items, ordered=False):
         smallest.add(block, drawn)
         step()

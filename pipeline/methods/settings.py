@@ -11,6 +11,7 @@ from pipeline.config.record import refuse_boolean
 from pipeline.config.schema import FitConfig
 from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
+from pipeline.methods.strata import CELL, Cells
 
 MAX_CLASSES: Final = 254
 """Largest number of classes: labels are uint8, 0 is nodata, 255 is reserved for 'unclassified'."""
@@ -56,6 +57,11 @@ class SampleSettings(FitConfig):
         description="the random seed, a whole number from 0 to 4294967295",
     )
 
+    @property
+    def by_cell(self) -> bool:
+        """Whether as many pixels are sampled from each cell of the scene as from any other."""
+        return False
+
     def sampled_of(self, info: SceneInfo) -> int:
         """Largest number of pixels that can be sampled from a scene."""
         return min(self.sampled_among(info.pixels), info.pixels)
@@ -69,11 +75,21 @@ class SampleSettings(FitConfig):
         return min(max(1, ceil(Fraction(self.pixels.rstrip("% ")) * valid / 100)), MOST_SAMPLED)
 
 
+_RANKING: Final = 80
+"""Bytes per candidate while its rank in its cell is found: its cell, and orders and ranks as 8-byte integers."""
+
+
 def sampling_needs(info: SceneInfo, settings: SampleSettings, work: Work) -> Needs:
     """Needs of drawing the sample: the pixels so far and their keys, and the candidates of a block."""
     sampled = settings.sampled_of(info)
     candidates = min(2 * sampled, work.pixels) * (2 * info.bytes_per_pixel + 16)
-    return Needs(fixed=3 * sample_bytes(info, settings), per_block=max(work.pixels, candidates), passes=1)
+    fixed = 3 * sample_bytes(info, settings)
+    if (
+        settings.by_cell
+    ):  # a block in many cells may give all its pixels; a block's candidates come on top of the sample
+        candidates += work.pixels * (_RANKING + 16)
+        fixed += Cells.of(info).count * 16 + min(3 * sampled, info.pixels) * _RANKING
+    return Needs(fixed=fixed, per_block=max(work.pixels, candidates), passes=1)
 
 
 def sample_bytes(info: SceneInfo, settings: SampleSettings) -> int:
@@ -81,7 +97,23 @@ def sample_bytes(info: SceneInfo, settings: SampleSettings) -> int:
     return settings.sampled_of(info) * (info.bytes_per_pixel + 8)
 
 
-class DistanceSettings(SampleSettings):
+class StratifiedSettings(SampleSettings):
+    """Settings of methods whose classes depend on which pixels are sampled."""
+
+    stratify: Literal["none", "blocks"] = Field(
+        "none",
+        title="blocks: as many pixels of each part of the scene",
+        description=f"'none' (every valid pixel is as likely to be sampled), or 'blocks' (as many pixels from each "
+        f"square of {CELL} x {CELL} pixels of the scene, as far as it has valid ones)",
+    )
+
+    @property
+    def by_cell(self) -> bool:
+        """Whether as many pixels are sampled from each cell of the scene as from any other."""
+        return self.stratify == "blocks"
+
+
+class DistanceSettings(StratifiedSettings):
     """Settings of methods that take distances between pixels."""
 
     weights: dict[Band, Weight] | None = Field(
@@ -103,7 +135,7 @@ class SampleOnlySettings(DistanceSettings):
     )
 
 
-class StartSettings(SampleSettings):
+class StartSettings(StratifiedSettings):
     """Settings of methods that begin with k centroids, which move until they converge."""
 
     k: int = Field(

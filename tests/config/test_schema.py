@@ -95,6 +95,7 @@ VALID = {
     "fit.k": ("254", 254),
     "fit.pixels": ("1000", 1000),
     "fit.seed": ("4294967295", 2**32 - 1),
+    "fit.stratify": ("blocks", "blocks"),
     "fit.starts": ("1", 1),
     "fit.max_iter": ("7", 7),
     "fit.weights": ("{nir: 2}", {"nir": 2.0}),
@@ -184,7 +185,7 @@ def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
         ("run.chunk", 15, "16 to 65536"),
         ("run.chunk", 65537, "16 to 65536"),
         ("scene", "a.tif", "a mapping: source, bands, names, nodata"),
-        ("fit", [8], "a mapping: method, mask, pixels, seed, k"),
+        ("fit", [8], "a mapping: method, mask, pixels, seed, stratify, k"),
         ("run", None, "a mapping: workers, memory"),
     ],
 )
@@ -257,7 +258,7 @@ def test_a_key_of_another_method_is_refused_naming_the_methods_that_have_it(tmp_
     own = {
         "histogram": "mask, pixels, seed, bins, by",
         "ranges": "mask, pixels, seed, edges, outside",
-        "isodata": "mask, pixels, seed, weights, k_min, k_max, min_size, max_std, min_distance, max_iter",
+        "isodata": "mask, pixels, seed, stratify, weights, k_min, k_max, min_size, max_std, min_distance, max_iter",
     }[method]
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, with_setting("fit.k", 5, settings))

@@ -13,14 +13,19 @@ from hypothesis import strategies as st
 
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.errors import ConfigError, FitError, OutputError, SceneError
+from pipeline.core.grid import Block
+from pipeline.core.needs import Work
 from pipeline.core.pixels import PixelSource
 from pipeline.engine.cache import Cache, Entry, MemoryCache
 from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.jobs.config import FIT
+from pipeline.kernels.hashing import smallest_keys
+from pipeline.methods import strata
 from pipeline.methods.fit import fit_source
 from pipeline.methods.kmeans import KMeansSettings
-from pipeline.methods.sample import draw_sample
+from pipeline.methods.sample import draw_sample, draw_sample_by_cell
+from pipeline.methods.settings import sampling_needs
 from pipeline.pixels.block_cache import CachedSource
 
 
@@ -214,3 +219,83 @@ def test_a_share_of_fewer_pixels_than_classes_is_told_as_that() -> None:
     plain = FeaturesConfig(standardize="none")
     with pytest.raises(FitError, match=r"^fit.k: 5 classes need 5 .* the 2 sampled ones have 2; raise fit.pixels"):
         fit_source(source, config, plain, workers=1, progress=Progress())
+
+
+def sampled_by_cell(fitting: np.ndarray, wanted: int, seed: int, side: int) -> list[tuple[int, int]]:
+    """Rows and columns of a sample with as many pixels of each cell, cell by cell: one pixel of each at a time."""
+    keys, index = smallest_keys(fitting, (0, 0), seed, fitting.size)
+    cells: dict[tuple[int, int], list[Any]] = {}
+    for key, position in sorted(zip(keys.tolist(), index.tolist(), strict=True)):
+        row, column = divmod(position, fitting.shape[1])
+        cells.setdefault((row // side, column // side), []).append((key, (row, column)))
+    sample: list[tuple[int, int]] = []
+    while cells and len(sample) < wanted:
+        sample += [pixel for _, pixel in sorted(of_cell.pop(0) for of_cell in cells.values())]
+        cells = {cell: rest for cell, rest in cells.items() if rest}
+    return sample[:wanted]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    chunk=st.tuples(st.integers(4, 90), st.integers(4, 90)),
+    workers=st.integers(1, 4),
+    wanted=st.integers(1, 9000),
+    seed=st.integers(0, 2**32 - 1),
+    share=st.floats(0.01, 1),
+)
+def test_a_sample_by_cell_has_as_many_pixels_of_each_for_any_chunks_and_workers(
+    *, chunk: tuple[int, int], workers: int, wanted: int, seed: int, share: float
+) -> None:
+    generator = np.random.default_rng(seed)
+    fitting = generator.random((83, 97)) < share
+    fitting[:30, :60] = fitting[:30, :60] & (generator.random((30, 60)) < 0.1)
+    fitting[0, 0] = True
+    source = MemorySource(row_and_column_pixels((83, 97)), np.ones((83, 97), np.bool_), chunk, fitting=fitting)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strata, "CELL", 16)
+        sample = draw_sample_by_cell(source, wanted=wanted, seed=seed, executor=ThreadExecutor(workers), limits=True)
+    assert [(row, column) for row, column in sample.points.T.tolist()] == sampled_by_cell(fitting, wanted, seed, 16)
+    assert sample.valid == fitting.sum()
+    assert sample.fitted
+    assert sample.fitted.high.tolist() == [axis.max() for axis in np.nonzero(fitting)]
+    assert set(source.reads.values()) == {1}
+
+
+def test_cells_are_those_of_the_scene_before_it_was_cropped() -> None:
+    cells = strata.Cells((500, 1030), (40, 600))
+    assert cells.counts == (2, 2)
+    block = Block(row=0, column=0, top=5, left=100, height=20, width=500)
+    found = [(part.cell, part.rows, part.columns) for part in cells.parts(block)]
+    assert found == [
+        (0, slice(0, 7), slice(0, 406)),
+        (1, slice(0, 7), slice(406, 500)),
+        (2, slice(7, 20), slice(0, 406)),
+        (3, slice(7, 20), slice(406, 500)),
+    ]
+
+
+def test_few_pixels_are_drawn_from_later_blocks_of_a_sample_by_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strata, "CELL", 50)
+    drawn = []
+
+    class Noting(SerialExecutor):
+        def map(self, task: Any, items: Any, **options: Any) -> Any:
+            for item, found in super().map(task, items, **options):
+                drawn.append(found.keys.size)
+                yield item, found
+
+    source = MemorySource(row_and_column_pixels((600, 600)), chunk=(60, 60))
+    draw_sample_by_cell(source, wanted=9000, seed=0, executor=Noting())
+    assert sum(drawn[50:]) < 30_000  # of half of the blocks, which have 180,000
+
+
+def test_strata_change_the_sample_of_a_fit_and_what_is_needed_for_it() -> None:
+    data = np.random.default_rng(0).integers(0, 255, (2, 600, 700)).astype("uint8")
+    source, work = MemorySource(data), Work(chunk=(300, 350), blocks=4, workers=2)
+    plain, by_cell = (KMeansSettings(k=3, starts=1, pixels=4000, stratify=way) for way in ("none", "blocks"))
+    fits = [fit_source(source, each, workers=2, progress=Progress()).model for each in (plain, by_cell)]
+    assert fits[0].centres.tolist() != fits[1].centres.tolist()
+    assert fits[1].fitting.sampled_pixels == 4000
+    needs = [sampling_needs(source.info, each, work) for each in (plain, by_cell)]
+    assert needs[0].fixed < needs[1].fixed
+    assert needs[0].per_block < needs[1].per_block
