@@ -33,7 +33,7 @@ FOLDERS = {
     "pixels": "gdal_memory needs pieces block_cache cached_windows feature_source open",
     "labels": "classify class_records lazy",
     "methods": """settings lloyd passes sample pixel_checks small_classes method starts exact batches kmeans minibatch
-        sklearn_minibatch dask_ml dask_ml_passes em gmm counts histogram ranges isodata estimators
+        sklearn_minibatch dask_ml dask_ml_passes em gaussian_classes gmm counts histogram ranges isodata estimators
         sklearn_estimator registry fit""",
     "sinks": """palette base text_files table overviews verify geotiff quicklook picture registry publish
         output_set staging""",

@@ -10,9 +10,10 @@ from typing import Any, Final, Literal, Self, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from pipeline.core.needs import Needs, Work
+from pipeline.core.needs import Library, Needs, Work
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import kind_words
+from pipeline.methods.gaussian_classes import GAUSSIAN_KERNELS
 from pipeline.methods.method import Method
 from pipeline.methods.minibatch import SCIKIT_LEARN
 from pipeline.methods.settings import MAX_CLASSES, SampleOnlySettings, sample_bytes
@@ -64,6 +65,8 @@ class Estimator:
     """Largest number of points whose pairs are compared."""
     per_class: int = 0
     """Bytes per sampled pixel and class."""
+    kernels: frozenset[Library] = frozenset()
+    """Libraries besides scikit-learn, for the model."""
     k: str | None = None
     """Parameter that takes the number of classes; None if the estimator finds it."""
     instead_of_k: str | None = None
@@ -136,6 +139,7 @@ ESTIMATORS: Final[dict[EstimatorName, Estimator]] = {
         "weight_concentration_prior mean_precision_prior mean_prior degrees_of_freedom_prior covariance_prior",
         per_point=200,
         per_class=45,
+        kernels=frozenset([GAUSSIAN_KERNELS]),
         k="n_components",
     ),
     "mixture.GaussianMixture": Estimator(
@@ -144,6 +148,7 @@ ESTIMATORS: Final[dict[EstimatorName, Estimator]] = {
         "precisions_init",
         per_point=200,
         per_class=45,
+        kernels=frozenset([GAUSSIAN_KERNELS]),
         k="n_components",
     ),
 }
@@ -243,6 +248,11 @@ class SklearnSettings(SampleOnlySettings):
         k = self.parameters.get(self.record.k or "")
         return k if type(k) is int else None
 
+    @property
+    def key_of_k(self) -> str:
+        """Setting that says the number of classes of an estimator that takes it."""
+        return f"fit.options.{self.record.k}" if self.record.k in self.options else "fit.k"
+
 
 def _is_plain(value: object) -> bool:
     """Whether a value is a number, a text, a boolean, nothing, or a list of these; lists may hold lists."""
@@ -263,7 +273,7 @@ def sklearn_needs(info: SceneInfo, settings: SklearnSettings, work: Work) -> Nee
     per_point = 4 * 8 * len(info.bands) + estimator.per_point + estimator.per_class * (settings.wanted or 0)
     fitting = points * per_point + round(min(points, estimator.compared) ** 2 * estimator.per_pair)
     held = 2 * sample_bytes(info, settings) + CHUNK_MEGABYTES * 2**20
-    return Needs(fixed=held + fitting, libraries=frozenset([SCIKIT_LEARN]))
+    return Needs(fixed=held + fitting, libraries=estimator.kernels | {SCIKIT_LEARN})
 
 
 SKLEARN: Final = Method(

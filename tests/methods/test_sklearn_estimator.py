@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -27,6 +28,7 @@ from pipeline.methods.fit import fit_source
 from pipeline.methods.sample import draw_sample
 from pipeline.methods.sklearn_estimator import _CLASSES, labelled_pixels
 from pipeline.models.base import ClusterModel
+from pipeline.models.gaussians import GaussianModel
 
 pytestmark = pytest.mark.lowest
 
@@ -207,6 +209,67 @@ def test_sub_clusters_are_held_with_their_classes() -> None:
         == len(each.centroids)
         == len(sklearn.cluster.Birch(n_clusters=None, threshold=25).fit(points.T).subcluster_centers_)
     )
+
+
+MIXTURES = {
+    ("mixture.GaussianMixture", "full"): {},
+    ("mixture.GaussianMixture", "tied"): {"n_init": 2},
+    ("mixture.GaussianMixture", "diag"): {},
+    ("mixture.GaussianMixture", "spherical"): {},
+    ("mixture.BayesianGaussianMixture", "full"): {},
+    ("mixture.BayesianGaussianMixture", "tied"): {"weight_concentration_prior_type": "dirichlet_distribution"},
+    ("mixture.BayesianGaussianMixture", "diag"): {"weight_concentration_prior": 1e-3, "n_components": 9},
+    ("mixture.BayesianGaussianMixture", "spherical"): {"mean_precision_prior": 0.1, "degrees_of_freedom_prior": 40},
+}
+"""Options of mixtures, by estimator and `covariance_type`."""
+
+
+@pytest.mark.parametrize(("name", "kind"), MIXTURES)
+def test_the_map_of_a_mixture_is_what_it_predicts_but_for_ties(name: str, kind: str) -> None:
+    """On all pixels, of which a third are sampled, in a quantity other than stored numbers."""
+    image = source(dtype="uint16")
+    image.info = replace(image.info, scales=(1e-3, 0.2, -3.0), offsets=(1, 0, 9), quantities=("reflectance",) * 3)
+    options = {"n_components": K, "covariance_type": kind, "max_iter": 60, "tol": 0.1, **MIXTURES[name, kind]}
+    model = fit_model(name, image, "zscore", k=None, options=options, pixels=400)
+    spread = np.array(model.preparation.spread)
+    sample, every = (image.info.units.to_physical(each.T.astype(float)) / spread for each in (
+        sampled(image, 400), image.data.reshape(3, -1)
+    ))  # fmt: skip
+    oracle = _CLASSES[name](random_state=0, **options).fit(sample)
+    assert isinstance(model, GaussianModel)
+    assert model.k == options["n_components"]
+    means = np.array(model.means) / spread
+    component = ((means[:, np.newaxis] - oracle.means_) ** 2).sum(axis=2).argmin(axis=1)
+    assert sorted(component) == list(range(model.k))
+    labels = model.labeller(image.info)(image.data, image.valid).classes.ravel()
+    second, first = np.sort(oracle.predict_proba(every), axis=1).T[-2:]
+    clear = first - second > 1e-6
+    assert clear.mean() > 0.99
+    np.testing.assert_array_equal(component[labels[clear] - 1], oracle.predict(every)[clear])
+    given = model.labeller(image.info, frozenset({"class", "confidence"}))(image.data, image.valid)
+    np.testing.assert_allclose(given.confidence.ravel(), first, atol=1e-5)
+
+
+def test_weights_of_a_mixture_are_its_own_and_dead_classes_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    rows = sampled(source(), PIXELS).T.astype(float)
+    oracle = sklearn.mixture.GaussianMixture(K, random_state=0).fit(rows)
+    model = fit_model("mixture.GaussianMixture", source())
+    np.testing.assert_allclose(sorted(model.weights), sorted(oracle.weights_), rtol=1e-9)
+    assert "died out" not in caplog.text
+    few = {"n_components": 20, "weight_concentration_prior": 1e-4, "covariance_type": "spherical", "tol": 1.0}
+    model = fit_model("mixture.BayesianGaussianMixture", source(), k=None, options=few)
+    dead = [each.id for each in model.classes if not each.pixels]
+    assert min(model.weights) == 0
+    assert f"fit.options.n_components: {len(dead)} of the 20 classes died out (" in caplog.text
+    assert ClusterModel.from_json(model.to_json()) == model
+
+
+def test_a_mixture_with_a_singular_covariance_is_held_as_labelled_pixels(caplog: pytest.LogCaptureFixture) -> None:
+    twice = source()
+    twice.data[2] = twice.data[1]
+    model = fit_model("mixture.GaussianMixture", twice, options={"reg_covar": 1e-12})
+    assert model.kind == "prototypes"
+    assert "fit.estimator: mixture.GaussianMixture: the covariance of a class is singular" in caplog.text
 
 
 def test_labelled_pixels_are_the_first_that_differ_and_one_of_each_class() -> None:
