@@ -222,6 +222,21 @@ class SklearnSettings(SampleOnlySettings):
             raise ValueError(msg)
         return self
 
+    @classmethod
+    def without_those_of_others(
+        cls, given: Mapping[str, Any], changes: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], str]:
+        """Drop `k` and options of the file's estimator that another one does not have."""
+        named = {str(name): record for name, record in ESTIMATORS.items()}
+        name, kept, options = str(changes.get("estimator")), dict(given), given.get("options")
+        old, new = (named.get(each) for each in (str(given.get("estimator", "cluster.Birch")), name))
+        if old and new and old.k and not new.k:
+            kept.pop("k", None)
+        if old and new and isinstance(options, dict):
+            others = set(old.options.split()) - set(new.options.split())
+            kept["options"] = {key: value for key, value in options.items() if key not in others}
+        return kept, f"fit.estimator: {name}"
+
     @property
     def record(self) -> Estimator:
         """What is known of the estimator."""
@@ -284,4 +299,5 @@ SKLEARN: Final = Method(
     classes=sklearn_classes,
     needs=sklearn_needs,
     function="pipeline.methods.sklearn_estimator:fit_estimator",
+    check="pipeline.methods.sklearn_estimator:check_options",
 )

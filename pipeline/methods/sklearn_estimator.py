@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sklearn import cluster, config_context, mixture
 from threadpoolctl import threadpool_limits
 
-from pipeline.core.errors import FitError
+from pipeline.core.errors import ConfigError, FitError, TerrazzoError
 from pipeline.kernels.distances import own_distances
 from pipeline.kernels.mixture import Gaussians, is_regular
 from pipeline.methods.estimators import CHUNK_MEGABYTES, MOST_POINTS, SklearnSettings
@@ -104,14 +104,8 @@ def fit_estimator(given: FitInput[SklearnSettings]) -> FitResult:
 def find_classes(settings: SklearnSettings, rows: Rows) -> Found:
     """Fit an estimator to points, on one thread: several add up sums in the order in which they end."""
     one_thread, chunks = threadpool_limits(limits=1), config_context(working_memory=CHUNK_MEGABYTES)
-    with _told(settings.estimator), one_thread, chunks:
-        parameters = settings.parameters
-        estimator = _CLASSES[settings.estimator]()
-        if "random_state" in estimator.get_params():
-            parameters["random_state"] = settings.seed
-        if isinstance(estimator, cluster.HDBSCAN):
-            parameters["copy"] = True  # it warns that its default will change
-        estimator.set_params(**parameters)
+    with _told(settings.estimator, FitError), one_thread, chunks:
+        estimator = _estimator_of(settings)
         if isinstance(estimator, cluster.Birch):
             return _fit_birch(estimator, rows)
         labels = estimator.fit_predict(rows)
@@ -122,6 +116,25 @@ def find_classes(settings: SklearnSettings, rows: Rows) -> Found:
     if centres is None:
         return Found(labels, None, iterations)
     return Found(labels, (np.asarray(centres, np.float64), np.arange(len(centres))), iterations)
+
+
+def _estimator_of(settings: SklearnSettings) -> Any:
+    """Make the estimator with its parameters; their values are not checked yet."""
+    parameters, estimator = settings.parameters, _CLASSES[settings.estimator]()
+    if "random_state" in estimator.get_params():
+        parameters["random_state"] = settings.seed
+    if isinstance(estimator, cluster.HDBSCAN):
+        parameters["copy"] = True  # it warns that its default will change
+    return estimator.set_params(**parameters)
+
+
+def check_options(settings: SklearnSettings) -> None:
+    """Raise ConfigError for options whose values the estimator refuses, whatever the pixels; `fit` checks all again."""
+    with _told(settings.estimator, ConfigError):
+        # scikit-learn names this method for developers of estimators, and may rename it
+        validate = getattr(_estimator_of(settings), "_validate_params", None)
+        if validate:
+            validate()
 
 
 def gaussians_of(estimator: Any) -> Gaussians:
@@ -166,15 +179,15 @@ def _fit_birch(estimator: Any, rows: Rows) -> Found:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Tell warnings of scikit-learn in the log, and its errors as FitError."""
+def _told(name: str, kind: type[TerrazzoError]) -> Iterator[None]:
+    """Tell warnings of scikit-learn in the log, and its errors as those of a kind."""
     try:
         with warnings.catch_warnings(record=True) as raised:
             warnings.simplefilter("always")
             yield
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError) as error:
         msg = f"fit.estimator: {name}: {_one_line(error)}; see fit.options"
-        raise FitError(msg) from error
+        raise kind(msg) from error
     for text in dict.fromkeys(_one_line(each.message) for each in raised):
         logger.warning("fit.estimator: %s: %s", name, text)
 

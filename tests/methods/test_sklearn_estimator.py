@@ -21,12 +21,13 @@ from pipeline.core.errors import ConfigError, FitError
 from pipeline.core.needs import Work
 from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
-from pipeline.jobs.config import FIT
+from pipeline.jobs.config import FIT, RunConfig
 from pipeline.jobs.plan import PROGRAM
+from pipeline.jobs.run import check_outputs
 from pipeline.methods.estimators import ESTIMATORS, MOST_POINTS, EstimatorName, sklearn_needs
 from pipeline.methods.fit import fit_source
 from pipeline.methods.sample import draw_sample
-from pipeline.methods.sklearn_estimator import _CLASSES, labelled_pixels
+from pipeline.methods.sklearn_estimator import _CLASSES, check_options, labelled_pixels
 from pipeline.models.base import ClusterModel
 from pipeline.models.gaussians import GaussianModel
 
@@ -366,7 +367,6 @@ def test_settings_that_can_not_be_are_refused(settings: dict[str, Any], message:
         ),
         ("cluster.DBSCAN", {"eps": 1e-3}, "found 0 classes in 800 sampled pixels, and 100% of them noise; a map has"),
         ("cluster.MeanShift", {"bandwidth": 1.5}, r"found \d{3,4} classes in 800 sampled pixels; a map has 2 to 254"),
-        ("cluster.DBSCAN", {"eps": "wide"}, "^fit.estimator: cluster.DBSCAN: The 'eps' parameter of DBSCAN must be a"),
         ("cluster.DBSCAN", {"metric": "precomputed"}, "^fit.estimator: cluster.DBSCAN: .*; see fit.options$"),
         ("cluster.KMeans", {"init": [[1.0, 2.0]]}, "^fit.estimator: cluster.KMeans: .*; see fit.options$"),
     ],
@@ -375,6 +375,39 @@ def test_what_only_the_fit_shows_is_one_sentence(name: str, options: dict[str, A
     with pytest.raises(FitError, match=message) as caught:
         fit_model(name, source(), options=options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("cluster.DBSCAN", {"eps": "wide"}, "The 'eps' parameter of DBSCAN must be a float in the range"),
+        ("cluster.KMeans", {"max_iter": 0}, "The 'max_iter' parameter of KMeans must be an int"),
+        ("mixture.GaussianMixture", {"covariance_type": "round"}, "The 'covariance_type' parameter of GaussianMixture"),
+    ],
+)
+def test_values_of_options_are_checked_before_a_pixel_is_read(
+    name: str, options: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemorySource, "read", lambda *_: pytest.fail("a block was read"))
+    with pytest.raises(ConfigError, match=rf"^fit\.estimator: {name}: {said}.*; see fit\.options$") as caught:
+        fit_model(name, source(), options=options)
+    assert "\n" not in str(caught.value)
+    if name == "cluster.DBSCAN":
+        settings = {"method": "sklearn", "estimator": name, "options": options}
+        config = {"version": 1, "scene": {"source": "none.tif"}, "output": {"labels": "o.tif"}, "fit": settings}
+        with pytest.raises(ConfigError, match=said):
+            check_outputs(RunConfig.model_validate(config))
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_no_option_that_an_estimator_takes_is_refused_early(name: str) -> None:
+    check_options(settings_of(name))
+    defaults = {
+        key: value for key, value in _CLASSES[name]().get_params().items() if key in ESTIMATORS[name].options.split()
+    }
+    plain = {key: value for key, value in defaults.items() if value is None or isinstance(value, int | float | str)}
+    plain.pop(ESTIMATORS[name].k, None)
+    check_options(settings_of(name, options=plain))
 
 
 def test_too_many_sub_clusters_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
