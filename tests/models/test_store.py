@@ -31,7 +31,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([5e-
 def models(draw: st.DrawFn) -> ClusterModel:
     bands, k = draw(st.integers(1, 4)), draw(st.integers(2, 6))
     each_band = st.lists(finite, min_size=bands, max_size=bands)
-    point = st.lists(finite.filter(lambda number: abs(number) < 3e38), min_size=bands, max_size=bands)  # noqa: PLR2004
+    point = st.lists(finite.filter(lambda number: abs(number) < 3e38), min_size=bands, max_size=bands)
     return build(
         content(
             bands=draw(st.lists(st.text(max_size=8), min_size=bands, max_size=bands, unique=True)),
