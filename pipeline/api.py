@@ -1,10 +1,9 @@
 """The Python functions: open a scene as a lazy DataArray, fit a model, write labels."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date
 from functools import partial
-from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,7 +35,7 @@ from pipeline.jobs.config import FIT
 from pipeline.jobs.plan import chunk_shapes
 from pipeline.methods.fit import fit_source
 from pipeline.methods.registry import method_of
-from pipeline.methods.settings import DEFAULT_SAMPLE, MAX_CLASSES
+from pipeline.methods.settings import MAX_CLASSES
 from pipeline.models.base import ClusterModel
 from pipeline.models.classes import UNCLASSIFIED
 from pipeline.pixels.block_cache import CachedSource
@@ -141,33 +140,33 @@ def open_scene(
 @name_arguments_in_messages("fit", "features", "run")
 def fit(
     scene: xr.DataArray | xr.Dataset,
-    k: int = 8,
+    k: int | None = None,
     *,
     method: str = "kmeans",
-    pixels: int | str = DEFAULT_SAMPLE,
+    pixels: int | str | None = None,
     seed: int = 0,
-    stratify: Literal["none", "blocks"] = "none",
-    starts: int = 10,
-    max_iter: int = 300,
-    tol: float = 1e-6,
-    ridge: float = 0.01,
-    covariance: Literal["full", "diag"] = "full",
-    steps: int = 50,
+    stratify: Literal["none", "blocks"] | None = None,
+    starts: int | None = None,
+    max_iter: int | None = None,
+    tol: float | None = None,
+    ridge: float | None = None,
+    covariance: Literal["full", "diag"] | None = None,
+    steps: int | None = None,
     scale: Literal["auto", "none"] = "auto",
     standardize: Standardize | Mapping[str, Sequence[float]] = "clip",
     min_size: int | str | None = None,
     weights: Mapping[str, float] | None = None,
     indices: Sequence[str] = (),
     assume: Literal["stated", "reflectance"] = "stated",
-    bins: int = 20,
-    by: Literal["equal", "quantile", "natural"] = "equal",
+    bins: int | None = None,
+    by: Literal["equal", "quantile", "natural"] | None = None,
     edges: Sequence[float] | None = None,
-    outside: Literal["unclassified", "extend", "nodata"] = "unclassified",
-    k_min: int = 5,
-    k_max: int = 12,
-    max_std: float | Literal["auto"] = "auto",
-    min_distance: float | Literal["auto"] = "auto",
-    estimator: str = "cluster.Birch",
+    outside: Literal["unclassified", "extend", "nodata"] | None = None,
+    k_min: int | None = None,
+    k_max: int | None = None,
+    max_std: float | Literal["auto"] | None = None,
+    min_distance: float | Literal["auto"] | None = None,
+    estimator: str | None = None,
     options: Mapping[str, Any] | None = None,
     smooth: int | None = None,
     unit_norm: bool = False,
@@ -179,6 +178,7 @@ def fit(
     """Find the classes of a scene by k-means or another method, on a sample of its valid pixels or on all of them.
 
     The scene is read once; twice with `method="minibatch"` and `pixels="all"`, and with `method="histogram"`.
+    An argument of another method is an error. None is the default of the method, which is said here.
 
     Parameters
     ----------
@@ -192,33 +192,33 @@ def fit(
         elsewhere.
         Blocks are computed by the dask scheduler of a dask client, `dask.config` or a context, a few at a time; if
         there is none, by threads of this function.
-    k : int, default 8
-        Number of classes of k-means and Gaussian mixtures, 2 to 254.
+    k : int, optional
+        Number of classes of k-means, Gaussian mixtures, and estimators of scikit-learn that take it, 2 to 254; 8 by
+        default.
     method : str, default 'kmeans'
         'kmeans'; 'minibatch', 'dask-ml': other k-means; 'gmm': Gaussian mixture; 'isodata' splits, merges and drops
         classes; 'sklearn' is any clusterer of scikit-learn. Of one band: 'histogram' counts all valid pixels and makes
-        bins of their values; 'ranges' takes the edges of classes as they are given. An argument of another method is an
-        error.
-    pixels : int, share or 'all', default 500000
-        Number of valid pixels to sample, their share, such as '5%', or 'all': start from a sample of 500000, then fit
-        on every valid pixel.
+        bins of their values; 'ranges' takes the edges of classes as they are given.
+    pixels : int, share or 'all', optional
+        Number of valid pixels to sample, 500000 by default; their share, such as '5%'; or 'all': start from a sample
+        of 500000, then fit on every valid pixel. A histogram always takes all.
     seed : int, default 0
         Seed of the random sample and starts.
-    stratify : 'none' or 'blocks', default 'none'
-        Whether every valid pixel is as likely to be sampled, or as many are sampled from each square of 512 x 512
-        pixels as from any other, as far as it has valid ones.
-    starts : int, default 10
-        Number of random starts, 1 to 1000; the best one is used.
-    max_iter : int, default 300
-        Largest number of iterations per start.
-    tol : float, default 1e-6
-        Stop when centroids move less than this, relative to the variance of the data.
-    ridge : float, default 0.01
-        Of gmm: share of each band's variance that is added to that of each class.
-    covariance : 'full' or 'diag', default 'full'
-        Of gmm: whether classes have covariances between bands, or only variances.
-    steps : int, default 50
-        Of gmm: number of steps of expectation maximization.
+    stratify : 'none' or 'blocks', optional
+        Whether every valid pixel is as likely to be sampled, as by default, or as many are sampled from each square of
+        512 x 512 pixels as from any other, as far as it has valid ones.
+    starts : int, optional
+        Number of random starts, 1 to 1000, of which the best one is used; 10 by default.
+    max_iter : int, optional
+        Largest number of iterations per start, 300 by default; of rounds of ISODATA, 20 by default.
+    tol : float, optional
+        Stop when centroids move less than this, relative to the variance of the data; 1e-6 by default.
+    ridge : float, optional
+        Of gmm: share of each band's variance that is added to that of each class; 0.01 by default.
+    covariance : 'full' or 'diag', optional
+        Of gmm: whether classes have covariances between bands, as by default, or only variances.
+    steps : int, optional
+        Of gmm: number of steps of expectation maximization; 50 by default.
     scale : 'auto' or 'none', default 'auto'
         'auto' clusters scaled values (reflectance), by the coordinates `scale` and `offset` that `open_scene` sets if
         the files state them; 'none' clusters the stored numbers.
@@ -236,27 +236,27 @@ def fit(
         or expressions such as '(nir - red) / (nir + red)'.
     assume : 'stated' or 'reflectance', default 'stated'
         Whether indices take numbers without a scale for reflectance.
-    bins : int, default 20
-        Number of bins of a histogram, 2 to 254: bin i is class i, also if it is empty.
-    by : 'equal', 'quantile' or 'natural', default 'equal'
-        Bins of equal width (the edges of `numpy.histogram_bin_edges`), of equal numbers of pixels (`numpy.quantile`),
-        or by natural breaks (Jenks).
-    edges : sequence of float
+    bins : int, optional
+        Number of bins of a histogram, 2 to 254, 20 by default: bin i is class i, also if it is empty.
+    by : 'equal', 'quantile' or 'natural', optional
+        Bins of equal width (the edges of `numpy.histogram_bin_edges`), as by default, of equal numbers of pixels
+        (`numpy.quantile`), or by natural breaks (Jenks).
+    edges : sequence of float, optional
         Edges of ranges, 2 to 255, ascending, in the scene's quantity: class i is [edge i, edge i + 1), the last class
         includes its upper edge.
-    outside : 'unclassified', 'extend' or 'nodata', default 'unclassified'
-        Label of pixels beyond the edges of ranges: 255, that of the first or last class, or 0.
-    k_min, k_max : int, default 5 and 12
-        Least and largest number of classes of ISODATA, which starts with the least; `max_iter` is that of its rounds,
-        20 if it is not given.
-    max_std : float or 'auto', default 'auto'
+    outside : 'unclassified', 'extend' or 'nodata', optional
+        Label of pixels beyond the edges of ranges: 255, the default, that of the first or last class, or 0.
+    k_min, k_max : int, optional
+        Least and largest number of classes of ISODATA, which starts with the least; 5 and 12 by default.
+    max_std : float or 'auto', optional
         Classes of ISODATA are split if the standard deviation of one of their bands is larger, after `standardize`;
-        'auto' is 0.4 times that of all pixels.
-    min_distance : float or 'auto', default 'auto'
-        Classes of ISODATA are merged if their centroids are nearer, after `standardize`; 'auto' is `max_std`.
-    estimator : str, default 'cluster.Birch'
-        Clusterer of scikit-learn, of `sklearn.cluster` or `sklearn.mixture`. `k` is given on to it if it takes a
-        number of classes.
+        'auto', the default, is 0.4 times that of all pixels.
+    min_distance : float or 'auto', optional
+        Classes of ISODATA are merged if their centroids are nearer, after `standardize`; 'auto', the default, is
+        `max_std`.
+    estimator : str, optional
+        Clusterer of scikit-learn, of `sklearn.cluster` or `sklearn.mixture`; 'cluster.Birch' by default. `k` is given
+        on to it if it takes a number of classes.
     options : mapping, optional
         Parameters of the estimator; lengths such as `eps` are those after `standardize`.
     smooth : int, optional
@@ -290,12 +290,14 @@ def fit(
     SceneError
         If no pixel is valid, or a block can't be read.
     FitError
-        If there are fewer distinct pixels than classes.
+        If there are fewer distinct pixels than classes, a band has no spread, or values are too large; if an estimator
+        fails, or finds fewer than 2 or more than 254 classes.
+    OutputError
+        If `cache_dir` is no folder, or its disk is full.
     """
     settings = {
         "k": k,
         "pixels": pixels,
-        "seed": seed,
         "stratify": stratify,
         "starts": starts,
         "max_iter": max_iter,
@@ -316,7 +318,8 @@ def fit(
         "estimator": estimator,
         "options": dict(options) if isinstance(options, Mapping) else options,
     }
-    config = FIT.parse({"method": method, **_changed(settings, fit)}, "fit")
+    own = {name: value for name, value in settings.items() if value is not None}
+    config = FIT.parse({"method": method, "seed": seed, **own}, "fit")
     chosen = {
         "scale": scale,
         "standardize": standardize,
@@ -328,12 +331,13 @@ def fit(
         "texture": texture,
     }
     features = parse_record(FeaturesConfig, chosen, "fit")
+    resources = parse_record(ResourceConfig, {"workers": workers, "cache_dir": cache_dir and str(cache_dir)}, "fit")
     source: PixelSource = ArraySource(scene, scaled=features.scale != "none")
     indices_only = bool(features.indices) and method_of(config).one_band and len(source.info.bands) > 1
     columns = Columns.of(features, source.info, 0 if indices_only else len(source.info.bands))
-    work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=count_workers(workers))
+    work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=count_workers(resources.workers))
     with ExitStack() as context:
-        new_cache = partial(open_cache, "memory" if cache_dir is None else "disk", Path(cache_dir or "."))
+        new_cache = partial(open_cache, "memory" if cache_dir is None else "disk", Path(resources.cache_dir or "."))
         fitted = source
         if columns and columns.halo:
             fitted = CachedWindows(source, context.enter_context(new_cache()))
@@ -382,6 +386,8 @@ def write(
     ------
     ConfigError
         If these are not labels, or an argument is not allowed.
+    SceneError
+        If a chunk of a scene of `open_scene` can't be read.
     OutputError
         If the file exists already or can't be written.
     """
@@ -389,7 +395,8 @@ def write(
     classes = _count_classes(labels, k)
     data, target, compute = lazy_data(array), Path(path), Computer.in_force()
     unclassified = UNCLASSIFIED in np.ravel(labels.attrs.get("flag_values", ()))
-    colours, threads = class_colours(classes, palette), count_workers(workers)
+    resources = parse_record(ResourceConfig, {"workers": workers}, "write")
+    colours, threads = class_colours(classes, palette), count_workers(resources.workers)
     tags = map_tags(str(labels.attrs.get("model", "")), unclassified=unclassified)
 
     def labels_of(block: Block) -> npt.NDArray[np.uint8]:
@@ -406,17 +413,6 @@ def write(
         writer.prepare()
         writer.finish()
     return target
-
-
-def _changed(arguments: Mapping[str, Any], function: Callable[..., Any]) -> dict[str, Any]:
-    """Return those arguments of a function that are not its defaults, which are those of the config."""
-    defaults = {name: parameter.default for name, parameter in signature(function).parameters.items()}
-    # types are compared as well, because the config refuses some that are equal to numbers, such as True
-    return {
-        name: value
-        for name, value in arguments.items()
-        if type(value) is not type(defaults[name]) or value != defaults[name]
-    }
 
 
 def _check_labels(labels: Any) -> xr.DataArray:

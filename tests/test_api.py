@@ -18,10 +18,11 @@ from sources import described
 
 from pipeline import ClusterModel, fit, label, open_scene, predict, write
 from pipeline.config.record import Record, parse_record
-from pipeline.config.schema import FeaturesConfig, OutputSection, ResourceConfig, SceneConfig
+from pipeline.config.schema import FeaturesConfig, FitConfig, OutputSection, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError, ModelError, OutputError
 from pipeline.dataarrays import lazy
 from pipeline.dataarrays.grids import grid_of
+from pipeline.jobs.config import FIT
 from pipeline.methods.estimators import SklearnSettings
 from pipeline.methods.gmm import GaussianSettings
 from pipeline.methods.histogram import HistogramSettings
@@ -195,6 +196,27 @@ def test_wrong_settings_of_fit_are_named(scene_file: Path, setting: dict[str, An
         fit(open_scene(scene_file), **setting)
 
 
+def test_what_is_given_counts_although_another_method_has_it_as_its_default(scene_file: Path) -> None:
+    scene = open_scene(scene_file)
+    model = fit(scene, method="isodata", max_iter=300, k_min=2, k_max=4, pixels=1000)
+    assert model.fitting.max_iter == 300
+    assert fit(scene, method="isodata", k_min=2, k_max=4, pixels=1000).fitting.max_iter == 20
+    for method, own in (("isodata", {"k": 8}), ("isodata", {"starts": 10}), ("kmeans", {"bins": 20})):
+        with pytest.raises(ConfigError, match=rf"^fit: {next(iter(own))}: a key of "):
+            fit(scene, method=method, **own)
+    with pytest.raises(ConfigError, match=r"^fit: pixels: 500000 is not allowed"):
+        fit(scene.isel(band=[0]), method="histogram", pixels=500_000)
+
+
+def test_the_documentation_of_fit_says_the_defaults_of_the_methods() -> None:
+    entries = re.findall(r"\n    (\w[\w, ]*) : (.*(?:\n {8}.*)+)", str(inspect.getdoc(fit)).replace("\n", "\n    "))
+    text = {name: words for names, words in entries for name in names.split(", ")}
+    for record in FIT.records.values():
+        for name, field in record.model_fields.items():
+            if isinstance(field.default, int | float):
+                assert str(field.default).replace("e-0", "e-") in text[name], name
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [({"kk": 3}, "'kk'; did you mean k? it takes: scene, k,"), ({"xyz": "m.tif"}, "'xyz'; it takes: scene, k,")],
@@ -239,11 +261,13 @@ def test_arguments_and_their_defaults_are_those_of_the_config(
     }
     shared = {name for record, names in records.items() for name in names or record.model_fields}
     assert set(parameters) - left_out == shared - left_out
+    methods_own = {name for record in records if issubclass(record, FitConfig) for name in record.model_fields}
     assert {name: parameters[name].default for name in shared - left_out} == {
-        name: fields[name].default for name in shared - left_out
+        name: None if name in methods_own - {"method", "seed"} else fields[name].default for name in shared - left_out
     }
     for record, names in records.items():
         given = {name: parameters[name].default for name in (names or set(record.model_fields)) - left_out}
+        given = {name: value for name, value in given.items() if name not in methods_own or value is not None}
         required = {"source": ("a.tif",)} if record is SceneConfig else {}
         required |= {"labels": "a.tif"} if record is OutputSection else {}
         required |= {"method": "gmm"} if record is GaussianSettings else {}

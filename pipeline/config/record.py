@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
+from types import NoneType
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 from pydantic import (
@@ -77,6 +78,10 @@ class OneOf:
             raise ConfigError(msg)
         return parse_record(self.records[name], settings, origin, self)
 
+    def record_of(self, settings: Mapping[str, Any]) -> Any:
+        """The record that settings choose; None if there is none of that name."""
+        return self.records.get(self._choose(settings) or "")
+
     def without_keys_of_others(self, settings: Mapping[str, Any], name: str) -> dict[str, Any]:
         """Return settings for another value of the key, without those that their own record allows and its does not."""
         own = self._faults(self._choose(settings), settings)
@@ -116,10 +121,14 @@ class OneOf:
 def _walk(record: type[BaseModel], location: Iterable[str | int]) -> Iterator[tuple[str, type[BaseModel]]]:
     """Yield each key on the way to an error, and the record class that holds it, down to the innermost record.
 
-    Values by which `OneOf` chose a record are left out.
+    Left out is what says which of several forms a value was taken for: a record chosen by `OneOf`, or any other.
     """
     choices: Mapping[str, type[BaseModel]] = {}
+    names_form = False
     for key in map(str, location):
+        if names_form:
+            names_form = False
+            continue
         if key in choices:
             record, choices = choices[key], {}
             continue
@@ -134,6 +143,7 @@ def _walk(record: type[BaseModel], location: Iterable[str | int]) -> Iterator[tu
         record = inner[0]
         choice = OneOf.of(field)
         choices = choice.records if choice else {}
+        names_form = len(set(get_args(field.annotation)) - {NoneType}) > 1
 
 
 def _message(error: Mapping[str, Any], record: type[BaseModel], chosen_by: OneOf | None = None) -> str:
@@ -155,7 +165,7 @@ def _message(error: Mapping[str, Any], record: type[BaseModel], chosen_by: OneOf
             name, value, expected = f"{name}.{choice.key}", value[choice.key], choice.allowed
     if error["loc"][-1:] == ("[key]",):
         return f"{name}: key {_shown_key(value)} is not allowed; expected {expected}"
-    if error["type"] == "missing":
+    if error["type"] == "missing" and isinstance(error["loc"][-1], str):
         return f"{name}: missing; expected {expected}"
     if error["type"] == "value_error" and isinstance(value, dict):
         return f"{name}: {error['ctx']['error']}" if name else str(error["ctx"]["error"])
@@ -199,12 +209,18 @@ def _unknown_key(steps: Sequence[tuple[str, type[BaseModel]]], chosen_by: OneOf 
 
 def _most_precise(errors: Iterable[Any], record: type[BaseModel]) -> list[Any]:
     """Errors with one for each key: of those that pydantic finds for the forms a value may have, the innermost."""
-    found: dict[str, Any] = {}
+    found: dict[tuple[str, ...], Any] = {}
     for error in errors:
-        path = ".".join(key for key, _ in _walk(record, error["loc"]))
-        if path not in found or len(error["loc"]) > len(found[path]["loc"]):
+        path = tuple(key for key, _ in _walk(record, error["loc"]))
+        if path not in found or _precision(error) > _precision(found[path]):
             found[path] = error
-    return list(found.values())
+    outer = {path[:length] for path in found for length in range(len(path))}
+    return [error for path, error in found.items() if path not in outer]
+
+
+def _precision(error: Mapping[str, Any]) -> tuple[int, bool]:
+    """How much an error says of a value: its depth, and whether it has words of our own."""
+    return len(error["loc"]), error["type"] == "value_error"
 
 
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)

@@ -78,7 +78,9 @@ class ClipConfig(Record):
     @model_validator(mode="after")
     def _ascends(self) -> Self:
         if self.clip[0] >= self.clip[1]:
-            msg = f"percentiles {self.clip[0]:g} and {self.clip[1]:g}: the first must be smaller, such as [2, 98]"
+            first, second = self.clip
+            fix = f"write clip: [{second:g}, {first:g}]" if first > second else "give two that differ, such as [2, 98]"
+            msg = f"clip: percentile {first:g} is not smaller than {second:g}; {fix}"
             raise ValueError(msg)
         return self
 

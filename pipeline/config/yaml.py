@@ -164,6 +164,14 @@ def override(setting: str) -> dict[str, Any]:
     return anchor_paths(value, Path.cwd())
 
 
+def _overridden(settings: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace settings of a file by an override; a section that is no mapping stays, so that its error is told."""
+    faulty = {
+        key for key, value in change.items() if isinstance(value, dict) and not isinstance(settings.get(key, {}), dict)
+    }
+    return merge(settings, {key: value for key, value in change.items() if key not in faulty})
+
+
 def read_settings(
     path: str | Path,
     overrides: Iterable[str] = (),
@@ -186,5 +194,5 @@ def read_settings(
     if isinstance(settings, dict):
         settings = anchor_paths(settings, path.absolute().parent)
         changes = [override(setting) for setting in overrides]
-        settings = reduce(merge, changes, adapt(settings, changes))
+        settings = reduce(_overridden, changes, adapt(settings, changes))
     return settings

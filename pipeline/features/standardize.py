@@ -89,14 +89,15 @@ class Standardization(ModelRecord):
         if method == "none":
             return cls()
         if method == "clip":
-            return cls._clip(points, info, config.percentiles)
+            return cls._clip(points, info, config)
         found = [_centre_and_spread(band, method) for band in points]
-        for name, band, (_, spread) in zip(info.bands, points, found, strict=True):
+        for number, (band, (_, spread)) in enumerate(zip(points, found, strict=True)):
             constant = bool(band.min() == band.max())  # the mean is rounded, so a constant band may have a spread
             if constant or spread <= 0:
                 reason = "all sampled pixels are equal" if constant else "at least half of the sampled pixels are equal"
-                fix = "leave it out of scene.bands" + ("" if constant else ", or use zscore")
-                msg = f"features.standardize: {method}: band {name} has no spread ({reason}); {fix}"
+                name, fix = column_words(info, number, config)
+                fix += "" if constant else ", or use zscore"
+                msg = f"features.standardize: {method}: {name} has no spread ({reason}); {fix}"
                 raise FitError(msg)
         units = info.units
         centre = units.to_physical(np.array([centre for centre, _ in found]))
@@ -104,19 +105,19 @@ class Standardization(ModelRecord):
         return cls(standardize=method, centre=tuple(centre.tolist()), spread=tuple(spread.tolist()))
 
     @classmethod
-    def _clip(cls, points: Points, info: SceneInfo, percentiles: tuple[float, float]) -> Self:
+    def _clip(cls, points: Points, info: SceneInfo, config: FeaturesConfig) -> Self:
         """Bounds at percentiles of sampled pixels, rounded outward to a pixel's value."""
+        percentiles = config.percentiles
         low = np.percentile(points, percentiles[0], axis=1, method="lower")
         high = np.percentile(points, percentiles[1], axis=1, method="higher")
         ends = info.units.to_physical(np.stack([low, high]).astype(np.float64))  # equal if they differ by rounding only
-        for name, equal in zip(info.bands, ends[0] == ends[1], strict=True):
-            if equal:
-                lower, upper = percentiles
-                msg = (
-                    f"features.standardize: clip: band {name} has no spread (the sampled pixels from percentile "
-                    f"{lower:g} to {upper:g} are equal); leave it out of scene.bands, or use zscore"
-                )
-                raise FitError(msg)
+        for number in np.flatnonzero(ends[0] == ends[1]).tolist():
+            (lower, upper), (name, fix) = percentiles, column_words(info, number, config)
+            msg = (
+                f"features.standardize: clip: {name} has no spread (the sampled pixels from percentile {lower:g} to "
+                f"{upper:g} are equal); {fix}, or use zscore"
+            )
+            raise FitError(msg)
         bounds = np.sort(ends, axis=0)  # a scale may be negative
         return cls(
             standardize="clip",
@@ -166,9 +167,20 @@ class Standardization(ModelRecord):
         low, high = np.sort(units.to_stored(np.array(self.bounds).T), axis=0)
         kind = np.dtype(units.dtype)
         if kind.kind == "f":
-            return np.stack([low, high]).astype(kind)
+            ends = np.finfo(kind)  # a bound beyond them clamps nothing
+            return np.stack([low, high]).clip(ends.min, ends.max).astype(kind)
         whole = np.stack([np.floor(low + _LEAST_STEP), np.ceil(high - _LEAST_STEP)])
         return whole.clip(np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
+
+
+def column_words(info: SceneInfo, number: int, config: FeaturesConfig) -> tuple[str, str]:
+    """What a column is, with its name, and how to leave it out: a band, or an index or texture computed from bands."""
+    name = info.bands[number]
+    if info.units.quantities[number] != "index":
+        return f"band {name}", "leave it out of scene.bands"
+    if name in {" ".join(text.split()) for text in config.indices}:
+        return f"index {name}", "leave it out of features.indices"
+    return f"texture {name}", "leave its band out of features.texture.bands"
 
 
 def weights_of_bands(weights: Mapping[str, float] | None, info: SceneInfo) -> tuple[float, ...]:

@@ -46,8 +46,8 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
         Path of a YAML file. Relative paths in it are relative to its folder.
     overrides : iterable of str
         Settings such as `fit.k=12`, which replace those of the file; the value is parsed as YAML. Relative paths in
-        them are relative to the current folder. Another `fit.method` drops those settings of the file's section `fit`
-        that it does not have or allow.
+        them are relative to the current folder. Another `fit.method` or `fit.estimator` drops those settings of the
+        file's section `fit` that it does not have or allow.
 
     Raises
     ------
@@ -58,16 +58,36 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
 
 
 def _for_new_method(settings: dict[str, Any], changes: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Drop settings of the file's section `fit` that are not those of a method which overrides choose, and say so."""
-    sections = [change["fit"] for change in changes if isinstance(change.get("fit"), dict)]
-    methods = [section["method"] for section in sections if "method" in section]
+    """Drop settings of the file's section `fit` that are not those of what overrides choose, and say so.
+
+    They may choose another method, or what decides in turn which settings a method has: an estimator.
+    """
     fit = settings.get("fit")
-    if not methods or not isinstance(fit, dict):
+    if not isinstance(fit, dict):
         return settings
-    kept = FIT.without_keys_of_others(fit, str(methods[-1]))
-    if dropped := [f"fit.{key}" for key in fit if key not in kept]:
-        logger.info("%s: left out, as fit.method: %s does not have or allow that", ", ".join(dropped), methods[-1])
+    chosen: dict[str, Any] = {}
+    for change in changes:
+        chosen = merge(chosen, change["fit"]) if isinstance(change.get("fit"), dict) else chosen
+    kept = fit
+    if "method" in chosen:
+        kept = FIT.without_keys_of_others(fit, str(chosen["method"]))
+        _note_dropped(fit, kept, f"fit.method: {chosen['method']}")
+    record = FIT.record_of(fit | chosen)
+    if record:
+        last, (kept, why) = kept, record.without_those_of_others(kept, chosen)
+        _note_dropped(last, kept, why)
     return settings | {"fit": kept}
+
+
+def _note_dropped(before: Mapping[str, Any], after: Mapping[str, Any], why: str) -> None:
+    """Say which settings of section `fit` are left out, and by which choice."""
+    pairs = [(f"fit.{key}", value, after.get(key)) for key, value in before.items()]
+    dropped = [path for path, value, kept in pairs if kept is None and value is not None]
+    for path, value, kept in pairs:
+        if isinstance(value, dict) and isinstance(kept, dict):
+            dropped += [f"{path}.{key}" for key in value if key not in kept]
+    if dropped:
+        logger.info("%s: left out, as %s does not have or allow that", ", ".join(dropped), why)
 
 
 class PredictConfig(Record):

@@ -25,7 +25,7 @@ from pipeline.jobs.planned_reading import (
 from pipeline.jobs.report import Clock, run_report
 from pipeline.jobs.scene import check_indices, open_features
 from pipeline.methods.fit import Fit, fit_source
-from pipeline.methods.registry import method_of
+from pipeline.methods.registry import check_settings, method_of
 from pipeline.models.base import ClusterModel
 from pipeline.pixels.open import FeatureScene, Scene, ScenePixels
 from pipeline.scenes.file_stamps import files_of, named_files, stamp_inputs
@@ -44,12 +44,14 @@ def check_outputs(config: RunConfig) -> OutputPaths:
     ------
     ConfigError
         If an output can't have its name, or would replace a file that the config names; if the palette is unknown or
-        has too few colours; if the method needs a cache and there is none, or its folder does not exist.
+        has too few colours; if the method needs a cache and there is none, or its folder does not exist; if it does not
+        take the features, or a library does not take the options.
     """
     class_colours(method_of(config.fit).classes(config.fit)[1], config.output.palette)
     check_cache_folder(config.run)
     check_cache_of_method(config.run, config.fit)
     check_indices(config)
+    check_settings(config.fit, config.features)
     paths = OutputPaths.of(config.output, fits=True)
     keep_apart(paths.by_key(), named_files(config.scene, config.fit.mask))
     return paths
@@ -137,6 +139,7 @@ def fit_config(
     """
     keep_apart({"--output": output}, named_files(config.scene, config.fit.mask))
     check_cache_of_method(config.run, config.fit)
+    check_settings(config.fit, config.features)
     with (
         Staging([output], overwrite=overwrite) as staging,
         time_limit(config.run.timeout),

@@ -53,6 +53,15 @@ def whitening(covariances: Numbers, least: float = LEAST_PIVOT) -> Numbers:
     return np.tril(np.linalg.inv(factors))
 
 
+def is_regular(gaussians: Gaussians) -> bool:
+    """Whether no covariance is singular, as `whitening` says it."""
+    try:
+        whitening(gaussians.covariances)
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
 def standard_mixture(
     gaussians: Gaussians, centre: Numbers, scale: Numbers, dtype: npt.DTypeLike, least: float = LEAST_PIVOT
 ) -> Mixture:

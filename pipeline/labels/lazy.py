@@ -49,7 +49,7 @@ def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray
     Returns
     -------
     DataArray (y, x) of uint8
-        0 for nodata, else 1 to k, or 255 where a model of ranges leaves a pixel unclassified; lazy, with the chunks of
+        0 for nodata, else 1 to k, or 255 where the model leaves a pixel unclassified; lazy, with the chunks of
         the scene. Rows and columns have the scene's names and coordinates. Georeferencing and attributes, including
         those that `write` stores in the map, are saved to NetCDF and Zarr files. The attribute `nodata` is 0; there is
         no `_FillValue`, because xarray would then read saved labels as floats.

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pipeline.core.needs import Library, Needs, Work
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import kind_words
+from pipeline.methods.gaussian_classes import GAUSSIAN_KERNELS
 from pipeline.methods.method import Method
 from pipeline.methods.settings import MAX_CLASSES, SampleOnlySettings, sample_bytes
 
@@ -66,6 +67,8 @@ class Estimator:
     """Largest number of points whose pairs are compared."""
     per_class: int = 0
     """Bytes per sampled pixel and class."""
+    kernels: frozenset[Library] = frozenset()
+    """Libraries besides scikit-learn, for the model."""
     k: str | None = None
     """Parameter that takes the number of classes; None if the estimator finds it."""
     instead_of_k: str | None = None
@@ -138,6 +141,7 @@ ESTIMATORS: Final[dict[EstimatorName, Estimator]] = {
         "weight_concentration_prior mean_precision_prior mean_prior degrees_of_freedom_prior covariance_prior",
         per_point=200,
         per_class=45,
+        kernels=frozenset([GAUSSIAN_KERNELS]),
         k="n_components",
     ),
     "mixture.GaussianMixture": Estimator(
@@ -146,6 +150,7 @@ ESTIMATORS: Final[dict[EstimatorName, Estimator]] = {
         "precisions_init",
         per_point=200,
         per_class=45,
+        kernels=frozenset([GAUSSIAN_KERNELS]),
         k="n_components",
     ),
 }
@@ -219,6 +224,21 @@ class SklearnSettings(SampleOnlySettings):
             raise ValueError(msg)
         return self
 
+    @classmethod
+    def without_those_of_others(
+        cls, given: Mapping[str, Any], changes: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], str]:
+        """Drop `k` and options of the file's estimator that another one does not have."""
+        named = {str(name): record for name, record in ESTIMATORS.items()}
+        name, kept, options = str(changes.get("estimator")), dict(given), given.get("options")
+        old, new = (named.get(each) for each in (str(given.get("estimator", "cluster.Birch")), name))
+        if old and new and old.k and not new.k:
+            kept.pop("k", None)
+        if old and new and isinstance(options, dict):
+            others = set(old.options.split()) - set(new.options.split())
+            kept["options"] = {key: value for key, value in options.items() if key not in others}
+        return kept, f"fit.estimator: {name}"
+
     @property
     def record(self) -> Estimator:
         """What is known of the estimator."""
@@ -245,6 +265,11 @@ class SklearnSettings(SampleOnlySettings):
         k = self.parameters.get(self.record.k or "")
         return k if type(k) is int else None
 
+    @property
+    def key_of_k(self) -> str:
+        """Setting that says the number of classes of an estimator that takes it."""
+        return f"fit.options.{self.record.k}" if self.record.k in self.options else "fit.k"
+
 
 def _is_plain(value: object) -> bool:
     """Whether a value is a number, a text, a boolean, nothing, or a list of these; lists may hold lists."""
@@ -265,7 +290,7 @@ def sklearn_needs(info: SceneInfo, settings: SklearnSettings, work: Work) -> Nee
     per_point = 4 * 8 * len(info.bands) + estimator.per_point + estimator.per_class * (settings.wanted or 0)
     fitting = points * per_point + round(min(points, estimator.compared) ** 2 * estimator.per_pair)
     held = 2 * sample_bytes(info, settings) + CHUNK_MEGABYTES * 2**20
-    return Needs(fixed=held + fitting, libraries=frozenset([SCIKIT_LEARN]))
+    return Needs(fixed=held + fitting, libraries=estimator.kernels | {SCIKIT_LEARN})
 
 
 SKLEARN: Final = Method(
@@ -276,4 +301,5 @@ SKLEARN: Final = Method(
     classes=sklearn_classes,
     needs=sklearn_needs,
     function="pipeline.methods.sklearn_estimator:fit_estimator",
+    check="pipeline.methods.sklearn_estimator:check_options",
 )

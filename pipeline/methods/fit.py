@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.arrays import Points
-from pipeline.core.errors import ConfigError
 from pipeline.core.needs import Work
 from pipeline.core.pixels import PixelSource
 from pipeline.core.scene_info import SceneInfo
@@ -18,11 +17,11 @@ from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
 from pipeline.features.columns import Columns
-from pipeline.features.standardize import Standardization, weights_of_bands
+from pipeline.features.standardize import Standardization, column_words, weights_of_bands
 from pipeline.labels.class_records import with_statistics
 from pipeline.methods.method import AnyMethod, FitInput, FitResult
-from pipeline.methods.pixel_checks import check_magnitude, check_outliers
-from pipeline.methods.registry import fit_function, method_of
+from pipeline.methods.pixel_checks import Computed, check_magnitude, check_outliers
+from pipeline.methods.registry import check_settings, fit_function, method_of
 from pipeline.methods.sample import Sample, draw_sample, draw_sample_by_cell
 from pipeline.methods.settings import DistanceSettings, SampleSettings
 from pipeline.models.base import ClusterModel, Fitting, Provenance
@@ -76,11 +75,12 @@ def fit_source(
     SceneError
         If no pixel is valid, or a block can't be read.
     ConfigError
-        If the method takes one band only, and the scene has more.
+        If the method takes one band only, and the scene has more; if settings are not allowed, as `check_settings`.
     FitError
         If there are fewer distinct pixels than classes, or a band to be standardized is constant.
     """
     method, executor = method_of(config), ThreadExecutor(workers)
+    check_settings(config, features)
     method.check_scene(source.info)
     features = _features_of(method, features)
     work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=workers)
@@ -101,9 +101,13 @@ def fit_source(
     release_memory()
     stored = sample.points
     # as they are stored: a fill value without a tag would be hidden by clamping
+    computed = [
+        column_words(source.info, number, features) if quantity == "index" else None
+        for number, quantity in enumerate(source.info.units.quantities)
+    ]
     if sample.fitted:
-        _check_numbers(sample.fitted.low, sample.fitted.high, sample.valid, stored)
-    _check_numbers(stored.min(axis=1), stored.max(axis=1), stored.shape[1], stored)
+        _check_numbers(sample.fitted.low, sample.fitted.high, sample.valid, stored, computed)
+    _check_numbers(stored.min(axis=1), stored.max(axis=1), stored.shape[1], stored, computed)
     standardization = Standardization.fit(stored, source.info, features).weighted(weights, source.info)
     standardization = standardization.with_components(features.pca, stored, source.info)
     preparation = standardization.bind(source.info.units)
@@ -128,9 +132,6 @@ def _features_of(method: AnyMethod, features: FeaturesConfig) -> FeaturesConfig:
     """Leave bands as they are if a method does not standardize them; say so if the config asks for another way."""
     if method.standardizes:
         return features
-    if features.pca:
-        msg = f"features.pca: fit.method: {method.name} takes one band as it is; leave features.pca out"
-        raise ConfigError(msg)
     if features.way not in {"none", FeaturesConfig().way}:
         logger.info("features.standardize: %s has no effect with fit.method: %s", features.way, method.name)
     return features.model_copy(update={"standardize": "none"})
@@ -155,10 +156,12 @@ def _warn_of_values(points: Points, info: SceneInfo, *, standardized: bool) -> N
         logger.warning("%s (%s)", line, where)
 
 
-def _check_numbers(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, points: Points) -> None:
+def _check_numbers(
+    low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, points: Points, computed: Computed
+) -> None:
     """Raise FitError if pixel values are too large, too small or too far apart for exact sums and distances."""
-    check_magnitude(low, high, count)
-    check_outliers(low, high, points)
+    check_magnitude(low, high, count, computed=computed)
+    check_outliers(low, high, points, computed)
 
 
 def _model(

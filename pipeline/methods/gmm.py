@@ -1,28 +1,20 @@
 """Gaussian mixture (`fit.method: gmm`): k-means on the sample, then a fixed number of steps of EM."""
 
-import logging
 from typing import Annotated, Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
-from pipeline.core.needs import Library, Needs, Work
+from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
 from pipeline.kernels.assign import assign
-from pipeline.kernels.mixture import Gaussians, working_mixture
 from pipeline.kernels.nearest import TILE_POINTS
 from pipeline.methods.em import ExpectationMaximization, fit_gaussians
+from pipeline.methods.gaussian_classes import GAUSSIAN_KERNELS, result_of_gaussians
 from pipeline.methods.method import FitInput, FitResult, Method
 from pipeline.methods.settings import DEFAULT_SAMPLE, MOST_SAMPLED, Share, StartSettings, k_classes
 from pipeline.methods.starts import fit_sample, points_bytes, starts_needs, warn_of_max_iter
-from pipeline.models.classes import brightness_order
-from pipeline.models.gaussians import GaussianModel, MostProbable, to_physical, to_stored
-
-logger = logging.getLogger(__name__)
-
-_KERNELS: Final = Library("numba, for kernels that only this method compiles", 60 * 10**6)
-"""Measured as the difference of first runs of this method and of k-means."""
+from pipeline.models.gaussians import to_physical
 
 _BYTES_PER_POINT: Final = 8 + 8 + 2
 """Bytes per point for its class, twice, and as the numbers that are summed per class at the end."""
@@ -65,7 +57,9 @@ def gmm_needs(info: SceneInfo, settings: GaussianSettings, work: Work) -> Needs:
     bands = len(info.bands) + 3
     sums, buffers = settings.k * (bands + 1) ** 2 * 8, (settings.k + 3 * bands + 8) * TILE_POINTS * 8
     em = points_bytes(info, settings) + settings.sampled_of(info) * _BYTES_PER_POINT
-    steps = Needs(fixed=em + (2 * work.workers + 3) * sums + work.workers * buffers, libraries=frozenset([_KERNELS]))
+    steps = Needs(
+        fixed=em + (2 * work.workers + 3) * sums + work.workers * buffers, libraries=frozenset([GAUSSIAN_KERNELS])
+    )
     return starts_needs(info, settings, work).then(steps)
 
 
@@ -82,44 +76,7 @@ def fit_gmm(given: FitInput[GaussianSettings]) -> FitResult:
             given.points, ridge=settings.ridge, diagonal=settings.covariance == "diag", workers=workers
         )
         found = fit_gaussians(em, labels, start.centres, settings.steps, step)
-    return _result(given, found)
-
-
-def _result(given: FitInput[GaussianSettings], found: Gaussians) -> FitResult:
-    """Sort the classes, and count the sampled pixels in each as the model labels them."""
-    physical = to_physical(found, given.units)
-    means = given.means_of(_labels(given, physical), found.means)
-    order = brightness_order(means, given.info.units.quantities)
-    physical = Gaussians(*(each[order] for each in physical))
-    counts = np.bincount(_labels(given, physical), minlength=len(order) + 1)[1:]
-    _warn_of_dead_classes(counts)
-    rows, matrices, weights = (each.tolist() for each in physical)
-    content = {
-        "means": tuple(map(tuple, rows)),
-        "covariances": tuple(tuple(map(tuple, matrix)) for matrix in matrices),
-        "weights": tuple(weights),
-    }
-    return FitResult(kind=GaussianModel, content=content, counts=counts, iterations=given.settings.steps)
-
-
-def _labels(given: FitInput[GaussianSettings], physical: Gaussians) -> npt.NDArray[np.uint8]:
-    """Class of each sampled pixel as in any map of the model, shape (point,)."""
-    units, planes = given.units, given.stored[:, np.newaxis]
-    labeller = MostProbable(working_mixture(to_stored(physical, units), units.dtype), given.preparation)
-    labels: npt.NDArray[np.uint8] = labeller(planes, np.ones(planes.shape[1:], np.bool_)).classes[0]
-    return labels
-
-
-def _warn_of_dead_classes(counts: npt.NDArray[np.int64]) -> None:
-    """Warn of classes that are the most probable ones of no sampled pixel."""
-    dead = (np.flatnonzero(counts == 0) + 1).tolist()
-    if dead:
-        logger.warning(
-            "fit.k: %d of the %d classes died out (%s): they are most probable at no sampled pixel; lower fit.k",
-            len(dead),
-            len(counts),
-            ", ".join(map(str, dead)),
-        )
+    return result_of_gaussians(given, to_physical(found, given.units), settings.steps, "fit.k")
 
 
 GMM: Final = Method(

@@ -161,7 +161,7 @@ def fit_histogram(given: FitInput[HistogramSettings]) -> FitResult:
     low, high = pixels.fitted.low, pixels.fitted.high
     ends = np.sort(quantity_of(np.concatenate([low, high]), units))
     if ends[0] == ends[1]:
-        msg = f"band {given.info.bands[0]}: all valid pixels have the value {ends[0]:g}; choose a band that varies"
+        msg = f"{given.first_column}: all valid pixels have the value {ends[0]:g}; choose one that varies"
         raise FitError(msg)
     with given.progress.stage("fit", None):
         found = distribution_of(given, pixels)
@@ -214,7 +214,7 @@ def _check_distinct(found: Distribution, given: FitInput[HistogramSettings]) -> 
         fix = f"set fit.bins to {distinct} at most, or fit.by: equal" if distinct > 1 else "set fit.by: equal"
         msg = (
             f"fit.bins: {bins} bins by {given.settings.by} need {bins} distinct values, but the "
-            f"{found.counts.sum()} counted pixels of band {given.info.bands[0]} have {distinct}; {fix}"
+            f"{found.counts.sum()} counted pixels of {given.first_column} have {distinct}; {fix}"
         )
         raise FitError(msg)
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.config.schema import FeaturesConfig
 from pipeline.core.arrays import Points, Stretch
 from pipeline.core.band_names import listed_names
 from pipeline.core.errors import ConfigError
@@ -52,6 +53,15 @@ class Method(Generic[AnySettings]):
     """Whether it takes scenes of one band only."""
     standardizes: bool = True
     """Whether `features.standardize` has an effect."""
+    check: str | None = None
+    """Function of the settings, as `package.module:name`, that raises ConfigError for values that only a library knows;
+    it is imported when it runs."""
+
+    def check_features(self, features: FeaturesConfig) -> None:
+        """Raise ConfigError if the method can't take what section `features` makes of bands."""
+        if features.pca and not self.standardizes:
+            msg = f"features.pca: fit.method: {self.name} takes one band as it is; leave features.pca out"
+            raise ConfigError(msg)
 
     def check_scene(self, info: SceneInfo) -> None:
         """Raise ConfigError if the method can't take a scene's bands."""
@@ -205,6 +215,11 @@ class FitInput(Generic[AnySettings]):
     def round_trip(self, centres: Centres) -> Centres:
         """Convert centroids to the model's quantity and back, so that their bits are those of any map of the model."""
         return self.units.to_stored(self.units.to_physical(centres))
+
+    @property
+    def first_column(self) -> str:
+        """The only column of a method of one band, a band or an index, with its name."""
+        return f"{'index' if self.info.units.quantities[0] == 'index' else 'band'} {self.info.bands[0]}"
 
     @property
     def units(self) -> Units:

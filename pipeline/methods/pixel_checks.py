@@ -1,5 +1,6 @@
 """Checks of pixel values before a fit: enough are distinct, and none is too large, too small or too far away."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +28,10 @@ _FIRST_COUNTED: Final = 1000
 
 COMPARED: Final = 100_000
 """Number of pixels on which starts are compared if the sample is larger; the best one is refined on all."""
+
+
+Computed = Sequence[tuple[str, str] | None]
+"""What each column is, and how to leave it out, if it is computed from bands; None for a band of the scene."""
 
 
 def check_sample(points: Points, k: int, stretch: Stretch, key: str = "k") -> int:
@@ -57,7 +62,9 @@ def check_distinct(points: Points, k: int, key: str = "k") -> int:
     raise FitError(msg)
 
 
-def check_magnitude(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, stretch: Stretch = None) -> None:
+def check_magnitude(
+    low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, stretch: Stretch = None, computed: Computed = ()
+) -> None:
     """Raise FitError if squares of differences overflow, or all underflow.
 
     Parameters
@@ -68,15 +75,20 @@ def check_magnitude(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, s
         Number of pixels.
     stretch : ndarray of float, shape (band,), optional
         Factor per band by which differences are multiplied before distances are taken; None for 1.
+    computed : sequence, optional
+        Columns that are computed from bands, which messages name.
     """
     kind = low.dtype
     limits, bands = np.finfo(working_dtype(kind)), len(low)
     # a squared distance has to fit the type, the sum of all of them float64
     most = float(np.sqrt(min(float(limits.max), np.finfo(np.float64).max / count) / bands)) / 2
     ends = np.concatenate([low, high]).astype(np.float64)
-    largest = float(ends[np.argmax(np.abs(ends))])
+    where = int(np.argmax(np.abs(ends)))
+    largest = float(ends[where])
     if abs(largest) > most:
         msg = f"{_possible_nodata(largest)}; if all pixels are so large, divide the bands first"
+        if column := _computed_at(where, computed):
+            msg = f"{column[0]} reaches {largest:.3g}, whose square overflows {limits.dtype}; {column[1]}"
         raise FitError(msg)
     spreads = (high.astype(np.float64) - low.astype(np.float64)) * (1 if stretch is None else stretch)
     if spreads.max() > most:
@@ -90,7 +102,7 @@ def check_magnitude(low: npt.NDArray[Any], high: npt.NDArray[Any], count: int, s
         raise FitError(msg)
 
 
-def check_outliers(low: npt.NDArray[Any], high: npt.NDArray[Any], points: Points) -> None:
+def check_outliers(low: npt.NDArray[Any], high: npt.NDArray[Any], points: Points, computed: Computed = ()) -> None:
     """Raise FitError if a value is so large that fixed-point sums of it and of most pixels would lose digits.
 
     Parameters
@@ -99,19 +111,27 @@ def check_outliers(low: npt.NDArray[Any], high: npt.NDArray[Any], points: Points
         Smallest and largest value per band.
     points : ndarray, shape (band, point)
         Sampled pixels, in random order.
+    computed : sequence, optional
+        Columns that are computed from bands, which messages name.
     """
     if has_exact_sums(points.dtype):
         return
     numbers = points[:, :_QUARTILE_PIXELS].astype(np.float64)
     first, third = np.percentile(numbers, (25, 75), axis=1)
     widths = np.tile(third - first, 2)
-    for number, width in zip(np.concatenate([low, high]).tolist(), widths.tolist(), strict=True):
+    ends = np.concatenate([low, high]).tolist()
+    for where, (number, width) in enumerate(zip(ends, widths.tolist(), strict=True)):
         if abs(number) > _LEAST_OUTLIER and 0 < width * _FARTHEST < abs(number):
-            msg = (
-                f"{_possible_nodata(number)}; half of the pixels are within {width:.3g}, too close together to be told "
-                "apart next to it"
-            )
+            close = f"half of the pixels are within {width:.3g}, too close together to be told apart next to it"
+            msg = f"{_possible_nodata(number)}; {close}"
+            if column := _computed_at(where, computed):
+                msg = f"{column[0]} reaches {number:.3g}, and {close}; {column[1]}"
             raise FitError(msg)
+
+
+def _computed_at(where: int, computed: Computed) -> tuple[str, str] | None:
+    """The computed column that has a value, by the position among the smallest and then the largest ones."""
+    return computed[where % len(computed)] if computed else None
 
 
 def _possible_nodata(number: float) -> str:

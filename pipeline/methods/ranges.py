@@ -74,9 +74,9 @@ def _warn_if_all_are_outside(given: FitInput[RangesSettings]) -> None:
     values = quantity_of(given.stored[0], units)
     if not ((values >= edges[0]) & (values <= edges[-1])).any():
         logger.warning(
-            "fit.edges: no sampled pixel of band %s is from %g to %g: they are from %g to %g (%s); give edges in that "
+            "fit.edges: no sampled pixel of %s is from %g to %g: they are from %g to %g (%s); give edges in that "
             "quantity, or set features.scale",
-            given.info.bands[0],
+            given.first_column,
             edges[0],
             edges[-1],
             values.min(),

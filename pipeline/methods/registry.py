@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+from pipeline.config.schema import FeaturesConfig
 from pipeline.core.late_import import load
 from pipeline.methods.method import AnyMethod, FitInput, FitResult
 from pipeline.methods.settings import SampleSettings
@@ -26,6 +27,14 @@ METHODS: Final[dict[str, AnyMethod]] = {method.name: method for method in map(lo
 def method_of(settings: SampleSettings) -> AnyMethod:
     """Return the method that a config chooses."""
     return METHODS[settings.method]
+
+
+def check_settings(settings: SampleSettings, features: FeaturesConfig) -> None:
+    """Raise ConfigError for what sections `fit` and `features` show to be wrong only together, or to a library."""
+    method = method_of(settings)
+    method.check_features(features)
+    if method.check:
+        load(method.check)(settings)
 
 
 def fit_function(method: AnyMethod) -> Callable[[FitInput[Any]], FitResult]:

@@ -1,8 +1,9 @@
 """Settings that methods share: of the sample that each fit starts from, and of methods with k centroids."""
 
+from collections.abc import Mapping
 from fractions import Fraction
 from math import ceil
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -61,6 +62,14 @@ class SampleSettings(FitConfig):
     def by_cell(self) -> bool:
         """Whether as many pixels are sampled from each cell of the scene as from any other."""
         return False
+
+    @classmethod
+    def without_those_of_others(
+        cls, given: Mapping[str, Any], changes: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], str]:
+        """Return given settings without those that changes of others make wrong, and the change that does."""
+        del changes
+        return dict(given), ""
 
     def sampled_of(self, info: SceneInfo) -> int:
         """Largest number of pixels that can be sampled from a scene."""

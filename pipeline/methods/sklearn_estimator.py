@@ -1,4 +1,4 @@
-"""Clusterers of scikit-learn: fitted on the sample, then stored as prototypes or labelled pixels, without pickle."""
+"""Clusterers of scikit-learn: fitted on the sample, then stored as Gaussians, prototypes or labelled pixels."""
 
 import logging
 import warnings
@@ -12,9 +12,11 @@ import numpy.typing as npt
 from sklearn import cluster, config_context, mixture
 from threadpoolctl import threadpool_limits
 
-from pipeline.core.errors import FitError
+from pipeline.core.errors import ConfigError, FitError, TerrazzoError
 from pipeline.kernels.distances import own_distances
+from pipeline.kernels.mixture import Gaussians, is_regular
 from pipeline.methods.estimators import CHUNK_MEGABYTES, MOST_POINTS, SklearnSettings
+from pipeline.methods.gaussian_classes import result_of_gaussians
 from pipeline.methods.method import FitInput, FitResult
 from pipeline.methods.settings import MAX_CLASSES
 from pipeline.models.classes import UNCLASSIFIED, brightness_order
@@ -42,6 +44,8 @@ _CLASSES: Final[dict[str, Any]] = {
 }
 """The class of each estimator of `methods.estimators.ESTIMATORS`."""
 
+_MIXTURES: Final = mixture.GaussianMixture, mixture.BayesianGaussianMixture
+
 _LONGEST_MESSAGE: Final = 300
 """Largest number of characters that are told of an error of scikit-learn."""
 
@@ -56,6 +60,8 @@ class Found(NamedTuple):
     none."""
     iterations: int
     """Number of iterations, 1 if it has none."""
+    gaussians: Gaussians | None = None
+    """Gaussians, if a pixel is of the class of the most probable one."""
 
 
 class LabelledPoints(NamedTuple):
@@ -68,7 +74,7 @@ class LabelledPoints(NamedTuple):
 
 
 def fit_estimator(given: FitInput[SklearnSettings]) -> FitResult:
-    """Fit the estimator to the sample, and make a model of it that labels each pixel by its nearest point."""
+    """Fit the estimator to the sample, and make a model of it: Gaussians, or points of which the nearest decides."""
     settings, units = given.settings, given.units
     _log_sample(given)
     spread = units.difference_factors / given.preparation.factors
@@ -77,6 +83,15 @@ def fit_estimator(given: FitInput[SklearnSettings]) -> FitResult:
         found = find_classes(settings, quantity / spread)
         step()
     labels, k = _numbered(settings, found.labels)
+    if found.gaussians:
+        gaussians = found.gaussians.moved(np.zeros(1), spread)
+        if is_regular(gaussians):
+            return result_of_gaussians(given, gaussians, found.iterations, settings.key_of_k)
+        logger.warning(
+            "fit.estimator: %s: the covariance of a class is singular, as some of its bands determine another; its map "
+            "is by the nearest sampled pixel; raise fit.options.reg_covar",
+            settings.estimator,
+        )
     if found.prototypes and not (labels < 0).any():
         rows, classes = found.prototypes
         known = np.isin(classes, np.unique(found.labels))
@@ -89,22 +104,61 @@ def fit_estimator(given: FitInput[SklearnSettings]) -> FitResult:
 def find_classes(settings: SklearnSettings, rows: Rows) -> Found:
     """Fit an estimator to points, on one thread: several add up sums in the order in which they end."""
     one_thread, chunks = threadpool_limits(limits=1), config_context(working_memory=CHUNK_MEGABYTES)
-    with _told(settings.estimator), one_thread, chunks:
-        parameters = settings.parameters
-        estimator = _CLASSES[settings.estimator]()
-        if "random_state" in estimator.get_params():
-            parameters["random_state"] = settings.seed
-        if isinstance(estimator, cluster.HDBSCAN):
-            parameters["copy"] = True  # it warns that its default will change
-        estimator.set_params(**parameters)
+    with _told(settings.estimator, FitError), one_thread, chunks:
+        estimator = _estimator_of(settings)
         if isinstance(estimator, cluster.Birch):
             return _fit_birch(estimator, rows)
         labels = estimator.fit_predict(rows)
-    iterations = int(getattr(estimator, "n_iter_", 1))
+        iterations = int(getattr(estimator, "n_iter_", 1))
+        if isinstance(estimator, _MIXTURES):
+            return Found(labels, None, iterations, gaussians_of(estimator))
     centres = getattr(estimator, "cluster_centers_", None)
     if centres is None:
         return Found(labels, None, iterations)
     return Found(labels, (np.asarray(centres, np.float64), np.arange(len(centres))), iterations)
+
+
+def _estimator_of(settings: SklearnSettings) -> Any:
+    """Make the estimator with its parameters; their values are not checked yet."""
+    parameters, estimator = settings.parameters, _CLASSES[settings.estimator]()
+    if "random_state" in estimator.get_params():
+        parameters["random_state"] = settings.seed
+    if isinstance(estimator, cluster.HDBSCAN):
+        parameters["copy"] = True  # it warns that its default will change
+    return estimator.set_params(**parameters)
+
+
+def check_options(settings: SklearnSettings) -> None:
+    """Raise ConfigError for options whose values the estimator refuses, whatever the pixels; `fit` checks all again."""
+    with _told(settings.estimator, ConfigError):
+        # scikit-learn names this method for developers of estimators, and may rename it
+        validate = getattr(_estimator_of(settings), "_validate_params", None)
+        if validate:
+            validate()
+
+
+def gaussians_of(estimator: Any) -> Gaussians:
+    """Gaussians of a fitted mixture, of which the most probable one at a point is the class that the mixture predicts.
+
+    What each adds to the log density at its own mean is taken from the mixture itself, and gives the weight: of
+    BayesianGaussianMixture it is not the share of the class, but with its uncertainty.
+    """
+    means = np.asarray(estimator.means_, np.float64)
+    covariances = _full_matrices(estimator.covariances_, estimator.covariance_type, means.shape)
+    with np.errstate(divide="ignore"):  # a class without any weight
+        peaks = np.log(np.diagonal(estimator.predict_proba(means))) + estimator.score_samples(means)
+    logs = peaks + np.linalg.slogdet(covariances)[1] / 2
+    weights = np.exp(logs - logs.max())
+    return Gaussians(means, covariances, weights / weights.sum())
+
+
+def _full_matrices(covariances: Any, kind: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Covariances of a mixture of any `covariance_type` as full, symmetric matrices, shape (class, band, band)."""
+    given = np.asarray(covariances, np.float64)
+    if kind in {"full", "tied"}:
+        return np.broadcast_to((given + given.swapaxes(-1, -2)) / 2, (*shape, shape[1]))
+    variances = given if kind == "diag" else given[:, np.newaxis]
+    return np.broadcast_to(variances, shape)[:, :, np.newaxis] * np.eye(shape[1])
 
 
 def _fit_birch(estimator: Any, rows: Rows) -> Found:
@@ -125,15 +179,15 @@ def _fit_birch(estimator: Any, rows: Rows) -> Found:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Tell warnings of scikit-learn in the log, and its errors as FitError."""
+def _told(name: str, kind: type[TerrazzoError]) -> Iterator[None]:
+    """Tell warnings of scikit-learn in the log, and its errors as those of a kind."""
     try:
         with warnings.catch_warnings(record=True) as raised:
             warnings.simplefilter("always")
             yield
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError) as error:
         msg = f"fit.estimator: {name}: {_one_line(error)}; see fit.options"
-        raise FitError(msg) from error
+        raise kind(msg) from error
     for text in dict.fromkeys(_one_line(each.message) for each in raised):
         logger.warning("fit.estimator: %s: %s", name, text)
 

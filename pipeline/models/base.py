@@ -15,6 +15,7 @@ from pipeline.core.errors import ModelError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import ModelRecord, Units
 from pipeline.features.standardize import Standardization
+from pipeline.kernels.assign import working_dtype
 from pipeline.models.classes import ClassInfo, Count
 from pipeline.models.inputs import Inputs
 from pipeline.models.store import load_model, model_text, parse_model
@@ -159,6 +160,14 @@ class ClusterModel(Inputs):
         ModelError
             If models of this kind don't give one of the layers.
         """
+
+    def check_size(self, field: str, numbers: object) -> None:
+        """Raise ValueError if numbers of a field are too large for the type in which distances to pixels are taken."""
+        kind = working_dtype(self.units.dtype)
+        largest, limit = float(np.abs(np.array(numbers, np.float64)).max()), float(np.finfo(kind).max)
+        if largest > limit:
+            msg = f"{field}: {largest:g} is too large for {kind.name}; expected numbers up to {limit:.3g}"
+            raise ValueError(msg)
 
     def check_gives(self, want: frozenset[Layer]) -> None:
         """Raise ModelError unless models of this kind give some layers."""

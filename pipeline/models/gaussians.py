@@ -12,6 +12,7 @@ from pipeline.core.errors import ModelError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units
 from pipeline.features.base import Preparation, prepared_strips
+from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.gaussians import Mixture
 from pipeline.kernels.mixture import Gaussians, classify, whitening, working_mixture
 from pipeline.models.base import CLASSES_ONLY, ClusterModel, Layer, Layers
@@ -67,6 +68,7 @@ class GaussianModel(ClusterModel):
         if len(self.means) != self.k or any(len(row) != bands for row in self.means):
             msg = f"means: expected {self.k} rows, one per class, of {bands} numbers, one per {what}"
             raise ValueError(msg)
+        self.check_size("means", self.means)
         shapes = {(len(rows), *map(len, rows)) for rows in self.covariances}
         if len(self.covariances) != self.k or shapes != {(bands,) * (bands + 1)}:
             msg = f"covariances: expected {self.k} matrices, one per class, of {bands} rows and columns, one per {what}"
@@ -110,13 +112,15 @@ class GaussianModel(ClusterModel):
         """Raise ModelError as `Inputs.check_fits`, and if densities of pixels would overflow."""
         super().check_fits(bands, units, source)
         with np.errstate(all="ignore"):
-            stored = to_stored(self.gaussians, self.preparation.prepared_units(units))
+            prepared = self.preparation.prepared_units(units)
+            stored, limit = to_stored(self.gaussians, prepared), float(np.finfo(working_dtype(prepared.dtype)).max)
             variances = np.diagonal(stored.covariances, axis1=1, axis2=2)
             numbers = np.concatenate([stored.means, variances, 1 / variances])
-        if not (np.abs(numbers) < _LARGEST_NUMBER).all():  # NaN is not
+        exceeded = limit if not (np.abs(stored.means) < limit).all() else _LARGEST_NUMBER
+        if exceeded == limit or not (np.abs(numbers) < _LARGEST_NUMBER).all():  # NaN is not
             msg = (
-                f"{source}: the model's means or variances, or one over these, exceed {_LARGEST_NUMBER:g} in stored "
-                "numbers of the scene; the file was edited, or its scene had implausible values: fit a new model"
+                f"{source}: the model's means or variances, or one over these, exceed {exceeded:.3g} in stored numbers "
+                "of the scene; the file was edited, or its scene had implausible values: fit a new model"
             )
             raise ModelError(msg)
 

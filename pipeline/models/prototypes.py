@@ -12,7 +12,7 @@ from pipeline.core.errors import ModelError
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units
 from pipeline.features.base import STRIP_PIXELS, Preparation, class_by_strip
-from pipeline.kernels.assign import assign, nearest_points
+from pipeline.kernels.assign import assign, nearest_points, working_dtype
 from pipeline.models.base import CLASSES_ONLY, ClusterModel, Layer, Layers
 from pipeline.models.classes import UNCLASSIFIED
 
@@ -73,6 +73,7 @@ class Prototypes(ClusterModel):
         if lengths != {wanted}:
             msg = f"centroids have {sorted(lengths)} numbers each; expected {wanted}, one per {what}"
             raise ValueError(msg)
+        self.check_size("centroids", self.centroids)
         labels, most = self.classes_of_points, _MOST_CLASSES if self.classes_of_points is None else _MOST_POINTS
         if not 2 <= m <= most or (labels is None and m != self.k):  # noqa: PLR2004
             more = "as many of both" if labels is None else "points with the class of each"
@@ -105,13 +106,14 @@ class Prototypes(ClusterModel):
         """Raise ModelError as `Inputs.check_fits`, and if distances between pixels and points would overflow."""
         super().check_fits(bands, units, source)
         with np.errstate(all="ignore"):
-            points = self._points_in(units)
+            points, prepared = self._points_in(units), self.preparation.prepared_units(units)
+            limit = min(_LARGEST_NUMBER, float(np.finfo(working_dtype(prepared.dtype)).max))
             largest = np.maximum(np.abs(points), np.abs(points * self.preparation.bind(units).factors)).max()
-            usable = largest < _LARGEST_NUMBER  # NaN is not
+            usable = largest < limit  # NaN is not
         if not usable or min(self.preparation.spreads) < 1 / _LARGEST_NUMBER:
             msg = (
                 f"{source}: the model's centroids are so large, or its spreads so small, that distances to them exceed "
-                f"{_LARGEST_NUMBER:g}; the file was edited, or its scene had implausible values: fit a new model"
+                f"{limit:.3g}; the file was edited, or its scene had implausible values: fit a new model"
             )
             raise ModelError(msg)
 

@@ -279,6 +279,12 @@ def _model(**changes: Any) -> str:
 )
 def test_a_model_with_numbers_out_of_range_is_refused(job: Path, changes: dict[str, Any]) -> None:
     """Without numpy's warnings, which pytest turns into errors."""
+    if "centroids" in changes:
+        with pytest.raises(
+            ModelError, match=r"^m\.json: centroids: 1e\+\d+ is too large for float32; .*; the file was"
+        ):
+            ClusterModel.from_json(_model(**changes), "m.json")
+        return
     model = ClusterModel.from_json(_model(**changes))
     scene = SceneConfig.model_validate({"source": [str(job.with_name("scene.tif"))], "names": {1: "a", 2: "b"}})
     with rasterio.open(job.with_name("scene.tif"), "r+") as file:

@@ -38,6 +38,7 @@ def test_config_keys_in_a_message_become_arguments(text: str, sections: tuple[st
         (lambda path: open_scene(path, bands=["B02", "1"]), "^bands: '1' selects band B02 a second time"),
         (lambda path: open_scene(path, nodata=-1), "^nodata: "),
         (lambda path: open_scene(path, mask="scl"), "^mask: "),
+        (lambda path: fit(open_scene(path), workers=0), "^fit: workers: 0 is not allowed; expected 'auto'"),
         (lambda path: open_scene(path, aoi=[0, 0, 1, 1]), "^aoi"),
         (lambda path: open_scene(path, resolution=1e7), "^resolution: "),
         (lambda path: fit(open_scene(path), k=5, pixels=3), "raise pixels, or lower k"),

@@ -270,6 +270,51 @@ def test_a_key_of_another_method_is_refused_naming_the_methods_that_have_it(tmp_
         FIT.parse({"edges": [1, 2]}, "fit")
 
 
+def test_another_estimator_drops_settings_of_the_last_one_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    birch = with_setting("fit", {"method": "sklearn", "k": 5, "options": {"threshold": 0.1, "n_clusters": 5}})
+    found = load(tmp_path, birch, "fit.estimator=cluster.DBSCAN", "fit.options.eps=0.3").fit
+    assert (found.estimator, found.k, found.options) == ("cluster.DBSCAN", None, {"eps": 0.3})
+    dropped = "fit.k, fit.options.n_clusters, fit.options.threshold"
+    assert caplog.messages == [f"{dropped}: left out, as fit.estimator: cluster.DBSCAN does not have or allow that"]
+    assert load(tmp_path, birch, "fit.estimator=cluster.KMeans").fit.options == {"n_clusters": 5}
+    kmeans = with_setting("fit", {"k": 5})
+    found = load(tmp_path, kmeans, "fit.method=sklearn", "fit.estimator=cluster.OPTICS").fit
+    assert (found.estimator, found.k) == ("cluster.OPTICS", None)
+    typo = with_setting("fit", {"method": "sklearn", "options": {"treshold": 0.1}})
+    with pytest.raises(ConfigError, match="has no option 'treshold' here"):
+        load(tmp_path, typo, "fit.estimator=cluster.DBSCAN")
+
+
+@pytest.mark.parametrize("wrong", [5, "kmeans", ["gmm"], None])
+def test_a_section_that_is_no_mapping_is_told_whatever_is_overridden(tmp_path: Path, wrong: object) -> None:
+    for override in ("fit.method=gmm", "fit.k=3"):
+        with pytest.raises(ConfigError, match=r"run\.yaml: fit: .* is not allowed; expected a mapping: method"):
+            load(tmp_path, with_setting("fit", wrong), override)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"clip": [98, 2]}, "features.standardize: clip: percentile 98 is not smaller than 2; write clip: [2, 98]"),
+        ({"clip": [2, 2]}, "features.standardize: clip: percentile 2 is not smaller than 2; give two that differ,"),
+        ({"clip": [2, 101]}, "features.standardize.clip: 101 is not allowed; expected two percentiles from 0 to 100,"),
+        ({"clip": [2]}, "features.standardize.clip: a list of 1 is not allowed; expected two percentiles"),
+        ({}, "features.standardize.clip: missing; expected two percentiles"),
+        ({"klip": [2, 98]}, "features.standardize.klip: unknown key; did you mean features.standardize.clip?"),
+        ("klip", "features.standardize: 'klip' is not allowed; expected how bands"),
+    ],
+)
+def test_a_wrong_form_of_a_value_is_told_as_what_it_was_meant_to_be(
+    tmp_path: Path, value: object, message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, with_setting("features.standardize", value))
+    assert f"run.yaml: {message}" in str(caught.value)
+
+
 def test_another_method_drops_settings_that_it_does_not_have_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

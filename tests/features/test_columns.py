@@ -13,7 +13,7 @@ from sources import layers, product
 
 from pipeline import fit, label, open_scene
 from pipeline.config.schema import SceneConfig
-from pipeline.core.errors import ConfigError, ModelError
+from pipeline.core.errors import ConfigError, FitError, ModelError
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import fit_config, plan_config, run_config
 from pipeline.models.base import ClusterModel
@@ -186,6 +186,22 @@ def test_a_method_of_one_band_classes_an_index_alone(safe: Path, tmp_path: Path)
     bands = {"bands": ["B03", "B04"]}
     with pytest.raises(ConfigError, match=r"takes one band, but the scene has 3: B03, B04, ndvi; choose one"):
         plan_config(config(safe, tmp_path / "n.tif", scene=bands, features={"indices": ["ndvi"]}, fit=NDVI_RANGES))
+
+
+@pytest.mark.parametrize(
+    ("index", "settings", "message"),
+    [
+        ("red * 0 + 1", {}, "clip: index red \\* 0 \\+ 1 has no spread .*; leave it out of features.indices"),
+        ("red * 0 + 1", {"standardize": "zscore"}, "zscore: index red .* has no spread .*; leave it out of features"),
+        ("1e25 * red", {}, "^index 1e25 \\* red reaches .*, whose square overflows float32; leave it out of features"),
+        ("red * 0 + 1", {"method": "histogram"}, "^index red .*: all valid pixels have the value 1; choose one that"),
+    ],
+)
+def test_an_index_that_can_not_be_clustered_is_told_as_one(
+    write_raster: WriteRaster, index: str, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(FitError, match=message.replace("features.indices", "indices").replace("features", "indices")):
+        fit(open_scene(file_of(write_raster)), indices=[index], **settings)
 
 
 def test_expressions_of_one_band_and_an_index_alone_with_unit_norm_are_columns(write_raster: WriteRaster) -> None:

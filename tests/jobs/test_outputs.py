@@ -87,6 +87,13 @@ ALLOWED = {
 """Pixels that methods can fit; others both a number and all."""
 
 
+@pytest.mark.parametrize("method", [name for name, each in METHODS.items() if each.one_band])
+def test_components_of_a_method_of_one_band_are_refused_before_the_scene_is_opened(tmp_path: Path, method: str) -> None:
+    fit = {"method": method, **({"edges": [50, 100, 150]} if method == "ranges" else {})}
+    job = config(tmp_path / "none.tif", tmp_path / "c.tif", fit=fit, features={"pca": 2})
+    refused(job, f"^features.pca: fit.method: {method} takes one band as it is; leave features.pca out")
+
+
 @pytest.mark.parametrize(
     ("method", "pixels"), [(name, pixels) for name in METHODS for pixels in ALLOWED.get(name, [1000, "all"])]
 )

@@ -192,7 +192,7 @@ def test_a_band_with_one_value_has_no_bins() -> None:
     data, valid = np.full((1, 9, 9), 7, np.uint16), np.ones((9, 9), bool)
     valid[0], data[0, 0] = False, 9  # nodata is not counted
     for by in ("equal", "quantile", "natural"):
-        with pytest.raises(FitError, match="band band1: all valid pixels have the value 7; choose a band that varies"):
+        with pytest.raises(FitError, match="band band1: all valid pixels have the value 7; choose one that varies"):
             fit(source_of(data, valid=valid), by=by)
 
 

@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -20,13 +21,15 @@ from pipeline.core.errors import ConfigError, FitError
 from pipeline.core.needs import Work
 from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
-from pipeline.jobs.config import FIT
+from pipeline.jobs.config import FIT, RunConfig
 from pipeline.jobs.plan import PROGRAM
+from pipeline.jobs.run import check_outputs
 from pipeline.methods.estimators import ESTIMATORS, MOST_POINTS, EstimatorName, sklearn_needs
 from pipeline.methods.fit import fit_source
 from pipeline.methods.sample import draw_sample
-from pipeline.methods.sklearn_estimator import _CLASSES, labelled_pixels
+from pipeline.methods.sklearn_estimator import _CLASSES, check_options, labelled_pixels
 from pipeline.models.base import ClusterModel
+from pipeline.models.gaussians import GaussianModel
 
 pytestmark = pytest.mark.lowest
 
@@ -209,6 +212,67 @@ def test_sub_clusters_are_held_with_their_classes() -> None:
     )
 
 
+MIXTURES = {
+    ("mixture.GaussianMixture", "full"): {},
+    ("mixture.GaussianMixture", "tied"): {"n_init": 2},
+    ("mixture.GaussianMixture", "diag"): {},
+    ("mixture.GaussianMixture", "spherical"): {},
+    ("mixture.BayesianGaussianMixture", "full"): {},
+    ("mixture.BayesianGaussianMixture", "tied"): {"weight_concentration_prior_type": "dirichlet_distribution"},
+    ("mixture.BayesianGaussianMixture", "diag"): {"weight_concentration_prior": 1e-3, "n_components": 9},
+    ("mixture.BayesianGaussianMixture", "spherical"): {"mean_precision_prior": 0.1, "degrees_of_freedom_prior": 40},
+}
+"""Options of mixtures, by estimator and `covariance_type`."""
+
+
+@pytest.mark.parametrize(("name", "kind"), MIXTURES)
+def test_the_map_of_a_mixture_is_what_it_predicts_but_for_ties(name: str, kind: str) -> None:
+    """On all pixels, of which a third are sampled, in a quantity other than stored numbers."""
+    image = source(dtype="uint16")
+    image.info = replace(image.info, scales=(1e-3, 0.2, -3.0), offsets=(1, 0, 9), quantities=("reflectance",) * 3)
+    options = {"n_components": K, "covariance_type": kind, "max_iter": 60, "tol": 0.1, **MIXTURES[name, kind]}
+    model = fit_model(name, image, "zscore", k=None, options=options, pixels=400)
+    spread = np.array(model.preparation.spread)
+    sample, every = (image.info.units.to_physical(each.T.astype(float)) / spread for each in (
+        sampled(image, 400), image.data.reshape(3, -1)
+    ))  # fmt: skip
+    oracle = _CLASSES[name](random_state=0, **options).fit(sample)
+    assert isinstance(model, GaussianModel)
+    assert model.k == options["n_components"]
+    means = np.array(model.means) / spread
+    component = ((means[:, np.newaxis] - oracle.means_) ** 2).sum(axis=2).argmin(axis=1)
+    assert sorted(component) == list(range(model.k))
+    labels = model.labeller(image.info)(image.data, image.valid).classes.ravel()
+    second, first = np.sort(oracle.predict_proba(every), axis=1).T[-2:]
+    clear = first - second > 1e-6
+    assert clear.mean() > 0.99
+    np.testing.assert_array_equal(component[labels[clear] - 1], oracle.predict(every)[clear])
+    given = model.labeller(image.info, frozenset({"class", "confidence"}))(image.data, image.valid)
+    np.testing.assert_allclose(given.confidence.ravel(), first, atol=1e-5)
+
+
+def test_weights_of_a_mixture_are_its_own_and_dead_classes_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    rows = sampled(source(), PIXELS).T.astype(float)
+    oracle = sklearn.mixture.GaussianMixture(K, random_state=0).fit(rows)
+    model = fit_model("mixture.GaussianMixture", source())
+    np.testing.assert_allclose(sorted(model.weights), sorted(oracle.weights_), rtol=1e-9)
+    assert "died out" not in caplog.text
+    few = {"n_components": 20, "weight_concentration_prior": 1e-4, "covariance_type": "spherical", "tol": 1.0}
+    model = fit_model("mixture.BayesianGaussianMixture", source(), k=None, options=few)
+    dead = [each.id for each in model.classes if not each.pixels]
+    assert min(model.weights) == 0
+    assert f"fit.options.n_components: {len(dead)} of the 20 classes died out (" in caplog.text
+    assert ClusterModel.from_json(model.to_json()) == model
+
+
+def test_a_mixture_with_a_singular_covariance_is_held_as_labelled_pixels(caplog: pytest.LogCaptureFixture) -> None:
+    twice = source()
+    twice.data[2] = twice.data[1]
+    model = fit_model("mixture.GaussianMixture", twice, options={"reg_covar": 1e-12})
+    assert model.kind == "prototypes"
+    assert "fit.estimator: mixture.GaussianMixture: the covariance of a class is singular" in caplog.text
+
+
 def test_labelled_pixels_are_the_first_that_differ_and_one_of_each_class() -> None:
     rng = np.random.default_rng(0)
     points = rng.integers(0, 200, (3 * MOST_POINTS, 2)).astype(float)
@@ -303,7 +367,6 @@ def test_settings_that_can_not_be_are_refused(settings: dict[str, Any], message:
         ),
         ("cluster.DBSCAN", {"eps": 1e-3}, "found 0 classes in 800 sampled pixels, and 100% of them noise; a map has"),
         ("cluster.MeanShift", {"bandwidth": 1.5}, r"found \d{3,4} classes in 800 sampled pixels; a map has 2 to 254"),
-        ("cluster.DBSCAN", {"eps": "wide"}, "^fit.estimator: cluster.DBSCAN: The 'eps' parameter of DBSCAN must be a"),
         ("cluster.DBSCAN", {"metric": "precomputed"}, "^fit.estimator: cluster.DBSCAN: .*; see fit.options$"),
         ("cluster.KMeans", {"init": [[1.0, 2.0]]}, "^fit.estimator: cluster.KMeans: .*; see fit.options$"),
     ],
@@ -312,6 +375,39 @@ def test_what_only_the_fit_shows_is_one_sentence(name: str, options: dict[str, A
     with pytest.raises(FitError, match=message) as caught:
         fit_model(name, source(), options=options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("cluster.DBSCAN", {"eps": "wide"}, "The 'eps' parameter of DBSCAN must be a float in the range"),
+        ("cluster.KMeans", {"max_iter": 0}, "The 'max_iter' parameter of KMeans must be an int"),
+        ("mixture.GaussianMixture", {"covariance_type": "round"}, "The 'covariance_type' parameter of GaussianMixture"),
+    ],
+)
+def test_values_of_options_are_checked_before_a_pixel_is_read(
+    name: str, options: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemorySource, "read", lambda *_: pytest.fail("a block was read"))
+    with pytest.raises(ConfigError, match=rf"^fit\.estimator: {name}: {said}.*; see fit\.options$") as caught:
+        fit_model(name, source(), options=options)
+    assert "\n" not in str(caught.value)
+    if name == "cluster.DBSCAN":
+        settings = {"method": "sklearn", "estimator": name, "options": options}
+        config = {"version": 1, "scene": {"source": "none.tif"}, "output": {"labels": "o.tif"}, "fit": settings}
+        with pytest.raises(ConfigError, match=said):
+            check_outputs(RunConfig.model_validate(config))
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_no_option_that_an_estimator_takes_is_refused_early(name: str) -> None:
+    check_options(settings_of(name))
+    defaults = {
+        key: value for key, value in _CLASSES[name]().get_params().items() if key in ESTIMATORS[name].options.split()
+    }
+    plain = {key: value for key, value in defaults.items() if value is None or isinstance(value, int | float | str)}
+    plain.pop(ESTIMATORS[name].k, None)
+    check_options(settings_of(name, options=plain))
 
 
 def test_too_many_sub_clusters_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,3 +75,7 @@ def test_numbers_too_large_for_densities_are_refused(factor: float) -> None:
     made = gaussians_of(MEANS, COVARIANCES * factor, WEIGHTS)
     with pytest.raises(ModelError, match=r"^s\.tif: .*exceed 1e\+60"):
         made.check_fits(made.bands, made.units, "s.tif")
+    with pytest.raises(
+        ModelError, match=r"means: \d\S+e\+59 is too large for float32; expected numbers up to 3\.4e\+38"
+    ):
+        gaussians_of(np.where(MEANS.max() == MEANS, 1.5e59, MEANS), COVARIANCES, WEIGHTS)

@@ -77,6 +77,14 @@ def test_labels_of_another_scene_are_those_of_the_same_quantity() -> None:
 
 @pytest.mark.parametrize("number", [1e61, -1e200])
 def test_points_too_large_for_distances_are_refused(number: float) -> None:
-    model = build(changed("centroids", ((100.5, 2000.25), (1000.1, 1500.0), (3000.0, number))))
-    with pytest.raises(ModelError, match=r"^s\.tif: .*distances to them exceed 1e\+60"):
-        model.check_fits(model.bands, model.units, "s.tif")
+    """At once for the type of the model's scene, and for a scene whose stored numbers they would be."""
+    points = ((100.5, 2000.25), (1000.1, 1500.0), (3000.0, number))
+    with pytest.raises(
+        ModelError, match=r"centroids: 1e\+\d+ is too large for float32; expected numbers up to 3\.4e\+38"
+    ):
+        build(changed("centroids", points))
+    model = build(content())
+    tiny = model.units.model_copy(update={"scales": (1e-45, 1.0), "quantity": "reflectance"})
+    model = model.model_copy(update={"units": tiny})
+    with pytest.raises(ModelError, match=r"^s\.tif: .*distances to them exceed 3\.4e\+38"):
+        model.check_fits(model.bands, tiny, "s.tif")

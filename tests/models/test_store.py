@@ -31,6 +31,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([5e-
 def models(draw: st.DrawFn) -> ClusterModel:
     bands, k = draw(st.integers(1, 4)), draw(st.integers(2, 6))
     each_band = st.lists(finite, min_size=bands, max_size=bands)
+    point = st.lists(finite.filter(lambda number: abs(number) < 3e38), min_size=bands, max_size=bands)
     return build(
         content(
             bands=draw(st.lists(st.text(max_size=8), min_size=bands, max_size=bands, unique=True)),
@@ -40,7 +41,7 @@ def models(draw: st.DrawFn) -> ClusterModel:
                 "offsets": draw(each_band),
             },
             nodata=draw(st.just("auto") | finite | st.integers(-(2**70), 2**70)),
-            centroids=draw(st.lists(each_band, min_size=k, max_size=k)),
+            centroids=draw(st.lists(point, min_size=k, max_size=k)),
             counts=draw(st.lists(st.integers(0, 2**40), min_size=k, max_size=k)),
             inertia=draw(finite.map(abs)),
         )
