@@ -17,6 +17,7 @@ from pipeline.kernels.distances import own_distances
 from pipeline.methods.lloyd import Centres, Clustering, band_means, lloyd, plus_plus
 from pipeline.methods.pixel_checks import COMPARED, check_sample
 from pipeline.methods.settings import StartSettings, sample_bytes
+from pipeline.methods.swaps import LEAST_SWAPPED, SWAP_STEPS, swap_centroids
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ def fit_sample(
 ) -> Clustering:
     """Cluster sampled pixels from several starts, and return the best clustering.
 
-    Starts are compared on some of the points, and the best one is refined on all of them.
+    Starts are compared on some of the points, and the best one is refined on all of them. With many classes, some
+    centroids of each start are swapped before it converges: see `swap_centroids`.
 
     Parameters
     ----------
@@ -79,7 +81,11 @@ def fit_sample(
     )
 
     def start(seed: int) -> Clustering:
-        centres = plus_plus(compared, settings.k, np.random.default_rng(seed), stretch)
+        generator = np.random.default_rng(seed)
+        centres = plus_plus(compared, settings.k, generator, stretch)
+        if settings.k >= LEAST_SWAPPED:
+            few = partial(iterate, max_iter=min(SWAP_STEPS, settings.max_iter), tolerance=0, stopped=is_stopped)
+            centres = swap_centroids(compared, centres, few, generator, stretch)
         return iterate(compared, centres, stopped=is_stopped)
 
     best = best_start(start, settings, workers, step)
