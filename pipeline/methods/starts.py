@@ -42,6 +42,8 @@ def fit_sample(
     workers: int,
     step: Callable[[], None] = lambda: None,
     stretch: Stretch = None,
+    *,
+    initial: Centres | None = None,
 ) -> Clustering:
     """Cluster sampled pixels from several starts, and return the best clustering.
 
@@ -61,6 +63,8 @@ def fit_sample(
         Called after each start, for progress.
     stretch : ndarray of float64, shape (band,), optional
         Factor per band by which differences are multiplied before distances are taken; None for 1.
+    initial : ndarray of float64, shape (k, band), optional
+        Initial centroids of a single start, on all points; None for starts that draw their own.
 
     Returns
     -------
@@ -88,9 +92,13 @@ def fit_sample(
             centres = swap_centroids(compared, centres, few, generator, stretch)
         return iterate(compared, centres, stopped=is_stopped)
 
-    best = best_start(start, settings, workers, step)
-    if compared.shape != points.shape:
-        best = iterate(points, best.centres)
+    if initial is not None:
+        best = iterate(points, initial, stopped=is_stopped)
+        step()
+    else:
+        best = best_start(start, settings, workers, step)
+        if compared.shape != points.shape:
+            best = iterate(points, best.centres)
     warn_of_equal_classes(best.centres)
     return best
 
