@@ -147,6 +147,7 @@ def fit(
     seed: int = 0,
     stratify: Literal["none", "blocks"] | None = None,
     starts: int | None = None,
+    init: str | Path | Sequence[Sequence[float]] | np.ndarray | None = None,
     max_iter: int | None = None,
     tol: float | None = None,
     ridge: float | None = None,
@@ -209,6 +210,12 @@ def fit(
         512 x 512 pixels as from any other, as far as it has valid ones.
     starts : int, optional
         Number of random starts, 1 to 1000, of which the best one is used; 10 by default.
+    init : str, path or array, optional
+        Initial centroids of k-means: 'k-means++', the default, draws them in each start; 'diagonal' spreads them
+        from the mean minus to the mean plus the deviation of each band. Also centroids, shape (k, band) in the scene's
+        quantity,
+        or a file of them: a model, a CSV with a column per band, text with a line per centroid, or GRASS signatures.
+        All but the first make one start.
     max_iter : int, optional
         Largest number of iterations per start, 300 by default; of rounds of ISODATA, 20 by default.
     tol : float, optional
@@ -300,6 +307,7 @@ def fit(
         "pixels": pixels,
         "stratify": stratify,
         "starts": starts,
+        "init": init.tolist() if isinstance(init, np.ndarray) else str(init) if isinstance(init, Path) else init,
         "max_iter": max_iter,
         "tol": tol,
         "min_size": min_size,

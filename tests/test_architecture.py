@@ -32,9 +32,9 @@ FOLDERS = {
     "models": "classes inputs store base prototypes gaussians ranges",
     "pixels": "gdal_memory needs pieces block_cache cached_windows feature_source open",
     "labels": "classify class_records lazy",
-    "methods": """strata settings lloyd passes sample pixel_checks small_classes method starts exact batches
-        sample_batches kmeans minibatch em gaussian_classes gmm counts histogram ranges isodata estimators
-        sklearn_estimator dask_ml dask_ml_passes registry fit""",
+    "methods": """strata settings lloyd swaps passes sample pixel_checks small_classes method starts exact batches
+        sample_batches isodata initial_centroids kmeans minibatch em gaussian_classes gmm counts histogram ranges
+        estimators sklearn_estimator dask_ml dask_ml_passes registry fit""",
     "sinks": """palette base text_files table overviews verify geotiff quicklook picture registry publish
         output_set staging""",
     "jobs": "config scene outputs plan planned_reading map report run predict demo inspect template",

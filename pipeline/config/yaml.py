@@ -68,6 +68,9 @@ def parse_yaml(text: str, origin: str) -> object:
         raise ConfigError(msg) from error
 
 
+INIT_WORDS: Final = ("k-means++", "diagonal")
+"""Words of `fit.init`, which are not paths."""
+
 _ADDRESS: Final = re.compile(r"/vsi|[A-Za-z0-9_]+://|[A-Za-z0-9_]{2,}:")
 
 
@@ -114,7 +117,12 @@ def _anchor_layer(layer: object, base: Path) -> object:
     return layer if says_none(layer) or str(layer).lower() in MASK_LAYERS else _anchor_source(layer, base)
 
 
-_ANCHORED: Final = {"source": _anchor_sources, "mask": _anchor_layer, "aoi": _anchor_layer}
+def _anchor_init(init: object, base: Path) -> object:
+    """Join the path of initial centroids to `base`; a word for how they are made is returned unchanged."""
+    return init if init in INIT_WORDS else _anchor(init, base)
+
+
+_ANCHORED: Final = {"init": _anchor_init, "source": _anchor_sources, "mask": _anchor_layer, "aoi": _anchor_layer}
 
 
 def anchor_paths(settings: dict[str, Any], base: Path) -> dict[str, Any]:

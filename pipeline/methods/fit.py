@@ -23,7 +23,7 @@ from pipeline.methods.method import AnyMethod, FitInput, FitResult
 from pipeline.methods.pixel_checks import Computed, check_magnitude, check_outliers
 from pipeline.methods.registry import check_settings, fit_function, method_of
 from pipeline.methods.sample import Sample, draw_sample, draw_sample_by_cell
-from pipeline.methods.settings import DistanceSettings, SampleSettings
+from pipeline.methods.settings import DistanceSettings, SampleSettings, StartSettings
 from pipeline.models.base import ClusterModel, Fitting, Provenance
 from pipeline.models.classes import ClassInfo
 from pipeline.pixels.pieces import PixelPieces
@@ -82,6 +82,7 @@ def fit_source(
     method, executor = method_of(config), ThreadExecutor(workers)
     check_settings(config, features)
     method.check_scene(source.info)
+    method.check_bands(source.info, config)
     features = _features_of(method, features)
     work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=workers)
     remembers = method.stores_labels(source.info, config, work)
@@ -180,7 +181,8 @@ def _model(
         inertia=found.inertia,
         **found.content,
         fitting=Fitting(
-            **config.model_dump(include={"method", "seed", "starts", "max_iter", "tol"}),
+            **config.model_dump(include={"method", "seed", "max_iter", "tol"}),
+            starts=config.runs if isinstance(config, StartSettings) else None,
             pixels="all" if config.pixels == "all" else "sampled",
             iterations=found.iterations,
             sampled_pixels=sample.points.shape[1],

@@ -206,6 +206,39 @@ def band_means(points: Points) -> npt.NDArray[np.float64]:
     return np.asarray(sums / points.shape[1], np.float64)
 
 
+def draw_far_point(
+    points: Points,
+    closest: npt.NDArray[np.floating],
+    k: int,
+    generator: np.random.Generator,
+    stretch: Stretch = None,
+) -> tuple[int, npt.NDArray[np.floating]]:
+    """Draw a point that becomes one of k centroids: the best of 2 + log(k), drawn by their squared distances.
+
+    Parameters
+    ----------
+    points : ndarray, shape (band, point)
+        Points, C-contiguous.
+    closest : ndarray of float, shape (point,)
+        Squared distance of each point to its nearest centroid so far, in the points' working type; not all 0.
+    k, generator, stretch
+        As in `plus_plus`.
+
+    Returns
+    -------
+    int
+        The index of the point that leaves the smallest sum of squared distances.
+    ndarray of float, shape (point,)
+        Squared distances to the nearest centroid with it.
+    """
+    cumulative = np.cumsum(closest, dtype=np.float64)
+    draws = generator.random(2 + int(np.log(k))) * cumulative[-1]
+    candidates = np.minimum(np.searchsorted(cumulative, draws, side="right"), points.shape[1] - 1)
+    attempts = ((point, *update_nearest_distances(points, point, closest, stretch)) for point in candidates.tolist())
+    point, distances, _ = min(attempts, key=lambda attempt: attempt[2])
+    return point, distances
+
+
 def plus_plus(points: Points, k: int, generator: np.random.Generator, stretch: Stretch = None) -> Centres:
     """Choose initial centroids by greedy k-means++: points far from each other, but not outliers.
 
@@ -232,12 +265,6 @@ def plus_plus(points: Points, k: int, generator: np.random.Generator, stretch: S
     nothing = np.full(count, np.inf, working_dtype(points.dtype))
     closest, _ = update_nearest_distances(points, chosen[0], nothing, stretch)
     for _ in range(k - 1):
-        cumulative = np.cumsum(closest, dtype=np.float64)
-        draws = generator.random(2 + int(np.log(k))) * cumulative[-1]
-        candidates = np.minimum(np.searchsorted(cumulative, draws, side="right"), count - 1)
-        attempts = (
-            (point, *update_nearest_distances(points, point, closest, stretch)) for point in candidates.tolist()
-        )
-        point, closest, _ = min(attempts, key=lambda attempt: attempt[2])
+        point, closest = draw_far_point(points, closest, k, generator, stretch)
         chosen.append(point)
     return np.ascontiguousarray(points[:, chosen].T, np.float64)

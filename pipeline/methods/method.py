@@ -29,6 +29,7 @@ from pipeline.models.prototypes import Prototypes
 from pipeline.pixels.pieces import PixelPieces
 
 AnySettings = TypeVar("AnySettings", bound=SampleSettings)
+Settings_co = TypeVar("Settings_co", bound=SampleSettings, covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,8 @@ class Method(Generic[AnySettings]):
     """Needs of the fit after the sample is drawn, with the sample itself."""
     function: str
     """Function from `FitInput` to `FitResult`, as `package.module:name`; it is imported when it runs."""
+    check_bands: Callable[[SceneInfo, AnySettings], None] = lambda _info, _settings: None
+    """Raises ConfigError if settings are not those of a scene's bands, before pixels are read."""
     one_band: bool = False
     """Whether it takes scenes of one band only."""
     standardizes: bool = True
@@ -111,10 +114,10 @@ class FitResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitInput(Generic[AnySettings]):
+class FitInput(Generic[Settings_co]):
     """What a method finds classes in."""
 
-    settings: AnySettings
+    settings: Settings_co
     """Section `fit` of the config."""
     info: SceneInfo
     """The scene."""

@@ -174,6 +174,11 @@ class StartSettings(StratifiedSettings):
         description="a number from 0: stop when centroids move less than this, relative to the variance of the data",
     )
 
+    @property
+    def runs(self) -> int:
+        """Number of starts that are made."""
+        return self.starts
+
     @model_validator(mode="after")
     def _enough_pixels(self) -> Self:
         """Refuse a sample with fewer pixels than classes."""

@@ -17,6 +17,7 @@ from pipeline.kernels.distances import own_distances
 from pipeline.methods.lloyd import Centres, Clustering, band_means, lloyd, plus_plus
 from pipeline.methods.pixel_checks import COMPARED, check_sample
 from pipeline.methods.settings import StartSettings, sample_bytes
+from pipeline.methods.swaps import LEAST_SWAPPED, SWAP_STEPS, swap_centroids
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +42,13 @@ def fit_sample(
     workers: int,
     step: Callable[[], None] = lambda: None,
     stretch: Stretch = None,
+    *,
+    initial: Centres | None = None,
 ) -> Clustering:
     """Cluster sampled pixels from several starts, and return the best clustering.
 
-    Starts are compared on some of the points, and the best one is refined on all of them.
+    Starts are compared on some of the points, and the best one is refined on all of them. With many classes, some
+    centroids of each start are swapped before it converges: see `swap_centroids`.
 
     Parameters
     ----------
@@ -59,6 +63,8 @@ def fit_sample(
         Called after each start, for progress.
     stretch : ndarray of float64, shape (band,), optional
         Factor per band by which differences are multiplied before distances are taken; None for 1.
+    initial : ndarray of float64, shape (k, band), optional
+        Initial centroids of a single start, on all points; None for starts that draw their own.
 
     Returns
     -------
@@ -79,12 +85,20 @@ def fit_sample(
     )
 
     def start(seed: int) -> Clustering:
-        centres = plus_plus(compared, settings.k, np.random.default_rng(seed), stretch)
+        generator = np.random.default_rng(seed)
+        centres = plus_plus(compared, settings.k, generator, stretch)
+        if settings.k >= LEAST_SWAPPED:
+            few = partial(iterate, max_iter=min(SWAP_STEPS, settings.max_iter), tolerance=0, stopped=is_stopped)
+            centres = swap_centroids(compared, centres, few, generator, stretch)
         return iterate(compared, centres, stopped=is_stopped)
 
-    best = best_start(start, settings, workers, step)
-    if compared.shape != points.shape:
-        best = iterate(points, best.centres)
+    if initial is not None:
+        best = iterate(points, initial, stopped=is_stopped)
+        step()
+    else:
+        best = best_start(start, settings, workers, step)
+        if compared.shape != points.shape:
+            best = iterate(points, best.centres)
     warn_of_equal_classes(best.centres)
     return best
 

@@ -91,13 +91,14 @@ VALID = {
     "features.unit_norm": ("true", True),
     "features.pca": ("0.99", 0.99),
     "features.texture": ("{bands: [3, nir], size: 7}", TextureConfig(bands=("3", "nir"), size=7)),
-    "fit.method": ("minibatch", "minibatch"),
+    "fit.method": ("kmeans", "kmeans"),  # other methods have other keys
     "fit.k": ("254", 254),
     "fit.pixels": ("1000", 1000),
     "fit.seed": ("4294967295", 2**32 - 1),
     "fit.stratify": ("blocks", "blocks"),
     "fit.starts": ("1", 1),
     "fit.max_iter": ("7", 7),
+    "fit.init": ("/x/centroids.csv", "/x/centroids.csv"),
     "fit.weights": ("{nir: 2}", {"nir": 2.0}),
     "fit.min_size": ("5 ha", "5 ha"),
     "fit.tol": ("1e-4", 0.0001),  # text in YAML, as it has no decimal point

@@ -1,0 +1,173 @@
+"""Initial centroids that the config gives (`fit.init`): a line through the sample, numbers, or a file of centroids."""
+
+import csv
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.config.yaml import INIT_WORDS
+from pipeline.core.band_names import find_band, listed_names
+from pipeline.core.errors import ConfigError, ModelError
+from pipeline.core.regular_files import read_regular
+from pipeline.core.scene_info import SceneInfo
+from pipeline.features.base import Preparation
+from pipeline.methods.lloyd import Centres
+from pipeline.models.store import load_model
+
+PLUS_PLUS, DIAGONAL = INIT_WORDS
+"""Settings `fit.init`: centroids are drawn from the sample in each start, or spread evenly, from the mean
+minus to the mean plus the deviation of each band."""
+
+Init = str | tuple[tuple[float, ...], ...]
+"""Setting `fit.init`: one of these words, the path of a file, or centroids, shape (k, band)."""
+
+_MAX_FILE_BYTES: Final = 2**24
+"""Largest size of a file of centroids: 254 signatures of 60 bands, with room."""
+
+_FARTHEST: Final = 1e6
+"""Largest ratio of a centroid's number to the largest sampled one: farther ones are in other units."""
+
+
+class _Table(NamedTuple):
+    """Centroids of a file."""
+
+    rows: Sequence[Sequence[str]]
+    """Numbers per centroid, as text, shape (k, band)."""
+    names: Sequence[str] | None = None
+    """Names of the bands, shape (band,); None if they are those of the scene, in its order."""
+
+
+def given_centroids(init: Init, k: int, info: SceneInfo) -> Centres | None:
+    """Read the centroids that `fit.init` gives, in stored numbers of a scene, shape (k, band); None if it is a word.
+
+    Raises
+    ------
+    ConfigError
+        If a file can't be read, or its centroids are not k ones of the scene's bands and quantity.
+    """
+    if init in {PLUS_PLUS, DIAGONAL}:
+        return None
+    origin = f"fit.init: {init}" if isinstance(init, str) else "fit.init"
+    if not isinstance(init, str):
+        physical = _numbers(_Table([list(map(repr, row)) for row in init]), info, origin)
+    elif init.lower().endswith(".json"):
+        physical = _of_model(Path(init), info)
+    else:
+        physical = _numbers(_table(_read(init), origin), info, origin)
+    if len(physical) != k:
+        msg = f"{origin}: there are {len(physical)} centroids, but fit.k is {k}; set fit.k: {len(physical)}"
+        raise ConfigError(msg)
+    return info.units.to_stored(physical)
+
+
+def prepared_centroids(centres: Centres, preparation: Preparation, sampled: npt.NDArray[np.generic]) -> Centres:
+    """Prepare centroids in stored numbers, shape (k, band), as the sampled pixels (band, point) are.
+
+    Raises
+    ------
+    ConfigError
+        If a number is so much larger than all pixels that it must be in other units.
+    """
+    ends = np.stack([sampled.min(axis=1), sampled.max(axis=1)]).astype(np.float64)
+    most = _FARTHEST * float(np.abs(ends).max())
+    if (largest := float(np.abs(centres).max())) > most:
+        msg = (
+            f"fit.init: a centroid is {largest:g} in stored numbers, but the sampled pixels are {ends.min():g} to "
+            f"{ends.max():g}; give centroids in the scene's quantity, or set features.scale: none for stored numbers"
+        )
+        raise ConfigError(msg)
+    return np.ascontiguousarray(preparation.apply(np.ascontiguousarray(centres.T)).T, np.float64)
+
+
+def _of_model(path: Path, info: SceneInfo) -> Centres:
+    """Centres of the classes of a model, in the quantity."""
+    try:
+        model = load_model(path)
+        model.check_fits(info.bands, info.units, f"fit.init: {path}")
+    except ModelError as error:
+        text = str(error)
+        msg = text if text.startswith("fit.init") else f"fit.init: {text}"
+        raise ConfigError(msg) from error
+    return model.centres
+
+
+def _read(path: str) -> str:
+    try:
+        return read_regular(path, _MAX_FILE_BYTES).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        msg = (
+            f"fit.init: {path}: the centroids can't be read: {reason}; expected {PLUS_PLUS}, {DIAGONAL}, or the path "
+            "of a model, a CSV or a text file"
+        )
+        raise ConfigError(msg) from error
+
+
+def _table(text: str, origin: str) -> _Table:
+    """Split the text of a file: GRASS signatures have lines that start with #, a CSV has a header, OTB's text none."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        msg = f"{origin}: the file is empty; expected a line per centroid"
+        raise ConfigError(msg)
+    if any(line.startswith("#") for line in lines[:2]):
+        return _signatures(lines, origin)
+    if "," in lines[0] or not _is_number(lines[0].split()[0]):
+        names, *rows = csv.reader(lines, skipinitialspace=True)
+        return _Table(rows, [name.strip() for name in names])
+    return _Table([line.split() for line in lines])
+
+
+def _signatures(lines: Sequence[str], origin: str) -> _Table:
+    """Class means of GRASS signatures: per class a title, one or two counts, the means, and a triangle of covariances.
+
+    Before the classes there is a title of the file; newer versions have a line of band names after it.
+    """
+    titles = [number for number, line in enumerate(lines) if line.startswith("#")]
+    head, *classes = [lines[start + 1 : stop] for start, stop in pairwise([*titles, len(lines)])]
+    rows = []
+    for number, block in enumerate(classes, 1):
+        bands = len(block[-1].split()) if block else 0
+        if len(block) < bands + 2 or len(means := block[-bands - 1].split()) != bands:
+            msg = f"{origin}: class {number} is not a GRASS signature; expected its count, means and covariances"
+            raise ConfigError(msg)
+        rows.append(means)
+    if not rows:
+        msg = f"{origin}: there is no class in this GRASS signature file; write it again with i.cluster"
+        raise ConfigError(msg)
+    return _Table(rows, head[0].split() if head else None)
+
+
+def _numbers(table: _Table, info: SceneInfo, origin: str) -> Centres:
+    """Check names and numbers, and return them in the order of the scene's bands, shape (k, band)."""
+    order = list(range(len(info.bands)))
+    if table.names is not None:
+        found = [find_band(name, info.bands, info.common_names or None, key=origin) for name in table.names]
+        if sorted(found) != order:
+            listed, wanted = listed_names(table.names), listed_names(info.bands)
+            msg = f"{origin}: it has columns {listed}; expected one per band: {wanted}"
+            raise ConfigError(msg)
+        order = [found.index(band) for band in order]
+    rows = []
+    for number, row in enumerate(table.rows, 1):
+        if len(row) != len(order):
+            msg = (
+                f"{origin}: centroid {number} has {len(row)} numbers; expected {len(order)}, one per band: "
+                f"{listed_names(info.bands)}"
+            )
+            raise ConfigError(msg)
+        if wrong := next((text for text in row if not _is_number(text)), None):
+            msg = f"{origin}: centroid {number} has {wrong!r}; expected finite numbers"
+            raise ConfigError(msg)
+        rows.append([float(row[position]) for position in order])
+    return np.array(rows, np.float64).reshape(len(rows), len(order))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False

@@ -1,0 +1,158 @@
+"""Initial centroids of k-means from words, arrays and files: scikit-learn's result from the same ones, and messages."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+from fakes import MemorySource
+from sklearn.cluster import KMeans
+
+from pipeline import fit
+from pipeline.config.schema import FeaturesConfig
+from pipeline.config.yaml import anchor_paths
+from pipeline.core.errors import ConfigError
+from pipeline.engine.progress import Progress
+from pipeline.methods.fit import fit_source
+from pipeline.methods.initial_centroids import given_centroids
+from pipeline.methods.kmeans import KMeansSettings
+from pipeline.models.base import ClusterModel
+
+CENTROIDS = ((20.0, 30.5, 40.0), (60.0, 80.0, 70.0), (120.0, 100.0, 90.0), (200.0, 210.0, 190.0))
+
+SIGNATURES = """#produced by i.cluster
+{labels}#Class 1
+10
+20 30.5 40
+1.5
+0.1 2
+0.1 0.2 3
+#Class 2
+11
+60 80 70
+1
+0 1
+0 0 1
+#Class 3
+12
+120 100 90
+1
+0 1
+0 0 1
+#Class 4
+13
+200 210 190
+1
+0 1
+0 0 1
+"""
+
+TEXTS = {
+    "a.csv": "band3,1,band2\n40,20,30.5\n70,60,80\n90,120,100\n190,200,210\n",
+    "otb.txt": "20 30.5 40 \n60 80  70\n120 100 90\n200 210 190\n",
+    "old.sig": SIGNATURES.format(labels=""),
+    "new.sig": "2\n" + SIGNATURES.format(labels="band1 band2 band3 \n0\n"),
+}
+
+
+def scene(seed: int = 0) -> MemorySource:
+    rng = np.random.default_rng(seed)
+    spectra = rng.uniform(20, 220, (3, 12))
+    data = spectra[:, rng.integers(0, 12, (60, 80))] + rng.normal(0, 12, (3, 60, 80))
+    return MemorySource(data.clip(0, 255).astype("uint8"), chunk=(32, 32))
+
+
+def fitted(source: MemorySource, init: Any, workers: int = 2, standardize: str = "none", **more: Any) -> ClusterModel:
+    settings = KMeansSettings.model_validate({"k": 4, "pixels": 4800, "tol": 0, "init": init, **more})
+    features = FeaturesConfig(standardize=standardize)
+    return fit_source(source, settings, features, workers=workers, progress=Progress()).model
+
+
+def inertia_from(source: MemorySource, start: npt.ArrayLike) -> float:
+    points = source.data.reshape(3, -1).T.astype(float)
+    return float(KMeans(4, init=np.asarray(start), n_init=1, tol=0, max_iter=300).fit(points).inertia_)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_files_give_the_same_model_as_their_numbers_and_scikit_learn(tmp_path: Path, name: str) -> None:
+    source, path = scene(), tmp_path / name
+    path.write_text(TEXTS[name])
+    model = fitted(source, str(path))
+    assert model == fitted(source, CENTROIDS, workers=1, seed=0)
+    assert model.inertia == pytest.approx(inertia_from(source, CENTROIDS), rel=1e-5)
+    assert model.fitting.starts == 1
+
+
+def test_the_diagonal_is_from_mean_minus_to_mean_plus_deviation_without_a_seed() -> None:
+    source = scene(1)
+    points = source.data.reshape(3, -1).astype(float)
+    start = points.mean(axis=1) + np.linspace(-1, 1, 4)[:, np.newaxis] * points.std(axis=1)
+    model = fitted(source, "diagonal")
+    assert model.inertia == pytest.approx(inertia_from(source, start), rel=1e-5)
+    assert model.centroids == fitted(source, "diagonal", seed=7).centroids
+
+
+@pytest.mark.parametrize("standardize", ["none", "clip"])
+def test_a_fit_from_its_own_model_stays_there(tmp_path: Path, standardize: str) -> None:
+    source = scene(2)
+    first = fitted(source, "k-means++", standardize=standardize)
+    (tmp_path / "m.model.json").write_text(first.to_json())
+    again = fitted(source, str(tmp_path / "m.model.json"), standardize=standardize)
+    np.testing.assert_allclose(again.centres, first.centres)
+    assert again.fitting.iterations <= 2
+
+
+def test_python_takes_arrays_and_paths(tmp_path: Path) -> None:
+    array = xr.DataArray(scene().data, dims=("band", "y", "x"), coords={"band": ["a", "b", "c"]})
+    (tmp_path / "c.txt").write_text(TEXTS["otb.txt"])
+    one, other = (fit(array, 4, pixels=4800, init=init) for init in (np.array(CENTROIDS), tmp_path / "c.txt"))
+    assert one == other
+    with pytest.raises(ConfigError, match=r"^init: there are 4 centroids, but k is 5; set k=4$"):
+        fit(array, 5, init=np.array(CENTROIDS))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "band1,band2\n1,2\n", "it has columns band1, band2; expected one per band: band1, band2, band3"),
+        ("a.csv", "band1,band2,swir\n1,2,3\n", "there is no band 'swir'; .* band1, band2, band3"),
+        ("a.csv", "band1,band2,band3\n1,2,x\n", "centroid 1 has 'x'; expected finite numbers"),
+        ("a.csv", "band1,band2,band3\n1,2,nan\n", "centroid 1 has 'nan'; expected finite numbers"),
+        ("a.csv", "band1,band2,band3\n1,2,3\n", r"there are 1 centroids, but fit\.k is 4; set fit\.k: 1"),
+        ("a.txt", "1 2 3\n1 2\n", "centroid 2 has 2 numbers; expected 3, one per band: band1, band2, band3"),
+        ("a.txt", "\n", "the file is empty; expected a line per centroid"),
+        ("a.sig", "#title\n#Class 1\n10\n1 2\n", "class 1 is not a GRASS signature; expected its count, means"),
+        ("a.sig", "#title\n", "there is no class in this GRASS signature file"),
+        ("a.json", "{}", "this is JSON, but not a Terrazzo model"),
+    ],
+)
+def test_wrong_files_are_refused_before_pixels_are_read(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"^fit\.init: .*{name}: .*{message}"):
+        given_centroids(str(path), 4, scene().info)
+
+
+def test_a_missing_file_and_numbers_in_other_units_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.csv: the centroids can't be read: No such file .*k-means\+\+, diag"):
+        given_centroids(str(tmp_path / "none.csv"), 4, scene().info)
+    far = [[1e12, 0, 0], *CENTROIDS[1:]]
+    with pytest.raises(ConfigError, match=r"a centroid is 1e\+12 in stored numbers, but the sampled pixels are"):
+        fitted(scene(), far)
+
+
+def test_a_model_of_other_bands_is_refused(tmp_path: Path) -> None:
+    array = xr.DataArray(scene().data, dims=("band", "y", "x"), coords={"band": ["a", "b", "c"]})
+    (tmp_path / "m.json").write_text(fit(array, 4, pixels=1000, starts=1).to_json())
+    with pytest.raises(
+        ConfigError, match=r"m\.json: the model needs bands a, b, c; the scene has band1, .*a, b, c mis"
+    ):
+        given_centroids(str(tmp_path / "m.json"), 4, scene().info)
+
+
+def test_paths_are_relative_to_the_folder_of_the_config() -> None:
+    inits = ("c.csv", "k-means++", "diagonal", [[1, 2]])
+    found = [anchor_paths({"fit": {"init": init}}, Path("/x"))["fit"]["init"] for init in inits]
+    assert found == ["/x/c.csv", "k-means++", "diagonal", [[1, 2]]]
