@@ -152,10 +152,20 @@ class _MomentsOfBlock:
         return moments
 
 
+@dataclass(frozen=True)
+class Step:
+    """What the log says of a step."""
+
+    shift: float
+    """Sum of the squared moves of all means, in squared deviations of the bands."""
+    smallest: float
+    """Smallest weight of a class, 0 to 1."""
+
+
 def fit_gaussians(
     em: ExpectationMaximization, labels: Labels, centres: Centres, steps: int, step: Callable[[], None] = lambda: None
-) -> Gaussians:
-    """Fit Gaussians to points, by a fixed number of steps from given classes.
+) -> tuple[Gaussians, tuple[Step, ...]]:
+    """Fit Gaussians to points, by a fixed number of steps from given classes; return them, and what the steps did.
 
     There is no tolerance: the ridge makes the likelihood fall now and then, which would end the steps by chance.
 
@@ -175,8 +185,10 @@ def fit_gaussians(
     FitError
         If a covariance is singular.
     """
-    gaussians = em.start(labels, centres)
+    gaussians, log = em.start(labels, centres), list[Step]()
     for _ in range(steps):
-        gaussians = em.step(gaussians)
+        before, gaussians = gaussians, em.step(gaussians)
+        shift = float(np.square(gaussians.means - before.means).sum())
+        log.append(Step(shift, float(gaussians.weights.min())))
         step()
-    return em.in_units_of_points(gaussians)
+    return em.in_units_of_points(gaussians), tuple(log)

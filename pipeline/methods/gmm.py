@@ -1,5 +1,6 @@
 """Gaussian mixture (`fit.method: gmm`): k-means on the sample, then a fixed number of steps of EM."""
 
+from dataclasses import replace
 from typing import Annotated, Final, Literal
 
 import numpy as np
@@ -75,8 +76,9 @@ def fit_gmm(given: FitInput[GaussianSettings]) -> FitResult:
         em = ExpectationMaximization(
             given.points, ridge=settings.ridge, diagonal=settings.covariance == "diag", workers=workers
         )
-        found = fit_gaussians(em, labels, start.centres, settings.steps, step)
-    return result_of_gaussians(given, to_physical(found, given.units), settings.steps, "fit.k")
+        found, log = fit_gaussians(em, labels, start.centres, settings.steps, step)
+    physical = to_physical(found, given.units)
+    return replace(result_of_gaussians(given, physical, settings.steps, "fit.k"), log=log)
 
 
 GMM: Final = Method(

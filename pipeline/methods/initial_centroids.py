@@ -1,26 +1,37 @@
 """Initial centroids that the config gives (`fit.init`): a line through the sample, numbers, or a file of centroids."""
 
 import csv
+import logging
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BeforeValidator, Field
 
+from pipeline.config.fields import Name
+from pipeline.config.record import refuse_boolean
 from pipeline.config.yaml import INIT_WORDS
 from pipeline.core.band_names import find_band, listed_names
 from pipeline.core.errors import ConfigError, ModelError
 from pipeline.core.regular_files import read_regular
 from pipeline.core.scene_info import SceneInfo
 from pipeline.features.base import Preparation
+from pipeline.methods.isodata import first_centres
 from pipeline.methods.lloyd import Centres
+from pipeline.methods.method import FitInput
+from pipeline.methods.settings import MAX_CLASSES, CentroidSettings
 from pipeline.models.store import load_model
+
+logger = logging.getLogger(__name__)
 
 PLUS_PLUS, DIAGONAL = INIT_WORDS
 """Settings `fit.init`: centroids are drawn from the sample in each start, or spread evenly, from the mean
 minus to the mean plus the deviation of each band."""
+
+Finite = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(refuse_boolean)]
 
 Init = str | tuple[tuple[float, ...], ...]
 """Setting `fit.init`: one of these words, the path of a file, or centroids, shape (k, band)."""
@@ -39,6 +50,44 @@ class _Table(NamedTuple):
     """Numbers per centroid, as text, shape (k, band)."""
     names: Sequence[str] | None = None
     """Names of the bands, shape (band,); None if they are those of the scene, in its order."""
+
+
+class InitSettings(CentroidSettings):
+    """Settings of methods that may begin with given centroids."""
+
+    init: (
+        Annotated[
+            tuple[Annotated[tuple[Finite, ...], Field(min_length=1)], ...], Field(min_length=2, max_length=MAX_CLASSES)
+        ]
+        | Name
+    ) = Field(
+        PLUS_PLUS,
+        title="or diagonal, a model, a CSV: initial centroids",
+        description="the initial centroids: 'k-means++' (drawn in each start), or those of a single start: 'diagonal' "
+        "(from mean - deviation to mean + deviation of each band), the path of a model, a CSV with a column per band, "
+        "a text file with a line per centroid or a GRASS signature file, or a list of centroids",
+    )
+
+    @property
+    def runs(self) -> int:
+        """Number of starts that are made: one if the initial centroids are given."""
+        return self.starts if self.init == PLUS_PLUS else 1
+
+
+def check_init(info: SceneInfo, settings: InitSettings) -> None:
+    """Raise ConfigError unless the initial centroids, if they are given, are those of a scene's bands."""
+    given_centroids(settings.init, settings.k, info)
+
+
+def initial_centres(given: FitInput[Any]) -> Centres | None:
+    """Initial centroids of the only start, among prepared points, shape (k, band); None if each start draws its own."""
+    settings: InitSettings = given.settings
+    if settings.runs < settings.starts and "starts" in settings.model_fields_set:
+        logger.info("fit.starts: %d has no effect, as fit.init gives the initial centroids", settings.starts)
+    if settings.init == DIAGONAL:
+        return first_centres(given.points, settings.k)
+    stored = given_centroids(settings.init, settings.k, given.info)
+    return None if stored is None else prepared_centroids(stored, given.preparation, given.stored)
 
 
 def given_centroids(init: Init, k: int, info: SceneInfo) -> Centres | None:

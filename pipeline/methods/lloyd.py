@@ -25,6 +25,16 @@ Centres = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Start:
+    """What the log says of a start."""
+
+    inertia: float
+    """Sum of squared distances of the points on which starts are compared to their centroids."""
+    iterations: int
+    """Number of iterations."""
+
+
+@dataclass(frozen=True)
 class Clustering:
     """Result of k-means on sampled points."""
 
@@ -34,6 +44,12 @@ class Clustering:
     """Sum of squared distances of the points to their centroids."""
     iterations: int
     """Number of iterations."""
+    starts: tuple[Start, ...] = ()
+    """The starts of which it is the best; empty if there was none to choose from."""
+
+    def log_of_starts(self, unit: float) -> tuple[Start, ...]:
+        """Return what the log says of the starts, with squared distances multiplied by a unit."""
+        return tuple(Start(start.inertia * unit, start.iterations) for start in self.starts)
 
 
 @dataclass(frozen=True)

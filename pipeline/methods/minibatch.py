@@ -7,13 +7,14 @@ from pydantic import Field
 from pipeline.core.needs import Needs, Work
 from pipeline.core.scene_info import SceneInfo
 from pipeline.methods.batches import count_batches, stream_batches
+from pipeline.methods.initial_centroids import InitSettings, check_init, initial_centres
 from pipeline.methods.method import FitInput, FitResult, Method
 from pipeline.methods.sample_batches import fit_sample_by_batches
 from pipeline.methods.settings import CentroidSettings, k_classes
 from pipeline.methods.starts import starts_needs, warn_of_max_iter
 
 
-class MiniBatchSettings(CentroidSettings):
+class MiniBatchSettings(InitSettings):
     """Section `fit` with mini-batches."""
 
     method: Literal["minibatch"] = Field(description="'minibatch'")
@@ -25,18 +26,22 @@ def minibatch_needs(info: SceneInfo, settings: CentroidSettings, work: Work) -> 
     return needs.then(Needs(passes=1, cache="must")) if settings.pixels == "all" else needs
 
 
-def fit_minibatch(given: FitInput[CentroidSettings]) -> FitResult:
+def fit_minibatch(given: FitInput[MiniBatchSettings]) -> FitResult:
     """Cluster the sample, and move the centroids by one batch of all pixels after the other if they are used."""
     settings = given.settings
-    with given.progress.stage("fit", settings.starts) as step:
-        best = fit_sample_by_batches(given.points, settings, given.executor.workers, step, given.stretch)
+    initial = initial_centres(given)
+    with given.progress.stage("fit", settings.runs) as step:
+        best = fit_sample_by_batches(
+            given.points, settings, given.executor.workers, step, given.stretch, initial=initial
+        )
     warn_of_max_iter(best.iterations, settings)
+    log = best.log_of_starts(given.preparation.unit)
     if given.pixels is None:
-        return given.result_of_sample(best.centres, best.iterations)
+        return given.result_of_sample(best.centres, best.iterations, log)
     start = given.in_order(best.centres)
     with given.progress.stage("refine", count_batches(given.info.grid.shape)) as step:
         centres = stream_batches(given, given.pixels, start, given.count(start), step)
-    return given.result_of_sample(centres, best.iterations)
+    return given.result_of_sample(centres, best.iterations, log)
 
 
 MINIBATCH: Final = Method(
@@ -45,6 +50,7 @@ MINIBATCH: Final = Method(
     settings=MiniBatchSettings,
     same_bits=True,
     classes=k_classes,
+    check_bands=check_init,
     needs=minibatch_needs,
     function="pipeline.methods.minibatch:fit_minibatch",
 )

@@ -7,6 +7,7 @@ that are drawn to where they came from end at an inertia that is some 2 % larger
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -41,6 +42,8 @@ def fit_sample_by_batches(
     workers: int,
     step: Callable[[], None] = lambda: None,
     stretch: Stretch = None,
+    *,
+    initial: Centres | None = None,
 ) -> Clustering:
     """Cluster sampled pixels by mini-batches from several starts; parameters and result as those of `fit_sample`."""
     enough = check_sample(points, settings.k, stretch)
@@ -53,9 +56,13 @@ def fit_sample_by_batches(
     def start(seed: int) -> Clustering:
         return improve(compared, plus_plus(seeded, settings.k, np.random.default_rng(seed), stretch))
 
-    best = best_start(start, settings, workers, step)
-    if compared.shape != points.shape:
-        best = improve(points, best.centres)
+    if initial is not None:
+        best = improve(points, initial)
+        step()
+    else:
+        best = best_start(start, settings, workers, step)
+        if compared.shape != points.shape:
+            best = replace(improve(points, best.centres), starts=best.starts)
     warn_of_equal_classes(best.centres)
     return best
 

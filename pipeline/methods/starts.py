@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -14,7 +15,7 @@ from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.time_limits import is_stopped
 from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.distances import own_distances
-from pipeline.methods.lloyd import Centres, Clustering, band_means, lloyd, plus_plus
+from pipeline.methods.lloyd import Centres, Clustering, Start, band_means, lloyd, plus_plus
 from pipeline.methods.pixel_checks import COMPARED, check_sample
 from pipeline.methods.settings import StartSettings, sample_bytes
 from pipeline.methods.swaps import LEAST_SWAPPED, SWAP_STEPS, swap_centroids
@@ -98,7 +99,7 @@ def fit_sample(
     else:
         best = best_start(start, settings, workers, step)
         if compared.shape != points.shape:
-            best = iterate(points, best.centres)
+            best = replace(iterate(points, best.centres), starts=best.starts)
     warn_of_equal_classes(best.centres)
     return best
 
@@ -112,7 +113,8 @@ def best_start(
     for _, clustering in ThreadExecutor(workers).map(start, seeds):
         found.append(clustering)
         step()
-    return min(found, key=lambda clustering: clustering.inertia)
+    best = min(found, key=lambda clustering: clustering.inertia)
+    return replace(best, starts=tuple(Start(each.inertia, each.iterations) for each in found))
 
 
 def warn_of_equal_classes(centres: Centres) -> None:

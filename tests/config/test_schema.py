@@ -91,7 +91,7 @@ VALID = {
     "features.unit_norm": ("true", True),
     "features.pca": ("0.99", 0.99),
     "features.texture": ("{bands: [3, nir], size: 7}", TextureConfig(bands=("3", "nir"), size=7)),
-    "fit.method": ("kmeans", "kmeans"),  # other methods have other keys
+    "fit.method": ("minibatch", "minibatch"),
     "fit.k": ("254", 254),
     "fit.pixels": ("1000", 1000),
     "fit.seed": ("4294967295", 2**32 - 1),

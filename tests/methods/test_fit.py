@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from blocks import scene
 from conftest import patches
 from fakes import MemorySource
 from sklearn.cluster import KMeans
@@ -83,8 +84,22 @@ def test_centroids_are_the_means_of_their_pixels() -> None:
 
 def test_the_best_of_several_starts_is_used() -> None:
     points = np.ascontiguousarray(patches(3).reshape(3, -1)[:, ::7])
-    one, ten = (fit_sample(points, KMeansSettings(k=8, starts=starts), 1).inertia for starts in (1, 10))
-    assert ten <= one
+    one, ten = (fit_sample(points, KMeansSettings(k=8, starts=starts), 1) for starts in (1, 10))
+    assert len(ten.starts) == 10
+    assert ten.inertia == min(start.inertia for start in ten.starts) <= one.inertia
+
+
+@pytest.mark.parametrize(("method", "entries"), [("kmeans", 3), ("minibatch", 3), ("gmm", 12)])
+def test_the_log_has_an_entry_per_start_or_step(method: str, entries: int) -> None:
+    source, own = MemorySource(scene("uint8", (60, 90), bands=3)), {"steps": 12} if method == "gmm" else {}
+    config = FIT.parse({"method": method, "k": 5, "pixels": 20_000, "starts": 3, **own}, "test")
+    found = fit_source(source, config, FeaturesConfig(standardize="zscore"), workers=2, progress=Progress())
+    assert len(found.log) == entries
+    if method == "gmm":
+        assert found.log[-1].shift < found.log[0].shift
+        assert found.log[-1].smallest == pytest.approx(min(found.model.weights), rel=1e-9)
+    else:  # in the units of the model's inertia
+        assert min(start.inertia for start in found.log) == pytest.approx(found.model.inertia, rel=1e-3)
 
 
 @pytest.fixture

@@ -60,7 +60,8 @@ def test_steps_are_those_of_scikit_learn(  # noqa: PLR0917
     em = ExpectationMaximization(points, ridge=ridge, diagonal=diagonal, workers=2)
     labels, centres = labelled(points, k)
     start = em.start(labels, centres)
-    found = fit_gaussians(em, labels, centres, steps)
+    found, log = fit_gaussians(em, labels, centres, steps)
+    assert len(log) == steps
     numbers = points.T.astype(np.float64)
     mean, deviation = numbers.mean(axis=0), numbers.std(axis=0)
     standard = (numbers - mean) / deviation
@@ -93,7 +94,7 @@ def test_bits_are_the_same_for_any_workers() -> None:
     found = []
     for workers in (1, 2, 3, 4):
         em = ExpectationMaximization(points, ridge=0.01, diagonal=False, workers=workers)
-        found.append(fit_gaussians(em, labels, centres, 6))
+        found.append(fit_gaussians(em, labels, centres, 6)[0])
     for other in found[1:]:
         for one, two in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(one, two)
