@@ -132,7 +132,7 @@ def test_the_order_of_the_bands_and_nodata_do_not_matter(order: list[int], seed:
     rng = np.random.default_rng(seed)
     data, valid = scene("uint16"), rng.random((120, 150)) < 0.9
     labels, centres = labelled(data[:, valid], 4)
-    one, two = (
+    (one, _), (two, _) = (
         fit_gaussians(
             ExpectationMaximization(np.ascontiguousarray(pixels), ridge=0.01, diagonal=False, workers=1),
             labels, centres[:, list(bands)], 5,
