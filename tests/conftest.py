@@ -1,6 +1,7 @@
 """Fixtures: real imagery if it is available, and small generated rasters."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -23,9 +24,13 @@ WriteRaster = Callable[..., Path]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run files with slow tests first, so that no process is left with a slow file at the end of a parallel run."""
+    """Run files with slow tests first, then those with most tests: a parallel run then ends with short files.
+
+    Else a process may be left with a long file when the others have nothing more to do.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    count = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in slow, item.path not in slow and -count[item.path], item.path))
 
 
 @pytest.fixture(scope="session")
@@ -53,21 +58,22 @@ def jpeg2000(data: Path) -> list[str]:
 def write_raster(tmp_path: Path) -> WriteRaster:
     """Write an array (band, rows, columns) as a raster file in the test's own folder."""
 
-    def write(
-        name: str, pixels: npt.NDArray[Any], *, bands: Sequence[str] = (), alpha: bool = False, **profile: Any
-    ) -> Path:
-        path = tmp_path / name
-        count, height, width = pixels.shape
-        shape = {"count": count, "height": height, "width": width, "dtype": pixels.dtype}
-        with rasterio.open(path, "w", **{"driver": "GTiff", **UTM, **shape, **profile}) as file:
-            if alpha:
-                file.colorinterp = [ColorInterp.gray] * (count - 1) + [ColorInterp.alpha]
-            file.write(pixels)
-            for index, band in enumerate(bands, start=1):
-                file.set_band_description(index, band)
-        return path
+    return lambda name, pixels, **how: raster_file(tmp_path / name, pixels, **how)
 
-    return write
+
+def raster_file(
+    path: Path, pixels: npt.NDArray[Any], *, bands: Sequence[str] = (), alpha: bool = False, **profile: Any
+) -> Path:
+    """Write an array (band, rows, columns) as a raster file; return its path."""
+    count, height, width = pixels.shape
+    shape = {"count": count, "height": height, "width": width, "dtype": pixels.dtype}
+    with rasterio.open(path, "w", **{"driver": "GTiff", **UTM, **shape, **profile}) as file:
+        if alpha:
+            file.colorinterp = [ColorInterp.gray] * (count - 1) + [ColorInterp.alpha]
+        file.write(pixels)
+        for index, band in enumerate(bands, start=1):
+            file.set_band_description(index, band)
+    return path
 
 
 def patches(

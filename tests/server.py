@@ -137,7 +137,8 @@ def serving(root: Path) -> Iterator[tuple[str, Moods]]:  # noqa: C901 (a class w
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    # by default, the server looks twice a second only whether it shall end
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}", moods

@@ -1,7 +1,8 @@
 """Scenes for tests: described and opened files, Zarr groups and products, models."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import zarr
 from affine import Affine
 from conftest import patches
 
-from benchmarks.safe import SafeRecipe, write_safe
+from benchmarks import safe
+from benchmarks.safe import SafeRecipe
 from pipeline.config.schema import SceneConfig
 from pipeline.core.pixels import BlockSource
 from pipeline.models.base import ClusterModel
@@ -57,11 +59,48 @@ def layers(seed: int = 0) -> dict[str, npt.NDArray[Any]]:
     return made | {"SCL": scl}
 
 
+_made: dict[object, tuple[str, dict[str, bytes]]] = {}
+"""Names and files of the products made so far, by what they were made from."""
+
+
+def once(made_from: object, folder: Path, make: Callable[[Path], Path]) -> Path:
+    """Make a product in a folder, or write again what was made from the same before, which is quicker than encoding."""
+    if made_from not in _made:
+        path = make(folder)
+        files = {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+        _made[made_from] = path.name, files
+        return path
+    name, files = _made[made_from]
+    for relative, content in files.items():
+        (folder / name / relative).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name / relative).write_bytes(content)
+    return folder / name
+
+
+def write_safe(
+    folder: Path,
+    pixels: Mapping[str, npt.NDArray[Any]],
+    recipe: SafeRecipe | None = None,
+    *,
+    tile_sides: Mapping[int, int] = SIDES,
+) -> Path:
+    """Write a SAFE product of small tiles, as `benchmarks.safe` does."""
+    hashed = [
+        (name, plane.dtype, plane.shape, hashlib.sha256(plane.tobytes()).hexdigest()) for name, plane in pixels.items()
+    ]
+    made_from = repr((hashed, recipe, tile_sides))
+    return once(made_from, folder, lambda to: safe.write_safe(to, pixels, recipe, tile_sides=tile_sides))
+
+
 METADATA = "S2A_MSIL2A_20251008T100041_N0511_R122_T32TQM_20251008T122613.json"
 
 
 def write_eopf(data: Path, folder: Path, chunk: int = 180) -> Path:
     """Write a small EOPF product with the groups and attributes of a real one and generated pixels."""
+    return once(("EOPF", data, chunk), folder, lambda to: _make_eopf(data, to, chunk))
+
+
+def _make_eopf(data: Path, folder: Path, chunk: int) -> Path:
     tree = json.loads((data / "eopf-zarr-metadata" / METADATA).read_text())
     path = folder / "S2A_MSIL2A_20251008.zarr"
     root = zarr.create_group(path, zarr_format=2, attributes=tree["attributes"])
@@ -196,7 +235,7 @@ TOP = 5_900_040
 def product(folder: Path, name: str, pixels: dict[str, npt.NDArray[Any]], **recipe: Any) -> Path:
     """Write a small SAFE product into a folder of its own."""
     (folder / name).mkdir()
-    return write_safe(folder / name, pixels, SafeRecipe(**recipe), tile_sides=SIDES)
+    return write_safe(folder / name, pixels, SafeRecipe(**recipe))
 
 
 def mosaic(sources: list[Path], chunk: int = 100, **settings: Any) -> MosaicSource:

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -94,13 +95,19 @@ def name_of(file: Path) -> str:
     return ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
 
 
+@cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+@cache
 def imports(file: Path, *, late: bool | None = None) -> set[str]:
     """Dotted names of the modules that a module imports: everywhere, or only within (outside of) functions.
 
     What only type checkers read is left out.
     """
     found = set()
-    tree = ast.parse(file.read_text())
+    tree = tree_of(file)
     unread = {id(node) for block in tree.body if is_for_type_checkers(block) for node in ast.walk(block)}
     within = {id(node) for function in ast.walk(tree) if is_function(function) for node in ast.walk(function)}
     for node in ast.walk(tree):
@@ -146,7 +153,7 @@ def test_late_imports_stand_at_the_registries_only(file: Path) -> None:
 @pytest.mark.parametrize("file", MODULES, ids=name_of)
 def test_no_except_clause_imports_a_library(file: Path) -> None:
     """An import there would replace the error that is being handled, such as an interrupted import."""
-    handlers = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ExceptHandler)]
+    handlers = [node for node in ast.walk(tree_of(file)) if isinstance(node, ast.ExceptHandler)]
     assert not [handler.lineno for handler in handlers if handler.type and "libraries." in ast.unparse(handler.type)]
 
 

@@ -11,15 +11,11 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
+from commands import terrazzo
 from conftest import ROOT, WriteRaster, patches
 
 from pipeline.cli.main import cli
 from pipeline.cli.text import _filled
-
-
-def terrazzo(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=300)
 
 
 @pytest.fixture

@@ -671,6 +671,11 @@ def test_stored_schema_equals_the_generated_one() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
 
 
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    return config_schema()
+
+
 @pytest.mark.lowest
 @pytest.mark.parametrize(
     ("path", "value"),
@@ -699,7 +704,9 @@ def test_stored_schema_equals_the_generated_one() -> None:
         ("scene.aoi", {"bounds": [7, 50, 8, 51], "crs": "EPSG:4326"}), ("scene.aoi", {"box": [7, 50, 8, 51]}),
     ],
 )  # fmt: skip
-def test_schema_and_loader_accept_the_same_configs(tmp_path: Path, path: str, value: object) -> None:
+def test_schema_and_loader_accept_the_same_configs(
+    tmp_path: Path, schema: dict[str, Any], path: str, value: object
+) -> None:
     settings = with_setting(path, value, with_setting("scene.source", ["a.tif"]))
     try:
         load(tmp_path, settings)
@@ -707,7 +714,7 @@ def test_schema_and_loader_accept_the_same_configs(tmp_path: Path, path: str, va
         loads = False
     else:
         loads = True
-    assert jsonschema.Draft202012Validator(config_schema()).is_valid(settings) is loads
+    assert jsonschema.Draft202012Validator(schema).is_valid(settings) is loads
 
 
 @pytest.mark.parametrize("form", ["{}", "[{}]", "{{a: {}}}", "{{? {} : a}}"])

@@ -3,18 +3,17 @@
 import os
 import shutil
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import terrazzo
 from conftest import WriteRaster, patches
 from runs import config
-from sources import SIDES, layers
+from sources import layers, write_safe
 
-from benchmarks.safe import SafeRecipe, write_safe
+from benchmarks.safe import SafeRecipe
 from pipeline.core.errors import ConfigError, ModelError, SceneError
 from pipeline.core.regular_files import NotRegularError, TooLargeError, lookup_fault, read_regular, special_kind
 from pipeline.jobs.config import load_config
@@ -24,15 +23,6 @@ from pipeline.models.base import ClusterModel
 from pipeline.sinks.staging import Staging
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs pipes and devices of POSIX")
-
-TIME_LIMIT = 60
-"""Seconds; a command that does not block ends long before."""
-
-
-def terrazzo(*args: object) -> subprocess.CompletedProcess[str]:
-    """Run the command, with a time limit."""
-    command = [sys.executable, "-m", "pipeline", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIME_LIMIT)
 
 
 def test_special_kind_names_pipes_devices_and_generated_files(tmp_path: Path) -> None:
@@ -135,7 +125,7 @@ def test_huge_config_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("role", ["band", "metadata"])
 def test_pipe_within_a_product_is_refused(tmp_path: Path, role: str) -> None:
-    product = write_safe(tmp_path, layers(), SafeRecipe(), tile_sides=SIDES)
+    product = write_safe(tmp_path, layers(), SafeRecipe())
     (replaced, *_) = product.rglob("*_B02*.jp2" if role == "band" else "MTD_MSIL*.xml")
     replaced.unlink()
     os.mkfifo(replaced)

@@ -11,7 +11,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import WriteRaster, patches
+from conftest import patches, raster_file
 from fakes import MemorySource
 
 from pipeline import ClusterModel, fit, label, open_scene, write
@@ -21,19 +21,16 @@ from pipeline.dataarrays.source import ArraySource
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 
-@pytest.fixture
-def scene_file(write_raster: WriteRaster) -> Path:
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> xr.DataArray:
     pixels = patches(3, (130, 200))
     pixels[:, :20, :50] = 0
-    return write_raster("scene.tif", pixels, nodata=0, tiled=True, blockxsize=64, blockysize=64)
+    tiles = {"tiled": True, "blockxsize": 64, "blockysize": 64}
+    path = raster_file(tmp_path_factory.mktemp("scene") / "scene.tif", pixels, nodata=0, **tiles)
+    return open_scene(path, chunk=64)
 
 
-@pytest.fixture
-def scene(scene_file: Path) -> xr.DataArray:
-    return open_scene(scene_file, chunk=64)
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model(scene: xr.DataArray) -> ClusterModel:
     return fit(scene, k=4, pixels=4000, starts=2)
 

@@ -11,7 +11,7 @@ import pytest
 import rasterio
 import rioxarray
 import xarray as xr
-from conftest import UTM, WriteRaster, patches
+from conftest import UTM, WriteRaster, patches, raster_file
 from sources import described
 
 from pipeline import ClusterModel, fit, label, open_scene, write
@@ -27,30 +27,31 @@ BANDS = ["B02", "B03", "B04", "B08"]
 T = UTM["transform"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pixels() -> Any:
     made = patches(4, (120, 180))
     made[:, 40:60, 100:130] = 0
+    made.flags.writeable = False
     return made
 
 
-@pytest.fixture
-def scene_file(write_raster: WriteRaster, pixels: Any) -> Path:
+@pytest.fixture(scope="module")
+def scene_file(pixels: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiles = {"tiled": True, "blockxsize": 64, "blockysize": 64}
-    return write_raster("scene.tif", pixels, bands=BANDS, nodata=0, **tiles)
+    return raster_file(tmp_path_factory.mktemp("scene") / "scene.tif", pixels, bands=BANDS, nodata=0, **tiles)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def scene(scene_file: Path) -> xr.DataArray:
     return open_scene(scene_file, chunk=64)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model(scene: xr.DataArray) -> ClusterModel:
     return fit(scene, k=4)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def expected(pixels: Any, model: ClusterModel) -> Any:
     """Labels by the kernel, of all pixels at once."""
     return assign(pixels, (pixels != 0).all(axis=0), model.centres)

@@ -1,5 +1,6 @@
 """Remote files: read like local ones, requested again after temporary errors, never a hole in the map."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,23 +22,35 @@ from pipeline.scenes.raster_source import RasterSource
 BANDS = ("B02", "B03", "B04", "B08")
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Moods, Path]]:
-    """HTTP server of a folder of Cloud-Optimized GeoTIFFs: its address, its faults, and the folder."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.05")
-    monkeypatch.setattr("pipeline.raster.readers._PAUSE", 0.05)
-    root = tmp_path / "site"
-    root.mkdir()
+@pytest.fixture(scope="module")
+def cogs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of Cloud-Optimized GeoTIFFs."""
+    folder, plain = tmp_path_factory.mktemp("cogs"), tmp_path_factory.mktemp("plain") / "plain.tif"
     noise = np.random.default_rng(1).integers(1, 9000, (4, 600, 700)).astype("uint16")
     for band, pixels in zip(BANDS, noise, strict=True):
-        plain = tmp_path / "plain.tif"
         shape = {"count": 1, "height": 600, "width": 700, "dtype": "uint16"}
         with rasterio.open(plain, "w", driver="GTiff", nodata=0, **shape, **UTM) as file:
             file.write(pixels, 1)
-        gdal_copy(plain, root / f"{band}.tif", driver="COG", blocksize=128, compress="deflate")
-    with serving(root) as (address, moods):
-        yield address, moods, root
+        gdal_copy(plain, folder / f"{band}.tif", driver="COG", blocksize=128, compress="deflate")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(cogs: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The map of the files on disk."""
+    path = tmp_path_factory.mktemp("map") / "local.tif"
+    run([str(cogs / f"{band}.tif") for band in BANDS], path)
+    return read(path)
+
+
+@pytest.fixture
+def site(cogs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Moods, Path]]:
+    """HTTP server of the folder: its address, its faults, and the folder."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.05")
+    monkeypatch.setattr("pipeline.raster.readers._PAUSE", 0.05)
+    with serving(cogs) as (address, moods):
+        yield address, moods, cogs
 
 
 def urls(address: str) -> list[str]:
@@ -60,11 +73,12 @@ def read(path: Path) -> Any:
         return file.read(1)
 
 
-def test_remote_scene_equals_local_scene_and_is_read_once(site: tuple[str, Moods, Path], tmp_path: Path) -> None:
-    address, moods, root = site
+def test_remote_scene_equals_local_scene_and_is_read_once(
+    site: tuple[str, Moods, Path], tmp_path: Path, local: Any
+) -> None:
+    address, moods, _ = site
     report = run(urls(address), tmp_path / "remote.tif")
-    run([str(root / f"{band}.tif") for band in BANDS], tmp_path / "local.tif")
-    np.testing.assert_array_equal(read(tmp_path / "remote.tif"), read(tmp_path / "local.tif"))
+    np.testing.assert_array_equal(read(tmp_path / "remote.tif"), local)
     assert report["source_passes"] == 1
     requested = {name for name in moods.asked if not name.endswith(".vat.dbf")}  # GDAL 3.12 requests these anyway
     assert requested == {f"{band}.tif" for band in BANDS}, "no folder listing and no sidecar file is requested"
@@ -72,14 +86,15 @@ def test_remote_scene_equals_local_scene_and_is_read_once(site: tuple[str, Moods
 
 @pytest.mark.parametrize("skip", [0, 3, 6])
 @pytest.mark.parametrize("mood", ["unavailable", "dropped"])
-def test_failed_request_is_repeated(site: tuple[str, Moods, Path], tmp_path: Path, mood: str, skip: int) -> None:
-    address, moods, root = site
+def test_failed_request_is_repeated(
+    site: tuple[str, Moods, Path], tmp_path: Path, local: Any, mood: str, skip: int
+) -> None:
+    address, moods, _ = site
     moods.skip = skip
     setattr(moods, mood, 1)
     run(urls(address), tmp_path / "remote.tif")
     assert getattr(moods, mood) == 0, "the server did fail once"
-    run([str(root / f"{band}.tif") for band in BANDS], tmp_path / "local.tif")
-    np.testing.assert_array_equal(read(tmp_path / "remote.tif"), read(tmp_path / "local.tif"))
+    np.testing.assert_array_equal(read(tmp_path / "remote.tif"), local)
 
 
 def test_slow_server_is_read_completely(site: tuple[str, Moods, Path]) -> None:
@@ -124,17 +139,14 @@ def test_gdal_options_of_the_environment_win(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_s3_bucket_is_read_with_settings_of_the_environment(
-    site: tuple[str, Moods, Path], monkeypatch: pytest.MonkeyPatch
+    cogs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address, _, root = site
-    (root / "bucket").mkdir()
-    (root / "B02.tif").rename(root / "bucket" / "B02.tif")
-    for key, value in {
-        "AWS_S3_ENDPOINT": address.removeprefix("http://"),
-        "AWS_HTTPS": "NO",
-        "AWS_VIRTUAL_HOSTING": "FALSE",
-        "AWS_NO_SIGN_REQUEST": "YES",
-    }.items():
+    (tmp_path / "bucket").mkdir()
+    shutil.copy(cogs / "B02.tif", tmp_path / "bucket")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    for key, value in {"AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE", "AWS_NO_SIGN_REQUEST": "YES"}.items():
         monkeypatch.setenv(key, value)
-    data, _ = whole(RasterSource(described("s3://bucket/B02.tif"), (512, 512)))
-    np.testing.assert_array_equal(data[0], read(root / "bucket" / "B02.tif"))
+    with serving(tmp_path) as (address, _):
+        monkeypatch.setenv("AWS_S3_ENDPOINT", address.removeprefix("http://"))
+        data, _ = whole(RasterSource(described("s3://bucket/B02.tif"), (512, 512)))
+    np.testing.assert_array_equal(data[0], read(cogs / "B02.tif"))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import rasterio
 from conftest import patches
-from sources import FULL, ROWS, SIDES, described, layers, opened, whole
+from sources import FULL, ROWS, described, layers, opened, whole, write_safe
 
-from benchmarks.safe import SafeRecipe, write_safe
+from benchmarks.safe import SafeRecipe
 from pipeline.core.band_names import SENTINEL2_COMMON_NAMES
 from pipeline.core.errors import ConfigError, SceneError, TerrazzoError
 from pipeline.engine.cache import open_cache
@@ -29,7 +29,7 @@ L1C = "S2A_MSIL1C_20180101T105441_N0206_R051_T31TDH_20180101T124911.SAFE"
 @pytest.fixture
 def product(tmp_path: Path) -> Path:
     """Small generated product of baseline 05.09."""
-    return write_safe(tmp_path, layers(), tile_sides=SIDES)
+    return write_safe(tmp_path, layers())
 
 
 def zipped(product: Path) -> Path:
@@ -112,7 +112,7 @@ def test_each_jpeg_2000_tile_is_decoded_once_for_any_block_size(product: Path, t
 def test_file_of_the_requested_resolution_is_read(tmp_path: Path) -> None:
     coarse = patches(1, (60, 60), seed=9)[0]
     made = {"B02": layers()["B02"], "B02@60": coarse, "B8A": layers()["B8A"]}
-    product = write_safe(tmp_path, made, tile_sides=SIDES)
+    product = write_safe(tmp_path, made)
     pixels, _ = whole(opened(product, bands=["B02"], resolution=60))
     np.testing.assert_array_equal(pixels[0], coarse)
     assert opened(product, bands=["B02"]).info.grid.resolution == (10, 10)
@@ -131,7 +131,7 @@ def test_file_of_the_requested_resolution_is_read(tmp_path: Path) -> None:
 def test_scale_and_offset_are_those_of_the_metadata(
     tmp_path: Path, recipe: SafeRecipe, scale: float, offset: float
 ) -> None:
-    product = write_safe(tmp_path, {"B04": layers()["B04"]}, recipe, tile_sides=SIDES)
+    product = write_safe(tmp_path, {"B04": layers()["B04"]}, recipe)
     info = described(product, bands=["B04"]).info
     assert (info.scales, info.offsets) == ((pytest.approx(scale),), (pytest.approx(offset),))
 
@@ -202,7 +202,7 @@ def test_unknown_band_is_an_error_that_lists_the_bands(product: Path) -> None:
 
 
 def test_two_products_in_a_folder_are_refused_with_both_names(product: Path, tmp_path: Path) -> None:
-    other = write_safe(tmp_path, {"B02": layers()["B02"]}, SafeRecipe(tile="T33UVU"), tile_sides=SIDES)
+    other = write_safe(tmp_path, {"B02": layers()["B02"]}, SafeRecipe(tile="T33UVU"))
     with pytest.raises(SceneError, match=rf"holds {product.name} and {other.name}; name the one to take"):
         described(tmp_path)
     plain = tmp_path / "plain.tif"
@@ -318,7 +318,7 @@ def test_product_of_two_tiles_is_refused_unless_a_granule_is_named(product: Path
 
 def test_product_with_old_names_is_read(tmp_path: Path) -> None:
     """Products before December 2016 have long names, and list images by name without a path."""
-    new = write_safe(tmp_path, layers(), SafeRecipe(level="L1C", baseline="02.04", offsets=None), tile_sides=SIDES)
+    new = write_safe(tmp_path, layers(), SafeRecipe(level="L1C", baseline="02.04", offsets=None))
     old = tmp_path / "S2A_OPER_PRD_MSIL1C_PDMC_20160607T163016_R065_V20160607T102021.SAFE"
     new.rename(old)
     (granule,) = (old / "GRANULE").iterdir()
@@ -355,7 +355,7 @@ def test_damaged_band_in_a_zip_is_an_error_with_both_paths(product: Path, read: 
 
 @pytest.mark.parametrize("level", ["L1C", "L2A"])
 def test_two_different_offsets_of_a_band_are_refused(tmp_path: Path, level: str) -> None:
-    product = write_safe(tmp_path, {"B04": layers()["B04"]}, SafeRecipe(level=level), tile_sides=SIDES)
+    product = write_safe(tmp_path, {"B04": layers()["B04"]}, SafeRecipe(level=level))
     path = product / f"MTD_MSI{level}.xml"
     name = "RADIO_ADD_OFFSET" if level == "L1C" else "BOA_ADD_OFFSET"
     text, end = path.read_text(), f"</{name}>"

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pytest
 import rasterio
 from conftest import WriteRaster
-from sources import SIDES, layers
+from sources import layers, write_safe
 
-from benchmarks.safe import SafeRecipe, write_safe
+from benchmarks.safe import SafeRecipe
 from pipeline import fit, label, open_scene
 from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import ModelError
@@ -48,7 +48,7 @@ def product(folder: Path, baseline: str, added: int, nodata: int = 0) -> Path:
     pixels = {band: np.where(made[band] > 2500, made[band] + added, nodata).astype("uint16") for band in BANDS}
     offsets = (-added,) * 13 if added else None
     folder.mkdir()
-    return write_safe(folder, pixels, SafeRecipe(baseline=baseline, offsets=offsets), tile_sides=SIDES)
+    return write_safe(folder, pixels, SafeRecipe(baseline=baseline, offsets=offsets))
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 import rasterio
 from conftest import UTM, patches
 from server import serving
-from sources import SIDES, described, layers, opened, whole
+from sources import described, layers, opened, whole, write_safe
 
-from benchmarks.safe import SafeRecipe, write_safe
+from benchmarks.safe import SafeRecipe
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.formats.catalogue import Catalogue
 from pipeline.formats.detect import open_catalogues
@@ -171,7 +171,7 @@ def test_item_with_relative_paths_equals_its_product(data: Path, tmp_path: Path)
 
 
 def test_remote_item_is_read_with_its_files(tmp_path: Path) -> None:
-    product = write_safe(tmp_path, {band: layers()[band] for band in ("B02", "B03", "B04", "B08")}, tile_sides=SIDES)
+    product = write_safe(tmp_path, {band: layers()[band] for band in ("B02", "B03", "B04", "B08")})
     assets = {
         path.stem.split("_")[-2]: {
             "href": f"./{path.relative_to(tmp_path)}",
@@ -680,10 +680,10 @@ def test_unreadable_file_is_an_error_only_if_its_band_is_chosen(tmp_path: Path) 
 
 
 def test_products_of_two_levels_are_refused_as_mosaic(tmp_path: Path, item: Callable[..., Path]) -> None:
-    first = write_safe(tmp_path, {band: layers()[band] for band in ("B02", "B03", "B04", "B08")}, tile_sides=SIDES)
+    first = write_safe(tmp_path, {band: layers()[band] for band in ("B02", "B03", "B04", "B08")})
     recipe = SafeRecipe(level="L1C")
     bands = {band: layers()[band] for band in ("B02", "B03", "B04", "B08")}
-    second = write_safe(tmp_path, bands, recipe, tile_sides=SIDES)
+    second = write_safe(tmp_path, bands, recipe)
     with pytest.raises(SceneError, match=rf"{first.name} is of level L2A, .*{second.name} of level L1C"):
         described([first, second])
     path = item()

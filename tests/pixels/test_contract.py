@@ -167,15 +167,11 @@ def check_source(case: Case) -> None:
         check(case.source, case)
 
 
-def test_a_source_gives_the_pixels_of_the_scene_however_often_it_is_read(case: Case) -> None:
-    check_source(case)
-
-
 def test_a_source_with_a_cache_of_file_blocks_does_so_too(with_file_cache: Case) -> None:
     check_source(with_file_cache)
 
 
-def test_a_pickled_source_gives_the_same_pixels(case: Case) -> None:
+def test_a_source_and_its_copy_give_the_pixels_of_the_scene_however_often_they_are_read(case: Case) -> None:
     check_for_fit(case.source, case)
     check_source(replace(case, source=cloudpickle.loads(pickle.dumps(case.source))))
     check_source(case)

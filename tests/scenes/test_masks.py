@@ -11,9 +11,8 @@ from conftest import UTM, WriteRaster, patches
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_dilation
-from sources import FULL, SIDES, described, layers, opened, whole
+from sources import FULL, described, layers, opened, whole, write_safe
 
-from benchmarks.safe import write_safe
 from pipeline.config.yaml import anchor_paths
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.core.mask_layers import MASK_LAYERS
@@ -26,7 +25,7 @@ SCL_DROPPED = (0, 1, 3, 8, 9, 10)
 
 @pytest.fixture
 def product(tmp_path: Path) -> Path:
-    return write_safe(tmp_path, layers(), tile_sides=SIDES)
+    return write_safe(tmp_path, layers())
 
 
 def scl_at_ten_metres() -> npt.NDArray[Any]:

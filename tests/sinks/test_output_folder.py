@@ -186,7 +186,7 @@ def test_an_output_folder_under_faults_and_foreign_changes() -> None:
         run_state_machine_as_test(  # type: ignore[no-untyped-call]
             machine,
             settings=settings(
-                max_examples=12,
+                max_examples=8,
                 stateful_step_count=12,
                 deadline=None,
                 derandomize=True,

@@ -354,8 +354,9 @@ STATED = {
 }
 
 
-@pytest.mark.parametrize("kind", STATED)
-@pytest.mark.parametrize("where", ["array", "dataset", "epsg"])
+@pytest.mark.parametrize(
+    ("where", "kind"), [*((where, kind) for where in ("array", "dataset") for kind in STATED), ("epsg", "number")]
+)
 def test_crs_is_read_in_every_notation_and_location(
     tmp_path: Path, kind: str, where: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
