@@ -11,11 +11,9 @@ import numpy.typing as npt
 
 from pipeline.core.arrays import Points
 from pipeline.kernels.arithmetic import fma
-from pipeline.kernels.compiled import compiled
+from pipeline.kernels.compiled import compiled, inlined
 from pipeline.kernels.nearest import BANDS_AT_ONCE, TILE_POINTS
-
-ROWS_AT_ONCE: Final = 2
-"""Number of rows of a matrix that are multiplied in one loop."""
+from pipeline.kernels.vectors import VECTOR_BYTES, address, any_of, load, repeat, spread, store, where, zeros
 
 _NEGLIGIBLE: Final = -50.0
 """Log of the ratio of two densities from which on the smaller one is taken for 0: e^-50 is far below rounding."""
@@ -27,21 +25,20 @@ _SQUARINGS: Final = 10
 class Mixture(NamedTuple):
     """Gaussians in the form kernels take: rounded for the fast search, exact for the recheck of doubtful pixels.
 
-    The log density of class c at pixel x is, but for a number that all classes share, `constant[c]` minus the square of
-    the length of `whitening[c] @ z - offset[c]`, where z is `(x - centre) * scale`.
+    The log density of class c at pixel x is, but for a number that all classes share, `exact_constant[c]` minus the
+    square of the length of `exact_whitening[c] @ z - exact_offset[c]`, where z is `(x - centre) * scale`.
     """
 
     centre: npt.NDArray[np.floating]
     """Stored number per band that is subtracted, exact in the working type, shape (band,)."""
     scale: npt.NDArray[np.floating]
     """Factor per band, exact in the working type, shape (band,)."""
-    whitening: npt.NDArray[np.floating]
-    """Lower triangular matrices in the working type, shape (class, row, band); padded with zeros to multiples of
-    `ROWS_AT_ONCE` and `BANDS_AT_ONCE`."""
-    offset: npt.NDArray[np.floating]
-    """Whitened means in the working type, shape (class, row), padded likewise."""
-    constant: npt.NDArray[np.floating]
-    """Log of the weight over the root of the determinant in the working type, shape (class,); -inf for weight 0."""
+    numbers: npt.NDArray[np.floating]
+    """Constant, whitening matrix and offset of each class in the working type, shape (class, number), in the order in
+    which the kernel takes them; see `packed_numbers` of `mixture`. The constant is the log of the weight over the root
+    of the determinant; -inf for weight 0."""
+    rows: int
+    """Number of rows of the matrices and offsets, padded to an even one with zeros."""
     exact_whitening: npt.NDArray[np.float64]
     """Lower triangular matrices, shape (class, band, band)."""
     exact_offset: npt.NDArray[np.float64]
@@ -70,8 +67,6 @@ class Buffers(NamedTuple):
 
     tile: npt.NDArray[np.floating]
     """Centred and scaled pixels, shape (band, pixel), bands padded with zeros."""
-    partial: npt.NDArray[np.floating]
-    """Partial sums of `ROWS_AT_ONCE` rows, shape (row, pixel); zero between calls."""
     squares: npt.NDArray[np.floating]
     """Squared lengths of whitened pixels, shape (pixel,)."""
     density: npt.NDArray[np.floating]
@@ -80,22 +75,22 @@ class Buffers(NamedTuple):
     """Largest log density, shape (pixel,)."""
     second: npt.NDArray[np.floating]
     """Second largest log density, shape (pixel,)."""
-    label: npt.NDArray[np.int32]
+    label: npt.NDArray[np.floating]
     """1 + the index of the class of the largest log density, shape (pixel,)."""
 
 
 @compiled
-def _make_buffers(whitening: npt.NDArray[np.floating]) -> Buffers:
-    """Allocate the buffers for padded matrices (class, row, band)."""
-    dtype = whitening.dtype
+def _make_buffers(mixture: Mixture) -> Buffers:
+    """Allocate the buffers for a mixture."""
+    dtype, bands = mixture.numbers.dtype, mixture.centre.size
+    padded = bands + -bands % BANDS_AT_ONCE
     return Buffers(
-        np.zeros((whitening.shape[2], TILE_POINTS), dtype),
-        np.zeros((ROWS_AT_ONCE, TILE_POINTS), dtype),
+        np.zeros((padded, TILE_POINTS), dtype),
         np.empty(TILE_POINTS, dtype),
-        np.empty((whitening.shape[0], TILE_POINTS), dtype),
+        np.empty((mixture.numbers.shape[0], TILE_POINTS), dtype),
         np.empty(TILE_POINTS, dtype),
         np.empty(TILE_POINTS, dtype),
-        np.empty(TILE_POINTS, np.int32),
+        np.empty(TILE_POINTS, dtype),
     )
 
 
@@ -110,78 +105,99 @@ def _load_tile(data: Points, start: int, n: int, mixture: Mixture, tile: npt.NDA
             tile_row[i] = (tile_row[i] - centre) * scale
 
 
-@compiled
-def _four_numbers(row: npt.NDArray[np.floating], g: int) -> tuple[Any, Any, Any, Any]:
-    """Return four numbers of a row of a matrix, from column g on."""
-    return row[g], row[g + 1], row[g + 2], row[g + 3]
+@inlined
+def _add_four_rows(numbers: Any, at: int, tile: Any, bands: tuple[int, int], squares: Any) -> Any:
+    """Add the squares of four rows times a vector of pixels to `squares`.
 
-
-@compiled
-def _add_products(row: tuple[Any, Any, Any, Any], pixel: tuple[Any, Any, Any, Any], total: Any) -> Any:
-    """Add the products of four numbers of a row and four bands of a pixel to a total."""
-    total = fma(row[0], pixel[0], total)
-    total = fma(row[1], pixel[1], total)
-    total = fma(row[2], pixel[2], total)
-    return fma(row[3], pixel[3], total)
-
-
-@compiled
-def _square_lengths(  # noqa: PLR0917 (numba takes arguments by position)
-    tile: npt.NDArray[np.floating],
-    n: int,
-    matrix: npt.NDArray[np.floating],
-    offset: npt.NDArray[np.floating],
-    partial: npt.NDArray[np.floating],
-    squares: npt.NDArray[np.floating],
-    diagonal: bool,  # noqa: FBT001
-) -> None:
-    """Fill `squares` with the squared length of a lower triangular matrix times each pixel of a tile, minus an offset.
-
-    As in `nearest_class`, every inner loop runs from 0 over rows that the compiler knows to be contiguous. Two rows of
-    the matrix share the loads of four bands of a pixel: more rows would multiply more zeros above the diagonal.
+    `bands` are the places in the tile of the vector's first band, and of that where the triangle begins, in which the
+    rows end.
     """
-    one, two = partial[0], partial[1]
-    for i in range(n):
-        squares[i] = 0
-    for j in range(0, matrix.shape[0], ROWS_AT_ONCE):
-        last = j - j % BANDS_AT_ONCE
-        for g in range(last if diagonal else 0, last, BANDS_AT_ONCE):
-            p, q, r, s = tile[g], tile[g + 1], tile[g + 2], tile[g + 3]
-            first, second = _four_numbers(matrix[j], g), _four_numbers(matrix[j + 1], g)
-            for i in range(n):
-                pixel = p[i], q[i], r[i], s[i]
-                one[i] = _add_products(first, pixel, one[i])
-                two[i] = _add_products(second, pixel, two[i])
-        p, q, r, s = tile[last], tile[last + 1], tile[last + 2], tile[last + 3]
-        first, second = _four_numbers(matrix[j], last), _four_numbers(matrix[j + 1], last)
-        for i in range(n):
-            pixel = p[i], q[i], r[i], s[i]
-            a = _add_products(first, pixel, one[i] - offset[j])
-            b = _add_products(second, pixel, two[i] - offset[j + 1])
-            squares[i] = fma(b, b, fma(a, a, squares[i]))
-            one[i], two[i] = 0, 0
+    start, end = bands
+    one = two = three = four = zeros(numbers)
+    for band in range(start, end, TILE_POINTS):
+        pixels = load(tile, band)
+        one = fma(repeat(numbers, at), pixels, one)
+        two = fma(repeat(numbers, at + 1), pixels, two)
+        three = fma(repeat(numbers, at + 2), pixels, three)
+        four = fma(repeat(numbers, at + 3), pixels, four)
+        at += 4
+    p, q = load(tile, end), load(tile, end + TILE_POINTS)
+    r, s = load(tile, end + 2 * TILE_POINTS), load(tile, end + 3 * TILE_POINTS)
+    one = fma(repeat(numbers, at + 4), p, one - repeat(numbers, at))
+    two = fma(repeat(numbers, at + 5), p, two - repeat(numbers, at + 1))
+    three = fma(repeat(numbers, at + 6), p, three - repeat(numbers, at + 2))
+    four = fma(repeat(numbers, at + 7), p, four - repeat(numbers, at + 3))
+    two = fma(repeat(numbers, at + 8), q, two)
+    three = fma(repeat(numbers, at + 11), r, fma(repeat(numbers, at + 9), q, three))
+    four = fma(repeat(numbers, at + 12), r, fma(repeat(numbers, at + 10), q, four))
+    four = fma(repeat(numbers, at + 13), s, four)
+    return fma(four, four, fma(three, three, fma(two, two, fma(one, one, squares))))
+
+
+@inlined
+def _add_two_rows(numbers: Any, at: int, tile: Any, bands: tuple[int, int], squares: Any) -> Any:
+    """Add the squares of two rows, as `_add_four_rows`."""
+    start, end = bands
+    one = two = zeros(numbers)
+    for band in range(start, end, TILE_POINTS):
+        pixels = load(tile, band)
+        one = fma(repeat(numbers, at), pixels, one)
+        two = fma(repeat(numbers, at + 1), pixels, two)
+        at += 2
+    p, q = load(tile, end), load(tile, end + TILE_POINTS)
+    one = fma(repeat(numbers, at + 2), p, one - repeat(numbers, at))
+    two = fma(repeat(numbers, at + 4), q, fma(repeat(numbers, at + 3), p, two - repeat(numbers, at + 1)))
+    return fma(two, two, fma(one, one, squares))
+
+
+@inlined
+def _log_density(numbers: Any, at: int, tile: Any, i: int, layout: tuple[int, bool], least: Any) -> Any:
+    """Return the log densities of a class, whose numbers begin at a place, at a vector of pixels of a tile.
+
+    They are upper bounds where all of these are less than `least`: rows are added until that is certain.
+    """
+    rows, diagonal = layout
+    constant, squares, at, j = repeat(numbers, at), zeros(numbers), at + 1, 0
+    value, may_be_more = constant, True
+    while may_be_more and j + 4 <= rows:
+        end = i + j * TILE_POINTS
+        squares = _add_four_rows(numbers, at, tile, (end if diagonal else i, end), squares)
+        at += 14 if diagonal else 4 * j + 14
+        value = constant - squares
+        may_be_more = any_of(value > least)
+        j += 4
+    if may_be_more and j < rows:
+        end = i + j * TILE_POINTS
+        value = constant - _add_two_rows(numbers, at, tile, (end if diagonal else i, end), squares)
+    return value
 
 
 @compiled
-def _find_densities(mixture: Mixture, n: int, buffers: Buffers) -> None:
-    """Fill the buffers with log densities of the first n pixels of the tile, the two largest ones, and the label."""
-    best, second, label, squares = buffers.best, buffers.second, buffers.label, buffers.squares
-    for i in range(n):
-        best[i] = -np.inf
-        second[i] = -np.inf
-        label[i] = 1
-    for c in range(mixture.whitening.shape[0]):
-        _square_lengths(
-            buffers.tile, n, mixture.whitening[c], mixture.offset[c], buffers.partial, squares, mixture.diagonal
-        )
-        density, constant, number = buffers.density[c], mixture.constant[c], np.int32(c + 1)
-        for i in range(n):
-            value = constant - squares[i]
-            density[i] = value
-            better = value > best[i]
-            second[i] = max(second[i], best[i] if better else value)
-            label[i] = number if better else label[i]
-            best[i] = value if better else best[i]
+def _find_densities(mixture: Mixture, n: int, margin: float, buffers: Buffers) -> None:
+    """Fill the buffers with log densities of the first n pixels of the tile, the two largest ones, and the label.
+
+    Those that are smaller than the largest by more than `margin` may be upper bounds.
+    """
+    kind, (k, length), layout = buffers.tile.dtype.type, mixture.numbers.shape, (mixture.rows, mixture.diagonal)
+    numbers, tile, density = address(mixture.numbers), address(buffers.tile), address(buffers.density)
+    best_of, second_of, label_of = address(buffers.best), address(buffers.second), address(buffers.label)
+    guess, gap = 0, spread(kind(margin))
+    for i in range(0, n, VECTOR_BYTES // buffers.tile.itemsize):
+        best = second = spread(kind(-np.inf))
+        label = spread(kind(1))
+        for t in range(k):
+            c = guess if t == 0 else 0 if t == guess else t
+            value = _log_density(numbers, c * length, tile, i, layout, best - gap)
+            store(value, density, c * TILE_POINTS + i)
+            better = value > best
+            rest = where(better, best, value)
+            second = where(rest > second, rest, second)
+            label = where(better, spread(kind(c + 1)), label)
+            best = where(better, value, best)
+        store(best, best_of, i)
+        store(second, second_of, i)
+        store(label, label_of, i)
+        guess = int(buffers.label[i]) - 1
 
 
 @compiled
@@ -245,7 +261,7 @@ def classify_pixels(
 
     `confidence`, unless None, is filled with that posterior, and 0 where not valid.
     """
-    pixels, buffers = data.shape[1], _make_buffers(mixture.whitening)
+    pixels, buffers = data.shape[1], _make_buffers(mixture)
     for start in range(0, pixels, TILE_POINTS):
         n = min(TILE_POINTS, pixels - start)
         found, valid_points = labels[start : start + n], valid[start : start + n]
@@ -255,7 +271,7 @@ def classify_pixels(
                 confidence[start : start + n] = 0
             continue
         _load_tile(data, start, n, mixture, buffers.tile)
-        _find_densities(mixture, n, buffers)
+        _find_densities(mixture, n, 0.5 if confidence is None else 50.0, buffers)
         if confidence is not None:  # decided when the kernel is compiled
             _find_posteriors(n, buffers)
             largest = confidence[start : start + n]
@@ -380,13 +396,14 @@ def add_moments(  # noqa: PLR0917 (numba takes arguments by position)
     `references` are centred and scaled points from which differences are taken, shape (class, band).
     With `diagonal`, products of a band and others may be left out.
     """
-    buffers = _make_buffers(mixture.whitening)
+    buffers = _make_buffers(mixture)
     k, apart, weighted = references.shape[0], np.zeros_like(buffers.tile), np.empty(TILE_POINTS)
+    chosen = np.empty(TILE_POINTS, np.int32)
     for start in range(limits[0], limits[1], TILE_POINTS):
         n = min(TILE_POINTS, limits[1] - start)
         _load_tile(points, start, n, mixture, buffers.tile)
         if labels is None:  # decided when the kernel is compiled
-            _find_densities(mixture, n, buffers)
+            _find_densities(mixture, n, -_NEGLIGIBLE, buffers)
             _find_posteriors(n, buffers)
         for c in range(k):
             responsibility = buffers.density[c]
@@ -404,7 +421,7 @@ def add_moments(  # noqa: PLR0917 (numba takes arguments by position)
                 references[c],
                 diagonal,
                 moments,
-                buffers.label,
+                chosen,
                 apart,
                 weighted,
             )

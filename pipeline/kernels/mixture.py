@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from pipeline.core.arrays import Points
 from pipeline.kernels.assign import working_dtype
-from pipeline.kernels.gaussians import ROWS_AT_ONCE, Mixture, classify_pixels
+from pipeline.kernels.gaussians import Mixture, classify_pixels
 from pipeline.kernels.nearest import BANDS_AT_ONCE
 
 Numbers = npt.NDArray[np.float64]
@@ -53,6 +53,25 @@ def whitening(covariances: Numbers, least: float = LEAST_PIVOT) -> Numbers:
     return np.tril(np.linalg.inv(factors))
 
 
+def packed_numbers(constant: Numbers, matrices: Numbers, offset: Numbers, *, diagonal: bool) -> Numbers:
+    """Arrange the numbers of each class in the order in which the kernel takes them, shape (class, number).
+
+    First is the constant. Then rows are taken four at once, and two at once where no more are left: the columns before
+    the triangle in which they end, but not if matrices are diagonal; the offsets; the columns of the triangle.
+    """
+    k, bands = offset.shape
+    rows = bands + bands % 2
+    square, padded = np.zeros((k, rows, rows)), np.zeros((k, rows))
+    square[:, :bands, :bands], padded[:, :bands] = matrices, offset
+    parts = [constant[:, np.newaxis]]
+    for start in range(0, rows, 4):
+        end = min(start + 4, rows)
+        if not diagonal:
+            parts += [square[:, start:end, b] for b in range(start)]
+        parts += [padded[:, start:end], *(square[:, b:end, b] for b in range(start, end))]
+    return np.concatenate(parts, axis=1)
+
+
 def standard_mixture(
     gaussians: Gaussians, centre: Numbers, scale: Numbers, dtype: npt.DTypeLike, least: float = LEAST_PIVOT
 ) -> Mixture:
@@ -79,21 +98,19 @@ def standard_mixture(
     offset = (exact * means[:, np.newaxis]).sum(axis=2)
     diagonals, alive = np.diagonal(exact, axis1=1, axis2=2), weights > 0
     constant = np.where(alive, np.log(np.where(alive, weights, 1)) + np.log(diagonals).sum(axis=1), -np.inf)
-    rows, padded = (-(-bands // number) * number for number in (ROWS_AT_ONCE, BANDS_AT_ONCE))
-    rounded, rounded_offset = np.zeros((k, rows, padded), dtype), np.zeros((k, rows), dtype)
-    rounded[:, :bands, :bands], rounded_offset[:, :bands] = exact, offset
-    limits, largest = np.finfo(rounded.dtype), constant[alive]
+    diagonal = bool((exact == diagonals[:, np.newaxis] * np.eye(bands)).all())
+    padded = bands + -bands % BANDS_AT_ONCE
+    limits, largest = np.finfo(np.dtype(dtype)), constant[alive]
     roundoff = float(limits.eps) / 2
     return Mixture(
         centre=centre.astype(dtype),
         scale=scale.astype(dtype),
-        whitening=rounded,
-        offset=rounded_offset,
-        constant=constant.astype(dtype),
+        numbers=packed_numbers(constant, exact, offset, diagonal=diagonal).astype(dtype),
+        rows=bands + bands % 2,
         exact_whitening=exact,
         exact_offset=offset,
         exact_constant=constant,
-        diagonal=bool((exact == diagonals[:, np.newaxis] * np.eye(bands)).all()),
+        diagonal=diagonal,
         largest_constant=float(largest.max()),
         unit=roundoff * (padded + 8),
         norm=float(np.linalg.norm(exact, axis=(1, 2)).max()),
