@@ -13,10 +13,27 @@ from pipeline.core.arrays import Points
 from pipeline.kernels.arithmetic import fma
 from pipeline.kernels.compiled import compiled, inlined
 from pipeline.kernels.nearest import BANDS_AT_ONCE, TILE_POINTS
-from pipeline.kernels.vectors import VECTOR_BYTES, address, any_of, load, repeat, spread, store, where, zeros
+from pipeline.kernels.vectors import VECTOR_BYTES, address, all_of, any_of, load, repeat, root, spread, store, where, zeros
+
+_STRIDE: Final = TILE_POINTS + 16
+"""Numbers per row of a buffer: with a power of two, rows would displace each other from the first-level cache."""
 
 _NEGLIGIBLE: Final = -50.0
 """Log of the ratio of two densities from which on the smaller one is taken for 0: e^-50 is far below rounding."""
+
+_LABEL_MARGIN: Final = 0.5
+"""Difference of two log densities from which on the smaller one matters no more for labels: above all rounding errors,
+or many pixels are rechecked for nothing."""
+
+_NEGLECTED: Final = 2e-4
+"""Part of a posterior that classes may have together which are left out of it."""
+
+_LARGEST_ERROR: Final = 0.05
+"""Error bound of log densities up to which that of the posterior is nearly proportional to it."""
+
+_POSTERIOR_ERROR: Final = 7e-4
+"""Error bound of a posterior from rounding, beyond which it is found in float64. With `_NEGLECTED`, and 4e-5 for the
+exponentials and their sum, the error of confidence stays below 1e-3."""
 
 _SQUARINGS: Final = 10
 """Number of times that the exponential of a 1024th is squared."""
@@ -67,10 +84,12 @@ class Buffers(NamedTuple):
 
     tile: npt.NDArray[np.floating]
     """Centred and scaled pixels, shape (band, pixel), bands padded with zeros."""
-    squares: npt.NDArray[np.floating]
-    """Squared lengths of whitened pixels, shape (pixel,)."""
+    error: npt.NDArray[np.floating]
+    """Error bound of the difference of the two largest log densities, shape (pixel,)."""
+    posterior: npt.NDArray[np.floating]
+    """Posterior of the class of the largest log density, shape (pixel,)."""
     density: npt.NDArray[np.floating]
-    """Log densities, later posteriors, shape (class, pixel)."""
+    """Log densities, later their ratios to the largest one, shape (class, pixel)."""
     best: npt.NDArray[np.floating]
     """Largest log density, shape (pixel,)."""
     second: npt.NDArray[np.floating]
@@ -85,9 +104,10 @@ def _make_buffers(mixture: Mixture) -> Buffers:
     dtype, bands = mixture.numbers.dtype, mixture.centre.size
     padded = bands + -bands % BANDS_AT_ONCE
     return Buffers(
-        np.zeros((padded, TILE_POINTS), dtype),
+        np.zeros((padded, _STRIDE), dtype),
         np.empty(TILE_POINTS, dtype),
-        np.empty((mixture.numbers.shape[0], TILE_POINTS), dtype),
+        np.empty(TILE_POINTS, dtype),
+        np.empty((mixture.numbers.shape[0], _STRIDE), dtype),
         np.empty(TILE_POINTS, dtype),
         np.empty(TILE_POINTS, dtype),
         np.empty(TILE_POINTS, dtype),
@@ -97,12 +117,11 @@ def _make_buffers(mixture: Mixture) -> Buffers:
 @compiled
 def _load_tile(data: Points, start: int, n: int, mixture: Mixture, tile: npt.NDArray[np.floating]) -> None:
     """Fill a tile with n centred and scaled pixels of a block (band, pixel), beginning at `start`."""
+    kind = tile.dtype.type
     for b in range(data.shape[0]):
         row, tile_row, centre, scale = data[b, start : start + n], tile[b], mixture.centre[b], mixture.scale[b]
         for i in range(n):
-            tile_row[i] = row[i]
-        for i in range(n):
-            tile_row[i] = (tile_row[i] - centre) * scale
+            tile_row[i] = (kind(row[i]) - centre) * scale
 
 
 @inlined
@@ -114,15 +133,15 @@ def _add_four_rows(numbers: Any, at: int, tile: Any, bands: tuple[int, int], squ
     """
     start, end = bands
     one = two = three = four = zeros(numbers)
-    for band in range(start, end, TILE_POINTS):
+    for band in range(start, end, _STRIDE):
         pixels = load(tile, band)
         one = fma(repeat(numbers, at), pixels, one)
         two = fma(repeat(numbers, at + 1), pixels, two)
         three = fma(repeat(numbers, at + 2), pixels, three)
         four = fma(repeat(numbers, at + 3), pixels, four)
         at += 4
-    p, q = load(tile, end), load(tile, end + TILE_POINTS)
-    r, s = load(tile, end + 2 * TILE_POINTS), load(tile, end + 3 * TILE_POINTS)
+    p, q = load(tile, end), load(tile, end + _STRIDE)
+    r, s = load(tile, end + 2 * _STRIDE), load(tile, end + 3 * _STRIDE)
     one = fma(repeat(numbers, at + 4), p, one - repeat(numbers, at))
     two = fma(repeat(numbers, at + 5), p, two - repeat(numbers, at + 1))
     three = fma(repeat(numbers, at + 6), p, three - repeat(numbers, at + 2))
@@ -139,12 +158,12 @@ def _add_two_rows(numbers: Any, at: int, tile: Any, bands: tuple[int, int], squa
     """Add the squares of two rows, as `_add_four_rows`."""
     start, end = bands
     one = two = zeros(numbers)
-    for band in range(start, end, TILE_POINTS):
+    for band in range(start, end, _STRIDE):
         pixels = load(tile, band)
         one = fma(repeat(numbers, at), pixels, one)
         two = fma(repeat(numbers, at + 1), pixels, two)
         at += 2
-    p, q = load(tile, end), load(tile, end + TILE_POINTS)
+    p, q = load(tile, end), load(tile, end + _STRIDE)
     one = fma(repeat(numbers, at + 2), p, one - repeat(numbers, at))
     two = fma(repeat(numbers, at + 4), q, fma(repeat(numbers, at + 3), p, two - repeat(numbers, at + 1)))
     return fma(two, two, fma(one, one, squares))
@@ -160,16 +179,34 @@ def _log_density(numbers: Any, at: int, tile: Any, i: int, layout: tuple[int, bo
     constant, squares, at, j = repeat(numbers, at), zeros(numbers), at + 1, 0
     value, may_be_more = constant, True
     while may_be_more and j + 4 <= rows:
-        end = i + j * TILE_POINTS
+        end = i + j * _STRIDE
         squares = _add_four_rows(numbers, at, tile, (end if diagonal else i, end), squares)
         at += 14 if diagonal else 4 * j + 14
         value = constant - squares
         may_be_more = any_of(value > least)
         j += 4
     if may_be_more and j < rows:
-        end = i + j * TILE_POINTS
+        end = i + j * _STRIDE
         value = constant - _add_two_rows(numbers, at, tile, (end if diagonal else i, end), squares)
     return value
+
+
+@inlined
+def _error_bound(tile: Any, place: tuple[int, int], mixture: Mixture, density: Any, kind: Any) -> Any:
+    """Bound the rounding errors of the difference of two log densities, both at least `density`, at pixels of a tile.
+
+    A whitened pixel of length l is wrong by at most e = `unit` (`norm` |z| + `reach`), its square by e (2 l + e).
+    `place` is where the vector begins, and after where its bands end.
+    """
+    squares = spread(kind(0))
+    for band in range(place[0], place[1], _STRIDE):
+        pixels = load(tile, band)
+        squares = fma(pixels, pixels, squares)
+    length = fma(spread(kind(mixture.norm)), root(squares), spread(kind(mixture.reach)))
+    error, two = spread(kind(mixture.unit)) * length, spread(kind(2))
+    depth = spread(kind(mixture.largest_constant)) - density
+    of_rows = two * error * fma(two, root(depth), error)  # of both densities
+    return of_rows + fma(spread(kind(mixture.relative_error)), depth, spread(kind(mixture.absolute_error)))
 
 
 @compiled
@@ -186,9 +223,9 @@ def _find_densities(mixture: Mixture, n: int, margin: float, buffers: Buffers) -
         best = second = spread(kind(-np.inf))
         label = spread(kind(1))
         for t in range(k):
-            c = guess if t == 0 else 0 if t == guess else t
+            c = guess if t == 0 else 0 if t == guess else t  # the class of the pixels before comes first
             value = _log_density(numbers, c * length, tile, i, layout, best - gap)
-            store(value, density, c * TILE_POINTS + i)
+            store(value, density, c * _STRIDE + i)
             better = value > best
             rest = where(better, best, value)
             second = where(rest > second, rest, second)
@@ -201,85 +238,17 @@ def _find_densities(mixture: Mixture, n: int, margin: float, buffers: Buffers) -
 
 
 @compiled
-def _class_exactly(point: npt.NDArray[Any], mixture: Mixture) -> int:
-    """Return 1 + the index of the class of largest log density at one pixel, shape (band,), in float64."""
-    bands, best, found = point.size, -np.inf, 1
-    scaled = np.empty(bands)
-    for b in range(bands):
-        scaled[b] = (np.float64(point[b]) - np.float64(mixture.centre[b])) * np.float64(mixture.scale[b])
-    for c in range(mixture.exact_constant.size):
-        matrix, offset, square = mixture.exact_whitening[c], mixture.exact_offset[c], 0.0
-        for j in range(bands):
-            total = -offset[j]
-            for b in range(j + 1):
-                total = fma(matrix[j, b], scaled[b], total)
-            square = fma(total, total, square)
-        value = mixture.exact_constant[c] - square
-        if value > best:
-            best, found = value, c + 1
-    return found
-
-
-@compiled
-def _recheck_doubtful(points: Points, valid: npt.NDArray[np.bool_], mixture: Mixture, buffers: Buffers) -> None:
-    """Find labels in float64 where the two largest log densities differ by less than rounding errors, or overflowed.
-
-    A whitened pixel of length l is wrong by at most e = `unit` (`norm` |z| + `reach`), its square by e (2 l + e).
-    """
-    n, best, second, squares = valid.size, buffers.best, buffers.second, buffers.squares
-    kind = buffers.tile.dtype.type
-    unit, norm, reach = kind(mixture.unit), kind(mixture.norm), kind(mixture.reach)
-    most, share, least = kind(mixture.largest_constant), kind(mixture.relative_error), kind(mixture.absolute_error)
-    two = kind(2)
-    for i in range(n):
-        squares[i] = 0
-    for b in range(points.shape[0]):
-        row = buffers.tile[b]
-        for i in range(n):
-            squares[i] = fma(row[i], row[i], squares[i])
-    doubtful = 0
-    for i in range(n):
-        error, depth = unit * fma(norm, np.sqrt(squares[i]), reach), most - second[i]
-        squares[i] = two * error * (two * np.sqrt(depth) + error) + share * depth + least  # of both densities
-        doubtful += not best[i] - second[i] > squares[i]
-    if not doubtful:
-        return
-    for i in range(n):
-        if not best[i] - second[i] > squares[i] and valid[i]:
-            buffers.label[i] = _class_exactly(points[:, i], mixture)
-
-
-@compiled
-def classify_pixels(
-    data: Points,
-    valid: npt.NDArray[np.bool_],
-    mixture: Mixture,
-    labels: npt.NDArray[np.uint8],
-    confidence: npt.NDArray[np.float32] | None,
-) -> None:
-    """Label the pixels of a block (band, pixel): 0 where not valid, else 1 + the class of the largest posterior.
-
-    `confidence`, unless None, is filled with that posterior, and 0 where not valid.
-    """
-    pixels, buffers = data.shape[1], _make_buffers(mixture)
-    for start in range(0, pixels, TILE_POINTS):
-        n = min(TILE_POINTS, pixels - start)
-        found, valid_points = labels[start : start + n], valid[start : start + n]
-        if not valid_points.any():
-            found[:] = 0
-            if confidence is not None:
-                confidence[start : start + n] = 0
-            continue
-        _load_tile(data, start, n, mixture, buffers.tile)
-        _find_densities(mixture, n, 0.5 if confidence is None else 50.0, buffers)
-        if confidence is not None:  # decided when the kernel is compiled
-            _find_posteriors(n, buffers)
-            largest = confidence[start : start + n]
-            for i in range(n):
-                largest[i] = buffers.squares[i] * valid_points[i]
-        _recheck_doubtful(data[:, start : start + n], valid_points, mixture, buffers)
-        for i in range(n):
-            found[i] = buffers.label[i] * valid_points[i]
+def _find_doubtful(mixture: Mixture, n: int, buffers: Buffers) -> bool:
+    """Fill the buffer of errors with bounds for the two largest log densities; return if one may exceed their difference."""
+    kind, tile, errors = buffers.tile.dtype.type, address(buffers.tile), address(buffers.error)
+    best_of, second_of = address(buffers.best), address(buffers.second)
+    end, doubtful = mixture.centre.size * _STRIDE, False
+    for i in range(0, n, VECTOR_BYTES // buffers.tile.itemsize):
+        second = load(second_of, i)
+        error = _error_bound(tile, (i, end + i), mixture, second, kind)
+        store(error, errors, i)
+        doubtful |= not all_of(load(best_of, i) - second > error)
+    return doubtful
 
 
 @compiled
@@ -303,16 +272,153 @@ def _exponential(x: Any) -> Any:
 
 
 @compiled
+def _class_exactly(point: npt.NDArray[Any], mixture: Mixture) -> tuple[int, float]:
+    """Return 1 + the index of the class of largest posterior at one pixel, shape (band,), and this, in float64."""
+    bands, best, found, total = point.size, -np.inf, 1, 0.0
+    scaled = np.empty(bands)
+    for b in range(bands):
+        scaled[b] = (np.float64(point[b]) - np.float64(mixture.centre[b])) * np.float64(mixture.scale[b])
+    for c in range(mixture.exact_constant.size):
+        matrix, offset, square = mixture.exact_whitening[c], mixture.exact_offset[c], 0.0
+        for j in range(bands):
+            length = -offset[j]
+            for b in range(j + 1):
+                length = fma(matrix[j, b], scaled[b], length)
+            square = fma(length, length, square)
+        value = mixture.exact_constant[c] - square
+        ratio = _ratio(-abs(value - best))
+        if value > best:
+            best, found, total = value, c + 1, total * ratio + 1
+        else:
+            total += ratio
+    return found, 1 / max(total, 1.0)  # less than 1 only where densities overflow
+
+
+@compiled
+def _ratio(below: float) -> float:
+    """Ratio of two densities, given the difference of their logs, 0 at most; 0 if it is no number."""
+    return _exponential(below) if below > _NEGLIGIBLE else 0.0
+
+
+@compiled
+def _recheck_doubtful(points: Points, valid: npt.NDArray[np.bool_], mixture: Mixture, buffers: Buffers) -> None:
+    """Find labels in float64 where the two largest log densities differ by less than rounding errors, or overflowed."""
+    if not _find_doubtful(mixture, valid.size, buffers):
+        return
+    for i in range(valid.size):
+        if not buffers.best[i] - buffers.second[i] > buffers.error[i] and valid[i]:
+            buffers.label[i] = _class_exactly(points[:, i], mixture)[0]
+
+
+@inlined
+def _power(below: Any, kind: Any) -> Any:
+    """Exponentials of a vector of numbers from -16 to 0, to 5 digits: a series for a 32nd of these, squared."""
+    part = below * spread(kind(1 / 32))
+    power = fma(part, spread(kind(1 / 5040)), spread(kind(1 / 720)))
+    power = fma(part, power, spread(kind(1 / 120)))
+    power = fma(part, power, spread(kind(1 / 24)))
+    power = fma(part, power, spread(kind(1 / 6)))
+    power = fma(part, power, spread(kind(0.5)))
+    power = fma(part, power, spread(kind(1)))
+    power = fma(part, power, spread(kind(1)))
+    second = power * power
+    fourth = second * second
+    eighth = fourth * fourth
+    sixteenth = eighth * eighth
+    return sixteenth * sixteenth
+
+
+@compiled
+def _find_confidence(mixture: Mixture, n: int, margin: float, buffers: Buffers) -> bool:
+    """Fill the buffers with the largest posterior of each pixel, and a bound of its error; return if one is too large.
+
+    If log densities are wrong by e, p is wrong by p (1 - p) e at most, but for terms of higher order.
+    """
+    kind, tile, density = buffers.tile.dtype.type, address(buffers.tile), address(buffers.density)
+    best_of, posteriors, errors = address(buffers.best), address(buffers.posterior), address(buffers.error)
+    zero, one, most, unsure = spread(kind(0)), spread(kind(1)), spread(kind(_POSTERIOR_ERROR)), False
+    end = mixture.centre.size * _STRIDE
+    for i in range(0, n, VECTOR_BYTES // buffers.tile.itemsize):
+        best, total = load(best_of, i), zero
+        least = best - spread(kind(margin))
+        for c in range(mixture.exact_constant.size):
+            value = load(density, c * _STRIDE + i)
+            if any_of(value > least):
+                total = total + where(value > least, _power(value - best, kind), zero)
+        posterior = one / total
+        error = _error_bound(tile, (i, end + i), mixture, least, kind)
+        known = spread(kind(_LARGEST_ERROR)) > error
+        error = where(known, posterior * (one - posterior) * error, spread(kind(np.inf)))
+        store(posterior, posteriors, i)
+        store(error, errors, i)
+        unsure |= not all_of(most > error)
+    return unsure
+
+
+@compiled
+def _fill_confidence(
+    points: Points,
+    valid: npt.NDArray[np.bool_],
+    mixture: Mixture,
+    margin: float,
+    buffers: Buffers,
+    confidence: npt.NDArray[np.float32],
+) -> None:
+    """Fill `confidence` with the largest posterior of each pixel of a tile, found in float64 where that is necessary."""
+    n = valid.size
+    unsure = _find_confidence(mixture, n, margin, buffers)
+    for i in range(n):
+        confidence[i] = buffers.posterior[i] if valid[i] else 0
+    if unsure:
+        for i in range(n):
+            if not _POSTERIOR_ERROR > buffers.error[i] and valid[i]:
+                confidence[i] = _class_exactly(points[:, i], mixture)[1]
+
+
+@compiled
+def classify_pixels(
+    data: Points,
+    valid: npt.NDArray[np.bool_],
+    mixture: Mixture,
+    labels: npt.NDArray[np.uint8],
+    confidence: npt.NDArray[np.float32] | None,
+) -> None:
+    """Label the pixels of a block (band, pixel): 0 where not valid, else 1 + the class of the largest posterior.
+
+    `confidence`, unless None, is filled with that posterior, with an error below 1e-3, and 0 where not valid. Neither
+    depends on other pixels of the block.
+    """
+    pixels, buffers = data.shape[1], _make_buffers(mixture)
+    margin = _LABEL_MARGIN if confidence is None else np.log(mixture.exact_constant.size / _NEGLECTED)
+    for start in range(0, pixels, TILE_POINTS):
+        n = min(TILE_POINTS, pixels - start)
+        found, valid_points = labels[start : start + n], valid[start : start + n]
+        if not valid_points.any():
+            found[:] = 0
+            if confidence is not None:
+                confidence[start : start + n] = 0
+            continue
+        _load_tile(data, start, n, mixture, buffers.tile)
+        _find_densities(mixture, n, margin, buffers)
+        points = data[:, start : start + n]
+        if confidence is not None:  # decided when the kernel is compiled
+            _fill_confidence(points, valid_points, mixture, margin, buffers, confidence[start : start + n])
+        _recheck_doubtful(points, valid_points, mixture, buffers)
+        for i in range(n):
+            found[i] = buffers.label[i] * valid_points[i]
+
+
+@compiled
 def _find_posteriors(n: int, buffers: Buffers) -> None:
     """Divide the densities of each pixel by the largest one, and fill `squares` with that one's posterior."""
-    best, largest = buffers.best, buffers.squares
+    best, largest = buffers.best, buffers.posterior
     for i in range(n):
         largest[i] = 0
     for c in range(buffers.density.shape[0]):
         density = buffers.density[c]
         for i in range(n):
             below = np.float64(density[i] - best[i])
-            density[i] = _exponential(below) if below > _NEGLIGIBLE else 0.0
+            density[i] = _ratio(below)
             largest[i] += density[i]
     for i in range(n):
         largest[i] = 1 / max(largest[i], 1)  # less than 1 only where pixels that are not valid have no number
@@ -403,13 +509,13 @@ def add_moments(  # noqa: PLR0917 (numba takes arguments by position)
         n = min(TILE_POINTS, limits[1] - start)
         _load_tile(points, start, n, mixture, buffers.tile)
         if labels is None:  # decided when the kernel is compiled
-            _find_densities(mixture, n, -_NEGLIGIBLE, buffers)
+            _find_densities(mixture, n, 1 - _NEGLIGIBLE, buffers)
             _find_posteriors(n, buffers)
         for c in range(k):
             responsibility = buffers.density[c]
             if labels is None:
                 for i in range(n):
-                    responsibility[i] *= buffers.squares[i]
+                    responsibility[i] *= buffers.posterior[i]
             else:
                 for i in range(n):
                     responsibility[i] = labels[start + i] == c + 1

@@ -120,12 +120,11 @@ def standard_mixture(
     )
 
 
-def working_mixture(gaussians: Gaussians, dtype: npt.DTypeLike, *, confidence: bool = False) -> Mixture:
+def working_mixture(gaussians: Gaussians, dtype: npt.DTypeLike) -> Mixture:
     """Prepare Gaussians in stored numbers of pixels of `dtype` for the kernels; see `standard_mixture`.
 
     Pixels are centred at the mean of the mixture and divided by its deviation. Both are rounded to the type of the
     pixels first: the difference of a pixel from the centre is then wrong by one rounding, however far from 0 both are.
-    For posteriors densities are in float64: their rounding in float32 would show in the fourth digit.
     """
     means, covariances, weights = gaussians
     middle = (weights[:, np.newaxis] * means).sum(axis=0)
@@ -134,7 +133,7 @@ def working_mixture(gaussians: Gaussians, dtype: npt.DTypeLike, *, confidence: b
     kind = working_dtype(dtype)
     centre, scale = (each.astype(kind).astype(np.float64) for each in (middle, 1 / deviation))
     standard = gaussians.moved(centre, scale)
-    mixture = standard_mixture(standard, centre, scale, np.float64 if confidence else kind)
+    mixture = standard_mixture(standard, centre, scale, kind)
     return mixture if mixture.norm <= _LARGEST_NORM else standard_mixture(standard, centre, scale, np.float64)
 
 
@@ -152,14 +151,14 @@ def classify(
     mixture : Mixture
         Of `working_mixture`.
     confidence : bool
-        Whether to return the posterior; the mixture must be prepared for it.
+        Whether to return the posterior; it takes a little longer.
 
     Returns
     -------
     labels : ndarray of uint8, shape (pixel,)
         0 where not valid, else 1 + the index of the class; where rounding could change it, it is found in float64.
     posterior : ndarray of float32, shape (pixel,), or None
-        Posterior of the class, 0 where not valid.
+        Posterior of the class with an error below 1e-3, 0 where not valid.
     """
     labels = np.empty(valid.shape, np.uint8)
     posterior = np.empty(valid.shape, np.float32) if confidence else None

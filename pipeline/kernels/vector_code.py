@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 from pipeline.kernels.arithmetic import fma
-from pipeline.kernels.vectors import VECTOR_BYTES, address, any_of, load, repeat, spread, store, where, zeros
+from pipeline.kernels.vectors import VECTOR_BYTES, address, all_of, any_of, load, repeat, root, spread, store, where, zeros
 
 
 class Vector(types.Type):
@@ -52,7 +52,7 @@ def _result_of_two(one: Any, other: Any) -> Any:
     return one if isinstance(one, Vector) and one == other else None
 
 
-_OPERATIONS: Final = {operator.add: "fadd", operator.sub: "fsub", operator.mul: "fmul"}
+_OPERATIONS: Final = {operator.add: "fadd", operator.sub: "fsub", operator.mul: "fmul", operator.truediv: "fdiv"}
 
 for _operation, _instruction in _OPERATIONS.items():
 
@@ -61,11 +61,22 @@ for _operation, _instruction in _OPERATIONS.items():
         return getattr(builder, name)(*args)
 
 
+def _call(context: Any, builder: Any, operation: str, kind: Vector, args: Any) -> Any:
+    """Call an operation of LLVM on vectors of one type."""
+    vector = context.get_value_type(kind)
+    signature = ir.FunctionType(vector, [vector] * len(args))
+    name = f"llvm.{operation}.v{kind.length}f{kind.dtype.bitwidth}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), args)
+
+
 @_implement(fma, lambda one, two, three: one if isinstance(one, Vector) and one == two == three else None, (Vector,) * 3)
 def _fused(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    kind, vector = signature.return_type, context.get_value_type(signature.return_type)
-    name = f"llvm.fma.v{kind.length}f{kind.dtype.bitwidth}"
-    return builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name), args)
+    return _call(context, builder, "fma", signature.return_type, args)
+
+
+@_implement(root, lambda vector: vector, (Vector,))
+def _root(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return _call(context, builder, "sqrt", signature.return_type, args)
 
 
 @_implement(
@@ -82,10 +93,21 @@ def _where(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
     return builder.select(*args)
 
 
+def _bits(builder: Any, signature: Any, args: Any) -> Any:
+    """Condition as an integer with a bit per number."""
+    return builder.bitcast(args[0], ir.IntType(signature.args[0].length))
+
+
 @_implement(any_of, lambda _condition: types.boolean, (Condition,))
 def _any_of(_context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    bits = ir.IntType(signature.args[0].length)
-    return builder.icmp_unsigned("!=", builder.bitcast(args[0], bits), bits(0))
+    bits = _bits(builder, signature, args)
+    return builder.icmp_unsigned("!=", bits, bits.type(0))
+
+
+@_implement(all_of, lambda _condition: types.boolean, (Condition,))
+def _all_of(_context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    bits = _bits(builder, signature, args)
+    return builder.icmp_unsigned("==", bits, bits.type(-1))
 
 
 def _repeated(builder: Any, vector: Any, number: Any) -> Any:

@@ -50,6 +50,16 @@ def where(_condition: Any, _one: Any, _other: Any) -> Any:
     _only_compiled("where")
 
 
+def root(_vector: Any) -> Any:
+    """Vector of the square roots of numbers."""
+    _only_compiled("root")
+
+
+def all_of(_condition: Any) -> Any:
+    """Whether a condition is true everywhere."""
+    _only_compiled("all_of")
+
+
 def any_of(_condition: Any) -> Any:
     """Whether a condition is true anywhere."""
     _only_compiled("any_of")
