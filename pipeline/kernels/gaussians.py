@@ -13,7 +13,19 @@ from pipeline.core.arrays import Points
 from pipeline.kernels.arithmetic import fma
 from pipeline.kernels.compiled import compiled, inlined
 from pipeline.kernels.nearest import BANDS_AT_ONCE, TILE_POINTS
-from pipeline.kernels.vectors import VECTOR_BYTES, address, all_of, any_of, load, repeat, root, spread, store, where, zeros
+from pipeline.kernels.vectors import (
+    VECTOR_BYTES,
+    address,
+    all_of,
+    any_of,
+    load,
+    repeat,
+    root,
+    spread,
+    store,
+    where,
+    zeros,
+)
 
 _STRIDE: Final = TILE_POINTS + 16
 """Numbers per row of a buffer: with a power of two, rows would displace each other from the first-level cache."""
@@ -170,7 +182,9 @@ def _add_two_rows(numbers: Any, at: int, tile: Any, bands: tuple[int, int], squa
 
 
 @inlined
-def _log_density(numbers: Any, at: int, tile: Any, i: int, layout: tuple[int, bool], least: Any) -> Any:
+def _log_density(  # noqa: PLR0917 (numba takes arguments by position)
+    numbers: Any, at: int, tile: Any, i: int, layout: tuple[int, bool], least: Any
+) -> Any:
     """Return the log densities of a class, whose numbers begin at a place, at a vector of pixels of a tile.
 
     They are upper bounds where all of these are less than `least`: rows are added until that is certain.
@@ -239,7 +253,7 @@ def _find_densities(mixture: Mixture, n: int, margin: float, buffers: Buffers) -
 
 @compiled
 def _find_doubtful(mixture: Mixture, n: int, buffers: Buffers) -> bool:
-    """Fill the buffer of errors with bounds for the two largest log densities; return if one may exceed their difference."""
+    """Fill the buffer of errors for the two largest log densities; return if one may exceed their difference."""
     kind, tile, errors = buffers.tile.dtype.type, address(buffers.tile), address(buffers.error)
     best_of, second_of = address(buffers.best), address(buffers.second)
     end, doubtful = mixture.centre.size * _STRIDE, False
@@ -251,7 +265,7 @@ def _find_doubtful(mixture: Mixture, n: int, buffers: Buffers) -> bool:
     return doubtful
 
 
-@compiled
+@inlined
 def _exponential(x: Any) -> Any:
     """Exponential of a number from `_NEGLIGIBLE` to 0, to 12 digits, with the same bits on any machine.
 
@@ -294,7 +308,7 @@ def _class_exactly(point: npt.NDArray[Any], mixture: Mixture) -> tuple[int, floa
     return found, 1 / max(total, 1.0)  # less than 1 only where densities overflow
 
 
-@compiled
+@inlined
 def _ratio(below: float) -> float:
     """Ratio of two densities, given the difference of their logs, 0 at most; 0 if it is no number."""
     return _exponential(below) if below > _NEGLIGIBLE else 0.0
@@ -356,7 +370,7 @@ def _find_confidence(mixture: Mixture, n: int, margin: float, buffers: Buffers) 
 
 
 @compiled
-def _fill_confidence(
+def _fill_confidence(  # noqa: PLR0917 (numba takes arguments by position)
     points: Points,
     valid: npt.NDArray[np.bool_],
     mixture: Mixture,
@@ -364,14 +378,14 @@ def _fill_confidence(
     buffers: Buffers,
     confidence: npt.NDArray[np.float32],
 ) -> None:
-    """Fill `confidence` with the largest posterior of each pixel of a tile, found in float64 where that is necessary."""
+    """Fill `confidence` with the largest posterior of each pixel of a tile, found in float64 where necessary."""
     n = valid.size
     unsure = _find_confidence(mixture, n, margin, buffers)
     for i in range(n):
         confidence[i] = buffers.posterior[i] if valid[i] else 0
     if unsure:
         for i in range(n):
-            if not _POSTERIOR_ERROR > buffers.error[i] and valid[i]:
+            if not (buffers.error[i] < _POSTERIOR_ERROR) and valid[i]:  # NaN is not
                 confidence[i] = _class_exactly(points[:, i], mixture)[1]
 
 
@@ -436,33 +450,51 @@ class Moments(NamedTuple):
     padded to a multiple of `BANDS_AT_ONCE`."""
 
 
+class References(NamedTuple):
+    """What the moments of classes refer to."""
+
+    points: npt.NDArray[np.float64]
+    """Centred and scaled points from which differences are taken, shape (class, band)."""
+    diagonal: bool
+    """Whether products of a band and others may be left out."""
+
+
+class _MomentBuffers(NamedTuple):
+    """Buffers for the points of a tile for which a class has a responsibility above 0."""
+
+    tile: npt.NDArray[np.floating]
+    """All centred and scaled points, shape (band, point)."""
+    chosen: npt.NDArray[np.int32]
+    """Positions of the points in the tile, shape (point,)."""
+    apart: npt.NDArray[np.floating]
+    """Their differences from the reference, shape (band, point), bands padded with zeros."""
+    weighted: npt.NDArray[np.float64]
+    """Differences in a band times responsibilities, shape (point,)."""
+
+
 @compiled
-def _add_moments(  # noqa: PLR0917 (numba takes arguments by position)
-    tile: npt.NDArray[np.floating],
-    n: int,
+def _add_moments(
     responsibility: npt.NDArray[np.floating],
     c: int,
-    reference: npt.NDArray[np.float64],
-    diagonal: bool,  # noqa: FBT001
+    references: References,
+    buffers: _MomentBuffers,
     moments: Moments,
-    chosen: npt.NDArray[np.int32],
-    apart: npt.NDArray[np.floating],
-    weighted: npt.NDArray[np.float64],
 ) -> None:
     """Add the points of a tile for which class c has a responsibility above 0 to its moments.
 
     Four products are added at a time: each sum would wait for the addition before it.
     """
+    tile, chosen, apart, weighted = buffers
     m, weight = 0, 0.0
-    for i in range(n):
+    for i in range(responsibility.size):
         if responsibility[i] > 0:
             chosen[m] = i
             m += 1
             weight += responsibility[i]
     moments.weights[c] += weight
-    bands = reference.size
+    bands = references.points.shape[1]
     for b in range(bands):
-        row, difference, position = tile[b], apart[b], reference[b]
+        row, difference, position = tile[b], apart[b], references.points[c, b]
         for t in range(m):
             difference[t] = row[chosen[t]] - position
     for b in range(bands):
@@ -472,7 +504,7 @@ def _add_moments(  # noqa: PLR0917 (numba takes arguments by position)
             total += weighted[t]
         moments.sums[c, b] += total
         last, products = b - b % BANDS_AT_ONCE, moments.products[c, b]
-        for g in range(last if diagonal else 0, last + 1, BANDS_AT_ONCE):
+        for g in range(last if references.diagonal else 0, last + 1, BANDS_AT_ONCE):
             p, q, r, s = apart[g], apart[g + 1], apart[g + 2], apart[g + 3]
             one, two, three, four = 0.0, 0.0, 0.0, 0.0
             for t in range(m):
@@ -492,42 +524,27 @@ def add_moments(  # noqa: PLR0917 (numba takes arguments by position)
     limits: tuple[int, int],
     labels: npt.NDArray[np.uint8] | None,
     mixture: Mixture,
-    references: npt.NDArray[np.float64],
-    diagonal: bool,  # noqa: FBT001
+    references: References,
     moments: Moments,
 ) -> None:
     """Add points (band, point), from the first of `limits` to the one before the second, to the moments of classes.
 
     Responsibilities are the posteriors of a mixture in float64; or 1 for the class of `labels`, unless these are None.
-    `references` are centred and scaled points from which differences are taken, shape (class, band).
-    With `diagonal`, products of a band and others may be left out.
     """
-    buffers = _make_buffers(mixture)
-    k, apart, weighted = references.shape[0], np.zeros_like(buffers.tile), np.empty(TILE_POINTS)
-    chosen = np.empty(TILE_POINTS, np.int32)
+    buffers, chosen, weighted = _make_buffers(mixture), np.empty(TILE_POINTS, np.int32), np.empty(TILE_POINTS)
+    chosen_buffers = _MomentBuffers(buffers.tile, chosen, np.zeros_like(buffers.tile), weighted)
     for start in range(limits[0], limits[1], TILE_POINTS):
         n = min(TILE_POINTS, limits[1] - start)
         _load_tile(points, start, n, mixture, buffers.tile)
         if labels is None:  # decided when the kernel is compiled
             _find_densities(mixture, n, 1 - _NEGLIGIBLE, buffers)
             _find_posteriors(n, buffers)
-        for c in range(k):
-            responsibility = buffers.density[c]
+        for c in range(references.points.shape[0]):
+            responsibility = buffers.density[c, :n]
             if labels is None:
                 for i in range(n):
                     responsibility[i] *= buffers.posterior[i]
             else:
                 for i in range(n):
                     responsibility[i] = labels[start + i] == c + 1
-            _add_moments(
-                buffers.tile,
-                n,
-                responsibility,
-                c,
-                references[c],
-                diagonal,
-                moments,
-                chosen,
-                apart,
-                weighted,
-            )
+            _add_moments(responsibility, c, references, chosen_buffers, moments)

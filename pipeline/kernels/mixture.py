@@ -93,7 +93,7 @@ def standard_mixture(
     numpy.linalg.LinAlgError
         If a covariance is singular.
     """
-    (means, covariances, weights), (k, bands) = gaussians, gaussians.means.shape
+    (means, covariances, weights), bands = gaussians, gaussians.means.shape[1]
     exact = whitening(covariances, least) * 0.5**0.5  # the square of a length is then twice as small, as densities ask
     offset = (exact * means[:, np.newaxis]).sum(axis=2)
     diagonals, alive = np.diagonal(exact, axis1=1, axis2=2), weights > 0

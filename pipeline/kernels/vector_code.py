@@ -10,7 +10,19 @@ from numba.core import cgutils
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 from pipeline.kernels.arithmetic import fma
-from pipeline.kernels.vectors import VECTOR_BYTES, address, all_of, any_of, load, repeat, root, spread, store, where, zeros
+from pipeline.kernels.vectors import (
+    VECTOR_BYTES,
+    address,
+    all_of,
+    any_of,
+    load,
+    repeat,
+    root,
+    spread,
+    store,
+    where,
+    zeros,
+)
 
 
 class Vector(types.Type):
@@ -31,21 +43,21 @@ class Condition(types.Type):
 
 
 @register_model(Vector)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Vector) -> None:
-        super().__init__(manager, kind, ir.VectorType(manager.lookup(kind.dtype).get_value_type(), kind.length))
+        super().__init__(manager, kind, ir.VectorType(manager.lookup(kind.dtype).get_value_type(), kind.length))  # type: ignore[no-untyped-call]
 
 
 @register_model(Condition)
-class _ConditionModel(models.PrimitiveModel):  # type: ignore[misc]
+class _ConditionModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Condition) -> None:
-        super().__init__(manager, kind, ir.VectorType(ir.IntType(1), kind.length))
+        super().__init__(manager, kind, ir.VectorType(ir.IntType(1), kind.length))  # type: ignore[no-untyped-call]
 
 
 def _implement(function: Callable[..., Any], result: Callable[..., Any], pattern: tuple[Any, ...]) -> Any:
     """Register the type of a function's result, given those of its arguments, and return a decorator for its code."""
     type_callable(function)(lambda _context: result)
-    return lower_builtin(function, *pattern)
+    return lower_builtin(function, *pattern)  # type: ignore[no-untyped-call]
 
 
 def _result_of_two(one: Any, other: Any) -> Any:
@@ -66,10 +78,13 @@ def _call(context: Any, builder: Any, operation: str, kind: Vector, args: Any) -
     vector = context.get_value_type(kind)
     signature = ir.FunctionType(vector, [vector] * len(args))
     name = f"llvm.{operation}.v{kind.length}f{kind.dtype.bitwidth}"
-    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), args)
+    function = cgutils.get_or_insert_function(builder.module, signature, name)  # type: ignore[no-untyped-call]
+    return builder.call(function, args)
 
 
-@_implement(fma, lambda one, two, three: one if isinstance(one, Vector) and one == two == three else None, (Vector,) * 3)
+@_implement(
+    fma, lambda one, two, three: one if isinstance(one, Vector) and one == two == three else None, (Vector,) * 3
+)
 def _fused(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return _call(context, builder, "fma", signature.return_type, args)
 
@@ -117,17 +132,17 @@ def _repeated(builder: Any, vector: Any, number: Any) -> Any:
     return builder.shuffle_vector(first, vector(ir.Undefined), lanes)
 
 
-@_implement(spread, lambda number: Vector(number), (types.Float,))
+@_implement(spread, lambda number: Vector(number), (types.Float,))  # noqa: PLW0108 (numba reads its signature)
 def _spread(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return _repeated(builder, context.get_value_type(signature.return_type), args[0])
 
 
 @_implement(zeros, lambda numbers: Vector(numbers.dtype), (types.CPointer,))
-def _zeros(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+def _zeros(context: Any, _builder: Any, signature: Any, _args: Any) -> Any:
     return context.get_constant_null(signature.return_type)
 
 
-@_implement(address, lambda array: types.CPointer(array.dtype), (types.Array,))
+@_implement(address, lambda array: types.CPointer(array.dtype), (types.Array,))  # type: ignore[no-untyped-call]
 def _address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return context.make_array(signature.args[0])(context, builder, args[0]).data
 
