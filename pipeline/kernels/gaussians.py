@@ -485,6 +485,7 @@ def _add_moments(
     Four products are added at a time: each sum would wait for the addition before it.
     """
     tile, chosen, apart, weighted = buffers
+    reference, diagonal = references.points[c], references.diagonal
     m, weight = 0, 0.0
     for i in range(responsibility.size):
         if responsibility[i] > 0:
@@ -492,9 +493,9 @@ def _add_moments(
             m += 1
             weight += responsibility[i]
     moments.weights[c] += weight
-    bands = references.points.shape[1]
+    bands = reference.size
     for b in range(bands):
-        row, difference, position = tile[b], apart[b], references.points[c, b]
+        row, difference, position = tile[b], apart[b], reference[b]
         for t in range(m):
             difference[t] = row[chosen[t]] - position
     for b in range(bands):
@@ -504,7 +505,7 @@ def _add_moments(
             total += weighted[t]
         moments.sums[c, b] += total
         last, products = b - b % BANDS_AT_ONCE, moments.products[c, b]
-        for g in range(last if references.diagonal else 0, last + 1, BANDS_AT_ONCE):
+        for g in range(last if diagonal else 0, last + 1, BANDS_AT_ONCE):
             p, q, r, s = apart[g], apart[g + 1], apart[g + 2], apart[g + 3]
             one, two, three, four = 0.0, 0.0, 0.0, 0.0
             for t in range(m):
@@ -540,7 +541,7 @@ def add_moments(  # noqa: PLR0917 (numba takes arguments by position)
             _find_densities(mixture, n, 1 - _NEGLIGIBLE, buffers)
             _find_posteriors(n, buffers)
         for c in range(references.points.shape[0]):
-            responsibility = buffers.density[c, :n]
+            responsibility = buffers.density[c][:n]
             if labels is None:
                 for i in range(n):
                     responsibility[i] *= buffers.posterior[i]

@@ -37,7 +37,7 @@ def calculate(given: Any, out: Any, number: Any) -> Any:
     store(where(one > two, one, spread(number)), results, 5 * length)
     store(root(one), results, 6 * length)
     store(zeros(numbers), results, 7 * length)
-    return any_of(one > two), all_of(one > two), any_of(one > one), all_of(one + spread(number) > one)
+    return any_of(one > two), all_of(one > two), any_of(one - two > one), all_of(one + spread(number) > one)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
