@@ -17,8 +17,8 @@ FOLDERS = {
     "core": """version late_import libraries text errors arrays numbers grid units regular_files strict_json strict_xml
         timeouts mask_layers layer_kinds band_names scene_info pixels needs""",
     "config": "record fields masks mistaken_scene yaml schema argument_messages",
-    "kernels": """validity areas arithmetic code_cache machine compiled gather checksum majority hashing fixed nearest
-        assign gaussians mixture distances sums move_points mover""",
+    "kernels": """validity areas arithmetic vectors vector_code code_cache machine compiled gather checksum
+        majority hashing fixed nearest assign gaussians mixture distances sums move_points mover""",
     "engine": "memory progress owner_mark leftovers signals work_folder cache time_limits executor",
     "geo": "gdal coordinates crs overlap pixel_areas align area_of_interest",
     "raster": "alpha file_notes stored_blocks virtual_files file_bands file_parts readers regrid file_cache",
@@ -55,7 +55,7 @@ MODULES = sorted(file for file in PACKAGE.rglob("*.py") if file.name != "__init_
 LIBRARIES = {
     "core": {"numpy", "affine", "pydantic"},
     "config": {"pydantic", "yaml"},
-    "kernels": {"numpy", "numba"},
+    "kernels": {"numpy", "numba", "llvmlite"},  # the last is numba's own
     "engine": {"numpy"},
     "features": {"numpy", "pydantic"},
     "models": {"numpy", "pydantic"},

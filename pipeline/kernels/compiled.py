@@ -15,8 +15,9 @@ _guard = threading.RLock()
 class Kernel(Generic[Arguments, Result]):
     """A function that runs as machine code and releases the GIL; other kernels may call it."""
 
-    def __init__(self, function: Callable[Arguments, Result]) -> None:
+    def __init__(self, function: Callable[Arguments, Result], *, inline: bool = False) -> None:
         update_wrapper(self, function)
+        self._inline = inline
         self.function = function
         """The Python function that is compiled."""
         self._code: Any = None
@@ -35,10 +36,15 @@ class Kernel(Generic[Arguments, Result]):
             with _guard:
                 from pipeline.kernels.machine import machine_code  # noqa: PLC0415 (see above)
 
-                self._code = self._code or machine_code(self.function)
+                self._code = self._code or machine_code(self.function, inline=self._inline)
         return self._code
 
 
 def compiled(function: Callable[Arguments, Result]) -> Kernel[Arguments, Result]:
     """Turn a function into a kernel; its machine code is cached on disk if a folder is writable."""
     return Kernel(function)
+
+
+def inlined(function: Callable[Arguments, Result]) -> Kernel[Arguments, Result]:
+    """Turn a function into a kernel whose code is part of the code of those that call it."""
+    return Kernel(function, inline=True)

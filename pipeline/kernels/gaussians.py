@@ -11,14 +11,41 @@ import numpy.typing as npt
 
 from pipeline.core.arrays import Points
 from pipeline.kernels.arithmetic import fma
-from pipeline.kernels.compiled import compiled
+from pipeline.kernels.compiled import compiled, inlined
 from pipeline.kernels.nearest import BANDS_AT_ONCE, TILE_POINTS
+from pipeline.kernels.vectors import (
+    VECTOR_BYTES,
+    address,
+    all_of,
+    any_of,
+    load,
+    repeat,
+    root,
+    spread,
+    store,
+    where,
+    zeros,
+)
 
-ROWS_AT_ONCE: Final = 2
-"""Number of rows of a matrix that are multiplied in one loop."""
+_STRIDE: Final = TILE_POINTS + 16
+"""Numbers per row of a buffer: with a power of two, rows would displace each other from the first-level cache."""
 
 _NEGLIGIBLE: Final = -50.0
 """Log of the ratio of two densities from which on the smaller one is taken for 0: e^-50 is far below rounding."""
+
+_LABEL_MARGIN: Final = 0.5
+"""Difference of two log densities from which on the smaller one matters no more for labels: above all rounding errors,
+or many pixels are rechecked for nothing."""
+
+_NEGLECTED: Final = 2e-4
+"""Part of a posterior that classes may have together which are left out of it."""
+
+_LARGEST_ERROR: Final = 0.05
+"""Error bound of log densities up to which that of the posterior is nearly proportional to it."""
+
+_POSTERIOR_ERROR: Final = 7e-4
+"""Error bound of a posterior from rounding, beyond which it is found in float64. With `_NEGLECTED`, and 4e-5 for the
+exponentials and their sum, the error of confidence stays below 1e-3."""
 
 _SQUARINGS: Final = 10
 """Number of times that the exponential of a 1024th is squared."""
@@ -27,21 +54,20 @@ _SQUARINGS: Final = 10
 class Mixture(NamedTuple):
     """Gaussians in the form kernels take: rounded for the fast search, exact for the recheck of doubtful pixels.
 
-    The log density of class c at pixel x is, but for a number that all classes share, `constant[c]` minus the square of
-    the length of `whitening[c] @ z - offset[c]`, where z is `(x - centre) * scale`.
+    The log density of class c at pixel x is, but for a number that all classes share, `exact_constant[c]` minus the
+    square of the length of `exact_whitening[c] @ z - exact_offset[c]`, where z is `(x - centre) * scale`.
     """
 
     centre: npt.NDArray[np.floating]
     """Stored number per band that is subtracted, exact in the working type, shape (band,)."""
     scale: npt.NDArray[np.floating]
     """Factor per band, exact in the working type, shape (band,)."""
-    whitening: npt.NDArray[np.floating]
-    """Lower triangular matrices in the working type, shape (class, row, band); padded with zeros to multiples of
-    `ROWS_AT_ONCE` and `BANDS_AT_ONCE`."""
-    offset: npt.NDArray[np.floating]
-    """Whitened means in the working type, shape (class, row), padded likewise."""
-    constant: npt.NDArray[np.floating]
-    """Log of the weight over the root of the determinant in the working type, shape (class,); -inf for weight 0."""
+    numbers: npt.NDArray[np.floating]
+    """Constant, whitening matrix and offset of each class in the working type, shape (class, number), in the order in
+    which the kernel takes them; see `packed_numbers` of `mixture`. The constant is the log of the weight over the root
+    of the determinant; -inf for weight 0."""
+    rows: int
+    """Number of rows of the matrices and offsets, padded to an even one with zeros."""
     exact_whitening: npt.NDArray[np.float64]
     """Lower triangular matrices, shape (class, band, band)."""
     exact_offset: npt.NDArray[np.float64]
@@ -70,203 +96,176 @@ class Buffers(NamedTuple):
 
     tile: npt.NDArray[np.floating]
     """Centred and scaled pixels, shape (band, pixel), bands padded with zeros."""
-    partial: npt.NDArray[np.floating]
-    """Partial sums of `ROWS_AT_ONCE` rows, shape (row, pixel); zero between calls."""
-    squares: npt.NDArray[np.floating]
-    """Squared lengths of whitened pixels, shape (pixel,)."""
+    error: npt.NDArray[np.floating]
+    """Error bound of the difference of the two largest log densities, shape (pixel,)."""
+    posterior: npt.NDArray[np.floating]
+    """Posterior of the class of the largest log density, shape (pixel,)."""
     density: npt.NDArray[np.floating]
-    """Log densities, later posteriors, shape (class, pixel)."""
+    """Log densities, later their ratios to the largest one, shape (class, pixel)."""
     best: npt.NDArray[np.floating]
     """Largest log density, shape (pixel,)."""
     second: npt.NDArray[np.floating]
     """Second largest log density, shape (pixel,)."""
-    label: npt.NDArray[np.int32]
+    label: npt.NDArray[np.floating]
     """1 + the index of the class of the largest log density, shape (pixel,)."""
 
 
 @compiled
-def _make_buffers(whitening: npt.NDArray[np.floating]) -> Buffers:
-    """Allocate the buffers for padded matrices (class, row, band)."""
-    dtype = whitening.dtype
+def _make_buffers(mixture: Mixture) -> Buffers:
+    """Allocate the buffers for a mixture."""
+    dtype, bands = mixture.numbers.dtype, mixture.centre.size
+    padded = bands + -bands % BANDS_AT_ONCE
     return Buffers(
-        np.zeros((whitening.shape[2], TILE_POINTS), dtype),
-        np.zeros((ROWS_AT_ONCE, TILE_POINTS), dtype),
-        np.empty(TILE_POINTS, dtype),
-        np.empty((whitening.shape[0], TILE_POINTS), dtype),
+        np.zeros((padded, _STRIDE), dtype),
         np.empty(TILE_POINTS, dtype),
         np.empty(TILE_POINTS, dtype),
-        np.empty(TILE_POINTS, np.int32),
+        np.empty((mixture.numbers.shape[0], _STRIDE), dtype),
+        np.empty(TILE_POINTS, dtype),
+        np.empty(TILE_POINTS, dtype),
+        np.empty(TILE_POINTS, dtype),
     )
 
 
 @compiled
 def _load_tile(data: Points, start: int, n: int, mixture: Mixture, tile: npt.NDArray[np.floating]) -> None:
     """Fill a tile with n centred and scaled pixels of a block (band, pixel), beginning at `start`."""
+    kind = tile.dtype.type
     for b in range(data.shape[0]):
         row, tile_row, centre, scale = data[b, start : start + n], tile[b], mixture.centre[b], mixture.scale[b]
         for i in range(n):
-            tile_row[i] = row[i]
-        for i in range(n):
-            tile_row[i] = (tile_row[i] - centre) * scale
+            tile_row[i] = (kind(row[i]) - centre) * scale
 
 
-@compiled
-def _four_numbers(row: npt.NDArray[np.floating], g: int) -> tuple[Any, Any, Any, Any]:
-    """Return four numbers of a row of a matrix, from column g on."""
-    return row[g], row[g + 1], row[g + 2], row[g + 3]
+@inlined
+def _add_four_rows(numbers: Any, at: int, tile: Any, bands: tuple[int, int], squares: Any) -> Any:
+    """Add the squares of four rows times a vector of pixels to `squares`.
 
-
-@compiled
-def _add_products(row: tuple[Any, Any, Any, Any], pixel: tuple[Any, Any, Any, Any], total: Any) -> Any:
-    """Add the products of four numbers of a row and four bands of a pixel to a total."""
-    total = fma(row[0], pixel[0], total)
-    total = fma(row[1], pixel[1], total)
-    total = fma(row[2], pixel[2], total)
-    return fma(row[3], pixel[3], total)
-
-
-@compiled
-def _square_lengths(  # noqa: PLR0917 (numba takes arguments by position)
-    tile: npt.NDArray[np.floating],
-    n: int,
-    matrix: npt.NDArray[np.floating],
-    offset: npt.NDArray[np.floating],
-    partial: npt.NDArray[np.floating],
-    squares: npt.NDArray[np.floating],
-    diagonal: bool,  # noqa: FBT001
-) -> None:
-    """Fill `squares` with the squared length of a lower triangular matrix times each pixel of a tile, minus an offset.
-
-    As in `nearest_class`, every inner loop runs from 0 over rows that the compiler knows to be contiguous. Two rows of
-    the matrix share the loads of four bands of a pixel: more rows would multiply more zeros above the diagonal.
+    `bands` are the places in the tile of the vector's first band, and of that where the triangle begins, in which the
+    rows end.
     """
-    one, two = partial[0], partial[1]
-    for i in range(n):
-        squares[i] = 0
-    for j in range(0, matrix.shape[0], ROWS_AT_ONCE):
-        last = j - j % BANDS_AT_ONCE
-        for g in range(last if diagonal else 0, last, BANDS_AT_ONCE):
-            p, q, r, s = tile[g], tile[g + 1], tile[g + 2], tile[g + 3]
-            first, second = _four_numbers(matrix[j], g), _four_numbers(matrix[j + 1], g)
-            for i in range(n):
-                pixel = p[i], q[i], r[i], s[i]
-                one[i] = _add_products(first, pixel, one[i])
-                two[i] = _add_products(second, pixel, two[i])
-        p, q, r, s = tile[last], tile[last + 1], tile[last + 2], tile[last + 3]
-        first, second = _four_numbers(matrix[j], last), _four_numbers(matrix[j + 1], last)
-        for i in range(n):
-            pixel = p[i], q[i], r[i], s[i]
-            a = _add_products(first, pixel, one[i] - offset[j])
-            b = _add_products(second, pixel, two[i] - offset[j + 1])
-            squares[i] = fma(b, b, fma(a, a, squares[i]))
-            one[i], two[i] = 0, 0
+    start, end = bands
+    one = two = three = four = zeros(numbers)
+    for band in range(start, end, _STRIDE):
+        pixels = load(tile, band)
+        one = fma(repeat(numbers, at), pixels, one)
+        two = fma(repeat(numbers, at + 1), pixels, two)
+        three = fma(repeat(numbers, at + 2), pixels, three)
+        four = fma(repeat(numbers, at + 3), pixels, four)
+        at += 4
+    p, q = load(tile, end), load(tile, end + _STRIDE)
+    r, s = load(tile, end + 2 * _STRIDE), load(tile, end + 3 * _STRIDE)
+    one = fma(repeat(numbers, at + 4), p, one - repeat(numbers, at))
+    two = fma(repeat(numbers, at + 5), p, two - repeat(numbers, at + 1))
+    three = fma(repeat(numbers, at + 6), p, three - repeat(numbers, at + 2))
+    four = fma(repeat(numbers, at + 7), p, four - repeat(numbers, at + 3))
+    two = fma(repeat(numbers, at + 8), q, two)
+    three = fma(repeat(numbers, at + 11), r, fma(repeat(numbers, at + 9), q, three))
+    four = fma(repeat(numbers, at + 12), r, fma(repeat(numbers, at + 10), q, four))
+    four = fma(repeat(numbers, at + 13), s, four)
+    return fma(four, four, fma(three, three, fma(two, two, fma(one, one, squares))))
 
 
-@compiled
-def _find_densities(mixture: Mixture, n: int, buffers: Buffers) -> None:
-    """Fill the buffers with log densities of the first n pixels of the tile, the two largest ones, and the label."""
-    best, second, label, squares = buffers.best, buffers.second, buffers.label, buffers.squares
-    for i in range(n):
-        best[i] = -np.inf
-        second[i] = -np.inf
-        label[i] = 1
-    for c in range(mixture.whitening.shape[0]):
-        _square_lengths(
-            buffers.tile, n, mixture.whitening[c], mixture.offset[c], buffers.partial, squares, mixture.diagonal
-        )
-        density, constant, number = buffers.density[c], mixture.constant[c], np.int32(c + 1)
-        for i in range(n):
-            value = constant - squares[i]
-            density[i] = value
-            better = value > best[i]
-            second[i] = max(second[i], best[i] if better else value)
-            label[i] = number if better else label[i]
-            best[i] = value if better else best[i]
+@inlined
+def _add_two_rows(numbers: Any, at: int, tile: Any, bands: tuple[int, int], squares: Any) -> Any:
+    """Add the squares of two rows, as `_add_four_rows`."""
+    start, end = bands
+    one = two = zeros(numbers)
+    for band in range(start, end, _STRIDE):
+        pixels = load(tile, band)
+        one = fma(repeat(numbers, at), pixels, one)
+        two = fma(repeat(numbers, at + 1), pixels, two)
+        at += 2
+    p, q = load(tile, end), load(tile, end + _STRIDE)
+    one = fma(repeat(numbers, at + 2), p, one - repeat(numbers, at))
+    two = fma(repeat(numbers, at + 4), q, fma(repeat(numbers, at + 3), p, two - repeat(numbers, at + 1)))
+    return fma(two, two, fma(one, one, squares))
 
 
-@compiled
-def _class_exactly(point: npt.NDArray[Any], mixture: Mixture) -> int:
-    """Return 1 + the index of the class of largest log density at one pixel, shape (band,), in float64."""
-    bands, best, found = point.size, -np.inf, 1
-    scaled = np.empty(bands)
-    for b in range(bands):
-        scaled[b] = (np.float64(point[b]) - np.float64(mixture.centre[b])) * np.float64(mixture.scale[b])
-    for c in range(mixture.exact_constant.size):
-        matrix, offset, square = mixture.exact_whitening[c], mixture.exact_offset[c], 0.0
-        for j in range(bands):
-            total = -offset[j]
-            for b in range(j + 1):
-                total = fma(matrix[j, b], scaled[b], total)
-            square = fma(total, total, square)
-        value = mixture.exact_constant[c] - square
-        if value > best:
-            best, found = value, c + 1
-    return found
+@inlined
+def _log_density(  # noqa: PLR0917 (numba takes arguments by position)
+    numbers: Any, at: int, tile: Any, i: int, layout: tuple[int, bool], least: Any
+) -> Any:
+    """Return the log densities of a class, whose numbers begin at a place, at a vector of pixels of a tile.
+
+    They are upper bounds where all of these are less than `least`: rows are added until that is certain.
+    """
+    rows, diagonal = layout
+    constant, squares, at, j = repeat(numbers, at), zeros(numbers), at + 1, 0
+    value, may_be_more = constant, True
+    while may_be_more and j + 4 <= rows:
+        end = i + j * _STRIDE
+        squares = _add_four_rows(numbers, at, tile, (end if diagonal else i, end), squares)
+        at += 14 if diagonal else 4 * j + 14
+        value = constant - squares
+        may_be_more = any_of(value > least)
+        j += 4
+    if may_be_more and j < rows:
+        end = i + j * _STRIDE
+        value = constant - _add_two_rows(numbers, at, tile, (end if diagonal else i, end), squares)
+    return value
 
 
-@compiled
-def _recheck_doubtful(points: Points, valid: npt.NDArray[np.bool_], mixture: Mixture, buffers: Buffers) -> None:
-    """Find labels in float64 where the two largest log densities differ by less than rounding errors, or overflowed.
+@inlined
+def _error_bound(tile: Any, place: tuple[int, int], mixture: Mixture, density: Any, kind: Any) -> Any:
+    """Bound the rounding errors of the difference of two log densities, both at least `density`, at pixels of a tile.
 
     A whitened pixel of length l is wrong by at most e = `unit` (`norm` |z| + `reach`), its square by e (2 l + e).
+    `place` is where the vector begins, and after where its bands end.
     """
-    n, best, second, squares = valid.size, buffers.best, buffers.second, buffers.squares
-    kind = buffers.tile.dtype.type
-    unit, norm, reach = kind(mixture.unit), kind(mixture.norm), kind(mixture.reach)
-    most, share, least = kind(mixture.largest_constant), kind(mixture.relative_error), kind(mixture.absolute_error)
-    two = kind(2)
-    for i in range(n):
-        squares[i] = 0
-    for b in range(points.shape[0]):
-        row = buffers.tile[b]
-        for i in range(n):
-            squares[i] = fma(row[i], row[i], squares[i])
-    doubtful = 0
-    for i in range(n):
-        error, depth = unit * fma(norm, np.sqrt(squares[i]), reach), most - second[i]
-        squares[i] = two * error * (two * np.sqrt(depth) + error) + share * depth + least  # of both densities
-        doubtful += not best[i] - second[i] > squares[i]
-    if not doubtful:
-        return
-    for i in range(n):
-        if not best[i] - second[i] > squares[i] and valid[i]:
-            buffers.label[i] = _class_exactly(points[:, i], mixture)
+    squares = spread(kind(0))
+    for band in range(place[0], place[1], _STRIDE):
+        pixels = load(tile, band)
+        squares = fma(pixels, pixels, squares)
+    length = fma(spread(kind(mixture.norm)), root(squares), spread(kind(mixture.reach)))
+    error, two = spread(kind(mixture.unit)) * length, spread(kind(2))
+    depth = spread(kind(mixture.largest_constant)) - density
+    of_rows = two * error * fma(two, root(depth), error)  # of both densities
+    return of_rows + fma(spread(kind(mixture.relative_error)), depth, spread(kind(mixture.absolute_error)))
 
 
 @compiled
-def classify_pixels(
-    data: Points,
-    valid: npt.NDArray[np.bool_],
-    mixture: Mixture,
-    labels: npt.NDArray[np.uint8],
-    confidence: npt.NDArray[np.float32] | None,
-) -> None:
-    """Label the pixels of a block (band, pixel): 0 where not valid, else 1 + the class of the largest posterior.
+def _find_densities(mixture: Mixture, n: int, margin: float, buffers: Buffers) -> None:
+    """Fill the buffers with log densities of the first n pixels of the tile, the two largest ones, and the label.
 
-    `confidence`, unless None, is filled with that posterior, and 0 where not valid.
+    Those that are smaller than the largest by more than `margin` may be upper bounds.
     """
-    pixels, buffers = data.shape[1], _make_buffers(mixture.whitening)
-    for start in range(0, pixels, TILE_POINTS):
-        n = min(TILE_POINTS, pixels - start)
-        found, valid_points = labels[start : start + n], valid[start : start + n]
-        if not valid_points.any():
-            found[:] = 0
-            if confidence is not None:
-                confidence[start : start + n] = 0
-            continue
-        _load_tile(data, start, n, mixture, buffers.tile)
-        _find_densities(mixture, n, buffers)
-        if confidence is not None:  # decided when the kernel is compiled
-            _find_posteriors(n, buffers)
-            largest = confidence[start : start + n]
-            for i in range(n):
-                largest[i] = buffers.squares[i] * valid_points[i]
-        _recheck_doubtful(data[:, start : start + n], valid_points, mixture, buffers)
-        for i in range(n):
-            found[i] = buffers.label[i] * valid_points[i]
+    kind, (k, length), layout = buffers.tile.dtype.type, mixture.numbers.shape, (mixture.rows, mixture.diagonal)
+    numbers, tile, density = address(mixture.numbers), address(buffers.tile), address(buffers.density)
+    best_of, second_of, label_of = address(buffers.best), address(buffers.second), address(buffers.label)
+    guess, gap = 0, spread(kind(margin))
+    for i in range(0, n, VECTOR_BYTES // buffers.tile.itemsize):
+        best = second = spread(kind(-np.inf))
+        label = spread(kind(1))
+        for t in range(k):
+            c = guess if t == 0 else 0 if t == guess else t  # the class of the pixels before comes first
+            value = _log_density(numbers, c * length, tile, i, layout, best - gap)
+            store(value, density, c * _STRIDE + i)
+            better = value > best
+            rest = where(better, best, value)
+            second = where(rest > second, rest, second)
+            label = where(better, spread(kind(c + 1)), label)
+            best = where(better, value, best)
+        store(best, best_of, i)
+        store(second, second_of, i)
+        store(label, label_of, i)
+        guess = int(buffers.label[i]) - 1
 
 
 @compiled
+def _find_doubtful(mixture: Mixture, n: int, buffers: Buffers) -> bool:
+    """Fill the buffer of errors for the two largest log densities; return if one may exceed their difference."""
+    kind, tile, errors = buffers.tile.dtype.type, address(buffers.tile), address(buffers.error)
+    best_of, second_of = address(buffers.best), address(buffers.second)
+    end, doubtful = mixture.centre.size * _STRIDE, False
+    for i in range(0, n, VECTOR_BYTES // buffers.tile.itemsize):
+        second = load(second_of, i)
+        error = _error_bound(tile, (i, end + i), mixture, second, kind)
+        store(error, errors, i)
+        doubtful |= not all_of(load(best_of, i) - second > error)
+    return doubtful
+
+
+@inlined
 def _exponential(x: Any) -> Any:
     """Exponential of a number from `_NEGLIGIBLE` to 0, to 12 digits, with the same bits on any machine.
 
@@ -287,16 +286,153 @@ def _exponential(x: Any) -> Any:
 
 
 @compiled
+def _class_exactly(point: npt.NDArray[Any], mixture: Mixture) -> tuple[int, float]:
+    """Return 1 + the index of the class of largest posterior at one pixel, shape (band,), and this, in float64."""
+    bands, best, found, total = point.size, -np.inf, 1, 0.0
+    scaled = np.empty(bands)
+    for b in range(bands):
+        scaled[b] = (np.float64(point[b]) - np.float64(mixture.centre[b])) * np.float64(mixture.scale[b])
+    for c in range(mixture.exact_constant.size):
+        matrix, offset, square = mixture.exact_whitening[c], mixture.exact_offset[c], 0.0
+        for j in range(bands):
+            length = -offset[j]
+            for b in range(j + 1):
+                length = fma(matrix[j, b], scaled[b], length)
+            square = fma(length, length, square)
+        value = mixture.exact_constant[c] - square
+        ratio = _ratio(-abs(value - best))
+        if value > best:
+            best, found, total = value, c + 1, total * ratio + 1
+        else:
+            total += ratio
+    return found, 1 / max(total, 1.0)  # less than 1 only where densities overflow
+
+
+@inlined
+def _ratio(below: float) -> float:
+    """Ratio of two densities, given the difference of their logs, 0 at most; 0 if it is no number."""
+    return _exponential(below) if below > _NEGLIGIBLE else 0.0
+
+
+@compiled
+def _recheck_doubtful(points: Points, valid: npt.NDArray[np.bool_], mixture: Mixture, buffers: Buffers) -> None:
+    """Find labels in float64 where the two largest log densities differ by less than rounding errors, or overflowed."""
+    if not _find_doubtful(mixture, valid.size, buffers):
+        return
+    for i in range(valid.size):
+        if not buffers.best[i] - buffers.second[i] > buffers.error[i] and valid[i]:
+            buffers.label[i] = _class_exactly(points[:, i], mixture)[0]
+
+
+@inlined
+def _power(below: Any, kind: Any) -> Any:
+    """Exponentials of a vector of numbers from -16 to 0, to 5 digits: a series for a 32nd of these, squared."""
+    part = below * spread(kind(1 / 32))
+    power = fma(part, spread(kind(1 / 5040)), spread(kind(1 / 720)))
+    power = fma(part, power, spread(kind(1 / 120)))
+    power = fma(part, power, spread(kind(1 / 24)))
+    power = fma(part, power, spread(kind(1 / 6)))
+    power = fma(part, power, spread(kind(0.5)))
+    power = fma(part, power, spread(kind(1)))
+    power = fma(part, power, spread(kind(1)))
+    second = power * power
+    fourth = second * second
+    eighth = fourth * fourth
+    sixteenth = eighth * eighth
+    return sixteenth * sixteenth
+
+
+@compiled
+def _find_confidence(mixture: Mixture, n: int, margin: float, buffers: Buffers) -> bool:
+    """Fill the buffers with the largest posterior of each pixel, and a bound of its error; return if one is too large.
+
+    If log densities are wrong by e, p is wrong by p (1 - p) e at most, but for terms of higher order.
+    """
+    kind, tile, density = buffers.tile.dtype.type, address(buffers.tile), address(buffers.density)
+    best_of, posteriors, errors = address(buffers.best), address(buffers.posterior), address(buffers.error)
+    zero, one, most, unsure = spread(kind(0)), spread(kind(1)), spread(kind(_POSTERIOR_ERROR)), False
+    end = mixture.centre.size * _STRIDE
+    for i in range(0, n, VECTOR_BYTES // buffers.tile.itemsize):
+        best, total = load(best_of, i), zero
+        least = best - spread(kind(margin))
+        for c in range(mixture.exact_constant.size):
+            value = load(density, c * _STRIDE + i)
+            if any_of(value > least):
+                total = total + where(value > least, _power(value - best, kind), zero)
+        posterior = one / total
+        error = _error_bound(tile, (i, end + i), mixture, least, kind)
+        known = spread(kind(_LARGEST_ERROR)) > error
+        error = where(known, posterior * (one - posterior) * error, spread(kind(np.inf)))
+        store(posterior, posteriors, i)
+        store(error, errors, i)
+        unsure |= not all_of(most > error)
+    return unsure
+
+
+@compiled
+def _fill_confidence(  # noqa: PLR0917 (numba takes arguments by position)
+    points: Points,
+    valid: npt.NDArray[np.bool_],
+    mixture: Mixture,
+    margin: float,
+    buffers: Buffers,
+    confidence: npt.NDArray[np.float32],
+) -> None:
+    """Fill `confidence` with the largest posterior of each pixel of a tile, found in float64 where necessary."""
+    n = valid.size
+    unsure = _find_confidence(mixture, n, margin, buffers)
+    for i in range(n):
+        confidence[i] = buffers.posterior[i] if valid[i] else 0
+    if unsure:
+        for i in range(n):
+            if not (buffers.error[i] < _POSTERIOR_ERROR) and valid[i]:  # NaN is not
+                confidence[i] = _class_exactly(points[:, i], mixture)[1]
+
+
+@compiled
+def classify_pixels(
+    data: Points,
+    valid: npt.NDArray[np.bool_],
+    mixture: Mixture,
+    labels: npt.NDArray[np.uint8],
+    confidence: npt.NDArray[np.float32] | None,
+) -> None:
+    """Label the pixels of a block (band, pixel): 0 where not valid, else 1 + the class of the largest posterior.
+
+    `confidence`, unless None, is filled with that posterior, with an error below 1e-3, and 0 where not valid. Neither
+    depends on other pixels of the block.
+    """
+    pixels, buffers = data.shape[1], _make_buffers(mixture)
+    margin = _LABEL_MARGIN if confidence is None else np.log(mixture.exact_constant.size / _NEGLECTED)
+    for start in range(0, pixels, TILE_POINTS):
+        n = min(TILE_POINTS, pixels - start)
+        found, valid_points = labels[start : start + n], valid[start : start + n]
+        if not valid_points.any():
+            found[:] = 0
+            if confidence is not None:
+                confidence[start : start + n] = 0
+            continue
+        _load_tile(data, start, n, mixture, buffers.tile)
+        _find_densities(mixture, n, margin, buffers)
+        points = data[:, start : start + n]
+        if confidence is not None:  # decided when the kernel is compiled
+            _fill_confidence(points, valid_points, mixture, margin, buffers, confidence[start : start + n])
+        _recheck_doubtful(points, valid_points, mixture, buffers)
+        for i in range(n):
+            found[i] = buffers.label[i] * valid_points[i]
+
+
+@compiled
 def _find_posteriors(n: int, buffers: Buffers) -> None:
     """Divide the densities of each pixel by the largest one, and fill `squares` with that one's posterior."""
-    best, largest = buffers.best, buffers.squares
+    best, largest = buffers.best, buffers.posterior
     for i in range(n):
         largest[i] = 0
     for c in range(buffers.density.shape[0]):
         density = buffers.density[c]
         for i in range(n):
             below = np.float64(density[i] - best[i])
-            density[i] = _exponential(below) if below > _NEGLIGIBLE else 0.0
+            density[i] = _ratio(below)
             largest[i] += density[i]
     for i in range(n):
         largest[i] = 1 / max(largest[i], 1)  # less than 1 only where pixels that are not valid have no number
@@ -314,25 +450,44 @@ class Moments(NamedTuple):
     padded to a multiple of `BANDS_AT_ONCE`."""
 
 
+class References(NamedTuple):
+    """What the moments of classes refer to."""
+
+    points: npt.NDArray[np.float64]
+    """Centred and scaled points from which differences are taken, shape (class, band)."""
+    diagonal: bool
+    """Whether products of a band and others may be left out."""
+
+
+class _MomentBuffers(NamedTuple):
+    """Buffers for the points of a tile for which a class has a responsibility above 0."""
+
+    tile: npt.NDArray[np.floating]
+    """All centred and scaled points, shape (band, point)."""
+    chosen: npt.NDArray[np.int32]
+    """Positions of the points in the tile, shape (point,)."""
+    apart: npt.NDArray[np.floating]
+    """Their differences from the reference, shape (band, point), bands padded with zeros."""
+    weighted: npt.NDArray[np.float64]
+    """Differences in a band times responsibilities, shape (point,)."""
+
+
 @compiled
-def _add_moments(  # noqa: PLR0917 (numba takes arguments by position)
-    tile: npt.NDArray[np.floating],
-    n: int,
+def _add_moments(
     responsibility: npt.NDArray[np.floating],
     c: int,
-    reference: npt.NDArray[np.float64],
-    diagonal: bool,  # noqa: FBT001
+    references: References,
+    buffers: _MomentBuffers,
     moments: Moments,
-    chosen: npt.NDArray[np.int32],
-    apart: npt.NDArray[np.floating],
-    weighted: npt.NDArray[np.float64],
 ) -> None:
     """Add the points of a tile for which class c has a responsibility above 0 to its moments.
 
     Four products are added at a time: each sum would wait for the addition before it.
     """
+    tile, chosen, apart, weighted = buffers
+    reference, diagonal = references.points[c], references.diagonal
     m, weight = 0, 0.0
-    for i in range(n):
+    for i in range(responsibility.size):
         if responsibility[i] > 0:
             chosen[m] = i
             m += 1
@@ -370,41 +525,27 @@ def add_moments(  # noqa: PLR0917 (numba takes arguments by position)
     limits: tuple[int, int],
     labels: npt.NDArray[np.uint8] | None,
     mixture: Mixture,
-    references: npt.NDArray[np.float64],
-    diagonal: bool,  # noqa: FBT001
+    references: References,
     moments: Moments,
 ) -> None:
     """Add points (band, point), from the first of `limits` to the one before the second, to the moments of classes.
 
     Responsibilities are the posteriors of a mixture in float64; or 1 for the class of `labels`, unless these are None.
-    `references` are centred and scaled points from which differences are taken, shape (class, band).
-    With `diagonal`, products of a band and others may be left out.
     """
-    buffers = _make_buffers(mixture.whitening)
-    k, apart, weighted = references.shape[0], np.zeros_like(buffers.tile), np.empty(TILE_POINTS)
+    buffers, chosen, weighted = _make_buffers(mixture), np.empty(TILE_POINTS, np.int32), np.empty(TILE_POINTS)
+    chosen_buffers = _MomentBuffers(buffers.tile, chosen, np.zeros_like(buffers.tile), weighted)
     for start in range(limits[0], limits[1], TILE_POINTS):
         n = min(TILE_POINTS, limits[1] - start)
         _load_tile(points, start, n, mixture, buffers.tile)
         if labels is None:  # decided when the kernel is compiled
-            _find_densities(mixture, n, buffers)
+            _find_densities(mixture, n, 1 - _NEGLIGIBLE, buffers)
             _find_posteriors(n, buffers)
-        for c in range(k):
-            responsibility = buffers.density[c]
+        for c in range(references.points.shape[0]):
+            responsibility = buffers.density[c][:n]
             if labels is None:
                 for i in range(n):
-                    responsibility[i] *= buffers.squares[i]
+                    responsibility[i] *= buffers.posterior[i]
             else:
                 for i in range(n):
                     responsibility[i] = labels[start + i] == c + 1
-            _add_moments(
-                buffers.tile,
-                n,
-                responsibility,
-                c,
-                references[c],
-                diagonal,
-                moments,
-                buffers.label,
-                apart,
-                weighted,
-            )
+            _add_moments(responsibility, c, references, chosen_buffers, moments)

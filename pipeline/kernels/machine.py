@@ -9,6 +9,7 @@ from numba import njit
 from numba.extending import intrinsic, overload
 from numba.np import linalg
 
+import pipeline.kernels.vector_code  # noqa: F401 (its operations are then known to numba)
 from pipeline.kernels.arithmetic import fma
 from pipeline.kernels.code_cache import CodeCache, log_compiling, log_uncached
 
@@ -30,9 +31,9 @@ def _load_without_blas() -> None:
 _load_without_blas()
 
 
-def machine_code(kernel: Callable[..., Any]) -> Any:
+def machine_code(kernel: Callable[..., Any], *, inline: bool) -> Any:
     """Compile a kernel with numba; its machine code is cached on disk unless no folder is writable."""
-    code: Any = njit(nogil=True)(kernel)
+    code: Any = njit(nogil=True, forceinline=inline)(kernel)
     try:
         code._cache = CodeCache(kernel)  # noqa: SLF001 (as its enable_caching)
     except RuntimeError:  # numba: no locator available

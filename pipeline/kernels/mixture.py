@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from pipeline.core.arrays import Points
 from pipeline.kernels.assign import working_dtype
-from pipeline.kernels.gaussians import ROWS_AT_ONCE, Mixture, classify_pixels
+from pipeline.kernels.gaussians import Mixture, classify_pixels
 from pipeline.kernels.nearest import BANDS_AT_ONCE
 
 Numbers = npt.NDArray[np.float64]
@@ -62,6 +62,25 @@ def is_regular(gaussians: Gaussians) -> bool:
     return True
 
 
+def packed_numbers(constant: Numbers, matrices: Numbers, offset: Numbers, *, diagonal: bool) -> Numbers:
+    """Arrange the numbers of each class in the order in which the kernel takes them, shape (class, number).
+
+    First is the constant. Then rows are taken four at once, and two at once where no more are left: the columns before
+    the triangle in which they end, but not if matrices are diagonal; the offsets; the columns of the triangle.
+    """
+    k, bands = offset.shape
+    rows = bands + bands % 2
+    square, padded = np.zeros((k, rows, rows)), np.zeros((k, rows))
+    square[:, :bands, :bands], padded[:, :bands] = matrices, offset
+    parts = [constant[:, np.newaxis]]
+    for start in range(0, rows, 4):
+        end = min(start + 4, rows)
+        if not diagonal:
+            parts += [square[:, start:end, b] for b in range(start)]
+        parts += [padded[:, start:end], *(square[:, b:end, b] for b in range(start, end))]
+    return np.concatenate(parts, axis=1)
+
+
 def standard_mixture(
     gaussians: Gaussians, centre: Numbers, scale: Numbers, dtype: npt.DTypeLike, least: float = LEAST_PIVOT
 ) -> Mixture:
@@ -83,26 +102,24 @@ def standard_mixture(
     numpy.linalg.LinAlgError
         If a covariance is singular.
     """
-    (means, covariances, weights), (k, bands) = gaussians, gaussians.means.shape
+    (means, covariances, weights), bands = gaussians, gaussians.means.shape[1]
     exact = whitening(covariances, least) * 0.5**0.5  # the square of a length is then twice as small, as densities ask
     offset = (exact * means[:, np.newaxis]).sum(axis=2)
     diagonals, alive = np.diagonal(exact, axis1=1, axis2=2), weights > 0
     constant = np.where(alive, np.log(np.where(alive, weights, 1)) + np.log(diagonals).sum(axis=1), -np.inf)
-    rows, padded = (-(-bands // number) * number for number in (ROWS_AT_ONCE, BANDS_AT_ONCE))
-    rounded, rounded_offset = np.zeros((k, rows, padded), dtype), np.zeros((k, rows), dtype)
-    rounded[:, :bands, :bands], rounded_offset[:, :bands] = exact, offset
-    limits, largest = np.finfo(rounded.dtype), constant[alive]
+    diagonal = bool((exact == diagonals[:, np.newaxis] * np.eye(bands)).all())
+    padded = bands + -bands % BANDS_AT_ONCE
+    limits, largest = np.finfo(np.dtype(dtype)), constant[alive]
     roundoff = float(limits.eps) / 2
     return Mixture(
         centre=centre.astype(dtype),
         scale=scale.astype(dtype),
-        whitening=rounded,
-        offset=rounded_offset,
-        constant=constant.astype(dtype),
+        numbers=packed_numbers(constant, exact, offset, diagonal=diagonal).astype(dtype),
+        rows=bands + bands % 2,
         exact_whitening=exact,
         exact_offset=offset,
         exact_constant=constant,
-        diagonal=bool((exact == diagonals[:, np.newaxis] * np.eye(bands)).all()),
+        diagonal=diagonal,
         largest_constant=float(largest.max()),
         unit=roundoff * (padded + 8),
         norm=float(np.linalg.norm(exact, axis=(1, 2)).max()),
@@ -112,12 +129,11 @@ def standard_mixture(
     )
 
 
-def working_mixture(gaussians: Gaussians, dtype: npt.DTypeLike, *, confidence: bool = False) -> Mixture:
+def working_mixture(gaussians: Gaussians, dtype: npt.DTypeLike) -> Mixture:
     """Prepare Gaussians in stored numbers of pixels of `dtype` for the kernels; see `standard_mixture`.
 
     Pixels are centred at the mean of the mixture and divided by its deviation. Both are rounded to the type of the
     pixels first: the difference of a pixel from the centre is then wrong by one rounding, however far from 0 both are.
-    For posteriors densities are in float64: their rounding in float32 would show in the fourth digit.
     """
     means, covariances, weights = gaussians
     middle = (weights[:, np.newaxis] * means).sum(axis=0)
@@ -126,7 +142,7 @@ def working_mixture(gaussians: Gaussians, dtype: npt.DTypeLike, *, confidence: b
     kind = working_dtype(dtype)
     centre, scale = (each.astype(kind).astype(np.float64) for each in (middle, 1 / deviation))
     standard = gaussians.moved(centre, scale)
-    mixture = standard_mixture(standard, centre, scale, np.float64 if confidence else kind)
+    mixture = standard_mixture(standard, centre, scale, kind)
     return mixture if mixture.norm <= _LARGEST_NORM else standard_mixture(standard, centre, scale, np.float64)
 
 
@@ -144,14 +160,14 @@ def classify(
     mixture : Mixture
         Of `working_mixture`.
     confidence : bool
-        Whether to return the posterior; the mixture must be prepared for it.
+        Whether to return the posterior; it takes a little longer.
 
     Returns
     -------
     labels : ndarray of uint8, shape (pixel,)
         0 where not valid, else 1 + the index of the class; where rounding could change it, it is found in float64.
     posterior : ndarray of float32, shape (pixel,), or None
-        Posterior of the class, 0 where not valid.
+        Posterior of the class with an error below 1e-3, 0 where not valid.
     """
     labels = np.empty(valid.shape, np.uint8)
     posterior = np.empty(valid.shape, np.float32) if confidence else None

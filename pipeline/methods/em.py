@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pipeline.core.arrays import Points
 from pipeline.core.errors import FitError
 from pipeline.engine.executor import ThreadExecutor
-from pipeline.kernels.gaussians import Mixture, Moments, add_moments
+from pipeline.kernels.gaussians import Mixture, Moments, References, add_moments
 from pipeline.kernels.mixture import Gaussians, Numbers, standard_mixture
 from pipeline.kernels.nearest import BANDS_AT_ONCE, TILE_POINTS
 from pipeline.methods.lloyd import Centres, band_means
@@ -99,7 +99,7 @@ class ExpectationMaximization:
     def _moments(self, labels: Labels | None, last: Gaussians) -> Moments:
         """Sums over all points of differences from the last means, with full matrices."""
         starts = range(0, self._points.shape[1], BLOCK_POINTS)
-        task = _MomentsOfBlock(self._points, labels, self._prepared(last), last.means, self._diagonal)
+        task = _MomentsOfBlock(self._points, labels, self._prepared(last), References(last.means, self._diagonal))
         total = _no_moments(last.means)
         for _, part in ThreadExecutor(self._workers).map(task, starts):
             total = Moments(*(one + other for one, other in zip(total, part, strict=True)))
@@ -140,15 +140,13 @@ class _MomentsOfBlock:
     """Class of each point, shape (point,); None to take posteriors."""
     mixture: Mixture
     """Gaussians of which posteriors are taken, and by which points are centred and scaled."""
-    references: Numbers
-    """Points from which differences are taken, shape (class, band)."""
-    diagonal: bool
-    """Whether products of two bands are left out."""
+    references: References
+    """Points from which differences are taken."""
 
     def __call__(self, start: int) -> Moments:
         """Sum over the block that begins at a point."""
-        moments, limits = _no_moments(self.references), (start, min(start + BLOCK_POINTS, self.points.shape[1]))
-        add_moments(self.points, limits, self.labels, self.mixture, self.references, self.diagonal, moments)
+        moments, limits = _no_moments(self.references.points), (start, min(start + BLOCK_POINTS, self.points.shape[1]))
+        add_moments(self.points, limits, self.labels, self.mixture, self.references, moments)
         return moments
 
 

@@ -105,7 +105,7 @@ class GaussianModel(ClusterModel):
         """Make the labeller for a scene that the model fits; see `ClusterModel.labeller`."""
         self.check_gives(want)
         units, confidence = self.preparation.prepared_units(info.units), "confidence" in want
-        mixture = working_mixture(to_stored(self.gaussians, units), units.dtype, confidence=confidence)
+        mixture = working_mixture(to_stored(self.gaussians, units), units.dtype)
         return MostProbable(mixture, self.preparation.bind(info.units), confidence)
 
     def check_fits(self, bands: tuple[str, ...], units: Units, source: str) -> None:
