@@ -116,7 +116,7 @@ def measure_all(bench: Bench, repeat: int, peers: Sequence[str]) -> list[Run]:
                     add(files, "floor", number, partial(bench.floor, case))
                 add(case, "terrazzo", number, partial(bench.terrazzo, case))
             floors.add(files)
-            passes = len(runs[-1].measured.report["log"])
+            passes = sum("changed" in entry for entry in runs[-1].measured.report["log"])
             for name in peers:
                 if PEERS[name].case == case and number <= (PEERS[name].rounds or repeat):
                     try:

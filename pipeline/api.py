@@ -212,10 +212,9 @@ def fit(
         Number of random starts, 1 to 1000, of which the best one is used; 10 by default.
     init : str, path or array, optional
         Initial centroids of k-means: 'k-means++', the default, draws them in each start; 'diagonal' spreads them
-        from the mean minus to the mean plus the deviation of each band. Also centroids, shape (k, band) in the scene's
-        quantity,
-        or a file of them: a model, a CSV with a column per band, text with a line per centroid, or GRASS signatures.
-        All but the first make one start.
+        from the mean minus to the mean plus the deviation of each band. Also centroids, shape (k, band), in the scene's
+        quantity, or a file of them: a model, a CSV with a column per band, text with a line per centroid, or GRASS
+        signatures. All but the first make one start.
     max_iter : int, optional
         Largest number of iterations per start, 300 by default; of rounds of ISODATA, 20 by default.
     tol : float, optional

@@ -165,6 +165,11 @@ class FitConfig(Record):
         None, title="as scene.mask, for the fit only", description=f"for the fit only: {MASK_DESCRIPTION}"
     )
 
+    @property
+    def paths(self) -> dict[str, str]:
+        """Key of each file that the section names, by its path."""
+        return {self.mask.path: "fit.mask"} if self.mask and self.mask.path else {}
+
 
 class OutputSection(Record):
     """Section `output` without the keys of the other outputs, which have defaults next to `labels`."""

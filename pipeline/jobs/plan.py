@@ -167,7 +167,8 @@ def make_plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, *, 
     Raises
     ------
     ConfigError
-        If the method needs a cache and `run.cache` is none, or takes one band and the scene has more.
+        If the method needs a cache and `run.cache` is none, or takes one band and the scene has more, or its initial
+        centroids are not those of the bands.
     MemoryBudgetError
         If even the smallest block on one worker needs more memory than allowed; the message says how much it needs.
     """
@@ -176,6 +177,7 @@ def make_plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, *, 
     info = scene.info
     if fit:
         method_of(fit).check_scene(info)
+        method_of(fit).check_bands(info, fit)
     shapes = [whole_blocks(info, run.chunk)] if isinstance(run.chunk, int) else chunk_shapes(info)
     plans = [
         _plan(scene, run, fit, Work(chunk=shape, blocks=len(info.grid.blocks(shape)), workers=workers), sinks)

@@ -53,7 +53,7 @@ def check_outputs(config: RunConfig) -> OutputPaths:
     check_indices(config)
     check_settings(config.fit, config.features)
     paths = OutputPaths.of(config.output, fits=True)
-    keep_apart(paths.by_key(), named_files(config.scene, config.fit.mask))
+    keep_apart(paths.by_key(), named_files(config.scene, config.fit))
     return paths
 
 
@@ -106,7 +106,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     paths = check_outputs(config)
     with stage_outputs(paths, overwrite=overwrite) as outputs, ExitStack() as context:
         context.enter_context(time_limit(config.run.timeout))
-        stamps = context.enter_context(stamp_inputs(config.scene, config.fit.mask))
+        stamps = context.enter_context(stamp_inputs(config.scene, config.fit))
         scene = open_features(config, excluded=paths.all())
         stamps.add(scene.info.files)
         if config.run.cache_dir:
@@ -137,13 +137,13 @@ def fit_config(
     TerrazzoError
         One of its subclasses; the message says what to fix. No output is written in part.
     """
-    keep_apart({"--output": output}, named_files(config.scene, config.fit.mask))
+    keep_apart({"--output": output}, named_files(config.scene, config.fit))
     check_cache_of_method(config.run, config.fit)
     check_settings(config.fit, config.features)
     with (
         Staging([output], overwrite=overwrite) as staging,
         time_limit(config.run.timeout),
-        stamp_inputs(config.scene, config.fit.mask) as stamps,
+        stamp_inputs(config.scene, config.fit) as stamps,
     ):
         scene = open_features(config)
         stamps.add(scene.info.files)

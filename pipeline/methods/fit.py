@@ -98,6 +98,8 @@ def fit_source(
             step=step,
         )
     sample = sample.first(config.sampled_among(sample.valid))
+    if config.by_cell:
+        sample = sample.shuffled(config.seed)
     _warn_of_values(sample.points, source.info, standardized=features.way != "none")
     release_memory()
     stored = sample.points

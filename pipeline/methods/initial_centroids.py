@@ -39,8 +39,11 @@ Init = str | tuple[tuple[float, ...], ...]
 _MAX_FILE_BYTES: Final = 2**24
 """Largest size of a file of centroids: 254 signatures of 60 bands, with room."""
 
-_FARTHEST: Final = 1e6
-"""Largest ratio of a centroid's number to the largest sampled one: farther ones are in other units."""
+_FARTHEST: Final = 10
+"""Largest distance of a centroid from the sampled pixels of a band, in multiples of their range."""
+
+_LEAST_SPREAD: Final = 1e-3
+"""Least range of the centroids of a band, as a share of that of the sampled pixels."""
 
 
 class _Table(NamedTuple):
@@ -67,6 +70,12 @@ class InitSettings(CentroidSettings):
         "(from mean - deviation to mean + deviation of each band), the path of a model, a CSV with a column per band, "
         "a text file with a line per centroid or a GRASS signature file, or a list of centroids",
     )
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Key of each file that the section names, by its path."""
+        named = {self.init: "fit.init"} if isinstance(self.init, str) and self.init not in INIT_WORDS else {}
+        return super().paths | named
 
     @property
     def runs(self) -> int:
@@ -108,7 +117,8 @@ def given_centroids(init: Init, k: int, info: SceneInfo) -> Centres | None:
     else:
         physical = _numbers(_table(_read(init), origin), info, origin)
     if len(physical) != k:
-        msg = f"{origin}: there are {len(physical)} centroids, but fit.k is {k}; set fit.k: {len(physical)}"
+        count = "is 1 centroid" if len(physical) == 1 else f"are {len(physical)} centroids"
+        msg = f"{origin}: there {count}, but fit.k is {k}; give a centroid for each class, or change fit.k"
         raise ConfigError(msg)
     return info.units.to_stored(physical)
 
@@ -119,14 +129,18 @@ def prepared_centroids(centres: Centres, preparation: Preparation, sampled: npt.
     Raises
     ------
     ConfigError
-        If a number is so much larger than all pixels that it must be in other units.
+        If they are so far from the pixels, or so near to each other, that they must be in other units.
     """
-    ends = np.stack([sampled.min(axis=1), sampled.max(axis=1)]).astype(np.float64)
-    most = _FARTHEST * float(np.abs(ends).max())
-    if (largest := float(np.abs(centres).max())) > most:
+    low, high = sampled.min(axis=1).astype(np.float64), sampled.max(axis=1).astype(np.float64)
+    room = _FARTHEST * (high - low)
+    far = ((centres < low - room) | (centres > high + room)).any(axis=0)
+    near = (np.ptp(centres, axis=0) < _LEAST_SPREAD * (high - low)).all()
+    if far.any() or near:
+        band = int(far.argmax())
         msg = (
-            f"fit.init: a centroid is {largest:g} in stored numbers, but the sampled pixels are {ends.min():g} to "
-            f"{ends.max():g}; give centroids in the scene's quantity, or set features.scale: none for stored numbers"
+            f"fit.init: centroids of band {band + 1} are {centres[:, band].min():g} to {centres[:, band].max():g} in "
+            f"stored numbers, but the sampled pixels are {low[band]:g} to {high[band]:g}; give centroids in the "
+            "scene's quantity, or set features.scale: none for stored numbers"
         )
         raise ConfigError(msg)
     return np.ascontiguousarray(preparation.apply(np.ascontiguousarray(centres.T)).T, np.float64)
@@ -162,12 +176,20 @@ def _table(text: str, origin: str) -> _Table:
     if not lines:
         msg = f"{origin}: the file is empty; expected a line per centroid"
         raise ConfigError(msg)
-    if any(line.startswith("#") for line in lines[:2]):
+    if any(line.lower().startswith("#class") for line in lines):
         return _signatures(lines, origin)
-    if "," in lines[0] or not _is_number(lines[0].split()[0]):
+    lines = [line for line in lines if not line.startswith("#")] or [""]
+    if "," not in lines[0] and (not lines[0] or _is_number(lines[0].split()[0])):
+        return _Table([line.split() for line in lines])
+    try:
         names, *rows = csv.reader(lines, skipinitialspace=True)
-        return _Table(rows, [name.strip() for name in names])
-    return _Table([line.split() for line in lines])
+    except csv.Error as error:
+        msg = f"{origin}: this is not a CSV file: {error}; expected a line of band names, and a line per centroid"
+        raise ConfigError(msg) from error
+    if not rows or all(map(_is_number, names)) or len(names) == 1 < len(lines[0].split(";")):
+        msg = f"{origin}: expected a line of band names with commas between them, and then a line per centroid"
+        raise ConfigError(msg)
+    return _Table(rows, [name.strip() for name in names])
 
 
 def _signatures(lines: Sequence[str], origin: str) -> _Table:
@@ -208,7 +230,8 @@ def _numbers(table: _Table, info: SceneInfo, origin: str) -> Centres:
                 f"{listed_names(info.bands)}"
             )
             raise ConfigError(msg)
-        if wrong := next((text for text in row if not _is_number(text)), None):
+        wrong = next((text for text in row if not _is_number(text)), None)
+        if wrong is not None:
             msg = f"{origin}: centroid {number} has {wrong!r}; expected finite numbers"
             raise ConfigError(msg)
         rows.append([float(row[position]) for position in order])

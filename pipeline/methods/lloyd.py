@@ -31,7 +31,7 @@ class Start:
     inertia: float
     """Sum of squared distances of the points on which starts are compared to their centroids."""
     iterations: int
-    """Number of iterations."""
+    """Number of iterations, after swaps of centroids."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,11 @@ class Clustering:
     iterations: int
     """Number of iterations."""
     starts: tuple[Start, ...] = ()
-    """The starts of which it is the best; empty if there was none to choose from."""
+    """The starts of which it is the best."""
+
+    def as_start(self) -> Start:
+        """Return what the log says of this clustering as one of the starts."""
+        return Start(self.inertia, self.iterations)
 
     def log_of_starts(self, unit: float) -> tuple[Start, ...]:
         """Return what the log says of the starts, with squared distances multiplied by a unit."""

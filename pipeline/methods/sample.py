@@ -41,6 +41,11 @@ class Sample:
     fitted: FittedPixels | None
     """Pixels that take part in the fit, if all of them are read again."""
 
+    def shuffled(self, seed: int) -> "Sample":
+        """Put the pixels into random order, so that those that follow each other are of the whole scene."""
+        order = np.random.default_rng(seed).permutation(self.points.shape[1])
+        return replace(self, points=self.points.take(order, axis=1))
+
     def first(self, count: int) -> "Sample":
         """Return the sample that would have been drawn if so few pixels had been wanted."""
         if count >= self.points.shape[1]:

@@ -58,6 +58,7 @@ def fit_sample_by_batches(
 
     if initial is not None:
         best = improve(points, initial)
+        best = replace(best, starts=(best.as_start(),))
         step()
     else:
         best = best_start(start, settings, workers, step)

@@ -93,9 +93,7 @@ def sampling_needs(info: SceneInfo, settings: SampleSettings, work: Work) -> Nee
     sampled = settings.sampled_of(info)
     candidates = min(2 * sampled, work.pixels) * (2 * info.bytes_per_pixel + 16)
     fixed = 3 * sample_bytes(info, settings)
-    if (
-        settings.by_cell
-    ):  # a block in many cells may give all its pixels; a block's candidates come on top of the sample
+    if settings.by_cell:  # a block in many cells may give all its pixels, which come on top of the sample
         candidates += work.pixels * (_RANKING + 16)
         fixed += Cells.of(info).count * 16 + min(3 * sampled, info.pixels) * _RANKING
     return Needs(fixed=fixed, per_block=max(work.pixels, candidates), passes=1)

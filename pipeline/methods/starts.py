@@ -15,7 +15,7 @@ from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.time_limits import is_stopped
 from pipeline.kernels.assign import working_dtype
 from pipeline.kernels.distances import own_distances
-from pipeline.methods.lloyd import Centres, Clustering, Start, band_means, lloyd, plus_plus
+from pipeline.methods.lloyd import Centres, Clustering, band_means, lloyd, plus_plus
 from pipeline.methods.pixel_checks import COMPARED, check_sample
 from pipeline.methods.settings import StartSettings, sample_bytes
 from pipeline.methods.swaps import LEAST_SWAPPED, SWAP_STEPS, swap_centroids
@@ -34,7 +34,7 @@ def points_bytes(info: SceneInfo, settings: StartSettings) -> int:
 def starts_needs(info: SceneInfo, settings: StartSettings, work: Work) -> Needs:
     """Needs of starts on the sample, as many at once as there are workers."""
     start = settings.sampled_of(info) * (3 * working_dtype(info.dtype).itemsize + _BYTES_PER_POINT)
-    return Needs(fixed=points_bytes(info, settings) + min(work.workers, settings.starts) * start)
+    return Needs(fixed=points_bytes(info, settings) + min(work.workers, settings.runs) * start)
 
 
 def fit_sample(
@@ -95,6 +95,7 @@ def fit_sample(
 
     if initial is not None:
         best = iterate(points, initial, stopped=is_stopped)
+        best = replace(best, starts=(best.as_start(),))
         step()
     else:
         best = best_start(start, settings, workers, step)
@@ -114,7 +115,7 @@ def best_start(
         found.append(clustering)
         step()
     best = min(found, key=lambda clustering: clustering.inertia)
-    return replace(best, starts=tuple(Start(each.inertia, each.iterations) for each in found))
+    return replace(best, starts=tuple(each.as_start() for each in found))
 
 
 def warn_of_equal_classes(centres: Centres) -> None:

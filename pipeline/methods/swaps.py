@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.arrays import Points, Stretch
+from pipeline.engine.time_limits import is_stopped
 from pipeline.kernels.assign import assign, working_dtype
 from pipeline.kernels.distances import own_distances
 from pipeline.methods.lloyd import Centres, Clustering, draw_far_point
@@ -63,7 +64,7 @@ def swap_centroids(
     best = iterate(points, centres)
     order, closest = _survey(points, best.centres, stretch)
     for _ in range(_SWAPS):
-        if not closest.any():
+        if not closest.any() or is_stopped():
             break
         rank = 0
         while rank < len(centres) - 1 and generator.random() < _NEXT:

@@ -53,7 +53,7 @@ class Fitting(ModelRecord):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     """Setting `fit.seed`."""
     starts: Annotated[int, Field(ge=1)] | None = None
-    """Setting `fit.starts`; None if the method has none."""
+    """Number of starts that were made; None if the method has none."""
     max_iter: Annotated[int, Field(ge=1)] | None = None
     """Setting `fit.max_iter`; None if the method has none."""
     tol: Annotated[float, Field(ge=0)] | None = None

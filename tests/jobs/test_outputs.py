@@ -55,6 +55,7 @@ def refused(job: RunConfig, message: str) -> None:
         ({"labels": "link.tif"}, r"^output\.labels: .*link\.tif: this file is an input \(scene\.source\)"),
         ({"model": "area.json"}, r"^output\.model: .*area\.json: this file is an input \(scene\.aoi\)"),
         ({"model": "mask.tif"}, r"^output\.model: .*mask\.tif: this file is an input \(fit\.mask\)"),
+        ({"table": "init.csv"}, r"^output\.table: .*init\.csv: this file is an input \(fit\.init\)"),
         ({"labels": "s.tif"}, r"^output\.labels: .*s\.tif: GDAL would read .*s\.tif\.msk, .* input \(scene\.mask\)"),
     ],
 )
@@ -65,11 +66,11 @@ def test_paths_that_can_not_be_those_of_outputs_are_refused_by_key_by_each_comma
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "folder")
     (tmp_path / "link.tif").symlink_to(tmp_path / "scene.tif")
-    for name in ("scene.tif", "mask.tif", "s.tif.msk", "area.json"):
+    for name in ("scene.tif", "mask.tif", "s.tif.msk", "area.json", "init.csv"):
         (tmp_path / name).write_text(name)
     scene = {"aoi": {"path": str(tmp_path / "area.json")}, "mask": {"path": str(tmp_path / "s.tif.msk")}}
     paths = {key: str(tmp_path / path) for key, path in output.items()}
-    fit = {"mask": {"path": str(tmp_path / "mask.tif")}}
+    fit = {"mask": {"path": str(tmp_path / "mask.tif")}, "init": str(tmp_path / "init.csv")}
     before = contents(tmp_path)
     refused(config(tmp_path / "scene.tif", tmp_path / "c.tif", scene=scene, fit=fit, output=paths), message)
     assert contents(tmp_path) == before

@@ -109,7 +109,9 @@ def test_python_takes_arrays_and_paths(tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text(TEXTS["otb.txt"])
     one, other = (fit(array, 4, pixels=4800, init=init) for init in (np.array(CENTROIDS), tmp_path / "c.txt"))
     assert one == other
-    with pytest.raises(ConfigError, match=r"^init: there are 4 centroids, but k is 5; set k=4$"):
+    with pytest.raises(
+        ConfigError, match=r"^init: there are 4 centroids, but k is 5; give a centroid for each class, or change k$"
+    ):
         fit(array, 5, init=np.array(CENTROIDS))
 
 
@@ -120,11 +122,20 @@ def test_python_takes_arrays_and_paths(tmp_path: Path) -> None:
         ("a.csv", "band1,band2,swir\n1,2,3\n", "there is no band 'swir'; .* band1, band2, band3"),
         ("a.csv", "band1,band2,band3\n1,2,x\n", "centroid 1 has 'x'; expected finite numbers"),
         ("a.csv", "band1,band2,band3\n1,2,nan\n", "centroid 1 has 'nan'; expected finite numbers"),
-        ("a.csv", "band1,band2,band3\n1,2,3\n", r"there are 1 centroids, but fit\.k is 4; set fit\.k: 1"),
+        ("a.csv", "band1,band2,band3\n1,2,3\n", r"there is 1 centroid, but fit\.k is 4; give a centroid"),
         ("a.txt", "1 2 3\n1 2\n", "centroid 2 has 2 numbers; expected 3, one per band: band1, band2, band3"),
         ("a.txt", "\n", "the file is empty; expected a line per centroid"),
         ("a.sig", "#title\n#Class 1\n10\n1 2\n", "class 1 is not a GRASS signature; expected its count, means"),
-        ("a.sig", "#title\n", "there is no class in this GRASS signature file"),
+        ("a.csv", "band1,band2,band3\n1,,3\n", "centroid 1 has ''; expected finite numbers"),
+        (
+            "a.csv",
+            'band1,band2,band3\n"1,2,3\n' + "4," * 70_000,
+            "this is not a CSV file: field larger than field limit",
+        ),
+        ("a.csv", "1,2,3\n4,5,6\n", "expected a line of band names with commas between them"),
+        ("a.csv", "band1;band2;band3\n1;2;3\n", "expected a line of band names with commas between them"),
+        ("a.csv", "band1,band2,band3\n", "expected a line of band names with commas between them"),
+        ("a.txt", "# by savetxt\n1 2 3\n", r"there is 1 centroid, but fit\.k is 4"),
         ("a.json", "{}", "this is JSON, but not a Terrazzo model"),
     ],
 )
@@ -138,9 +149,12 @@ def test_wrong_files_are_refused_before_pixels_are_read(tmp_path: Path, name: st
 def test_a_missing_file_and_numbers_in_other_units_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.csv: the centroids can't be read: No such file .*k-means\+\+, diag"):
         given_centroids(str(tmp_path / "none.csv"), 4, scene().info)
-    far = [[1e12, 0, 0], *CENTROIDS[1:]]
-    with pytest.raises(ConfigError, match=r"a centroid is 1e\+12 in stored numbers, but the sampled pixels are"):
-        fitted(scene(), far)
+    for factor in (1e4, 1e-4):
+        other = (np.array(CENTROIDS) * factor).tolist()
+        with pytest.raises(
+            ConfigError, match=r"centroids of band 1 are .* in stored numbers, but the sampled pixels are"
+        ):
+            fitted(scene(), other)
 
 
 def test_a_model_of_other_bands_is_refused(tmp_path: Path) -> None:

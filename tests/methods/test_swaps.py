@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
+from pipeline.methods import starts
 from pipeline.methods.kmeans import KMeansSettings
-from pipeline.methods.lloyd import lloyd, plus_plus
+from pipeline.methods.lloyd import Clustering, lloyd, plus_plus
 from pipeline.methods.starts import fit_sample
 from pipeline.methods.swaps import LEAST_SWAPPED, SWAP_STEPS, merging_costs, swap_centroids
 
@@ -52,14 +53,25 @@ def test_swaps_give_the_same_bits_for_any_workers_and_another_seed_others() -> N
     assert not np.array_equal(one.centres, fit_sample(points, KMeansSettings(k=40, starts=3, seed=1), 1).centres)
 
 
-@pytest.mark.parametrize("starts", [1, 2])
-def test_points_with_as_many_values_as_classes_have_no_error(starts: int) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_points_with_as_many_values_as_classes_have_no_error(count: int) -> None:
     points = np.arange(LEAST_SWAPPED, dtype=np.uint8)[np.newaxis].repeat(50, axis=1)
-    assert fit_sample(points, KMeansSettings(k=LEAST_SWAPPED, starts=starts), 1).inertia == 0
+    assert fit_sample(points, KMeansSettings(k=LEAST_SWAPPED, starts=count), 1).inertia == 0
 
 
-def test_iterations_of_swaps_are_at_most_max_iter() -> None:
-    assert fit_sample(blobs(30), KMeansSettings(k=30, starts=1, max_iter=1, tol=0), 1).iterations == 1
+@pytest.mark.parametrize("max_iter", [1, 300])
+def test_a_swap_is_followed_by_a_few_iterations_and_no_more_than_max_iter(
+    monkeypatch: pytest.MonkeyPatch, max_iter: int
+) -> None:
+    allowed: list[int] = []
+
+    def recorded(*args: Any, max_iter: int, **more: Any) -> Clustering:
+        allowed.append(max_iter)
+        return lloyd(*args, max_iter=max_iter, **more)
+
+    monkeypatch.setattr(starts, "lloyd", recorded)
+    fit_sample(blobs(30), KMeansSettings(k=30, starts=1, max_iter=max_iter, tol=0), 1)
+    assert allowed == [min(SWAP_STEPS, max_iter)] * 11 + [max_iter]
 
 
 def test_merging_costs_are_the_rise_of_the_inertia() -> None:
