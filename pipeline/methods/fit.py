@@ -20,10 +20,10 @@ from pipeline.features.columns import Columns
 from pipeline.features.standardize import Standardization, column_words, weights_of_bands
 from pipeline.labels.class_records import with_statistics
 from pipeline.methods.method import AnyMethod, FitInput, FitResult
-from pipeline.methods.pixel_checks import Computed, check_magnitude, check_outliers
+from pipeline.methods.pixel_checks import Computed, check_count, check_magnitude, check_outliers
 from pipeline.methods.registry import check_settings, fit_function, method_of
 from pipeline.methods.sample import Sample, draw_sample, draw_sample_by_cell
-from pipeline.methods.settings import DistanceSettings, SampleSettings, StartSettings
+from pipeline.methods.settings import DistanceSettings, SampleSettings, StartSettings, StratifiedSettings
 from pipeline.models.base import ClusterModel, Fitting, Provenance
 from pipeline.models.classes import ClassInfo
 from pipeline.pixels.pieces import PixelPieces
@@ -98,6 +98,8 @@ def fit_source(
             step=step,
         )
     sample = sample.first(config.sampled_among(sample.valid))
+    if isinstance(config, StratifiedSettings):  # whose classes are found in the sample
+        check_count(sample.points.shape[1], method.classes(config)[0])
     if config.by_cell:
         sample = sample.shuffled(config.seed)
     _warn_of_values(sample.points, source.info, standardized=features.way != "none")

@@ -3,8 +3,10 @@
 import csv
 import logging
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
@@ -18,11 +20,13 @@ from pipeline.core.band_names import find_band, listed_names
 from pipeline.core.errors import ConfigError, ModelError
 from pipeline.core.regular_files import read_regular
 from pipeline.core.scene_info import SceneInfo
+from pipeline.core.text import shown
 from pipeline.features.base import Preparation
 from pipeline.methods.isodata import first_centres
 from pipeline.methods.lloyd import Centres
 from pipeline.methods.method import FitInput
 from pipeline.methods.settings import MAX_CLASSES, CentroidSettings
+from pipeline.models.base import ClusterModel
 from pipeline.models.store import load_model
 
 logger = logging.getLogger(__name__)
@@ -53,6 +57,8 @@ class _Table(NamedTuple):
     """Numbers per centroid, as text, shape (k, band)."""
     names: Sequence[str] | None = None
     """Names of the bands, shape (band,); None if they are those of the scene, in its order."""
+    of_maps: bool = False
+    """Whether the names are those of raster maps, which need not be those of bands."""
 
 
 class InitSettings(CentroidSettings):
@@ -83,6 +89,18 @@ class InitSettings(CentroidSettings):
         return self.starts if self.init == PLUS_PLUS else 1
 
 
+def check_init_alone(settings: InitSettings) -> None:
+    """Raise ConfigError if the initial centroids can't be read, or are not k ones, whatever the scene's bands are."""
+    init = settings.init
+    if init in INIT_WORDS:
+        return
+    if isinstance(init, str) and init.lower().endswith(".json"):
+        count = _load(Path(init)).k
+    else:
+        count = len(_table_of(init).rows)
+    _check_count(init, count, settings.k)
+
+
 def check_init(info: SceneInfo, settings: InitSettings) -> None:
     """Raise ConfigError unless the initial centroids, if they are given, are those of a scene's bands."""
     given_centroids(settings.init, settings.k, info)
@@ -107,20 +125,32 @@ def given_centroids(init: Init, k: int, info: SceneInfo) -> Centres | None:
     ConfigError
         If a file can't be read, or its centroids are not k ones of the scene's bands and quantity.
     """
-    if init in {PLUS_PLUS, DIAGONAL}:
+    if init in INIT_WORDS:
         return None
-    origin = f"fit.init: {init}" if isinstance(init, str) else "fit.init"
-    if not isinstance(init, str):
-        physical = _numbers(_Table([list(map(repr, row)) for row in init]), info, origin)
-    elif init.lower().endswith(".json"):
+    if isinstance(init, str) and init.lower().endswith(".json"):
         physical = _of_model(Path(init), info)
     else:
-        physical = _numbers(_table(_read(init), origin), info, origin)
-    if len(physical) != k:
-        count = "is 1 centroid" if len(physical) == 1 else f"are {len(physical)} centroids"
-        msg = f"{origin}: there {count}, but fit.k is {k}; give a centroid for each class, or change fit.k"
-        raise ConfigError(msg)
+        physical = _numbers(_table_of(init), info, _origin(init))
+    _check_count(init, len(physical), k)
     return info.units.to_stored(physical)
+
+
+def _origin(init: Init) -> str:
+    return f"fit.init: {init}" if isinstance(init, str) else "fit.init"
+
+
+def _table_of(init: Init) -> _Table:
+    """Return the centroids of a text file, or those that are given as numbers."""
+    if isinstance(init, str):
+        return _table(_read(init), _origin(init))
+    return _Table([list(map(repr, row)) for row in init])
+
+
+def _check_count(init: Init, count: int, k: int) -> None:
+    if count != k:
+        found = "is 1 centroid" if count == 1 else f"are {count} centroids"
+        msg = f"{_origin(init)}: there {found}, but fit.k is {k}; give a centroid for each class, or change fit.k"
+        raise ConfigError(msg)
 
 
 def prepared_centroids(centres: Centres, preparation: Preparation, sampled: npt.NDArray[np.generic]) -> Centres:
@@ -143,19 +173,33 @@ def prepared_centroids(centres: Centres, preparation: Preparation, sampled: npt.
             "scene's quantity, or set features.scale: none for stored numbers"
         )
         raise ConfigError(msg)
-    return np.ascontiguousarray(preparation.apply(np.ascontiguousarray(centres.T)).T, np.float64)
+    prepared = np.ascontiguousarray(preparation.apply(np.ascontiguousarray(centres.T)).T, np.float64)
+    if (distinct := len(np.unique(prepared, axis=0))) < len(prepared):
+        logger.warning(
+            "fit.init: only %d of the %d centroids are distinct after features.standardize; classes of the others "
+            "restart at pixels far from all",
+            distinct,
+            len(prepared),
+        )
+    return prepared
 
 
 def _of_model(path: Path, info: SceneInfo) -> Centres:
     """Centres of the classes of a model, in the quantity."""
+    model = _load(path)
     try:
-        model = load_model(path)
         model.check_fits(info.bands, info.units, f"fit.init: {path}")
     except ModelError as error:
-        text = str(error)
-        msg = text if text.startswith("fit.init") else f"fit.init: {text}"
-        raise ConfigError(msg) from error
+        raise ConfigError(str(error)) from error
     return model.centres
+
+
+def _load(path: Path) -> ClusterModel:
+    try:
+        return load_model(path)
+    except ModelError as error:
+        msg = f"fit.init: {error}"
+        raise ConfigError(msg) from error
 
 
 def _read(path: str) -> str:
@@ -179,17 +223,19 @@ def _table(text: str, origin: str) -> _Table:
     if any(line.lower().startswith("#class") for line in lines):
         return _signatures(lines, origin)
     lines = [line for line in lines if not line.startswith("#")] or [""]
-    if "," not in lines[0] and (not lines[0] or _is_number(lines[0].split()[0])):
-        return _Table([line.split() for line in lines])
+    between = max(",;\t ", key=lines[0].count)
     try:
-        names, *rows = csv.reader(lines, skipinitialspace=True)
+        first, *rows = csv.reader(lines, delimiter=between, skipinitialspace=True)
     except csv.Error as error:
-        msg = f"{origin}: this is not a CSV file: {error}; expected a line of band names, and a line per centroid"
+        msg = f"{origin}: this is no table: {error}; expected a line of band names, and a line per centroid"
         raise ConfigError(msg) from error
-    if not rows or all(map(_is_number, names)) or len(names) == 1 < len(lines[0].split(";")):
-        msg = f"{origin}: expected a line of band names with commas between them, and then a line per centroid"
+    numbers = sum(map(_is_number, first))
+    if between == " " and numbers:
+        return _Table([line.split() for line in lines])
+    if not rows or numbers == len(first):
+        msg = f"{origin}: expected a line of band names, with commas between them, and then a line per centroid"
         raise ConfigError(msg)
-    return _Table(rows, [name.strip() for name in names])
+    return _Table(rows, [name.strip() for name in first])
 
 
 def _signatures(lines: Sequence[str], origin: str) -> _Table:
@@ -209,19 +255,13 @@ def _signatures(lines: Sequence[str], origin: str) -> _Table:
     if not rows:
         msg = f"{origin}: there is no class in this GRASS signature file; write it again with i.cluster"
         raise ConfigError(msg)
-    return _Table(rows, head[0].split() if head else None)
+    names = [name.partition("@")[0] for name in head[0].split()] if head else None
+    return _Table(rows, names, of_maps=True)
 
 
 def _numbers(table: _Table, info: SceneInfo, origin: str) -> Centres:
     """Check names and numbers, and return them in the order of the scene's bands, shape (k, band)."""
-    order = list(range(len(info.bands)))
-    if table.names is not None:
-        found = [find_band(name, info.bands, info.common_names or None, key=origin) for name in table.names]
-        if sorted(found) != order:
-            listed, wanted = listed_names(table.names), listed_names(info.bands)
-            msg = f"{origin}: it has columns {listed}; expected one per band: {wanted}"
-            raise ConfigError(msg)
-        order = [found.index(band) for band in order]
+    order = _order_of_columns(table, info, origin)
     rows = []
     for number, row in enumerate(table.rows, 1):
         if len(row) != len(order):
@@ -232,10 +272,35 @@ def _numbers(table: _Table, info: SceneInfo, origin: str) -> Centres:
             raise ConfigError(msg)
         wrong = next((text for text in row if not _is_number(text)), None)
         if wrong is not None:
-            msg = f"{origin}: centroid {number} has {wrong!r}; expected finite numbers"
+            msg = f"{origin}: centroid {number} has {shown(wrong)}; expected finite numbers"
             raise ConfigError(msg)
         rows.append([float(row[position]) for position in order])
     return np.array(rows, np.float64).reshape(len(rows), len(order))
+
+
+def _order_of_columns(table: _Table, info: SceneInfo, origin: str) -> list[int]:
+    """Column of each band of the scene; raise ConfigError unless there is one per band."""
+    bands = list(range(len(info.bands)))
+    if table.names is None:
+        return bands
+    names = [shorten(name, 60, placeholder="...") for name in table.names]
+    try:
+        found = [find_band(name, info.bands, info.common_names or None, key=origin) for name in names]
+    except ConfigError:
+        if not table.of_maps or len(names) != len(bands):
+            raise
+        _log_maps(origin, listed_names(names), listed_names(info.bands))
+        return bands
+    if sorted(found) != bands:
+        msg = f"{origin}: it has columns {listed_names(names)}; expected one per band: {listed_names(info.bands)}"
+        raise ConfigError(msg)
+    return [found.index(band) for band in bands]
+
+
+@cache
+def _log_maps(origin: str, maps: str, bands: str) -> None:
+    """Log once which bands the columns of a file are, which is read more than once."""
+    logger.info("%s: maps %s are taken as bands %s", origin, maps, bands)
 
 
 def _is_number(text: str) -> bool:

@@ -53,6 +53,7 @@ KMEANS: Final = Method(
     same_bits=True,
     classes=k_classes,
     check_bands=check_init,
+    check="pipeline.methods.initial_centroids:check_init_alone",
     needs=kmeans_needs,
     function="pipeline.methods.kmeans:fit_kmeans",
 )

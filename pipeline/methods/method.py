@@ -65,6 +65,9 @@ class Method(Generic[AnySettings]):
         if features.pca and not self.standardizes:
             msg = f"features.pca: fit.method: {self.name} takes one band as it is; leave features.pca out"
             raise ConfigError(msg)
+        if features.unit_norm and self.one_band and not features.indices:
+            msg = f"features.unit_norm: fit.method: {self.name} takes one band, which would be 1; leave it out"
+            raise ConfigError(msg)
 
     def check_scene(self, info: SceneInfo) -> None:
         """Raise ConfigError if the method can't take a scene's bands."""

@@ -51,6 +51,7 @@ MINIBATCH: Final = Method(
     same_bits=True,
     classes=k_classes,
     check_bands=check_init,
+    check="pipeline.methods.initial_centroids:check_init_alone",
     needs=minibatch_needs,
     function="pipeline.methods.minibatch:fit_minibatch",
 )

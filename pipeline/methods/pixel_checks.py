@@ -49,6 +49,15 @@ def check_sample(points: Points, k: int, stretch: Stretch, key: str = "k") -> in
     return enough
 
 
+def check_count(sampled: int, classes: int) -> None:
+    """Raise FitError if fewer pixels were sampled than there must be classes."""
+    if sampled < classes:
+        msg = (
+            f"fit.pixels: {sampled} sampled pixels are too few for {classes} classes; raise fit.pixels, or lower fit.k"
+        )
+        raise FitError(msg)
+
+
 def check_distinct(points: Points, k: int, key: str = "k") -> int:
     """Raise FitError unless `k` of the points (band, point) are distinct; return how many first points are enough."""
     for count in (_FIRST_COUNTED, COMPARED, points.shape[1]):

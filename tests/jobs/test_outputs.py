@@ -89,10 +89,19 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize("method", [name for name, each in METHODS.items() if each.one_band])
-def test_components_of_a_method_of_one_band_are_refused_before_the_scene_is_opened(tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ({"pca": 2}, "takes one band as it is; leave features.pca out"),
+        ({"unit_norm": True}, "takes one band, which would be 1; leave it out"),
+    ],
+)
+def test_features_that_one_band_can_not_have_are_refused_before_the_scene_is_opened(
+    tmp_path: Path, method: str, features: dict[str, Any], message: str
+) -> None:
     fit = {"method": method, **({"edges": [50, 100, 150]} if method == "ranges" else {})}
-    job = config(tmp_path / "none.tif", tmp_path / "c.tif", fit=fit, features={"pca": 2})
-    refused(job, f"^features.pca: fit.method: {method} takes one band as it is; leave features.pca out")
+    job = config(tmp_path / "none.tif", tmp_path / "c.tif", fit=fit, features=features)
+    refused(job, rf"^features\.\w+: fit.method: {method} {message}")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from pipeline.engine.progress import Progress
 from pipeline.methods.fit import fit_source
 from pipeline.methods.initial_centroids import given_centroids
 from pipeline.methods.kmeans import KMeansSettings
+from pipeline.methods.registry import check_settings
 from pipeline.models.base import ClusterModel
 
 CENTROIDS = ((20.0, 30.5, 40.0), (60.0, 80.0, 70.0), (120.0, 100.0, 90.0), (200.0, 210.0, 190.0))
@@ -51,9 +52,12 @@ SIGNATURES = """#produced by i.cluster
 
 TEXTS = {
     "a.csv": "band3,1,band2\n40,20,30.5\n70,60,80\n90,120,100\n190,200,210\n",
+    "semicolons.csv": "# by a spreadsheet\nband3;band1;band2\n40;20;30.5\n70;60;80\n90;120;100\n190;200;210\n",
+    "blanks.txt": "band3 band1 band2\n40 20 30.5\n70 60 80\n90 120 100\n190 200 210\n",
     "otb.txt": "20 30.5 40 \n60 80  70\n120 100 90\n200 210 190\n",
     "old.sig": SIGNATURES.format(labels=""),
     "new.sig": "2\n" + SIGNATURES.format(labels="band1 band2 band3 \n0\n"),
+    "maps.sig": "1\n" + SIGNATURES.format(labels="s.1@PERMANENT s.2 s.3 \n"),
 }
 
 
@@ -130,11 +134,12 @@ def test_python_takes_arrays_and_paths(tmp_path: Path) -> None:
         (
             "a.csv",
             'band1,band2,band3\n"1,2,3\n' + "4," * 70_000,
-            "this is not a CSV file: field larger than field limit",
+            "this is no table: field larger than field limit",
         ),
-        ("a.csv", "1,2,3\n4,5,6\n", "expected a line of band names with commas between them"),
-        ("a.csv", "band1;band2;band3\n1;2;3\n", "expected a line of band names with commas between them"),
-        ("a.csv", "band1,band2,band3\n", "expected a line of band names with commas between them"),
+        ("a.csv", "1,2,3\n4,5,6\n", "expected a line of band names, with commas between them"),
+        ("a.csv", "band1;band2;band3\n1;2\n", "centroid 1 has 2 numbers; expected 3"),
+        ("a.csv", "x" * 100_000 + ",band2,band3\n1,2,3\n", r"there is no band '\.\.\.'; the scene has"),
+        ("a.csv", "band1,band2,band3\n", "expected a line of band names, with commas between them"),
         ("a.txt", "# by savetxt\n1 2 3\n", r"there is 1 centroid, but fit\.k is 4"),
         ("a.json", "{}", "this is JSON, but not a Terrazzo model"),
     ],
@@ -170,3 +175,14 @@ def test_paths_are_relative_to_the_folder_of_the_config() -> None:
     inits = ("c.csv", "k-means++", "diagonal", [[1, 2]])
     found = [anchor_paths({"fit": {"init": init}}, Path("/x"))["fit"]["init"] for init in inits]
     assert found == ["/x/c.csv", "k-means++", "diagonal", [[1, 2]]]
+
+
+def test_equal_centroids_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    fitted(scene(), [CENTROIDS[0], *CENTROIDS[:3]])
+    assert "only 3 of the 4 centroids are distinct" in caplog.text
+
+
+@pytest.mark.parametrize("init", ["none.csv", "diagnal", [[1, 2], [3, 4], [5, 6]]])
+def test_centroids_that_fit_no_scene_are_refused_without_one(init: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^fit\.init: .*(No such file|there are 3 centroids, but fit\.k is 4)"):
+        check_settings(KMeansSettings.model_validate({"k": 4, "init": init}), FeaturesConfig())

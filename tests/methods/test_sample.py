@@ -299,3 +299,9 @@ def test_strata_change_the_sample_of_a_fit_and_what_is_needed_for_it() -> None:
     needs = [sampling_needs(source.info, each, work) for each in (plain, by_cell)]
     assert needs[0].fixed < needs[1].fixed
     assert needs[0].per_block < needs[1].per_block
+
+
+def test_a_sample_of_fewer_pixels_than_classes_is_told_before_bands_are_blamed() -> None:
+    config = FIT.parse({"k": 4, "pixels": "0.01%"}, "test")
+    with pytest.raises(FitError, match=r"^fit\.pixels: 1 sampled pixels are too few for 4 classes; raise fit\.pixels"):
+        fit_source(MemorySource(patches(3)[:, :100, :100]), config, FeaturesConfig(), workers=1, progress=Progress())
