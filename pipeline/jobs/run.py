@@ -51,9 +51,9 @@ def check_outputs(config: RunConfig) -> OutputPaths:
     check_cache_folder(config.run)
     check_cache_of_method(config.run, config.fit)
     check_indices(config)
-    check_settings(config.fit, config.features)
     paths = OutputPaths.of(config.output, fits=True)
     keep_apart(paths.by_key(), named_files(config.scene, config.fit))
+    check_settings(config.fit, config.features)
     return paths
 
 

@@ -156,9 +156,7 @@ def test_a_band_without_spread_between_the_percentiles_is_refused_by_name() -> N
 
 @pytest.mark.parametrize("clip", [[98, 2], [2], [-1, 50], [2, 101], [False, True], 5])
 def test_percentiles_that_are_none_are_refused(clip: Any) -> None:
-    with pytest.raises(
-        ConfigError, match=r"standardize\W+clip: .*(98 is not smaller than 2|two percentiles from 0 to 100)"
-    ):
+    with pytest.raises(ConfigError, match=r"standardize\W+clip: .*(not smaller than 2|two percentiles from 0)"):
         parse_record(FeaturesConfig, {"standardize": {"clip": clip}}, "features")
 
 
