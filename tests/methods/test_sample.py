@@ -216,9 +216,8 @@ def test_what_is_no_share_is_refused(share: str) -> None:
 def test_a_share_of_fewer_pixels_than_classes_is_told_as_that() -> None:
     source = MemorySource(row_and_column_pixels((83, 97)), chunk=(20, 20))
     config = KMeansSettings(k=5, starts=1, pixels="0.02%")
-    plain = FeaturesConfig(standardize="none")
-    with pytest.raises(FitError, match=r"^fit.k: 5 classes need 5 .* the 2 sampled ones have 2; raise fit.pixels"):
-        fit_source(source, config, plain, workers=1, progress=Progress())
+    with pytest.raises(FitError, match=r"^fit.pixels: 2 sampled pixels are too few for 5 classes; raise fit.pixels"):
+        fit_source(source, config, FeaturesConfig(), workers=1, progress=Progress())
 
 
 def sampled_by_cell(fitting: np.ndarray, wanted: int, seed: int, side: int) -> list[tuple[int, int]]:
@@ -299,9 +298,3 @@ def test_strata_change_the_sample_of_a_fit_and_what_is_needed_for_it() -> None:
     needs = [sampling_needs(source.info, each, work) for each in (plain, by_cell)]
     assert needs[0].fixed < needs[1].fixed
     assert needs[0].per_block < needs[1].per_block
-
-
-def test_a_sample_of_fewer_pixels_than_classes_is_told_before_bands_are_blamed() -> None:
-    config = FIT.parse({"k": 4, "pixels": "0.01%"}, "test")
-    with pytest.raises(FitError, match=r"^fit\.pixels: 1 sampled pixels are too few for 4 classes; raise fit\.pixels"):
-        fit_source(MemorySource(patches(3)[:, :100, :100]), config, FeaturesConfig(), workers=1, progress=Progress())
