@@ -13,7 +13,7 @@ _NO_MEMORY = ("failed to map segment", "annot allocate memory", "annot create sh
 """Parts of messages of the system's loader if there is no memory or address space for a library."""
 
 _ROOM = 64 * 2**20
-"""Bytes that must be free after an import failed if its error is to be believed. Large libraries map as much."""
+"""Bytes, as many as large libraries map: memory is short if they can't be mapped after an import has failed."""
 
 
 def fault_sentence(error: BaseException) -> str:

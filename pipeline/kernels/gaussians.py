@@ -424,7 +424,7 @@ def classify_pixels(
 
 @compiled
 def _find_posteriors(n: int, buffers: Buffers) -> None:
-    """Divide the densities of each pixel by the largest one, and fill `squares` with that one's posterior."""
+    """Divide the densities of each pixel by the largest one, and fill `posterior` with that one's."""
     best, largest = buffers.best, buffers.posterior
     for i in range(n):
         largest[i] = 0

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field
 
 from pipeline.config.fields import Name
 from pipeline.config.record import refuse_boolean
+from pipeline.config.schema import CLIPPED
 from pipeline.config.yaml import INIT_WORDS
 from pipeline.core.band_names import find_band, listed_names
 from pipeline.core.errors import ConfigError, ModelError
@@ -47,7 +48,7 @@ _FARTHEST: Final = 10
 """Largest distance of a centroid from the sampled pixels of a band, in multiples of their range."""
 
 _LEAST_SPREAD: Final = 1e-3
-"""Least range of the centroids of a band, as a share of that of the sampled pixels."""
+"""Least range of the centroids of a band, as a share of that of most sampled pixels, without outliers."""
 
 
 class _Table(NamedTuple):
@@ -153,7 +154,7 @@ def _check_count(init: Init, count: int, k: int) -> None:
         raise ConfigError(msg)
 
 
-def prepared_centroids(centres: Centres, preparation: Preparation, sampled: npt.NDArray[np.generic]) -> Centres:
+def prepared_centroids(centres: Centres, preparation: Preparation, sampled: npt.NDArray[Any]) -> Centres:
     """Prepare centroids in stored numbers, shape (k, band), as the sampled pixels (band, point) are.
 
     Raises
@@ -164,7 +165,8 @@ def prepared_centroids(centres: Centres, preparation: Preparation, sampled: npt.
     low, high = sampled.min(axis=1).astype(np.float64), sampled.max(axis=1).astype(np.float64)
     room = _FARTHEST * (high - low)
     far = ((centres < low - room) | (centres > high + room)).any(axis=0)
-    near = (np.ptp(centres, axis=0) < _LEAST_SPREAD * (high - low)).all()
+    most = np.ptp(np.percentile(sampled, CLIPPED, axis=1), axis=0)
+    near = (np.ptp(centres, axis=0) < _LEAST_SPREAD * most).all()
     if far.any() or near:
         band = int(far.argmax())
         msg = (

@@ -85,7 +85,7 @@ class SampleSettings(FitConfig):
 
 
 _RANKING: Final = 80
-"""Bytes per candidate while its rank in its cell is found: its cell, and orders and ranks as 8-byte integers."""
+"""Bytes per candidate pixel while candidates are ranked in their cells: number of the cell, sort orders and ranks."""
 
 
 def sampling_needs(info: SceneInfo, settings: SampleSettings, work: Work) -> Needs:

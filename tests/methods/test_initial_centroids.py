@@ -186,3 +186,10 @@ def test_equal_centroids_are_told(caplog: pytest.LogCaptureFixture) -> None:
 def test_centroids_that_fit_no_scene_are_refused_without_one(init: Any) -> None:
     with pytest.raises(ConfigError, match=r"^fit\.init: .*(No such file|there are 3 centroids, but fit\.k is 4)"):
         check_settings(KMeansSettings.model_validate({"k": 4, "init": init}), FeaturesConfig())
+
+
+def test_an_outlier_does_not_make_centroids_look_as_if_in_other_units() -> None:
+    source = scene()
+    data = source.data.astype("float32")
+    data[:, 0, 0] = 1e7
+    assert fitted(MemorySource(data, chunk=(32, 32)), CENTROIDS, standardize="clip").k == 4
