@@ -200,6 +200,9 @@ class SklearnSettings(SampleOnlySettings):
                     f"{key}: {kind_words(value)} is not allowed; expected a number, a text, true, false, null or a list"
                 )
                 raise ValueError(msg)
+            if str(value).startswith("precomputed"):
+                msg = f"{key}: {value} takes distances instead of pixels; choose another, or leave it out"
+                raise ValueError(msg)
         return options
 
     @model_validator(mode="after")
@@ -234,6 +237,8 @@ class SklearnSettings(SampleOnlySettings):
         old, new = (named.get(each) for each in (str(given.get("estimator", "cluster.Birch")), name))
         if old and new and old.k and not new.k:
             kept.pop("k", None)
+        elif old and new and isinstance(options, dict) and old.k not in {None, new.k} and options.get(old.k):
+            kept["k"] = options[old.k]  # its own name for the number of classes is dropped below
         if old and new and isinstance(options, dict):
             others = set(old.options.split()) - set(new.options.split())
             kept["options"] = {key: value for key, value in options.items() if key not in others}

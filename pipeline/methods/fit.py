@@ -23,7 +23,7 @@ from pipeline.methods.method import AnyMethod, FitInput, FitResult
 from pipeline.methods.pixel_checks import Computed, check_count, check_magnitude, check_outliers
 from pipeline.methods.registry import check_settings, fit_function, method_of
 from pipeline.methods.sample import Sample, draw_sample, draw_sample_by_cell
-from pipeline.methods.settings import DistanceSettings, SampleSettings, StartSettings, StratifiedSettings
+from pipeline.methods.settings import DistanceSettings, SampleSettings, StratifiedSettings
 from pipeline.models.base import ClusterModel, Fitting, Provenance
 from pipeline.models.classes import ClassInfo
 from pipeline.pixels.pieces import PixelPieces
@@ -185,9 +185,7 @@ def _model(
         inertia=found.inertia,
         **found.content,
         fitting=Fitting(
-            **config.model_dump(include={"method", "seed", "max_iter", "tol"}),
-            starts=config.runs if isinstance(config, StartSettings) else None,
-            pixels="all" if config.pixels == "all" else "sampled",
+            **config.in_model,
             iterations=found.iterations,
             sampled_pixels=sample.points.shape[1],
             valid_pixels=sample.valid,

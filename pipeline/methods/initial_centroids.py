@@ -85,6 +85,12 @@ class InitSettings(CentroidSettings):
         return super().paths | named
 
     @property
+    def in_model(self) -> dict[str, Any]:
+        """Fields of `Fitting` that say how a model was fitted; of a file its name without folders."""
+        init = Path(self.init).name if isinstance(self.init, str) else "centroids"
+        return super().in_model | {"init": None if init == PLUS_PLUS else init}
+
+    @property
     def runs(self) -> int:
         """Number of starts that are made: one if the initial centroids are given."""
         return self.starts if self.init == PLUS_PLUS else 1

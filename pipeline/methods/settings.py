@@ -63,6 +63,12 @@ class SampleSettings(FitConfig):
         """Whether as many pixels are sampled from each cell of the scene as from any other."""
         return False
 
+    @property
+    def in_model(self) -> dict[str, Any]:
+        """Fields of `Fitting` that say how a model was fitted."""
+        pixels = "all" if self.pixels == "all" else "sampled"
+        return {**self.model_dump(include={"method", "seed", "max_iter", "tol"}), "pixels": pixels}
+
     @classmethod
     def without_those_of_others(
         cls, given: Mapping[str, Any], changes: Mapping[str, Any]
@@ -118,6 +124,11 @@ class StratifiedSettings(SampleSettings):
     def by_cell(self) -> bool:
         """Whether as many pixels are sampled from each cell of the scene as from any other."""
         return self.stratify == "blocks"
+
+    @property
+    def in_model(self) -> dict[str, Any]:
+        """Fields of `Fitting` that say how a model was fitted."""
+        return super().in_model | {"stratify": self.stratify if self.by_cell else None}
 
 
 class DistanceSettings(StratifiedSettings):
@@ -176,6 +187,11 @@ class StartSettings(StratifiedSettings):
     def runs(self) -> int:
         """Number of starts that are made."""
         return self.starts
+
+    @property
+    def in_model(self) -> dict[str, Any]:
+        """Fields of `Fitting` that say how a model was fitted."""
+        return super().in_model | {"starts": self.runs}
 
     @model_validator(mode="after")
     def _enough_pixels(self) -> Self:

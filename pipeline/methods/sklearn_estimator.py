@@ -1,8 +1,9 @@
 """Clusterers of scikit-learn: fitted on the sample, then stored as Gaussians, prototypes or labelled pixels."""
 
 import logging
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from textwrap import shorten
 from typing import Any, Final, NamedTuple
@@ -45,6 +46,13 @@ _CLASSES: Final[dict[str, Any]] = {
 """The class of each estimator of `methods.estimators.ESTIMATORS`."""
 
 _MIXTURES: Final = mixture.GaussianMixture, mixture.BayesianGaussianMixture
+
+_WRONG_VALUE: Final = re.compile(
+    r"The '(?P<key>\w+)' parameter of \w+ must be (?P<allowed>.*)\. Got (?P<got>.*) instead\."
+)
+"""What scikit-learn says of a parameter with a value that is not allowed."""
+
+_YAML_WORDS: Final = {"None": "null", "True": "true", "False": "false"}
 
 _LONGEST_MESSAGE: Final = 300
 """Largest number of characters that are told of an error of scikit-learn."""
@@ -130,11 +138,25 @@ def _estimator_of(settings: SklearnSettings) -> Any:
 
 def check_options(settings: SklearnSettings) -> None:
     """Raise ConfigError for options whose values the estimator refuses, whatever the pixels; `fit` checks all again."""
+    options = settings.parameters
+    if settings.estimator == "cluster.AgglomerativeClustering":
+        _check_agglomerative(options)
     with _told(settings.estimator, ConfigError):
         # scikit-learn names this method for developers of estimators, and may rename it
         validate = getattr(_estimator_of(settings), "_validate_params", None)
         if validate:
             validate()
+
+
+def _check_agglomerative(options: Mapping[str, Any]) -> None:
+    """Raise ConfigError for options that AgglomerativeClustering does not take together."""
+    metric = options.get("metric", "euclidean")
+    if options.get("linkage", "ward") == "ward" and metric != "euclidean":
+        msg = f"fit.options.metric: {metric} is not allowed with linkage: ward; choose euclidean, or linkage: average"
+        raise ConfigError(msg)
+    if (options.get("n_clusters") is None) == (options.get("distance_threshold") is None):
+        msg = "fit.options.distance_threshold: give either this or a number of classes (fit.k), and not the other"
+        raise ConfigError(msg)
 
 
 def gaussians_of(estimator: Any) -> Gaussians:
@@ -186,10 +208,20 @@ def _told(name: str, kind: type[TerrazzoError]) -> Iterator[None]:
             warnings.simplefilter("always")
             yield
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError) as error:
-        msg = f"fit.estimator: {name}: {_one_line(error)}; see fit.options"
+        value = _WRONG_VALUE.fullmatch(str(error))
+        if value:
+            said = _one_line(f"{_as_in_yaml(value['got'])} is not allowed; expected {_as_in_yaml(value['allowed'])}")
+            msg = f"fit.options.{value['key']}: {said} ({name})"
+        else:
+            msg = f"fit.estimator: {name}: {_one_line(error)}; see fit.options"
         raise kind(msg) from error
     for text in dict.fromkeys(_one_line(each.message) for each in raised):
         logger.warning("fit.estimator: %s: %s", name, text)
+
+
+def _as_in_yaml(python: str) -> str:
+    """Text of scikit-learn with Python's words for values as YAML has them."""
+    return re.sub(r"\b(None|True|False)\b", lambda word: _YAML_WORDS[word[0]], python)
 
 
 def _one_line(message: object) -> str:

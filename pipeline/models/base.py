@@ -4,11 +4,11 @@ import hashlib
 import json
 from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, Literal, NamedTuple, Protocol, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from pipeline.core.arrays import Planes, Validity
 from pipeline.core.errors import ModelError
@@ -43,6 +43,10 @@ class Labeller(Protocol):
         """Label the pixels of a block, shape (band, rows, columns), in stored numbers of the scene."""
 
 
+_LATER: Final = {"init", "stratify"}
+"""Settings of the fit that earlier versions did not have."""
+
+
 class Fitting(ModelRecord):
     """Settings of the fit, and its numbers of iterations and pixels."""
 
@@ -58,6 +62,10 @@ class Fitting(ModelRecord):
     """Setting `fit.max_iter`; None if the method has none."""
     tol: Annotated[float, Field(ge=0)] | None = None
     """Setting `fit.tol`; None if the method has none."""
+    init: Annotated[str, Field(min_length=1)] | None = None
+    """Setting `fit.init` where it is not its default: a word, the name of a file, or 'centroids' of the config."""
+    stratify: Literal["blocks"] | None = None
+    """Setting `fit.stratify`; None if every valid pixel was as likely to be sampled."""
     iterations: Annotated[int, Field(ge=0)]
     """Number of passes over all pixels if there were any, else iterations of the best start."""
     sampled_pixels: Count
@@ -66,6 +74,11 @@ class Fitting(ModelRecord):
     """Number of valid pixels in the scene."""
     scene_pixels: Count
     """Number of pixels of the scene, with nodata."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out settings of later versions that have their default, so that other models stay as they are."""
+        return {name: value for name, value in dump(self).items() if value is not None or name not in _LATER}
 
     @model_validator(mode="after")
     def _has_possible_numbers_of_pixels(self) -> Self:

@@ -281,6 +281,8 @@ def test_another_estimator_drops_settings_of_the_last_one_and_says_so(
     dropped = "fit.k, fit.options.n_clusters, fit.options.threshold"
     assert caplog.messages == [f"{dropped}: left out, as fit.estimator: cluster.DBSCAN does not have or allow that"]
     assert load(tmp_path, birch, "fit.estimator=cluster.KMeans").fit.options == {"n_clusters": 5}
+    found = load(tmp_path, birch, "fit.estimator=mixture.GaussianMixture").fit
+    assert (found.k, found.options, found.wanted) == (5, {}, 5)
     kmeans = with_setting("fit", {"k": 5})
     found = load(tmp_path, kmeans, "fit.method=sklearn", "fit.estimator=cluster.OPTICS").fit
     assert (found.estimator, found.k) == ("cluster.OPTICS", None)

@@ -84,7 +84,10 @@ def test_files_give_the_same_model_as_their_numbers_and_scikit_learn(tmp_path: P
     source, path = scene(), tmp_path / name
     path.write_text(TEXTS[name])
     model = fitted(source, str(path))
-    assert model == fitted(source, CENTROIDS, workers=1, seed=0)
+    assert model.fitting.init == path.name
+    listed = fitted(source, CENTROIDS, workers=1, seed=0)
+    assert listed.fitting.init == "centroids"
+    assert model.to_json() == listed.to_json().replace('"init": "centroids"', f'"init": "{path.name}"')
     assert model.inertia == pytest.approx(inertia_from(source, CENTROIDS), rel=1e-5)
     assert model.fitting.starts == 1
 
@@ -96,6 +99,8 @@ def test_the_diagonal_is_from_mean_minus_to_mean_plus_deviation_without_a_seed()
     model = fitted(source, "diagonal")
     assert model.inertia == pytest.approx(inertia_from(source, start), rel=1e-5)
     assert model.centroids == fitted(source, "diagonal", seed=7).centroids
+    assert model.fitting.init == "diagonal"
+    assert "init" not in fitted(source, "k-means++").fitting.model_dump()
 
 
 @pytest.mark.parametrize("standardize", ["none", "clip"])

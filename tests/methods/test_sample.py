@@ -295,6 +295,7 @@ def test_strata_change_the_sample_of_a_fit_and_what_is_needed_for_it() -> None:
     fits = [fit_source(source, each, workers=2, progress=Progress()).model for each in (plain, by_cell)]
     assert fits[0].centres.tolist() != fits[1].centres.tolist()
     assert fits[1].fitting.sampled_pixels == 4000
+    assert (fits[0].fitting.stratify, fits[1].fitting.stratify) == (None, "blocks")
     needs = [sampling_needs(source.info, each, work) for each in (plain, by_cell)]
     assert needs[0].fixed < needs[1].fixed
     assert needs[0].per_block < needs[1].per_block

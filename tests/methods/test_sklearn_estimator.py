@@ -1,6 +1,7 @@
 """Clusterers of scikit-learn: the table is that of the library, models give the labels of the estimators themselves."""
 
 import logging
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -342,6 +343,10 @@ def test_a_distance_takes_the_place_of_k() -> None:
         ({"options": {"n_jobs": 4}}, "has no option 'n_jobs' here; allowed: "),
         ({"options": {"threshold": {"a": 1}}}, "options: threshold: a dict is not allowed; expected a number, a text"),
         ({"options": {"threshold": len}}, "threshold: a builtin_function_or_method is not allowed"),
+        (
+            {"estimator": "cluster.DBSCAN", "options": {"metric": "precomputed"}},
+            "options: metric: precomputed takes distances instead of pixels; choose another, or leave it out",
+        ),
         ({"options": {"n_clusters": 300}}, "options.n_clusters is 300; expected a number of classes, 2 to 254"),
         (
             {"estimator": "cluster.DBSCAN", "k": 5},
@@ -367,7 +372,6 @@ def test_settings_that_can_not_be_are_refused(settings: dict[str, Any], message:
         ),
         ("cluster.DBSCAN", {"eps": 1e-3}, "found 0 classes in 800 sampled pixels, and 100% of them noise; a map has"),
         ("cluster.MeanShift", {"bandwidth": 1.5}, r"found \d{3,4} classes in 800 sampled pixels; a map has 2 to 254"),
-        ("cluster.DBSCAN", {"metric": "precomputed"}, "^fit.estimator: cluster.DBSCAN: .*; see fit.options$"),
         ("cluster.KMeans", {"init": [[1.0, 2.0]]}, "^fit.estimator: cluster.KMeans: .*; see fit.options$"),
     ],
 )
@@ -380,16 +384,17 @@ def test_what_only_the_fit_shows_is_one_sentence(name: str, options: dict[str, A
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("cluster.DBSCAN", {"eps": "wide"}, "The 'eps' parameter of DBSCAN must be a float in the range"),
-        ("cluster.KMeans", {"max_iter": 0}, "The 'max_iter' parameter of KMeans must be an int"),
-        ("mixture.GaussianMixture", {"covariance_type": "round"}, "The 'covariance_type' parameter of GaussianMixture"),
+        ("cluster.DBSCAN", {"eps": "wide"}, "eps: 'wide' is not allowed; expected a float in the range"),
+        ("cluster.KMeans", {"max_iter": 0}, "max_iter: 0 is not allowed; expected an int in the range"),
+        ("cluster.OPTICS", {"max_eps": None}, "max_eps: null is not allowed; expected a float in the range"),
+        ("mixture.GaussianMixture", {"covariance_type": "round"}, "covariance_type: 'round' is not allowed; expected"),
     ],
 )
 def test_values_of_options_are_checked_before_a_pixel_is_read(
     name: str, options: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MemorySource, "read", lambda *_: pytest.fail("a block was read"))
-    with pytest.raises(ConfigError, match=rf"^fit\.estimator: {name}: {said}.*; see fit\.options$") as caught:
+    with pytest.raises(ConfigError, match=rf"^fit\.options\.{said}.*\({name}\)$") as caught:
         fit_model(name, source(), options=options)
     assert "\n" not in str(caught.value)
     if name == "cluster.DBSCAN":
@@ -397,6 +402,22 @@ def test_values_of_options_are_checked_before_a_pixel_is_read(
         config = {"version": 1, "scene": {"source": "none.tif"}, "output": {"labels": "o.tif"}, "fit": settings}
         with pytest.raises(ConfigError, match=said):
             check_outputs(RunConfig.model_validate(config))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"metric": "manhattan"}, "metric: manhattan is not allowed with linkage: ward; choose euclidean, or linkage:"),
+        ({"distance_threshold": 0.5, "n_clusters": K}, "distance_threshold: give either this or a number of classes"),
+        ({"n_clusters": None}, "distance_threshold: give either this or a number of classes"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused_early(options: dict[str, Any], said: str) -> None:
+    settings = settings_of("cluster.AgglomerativeClustering", k=None, options=options)
+    with pytest.raises(ConfigError, match=rf"^fit\.options\.{re.escape(said)}"):
+        check_options(settings)
+    with pytest.raises(ValueError):  # noqa: PT011 (of scikit-learn, in its words)
+        _CLASSES[settings.estimator](**settings.parameters).fit([[0.0], [1.0], [3.0], [7.0]])
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
