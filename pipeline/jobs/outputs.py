@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,17 +40,18 @@ class OutputPaths:
         files, left_out, labels = [], [], Path(output.labels)
         for sink in SINKS:
             name: str | None = getattr(output, sink.key)
-            default = labels.with_name(labels.stem + sink.ending) if sink.ending else labels
-            if sink.of_fit and not fits:
+            default = sink.default_path(labels)
+            if (sink.of_fit and not fits) or (sink.on_request and name is None) or not sink.fits(labels):
                 continue
             if says_none(name):
                 sink.check_off()
                 left_out.append((sink, default))
             else:
                 path = Path(name) if name else default
-                sink.check(path)
+                sink.check(path, labels)
                 files.append((sink, path))
-        _check_paths({f"output.{sink.key}": path for sink, path in files})
+        beside = {os.path.realpath(path) for sink, path in files if sink.beside}
+        _check_paths({f"output.{sink.key}": path for sink, path in files}, beside)
         return cls(tuple(files), tuple(left_out))
 
     @property
@@ -72,8 +73,11 @@ class OutputPaths:
         return {f"output.{sink.key}": path for sink, path in self.files}
 
 
-def _check_paths(paths: Mapping[str, Path]) -> None:
-    """Raise ConfigError if a path can't be that of a file, or two outputs, given by their keys, have one path."""
+def _check_paths(paths: Mapping[str, Path], beside: Collection[str]) -> None:
+    """Raise ConfigError if a path can't be that of a file, or two outputs, given by their keys, have one path.
+
+    No output may be what GDAL reads as part of another one, unless it is `beside` it for that.
+    """
     taken: dict[str, str] = {}
     for key, path in paths.items():
         if fault := path_fault(path):
@@ -84,7 +88,7 @@ def _check_paths(paths: Mapping[str, Path]) -> None:
             raise ConfigError(msg)
     for key, path in paths.items():
         for sidecar in map(os.path.realpath, sidecars(path)):
-            if sidecar in taken:
+            if sidecar in taken and sidecar not in beside:
                 msg = (
                     f"{taken[sidecar]}: {sidecar}: GDAL would read this file as part of {key}, {path}; use another name"
                 )
@@ -106,9 +110,10 @@ class StagedOutputs:
 
     def record(self) -> dict[str, dict[str, str]]:
         """What a report says of the files: the path of each, and the SHA-256 digests of those that it describes."""
+        left_out = {sink.key for sink, path in self.files() if sink.conditional and not path.exists()}
         return {
-            "outputs": {sink.key: str(path) for sink, path in self.paths.files},
-            "sha256": digests_of({sink.key: path for sink, path in self.files()}),
+            "outputs": {sink.key: str(path) for sink, path in self.paths.files if sink.key not in left_out},
+            "sha256": digests_of({sink.key: path for sink, path in self.files() if sink.key not in left_out}),
         }
 
 

@@ -57,7 +57,7 @@ fit:
 {_method_lines()}
 output:
   labels: {yaml_text(f"{stem}_classes.tif")}
-  # model, table, picture, report: next to the labels; none leaves one out
+  # model, table, picture, run: next to the labels; none leaves one out
   palette: auto         # colour-blind safe; or a matplotlib colour map: viridis
 
 run:

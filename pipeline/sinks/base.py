@@ -34,7 +34,16 @@ class Sink:
     what: str
     """Name in messages, with its article."""
     ending: str | None
-    """Default path, with the path of the map without its ending before it; None if the config must name a path."""
+    """Default path, with the path of the map without its own ending before it; None if the config must name a path."""
+    beside: bool = False
+    """True if its ending follows the whole name of the map, and its path can't be chosen, as clients look for it
+    there."""
+    on_request: bool = False
+    """True if it is written only if the config names a path."""
+    conditional: bool = False
+    """True if a run may leave it out, and says why."""
+    with_maps: tuple[str, ...] = ()
+    """Endings of the maps that it is written for; empty for all."""
     writer: str
     """`module:name` of the function that opens its writer, (path, job) -> `Writer`; imported when a job needs it."""
     endings: tuple[str, ...] = ()
@@ -53,10 +62,28 @@ class Sink:
         """What the config says of its key."""
         if self.ending is None:
             return f"the path of {self.what}, {self.form}, for example out/classes{self.endings[0]}"
+        if self.on_request:
+            return f"the path of {self.what}, such as out/classes{self.ending} (default: '{OFF}')"
+        if self.beside:
+            return f"'{OFF}' to leave out {self.what}, which is written as <labels>{self.with_maps[0]}{self.ending}"
         return f"the path of {self.what} (default: <labels>{self.ending}), or '{OFF}' to leave it out"
 
-    def check(self, path: Path) -> None:
-        """Raise ConfigError if its file can't have this path."""
+    def default_path(self, labels: Path) -> Path:
+        """Path of its file beside a map, unless the config names another; of the map itself its own."""
+        if self.ending is None:
+            return labels
+        return labels.with_name((labels.name if self.beside else labels.stem) + self.ending)
+
+    def fits(self, labels: Path) -> bool:
+        """Whether it is written for a map of this path."""
+        return not self.with_maps or labels.suffix.lower() in self.with_maps
+
+    def check(self, path: Path, labels: Path) -> None:
+        """Raise ConfigError if its file can't have this path beside a map."""
+        if self.beside and path != self.default_path(labels):
+            expected = self.default_path(labels)
+            msg = f"output.{self.key}: {path}: {self.what} has to be {expected}; leave this key out, or set it to {OFF}"
+            raise ConfigError(msg)
         if self.endings and path.suffix.lower() not in self.endings:
             msg = f"output.{self.key}: {path}: {self.what} is {self.form}; use a name that ends in {self.endings[0]}"
             raise ConfigError(msg)

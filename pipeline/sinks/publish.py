@@ -50,14 +50,16 @@ def rename_together(staged_files: Sequence[StagedFile], *, overwrite: bool) -> N
     """Rename files to their final names, in the order given; undo all renames if one fails.
 
     A file that is replaced has another name until all renames are done. Sidecar files of a map that is replaced are
-    removed, because GDAL would read them as part of the new map. At the end the folders are written through to the
-    disk. Raises OutputError if a file can't be renamed.
+    removed unless they are among the files, because GDAL would read them as part of the new map. At the end the folders
+    are written through to the disk. Raises OutputError if a file can't be renamed.
     """
     stuck: list[Path] = []
+    own = {file.target for file in staged_files}
     with ExitStack() as undo:
         for file in staged_files:
+            foreign = [path for path in sidecars(file.target) if path not in own]
             try:
-                _name(file, undo, stuck, overwrite=overwrite)
+                _name(file, foreign, undo, stuck, overwrite=overwrite)
             except FileExistsError as error:
                 path = error.filename or file.target
                 msg = f"{path}: another program wrote this file during the run, and it was not replaced; run again"
@@ -94,18 +96,18 @@ def _failure(msg: str, undo: ExitStack, stuck: Sequence[Path]) -> OutputError:
     return OutputError(msg)
 
 
-def _name(file: StagedFile, undo: ExitStack, stuck: list[Path], *, overwrite: bool) -> None:
-    """Rename one file, and register how to undo it."""
+def _name(file: StagedFile, foreign: Sequence[Path], undo: ExitStack, stuck: list[Path], *, overwrite: bool) -> None:
+    """Rename one file, and register how to undo it; `foreign` are sidecars that are not of this run."""
     temporary, target = file.temporary, file.target
     if not os.path.lexists(target):
-        for sidecar in filter(os.path.lexists, sidecars(target)):
+        for sidecar in filter(os.path.lexists, foreign):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(sidecar))
     if not overwrite:
         _name_new(temporary, target)
         undo.callback(_take_back, target, _stamp(target), stuck)
         return
     if os.path.lexists(target):
-        _set_sidecars_aside(file, undo, stuck)
+        _set_aside(file, foreign, undo, stuck)
         undo.callback(_put_back, _save_replaced(file), target, stuck)
         temporary.replace(target)
     else:
@@ -113,9 +115,9 @@ def _name(file: StagedFile, undo: ExitStack, stuck: list[Path], *, overwrite: bo
         undo.callback(_take_back, target, _stamp(target), stuck)
 
 
-def _set_sidecars_aside(file: StagedFile, undo: ExitStack, stuck: list[Path]) -> None:
-    """Move the sidecar files of a map into the temporary folder, and register how to undo it."""
-    for number, sidecar in enumerate(sidecars(file.target)):
+def _set_aside(file: StagedFile, foreign: Sequence[Path], undo: ExitStack, stuck: list[Path]) -> None:
+    """Move sidecar files of a map into the temporary folder, and register how to undo it."""
+    for number, sidecar in enumerate(foreign):
         if os.path.lexists(sidecar) and not _is_folder(sidecar):
             aside = file.temporary.with_name(f"sidecar-{number}-{file.temporary.name}")
             sidecar.rename(aside)

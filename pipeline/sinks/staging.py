@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -51,7 +51,7 @@ class Staging:
                 msg = f"{target}: two outputs have this name; give them different names"
                 raise ConfigError(msg)
             checked.add(real)
-            check_name(target, overwrite=self._overwrite)
+            check_name(target, self._targets, overwrite=self._overwrite)
         with ExitStack() as context:
             # links are resolved once, because they may change before the run ends
             folders = {target.parent: Path(os.path.realpath(target.parent)) for target in self._targets}
@@ -121,14 +121,16 @@ def check_free_space(folder: Path, needed: int, fix: str) -> None:
 def check_writable(targets: Sequence[Path]) -> None:
     """Raise OutputError or ConfigError unless these files can be written, replacing existing ones."""
     for target in targets:
-        check_name(target, overwrite=True)
+        check_name(target, targets, overwrite=True)
     for parent in dict.fromkeys(target.parent for target in targets):
         with temporary_folder(parent, _OTHER_FOLDER):
             pass
 
 
-def check_name(target: Path, *, overwrite: bool) -> None:
+def check_name(target: Path, targets: Collection[Path] = (), *, overwrite: bool) -> None:
     """Check that a path can be that of an output, as far as that is possible without writing.
+
+    `targets` are the outputs of the run, which are checked by themselves where they are sidecars of this one.
 
     Raises
     ------
@@ -146,7 +148,7 @@ def check_name(target: Path, *, overwrite: bool) -> None:
             fix = "allow overwriting (--overwrite, overwrite=True) or use another name"
             msg = f"{target}: the file exists already; {fix}"
             raise OutputError(msg)
-    elif sidecar := next(filter(os.path.lexists, sidecars(target)), None):
+    elif sidecar := next((path for path in sidecars(target) if path not in targets and os.path.lexists(path)), None):
         msg = f"{target}: GDAL would read {sidecar} as part of this map; remove it, or use another name"
         raise OutputError(msg)
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Small text files: the model and the report of a run."""
+"""Small text files: the model and the record of a run."""
 
 from pathlib import Path
 from typing import Final
@@ -11,8 +11,12 @@ MODEL: Final = Sink(
 )
 """The fitted model, as JSON."""
 
-REPORT: Final = Sink(
-    key="report", what="the report", ending=".run.json", writer="pipeline.sinks.text_files:ReportWriter", of_files=True
+RECORD: Final = Sink(
+    key="run",
+    what="the record of the run",
+    ending=".run.json",
+    writer="pipeline.sinks.text_files:RecordWriter",
+    of_files=True,
 )
 """The report of a run, as JSON."""
 
@@ -28,15 +32,15 @@ class ModelWriter(Writer):
         write_text(self._path, self._model.to_json(), MODEL)
 
 
-class ReportWriter(Writer):
-    """Writes the report."""
+class RecordWriter(Writer):
+    """Writes the report of the run as JSON."""
 
     def __init__(self, path: Path, _job: Job) -> None:
         self._path = path
 
     def finish(self, summary: Summary) -> None:
         """Write the file."""
-        write_text(self._path, json_text(summary.report, indent=2) + "\n", REPORT)
+        write_text(self._path, json_text(summary.report, indent=2) + "\n", RECORD)
 
 
 def write_text(path: Path, text: str, sink: Sink) -> None:

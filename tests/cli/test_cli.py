@@ -168,7 +168,7 @@ def test_predict_accepts_keys_of_scene_and_run_but_not_those_of_the_model(job: P
     done = terrazzo(*words, "--json", "--set", "run.chunk=64", "--set", "run.memory=3GB", "--workers", "1")
     assert done.returncode == 0, done.stderr
     plan, outputs = json.loads(done.stdout)["plan"], json.loads(done.stdout)["outputs"]
-    assert set(outputs) == {"labels", "picture", "report"}
+    assert set(outputs) == {"labels", "picture", "run"}
     assert {path.name for path in job.parent.iterdir()} == {
         "job.yaml", "scene.tif", "m.json", "p.tif", "look.png", "p.run.json"
     }  # fmt: skip
@@ -268,11 +268,11 @@ def test_wrong_models_are_one_sentence(tmp_path: Path) -> None:
 
 
 def test_neither_config_nor_model_is_replaced(job: Path) -> None:
-    done = terrazzo("run", job, "-q", "--overwrite", "--set", "output.report=job.yaml", cwd=job.parent)
-    assert_one_sentence(done, 2, "output.report", "job.yaml", "(the config), which is never replaced")
+    done = terrazzo("run", job, "-q", "--overwrite", "--set", "output.run=job.yaml", cwd=job.parent)
+    assert_one_sentence(done, 2, "output.run", "job.yaml", "(the config), which is never replaced")
     for command in ("validate", "plan"):
-        done = terrazzo(command, job, "--set", "output.report=job.yaml", cwd=job.parent)
-        assert_one_sentence(done, 2, "output.report", "job.yaml", "(the config), which is never replaced")
+        done = terrazzo(command, job, "--set", "output.run=job.yaml", cwd=job.parent)
+        assert_one_sentence(done, 2, "output.run", "job.yaml", "(the config), which is never replaced")
     done = terrazzo("fit", job, "-q", "-o", job, "--overwrite")
     assert_one_sentence(done, 2, "--output", "(the config), which is never replaced")
     done = terrazzo("fit", job, "-q", "-o", job.with_name("scene.tif"), "--overwrite")

@@ -106,7 +106,7 @@ VALID = {
     "output.model": ("/y/m.json", "/y/m.json"),
     "output.table": ("/y/t.csv", "/y/t.csv"),
     "output.picture": ("/y/p.png", "/y/p.png"),
-    "output.report": ("/y/r.json", "/y/r.json"),
+    "output.run": ("/y/r.json", "/y/r.json"),
     "output.palette": ("viridis", "viridis"),
     "run.workers": ("3", 3),
     "run.memory": ("1.5GiB", 3 * 2**29),

@@ -211,7 +211,7 @@ def test_null_device_as_output_survives_overwriting(write_raster: WriteRaster, t
     except OSError:
         device.symlink_to("/dev/null")
     path = write_raster("scene.tif", patches())
-    run = config(path, tmp_path / "c.tif", output={"report": str(device)})
+    run = config(path, tmp_path / "c.tif", output={"run": str(device)})
     with pytest.raises(ConfigError, match="null: this is a device"):
         run_config(run, overwrite=True)
     assert special_kind(device) == "a device"

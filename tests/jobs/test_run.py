@@ -281,16 +281,16 @@ def test_the_same_seed_gives_the_same_model_file(landscape: list[str], tmp_path:
 
 
 def test_outputs_go_where_the_config_says(write_raster: WriteRaster, tmp_path: Path) -> None:
-    names = {key: str(tmp_path / f"my.{key}") for key in ("model", "table", "report")}
+    names = {key: str(tmp_path / f"my.{key}") for key in ("model", "table", "run")}
     names["picture"] = str(tmp_path / "my.png")
     path = write_raster("scene.tif", patches(3))
     run_config(config(path, tmp_path / "m.tiff", output={**names, "palette": "viridis"}, fit={"k": 3}))
-    assert {"m.tiff", "my.model", "my.table", "my.png", "my.report"} <= {p.name for p in tmp_path.iterdir()}
+    assert {"m.tiff", "my.model", "my.table", "my.png", "my.run"} <= {p.name for p in tmp_path.iterdir()}
     with rasterio.open(tmp_path / "m.tiff") as file:
         assert file.colormap(1)[1][:3] == (68, 1, 84)  # viridis begins there
 
 
-OPTIONAL = {"table": "c.csv", "picture": "c_quicklook.png", "model": "c.model.json", "report": "c.run.json"}
+OPTIONAL = {"table": "c.csv", "picture": "c_quicklook.png", "model": "c.model.json", "run": "c.run.json"}
 """Outputs that can be switched off, and their default names."""
 
 
@@ -310,10 +310,10 @@ def test_outputs_can_be_switched_off(
     for name in {"c.tif", *left.values()} - {"c.run.json"}:
         assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert set(report["outputs"]) == {"labels", *left}
-    assert set(report["sha256"]) == {"labels", *left} - {"report"}
+    assert set(report["sha256"]) == {"labels", *left} - {"run"}
     assert report["plan"]["map_disk"] == planned.map_disk < whole["plan"]["map_disk"]
     assert report["classes"] == whole["classes"]
-    if "report" not in off:
+    if "run" not in off:
         assert json.loads((tmp_path / "part" / "c.run.json").read_text()) == json.loads(json.dumps(report))
     assert not caplog.records
     before = (tmp_path / "whole" / OPTIONAL[off[0]]).read_bytes()
@@ -331,7 +331,7 @@ def test_outputs_of_predict_can_be_switched_off(write_raster: WriteRaster, tmp_p
     path = write_raster("scene.tif", patches(3))
     model = fit_config(config(path, tmp_path / "c.tif", fit={"k": 3}), tmp_path / "m.json")
     (tmp_path / "out").mkdir()
-    output = OutputConfig(labels=str(tmp_path / "out" / "c.tif"), picture="none", report="None")
+    output = OutputConfig(labels=str(tmp_path / "out" / "c.tif"), picture="none", run="None")
     report = predict(SceneConfig(source=(str(path),)), model, output)
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"c.tif", "c.csv"}
     assert set(report["outputs"]) == {"labels", "table"}

@@ -76,7 +76,7 @@ def test_what_is_taken_from_a_block_is_the_same_after_it_has_travelled(
     assert library.loads(library.dumps(sink)) == sink
     with open_writer(sink, tmp_path / "out.tif", library.loads(library.dumps(job_of(source)))) as writer:
         if writer.part is None:
-            assert sink.key in {"table", "model", "report"}
+            assert sink.key in {"table", "model", "run"}
             return
         there = library.loads(library.dumps(writer.part))
         for block in source.blocks:
@@ -138,14 +138,14 @@ def size_of(path: Path) -> int:
 @EACH
 def test_a_name_with_the_ending_of_another_format_is_refused(sink: Sink) -> None:
     if not sink.endings:
-        sink.check(Path("out/any.name"))
+        sink.check(Path("out/any.name"), Path("out/map.tif"))
         return
-    sink.check(Path(f"out/map{sink.endings[-1].upper()}"))
+    sink.check(Path(f"out/map{sink.endings[-1].upper()}"), Path("out/map.tif"))
     message = (
         rf"^output\.{sink.key}: out/a\.jpg: {sink.what} is {sink.form}; use a name that ends in {sink.endings[0]}$"
     )
     with pytest.raises(ConfigError, match=message):
-        sink.check(Path("out/a.jpg"))
+        sink.check(Path("out/a.jpg"), Path("out/map.tif"))
 
 
 @pytest.mark.parametrize("sink", SINKS, ids=lambda sink: sink.key)

@@ -56,7 +56,7 @@ def test_a_run_warns_if_the_outputs_it_replaces_are_not_from_one_run(
     job = config(write_raster("scene.tif", patches()), tmp_path / "c.tif", fit={"k": 3})
     report = run_config(job)
     for key, path in report["outputs"].items():
-        if key != "report":
+        if key != "run":
             assert report["sha256"][key] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
     model = tmp_path / "c.model.json"
     model.write_text(model.read_text() + " ")
@@ -96,7 +96,7 @@ def test_the_run_after_one_without_a_report_is_not_told_of_a_killed_one(
     write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_raster("scene.tif", patches())
-    for k, output in ((3, {}), (4, {"report": "none"}), (4, {})):
+    for k, output in ((3, {}), (4, {"run": "none"}), (4, {})):
         caplog.clear()
         run_config(config(path, tmp_path / "c.tif", fit={"k": k, "starts": 1}, output=output), overwrite=True)
     assert "of a run without one" in caplog.text
