@@ -1,11 +1,12 @@
 """The report of a run as a JSON record: config, classes, times, memory, versions."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
 from typing import Any, Final
 
 import rasterio
@@ -14,7 +15,7 @@ from pipeline.core.scene_info import SceneInfo
 from pipeline.core.version import __version__
 from pipeline.engine.memory import peak_rss
 from pipeline.jobs.plan import Plan
-from pipeline.labels.classify import ClassStatistics
+from pipeline.labels.classify import STATISTICS, ClassStatistics
 from pipeline.methods.fit import Fit
 from pipeline.models.classes import UNCLASSIFIED
 from pipeline.pixels.open import Source
@@ -70,15 +71,10 @@ def run_report(
         },
         "log": [asdict(entry) for entry in fit.log],
         "classes": [
-            {"class": label, "pixels": pixels, "share": share, "area_ha": statistics.hectares(label)}
-            for label, (pixels, share) in enumerate(zip(statistics.counts[1:], statistics.shares, strict=True), 1)
+            {"class": label, **_class_record(statistics, label, model.bands)} for label in range(1, model.k + 1)
         ],
         "nodata_pixels": statistics.counts[0],
-        "unclassified": {
-            "pixels": statistics.unclassified,
-            "share": statistics.share(UNCLASSIFIED),
-            "area_ha": statistics.hectares(UNCLASSIFIED),
-        },
+        "unclassified": _class_record(statistics, UNCLASSIFIED, model.bands),
         "area_note": statistics.pixel_areas.reason,
         "plan": {**asdict(plan), "peak": plan.peak},
         "source_passes": source.passes,
@@ -86,6 +82,20 @@ def run_report(
         "pixels_per_second": round(info.pixels / clock.seconds),
         "peak_rss": peak_rss(),
         "versions": versions(),
+    }
+
+
+def _class_record(statistics: ClassStatistics, label: int, bands: Sequence[str]) -> dict[str, Any]:
+    """Return what a report says of the pixels with a label: the numbers of the table, null where there are none."""
+    rows = zip(bands, statistics.of_bands(label), strict=True)
+    return {
+        "pixels": statistics.pixels(label),
+        "share": statistics.share(label),
+        "area_ha": statistics.hectares(label),
+        "bands": {
+            band: {key: value if isfinite(value) else None for key, value in zip(STATISTICS, numbers, strict=True)}
+            for band, numbers in rows
+        },
     }
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isfinite, sqrt
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,12 @@ from pipeline.core.units import Units
 from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.kernels.areas import class_areas
 from pipeline.kernels.fixed import has_exact_sums
-from pipeline.kernels.sums import class_sums, merge_sums
+from pipeline.kernels.sums import class_sums, merge_sums, no_extremes
 from pipeline.models.base import ClusterModel, Labeller
 from pipeline.models.classes import UNCLASSIFIED
+
+STATISTICS: Final = ("mean", "std", "min", "max")
+"""Statistics of the pixels of a class in each band."""
 
 Labels = npt.NDArray[np.uint8]
 """Labels, shape (rows, columns): 0 is nodata, 1 to k are classes, `UNCLASSIFIED` is none of them."""
@@ -40,6 +43,8 @@ class LabelledBlock:
     """Sums of the pixels per row and band, shape (part, k + 2, band), from `class_sums`."""
     squares: npt.NDArray[Any]
     """Sums of the squared pixels per row and band, shape (part, k + 2, band)."""
+    extremes: npt.NDArray[Any]
+    """Least and largest pixel value per band and row, in stored numbers, shape (band, k + 2, 2)."""
     areas: tuple[int, ...]
     """Area per row in units of `PixelAreas.unit`, length k + 2; empty unless pixel areas differ by row."""
     parts: tuple[Any, ...]
@@ -89,7 +94,7 @@ class LabelTask:
 
 
 class ClassStatistics:
-    """Pixel counts, areas, means and standard deviations per class of a scene, accumulated block by block."""
+    """Pixel counts, areas and, per band, means, deviations and extremes of the classes of a scene, block by block."""
 
     def __init__(self, model: ClusterModel, units: Units, areas: PixelAreas) -> None:
         self._units = units
@@ -108,6 +113,7 @@ class ClassStatistics:
         shape = (1 if self._exact else 2, *self._shift.shape)
         self._sums = np.zeros(shape, object if self._exact else np.float64)
         self._squares = np.zeros_like(self._sums)
+        self._extremes = no_extremes(len(model.bands), model.k + 2, exact=self._exact)
 
     def add(self, block: LabelledBlock) -> None:
         """Add the sums of a block: exactly for integer pixels, because Python's integers do not overflow."""
@@ -119,6 +125,8 @@ class ClassStatistics:
         kind = self._sums.dtype
         self._sums = merge_sums(self._sums, block.sums.astype(kind))
         self._squares = merge_sums(self._squares, block.squares.astype(kind))
+        np.minimum(self._extremes[..., 0], block.extremes[..., 0], out=self._extremes[..., 0])
+        np.maximum(self._extremes[..., 1], block.extremes[..., 1], out=self._extremes[..., 1])
 
     @property
     def valid(self) -> int:
@@ -157,6 +165,24 @@ class ClassStatistics:
     def stds(self, label: int) -> npt.NDArray[np.float64]:
         """Population standard deviations of the pixels with a label, as `means`."""
         return self._units.difference_factors * [self._std(label, band) for band in range(self._shift.shape[1])]
+
+    def minima(self, label: int) -> npt.NDArray[np.float64]:
+        """Least values of the pixels with a label, as `means`."""
+        return np.minimum(*self._ends(label))
+
+    def maxima(self, label: int) -> npt.NDArray[np.float64]:
+        """Largest values of the pixels with a label, as `means`."""
+        return np.maximum(*self._ends(label))
+
+    def of_bands(self, label: int) -> list[tuple[float, ...]]:
+        """Return `STATISTICS` of the pixels with a label for each band, in physical units; NaN if there are none."""
+        columns = self.means(label), self.stds(label), self.minima(label), self.maxima(label)
+        return [tuple(numbers) for numbers in np.stack(columns, axis=1).tolist()]
+
+    def _ends(self, label: int) -> list[npt.NDArray[np.float64]]:
+        """Both ends of the values of the pixels with a label in physical units; which is first, the scale decides."""
+        ends = self._extremes[:, self._row(label)].T.astype(np.float64)
+        return [self._units.to_physical(end if self.pixels(label) else np.full_like(end, np.nan)) for end in ends]
 
     def _std(self, label: int, band: int) -> float:
         """Population standard deviation of stored numbers; NaN without pixels or if squares overflowed."""

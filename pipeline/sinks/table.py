@@ -1,10 +1,10 @@
-"""The table of classes as CSV: pixels, share, area, mean and standard deviation per band."""
+"""The table of classes as CSV: pixels, share, area, and statistics per band."""
 
 import csv
 from pathlib import Path
 from typing import Final
 
-from pipeline.labels.classify import ClassStatistics
+from pipeline.labels.classify import STATISTICS, ClassStatistics
 from pipeline.models.classes import UNCLASSIFIED
 from pipeline.sinks.base import Job, Sink, Summary, Writer
 from pipeline.sinks.palette import Colour, unclassified_colour
@@ -16,8 +16,8 @@ class TableWriter(Writer):
     """Writes the table, one row per class, and one of unclassified pixels (class 255) if there are any.
 
     Columns: class, colour (#rrggbb), pixels, share (of the valid pixels, 0 to 1), area_ha (empty where the
-    area is unknown), then mean and standard deviation per band in the units of the model (empty for a class without
-    pixels in this scene).
+    area is unknown), then mean, standard deviation, minimum and maximum per band in the units of the model (empty for a
+    class without pixels in this scene).
     """
 
     def __init__(self, path: Path, job: Job) -> None:
@@ -26,7 +26,7 @@ class TableWriter(Writer):
     def finish(self, summary: Summary) -> None:
         """Write the file; raise OutputError if it can't be written."""
         header = ["class", "colour", "pixels", "share", "area_ha"]
-        header += [f"{statistic}_{band}" for band in self._bands for statistic in ("mean", "std")]
+        header += [f"{statistic}_{band}" for band in self._bands for statistic in STATISTICS]
         try:
             with self._path.open("w", newline="", encoding="utf-8") as file:
                 rows = csv.writer(file)
@@ -46,7 +46,7 @@ def table_rows(statistics: ClassStatistics, colours: tuple[Colour, ...]) -> list
         row = [str(label), "#{:02x}{:02x}{:02x}".format(*colour), str(pixels), f"{share:.6f}"]
         hectares = statistics.hectares(label)
         row.append("" if hectares is None else f"{hectares:.4f}")
-        for pair in zip(statistics.means(label), statistics.stds(label), strict=True):
-            row += [f"{number:.7g}" if pixels else "" for number in pair]
+        for numbers in statistics.of_bands(label):
+            row += [f"{number:.7g}" if pixels else "" for number in numbers]
         rows.append(row)
     return rows

@@ -57,8 +57,12 @@ def test_the_table_agrees_with_numpy_for_each_class(
         "area_ha",
         "mean_B04",
         "std_B04",
+        "min_B04",
+        "max_B04",
         "mean_B08",
         "std_B08",
+        "min_B08",
+        "max_B08",
     ]
     assert [row["class"] for row in table] == ["1", "2", "3", "4"]
     for label, (row, colour) in enumerate(zip(table, colours, strict=True), start=1):
@@ -75,8 +79,10 @@ def test_the_table_agrees_with_numpy_for_each_class(
             if count:
                 assert float(row[f"mean_{name}"]) == pytest.approx(members[band].mean(), rel=1e-6)
                 assert float(row[f"std_{name}"]) == pytest.approx(members[band].std(), rel=1e-6)
+                assert float(row[f"min_{name}"]) == members[band].min()
+                assert float(row[f"max_{name}"]) == members[band].max()
             else:
-                assert (row[f"mean_{name}"], row[f"std_{name}"]) == ("", "")
+                assert {row[f"{each}_{name}"] for each in ("mean", "std", "min", "max")} == {""}
     assert int(table[3]["pixels"]) == 0  # class 4 is empty
     assert sum(float(row["share"]) for row in table) == pytest.approx(1, abs=1e-5)
 
