@@ -32,7 +32,9 @@ class Case:
     peak_mb: float
     k: int = CLUSTERS
     fit: Mapping[str, Any] = field(default_factory=dict)
-    """What the config says beside k."""
+    """What section `fit` says besides k."""
+    features: Mapping[str, Any] = field(default_factory=dict)
+    """Section `features`."""
     run: Mapping[str, Any] = field(default_factory=dict)
     turns: int = 1
     """How often it runs in a round, each time after its floor: a run of seconds is at the mercy of a shared machine."""
@@ -52,9 +54,12 @@ CASES = {
     "geotiff-fine": Case("geotiff", BANDS, None, 1000, fit=FINE),
     "ten-all": Case("geotiff10", BANDS + TWENTY_METRES, None, 2000, k=16, fit=ALL, run={"memory": "2GB"}),
     "jp2": Case("jp2", BANDS, 1.1, 1000),
+    "geotiff-plain": Case("geotiff", BANDS, 1.3, 1000, features={"standardize": "none"}, turns=3),
+    "jp2-indices": Case("jp2", BANDS, 1.1, 1200, features={"indices": ["ndvi", "ndwi", "brightness"]}),
     "jp2-all": Case("jp2", BANDS, 1.6, 1000, fit=ALL),
     "safe4": Case("safe", BANDS, 1.25, 1200),
     "safe10": Case("safe", BANDS + TWENTY_METRES, 1.25, 1200),
+    "safe10-gmm": Case("safe", BANDS + TWENTY_METRES, 1.25, 1200, k=16, fit={"method": "gmm"}),
 }
 
 

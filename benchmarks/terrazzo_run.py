@@ -40,6 +40,7 @@ def terrazzo_command(sources: Sequence[str], case: Case, folder: Path) -> list[s
             "source": sources[0] if len(sources) == 1 else list(sources),
             "bands": list(case.bands),
         },
+        "features": dict(case.features),
         "fit": {"method": "kmeans", "k": case.k, **case.fit},
         "run": dict(case.run),
         "output": {"labels": str(folder / MAP_NAME)},
