@@ -88,31 +88,10 @@ def fit_source(
     remembers = method.stores_labels(source.info, config, work)
     weights = config.weights if isinstance(config, DistanceSettings) else None
     weights_of_bands(weights, source.info)  # before any pixel is read
-    with progress.stage("sample", len(source.blocks)) as step:
-        sample = (draw_sample_by_cell if config.by_cell else draw_sample)(
-            source,
-            wanted=config.sampled_of(source.info),
-            seed=config.seed,
-            executor=executor,
-            limits=config.pixels == "all",
-            step=step,
-        )
-    sample = sample.first(config.sampled_among(sample.valid))
-    if isinstance(config, StratifiedSettings):  # whose classes are found in the sample
-        check_count(sample.points.shape[1], method.classes(config)[0])
-    if config.by_cell:
-        sample = sample.shuffled(config.seed)
-    _warn_of_values(sample.points, source.info, standardized=features.way != "none")
+    sample = _sample(source, config, executor, progress)
+    _check_values(sample, source.info, features)
     release_memory()
     stored = sample.points
-    # as they are stored: a fill value without a tag would be hidden by clamping
-    computed = [
-        column_words(source.info, number, features) if quantity == "index" else None
-        for number, quantity in enumerate(source.info.units.quantities)
-    ]
-    if sample.fitted:
-        _check_numbers(sample.fitted.low, sample.fitted.high, sample.valid, stored, computed)
-    _check_numbers(stored.min(axis=1), stored.max(axis=1), stored.shape[1], stored, computed)
     standardization = Standardization.fit(stored, source.info, features).weighted(weights, source.info)
     standardization = standardization.with_components(features.pca, stored, source.info)
     preparation = standardization.bind(source.info.units)
@@ -131,6 +110,39 @@ def fit_source(
     release_memory()
     model = _model(source.info, sample, found, config, standardization)
     return Fit(model.model_copy(update=columns.in_model) if columns else model, found.log)
+
+
+def _sample(source: PixelSource, config: SampleSettings, executor: ThreadExecutor, progress: Progress) -> Sample:
+    """Draw the sample that a config asks for, in random order; raise FitError if it has fewer pixels than classes."""
+    with progress.stage("sample", len(source.blocks)) as step:
+        sample = (draw_sample_by_cell if config.by_cell else draw_sample)(
+            source,
+            wanted=config.sampled_of(source.info),
+            seed=config.seed,
+            executor=executor,
+            limits=config.pixels == "all",
+            step=step,
+        )
+    sample = sample.first(config.sampled_among(sample.valid))
+    if isinstance(config, StratifiedSettings):  # whose classes are found in the sample
+        check_count(sample.points.shape[1], method_of(config).classes(config)[0])
+    return sample.shuffled(config.seed) if config.by_cell else sample
+
+
+def _check_values(sample: Sample, info: SceneInfo, features: FeaturesConfig) -> None:
+    """Warn of suspicious values among sampled pixels; raise FitError for values too large, too small or too far apart.
+
+    Pixels are as they are stored: a fill value without a tag would be hidden by clamping.
+    """
+    stored = sample.points
+    _warn_of_values(stored, info, standardized=features.way != "none")
+    computed = [
+        column_words(info, number, features) if quantity == "index" else None
+        for number, quantity in enumerate(info.units.quantities)
+    ]
+    if sample.fitted:
+        _check_numbers(sample.fitted.low, sample.fitted.high, sample.valid, stored, computed)
+    _check_numbers(stored.min(axis=1), stored.max(axis=1), stored.shape[1], stored, computed)
 
 
 def _features_of(method: AnyMethod, features: FeaturesConfig) -> FeaturesConfig:

@@ -7,11 +7,10 @@ import numpy as np
 from pipeline.core.arrays import Planes, Validity
 from pipeline.core.grid import Block
 from pipeline.core.pixels import Pixels
-from pipeline.engine.time_limits import limits_for_blocks
 from pipeline.raster.file_cache import FileCache
 from pipeline.scenes.mosaic import Mosaic
 from pipeline.scenes.raster_scene import RasterScene
-from pipeline.scenes.raster_source import FileReaders, RasterSource, apply_masks, read_scene
+from pipeline.scenes.raster_source import FileSource, RasterSource, apply_masks, read_scene
 
 
 def open_source(
@@ -23,23 +22,8 @@ def open_source(
     return RasterSource(scene, chunk, cache)
 
 
-class MosaicSource:
-    """Read the blocks of a `Mosaic`; a `PixelSource`. Parameters as for `RasterSource`."""
-
-    cheap_again = False
-    store = None
-
-    def __init__(self, mosaic: Mosaic, chunk: tuple[int, int], cache: FileCache | None = None) -> None:
-        self._mosaic = mosaic
-        self.info = mosaic.info
-        self.blocks = mosaic.info.grid.blocks(chunk)
-        self._files = FileReaders(cache)
-        self._time_limit = limits_for_blocks(remote=mosaic.is_remote)
-
-    @property
-    def passes(self) -> float:
-        """Number of pixels that this process has decoded, relative to the number of pixels in the scenes' files."""
-        return self._files.decoded_pixels / self._mosaic.file_pixels
+class MosaicSource(FileSource[Mosaic]):
+    """Read the blocks of a `Mosaic`; a `PixelSource`."""
 
     def read(self, block: Block) -> Pixels:
         """Read a block; a scene is read only if the scenes before it leave invalid pixels.
@@ -62,11 +46,11 @@ class MosaicSource:
     def _read(self, block: Block, *, for_fit: bool = False) -> tuple[Planes, Validity, Validity]:
         data = np.zeros((len(self.info.bands), *block.shape), self.info.dtype)
         valid, fitting = np.zeros(block.shape, np.bool_), np.zeros(block.shape, np.bool_)
-        for number in self._mosaic.extents.touching(block):
-            scene = self._mosaic.scenes[number]
+        for number in self._scene.extents.touching(block):
+            scene = self._scene.scenes[number]
             pixels = read_scene(scene, block, self._files)
             new = pixels.valid & ~valid
-            _fill(data, new, pixels.data, self._mosaic.shifts[number])
+            _fill(data, new, pixels.data, self._scene.shifts[number])
             del pixels  # free memory before the next scene is read
             valid |= new
             if for_fit:

@@ -1,13 +1,14 @@
 """Read the pixels of a raster scene block by block: bands aligned to its grid, masks applied."""
 
 import threading
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from pipeline.core.arrays import Planes, Validity
 from pipeline.core.grid import Block
 from pipeline.core.pixels import Pixels
+from pipeline.core.scene_info import SceneInfo
 from pipeline.engine.time_limits import limits_for_blocks
 from pipeline.formats import registry
 from pipeline.kernels.validity import mask_invalid
@@ -19,12 +20,31 @@ from pipeline.scenes.masks import LayerMask, Mask, apply_mask
 from pipeline.scenes.raster_scene import RasterScene
 
 
-class RasterSource:
-    """Read the blocks of a `RasterScene`; a `PixelSource`. A copy in another process counts what it decodes itself.
+class _Scene(Protocol):
+    """What sources need to know of a scene."""
+
+    @property
+    def info(self) -> SceneInfo:
+        """Metadata of the scene."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a file is on another machine."""
+
+    @property
+    def file_pixels(self) -> int:
+        """Number of pixels in the files of the scene."""
+
+
+AnyScene = TypeVar("AnyScene", bound=_Scene)
+
+
+class FileSource(Generic[AnyScene]):
+    """What the sources of a scene and of a mosaic have in common. A copy in another process counts what it decodes.
 
     Parameters
     ----------
-    scene : RasterScene
+    scene : RasterScene or Mosaic
         The scene to read.
     chunk : tuple of int
         (rows, columns) of a block.
@@ -35,7 +55,7 @@ class RasterSource:
     cheap_again = False
     store = None
 
-    def __init__(self, scene: RasterScene, chunk: tuple[int, int], cache: FileCache | None = None) -> None:
+    def __init__(self, scene: AnyScene, chunk: tuple[int, int], cache: FileCache | None = None) -> None:
         self._scene = scene
         self.info = scene.info
         self.blocks = scene.info.grid.blocks(chunk)
@@ -46,6 +66,10 @@ class RasterSource:
     def passes(self) -> float:
         """Number of pixels that this process has decoded, relative to the number of pixels in the scene's files."""
         return self._files.decoded_pixels / self._scene.file_pixels
+
+
+class RasterSource(FileSource[RasterScene]):
+    """Read the blocks of a `RasterScene`; a `PixelSource`."""
 
     def read(self, block: Block) -> Pixels:
         """Read a block's pixels and which of them are valid.
