@@ -2,6 +2,7 @@
 
 import json
 import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -67,7 +68,7 @@ def parse_model(text: str, origin: str) -> "ClusterModel":
         model: ClusterModel = kind.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        where, what = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        where, what = ".".join(map(str, first["loc"])), _words(first)
         _refuse(shorten(f"{where}: {what}" if where else what, _LONGEST_MESSAGE, placeholder=" ..."), origin, error)
     if counts != list(model.counts):
         _refuse(
@@ -75,6 +76,14 @@ def parse_model(text: str, origin: str) -> "ClusterModel":
             origin,
         )
     return model
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    """What is wrong with a part of a model, from an error of the validator."""
+    known = {"missing": "this key is missing", "extra_forbidden": "there is no such key"}
+    if error["type"] == "value_error" or error["type"] in known:
+        return known.get(error["type"]) or str(error["ctx"]["error"])
+    return f"{reprlib.repr(error['input'])} is not allowed; it {error['msg'].removeprefix('Input ')}"
 
 
 def _parse(text: str, origin: str) -> dict[str, Any]:
