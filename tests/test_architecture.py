@@ -36,8 +36,8 @@ FOLDERS = {
     "methods": """strata settings lloyd swaps passes sample pixel_checks small_classes method starts exact batches
         sample_batches isodata initial_centroids kmeans minibatch em gaussian_classes gmm counts histogram ranges
         estimators sklearn_estimator dask_ml dask_ml_passes registry fit""",
-    "sinks": """palette base text_files table overviews verify geotiff quicklook picture registry publish
-        output_set staging""",
+    "sinks": """palette base legend text_files table sidecar qml clr overviews verify geotiff quicklook picture
+        registry publish output_set staging""",
     "jobs": "config scene outputs plan planned_reading map report run predict demo inspect template",
     "api": "",
     "cli": "faults terminal text commands main",

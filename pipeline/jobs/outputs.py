@@ -119,14 +119,17 @@ class StagedOutputs:
 
 @contextmanager
 def stage_outputs(paths: OutputPaths, *, overwrite: bool) -> Iterator[StagedOutputs]:
-    """Stage the files of a map; warn if existing files that are replaced or left are not from one run."""
+    """Stage the files of a map; warn if existing files that are replaced or left are not from one run.
+
+    What GDAL reads as part of the map is not compared, because GDAL adds statistics to it, and is never left.
+    """
     with Staging(paths.all(), overwrite=overwrite) as staging:
-        described = [path for sink, path in paths.files if not sink.of_files]
+        described = [path for sink, path in paths.files if not (sink.of_files or sink.beside)]
         for sink, path in paths.files:
             if sink.of_files and (mixed := describe_mixed_set(described, path)):
                 logger.warning("%s", mixed)
         for sink, path in paths.left_out:
-            if os.path.lexists(path):
+            if os.path.lexists(path) and not sink.beside:
                 reason = f"is left as it is and will not belong to the new map, as output.{sink.key} is {OFF}"
                 logger.warning("%s: this file %s; remove it, or give it another name", path, reason)
         yield StagedOutputs(paths, staging)

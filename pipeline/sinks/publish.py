@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +54,10 @@ def rename_together(staged_files: Sequence[StagedFile], *, overwrite: bool) -> N
     are written through to the disk. Raises OutputError if a file can't be renamed.
     """
     stuck: list[Path] = []
-    own = {file.target for file in staged_files}
+    own = [file.target for file in staged_files]
     with ExitStack() as undo:
         for file in staged_files:
-            foreign = [path for path in sidecars(file.target) if path not in own]
+            foreign = foreign_sidecars(file.target, own)
             try:
                 _name(file, foreign, undo, stuck, overwrite=overwrite)
             except FileExistsError as error:
@@ -83,6 +83,21 @@ def sidecars(target: Path) -> list[Path]:
     return [Path(f"{target}{ending}") for ending in SIDECARS] if target.suffix.lower() in {".tif", ".tiff"} else []
 
 
+def foreign_sidecars(target: Path, own: Collection[Path]) -> list[Path]:
+    """Return existing files that GDAL would read as part of a map, except the run's own."""
+    return [
+        path for path in sidecars(target) if os.path.lexists(path) and not any(_is_same(path, other) for other in own)
+    ]
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Return True if two paths are one, or differ in case only and lead to one file, as on disks that ignore case."""
+    if path == other:
+        return True
+    alike = str(path).lower() == str(other).lower()
+    return alike and path.exists() and other.exists() and path.samefile(other)
+
+
 def _aside(file: StagedFile) -> Path:
     """Return the name for a replaced file on file systems without hard links."""
     return file.temporary.with_name(f"{ONLY_COPY}{file.temporary.name}")
@@ -100,7 +115,7 @@ def _name(file: StagedFile, foreign: Sequence[Path], undo: ExitStack, stuck: lis
     """Rename one file, and register how to undo it; `foreign` are sidecars that are not of this run."""
     temporary, target = file.temporary, file.target
     if not os.path.lexists(target):
-        for sidecar in filter(os.path.lexists, foreign):
+        for sidecar in foreign:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(sidecar))
     if not overwrite:
         _name_new(temporary, target)

@@ -12,6 +12,9 @@ from pipeline.sinks.base import Job, Sink, Writer
 
 _RECORDS: Final = (
     "pipeline.sinks.geotiff:LABELS",
+    "pipeline.sinks.sidecar:SIDECAR",
+    "pipeline.sinks.qml:QML",
+    "pipeline.sinks.clr:CLR",
     "pipeline.sinks.table:TABLE",
     "pipeline.sinks.quicklook:PICTURE",
     "pipeline.sinks.text_files:MODEL",

@@ -12,7 +12,7 @@ from pipeline.core.errors import ConfigError, OutputError
 from pipeline.core.regular_files import lookup_fault, special_kind
 from pipeline.engine.signals import defer_signals, raise_pending_signal
 from pipeline.engine.work_folder import temporary_folder
-from pipeline.sinks.publish import StagedFile, rename_together, sidecars, sync_files
+from pipeline.sinks.publish import StagedFile, foreign_sidecars, rename_together, sidecars, sync_files
 
 _LONGEST_NAME: Final = 255
 """Longest file name in bytes that file systems allow."""
@@ -148,8 +148,8 @@ def check_name(target: Path, targets: Collection[Path] = (), *, overwrite: bool)
             fix = "allow overwriting (--overwrite, overwrite=True) or use another name"
             msg = f"{target}: the file exists already; {fix}"
             raise OutputError(msg)
-    elif sidecar := next((path for path in sidecars(target) if path not in targets and os.path.lexists(path)), None):
-        msg = f"{target}: GDAL would read {sidecar} as part of this map; remove it, or use another name"
+    elif foreign := foreign_sidecars(target, targets):
+        msg = f"{target}: GDAL would read {foreign[0]} as part of this map; remove it, or use another name"
         raise OutputError(msg)
     if not folder.is_dir():
         msg = f"{target}: the folder {folder} does not exist; create it first"
