@@ -70,7 +70,10 @@ def killed_run(folder: Path, *args: object) -> Path:
     return left
 
 
-OUTPUTS = ("classes.tif", "classes.csv", "classes_quicklook.png", "classes.model.json", "classes.run.json")
+OUTPUTS = (
+    "classes.tif", "classes.tif.aux.xml", "classes.qml", "classes.csv", "classes_quicklook.png", "classes.model.json",
+    "classes.run.json",
+)  # fmt: skip
 
 
 REPORT = OUTPUTS[-1]

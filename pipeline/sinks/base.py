@@ -97,7 +97,8 @@ class Sink:
 
     def failure(self, path: Path, error: OSError) -> OutputError:
         """Build the error of a file that can't be written."""
-        return output_error(path, self.what, f"output.{self.key}", error)
+        key = "labels" if self.beside else self.key
+        return output_error(path, self.what, f"output.{key}", error)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,7 +95,15 @@ def test_no_command_at_all_shows_the_help_on_standard_error() -> None:
 def test_run_prints_results_to_stdout_and_progress_to_stderr(job: Path, tmp_path: Path) -> None:
     done = terrazzo("run", job)
     assert done.returncode == 0, done.stderr
-    for name in ("out.tif", "out.csv", "out_quicklook.png", "out.model.json", "out.run.json"):
+    for name in (
+        "out.tif",
+        "out.tif.aux.xml",
+        "out.qml",
+        "out.csv",
+        "out_quicklook.png",
+        "out.model.json",
+        "out.run.json",
+    ):
         assert str(tmp_path / name) in done.stdout
         assert (tmp_path / name).exists()
     for stage in ("sample", "fit", "label", "write"):

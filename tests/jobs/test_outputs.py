@@ -39,6 +39,13 @@ def refused(job: RunConfig, message: str) -> None:
         ({"run": "folder/../x", "model": "x"}, r"^output\.run: .*this is the path of output\.model, too"),
         ({"run": "link/x", "model": "folder/x"}, r"^output\.run: .*this is the path of output\.model, too"),
         ({"table": "c.tif.ovr"}, r"^output\.table: .*c\.tif\.ovr: GDAL would read this file as part of output\.labels"),
+        ({"table": "c.tif.aux.xml"}, r"^output\.table: .*c\.tif\.aux\.xml: this is the path of output\.sidecar, too"),
+        (
+            {"table": "c.tif.aux.xml", "sidecar": "none"},
+            r"^output\.table: .*c\.tif\.aux\.xml: GDAL would read this file as part of output\.labels",
+        ),
+        ({"sidecar": "c.xml"}, r"^output\.sidecar: .*c\.xml: the sidecar file .* has to be \S*c\.tif\.aux\.xml; leave"),
+        ({"qml": "c.txt"}, r"^output\.qml: .*c\.txt: the style for QGIS is a style of QGIS; use a name that ends in"),
         ({"table": "folder"}, r"^output\.table: .*folder: this is a folder"),
         ({"model": "link"}, r"^output\.model: .*link: this is a folder"),
         ({"table": "/dev/null"}, r"^output\.table: /dev/null: this is a device and is not replaced"),
@@ -69,7 +76,7 @@ def test_paths_that_can_not_be_those_of_outputs_are_refused_by_key_by_each_comma
     for name in ("scene.tif", "mask.tif", "s.tif.msk", "area.json", "init.csv"):
         (tmp_path / name).write_text(name)
     scene = {"aoi": {"path": str(tmp_path / "area.json")}, "mask": {"path": str(tmp_path / "s.tif.msk")}}
-    paths = {key: str(tmp_path / path) for key, path in output.items()}
+    paths = {key: path if path == "none" else str(tmp_path / path) for key, path in output.items()}
     fit = {"mask": {"path": str(tmp_path / "mask.tif")}, "init": str(tmp_path / "init.csv")}
     before = contents(tmp_path)
     refused(config(tmp_path / "scene.tif", tmp_path / "c.tif", scene=scene, fit=fit, output=paths), message)

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from rio_cogeo.cogeo import cog_validate
-from runs import config, killed_run, read
+from runs import config, contents, killed_run, read
 from sklearn.cluster import KMeans
 
 import pipeline.jobs.run as run_module
@@ -56,7 +56,8 @@ def sklearn_labels(model: ClusterModel, pixels: npt.NDArray[Any]) -> tuple[npt.N
 def test_a_real_scene_becomes_a_map(landscape: list[str], tmp_path: Path) -> None:
     report = run_config(config(landscape, tmp_path / "classes.tif", features=PLAIN, fit={"k": 8, "pixels": 100_000}))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "classes.csv", "classes.model.json", "classes.run.json", "classes.tif", "classes_quicklook.png",
+        "classes.csv", "classes.model.json", "classes.qml", "classes.run.json", "classes.tif", "classes.tif.aux.xml",
+        "classes_quicklook.png",
     ]  # fmt: skip
     model = ClusterModel.load(tmp_path / "classes.model.json")
     pixels = np.stack([read(Path(path)) for path in landscape])
@@ -139,7 +140,7 @@ def test_blocks_and_workers_never_change_a_file(
             config(path, tmp_path / "c.tif", fit={"k": 4, "starts": 2}, run={"chunk": side, "workers": threads}),
             overwrite=True,
         )
-        names = ("c.tif", "c.model.json", "c.csv", "c_quicklook.png")
+        names = ("c.tif", "c.tif.aux.xml", "c.qml", "c.model.json", "c.csv", "c_quicklook.png")
         outputs.append([(tmp_path / name).read_bytes() for name in names])
     assert outputs[0] == outputs[1]
     np.testing.assert_array_equal(read(tmp_path / "c.tif") == 0, (pixels == 0).any(axis=0))
@@ -290,7 +291,10 @@ def test_outputs_go_where_the_config_says(write_raster: WriteRaster, tmp_path: P
         assert file.colormap(1)[1][:3] == (68, 1, 84)  # viridis begins there
 
 
-OPTIONAL = {"table": "c.csv", "picture": "c_quicklook.png", "model": "c.model.json", "run": "c.run.json"}
+OPTIONAL = {
+    "sidecar": "c.tif.aux.xml", "qml": "c.qml", "table": "c.csv", "picture": "c_quicklook.png", "model": "c.model.json",
+    "run": "c.run.json",
+}  # fmt: skip
 """Outputs that can be switched off, and their default names."""
 
 
@@ -316,25 +320,40 @@ def test_outputs_can_be_switched_off(
     if "run" not in off:
         assert json.loads((tmp_path / "part" / "c.run.json").read_text()) == json.loads(json.dumps(report))
     assert not caplog.records
-    before = (tmp_path / "whole" / OPTIONAL[off[0]]).read_bytes()
+    before = contents(tmp_path / "whole")
     run_config(config(path, tmp_path / "whole" / "c.tif", output=output, fit={"k": 4}), overwrite=True)
-    assert (tmp_path / "whole" / OPTIONAL[off[0]]).read_bytes() == before
-    assert (
-        f"{OPTIONAL[off[0]]}: this file is left as it is and will not belong to the new map, as output." in caplog.text
-    )
+    after = contents(tmp_path / "whole")
+    for key in off:
+        stays = f"{OPTIONAL[key]}: this file is left as it is and will not belong to the new map, as output.{key}"
+        assert after.get(OPTIONAL[key]) == (None if key == "sidecar" else before[OPTIONAL[key]])
+        assert (stays in caplog.text) is (key != "sidecar"), "GDAL would read it as part of the new map: it is removed"
     caplog.clear()
     run_config(config(path, tmp_path / "part" / "c.tif", output=output, fit={"k": 4}), overwrite=True)
     assert not caplog.records, "the outputs that are replaced are all from one run"
+
+
+def test_a_map_is_replaced_without_a_warning_after_gdal_has_added_statistics(
+    write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, sidecar = write_raster("scene.tif", patches(3)), tmp_path / "c.tif.aux.xml"
+    run_config(config(path, tmp_path / "c.tif", fit={"k": 3}))
+    before = sidecar.read_bytes()
+    with rasterio.open(tmp_path / "c.tif") as file:
+        file.statistics(1)
+    assert b"STATISTICS_MEAN" in sidecar.read_bytes(), "as QGIS does with each map that it opens"
+    run_config(config(path, tmp_path / "c.tif", fit={"k": 3}), overwrite=True)
+    assert sidecar.read_bytes() == before
+    assert not caplog.records
 
 
 def test_outputs_of_predict_can_be_switched_off(write_raster: WriteRaster, tmp_path: Path) -> None:
     path = write_raster("scene.tif", patches(3))
     model = fit_config(config(path, tmp_path / "c.tif", fit={"k": 3}), tmp_path / "m.json")
     (tmp_path / "out").mkdir()
-    output = OutputConfig(labels=str(tmp_path / "out" / "c.tif"), picture="none", run="None")
+    output = OutputConfig(labels=str(tmp_path / "out" / "c.tif"), picture="none", run="None", sidecar="none")
     report = predict(SceneConfig(source=(str(path),)), model, output)
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {"c.tif", "c.csv"}
-    assert set(report["outputs"]) == {"labels", "table"}
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"c.tif", "c.csv", "c.qml"}
+    assert set(report["outputs"]) == {"labels", "qml", "table"}
 
 
 def test_a_run_without_a_picture_loads_no_pillow(write_raster: WriteRaster, tmp_path: Path) -> None:

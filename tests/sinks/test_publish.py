@@ -13,10 +13,11 @@ from runs import snapshot, stage
 from pipeline.core.errors import OutputError
 from pipeline.engine.leftovers import PREFIX
 from pipeline.engine.work_folder import temporary_folder
+from pipeline.sinks.publish import foreign_sidecars
 from pipeline.sinks.staging import Staging
 
-TARGETS = ("map.tif", "map.csv", "map.png", "map.model.json")
-SIDECARS = ("map.tif.aux.xml", "map.tif.ovr")
+TARGETS = ("map.tif", "map.tif.aux.xml", "map.csv", "map.png", "map.model.json")
+SIDECARS = ("map.tif.msk", "map.tif.ovr")
 
 
 def old_set(folder: Path) -> dict[str, str]:
@@ -115,7 +116,7 @@ def test_the_map_is_renamed_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("turn", range(1, 13))
+@pytest.mark.parametrize("turn", range(1, 16))
 def test_an_error_during_the_renames_undoes_those_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: int, *, overwrite: bool
 ) -> None:
@@ -275,6 +276,34 @@ def test_a_link_that_changes_during_the_run_does_not_move_the_outputs(tmp_path: 
         staging.path(tmp_path / "link" / "map.tif").write_text("new")
     assert snapshot(tmp_path) == {"one/map.tif": "new"}
     assert not list(tmp_path.glob(f"*/{PREFIX}*"))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_sidecar_file_of_a_run_is_not_removed_with_the_old_map(tmp_path: Path, *, overwrite: bool) -> None:
+    if overwrite:
+        old_set(tmp_path)
+    stage([tmp_path / name for name in TARGETS], overwrite=overwrite)
+    assert snapshot(tmp_path) == new_set()
+    stage([tmp_path / name for name in TARGETS if name != "map.tif.aux.xml"], overwrite=True)
+    assert snapshot(tmp_path) == {name: name for name in TARGETS if name != "map.tif.aux.xml"}, "it was the old map's"
+    (tmp_path / "map.tif").unlink()
+    (tmp_path / "map.tif.aux.xml").write_text("stale")
+    with pytest.raises(OutputError, match=r"map\.tif\.aux\.xml: the file exists already"):
+        stage([tmp_path / name for name in TARGETS[:2]])
+    stage([tmp_path / name for name in TARGETS[:2]], overwrite=True)
+    assert (tmp_path / "map.tif.aux.xml").read_text() == "map.tif.aux.xml"
+
+
+def test_a_sidecar_file_is_the_runs_own_in_any_case_where_the_disk_ignores_case(tmp_path: Path) -> None:
+    """There a path in capitals leads to the same file, as a hard link does here."""
+    own, capitals = tmp_path / "map.tif.aux.xml", tmp_path / "map.tif.AUX.XML"
+    own.write_text("own")
+    capitals.hardlink_to(own)
+    assert foreign_sidecars(tmp_path / "map.tif", [tmp_path / "map.tif", own]) == []
+    capitals.unlink()
+    capitals.write_text("of another program")
+    assert foreign_sidecars(tmp_path / "map.tif", [tmp_path / "map.tif", own]) == [capitals]
+    assert foreign_sidecars(tmp_path / "map.tif", [tmp_path / "map.tif"]) == [own, capitals]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
