@@ -57,7 +57,9 @@ fit:
 {_method_lines()}
 output:
   labels: {yaml_text(f"{stem}_classes.tif")}
-  # model, table, picture, run: next to the labels; none leaves one out
+  # model, table, picture, run, qml, sidecar (names and colours for GDAL):
+  # next to the labels; none leaves one out
+  # clr: {yaml_text(f"{stem}_classes.clr")}   # colour map for ArcGIS
   palette: auto         # colour-blind safe; or a matplotlib colour map: viridis
 
 run:

@@ -237,6 +237,7 @@ def test_only_sidecar_files_of_a_map_are_removed_with_it(tmp_path: Path) -> None
     before = old_set(tmp_path)
     for name in foreign:
         (tmp_path / name).write_text("mine")
+    (tmp_path / "map.tif.msk").unlink()
     (tmp_path / "map.tif.msk").mkdir()
     stage([tmp_path / name for name in TARGETS], overwrite=True)
     assert set(before) == {*TARGETS, *SIDECARS}
