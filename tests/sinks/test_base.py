@@ -137,6 +137,11 @@ def size_of(path: Path) -> int:
 
 @EACH
 def test_a_name_with_the_ending_of_another_format_is_refused(sink: Sink) -> None:
+    if sink.beside:
+        sink.check(Path("out/map.tif.aux.xml"), Path("out/map.tif"))
+        with pytest.raises(ConfigError, match=rf"^output\.{sink.key}: .*has to be out/map\.tif\.aux\.xml; leave"):
+            sink.check(Path("out/map.aux.xml"), Path("out/map.tif"))
+        return
     if not sink.endings:
         sink.check(Path("out/any.name"), Path("out/map.tif"))
         return
