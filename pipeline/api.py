@@ -14,7 +14,7 @@ import xarray as xr
 from pipeline.config.argument_messages import name_arguments_in_messages
 from pipeline.config.fields import ResamplingMethod
 from pipeline.config.record import parse_record
-from pipeline.config.schema import FeaturesConfig, ResourceConfig, SceneConfig, Standardize
+from pipeline.config.schema import FeaturesConfig, OutputSection, ResourceConfig, SceneConfig, Standardize
 from pipeline.core.errors import ConfigError
 from pipeline.core.grid import Block
 from pipeline.core.needs import Work
@@ -44,9 +44,11 @@ from pipeline.pixels.feature_source import FeatureSource
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.mosaic_source import open_source
 from pipeline.scenes.open import open_scene_config
-from pipeline.sinks.geotiff import MapWriter, map_tags
+from pipeline.sinks.geotiff import map_tags
 from pipeline.sinks.palette import class_colours
+from pipeline.sinks.registry import open_map
 from pipeline.sinks.staging import Staging
+from pipeline.sinks.zarr_layout import MapDescription
 
 
 @name_arguments_in_messages("scene", "run")
@@ -364,8 +366,10 @@ def write(
     overwrite: bool = False,
     palette: str = "auto",
     workers: int | Literal["auto"] = "auto",
+    zarr_format: Literal[2, 3] = 2,
+    zarr_overviews: bool = False,
 ) -> Path:
-    """Compute labels chunk by chunk and write them as a Cloud-Optimized GeoTIFF.
+    """Compute labels chunk by chunk and write them as a Cloud-Optimized GeoTIFF or a Zarr store.
 
     Parameters
     ----------
@@ -373,21 +377,26 @@ def write(
         From `label`; also read back from a file, or changed, as long as they are uint8. They are computed by the
         scheduler that `fit` would use.
     path : str or Path
-        The GeoTIFF to write. It appears under this name only when it is complete.
+        The map to write: a Zarr store if the path ends in .zarr, else a GeoTIFF. It appears under this name only when
+        it is complete.
     k : int, optional
         Number of classes, needed if the labels have lost their attribute `k`. Labels are 0 (nodata) to k, and 255
         (unclassified) if their attribute `flag_values` lists it.
     overwrite : bool, default False
-        Whether an existing file may be replaced.
+        Whether an existing file may be replaced; a folder, if it is a Zarr store that Terrazzo wrote.
     palette : str, default 'auto'
         'auto', or the name of a matplotlib colour map.
     workers : 'auto' or int, default 'auto'
         Number of chunks processed at once; 'auto' is one per core.
+    zarr_format : 2 or 3, default 2
+        Format of a Zarr store; GDAL before 3.11 can't read 3.
+    zarr_overviews : bool, default False
+        Whether a Zarr store has overviews, as groups overview_2, overview_4, ...; a GeoTIFF always has them.
 
     Returns
     -------
     Path
-        The file written.
+        The file or folder written.
 
     Raises
     ------
@@ -403,8 +412,16 @@ def write(
     data, target, compute = lazy_data(array), Path(path), Computer.in_force()
     unclassified = UNCLASSIFIED in np.ravel(labels.attrs.get("flag_values", ()))
     resources = parse_record(ResourceConfig, {"workers": workers}, "write")
-    colours, threads = class_colours(classes, palette), count_workers(resources.workers)
-    tags = map_tags(str(labels.attrs.get("model", "")), unclassified=unclassified)
+    options = {"labels": str(path), "palette": palette, "zarr_format": zarr_format, "zarr_overviews": zarr_overviews}
+    output = parse_record(OutputSection, options, "write")
+    threads = count_workers(resources.workers)
+    description = MapDescription(
+        grid=grid_of(labels),
+        colours=class_colours(classes, palette),
+        names=_class_names(labels, classes),
+        unclassified=unclassified,
+        tags=map_tags(str(labels.attrs.get("model", "")), unclassified=unclassified),
+    )
 
     def labels_of(block: Block) -> npt.NDArray[np.uint8]:
         (part,) = compute(data[block.slices])
@@ -413,7 +430,9 @@ def write(
 
     with (
         Staging([target], overwrite=overwrite) as staging,
-        MapWriter(staging.path(target), grid_of(labels), colours, tags, threads, unclassified=unclassified) as writer,
+        open_map(
+            staging.path(target), description, threads, zarr_format=output.zarr_format, overviews=output.zarr_overviews
+        ) as writer,
     ):
         for block, part in ThreadExecutor(threads).map(labels_of, blocks_of(data)):
             writer.add(block, part)
@@ -447,6 +466,12 @@ def _check_labels(labels: Any) -> xr.DataArray:
         msg = f"{expected}, not {labels.dtype} {labels.dims}{fix}"
         raise ConfigError(msg)
     return planes[0]
+
+
+def _class_names(labels: xr.DataArray, k: int) -> tuple[str, ...]:
+    """Names of classes 1 to k: those of the attribute `flag_meanings` if there is one for each class."""
+    stated = str(labels.attrs.get("flag_meanings", "")).split()[:k]
+    return tuple(stated) if len(stated) == k else tuple(f"class_{label}" for label in range(1, k + 1))
 
 
 def _check_largest(labels: npt.NDArray[np.uint8], k: int, block: Block, *, unclassified: bool) -> None:

@@ -176,7 +176,17 @@ class OutputSection(Record):
 
     renamed: ClassVar[Mapping[str, str]] = {"report": "run"}
 
-    labels: Name = Field(description="the path of the map, a GeoTIFF, for example out/classes.tif")
+    labels: Name = Field(
+        description="the path of the map, a GeoTIFF (.tif) or a Zarr store (.zarr), for example out/classes.tif"
+    )
+    zarr_format: Literal[2, 3] = Field(
+        2, description="the format of a map that is a Zarr store: 2, or 3, which GDAL before 3.11 can't read"
+    )
+    zarr_overviews: StrictBool = Field(
+        False,  # noqa: FBT003
+        description="true or false: whether a map that is a Zarr store has overviews, as groups overview_2, overview_4 "
+        "and so on; a GeoTIFF always has them",
+    )
     palette: str = Field(
         "auto",
         min_length=1,

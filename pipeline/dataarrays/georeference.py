@@ -4,15 +4,14 @@ from collections.abc import Hashable
 from typing import Any
 
 import numpy.typing as npt
-import rasterio
 import rioxarray  # noqa: F401 (the .rio accessor)
 import xarray as xr
 from affine import Affine
-from rasterio.crs import CRS
 
 from pipeline.core.grid import Grid
 from pipeline.dataarrays.dimensions import Axes
 from pipeline.dataarrays.grids import ANCHOR, EXACT
+from pipeline.geo.cf import coordinate_attributes, is_rotated
 
 
 def georeference(
@@ -39,7 +38,7 @@ def georeference(
         record["GeoTransform"] = " ".join(map(str, grid.transform.to_gdal()))
     described = {
         dim: result.coords[dim].assign_attrs({**cf, **result.coords[dim].attrs})
-        for dim, cf in zip(axes, _cf_attributes(grid), strict=True)
+        for dim, cf in zip(axes, coordinate_attributes(grid), strict=True)
         if dim in result.coords and not corners  # else GDAL would read them as centres
     }
     result = result.assign_coords({mapping: ((), 0, record), **described})
@@ -50,7 +49,7 @@ def georeference(
 
 def _coordinate_transform(array: xr.DataArray, axes: Axes, grid: Grid) -> Affine:
     """Transform that coordinates refer to: for a rotated grid, of the grid whose pixel indices they are."""
-    if not _is_rotated(grid) or any(dim not in array.coords for dim in axes):
+    if not is_rotated(grid) or any(dim not in array.coords for dim in axes):
         return grid.transform
     (top, down), (left, across) = (_first_and_step(array.coords[dim].values) for dim in axes)
     index_transform: Affine = grid.transform @ ~Affine(across, 0, left - across / 2, 0, down, top - down / 2)
@@ -62,33 +61,6 @@ def _first_and_step(values: npt.NDArray[Any]) -> tuple[float, float]:
     return float(values[0]), float(values[1] - values[0]) if values.size > 1 else 1.0
 
 
-def _is_rotated(grid: Grid) -> bool:
-    return bool(grid.transform.b or grid.transform.d)
-
-
 def _coordinates_suffice(array: xr.DataArray, axes: Axes, grid: Grid) -> bool:
     """Whether coordinates alone define the transform of an array."""
-    return not _is_rotated(grid) and all(dim in array.coords and array.sizes[dim] > 1 for dim in axes)
-
-
-def _cf_attributes(grid: Grid) -> tuple[dict[str, str], dict[str, str]]:
-    """CF attributes for the coordinates of rows and of columns."""
-    if _is_rotated(grid):
-        return {"units": "pixel"}, {"units": "pixel"}
-    rows, columns = {"axis": "Y"}, {"axis": "X"}
-    if grid.crs is None:
-        return rows, columns
-    with rasterio.Env():
-        crs = CRS.from_wkt(grid.crs)
-        if crs.is_geographic:
-            return (
-                {**rows, "standard_name": "latitude", "units": "degrees_north"},
-                {**columns, "standard_name": "longitude", "units": "degrees_east"},
-            )
-        if not crs.is_projected:
-            return rows, columns
-        unit = {"units": "m"} if crs.linear_units_factor[1] == 1 else {}
-    return (
-        {**rows, "standard_name": "projection_y_coordinate", **unit},
-        {**columns, "standard_name": "projection_x_coordinate", **unit},
-    )
+    return not is_rotated(grid) and all(dim in array.coords and array.sizes[dim] > 1 for dim in axes)

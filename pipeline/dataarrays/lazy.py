@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pipeline.core.grid import Grid
 from pipeline.core.pixels import BlockSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.dataarrays.dimensions import Axes
 from pipeline.dataarrays.georeference import georeference
 from pipeline.dataarrays.planes import BY_VALUES
+from pipeline.geo.cf import pixel_centres
 from pipeline.scenes.file_stamps import FileStamps
 
 _MOST_OPEN: Final = 4
@@ -100,7 +100,7 @@ def to_dataarray(source: BlockSource) -> xr.DataArray:
             "offset": ("band", list(info.offsets)),
             "quantity": ("band", list(info.units.quantities)),
             "valid": (("y", "x"), valid, {} if info.masked else BY_VALUES),
-            **_pixel_centres(info.grid),
+            **dict(zip("yx", pixel_centres(info.grid), strict=True)),
         },
         attrs={
             "sources": info.sources,
@@ -117,12 +117,3 @@ def _nodata_attrs(info: SceneInfo) -> dict[str, Any]:
     """Attribute `_FillValue`, which rioxarray reads as nodata, if all bands have the same nodata value; else none."""
     values = set(info.nodata)
     return {"_FillValue": info.dtype.type(values.pop())} if len(values) == 1 and None not in values else {}
-
-
-def _pixel_centres(grid: Grid) -> dict[str, Any]:
-    """Coordinates y and x of pixel centres; in pixels if the grid is rotated."""
-    t = grid.transform
-    rows, columns = (np.arange(count) + 0.5 for count in grid.shape)
-    if t.b or t.d:
-        return {"y": rows, "x": columns}
-    return {"y": t.f + t.e * rows, "x": t.c + t.a * columns}

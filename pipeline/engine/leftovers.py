@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,12 @@ PREFIX: Final = ".terrazzo-scratch-"
 
 ONLY_COPY: Final = "only-copy-"
 """Prefix of the names of earlier outputs that a run moved to its temporary folder, and that are the only copy."""
+
+STORE: Final = "store-"
+"""Prefix of the names of folders that a run makes in its temporary folder: unfinished outputs that are folders."""
+
+_MOST_LEVELS: Final = 8
+"""Largest number of folders within each other that are removed; an output has fewer."""
 
 _MAX_MARK_BYTES: Final = 4096
 """Number of bytes read of a mark; a mark of this program is shorter."""
@@ -86,16 +93,24 @@ class _Folder:
         return os.listdir(self.path if self.descriptor is None else self.descriptor)  # noqa: PTH208 (by descriptor)
 
 
-def _open_folder(path: Path, context: ExitStack) -> _Folder:
-    """Open a folder; raise OSError if it is a link, not a folder, or owned by another user."""
+def _open_folder(path: Path, context: ExitStack, parent: _Folder | None = None) -> _Folder:
+    """Open a folder, by its name in an open parent; raise OSError if it can't be one of this user's runs.
+
+    So if it is a link, not a folder, owned by another user, or on another disk than its parent.
+    """
     if not _HAS_DIR_FD:
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or getattr(found, "st_reparse_tag", False):  # a link or a junction
             raise NotADirectoryError(path)
         return _Folder(path, None)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _NO_FOLLOW)
+    above = None if parent is None else parent.descriptor
+    name = path if parent is None else path.name
+    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | _NO_FOLLOW, dir_fd=above)
     context.callback(os.close, descriptor)
-    _check_owner(os.fstat(descriptor), path)
+    found = os.fstat(descriptor)
+    _check_owner(found, path)
+    if above is not None and found.st_dev != os.fstat(above).st_dev:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(path))
     return _Folder(path, descriptor)
 
 
@@ -166,12 +181,30 @@ def _is_left_over(folder: _Folder, file: BinaryIO) -> bool:
 
 
 def _clear(folder: _Folder) -> None:
-    """Remove all files in a folder, the mark last; raise OSError if it contains a folder.
+    """Remove all files in a folder, the mark last; raise OSError if it contains a folder that no run creates there.
 
-    No run creates folders there, so it may be the mount point of another disk.
+    Such a folder may be the mount point of another disk.
     """
     names = folder.names()
-    if any(stat.S_ISDIR(os.lstat(folder.name(name), dir_fd=folder.descriptor).st_mode) for name in names):
+    if any(_is_folder(folder, name) and not name.startswith(STORE) for name in names):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder.path))
-    for name in sorted(names, key=lambda name: name == MARK):
-        os.unlink(folder.name(name), dir_fd=folder.descriptor)
+    _remove_all(folder, sorted(names, key=lambda name: name == MARK), _MOST_LEVELS)
+
+
+def _remove_all(folder: _Folder, names: Sequence[str], levels: int) -> None:
+    """Remove files and folders in a folder; links are removed, not followed. Raise OSError at another disk."""
+    for name in names:
+        if not _is_folder(folder, name):
+            os.unlink(folder.name(name), dir_fd=folder.descriptor)
+            continue
+        if not levels:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder.path / name))
+        with ExitStack() as context:
+            inner = _open_folder(folder.path / name, context, folder)
+            _remove_all(inner, inner.names(), levels - 1)
+        os.rmdir(folder.name(name), dir_fd=folder.descriptor)
+
+
+def _is_folder(folder: _Folder, name: str) -> bool:
+    """Whether a name in a folder is that of a folder, not of a link to one."""
+    return stat.S_ISDIR(os.lstat(folder.name(name), dir_fd=folder.descriptor).st_mode)

@@ -49,7 +49,7 @@ class OutputPaths:
             else:
                 path = Path(name) if name else default
                 sink.check(path, labels)
-                files.append((sink, path))
+                files.append((sink.in_format_of(path), path))
         beside = {os.path.realpath(path) for sink, path in files if sink.beside}
         _check_paths({f"output.{sink.key}": path for sink, path in files}, beside)
         return cls(tuple(files), tuple(left_out))
@@ -87,6 +87,10 @@ def _check_paths(paths: Mapping[str, Path], beside: Collection[str]) -> None:
             msg = f"{key}: {path}: this is the path of {other}, too; give them different names"
             raise ConfigError(msg)
     for key, path in paths.items():
+        folder = next((other for other in map(os.path.realpath, path.parents) if other in taken), None)
+        if folder:
+            msg = f"{key}: {path}: this is inside {taken[folder]}, {folder}; use another name"
+            raise ConfigError(msg)
         for sidecar in map(os.path.realpath, sidecars(path)):
             if sidecar in taken and sidecar not in beside:
                 msg = (

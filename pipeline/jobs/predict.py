@@ -92,7 +92,14 @@ def predict(
         keep_apart(paths.by_key(), files_of(described.info))
         plan = make_plan(described, resources, None, sinks=paths.sinks)
         with open_planned(described, plan, resources, paths.folder) as read:
-            job = Job(info=read.for_map.info, model=model, colours=colours, workers=plan.workers)
+            job = Job(
+                info=read.for_map.info,
+                model=model,
+                colours=colours,
+                workers=plan.workers,
+                zarr_format=output.zarr_format,
+                zarr_overviews=output.zarr_overviews,
+            )
             statistics = write_outputs(read.for_map, job, outputs.files(), progress)
         _warn_of_one_class(statistics, described.info.sources[0])
         clock = Clock(started, perf_counter() - begin, progress.seconds)

@@ -117,7 +117,14 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         read_while_loading(read.for_fit, plan.workers)
         fit = _fit(read, config, scene, plan.workers, progress)
         colours = model_colours(fit.model, config.output.palette)
-        job = Job(info=read.for_map.info, model=fit.model, colours=colours, workers=plan.workers)
+        job = Job(
+            info=read.for_map.info,
+            model=fit.model,
+            colours=colours,
+            workers=plan.workers,
+            zarr_format=config.output.zarr_format,
+            zarr_overviews=config.output.zarr_overviews,
+        )
         statistics = write_outputs(read.for_map, job, outputs.files(), progress)
         clock = Clock(started, perf_counter() - begin, progress.seconds)
         report = {"config": config.model_dump(mode="json")} | run_report(

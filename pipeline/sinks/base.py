@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from pipeline.core.errors import ConfigError, OutputError
 from pipeline.core.grid import Block
@@ -14,6 +14,7 @@ from pipeline.engine.work_folder import output_error
 from pipeline.labels.classify import BlockPart, ClassStatistics
 from pipeline.models.base import ClusterModel
 from pipeline.sinks.palette import Colour
+from pipeline.sinks.store_folders import is_store_path
 
 OFF: Final = "none"
 """Value of an output's key in the config that switches the output off."""
@@ -50,6 +51,8 @@ class Sink:
     """Endings of file names that are allowed, in lower case; empty if all are."""
     form: str = ""
     """File format in messages, if `endings` are limited."""
+    other_formats: tuple["Sink", ...] = ()
+    """The same output in other formats, each with its own endings: the ending of its path chooses."""
     needs: Callable[[SceneInfo, int], Needs] = text_needs
     """Needs while it is written, for a scene and a number of classes."""
     of_fit: bool = False
@@ -61,12 +64,28 @@ class Sink:
     def description(self) -> str:
         """What the config says of its key."""
         if self.ending is None:
-            return f"the path of {self.what}, {self.form}, for example out/classes{self.endings[0]}"
+            return f"the path of {self.what}, {self.forms}, for example out/classes{self.endings[0]}"
         if self.on_request:
             return f"the path of {self.what}, such as out/classes{self.ending} (default: '{OFF}')"
         if self.beside:
             return f"'{OFF}' to leave out {self.what}, which is written as <labels>{self.with_maps[0]}{self.ending}"
         return f"the path of {self.what} (default: <labels>{self.ending}), or '{OFF}' to leave it out"
+
+    @property
+    def formats(self) -> tuple["Sink", ...]:
+        """The output in each of its formats, this one first."""
+        return (self, *self.other_formats)
+
+    @property
+    def forms(self) -> str:
+        """Its formats in messages, with endings if there are several."""
+        if not self.other_formats:
+            return self.form
+        return " or ".join(f"{each.form} ({each.endings[0]})" for each in self.formats)
+
+    def in_format_of(self, path: Path) -> "Sink":
+        """The output in the format that the ending of a path says; as it is if no format has that ending."""
+        return next((each for each in self.formats if path.suffix.lower() in each.endings), self)
 
     def default_path(self, labels: Path) -> Path:
         """Path of its file beside a map, unless the config names another; of the map itself its own."""
@@ -84,14 +103,20 @@ class Sink:
             expected = self.default_path(labels)
             msg = f"output.{self.key}: {path}: {self.what} has to be {expected}; leave this key out, or set it to {OFF}"
             raise ConfigError(msg)
-        if self.endings and path.suffix.lower() not in self.endings:
-            msg = f"output.{self.key}: {path}: {self.what} is {self.form}; use a name that ends in {self.endings[0]}"
+        if self.endings and not any(path.suffix.lower() in each.endings for each in self.formats):
+            names = " or ".join(each.endings[0] for each in self.formats)
+            form = " or ".join(each.form for each in self.formats)
+            msg = f"output.{self.key}: {path}: {self.what} is {form}; use a name that ends in {names}"
+            raise ConfigError(msg)
+        if not self.endings and is_store_path(path):
+            reason = f"{self.what} is a file, and {path.suffix} ends the names of folders"
+            msg = f"output.{self.key}: {path}: {reason}; use another name"
             raise ConfigError(msg)
 
     def check_off(self) -> None:
         """Raise ConfigError if it can't be switched off."""
         if self.ending is None:
-            fix = f"give a path that ends in {self.endings[0]}"
+            fix = f"give a path that ends in {' or '.join(each.endings[0] for each in self.formats)}"
             msg = f"output.{self.key}: {self.what} can't be switched off ({OFF}); {fix}"
             raise ConfigError(msg)
 
@@ -113,6 +138,10 @@ class Job:
     """Colours of classes 1 to k."""
     workers: int
     """Number of threads, at most."""
+    zarr_format: Literal[2, 3] = 2
+    """Format of a map that is a Zarr store."""
+    zarr_overviews: bool = False
+    """Whether such a map has overviews."""
 
 
 @dataclass(frozen=True)

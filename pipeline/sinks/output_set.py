@@ -1,6 +1,5 @@
 """Check that output files are from the same run, by the SHA-256 digests in its report."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,7 @@ from typing import Final
 from pipeline.core.errors import OutputError
 from pipeline.core.regular_files import read_regular
 from pipeline.engine.work_folder import folder_of
+from pipeline.sinks.store_folders import output_digest
 
 _LARGEST_REPORT: Final = 64 * 2**20
 """Bytes of a report, at most."""
@@ -19,7 +19,7 @@ _LARGEST_REPORT: Final = 64 * 2**20
 def digests_of(files: Mapping[str, Path]) -> dict[str, str]:
     """Return the SHA-256 digests of finished files by their keys; raise OutputError if one can't be read back."""
     try:
-        return {name: _digest(path) for name, path in files.items()}
+        return {name: output_digest(path) for name, path in files.items()}
     except OSError as error:
         where = folder_of(Path(str(error.filename)))
         msg = f"{where}: a finished file can't be read back ({error.strerror}); was it removed? Run again"
@@ -42,7 +42,7 @@ def describe_mixed_set(files: Iterable[Path], report: Path) -> str | None:
             wrong.append(f"{path} is missing")
         else:
             with suppress(OSError):  # a file that can't be read can still be replaced
-                if _digest(path) != expected[path.name]:
+                if output_digest(path) != expected[path.name]:
                     wrong.append(f"{path} differs from the report")
                     newer += path.stat().st_mtime_ns > report.stat().st_mtime_ns
     if not wrong:
@@ -62,8 +62,3 @@ def _expected(report: Path) -> dict[str, str]:
         return {PurePath(record["outputs"][key]).name: str(digest) for key, digest in record["sha256"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Rename finished files to their final names as one set: all of them, or none after an error."""
+"""Rename finished files, and folders, to their final names as one set: all of them, or none after an error."""
 
 import errno
 import os
@@ -13,6 +13,7 @@ from pipeline.core.errors import OutputError
 from pipeline.core.regular_files import special_kind
 from pipeline.engine.leftovers import ONLY_COPY
 from pipeline.engine.work_folder import write_fix
+from pipeline.sinks.store_folders import files_in, folders_in, store_fault
 
 SIDECARS: Final = (".msk", ".ovr", ".aux.xml", ".MSK", ".OVR", ".AUX.XML")
 """Endings of the sidecar files that GDAL reads as part of a map."""
@@ -23,7 +24,7 @@ _NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errn
 
 @dataclass(frozen=True)
 class StagedFile:
-    """A finished file under its temporary name, and its final name."""
+    """A finished file, or folder of files, under its temporary name, and its final name."""
 
     temporary: Path
     """Temporary path, in a temporary folder of the run on the same disk."""
@@ -38,8 +39,7 @@ def sync_files(staged_files: Sequence[StagedFile]) -> None:
     """
     for file in staged_files:
         try:
-            with file.temporary.open("r+b") as opened:  # Windows syncs only files that are open for writing
-                _sync(opened.fileno())
+            _sync_output(file.temporary)
         except OSError as error:
             fix = write_fix(error, "choose another disk")
             msg = f"{file.target}: the finished file can't be written to the disk ({error.strerror}); {fix}"
@@ -49,7 +49,7 @@ def sync_files(staged_files: Sequence[StagedFile]) -> None:
 def rename_together(staged_files: Sequence[StagedFile], *, overwrite: bool) -> None:
     """Rename files to their final names, in the order given; undo all renames if one fails.
 
-    A file that is replaced has another name until all renames are done. Sidecar files of a map that is replaced are
+    What is replaced has another name until all renames are done. Sidecar files of a map that is replaced are
     removed unless they are among the files, because GDAL would read them as part of the new map. At the end the folders
     are written through to the disk. Raises OutputError if a file can't be renamed.
     """
@@ -75,7 +75,7 @@ def rename_together(staged_files: Sequence[StagedFile], *, overwrite: bool) -> N
         undo.pop_all()
     for file in staged_files:
         with suppress(OSError):  # it is removed with its temporary folder in any case
-            _aside(file).unlink(missing_ok=True)
+            _give_up(_aside(file), file.temporary)
 
 
 def sidecars(target: Path) -> list[Path]:
@@ -98,8 +98,16 @@ def _is_same(path: Path, other: Path) -> bool:
     return alike and path.exists() and other.exists() and path.samefile(other)
 
 
+def _give_up(replaced: Path, temporary: Path) -> None:
+    """Remove what was replaced; a folder gets a name by which it is removed with the temporary folder of the run."""
+    if os.path.lexists(replaced) and _is_folder(replaced):
+        replaced.rename(temporary)
+    else:
+        replaced.unlink(missing_ok=True)
+
+
 def _aside(file: StagedFile) -> Path:
-    """Return the name for a replaced file on file systems without hard links."""
+    """Return the name for a replaced folder, or a replaced file on file systems without hard links."""
     return file.temporary.with_name(f"{ONLY_COPY}{file.temporary.name}")
 
 
@@ -114,6 +122,9 @@ def _failure(msg: str, undo: ExitStack, stuck: Sequence[Path]) -> OutputError:
 def _name(file: StagedFile, foreign: Sequence[Path], undo: ExitStack, stuck: list[Path], *, overwrite: bool) -> None:
     """Rename one file, and register how to undo it; `foreign` are sidecars that are not of this run."""
     temporary, target = file.temporary, file.target
+    if _is_folder(temporary):
+        _name_folder(file, undo, stuck, overwrite=overwrite)
+        return
     if not os.path.lexists(target):
         for sidecar in foreign:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(sidecar))
@@ -128,6 +139,17 @@ def _name(file: StagedFile, foreign: Sequence[Path], undo: ExitStack, stuck: lis
     else:
         temporary.replace(target)
         undo.callback(_take_back, target, _stamp(target), stuck)
+
+
+def _name_folder(file: StagedFile, undo: ExitStack, stuck: list[Path], *, overwrite: bool) -> None:
+    """Rename a folder, and register how to undo it; only a store of this program is replaced."""
+    temporary, target = file.temporary, file.target
+    if os.path.lexists(target):
+        if not overwrite or store_fault(target):  # made since the targets were checked
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        undo.callback(_put_back, target.rename(_aside(file)), target, stuck)
+    temporary.rename(target)
+    undo.callback(_take_back_folder, temporary, target, _stamp(target), stuck)
 
 
 def _set_aside(file: StagedFile, foreign: Sequence[Path], undo: ExitStack, stuck: list[Path]) -> None:
@@ -184,6 +206,17 @@ def _take_back(target: Path, stamp: tuple[int, int], stuck: list[Path]) -> None:
         stuck.append(target)
 
 
+def _take_back_folder(temporary: Path, target: Path, stamp: tuple[int, int], stuck: list[Path]) -> None:
+    """Rename a new folder back, unless another one has its name by now."""
+    try:
+        if _stamp(target) == stamp:
+            target.rename(temporary)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        stuck.append(target)
+
+
 def _stamp(path: Path) -> tuple[int, int]:
     """Return the numbers of a file's device and inode."""
     found = path.lstat()
@@ -193,6 +226,16 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _is_folder(path: Path) -> bool:
     """Return True if a path is a folder and not a link to one."""
     return stat.S_ISDIR(path.lstat().st_mode)
+
+
+def _sync_output(path: Path) -> None:
+    """Write a file, or all files and folders in a folder, through to the disk."""
+    folder = path.is_dir()
+    for file in files_in(path) if folder else [path]:
+        with file.open("r+b") as opened:  # Windows syncs only files that are open for writing
+            _sync(opened.fileno())
+    if folder:
+        _sync_folders(folders_in(path))
 
 
 def _sync(number: int) -> None:

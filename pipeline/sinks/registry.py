@@ -1,7 +1,7 @@
 """The outputs of a run. What writes one is imported when a job opens it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import Field, create_model
 
@@ -9,6 +9,10 @@ from pipeline.config.fields import Name
 from pipeline.config.schema import OutputSection
 from pipeline.core.late_import import load
 from pipeline.sinks.base import Job, Sink, Writer
+from pipeline.sinks.geotiff import MapWriter
+from pipeline.sinks.raw_map import RawMapWriter
+from pipeline.sinks.store_folders import is_store_path
+from pipeline.sinks.zarr_layout import MapDescription
 
 _RECORDS: Final = (
     "pipeline.sinks.geotiff:LABELS",
@@ -33,6 +37,33 @@ else:
         __base__=OutputSection,
         __doc__="Section `output`: paths of the results, by default next to `labels`, with names derived from it.",
         **{sink.key: (Name | None, Field(None, description=sink.description)) for sink in SINKS if sink.ending},
+    )
+
+
+def open_map(
+    path: Path,
+    description: MapDescription,
+    workers: int,
+    *,
+    zarr_format: Literal[2, 3] = 2,
+    overviews: bool = False,
+) -> RawMapWriter:
+    """Return the writer of a map without a job: of a Zarr store if the path ends in .zarr, else of a GeoTIFF.
+
+    `zarr_format` and `overviews` are those of a Zarr store; a GeoTIFF always has overviews.
+    """
+    if is_store_path(path):
+        writer: RawMapWriter = load("pipeline.sinks.zarr_writer:ZarrWriter")(
+            path, description, workers, zarr_format=zarr_format, overviews=overviews
+        )
+        return writer
+    return MapWriter(
+        path,
+        description.grid,
+        description.colours,
+        dict(description.tags),
+        workers,
+        unclassified=description.unclassified,
     )
 
 

@@ -10,9 +10,11 @@ from typing import Final, Self
 
 from pipeline.core.errors import ConfigError, OutputError
 from pipeline.core.regular_files import lookup_fault, special_kind
+from pipeline.engine.leftovers import STORE
 from pipeline.engine.signals import defer_signals, raise_pending_signal
 from pipeline.engine.work_folder import temporary_folder
 from pipeline.sinks.publish import StagedFile, foreign_sidecars, rename_together, sidecars, sync_files
+from pipeline.sinks.store_folders import is_store_path, store_fault
 
 _LONGEST_NAME: Final = 255
 """Longest file name in bytes that file systems allow."""
@@ -61,7 +63,8 @@ class Staging:
             }
             for number, target in enumerate(self._targets):
                 folder = folders[target.parent]
-                staged = temporary[folder] / f"{number}{target.suffix}"
+                prefix = STORE if is_store_path(target) else ""
+                staged = temporary[folder] / f"{prefix}{number}{target.suffix}"
                 self._staged_files[target] = StagedFile(staged, folder / target.name)
             self._context = context.pop_all()
         return self
@@ -101,6 +104,9 @@ def keep_apart(targets: Mapping[str, Path], inputs: Mapping[str, str]) -> None:
             where = "is" if found == str(real) else "would be inside"
             rest = "which is never replaced" if found == str(real) else "where nothing is written"
             msg = f"{name}: {target}: this file {where} an input ({read[found]}), {rest}; use another name"
+            raise ConfigError(msg)
+        if is_store_path(target) and (inside := next((path for path in read if real in Path(path).parents), None)):
+            msg = f"{name}: {target}: this folder contains an input ({read[inside]}: {inside}); use another name"
             raise ConfigError(msg)
         for sidecar in sidecars(target):
             if what := read.get(os.path.realpath(sidecar)):
@@ -146,7 +152,7 @@ def check_name(target: Path, targets: Collection[Path] = (), *, overwrite: bool)
     if os.path.lexists(target):
         if not overwrite:
             fix = "allow overwriting (--overwrite, overwrite=True) or use another name"
-            msg = f"{target}: the file exists already; {fix}"
+            msg = f"{target}: the {'folder' if is_store_path(target) else 'file'} exists already; {fix}"
             raise OutputError(msg)
     elif foreign := foreign_sidecars(target, targets):
         msg = f"{target}: GDAL would read {foreign[0]} as part of this map; remove it, or use another name"
@@ -157,11 +163,16 @@ def check_name(target: Path, targets: Collection[Path] = (), *, overwrite: bool)
 
 
 def path_fault(path: Path) -> str:
-    """Describe why a path can't be that of an output, whatever may be replaced; empty if it can."""
+    """Describe why a path can't be that of an output, whatever may be replaced; empty if it can.
+
+    By its ending it is that of a file, or of a Zarr store, which is a folder.
+    """
     if any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
         return f"the name is longer than {_LONGEST_NAME} bytes, more than file systems allow; shorten it"
     if fault := lookup_fault(path):
         return f"this path can't be looked up ({fault}); use another one"
+    if is_store_path(path):
+        return store_fault(path)
     if path.is_dir():
         return "this is a folder; give the path of a file in it"
     if kind := special_kind(path):

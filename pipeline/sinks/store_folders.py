@@ -1,0 +1,87 @@
+"""Outputs that are folders: Zarr stores. Which ones may be replaced, the files in them, and their digest."""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from pipeline.core.regular_files import read_regular
+from pipeline.core.strict_json import parse_json
+
+STORE_MARK: Final = "TERRAZZO_VERSION"
+"""Attribute of the root group of each store that this program wrote."""
+
+_SUFFIX: Final = ".zarr"
+
+_LARGEST_METADATA: Final = 4 * 2**20
+"""Bytes of the metadata of a group, at most."""
+
+_ENTRIES: Final = re.compile(
+    r"\.zgroup|\.zattrs|\.zmetadata|zarr\.json|class|x|y|spatial_ref|overview_\d+"
+    r"|pam\.aux\.xml"  # statistics that GDAL adds
+)
+"""Names of what is in such a store."""
+
+
+def is_store_path(path: Path) -> bool:
+    """Whether an output of this path is a folder."""
+    return path.suffix.lower() == _SUFFIX
+
+
+def store_fault(path: Path) -> str:
+    """Describe why a store can't have a path, whatever may be replaced; empty if it can, also if it exists already."""
+    if not os.path.lexists(path):
+        return ""
+    fix = "and is not replaced; use another name"
+    if path.is_symlink():
+        return f"this is a link, {fix}"
+    if not path.is_dir():
+        return f"this is no folder, {fix}"
+    if not _has_mark(path):
+        return f"this folder is not a Zarr store that Terrazzo wrote, {fix}"
+    with os.scandir(path) as entries:
+        foreign = sorted(entry.name for entry in entries if entry.is_symlink() or not _ENTRIES.fullmatch(entry.name))
+    return f"this folder contains {foreign[0]}, which Terrazzo did not write, {fix}" if foreign else ""
+
+
+def _has_mark(folder: Path) -> bool:
+    """Whether the root group of a store, in either format, has the attribute of this program."""
+    for name in (".zattrs", "zarr.json"):
+        try:
+            record = parse_json(read_regular(folder / name, _LARGEST_METADATA))
+        except (OSError, ValueError, RecursionError):
+            continue
+        if isinstance(record, dict) and name == "zarr.json":
+            record = record.get("attributes")
+        if isinstance(record, dict) and isinstance(record.get(STORE_MARK), str):
+            return True
+    return False
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Paths of all files in a folder and its folders, sorted by their names relative to it; links are not followed."""
+    files = (Path(parent, name) for parent, _, names in os.walk(folder, onerror=_raise) for name in names)
+    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """A folder and all folders in it, each after those that it contains."""
+    return [Path(parent) for parent, _, _ in os.walk(folder, topdown=False, onerror=_raise)]
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def output_digest(path: Path) -> str:
+    """SHA-256 digest of an output as hexadecimal text.
+
+    That of a folder is the digest of a list of its files, sorted by name, as `sha256sum` writes it: a line for each,
+    with its digest, two spaces and its name relative to the folder.
+    """
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    lines = (f"{output_digest(file)}  {file.relative_to(path).as_posix()}\n" for file in files_in(path))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
