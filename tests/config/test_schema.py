@@ -110,6 +110,8 @@ VALID = {
     "output.qml": ("/y/c.qml", "/y/c.qml"),
     "output.clr": ("/y/c.clr", "/y/c.clr"),
     "output.run": ("/y/r.json", "/y/r.json"),
+    "output.zarr_format": ("3", 3),
+    "output.zarr_overviews": ("true", True),
     "output.palette": ("viridis", "viridis"),
     "run.workers": ("3", 3),
     "run.memory": ("1.5GiB", 3 * 2**29),
