@@ -13,7 +13,7 @@ import pytest
 from runs import killed_run
 
 import pipeline.engine.owner_mark as marks_module
-from pipeline.engine.leftovers import PREFIX, remove_leftovers
+from pipeline.engine.leftovers import PREFIX, STORE, remove_leftovers
 from pipeline.engine.owner_mark import MARK, Owner
 from pipeline.engine.work_folder import temporary_folder
 
@@ -65,6 +65,26 @@ def test_a_leftover_that_contains_a_folder_is_not_removed(tmp_path: Path) -> Non
         pass
     assert (left / "below" / "thesis.txt").exists()
     assert (left / "pixels").exists()
+
+
+def test_an_unfinished_output_that_is_a_folder_is_removed_without_following_links(tmp_path: Path) -> None:
+    files = user_folder(tmp_path / "mine")
+    left = killed_run(tmp_path)
+    (left / f"{STORE}0.zarr" / "class").mkdir(parents=True)
+    (left / f"{STORE}0.zarr" / "class" / "0.0").write_text("labels")
+    (left / f"{STORE}0.zarr" / "class" / "link").symlink_to(files)
+    (left / f"{STORE}link").symlink_to(files)
+    remove_leftovers(tmp_path)
+    assert not left.exists()
+    assert (files / "below" / "data.txt").read_text() == "more"
+
+
+def test_folders_that_are_nested_deeper_than_an_output_are_not_removed(tmp_path: Path) -> None:
+    left = killed_run(tmp_path)
+    deepest = left.joinpath(f"{STORE}0.zarr", *"abcdefghij")
+    deepest.mkdir(parents=True)
+    remove_leftovers(tmp_path)
+    assert deepest.exists()
 
 
 def test_a_copy_of_the_folder_of_a_living_run_is_not_removed(tmp_path: Path) -> None:

@@ -63,6 +63,20 @@ def refused(job: RunConfig, message: str) -> None:
         ({"model": "area.json"}, r"^output\.model: .*area\.json: this file is an input \(scene\.aoi\)"),
         ({"model": "mask.tif"}, r"^output\.model: .*mask\.tif: this file is an input \(fit\.mask\)"),
         ({"table": "init.csv"}, r"^output\.table: .*init\.csv: this file is an input \(fit\.init\)"),
+        (
+            {"labels": "folder.zarr"},
+            r"^output\.labels: .*folder\.zarr: this folder is not a Zarr store that Terrazzo wrote",
+        ),
+        ({"labels": "scene.zarr"}, r"^output\.labels: .*scene\.zarr: this is no folder, and is not replaced"),
+        ({"labels": "c.jpg"}, r"c\.jpg: the map is a GeoTIFF or a Zarr store; use a name that ends in \.tif or \.zarr"),
+        (
+            {"labels": "c.zarr", "table": "c.zarr/t.csv"},
+            r"^output\.table: .*t\.csv: this is inside output\.labels, .*c\.z",
+        ),
+        (
+            {"table": "t.zarr"},
+            r"^output\.table: .*t\.zarr: the table of classes is a file, and \.zarr ends the names of folders",
+        ),
         ({"labels": "s.tif"}, r"^output\.labels: .*s\.tif: GDAL would read .*s\.tif\.msk, .* input \(scene\.mask\)"),
     ],
 )
@@ -71,6 +85,8 @@ def test_paths_that_can_not_be_those_of_outputs_are_refused_by_key_by_each_comma
 ) -> None:
     """The files are not rasters: they are never opened."""
     (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.zarr").mkdir()
+    (tmp_path / "scene.zarr").touch()
     (tmp_path / "link").symlink_to(tmp_path / "folder")
     (tmp_path / "link.tif").symlink_to(tmp_path / "scene.tif")
     for name in ("scene.tif", "mask.tif", "s.tif.msk", "area.json", "init.csv"):

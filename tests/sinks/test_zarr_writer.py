@@ -262,6 +262,17 @@ def test_only_a_store_of_this_program_is_replaced_and_only_if_that_is_allowed(
     assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")]
 
 
+@pytest.mark.parametrize("group", ["", "overview_2"])
+def test_a_store_is_not_replaced_by_the_map_of_a_scene_in_it(tmp_path: Path, group: str) -> None:
+    path = tmp_path / "map.zarr"
+    write_labels(path, noise((700, 900)), overviews=True)
+    before = contents(path)
+    message = r"^output\.labels: .*map\.zarr: this (file is|folder contains) an input \(the scene"
+    with pytest.raises(ConfigError, match=message):
+        run_config(config(path / group, path, fit={"k": 3}), overwrite=True)
+    assert contents(path) == before
+
+
 def test_labels_in_python_are_written_and_read_back_with_all_that_write_needs(
     write_raster: WriteRaster, tmp_path: Path
 ) -> None:
