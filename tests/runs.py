@@ -97,4 +97,16 @@ def is_new(found: dict[str, bytes], new: dict[str, bytes]) -> bool:
     if without_report(found) != new or REPORT not in found:
         return False
     digests = json.loads(found[REPORT])["sha256"]
-    return sorted(digests.values()) == sorted(hashlib.sha256(content).hexdigest() for content in new.values())
+    return sorted(digests.values()) == sorted(_digests(new))
+
+
+def _digests(found: dict[str, bytes]) -> list[str]:
+    """SHA-256 digests of files, and of each folder: that of the sorted list of its files and their digests."""
+    digests, folders = [], dict[str, str]()
+    for name, content in sorted(found.items()):
+        digest, (folder, _, inside) = hashlib.sha256(content).hexdigest(), name.partition("/")
+        if inside:
+            folders[folder] = f"{folders.get(folder, '')}{digest}  {inside}\n"
+        else:
+            digests.append(digest)
+    return digests + [hashlib.sha256(text.encode()).hexdigest() for text in folders.values()]
