@@ -195,19 +195,21 @@ def sources(kind: str, folder: Path) -> dict[str, Any]:
         "warped": {"source": product, "bands": "all", "resampling": "cubic", "resolution": 7},
         "vector": {"source": product, "aoi": area, "mask": area},
         "mosaic": {"source": [product, product.replace(folder.name, f"{folder.name}/../{folder.name}")]},
+        "to zarr": {"source": product},
     }[kind]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
-@pytest.mark.parametrize("kind", ["netcdf", "zarr", "product", "warped", "vector", "mosaic"])
+@pytest.mark.parametrize("kind", ["netcdf", "zarr", "product", "warped", "vector", "mosaic", "to zarr"])
 def test_peak_memory_is_below_the_plan_for_every_kind_of_scene(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
-    first = kind in {"zarr", "warped"}  # a first run needs most memory, and these load the most
+    first = kind in {"zarr", "warped", "to zarr"}  # a first run needs most memory, and these load the most
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "code") if first else code)
     job = tmp_path / "job.yaml"
-    content = {"version": 1, "scene": sources(kind, tmp_path), "output": {"labels": "out.tif"}, "fit": {"k": 3}}
+    output = {"labels": "out.zarr" if kind == "to zarr" else "out.tif", "zarr_overviews": True}
+    content = {"version": 1, "scene": sources(kind, tmp_path), "output": output, "fit": {"k": 3}}
     job.write_text(json.dumps(content))
     command = [sys.executable, "-m", "pipeline", "run", str(job), "--json", "-q", "--overwrite"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
