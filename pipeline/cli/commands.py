@@ -132,7 +132,7 @@ def plan(config: Path, settings: tuple[str, ...], *, as_json: bool) -> None:
 @click.command(short_help="Label another scene with a model.")
 @_source
 @click.option("--model", type=_FILE, required=True, help="A model that `run` or `fit` wrote.")
-@click.option("-o", "--output", type=_FILE, required=True, help="The map to write, a GeoTIFF.")
+@click.option("-o", "--output", type=_FILE, required=True, help="The map to write: .tif or .zarr.")
 @click.option("--palette", default="auto", show_default=True, help="'auto' or a matplotlib colour map.")
 @click.option("--memory", default="2GB", show_default=True, help="Memory limit.")
 @click.option("--workers", default="auto", show_default=True, help="Number of blocks processed at once.")

@@ -20,7 +20,7 @@ from pipeline.methods.fit import Fit
 from pipeline.models.classes import UNCLASSIFIED
 from pipeline.pixels.open import Source
 
-_LIBRARIES: Final = ("numpy", "scipy", "scikit-learn", "numba", "rasterio", "xarray", "dask", "dask-ml")
+_LIBRARIES: Final = ("numpy", "scipy", "scikit-learn", "numba", "rasterio", "xarray", "zarr", "dask", "dask-ml")
 
 
 def versions() -> dict[str, str]:

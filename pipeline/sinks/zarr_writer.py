@@ -1,11 +1,12 @@
 """Writes the map as a Zarr store: each chunk once, by one thread; then reads it back. It loads zarr."""
 
 import asyncio
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import numcodecs  # type: ignore[import-untyped]
 import zarr
@@ -40,7 +41,7 @@ _READ_ERRORS: Final = (OSError, ValueError, RuntimeError, LookupError, TypeError
 """Exceptions of zarr and of its codecs for a damaged store."""
 
 
-_Array = zarr.Array[Any]
+_Array: TypeAlias = "zarr.Array[Any]"
 
 
 def open_map(path: Path, job: Job) -> "ZarrWriter":
@@ -105,6 +106,7 @@ class ZarrWriter(RawMapWriter):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)  # not specified for format 3
             zarr.consolidate_metadata(store, path=level.group or None, zarr_format=self._format)
+        _sort_metadata(self._path / level.group)
         return labels
 
     def _create_array(self, store: LocalStore, level: Level, stored: StoredArray) -> _Array:
@@ -155,6 +157,15 @@ class _StagedStore(LocalStore):
             path /= folder
             path.mkdir(exist_ok=True)
         (path / name).write_bytes(value.to_bytes())
+
+
+def _sort_metadata(group: Path) -> None:
+    """Sort the consolidated metadata of a group by name: zarr 3.0 writes them as its threads deliver them."""
+    path = next(path for path in (group / ".zmetadata", group / "zarr.json") if path.exists())
+    record = json.loads(path.read_bytes())
+    consolidated = record.get("consolidated_metadata", record)
+    consolidated["metadata"] = dict(sorted(consolidated["metadata"].items()))
+    path.write_bytes(json.dumps(record, indent=2).encode())
 
 
 def _write_chunks(array: _Array, read: Callable[[Block], Labels], workers: int) -> int:
