@@ -20,6 +20,7 @@ from pipeline.formats.paths import (
     is_gdal_path,
     rasters_in,
     stores_in,
+    without,
 )
 from pipeline.formats.safe import open_product, product_root, products_in
 from pipeline.formats.stac import is_stac, open_items
@@ -55,7 +56,11 @@ def open_catalogues(
     check_lookup(named)
     check_proj()
     excluded = list(excluded)
-    items = [path for item in named for path in (_products_matching(item) or _stores_inside(item, excluded) or [item])]
+    items = [
+        path
+        for item in named
+        for path in (_products_matching(item, excluded) or _stores_inside(item, excluded) or [item])
+    ]
     if all(is_store(item) for item in items):
         return registry.open_stores(items, time)
     found = [_open_special(item, excluded, time) for item in items]
@@ -72,12 +77,12 @@ def open_catalogues(
     return [files_catalogue(find_files(items, excluded), origin=items[0] if len(items) == 1 else "")]
 
 
-def _products_matching(item: str) -> list[str]:
+def _products_matching(item: str, excluded: Sequence[str | Path]) -> list[str]:
     """Products (folders or zips) and stores that match a glob pattern; empty if the pattern means plain files."""
     try:
         if not glob.has_magic(item) or is_gdal_path(item) or Path(item).exists():
             return []
-        matches = sorted(glob.glob(item))  # noqa: PTH207 (keeps absolute patterns)
+        matches = without(sorted(glob.glob(item)), excluded)  # noqa: PTH207 (keeps absolute patterns)
         special = [match for match in matches if product_root(Path(match)) or is_store(match)]
         stores = [match for match in special if is_store(match)]
     except (OSError, ValueError):  # find_files raises it with a message
@@ -94,7 +99,7 @@ def _stores_inside(item: str, excluded: Sequence[str | Path]) -> list[str]:
         folder = Path(item)
         if not item or is_gdal_path(item) or not folder.is_dir() or is_store(item) or product_root(folder):
             return []
-        stores = [] if products_in(folder) else stores_in(folder)
+        stores = [] if products_in(folder) else stores_in(folder, excluded)
         rasters = rasters_in(folder, excluded) if stores else []
     except (OSError, ValueError):  # find_files raises it with a message
         return []

@@ -87,17 +87,22 @@ def has_raster_name(file: PurePath) -> bool:
     return file.suffix.lower() in RASTER_SUFFIXES and not file.name.startswith(".")
 
 
-def stores_in(folder: Path) -> list[str]:
-    """Zarr and NetCDF stores directly in a folder, sorted by name, with numbers by value."""
+def stores_in(folder: Path, excluded: Iterable[str | Path] = ()) -> list[str]:
+    """Zarr and NetCDF stores directly in a folder, without excluded ones, sorted by name, with numbers by value."""
     inside = (str(file) for file in folder.iterdir() if not file.name.startswith("."))
-    return sorted((file for file in inside if is_store(file)), key=band_order)
+    return sorted((file for file in without(inside, excluded) if is_store(file)), key=band_order)
 
 
 def rasters_in(folder: Path, excluded: Iterable[str | Path] = ()) -> list[str]:
     """Raster files directly in a folder, without excluded ones, sorted by name, with numbers by value."""
-    ignored = {os.path.realpath(path) for path in excluded}
     inside = (str(file) for file in folder.iterdir() if has_raster_name(file) and file.is_file())
-    return sorted((file for file in inside if os.path.realpath(file) not in ignored), key=band_order)
+    return sorted(without(inside, excluded), key=band_order)
+
+
+def without(paths: Iterable[str], excluded: Iterable[str | Path]) -> list[str]:
+    """Paths without excluded ones, by whatever path or link these are named."""
+    ignored = {os.path.realpath(path) for path in excluded}
+    return [path for path in paths if os.path.realpath(path) not in ignored]
 
 
 def is_gdal_path(item: str) -> bool:

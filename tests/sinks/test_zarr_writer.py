@@ -20,6 +20,7 @@ from affine import Affine
 from conftest import WriteRaster, patches
 from rasterio.errors import NotGeoreferencedWarning
 from runs import config, contents, read
+from sources import dataset
 
 from pipeline import ClusterModel, label, write
 from pipeline.core.errors import ConfigError, OutputError
@@ -271,6 +272,15 @@ def test_a_store_is_not_replaced_by_the_map_of_a_scene_in_it(tmp_path: Path, gro
     with pytest.raises(ConfigError, match=message):
         run_config(config(path / group, path, fit={"k": 3}), overwrite=True)
     assert contents(path) == before
+
+
+@pytest.mark.parametrize("source", ["", "*.zarr"])
+def test_a_map_beside_stores_is_no_part_of_the_scene_when_it_is_replaced(tmp_path: Path, source: str) -> None:
+    dataset("bands")[0].to_zarr(tmp_path / "scene.zarr", zarr_format=2)
+    job = config(tmp_path / source, tmp_path / "map.zarr", fit={"k": 3, "starts": 1})
+    first, second = (run_config(job, overwrite=True) for _ in range(2))
+    assert second["scene"] == first["scene"]
+    assert second["sha256"]["labels"] == first["sha256"]["labels"]
 
 
 def test_labels_in_python_are_written_and_read_back_with_all_that_write_needs(
