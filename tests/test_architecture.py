@@ -20,7 +20,7 @@ FOLDERS = {
     "kernels": """validity areas arithmetic vectors vector_code code_cache machine compiled gather checksum
         majority hashing fixed nearest assign gaussians mixture distances sums move_points mover""",
     "engine": "memory progress owner_mark leftovers signals work_folder cache time_limits executor",
-    "geo": "gdal coordinates crs overlap pixel_areas align area_of_interest",
+    "geo": "gdal coordinates crs overlap pixel_areas align footprint area_of_interest",
     "raster": "alpha file_dates file_notes stored_blocks virtual_files file_bands file_parts readers regrid file_cache",
     "stores": "dimensions axes crs locate groups times values grids variables preview",
     "formats": """registry sensors paths fetch product_files catalogue versions renaming landsat_mtl file_sets sentinel2
@@ -36,8 +36,8 @@ FOLDERS = {
     "methods": """strata settings lloyd swaps passes sample pixel_checks small_classes method starts exact batches
         sample_batches isodata initial_centroids kmeans minibatch em gaussian_classes gmm counts histogram ranges
         estimators sklearn_estimator dask_ml dask_ml_passes registry fit""",
-    "sinks": """palette base legend text_files table sidecar qml clr overviews verify geotiff quicklook picture
-        registry publish output_set staging""",
+    "sinks": """palette provenance base legend text_files table sidecar qml clr stac overviews verify geotiff quicklook
+        picture registry publish output_set staging""",
     "jobs": "config scene outputs plan planned_reading map report run predict demo inspect template",
     "api": "",
     "cli": "faults terminal text commands main",

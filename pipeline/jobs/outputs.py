@@ -4,11 +4,12 @@ import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.config.fields import says_none
 from pipeline.core.errors import ConfigError
+from pipeline.core.scene_info import SceneInfo
 from pipeline.sinks.base import OFF, Sink
 from pipeline.sinks.output_set import describe_mixed_set, digests_of
 from pipeline.sinks.publish import sidecars
@@ -103,14 +104,30 @@ class StagedOutputs:
     """Final names."""
     staging: Staging
     """Temporary names."""
+    left_out: frozenset[str] = frozenset()
+    """Keys of outputs that are not written for the scene."""
+
+    def of_scene(self, info: SceneInfo) -> "StagedOutputs":
+        """Return the outputs that are written for a scene, and log why others are not; of these no old file stays."""
+        left_out = set()
+        for sink, path in self.paths.files:
+            if reason := sink.left_out(info) if sink.left_out else "":
+                logger.info("%s: %s is not written, as %s", path, sink.what, reason)
+                self.staging.leave_out(path)
+                left_out.add(sink.key)
+        return replace(self, left_out=frozenset(left_out))
 
     def files(self, *, of_files: bool = False) -> list[tuple[Sink, Path]]:
         """Return outputs and their temporary paths: those that describe the other files, or those others."""
-        return [(sink, self.staging.path(path)) for sink, path in self.paths.files if sink.of_files is of_files]
+        return [
+            (sink, self.staging.path(path))
+            for sink, path in self.paths.files
+            if sink.of_files is of_files and sink.key not in self.left_out
+        ]
 
     def record(self) -> dict[str, dict[str, str]]:
         """What a report says of the files: the path of each, and the SHA-256 digests of those that it describes."""
-        left_out = {sink.key for sink, path in self.files() if sink.conditional and not path.exists()}
+        left_out = {sink.key for sink, path in self.files() if sink.conditional and not path.exists()} | self.left_out
         return {
             "outputs": {sink.key: str(path) for sink, path in self.paths.files if sink.key not in left_out},
             "sha256": digests_of({sink.key: path for sink, path in self.files() if sink.key not in left_out}),

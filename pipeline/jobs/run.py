@@ -31,6 +31,7 @@ from pipeline.pixels.open import FeatureScene, Scene, ScenePixels
 from pipeline.scenes.file_stamps import files_of, named_files, stamp_inputs
 from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.palette import class_colours, model_colours
+from pipeline.sinks.provenance import MapProvenance
 from pipeline.sinks.staging import Staging, check_writable, keep_apart
 from pipeline.sinks.text_files import MODEL, write_text
 
@@ -111,13 +112,15 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         stamps.add(scene.info.files)
         if config.run.cache_dir:
             remove_leftovers(Path(config.run.cache_dir))  # before free disk space is checked
+        outputs = outputs.of_scene(scene.info)
+        provenance = MapProvenance.of(scene.info, config.scene, config.features, config.fit)
         plan = plan_run(scene, config.run, config.fit, paths)
         keep_apart(paths.by_key(), files_of(scene.info))
         read = context.enter_context(open_planned(scene, plan, config.run, paths.folder))
         read_while_loading(read.for_fit, plan.workers)
         fit = _fit(read, config, scene, plan.workers, progress)
         colours = model_colours(fit.model, config.output.palette)
-        job = Job(info=read.for_map.info, model=fit.model, colours=colours, workers=plan.workers)
+        job = Job(info=read.for_map.info, model=fit.model, colours=colours, workers=plan.workers, provenance=provenance)
         statistics = write_outputs(read.for_map, job, outputs.files(), progress)
         clock = Clock(started, perf_counter() - begin, progress.seconds)
         report = {"config": config.model_dump(mode="json")} | run_report(

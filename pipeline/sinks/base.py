@@ -14,6 +14,7 @@ from pipeline.engine.work_folder import output_error
 from pipeline.labels.classify import BlockPart, ClassStatistics
 from pipeline.models.base import ClusterModel
 from pipeline.sinks.palette import Colour
+from pipeline.sinks.provenance import MapProvenance
 
 OFF: Final = "none"
 """Value of an output's key in the config that switches the output off."""
@@ -21,7 +22,7 @@ OFF: Final = "none"
 
 def text_needs(info: SceneInfo, classes: int) -> Needs:
     """Needs of a text file with a few numbers per class and band."""
-    names = sum(map(len, (*info.bands, *info.sources)))
+    names = sum(map(len, (*info.bands, *info.sources))) + sum(map(len, info.files)) + 150 * len(info.files)
     return Needs(disk=300_000 + 4 * names + 100 * classes * (2 + len(info.bands)))
 
 
@@ -54,6 +55,9 @@ class Sink:
     """Needs while it is written, for a scene and a number of classes."""
     of_fit: bool = False
     """True if only a run that fits a model writes it."""
+    left_out: Callable[[SceneInfo], str] | None = None
+    """Says why a run of a scene leaves it out, empty if it does not; None if no run does. What an earlier run wrote is
+    removed then."""
     of_files: bool = False
     """True if it describes the other files, and so is written when these are finished."""
 
@@ -113,6 +117,8 @@ class Job:
     """Colours of classes 1 to k."""
     workers: int
     """Number of threads, at most."""
+    provenance: MapProvenance = field(default_factory=MapProvenance)
+    """Files and settings that decide the map."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pipeline.geo.gdal import GDAL_ERRORS, gdal_options
 from pipeline.kernels.checksum import add_checksums, checksum
 from pipeline.labels.classify import Labels
 from pipeline.models.classes import UNCLASSIFIED
-from pipeline.sinks.base import Job, Sink, Summary, Writer
+from pipeline.sinks.base import Job, Sink, Summary, Writer, text_needs
 from pipeline.sinks.overviews import level_shapes, overview_paths, write_overviews
 from pipeline.sinks.palette import Colour, unclassified_colour
 from pipeline.sinks.verify import verify_map
@@ -34,8 +34,8 @@ _CACHE: Final = 12 * 2**20
 
 
 def map_needs(info: SceneInfo, _classes: int) -> Needs:
-    """Needs of the map of a scene while it is written: it and its overviews, twice."""
-    return Needs(disk=2 * _stored_bytes(info.map_grid.shape))
+    """Needs of the map of a scene while it is written: it and its overviews, with the tags, twice."""
+    return Needs(disk=2 * (_stored_bytes(info.map_grid.shape) + text_needs(info, 0).disk))
 
 
 def _stored_bytes(shape: tuple[int, int]) -> int:
@@ -74,7 +74,7 @@ def labels_of(_block: Block, _pixels: Pixels, labels: Labels) -> Labels:
 def open_map(path: Path, job: Job) -> "MapWriter":
     """Return the writer of a job's map."""
     unclassified = job.model.leaves_unclassified
-    tags = map_tags(job.model.digest, unclassified=unclassified)
+    tags = map_tags(job.model.digest, unclassified=unclassified) | job.provenance.tags(job.info)
     return MapWriter(path, job.info.grid, job.colours, tags, job.workers, unclassified=unclassified)
 
 
