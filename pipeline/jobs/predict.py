@@ -85,14 +85,14 @@ def predict(
     check_cache_folder(resources)
     keep_apart(paths.by_key(), named_files(scene))
     with (
-        stage_outputs(paths, overwrite=overwrite) as outputs,
+        stage_outputs(paths, overwrite=overwrite) as staged,
         time_limit(resources.timeout),
         stamp_inputs(scene) as stamps,
     ):
         described = _scene_for(model, scene, excluded=paths.all())
         stamps.add(described.info.files)
         keep_apart(paths.by_key(), files_of(described.info))
-        outputs, provenance = outputs.of_scene(described.info), MapProvenance.of(described.info, scene)
+        outputs, provenance = staged.of_scene(described.info), MapProvenance.of(described.info, scene)
         plan = make_plan(described, resources, None, sinks=paths.sinks)
         with open_planned(described, plan, resources, paths.folder) as read:
             job = Job(info=read.for_map.info, model=model, colours=colours, workers=plan.workers, provenance=provenance)

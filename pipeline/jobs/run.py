@@ -105,14 +105,14 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths = check_outputs(config)
-    with stage_outputs(paths, overwrite=overwrite) as outputs, ExitStack() as context:
+    with stage_outputs(paths, overwrite=overwrite) as staged, ExitStack() as context:
         context.enter_context(time_limit(config.run.timeout))
         stamps = context.enter_context(stamp_inputs(config.scene, config.fit))
         scene = open_features(config, excluded=paths.all())
         stamps.add(scene.info.files)
         if config.run.cache_dir:
             remove_leftovers(Path(config.run.cache_dir))  # before free disk space is checked
-        outputs = outputs.of_scene(scene.info)
+        outputs = staged.of_scene(scene.info)
         provenance = MapProvenance.of(scene.info, config.scene, config.features, config.fit)
         plan = plan_run(scene, config.run, config.fit, paths)
         keep_apart(paths.by_key(), files_of(scene.info))
