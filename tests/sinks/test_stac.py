@@ -122,12 +122,12 @@ def test_no_item_without_a_date_or_a_place_and_no_old_one_stays(
     nowhere = write_raster("n_20250714.tif", patches(3), crs=None, transform=Affine.identity())
     labels, item = tmp_path / "m.tif", tmp_path / "m.json"
     run_config(config(undated, labels, fit=QUICK, scene={"date": "2025-07-14"}))
-    assert item.exists()
+    old = item.read_text()
     for source, reason in (
         (undated, "it is unknown when the scene was acquired; set scene.date"),
         (nowhere, "the scene has no coordinate"),
     ):
-        item.write_text("old")
+        item.write_text(old)
         caplog.clear()
         with caplog.at_level(logging.INFO):
             report = run_config(config(source, labels, fit=QUICK), overwrite=True)
@@ -135,6 +135,19 @@ def test_no_item_without_a_date_or_a_place_and_no_old_one_stays(
         assert not item.exists()
         assert "stac" not in report["outputs"]
         assert json.loads((tmp_path / "m.run.json").read_text())["outputs"] == report["outputs"]
+
+
+def test_a_file_of_somebody_else_with_the_name_of_the_item_stays_with_a_warning(
+    write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "m.json").write_text('{"legend": "mine"}')
+    report = run_config(config(write_raster("s.tif", patches(3)), tmp_path / "m.tif", fit=QUICK), overwrite=True)
+    assert (tmp_path / "m.json").read_text() == '{"legend": "mine"}'
+    assert (
+        "m.json: this file is left as it is and will not belong to the new map, as it is not written for this"
+        in caplog.text
+    )
+    assert "stac" not in report["outputs"]
 
 
 def test_unclassified_pixels_and_named_classes(
@@ -166,7 +179,7 @@ def test_a_crs_without_a_code_is_written_as_text(
 def test_a_prediction_has_an_item_of_its_own_scene(
     tmp_path: Path, write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_raster("b_20250719.tif", patches(3))
+    path = write_raster("b_20250719.tif", patches(3, dtype="uint8"))
     model = model_of(np.array([[10.0, 20, 30], [100, 120, 130]]))
     colours = class_colours(2)
     predict(SceneConfig(source=(str(path),), names=model.bands), model, OutputConfig(labels=str(tmp_path / "p.tif")))
