@@ -100,7 +100,8 @@ def predict(
         _warn_of_one_class(statistics, described.info.sources[0])
         clock = Clock(started, perf_counter() - begin, progress.seconds)
         config = PredictConfig(scene=scene, output=output, run=resources)
-        report = {"config": config.model_dump(mode="json")} | run_report(
+        inputs = {"config": config.model_dump(mode="json"), "inputs": provenance.file_records}
+        report = inputs | run_report(
             read.source, plan, fit=Fit(model), statistics=statistics, outputs=outputs.record(), clock=clock
         )
         write_descriptions(outputs.files(of_files=True), job, Summary(statistics, report))

@@ -123,7 +123,8 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         job = Job(info=read.for_map.info, model=fit.model, colours=colours, workers=plan.workers, provenance=provenance)
         statistics = write_outputs(read.for_map, job, outputs.files(), progress)
         clock = Clock(started, perf_counter() - begin, progress.seconds)
-        report = {"config": config.model_dump(mode="json")} | run_report(
+        inputs = {"config": config.model_dump(mode="json"), "inputs": provenance.file_records}
+        report = inputs | run_report(
             read.source, plan, fit=fit, statistics=statistics, outputs=outputs.record(), clock=clock
         )
         write_descriptions(outputs.files(of_files=True), job, Summary(statistics, report))

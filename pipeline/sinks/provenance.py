@@ -64,12 +64,17 @@ class MapProvenance:
         ]
         return cls(files=tuple(_input_files(info)), settings=tuple(settings))
 
+    @property
+    def file_records(self) -> list[dict[str, Any]]:
+        """The files as plain values."""
+        return [{key: value for key, value in asdict(file).items() if value is not None} for file in self.files]
+
     def tags(self, info: SceneInfo) -> dict[str, str]:
         """Tags of the map of a scene: when it was acquired, bands, files and settings; texts are JSON but the first."""
         texts = {"ACQUIRED": str(info.acquired)} if info.acquired else {}
         texts["BANDS"] = _json(info.bands)
         if self.files:
-            texts["FILES"] = _json([_without_none(asdict(file)) for file in self.files])
+            texts["FILES"] = _json(self.file_records)
         texts |= {section.upper(): text for section, text in self.settings}
         return {f"TERRAZZO_{name}": text for name, text in texts.items()}
 
@@ -92,10 +97,6 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return [_renamed(each, names) for each in value]
     return names.get(value, value) if isinstance(value, str) else value
-
-
-def _without_none(record: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if value is not None}
 
 
 def _input_files(info: SceneInfo) -> Iterator[InputFile]:

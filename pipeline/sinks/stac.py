@@ -6,9 +6,11 @@ processing 1.2. It is plain JSON, so pystac is not needed.
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
+from unicodedata import normalize
 
 import rasterio
 from rasterio.crs import CRS
@@ -51,6 +53,9 @@ _ROLES: Final = {"labels": "data", "picture": "overview"}
 
 _MOST_NAMED: Final = 3
 """Most files that are named in a sentence."""
+
+_NOT_IN_NAMES: Final = re.compile(r"[^0-9A-Za-z_-]+")
+"""Characters that names of classes have not; titles may have any."""
 
 _CHANGED_BY_URLS: Final = re.compile("[%?#]")
 """Characters of file names that mean something else in an address."""
@@ -189,9 +194,11 @@ def _map_fields(job: Job, statistics: ClassStatistics) -> dict[str, Any]:
 
 
 def _metres(grid: Grid) -> float | None:
-    """Mean side of a pixel in metres; None if the CRS has another kind of unit."""
+    """Mean side of a pixel in metres; None without a CRS, or if its unit is no length."""
+    if grid.crs is None:
+        return None
     with rasterio.Env():
-        crs = CRS.from_wkt(grid.crs or "")
+        crs = CRS.from_wkt(grid.crs)
         if not crs.is_projected:
             return None
         width, height = grid.resolution
@@ -201,21 +208,32 @@ def _metres(grid: Grid) -> float | None:
 def _classes(job: Job, statistics: ClassStatistics) -> Iterator[dict[str, Any]]:
     """Class objects of nodata, the classes, and unclassified pixels if there are any."""
     yield {"value": 0, "name": "nodata", "title": "no data", "nodata": True, "count": statistics.counts[0]}
-    for each, colour in zip(job.model.classes, job.colours, strict=True):
-        yield _class(each.id, each.name, colour, statistics)
+    colours = dict(enumerate(job.colours, start=1))
+    titles = {each.id: each.name for each in job.model.classes}
     if statistics.unclassified:
-        yield _class(UNCLASSIFIED, "unclassified", unclassified_colour(job.colours), statistics)
+        titles[UNCLASSIFIED], colours[UNCLASSIFIED] = "unclassified", unclassified_colour(job.colours)
+    names = {label: _plain(title) for label, title in titles.items()}
+    usual = Counter(["nodata", *names.values()])
+    for label, title in titles.items():
+        unique = names[label] and usual[names[label]] == 1
+        yield {
+            "value": label,
+            "name": names[label] if unique else f"{names[label] or 'class'}-{label}",
+            "title": title,
+            "description": _description(label),
+            "color_hint": "{:02X}{:02X}{:02X}".format(*colours[label]),
+            "count": statistics.pixels(label),
+            "percentage": round(100 * statistics.share(label), 4),
+        }
 
 
-def _class(label: int, title: str, colour: tuple[int, int, int], statistics: ClassStatistics) -> dict[str, Any]:
-    """Class object; its name has letters, digits, - and _ only, and the label where they would be the same."""
-    name = re.sub(r"[^0-9A-Za-z_-]+", "-", title).strip("-")
-    return {
-        "value": label,
-        "name": name if title in {f"class {label}", "unclassified"} else f"{name}-{label}".strip("-"),
-        "title": title,
-        "description": f"Class {label} of the clustering" if label != UNCLASSIFIED else "Valid pixels in no class",
-        "color_hint": "{:02X}{:02X}{:02X}".format(*colour),
-        "count": statistics.pixels(label),
-        "percentage": round(100 * statistics.share(label), 4),
-    }
+def _plain(title: str) -> str:
+    """Title in letters without accents, digits, - and _; may be empty."""
+    return _NOT_IN_NAMES.sub("-", normalize("NFKD", title).encode("ascii", "ignore").decode()).strip("-")
+
+
+def _description(label: int) -> str:
+    """Sentence on a class for people."""
+    if label == UNCLASSIFIED:
+        return "Valid pixels that are in none of the classes"
+    return f"Class {label} of the clustering, in order from dark to bright; what it is on the ground is not known"

@@ -40,7 +40,7 @@ def test_a_map_says_which_files_and_settings_decide_it(write_raster: WriteRaster
     job = config(
         paths, tmp_path / "c.tif", scene={"aoi": {"path": area}}, fit=QUICK, features={"indices": ["B03 / B02"]}
     )
-    run_config(job)
+    report = run_config(job)
     found = tags(tmp_path / "c.tif")
     assert found["ACQUIRED"] == "2025-07-14"
     assert found["BANDS"] == ["B02", "B03", "B03 / B02"]
@@ -57,6 +57,7 @@ def test_a_map_says_which_files_and_settings_decide_it(write_raster: WriteRaster
         "aoi": whole["scene"]["aoi"] | {"path": "a.geojson"},
     }
     assert str(tmp_path) not in json.dumps(found)
+    assert (report["inputs"], report["scene"]["acquired"]) == (found["FILES"], found["ACQUIRED"])
     assert not {"OUTPUT", "RUN"} & set(found)
 
 

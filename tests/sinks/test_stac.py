@@ -12,6 +12,7 @@ import pytest
 import rasterio
 from affine import Affine
 from conftest import WriteRaster, patches
+from fakes import MemorySource
 from pystac.extensions.classification import ClassificationExtension
 from pystac.extensions.projection import ProjectionExtension
 from pystac.extensions.raster import RasterExtension
@@ -23,12 +24,15 @@ from sources import model_of
 
 from pipeline.config.schema import SceneConfig
 from pipeline.core.acquisition import Acquisition
+from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import run_config
+from pipeline.labels.classify import ClassStatistics
 from pipeline.models.store import load_model
+from pipeline.sinks.base import Job
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.registry import OutputConfig
-from pipeline.sinks.stac import _relative, _times
+from pipeline.sinks.stac import _relative, _times, stac_item
 
 QUICK = {"k": 3, "starts": 1, "max_iter": 3}
 SCHEMAS = Path(__file__).with_name("stac_schemas")
@@ -187,3 +191,17 @@ def test_a_prediction_has_an_item_of_its_own_scene(
     assert item.common_metadata.start_datetime == datetime(2025, 7, 19, tzinfo=UTC)
     hints = [each.color_hint for each in ClassificationExtension.ext(item.assets["labels"]).classes[1:]]
     assert hints == ["{:02X}{:02X}{:02X}".format(*colour) for colour in colours]
+
+
+def test_names_of_classes_are_plain_and_differ(tmp_path: Path) -> None:
+    source = MemorySource(np.ones((1, 20, 30), np.uint8), np.ones((20, 30), np.bool_), (20, 30))
+    model = model_of(np.arange(5.0)[:, np.newaxis])
+    titles = ["Forêt claire", "water", "water", "水", "nodata"]
+    classes = tuple(each.model_copy(update={"name": title}) for each, title in zip(model.classes, titles, strict=True))
+    job = Job(
+        info=source.info, model=model.model_copy(update={"classes": classes}), colours=class_colours(5), workers=1
+    )
+    item = stac_item(job, ClassStatistics(model, source.info.units, PixelAreas(hectares=0.01)), {"labels": tmp_path})
+    listed = item["assets"]["labels"]["classification:classes"]
+    assert [each["title"] for each in listed[1:]] == titles
+    assert [each["name"] for each in listed[1:]] == ["Foret-claire", "water-2", "water-3", "class-4", "nodata-5"]
