@@ -25,7 +25,7 @@ from pipeline.geo.overlap import bounds, crs_name
 from pipeline.labels.classify import ClassStatistics
 from pipeline.models.classes import UNCLASSIFIED
 from pipeline.sinks.base import Job, Sink, Summary, Writer
-from pipeline.sinks.palette import unclassified_colour
+from pipeline.sinks.legend import NODATA_NAME, legend_of
 from pipeline.sinks.text_files import write_text
 
 _EXTENSIONS: Final = ("projection/v2.0.0", "raster/v1.1.0", "classification/v2.0.0", "processing/v1.2.0")
@@ -207,23 +207,20 @@ def _metres(grid: Grid) -> float | None:
 
 def _classes(job: Job, statistics: ClassStatistics) -> Iterator[dict[str, Any]]:
     """Class objects of nodata, the classes, and unclassified pixels if there are any."""
-    yield {"value": 0, "name": "nodata", "title": "no data", "nodata": True, "count": statistics.counts[0]}
-    colours = dict(enumerate(job.colours, start=1))
-    titles = {each.id: each.name for each in job.model.classes}
-    if statistics.unclassified:
-        titles[UNCLASSIFIED], colours[UNCLASSIFIED] = "unclassified", unclassified_colour(job.colours)
-    names = {label: _plain(title) for label, title in titles.items()}
-    usual = Counter(["nodata", *names.values()])
-    for label, title in titles.items():
-        unique = names[label] and usual[names[label]] == 1
+    yield {"value": 0, "name": "nodata", "title": NODATA_NAME, "nodata": True, "count": statistics.counts[0]}
+    legend = legend_of(job, statistics)
+    names = [_plain(entry.name) for entry in legend]
+    usual = Counter(["nodata", *names])
+    for entry, name in zip(legend, names, strict=True):
+        unique = name and usual[name] == 1
         yield {
-            "value": label,
-            "name": names[label] if unique else f"{names[label] or 'class'}-{label}",
-            "title": title,
-            "description": _description(label),
-            "color_hint": "{:02X}{:02X}{:02X}".format(*colours[label]),
-            "count": statistics.pixels(label),
-            "percentage": round(100 * statistics.share(label), 4),
+            "value": entry.label,
+            "name": name if unique else f"{name or 'class'}-{entry.label}",
+            "title": entry.name,
+            "description": _description(entry.label),
+            "color_hint": entry.hex_colour[1:].upper(),
+            "count": statistics.pixels(entry.label),
+            "percentage": round(100 * statistics.share(entry.label), 4),
         }
 
 

@@ -101,6 +101,8 @@ def test_outputs_may_lie_in_other_folders_or_be_left_out(
     item = validated(tmp_path / "maps/items/100%.json", monkeypatch)
     assert {key: asset.href for key, asset in item.assets.items()} == {
         "labels": "../m.tif",
+        "sidecar": "../m.tif.aux.xml",
+        "qml": "../m.qml",
         "table": "../../tables/t.csv",
         "model": "../m.model.json",
         "run": "../m.run.json",
