@@ -62,6 +62,7 @@ def open_scene(
     names: Sequence[str] | Mapping[str | int, str] | None = None,
     resolution: float | Literal["auto"] = "auto",
     time: str | int | date | np.datetime64 | None = None,
+    date: str | date | None = None,
     resampling: ResamplingMethod | Mapping[str, ResamplingMethod] = "nearest",
     mask: str | Mapping[str, Any] | None = None,
     aoi: Sequence[float] | str | Mapping[str, Any] | None = None,
@@ -91,6 +92,9 @@ def open_scene(
     time : str, int, date or datetime64, optional
         Time to read from a store with several: an ISO date or its beginning ('2020-07'), 'first', 'last', or a number
         from 1 in the store's order.
+    date : str or date, optional
+        Date of acquisition, if the files state none or a wrong one: an ISO date, a time, or a period
+        ('2025-06-01/2025-08-31').
     resampling : str, or mapping of bands to str, default 'nearest'
         GDAL's resampling method ('nearest', 'bilinear', 'cubic', 'average', ...) for bands on other grids, or one
         method per band, with 'default' for the others.
@@ -109,8 +113,9 @@ def open_scene(
     -------
     DataArray (band, y, x)
         In the dtype of the files, with coordinates `band`, `y`, `x`, `spatial_ref` and a lazy coordinate `valid`
-        (y, x): True where every band is valid. It can be pickled, computed by any dask scheduler, and saved with its
-        georeference. Results of xarray's arithmetic, `coarsen`, `pad` and the like can be used as scenes, too.
+        (y, x): True where every band is valid. The attribute `acquired` is its date, if that is known. It can be
+        pickled, computed by any dask scheduler, and saved with its georeference. Results of xarray's arithmetic,
+        `coarsen`, `pad` and the like can be used as scenes, too.
 
     Raises
     ------
@@ -126,6 +131,7 @@ def open_scene(
         "names": names,
         "resolution": resolution,
         "time": time,
+        "date": date,
         "resampling": resampling,
         "mask": mask,
         "aoi": aoi,
@@ -415,12 +421,13 @@ def write(
     options = {"labels": str(path), "palette": palette, "zarr_format": zarr_format, "zarr_overviews": zarr_overviews}
     output = parse_record(OutputSection, options, "write")
     threads = count_workers(resources.workers)
+    acquired = {"TERRAZZO_ACQUIRED": str(labels.attrs["acquired"])} if "acquired" in labels.attrs else {}
     description = MapDescription(
         grid=grid_of(labels),
         colours=class_colours(classes, palette),
         names=_class_names(labels, classes),
         unclassified=unclassified,
-        tags=map_tags(str(labels.attrs.get("model", "")), unclassified=unclassified),
+        tags=map_tags(str(labels.attrs.get("model", "")), unclassified=unclassified) | acquired,
     )
 
     def labels_of(block: Block) -> npt.NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,20 @@ def test_arguments_and_their_defaults_are_those_of_the_config(
         required |= {"method": "histogram"} if record is HistogramSettings else {}
         required |= {"method": "ranges", "edges": (0.0, 1.0)} if record is RangesSettings else {}
         assert parse_record(record, required | given, "test") == record(**required), "Python's defaults are accepted"
+
+
+def test_the_date_goes_from_the_scene_through_saved_labels_into_the_map(
+    write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    path = write_raster("s_20250714.tif", patches(2))
+    for chosen, expected in (({}, "2025-07-14"), ({"date": date(2025, 7, 15)}, "2025-07-15")):
+        scene = open_scene(path, **chosen)
+        label(scene, fit(scene, k=3, starts=1)).to_netcdf(tmp_path / "labels.nc")
+        with xr.open_dataset(tmp_path / "labels.nc") as saved:
+            write(saved["class"], tmp_path / "map.tif", overwrite=True)
+        with rasterio.open(tmp_path / "map.tif") as file:
+            assert file.tags()["TERRAZZO_ACQUIRED"] == expected
+    assert "acquired" not in open_scene(write_raster("s.tif", patches(2))).attrs
 
 
 def test_the_nodata_rule_goes_into_the_model(write_raster: WriteRaster, tmp_path: Path) -> None:

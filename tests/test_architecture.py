@@ -15,13 +15,13 @@ PACKAGE = ROOT / "pipeline"
 
 FOLDERS = {
     "core": """version late_import libraries text errors arrays numbers grid units regular_files strict_json strict_xml
-        timeouts mask_layers layer_kinds band_names scene_info pixels needs""",
+        timeouts mask_layers layer_kinds band_names acquisition scene_info pixels needs""",
     "config": "record fields masks mistaken_scene yaml schema argument_messages",
     "kernels": """validity areas arithmetic vectors vector_code code_cache machine compiled gather checksum
         majority hashing fixed nearest assign gaussians mixture distances sums move_points mover""",
     "engine": "memory progress owner_mark leftovers signals work_folder cache time_limits executor",
-    "geo": "gdal coordinates crs cf overlap pixel_areas align area_of_interest",
-    "raster": "alpha file_notes stored_blocks virtual_files file_bands file_parts readers regrid file_cache",
+    "geo": "gdal coordinates crs cf overlap pixel_areas align footprint area_of_interest",
+    "raster": "alpha file_dates file_notes stored_blocks virtual_files file_bands file_parts readers regrid file_cache",
     "stores": "dimensions axes crs locate groups times values grids variables preview",
     "formats": """registry sensors paths fetch product_files catalogue versions renaming landsat_mtl file_sets sentinel2
         sentinel2_radiometry safe aws_tiles archives stac_assets stac_layers stac_items stac eopf
@@ -36,8 +36,8 @@ FOLDERS = {
     "methods": """strata settings lloyd swaps passes sample pixel_checks small_classes method starts exact batches
         sample_batches isodata initial_centroids kmeans minibatch em gaussian_classes gmm counts histogram ranges
         estimators sklearn_estimator dask_ml dask_ml_passes registry fit""",
-    "sinks": """palette store_folders base legend text_files table sidecar qml clr overviews verify raw_map zarr_map
-        geotiff zarr_layout zarr_writer quicklook picture registry publish output_set staging""",
+    "sinks": """palette store_folders provenance base legend text_files table sidecar qml clr stac overviews verify
+        raw_map zarr_map geotiff zarr_layout zarr_writer quicklook picture registry publish output_set staging""",
     "jobs": "config scene outputs plan planned_reading map report run predict demo inspect template",
     "api": "",
     "cli": "faults terminal text commands main",

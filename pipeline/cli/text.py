@@ -93,6 +93,7 @@ def inspection_words(found: Inspection) -> str:
     lines = {
         "source": f"{found.origin if product else _first_of(found.sources)} ({found.driver})",
         **(_product_lines(product, found.masks) if product else {}),
+        "date": found.acquired or (product and product.date) or "unknown",
         "pixels": f"{found.columns} x {found.rows}",
         "pixel": f"{width:g}{'' if width == height else f' x {height:g}'} {short_unit(found.unit)}",
         "crs": found.crs or "none",
@@ -116,7 +117,6 @@ def _product_lines(product: Product, masks: Sequence[str]) -> dict[str, str]:
     return {
         "product": product.name,
         "format": f"{product.format} {product.level}".strip(),
-        "date": product.date or "unknown",
         "tile": product.tile or "unknown",
         "baseline": product.baseline or "unknown",
         "numbers": product.radiometry,

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, ByteSize, Field
 
+from pipeline.core.acquisition import Acquisition
 from pipeline.core.errors import ConfigError
 from pipeline.core.text import unreadable_name
 
@@ -45,6 +46,15 @@ def _time(value: object) -> object:
     return "" if isinstance(value, bool) else value  # booleans are refused like empty text
 
 
+def _acquisition(value: object) -> object:
+    """Convert a date, a time or a period, also one of YAML, to ISO text as of `Acquisition`."""
+    stated = Acquisition.parse(str(value)) if not isinstance(value, bool) else None
+    if value is None or stated:
+        return value if stated is None else str(stated)
+    msg = "no date"
+    raise ValueError(msg)
+
+
 def _name_for_gdal(value: object) -> object:
     """Refuse a file name that GDAL would encode differently."""
     if isinstance(value, str) and (message := unreadable_name(value)):
@@ -76,6 +86,9 @@ Bands = Literal["auto", "all"] | Annotated[tuple[Band, ...], Field(min_length=1)
 
 Time = Annotated[Annotated[int, Field(ge=1)] | Text, BeforeValidator(_time)]
 """Selection of a time step: a number from 1, 'first', 'last', or an ISO date (YAML reads dates as date objects)."""
+
+Date = Annotated[Text, BeforeValidator(_acquisition)]
+"""When a scene was acquired: a date, a time, or a period of two of them, in ISO 8601."""
 
 Names = Annotated[tuple[Text, ...], Field(min_length=1)] | Annotated[dict[Band, Text], Field(min_length=1)] | None
 """One name per band, or a mapping of band to new name."""

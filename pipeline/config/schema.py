@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import BeforeValidator, ByteSize, Field, StrictBool, StrictInt, model_validator
 
-from pipeline.config.fields import Band, Bands, Name, Names, Paths, Resampling, Size, Time
+from pipeline.config.fields import Band, Bands, Date, Name, Names, Paths, Resampling, Size, Time
 from pipeline.config.masks import MASK_DESCRIPTION, AreaConfig, MaskConfig
 from pipeline.config.record import Record, refuse_boolean
 from pipeline.core.timeouts import DEFAULT_TIMEOUT, MAX_TIMEOUT
@@ -51,6 +51,11 @@ class SceneConfig(Record):
         None,
         description="the time step to use of a Zarr or NetCDF store with several: an ISO date or its beginning "
         "(2020-07-11, 2020-07), 'first' or 'last' (the earliest, the latest), or a number from 1, in the store's order",
+    )
+    date: Date | None = Field(
+        None,
+        description="the date of acquisition, if the files state none or a wrong one: an ISO date (2025-07-14), a time "
+        "(2025-07-14T10:30:31Z; without a zone in UTC), or a period (2025-06-01/2025-08-31)",
     )
     resampling: Resampling = Field(
         "nearest",

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.acquisition import Acquisition
 from pipeline.core.grid import Block, Grid
 from pipeline.core.units import Quantity, Units
 
@@ -46,6 +47,9 @@ class SceneInfo:
     """Paths of the files that hold the bands."""
     files: tuple[str, ...]
     """Paths of all input files, with those that `sources` refer to; outputs must not replace them."""
+
+    acquired: Acquisition | None = None
+    """When the scene was acquired, from the first to the last of several scenes or images; None if unknown."""
 
     @property
     def units(self) -> Units:

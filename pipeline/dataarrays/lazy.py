@@ -106,6 +106,7 @@ def to_dataarray(source: BlockSource) -> xr.DataArray:
             "sources": info.sources,
             "origin": info.origin,
             "nodata_rule": info.nodata_rule,
+            **({"acquired": str(info.acquired)} if info.acquired else {}),
             **_nodata_attrs(info),
         },
         name="scene",

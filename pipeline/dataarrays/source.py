@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from pipeline.core.acquisition import Acquisition
 from pipeline.core.errors import ConfigError
 from pipeline.core.grid import Block, Blocks
 from pipeline.core.pixels import Pixels
@@ -181,6 +182,7 @@ def _scene_info(prepared: SceneArray, names: tuple[str, ...], data: da.Array, *,
         offsets=offsets,
         quantities=_quantities(scene, scales) if scaled else (),
         origin=_origin(scene.attrs.get("origin")),
+        acquired=Acquisition.parse(str(scene.attrs.get("acquired", ""))),
         block_shape=(data.chunks[1][0], data.chunks[2][0]),
         masked=prepared.valid is not None and not BY_VALUES.items() <= prepared.valid.attrs.items(),
         drivers=("xarray",),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from pipeline.core.acquisition import Acquisition
 from pipeline.core.errors import SceneError
 from pipeline.core.strict_json import parse_json
 from pipeline.core.strict_xml import parse_xml, text
@@ -55,6 +56,7 @@ def open_tile(folder: Path) -> Catalogue:
     scl = tuple(_versions(folder, "SCL", 20.0))
     names = {band.name for band in bands}
     match = _NAME.search(all_values)
+    date = "-".join(match.groups()[1:]) if match else ""
     return Catalogue(
         origin=str(folder),
         bands=bands,
@@ -64,12 +66,13 @@ def open_tile(folder: Path) -> Catalogue:
             name=match[0] if match else folder.name,
             format="Sentinel-2 tile folder (AWS)",
             level=match[1] if match else "",
-            date="-".join(match.groups()[1:]) if match else "",
+            date=date,
             tile="".join(str(stated.get(key, "")) for key in ("utmZone", "latitudeBand", "gridSquare")),
             baseline=radiometry.baseline,
             radiometry=scaling_text(bands),
         ),
         files=(str(folder),),
+        acquired=Acquisition.parse(str(stated.get("timestamp", ""))) or Acquisition.parse(date),
         notes=(
             (
                 f"{folder}: the folder lacks the product's metadata, which state scale and offset; by its baseline "

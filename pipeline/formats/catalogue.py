@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from pipeline.core.acquisition import Acquisition
 from pipeline.core.band_names import choose_bands, common_names
 from pipeline.core.errors import ConfigError
 from pipeline.core.layer_kinds import LayerKind, is_terrain
@@ -191,6 +192,8 @@ class Catalogue:
     """Message saying why bands have to be named (two assets hold the same one); empty if they need not be."""
     times: tuple[str, ...] = ()
     """Time steps of a store, one of which is read, as text; empty if the source has no time."""
+    acquired: Acquisition | None = None
+    """When the scene was acquired by the product's metadata; None to use what the bands' files state."""
 
     @property
     def names(self) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from pipeline.core.acquisition import Acquisition
 from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, MaskOffer, Product, scaling_text
 from pipeline.formats.sentinel2 import BAND_IDS, DEFAULT_BANDS, NATIVE_RESOLUTION, reflectance_band
 from pipeline.raster.file_bands import ArrayRef
@@ -37,6 +38,7 @@ def open_eopf(path: str) -> Catalogue:
         product=_product(path, bands),
         files=(path,),
         library_bytes=XARRAY_BYTES,
+        acquired=Acquisition.of_stac(_discovery(path).get("properties", {})),
     )
 
 
@@ -65,9 +67,15 @@ def _attrs(path: str, version: BandVersion) -> Mapping[str, Any]:
     return {**attrs.get("_eopf_attrs", {}), **attrs}
 
 
+def _discovery(path: str) -> dict[str, Any]:
+    """The STAC item in the root group's attributes."""
+    stated: dict[str, Any] = open_group(path).attrs.get("stac_discovery", {})
+    return stated
+
+
 def _product(path: str, bands: tuple[BandOffer, ...]) -> Product:
     """Metadata of the product, from the STAC item in the root group's attributes."""
-    stac = open_group(path).attrs.get("stac_discovery", {})
+    stac = _discovery(path)
     properties = stac.get("properties", {})
     name = str(stac.get("id") or Path(path).stem).removesuffix(".SAFE").removesuffix(".zarr")
     tile = next((part[1:] for part in name.split("_") if len(part) == 6 and part.startswith("T")), "")  # noqa: PLR2004

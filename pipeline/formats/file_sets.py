@@ -85,6 +85,7 @@ def files_catalogue(
         fill=next((mask for mask in masks if mask.kind in _FILL_LAYERS), None),
         product=metadata.product if metadata else None,
         files=files or ((metadata.path,) if metadata else ()),
+        acquired=metadata.acquired if metadata else None,
     )
 
 

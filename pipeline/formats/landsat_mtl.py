@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Final
 
+from pipeline.core.acquisition import Acquisition
 from pipeline.core.errors import SceneError
 from pipeline.core.numbers import number_in_text
 from pipeline.core.strict_json import parse_json
@@ -46,6 +47,8 @@ class LandsatMetadata:
     """Metadata of the product, for reports."""
     scalings: Mapping[str, Scaling]
     """Scaling per band, by the name of its file in upper case."""
+    acquired: Acquisition | None
+    """Time of the scene's centre, or the day if none is stated."""
 
     def scaling(self, file: str) -> Scaling | None:
         """Scaling of the band in a file; None if the metadata state none."""
@@ -98,7 +101,9 @@ def parse_metadata(content: bytes, path: str) -> LandsatMetadata:
         baseline=f"collection {values['COLLECTION_NUMBER']}" if "COLLECTION_NUMBER" in values else "",
         radiometry="; ".join(dict.fromkeys(map(_formula, scalings.values()))) or "as stored, no scale is stated",
     )
-    return LandsatMetadata(path=path, product=product, scalings=scalings)
+    moment = f"{product.date}T{values.get('SCENE_CENTER_TIME') or values.get('SCENE_CENTER_SCAN_TIME', '')}"
+    acquired = Acquisition.parse(moment) or Acquisition.parse(product.date)
+    return LandsatMetadata(path=path, product=product, scalings=scalings, acquired=acquired)
 
 
 def _formula(scaling: Scaling) -> str:

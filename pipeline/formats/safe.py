@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from pipeline.core.acquisition import Acquisition
 from pipeline.core.errors import SceneError
 from pipeline.core.strict_xml import parse_xml
 from pipeline.formats.catalogue import BandOffer, BandVersion, Catalogue, MaskOffer, Product
@@ -99,6 +100,7 @@ def open_product(path: Path, granule: str = "") -> Catalogue:
         product=_product(tree, metadata),
         files=(tree.origin, *(tree.path(name) for name in found)),
         notes=tuple(_notes(images, bands, metadata, tree.origin)),
+        acquired=Acquisition.parse(metadata.sensing_start),
     )
 
 

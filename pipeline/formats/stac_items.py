@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from pipeline.core.acquisition import Acquisition
 from pipeline.core.band_names import SENTINEL2_COMMON_NAMES, band_from_file_name, band_order, split_stem
 from pipeline.core.errors import SceneError
 from pipeline.formats.catalogue import BandOffer, Catalogue, Product, scaling_text
@@ -45,6 +46,7 @@ def item_catalogue(item: Any, source: str) -> Catalogue:
         notes=(*(f"{source}: {note}" for note in skipped), *notes),
         unselectable=unselectable,
         ambiguous="" if sentinel2 else _ambiguity(layers, source),
+        acquired=Acquisition.of_stac(item.properties),
     )
 
 

@@ -94,7 +94,7 @@ class PredictConfig(Record):
     """Settings of `terrazzo predict`, which uses an existing model."""
 
     scene: SceneConfig = Field(
-        description="a mapping: source, names, nodata, resolution, time, resampling, mask, aoi, crop"
+        description="a mapping: source, names, nodata, resolution, time, date, resampling, mask, aoi, crop"
     )
     output: OutputConfig = Field(description=keys_of(OutputConfig))
     run: ResourceConfig = Field(default=ResourceConfig(), description=keys_of(ResourceConfig))

@@ -22,6 +22,7 @@ from pipeline.raster.file_bands import FileBand
 from pipeline.scenes.band_checks import alpha_notes, left_out_note, preview_notes
 from pipeline.scenes.choose_grid import finest_band
 from pipeline.scenes.empty_bands import find_empty_bands, names_of
+from pipeline.scenes.facts import acquisition_of
 from pipeline.scenes.open import open_bands
 from pipeline.scenes.preview import Preview, pixels_match, read_previews
 from pipeline.scenes.value_checks import BandValues, check_values
@@ -91,6 +92,8 @@ class Inspection:
     warnings: tuple[str, ...]
     times: tuple[str, ...] = ()
     """Names of the times that a store holds; the first one is previewed."""
+    acquired: str | None = None
+    """When the scene was acquired, a date, time or period in ISO 8601; None if unknown."""
 
     def record(self) -> dict[str, Any]:
         """Return all attributes as plain values, for JSON."""
@@ -118,8 +121,9 @@ def _inspect(source: str | Sequence[str]) -> Inspection:
     warn_of_sizes(versions, bands)
     numbers = {offer.name: catalogue.number(index) for index, offer in enumerate(catalogue.bands)}
     common = dict(zip(catalogue.names, catalogue.common_names, strict=True))
-    finest = finest_band(bands)
-    chunk = chunk_shapes(open_bands(bands, SceneConfig(source=(catalogue.origin,))).info)[0]
+    finest, config = finest_band(bands), SceneConfig(source=(catalogue.origin,))
+    chunk = chunk_shapes(open_bands(bands, config).info)[0]
+    acquired = acquisition_of(bands, catalogue, config)
     empty = find_empty_bands(bands) if catalogue.may_hold_empty_bands else []
     empty_names = {band.name for band in empty}
     previews = read_previews(bands, finest)
@@ -147,6 +151,7 @@ def _inspect(source: str | Sequence[str]) -> Inspection:
         ),
         valid_share=None if valid is None else float(valid.mean()),
         times=catalogue.times,
+        acquired=str(acquired) if acquired else None,
         warnings=(
             *_alpha_notes(catalogue, bands),
             *(f"{len(others) + 1} scenes are given; this is the first" for _ in others[:1]),

@@ -4,16 +4,22 @@ import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from pipeline.config.fields import says_none
 from pipeline.core.errors import ConfigError
+from pipeline.core.regular_files import read_regular
+from pipeline.core.scene_info import SceneInfo
 from pipeline.sinks.base import OFF, Sink
 from pipeline.sinks.output_set import describe_mixed_set, digests_of
 from pipeline.sinks.publish import sidecars
 from pipeline.sinks.registry import SINKS, OutputConfig
 from pipeline.sinks.staging import Staging, path_fault
+
+_LARGEST: Final = 2**20
+"""Bytes of a description of a map, at most."""
 
 logger = logging.getLogger(__name__)
 
@@ -107,18 +113,54 @@ class StagedOutputs:
     """Final names."""
     staging: Staging
     """Temporary names."""
+    left_out: frozenset[str] = frozenset()
+    """Keys of outputs that are not written for the scene."""
+
+    def of_scene(self, info: SceneInfo) -> "StagedOutputs":
+        """Return the outputs that are written for a scene, and log why others are not.
+
+        Of these, the file of an earlier run is removed when the others are replaced, because it would seem to be new.
+        """
+        left_out = set()
+        for sink, path in self.paths.files:
+            if reason := sink.left_out(info) if sink.left_out else "":
+                logger.info("%s: %s is not written, as %s", path, sink.what, reason)
+                left_out.add(sink.key)
+                if _is_ours(path):
+                    self.staging.leave_out(path)
+                elif os.path.lexists(path):
+                    _warn_of_unchanged(path, "it is not written for this scene")
+        return replace(self, left_out=frozenset(left_out))
 
     def files(self, *, of_files: bool = False) -> list[tuple[Sink, Path]]:
         """Return outputs and their temporary paths: those that describe the other files, or those others."""
-        return [(sink, self.staging.path(path)) for sink, path in self.paths.files if sink.of_files is of_files]
+        return [
+            (sink, self.staging.path(path))
+            for sink, path in self.paths.files
+            if sink.of_files is of_files and sink.key not in self.left_out
+        ]
 
     def record(self) -> dict[str, dict[str, str]]:
         """What a report says of the files: the path of each, and the SHA-256 digests of those that it describes."""
-        left_out = {sink.key for sink, path in self.files() if sink.conditional and not path.exists()}
+        left_out = {sink.key for sink, path in self.files() if sink.conditional and not path.exists()} | self.left_out
         return {
             "outputs": {sink.key: str(path) for sink, path in self.paths.files if sink.key not in left_out},
             "sha256": digests_of({sink.key: path for sink, path in self.files() if sink.key not in left_out}),
         }
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a text file says that Terrazzo wrote it."""
+    try:
+        return b'"terrazzo"' in read_regular(path, _LARGEST)
+    except (OSError, ValueError):
+        return False
+
+
+def _warn_of_unchanged(path: Path, why: str) -> None:
+    """Warn of an existing file that has the name of an output that is not written."""
+    reason = f"is left as it is and will not belong to the new map, as {why}"
+    logger.warning("%s: this file %s; remove it, or give it another name", path, reason)
 
 
 @contextmanager
@@ -134,6 +176,5 @@ def stage_outputs(paths: OutputPaths, *, overwrite: bool) -> Iterator[StagedOutp
                 logger.warning("%s", mixed)
         for sink, path in paths.left_out:
             if os.path.lexists(path) and not sink.beside:
-                reason = f"is left as it is and will not belong to the new map, as output.{sink.key} is {OFF}"
-                logger.warning("%s: this file %s; remove it, or give it another name", path, reason)
+                _warn_of_unchanged(path, f"output.{sink.key} is {OFF}")
         yield StagedOutputs(paths, staging)

@@ -12,6 +12,7 @@ from pipeline.core.errors import ModelError
 from pipeline.engine.progress import Progress
 from pipeline.engine.time_limits import time_limit
 from pipeline.formats.renaming import names_for, rename_bands
+from pipeline.jobs.config import PredictConfig
 from pipeline.jobs.map import write_descriptions, write_outputs
 from pipeline.jobs.outputs import OutputPaths, stage_outputs
 from pipeline.jobs.plan import make_plan
@@ -28,6 +29,7 @@ from pipeline.scenes.open import open_scene_config
 from pipeline.scenes.plan_parts import NodataError
 from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.palette import model_colours
+from pipeline.sinks.provenance import MapProvenance
 from pipeline.sinks.registry import OutputConfig
 from pipeline.sinks.staging import keep_apart
 
@@ -83,13 +85,14 @@ def predict(
     check_cache_folder(resources)
     keep_apart(paths.by_key(), named_files(scene))
     with (
-        stage_outputs(paths, overwrite=overwrite) as outputs,
+        stage_outputs(paths, overwrite=overwrite) as staged,
         time_limit(resources.timeout),
         stamp_inputs(scene) as stamps,
     ):
         described = _scene_for(model, scene, excluded=paths.all())
         stamps.add(described.info.files)
         keep_apart(paths.by_key(), files_of(described.info))
+        outputs, provenance = staged.of_scene(described.info), MapProvenance.of(described.info, scene)
         plan = make_plan(described, resources, None, sinks=paths.sinks)
         with open_planned(described, plan, resources, paths.folder) as read:
             job = Job(
@@ -99,11 +102,14 @@ def predict(
                 workers=plan.workers,
                 zarr_format=output.zarr_format,
                 zarr_overviews=output.zarr_overviews,
+                provenance=provenance,
             )
             statistics = write_outputs(read.for_map, job, outputs.files(), progress)
         _warn_of_one_class(statistics, described.info.sources[0])
         clock = Clock(started, perf_counter() - begin, progress.seconds)
-        report = run_report(
+        config = PredictConfig(scene=scene, output=output, run=resources)
+        inputs = {"config": config.model_dump(mode="json"), "inputs": provenance.file_records}
+        report = inputs | run_report(
             read.source, plan, fit=Fit(model), statistics=statistics, outputs=outputs.record(), clock=clock
         )
         write_descriptions(outputs.files(of_files=True), job, Summary(statistics, report))

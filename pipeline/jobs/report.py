@@ -103,6 +103,7 @@ def _scene_record(info: SceneInfo) -> dict[str, Any]:
     """Return what a report says of the scene."""
     return {
         "sources": list(info.sources),
+        "acquired": str(info.acquired) if info.acquired else None,
         "bands": list(info.bands),
         "rows": info.map_grid.shape[0],
         "columns": info.map_grid.shape[1],

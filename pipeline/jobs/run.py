@@ -31,6 +31,7 @@ from pipeline.pixels.open import FeatureScene, Scene, ScenePixels
 from pipeline.scenes.file_stamps import files_of, named_files, stamp_inputs
 from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.palette import class_colours, model_colours
+from pipeline.sinks.provenance import MapProvenance
 from pipeline.sinks.staging import Staging, check_writable, keep_apart
 from pipeline.sinks.text_files import MODEL, write_text
 
@@ -104,13 +105,15 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
     paths = check_outputs(config)
-    with stage_outputs(paths, overwrite=overwrite) as outputs, ExitStack() as context:
+    with stage_outputs(paths, overwrite=overwrite) as staged, ExitStack() as context:
         context.enter_context(time_limit(config.run.timeout))
         stamps = context.enter_context(stamp_inputs(config.scene, config.fit))
         scene = open_features(config, excluded=paths.all())
         stamps.add(scene.info.files)
         if config.run.cache_dir:
             remove_leftovers(Path(config.run.cache_dir))  # before free disk space is checked
+        outputs = staged.of_scene(scene.info)
+        provenance = MapProvenance.of(scene.info, config.scene, config.features, config.fit)
         plan = plan_run(scene, config.run, config.fit, paths)
         keep_apart(paths.by_key(), files_of(scene.info))
         read = context.enter_context(open_planned(scene, plan, config.run, paths.folder))
@@ -124,10 +127,12 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
             workers=plan.workers,
             zarr_format=config.output.zarr_format,
             zarr_overviews=config.output.zarr_overviews,
+            provenance=provenance,
         )
         statistics = write_outputs(read.for_map, job, outputs.files(), progress)
         clock = Clock(started, perf_counter() - begin, progress.seconds)
-        report = {"config": config.model_dump(mode="json")} | run_report(
+        inputs = {"config": config.model_dump(mode="json"), "inputs": provenance.file_records}
+        report = inputs | run_report(
             read.source, plan, fit=fit, statistics=statistics, outputs=outputs.record(), clock=clock
         )
         write_descriptions(outputs.files(of_files=True), job, Summary(statistics, report))

@@ -39,7 +39,7 @@ scene:
 {_band_comments(found)}  bands: {_bands(found)}
   nodata: auto          # as the files state it; or a number, such as 0
   resolution: auto      # pixel size of the map; auto: that of the finest band
-{_time_line(found)}  resampling: nearest   # for bands on other grids; or bilinear, average, ...
+{_time_line(found)}{_date_line(found)}  resampling: nearest   # for bands on other grids; or bilinear, average, ...
   mask: none            # {_mask_words(found)}
   # aoi: [west, south, east, north]   in degrees; or a vector file
   # crop: area          # map covers the aoi's bounding box; or blocks, none
@@ -57,7 +57,7 @@ fit:
 {_method_lines()}
 output:
   labels: {yaml_text(f"{stem}_classes.tif")}
-  # model, table, picture, run, qml, sidecar (names and colours for GDAL):
+  # model, table, picture, stac, run, qml, sidecar (names and colours for GDAL):
   # next to the labels; none leaves one out
   # clr: {yaml_text(f"{stem}_classes.clr")}   # colour map for ArcGIS
   palette: auto         # colour-blind safe; or a matplotlib colour map: viridis
@@ -103,6 +103,13 @@ def _time_line(found: Inspection) -> str:
         return ""
     last = printable(found.times[-1])
     return f"  time: first           # of {len(found.times)}: first, last, a number, a date ({last})\n"
+
+
+def _date_line(found: Inspection) -> str:
+    """The line for `scene.date`, commented out, with the date that is known."""
+    if found.acquired:
+        return f"  # date: {found.acquired:<13} # of acquisition, as the files state it\n"
+    return "  # date: 2025-07-14    # of acquisition; the files state none\n"
 
 
 def _mask_words(found: Inspection) -> str:

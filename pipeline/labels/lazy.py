@@ -76,7 +76,7 @@ def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray
     model.check_scene(info)
     labeller = model.labeller(columns.info(info) if columns else info)
     labels = _map_chunks(_Classes(labeller, columns, info), source.data, source.valid, columns.halo if columns else 0)
-    array = xr.DataArray(labels, dims=source.axes, coords=source.coords, attrs=_attrs(model), name="class")
+    array = xr.DataArray(labels, dims=source.axes, coords=source.coords, attrs=_attrs(model, info), name="class")
     return georeference(array, source.axes, info.grid, source.mapping, corners=source.corners)
 
 
@@ -93,8 +93,8 @@ def _map_chunks(classes: _Classes, data: da.Array, valid: da.Array, halo: int) -
     return labels
 
 
-def _attrs(model: ClusterModel) -> dict[str, Any]:
-    """Attributes of labels: CF flags, and the model's digest and number of classes."""
+def _attrs(model: ClusterModel, info: SceneInfo) -> dict[str, Any]:
+    """Attributes of labels: CF flags, the model's digest and number of classes, and when the scene was acquired."""
     meanings = {number: f"class_{number}" for number in range(1, model.k + 1)}
     if model.leaves_unclassified:
         meanings[UNCLASSIFIED] = "unclassified"
@@ -105,4 +105,5 @@ def _attrs(model: ClusterModel) -> dict[str, Any]:
         "flag_meanings": " ".join(meanings.values()),
         "k": model.k,
         "model": model.digest,
+        **({"acquired": str(info.acquired)} if info.acquired else {}),
     }

@@ -11,6 +11,7 @@ import numpy as np
 import rasterio
 from rasterio.enums import MaskFlags
 
+from pipeline.core.acquisition import Acquisition
 from pipeline.core.band_names import check_names_differ, names_of_band_files
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Grid
@@ -20,6 +21,7 @@ from pipeline.core.units import Quantity
 from pipeline.geo.coordinates import check_transform
 from pipeline.geo.gdal import GDAL_ERRORS, display_path, gdal_options, may_be_remote, open_raster, run_within_limit
 from pipeline.raster.alpha import sort_alphas
+from pipeline.raster.file_dates import file_acquisition
 from pipeline.raster.file_notes import control_points_note, palette_note
 from pipeline.raster.stored_blocks import NO_OPEN_FILES, OpenFiles, stored_bands
 from pipeline.raster.virtual_files import VIRTUAL_DRIVERS, virtual_bands
@@ -126,6 +128,8 @@ class FileBand:
     """Whether the file has ground control points instead of a grid of its own, as one of the notes says."""
     common: str | None = None
     """Common name, such as red, if the file, the sensor or the config states it."""
+    acquired: Acquisition | None = None
+    """When its pixels were acquired by the file's tags or name, or the store's time; None if unknown."""
 
     def __post_init__(self) -> None:
         """Raise SceneError, for all formats, if the transform, scale or offset is unusable."""
@@ -222,7 +226,7 @@ def _describe_bands(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
     facts = []
     # rasterio builds these lists at each access, so access them once for all bands
     stated = zip(file.indexes, file.descriptions, file.dtypes, file.nodatavals, file.scales, file.offsets, strict=True)
-    colours, notes = file.colorinterp, control_points_note(path, file)
+    colours, notes, acquired = file.colorinterp, control_points_note(path, file), file_acquisition(path, file)
     for (index, name, dtype, nodata, scale, offset), flags in zip(stated, file.mask_flag_enums, strict=True):
         by_value = flags == [MaskFlags.nodata] and nodata is not None
         by_mask = not by_value and flags != [MaskFlags.all_valid] and MaskFlags.alpha not in flags
@@ -258,6 +262,7 @@ def _describe_bands(path: str, file: rasterio.DatasetReader) -> list[FileBand]:
                 notes=(*notes, palette_note(path, index)) if colour == "palette" else notes,
                 has_control_points=bool(notes),
                 common=colour if colour in _COLOURS else None,
+                acquired=acquired,
             )
         )
     return facts

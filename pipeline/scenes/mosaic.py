@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.acquisition import Acquisition
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Block, Grid
 from pipeline.core.scene_info import SceneInfo
@@ -124,6 +125,7 @@ def make_mosaic(scenes: Sequence[RasterScene], grids: Sequence[Grid], cut: Cut) 
         dtype=np.result_type(*kinds),
         nodata=(None,) * len(first.bands),  # applied per scene; a shifted number may equal the value
         masked=True,
+        acquired=Acquisition.spanning(info.acquired for info in infos),
         drivers=tuple(dict.fromkeys(driver for info in infos for driver in info.drivers)),
         sources=tuple(dict.fromkeys(source for info in infos for source in info.sources)),
         files=tuple(dict.fromkeys(file for info in infos for file in info.files)),

@@ -103,7 +103,7 @@ def _open_on(
     """Open a scene of bands on a grid: plan how they are read, open masks, state the facts."""
     planned = plan_parts(bands, cut, config, catalogue)
     masks = open_masks(catalogue, bands, cut, config, fit_mask) if catalogue else SceneMasks()
-    info = scene_info(bands, cut, planned, masks, config)
+    info = scene_info(bands, cut, planned, masks, config, catalogue=catalogue)
     reading = reading_of(info, bands, planned.parts, masks, catalogue.library_bytes if catalogue else 0)
     return RasterScene(info, reading, planned.parts, masks.masks, masks.fit_masks)
 

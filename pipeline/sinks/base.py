@@ -14,6 +14,7 @@ from pipeline.engine.work_folder import output_error
 from pipeline.labels.classify import BlockPart, ClassStatistics
 from pipeline.models.base import ClusterModel
 from pipeline.sinks.palette import Colour
+from pipeline.sinks.provenance import MapProvenance
 from pipeline.sinks.store_folders import is_store_path
 
 OFF: Final = "none"
@@ -22,7 +23,7 @@ OFF: Final = "none"
 
 def text_needs(info: SceneInfo, classes: int) -> Needs:
     """Needs of a text file with a few numbers per class and band."""
-    names = sum(map(len, (*info.bands, *info.sources)))
+    names = sum(map(len, (*info.bands, *info.sources))) + sum(map(len, info.files)) + 150 * len(info.files)
     return Needs(disk=300_000 + 4 * names + 100 * classes * (2 + len(info.bands)))
 
 
@@ -57,6 +58,9 @@ class Sink:
     """Needs while it is written, for a scene and a number of classes."""
     of_fit: bool = False
     """True if only a run that fits a model writes it."""
+    left_out: Callable[[SceneInfo], str] | None = None
+    """Says why a run of a scene leaves it out, empty if it does not; None if no run does. The file of an earlier run,
+    which has the word "terrazzo" in quotes, is removed then."""
     of_files: bool = False
     """True if it describes the other files, and so is written when these are finished."""
 
@@ -142,6 +146,8 @@ class Job:
     """Format of a map that is a Zarr store."""
     zarr_overviews: bool = False
     """Whether such a map has overviews."""
+    provenance: MapProvenance = field(default_factory=MapProvenance)
+    """Files and settings that decide the map."""
 
 
 @dataclass(frozen=True)

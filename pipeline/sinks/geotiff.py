@@ -11,7 +11,7 @@ from pipeline.core.needs import Needs
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.version import __version__
 from pipeline.models.classes import UNCLASSIFIED
-from pipeline.sinks.base import Job, Sink, Summary
+from pipeline.sinks.base import Job, Sink, Summary, text_needs
 from pipeline.sinks.overviews import level_shapes, write_overviews
 from pipeline.sinks.palette import Colour, unclassified_colour
 from pipeline.sinks.raw_map import GDAL_CACHE, TILE_SIDE, RawMapWriter, stored_bytes
@@ -20,8 +20,8 @@ from pipeline.sinks.zarr_map import ZARR
 
 
 def map_needs(info: SceneInfo, _classes: int) -> Needs:
-    """Needs of the map of a scene while it is written: it and its overviews, twice."""
-    return Needs(disk=2 * sum(map(stored_bytes, level_shapes(info.map_grid.shape))))
+    """Needs of the map of a scene while it is written: it and its overviews, with the tags, twice."""
+    return Needs(disk=2 * (sum(map(stored_bytes, level_shapes(info.map_grid.shape))) + text_needs(info, 0).disk))
 
 
 LABELS: Final = Sink(
@@ -51,7 +51,7 @@ def map_tags(digest: str, *, unclassified: bool = False) -> dict[str, str]:
 def open_map(path: Path, job: Job) -> "MapWriter":
     """Return the writer of a job's map."""
     unclassified = job.model.leaves_unclassified
-    tags = map_tags(job.model.digest, unclassified=unclassified)
+    tags = map_tags(job.model.digest, unclassified=unclassified) | job.provenance.tags(job.info)
     return MapWriter(path, job.info.grid, job.colours, tags, job.workers, unclassified=unclassified)
 
 

@@ -46,9 +46,12 @@ def sync_files(staged_files: Sequence[StagedFile]) -> None:
             raise OutputError(msg) from error
 
 
-def rename_together(staged_files: Sequence[StagedFile], *, overwrite: bool) -> None:
+def rename_together(
+    staged_files: Sequence[StagedFile], *, overwrite: bool, outdated: Sequence[StagedFile] = ()
+) -> None:
     """Rename files to their final names, in the order given; undo all renames if one fails.
 
+    What has the final name of an `outdated` file is removed if it may be overwritten, because it is not of this run.
     What is replaced has another name until all renames are done. Sidecar files of a map that is replaced are
     removed unless they are among the files, because GDAL would read them as part of the new map. At the end the folders
     are written through to the disk. Raises OutputError if a file can't be renamed.
@@ -56,6 +59,12 @@ def rename_together(staged_files: Sequence[StagedFile], *, overwrite: bool) -> N
     stuck: list[Path] = []
     own = [file.target for file in staged_files]
     with ExitStack() as undo:
+        for file in outdated if overwrite else ():
+            try:
+                _set_aside(file, [file.target], undo, stuck)
+            except OSError as error:
+                msg = f"{file.target}: this file of an earlier run can't be removed ({error.strerror})"
+                raise _failure(msg, undo, stuck) from error
         for file in staged_files:
             foreign = foreign_sidecars(file.target, own)
             try:
@@ -153,7 +162,7 @@ def _name_folder(file: StagedFile, undo: ExitStack, stuck: list[Path], *, overwr
 
 
 def _set_aside(file: StagedFile, foreign: Sequence[Path], undo: ExitStack, stuck: list[Path]) -> None:
-    """Move sidecar files of a map into the temporary folder, and register how to undo it."""
+    """Move files such as sidecars of a map into the temporary folder, and register how to undo it."""
     for number, sidecar in enumerate(foreign):
         if os.path.lexists(sidecar) and not _is_folder(sidecar):
             aside = file.temporary.with_name(f"sidecar-{number}-{file.temporary.name}")

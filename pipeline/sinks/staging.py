@@ -35,6 +35,7 @@ class Staging:
         self._overwrite = overwrite
         self._context = ExitStack()
         self._staged_files: dict[Path, StagedFile] = {}
+        self._outdated: list[StagedFile] = []
 
     def __enter__(self) -> Self:
         """Check every target before any work is done.
@@ -73,6 +74,10 @@ class Staging:
         """Return the temporary path of a target. Its name is short: the target's may be as long as allowed."""
         return self._staged_files[Path(target)].temporary
 
+    def leave_out(self, target: str | Path) -> None:
+        """Leave out a target: what an earlier run wrote there is removed when the others are renamed."""
+        self._outdated.append(self._staged_files[Path(target)])
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -82,7 +87,7 @@ class Staging:
                 staged_files = [file for file in self._staged_files.values() if file.temporary.exists()]
                 sync_files(staged_files)  # may take long, so signals can end it
                 with defer_signals():
-                    rename_together(staged_files[::-1], overwrite=self._overwrite)
+                    rename_together(staged_files[::-1], overwrite=self._overwrite, outdated=self._outdated)
 
 
 def keep_apart(targets: Mapping[str, Path], inputs: Mapping[str, str]) -> None:

@@ -68,7 +68,7 @@ class MapDescription:
             colours=job.colours,
             names=tuple(each.name for each in model.classes),
             unclassified=model.leaves_unclassified,
-            tags=map_tags(model.digest, unclassified=model.leaves_unclassified),
+            tags=map_tags(model.digest, unclassified=model.leaves_unclassified) | job.provenance.tags(job.info),
         )
 
 

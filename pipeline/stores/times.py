@@ -1,12 +1,14 @@
 """Times of Zarr and NetCDF stores: values and labels of a time dimension, and the choice of one of them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 from typing import Any, Final
 
 import numpy as np
 import xarray as xr
 
+from pipeline.core.acquisition import Acquisition, acquired_by_name
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.stores.dimensions import is_time_variable, time_coordinate
 
@@ -41,6 +43,20 @@ def time_values(dataset: xr.Dataset, dim: str) -> tuple[Any, list[str]]:
         values = np.char.decode(values)
     labels = [value.isoformat() if hasattr(value, "isoformat") else str(value) for value in values.tolist()]
     return values, labels
+
+
+def store_acquisition(path: str, dataset: xr.Dataset, at: Iterable[tuple[str, int]]) -> Acquisition | None:
+    """Acquisition of a variable at positions `at` along its time dimensions, (name, index); None if unknown.
+
+    Without such a dimension it is the single time that the store states, the coverage in its attributes (ACDD), or the
+    date in its name.
+    """
+    if chosen := [(dim, index) for dim, index in at if time_coordinate(dataset.variables, dim)]:
+        return Acquisition.spanning(Acquisition.parse(time_values(dataset, dim)[1][index]) for dim, index in chosen)
+    if scalar := stated_time(dataset):
+        return Acquisition.parse(time_values(dataset, scalar)[1][0])
+    coverage = (str(dataset.attrs.get(f"time_coverage_{end}", "")) for end in ("start", "end"))
+    return Acquisition.parse(*coverage) or acquired_by_name(PurePath(path).name)
 
 
 def _iso(time: np.datetime64) -> str:

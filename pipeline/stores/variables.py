@@ -19,7 +19,7 @@ from pipeline.raster.file_bands import ArrayRef, FileBand
 from pipeline.stores.axes import VariableAxes, latitudes_of_pixels
 from pipeline.stores.grids import Variable, swath_message, variable_grid
 from pipeline.stores.groups import STORE_ERRORS, attributes_around, groups_in, open_group, stored_variable
-from pipeline.stores.times import choose_time, stated_time, time_values
+from pipeline.stores.times import choose_time, stated_time, store_acquisition, time_values
 from pipeline.stores.values import Packing, kind_of, nodata_values, valid_limits
 
 logger = logging.getLogger(__name__)
@@ -172,6 +172,7 @@ def describe_variable(ref: ArrayRef) -> FileBand:
         mask=None,
         own_mask=False,
         driver="xarray",
+        acquired=store_acquisition(ref.path, dataset, ref.at),
         block_bytes=int(np.prod(list(chunks.values()))) * dtype.itemsize,
         array=replace(
             ref,

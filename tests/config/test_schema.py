@@ -74,6 +74,7 @@ VALID = {
     "scene.nodata": ("-9999", -9999.0),
     "scene.resolution": ("20", 20.0),
     "scene.time": ("2020-07-11", "2020-07-11"),
+    "scene.date": ("2025-07-14T10:30:31+02:00", "2025-07-14T08:30:31Z"),
     "scene.resampling": ("{B05: cubic, default: average}", {"B05": "cubic", "default": "average"}),
     "scene.mask": (
         "{scl: [0, cirrus], dilate: 60}",
@@ -109,6 +110,7 @@ VALID = {
     "output.sidecar": ("/y/c.tif.aux.xml", "/y/c.tif.aux.xml"),
     "output.qml": ("/y/c.qml", "/y/c.qml"),
     "output.clr": ("/y/c.clr", "/y/c.clr"),
+    "output.stac": ("/y/s.json", "/y/s.json"),
     "output.run": ("/y/r.json", "/y/r.json"),
     "output.zarr_format": ("3", 3),
     "output.zarr_overviews": ("true", True),

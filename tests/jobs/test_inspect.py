@@ -1,6 +1,7 @@
 """Facts and warnings about scenes, and the template made of them."""
 
 import cProfile
+import json
 import pstats
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from conftest import WriteRaster, patches
 
 import pipeline.scenes.preview as preview_module
 from pipeline.cli.text import inspection_words
+from pipeline.config.record import parse_record
 from pipeline.config.schema import SceneConfig
 from pipeline.geo.gdal import open_raster
 from pipeline.jobs.config import RunConfig
@@ -60,6 +62,18 @@ def test_untagged_zeros_are_reported(write_raster: WriteRaster) -> None:
     pixels[:, :50] = 0
     assert "25.0% of the pixels are 0 in every band" in notes(write_raster("plain.tif", pixels))
     assert "0 in every band" not in notes(write_raster("tagged.tif", pixels, nodata=0))
+
+
+def test_the_date_is_shown_and_in_the_config_for_editing(write_raster: WriteRaster) -> None:
+    for name, date in (("s_20250714.tif", "2025-07-14"), ("s.tif", None)):
+        path = str(write_raster(name, patches(1)))
+        found = inspect_scene(path)
+        assert json.loads(json.dumps(found.record()))["acquired"] == date
+        assert f"\ndate     {date or 'unknown'}\n" in inspection_words(found)
+        text = config_template([path])
+        assert yaml.safe_load(text)["scene"].get("date") is None
+        edited = yaml.safe_load(text.replace("# date", "date"))["scene"]["date"]
+        assert parse_record(SceneConfig, {"source": path, "date": edited}, "x").date == "2025-07-14"
 
 
 def test_constant_and_duplicate_bands_are_named(write_raster: WriteRaster) -> None:

@@ -82,7 +82,7 @@ def test_what_is_taken_from_a_block_is_the_same_after_it_has_travelled(
     assert library.loads(library.dumps(sink)) == sink
     with open_writer(sink, tmp_path / f"out{ending_of(sink)}", library.loads(library.dumps(job_of(source)))) as writer:
         if writer.part is None:
-            assert sink.key in {"table", "model", "run", "sidecar", "qml", "clr"}
+            assert sink.key in {"table", "model", "stac", "run", "sidecar", "qml", "clr"}
             return
         there = library.loads(library.dumps(writer.part))
         for block in source.blocks:

@@ -49,6 +49,35 @@ def test_an_error_leaves_no_new_file_and_changes_no_old_one(tmp_path: Path, erro
     assert snapshot(tmp_path) == before
 
 
+def leave_out(folder: Path, *, overwrite: bool, then: Callable[[], None] = lambda: None) -> None:
+    """Write map.tif and leave out map.json."""
+    with Staging([folder / "map.tif", folder / "map.json"], overwrite=overwrite) as staging:
+        staging.path(folder / "map.tif").write_text("new")
+        staging.leave_out(folder / "map.json")
+        then()
+
+
+def test_what_an_earlier_run_wrote_to_a_target_that_is_left_out_is_removed_with_the_set(tmp_path: Path) -> None:
+    for name in ("map.tif", "map.json"):
+        (tmp_path / name).write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        leave_out(tmp_path, overwrite=True, then=interrupt(KeyboardInterrupt))
+    assert snapshot(tmp_path) == {"map.tif": "old", "map.json": "old"}
+    leave_out(tmp_path, overwrite=True)
+    assert snapshot(tmp_path) == {"map.tif": "new"}
+    leave_out(tmp_path, overwrite=True)
+    assert snapshot(tmp_path) == {"map.tif": "new"}
+
+
+def test_a_target_that_is_left_out_is_not_removed_if_it_may_not_be_replaced_or_a_rename_fails(tmp_path: Path) -> None:
+    leave_out(tmp_path, overwrite=False, then=lambda: bool((tmp_path / "map.json").write_text("another's")) and None)
+    assert snapshot(tmp_path) == {"map.tif": "new", "map.json": "another's"}
+    (tmp_path / "map.tif").unlink()
+    with pytest.raises(OutputError, match=r"map\.tif"):
+        leave_out(tmp_path, overwrite=True, then=(tmp_path / "map.tif").mkdir)
+    assert (tmp_path / "map.json").read_text() == "another's"
+
+
 def test_an_output_that_is_not_written_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "map.csv").write_text("old")
     with Staging([tmp_path / "map.tif", tmp_path / "map.csv"], overwrite=True) as staging:
