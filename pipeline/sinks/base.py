@@ -50,12 +50,14 @@ class Sink:
     """Endings of file names that are allowed, in lower case; empty if all are."""
     form: str = ""
     """File format in messages, if `endings` are limited."""
+    hints: tuple[tuple[str, str], ...] = ()
+    """Endings that are not allowed and what a message adds for each, such as the key of that format."""
     needs: Callable[[SceneInfo, int], Needs] = text_needs
     """Needs while it is written, for a scene and a number of classes."""
     of_fit: bool = False
     """True if only a run that fits a model writes it."""
     of_files: bool = False
-    """True if it describes the other files, and so is written when these are finished."""
+    """True if it describes the other files, and so is finished when these are, with the report of the run."""
 
     @property
     def description(self) -> str:
@@ -85,7 +87,9 @@ class Sink:
             msg = f"output.{self.key}: {path}: {self.what} has to be {expected}; leave this key out, or set it to {OFF}"
             raise ConfigError(msg)
         if self.endings and path.suffix.lower() not in self.endings:
-            msg = f"output.{self.key}: {path}: {self.what} is {self.form}; use a name that ends in {self.endings[0]}"
+            hint = dict(self.hints).get(path.suffix.lower())
+            fix = f"use a name that ends in {self.endings[0]}" + (f" ({hint})" if hint else "")
+            msg = f"output.{self.key}: {path}: {self.what} is {self.form}; {fix}"
             raise ConfigError(msg)
 
     def check_off(self) -> None:
@@ -122,7 +126,7 @@ class Summary:
     statistics: ClassStatistics
     """Pixels, areas, means and deviations per class."""
     report: Mapping[str, Any] = field(default_factory=dict)
-    """Report of the run, as plain values; empty unless the sink describes the other files."""
+    """Report of the run, as plain values; empty until the other files are finished."""
 
 
 class Writer:
