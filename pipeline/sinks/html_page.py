@@ -1,4 +1,4 @@
-"""HTML that is safe to open: text is escaped by the one function that writes elements, nothing is loaded from a host."""
+"""HTML that is safe to open: one function writes elements and escapes text, and nothing is loaded from a host."""
 
 import re
 from base64 import b64encode
@@ -8,6 +8,10 @@ from html import escape
 from typing import Final
 
 from pipeline.core.text import printable
+
+TIMES: Final = "\N{MULTIPLICATION SIGN}"
+UNKNOWN: Final = "\N{EN DASH}"
+"""What stands for a number that is not known."""
 
 _VOID: Final = {"br", "img", "input", "link", "meta"}
 """Elements without content and without closing tag."""
@@ -75,11 +79,11 @@ def data_address(content: bytes, kind: str) -> str:
 
 
 def table(
-    caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1, row_heads: bool = True
+    caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1, tall: bool = False
 ) -> Html:
     """Write a table whose first column heads its rows; cells after the first `left` columns are aligned to the right.
 
-    It scrolls by itself if it is wider than the page.
+    It scrolls by itself if it is wider than the page, or if it may be `tall` and is.
     """
     columns = join(
         element("th", cell, scope="col", class_=None if number < left else "number") for number, cell in enumerate(head)
@@ -87,7 +91,7 @@ def table(
     lines = (
         join(
             element("th", cell, scope="row")
-            if row_heads and number == 0
+            if number == 0
             else element("td", cell, class_=None if number < left else "number")
             for number, cell in enumerate(row)
         )
@@ -95,8 +99,10 @@ def table(
     )
     body = element("tbody", join(element("tr", line) for line in lines))
     head_row = element("thead", element("tr", columns)) if any(head) else ""
-    content = element("table", element("caption", caption), head_row, body)
-    return element("div", content, class_="scroll", role="region", aria_label=caption, tabindex=0)
+    content = element("table", element("caption", element("span", caption)), head_row, body)
+    return element(
+        "div", content, class_="scroll tall" if tall else "scroll", role="region", aria_label=caption, tabindex=0
+    )
 
 
 def document(title: str, body: Html, *, style: str, script: str) -> str:

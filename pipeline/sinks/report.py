@@ -13,7 +13,7 @@ from pipeline.labels.classify import Labels
 from pipeline.sinks.base import Sink
 from pipeline.sinks.quicklook import Thinning, shown_bands
 
-LARGEST_SIDE: Final = 1024
+LARGEST_SIDE: Final = 1280
 """Longest side of the picture in pixels."""
 
 MOST_BANDS: Final = 24

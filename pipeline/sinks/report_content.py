@@ -87,6 +87,11 @@ class ReportContent:
         return tuple(found)
 
     @cached_property
+    def numbers(self) -> dict[int, npt.NDArray[np.float64]]:
+        """Mean, deviation, minimum and maximum of the pixels with each label, shape (band, 4); NaN without pixels."""
+        return {each.label: np.array(self.statistics.of_bands(each.label)) for each in self.classes}
+
+    @cached_property
     def scene_name(self) -> str:
         """Short name of the scene: that of its file, or of the folder of its files."""
         config = self.report.get("config", {}).get("scene", {})

@@ -1,16 +1,16 @@
-"""The figures of a run's report: class spectra, histograms of bands, the log of the fit, distances between classes."""
+"""The figures of a run's report: class spectra, histograms of bands, the log of the fit."""
 
 from collections.abc import Mapping, Sequence
-from math import ceil, isfinite
+from math import ceil
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.wavelengths import wavelengths
-from pipeline.models.prototypes import Prototypes
 from pipeline.models.ranges import Ranges
-from pipeline.sinks.charts import Axis, Extent, Line, Plot, hex_colour, histogram_chart, line_chart
+from pipeline.sinks.chart_axes import Axis, Plot
+from pipeline.sinks.charts import Extent, Line, hex_colour, histogram_chart, line_chart
 from pipeline.sinks.html_page import Html, element, join
 from pipeline.sinks.report import MOST_BANDS, MOST_CLASSES
 from pipeline.sinks.report_content import ReportContent
@@ -56,47 +56,46 @@ def spectra(content: ReportContent) -> tuple[Html, str]:
 
     Empty without two such bands.
     """
-    bands = _spectral_bands(content)
+    bands, axis = _spectral_axis(content)
     if len(bands) < 2:  # noqa: PLR2004
         return Html(), ""
-    names = [content.info.bands[band] for band in bands]
-    lengths = wavelengths(content.info.bands, content.info.common_names)
-    known = [lengths[band] for band in bands]
-    by_length = None not in known and len(set(known)) == len(known)
-    positions = [float(number) for number in known if number] if by_length else [float(n) for n in range(len(bands))]
-    order = sorted(range(len(bands)), key=lambda number: positions[number])
-    bands, names = [bands[number] for number in order], [names[number] for number in order]
-    positions = [positions[number] for number in order]
     with_deviations = content.model.k <= _MOST_DEVIATIONS
     lines = [
         Line(
             label=str(each.label),
             colour=hex_colour(each.colour),
-            x=positions,
-            y=content.statistics.means(each.label)[bands],
-            spread=content.statistics.stds(each.label)[bands] if with_deviations else None,
+            x=[position for position, _ in axis.ticks],
+            y=content.numbers[each.label][bands, 0],
+            spread=content.numbers[each.label][bands, 1] if with_deviations else None,
         )
         for each in content.classes
     ]
     ends = [line.y + sign * (0 if line.spread is None else line.spread) for line in lines for sign in (-1, 1)]
-    title = "band, at its nominal central wavelength in nm" if by_length else "band, in the order of the scene"
-    marks = [(position, _mark(name, position, by_length=by_length)) for position, name in zip(positions, names, strict=True)]
-    margin = 0.03 * (positions[-1] - positions[0])
-    plot = Plot(
-        x=Axis(low=positions[0] - margin, high=positions[-1] + margin, title=title, ticks=tuple(marks)),
-        y=Axis.around(np.concatenate(ends).tolist(), content.quantity(bands[0])),
-    )
-    note = "Mean of the pixels of each class in this map"
+    quantity, names = content.quantity(bands[0]), [content.info.bands[band] for band in bands]
+    note = f"Mean of the pixels of each class in this map ({quantity})"
     note += "; bands around the lines are one standard deviation wide on either side." if with_deviations else "."
     others = [name for number, name in enumerate(content.info.bands) if number not in bands]
     if others:
         note += f" Not drawn, as they are other quantities: {', '.join(others)}."
-    label = f"Line chart of the mean {content.quantity(bands[0])} of {len(lines)} classes in bands {', '.join(names)}"
-    return line_chart(plot, label, lines), note
+    plot = Plot(x=axis, y=Axis.around(np.concatenate(ends).tolist(), quantity))
+    return line_chart(plot, f"Chart of the mean {quantity} of the classes in bands {', '.join(names)}", lines), note
 
 
-def _mark(name: str, position: float, *, by_length: bool) -> str:
-    return f"{name} {position:g}" if by_length and len(name) > 4 else name  # noqa: PLR2004
+def _spectral_axis(content: ReportContent) -> tuple[list[int], Axis]:
+    """Bands of the quantity that most bands have, and their axis: by wavelength, or in their order if one is unknown."""
+    bands = _spectral_bands(content)
+    lengths = wavelengths(content.info.bands, content.info.common_names)
+    known = [lengths[band] for band in bands]
+    if None in known or len(set(known)) < len(known):
+        marks = [(float(number), content.info.bands[band]) for number, band in enumerate(bands)]
+        title = "band, in the order of the scene"
+    else:
+        bands.sort(key=lambda band: lengths[band] or 0)
+        marks = [(float(lengths[band] or 0), f"{content.info.bands[band]} {lengths[band]}") for band in bands]
+        title = "band, at its nominal central wavelength in nm"
+    first, last = (marks[0][0], marks[-1][0]) if marks else (0.0, 0.0)
+    margin = 0.03 * (last - first)
+    return bands, Axis(low=first - margin, high=last + margin, title=title, ticks=tuple(marks))
 
 
 def _spectral_bands(content: ReportContent) -> list[int]:
@@ -131,18 +130,16 @@ def _histogram(content: ReportContent, band: int) -> Html:
     bins = _bins(content, band, labels, numbers)
     name, model = content.info.bands[band], content.model
     edges = [edge for edge in model.edges if bins.low < edge < bins.high] if isinstance(model, Ranges) else []
-    extents = [] if edges or len(numbers) > _MOST_DEVIATIONS else _extents(content, band, labels)
-    head = 1.08 + 0.022 * len(extents)  # room for the extents above the bars
+    extents = [] if edges or not apart else _extents(content, band, labels)
     plot = Plot(
         x=Axis(low=bins.low, high=bins.high, title=f"{name} ({content.quantity(band)})"),
-        y=Axis(low=0, high=head * max(int(bins.counts.sum(axis=0).max()), 1), title="sampled pixels"),
-        width=460,
-        height=300,
+        y=Axis(low=0, high=1.03 * max(int(bins.counts.sum(axis=0).max()), 1), title=""),
+        width=460 if len(content.info.bands) > 1 else 860,
+        height=290 + 6 * len(extents),
+        top=12 + 6 * len(extents),
     )
     colours = [hex_colour(each.colour) for each in content.classes] if apart else [_GREY]
-    return histogram_chart(
-        plot, f"Histogram of {name}", bins.counts, colours, edges=edges, extents=extents
-    )
+    return histogram_chart(plot, f"Histogram of {name}", bins.counts, colours, edges=edges, extents=extents)
 
 
 def _bins(content: ReportContent, band: int, labels: npt.NDArray[np.uint8], numbers: Sequence[int]) -> _Bins:
@@ -151,7 +148,7 @@ def _bins(content: ReportContent, band: int, labels: npt.NDArray[np.uint8], numb
     Bins of whole numbers have the same number of these each, so that none is higher for that.
     """
     values = content.sample_of(band).astype(np.float64)
-    low, high = (float(end) for end in np.percentile(values, _PERCENTILES))
+    low, high = _reach(content, values, band)
     if content.info.dtype.kind in "iu":
         low, high = np.floor(low), np.ceil(high)
         width = max(1, ceil((high - low + 1) / _BINS))
@@ -164,6 +161,15 @@ def _bins(content: ReportContent, band: int, labels: npt.NDArray[np.uint8], numb
     if ends[0] > ends[1]:  # the scale is negative
         counts, ends = counts[:, ::-1], ends[::-1]
     return _Bins(counts, float(ends[0]), float(ends[1]))
+
+
+def _reach(content: ReportContent, values: Matrix, band: int) -> tuple[float, float]:
+    """From where to where the histogram of some stored numbers of a band reaches: all edges among them are in it."""
+    ends = np.percentile(values, _PERCENTILES)
+    if isinstance(content.model, Ranges):
+        edges = content.info.units.to_stored(np.array(content.model.edges)[:, np.newaxis])[:, band]
+        ends = np.concatenate([ends, edges.clip(values.min(), values.max())])
+    return float(ends.min()), float(ends.max())
 
 
 def _extents(content: ReportContent, band: int, labels: npt.NDArray[np.uint8]) -> list[Extent]:
@@ -180,11 +186,12 @@ def _extents(content: ReportContent, band: int, labels: npt.NDArray[np.uint8]) -
 
 def log_charts(log: Sequence[Mapping[str, Any]]) -> list[Html]:
     """Chart of each number in a fit's log that changes; none without two entries."""
-    charts = []
+    charts, entry = [], entry_name(log)
     for key in log[0] if len(log) > 1 else ():
         values = np.array([np.nan if entry[key] is None else entry[key] for entry in log], np.float64)
         if len(set(values[np.isfinite(values)].tolist())) > 1:
-            charts.append(element("figure", _curve(values, words_of(key), entry_name(log)), class_="small"))
+            title = element("figcaption", f"{words_of(key).capitalize()}, by {entry}")
+            charts.append(element("figure", title, _curve(values, words_of(key), entry), class_="small"))
     return charts
 
 
@@ -206,59 +213,15 @@ def _curve(values: Matrix, title: str, entry: str) -> Html:
     shown = range(1, count + 1, max(1, ceil(count / 10)))
     plot = Plot(
         x=Axis(low=0.5, high=count + 0.5, title=entry, ticks=tuple((float(n), str(n)) for n in shown)),
-        y=Axis.around(finite.tolist(), title, margin=0.08, logarithmic=logarithmic),
+        y=Axis.around(finite.tolist(), "", margin=0.08, logarithmic=logarithmic),
         width=460,
         height=300,
     )
     numbers = [float(number) for number in range(1, count + 1)]
-    line = Line(label="", colour="var(--accent)", x=numbers, y=values)
-    return line_chart(plot, f"Line chart: {title} by {entry}", [line])
-
-
-def class_distances(content: ReportContent) -> tuple[Matrix, str]:
-    """Distances between the centres of classes, shape (k, k), and in which units; NaN where a centre is unknown.
-
-    They are those that the model works with: between prepared bands or components.
-    """
-    model = content.model
-    preparation = model.preparation.bind(model.units)
-    centres, what = model.centres, "centres of the classes"
-    if isinstance(model, Prototypes) and model.classes_of_points is not None:
-        centres = np.stack([content.statistics.means(each.id) for each in model.classes])
-        what = "means of the classes in this map, as a class has several centres"
-    prepared = preparation.apply(model.units.to_stored(centres).T).T * preparation.factors
-    with np.errstate(all="ignore"):
-        distances = np.sqrt(np.square(prepared[:, np.newaxis] - prepared[np.newaxis]).sum(axis=2))
-    return distances.astype(np.float64), f"Euclidean distances between the {what}, {_units_words(content)}"
-
-
-def _units_words(content: ReportContent) -> str:
-    """Units of distances."""
-    preparation, one = content.model.preparation, ""
-    match preparation.standardize:
-        case "none":
-            one = f"in the unit of the bands ({content.model.units.quantity_text})"
-        case "clip":
-            one = "in standardized units: 1 is the range of a band between the percentiles it is clipped to"
-        case "zscore":
-            one = "in standardized units: 1 is a standard deviation of a band"
-        case "minmax":
-            one = "in standardized units: 1 is the range of a band"
-        case "robust":
-            one = "in standardized units: 1 is the interquartile range of a band"
-    one += ", times the weight of the band" if preparation.weights else ""
-    return one + (", of principal components" if preparation.components else "")
-
-
-def nearest(distances: Matrix) -> list[tuple[int, float]]:
-    """Nearest other class of each class, and its distance; class 0 where no distance is known."""
-    found = []
-    for row, own in zip(distances, range(len(distances)), strict=True):
-        others = [(float(number), label) for label, number in enumerate(row, 1) if label != own + 1 and isfinite(number)]
-        found.append((min(others)[1], min(others)[0]) if others else (0, float("nan")))
-    return found
+    line = Line(label="", colour="var(--accent)", x=numbers, y=values, joined=entry != "start")
+    return line_chart(plot, f"Chart: {title} by {entry}", [line])
 
 
 def figures(charts: Sequence[Html]) -> Html:
     """Put charts side by side."""
-    return element("div", join(charts), class_="grid") if charts else Html()
+    return element("div", join(charts), class_="grid") if len(charts) > 1 else join(charts)

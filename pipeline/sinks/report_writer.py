@@ -17,7 +17,7 @@ from pipeline.sinks.picture import CHANNELS, NO_DATA, stretch
 from pipeline.sinks.quicklook import Thinning
 from pipeline.sinks.report import REPORT, ReportPixels, Taken
 from pipeline.sinks.report_content import Pictures, ReportContent
-from pipeline.sinks.report_sections import report_page
+from pipeline.sinks.report_page import report_page
 from pipeline.sinks.text_files import write_text
 
 _SMALL: Final = 200_000
@@ -67,7 +67,7 @@ class ReportWriter(Writer):
             scene=_scene_address(stretch(self._shown.pixels, self._shown.labels > 0)),
             map=_map_address(self._shown.labels, job),
             size=(wide, high),
-            bands=shown if len(bands) > 1 else f"band {shown}",
+            bands=shown,
             step=self.part.picture.step,
         )
         del self._shown
