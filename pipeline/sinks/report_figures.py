@@ -82,7 +82,7 @@ def spectra(content: ReportContent) -> tuple[Html, str]:
 
 
 def _spectral_axis(content: ReportContent) -> tuple[list[int], Axis]:
-    """Bands of the quantity that most bands have, and their axis: by wavelength, or in their order if one is unknown."""
+    """Bands of the quantity that most bands have, and their axis: by wavelength, or in order if one is unknown."""
     bands = _spectral_bands(content)
     lengths = wavelengths(content.info.bands, content.info.common_names)
     known = [lengths[band] for band in bands]

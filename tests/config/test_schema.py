@@ -109,6 +109,7 @@ VALID = {
     "output.sidecar": ("/y/c.tif.aux.xml", "/y/c.tif.aux.xml"),
     "output.qml": ("/y/c.qml", "/y/c.qml"),
     "output.clr": ("/y/c.clr", "/y/c.clr"),
+    "output.report": ("/y/r.html", "/y/r.html"),
     "output.run": ("/y/r.json", "/y/r.json"),
     "output.palette": ("viridis", "viridis"),
     "run.workers": ("3", 3),

@@ -9,6 +9,7 @@ import cloudpickle
 import numpy as np
 import pytest
 from fakes import MEMORY_SINK, MemorySource
+from runs import RECORD
 from sources import model_of
 
 from pipeline.core.errors import ConfigError
@@ -21,7 +22,6 @@ from pipeline.sinks.registry import SINKS, OutputConfig, open_writer
 
 EACH = pytest.mark.parametrize("sink", [*SINKS, MEMORY_SINK], ids=lambda sink: sink.key)
 AREAS = PixelAreas(hectares=0.01)
-REPORT = {"sha256": {"labels": "0" * 64}, "classes": [{"class": 1, "pixels": 10}]}
 
 
 def source_of(chunk: tuple[int, int], shape: tuple[int, int] = (150, 170), bands: int = 3) -> MemorySource:
@@ -50,7 +50,7 @@ def write(sink: Sink, source: MemorySource, path: Path, job: Job, *, shuffled: b
         for block, labelled in done:
             for part in labelled.parts:
                 writer.add(block, part)
-        summary = Summary(statistics, REPORT)
+        summary = Summary(statistics, RECORD)
         writer.prepare(summary)
         writer.finish(summary)
     return path.read_bytes()
