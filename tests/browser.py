@@ -12,7 +12,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-COMMAND = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), "")
+COMMAND = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
 
 _SECONDS = 60
 _HIGH = 20
@@ -106,7 +108,7 @@ def browser(folder: Path) -> Iterator[Page]:
 
     flags = ["--headless=new", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe", "--disable-dev-shm-usage"]
     flags += ["--no-sandbox"] if os.geteuid() == 0 else []
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         [COMMAND, *flags, f"--user-data-dir={folder}"],
         preexec_fn=give_pipes,  # noqa: PLW1509 (this process has no other threads here)
         pass_fds=(3, 4),

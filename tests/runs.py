@@ -108,7 +108,8 @@ RECORD: dict[str, Any] = {
     "log": [{"inertia": 20.5, "iterations": 3}, {"inertia": 20.25, "iterations": 7}],
     "classes": [{"class": 1, "pixels": 10}],
     "plan": {
-        "peak": 500_000_000, "passes": 2, "cache": "none", "cache_bytes": 0, "blocks": 4, "chunk": [64, 64], "workers": 2,
+        "peak": 500_000_000, "passes": 2, "cache": "none", "cache_bytes": 0, "blocks": 4, "chunk": [64, 64],
+        "workers": 2,
     },
     "source_passes": 2.0,
     "started": "2026-11-30T21:32:47+00:00",

@@ -49,9 +49,8 @@ def _units_words(content: ReportContent) -> str:
 def nearest(distances: Matrix) -> list[tuple[int, float]]:
     """Nearest other class of each class, and its distance; class 0 where no distance is known."""
     found = []
-    for row, own in zip(distances, range(1, 1 + len(distances)), strict=True):
-        others = [
-            (float(number), label) for label, number in enumerate(row, 1) if label != own + 1 and isfinite(number)
-        ]
-        found.append((min(others)[1], min(others)[0]) if others else (0, float("nan")))
+    for own, row in enumerate(distances.tolist(), 1):
+        others = [(far, label) for label, far in enumerate(row, 1) if label != own and isfinite(far)]
+        distance, label = min(others, default=(float("nan"), 0))
+        found.append((label, distance))
     return found

@@ -54,10 +54,10 @@ Matrix = npt.NDArray[np.float64]
 def spectra(content: ReportContent) -> tuple[Html, str]:
     """Chart of the mean of each class in the bands of one quantity, with deviations; and what is to know about it.
 
-    Empty without two such bands.
+    Empty without two such bands, or without valid pixels.
     """
     bands, axis = _spectral_axis(content)
-    if len(bands) < 2:  # noqa: PLR2004
+    if len(bands) < 2 or not content.statistics.valid:  # noqa: PLR2004
         return Html(), ""
     with_deviations = content.model.k <= _MOST_DEVIATIONS
     lines = [

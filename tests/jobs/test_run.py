@@ -361,7 +361,8 @@ def test_outputs_of_predict_can_be_switched_off(write_raster: WriteRaster, tmp_p
 def test_a_run_without_a_picture_loads_no_pillow(write_raster: WriteRaster, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from runs import config; from pipeline.jobs.run import run_config; "
-        "run_config(config(sys.argv[1], Path(sys.argv[2]), output={'picture': sys.argv[3], 'report': 'none'}, fit={'k': 3})); "
+        "output = {'picture': sys.argv[3], 'report': 'none'}; "
+        "run_config(config(sys.argv[1], Path(sys.argv[2]), output=output, fit={'k': 3})); "
         "print('PIL' in sys.modules)"
     )
     path, found = write_raster("scene.tif", patches(3)), []
