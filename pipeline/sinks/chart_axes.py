@@ -117,8 +117,11 @@ class Plot:
         return round(self.bottom - self.y.share(number) * (self.bottom - self.top), 1)
 
     def draw(self, label: str, content: Iterable[str]) -> Html:
-        """Draw axes, and on them some elements; `label` is for those who can't see the chart."""
-        return element(
+        """Draw axes, and on them some elements; `label` is for those who can't see the chart.
+
+        On small screens a large chart scrolls by itself.
+        """
+        chart = element(
             "svg",
             *self._vertical(),
             *self._horizontal(),
@@ -128,6 +131,7 @@ class Plot:
             aria_label=label,
             class_="chart" if self.width > _SMALL else "chart small",
         )
+        return element("div", chart, class_="wide", tabindex=0) if self.width > _SMALL else chart
 
     def _vertical(self) -> Iterator[Html]:
         """Yield lines and labels of the vertical axis."""

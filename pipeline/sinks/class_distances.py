@@ -23,8 +23,8 @@ def class_distances(content: ReportContent) -> tuple[Matrix, str]:
         centres = np.stack([content.numbers[each.id][:, 0] for each in model.classes])
         what = "means of the classes in this map, as a class has several centres"
     prepared = preparation.apply(model.units.to_stored(centres).T).T * preparation.factors
-    with np.errstate(all="ignore"):
-        distances = np.sqrt(np.square(prepared[:, np.newaxis] - prepared[np.newaxis]).sum(axis=2))
+    with np.errstate(all="ignore"):  # row by row, as all differences at once may take 100 MB
+        distances = np.stack([np.sqrt(np.square(prepared - row).sum(axis=1)) for row in prepared])
     return distances.astype(np.float64), f"Euclidean distances between the {what}, {_units_words(content)}"
 
 

@@ -69,8 +69,8 @@ def report_needs(info: SceneInfo, classes: int) -> Needs:
     (rows, columns), (high, wide) = taken.picture.shape(grid), taken.histogram.shape(grid)
     pixels, bands = rows * columns, min(len(info.bands), MOST_BANDS)
     kept = pixels * (3 * info.dtype.itemsize + 1) + high * wide * (bands * info.dtype.itemsize + 1)
-    # three colours and an address of each picture, and of one band at a time numbers of 8 bytes
-    drawn = pixels * (2 * 3 + 2 * 8) + high * wide * 3 * 8
+    # three colours; of one band at a time its valid pixels, as they are and twice as numbers of 8 bytes; the addresses
+    drawn = pixels * (3 + info.dtype.itemsize + 2 * 8 + 3) + high * wide * 3 * 8
     listed = min(classes, MOST_CLASSES)
     text = _FRAME_BYTES + classes * (3_000 + 60 * bands + 80 * len(info.bands)) + bands * (6_000 + 700 * listed)
     names = sum(map(len, (*info.bands, *info.sources)))
