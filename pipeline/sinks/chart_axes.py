@@ -9,7 +9,7 @@ from typing import Final
 
 from pipeline.sinks.html_page import Html, element
 
-LEFT: Final = 66
+LEFT: Final = 72
 """Space for the labels of the vertical axis."""
 RIGHT: Final = 34
 """Space for the labels of lines."""
