@@ -143,24 +143,32 @@ def _histogram(content: ReportContent, band: int) -> Html:
 
 
 def _bins(content: ReportContent, band: int, labels: npt.NDArray[np.uint8], numbers: Sequence[int]) -> _Bins:
-    """Count the sampled pixels of a band, per class if there are numbers of classes.
-
-    Bins of whole numbers have the same number of these each, so that none is higher for that.
-    """
+    """Count the sampled pixels of a band, per class if there are numbers of classes."""
     values = content.sample_of(band).astype(np.float64)
-    low, high = _reach(content, values, band)
-    if content.info.dtype.kind in "iu":
-        low, high = np.floor(low), np.ceil(high)
-        width = max(1, ceil((high - low + 1) / _BINS))
-        sides = np.arange(low - 0.5, high + 0.5 + width, width)
-    else:
-        sides = np.linspace(low, high if high > low else low + (abs(low) or 1) * 1e-6, _BINS + 1)
-    groups = [labels == number for number in numbers] or [np.ones(len(labels), np.bool_)]
-    counts = np.stack([np.histogram(values[group], sides)[0] for group in groups])
-    ends = content.info.units.band_to_physical(sides[[0, -1]], band)
-    if ends[0] > ends[1]:  # the scale is negative
-        counts, ends = counts[:, ::-1], ends[::-1]
-    return _Bins(counts, float(ends[0]), float(ends[1]))
+    low, width, count = _sides(values, *_reach(content, values, band), whole=content.info.dtype.kind in "iu")
+    high = low + count * width
+    inside = (values >= low) & (values <= high)
+    bins = np.minimum((values[inside] - low) / width, count - 1).astype(np.intp)
+    rows = np.zeros(256, np.intp)
+    rows[list(numbers)] = range(len(numbers))
+    size = max(len(numbers), 1) * count
+    counts = np.bincount(rows[labels[inside]] * count + bins, minlength=size).reshape(-1, count)
+    first, last = content.info.units.band_to_physical(np.array([low, high]), band).tolist()
+    return _Bins(counts, first, last) if first < last else _Bins(counts[:, ::-1], last, first)  # the scale is negative
+
+
+def _sides(values: Matrix, low: float, high: float, *, whole: bool) -> tuple[float, float, int]:
+    """Lower side of the first bin, width of a bin, and number of bins of a histogram from one number to another.
+
+    Bins of whole numbers are a multiple of the distance that these usually have, so that no bin is higher than its
+    neighbours because more of them are in it.
+    """
+    if not whole:
+        return low, ((high - low) or (abs(low) or 1) * 1e-6) / _BINS, _BINS
+    distinct = np.unique(values[(values >= low) & (values <= high)])
+    step = float(np.median(np.diff(distinct))) if len(distinct) > 1 else 1.0
+    width = step * max(1, ceil((high - low + step) / step / _BINS))
+    return low - step / 2, width, max(1, ceil((high - low + step) / width))
 
 
 def _reach(content: ReportContent, values: Matrix, band: int) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any, Final
 
 from pipeline.sinks.html_page import TIMES, Html, document, element, join
@@ -65,7 +66,8 @@ def _header(content: ReportContent) -> Html:
         f"{grid.shape[1]:,} {TIMES} {grid.shape[0]:,} pixels",
     ]
     started = content.report["started"]
-    when = element("p", "Run on ", element("time", _date(started), datetime=started))
+    map_name = PurePath(content.report["outputs"]["labels"]).name
+    when = element("p", map_name, " · run on ", element("time", _date(started), datetime=started))
     return element("header", element("h1", content.scene_name), element("p", " · ".join(facts)), when)
 
 

@@ -1,17 +1,21 @@
 """Figures of the report: which bands they show, in which order, and the numbers of pixels in them."""
 
+import re
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from blocks import scene
 from fakes import MemorySource
-from pages import content_of, ranges_of, read_page
+from pages import Node, content_of, ranges_of, read_page
 from sources import model_of
 
 from pipeline.methods.lloyd import Start
 from pipeline.methods.method import Pass
+from pipeline.sinks.charts import hex_colour
+from pipeline.sinks.palette import class_colours
 from pipeline.sinks.report import MOST_CLASSES
 from pipeline.sinks.report_figures import entry_name, histograms, log_charts, spectra
 
@@ -54,15 +58,38 @@ def test_histograms_count_the_valid_pixels_of_each_class(dtype: str) -> None:
     data = scene(dtype, bands=1)
     source = MemorySource(data, np.random.default_rng(1).random(data.shape[1:]) < 0.8)
     content = content_of(source, model_of([[60], [110], [160]], dtype=source.info.dtype.name))
-    (figure,) = histograms(content)
-    page = read_page(figure)
-    values = data[0][source.valid]
-    inside = (values >= np.percentile(values, 0.5)) & (values <= np.percentile(values, 99.5))
-    assert len([node for node in page.all("path") if "fill" in node.attributes]) == 3
-    bins = np.add.reduce([1 for _ in page.all("path", "outline")[0].attributes["d"].split("H")[1:]])
-    assert 20 <= bins <= 60
-    assert inside.mean() > 0.98
-    assert len(page.all("line", "casing")) == 3, "the extent of each class"
+    figure = read_page(histograms(content)[0])
+    tops = {node.attributes["fill"]: heights(node) for node in figure.all("path") if "fill" in node.attributes}
+    values, labels = data[0][source.valid], content.sample_labels[content.valid_sample]
+    low, high = np.percentile(values, [0.5, 99.5])
+    inside = labels[(values >= low) & (values <= high)]
+    # the classes are stacked, so each outline is the sum of its class and those below
+    areas = np.array([tops[hex_colour(colour)].sum() for colour in class_colours(3)])
+    expected = np.cumsum(np.bincount(inside, minlength=4)[1:])
+    assert areas / areas[-1] == pytest.approx(expected / expected[-1], abs=0.01)
+    assert 20 <= len(tops["#332288"]) <= 61
+    assert len(figure.all("line", "casing")) == 3, "the extent of each class"
+
+
+def heights(node: Node) -> npt.NDArray[np.float64]:
+    """Heights of the bars of an outline."""
+    start = float(node.attributes["d"].split()[1].split("V")[0])
+    return start - np.array([float(up) for up in re.findall(r"V([\d.]+)H", node.attributes["d"])])
+
+
+def test_whole_numbers_at_a_distance_make_no_comb() -> None:
+    values = np.repeat(np.arange(0, 16 * 100, 16, dtype="u2"), 50).reshape(1, 50, 100)
+    content = content_of(MemorySource(values), model_of([[100], [9000]], dtype="uint16"))
+    bars = heights(read_page(histograms(content)[0]).all("path", "outline")[0])
+    assert np.ptp(bars[1:-1]) == 0, "the same number of values in each bin"
+
+
+def test_one_value_has_a_histogram() -> None:
+    for dtype in ("u1", "f4"):
+        content = content_of(
+            MemorySource(np.full((1, 9, 9), 7, dtype)), model_of([[7], [90]], dtype=np.dtype(dtype).name)
+        )
+        assert (heights(read_page(histograms(content)[0]).all("path", "outline")[0]) > 0).sum() == 1
 
 
 def test_classes_of_ranges_have_their_edges_in_the_histogram() -> None:
