@@ -16,6 +16,9 @@ Numbers = npt.NDArray[np.float64]
 
 _MOST_LABELS: Final = 24
 """Largest number of lines that are labelled."""
+_LARGE: Final = 1e4
+_HUGE: Final = 1e7
+"""Numbers from the first to the second have no exponent."""
 _MOST_POINTS: Final = 30
 """Largest number of points of a line that are marked."""
 
@@ -25,9 +28,11 @@ def hex_colour(colour: Colour) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
-def short(number: float) -> str:
-    """Write a number in up to four digits."""
-    return f"{number:.4g}" if isfinite(number) else UNKNOWN
+def short(number: float, digits: int = 4) -> str:
+    """Write a number in some digits; large ones in all digits before the point."""
+    if not isfinite(number):
+        return UNKNOWN
+    return f"{number:.0f}" if _LARGE <= abs(number) < _HUGE else f"{number:.{digits}g}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,7 +122,7 @@ def spectra_section(content: ReportContent) -> Html:
 
 def _spread(mean: float, std: float, low: float, high: float) -> Html:
     """Write the numbers of a class in a band, in three lines."""
-    lines = (f"± {std:.3g}", f"{short(low)} … {short(high)}")
+    lines = (f"± {short(std, 3)}", f"{short(low)} … {short(high)}")
     return join([short(mean), *(element("span", " ", line, class_="spread") for line in lines)])
 
 

@@ -7,7 +7,7 @@ import pytest
 from pages import read_page
 
 from pipeline.sinks.chart_axes import Axis, Plot
-from pipeline.sinks.charts import Line, histogram_chart, line_chart
+from pipeline.sinks.charts import Line, histogram_chart, line_chart, short
 
 X, Y = Axis(low=400, high=900, title="x"), Axis(low=0, high=100, title="y")
 PLOT = Plot(x=X, y=Y)
@@ -58,3 +58,12 @@ def test_bars_are_as_high_as_their_counts_and_classes_are_stacked() -> None:
     assert list(tops) == ["#222222", "#111111"], "the lower class is drawn over the sum"
     (edge,) = chart.all("line", "edge")
     assert float(edge.attributes["x1"]) == pytest.approx(plot.across(1.0))
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(0.0012345, "0.001234"), (12.0, "12"), (12345.6, "12346"), (-25220.0, "-25220"), (1.5e7, "1.5e+07"), (0.0, "0")],
+)
+def test_numbers_are_short(number: float, expected: str) -> None:
+    assert short(number) == expected
+    assert short(float("nan")) == short(float("inf")) == "\N{EN DASH}"
