@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from pipeline.sinks.chart_axes import LABEL, RIGHT, Plot, spread_out
 from pipeline.sinks.html_page import UNKNOWN, Html, element
-from pipeline.sinks.palette import Colour
 
 Numbers = npt.NDArray[np.float64]
 
@@ -21,11 +20,6 @@ _HUGE: Final = 1e7
 """Numbers from the first to the second have no exponent."""
 _MOST_POINTS: Final = 30
 """Largest number of points of a line that are marked."""
-
-
-def hex_colour(colour: Colour) -> str:
-    """Colour as #rrggbb."""
-    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def short(number: float, digits: int = 4) -> str:
@@ -169,13 +163,13 @@ def _extent(plot: Plot, extent: Extent, y: float) -> Iterator[Html]:
     yield element("circle", cx=plot.across(extent.middle), cy=y, r=2.6, fill=extent.colour, class_="point")
 
 
-def swatch(colour: Colour) -> Html:
+def swatch(colour: str) -> Html:
     """Draw a box of a colour, for a legend."""
-    box = element("rect", x=0.5, y=0.5, width=17, height=17, rx=3, fill=hex_colour(colour), class_="box")
+    box = element("rect", x=0.5, y=0.5, width=17, height=17, rx=3, fill=colour, class_="box")
     return element("svg", box, viewBox="0 0 18 18", class_="swatch", aria_hidden="true")
 
 
-def share_bar(share: float, colour: Colour) -> Html:
+def share_bar(share: float, colour: str) -> Html:
     """Draw a bar whose length is a share, from 0 to 1, of its space."""
-    bar = element("rect", width=round(100 * share, 2), height=8, fill=hex_colour(colour), class_="box")
+    bar = element("rect", width=round(100 * share, 2), height=8, fill=colour, class_="box")
     return element("svg", bar, viewBox="0 0 100 8", preserveAspectRatio="none", class_="bar", aria_hidden="true")

@@ -72,9 +72,9 @@ def report_needs(info: SceneInfo, classes: int) -> Needs:
     # three colours; of one band at a time its valid pixels, as they are and twice as numbers of 8 bytes; the addresses
     drawn = pixels * (3 + info.dtype.itemsize + 2 * 8 + 3) + high * wide * 3 * 8
     listed = min(classes, MOST_CLASSES)
-    text = _FRAME_BYTES + classes * (3_000 + 60 * bands + 80 * len(info.bands)) + bands * (6_000 + 700 * listed)
+    text = _FRAME_BYTES + classes * (6_000 + 60 * bands + 80 * len(info.bands)) + bands * (6_000 + 700 * listed)
     names = sum(map(len, (*info.bands, *info.sources)))
-    return Needs(fixed=kept + drawn, disk=6 * pixels + text + 80 * listed**2 + 20 * names)
+    return Needs(fixed=kept + drawn, disk=6 * pixels + text + 80 * listed**2 + 60 * names)
 
 
 REPORT: Final = Sink(

@@ -12,24 +12,11 @@ import numpy.typing as npt
 from pipeline.core.scene_info import SceneInfo
 from pipeline.labels.classify import ClassStatistics, Labels
 from pipeline.models.base import ClusterModel
-from pipeline.models.classes import UNCLASSIFIED
 from pipeline.sinks.base import Job
-from pipeline.sinks.palette import Colour, unclassified_colour
+from pipeline.sinks.legend import LegendEntry, legend_of
 
 _QUANTITIES: Final = {"numbers": "stored number", "scaled": "scaled number"}
 """Words for quantities whose name says nothing."""
-
-
-@dataclass(frozen=True)
-class ShownClass:
-    """A class of the map as it is shown."""
-
-    label: int
-    """Value in the map."""
-    name: str
-    """Name for people."""
-    colour: Colour
-    """Colour in the map."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +65,9 @@ class ReportContent:
         return self.job.model
 
     @cached_property
-    def classes(self) -> tuple[ShownClass, ...]:
+    def classes(self) -> tuple[LegendEntry, ...]:
         """The model's classes, and last the unclassified pixels if there are any."""
-        pairs = zip(self.model.classes, self.job.colours, strict=True)
-        found = [ShownClass(each.id, each.name, colour) for each, colour in pairs]
-        if self.statistics.unclassified:
-            found.append(ShownClass(UNCLASSIFIED, "unclassified", unclassified_colour(self.job.colours)))
-        return tuple(found)
+        return tuple(legend_of(self.job, self.statistics))
 
     @cached_property
     def numbers(self) -> dict[int, npt.NDArray[np.float64]]:

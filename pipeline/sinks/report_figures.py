@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pipeline.core.wavelengths import wavelengths
 from pipeline.models.ranges import Ranges
 from pipeline.sinks.chart_axes import Axis, Plot
-from pipeline.sinks.charts import Extent, Line, hex_colour, histogram_chart, line_chart
+from pipeline.sinks.charts import Extent, Line, histogram_chart, line_chart
 from pipeline.sinks.html_page import Html, element, join
 from pipeline.sinks.report import MOST_BANDS, MOST_CLASSES
 from pipeline.sinks.report_content import ReportContent
@@ -63,7 +63,7 @@ def spectra(content: ReportContent) -> tuple[Html, str]:
     lines = [
         Line(
             label=str(each.label),
-            colour=hex_colour(each.colour),
+            colour=each.hex_colour,
             x=[position for position, _ in axis.ticks],
             y=content.numbers[each.label][bands, 0],
             spread=content.numbers[each.label][bands, 1] if with_deviations else None,
@@ -138,7 +138,7 @@ def _histogram(content: ReportContent, band: int) -> Html:
         height=290 + 6 * len(extents),
         top=12 + 6 * len(extents),
     )
-    colours = [hex_colour(each.colour) for each in content.classes] if apart else [_GREY]
+    colours = [each.hex_colour for each in content.classes] if apart else [_GREY]
     return histogram_chart(plot, f"Histogram of {name}", bins.counts, colours, edges=edges, extents=extents)
 
 
@@ -188,7 +188,7 @@ def _extents(content: ReportContent, band: int, labels: npt.NDArray[np.uint8]) -
         if len(own):
             stored = np.percentile(own.astype(np.float64), _EXTENT)
             low, middle, high = np.sort(content.info.units.band_to_physical(stored, band)).tolist()
-            found.append(Extent(colour=hex_colour(each.colour), low=low, middle=middle, high=high))
+            found.append(Extent(colour=each.hex_colour, low=low, middle=middle, high=high))
     return found
 
 

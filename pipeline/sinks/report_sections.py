@@ -8,8 +8,9 @@ from pipeline.models.ranges import Ranges
 from pipeline.sinks.charts import share_bar, short, swatch
 from pipeline.sinks.class_distances import class_distances, nearest
 from pipeline.sinks.html_page import UNKNOWN, Html, element, join, table
+from pipeline.sinks.legend import NODATA_NAME, LegendEntry
 from pipeline.sinks.report import MOST_BANDS, MOST_CLASSES
-from pipeline.sinks.report_content import ReportContent, ShownClass
+from pipeline.sinks.report_content import ReportContent
 from pipeline.sinks.report_facts import plain
 from pipeline.sinks.report_figures import entry_name, figures, histograms, log_charts, spectra, words_of
 
@@ -69,7 +70,7 @@ def classes_section(content: ReportContent) -> Html:
         if ranges:
             own = ranges[each.label - 1 : each.label + 1] if each.label <= model.k else ()
             row += [short(own[0]), short(own[1])] if own else ["", ""]
-        bar = share_bar(share / largest, each.colour)
+        bar = share_bar(share / largest, each.hex_colour)
         row += [
             f"{statistics.pixels(each.label):,}",
             element("span", bar, element("span", f"{share:.1%}"), class_="share"),
@@ -79,7 +80,7 @@ def classes_section(content: ReportContent) -> Html:
         rows.append(row)
     nodata = statistics.counts[0]
     if nodata:
-        rows.append(["0 no data", *(["", ""] if ranges else []), f"{nodata:,}"])
+        rows.append([f"0 {NODATA_NAME}", *(["", ""] if ranges else []), f"{nodata:,}"])
     notes = ["Shares are of all valid pixels."]
     if nodata:
         notes.append(f"{nodata / (nodata + statistics.valid):.1%} of all pixels have no data.")
@@ -93,10 +94,10 @@ def classes_section(content: ReportContent) -> Html:
     )
 
 
-def _named(each: ShownClass) -> Html:
+def _named(each: LegendEntry) -> Html:
     """Colour, number and name of a class."""
     name = each.name if each.name == f"class {each.label}" else f"{each.label} {each.name}"
-    return element("span", swatch(each.colour), name, class_="named")
+    return element("span", swatch(each.hex_colour), name, class_="named")
 
 
 def spectra_section(content: ReportContent) -> Html:

@@ -14,8 +14,6 @@ from sources import model_of
 
 from pipeline.methods.lloyd import Start
 from pipeline.methods.method import Pass
-from pipeline.sinks.charts import hex_colour
-from pipeline.sinks.palette import class_colours
 from pipeline.sinks.report import MOST_CLASSES
 from pipeline.sinks.report_figures import entry_name, histograms, log_charts, spectra
 
@@ -64,7 +62,7 @@ def test_histograms_count_the_valid_pixels_of_each_class(dtype: str) -> None:
     low, high = np.percentile(values, [0.5, 99.5])
     inside = labels[(values >= low) & (values <= high)]
     # the classes are stacked, so each outline is the sum of its class and those below
-    areas = np.array([tops[hex_colour(colour)].sum() for colour in class_colours(3)])
+    areas = np.array([tops[each.hex_colour].sum() for each in content.classes])
     expected = np.cumsum(np.bincount(inside, minlength=4)[1:])
     assert areas / areas[-1] == pytest.approx(expected / expected[-1], abs=0.01)
     assert 20 <= len(tops["#332288"]) <= 61
