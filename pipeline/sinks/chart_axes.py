@@ -131,7 +131,11 @@ class Plot:
             aria_label=label,
             class_="chart" if self.width > _SMALL else "chart small",
         )
-        return element("div", chart, class_="wide", tabindex=0, role="group", aria_label=label) if self.width > _SMALL else chart
+        return (
+            element("div", chart, class_="wide", tabindex=0, role="group", aria_label=label)
+            if self.width > _SMALL
+            else chart
+        )
 
     def _vertical(self) -> Iterator[Html]:
         """Yield lines and labels of the vertical axis."""

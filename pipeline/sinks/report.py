@@ -1,6 +1,7 @@
 """The report as a sink: one HTML page that shows a map and how it was made; which pixels it takes, and its size."""
 
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any, Final, NamedTuple, Self
 
 import numpy.typing as npt
@@ -13,7 +14,10 @@ from pipeline.labels.classify import Labels
 from pipeline.sinks.base import Sink
 from pipeline.sinks.quicklook import Thinning, shown_bands
 
-LARGEST_SIDE: Final = 1280
+_PICTURE_PIXELS: Final = 1280**2
+"""Largest number of pixels of the picture."""
+
+_LARGEST_SIDE: Final = 2560
 """Longest side of the picture in pixels."""
 
 MOST_BANDS: Final = 24
@@ -50,17 +54,26 @@ class ReportPixels:
     @classmethod
     def of(cls, info: SceneInfo) -> Self:
         """Choose the pixels of a scene: as many as fit."""
-        rows, columns = info.map_grid.shape
-        step = max(1, -(-max(rows, columns) // LARGEST_SIDE))
-        coarse = 1
-        while -(-rows // coarse) * -(-columns // coarse) > _HISTOGRAM_PIXELS:
-            coarse += 1
+        step = _step(info, _PICTURE_PIXELS)
+        while max(info.map_grid.shape) > step * _LARGEST_SIDE:
+            step += 1
         bands = tuple(range(min(len(info.bands), MOST_BANDS)))
-        return cls(Thinning(step, shown_bands(info.bands, info.common_names)), Thinning(coarse, bands))
+        return cls(
+            Thinning(step, shown_bands(info.bands, info.common_names)), Thinning(_step(info, _HISTOGRAM_PIXELS), bands)
+        )
 
     def __call__(self, block: Block, pixels: Pixels, labels: Labels) -> Taken:
         """Return what is taken of a block."""
         return Taken(self.picture(block, pixels, labels), self.histogram(block, pixels, labels))
+
+
+def _step(info: SceneInfo, most: int) -> int:
+    """Least step between rows and columns with which no more pixels of a scene are taken than a number."""
+    rows, columns = info.map_grid.shape
+    step = max(1, isqrt(rows * columns // most))
+    while -(-rows // step) * -(-columns // step) > most:
+        step += 1
+    return step
 
 
 def report_needs(info: SceneInfo, classes: int) -> Needs:

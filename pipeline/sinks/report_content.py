@@ -88,6 +88,12 @@ class ReportContent:
         name = self.info.units.quantities[band]
         return _QUANTITIES.get(name, name)
 
+    @cached_property
+    def common_quantity(self) -> str:
+        """What the numbers of most bands are; of the first ones if two are as frequent."""
+        names = [self.quantity(band) for band in range(len(self.info.bands))]
+        return max(dict.fromkeys(names), key=names.count)
+
     def sample_of(self, band: int) -> npt.NDArray[Any]:
         """Sampled pixels of a band that are valid, in stored numbers, shape (valid pixel,)."""
         found: npt.NDArray[Any] = self.sample[band][self.valid_sample]

@@ -59,10 +59,13 @@ def _section(title: str, content: Html) -> Html:
 def _header(content: ReportContent) -> Html:
     """Title with scene and date of the run."""
     grid, model = content.info.grid, content.model
+    computed = len(model.indices) + len(model.textures)
+    bands = len(content.info.bands) - computed
     facts = [
         f"{model.k} classes",
         model.fitting.method,
-        f"{len(content.info.bands)} band{'' if len(content.info.bands) == 1 else 's'}",
+        f"{bands} band{'' if bands == 1 else 's'}",
+        *([f"{computed} computed from bands"] if computed else []),
         f"{grid.shape[1]:,} {TIMES} {grid.shape[0]:,} pixels",
     ]
     started = content.report["started"]

@@ -20,6 +20,9 @@ _LARGE_AREA_HA: Final = 100_000
 _HECTARES: Final = 100
 """Hectares per square kilometre."""
 
+_SEEN: Final = 0.001
+"""Ratio of nodata to valid pixels from which on the share of nodata is given."""
+
 _SHADES: Final = 5
 """Number of shades in the table of distances."""
 
@@ -82,7 +85,7 @@ def classes_section(content: ReportContent) -> Html:
     if nodata:
         rows.append([f"0 {NODATA_NAME}", *(["", ""] if ranges else []), f"{nodata:,}"])
     notes = ["Shares are of all valid pixels."]
-    if nodata:
+    if nodata > _SEEN * statistics.valid:
         notes.append(f"{nodata / (nodata + statistics.valid):.1%} of all pixels have no data.")
     if statistics.pixel_areas.reason:
         notes.append(f"Areas are unknown: {statistics.pixel_areas.reason}.")
@@ -111,14 +114,11 @@ def spectra_section(content: ReportContent) -> Html:
             continue
         own = content.numbers[each.label][: len(bands)].tolist()
         cells.append([_named(each), *(_spread(*numbers) for numbers in own)])
-    quantities = {content.quantity(band) for band in range(len(bands))}
-    head = ["Class", *(_band_head(content, band, alone=len(quantities) > 1) for band in range(len(bands)))]
-    of = f" ({quantities.pop()})" if len(quantities) == 1 else ""
+    head = ["Class", *(_band_head(content, band) for band in range(len(bands)))]
+    caption = f"Mean, ± standard deviation, minimum and maximum per band ({content.common_quantity})"
     rest = len(content.info.bands) - len(bands)
     more = element("p", f"{rest} more bands are in the table of classes.", class_="note") if rest else ""
-    return join(
-        [figure, table(f"Mean, ± standard deviation, minimum and maximum per band{of}", head, cells, tall=True), more]
-    )
+    return join([figure, table(caption, head, cells, tall=True), more])
 
 
 def _spread(mean: float, std: float, low: float, high: float) -> Html:
@@ -127,9 +127,10 @@ def _spread(mean: float, std: float, low: float, high: float) -> Html:
     return join([short(mean), *(element("span", " ", line, class_="spread") for line in lines)])
 
 
-def _band_head(content: ReportContent, band: int, *, alone: bool) -> str:
-    name = content.info.bands[band]
-    return f"{name} ({content.quantity(band)})" if alone else name
+def _band_head(content: ReportContent, band: int) -> str:
+    """Name of a band, with its quantity if that is not the common one."""
+    name, quantity = content.info.bands[band], content.quantity(band)
+    return name if quantity == content.common_quantity else f"{name} ({quantity})"
 
 
 def histograms_section(content: ReportContent) -> Html:

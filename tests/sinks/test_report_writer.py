@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from affine import Affine
 from blocks import holes, scene
 from conftest import WriteRaster, patches
 from fakes import MemorySource
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from pages import Node, ranges_of, read_page, table_of, write_page
 from PIL import Image
 from runs import RECORD, config, read
@@ -20,6 +23,7 @@ from sources import model_of
 
 from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import ConfigError
+from pipeline.core.grid import Grid
 from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import check_outputs, run_config
@@ -29,7 +33,7 @@ from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.picture import NO_DATA
 from pipeline.sinks.registry import OutputConfig
-from pipeline.sinks.report import MOST_BANDS, MOST_CLASSES, report_needs
+from pipeline.sinks.report import MOST_BANDS, MOST_CLASSES, ReportPixels, report_needs
 from pipeline.sinks.report_writer import ReportWriter
 
 HOSTILE = "<script>alert('x')</script>&\"'>"
@@ -71,7 +75,9 @@ def test_its_numbers_are_those_of_the_json(run: Path) -> None:
     assert facts["Pixel"] == "10 × 10 m"  # noqa: RUF001
     assert {name: facts[name] for name in record["versions"]} == record["versions"]
     assert facts["SHA-256 of the model"] == record["model"]["sha256"]
-    assert [row[2] for row in table_of(page, "Files")[1:5]] == list(record["sha256"].values())
+    outputs = {row[0]: row[2] for row in table_of(page, "Files")[1:]}
+    assert list(outputs) == list(record["outputs"])
+    assert {key: digest for key, digest in outputs.items() if digest} == record["sha256"]
     (config_text,) = [pre.text for pre in page.all("pre")]
     assert "method: kmeans" in config_text
     assert page.all("h1")[0].text == "scene.tif"
@@ -206,3 +212,22 @@ def test_the_json_of_a_run_is_no_page(write_raster: WriteRaster, tmp_path: Path)
     with pytest.raises(ConfigError, match=message):
         check_outputs(config(path, tmp_path / "c.tif", output={"report": "out/r.json"}))
     check_outputs(config(path, tmp_path / "c.tif", output={"report": str(tmp_path / "r.HTM")}))
+
+
+SCENE = MemorySource(np.zeros((1, 2, 2), np.uint8))
+sides = st.integers(1, 300) | st.integers(1, 60_000)
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows=sides, columns=sides)
+@example(rows=1, columns=1_000_000)
+@example(rows=200_000, columns=200_000)
+def test_a_scene_of_any_size_is_shown_as_large_as_allowed(rows: int, columns: int) -> None:
+    info = replace(SCENE.info, grid=Grid(shape=(rows, columns), transform=Affine.identity(), crs=None))
+    taken = ReportPixels.of(info)
+    for thinning, most in ((taken.picture, 1280**2), (taken.histogram, 2**16)):
+        shape = thinning.shape(info.grid)
+        assert shape[0] * shape[1] <= most
+        finer = -(-rows // (thinning.step - 1 or 1)), -(-columns // (thinning.step - 1 or 1))
+        assert thinning.step == 1 or finer[0] * finer[1] > most or max(finer) > 2560
+    assert max(taken.picture.shape(info.grid)) <= 2560
