@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 _STRETCH: Final = (5, 95)
 """Percentiles of the valid pixels shown as black and white."""
 
-CHANNELS: Final = {1: ("",), 3: ("red:", "green:", "blue:")}
+_CHANNELS: Final = {1: ("",), 3: ("red:", "green:", "blue:")}
 """Prefixes of the band names in the title, by the number of bands shown."""
 
-NO_DATA: Final = (215, 215, 215)
+_NO_DATA: Final = (215, 215, 215)
 _PAPER: Final = (255, 255, 255)
 _INK: Final = (30, 30, 30)
 
@@ -56,12 +56,12 @@ class PictureWriter(Writer):
         del self._pixels
         grey = unclassified_colour(self._colours)
         colours = np.full((UNCLASSIFIED + 1, 3), grey, np.uint8)
-        colours[: 1 + len(self._colours)] = [NO_DATA, *self._colours]
+        colours[: 1 + len(self._colours)] = [_NO_DATA, *self._colours]
         classes = colours[self._labels]
         del self._labels
         shown = ", ".join(
             f"{colour} {self._bands[band]}" if colour else self._bands[band]
-            for colour, band in zip(CHANNELS[len(self.part.bands)], self.part.bands, strict=True)
+            for colour, band in zip(_CHANNELS[len(self.part.bands)], self.part.bands, strict=True)
         )
         panels = ((shown, original), (f"{len(self._colours)} classes", classes))
         entries = [
@@ -71,7 +71,7 @@ class PictureWriter(Writer):
         if statistics.unclassified:
             entries.append((grey, f"other   {statistics.share(UNCLASSIFIED):.1%}"))
         if nodata := statistics.counts[0]:
-            entries.append((NO_DATA, f"no data   {nodata / (nodata + statistics.valid):.1%} of all"))
+            entries.append((_NO_DATA, f"no data   {nodata / (nodata + statistics.valid):.1%} of all"))
         self._page = draw_page(self._layout, panels, entries)
 
     def finish(self, _summary: Summary) -> None:
@@ -122,7 +122,7 @@ def stretch(bands: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArra
 
     Percentiles are those of the valid pixels. Returns shape (rows, columns, 3), grey where not valid.
     """
-    picture = np.full((*valid.shape, 3), NO_DATA, np.uint8)
+    picture = np.full((*valid.shape, 3), _NO_DATA, np.uint8)
     if valid.any():
         for channel in range(3):
             band = bands[channel % len(bands)][valid]

@@ -65,11 +65,6 @@ class Layout:
         return cls(panel=panel, page=(width, height), step=step, legend_columns=legend_columns)
 
 
-def shown_bands(bands: tuple[str, ...], common: tuple[str | None, ...] = ()) -> tuple[int, ...]:
-    """Positions of the bands that a picture shows: red, green and blue, else the first three or the first."""
-    return find_rgb(bands, common) or ((0, 1, 2) if len(bands) >= 3 else (0,))  # noqa: PLR2004
-
-
 @dataclass(frozen=True)
 class Thinning:
     """Takes every n-th pixel of some bands, and its label, from each block of a scene."""
@@ -81,8 +76,9 @@ class Thinning:
 
     @classmethod
     def of(cls, layout: Layout, bands: tuple[str, ...], common: tuple[str | None, ...] = ()) -> Self:
-        """Choose the pixels and bands for a layout."""
-        return cls(layout.step, shown_bands(bands, common))
+        """Choose the pixels and bands for a layout: red, green and blue, else the first three or the first."""
+        rgb = find_rgb(bands, common) or ((0, 1, 2) if len(bands) >= 3 else (0,))  # noqa: PLR2004
+        return cls(layout.step, rgb)
 
     def __call__(self, block: Block, pixels: Pixels, labels: Labels) -> tuple[npt.NDArray[Any], Labels]:
         """Return pixels, shape (selected bands, selected rows, selected columns), and their labels."""

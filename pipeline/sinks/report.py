@@ -6,13 +6,14 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy.typing as npt
 
+from pipeline.core.band_names import find_rgb
 from pipeline.core.grid import Block
 from pipeline.core.needs import Needs
 from pipeline.core.pixels import Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.labels.classify import Labels
 from pipeline.sinks.base import Sink
-from pipeline.sinks.quicklook import Thinning, shown_bands
+from pipeline.sinks.quicklook import Thinning
 
 _PICTURE_PIXELS: Final = 1280**2
 """Largest number of pixels of the picture."""
@@ -58,13 +59,17 @@ class ReportPixels:
         while max(info.map_grid.shape) > step * _LARGEST_SIDE:
             step += 1
         bands = tuple(range(min(len(info.bands), MOST_BANDS)))
-        return cls(
-            Thinning(step, shown_bands(info.bands, info.common_names)), Thinning(_step(info, _HISTOGRAM_PIXELS), bands)
-        )
+        return cls(Thinning(step, _shown_bands(info)), Thinning(_step(info, _HISTOGRAM_PIXELS), bands))
 
     def __call__(self, block: Block, pixels: Pixels, labels: Labels) -> Taken:
         """Return what is taken of a block."""
         return Taken(self.picture(block, pixels, labels), self.histogram(block, pixels, labels))
+
+
+def _shown_bands(info: SceneInfo) -> tuple[int, ...]:
+    """Positions of the bands that the picture shows, as those of `output.picture`."""
+    few = len(info.bands) < 3  # noqa: PLR2004
+    return find_rgb(info.bands, info.common_names) or ((0,) if few else (0, 1, 2))
 
 
 def _step(info: SceneInfo, most: int) -> int:

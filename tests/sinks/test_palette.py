@@ -8,7 +8,7 @@ from sources import model_of
 
 from pipeline.core.errors import ConfigError
 from pipeline.sinks.palette import Colour, class_colours, model_colours, unclassified_colour
-from pipeline.sinks.picture import NO_DATA
+from pipeline.sinks.picture import _NO_DATA
 
 pytestmark = pytest.mark.lowest
 
@@ -22,7 +22,7 @@ def test_up_to_254_colours_differ_from_each_other_and_from_nodata() -> None:
     for k in range(2, 255):
         colours = class_colours(k)
         assert len(set(colours)) == len(colours) == k
-        assert not {(0, 0, 0), (255, 255, 255), NO_DATA} & set(colours)  # nodata, paper
+        assert not {(0, 0, 0), (255, 255, 255), _NO_DATA} & set(colours)  # nodata, paper
         assert 0 <= np.min(colours) <= np.max(colours) <= 255
 
 

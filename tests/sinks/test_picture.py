@@ -23,7 +23,7 @@ from pipeline.labels.classify import ClassStatistics, LabelTask
 from pipeline.models.base import ClusterModel
 from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.palette import Colour, class_colours
-from pipeline.sinks.picture import NO_DATA, PictureWriter, stretch
+from pipeline.sinks.picture import _NO_DATA, PictureWriter, stretch
 from pipeline.sinks.quicklook import LARGEST_SIDE, Layout, Thinning
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -126,7 +126,7 @@ def test_panels_are_side_by_side_above_the_legend_which_has_a_whole_box_per_entr
     # the boxes of classes and of nodata have the same size, and none is cut or covered
     boxes = [box_of(page, colour, below=scene[3]) for colour in colours]
     assert all(is_filled(page, box, colour) for box, colour in zip(boxes, colours, strict=True))
-    assert count_boxes(page[scene[3] :], NO_DATA, (boxes[0][3] - boxes[0][1], boxes[0][2] - boxes[0][0])) == 1
+    assert count_boxes(page[scene[3] :], _NO_DATA, (boxes[0][3] - boxes[0][1], boxes[0][2] - boxes[0][0])) == 1
     assert len({(box[2] - box[0], box[3] - box[1]) for box in boxes}) == 1
     assert min(boxes[0][2] - boxes[0][0], boxes[0][3] - boxes[0][1]) >= 10
     # nothing touches the edge of the page
@@ -160,7 +160,7 @@ def test_bands_are_stretched_between_their_5th_and_95th_percentile_and_nodata_is
     valid = rng.random((12, 15)) < share
     picture = stretch(data, valid)
     assert picture.shape == (12, 15, 3)
-    assert (picture[~valid] == NO_DATA).all()
+    assert (picture[~valid] == _NO_DATA).all()
     for channel in range(3):
         band = data[channel % bands][valid].astype(float).tolist()
         if len(band) < 2:
@@ -180,7 +180,7 @@ def test_nan_in_nodata_pixels_does_not_change_the_stretch() -> None:
 
 
 def test_a_scene_of_nodata_is_grey() -> None:
-    assert (stretch(np.zeros((3, 4, 5)), np.zeros((4, 5), np.bool_)) == NO_DATA).all()
+    assert (stretch(np.zeros((3, 4, 5)), np.zeros((4, 5), np.bool_)) == _NO_DATA).all()
 
 
 def test_red_green_and_blue_bands_are_shown_if_there_are_any() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from affine import Affine
 from blocks import holes, scene
-from conftest import WriteRaster, patches
+from conftest import WriteRaster, patches, raster_file
 from fakes import MemorySource
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -31,7 +31,7 @@ from pipeline.labels.classify import ClassStatistics
 from pipeline.models.base import ClusterModel
 from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.palette import class_colours
-from pipeline.sinks.picture import NO_DATA
+from pipeline.sinks.picture import _NO_DATA
 from pipeline.sinks.registry import OutputConfig
 from pipeline.sinks.report import MOST_BANDS, MOST_CLASSES, ReportPixels, report_needs
 from pipeline.sinks.report_writer import ReportWriter
@@ -41,9 +41,7 @@ HOSTILE = "<script>alert('x')</script>&\"'>"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run with nodata, and a model that has names."""
-    from conftest import raster_file
-
+    """Folder of a run of a scene with nodata."""
     folder = tmp_path_factory.mktemp("page")
     pixels = patches(3, (300, 420))
     pixels[:, :40, :50] = 0
@@ -90,11 +88,11 @@ def test_its_pictures_are_the_map_and_the_scene(run: Path) -> None:
     (scene_picture,) = page.all("img", "scene")
     (map_picture,) = page.all("img", "map")
     labels = read(run / "c.tif")
-    colours = np.array([NO_DATA, *class_colours(4)], np.uint8)
+    colours = np.array([_NO_DATA, *class_colours(4)], np.uint8)
     np.testing.assert_array_equal(picture_of(map_picture), colours[labels])
     shown = picture_of(scene_picture)
     assert shown.shape == (300, 420, 3)
-    assert (shown[labels == 0] == NO_DATA).all()
+    assert (shown[labels == 0] == _NO_DATA).all()
     for picture in (scene_picture, map_picture):
         assert (picture.attributes["width"], picture.attributes["height"]) == ("420", "300")
         assert picture.attributes["alt"]
