@@ -105,6 +105,7 @@ def test_outputs_may_lie_in_other_folders_or_be_left_out(
         "qml": "../m.qml",
         "table": "../../tables/t.csv",
         "model": "../m.model.json",
+        "report": "../m.html",
         "run": "../m.run.json",
     }
     assert _relative(Path("a/50% #1?.tif"), Path("a")) == "./50%25 %231%3F.tif"
