@@ -30,7 +30,7 @@ FOLDERS = {
         scene_masks facts reading raster_scene raster_source crop mosaic mosaic_source open""",
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
     "features": "components base expressions indices standardize moving_windows columns",
-    "models": "classes inputs store base prototypes gaussians ranges",
+    "models": "classes colours inputs summary store base prototypes gaussians ranges",
     "pixels": "gdal_memory needs pieces block_cache cached_windows feature_source open",
     "labels": "classify class_records lazy",
     "methods": """strata settings lloyd swaps passes sample pixel_checks small_classes method starts exact batches
