@@ -41,6 +41,7 @@ from pipeline.models.classes import UNCLASSIFIED
 from pipeline.pixels.block_cache import CachedSource
 from pipeline.pixels.cached_windows import CachedWindows
 from pipeline.pixels.feature_source import FeatureSource
+from pipeline.pixels.table import PixelTable
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.mosaic_source import open_source
 from pipeline.scenes.open import open_scene_config
@@ -147,7 +148,7 @@ def open_scene(
 
 @name_arguments_in_messages("fit", "features", "run")
 def fit(
-    scene: xr.DataArray | xr.Dataset,
+    scene: xr.DataArray | xr.Dataset | PixelTable,
     k: int | None = None,
     *,
     method: str = "kmeans",
@@ -351,7 +352,9 @@ def fit(
     features = parse_record(FeaturesConfig, chosen, "fit")
     resources = parse_record(ResourceConfig, {"workers": workers, "cache_dir": cache_dir and str(cache_dir)}, "fit")
     display = progress_of(progress, "fit")
-    source: PixelSource = ArraySource(scene, scaled=features.scale != "none")
+    source: PixelSource = (
+        scene if isinstance(scene, PixelTable) else ArraySource(scene, scaled=features.scale != "none")
+    )
     indices_only = bool(features.indices) and method_of(config).one_band and len(source.info.bands) > 1
     columns = Columns.of(features, source.info, 0 if indices_only else len(source.info.bands))
     work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=count_workers(resources.workers))

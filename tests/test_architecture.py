@@ -31,8 +31,8 @@ FOLDERS = {
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
     "features": "components base expressions indices standardize moving_windows columns",
     "models": "classes colours inputs summary store base prototypes gaussians ranges",
-    "pixels": "gdal_memory needs pieces block_cache cached_windows feature_source open",
-    "labels": "classify class_records lazy",
+    "pixels": "gdal_memory needs table pieces block_cache cached_windows feature_source open",
+    "labels": "classify class_records measures lazy",
     "methods": """strata settings lloyd swaps passes sample pixel_checks small_classes method starts exact batches
         sample_batches isodata initial_centroids kmeans minibatch em gaussian_classes gmm counts histogram ranges
         estimators sklearn_estimator dask_ml dask_ml_passes registry fit""",
@@ -40,6 +40,8 @@ FOLDERS = {
         raw_map zarr_map geotiff zarr_layout zarr_writer quicklook picture registry publish output_set staging""",
     "jobs": "config scene outputs plan planned_reading map report run predict demo inspect template",
     "api": "",
+    "estimator": "",
+    "plot": "",
     "cli": "faults terminal text commands main",
     "__main__": "",
 }
@@ -62,7 +64,7 @@ LIBRARIES = {
 }
 """All that modules of a folder import from outside the standard library and the package."""
 
-WITH_DASK_OR_XARRAY = {"stores", "dataarrays", "labels.lazy", "methods.dask_ml_passes", "api"}
+WITH_DASK_OR_XARRAY = {"stores", "dataarrays", "labels.lazy", "methods.dask_ml_passes", "api", "estimator", "plot"}
 """Folders and modules in which lazy arrays are opened or made."""
 
 WITH_LATE_IMPORTS = {

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import shapely
     import tqdm
     import tqdm.auto as tqdm_auto
+    from matplotlib import patches
     from matplotlib import pyplot as plt
     from PIL import Image as image  # noqa: N813 (as modules are named here)
     from PIL import ImageDraw as image_draw  # noqa: N813
@@ -36,7 +37,8 @@ _HOMES: Final = {
     "image_font": "PIL.ImageFont",
     "matplotlib": "matplotlib",  # colour maps by name
     "ndimage": "scipy.ndimage",  # masks that grow
-    "plt": "matplotlib.pyplot",  # maps in a notebook
+    "patches": "matplotlib.patches",  # maps in a notebook, and the next one
+    "plt": "matplotlib.pyplot",
     "png": "PIL.PngImagePlugin",  # the picture as a file
     "pyogrio": "pyogrio",  # vector files; it has a GDAL of its own
     "pyproj": "pyproj",  # areas on the ellipsoid, CRS that rasterio does not read
