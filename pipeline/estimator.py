@@ -16,6 +16,7 @@ from pipeline.api import fit
 from pipeline.config.schema import Standardize
 from pipeline.core.errors import ConfigError, ModelError
 from pipeline.core.pixels import Pixels
+from pipeline.core.scene_info import SceneInfo
 from pipeline.dataarrays.computing import Computer
 from pipeline.dataarrays.source import blocks_of
 from pipeline.jobs.config import FIT
@@ -283,9 +284,8 @@ class ClusterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluste
 
     def _labels(self, table: PixelTable) -> npt.NDArray[np.int32]:
         """Label samples: 0 to k - 1, -1 for nodata and unclassified ones."""
-        model, info = self._model_for(table), table.info
-        labeller = model.labeller(model.columns.info(info) if model.columns else info)
-        labels = labeller(self._columns(table), table.valid).classes[:, 0].astype(np.int32)
+        model, info = self._fitting(table)
+        labels = model.labeller(info)(self._columns(table), table.valid).classes[:, 0].astype(np.int32)
         return np.where(labels == UNCLASSIFIED, np.int32(-1), labels - np.int32(1))
 
     def _measured(self, X: Rows | Scene) -> npt.NDArray[np.float64] | xr.DataArray:  # noqa: N803
@@ -297,8 +297,7 @@ class ClusterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluste
         if isinstance(X, Scene):
             return measure(X, self.model_, measure_of)
         table = self._table(X)
-        model, info = self._model_for(table), table.info
-        made = measure_of(model, model.columns.info(info) if model.columns else info)
+        made = measure_of(*self._fitting(table))
         assert made is not None  # noqa: S101 (checked above)
         return np.ascontiguousarray(made(self._columns(table), table.valid)[:, :, 0].T)
 
@@ -307,13 +306,17 @@ class ClusterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluste
         columns, whole = self.model_.columns, (slice(0, len(table.valid)), slice(0, 1))
         return columns.apply(Pixels(table.data, table.valid), table.info, whole) if columns else table.data
 
-    def _model_for(self, table: PixelTable) -> ClusterModel:
-        """Return the model for numbers of another data type: those of arrays mean the same in each."""
-        model = self.model_
+    def _fitting(self, table: PixelTable) -> tuple[ClusterModel, SceneInfo]:
+        """Return the model for samples, and facts about the columns that are computed of them.
+
+        Numbers of an array mean the same in each data type, so the model is changed to theirs.
+        """
+        model, columns = self.model_, self.model_.columns
+        info = columns.info(table.info) if columns else table.info
         if set(model.units.quantities) <= {"numbers", "index"} and set(model.units.scales) == {1.0}:
-            model = model.model_copy(update={"units": model.units.model_copy(update={"dtype": table.info.dtype.name})})
+            model = model.model_copy(update={"units": model.units.model_copy(update={"dtype": info.dtype.name})})
         model.check_scene(table.info)
-        return model
+        return model, info
 
 
 # after TransformerMixin has wrapped it for `set_output`, which would make it available for every method

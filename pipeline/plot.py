@@ -27,7 +27,7 @@ from pipeline.stores.dimensions import has_latitudes
 
 Labels = npt.NDArray[np.uint8]
 
-_PER_COLUMN: Final = 25
+_PER_COLUMN: Final = 20
 """Largest number of entries in a column of the legend."""
 
 _HEX: Final = re.compile(r"#?([0-9a-fA-F]{6})")
@@ -110,14 +110,19 @@ def plot_classes(
     found = [label for label in np.unique(picture).tolist() if label]
     classes = _legend_of(array.attrs, model, found, palette)
     if ax is None:
-        _, ax = libraries.plt.subplots(figsize=figsize, layout="constrained")
+        _, ax = libraries.plt.subplots(figsize=figsize or _figsize(classes if legend else None), layout="compressed")
     _draw(ax, _coloured(picture, classes.colours), array, axes, step)
-    if legend:
-        _draw_legend(ax, classes)
+    height, width = array.shape
+    note = f"1 of {step} x {step} pixels of {width} x {height}" if step > 1 else ""
     if axis:
-        ax.set(xlabel=_axis_name(array, axes.columns), ylabel=_axis_name(array, axes.rows))
+        names = [_axis_name(array, dim) for dim in axes]
+        ax.set(ylabel=names[0], xlabel=f"{names[1]}\n{note}" if note else names[1])
+        ax.ticklabel_format(style="plain", useOffset=False)
     else:
         ax.set_axis_off()
+        ax.annotate(note, (0, 0), (0, -3), "axes fraction", "offset points", va="top", fontsize="small", color="grey")
+    if legend:
+        _draw_legend(ax, classes)
     if title is not None:
         ax.set_title(title)
     return ax
@@ -232,18 +237,14 @@ def _draw(ax: Any, picture: npt.NDArray[np.uint8], array: xr.DataArray, axes: Ax
     ax.set(xlim=(left, right), ylim=(down, top))
     if has_latitudes(array.coords, axes.rows):
         ax.set_aspect(1 / max(0.1, cos(radians((top + down) / 2))))
-    if step > 1:
-        note = f"every {step}th pixel of {width} x {height}" if step > 3 else f"1 of {step} x {step} pixels"  # noqa: PLR2004
-        ax.annotate(note, (0, 0), (0, -3), "axes fraction", "offset points", va="top", fontsize="x-small", color="grey")
 
 
 def _ends(array: xr.DataArray, dim: Any) -> tuple[float, float]:
     """Outer edges of the first and of the last pixel along a dimension: by its coordinate, else in pixels."""
     count = array.sizes[dim]
-    values = array.coords[dim].values if dim in array.coords else np.empty(0)
-    if count < 2 or values.dtype.kind not in "iuf":  # noqa: PLR2004
+    if count < 2 or dim not in array.coords or array.coords[dim].dtype.kind not in "iuf":  # noqa: PLR2004
         return 0.0, float(count)
-    first, last = float(values[0]), float(values[-1])
+    first, last = (float(array.coords[dim].values[place]) for place in (0, -1))
     half = (last - first) / (count - 1) / 2
     return first - half, last + half
 
@@ -253,14 +254,20 @@ def _axis_name(array: xr.DataArray, dim: Any) -> str:
     return f"{dim} ({units})" if units else str(dim)
 
 
+def _figsize(legend: _Legend | None) -> tuple[float, float]:
+    """Width and height of a new figure in inches: wider where the legend has more columns."""
+    columns = ceil(len(legend.names) / _PER_COLUMN) if legend else 0
+    return 5.0 + 1.6 * columns, 5.0
+
+
 def _draw_legend(ax: Any, classes: _Legend) -> None:
     patch = libraries.patches.Patch
     handles = [
         patch(facecolor=hex_colour(classes.colours[label]), label=f"{label}  {printable(name)}")
         for label, name in sorted(classes.names.items())
     ]
+    columns = ceil(len(handles) / _PER_COLUMN)
     if handles:
-        columns = ceil(len(handles) / _PER_COLUMN)
-        ax.legend(
-            handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False, ncols=columns
-        )
+        font = "medium" if columns == 1 else "small"
+        where = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "borderaxespad": 0}
+        ax.legend(handles=handles, **where, frameon=False, ncols=columns, fontsize=font)
