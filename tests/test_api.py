@@ -185,7 +185,7 @@ def test_isodata_and_clusterers_of_scikit_learn_are_methods_of_fit(scene_file: P
         labels = label(scene, ClusterModel.load(tmp_path / "m.json"))
         assert set(np.unique(labels).tolist()) - {0} == set(range(1, model.k + 1))
         np.testing.assert_array_equal(label(scene.chunk({"y": 37, "x": 51}), model).values, labels.values)
-    with pytest.raises(ConfigError, match=r"^fit: starts: a key of kmeans, minibatch, "):
+    with pytest.raises(ConfigError, match=r"^fit: starts: an argument of kmeans, minibatch, "):
         fit(scene, method="isodata", starts=7)
 
 
@@ -204,7 +204,7 @@ def test_what_is_given_counts_although_another_method_has_it_as_its_default(scen
     assert model.fitting.max_iter == 300
     assert fit(scene, method="isodata", k_min=2, k_max=4, pixels=1000).fitting.max_iter == 20
     for method, own in (("isodata", {"k": 8}), ("isodata", {"starts": 10}), ("kmeans", {"bins": 20})):
-        with pytest.raises(ConfigError, match=rf"^fit: {next(iter(own))}: a key of "):
+        with pytest.raises(ConfigError, match=rf"^fit: {next(iter(own))}: an argument of "):
             fit(scene, method=method, **own)
     with pytest.raises(ConfigError, match=r"^fit: pixels: 500000 is not allowed"):
         fit(scene.isel(band=[0]), method="histogram", pixels=500_000)

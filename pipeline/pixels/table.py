@@ -10,6 +10,9 @@ from pipeline.core.grid import Block, Grid
 from pipeline.core.pixels import Pixels
 from pipeline.core.scene_info import SceneInfo
 
+TABLE: Final = "table"
+"""Driver of these scenes. Their numbers are no stored pixels: 0 is no fill value, and there are no units."""
+
 _ROWS: Final = 2**18
 """Rows of the table per block."""
 
@@ -47,7 +50,7 @@ class PixelTable:
             offsets=(0.0,) * len(bands),
             block_shape=(_ROWS, 1),
             masked=False,
-            drivers=("array",),
+            drivers=(TABLE,),
             sources=("array",),
             files=(),
         )
