@@ -17,8 +17,8 @@ _TOL_MUTED: Final[tuple[Colour, ...]] = (
 _GOLDEN_ANGLE: Final = 0.61803398875
 """Step of hue between successive colours, as a share of the circle."""
 
-_LIGHT: Final = 140
-"""Luma, of 255, above which text on a colour is black."""
+_LIGHT: Final = 0.179
+"""Luminance of a colour, 0 to 1, on which black and white text have the same contrast (WCAG 2)."""
 
 
 def auto_colours(k: int) -> tuple[Colour, ...]:
@@ -29,8 +29,8 @@ def auto_colours(k: int) -> tuple[Colour, ...]:
 
 def text_colour(colour: Colour) -> str:
     """Return 'black' or 'white', whichever is easier to read on a colour."""
-    red, green, blue = colour
-    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > _LIGHT else "white"
+    red, green, blue = (((part / 255 + 0.055) / 1.055) ** 2.4 for part in colour)  # of sRGB, but for the darkest
+    return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > _LIGHT else "white"
 
 
 def hex_colour(colour: Colour) -> str:

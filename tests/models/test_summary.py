@@ -104,4 +104,4 @@ def test_the_text_on_a_colour_is_the_one_of_more_contrast() -> None:
     for colour in auto_colours(254):
         light = luminance(colour)
         contrasts = {"white": 1.05 / (light + 0.05), "black": (light + 0.05) / 0.05}
-        assert contrasts[text_colour(colour)] > 3  # WCAG, for large or bold text
+        assert contrasts[text_colour(colour)] > 4.5  # WCAG, for text of any size
