@@ -194,10 +194,10 @@ def fit(
     Parameters
     ----------
     scene : DataArray (band, y, x), or Dataset with a variable per band
-        From `open_scene`, rioxarray, odc-stac, stackstac or any other library. Dimensions may have any order; rows
-        and columns are also recognized as latitude and longitude or by CF attributes, the band dimension may have any
-        name, and a time dimension of length 1 is dropped. In a Dataset, the variables that share a grid and a dtype
-        are the bands.
+        From `open_scene`, rioxarray, odc-stac, stackstac or any other library (for arrays of samples there is
+        `ClusterEstimator`). Dimensions may have any order; rows and columns are also recognized as latitude and
+        longitude or by CF attributes, the band dimension may have any name, and a time dimension of length 1 is
+        dropped. In a Dataset, the variables that share a grid and a dtype are the bands.
         A pixel is valid unless its coordinate `valid` is False, less than 1 or NaN, or a band has the nodata value
         (that of rioxarray and of the attributes) or NaN there. To fit on a part of the scene, set `valid` to False
         elsewhere.

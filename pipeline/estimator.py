@@ -15,10 +15,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from pipeline.api import fit
 from pipeline.config.schema import Standardize
 from pipeline.core.errors import ConfigError, ModelError
+from pipeline.core.grid import Block
 from pipeline.core.pixels import Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.dataarrays.computing import Computer
 from pipeline.dataarrays.source import blocks_of
+from pipeline.engine.executor import ThreadExecutor, count_workers
 from pipeline.jobs.config import FIT
 from pipeline.labels.lazy import label, measure
 from pipeline.labels.measures import log_sum, measure_of
@@ -246,10 +248,12 @@ class ClusterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluste
         measured = self._measured(X)
         if not isinstance(measured, xr.DataArray):
             return self._score(*_sum_of(measured.T, densities=_has_densities(self)))
-        data, compute = measured.data, Computer.in_force()
-        parts = [
-            _sum_of(compute(data[:, *block.slices])[0], densities=_has_densities(self)) for block in blocks_of(data)
-        ]
+        data, compute, densities = measured.data, Computer.in_force(), _has_densities(self)
+
+        def sum_of(block: Block) -> tuple[float, int]:
+            return _sum_of(compute(data[:, *block.slices])[0], densities=densities)
+
+        parts = [part for _, part in ThreadExecutor(count_workers(self.workers)).map(sum_of, blocks_of(data))]
         return self._score(sum(total for total, _ in parts), sum(count for _, count in parts))
 
     def _score(self, total: float, count: int) -> float:

@@ -198,6 +198,19 @@ def test_a_run_of_plain_files_imports_no_library_of_other_scenes() -> None:
     assert done.stdout.split() == []
 
 
+@pytest.mark.parametrize(
+    ("names", "libraries"),
+    [
+        ("ClusterModel, load_config, run_config, predict", HEAVY | {"matplotlib", "tqdm"}),
+        ("open_scene, fit, label, write, plot_classes", {"sklearn", "matplotlib", "PIL", "tqdm", "pystac", "pyogrio"}),
+    ],
+)
+def test_public_names_import_no_library_before_it_is_used(names: str, libraries: set[str]) -> None:
+    code = f"import sys; from pipeline import {names}; print(*sorted({libraries} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 @pytest.mark.parametrize("page", [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 def test_documents_name_test_files_that_exist(page: Path) -> None:
     for path in re.findall(r"`(tests/[\w/]+\.py)`", page.read_text()):
