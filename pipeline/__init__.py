@@ -17,13 +17,16 @@ TYPE_CHECKING = False  # as in `typing`, which would take long to import before 
 if TYPE_CHECKING:
     from pipeline.api import fit, open_scene, write
     from pipeline.core.errors import TerrazzoError
+    from pipeline.estimator import ClusterEstimator
     from pipeline.jobs.config import load_config
     from pipeline.jobs.predict import predict
     from pipeline.jobs.run import run_config
     from pipeline.labels.lazy import label
     from pipeline.models.base import ClusterModel
+    from pipeline.plot import plot_classes
 
 __all__ = [
+    "ClusterEstimator",
     "ClusterModel",
     "TerrazzoError",
     "__version__",
@@ -31,18 +34,21 @@ __all__ = [
     "label",
     "load_config",
     "open_scene",
+    "plot_classes",
     "predict",
     "run_config",
     "write",
 ]
 
 _HOMES = {
+    "ClusterEstimator": "pipeline.estimator:ClusterEstimator",
     "ClusterModel": "pipeline.models.base:ClusterModel",
     "TerrazzoError": "pipeline.core.errors:TerrazzoError",
     "fit": "pipeline.api:fit",
     "label": "pipeline.labels.lazy:label",
     "load_config": "pipeline.jobs.config:load_config",
     "open_scene": "pipeline.api:open_scene",
+    "plot_classes": "pipeline.plot:plot_classes",
     "predict": "pipeline.jobs.predict:predict",
     "run_config": "pipeline.jobs.run:run_config",
     "write": "pipeline.api:write",

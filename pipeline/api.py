@@ -28,7 +28,7 @@ from pipeline.dataarrays.lazy import to_dataarray
 from pipeline.dataarrays.source import ArraySource, blocks_of, lazy_data
 from pipeline.engine.cache import open_cache
 from pipeline.engine.executor import ThreadExecutor, count_workers
-from pipeline.engine.progress import Progress
+from pipeline.engine.progress import Progress, progress_of
 from pipeline.engine.time_limits import time_limit
 from pipeline.features.columns import Columns
 from pipeline.jobs.config import FIT
@@ -41,6 +41,7 @@ from pipeline.models.classes import UNCLASSIFIED
 from pipeline.pixels.block_cache import CachedSource
 from pipeline.pixels.cached_windows import CachedWindows
 from pipeline.pixels.feature_source import FeatureSource
+from pipeline.pixels.table import PixelTable
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.mosaic_source import open_source
 from pipeline.scenes.open import open_scene_config
@@ -147,7 +148,7 @@ def open_scene(
 
 @name_arguments_in_messages("fit", "features", "run")
 def fit(
-    scene: xr.DataArray | xr.Dataset,
+    scene: xr.DataArray | xr.Dataset | PixelTable,
     k: int | None = None,
     *,
     method: str = "kmeans",
@@ -155,7 +156,7 @@ def fit(
     seed: int = 0,
     stratify: Literal["none", "blocks"] | None = None,
     starts: int | None = None,
-    init: str | Path | Sequence[Sequence[float]] | np.ndarray | None = None,
+    init: str | Path | Sequence[Sequence[float]] | np.ndarray | ClusterModel | None = None,
     max_iter: int | None = None,
     tol: float | None = None,
     ridge: float | None = None,
@@ -183,6 +184,7 @@ def fit(
     texture: Mapping[str, Any] | None = None,
     workers: int | Literal["auto"] = "auto",
     cache_dir: str | Path | None = None,
+    progress: bool | Progress = False,
 ) -> ClusterModel:
     """Find the classes of a scene by k-means or another method, on a sample of its valid pixels or on all of them.
 
@@ -192,18 +194,18 @@ def fit(
     Parameters
     ----------
     scene : DataArray (band, y, x), or Dataset with a variable per band
-        From `open_scene`, rioxarray, odc-stac, stackstac or any other library. Dimensions may have any order; rows
-        and columns are also recognized as latitude and longitude or by CF attributes, the band dimension may have any
-        name, and a time dimension of length 1 is dropped. In a Dataset, the variables that share a grid and a dtype
-        are the bands.
+        From `open_scene`, rioxarray, odc-stac, stackstac or any other library (for arrays of samples there is
+        `ClusterEstimator`). Dimensions may have any order; rows and columns are also recognized as latitude and
+        longitude or by CF attributes, the band dimension may have any name, and a time dimension of length 1 is
+        dropped. In a Dataset, the variables that share a grid and a dtype are the bands.
         A pixel is valid unless its coordinate `valid` is False, less than 1 or NaN, or a band has the nodata value
         (that of rioxarray and of the attributes) or NaN there. To fit on a part of the scene, set `valid` to False
         elsewhere.
         Blocks are computed by the dask scheduler of a dask client, `dask.config` or a context, a few at a time; if
         there is none, by threads of this function.
     k : int, optional
-        Number of classes of k-means, Gaussian mixtures, and estimators of scikit-learn that take it, 2 to 254; 8 by
-        default.
+        Number of classes of k-means, Gaussian mixtures, and estimators of scikit-learn that take it, 2 to 254; by
+        default 8, or as many as `init` has if that is a model or an array.
     method : str, default 'kmeans'
         'kmeans'; 'minibatch', 'dask-ml': other k-means; 'gmm': Gaussian mixture; 'isodata' splits, merges and drops
         classes; 'sklearn' is any clusterer of scikit-learn. Of one band: 'histogram' counts all valid pixels and makes
@@ -218,11 +220,11 @@ def fit(
         512 x 512 pixels as from any other, as far as it has valid ones.
     starts : int, optional
         Number of random starts, 1 to 1000, of which the best one is used; 10 by default.
-    init : str, path or array, optional
+    init : str, path, array or ClusterModel, optional
         Initial centroids of k-means: 'k-means++', the default, draws them in each start; 'diagonal' spreads them
         from the mean minus to the mean plus the deviation of each band. Also centroids, shape (k, band), in the scene's
-        quantity, or a file of them: a model, a CSV with a column per band, text with a line per centroid, or GRASS
-        signatures. All but the first make one start.
+        quantity, a model, whose `centres` are taken, or a file: that of a model, a CSV with a column per band, text
+        with a line per centroid, or GRASS signatures. All but the first make one start.
     max_iter : int, optional
         Largest number of iterations per start, 300 by default; of rounds of ISODATA, 20 by default.
     tol : float, optional
@@ -290,6 +292,8 @@ def fit(
     cache_dir : str or Path, optional
         Folder in which `pixels="all"` caches the pixels between passes, and `smooth` those of each block for its
         neighbours. Without it, all pixels are cached in memory. `method="minibatch"` needs no cache.
+    progress : bool or Progress, default False
+        True shows the stages: as bars in a notebook or a terminal, else as lines on standard error.
 
     Returns
     -------
@@ -310,7 +314,7 @@ def fit(
         If `cache_dir` is no folder, or its disk is full.
     """
     settings = {
-        "k": k,
+        "k": _count_of(init) if k is None else k,
         "pixels": pixels,
         "stratify": stratify,
         "starts": starts,
@@ -347,7 +351,10 @@ def fit(
     }
     features = parse_record(FeaturesConfig, chosen, "fit")
     resources = parse_record(ResourceConfig, {"workers": workers, "cache_dir": cache_dir and str(cache_dir)}, "fit")
-    source: PixelSource = ArraySource(scene, scaled=features.scale != "none")
+    display = progress_of(progress, "fit")
+    source: PixelSource = (
+        scene if isinstance(scene, PixelTable) else ArraySource(scene, scaled=features.scale != "none")
+    )
     indices_only = bool(features.indices) and method_of(config).one_band and len(source.info.bands) > 1
     columns = Columns.of(features, source.info, 0 if indices_only else len(source.info.bands))
     work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=count_workers(resources.workers))
@@ -360,7 +367,7 @@ def fit(
             fitted = FeatureSource(fitted, columns)
         if method_of(config).stores_labels(fitted.info, config, work):
             fitted = CachedSource(fitted, context.enter_context(new_cache()))
-        return fit_source(fitted, config, features, columns=columns, workers=work.workers, progress=Progress()).model
+        return fit_source(fitted, config, features, columns=columns, workers=work.workers, progress=display).model
 
 
 @name_arguments_in_messages("output")
@@ -374,6 +381,7 @@ def write(
     workers: int | Literal["auto"] = "auto",
     zarr_format: Literal[2, 3] = 2,
     zarr_overviews: bool = False,
+    progress: bool | Progress = False,
 ) -> Path:
     """Compute labels chunk by chunk and write them as a Cloud-Optimized GeoTIFF or a Zarr store.
 
@@ -398,6 +406,8 @@ def write(
         Format of a Zarr store; GDAL before 3.11 can't read 3.
     zarr_overviews : bool, default False
         Whether a Zarr store has overviews, as groups overview_2, overview_4, ...; a GeoTIFF always has them.
+    progress : bool or Progress, default False
+        True shows the stages: as bars in a notebook or a terminal, else as lines on standard error.
 
     Returns
     -------
@@ -429,6 +439,7 @@ def write(
         unclassified=unclassified,
         tags=map_tags(str(labels.attrs.get("model", "")), unclassified=unclassified) | acquired,
     )
+    display, blocks = progress_of(progress, "write"), blocks_of(data)
 
     def labels_of(block: Block) -> npt.NDArray[np.uint8]:
         (part,) = compute(data[block.slices])
@@ -441,11 +452,23 @@ def write(
             staging.path(target), description, threads, zarr_format=output.zarr_format, overviews=output.zarr_overviews
         ) as writer,
     ):
-        for block, part in ThreadExecutor(threads).map(labels_of, blocks_of(data)):
-            writer.add(block, part)
-        writer.prepare()
-        writer.finish()
+        with display.stage("label", len(blocks)) as step:
+            for block, part in ThreadExecutor(threads).map(labels_of, blocks):
+                writer.add(block, part)
+                step()
+        with display.stage("write", 2) as step:
+            writer.prepare()
+            step()
+            writer.finish()
+            step()
     return target
+
+
+def _count_of(init: Any) -> int | None:
+    """Number of initial centroids that are a model or an array; None if they are a word or a file."""
+    if isinstance(init, ClusterModel):
+        return init.k
+    return len(init) if isinstance(init, list | tuple | np.ndarray) and np.ndim(init) else None
 
 
 def _check_labels(labels: Any) -> xr.DataArray:

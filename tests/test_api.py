@@ -23,6 +23,7 @@ from pipeline.config.schema import FeaturesConfig, FitConfig, OutputSection, Res
 from pipeline.core.errors import ConfigError, ModelError, OutputError
 from pipeline.dataarrays import lazy
 from pipeline.dataarrays.grids import grid_of
+from pipeline.engine.progress import Progress
 from pipeline.jobs.config import FIT
 from pipeline.methods.estimators import SklearnSettings
 from pipeline.methods.gmm import GaussianSettings
@@ -184,7 +185,7 @@ def test_isodata_and_clusterers_of_scikit_learn_are_methods_of_fit(scene_file: P
         labels = label(scene, ClusterModel.load(tmp_path / "m.json"))
         assert set(np.unique(labels).tolist()) - {0} == set(range(1, model.k + 1))
         np.testing.assert_array_equal(label(scene.chunk({"y": 37, "x": 51}), model).values, labels.values)
-    with pytest.raises(ConfigError, match=r"^fit: starts: a key of kmeans, minibatch, "):
+    with pytest.raises(ConfigError, match=r"^fit: starts: an argument of kmeans, minibatch, "):
         fit(scene, method="isodata", starts=7)
 
 
@@ -203,7 +204,7 @@ def test_what_is_given_counts_although_another_method_has_it_as_its_default(scen
     assert model.fitting.max_iter == 300
     assert fit(scene, method="isodata", k_min=2, k_max=4, pixels=1000).fitting.max_iter == 20
     for method, own in (("isodata", {"k": 8}), ("isodata", {"starts": 10}), ("kmeans", {"bins": 20})):
-        with pytest.raises(ConfigError, match=rf"^fit: {next(iter(own))}: a key of "):
+        with pytest.raises(ConfigError, match=rf"^fit: {next(iter(own))}: an argument of "):
             fit(scene, method=method, **own)
     with pytest.raises(ConfigError, match=r"^fit: pixels: 500000 is not allowed"):
         fit(scene.isel(band=[0]), method="histogram", pixels=500_000)
@@ -231,6 +232,25 @@ def test_unknown_arguments_are_refused_with_the_nearest_known_one(
         open_scene(scene_file, kk=3)  # type: ignore[call-arg]
 
 
+def test_progress_is_told_on_request_only(scene_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scene = open_scene(scene_file, chunk=64)
+    labels = label(scene, fit(scene, k=3, starts=2))
+    write(labels, tmp_path / "quiet.tif")
+    assert capsys.readouterr().err == ""
+    fit(scene, k=3, starts=2, progress=True)
+    write(labels, tmp_path / "classes.tif", progress=True)
+    done = [line.split(",")[0] for line in capsys.readouterr().err.splitlines()]
+    last = {line.split(":")[0]: line for line in done}
+    assert list(last) == ["sample", "fit", "label", "write"]
+    assert list(last.values()) == ["sample: 20 of 20", "fit: 2 of 2", "label: 20 of 20", "write: 2 of 2"]
+    own = Progress()
+    fit(scene, k=3, starts=2, progress=own)
+    assert set(own.seconds) == {"sample", "fit"}
+    with pytest.raises(ConfigError, match=r"^write: progress: 1 is not allowed; expected True, False or a Progress$"):
+        write(labels, tmp_path / "other.tif", progress=1)  # type: ignore[arg-type]
+    assert not (tmp_path / "other.tif").exists()
+
+
 @pytest.mark.parametrize(
     ("function", "records", "left_out"),
     [
@@ -247,9 +267,13 @@ def test_unknown_arguments_are_refused_with_the_nearest_known_one(
                 FeaturesConfig: None,
                 ResourceConfig: {"workers", "cache_dir"},
             },
-            {"scene", "mask", "edges", "options"},
+            {"scene", "mask", "edges", "options", "progress"},
         ),
-        (write, {OutputSection: {"palette"}, ResourceConfig: {"workers"}}, {"labels", "path", "k", "overwrite"}),
+        (
+            write,
+            {OutputSection: {"palette"}, ResourceConfig: {"workers"}},
+            {"labels", "path", "k", "overwrite", "progress"},
+        ),
     ],
     ids=["open_scene", "fit", "write"],
 )

@@ -30,9 +30,9 @@ FOLDERS = {
         scene_masks facts reading raster_scene raster_source crop mosaic mosaic_source open""",
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
     "features": "components base expressions indices standardize moving_windows columns",
-    "models": "classes inputs store base prototypes gaussians ranges",
-    "pixels": "gdal_memory needs pieces block_cache cached_windows feature_source open",
-    "labels": "classify class_records lazy",
+    "models": "classes colours inputs summary store base prototypes gaussians ranges",
+    "pixels": "gdal_memory needs table pieces block_cache cached_windows feature_source open",
+    "labels": "classify class_records measures lazy",
     "methods": """strata settings lloyd swaps passes sample pixel_checks small_classes method starts exact batches
         sample_batches isodata initial_centroids kmeans minibatch em gaussian_classes gmm counts histogram ranges
         estimators sklearn_estimator dask_ml dask_ml_passes registry fit""",
@@ -42,6 +42,8 @@ FOLDERS = {
         publish output_set staging""",
     "jobs": "config scene outputs plan planned_reading map report run predict demo inspect template",
     "api": "",
+    "estimator": "",
+    "plot": "",
     "cli": "faults terminal text commands main",
     "__main__": "",
 }
@@ -64,7 +66,7 @@ LIBRARIES = {
 }
 """All that modules of a folder import from outside the standard library and the package."""
 
-WITH_DASK_OR_XARRAY = {"stores", "dataarrays", "labels.lazy", "methods.dask_ml_passes", "api"}
+WITH_DASK_OR_XARRAY = {"stores", "dataarrays", "labels.lazy", "methods.dask_ml_passes", "api", "estimator", "plot"}
 """Folders and modules in which lazy arrays are opened or made."""
 
 WITH_LATE_IMPORTS = {
@@ -194,6 +196,19 @@ def test_no_folder_holds_more_than_a_fifth_of_the_lines() -> None:
 
 def test_a_run_of_plain_files_imports_no_library_of_other_scenes() -> None:
     code = f"import sys, pipeline.jobs.run; print(*sorted({HEAVY} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("names", "libraries"),
+    [
+        ("ClusterModel, load_config, run_config, predict", HEAVY | {"matplotlib", "tqdm"}),
+        ("open_scene, fit, label, write, plot_classes", {"sklearn", "matplotlib", "PIL", "tqdm", "pystac", "pyogrio"}),
+    ],
+)
+def test_public_names_import_no_library_before_it_is_used(names: str, libraries: set[str]) -> None:
+    code = f"import sys; from pipeline import {names}; print(*sorted({libraries} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 

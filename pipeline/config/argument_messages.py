@@ -27,6 +27,10 @@ _SECTIONS: Final[dict[str, tuple[str, type[Record]]]] = {
 """Function and record of each config section; the keys of the record are arguments of the function."""
 
 
+_OF_OTHERS: Final = re.compile(r"^(fit: \w+: )a key of (.* has )(?:mask, )?")
+"""What is said of a setting that another method has. `fit.mask` is no argument, as it is the coordinate `valid`."""
+
+
 def _keys(record: type[Record]) -> set[str]:
     """Keys of a record and of all that are derived from it: those of methods, for section `fit`."""
     return set(record.model_fields).union(*map(_keys, record.__subclasses__()))
@@ -55,7 +59,7 @@ def config_keys_to_arguments(text: str, sections: tuple[str, ...]) -> str:
         value = "=" if found["set"] and found["value"] else found["value"] or ""
         return f"{found['set'] or ''}{prefix}{key}{value}"
 
-    return re.sub(_key_pattern(), to_argument, text)
+    return _OF_OTHERS.sub(r"\1an argument of \2", re.sub(_key_pattern(), to_argument, text))
 
 
 class _Translator(logging.Filter):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import pystac
     import shapely
     import tqdm
+    import tqdm.auto as tqdm_auto
+    from matplotlib import patches
+    from matplotlib import pyplot as plt
     from PIL import Image as image  # noqa: N813 (as modules are named here)
     from PIL import ImageDraw as image_draw  # noqa: N813
     from PIL import ImageFont as image_font  # noqa: N813
@@ -34,12 +37,15 @@ _HOMES: Final = {
     "image_font": "PIL.ImageFont",
     "matplotlib": "matplotlib",  # colour maps by name
     "ndimage": "scipy.ndimage",  # masks that grow
+    "patches": "matplotlib.patches",  # maps in a notebook, and the next one
+    "plt": "matplotlib.pyplot",
     "png": "PIL.PngImagePlugin",  # the picture as a file
     "pyogrio": "pyogrio",  # vector files; it has a GDAL of its own
     "pyproj": "pyproj",  # areas on the ellipsoid, CRS that rasterio does not read
     "pystac": "pystac",  # STAC items
     "shapely": "shapely",  # areas of interest
     "tqdm": "tqdm",  # progress bars
+    "tqdm_auto": "tqdm.auto",  # progress bars in a notebook
     "urllib_request": "urllib.request",  # addresses
 }
 """Module by its name here, and what needs it."""

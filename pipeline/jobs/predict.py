@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pipeline.config.schema import ResourceConfig, SceneConfig
 from pipeline.core.errors import ModelError
-from pipeline.engine.progress import Progress
+from pipeline.engine.progress import Progress, progress_of
 from pipeline.engine.time_limits import time_limit
 from pipeline.formats.renaming import names_for, rename_bands
 from pipeline.jobs.config import PredictConfig
@@ -47,7 +47,7 @@ def predict(
     *,
     resources: ResourceConfig | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: bool | Progress = False,
 ) -> dict[str, Any]:
     """Label a scene with an existing model, reading the scene once.
 
@@ -63,8 +63,8 @@ def predict(
         Workers, memory, chunk.
     overwrite : bool
         Whether outputs that exist may be replaced.
-    progress : Progress, optional
-        Shows the stages; nothing is shown without it.
+    progress : bool or Progress, default False
+        True shows the stages: as bars in a notebook or a terminal, else as lines on standard error.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def predict(
     TerrazzoError
         Any other error; no output is written in part.
     """
-    begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
+    begin, started, progress = perf_counter(), datetime.now(UTC), progress_of(progress, "predict")
     paths, resources = OutputPaths.of(output, fits=False), resources or ResourceConfig()
     colours = model_colours(model, output.palette)
     check_cache_folder(resources)

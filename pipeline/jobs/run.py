@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.core.errors import OutputError
 from pipeline.engine.leftovers import remove_leftovers
-from pipeline.engine.progress import Progress
+from pipeline.engine.progress import Progress, progress_of
 from pipeline.engine.time_limits import time_limit
 from pipeline.jobs.config import RunConfig
 from pipeline.jobs.map import open_outputs, write_descriptions, write_outputs
@@ -81,7 +81,7 @@ def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     return scene, plan
 
 
-def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+def run_config(config: RunConfig, *, overwrite: bool = False, progress: bool | Progress = False) -> dict[str, Any]:
     """Run a config: fit a model to its scene, then write the map and the other outputs.
 
     Parameters
@@ -90,8 +90,8 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
         From `load_config`.
     overwrite : bool
         Whether outputs that exist may be replaced.
-    progress : Progress, optional
-        Shows the stages; nothing is shown without it.
+    progress : bool or Progress, default False
+        True shows the stages: as bars in a notebook or a terminal, else as lines on standard error.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
     TerrazzoError
         One of its subclasses; the message says what to fix. No output is written in part.
     """
-    begin, started, progress = perf_counter(), datetime.now(UTC), progress or Progress()
+    begin, started, progress = perf_counter(), datetime.now(UTC), progress_of(progress, "run_config")
     paths = check_outputs(config)
     with stage_outputs(paths, overwrite=overwrite) as staged, ExitStack() as context:
         context.enter_context(time_limit(config.run.timeout))

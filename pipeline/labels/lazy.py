@@ -1,5 +1,6 @@
-"""Labels a scene as a lazy xarray DataArray."""
+"""Labels a scene as a lazy xarray DataArray, or measures it: a number per pixel and class."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,19 +22,31 @@ from pipeline.models.classes import UNCLASSIFIED
 
 
 @dataclass(frozen=True)
-class _Classes:
-    """Labels the pixels of a chunk in a dask graph."""
+class _OfChunk:
+    """Applies a labeller or a measure to the pixels of a chunk in a dask graph."""
 
-    labeller: Labeller
+    measure: Callable[..., Any]
+    """Takes the columns of a block and its valid pixels, and gives an array (..., rows, columns)."""
     columns: Columns | None
     """What is computed from the bands; None if they are used as they are."""
     info: SceneInfo
     """The scene."""
 
-    def __call__(self, data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    def __call__(self, data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
         whole = slice(0, valid.shape[0]), slice(0, valid.shape[1])
         columns = self.columns.apply(Pixels(data, valid), self.info, whole) if self.columns else data
-        return self.labeller(columns, valid).classes
+        measured: npt.NDArray[Any] = self.measure(columns, valid)
+        return measured
+
+
+@dataclass(frozen=True)
+class _ClassesOf:
+    """The classes that a labeller gives."""
+
+    labeller: Labeller
+
+    def __call__(self, data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+        return self.labeller(data, valid).classes
 
 
 def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray:
@@ -69,28 +82,62 @@ def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray
     if not isinstance(model, ClusterModel):
         msg = f"label: expected a model from fit() or ClusterModel.load(), not {kind_words(model)}"
         raise ConfigError(msg)
-    source = ArraySource(scene, model.scene_bands)
-    info, columns = source.info, model.columns
-    if "numbers" in model.units.quantities:
-        info = info.as_stored_numbers(model.units_of_bands(info.units))
-    model.check_scene(info)
-    labeller = model.labeller(columns.info(info) if columns else info)
-    labels = _map_chunks(_Classes(labeller, columns, info), source.data, source.valid, columns.halo if columns else 0)
+    source, info = _source_for(model, scene)
+    labeller = model.labeller(model.columns.info(info) if model.columns else info)
+    labels = _map_chunks(_OfChunk(_ClassesOf(labeller), model.columns, info), source)
     array = xr.DataArray(labels, dims=source.axes, coords=source.coords, attrs=_attrs(model, info), name="class")
     return georeference(array, source.axes, info.grid, source.mapping, corners=source.corners)
 
 
-def _map_chunks(classes: _Classes, data: da.Array, valid: da.Array, halo: int) -> da.Array:
-    """Label each chunk, with the pixels of its neighbours that affect it, shape (rows, columns)."""
-    chunks = valid.chunks
+def measure(
+    scene: xr.DataArray | xr.Dataset, model: ClusterModel, measure_of: Callable[[ClusterModel, SceneInfo], Any]
+) -> xr.DataArray:
+    """Measure every pixel of a scene lazily, as `label` labels it.
+
+    `measure_of` makes a `labels.measures.Measure` of the model, for the columns of a scene. Returns a DataArray
+    (class, y, x) of float64, whose coordinate `class` has the labels 1 to k; NaN for nodata.
+    """
+    source, info = _source_for(model, scene)
+    made = measure_of(model, model.columns.info(info) if model.columns else info)
+    numbers = _map_chunks(_OfChunk(made, model.columns, info), source, layers=model.k)
+    coords = {"class": np.arange(1, model.k + 1, dtype=np.uint8), **source.coords}
+    array = xr.DataArray(numbers, dims=("class", *source.axes), coords=coords)
+    return georeference(array, source.axes, info.grid, source.mapping, corners=source.corners)
+
+
+def _source_for(model: ClusterModel, scene: xr.DataArray | xr.Dataset) -> tuple[ArraySource, SceneInfo]:
+    """Open a scene for a model; return its bands, and facts about them in the model's quantity.
+
+    Raises ModelError unless the scene fits the model.
+    """
+    source = ArraySource(scene, model.scene_bands)
+    info = source.info
+    if "numbers" in model.units.quantities:
+        info = info.as_stored_numbers(model.units_of_bands(info.units))
+    model.check_scene(info)
+    return source, info
+
+
+def _map_chunks(task: _OfChunk, source: ArraySource, layers: int = 0) -> da.Array:
+    """Label each chunk, with the pixels of its neighbours that affect it, shape (rows, columns).
+
+    With `layers`, the task gives an array of float64 with so many of them, shape (layer, rows, columns).
+    """
+    data, valid, chunks = source.data, source.valid, source.valid.chunks
+    halo = task.columns.halo if task.columns else 0
     # a single chunk has no neighbours, and may be narrower than the margin
     margins = {axis: halo if len(parts) > 1 else 0 for axis, parts in enumerate(chunks)}
     if halo:
         data, valid = overlap(data, {0: 0, 1: margins[0], 2: margins[1]}, "none"), overlap(valid, margins, "none")
-    labels: da.Array = da.map_blocks(classes, data, valid, drop_axis=0, dtype=np.uint8, meta=np.empty((0, 0), np.uint8))
+    kind, shape = (np.float64, ((layers,), *valid.chunks)) if layers else (np.uint8, valid.chunks)
+    meta = np.empty((0,) * len(shape), kind)
+    dropped = None if layers else 0
+    made: da.Array = da.map_blocks(task, data, valid, drop_axis=dropped, chunks=shape, dtype=kind, meta=meta)
     if halo:
-        labels = trim_internal(labels, margins, "none").rechunk(chunks)
-    return labels
+        first = len(shape) - 2
+        trimmed = trim_internal(made, {first + axis: margin for axis, margin in margins.items()}, "none")
+        made = trimmed.rechunk((*shape[:first], *chunks))
+    return made
 
 
 def _attrs(model: ClusterModel, info: SceneInfo) -> dict[str, Any]:

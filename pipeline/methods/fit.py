@@ -27,6 +27,7 @@ from pipeline.methods.settings import DistanceSettings, SampleSettings, Stratifi
 from pipeline.models.base import ClusterModel, Fitting, Provenance
 from pipeline.models.classes import ClassInfo
 from pipeline.pixels.pieces import PixelPieces
+from pipeline.pixels.table import TABLE
 from pipeline.scenes.value_checks import BandValues, check_values
 
 logger = logging.getLogger(__name__)
@@ -135,7 +136,8 @@ def _check_values(sample: Sample, info: SceneInfo, features: FeaturesConfig) -> 
     Pixels are as they are stored: a fill value without a tag would be hidden by clamping.
     """
     stored = sample.points
-    _warn_of_values(stored, info, standardized=features.way != "none")
+    if TABLE not in info.drivers:
+        _warn_of_values(stored, info, standardized=features.way != "none")
     computed = [
         column_words(info, number, features) if quantity == "index" else None
         for number, quantity in enumerate(info.units.quantities)

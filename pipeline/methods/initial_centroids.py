@@ -1,4 +1,4 @@
-"""Initial centroids that the config gives (`fit.init`): a line through the sample, numbers, or a file of centroids."""
+"""Initial centroids that the config gives (`fit.init`): a line through the sample, numbers, a model, or a file."""
 
 import csv
 import logging
@@ -11,7 +11,8 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, InstanceOf
+from pydantic.json_schema import SkipJsonSchema
 
 from pipeline.config.fields import Name
 from pipeline.config.record import refuse_boolean
@@ -38,8 +39,8 @@ minus to the mean plus the deviation of each band."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(refuse_boolean)]
 
-Init = str | tuple[tuple[float, ...], ...]
-"""Setting `fit.init`: one of these words, the path of a file, or centroids, shape (k, band)."""
+Init = str | tuple[tuple[float, ...], ...] | ClusterModel
+"""Setting `fit.init`: one of these words, the path of a file, centroids, shape (k, band), or in Python a model."""
 
 _MAX_FILE_BYTES: Final = 2**24
 """Largest size of a file of centroids: 254 signatures of 60 bands, with room."""
@@ -70,6 +71,7 @@ class InitSettings(CentroidSettings):
             tuple[Annotated[tuple[Finite, ...], Field(min_length=1)], ...], Field(min_length=2, max_length=MAX_CLASSES)
         ]
         | Name
+        | SkipJsonSchema[InstanceOf[ClusterModel]]
     ) = Field(
         PLUS_PLUS,
         title="or diagonal, a model, a CSV: initial centroids",
@@ -88,6 +90,8 @@ class InitSettings(CentroidSettings):
     def in_model(self) -> dict[str, Any]:
         """Fields of `Fitting` that say how a model was fitted; of a file its name without folders."""
         init = Path(self.init).name if isinstance(self.init, str) else "centroids"
+        if isinstance(self.init, ClusterModel):
+            init = "model"
         return super().in_model | {"init": None if init == PLUS_PLUS else init}
 
     @property
@@ -101,11 +105,8 @@ def check_init_alone(settings: InitSettings) -> None:
     init = settings.init
     if init in INIT_WORDS:
         return
-    if isinstance(init, str) and init.lower().endswith(".json"):
-        count = _load(Path(init)).k
-    else:
-        count = len(_table_of(init).rows)
-    _check_count(init, count, settings.k)
+    model = _model_of(init)
+    _check_count(init, model.k if model else len(_table_of(init).rows), settings.k)
 
 
 def check_init(info: SceneInfo, settings: InitSettings) -> None:
@@ -134,10 +135,9 @@ def given_centroids(init: Init, k: int, info: SceneInfo) -> Centres | None:
     """
     if init in INIT_WORDS:
         return None
-    if isinstance(init, str) and init.lower().endswith(".json"):
-        physical = _of_model(Path(init), info)
-    else:
-        physical = _numbers(_table_of(init), info, _origin(init))
+    model = _model_of(init)
+    origin = _origin(init)
+    physical = _centres_for(model, info, origin) if model else _numbers(_table_of(init), info, origin)
     _check_count(init, len(physical), k)
     return info.units.to_stored(physical)
 
@@ -146,7 +146,7 @@ def _origin(init: Init) -> str:
     return f"fit.init: {init}" if isinstance(init, str) else "fit.init"
 
 
-def _table_of(init: Init) -> _Table:
+def _table_of(init: Any) -> _Table:
     """Return the centroids of a text file, or those that are given as numbers."""
     if isinstance(init, str):
         return _table(_read(init), _origin(init))
@@ -192,11 +192,17 @@ def prepared_centroids(centres: Centres, preparation: Preparation, sampled: npt.
     return prepared
 
 
-def _of_model(path: Path, info: SceneInfo) -> Centres:
+def _model_of(init: Init) -> ClusterModel | None:
+    """Return the model that is given, or is in the file that is named; None if there is none."""
+    if isinstance(init, str) and init.lower().endswith(".json"):
+        return _load(Path(init))
+    return init if isinstance(init, ClusterModel) else None
+
+
+def _centres_for(model: ClusterModel, info: SceneInfo, origin: str) -> Centres:
     """Centres of the classes of a model, in the quantity."""
-    model = _load(path)
     try:
-        model.check_fits(info.bands, info.units, f"fit.init: {path}")
+        model.check_fits(info.bands, info.units, origin)
     except ModelError as error:
         raise ConfigError(str(error)) from error
     return model.centres

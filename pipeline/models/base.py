@@ -18,7 +18,8 @@ from pipeline.features.standardize import Standardization
 from pipeline.kernels.assign import working_dtype
 from pipeline.models.classes import ClassInfo, Count
 from pipeline.models.inputs import Inputs
-from pipeline.models.store import load_model, model_text, parse_model
+from pipeline.models.store import load_model, model_text, parse_model, save_model
+from pipeline.models.summary import html_summary, text_summary
 
 Layer = Literal["class", "confidence", "distance"]
 """What a labeller can give for each pixel."""
@@ -63,7 +64,8 @@ class Fitting(ModelRecord):
     tol: Annotated[float, Field(ge=0)] | None = None
     """Setting `fit.tol`; None if the method has none."""
     init: Annotated[str, Field(min_length=1)] | None = None
-    """Setting `fit.init` where it is not its default: a word, the name of a file, or 'centroids' of the config."""
+    """Setting `fit.init` where it is not its default: a word, the name of a file, 'centroids' if these
+    were given as numbers, or 'model'."""
     stratify: Literal["blocks"] | None = None
     """Setting `fit.stratify`; None if every valid pixel was as likely to be sampled."""
     iterations: Annotated[int, Field(ge=0)]
@@ -208,6 +210,41 @@ class ClusterModel(Inputs):
     def to_json(self) -> str:
         """Write the model as JSON text; `from_json` returns an equal model."""
         return model_text(self)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the model as a JSON file, the same text as that of a run; `load` reads an equal model.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file, with the ending .json. It appears under this name only when it is complete.
+        overwrite : bool, default False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        Path
+            The file written.
+
+        Raises
+        ------
+        ConfigError
+            If the path can't be that of a model file.
+        OutputError
+            If the file exists already, or can't be written.
+        """
+        save_model(self, Path(path), overwrite=overwrite)
+        return Path(path)
+
+    def __repr__(self) -> str:
+        return text_summary(self)
+
+    def __str__(self) -> str:
+        return text_summary(self)
+
+    def _repr_html_(self) -> str:
+        """Return a table of the classes, which notebooks show."""
+        return html_summary(self)
 
     @staticmethod
     def from_json(text: str, origin: str = "model") -> "ClusterModel":

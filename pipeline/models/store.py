@@ -1,6 +1,7 @@
-"""Model files: a model of any kind as JSON text, read strictly."""
+"""Model files: a model of any kind as JSON text, read strictly, written whole or not at all."""
 
 import json
+import os
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from pydantic import ValidationError
 
-from pipeline.core.errors import ModelError
+from pipeline.core.errors import ConfigError, ModelError, OutputError
 from pipeline.core.late_import import load
-from pipeline.core.regular_files import TooLargeError, read_regular
+from pipeline.core.regular_files import TooLargeError, lookup_fault, read_regular, special_kind
 from pipeline.core.strict_json import RepeatedKeyError, parse_json
 from pipeline.core.text import json_text
+from pipeline.engine.work_folder import temporary_folder, write_fix
 
 if TYPE_CHECKING:
     from pipeline.models.base import ClusterModel
@@ -43,6 +45,49 @@ def model_text(model: "ClusterModel") -> str:
     head = {"format": MODEL_FORMAT, "schema_version": SCHEMA_VERSION, "kind": model.kind}
     content = head | model.model_dump(mode="json") | {"counts": model.counts}
     return json_text(content, indent=2) + "\n"
+
+
+def save_model(model: "ClusterModel", path: Path, *, overwrite: bool) -> None:
+    """Write a model file; see `ClusterModel.save`."""
+    _check_target(path, overwrite=overwrite)
+    folder = Path(os.path.realpath(path.parent))
+    with temporary_folder(folder, "choose another") as temporary:
+        staged = temporary / "model.json"
+        try:
+            with staged.open("w", encoding="utf-8") as file:
+                file.write(model_text(model))
+                file.flush()
+                os.fsync(file.fileno())
+            if not overwrite:
+                _check_target(path, overwrite=False)
+            staged.replace(folder / path.name)
+        except OSError as error:
+            msg = f"{path}: the model can't be written ({error.strerror}); {write_fix(error, 'choose another disk')}"
+            raise OutputError(msg) from error
+
+
+def _check_target(path: Path, *, overwrite: bool) -> None:
+    """Check that a path can be that of a new model file.
+
+    Raises
+    ------
+    ConfigError
+        If it can't be that of a file, or has another ending.
+    OutputError
+        If the file exists and may not be replaced, or its folder does not exist.
+    """
+    if path.suffix.lower() != ".json":
+        msg = f"{path}: a model is a JSON file; use a name that ends in .json"
+        raise ConfigError(msg)
+    if fault := lookup_fault(path) or ("this is a folder" if path.is_dir() else special_kind(path)):
+        msg = f"{path}: the model can't have this path ({fault}); use another one"
+        raise ConfigError(msg)
+    if not overwrite and os.path.lexists(path):
+        msg = f"{path}: the file exists already; allow overwriting (overwrite=True), or use another name"
+        raise OutputError(msg)
+    if not path.parent.is_dir():
+        msg = f"{path}: the folder {path.parent} does not exist; create it first"
+        raise OutputError(msg)
 
 
 def load_model(path: Path) -> "ClusterModel":

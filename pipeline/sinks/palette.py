@@ -1,38 +1,20 @@
 """Colours of the classes: a colour-blind safe palette, or a matplotlib colour map."""
 
-import colorsys
 import difflib
-from collections.abc import Iterator, Sequence
-from itertools import count, islice
+from collections.abc import Sequence
 from typing import Final
 
 from pipeline.core import libraries
 from pipeline.core.errors import ConfigError
 from pipeline.models.base import ClusterModel
-
-Colour = tuple[int, int, int]
-
-_TOL_MUTED: Final[tuple[Colour, ...]] = (
-    (51, 34, 136), (136, 204, 238), (17, 119, 51), (221, 204, 119), (204, 102, 119),
-    (68, 170, 153), (170, 68, 153), (153, 153, 51), (136, 34, 85),
-)  # fmt: skip
-"""Paul Tol's 'muted' qualitative scheme, colour-blind safe (Technical Note SRON/EPS/TN/09-002)."""
+from pipeline.models.colours import Colour as Colour  # noqa: PLC0414 (for all that draws with these)
+from pipeline.models.colours import auto_colours
 
 _CYCLIC: Final = ("hsv", "twilight", "twilight_shifted")
 """Colour maps, also reversed, with the same colour at both ends."""
 
 _DARK_GREY: Final = 75
 """Red, green and blue of unclassified pixels, unless a class has this colour."""
-
-_GOLDEN_ANGLE: Final = 0.61803398875
-"""Step of hue between successive colours, as a share of the circle."""
-
-
-def _more_colours() -> Iterator[Colour]:
-    """Yield further colours: hues a golden angle apart, with lightness steps that differ in greyscale, too."""
-    for i in count():
-        rgb = colorsys.hls_to_rgb((i * _GOLDEN_ANGLE) % 1, (0.35, 0.65, 0.5, 0.8)[i % 4], (0.65, 0.5)[i // 4 % 2])
-        yield (round(rgb[0] * 255), round(rgb[1] * 255), round(rgb[2] * 255))
 
 
 def class_colours(k: int, palette: str = "auto") -> tuple[Colour, ...]:
@@ -44,8 +26,7 @@ def class_colours(k: int, palette: str = "auto") -> tuple[Colour, ...]:
     """
     if palette != "auto":
         return _matplotlib_colours(k, palette)
-    more = (colour for colour in _more_colours() if colour not in _TOL_MUTED)
-    return (*_TOL_MUTED[:k], *islice(more, max(0, k - len(_TOL_MUTED))))
+    return auto_colours(k)
 
 
 def unclassified_colour(colours: Sequence[Colour]) -> Colour:

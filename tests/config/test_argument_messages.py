@@ -24,6 +24,11 @@ from pipeline.jobs.config import RunConfig
         ("check scene.nodata and fit.mask", ("fit",), "check open_scene's nodata and the coordinate `valid`"),
         ("scene.aoi.crs: 'x' is unknown", ("scene",), "aoi.crs: 'x' is unknown"),
         ("see features.standardize", ("fit", "features"), "see standardize"),
+        (
+            "fit: ridge: a key of gmm; method: kmeans has mask, pixels, seed",
+            ("fit",),
+            "fit: ridge: an argument of gmm; method: kmeans has pixels, seed",
+        ),
         ("myscene.bands/scene.bands.tif and scene.rio", ("scene",), "myscene.bands/scene.bands.tif and scene.rio"),
     ],
 )

@@ -2,14 +2,17 @@
 
 import io
 import logging
+import sys
 from types import SimpleNamespace
+from typing import Self
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.errors import ConfigError
 from pipeline.engine import progress
-from pipeline.engine.progress import BarProgress, LineProgress, Progress, console_progress
+from pipeline.engine.progress import BarProgress, LineProgress, Progress, console_progress, progress_of
 
 pytestmark = pytest.mark.lowest
 
@@ -93,3 +96,56 @@ def test_progress_is_a_bar_in_a_terminal_and_lines_elsewhere(monkeypatch: pytest
     assert isinstance(console_progress(), BarProgress)
     monkeypatch.setattr("sys.stderr", io.StringIO())
     assert isinstance(console_progress(), LineProgress)
+
+
+def test_the_argument_progress_is_nothing_or_bars_or_lines_on_standard_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = LineProgress()
+    assert progress_of(own, "fit") is own
+    assert [type(progress_of(none, "fit")) for none in (False, None)] == [Progress, Progress]
+    with progress_of(wanted=True, function="fit").stage("fit", 2) as step:
+        step()
+        step()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split(",")[0] for line in err.splitlines()] == ["fit: 1 of 2", "fit: 2 of 2"]
+    monkeypatch.setattr("sys.stderr", Terminal())
+    assert isinstance(progress_of(wanted=True, function="fit"), BarProgress)
+    with pytest.raises(ConfigError, match=r"^fit: progress: 'yes' is not allowed; expected True, False or a Progress$"):
+        progress_of("yes", "fit")
+
+
+def test_lines_on_a_closed_standard_error_are_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    for stream in (closed, None):
+        monkeypatch.setattr("sys.stderr", io.StringIO())
+        shown = progress_of(wanted=True, function="fit")
+        monkeypatch.setattr("sys.stderr", stream)
+        with shown.stage("fit", 1) as step:
+            step()
+
+
+def test_a_notebook_has_bars_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Bar:
+        def __init__(self, **how: object) -> None:
+            made.append(how["total"])
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            made.append("closed")
+
+        def update(self) -> None:
+            made.append("step")
+
+    shell = SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setattr("tqdm.auto.tqdm", Bar)
+    with progress_of(wanted=True, function="fit").stage("fit", 1) as step:
+        step()
+    assert made == [1, "step", "closed"]

@@ -198,11 +198,11 @@ def test_histograms_in_python_take_their_own_arguments_only(scene: Path, pixels:
     values = pixels[0][pixels[0] != 0]
     np.testing.assert_array_equal(model.edges, np.quantile(values, np.linspace(0, 1, 8)))
     assert model == fit(opened.chunk({"y": 33}), method="histogram", bins=7, by="quantile", workers=2)
-    with pytest.raises(ConfigError, match=r"^fit: k: a key of kmeans, .*; method: histogram has mask, pixels, seed, b"):
+    with pytest.raises(ConfigError, match=r"^fit: k: an argument of kmeans, .*; method: histogram has pixels, seed, b"):
         fit(opened, 5, method="histogram")
     with pytest.raises(ConfigError, match=r"^fit: edges: missing; expected a list of 2 to 255"):
         fit(opened, method="ranges")
-    with pytest.raises(ConfigError, match=r"^fit: bins: a key of histogram; method: kmeans has"):
+    with pytest.raises(ConfigError, match=r"^fit: bins: an argument of histogram; method: kmeans has"):
         fit(opened, bins=5)
 
 

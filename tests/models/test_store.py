@@ -1,6 +1,8 @@
 """Model files: exact round trip, refusal of changed files, and files of version 1."""
 
+import errno
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sources import build, changed, content
 
-from pipeline.core.errors import ModelError
+from pipeline.core.errors import ConfigError, ModelError, OutputError
 from pipeline.models.base import ClusterModel
 from pipeline.models.classes import ClassInfo
 
@@ -234,3 +236,54 @@ def test_names_and_colours_of_classes_are_read_back(tmp_path: Path) -> None:
     assert again == model
     assert (again.classes[1].name, again.classes[1].colour) == ("Wälder\u200b", (0, 120, 255))
     assert again.digest == build(content()).digest
+
+
+def test_a_saved_model_is_the_file_of_a_run_and_is_replaced_on_request_only(tmp_path: Path) -> None:
+    model, other = build(content()), build(content(inertia=13.0))
+    path = tmp_path / "saved.model.json"
+    assert model.save(str(path)) == path
+    assert path.read_text(encoding="utf-8") == model.to_json()
+    assert ClusterModel.load(path) == model
+    with pytest.raises(OutputError, match=r"saved\.model\.json: the file exists already; allow overwriting"):
+        other.save(path)
+    assert ClusterModel.load(path) == model
+    other.save(path, overwrite=True)
+    assert ClusterModel.load(path) == other
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_model_that_can_not_be_saved_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.json"
+    build(content()).save(path)
+    before = path.read_bytes()
+
+    def full(_file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        OutputError, match=r"m\.json: the model can't be written \(No space left on device\); make room"
+    ):
+        build(content(inertia=13.0)).save(path, overwrite=True)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["m.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("m.txt", ConfigError, r"m\.txt: a model is a JSON file; use a name that ends in \.json"),
+        ("folder.json", ConfigError, r"folder\.json: the model can't have this path \(this is a folder\)"),
+        (f"{'x' * 300}.json", ConfigError, "the model can't have this path .*long"),
+        ("none/m.json", OutputError, r"none/m\.json: the folder .*none does not exist; create it first"),
+    ],
+)
+def test_paths_that_can_not_be_those_of_a_model_are_refused(
+    tmp_path: Path, name: str, kind: type[Exception], message: str
+) -> None:
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(kind, match=message):
+        build(content()).save(tmp_path / name, overwrite=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["folder.json"]
