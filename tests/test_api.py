@@ -249,7 +249,11 @@ def test_unknown_arguments_are_refused_with_the_nearest_known_one(
             },
             {"scene", "mask", "edges", "options"},
         ),
-        (write, {OutputSection: {"palette"}, ResourceConfig: {"workers"}}, {"labels", "path", "k", "overwrite"}),
+        (
+            write,
+            {OutputSection: {"palette", "zarr_format", "zarr_overviews"}, ResourceConfig: {"workers"}},
+            {"labels", "path", "k", "overwrite"},
+        ),
     ],
     ids=["open_scene", "fit", "write"],
 )
