@@ -271,7 +271,7 @@ def test_progress_is_told_on_request_only(scene_file: Path, tmp_path: Path, caps
         ),
         (
             write,
-            {OutputSection: {"palette"}, ResourceConfig: {"workers"}},
+            {OutputSection: {"palette", "zarr_format", "zarr_overviews"}, ResourceConfig: {"workers"}},
             {"labels", "path", "k", "overwrite", "progress"},
         ),
     ],

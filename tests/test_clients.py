@@ -78,7 +78,10 @@ def needs(*command: str) -> None:
 
 @pytest.fixture(scope="module")
 def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two maps: `named.tif`, of named classes and nodata, and `left.tif`, with unclassified pixels."""
+    """A folder with two maps: `named.tif`, of named classes and nodata, and `left.tif`, with unclassified pixels.
+
+    Its folder `zarr` has the same maps as Zarr stores.
+    """
     folder = tmp_path_factory.mktemp("maps")
     pixels = patches(2, (600, 700))
     pixels[:, 100:250, 50:400] = 0
@@ -89,6 +92,9 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job = config(scene, folder / f"{name}.tif", scene={"bands": bands}, fit=fit)
         model = renamed(fit_config(job, folder / f"{name}.json"), NAMES)
         predict(SceneConfig(source=(str(scene),)), model, job.output)
+        (folder / "zarr").mkdir(exist_ok=True)
+        store = {"labels": str(folder / "zarr" / f"{name}.zarr"), "zarr_overviews": True}
+        predict(SceneConfig(source=(str(scene),)), model, job.output.model_copy(update=store))
     assert np.unique(read(folder / "named.tif")).tolist() == [0, 1, 2, 3, 4, 5]
     assert np.unique(read(folder / "left.tif")).tolist() == [0, 1, 2, 3, 4, 5, 255]
     return folder
@@ -165,13 +171,15 @@ def painted(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def test_qgis_lists_and_draws_the_classes(maps: Path, tmp_path: Path) -> None:
-    """With the style; without it, by the sidecar file; and the map alone, which still has its colours."""
+    """With the style; without it, by the sidecar file; the map alone, which still has its colours; a Zarr store."""
     needs("/usr/bin/env", "QT_QPA_PLATFORM=offscreen", SYSTEM_PYTHON, "-c", "import qgis.core")
     (tmp_path / "open.py").write_text(QGIS)
     paths = [
         *copied(maps, tmp_path / "style", ".tif.aux.xml", ".qml"),
         *copied(maps, tmp_path / "sidecar", ".tif.aux.xml"),
         *copied(maps, tmp_path / "alone"),
+        maps / "zarr" / "named.zarr",
+        maps / "zarr" / "left.zarr",
     ]
     command = ["/usr/bin/env", "QT_QPA_PLATFORM=offscreen", f"XDG_RUNTIME_DIR={tmp_path}", SYSTEM_PYTHON]
     said = json.loads(said_by(*command, tmp_path / "open.py", *paths))
@@ -179,7 +187,7 @@ def test_qgis_lists_and_draws_the_classes(maps: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(drawn(path), painted(path))
         legend, kind = LEGENDS[path.stem], path.parent.name
         expected = [[n, name, "#{:02x}{:02x}{:02x}".format(*colour), 255] for n, (name, colour) in legend.items()]
-        if kind == "style":
+        if kind in {"style", "zarr"}:
             assert shown["classes"] == expected
             assert shown["legend"] == [name for name, _ in legend.values()]
         elif (
