@@ -10,6 +10,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import xarray as xr
 from affine import Affine
 from conftest import WriteRaster, patches
 from fakes import MemorySource
@@ -109,6 +110,17 @@ def test_outputs_may_lie_in_other_folders_or_be_left_out(
         "run": "../m.run.json",
     }
     assert _relative(Path("a/50% #1?.tif"), Path("a")) == "./50%25 %231%3F.tif"
+
+
+def test_the_map_may_be_a_zarr_store(
+    write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_config(config(write_raster("s_20250714.tif", patches(3)), tmp_path / "m.zarr", fit=QUICK))
+    labels = validated(tmp_path / "m.json", monkeypatch).assets["labels"]
+    assert (labels.href, labels.media_type) == ("./m.zarr", "application/vnd+zarr")
+    with xr.open_zarr(labels.get_absolute_href()) as store:
+        flags = [each.value for each in ClassificationExtension.ext(labels).classes if not each.nodata]
+        assert store["class"].attrs["flag_values"] == flags
 
 
 def test_times_are_moments_or_periods() -> None:
