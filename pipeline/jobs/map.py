@@ -1,9 +1,10 @@
 """Label a scene with a model, block by block, and write the outputs."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from operator import methodcaller
 from pathlib import Path
 
@@ -19,21 +20,45 @@ from pipeline.sinks.registry import open_writer
 logger = logging.getLogger(__name__)
 
 
-def write_outputs(
-    source: BlockSource, job: Job, files: Iterable[tuple[Sink, Path]], progress: Progress
-) -> ClassStatistics:
-    """Label a scene with the model's bands, in the model's order, and write outputs to their temporary paths.
+@dataclass(frozen=True)
+class OpenOutputs:
+    """The writers of a run's outputs."""
+
+    files: tuple[Writer, ...]
+    """Writers of the files that are made of labels, that of the map first."""
+    descriptions: tuple[Writer, ...]
+    """Writers of the files that describe the others."""
+
+    @property
+    def all(self) -> tuple[Writer, ...]:
+        """All writers."""
+        return self.files + self.descriptions
+
+
+@contextmanager
+def open_outputs(files: Iterable[tuple[Sink, Path]], job: Job) -> Iterator[OpenOutputs]:
+    """Open the writers of outputs for their temporary paths, and remove their temporary files in the end."""
+    with ExitStack() as context:
+        opened = [(sink.of_files, context.enter_context(open_writer(sink, path, job))) for sink, path in files]
+        described = tuple(writer for of_files, writer in opened if not of_files)
+        yield OpenOutputs(described, tuple(writer for of_files, writer in opened if of_files))
+
+
+def write_outputs(source: BlockSource, job: Job, outputs: OpenOutputs, progress: Progress) -> ClassStatistics:
+    """Label a scene with the model's bands, in the model's order, and write all outputs but the descriptions.
 
     Raises SceneError if a block can't be read, OutputError if a file can't be written.
     """
     statistics = ClassStatistics(job.model, source.info.units, pixel_areas(source.info.grid))
-    with ExitStack() as context:
-        writers = [context.enter_context(open_writer(sink, path, job)) for sink, path in files]
-        _label(source, job, writers, statistics, progress)
-        release_memory()
-        if not statistics.valid:
-            logger.warning("%s: no pixel is valid in every band, so the whole map is nodata", source.info.sources[0])
-        _finish(writers, Summary(statistics), progress)
+    _label(source, job, outputs.all, statistics, progress)
+    release_memory()
+    if not statistics.valid:
+        logger.warning("%s: no pixel is valid in every band, so the whole map is nodata", source.info.sources[0])
+    summary = Summary(statistics)
+    with progress.stage("write", 2) as step:
+        for call, writers in (("prepare", outputs.all), ("finish", outputs.files)):
+            _call(methodcaller(call, summary), writers)
+            step()
     return statistics
 
 
@@ -51,25 +76,20 @@ def _label(
             step()
 
 
-def _finish(writers: Sequence[Writer], summary: Summary, progress: Progress) -> None:
-    """Finish files in two steps, and release memory after each: the first file here, the others on another thread.
+def _call(step: Callable[[Writer], None], writers: Sequence[Writer]) -> None:
+    """Take a step of all writers, then release memory: the first file here, the others on another thread.
 
     More threads would be no faster, and each has a heap of its own, which adds to the peak of memory.
     """
-    with progress.stage("write", 2) as step, ThreadPoolExecutor(1) as background:
-        for half in ("prepare", "finish"):
-            call = methodcaller(half, summary)
-            others = [background.submit(call, writer) for writer in writers[1:]]
-            call(writers[0])
-            for other in others:
-                other.result()
-            release_memory()
-            step()
+    with ThreadPoolExecutor(1) as background:
+        others = [background.submit(step, writer) for writer in writers[1:]]
+        step(writers[0])
+        for other in others:
+            other.result()
+    release_memory()
 
 
-def write_descriptions(files: Iterable[tuple[Sink, Path]], job: Job, summary: Summary) -> None:
+def write_descriptions(outputs: OpenOutputs, summary: Summary) -> None:
     """Write the outputs that describe the others, when these are finished; raise OutputError if that fails."""
-    for sink, path in files:
-        with open_writer(sink, path, job) as writer:
-            writer.prepare(summary)
-            writer.finish(summary)
+    for writer in outputs.descriptions:
+        writer.finish(summary)

@@ -132,20 +132,18 @@ class StagedOutputs:
                     _warn_of_unchanged(path, "it is not written for this scene")
         return replace(self, left_out=frozenset(left_out))
 
-    def files(self, *, of_files: bool = False) -> list[tuple[Sink, Path]]:
-        """Return outputs and their temporary paths: those that describe the other files, or those others."""
-        return [
-            (sink, self.staging.path(path))
-            for sink, path in self.paths.files
-            if sink.of_files is of_files and sink.key not in self.left_out
-        ]
+    def files(self) -> list[tuple[Sink, Path]]:
+        """Return the outputs that are written and their temporary paths, the map first."""
+        written = [(sink, path) for sink, path in self.paths.files if sink.key not in self.left_out]
+        return [(sink, self.staging.path(path)) for sink, path in written]
 
     def record(self) -> dict[str, dict[str, str]]:
         """What a report says of the files: the path of each, and the SHA-256 digests of those that it describes."""
-        left_out = {sink.key for sink, path in self.files() if sink.conditional and not path.exists()} | self.left_out
+        described = [(sink, path) for sink, path in self.files() if not sink.of_files]
+        left_out = {sink.key for sink, path in described if sink.conditional and not path.exists()} | self.left_out
         return {
             "outputs": {sink.key: str(path) for sink, path in self.paths.files if sink.key not in left_out},
-            "sha256": digests_of({sink.key: path for sink, path in self.files() if sink.key not in left_out}),
+            "sha256": digests_of({sink.key: path for sink, path in described if sink.key not in left_out}),
         }
 
 

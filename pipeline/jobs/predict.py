@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -13,7 +14,7 @@ from pipeline.engine.progress import Progress
 from pipeline.engine.time_limits import time_limit
 from pipeline.formats.renaming import names_for, rename_bands
 from pipeline.jobs.config import PredictConfig
-from pipeline.jobs.map import write_descriptions, write_outputs
+from pipeline.jobs.map import open_outputs, write_descriptions, write_outputs
 from pipeline.jobs.outputs import OutputPaths, stage_outputs
 from pipeline.jobs.plan import make_plan
 from pipeline.jobs.planned_reading import check_cache_folder, open_planned
@@ -88,6 +89,7 @@ def predict(
         stage_outputs(paths, overwrite=overwrite) as staged,
         time_limit(resources.timeout),
         stamp_inputs(scene) as stamps,
+        ExitStack() as opened,
     ):
         described = _scene_for(model, scene, excluded=paths.all())
         stamps.add(described.info.files)
@@ -104,7 +106,8 @@ def predict(
                 zarr_overviews=output.zarr_overviews,
                 provenance=provenance,
             )
-            statistics = write_outputs(read.for_map, job, outputs.files(), progress)
+            writers = opened.enter_context(open_outputs(outputs.files(), job))
+            statistics = write_outputs(read.for_map, job, writers, progress)
         _warn_of_one_class(statistics, described.info.sources[0])
         clock = Clock(started, perf_counter() - begin, progress.seconds)
         config = PredictConfig(scene=scene, output=output, run=resources)
@@ -112,7 +115,7 @@ def predict(
         report = inputs | run_report(
             read.source, plan, fit=Fit(model), statistics=statistics, outputs=outputs.record(), clock=clock
         )
-        write_descriptions(outputs.files(of_files=True), job, Summary(statistics, report))
+        write_descriptions(writers, Summary(statistics, report))
     return report
 
 

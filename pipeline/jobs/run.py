@@ -12,7 +12,7 @@ from pipeline.engine.leftovers import remove_leftovers
 from pipeline.engine.progress import Progress
 from pipeline.engine.time_limits import time_limit
 from pipeline.jobs.config import RunConfig
-from pipeline.jobs.map import write_descriptions, write_outputs
+from pipeline.jobs.map import open_outputs, write_descriptions, write_outputs
 from pipeline.jobs.outputs import OutputPaths, stage_outputs
 from pipeline.jobs.plan import Plan, check_cache_of_method, make_plan
 from pipeline.jobs.planned_reading import (
@@ -129,13 +129,14 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: Progress
             zarr_overviews=config.output.zarr_overviews,
             provenance=provenance,
         )
-        statistics = write_outputs(read.for_map, job, outputs.files(), progress)
+        writers = context.enter_context(open_outputs(outputs.files(), job))
+        statistics = write_outputs(read.for_map, job, writers, progress)
         clock = Clock(started, perf_counter() - begin, progress.seconds)
         inputs = {"config": config.model_dump(mode="json"), "inputs": provenance.file_records}
         report = inputs | run_report(
             read.source, plan, fit=fit, statistics=statistics, outputs=outputs.record(), clock=clock
         )
-        write_descriptions(outputs.files(of_files=True), job, Summary(statistics, report))
+        write_descriptions(writers, Summary(statistics, report))
     return report
 
 

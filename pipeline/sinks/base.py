@@ -54,6 +54,8 @@ class Sink:
     """File format in messages, if `endings` are limited."""
     other_formats: tuple["Sink", ...] = ()
     """The same output in other formats, each with its own endings: the ending of its path chooses."""
+    hints: tuple[tuple[str, str], ...] = ()
+    """Endings that are not allowed and what a message adds for each, such as the key of that format."""
     needs: Callable[[SceneInfo, int], Needs] = text_needs
     """Needs while it is written, for a scene and a number of classes."""
     of_fit: bool = False
@@ -62,7 +64,7 @@ class Sink:
     """Says why a run of a scene leaves it out, empty if it does not; None if no run does. The file of an earlier run,
     which has the word "terrazzo" in quotes, is removed then."""
     of_files: bool = False
-    """True if it describes the other files, and so is written when these are finished."""
+    """True if it describes the other files, and so is finished when these are, with the report of the run."""
 
     @property
     def description(self) -> str:
@@ -110,7 +112,9 @@ class Sink:
         if self.endings and not any(path.suffix.lower() in each.endings for each in self.formats):
             names = " or ".join(each.endings[0] for each in self.formats)
             form = " or ".join(each.form for each in self.formats)
-            msg = f"output.{self.key}: {path}: {self.what} is {form}; use a name that ends in {names}"
+            hint = dict(self.hints).get(path.suffix.lower())
+            fix = f"use a name that ends in {names}" + (f" ({hint})" if hint else "")
+            msg = f"output.{self.key}: {path}: {self.what} is {form}; {fix}"
             raise ConfigError(msg)
         if not self.endings and is_store_path(path):
             reason = f"{self.what} is a file, and {path.suffix} ends the names of folders"
@@ -157,7 +161,7 @@ class Summary:
     statistics: ClassStatistics
     """Pixels, areas, means and deviations per class."""
     report: Mapping[str, Any] = field(default_factory=dict)
-    """Report of the run, as plain values; empty unless the sink describes the other files."""
+    """Report of the run, as plain values; empty until the other files are finished."""
 
 
 class Writer:
