@@ -72,11 +72,11 @@ def killed_run(folder: Path, *args: object) -> Path:
 
 OUTPUTS = (
     "classes.tif", "classes.tif.aux.xml", "classes.qml", "classes.csv", "classes_quicklook.png", "classes.model.json",
-    "classes.run.json",
+    "classes.html", "classes.run.json",
 )  # fmt: skip
 
 
-REPORT = OUTPUTS[-1]
+PAGE, REPORT = OUTPUTS[-2:]
 
 
 MIXED = "not all from one run"
@@ -88,8 +88,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def without_report(found: dict[str, bytes]) -> dict[str, bytes]:
-    """Outputs without the report: those that are the same bytes in each run."""
-    return {name: content for name, content in found.items() if name != REPORT}
+    """Outputs without the report and its page: those that are the same bytes in each run."""
+    return {name: content for name, content in found.items() if name not in (PAGE, REPORT)}
 
 
 def is_new(found: dict[str, bytes], new: dict[str, bytes]) -> bool:
@@ -110,3 +110,23 @@ def _digests(found: dict[str, bytes]) -> list[str]:
         else:
             digests.append(digest)
     return digests + [hashlib.sha256(text.encode()).hexdigest() for text in folders.values()]
+
+
+RECORD: dict[str, Any] = {
+    "config": {"version": 1, "scene": {"source": ["scene.tif"]}, "fit": {"k": 5}},
+    "outputs": {"labels": "out/classes.tif", "run": "out/classes.run.json"},
+    "sha256": {"labels": "0" * 64},
+    "model": {"sha256": "1" * 64},
+    "log": [{"inertia": 20.5, "iterations": 3}, {"inertia": 20.25, "iterations": 7}],
+    "classes": [{"class": 1, "pixels": 10}],
+    "plan": {
+        "peak": 500_000_000, "passes": 2, "cache": "none", "cache_bytes": 0, "blocks": 4, "chunk": [64, 64],
+        "workers": 2,
+    },
+    "source_passes": 2.0,
+    "started": "2026-11-30T21:32:47+00:00",
+    "seconds": {"sample": 0.5, "fit": 1.0, "total": 2.0},
+    "peak_rss": 400_000_000,
+    "versions": {"terrazzo": "0.1.0", "numpy": "2.0"},
+}  # fmt: skip
+"""What a report says of a run, as far as sinks read it."""

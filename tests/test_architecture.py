@@ -15,7 +15,7 @@ PACKAGE = ROOT / "pipeline"
 
 FOLDERS = {
     "core": """version late_import libraries text errors arrays numbers grid units regular_files strict_json strict_xml
-        timeouts mask_layers layer_kinds band_names acquisition scene_info pixels needs""",
+        timeouts mask_layers layer_kinds band_names wavelengths acquisition scene_info pixels needs""",
     "config": "record fields masks mistaken_scene yaml schema argument_messages",
     "kernels": """validity areas arithmetic vectors vector_code code_cache machine compiled gather checksum
         majority hashing fixed nearest assign gaussians mixture distances sums move_points mover""",
@@ -37,7 +37,9 @@ FOLDERS = {
         sample_batches isodata initial_centroids kmeans minibatch em gaussian_classes gmm counts histogram ranges
         estimators sklearn_estimator dask_ml dask_ml_passes registry fit""",
     "sinks": """palette store_folders provenance base legend text_files table sidecar qml clr stac overviews verify
-        raw_map zarr_map geotiff zarr_layout zarr_writer quicklook picture registry publish output_set staging""",
+        raw_map zarr_map geotiff zarr_layout zarr_writer quicklook picture report html_page chart_axes charts
+        report_content class_distances report_facts report_figures report_sections report_page report_writer registry
+        publish output_set staging""",
     "jobs": "config scene outputs plan planned_reading map report run predict demo inspect template",
     "api": "",
     "cli": "faults terminal text commands main",

@@ -40,11 +40,15 @@ def _choose_progress(*, quiet: bool) -> Progress:
     return console_progress()
 
 
-def _print_report(report: dict[str, Any], *, as_json: bool) -> None:
-    """Print the report of a run whose outputs are complete, in words, or as JSON if the caller asked for that."""
+def _print_report(report: dict[str, Any], *, as_json: bool, more: str = "") -> None:
+    """Print the report of a run whose outputs are complete, in words, or as JSON if the caller asked for that.
+
+    A sentence `more` follows the words.
+    """
     from pipeline.cli.text import report_words
 
     text = output_json(report) if as_json else report_words(report)
+    text += f"\n\n{printable(more)}" if more else ""
     print_summary(text, report["outputs"].values(), asked=as_json)
 
 
@@ -67,7 +71,10 @@ def demo(out: Path, *, quiet: bool) -> None:
     from pipeline.jobs.demo import run_demo
 
     progress = _choose_progress(quiet=quiet)
-    _print_report(run_demo(out, progress), as_json=False)
+    report = run_demo(out, progress)
+    page = report["outputs"].get("report")
+    more = f"Open {page} in a browser: the map on its scene, and what its classes are." if page else ""
+    _print_report(report, as_json=False, more=more)
 
 
 @click.command(short_help="Make a model only, without a map.")

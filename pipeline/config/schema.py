@@ -179,8 +179,6 @@ class FitConfig(Record):
 class OutputSection(Record):
     """Section `output` without the keys of the other outputs, which have defaults next to `labels`."""
 
-    renamed: ClassVar[Mapping[str, str]] = {"report": "run"}
-
     labels: Name = Field(
         description="the path of the map, a GeoTIFF (.tif) or a Zarr store (.zarr), for example out/classes.tif"
     )

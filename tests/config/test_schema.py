@@ -111,6 +111,7 @@ VALID = {
     "output.qml": ("/y/c.qml", "/y/c.qml"),
     "output.clr": ("/y/c.clr", "/y/c.clr"),
     "output.stac": ("/y/s.json", "/y/s.json"),
+    "output.report": ("/y/r.html", "/y/r.html"),
     "output.run": ("/y/r.json", "/y/r.json"),
     "output.zarr_format": ("3", 3),
     "output.zarr_overviews": ("true", True),

@@ -56,8 +56,8 @@ def sklearn_labels(model: ClusterModel, pixels: npt.NDArray[Any]) -> tuple[npt.N
 def test_a_real_scene_becomes_a_map(landscape: list[str], tmp_path: Path) -> None:
     report = run_config(config(landscape, tmp_path / "classes.tif", features=PLAIN, fit={"k": 8, "pixels": 100_000}))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "classes.csv", "classes.model.json", "classes.qml", "classes.run.json", "classes.tif", "classes.tif.aux.xml",
-        "classes_quicklook.png",
+        "classes.csv", "classes.html", "classes.model.json", "classes.qml", "classes.run.json", "classes.tif",
+        "classes.tif.aux.xml", "classes_quicklook.png",
     ]  # fmt: skip
     model = ClusterModel.load(tmp_path / "classes.model.json")
     pixels = np.stack([read(Path(path)) for path in landscape])
@@ -293,7 +293,7 @@ def test_outputs_go_where_the_config_says(write_raster: WriteRaster, tmp_path: P
 
 OPTIONAL = {
     "sidecar": "c.tif.aux.xml", "qml": "c.qml", "table": "c.csv", "picture": "c_quicklook.png", "model": "c.model.json",
-    "run": "c.run.json",
+    "report": "c.html", "run": "c.run.json",
 }  # fmt: skip
 """Outputs that can be switched off, and their default names."""
 
@@ -311,10 +311,10 @@ def test_outputs_can_be_switched_off(
     planned, report = plan_config(job)[1], run_config(job)
     left = {key: name for key, name in OPTIONAL.items() if key not in off}
     assert {file.name for file in (tmp_path / "part").iterdir()} == {"c.tif", *left.values()}
-    for name in {"c.tif", *left.values()} - {"c.run.json"}:
+    for name in {"c.tif", *left.values()} - {"c.run.json", "c.html"}:
         assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert set(report["outputs"]) == {"labels", *left}
-    assert set(report["sha256"]) == {"labels", *left} - {"run"}
+    assert set(report["sha256"]) == {"labels", *left} - {"run", "report"}
     assert report["plan"]["map_disk"] == planned.map_disk < whole["plan"]["map_disk"]
     assert report["classes"] == whole["classes"]
     if "run" not in off:
@@ -351,7 +351,8 @@ def test_outputs_of_predict_can_be_switched_off(write_raster: WriteRaster, tmp_p
     path = write_raster("scene.tif", patches(3))
     model = fit_config(config(path, tmp_path / "c.tif", fit={"k": 3}), tmp_path / "m.json")
     (tmp_path / "out").mkdir()
-    output = OutputConfig(labels=str(tmp_path / "out" / "c.tif"), picture="none", run="None", sidecar="none")
+    off = dict.fromkeys(("picture", "report", "run", "sidecar"), "None")
+    output = OutputConfig(labels=str(tmp_path / "out" / "c.tif"), **off)
     report = predict(SceneConfig(source=(str(path),)), model, output)
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"c.tif", "c.csv", "c.qml"}
     assert set(report["outputs"]) == {"labels", "qml", "table"}
@@ -360,7 +361,8 @@ def test_outputs_of_predict_can_be_switched_off(write_raster: WriteRaster, tmp_p
 def test_a_run_without_a_picture_loads_no_pillow(write_raster: WriteRaster, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from runs import config; from pipeline.jobs.run import run_config; "
-        "run_config(config(sys.argv[1], Path(sys.argv[2]), output={'picture': sys.argv[3]}, fit={'k': 3})); "
+        "output = {'picture': sys.argv[3], 'report': 'none'}; "
+        "run_config(config(sys.argv[1], Path(sys.argv[2]), output=output, fit={'k': 3})); "
         "print('PIL' in sys.modules)"
     )
     path, found = write_raster("scene.tif", patches(3)), []

@@ -9,7 +9,7 @@ import cloudpickle
 import numpy as np
 import pytest
 from fakes import MEMORY_SINK, MemorySource
-from runs import contents
+from runs import RECORD, contents
 from sources import model_of
 
 from pipeline.core.errors import ConfigError
@@ -23,7 +23,6 @@ from pipeline.sinks.registry import SINKS, OutputConfig, open_writer
 FORMATS = [form for sink in SINKS for form in sink.formats]
 EACH = pytest.mark.parametrize("sink", [*FORMATS, MEMORY_SINK], ids=lambda sink: "".join([sink.key, *sink.endings[:1]]))
 AREAS = PixelAreas(hectares=0.01)
-REPORT = {"sha256": {"labels": "0" * 64}, "classes": [{"class": 1, "pixels": 10}]}
 
 
 def source_of(chunk: tuple[int, int], shape: tuple[int, int] = (150, 170), bands: int = 3) -> MemorySource:
@@ -56,7 +55,7 @@ def write(sink: Sink, source: MemorySource, path: Path, job: Job, *, shuffled: b
         for block, labelled in done:
             for part in labelled.parts:
                 writer.add(block, part)
-        summary = Summary(statistics, REPORT)
+        summary = Summary(statistics, RECORD)
         writer.prepare(summary)
         writer.finish(summary)
     return contents(path) if path.is_dir() else {"": path.read_bytes()}
