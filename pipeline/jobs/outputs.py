@@ -134,7 +134,8 @@ class StagedOutputs:
 
     def files(self) -> list[tuple[Sink, Path]]:
         """Return the outputs that are written and their temporary paths, the map first."""
-        return [(sink, self.staging.path(path)) for sink, path in self.paths.files if sink.key not in self.left_out]
+        written = [(sink, path) for sink, path in self.paths.files if sink.key not in self.left_out]
+        return [(sink, self.staging.path(path)) for sink, path in written]
 
     def record(self) -> dict[str, dict[str, str]]:
         """What a report says of the files: the path of each, and the SHA-256 digests of those that it describes."""

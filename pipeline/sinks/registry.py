@@ -24,6 +24,7 @@ _RECORDS: Final = (
     "pipeline.sinks.text_files:MODEL",
     "pipeline.sinks.report:REPORT",
     "pipeline.sinks.stac:STAC",
+    "pipeline.sinks.report:REPORT",
     "pipeline.sinks.text_files:RECORD",
 )
 """The record of each output: to add an output, add its line."""

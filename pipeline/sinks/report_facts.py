@@ -31,6 +31,7 @@ def scene_facts(content: ReportContent) -> Html:
         "Files": _lines([*info.sources[:_MOST_SOURCES], *_more(len(info.sources) - _MOST_SOURCES, "files")]),
         "Bands": ", ".join(info.bands[:_MOST_BANDS])
         + "".join(f", {more}" for more in _more(len(info.bands) - _MOST_BANDS, "bands")),
+        "Acquired": str(info.acquired or "unknown"),
         "Pixel type": info.dtype.name,
         "Quantity": _quantities(content),
         "Grid": f"{grid.shape[1]:,} columns {TIMES} {grid.shape[0]:,} rows",
@@ -102,12 +103,9 @@ def plan_tables(report: Mapping[str, Any]) -> Html:
     """Plan against measurement, and the seconds of each stage."""
     plan, seconds = report["plan"], report["seconds"]
     cache = f"{size_words(plan['cache_bytes'])} ({plan['cache']})" if plan["cache_bytes"] else "none"
+    peak = size_words(report["peak_rss"]) if report["peak_rss"] else UNKNOWN
     rows = [
-        [
-            "Memory, at most",
-            size_words(plan["peak"]),
-            size_words(report["peak_rss"]) if report["peak_rss"] else UNKNOWN,
-        ],
+        ["Memory, at most", size_words(plan["peak"]), peak],
         ["Passes over the source, at most", str(plan["passes"]), f"{report['source_passes']:g}"],
         ["Cache", cache, ""],
         ["Blocks", f"{plan['blocks']:,} of {plan['chunk'][1]:,} {TIMES} {plan['chunk'][0]:,} pixels", ""],

@@ -57,11 +57,12 @@ def _section(title: str, content: Html) -> Html:
 
 
 def _header(content: ReportContent) -> Html:
-    """Title with scene and date of the run."""
-    grid, model = content.info.grid, content.model
+    """Title with scene, its date, and the date of the run."""
+    grid, model, acquired = content.info.grid, content.model, content.info.acquired
     computed = len(model.indices) + len(model.textures)
     bands = len(content.info.bands) - computed
     facts = [
+        *([f"acquired {acquired}"] if acquired else []),
         f"{model.k} classes",
         model.fitting.method,
         f"{bands} band{'' if bands == 1 else 's'}",

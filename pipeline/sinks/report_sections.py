@@ -59,42 +59,42 @@ def _ordinal(number: int) -> str:
 
 def classes_section(content: ReportContent) -> Html:
     """The classes with colours, areas and shares."""
-    statistics, model = content.statistics, content.model
-    areas = {each.label: statistics.hectares(each.label) for each in content.classes}
-    total = sum(area or 0 for area in areas.values())
-    unit, factor = ("km²", _HECTARES) if total >= _LARGE_AREA_HA else ("ha", 1)
-    ranges = model.edges if isinstance(model, Ranges) else ()
-    head = ["Class", *(["From", "To"] if ranges else []), "Pixels", "Share"]
-    head += [] if statistics.pixel_areas.reason else [f"Area ({unit})"]
-    rows, largest = [], max((statistics.share(each.label) for each in content.classes), default=0) or 1
-    for each in content.classes:
-        share = statistics.share(each.label)
-        row: list[str] = [_named(each)]
-        if ranges:
-            own = ranges[each.label - 1 : each.label + 1] if each.label <= model.k else ()
-            row += [short(own[0]), short(own[1])] if own else ["", ""]
-        bar = share_bar(share / largest, each.hex_colour)
-        row += [
-            f"{statistics.pixels(each.label):,}",
-            element("span", bar, element("span", f"{share:.1%}"), class_="share"),
-        ]
-        if not statistics.pixel_areas.reason:
-            row.append(f"{(areas[each.label] or 0) / factor:,.1f}")
-        rows.append(row)
-    nodata = statistics.counts[0]
+    statistics, ranges = content.statistics, isinstance(content.model, Ranges)
+    areas = [statistics.hectares(each.label) for each in content.classes]
+    known = [area for area in areas if area is not None]
+    unit, factor = ("km²", _HECTARES) if sum(known) >= _LARGE_AREA_HA else ("ha", 1)
+    head = ["Class", *(["From", "To"] if ranges else []), "Pixels", "Share", *([f"Area ({unit})"] if known else [])]
+    largest = max((statistics.share(each.label) for each in content.classes), default=0) or 1
+    rows = [
+        [*_class_cells(content, each, largest), *([] if area is None else [f"{area / factor:,.1f}"])]
+        for each, area in zip(content.classes, areas, strict=True)
+    ]
+    notes, nodata = ["Shares are of all valid pixels."], statistics.counts[0]
     if nodata:
-        rows.append([f"0 {NODATA_NAME}", *(["", ""] if ranges else []), f"{nodata:,}"])
-    notes = ["Shares are of all valid pixels."]
+        cells = [f"0 {NODATA_NAME}", *(["", ""] if ranges else []), f"{nodata:,}"]
+        rows.append([*cells, *[""] * (len(head) - len(cells))])
     if nodata > _SEEN * statistics.valid:
         notes.append(f"{nodata / (nodata + statistics.valid):.1%} of all pixels have no data.")
-    if statistics.pixel_areas.reason:
+    if not known:
         notes.append(f"Areas are unknown: {statistics.pixel_areas.reason}.")
-    return join(
-        [
-            table("Classes of the map", head, [[*row, *[""] * (len(head) - len(row))] for row in rows]),
-            element("p", " ".join(notes), class_="note"),
-        ]
-    )
+    return join([table("Classes of the map", head, rows), element("p", " ".join(notes), class_="note")])
+
+
+def _class_cells(content: ReportContent, each: LegendEntry, largest: float) -> list[str]:
+    """Name of a class, edges of its range if it has any, pixels, and share with a bar relative to the largest share."""
+    statistics, model = content.statistics, content.model
+    edges = list[str]()
+    if isinstance(model, Ranges):
+        own = model.edges[each.label - 1 : each.label + 1] if each.label <= model.k else ()  # unclassified: none
+        edges = [short(edge) for edge in own] or ["", ""]
+    share = statistics.share(each.label)
+    bar = share_bar(share / largest, each.hex_colour)
+    return [
+        _named(each),
+        *edges,
+        f"{statistics.pixels(each.label):,}",
+        element("span", bar, element("span", f"{share:.1%}"), class_="share"),
+    ]
 
 
 def _named(each: LegendEntry) -> Html:

@@ -46,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pixels = patches(3, (300, 420))
     pixels[:, :40, :50] = 0
     path = raster_file(folder / "scene.tif", pixels, bands=("B02", "B04", "B08"), nodata=0)
-    run_config(config(path, folder / "c.tif", fit={"k": 4}))
+    run_config(config(path, folder / "c.tif", fit={"k": 4}, scene={"date": "2025-07-14"}))
     return folder
 
 
@@ -70,6 +70,7 @@ def test_its_numbers_are_those_of_the_json(run: Path) -> None:
     valid = sum(each["pixels"] for each in record["classes"])
     assert facts["Valid pixels"].startswith(f"{valid:,} of {300 * 420:,} ")
     assert facts["CRS"] == "WGS 84 / UTM zone 33N (EPSG:32633)"
+    assert facts["Acquired"] == record["scene"]["acquired"] == "2025-07-14"
     assert facts["Pixel"] == "10 × 10 m"  # noqa: RUF001
     assert {name: facts[name] for name in record["versions"]} == record["versions"]
     assert facts["SHA-256 of the model"] == record["model"]["sha256"]
