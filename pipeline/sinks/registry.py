@@ -22,7 +22,6 @@ _RECORDS: Final = (
     "pipeline.sinks.table:TABLE",
     "pipeline.sinks.quicklook:PICTURE",
     "pipeline.sinks.text_files:MODEL",
-    "pipeline.sinks.report:REPORT",
     "pipeline.sinks.stac:STAC",
     "pipeline.sinks.report:REPORT",
     "pipeline.sinks.text_files:RECORD",
