@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from pipeline.config.argument_messages import name_arguments_in_messages
+from pipeline.config.fields import Colour
 from pipeline.core import libraries
 from pipeline.core.errors import ConfigError
 from pipeline.core.grid import Block
@@ -21,7 +22,7 @@ from pipeline.dataarrays.source import blocks_of, lazy_data
 from pipeline.engine.executor import ThreadExecutor, count_workers
 from pipeline.models.base import ClusterModel
 from pipeline.models.classes import UNCLASSIFIED
-from pipeline.models.colours import Colour, hex_colour
+from pipeline.models.colours import hex_colour
 from pipeline.sinks.palette import class_colours, model_colours, unclassified_colour
 from pipeline.stores.dimensions import has_latitudes
 

@@ -14,9 +14,10 @@ from matplotlib.colors import to_rgb
 from sources import model_of
 
 from pipeline import plot_classes
+from pipeline.config.fields import Colour
 from pipeline.core.errors import ConfigError
 from pipeline.models.base import ClusterModel
-from pipeline.models.colours import Colour, auto_colours
+from pipeline.models.colours import auto_colours
 
 pytestmark = pytest.mark.lowest
 

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from itertools import count, islice
 from typing import Final
 
-Colour = tuple[int, int, int]
-"""Red, green and blue, 0 to 255 each."""
+from pipeline.config.fields import Colour
 
 _TOL_MUTED: Final[tuple[Colour, ...]] = (
     (51, 34, 136), (136, 204, 238), (17, 119, 51), (221, 204, 119), (204, 102, 119),
@@ -23,8 +22,13 @@ _LIGHT: Final = 0.179
 
 def auto_colours(k: int) -> tuple[Colour, ...]:
     """Return the colours of classes 1 to k (at most 254), all different; that of a class does not depend on k."""
-    more = (colour for colour in _more_colours() if colour not in _TOL_MUTED)
-    return (*_TOL_MUTED[:k], *islice(more, max(0, k - len(_TOL_MUTED))))
+    return tuple(islice(distinct_colours(), k))
+
+
+def distinct_colours() -> Iterator[Colour]:
+    """Yield colours that differ: a qualitative palette, colour-blind safe up to 9 as none is beyond, then others."""
+    yield from _TOL_MUTED
+    yield from (colour for colour in _more_colours() if colour not in _TOL_MUTED)
 
 
 def text_colour(colour: Colour) -> str:

@@ -5,9 +5,10 @@ from html import escape
 from math import floor, log10
 from typing import TYPE_CHECKING, Final
 
+from pipeline.config.fields import Colour
 from pipeline.core.band_names import listed_names
 from pipeline.core.text import printable
-from pipeline.models.colours import Colour, auto_colours, hex_colour, text_colour
+from pipeline.models.colours import auto_colours, hex_colour, text_colour
 
 if TYPE_CHECKING:
     from pipeline.models.base import ClusterModel
