@@ -11,6 +11,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from pipeline.config.argument_messages import name_arguments_in_messages
+from pipeline.config.record import parse_record
+from pipeline.config.schema import OutputSection
 from pipeline.core import libraries
 from pipeline.core.errors import ConfigError
 from pipeline.core.grid import Block
@@ -104,11 +106,12 @@ def plot_classes(
     if ax is not None and figsize is not None:
         msg = "plot_classes: figsize is that of a new figure, but ax is given; leave one out"
         raise ConfigError(msg)
+    output = parse_record(OutputSection, {"labels": "map.tif", "palette": palette}, "plot_classes")
     array, axes = _planes_of(labels)
     step = max(1, ceil(max(array.shape) / size))
     picture = _thinned(array, step)
     found = [label for label in np.unique(picture).tolist() if label]
-    classes = _legend_of(array.attrs, model, found, palette)
+    classes = _legend_of(array.attrs, model, found, output.palette)
     if ax is None:
         _, ax = libraries.plt.subplots(figsize=figsize or _figsize(classes if legend else None), layout="compressed")
     _draw(ax, _coloured(picture, classes.colours), array, axes, step)

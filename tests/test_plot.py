@@ -144,6 +144,7 @@ def test_only_drawn_pixels_are_held_and_each_chunk_is_computed_once() -> None:
         (labels(k=5), {"model": named("a", "b")}, "the labels hold 3, but the classes are 1, 2; pass the model"),
         (labels(), {"size": 0}, "size: 0 is not allowed; expected a number of pixels"),
         (labels(), {"palette": "nope"}, "^palette: 'nope' is not a matplotlib colour map"),
+        (labels(), {"palette": 3}, "^plot_classes: palette: 3 is not allowed; expected"),
         (labels(), {"ax": 1, "figsize": (1, 1)}, "figsize is that of a new figure, but ax is given"),
     ],
 )
