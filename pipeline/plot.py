@@ -237,7 +237,8 @@ def _draw(ax: Any, picture: npt.NDArray[np.uint8], array: xr.DataArray, axes: Ax
     rows, columns = (step * count for count in picture.shape[:2])
     extent = (left, left + (right - left) * columns / width, top + (down - top) * rows / height, top)
     ax.imshow(picture, extent=extent, interpolation="nearest", aspect="equal")
-    ax.set(xlim=(left, right), ylim=(down, top))
+    north = top if _is_index(array, axes.rows) else max(top, down)
+    ax.set(xlim=sorted((left, right)), ylim=(top + down - north, north))
     if has_latitudes(array.coords, axes.rows):
         ax.set_aspect(1 / max(0.1, cos(radians((top + down) / 2))))
 
@@ -245,15 +246,23 @@ def _draw(ax: Any, picture: npt.NDArray[np.uint8], array: xr.DataArray, axes: Ax
 def _ends(array: xr.DataArray, dim: Any) -> tuple[float, float]:
     """Outer edges of the first and of the last pixel along a dimension: by its coordinate, else in pixels."""
     count = array.sizes[dim]
-    if count < 2 or dim not in array.coords or array.coords[dim].dtype.kind not in "iuf":  # noqa: PLR2004
+    if _is_index(array, dim):
         return 0.0, float(count)
     first, last = (float(array.coords[dim].values[place]) for place in (0, -1))
     half = (last - first) / (count - 1) / 2
     return first - half, last + half
 
 
+def _is_index(array: xr.DataArray, dim: Any) -> bool:
+    """Whether pixels along a dimension are counted, from the top or from the left, as it has no coordinate."""
+    if dim not in array.coords or array.sizes[dim] < 2:  # noqa: PLR2004
+        return True
+    stated = array.coords[dim]
+    return stated.dtype.kind not in "iuf" or stated.attrs.get("units") == "pixel"
+
+
 def _axis_name(array: xr.DataArray, dim: Any) -> str:
-    units = array.coords[dim].attrs.get("units") if dim in array.coords else "pixel"
+    units = "pixel" if _is_index(array, dim) else array.coords[dim].attrs.get("units")
     return f"{dim} ({units})" if units else str(dim)
 
 
