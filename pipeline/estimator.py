@@ -225,7 +225,7 @@ class ClusterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluste
         densities = self._measured(X)
         if isinstance(densities, xr.DataArray):
             total: Any = xr.apply_ufunc(_log_sum_last, densities, input_core_dims=[["class"]], dask="allowed")
-            return np.exp(densities - total)  # type: ignore[no-any-return]
+            return np.exp(densities - total).rename("probability")  # type: ignore[no-any-return]
         return np.exp(densities - log_sum(densities.T)[:, np.newaxis])
 
     def score(self, X: Rows | Scene, y: object = None) -> float:  # noqa: N803

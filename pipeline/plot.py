@@ -12,6 +12,8 @@ import xarray as xr
 
 from pipeline.config.argument_messages import name_arguments_in_messages
 from pipeline.config.fields import Colour
+from pipeline.config.record import parse_record
+from pipeline.config.schema import OutputSection
 from pipeline.core import libraries
 from pipeline.core.errors import ConfigError
 from pipeline.core.grid import Block
@@ -105,11 +107,12 @@ def plot_classes(
     if ax is not None and figsize is not None:
         msg = "plot_classes: figsize is that of a new figure, but ax is given; leave one out"
         raise ConfigError(msg)
+    output = parse_record(OutputSection, {"labels": "map.tif", "palette": palette}, "plot_classes")
     array, axes = _planes_of(labels)
     step = max(1, ceil(max(array.shape) / size))
     picture = _thinned(array, step)
     found = [label for label in np.unique(picture).tolist() if label]
-    classes = _legend_of(array.attrs, model, found, palette)
+    classes = _legend_of(array.attrs, model, found, output.palette)
     if ax is None:
         _, ax = libraries.plt.subplots(figsize=figsize or _figsize(classes if legend else None), layout="compressed")
     _draw(ax, _coloured(picture, classes.colours), array, axes, step)
@@ -235,7 +238,8 @@ def _draw(ax: Any, picture: npt.NDArray[np.uint8], array: xr.DataArray, axes: Ax
     rows, columns = (step * count for count in picture.shape[:2])
     extent = (left, left + (right - left) * columns / width, top + (down - top) * rows / height, top)
     ax.imshow(picture, extent=extent, interpolation="nearest", aspect="equal")
-    ax.set(xlim=(left, right), ylim=(down, top))
+    north = top if _is_index(array, axes.rows) else max(top, down)
+    ax.set(xlim=sorted((left, right)), ylim=(top + down - north, north))
     if has_latitudes(array.coords, axes.rows):
         ax.set_aspect(1 / max(0.1, cos(radians((top + down) / 2))))
 
@@ -243,15 +247,23 @@ def _draw(ax: Any, picture: npt.NDArray[np.uint8], array: xr.DataArray, axes: Ax
 def _ends(array: xr.DataArray, dim: Any) -> tuple[float, float]:
     """Outer edges of the first and of the last pixel along a dimension: by its coordinate, else in pixels."""
     count = array.sizes[dim]
-    if count < 2 or dim not in array.coords or array.coords[dim].dtype.kind not in "iuf":  # noqa: PLR2004
+    if _is_index(array, dim):
         return 0.0, float(count)
     first, last = (float(array.coords[dim].values[place]) for place in (0, -1))
     half = (last - first) / (count - 1) / 2
     return first - half, last + half
 
 
+def _is_index(array: xr.DataArray, dim: Any) -> bool:
+    """Whether pixels along a dimension are counted, from the top or from the left, as it has no coordinate."""
+    if dim not in array.coords or array.sizes[dim] < 2:  # noqa: PLR2004
+        return True
+    stated = array.coords[dim]
+    return stated.dtype.kind not in "iuf" or stated.attrs.get("units") == "pixel"
+
+
 def _axis_name(array: xr.DataArray, dim: Any) -> str:
-    units = array.coords[dim].attrs.get("units") if dim in array.coords else "pixel"
+    units = "pixel" if _is_index(array, dim) else array.coords[dim].attrs.get("units")
     return f"{dim} ({units})" if units else str(dim)
 
 

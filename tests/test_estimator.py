@@ -142,7 +142,8 @@ def test_a_scene_is_labelled_and_measured_lazily(features: dict[str, Any]) -> No
     assert ours.n_features_in_ == 3
     assert not hasattr(ours, "labels_")
     distances = ours.transform(scene())
-    assert distances.dims == ("class", "y", "x")
+    assert (distances.dims, distances.name) == (("class", "y", "x"), "distance")
+    assert distances.rio.transform() == labels.rio.transform()
     assert distances.chunks == ((4,), *labels.chunks)
     np.testing.assert_array_equal(np.isnan(distances).any("class"), labels == 0)
     nearest = distances.fillna(-1).argmin("class") + 1
@@ -164,7 +165,7 @@ def test_distances_of_a_scene_are_euclidean_in_its_own_numbers() -> None:
 def test_posteriors_of_a_scene_are_those_of_its_pixels() -> None:
     ours = ClusterEstimator(k=3, method="gmm").fit(scene())
     lazy = ours.predict_proba(scene())
-    assert lazy.dims == ("class", "y", "x")
+    assert (lazy.dims, lazy.name) == (("class", "y", "x"), "probability")
     pixels = scene().values.reshape(3, -1).T
     rows = ClusterEstimator(k=3, method="gmm").fit(pixels)
     rows.model_ = ours.model_.model_copy(update={"bands": rows.model_.bands})

@@ -118,6 +118,32 @@ def test_axes_and_the_note_on_left_out_pixels() -> None:
     assert plot_classes(array, figsize=(4, 3)).figure.get_size_inches().tolist() == [4, 3]
 
 
+def rendered(array: xr.DataArray) -> Any:
+    """Colours of a map of 60 x 90 pixels on the screen, at the middle of each pixel, from the top left."""
+    ax = plot_classes(array, legend=False)
+    ax.figure.canvas.draw()
+    screen = np.asarray(ax.figure.canvas.buffer_rgba())
+    box = ax.get_window_extent()
+    x = box.x0 + (np.arange(90) + 0.5) * box.width / 90
+    y = len(screen) - box.y1 + (np.arange(60) + 0.5) * box.height / 60
+    return screen[np.ix_(y.astype(int), x.astype(int))]
+
+
+def test_north_is_up_and_east_is_right_whatever_the_order_of_the_pixels() -> None:
+    array = labels()
+    table = np.array([(255, 255, 255, 255), *((*colour, 255) for colour in auto_colours(5))])
+    expected = table[array.values]
+    counted = array.drop_vars(["y", "x"])
+    rotated = counted.assign_coords(y=("y", np.arange(60) + 0.5, {"units": "pixel"}), x=np.arange(90) + 0.5)
+    for each in (array, array[::-1], array[:, ::-1], counted, rotated):
+        np.testing.assert_array_equal(rendered(each), expected)
+
+
+def test_degrees_of_longitude_are_narrower_than_those_of_latitude() -> None:
+    array = labels().rename(y="lat", x="lon").assign_coords(lat=60.5 - np.arange(60) / 60, lon=np.arange(90) / 60)
+    assert plot_classes(array).get_aspect() == pytest.approx(2, rel=0.01)
+
+
 def test_only_drawn_pixels_are_held_and_each_chunk_is_computed_once() -> None:
     computed = []
 
@@ -145,6 +171,7 @@ def test_only_drawn_pixels_are_held_and_each_chunk_is_computed_once() -> None:
         (labels(k=5), {"model": named("a", "b")}, "the labels hold 3, but the classes are 1, 2; pass the model"),
         (labels(), {"size": 0}, "size: 0 is not allowed; expected a number of pixels"),
         (labels(), {"palette": "nope"}, "^palette: 'nope' is not a matplotlib colour map"),
+        (labels(), {"palette": 3}, "^plot_classes: palette: 3 is not allowed; expected"),
         (labels(), {"ax": 1, "figsize": (1, 1)}, "figsize is that of a new figure, but ax is given"),
     ],
 )

@@ -101,7 +101,7 @@ def measure(
     made = measure_of(model, model.columns.info(info) if model.columns else info)
     numbers = _map_chunks(_OfChunk(made, model.columns, info), source, layers=model.k)
     coords = {"class": np.arange(1, model.k + 1, dtype=np.uint8), **source.coords}
-    array = xr.DataArray(numbers, dims=("class", *source.axes), coords=coords)
+    array = xr.DataArray(numbers, dims=("class", *source.axes), coords=coords, name=made.name)
     return georeference(array, source.axes, info.grid, source.mapping, corners=source.corners)
 
 

@@ -1,7 +1,7 @@
 """How near a pixel is to each class of a model: distances to points, or densities of Gaussians."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ Numbers = npt.NDArray[np.float64]
 class Measure(Protocol):
     """A number per class of each pixel of a block. Picklable, and knows numpy only."""
 
+    name: ClassVar[str]
+    """What is measured."""
+
     def __call__(self, data: Planes, valid: Validity) -> Numbers:
         """Measure the columns of a block, shape (column, rows, columns).
 
@@ -36,6 +39,8 @@ class Distances:
 
     The sum of the squares of the smallest ones is the inertia.
     """
+
+    name: ClassVar[str] = "distance"
 
     points: Numbers
     """Points among the prepared pixels of the scene, shape (point, band)."""
@@ -64,6 +69,8 @@ class Distances:
 @dataclass(frozen=True)
 class LogDensities:
     """`Measure`: the logarithm of weight and density of each class, in the units of prepared pixels."""
+
+    name: ClassVar[str] = "log_density"
 
     gaussians: Gaussians
     """The classes in stored numbers of the scene."""

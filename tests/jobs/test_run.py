@@ -775,3 +775,18 @@ def test_the_cache_is_in_the_folder_of_the_config(landscape: list[str], tmp_path
         )
     assert len(set(seen)) == 1
     assert not list((tmp_path / "fast").iterdir())
+
+
+def test_python_shows_progress_on_request(
+    write_raster: WriteRaster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_raster("scene.tif", patches(3))
+    options = {"table": "none", "picture": "none"}
+    settings = config(path, tmp_path / "classes.tif", fit={"k": 3, "starts": 1}, output=options)
+    run_config(settings)
+    assert capsys.readouterr().err == ""
+    run_config(settings, overwrite=True, progress=True)
+    names = dict.fromkeys(line.split(":")[0] for line in capsys.readouterr().err.splitlines())
+    assert list(names) == ["sample", "fit", "label", "write"]
+    with pytest.raises(ConfigError, match=r"^run_config: progress: 'bar' is not allowed; expected True, False"):
+        run_config(settings, overwrite=True, progress="bar")  # type: ignore[arg-type]
