@@ -14,8 +14,8 @@ STORE_MARK: Final = "TERRAZZO_VERSION"
 
 _SUFFIX: Final = ".zarr"
 
-_LARGEST_METADATA: Final = 4 * 2**20
-"""Bytes of the metadata of a group, at most."""
+_LARGEST_METADATA: Final = 16 * 2**20
+"""Bytes of the metadata of a group, at most: those of a map list the files of its scene."""
 
 _ENTRIES: Final = re.compile(
     r"\.zgroup|\.zattrs|\.zmetadata|zarr\.json|class|x|y|spatial_ref|overview_\d+"
