@@ -13,7 +13,7 @@ from pipeline.core.errors import OutputError
 from pipeline.core.regular_files import special_kind
 from pipeline.engine.leftovers import ONLY_COPY
 from pipeline.engine.work_folder import write_fix
-from pipeline.sinks.store_folders import files_in, folders_in, store_fault
+from pipeline.sinks.store_folders import folders_in, names_in, store_fault
 
 SIDECARS: Final = (".msk", ".ovr", ".aux.xml", ".MSK", ".OVR", ".AUX.XML")
 """Endings of the sidecar files that GDAL reads as part of a map."""
@@ -240,7 +240,7 @@ def _is_folder(path: Path) -> bool:
 def _sync_output(path: Path) -> None:
     """Write a file, or all files and folders in a folder, through to the disk."""
     folder = path.is_dir()
-    for file in files_in(path) if folder else [path]:
+    for file in (path / name for name in names_in(path)) if folder else [path]:
         with file.open("r+b") as opened:  # Windows syncs only files that are open for writing
             _sync(opened.fileno())
     if folder:

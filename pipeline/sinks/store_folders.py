@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +15,8 @@ STORE_MARK: Final = "TERRAZZO_VERSION"
 
 _SUFFIX: Final = ".zarr"
 
-_LARGEST_METADATA: Final = 4 * 2**20
-"""Bytes of the metadata of a group, at most."""
+_LARGEST_METADATA: Final = 16 * 2**20
+"""Bytes of the metadata of a group, at most: those of a map list the files of its scene."""
 
 _ENTRIES: Final = re.compile(
     r"\.zgroup|\.zattrs|\.zmetadata|zarr\.json|class|x|y|spatial_ref|overview_\d+"
@@ -59,10 +60,14 @@ def _has_mark(folder: Path) -> bool:
     return False
 
 
-def files_in(folder: Path) -> list[Path]:
-    """Paths of all files in a folder and its folders, sorted by their names relative to it; links are not followed."""
-    files = (Path(parent, name) for parent, _, names in os.walk(folder, onerror=_raise) for name in names)
-    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
+def names_in(folder: Path) -> Iterator[str]:
+    """Yield the names of all files in a folder and its folders, relative to it and with slashes.
+
+    Links to folders are not followed. A large map has a million files, so names are texts, not paths.
+    """
+    for parent, _, names in os.walk(folder, onerror=_raise):
+        inside = Path(parent).relative_to(folder).as_posix()
+        yield from (name if inside == "." else f"{inside}/{name}" for name in names)
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -83,5 +88,7 @@ def output_digest(path: Path) -> str:
     if not path.is_dir():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    lines = (f"{output_digest(file)}  {file.relative_to(path).as_posix()}\n" for file in files_in(path))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    listing = hashlib.sha256()
+    for name in sorted(names_in(path)):
+        listing.update(f"{output_digest(path / name)}  {name}\n".encode(errors="surrogateescape"))
+    return listing.hexdigest()

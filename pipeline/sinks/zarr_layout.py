@@ -7,6 +7,7 @@ xarray, GDAL and QGIS open it by the path of the store. Overviews are groups bes
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Final, Self
 
 import numpy as np
@@ -29,6 +30,9 @@ _MAPPING: Final = "spatial_ref"
 """Name of the scalar that holds the CRS."""
 
 _DIMENSIONS: Final = ("y", "x")
+
+CF: Final = {"Conventions": "CF-1.11"}
+"""Attribute of each group."""
 
 _RENAMED_TAGS: Final = {"TIFFTAG_SOFTWARE": "source", "TIFFTAG_IMAGEDESCRIPTION": "comment"}
 """Names of CF for what the tags of a GeoTIFF state."""
@@ -77,8 +81,11 @@ class StoredArray:
     """An array of a store."""
 
     name: str
+    """Name in its group."""
     dimensions: tuple[str, ...]
+    """Names of its dimensions."""
     attributes: dict[str, Any]
+    """Its attributes, as JSON can hold them."""
     values: npt.NDArray[Any] | None
     """All values; None for labels, which are written chunk by chunk."""
 
@@ -91,8 +98,10 @@ class Level:
     """Path of its group in the store; empty for the root, which holds the full resolution."""
     grid: Grid
     """Its grid."""
-    factor: int
-    """Side of its pixels in those of the map."""
+
+    def path_of(self, name: str) -> str:
+        """Path of an array of the group in the store."""
+        return f"{self.group}/{name}" if self.group else name
 
 
 def levels_of(grid: Grid, *, overviews: bool) -> list[Level]:
@@ -102,30 +111,36 @@ def levels_of(grid: Grid, *, overviews: bool) -> list[Level]:
     for number, shape in enumerate(shapes):
         factor = 2**number
         coarser = Grid(shape=shape, transform=grid.transform @ Affine.scale(factor), crs=grid.crs)
-        levels.append(Level(f"overview_{factor}" if number else "", coarser, factor))
+        levels.append(Level(f"overview_{factor}" if number else "", coarser))
     return levels
 
 
-def group_attributes(description: MapDescription, levels: Sequence[Level] = ()) -> dict[str, Any]:
-    """Attributes of a group: which conventions it follows, what made it, and of the root where its levels are."""
+def root_attributes(description: MapDescription, levels: Sequence[Level]) -> dict[str, Any]:
+    """Attributes of the root: its convention, what made the map and of what, and where its overviews are."""
     tags = {_RENAMED_TAGS.get(name, name): value for name, value in description.tags.items()}
-    record = {"Conventions": "CF-1.11", **tags}
-    if len(levels) < 2:  # noqa: PLR2004 (a map alone)
-        return record
+    if len(levels) == 1:
+        return CF | tags
     layout = [
-        {
-            "asset": f"{level.group}/{LABELS}".lstrip("/"),
-            **({} if level.factor == 1 else {"derived_from": f"{finer.group}/{LABELS}".lstrip("/")}),
-            "transform": {"scale": [1.0 if level.factor == 1 else 2.0] * 2, "translation": [0.0, 0.0]},
-            "spatial:shape": list(level.grid.shape),
-            "spatial:transform": list(level.grid.transform)[:6],
-        }
-        for finer, level in zip((levels[0], *levels), levels, strict=False)
+        {"transform": {"scale": [1.0, 1.0], "translation": [0.0, 0.0]}, **_layout_entry(levels[0])},
+        *(
+            {
+                "derived_from": finer.path_of(LABELS),
+                "transform": {"scale": [2.0, 2.0], "translation": [0.0, 0.0]},
+                **_layout_entry(level),
+            }
+            for finer, level in pairwise(levels)
+        ),
     ]
+    conventions = {"zarr_conventions": _conventions("spatial:", "multiscales")}
+    return CF | tags | conventions | {"multiscales": {"layout": layout, "resampling_method": "mode"}}
+
+
+def _layout_entry(level: Level) -> dict[str, Any]:
+    """What the layout of the levels says of each."""
     return {
-        **record,
-        "zarr_conventions": _conventions("spatial:", "multiscales"),
-        "multiscales": {"layout": layout, "resampling_method": "mode"},
+        "asset": level.path_of(LABELS),
+        "spatial:shape": list(level.grid.shape),
+        "spatial:transform": list(level.grid.transform)[:6],
     }
 
 

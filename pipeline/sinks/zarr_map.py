@@ -4,7 +4,7 @@ from typing import Final
 
 from pipeline.core.needs import Library, Needs
 from pipeline.core.scene_info import SceneInfo
-from pipeline.sinks.base import Sink
+from pipeline.sinks.base import Sink, text_needs
 from pipeline.sinks.overviews import level_shapes
 from pipeline.sinks.raw_map import stored_bytes
 
@@ -29,7 +29,8 @@ def chunk_shape(shape: tuple[int, int]) -> tuple[int, int]:
 def zarr_needs(info: SceneInfo, _classes: int) -> Needs:
     """Needs of the map of a scene while it is written: first the labels and the store, then the store and overviews."""
     level, *overviews = map(_level_bytes, level_shapes(info.map_grid.shape))
-    return Needs(disk=level + max(stored_bytes(info.map_grid.shape), sum(overviews)), libraries=frozenset({_LIBRARY}))
+    labels = level + max(stored_bytes(info.map_grid.shape), sum(overviews))
+    return Needs(disk=labels + 2 * text_needs(info, 0).disk, libraries=frozenset({_LIBRARY}))  # tags are there twice
 
 
 def _level_bytes(shape: tuple[int, int]) -> int:

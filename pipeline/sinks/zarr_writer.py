@@ -25,13 +25,14 @@ from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.overviews import window_reader
 from pipeline.sinks.raw_map import GDAL_CACHE, RawMapWriter
 from pipeline.sinks.zarr_layout import (
+    CF,
     LABELS,
     Level,
     MapDescription,
     StoredArray,
     arrays_of,
-    group_attributes,
     levels_of,
+    root_attributes,
 )
 from pipeline.sinks.zarr_map import ZARR, chunk_shape
 
@@ -74,14 +75,14 @@ class ZarrWriter(RawMapWriter):
         with self._gdal(GDAL_CACHEMAX=GDAL_CACHE), self._errors():
             self._file.close()
             store = _StagedStore(self._path)
-            array = self._create(store, self._levels[0], group_attributes(self._description, self._levels))
+            array = self._create(store, self._levels[0], root_attributes(self._description, self._levels))
             with window_reader(self._raw, self._workers) as read:
                 _write_chunks(array, read, self._workers)
             self._sums = [self._checksum]
             self._raw.unlink()  # makes room for the overviews
             for level in self._levels[1:]:
                 finer = array
-                array = self._create(store, level, group_attributes(self._description))
+                array = self._create(store, level, CF)
                 self._sums.append(_write_chunks(array, _halves_of(finer), self._workers))
 
     def finish(self, _summary: Summary | None = None) -> None:
@@ -118,7 +119,7 @@ class ZarrWriter(RawMapWriter):
         old = self._format == 2  # noqa: PLR2004
         return zarr.create_array(
             store,
-            name=f"{level.group}/{stored.name}".lstrip("/"),
+            name=level.path_of(stored.name),
             shape=shape,
             chunks=chunks,
             dtype=dtype,

@@ -179,7 +179,7 @@ FOREIGN: dict[str, tuple[dict[str, str], str]] = {
     "nested": ({".zattrs": "[" * 100_000}, "this folder is not a Zarr store that Terrazzo wrote"),
     "list": ({".zattrs": "[]", "zarr.json": "{}"}, "this folder is not a Zarr store that Terrazzo wrote"),
     "number": ({".zattrs": json.dumps({STORE_MARK: 1})}, "this folder is not a Zarr store that Terrazzo wrote"),
-    "large": ({".zattrs": MARK + " " * 5_000_000}, "this folder is not a Zarr store that Terrazzo wrote"),
+    "large": ({".zattrs": MARK + " " * 17_000_000}, "this folder is not a Zarr store that Terrazzo wrote"),
     "inside": ({"class/.zattrs": MARK}, "this folder is not a Zarr store that Terrazzo wrote"),
     "more": ({".zattrs": MARK, "thesis.txt": "mine"}, "this folder contains thesis.txt, which Terrazzo did not write"),
     "array": ({".zattrs": MARK, "height/0.0": "mine"}, "this folder contains height, which Terrazzo did not write"),

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -194,6 +195,25 @@ def test_the_gdal_of_the_system_opens_the_store_by_its_path(tmp_path: Path, *, o
             file.write(labels, 1)
         with memory.open() as file:
             assert found["bands"][0]["checksum"] == file.checksum(1)
+
+
+LOADED = """
+import sys
+from pathlib import Path
+from pipeline.jobs.config import RunConfig
+from pipeline.jobs.run import run_config
+for name in ("map.tif", "map.zarr"):
+    settings = {"version": 1, "scene": {"source": sys.argv[1]}, "output": {"labels": str(Path(sys.argv[2]) / name)}}
+    run_config(RunConfig.model_validate({**settings, "fit": {"k": 2, "starts": 1}}), overwrite=True)
+    print(*sorted({"zarr", "numcodecs", "xarray", "dask", "pandas", "sklearn"} & set(sys.modules)))
+"""
+
+
+def test_only_the_run_of_a_zarr_map_loads_zarr_and_none_loads_xarray(write_raster: WriteRaster, tmp_path: Path) -> None:
+    scene = write_raster("scene.tif", patches(2, (40, 50)))
+    command = [sys.executable, "-c", LOADED, str(scene), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["", "numcodecs zarr"]
 
 
 def test_a_store_that_differs_from_what_was_written_is_found(tmp_path: Path) -> None:
