@@ -48,7 +48,7 @@ from pipeline.scenes.open import open_scene_config
 from pipeline.sinks.geotiff import map_tags
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.registry import open_map
-from pipeline.sinks.staging import Staging
+from pipeline.sinks.staging import Staging, keep_apart
 from pipeline.sinks.zarr_layout import MapDescription
 
 
@@ -377,7 +377,7 @@ def write(
     *,
     k: int | None = None,
     overwrite: bool = False,
-    palette: str = "auto",
+    palette: str | Sequence[str | Sequence[int]] = "auto",
     workers: int | Literal["auto"] = "auto",
     zarr_format: Literal[2, 3] = 2,
     zarr_overviews: bool = False,
@@ -398,8 +398,9 @@ def write(
         (unclassified) if their attribute `flag_values` lists it.
     overwrite : bool, default False
         Whether an existing file may be replaced; a folder, if it is a Zarr store that Terrazzo wrote.
-    palette : str, default 'auto'
-        'auto', or the name of a matplotlib colour map.
+    palette : str or sequence, default 'auto'
+        'auto', the name of a colour map of matplotlib or cmocean, the path of a file of colours (.clr, .qml, .gpl,
+        .txt), or a colour for each class, such as '#228b22' or (34, 139, 34).
     workers : 'auto' or int, default 'auto'
         Number of chunks processed at once; 'auto' is one per core.
     zarr_format : 2 or 3, default 2
@@ -430,11 +431,12 @@ def write(
     resources = parse_record(ResourceConfig, {"workers": workers}, "write")
     options = {"labels": str(path), "palette": palette, "zarr_format": zarr_format, "zarr_overviews": zarr_overviews}
     output = parse_record(OutputSection, options, "write")
+    keep_apart({"path": target}, output.paths)
     threads = count_workers(resources.workers)
     acquired = {"TERRAZZO_ACQUIRED": str(labels.attrs["acquired"])} if "acquired" in labels.attrs else {}
     description = MapDescription(
         grid=grid_of(labels),
-        colours=class_colours(classes, palette),
+        colours=class_colours(classes, output.palette),
         names=_class_names(labels, classes),
         unclassified=unclassified,
         tags=map_tags(str(labels.attrs.get("model", "")), unclassified=unclassified) | acquired,

@@ -170,6 +170,25 @@ def test_writing_twice_needs_permission(scene_file: Path, tmp_path: Path) -> Non
     write(labels, path, overwrite=True)
 
 
+def test_write_takes_colours_of_classes_and_never_replaces_their_file(scene_file: Path, tmp_path: Path) -> None:
+    scene = open_scene(scene_file)
+    labels = label(scene, fit(scene, k=3))
+    colours: list[Any] = [(1, 2, 3), "#0a0b0c", [250, 240, 230]]
+    with rasterio.open(write(labels, tmp_path / "a.tif", palette=colours)) as file:
+        assert [file.colormap(1)[i][:3] for i in (1, 2, 3)] == [(1, 2, 3), (10, 11, 12), (250, 240, 230)]
+    for palette, message in (
+        (colours[:2], "^palette: there are 2 colours for 3 classes"),
+        ([(1, 2, 300)] * 3, "a list with a colour for each class"),
+        ("natural", "natural: these colours are those of a model's classes"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            write(labels, tmp_path / "b.tif", palette=palette)
+    (tmp_path / "c.txt").write_text("1 red\n2 lime\n")
+    with pytest.raises(ConfigError, match=r"c\.txt: this file is an input"):
+        write(labels, tmp_path / "c.txt", palette=str(tmp_path / "c.txt"), overwrite=True)
+    assert not (tmp_path / "b.tif").exists()
+
+
 def test_write_refuses_an_array_that_is_not_labels(scene_file: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected labels"):
         write(open_scene(scene_file), tmp_path / "classes.tif")

@@ -2,7 +2,7 @@
 
 import re
 from datetime import date
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeGuard
 
 from pydantic import BeforeValidator, ByteSize, Field
 
@@ -62,15 +62,52 @@ def _name_for_gdal(value: object) -> object:
     return value
 
 
+Colour = tuple[int, int, int]
+"""Red, green and blue, 0 to 255 each."""
+
+PALETTE_ENDINGS: Final = (".clr", ".qml", ".gpl", ".txt")
+"""Endings of files with colours, by which they are told from names of colour maps."""
+
+
+def is_palette_file(palette: object) -> TypeGuard[str]:
+    """Whether the value of `output.palette` is the path of a file."""
+    return isinstance(palette, str) and palette.lower().endswith(PALETTE_ENDINGS)
+
+
+def parse_hex(text: str) -> Colour | None:
+    """Return the colour that a text such as #228b22 says; None if it says none."""
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text.strip()):
+        return None
+    red, green, blue = bytes.fromhex(text.strip()[1:])
+    return red, green, blue
+
+
+def _colour(value: object) -> object:
+    """Convert #rrggbb to three numbers; other values stay, to be validated."""
+    return (parse_hex(value) or value) if isinstance(value, str) else value
+
+
 def says_none(value: object) -> bool:
     """Whether a value is the word none, in capitals or not, with spaces around it or not."""
     return isinstance(value, str) and value.strip().lower() == "none"
 
 
+_Component = Annotated[int, Field(ge=0, le=255, strict=True)]
+_ColourOfClass = Annotated[
+    tuple[_Component, _Component, _Component],
+    BeforeValidator(
+        _colour,
+        json_schema_input_type=tuple[_Component, _Component, _Component]
+        | Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")],
+    ),
+]
+
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 """Text that is not empty and contains no NUL."""
 Name = Annotated[Text, BeforeValidator(_name_for_gdal)]
 """Path of a file, or another name that GDAL opens."""
+Palette = Name | Annotated[tuple[_ColourOfClass, ...], Field(min_length=1, max_length=254)]
+"""A word, the name of a colour map, the path of a file, or the colour of each class."""
 Band = Annotated[Text, BeforeValidator(_band_name, json_schema_input_type=int | Text)]
 """Name, number or common name of a band."""
 

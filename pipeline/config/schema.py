@@ -3,9 +3,31 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import BeforeValidator, ByteSize, Field, StrictBool, StrictInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    StrictBool,
+    StrictInt,
+    field_validator,
+    model_validator,
+)
 
-from pipeline.config.fields import Band, Bands, Date, Name, Names, Paths, Resampling, Size, Time
+from pipeline.config.fields import (
+    Band,
+    Bands,
+    Date,
+    Name,
+    Names,
+    Palette,
+    Paths,
+    Resampling,
+    Size,
+    Text,
+    Time,
+    is_palette_file,
+)
 from pipeline.config.masks import MASK_DESCRIPTION, AreaConfig, MaskConfig
 from pipeline.config.record import Record, refuse_boolean
 from pipeline.core.timeouts import DEFAULT_TIMEOUT, MAX_TIMEOUT
@@ -19,6 +41,17 @@ WindowSize = Literal[3, 5, 7, 9, 11, 13, 15]
 """Pixels per side of the square around a pixel over which bands are averaged, or texture is measured."""
 
 Percentile = Annotated[float, Field(ge=0, le=100), BeforeValidator(refuse_boolean)]
+
+
+def _ascending(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] >= value[1]:
+        msg = f"{value[0]:g} is not smaller than {value[1]:g}"
+        raise ValueError(msg)
+    return value
+
+
+PercentileRange = Annotated[tuple[Percentile, Percentile], AfterValidator(_ascending)]
+"""Two percentiles, the smaller first."""
 
 
 class SceneConfig(Record):
@@ -190,11 +223,44 @@ class OutputSection(Record):
         description="true or false: whether a map that is a Zarr store has overviews, as groups overview_2, overview_4 "
         "and so on; a GeoTIFF always has them",
     )
-    palette: str = Field(
+    palette: Palette = Field(
         "auto",
-        min_length=1,
-        description="'auto' (distinct colours, also for the colour-blind), or a matplotlib colour map's name",
+        description="'auto' (distinct colours, also for the colour-blind), 'natural' (as the classes look in the "
+        "picture, moved apart until they can be told apart), the name of a colour map of matplotlib or cmocean "
+        "(viridis, tab20, cmo.deep), a list with a colour for each class, such as [[0, 0, 139], '#228b22'], or the "
+        "path of a .clr, .qml, .gpl or .txt (GDAL, QGIS) file with a colour for each class",
     )
+    rgb: tuple[Band, ...] | None = Field(
+        None,
+        description="a list of three bands by name, shown in red, green and blue in the picture, such as [nir, red, "
+        "green], or of one, shown in grey (default: red, green and blue; if these are not known, the first band in "
+        "grey)",
+    )
+    stretch: PercentileRange = Field(
+        (5.0, 95.0),
+        description="two percentiles from 0 to 100, such as [2, 98]: the values of a band that are black and white in "
+        "the picture",
+    )
+    title: Text | None = Field(None, description="a line of text above the picture")
+    picture_size: Annotated[StrictInt, Field(ge=512, le=8192)] = Field(
+        2048, description="the longest side of the picture in pixels, at most: 512 to 8192"
+    )
+    panels: Literal["both", "classes", "scene"] = Field(
+        "both", description="'both' (scene and classes side by side), or one alone: 'classes' or 'scene'"
+    )
+
+    @field_validator("rgb")
+    @classmethod
+    def _three_or_one(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and len(value) not in (1, 3):
+            msg = f"{len(value)} bands"
+            raise ValueError(msg)
+        return value
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Key of each input file that the section names, by its path."""
+        return {self.palette: "output.palette"} if is_palette_file(self.palette) else {}
 
 
 class ResourceConfig(Record):

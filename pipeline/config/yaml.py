@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from pipeline.config.fields import says_none
+from pipeline.config.fields import is_palette_file, says_none
 from pipeline.config.mistaken_scene import scene_named_as_config
 from pipeline.core.errors import ConfigError
 from pipeline.core.mask_layers import MASK_LAYERS
@@ -125,6 +125,17 @@ def _anchor_init(init: object, base: Path) -> object:
 _ANCHORED: Final = {"init": _anchor_init, "source": _anchor_sources, "mask": _anchor_layer, "aoi": _anchor_layer}
 
 
+_NO_PATHS: Final = ("title", "panels")
+"""Keys of section `output` whose text is no path."""
+
+
+def _anchor_output(key: str, value: object, base: Path) -> object:
+    """Join a path of section `output` to `base`."""
+    if key == "palette":
+        return _anchor(value, base) if is_palette_file(value) else value
+    return value if key in _NO_PATHS or says_none(value) else _anchor(value, base)
+
+
 def anchor_paths(settings: dict[str, Any], base: Path) -> dict[str, Any]:
     """Make every relative path of a config start at `base`; invalid settings are left for validation."""
     anchored = dict(settings)
@@ -134,10 +145,7 @@ def anchor_paths(settings: dict[str, Any], base: Path) -> dict[str, Any]:
                 key: _ANCHORED[key](value, base) if key in _ANCHORED else value for key, value in part.items()
             }
     if isinstance(output := settings.get("output"), dict):
-        anchored["output"] = {
-            key: value if key == "palette" or says_none(value) else _anchor(value, base)
-            for key, value in output.items()
-        }
+        anchored["output"] = {key: _anchor_output(key, value, base) for key, value in output.items()}
     if isinstance(run := settings.get("run"), dict):
         anchored["run"] = {key: _anchor(value, base) if key == "cache_dir" else value for key, value in run.items()}
     return anchored

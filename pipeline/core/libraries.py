@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import urllib.request as urllib_request
     from http import client as http_client
 
+    import cmocean  # type: ignore[import-untyped]
     import h5netcdf  # type: ignore[import-untyped]
     import matplotlib  # noqa: ICN001 (its own name)
     import pyogrio
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from scipy import ndimage
 
 _HOMES: Final = {
+    "cmocean": "cmocean",  # further colour maps by name; an extra of its own
     "h5netcdf": "h5netcdf",  # NetCDF files
     "http_client": "http.client",  # addresses
     "image": "PIL.Image",  # the picture, and the next two

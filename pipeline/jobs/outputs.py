@@ -2,9 +2,10 @@
 
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from pipeline.core.regular_files import read_regular
 from pipeline.core.scene_info import SceneInfo
 from pipeline.sinks.base import OFF, Sink
 from pipeline.sinks.output_set import describe_mixed_set, digests_of
+from pipeline.sinks.picture_options import PictureOptions
 from pipeline.sinks.publish import sidecars
 from pipeline.sinks.registry import SINKS, OutputConfig
 from pipeline.sinks.staging import Staging, path_fault
@@ -43,8 +45,15 @@ class OutputPaths:
             If a file has not the ending of its format, a path is that of two outputs, of a folder or of a device, or
             the map is switched off.
         """
-        files, left_out, labels = [], [], Path(output.labels)
+        labels = Path(output.labels)
+        files: list[tuple[Sink, Path]] = []
+        left_out: list[tuple[Sink, Path]] = []
+        options = PictureOptions.of(output)
         for sink in SINKS:
+            if sink.follows:
+                if getattr(output, sink.key):
+                    files.append((sink, _path_after(sink, files)))
+                continue
             name: str | None = getattr(output, sink.key)
             default = sink.default_path(labels)
             if (sink.of_fit and not fits) or (sink.on_request and name is None) or not sink.fits(labels):
@@ -55,7 +64,10 @@ class OutputPaths:
             else:
                 path = Path(name) if name else default
                 sink.check(path, labels)
-                files.append((sink.in_format_of(path), path))
+                bound = sink.in_format_of(path)
+                if bound.needs_options:
+                    bound = replace(bound, needs=partial(bound.needs, options=options))
+                files.append((bound, path))
         beside = {os.path.realpath(path) for sink, path in files if sink.beside}
         _check_paths({f"output.{sink.key}": path for sink, path in files}, beside)
         return cls(tuple(files), tuple(left_out))
@@ -77,6 +89,15 @@ class OutputPaths:
     def by_key(self) -> dict[str, Path]:
         """Paths of all files that are written, by their keys in the config."""
         return {f"output.{sink.key}": path for sink, path in self.files}
+
+
+def _path_after(sink: Sink, files: Iterable[tuple[Sink, Path]]) -> Path:
+    """Path of an output that has the name of another one; raise ConfigError if that is switched off."""
+    for other, path in files:
+        if other.key == sink.follows:
+            return path.with_suffix(sink.following[path.suffix.lower()])
+    msg = f"output.{sink.key}: output.{sink.follows} is {OFF}, so there is nothing that {sink.what} could belong to"
+    raise ConfigError(msg)
 
 
 def _check_paths(paths: Mapping[str, Path], beside: Collection[str]) -> None:

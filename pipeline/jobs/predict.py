@@ -29,7 +29,8 @@ from pipeline.scenes.file_stamps import files_of, named_files, stamp_inputs
 from pipeline.scenes.open import open_scene_config
 from pipeline.scenes.plan_parts import NodataError
 from pipeline.sinks.base import Job, Summary
-from pipeline.sinks.palette import model_colours
+from pipeline.sinks.palette import check_palette, model_colours, warn_of_palette
+from pipeline.sinks.picture_options import PictureOptions, check_shown
 from pipeline.sinks.provenance import MapProvenance
 from pipeline.sinks.registry import OutputConfig
 from pipeline.sinks.staging import keep_apart
@@ -82,17 +83,19 @@ def predict(
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress_of(progress, "predict")
     paths, resources = OutputPaths.of(output, fits=False), resources or ResourceConfig()
-    colours = model_colours(model, output.palette)
+    check_palette(output.palette, model.k, model.k)
+    warn_of_palette(output.palette, model.k)
     check_cache_folder(resources)
-    keep_apart(paths.by_key(), named_files(scene))
+    keep_apart(paths.by_key(), named_files(scene, output))
     with (
         stage_outputs(paths, overwrite=overwrite) as staged,
         time_limit(resources.timeout),
-        stamp_inputs(scene) as stamps,
+        stamp_inputs(scene, output) as stamps,
         ExitStack() as opened,
     ):
         described = _scene_for(model, scene, excluded=paths.all())
         stamps.add(described.info.files)
+        colours = model_colours(model, output.palette, check_shown(described.info, output), output.stretch)
         keep_apart(paths.by_key(), files_of(described.info))
         outputs, provenance = staged.of_scene(described.info), MapProvenance.of(described.info, scene)
         plan = make_plan(described, resources, None, sinks=paths.sinks)
@@ -105,6 +108,7 @@ def predict(
                 zarr_format=output.zarr_format,
                 zarr_overviews=output.zarr_overviews,
                 provenance=provenance,
+                picture=PictureOptions.of(output),
             )
             writers = opened.enter_context(open_outputs(outputs.files(), job))
             statistics = write_outputs(read.for_map, job, writers, progress)

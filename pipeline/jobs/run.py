@@ -30,7 +30,8 @@ from pipeline.models.base import ClusterModel
 from pipeline.pixels.open import FeatureScene, Scene, ScenePixels
 from pipeline.scenes.file_stamps import files_of, named_files, stamp_inputs
 from pipeline.sinks.base import Job, Summary
-from pipeline.sinks.palette import class_colours, model_colours
+from pipeline.sinks.palette import check_palette, model_colours, warn_of_palette
+from pipeline.sinks.picture_options import PictureOptions, check_shown
 from pipeline.sinks.provenance import MapProvenance
 from pipeline.sinks.staging import Staging, check_writable, keep_apart
 from pipeline.sinks.text_files import MODEL, write_text
@@ -48,12 +49,12 @@ def check_outputs(config: RunConfig) -> OutputPaths:
         has too few colours; if the method needs a cache and there is none, or its folder does not exist; if it does not
         take the features, or a library does not take the options.
     """
-    class_colours(method_of(config.fit).classes(config.fit)[1], config.output.palette)
+    check_palette(config.output.palette, *method_of(config.fit).classes(config.fit))
     check_cache_folder(config.run)
     check_cache_of_method(config.run, config.fit)
     check_indices(config)
     paths = OutputPaths.of(config.output, fits=True)
-    keep_apart(paths.by_key(), named_files(config.scene, config.fit))
+    keep_apart(paths.by_key(), named_files(config.scene, config.fit, config.output))
     check_settings(config.fit, config.features)
     return paths
 
@@ -69,8 +70,10 @@ def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
         If the scene can't be opened as the config says, or the run needs more memory than it allows.
     """
     paths = check_outputs(config)
+    warn_of_palette(config.output.palette, method_of(config.fit).classes(config.fit)[1])
     with time_limit(config.run.timeout):
         scene = open_features(config, excluded=paths.all())
+    check_shown(scene.info, config.output)
     keep_apart(paths.by_key(), files_of(scene.info))
     plan = plan_run(scene, config.run, config.fit, paths)
     try:
@@ -105,10 +108,12 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: bool | P
     """
     begin, started, progress = perf_counter(), datetime.now(UTC), progress_of(progress, "run_config")
     paths = check_outputs(config)
+    warn_of_palette(config.output.palette, method_of(config.fit).classes(config.fit)[1])
     with stage_outputs(paths, overwrite=overwrite) as staged, ExitStack() as context:
         context.enter_context(time_limit(config.run.timeout))
-        stamps = context.enter_context(stamp_inputs(config.scene, config.fit))
+        stamps = context.enter_context(stamp_inputs(config.scene, config.fit, config.output))
         scene = open_features(config, excluded=paths.all())
+        shown = check_shown(scene.info, config.output)
         stamps.add(scene.info.files)
         if config.run.cache_dir:
             remove_leftovers(Path(config.run.cache_dir))  # before free disk space is checked
@@ -119,7 +124,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: bool | P
         read = context.enter_context(open_planned(scene, plan, config.run, paths.folder))
         read_while_loading(read.for_fit, plan.workers)
         fit = _fit(read, config, scene, plan.workers, progress)
-        colours = model_colours(fit.model, config.output.palette)
+        colours = model_colours(fit.model, config.output.palette, shown, config.output.stretch)
         job = Job(
             info=read.for_map.info,
             model=fit.model,
@@ -128,6 +133,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: bool | P
             zarr_format=config.output.zarr_format,
             zarr_overviews=config.output.zarr_overviews,
             provenance=provenance,
+            picture=PictureOptions.of(config.output),
         )
         writers = context.enter_context(open_outputs(outputs.files(), job))
         statistics = write_outputs(read.for_map, job, writers, progress)

@@ -60,7 +60,9 @@ output:
   # model, table, picture, stac, run, qml, sidecar (names and colours for GDAL):
   # next to the labels; none leaves one out
   # clr: {yaml_text(f"{stem}_classes.clr")}   # colour map for ArcGIS
-  palette: auto         # colour-blind safe; or a matplotlib colour map: viridis
+  palette: auto         # colour-blind safe; natural: as in the picture; or a
+                        # colour map (viridis), a list of colours, a .clr or .qml
+  # rgb: [nir, red, green]   # bands of the picture; default: red, green, blue
 
 run:
   workers: auto         # number of threads; auto: one per core

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Protocol, Self
 
-from pipeline.config.schema import FitConfig, SceneConfig
+from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import SceneError
 from pipeline.core.regular_files import special_kind
 from pipeline.core.scene_info import SceneInfo
@@ -185,16 +185,26 @@ def _when(nanoseconds: int) -> str:
     return datetime.fromtimestamp(nanoseconds / 1e9).astimezone().isoformat(" ", "milliseconds")
 
 
-def named_inputs(scene: SceneConfig, fit: FitConfig | None = None) -> dict[str, str]:
-    """Return the key of each path and address that a config names, by the path."""
+class NamesFiles(Protocol):
+    """A section of the config that names input files."""
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Key of each input file that the section names, by its path."""
+
+
+def named_inputs(scene: SceneConfig, *sections: NamesFiles | None) -> dict[str, str]:
+    """Return the key of each input path and address that a config names, by the path."""
     layers = {"scene.mask": scene.mask, "scene.aoi": scene.aoi}
-    masks = {layer.path: key for key, layer in layers.items() if layer and layer.path}
-    return masks | (fit.paths if fit else {}) | dict.fromkeys(scene.source, "scene.source")
+    named = {layer.path: key for key, layer in layers.items() if layer and layer.path}
+    for section in filter(None, sections):
+        named |= section.paths
+    return named | dict.fromkeys(scene.source, "scene.source")
 
 
-def named_files(scene: SceneConfig, fit: FitConfig | None = None) -> dict[str, str]:
+def named_files(scene: SceneConfig, *sections: NamesFiles | None) -> dict[str, str]:
     """Return the key of each local file that a config names, by its path; of a folder, its files are found later."""
-    local = {local_file(path): key for path, key in named_inputs(scene, fit).items()}
+    local = {local_file(path): key for path, key in named_inputs(scene, *sections).items()}
     return {path: key for path, key in local.items() if path and not os.path.isdir(path)}  # noqa: PTH112 (never raises)
 
 
@@ -203,6 +213,6 @@ def files_of(info: SceneInfo) -> dict[str, str]:
     return dict.fromkeys(info.files, "the scene")
 
 
-def stamp_inputs(scene: SceneConfig, fit: FitConfig | None = None) -> FileStamps:
+def stamp_inputs(scene: SceneConfig, *sections: NamesFiles | None) -> FileStamps:
     """Record the stamps of the files that a config names, before any is read; files they refer to are added later."""
-    return FileStamps(named_inputs(scene, fit))
+    return FileStamps(named_inputs(scene, *sections))

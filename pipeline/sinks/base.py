@@ -14,6 +14,7 @@ from pipeline.engine.work_folder import output_error
 from pipeline.labels.classify import BlockPart, ClassStatistics
 from pipeline.models.base import ClusterModel
 from pipeline.sinks.palette import Colour
+from pipeline.sinks.picture_options import DEFAULT_OPTIONS, PictureOptions
 from pipeline.sinks.provenance import MapProvenance
 from pipeline.sinks.store_folders import is_store_path
 
@@ -56,8 +57,14 @@ class Sink:
     """The same output in other formats, each with its own endings: the ending of its path chooses."""
     hints: tuple[tuple[str, str], ...] = ()
     """Endings that are not allowed and what a message adds for each, such as the key of that format."""
-    needs: Callable[[SceneInfo, int], Needs] = text_needs
-    """Needs while it is written, for a scene and a number of classes."""
+    needs: Callable[..., Needs] = text_needs
+    """Needs while it is written, for a scene and a number of classes, and options of pictures if `needs_options`."""
+    needs_options: bool = False
+    """True if its needs depend on how pictures are drawn."""
+    follows: str = ""
+    """Key of the output that it belongs to, whose name it takes; the config then says only true or false."""
+    following: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Ending of its name by that of the output that it belongs to."""
     of_fit: bool = False
     """True if only a run that fits a model writes it."""
     left_out: Callable[[SceneInfo], str] | None = None
@@ -69,6 +76,8 @@ class Sink:
     @property
     def description(self) -> str:
         """What the config says of its key."""
+        if self.follows:
+            return f"true or false: whether {self.what} is written, for output.panels: classes, or scene"
         if self.ending is None:
             return f"the path of {self.what}, {self.forms}, for example out/classes{self.endings[0]}"
         if self.on_request:
@@ -152,6 +161,8 @@ class Job:
     """Whether such a map has overviews."""
     provenance: MapProvenance = field(default_factory=MapProvenance)
     """Files and settings that decide the map."""
+    picture: PictureOptions = DEFAULT_OPTIONS
+    """How pictures are drawn."""
 
 
 @dataclass(frozen=True)

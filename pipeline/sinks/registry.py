@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from pydantic import Field, create_model
+from pydantic import Field, StrictBool, create_model
 
 from pipeline.config.fields import Name
 from pipeline.config.schema import OutputSection
@@ -21,6 +21,7 @@ _RECORDS: Final = (
     "pipeline.sinks.clr:CLR",
     "pipeline.sinks.table:TABLE",
     "pipeline.sinks.quicklook:PICTURE",
+    "pipeline.sinks.quicklook:WORLD_FILE",
     "pipeline.sinks.text_files:MODEL",
     "pipeline.sinks.stac:STAC",
     "pipeline.sinks.report:REPORT",
@@ -38,7 +39,13 @@ else:
         "OutputConfig",
         __base__=OutputSection,
         __doc__="Section `output`: paths of the results, by default next to `labels`, with names derived from it.",
-        **{sink.key: (Name | None, Field(None, description=sink.description)) for sink in SINKS if sink.ending},
+        **{
+            sink.key: (StrictBool, Field(False, description=sink.description))  # noqa: FBT003
+            if sink.follows
+            else (Name | None, Field(None, description=sink.description))
+            for sink in SINKS
+            if sink.ending
+        },
     )
 
 

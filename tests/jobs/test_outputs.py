@@ -4,14 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 from conftest import WriteRaster, patches
 from runs import config, contents
 from sources import described
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.needs import Work
-from pipeline.jobs.config import RunConfig
+from pipeline.jobs.config import RunConfig, load_config
 from pipeline.jobs.run import check_outputs, plan_config, run_config
 from pipeline.methods.registry import METHODS
 
@@ -77,6 +80,7 @@ def refused(job: RunConfig, message: str) -> None:
             {"table": "t.zarr"},
             r"^output\.table: .*t\.zarr: the table of classes is a file, and \.zarr ends the names of folders",
         ),
+        ({"table": "p.clr"}, r"^output\.table: .*p\.clr: this file is an input \(output\.palette\), which is never"),
         ({"labels": "s.tif"}, r"^output\.labels: .*s\.tif: GDAL would read .*s\.tif\.msk, .* input \(scene\.mask\)"),
     ],
 )
@@ -91,8 +95,10 @@ def test_paths_that_can_not_be_those_of_outputs_are_refused_by_key_by_each_comma
     (tmp_path / "link.tif").symlink_to(tmp_path / "scene.tif")
     for name in ("scene.tif", "mask.tif", "s.tif.msk", "area.json", "init.csv"):
         (tmp_path / name).write_text(name)
+    (tmp_path / "p.clr").write_text("".join(f"{label} 1 2 {label}\n" for label in range(1, 9)))
     scene = {"aoi": {"path": str(tmp_path / "area.json")}, "mask": {"path": str(tmp_path / "s.tif.msk")}}
-    paths = {key: path if path == "none" else str(tmp_path / path) for key, path in output.items()}
+    named = {"palette": "p.clr", **output}
+    paths = {key: path if path == "none" else str(tmp_path / path) for key, path in named.items()}
     fit = {"mask": {"path": str(tmp_path / "mask.tif")}, "init": str(tmp_path / "init.csv")}
     before = contents(tmp_path)
     refused(config(tmp_path / "scene.tif", tmp_path / "c.tif", scene=scene, fit=fit, output=paths), message)
@@ -153,3 +159,84 @@ def test_methods_that_pass_over_windows_of_all_pixels_need_a_cache(tmp_path: Pat
             refused(job, "^run.cache: none")
         else:
             check_outputs(job)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ({"palette": [[1, 2, 3]] * 7}, r"^output\.palette: there are 7 colours for 8 classes"),
+        ({"palette": "p.gpl"}, r"^output\.palette: .*p\.gpl: there are 2 colours for 8 classes"),
+        ({"palette": "virids"}, "did you mean viridis"),
+        ({"world_file": True}, r"^output\.world_file: the picture shows scene and classes side by side"),
+        ({"world_file": True, "panels": "scene", "picture": "none"}, r"^output\.world_file: output\.picture is none"),
+        (
+            {"world_file": True, "panels": "scene", "table": "c_quicklook.pgw"},
+            "the path of output.table, too",
+        ),
+    ],
+)
+def test_looks_that_can_not_be_are_refused_before_the_scene_is_opened(
+    tmp_path: Path, output: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "p.gpl").write_text("GIMP Palette\n1 2 3\n4 5 6\n")
+    files = {key: str(tmp_path / value) for key, value in output.items() if isinstance(value, str) and "." in value}
+    refused(config(tmp_path / "none.tif", tmp_path / "c.tif", output=output | files), message)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (
+            {"rgb": ["nir", "red", "green"]},
+            r"^output\.rgb: 'nir' is not among the bands of the map, which are red, swir",
+        ),
+        ({"palette": "natural"}, r"natural: which of red, swir are red, green and blue is not known"),
+    ],
+)
+def test_bands_of_the_picture_that_are_not_read_are_refused_before_pixels_are(
+    write_raster: WriteRaster, tmp_path: Path, output: dict[str, Any], message: str
+) -> None:
+    path = write_raster("scene.tif", patches(2), bands=["red", "swir"])
+    for step in STEPS[1:]:
+        with pytest.raises(ConfigError, match=message):
+            step(config(path, tmp_path / "c.tif", output=output))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_of_colours_are_relative_to_the_config_and_those_of_overrides_to_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "c.yaml").write_text("{version: 1, scene: {source: s.tif}, output: {labels: m.tif, palette: p.QML}}")
+    assert load_config(tmp_path / "c.yaml").output.palette == str(tmp_path / "p.QML")
+    other = load_config(tmp_path / "c.yaml", ["output.palette=q.clr"])
+    assert other.output.palette == str(tmp_path / "here" / "q.clr")
+    for word in ("natural", "viridis"):
+        assert load_config(tmp_path / "c.yaml", [f"output.palette={word}"]).output.palette == word
+
+
+@pytest.mark.parametrize("ending", [".qml", ".clr"])
+def test_the_colours_of_one_map_are_those_of_another_by_its_file(
+    write_raster: WriteRaster, tmp_path: Path, ending: str
+) -> None:
+    path = write_raster("scene.tif", patches(3), bands=["red", "green", "blue"])
+    first = {"palette": "natural", "clr": str(tmp_path / "a.clr"), "picture": "none"}
+    run_config(config(path, tmp_path / "a.tif", fit={"k": 5}, output=first))
+    second = {"palette": str(tmp_path / f"a{ending}"), "picture": "none"}
+    run_config(config(path, tmp_path / "b.tif", fit={"k": 5}, output=second))
+    with rasterio.open(tmp_path / "a.tif") as one, rasterio.open(tmp_path / "b.tif") as other:
+        assert one.colormap(1) == other.colormap(1)
+        assert len({one.colormap(1)[label] for label in range(1, 6)}) == 5
+
+
+def test_a_run_with_colours_of_a_file_and_a_world_file_writes_both(write_raster: WriteRaster, tmp_path: Path) -> None:
+    path = write_raster("scene.tif", patches(3), bands=["red", "green", "blue"])
+    (tmp_path / "p.clr").write_text("1 1 2 3\n2 40 50 60\n3 250 240 230\n")
+    output = {"palette": str(tmp_path / "p.clr"), "picture": str(tmp_path / "c.jpeg"), "panels": "classes"}
+    report = run_config(config(path, tmp_path / "c.tif", fit={"k": 3}, output={**output, "world_file": True}))
+    assert report["outputs"]["world_file"] == str(tmp_path / "c.jgw")
+    assert (tmp_path / "c.jgw").is_file()
+    with rasterio.open(tmp_path / "c.tif") as file, rasterio.open(tmp_path / "c.jpeg") as picture:
+        assert [file.colormap(1)[label][:3] for label in (1, 2, 3)] == [(1, 2, 3), (40, 50, 60), (250, 240, 230)]
+        np.testing.assert_allclose(picture.transform, file.transform @ Affine.scale(file.width / picture.width))

@@ -81,7 +81,7 @@ def test_what_is_taken_from_a_block_is_the_same_after_it_has_travelled(
     assert library.loads(library.dumps(sink)) == sink
     with open_writer(sink, tmp_path / f"out{ending_of(sink)}", library.loads(library.dumps(job_of(source)))) as writer:
         if writer.part is None:
-            assert sink.key in {"table", "model", "stac", "run", "sidecar", "qml", "clr"}
+            assert sink.key in {"table", "model", "stac", "run", "sidecar", "qml", "clr", "world_file"}
             return
         there = library.loads(library.dumps(writer.part))
         for block in source.blocks:
@@ -152,11 +152,11 @@ def test_a_name_with_the_ending_of_another_format_is_refused(sink: Sink) -> None
         return
     sink.check(Path(f"out/map{sink.endings[-1].upper()}"), Path("out/map.tif"))
     message = (
-        rf"^output\.{sink.key}: out/a\.jpg: {sink.what} is {sink.form}( or .*)?; "
+        rf"^output\.{sink.key}: out/a\.bmp: {sink.what} is {sink.form}( or .*)?; "
         rf"use a name that ends in {sink.endings[0]}( or .*)?$"
     )
     with pytest.raises(ConfigError, match=message):
-        sink.check(Path("out/a.jpg"), Path("out/map.tif"))
+        sink.check(Path("out/a.bmp"), Path("out/map.tif"))
 
 
 @pytest.mark.parametrize("sink", SINKS, ids=lambda sink: sink.key)

@@ -1,5 +1,10 @@
 """Colours of classes are all different, and safe for the colour-blind up to nine classes."""
 
+import logging
+import subprocess
+import sys
+
+import cmocean
 import numpy as np
 import pytest
 from matplotlib import colormaps
@@ -7,7 +12,14 @@ from matplotlib.colors import to_rgba
 from sources import model_of
 
 from pipeline.core.errors import ConfigError
-from pipeline.sinks.palette import Colour, class_colours, model_colours, unclassified_colour
+from pipeline.sinks.palette import (
+    Colour,
+    check_palette,
+    class_colours,
+    model_colours,
+    unclassified_colour,
+    warn_of_palette,
+)
 from pipeline.sinks.picture import _NO_DATA
 
 pytestmark = pytest.mark.lowest
@@ -77,9 +89,9 @@ def test_a_listed_colour_map_with_too_few_colours_is_refused_with_both_numbers(n
 
 
 def test_an_unknown_palette_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ConfigError, match=r"output\.palette: 'virids' is not a .*colour map; did you mean viridis\?"):
+    with pytest.raises(ConfigError, match=r"output\.palette: 'virids' is not a .*; did you mean viridis\?"):
         class_colours(4, "virids")
-    with pytest.raises(ConfigError, match=r"'\?!' is not a matplotlib colour map; use 'auto'"):
+    with pytest.raises(ConfigError, match=r"'\?!' is not a matplotlib colour map, nor one of cmocean; use 'auto'"):
         class_colours(4, "?!")
 
 
@@ -99,3 +111,67 @@ def test_the_grey_of_unclassified_pixels_is_that_of_no_class(k: int, palette: st
     assert red == green == blue
     assert (red, green, blue) not in colours
     assert unclassified_colour(class_colours(8)) == (75, 75, 75)
+
+
+@pytest.mark.parametrize("name", ["deep", "cmo.deep_r", "cmo.gray"])
+def test_colour_maps_of_cmocean_are_found_with_and_without_their_prefix(name: str) -> None:
+    shades = cmocean.cm.cmap_d[name.removeprefix("cmo.")](np.linspace(0, 1, 7))
+    assert class_colours(7, name) == tuple(bytes_of(shade) for shade in shades)
+
+
+def test_without_cmocean_a_message_names_the_extra() -> None:
+    code = (
+        "import sys; sys.modules['cmocean'] = None\n"
+        "from pipeline.sinks.palette import class_colours\n"
+        "try: class_colours(3, 'cmo.deep')\nexcept Exception as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "output.palette: deep is a colour map of cmocean, which is not installed; install it with: "
+        "pip install 'terrazzo[cmocean]'\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["hsv", "twilight_shifted_r", "phase", "cmo.phase_r", "cmo.phase_i"])
+def test_a_cyclic_colour_map_is_warned_about_and_no_other(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_palette("viridis", 8)
+    warn_of_palette("auto", 8)
+    assert not caplog.records
+    warn_of_palette(name, 8)
+    assert "is cyclic: the colours of classes 1 and 8 look alike" in caplog.text
+
+
+LISTED = ((1, 2, 3), (4, 5, 6), (7, 8, 9))
+
+
+def test_a_list_gives_each_class_its_colour_and_a_wrong_length_is_refused_with_both_numbers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert class_colours(3, LISTED) == model_colours(model_of([[0.0], [1.0], [2.0]]), LISTED) == LISTED
+    for k in (2, 4):
+        with pytest.raises(ConfigError, match=rf"^output\.palette: there are 3 colours for {k} classes"):
+            check_palette(LISTED, k, k)
+    check_palette(LISTED, 2, 5)  # isodata may find as many
+    for least, most in ((4, 6), (1, 2)):
+        with pytest.raises(ConfigError, match=rf"there are 3 colours for {least} to {most} classes"):
+            check_palette(LISTED, least, most)
+    warn_of_palette((*LISTED, LISTED[1]), 4)
+    assert "classes 2 and 4 have the same colour" in caplog.text
+
+
+def test_after_a_fit_that_found_another_number_of_classes_colours_are_left_out_or_filled_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert model_colours(model_of([[0.0], [1.0]]), LISTED) == LISTED[:2]
+    assert "there are 3 colours for the 2 classes that the fit found; the last 1 are not used" in caplog.text
+    assert model_colours(model_of([[0.0], [1.0], [2.0], [3.0], [4.0]]), LISTED) == (*LISTED, *class_colours(2))
+    assert "classes 4 to 5 have colours of 'auto'" in caplog.text
+
+
+def test_natural_colours_say_how_much_they_differ(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "pipeline")
+    colours = model_colours(model_of([[0, 0, 0], [9, 5, 1], [1, 5, 9]]), "natural", (0, 1, 2))
+    assert len(set(colours)) == 3
+    assert "natural: the colours of classes" in caplog.text
+    with pytest.raises(ConfigError, match="natural: these colours are those of a model's classes"):
+        class_colours(3, "natural")

@@ -1,9 +1,11 @@
 """The quick-look: its elements fit the page and don't overlap, and its colours are those of the pixels."""
 
+import logging
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from statistics import quantiles
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +26,8 @@ from pipeline.models.base import ClusterModel
 from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.palette import Colour, class_colours
 from pipeline.sinks.picture import _NO_DATA, PictureWriter, stretch
-from pipeline.sinks.quicklook import LARGEST_SIDE, Layout, Thinning
+from pipeline.sinks.picture_options import DEFAULT_OPTIONS, LARGEST_SIDE, PictureOptions
+from pipeline.sinks.quicklook import Layout, Thinning
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 Box = tuple[int, int, int, int]
@@ -38,14 +41,21 @@ sides = st.integers(1, 300) | st.integers(1, 30_000)
 
 
 @settings(max_examples=300, deadline=None)
-@given(rows=sides, columns=sides, entries=st.integers(2, 255))
-@example(rows=1, columns=1, entries=255)
-@example(rows=30_000, columns=10, entries=255)
-@example(rows=10, columns=30_000, entries=3)
-@example(rows=200_000, columns=200_000, entries=255)
-def test_a_page_is_never_too_large_and_shows_the_whole_scene_undistorted(rows: int, columns: int, entries: int) -> None:
-    layout = Layout.of(grid_of((rows, columns)), entries)
-    assert max(layout.page) <= LARGEST_SIDE
+@given(
+    rows=sides, columns=sides, entries=st.integers(2, 255), size=st.sampled_from([LARGEST_SIDE, 512, 700, 8192]),
+    panels=st.sampled_from(["both", "classes"]), title=st.sampled_from(["", "title"]), bare=st.booleans(),
+)  # fmt: skip
+@example(rows=1, columns=1, entries=255, size=512, panels="both", title="title", bare=False)
+@example(rows=30_000, columns=10, entries=255, size=LARGEST_SIDE, panels="both", title="", bare=False)
+@example(rows=10, columns=30_000, entries=3, size=LARGEST_SIDE, panels="both", title="", bare=False)
+@example(rows=200_000, columns=200_000, entries=255, size=LARGEST_SIDE, panels="both", title="", bare=False)
+def test_a_page_is_never_too_large_and_shows_the_whole_scene_undistorted(
+    *, rows: int, columns: int, entries: int, size: int, panels: Any, title: str, bare: bool
+) -> None:
+    options = PictureOptions(size=size, panels=panels, title=title, bare=bare and panels == "classes")
+    layout = Layout.of(grid_of((rows, columns)), entries, options)
+    assert max(layout.page) <= size
+    assert layout.legend_columns or size < LARGEST_SIDE or options.bare, "a legend fits a picture of the usual size"
     assert layout.panel[0] >= 1 <= layout.panel[1]
     shown = len(range(0, columns, layout.step)), len(range(0, rows, layout.step))
     zooms = {layout.panel[0] / shown[0], layout.panel[1] / shown[1]}
@@ -54,10 +64,16 @@ def test_a_page_is_never_too_large_and_shows_the_whole_scene_undistorted(rows: i
 
 
 def draw(
-    source: MemorySource, model: ClusterModel, colours: tuple[Colour, ...], path: Path | None = None, nodata: int = 0
+    source: MemorySource,
+    model: ClusterModel,
+    colours: tuple[Colour, ...],
+    path: Path | None = None,
+    *,
+    nodata: int = 0,
+    options: PictureOptions = DEFAULT_OPTIONS,
 ) -> npt.NDArray[np.uint8]:
     """Label a scene, and return its picture as pixels, shape (rows, columns, 3); some nodata is only in the legend."""
-    job = Job(info=source.info, model=model, colours=colours, workers=2)
+    job = Job(info=source.info, model=model, colours=colours, workers=2, picture=options)
     statistics = ClassStatistics(model, source.info.units, PixelAreas())
     with tempfile.TemporaryDirectory() as folder:
         path = path or Path(folder) / "p.png"
@@ -186,8 +202,7 @@ def test_a_scene_of_nodata_is_grey() -> None:
 def test_red_green_and_blue_bands_are_shown_if_there_are_any() -> None:
     layout = Layout.of(grid_of((100, 100)), 5)
     assert Thinning.of(layout, ("B02", "B03", "B04", "B08")).bands == (2, 1, 0)
-    assert Thinning.of(layout, ("a", "b", "c", "d")).bands == (0, 1, 2)
-    assert Thinning.of(layout, ("a", "b")).bands == (0,)
+    assert Thinning.of(layout, ("a", "b", "c", "d")).bands == (0,)
 
 
 @pytest.mark.lowest
@@ -221,3 +236,73 @@ def test_the_error_for_a_picture_that_can_not_be_written_names_its_folder(tmp_pa
     source = MemorySource(np.zeros((1, 5, 5), np.uint8))
     with pytest.raises(OutputError, match=rf"{tmp_path / 'none'}: the picture can't be written \(No such file"):
         draw(source, model_of([[0], [1]]), class_colours(2), tmp_path / "none" / "p.png")
+
+
+@pytest.mark.parametrize("name", ["p.jpg", "p.JPEG"])
+def test_a_jpeg_has_nearly_the_pixels_of_the_png_and_says_that_it_is_not_data(tmp_path: Path, name: str) -> None:
+    source = MemorySource(np.random.default_rng(1).integers(0, 250, (3, 40, 50), np.uint8))
+    model = model_of([[50] * 3, [120] * 3, [200] * 3])
+    png = draw(source, model, class_colours(3), tmp_path / "p.png")
+    jpeg = draw(source, model, class_colours(3), tmp_path / name)
+    assert np.abs(jpeg.astype(int) - png).mean() < 4
+    with Image.open(tmp_path / name) as back:
+        assert back.format == "JPEG"
+        assert b"not data" in back.info["comment"]
+
+
+@pytest.mark.parametrize("panels", ["classes", "scene"])
+def test_a_panel_alone_is_the_picture_and_its_pixels_are_colours_of_classes_or_of_the_scene(panels: Any) -> None:
+    data = np.zeros((3, 30, 45), np.uint8)
+    data[0, :, 20:], data[1, :10], data[2, 5:, :9] = 200, 100, 50
+    source = MemorySource(data)
+    options = PictureOptions(rgb=("b2", "b0", "b1"), panels=panels, bare=True, stretch=(0, 100))
+    source.info = replace(source.info, bands=("b0", "b1", "b2"))
+    page = draw(source, model_of([[0] * 3, [200, 0, 0]]), ((9, 8, 7), (250, 240, 230)), options=options)
+    zoom = page.shape[0] // 30
+    assert page.shape == (30 * zoom, 45 * zoom, 3)
+    small = page[::zoom, ::zoom]
+    np.testing.assert_array_equal(page, small.repeat(zoom, axis=0).repeat(zoom, axis=1))
+    if panels == "scene":
+        expected = np.moveaxis(data[[2, 0, 1]] * np.array([255 / 50, 255 / 200, 255 / 100])[:, None, None], 0, 2)
+        np.testing.assert_allclose(small, expected, atol=0.51)
+    else:
+        assert {tuple(colour) for colour in small.reshape(-1, 3)} == {(9, 8, 7), (250, 240, 230)}
+
+
+def test_a_picture_of_the_scene_alone_has_no_legend_of_classes() -> None:
+    source = MemorySource(np.full((1, 200, 200), 7, np.uint8))
+    colours = ((250, 0, 0), (0, 250, 0))
+    page = draw(source, model_of([[7], [900]]), colours, options=PictureOptions(panels="scene"))
+    assert not any((page == colour).all(axis=2).any() for colour in colours)
+    assert box_of(page, BLACK)[2] == page.shape[1] - 16
+
+
+def test_a_title_moves_the_panels_down_and_is_shortened_to_the_width_of_the_page() -> None:
+    source = MemorySource(np.full((1, 200, 200), 7, np.uint8))
+    model, colours = model_of([[7], [900]]), class_colours(2)
+    plain = draw(source, model, colours)
+    titled = draw(source, model, colours, options=PictureOptions(title="Title " * 100))
+    added = titled.shape[0] - plain.shape[0]
+    assert added > 0
+    assert titled.shape[1] == plain.shape[1]
+    np.testing.assert_array_equal(titled[added + 16 :], plain[16:])
+    assert is_ink(titled[: added + 8]).any()
+    assert not is_ink(titled[:, -16:]).any()
+
+
+def test_a_stretch_by_other_percentiles_is_that_of_numpy() -> None:
+    data = np.random.default_rng(4).normal(100, 20, (1, 30, 30))
+    low, high = np.percentile(data, [20, 70])
+    expected = np.clip((data[0] - low) / (high - low), 0, 1) * 255
+    shown = stretch(data, np.ones((30, 30), np.bool_), (20, 70))
+    np.testing.assert_allclose(shown[..., 0], expected, atol=0.51)
+
+
+def test_a_scene_shown_in_grey_is_said_to_be(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "pipeline")
+    source = MemorySource(np.random.default_rng(1).integers(0, 250, (3, 40, 50), np.uint8))
+    source.info = replace(source.info, bands=("B08", "B04", "B03"))
+    page = draw(source, model_of([[50] * 3, [200] * 3]), ((250, 0, 0), (0, 250, 0)))
+    assert "the scene is shown in grey, by band B08" in caplog.text
+    panel = page[50:300, 20:400]
+    assert (panel[..., 0] == panel[..., 1]).all()
