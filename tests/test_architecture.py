@@ -26,7 +26,7 @@ FOLDERS = {
     "formats": """registry sensors paths fetch product_files catalogue versions renaming landsat_mtl file_sets sentinel2
         sentinel2_radiometry safe aws_tiles archives stac_assets stac_layers stac_items stac eopf
         store_catalogue detect""",
-    "scenes": """choose_grid preview value_checks band_checks empty_bands file_stamps choose_bands cut plan_parts
+    "scenes": """choose_grid preview coarse value_checks band_checks empty_bands file_stamps choose_bands cut plan_parts
         masks scene_masks facts reading raster_scene raster_source crop mosaic mosaic_source open""",
     "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
     "features": "components base expressions indices standardize moving_windows columns",
@@ -38,10 +38,10 @@ FOLDERS = {
         estimators sklearn_estimator dask_ml dask_ml_passes registry fit""",
     "sinks": """colour_difference colour_maps natural_colours palette_files palette picture_options store_folders
         provenance base legend text_files table sidecar qml clr stac overviews verify raw_map zarr_map geotiff
-        zarr_layout zarr_writer quicklook picture world_file report html_page chart_axes charts
+        zarr_layout zarr_writer quicklook picture picture_grid world_file report html_page chart_axes charts
         report_content class_distances report_facts report_figures report_sections report_page report_writer registry
         publish output_set staging""",
-    "jobs": "config scene outputs plan planned_reading map report run predict demo inspect template",
+    "jobs": "config scene outputs plan planned_reading map report run predict run_records grid demo inspect template",
     "api": "",
     "estimator": "",
     "plot": "",

@@ -96,6 +96,28 @@ def fit(config: Path, settings: tuple[str, ...], output: Path, *, overwrite: boo
     print_summary(printable(text), [output])
 
 
+@click.command(short_help="Draw the maps of several runs in one picture.")
+@click.argument("runs", nargs=-1, required=True, type=_FILE)
+@click.option("-o", "--output", type=_FILE, required=True, help="The picture to write, PNG or JPEG.")
+@click.option(
+    "--scale",
+    type=click.FloatRange(0, 8, min_open=True),
+    help="Pixels of the picture per pixel of the maps, such as 0.1 (default: a picture of about 2048).",
+)
+@click.option("--title", default="", help="A line of text above.")
+@_overwrite
+@_quiet
+def grid(
+    runs: tuple[Path, ...], output: Path, scale: float | None, title: str, *, overwrite: bool, quiet: bool
+) -> None:
+    """Draw the maps of RUNS, each a .run.json that `run` or `predict` wrote, above the scenes that they are of."""
+    from pipeline.jobs.grid import draw_runs
+
+    _choose_progress(quiet=quiet)
+    layout = draw_runs(runs, output, scale=scale, title=title, overwrite=overwrite)
+    print_summary(printable(f"picture  {output}   {layout.width} x {layout.height} pixels"), [output])
+
+
 @click.command(short_help="Print a config for a scene.")
 @_source
 @_timeout
@@ -140,7 +162,9 @@ def plan(config: Path, settings: tuple[str, ...], *, as_json: bool) -> None:
 @_source
 @click.option("--model", type=_FILE, required=True, help="A model that `run` or `fit` wrote.")
 @click.option("-o", "--output", type=_FILE, required=True, help="The map to write: .tif or .zarr.")
-@click.option("--palette", default="auto", show_default=True, help="'auto' or a matplotlib colour map.")
+@click.option(
+    "--palette", default="auto", show_default=True, help="'auto', 'natural', a colour map, or a file of colours."
+)
 @click.option("--memory", default="2GB", show_default=True, help="Memory limit.")
 @click.option("--workers", default="auto", show_default=True, help="Number of blocks processed at once.")
 @click.option(

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import click
 
-from pipeline.cli.commands import demo, fit, init, inspect, plan, predict, run, validate
+from pipeline.cli.commands import demo, fit, grid, init, inspect, plan, predict, run, validate
 from pipeline.cli.faults import fault_sentence
 from pipeline.cli.terminal import drop_output, error_of_printing, set_up_streams, unprinted
 from pipeline.core.errors import TerrazzoError
@@ -19,7 +19,7 @@ from pipeline.engine.signals import STOPPED, exit_at_signals, handle_signals, si
 
 
 @click.group(
-    commands=[demo, fit, init, inspect, plan, predict, run, validate],
+    commands=[demo, fit, grid, init, inspect, plan, predict, run, validate],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="terrazzo")

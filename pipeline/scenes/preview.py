@@ -96,26 +96,27 @@ def _read_file(path: str, bands: Sequence[FileBand], shape: tuple[int, int]) -> 
     """Read previews of bands of one file and one pixel type."""
     nearest = {"out_shape": shape, "resampling": Resampling.nearest}
     previews = []
-    with rasterio.Env(**gdal_options(path)), _open(path) as file:
-        planes = _read_planes(path, file, bands, nearest)
+    with rasterio.Env(**gdal_options(path)), open_for_preview(path) as file:
+        planes = read_planes(path, file, bands, nearest)
         masks: dict[tuple[int | None, int | None], npt.NDArray[np.bool_]] = {}
         for band, plane in zip(bands, planes, strict=True):
             key = band.mask, band.alpha
             if key not in masks:
-                masks[key] = _read_mask(path, file, *key, nearest)
+                masks[key] = read_mask(path, file, *key, nearest)
             valid = mask_invalid(plane[np.newaxis], (band.nodata,), masks[key].copy())
             previews.append(Preview(band, plane, valid))
     return previews
 
 
-def _open(path: str) -> rasterio.DatasetReader:
+def open_for_preview(path: str) -> rasterio.DatasetReader:
+    """Open a file; raise SceneError if that fails."""
     try:
         return open_raster(path)
     except GDAL_ERRORS as error:
         raise read_error(path, "the file", error) from error
 
 
-def _read_planes(
+def read_planes(
     path: str, file: rasterio.DatasetReader, bands: Sequence[FileBand], nearest: dict[str, Any]
 ) -> Sequence[Planes]:
     """Read bands in one call, so that pixel-interleaved blocks are decoded once."""
@@ -132,7 +133,7 @@ def _read_planes(
         raise read_error(path, f"band {bands[0].index}", error) from error
 
 
-def _read_mask(
+def read_mask(
     path: str, file: rasterio.DatasetReader, mask: int | None, alpha: int | None, nearest: dict[str, Any]
 ) -> npt.NDArray[np.bool_]:
     """Read which pixels a mask and an alpha band, if there are any, mark as valid."""
