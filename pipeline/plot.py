@@ -25,7 +25,7 @@ from pipeline.engine.executor import ThreadExecutor, count_workers
 from pipeline.models.base import ClusterModel
 from pipeline.models.classes import UNCLASSIFIED
 from pipeline.models.colours import hex_colour
-from pipeline.sinks.palette import class_colours, model_colours, unclassified_colour
+from pipeline.sinks.palette import Palette, class_colours, model_colours, unclassified_colour
 from pipeline.stores.dimensions import has_latitudes
 
 Labels = npt.NDArray[np.uint8]
@@ -53,7 +53,7 @@ def plot_classes(
     labels: xr.DataArray,
     model: ClusterModel | None = None,
     *,
-    palette: str = "auto",
+    palette: Palette = "auto",
     size: int = 1000,
     legend: bool = True,
     axis: bool = False,
@@ -178,7 +178,7 @@ def _as_labels(part: npt.NDArray[Any], block: Block) -> Labels:
     return numbers.astype(np.uint8)
 
 
-def _legend_of(attrs: Mapping[Any, Any], model: ClusterModel | None, found: Sequence[int], palette: str) -> _Legend:
+def _legend_of(attrs: Mapping[Any, Any], model: ClusterModel | None, found: Sequence[int], palette: Palette) -> _Legend:
     """Names and colours of the classes of a model, else of attributes, else of the labels that are found."""
     if model is not None:
         names = {each.id: each.name for each in model.classes}

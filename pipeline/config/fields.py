@@ -74,7 +74,7 @@ def is_palette_file(palette: object) -> TypeGuard[str]:
     return isinstance(palette, str) and palette.lower().endswith(PALETTE_ENDINGS)
 
 
-def parse_colour(text: str) -> Colour | None:
+def parse_hex(text: str) -> Colour | None:
     """Return the colour that a text such as #228b22 says; None if it says none."""
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", text.strip()):
         return None
@@ -84,7 +84,7 @@ def parse_colour(text: str) -> Colour | None:
 
 def _colour(value: object) -> object:
     """Convert #rrggbb to three numbers; other values stay, to be validated."""
-    return (parse_colour(value) or value) if isinstance(value, str) else value
+    return (parse_hex(value) or value) if isinstance(value, str) else value
 
 
 def says_none(value: object) -> bool:

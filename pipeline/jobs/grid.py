@@ -15,7 +15,7 @@ import rasterio
 from affine import Affine
 from rasterio.enums import Resampling
 
-from pipeline.config.fields import parse_colour
+from pipeline.config.fields import parse_hex
 from pipeline.core.band_names import find_rgb
 from pipeline.core.errors import ConfigError, OutputError, SceneError
 from pipeline.core.grid import Grid
@@ -183,7 +183,7 @@ def _name_for_gdal(path: Path) -> str:
 def _stated_colours(tags: Mapping[str, str]) -> dict[int, Colour]:
     """Return the colours that the attributes of a Zarr map state, by label; none for a GeoTIFF."""
     labels = map(int, re.findall(r"\d+", tags.get("flag_values", "")))
-    colours = (parse_colour(word) for word in tags.get("flag_colors", "").split())
+    colours = (parse_hex(word) for word in tags.get("flag_colors", "").split())
     return {label: colour for label, colour in zip(labels, colours, strict=False) if colour}
 
 

@@ -22,13 +22,8 @@ _LIGHT: Final = 0.179
 
 def auto_colours(k: int) -> tuple[Colour, ...]:
     """Return the colours of classes 1 to k (at most 254), all different; that of a class does not depend on k."""
-    return tuple(islice(distinct_colours(), k))
-
-
-def distinct_colours() -> Iterator[Colour]:
-    """Yield colours that differ: a qualitative palette, colour-blind safe up to 9 as none is beyond, then others."""
-    yield from _TOL_MUTED
-    yield from (colour for colour in _more_colours() if colour not in _TOL_MUTED)
+    more = (colour for colour in _more_colours() if colour not in _TOL_MUTED)
+    return (*_TOL_MUTED[:k], *islice(more, max(0, k - len(_TOL_MUTED))))
 
 
 def text_colour(colour: Colour) -> str:

@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Sequence
-from itertools import islice
 from typing import Final
 
 from pipeline.config.fields import Colour, is_palette_file
+from pipeline.core.band_names import find_rgb, listed_names
 from pipeline.core.errors import ConfigError
 from pipeline.models.base import ClusterModel
-from pipeline.models.colours import auto_colours, distinct_colours
+from pipeline.models.colours import auto_colours
 from pipeline.sinks.colour_difference import least_difference
 from pipeline.sinks.colour_maps import colours_of_map, warn_of_cyclic_map
 from pipeline.sinks.natural_colours import natural_colours
@@ -105,7 +105,7 @@ def unclassified_colour(colours: Sequence[Colour]) -> Colour:
 def model_colours(
     model: ClusterModel,
     palette: Palette = "auto",
-    shown: Sequence[int] = (0,),
+    shown: Sequence[int] | None = None,
     stretch: tuple[float, float] = (5, 95),
 ) -> tuple[Colour, ...]:
     """Return the colours of a model's classes: those chosen for them if the palette is 'auto', else the palette's.
@@ -118,11 +118,17 @@ def model_colours(
         As in the config. Of a list or file, colours of classes that the fit has not found are left out, and missing
         ones are filled from 'auto', with a warning: the time that the fit took is not lost.
     shown : sequence of int
-        Positions of the bands that the picture shows in red, green and blue, or in grey, for 'natural'.
+        Positions of the bands that the picture shows in red, green and blue, or in grey, for 'natural'; those that
+        are so by their names by default.
     stretch : tuple of float
         Percentiles of these bands that are black and white, for 'natural'.
     """
     if palette == "natural":
+        shown = shown or find_rgb(model.bands)
+        if not shown:
+            bands = listed_names(model.bands)
+            msg = f"palette: natural: which of {bands} are red, green and blue is not known; use 'auto'"
+            raise ConfigError(msg)
         colours = natural_colours(model, shown, stretch, [unclassified_colour(())] if model.leaves_unclassified else [])
         _say_difference(colours)
         return colours
@@ -140,8 +146,8 @@ def _adapted(listed: tuple[Colour, ...], k: int) -> tuple[Colour, ...]:
         logger.warning("%s; the last %d are not used", numbers, len(listed) - k)
         return listed[:k]
     logger.warning("%s; classes %d to %d have colours of 'auto'", numbers, len(listed) + 1, k)
-    more = (colour for colour in distinct_colours() if colour not in listed)
-    return (*listed, *islice(more, k - len(listed)))
+    more = [colour for colour in auto_colours(k) if colour not in listed]
+    return (*listed, *more[: k - len(listed)])
 
 
 def _say_difference(colours: Sequence[Colour]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from pipeline.config.fields import Colour, parse_colour
+from pipeline.config.fields import Colour, parse_hex
 from pipeline.core.errors import ConfigError, SceneError
 from pipeline.core.regular_files import read_regular
 from pipeline.core.strict_xml import parse_xml
@@ -131,7 +131,7 @@ def _read_qgis(content: bytes, path: str) -> Entries:
         raise ConfigError(msg)
     for entry in entries:
         value, text = entry.get("value", ""), entry.get("color", "")
-        label, colour = _label(value), parse_colour(text)
+        label, colour = _label(value), parse_hex(text)
         if label is None or colour is None:
             found = f"value {value[:_SHOWN]!r} with colour {text[:_SHOWN]!r}"
             msg = f"output.palette: {path}: {found} is not allowed; expected a class from 1 to {_MOST_CLASSES}, #rrggbb"

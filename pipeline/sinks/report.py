@@ -6,13 +6,13 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy.typing as npt
 
-from pipeline.core.band_names import find_rgb
 from pipeline.core.grid import Block
 from pipeline.core.needs import Needs
 from pipeline.core.pixels import Pixels
 from pipeline.core.scene_info import SceneInfo
 from pipeline.labels.classify import Labels
 from pipeline.sinks.base import Sink
+from pipeline.sinks.picture_options import shown_bands
 from pipeline.sinks.quicklook import Thinning
 
 _PICTURE_PIXELS: Final = 1280**2
@@ -53,23 +53,18 @@ class ReportPixels:
     """Pixels of the histograms."""
 
     @classmethod
-    def of(cls, info: SceneInfo) -> Self:
-        """Choose the pixels of a scene: as many as fit."""
+    def of(cls, info: SceneInfo, wanted: tuple[str, ...] = ()) -> Self:
+        """Choose the pixels of a scene: as many as fit, of the bands that the picture shows (`output.rgb`)."""
         step = _step(info, _PICTURE_PIXELS)
         while max(info.map_grid.shape) > step * _LARGEST_SIDE:
             step += 1
         bands = tuple(range(min(len(info.bands), MOST_BANDS)))
-        return cls(Thinning(step, _shown_bands(info)), Thinning(_step(info, _HISTOGRAM_PIXELS), bands))
+        shown = shown_bands(info.bands, info.common_names, wanted)
+        return cls(Thinning(step, shown), Thinning(_step(info, _HISTOGRAM_PIXELS), bands))
 
     def __call__(self, block: Block, pixels: Pixels, labels: Labels) -> Taken:
         """Return what is taken of a block."""
         return Taken(self.picture(block, pixels, labels), self.histogram(block, pixels, labels))
-
-
-def _shown_bands(info: SceneInfo) -> tuple[int, ...]:
-    """Positions of the bands that the picture shows, as those of `output.picture`."""
-    few = len(info.bands) < 3  # noqa: PLR2004
-    return find_rgb(info.bands, info.common_names) or ((0,) if few else (0, 1, 2))
 
 
 def _step(info: SceneInfo, most: int) -> int:

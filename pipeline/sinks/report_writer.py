@@ -55,7 +55,7 @@ class ReportWriter(Writer):
 
     def __init__(self, path: Path, job: Job) -> None:
         self._path, self._job = path, job
-        self.part: ReportPixels = ReportPixels.of(job.info)
+        self.part: ReportPixels = ReportPixels.of(job.info, job.picture.rgb)
         self._shown, self._sample = _Thinned(self.part.picture, job), _Thinned(self.part.histogram, job)
 
     def add(self, block: Block, part: Taken) -> None:
@@ -71,7 +71,7 @@ class ReportWriter(Writer):
         shown = names[0] if len(names) == 1 else ", ".join(f"{colour}: {name}" for colour, name in pairs)
         high, wide = self._shown.labels.shape
         self._pictures = Pictures(
-            scene=_scene_address(stretch(self._shown.pixels, self._shown.labels > 0)),
+            scene=_scene_address(stretch(self._shown.pixels, self._shown.labels > 0, job.picture.stretch)),
             map=_map_address(self._shown.labels, job),
             size=(wide, high),
             bands=shown,
