@@ -176,9 +176,9 @@ def test_predict_accepts_keys_of_scene_and_run_but_not_those_of_the_model(job: P
     done = terrazzo(*words, "--json", "--set", "run.chunk=64", "--set", "run.memory=3GB", "--workers", "1")
     assert done.returncode == 0, done.stderr
     plan, outputs = json.loads(done.stdout)["plan"], json.loads(done.stdout)["outputs"]
-    assert set(outputs) == {"labels", "sidecar", "qml", "picture", "run"}
+    assert set(outputs) == {"labels", "sidecar", "qml", "picture", "report", "run"}
     assert {path.name for path in job.parent.iterdir()} == {
-        "job.yaml", "scene.tif", "m.json", "p.tif", "p.tif.aux.xml", "p.qml", "look.png", "p.run.json"
+        "job.yaml", "scene.tif", "m.json", "p.tif", "p.tif.aux.xml", "p.qml", "look.png", "p.html", "p.run.json"
     }  # fmt: skip
     assert (plan["chunk"], plan["workers"]) == ([66, 300], 1), "whole strips of the file"
 
