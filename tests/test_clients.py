@@ -90,7 +90,7 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ranged = {"method": "ranges", "edges": [60, 90.5, 120, 150, 180, 230]}
     for name, bands, fit in (("named", ["B04", "B08"], clustered), ("left", ["B08"], ranged)):
         job = config(scene, folder / f"{name}.tif", scene={"bands": bands}, fit=fit)
-        model = renamed(fit_config(job, folder / f"{name}.json"), NAMES)
+        model = renamed(fit_config(job, folder / f"{name}.model.json"), NAMES)
         predict(SceneConfig(source=(str(scene),)), model, job.output)
         (folder / "zarr").mkdir(exist_ok=True)
         store = {"labels": str(folder / "zarr" / f"{name}.zarr"), "zarr_overviews": True}
