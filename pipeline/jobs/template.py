@@ -57,7 +57,7 @@ fit:
 {_method_lines()}
 output:
   labels: {yaml_text(f"{stem}_classes.tif")}
-  # model, table, picture, stac, run, qml, sidecar (names and colours for GDAL):
+  # table, picture, report, model, run, stac, qml, sidecar (legend for GDAL):
   # next to the labels; none leaves one out
   # clr: {yaml_text(f"{stem}_classes.clr")}   # colour map for ArcGIS
   palette: auto         # colour-blind safe; natural: as in the picture; or a
