@@ -73,7 +73,7 @@ class Original:
     shown: tuple[str, ...]
     """Names of the bands shown in red, green and blue, or of one shown in grey."""
     kind: tuple[str, ...]
-    """Physical quantity of each band, or its data type if that is not known: scenes of one kind can be compared."""
+    """Common name of each band with its quantity, or its type if that is not known: those of one kind can be compared."""
     pixels: npt.NDArray[np.float64]
     """Values, shape (band, rows, columns)."""
     valid: npt.NDArray[np.bool_]
@@ -233,16 +233,21 @@ def _read_original(record: RunRecord, grid: Grid, output: Path) -> Original:
         known = find_rgb(first.names, first.common_names)
         wanted = record.rgb or (tuple(first.names[band] for band in known) if known else record.bands[:1])
         config = record.scene.model_copy(update={"bands": wanted})
-        read = [_original(clusterable_bands(bands, config), grid) for bands in choose_bands(catalogues, config)]
+        common = dict(zip(first.names, first.common_names, strict=True))
+        read = [_original(clusterable_bands(bands, config), common, grid) for bands in choose_bands(catalogues, config)]
     except (SceneError, ConfigError) as error:
         msg = f"{record.path}: the scene of this run can't be shown: {error}"
         raise SceneError(msg) from error
     return reduce(_laid_under, read)
 
 
-def _original(bands: Sequence[FileBand], grid: Grid) -> Original:
+def _original(bands: Sequence[FileBand], common: Mapping[str, str | None], grid: Grid) -> Original:
+    """Read bands with these common names onto a grid."""
     pixels, valid = read_coarse(bands, grid)
-    kind = tuple(band.dtype if band.quantity == "numbers" else band.quantity for band in bands)
+    kind = tuple(
+        f"{common.get(band.name) or band.name} {band.dtype if band.quantity == 'numbers' else band.quantity}"
+        for band in bands
+    )
     return Original(tuple(band.name for band in bands), kind, pixels, valid)
 
 
@@ -259,7 +264,7 @@ def _stretched(originals: Sequence[Original], labels: Sequence[npt.NDArray[np.ui
     """
     kinds = list(dict.fromkeys(each.kind for each in originals))
     if len(kinds) > 1:
-        reason = "the scenes differ in their quantity, data type or number of bands"
+        reason = "the scenes differ in the bands that are shown, their quantity or data type"
         logger.warning("%s: those that differ have a stretch of their own", reason)
     limits = {}
     for kind in kinds:

@@ -118,6 +118,12 @@ def test_a_scale_thins_maps_and_scenes_alike_and_the_picture_has_the_size_that_w
 def test_scenes_whose_values_can_not_be_compared_have_stretches_of_their_own(
     two_runs: list[Path], write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    second = config(tmp_path / "second.tif", tmp_path / "b.tif", output={"rgb": ["blue", "green", "red"]})
+    predict(second.scene, ClusterModel.load(tmp_path / "a.model.json"), second.output, overwrite=True)
+    layout = draw_runs(two_runs, tmp_path / "f.png", scale=1)
+    panel = page_of(tmp_path / "f.png")[layout.tops[1] + LINE :][:100, layout.lefts[1] : layout.lefts[1] + 150]
+    assert panel.max(axis=(0, 1)).tolist() == [255] * 3, "other bands are no measure of these"
+    caplog.clear()
     third = write_raster("third.tif", (patches(3, (90, 90))).astype(np.uint8), bands=RGB)
     run_config(config(third, tmp_path / "c.tif", fit={"k": 3}))
     layout = draw_runs([*two_runs, tmp_path / "c.run.json"], tmp_path / "g.png", scale=1)
