@@ -53,7 +53,7 @@ def plot_classes(
     labels: xr.DataArray,
     model: ClusterModel | None = None,
     *,
-    palette: Palette = "auto",
+    palette: str | Sequence[str | Sequence[int]] = "auto",
     size: int = 1000,
     legend: bool = True,
     axis: bool = False,
@@ -74,8 +74,9 @@ def plot_classes(
     model : ClusterModel, optional
         Its classes have the names and colours. Without it these are those of the attributes `flag_values`,
         `flag_meanings` and `flag_colors` of the labels, if there are any.
-    palette : str, default 'auto'
-        'auto', or the name of a matplotlib colour map, instead of the colours of classes.
+    palette : str or sequence, default 'auto'
+        Colours instead of those of the classes, as for `write`: the name of a colour map, the path of a file of colours
+        or a colour for each class; with a model 'natural', too.
     size : int, default 1000
         Largest number of rows and columns that are drawn.
     legend : bool, default True

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -18,6 +19,7 @@ from pipeline.config.fields import Colour
 from pipeline.core.errors import ConfigError
 from pipeline.models.base import ClusterModel
 from pipeline.models.colours import auto_colours
+from pipeline.sinks.palette import model_colours
 
 pytestmark = pytest.mark.lowest
 
@@ -82,6 +84,19 @@ def test_the_legend_has_names_and_colours_of_the_model() -> None:
     assert not ax.axison
     viridis = legend_of(plot_classes(labels(k=3), named("a", "b", "c", colour=(1, 2, 3)), palette="viridis"))
     assert viridis["1  a"] == (68, 1, 84)
+
+
+def test_palettes_are_those_of_the_config(tmp_path: Path) -> None:
+    (tmp_path / "c.clr").write_text("1 1 2 3\n2 4 5 6\n3 7 8 9\n")
+    for palette in (["#010203", [4, 5, 6], "#070809"], str(tmp_path / "c.clr")):
+        for model in (None, named("a", "b", "c", colour=(99, 99, 99))):
+            drawn = legend_of(plot_classes(labels(k=3), model, palette=palette))
+            assert list(drawn.values()) == [(1, 2, 3), (4, 5, 6), (7, 8, 9)]
+    model = model_of(np.arange(9).reshape(3, 3) * 20, ("red", "green", "blue"))
+    natural = legend_of(plot_classes(labels(k=3), model, palette="natural"))
+    assert list(natural.values()) == list(model_colours(model, "natural"))
+    with pytest.raises(ConfigError, match=r"^palette: natural: these colours are those of a model's classes"):
+        plot_classes(labels(k=3), palette="natural")
 
 
 @pytest.mark.parametrize("colours", ["#010203 #0a0B0c #FF0000", ["010203", "0A0B0C", "FF0000"]])
