@@ -12,8 +12,9 @@ from pipeline.core.grid import Block
 from pipeline.models.classes import UNCLASSIFIED
 from pipeline.sinks.base import Job, Summary, Writer
 from pipeline.sinks.html_page import data_address
+from pipeline.sinks.natural_colours import NO_DATA
 from pipeline.sinks.palette import unclassified_colour
-from pipeline.sinks.picture import stretch
+from pipeline.sinks.picture import bands_in_words, stretch
 from pipeline.sinks.quicklook import Thinning
 from pipeline.sinks.report import REPORT, ReportPixels, Taken
 from pipeline.sinks.report_content import Pictures, ReportContent
@@ -22,12 +23,6 @@ from pipeline.sinks.text_files import write_text
 
 _SMALL: Final = 200_000
 """Pixels of a scene's picture up to which it is written without loss; as JPEG it would hardly be smaller."""
-
-_CHANNELS: Final = ("red", "green", "blue")
-"""Colours of the bands of a picture."""
-
-_NO_DATA: Final = (215, 215, 215)
-"""Colour of nodata in the map, that of `stretch`."""
 
 _QUALITY: Final = 85
 """Quality of JPEG pictures."""
@@ -67,14 +62,12 @@ class ReportWriter(Writer):
         """Draw the pictures of the scene and of the map, after which their pixels are not needed."""
         job, bands = self._job, self.part.picture.bands
         names = [job.info.bands[band] for band in bands]
-        pairs = zip(_CHANNELS, names, strict=False)
-        shown = names[0] if len(names) == 1 else ", ".join(f"{colour}: {name}" for colour, name in pairs)
         high, wide = self._shown.labels.shape
         self._pictures = Pictures(
             scene=_scene_address(stretch(self._shown.pixels, self._shown.labels > 0, job.picture.stretch)),
             map=_map_address(self._shown.labels, job),
             size=(wide, high),
-            bands=shown,
+            bands=bands_in_words(names),
             step=self.part.picture.step,
         )
         del self._shown
@@ -106,7 +99,7 @@ def _scene_address(picture: npt.NDArray[np.uint8]) -> str:
 def _map_address(labels: npt.NDArray[np.uint8], job: Job) -> str:
     """Encode labels, shape (rows, columns), in the colours of their classes as an address."""
     colours = np.zeros((UNCLASSIFIED + 1, 3), np.uint8)
-    colours[: 1 + len(job.colours)] = [_NO_DATA, *job.colours]
+    colours[: 1 + len(job.colours)] = [NO_DATA, *job.colours]
     colours[UNCLASSIFIED] = unclassified_colour(job.colours)
     image, file = libraries.image.fromarray(labels), BytesIO()
     image.putpalette(colours.tobytes())

@@ -30,8 +30,8 @@ from pipeline.jobs.run import check_outputs, run_config
 from pipeline.labels.classify import ClassStatistics
 from pipeline.models.base import ClusterModel
 from pipeline.sinks.base import Job, Summary
+from pipeline.sinks.natural_colours import NO_DATA
 from pipeline.sinks.palette import class_colours
-from pipeline.sinks.picture import _NO_DATA
 from pipeline.sinks.registry import OutputConfig
 from pipeline.sinks.report import MOST_BANDS, MOST_CLASSES, ReportPixels, report_needs
 from pipeline.sinks.report_writer import ReportWriter
@@ -89,11 +89,11 @@ def test_its_pictures_are_the_map_and_the_scene(run: Path) -> None:
     (scene_picture,) = page.all("img", "scene")
     (map_picture,) = page.all("img", "map")
     labels = read(run / "c.tif")
-    colours = np.array([_NO_DATA, *class_colours(4)], np.uint8)
+    colours = np.array([NO_DATA, *class_colours(4)], np.uint8)
     np.testing.assert_array_equal(picture_of(map_picture), colours[labels])
     shown = picture_of(scene_picture)
     assert shown.shape == (300, 420, 3)
-    assert (shown[labels == 0] == _NO_DATA).all()
+    assert (shown[labels == 0] == NO_DATA).all()
     for picture in (scene_picture, map_picture):
         assert (picture.attributes["width"], picture.attributes["height"]) == ("420", "300")
         assert picture.attributes["alt"]
