@@ -61,7 +61,7 @@ output:
   # next to the labels; none leaves one out
   # clr: {yaml_text(f"{stem}_classes.clr")}   # colour map for ArcGIS
   palette: auto         # colour-blind safe; natural: as in the picture; or a
-                        # colour map (viridis), a list of colours, a .clr or .qml
+                        # colour map (viridis), a list, a .clr or .qml file
   # rgb: [nir, red, green]   # bands of the picture; default: red, green, blue
 
 run:

@@ -137,7 +137,7 @@ def test_commands_work_one_after_another(job: Path, tmp_path: Path) -> None:
     made = terrazzo("init", scene)
     (tmp_path / "made.yaml").write_text(made.stdout)
     assert yaml.safe_load(made.stdout)["scene"]["source"] == str(scene)
-    assert max(len(line) for line in made.stdout.splitlines() if str(tmp_path) not in line) <= 80
+    assert not [line for line in made.stdout.splitlines() if len(line) > 80 and str(tmp_path) not in line]
     assert terrazzo("validate", tmp_path / "made.yaml").stdout.endswith(": valid\n")
     plan = json.loads(terrazzo("plan", job, "--json").stdout)
     assert plan["passes"] == 2
@@ -204,7 +204,7 @@ def test_an_existing_output_needs_overwrite(job: Path) -> None:
         (["--set", "scene.source=job.yaml"], 1, ["job.yaml", "can't open this file as a raster"]),
         (["--set", "output.labels=nowhere/out.tif"], 1, ["nowhere", "does not exist"]),
         (["--set", "output.labels=out.jpg"], 2, ["out.jpg", ".tif"]),
-        (["--set", "output.picture=look.jpg"], 2, ["look.jpg", ".png"]),
+        (["--set", "output.picture=look.gif"], 2, ["look.gif", ".png"]),
         (["--set", "fit.pixels=3"], 2, ["3 sampled pixels", "4 classes", "raise fit.pixels"]),
         (["--set", "output.palette=rainbowish"], 2, ["rainbowish", "rainbow"]),
         (["--set", "run.memory=10MB"], 1, ["run.memory allows 10 MB"]),
