@@ -73,7 +73,7 @@ class Original:
     shown: tuple[str, ...]
     """Names of the bands shown in red, green and blue, or of one shown in grey."""
     kind: tuple[str, ...]
-    """Common name of each band with its quantity, or its type if that is not known: those of one kind can be compared."""
+    """Common name of each band with its quantity, or its type if that is not known: one kind can be compared."""
     pixels: npt.NDArray[np.float64]
     """Values, shape (band, rows, columns)."""
     valid: npt.NDArray[np.bool_]
