@@ -1,6 +1,6 @@
 """The Python functions: open a scene as a lazy DataArray, fit a model, write labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date
 from functools import partial
@@ -33,6 +33,7 @@ from pipeline.engine.time_limits import time_limit
 from pipeline.features.columns import Columns
 from pipeline.jobs.config import FIT
 from pipeline.jobs.plan import chunk_shapes
+from pipeline.jobs.write_labels import write_labels
 from pipeline.methods.fit import fit_source
 from pipeline.methods.registry import method_of
 from pipeline.methods.settings import MAX_CLASSES
@@ -48,7 +49,7 @@ from pipeline.scenes.open import open_scene_config
 from pipeline.sinks.geotiff import map_tags
 from pipeline.sinks.palette import class_colours
 from pipeline.sinks.registry import open_map
-from pipeline.sinks.staging import Staging, keep_apart
+from pipeline.sinks.staging import keep_apart
 from pipeline.sinks.zarr_layout import MapDescription
 
 
@@ -383,7 +384,10 @@ def write(
     zarr_overviews: bool = False,
     progress: bool | Progress = False,
 ) -> Path:
-    """Compute labels chunk by chunk and write them as a Cloud-Optimized GeoTIFF or a Zarr store.
+    """Compute labels chunk by chunk and write them as a Cloud-Optimized GeoTIFF or a Zarr store, with a legend.
+
+    Names and colours of the classes are written beside the map, as by a run: `<map>.qml` for QGIS and, of a GeoTIFF,
+    `<map>.tif.aux.xml` for clients of GDAL.
 
     Parameters
     ----------
@@ -397,7 +401,7 @@ def write(
         Number of classes, needed if the labels have lost their attribute `k`. Labels are 0 (nodata) to k, and 255
         (unclassified) if their attribute `flag_values` lists it.
     overwrite : bool, default False
-        Whether an existing file may be replaced; a folder, if it is a Zarr store that Terrazzo wrote.
+        Whether existing files may be replaced; a folder, if it is a Zarr store that Terrazzo wrote.
     palette : str or sequence, default 'auto'
         'auto', the name of a colour map of matplotlib or cmocean, the path of a file of colours (.clr, .qml, .gpl,
         .txt), or a colour for each class, such as '#228b22' or (34, 139, 34).
@@ -442,27 +446,26 @@ def write(
         tags=map_tags(str(labels.attrs.get("model", "")), unclassified=unclassified) | acquired,
     )
     display, blocks = progress_of(progress, "write"), blocks_of(data)
+    opened = partial(
+        open_map,
+        description=description,
+        workers=threads,
+        zarr_format=output.zarr_format,
+        overviews=output.zarr_overviews,
+    )
 
     def labels_of(block: Block) -> npt.NDArray[np.uint8]:
         (part,) = compute(data[block.slices])
         _check_largest(part, classes, block, unclassified=unclassified)
         return np.asarray(part, np.uint8)
 
-    with (
-        Staging([target], overwrite=overwrite) as staging,
-        open_map(
-            staging.path(target), description, threads, zarr_format=output.zarr_format, overviews=output.zarr_overviews
-        ) as writer,
-    ):
+    def parts() -> Iterator[tuple[Block, npt.NDArray[np.uint8]]]:
         with display.stage("label", len(blocks)) as step:
-            for block, part in ThreadExecutor(threads).map(labels_of, blocks):
-                writer.add(block, part)
+            for labelled in ThreadExecutor(threads).map(labels_of, blocks):
+                yield labelled
                 step()
-        with display.stage("write", 2) as step:
-            writer.prepare()
-            step()
-            writer.finish()
-            step()
+
+    write_labels(target, description, opened, parts(), display, overwrite=overwrite)
     return target
 
 
@@ -501,9 +504,12 @@ def _check_labels(labels: Any) -> xr.DataArray:
 
 
 def _class_names(labels: xr.DataArray, k: int) -> tuple[str, ...]:
-    """Names of classes 1 to k: those of the attribute `flag_meanings` if there is one for each class."""
-    stated = str(labels.attrs.get("flag_meanings", "")).split()[:k]
-    return tuple(stated) if len(stated) == k else tuple(f"class_{label}" for label in range(1, k + 1))
+    """Names of classes 1 to k: those of the attribute `flag_meanings` if there is one for each class.
+
+    Words of a name are joined by underscores there.
+    """
+    stated = [word.replace("_", " ") for word in str(labels.attrs.get("flag_meanings", "")).split()[:k]]
+    return tuple(stated) if len(stated) == k else tuple(f"class {label}" for label in range(1, k + 1))
 
 
 def _check_largest(labels: npt.NDArray[np.uint8], k: int, block: Block, *, unclassified: bool) -> None:

@@ -57,6 +57,12 @@ def rows_of(labels: Labels, k: int) -> npt.NDArray[np.uint8]:
     return np.where(unclassified, np.uint8(k + 1), labels) if unclassified.any() else labels
 
 
+def areas_of_rows(rows: npt.NDArray[np.uint8], areas: PixelAreas, block: Block, size: int) -> tuple[int, ...]:
+    """Area of the pixels of a block per row, of `size` rows, in units of `PixelAreas.unit`; none if all are equal."""
+    weights = areas.whole_numbers(block)
+    return () if weights is None else class_areas(rows, weights, size)
+
+
 def centres_of_rows(model: ClusterModel, units: Units) -> npt.NDArray[np.float64]:
     """Centres of classes 1 to k, and 0 for unclassified pixels, in stored numbers, shape (k + 1, band)."""
     return np.vstack([model.centres_in(units), np.zeros(len(model.bands))])
@@ -88,45 +94,36 @@ class LabelTask:
         pixels = self.source.read(block)
         labels = self.labeller(*pixels).classes
         parts = tuple(part(block, pixels, labels) for part in self.parts)
-        rows, weights = rows_of(labels, len(self.centres) - 1), self.areas.whole_numbers(block)
-        by_row = () if weights is None else class_areas(rows, weights, len(self.centres) + 1)
+        rows = rows_of(labels, len(self.centres) - 1)
+        by_row = areas_of_rows(rows, self.areas, block, len(self.centres) + 1)
         return LabelledBlock(*class_sums(pixels.data, rows, self.centres), by_row, parts)
 
 
-class ClassStatistics:
-    """Pixel counts, areas and, per band, means, deviations and extremes of the classes of a scene, block by block."""
+class ClassCounts:
+    """Numbers of pixels and areas of the classes of a map, accumulated block by block."""
 
-    def __init__(self, model: ClusterModel, units: Units, areas: PixelAreas) -> None:
-        self._units = units
+    def __init__(self, k: int, areas: PixelAreas) -> None:
         self.pixel_areas = areas
         """Areas of the scene's pixels, or why they are unknown."""
-        self._k = model.k
-        self._areas = [0] * (model.k + 2)
-        self._shift = np.zeros((model.k + 2, len(model.bands)))
-        self._exact = has_exact_sums(np.dtype(units.dtype))
-        if not self._exact:
-            self._shift[1:] = centres_of_rows(model, units)
-        self.counts = [0] * (model.k + 1)
+        self._k = k
+        self._areas = [0] * (k + 2)
+        self.counts = [0] * (k + 1)
         """Number of pixels per class, length k + 1; the first is nodata."""
         self.unclassified = 0
         """Number of valid pixels that no class takes."""
-        shape = (1 if self._exact else 2, *self._shift.shape)
-        self._sums = np.zeros(shape, object if self._exact else np.float64)
-        self._squares = np.zeros_like(self._sums)
-        self._extremes = no_extremes(len(model.bands), model.k + 2, exact=self._exact)
 
-    def add(self, block: LabelledBlock) -> None:
-        """Add the sums of a block: exactly for integer pixels, because Python's integers do not overflow."""
-        *counts, unclassified = block.counts.tolist()
-        self.counts = [total + count for total, count in zip(self.counts, counts, strict=True)]
+    def add_counts(self, counts: npt.NDArray[np.int64], areas: tuple[int, ...]) -> None:
+        """Add the pixels per row of a block, shape (k + 2,), and their areas in units of `PixelAreas.unit`, if any."""
+        *of_classes, unclassified = counts.tolist()
+        self.counts = [total + count for total, count in zip(self.counts, of_classes, strict=True)]
         self.unclassified += unclassified
-        if block.areas:
-            self._areas = [total + area for total, area in zip(self._areas, block.areas, strict=True)]
-        kind = self._sums.dtype
-        self._sums = merge_sums(self._sums, block.sums.astype(kind))
-        self._squares = merge_sums(self._squares, block.squares.astype(kind))
-        np.minimum(self._extremes[..., 0], block.extremes[..., 0], out=self._extremes[..., 0])
-        np.maximum(self._extremes[..., 1], block.extremes[..., 1], out=self._extremes[..., 1])
+        if areas:
+            self._areas = [total + area for total, area in zip(self._areas, areas, strict=True)]
+
+    def add_labels(self, block: Block, labels: Labels) -> None:
+        """Add the labels of a block."""
+        rows, size = rows_of(labels, self._k), self._k + 2
+        self.add_counts(np.bincount(rows.ravel(), minlength=size), areas_of_rows(rows, self.pixel_areas, block, size))
 
     @property
     def valid(self) -> int:
@@ -152,6 +149,35 @@ class ClassStatistics:
             return self._areas[self._row(label)] * self.pixel_areas.unit
         per_pixel = self.pixel_areas.hectares
         return None if per_pixel is None else self.pixels(label) * per_pixel
+
+    def _row(self, label: int) -> int:
+        """Row of a label in sums."""
+        return self._k + 1 if label == UNCLASSIFIED else label
+
+
+class ClassStatistics(ClassCounts):
+    """Counts, areas and, per band, means, deviations and extremes of the classes of a scene, block by block."""
+
+    def __init__(self, model: ClusterModel, units: Units, areas: PixelAreas) -> None:
+        super().__init__(model.k, areas)
+        self._units = units
+        self._shift = np.zeros((model.k + 2, len(model.bands)))
+        self._exact = has_exact_sums(np.dtype(units.dtype))
+        if not self._exact:
+            self._shift[1:] = centres_of_rows(model, units)
+        shape = (1 if self._exact else 2, *self._shift.shape)
+        self._sums = np.zeros(shape, object if self._exact else np.float64)
+        self._squares = np.zeros_like(self._sums)
+        self._extremes = no_extremes(len(model.bands), model.k + 2, exact=self._exact)
+
+    def add(self, block: LabelledBlock) -> None:
+        """Add the sums of a block: exactly for integer pixels, because Python's integers do not overflow."""
+        self.add_counts(block.counts, block.areas)
+        kind = self._sums.dtype
+        self._sums = merge_sums(self._sums, block.sums.astype(kind))
+        self._squares = merge_sums(self._squares, block.squares.astype(kind))
+        np.minimum(self._extremes[..., 0], block.extremes[..., 0], out=self._extremes[..., 0])
+        np.maximum(self._extremes[..., 1], block.extremes[..., 1], out=self._extremes[..., 1])
 
     def means(self, label: int) -> npt.NDArray[np.float64]:
         """Means of the pixels with a label, shape (band,), in physical units; NaN if there are none."""
@@ -191,10 +217,6 @@ class ClassStatistics:
         if not (count and isfinite(square)):
             return float("nan")
         return sqrt(max(0.0, (square * count - total * total) / count**2))
-
-    def _row(self, label: int) -> int:
-        """Row of a label in sums."""
-        return self._k + 1 if label == UNCLASSIFIED else label
 
 
 def _exact_sum(parts: npt.NDArray[Any]) -> Any:

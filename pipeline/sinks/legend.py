@@ -2,13 +2,14 @@
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from pipeline.core.needs import Needs
 from pipeline.core.scene_info import SceneInfo
-from pipeline.labels.classify import ClassStatistics
+from pipeline.labels.classify import ClassCounts
 from pipeline.models.classes import UNCLASSIFIED
 from pipeline.sinks.base import Job, Sink
 from pipeline.sinks.palette import Colour, unclassified_colour
@@ -50,13 +51,17 @@ class LegendEntry:
         return "#{:02x}{:02x}{:02x}".format(*self.colour)
 
 
-def legend_of(job: Job, statistics: ClassStatistics) -> list[LegendEntry]:
+def legend_of(job: Job, counts: ClassCounts) -> list[LegendEntry]:
+    """Return the legend of the finished map of a job."""
+    return map_legend([each.name for each in job.model.classes], job.colours, counts)
+
+
+def map_legend(names: Sequence[str], colours: Sequence[Colour], counts: ClassCounts) -> list[LegendEntry]:
     """Return the legend of a finished map: classes 1 to k, and unclassified pixels if there are any."""
-    entries = [
-        LegendEntry.of(each.id, each.name, colour) for each, colour in zip(job.model.classes, job.colours, strict=True)
-    ]
-    if statistics.unclassified:
-        entries.append(LegendEntry.of(UNCLASSIFIED, UNCLASSIFIED_NAME, unclassified_colour(job.colours)))
+    pairs = enumerate(zip(names, colours, strict=True), start=1)
+    entries = [LegendEntry.of(label, name, colour) for label, (name, colour) in pairs]
+    if counts.unclassified:
+        entries.append(LegendEntry.of(UNCLASSIFIED, UNCLASSIFIED_NAME, unclassified_colour(colours)))
     return entries
 
 

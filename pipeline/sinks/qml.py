@@ -31,7 +31,12 @@ class QmlWriter(Writer):
 
     def finish(self, summary: Summary) -> None:
         """Write the file; raise OutputError if it can't be written."""
-        write_xml(self._path, paletted_style(legend_of(self._job, summary.statistics)), QML)
+        write_style(self._path, legend_of(self._job, summary.statistics))
+
+
+def write_style(path: Path, legend: Iterable[LegendEntry]) -> None:
+    """Write the style of a map; raise OutputError if it can't be written."""
+    write_xml(path, paletted_style(legend), QML)
 
 
 def paletted_style(legend: Iterable[LegendEntry]) -> ET.Element:

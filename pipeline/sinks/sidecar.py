@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipeline.labels.classify import ClassStatistics
+from pipeline.labels.classify import ClassCounts
 from pipeline.sinks.base import Job, Sink, Summary, Writer
 from pipeline.sinks.legend import NODATA_NAME, LegendEntry, legend_needs, legend_of, write_xml
 
@@ -62,11 +62,15 @@ class SidecarWriter(Writer):
 
     def finish(self, summary: Summary) -> None:
         """Write the file; raise OutputError if it can't be written."""
-        legend = legend_of(self._job, summary.statistics)
-        dataset = ET.Element("PAMDataset")
-        band = ET.SubElement(dataset, "PAMRasterBand", band="1")
-        band.extend([_category_names(legend), _colour_table(legend), _attribute_table(legend, summary.statistics)])
-        write_xml(self._path, dataset, SIDECAR)
+        write_sidecar(self._path, legend_of(self._job, summary.statistics), summary.statistics)
+
+
+def write_sidecar(path: Path, legend: Sequence[LegendEntry], counts: ClassCounts) -> None:
+    """Write the file of a map; raise OutputError if it can't be written."""
+    dataset = ET.Element("PAMDataset")
+    band = ET.SubElement(dataset, "PAMRasterBand", band="1")
+    band.extend([_category_names(legend), _colour_table(legend), _attribute_table(legend, counts)])
+    write_xml(path, dataset, SIDECAR)
 
 
 def _category_names(legend: Iterable[LegendEntry]) -> ET.Element:
@@ -89,10 +93,10 @@ def _colour_table(legend: Iterable[LegendEntry]) -> ET.Element:
     return element
 
 
-def _attribute_table(legend: Sequence[LegendEntry], statistics: ClassStatistics) -> ET.Element:
+def _attribute_table(legend: Sequence[LegendEntry], totals: ClassCounts) -> ET.Element:
     """Thematic table with a row per entry of the legend: label, pixels, name, colour, and area where it is known."""
-    counts = [statistics.pixels(entry.label) for entry in legend]
-    areas = [statistics.hectares(entry.label) for entry in legend]
+    counts = [totals.pixels(entry.label) for entry in legend]
+    areas = [totals.hectares(entry.label) for entry in legend]
     columns = [
         _Column("Value", _INTEGER, _MIN_MAX, [entry.label for entry in legend]),
         _Column("Count", _INTEGER if max(counts) <= _LARGEST_INTEGER else _REAL, _PIXEL_COUNT, counts),

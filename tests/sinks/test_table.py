@@ -16,8 +16,8 @@ from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.labels.classify import ClassStatistics, LabelTask
 from pipeline.models.base import ClusterModel
 from pipeline.sinks.base import Job, Summary
-from pipeline.sinks.geotiff import labels_of
 from pipeline.sinks.palette import class_colours
+from pipeline.sinks.raw_map import labels_of
 from pipeline.sinks.table import TableWriter
 
 

@@ -1,0 +1,64 @@
+"""Write a map of labels that are not those of a run: the map, and its legend for clients."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from pipeline.core.grid import Block
+from pipeline.engine.progress import Progress
+from pipeline.geo.pixel_areas import pixel_areas
+from pipeline.labels.classify import ClassCounts, Labels
+from pipeline.sinks.legend import map_legend
+from pipeline.sinks.qml import QML, write_style
+from pipeline.sinks.raw_map import RawMapWriter
+from pipeline.sinks.sidecar import SIDECAR, write_sidecar
+from pipeline.sinks.staging import Staging
+from pipeline.sinks.zarr_layout import MapDescription
+
+
+def write_labels(
+    target: Path,
+    description: MapDescription,
+    opened: Callable[[Path], RawMapWriter],
+    parts: Iterable[tuple[Block, Labels]],
+    progress: Progress,
+    *,
+    overwrite: bool,
+) -> None:
+    """Write a map and, beside it, what clients read of its classes; all get their names together.
+
+    Parameters
+    ----------
+    target : Path
+        Path of the map.
+    description : MapDescription
+        Grid, names and colours of the map.
+    opened : callable
+        Opens the writer of the map for a temporary path.
+    parts : iterable of (Block, ndarray of uint8)
+        The labels, block by block.
+    progress : Progress
+        Reports progress of the stage `write`.
+    overwrite : bool
+        Whether existing files may be replaced.
+
+    Raises
+    ------
+    OutputError
+        If a file exists already or can't be written.
+    """
+    style, sidecar = QML.default_path(target), SIDECAR.default_path(target) if SIDECAR.fits(target) else None
+    counts = ClassCounts(len(description.colours), pixel_areas(description.grid))
+    targets = [target, style, *([sidecar] if sidecar else [])]
+    with Staging(targets, overwrite=overwrite) as staging, opened(staging.path(target)) as writer:
+        for block, labels in parts:
+            writer.add(block, labels)
+            counts.add_labels(block, labels)
+        with progress.stage("write", 2) as step:
+            writer.prepare()
+            step()
+            writer.finish()
+            legend = map_legend(description.names, description.colours, counts)
+            write_style(staging.path(style), legend)
+            if sidecar:
+                write_sidecar(staging.path(sidecar), legend, counts)
+            step()
