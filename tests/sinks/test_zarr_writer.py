@@ -325,7 +325,7 @@ def test_labels_in_python_are_written_and_read_back_with_all_that_write_needs(
     again = opened(tmp_path / "part.zarr")["class"]
     assert again.equals(part)
     assert (again.attrs["model"], again.attrs["k"]) == (model.digest, 4)
-    write(part, tmp_path / "part.tif")
-    np.testing.assert_array_equal(read(tmp_path / "part.tif"), part)
+    write(part, tmp_path / "part_of_it.tif")
+    np.testing.assert_array_equal(read(tmp_path / "part_of_it.tif"), part)
     with pytest.raises(ConfigError, match="write: zarr_format: 4 is not allowed"):
         write(part, tmp_path / "four.zarr", zarr_format=4)  # type: ignore[arg-type]
