@@ -33,7 +33,8 @@ from pipeline.engine.time_limits import time_limit
 from pipeline.features.columns import Columns
 from pipeline.jobs.config import FIT
 from pipeline.jobs.plan import chunk_shapes
-from pipeline.jobs.write_labels import write_labels
+from pipeline.jobs.write_labels import files_of_map, write_labels
+from pipeline.labels.lazy import source_files
 from pipeline.methods.fit import fit_source
 from pipeline.methods.registry import method_of
 from pipeline.methods.settings import MAX_CLASSES
@@ -435,7 +436,8 @@ def write(
     resources = parse_record(ResourceConfig, {"workers": workers}, "write")
     options = {"labels": str(path), "palette": palette, "zarr_format": zarr_format, "zarr_overviews": zarr_overviews}
     output = parse_record(OutputSection, options, "write")
-    keep_apart({"path": target}, output.paths)
+    for file in files_of_map(target):
+        keep_apart({"path": file}, output.paths | dict.fromkeys(source_files(labels), "the scene of these labels"))
     threads = count_workers(resources.workers)
     acquired = {"TERRAZZO_ACQUIRED": str(labels.attrs["acquired"])} if "acquired" in labels.attrs else {}
     description = MapDescription(

@@ -53,12 +53,19 @@ class OutputPaths:
             if sink.follows:
                 if getattr(output, sink.key):
                     files.append((sink, _path_after(sink, files)))
+                elif any(other.key == sink.follows for other, _ in files):
+                    left_out.append((sink, _path_after(sink, files)))
                 continue
             name: str | None = getattr(output, sink.key)
             default = sink.default_path(labels)
-            if (sink.of_fit and not fits) or (sink.on_request and name is None) or not sink.fits(labels):
+            if name and not says_none(name) and not sink.fits(labels):
+                msg = f"output.{sink.key}: {sink.what} is written beside a GeoTIFF only; leave this key out"
+                raise ConfigError(msg)
+            if (sink.of_fit and not fits) or not sink.fits(labels):
                 continue
-            if says_none(name):
+            if sink.on_request and name is None:
+                left_out.append((sink, default))
+            elif says_none(name):
                 sink.check_off()
                 left_out.append((sink, default))
             else:

@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -30,7 +31,7 @@ from pipeline.models.base import ClusterModel
 from pipeline.pixels.open import FeatureScene, Scene, ScenePixels
 from pipeline.scenes.file_stamps import files_of, named_files, stamp_inputs
 from pipeline.sinks.base import Job, Summary
-from pipeline.sinks.palette import check_palette, model_colours, warn_of_palette
+from pipeline.sinks.palette import check_palette, model_colours, warn_of_palette, with_colours
 from pipeline.sinks.picture_options import PictureOptions, check_shown
 from pipeline.sinks.provenance import MapProvenance
 from pipeline.sinks.staging import Staging, check_writable, keep_apart
@@ -125,6 +126,8 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: bool | P
         read_while_loading(read.for_fit, plan.workers)
         fit = _fit(read, config, scene, plan.workers, progress)
         colours = model_colours(fit.model, config.output.palette, shown, config.output.stretch)
+        if config.output.palette != "auto":  # so that maps that the model makes later have the same
+            fit = replace(fit, model=with_colours(fit.model, colours))
         job = Job(
             info=read.for_map.info,
             model=fit.model,

@@ -15,6 +15,11 @@ from pipeline.sinks.staging import Staging
 from pipeline.sinks.zarr_layout import MapDescription
 
 
+def files_of_map(target: Path) -> list[Path]:
+    """Paths of a map and of the files beside it."""
+    return [target, *(sink.default_path(target) for sink in (QML, SIDECAR) if sink.fits(target))]
+
+
 def write_labels(
     target: Path,
     description: MapDescription,
@@ -48,8 +53,7 @@ def write_labels(
     """
     style, sidecar = QML.default_path(target), SIDECAR.default_path(target) if SIDECAR.fits(target) else None
     counts = ClassCounts(len(description.colours), pixel_areas(description.grid))
-    targets = [target, style, *([sidecar] if sidecar else [])]
-    with Staging(targets, overwrite=overwrite) as staging, opened(staging.path(target)) as writer:
+    with Staging(files_of_map(target), overwrite=overwrite) as staging, opened(staging.path(target)) as writer:
         for block, labels in parts:
             writer.add(block, labels)
             counts.add_labels(block, labels)

@@ -86,7 +86,19 @@ def label(scene: xr.DataArray | xr.Dataset, model: ClusterModel) -> xr.DataArray
     labeller = model.labeller(model.columns.info(info) if model.columns else info)
     labels = _map_chunks(_OfChunk(_ClassesOf(labeller), model.columns, info), source)
     array = xr.DataArray(labels, dims=source.axes, coords=source.coords, attrs=_attrs(model, info), name="class")
-    return georeference(array, source.axes, info.grid, source.mapping, corners=source.corners)
+    array = georeference(array, source.axes, info.grid, source.mapping, corners=source.corners)
+    array.encoding["sources"] = source_files(scene)
+    return array
+
+
+def source_files(array: xr.DataArray | xr.Dataset) -> tuple[str, ...]:
+    """Paths of the files that an array was opened from, or its scene, as far as it says so."""
+    variables = array.data_vars.values() if isinstance(array, xr.Dataset) else (array,)
+    found: list[str] = []
+    for each in (array, *variables):
+        for stated in (each.attrs.get("sources"), each.encoding.get("source"), each.encoding.get("sources")):
+            found += [stated] if isinstance(stated, str) else list(map(str, np.ravel(stated))) if stated else []
+    return tuple(dict.fromkeys(found))
 
 
 def measure(

@@ -276,10 +276,10 @@ def _numbered(settings: SklearnSettings, labels: npt.NDArray[np.intp]) -> tuple[
 def labelled_pixels(quantity: npt.NDArray[np.float64], labels: npt.NDArray[np.intp]) -> LabelledPoints:
     """Choose up to `MOST_POINTS` pixels that differ, shape (point, band), the first ones, and one of each class."""
     different = np.sort(np.unique(quantity, axis=0, return_index=True)[1])
-    first_of_class = np.unique(labels, return_index=True)[1]
-    missing = np.setdiff1d(first_of_class, different[:MOST_POINTS])
     # a class whose pixels all equal those of another is kept, too, though it has none in the map
-    chosen = np.concatenate([different[: MOST_POINTS - len(missing)], missing])
+    first_of_class = np.unique(labels, return_index=True)[1]
+    others = np.setdiff1d(different, first_of_class)
+    chosen = np.union1d(first_of_class, others[: MOST_POINTS - len(first_of_class)])
     return LabelledPoints(quantity[chosen], labels[chosen])
 
 

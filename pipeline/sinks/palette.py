@@ -139,6 +139,12 @@ def model_colours(
     return tuple(one or other for one, other in zip(chosen, listed or class_colours(model.k, palette), strict=True))
 
 
+def with_colours(model: ClusterModel, colours: Sequence[Colour]) -> ClusterModel:
+    """Return a model whose classes have colours, which maps have unless another palette is chosen."""
+    pairs = zip(model.classes, colours, strict=True)
+    return model.model_copy(update={"classes": tuple(each.model_copy(update={"colour": one}) for each, one in pairs)})
+
+
 def _adapted(listed: tuple[Colour, ...], k: int) -> tuple[Colour, ...]:
     """Return the first k of listed colours, with further ones of 'auto' if they are fewer."""
     numbers = f"output.palette: there are {len(listed)} colours for the {k} classes that the fit found"

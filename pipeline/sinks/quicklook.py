@@ -122,7 +122,7 @@ class Thinning:
 
 def picture_needs(info: SceneInfo, classes: int, options: PictureOptions = DEFAULT_OPTIONS) -> Needs:
     """Needs of the picture of a scene and a number of classes."""
-    layout = Layout.of(info.map_grid, classes + 1, options)
+    layout = Layout.of(info.map_grid, classes + 2, options)  # with no data, and unclassified pixels
     width, height = layout.page
     if options.size <= LARGEST_SIDE:
         return Needs(disk=3 * width * height)  # its memory is within that of the program

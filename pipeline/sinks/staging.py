@@ -13,11 +13,15 @@ from pipeline.core.regular_files import lookup_fault, special_kind
 from pipeline.engine.leftovers import STORE
 from pipeline.engine.signals import defer_signals, raise_pending_signal
 from pipeline.engine.work_folder import temporary_folder
-from pipeline.sinks.publish import StagedFile, foreign_sidecars, rename_together, sidecars, sync_files
+from pipeline.sinks.publish import SIDECARS, StagedFile, foreign_sidecars, rename_together, sidecars, sync_files
 from pipeline.sinks.store_folders import is_store_path, store_fault
+from pipeline.stores.locate import is_zarr_group
 
 _LONGEST_NAME: Final = 255
 """Longest file name in bytes that file systems allow."""
+
+_WORLD_FILES: Final = (".tfw", ".tifw", ".tiffw", ".wld", ".jgw", ".j2w", ".pgw")
+"""Endings of files beside a raster that place it, instead of its own."""
 
 _OTHER_FOLDER: Final = "choose another"
 """Fix that a message names if a folder can't be written to."""
@@ -113,11 +117,21 @@ def keep_apart(targets: Mapping[str, Path], inputs: Mapping[str, str]) -> None:
         if is_store_path(target) and (inside := next((path for path in read if real in Path(path).parents), None)):
             msg = f"{name}: {target}: this folder contains an input ({read[inside]}: {inside}); use another name"
             raise ConfigError(msg)
+        if owner := next((path for path in read if str(real) in _read_with(path)), None):
+            reason = f"GDAL would read this file as part of {owner}, an input ({read[owner]})"
+            msg = f"{name}: {target}: {reason}; use another name"
+            raise ConfigError(msg)
         for sidecar in sidecars(target):
             if what := read.get(os.path.realpath(sidecar)):
                 reason = f"GDAL would read {sidecar}, which is an input ({what}), as part of this map"
                 msg = f"{name}: {target}: {reason}; use another name"
                 raise ConfigError(msg)
+
+
+def _read_with(path: str) -> set[str]:
+    """Paths of files that GDAL would read as part of an input file, whether they exist or not."""
+    stem = os.path.splitext(path)[0]  # noqa: PTH122 (may be any text)
+    return {*(path + ending for ending in SIDECARS), *(stem + ending for ending in _WORLD_FILES)}
 
 
 def check_free_space(folder: Path, needed: int, fix: str) -> None:
@@ -167,6 +181,13 @@ def check_name(target: Path, targets: Collection[Path] = (), *, overwrite: bool)
         raise OutputError(msg)
 
 
+def _inside_store(path: Path) -> str:
+    """Describe that a path is inside a Zarr store; empty if it is not."""
+    folders = Path(os.path.realpath(path.parent), path.name).parents
+    store = next(filter(is_zarr_group, folders), None)
+    return f"this is inside a Zarr store ({store}), where only its own files belong; use another name" if store else ""
+
+
 def path_fault(path: Path) -> str:
     """Describe why a path can't be that of an output, whatever may be replaced; empty if it can.
 
@@ -176,8 +197,9 @@ def path_fault(path: Path) -> str:
         return f"the name is longer than {_LONGEST_NAME} bytes, more than file systems allow; shorten it"
     if fault := lookup_fault(path):
         return f"this path can't be looked up ({fault}); use another one"
-    if is_store_path(path):
-        return store_fault(path)
+    inside = _inside_store(path)
+    if inside or is_store_path(path):
+        return inside or store_fault(path)
     if path.is_dir():
         return "this is a folder; give the path of a file in it"
     if kind := special_kind(path):

@@ -24,6 +24,12 @@ _ENTRIES: Final = re.compile(
 )
 """Names of what is in such a store."""
 
+_FOLDERS: Final = re.compile(r"class|x|y|spatial_ref|overview_\d+|c|\d+")
+"""Names of those that are folders: groups, arrays, and parts of the keys of chunks in format 3."""
+
+_BELOW: Final = re.compile(_ENTRIES.pattern + r"|\.zarray|c|\d+(\.\d+)*")
+"""Names of what is in its groups and arrays."""
+
 
 def is_store_path(path: Path) -> bool:
     """Whether an output of this path is a folder."""
@@ -41,9 +47,21 @@ def store_fault(path: Path) -> str:
         return f"this is no folder, {fix}"
     if not _has_mark(path):
         return f"this folder is not a Zarr store that Terrazzo wrote, {fix}"
-    with os.scandir(path) as entries:
-        foreign = sorted(entry.name for entry in entries if entry.is_symlink() or not _ENTRIES.fullmatch(entry.name))
-    return f"this folder contains {foreign[0]}, which Terrazzo did not write, {fix}" if foreign else ""
+    foreign = next(_foreign(path, _ENTRIES), None)
+    return f"this folder contains {foreign}, which Terrazzo did not write, {fix}" if foreign else ""
+
+
+def _foreign(folder: Path, known: re.Pattern[str], inside: str = "") -> Iterator[str]:
+    """Yield the names of what is in a store, at any depth, and is not of this program: also links, pipes and others."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda each: each.name):
+            name, is_folder = f"{inside}{entry.name}", entry.is_dir(follow_symlinks=False)
+            of_kind = is_folder if _FOLDERS.fullmatch(entry.name) else entry.is_file(follow_symlinks=False)
+            chunk = entry.name.isdecimal() and entry.is_file(follow_symlinks=False)  # of an array of one dimension
+            if not (known.fullmatch(entry.name) and (of_kind or chunk)):
+                yield name
+            elif is_folder:
+                yield from _foreign(Path(entry.path), _BELOW, f"{name}/")
 
 
 def _has_mark(folder: Path) -> bool:

@@ -288,6 +288,14 @@ def test_labelled_pixels_are_the_first_that_differ_and_one_of_each_class() -> No
     assert [tuple(p) for p in chosen.points.tolist()] == [*first[: MOST_POINTS - 1], (100.0, 500.0)]
 
 
+def test_a_class_whose_only_pixel_would_make_room_for_another_is_held() -> None:
+    labels = np.zeros(2 * MOST_POINTS, np.intp)
+    labels[MOST_POINTS - 1], labels[-1] = 1, 2
+    chosen = labelled_pixels(np.arange(2.0 * MOST_POINTS)[:, np.newaxis], labels)
+    assert len(chosen.points) == MOST_POINTS
+    assert set(chosen.classes.tolist()) == {0, 1, 2}
+
+
 def test_k_is_given_on_unless_an_option_says_it() -> None:
     def wanted(**settings: Any) -> Any:
         return FIT.parse({"method": "sklearn", **settings}, "test").parameters

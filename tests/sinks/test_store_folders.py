@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -161,15 +162,38 @@ def test_a_folder_that_appears_during_the_run_is_not_replaced(tmp_path: Path) ->
 
 
 @posix
-def test_links_in_a_replaced_store_are_removed_but_not_their_targets(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["link to a folder", "link to a file", "pipe", "file", "folder"])
+@pytest.mark.parametrize("name", ["class/0.2", "class/notes.txt", "x/my", "overview_2/class/c/0/mine"])
+def test_a_store_with_anything_else_at_any_depth_is_not_replaced(tmp_path: Path, kind: str, name: str) -> None:
     old_map(tmp_path)
-    mine = tmp_path / "mine"
+    mine, inside = tmp_path / "mine", tmp_path / "map.zarr" / name
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
-    (tmp_path / "map.zarr" / "class" / "link").symlink_to(mine)
-    (tmp_path / "map.zarr" / "class" / "file").symlink_to(mine / "thesis.txt")
-    stage_map(tmp_path, overwrite=True)
-    assert contents(tmp_path) == {**NEW, "mine/thesis.txt": b"years of work"}
+    inside.parent.mkdir(parents=True, exist_ok=True)
+    make: dict[str, Callable[[], object]] = {
+        "link to a folder": lambda: inside.symlink_to(mine),
+        "link to a file": lambda: inside.symlink_to(mine / "thesis.txt"),
+        "pipe": lambda: os.mkfifo(inside),
+        "file": lambda: inside.write_text("mine"),
+        "folder": inside.mkdir,
+    }
+    make[kind]()
+    if (name, kind) == ("class/0.2", "file"):
+        stage_map(tmp_path, overwrite=True)
+        assert contents(tmp_path) == {**NEW, "mine/thesis.txt": b"years of work"}
+        return
+    with pytest.raises(ConfigError, match=f"this folder contains {name}, which Terrazzo did not write"):
+        stage_map(tmp_path, overwrite=True)
+    assert os.path.lexists(inside)
+    assert (mine / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "class/0.0", "inner.zarr"])
+def test_no_output_is_written_into_a_store(tmp_path: Path, name: str) -> None:
+    before = old_map(tmp_path)
+    with pytest.raises(ConfigError, match=r"this is inside a Zarr store \(.*map\.zarr\), where only its own files"):
+        Staging([tmp_path / "map.zarr" / name], overwrite=True).__enter__()
+    assert contents(tmp_path) == before
 
 
 FOREIGN: dict[str, tuple[dict[str, str], str]] = {
