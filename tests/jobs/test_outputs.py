@@ -12,11 +12,16 @@ from conftest import WriteRaster, patches
 from runs import config, contents
 from sources import described
 
+from pipeline.config.schema import SceneConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.needs import Work
 from pipeline.jobs.config import RunConfig, load_config
+from pipeline.jobs.outputs import OutputPaths
+from pipeline.jobs.predict import predict
 from pipeline.jobs.run import check_outputs, plan_config, run_config
 from pipeline.methods.registry import METHODS
+from pipeline.models.base import ClusterModel
+from pipeline.sinks.registry import OutputConfig
 
 STEPS: list[Callable[[RunConfig], Any]] = [
     check_outputs,
@@ -240,3 +245,31 @@ def test_a_run_with_colours_of_a_file_and_a_world_file_writes_both(write_raster:
     with rasterio.open(tmp_path / "c.tif") as file, rasterio.open(tmp_path / "c.jpeg") as picture:
         assert [file.colormap(1)[label][:3] for label in (1, 2, 3)] == [(1, 2, 3), (40, 50, 60), (250, 240, 230)]
         np.testing.assert_allclose(picture.transform, file.transform @ Affine.scale(file.width / picture.width))
+
+
+def test_maps_of_a_model_have_the_colours_of_the_first_one(write_raster: WriteRaster, tmp_path: Path) -> None:
+    path = write_raster("scene.tif", patches(3))
+    first = run_config(config(path, tmp_path / "a.tif", fit={"k": 3}, output={"palette": "viridis"}))
+    model = ClusterModel.load(tmp_path / "a.model.json")
+    predict(SceneConfig(source=(str(path),)), model, OutputConfig(labels=str(tmp_path / "b.tif")))
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert first["model"]["sha256"] == model.digest
+    plain = run_config(config(path, tmp_path / "c.tif", fit={"k": 3}))
+    assert plain["model"]["sha256"] == model.digest, "colours decide no pixel"
+
+
+def test_an_output_of_another_map_that_stays_is_told(
+    write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_raster("scene.tif", patches(3))
+    output = {"clr": str(tmp_path / "a.clr"), "world_file": True, "panels": "classes"}
+    run_config(config(path, tmp_path / "a.tif", fit={"k": 3}, output=output))
+    caplog.clear()
+    run_config(config(path, tmp_path / "a.tif", fit={"k": 3}), overwrite=True)
+    for name in ("a.clr", "a_quicklook.pgw"):
+        assert f"{name}: this file is left as it is and will not belong to the new map" in caplog.text
+
+
+def test_a_sidecar_of_a_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^output\.sidecar: the sidecar file .* beside a GeoTIFF only; leave this"):
+        OutputPaths.of(OutputConfig(labels=str(tmp_path / "a.zarr"), sidecar="a.tif.aux.xml"), fits=True)
