@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import hashlib  # noqa: F401 (early: if memory for its library is short, it prints a traceback for each digest and goes on)
 import os
 import sys
 import warnings
