@@ -35,6 +35,9 @@ from pipeline.core.timeouts import DEFAULT_TIMEOUT, MAX_TIMEOUT
 CLIPPED: Final = (2.0, 98.0)
 """Percentiles of `features.standardize: clip`."""
 
+LONGEST_TITLE: Final = 200
+"""Largest number of characters of the line of text above a picture."""
+
 Standardize = Literal["none", "clip", "zscore", "minmax", "robust"]
 
 WindowSize = Literal[3, 5, 7, 9, 11, 13, 15]
@@ -241,7 +244,9 @@ class OutputSection(Record):
         description="two percentiles from 0 to 100, such as [2, 98]: the values of a band that are black and white in "
         "the picture",
     )
-    title: Text | None = Field(None, description="a line of text above the picture")
+    title: Annotated[Text, Field(max_length=LONGEST_TITLE)] | None = Field(
+        None, description=f"a line of text above the picture, of at most {LONGEST_TITLE} characters"
+    )
     picture_size: Annotated[StrictInt, Field(ge=512, le=8192)] = Field(
         2048, description="the longest side of the picture in pixels, at most: 512 to 8192"
     )

@@ -3,9 +3,9 @@
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
-from math import ceil
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Final
 
@@ -16,10 +16,12 @@ from affine import Affine
 from rasterio.enums import Resampling
 
 from pipeline.config.fields import parse_hex
+from pipeline.config.schema import LONGEST_TITLE
 from pipeline.core.band_names import find_rgb
 from pipeline.core.errors import ConfigError, OutputError, SceneError
 from pipeline.core.grid import Grid
 from pipeline.engine.work_folder import output_error
+from pipeline.formats.catalogue import Catalogue
 from pipeline.geo.gdal import GDAL_ERRORS, gdal_options, open_raster
 from pipeline.jobs.run_records import RunRecord, read_run_record
 from pipeline.models.classes import UNCLASSIFIED
@@ -108,11 +110,13 @@ def draw_runs(
     if output.suffix.lower() not in PICTURE.endings:
         msg = f"--output: {output}: the picture is {PICTURE.form}; use a name that ends in {PICTURE.endings[0]}"
         raise ConfigError(msg)
+    _check_options(scale, title)
     records = [read_run_record(path) for path in runs]
-    inputs = {str(record.path): "the record of a run" for record in records}
-    inputs |= {str(record.labels): "a map" for record in records}
+    inputs: dict[str, str] = {}
     for record in records:
+        inputs |= dict.fromkeys(map(str, record.outputs), "an output of a run that is drawn")
         inputs |= dict.fromkeys(record.sources, "a scene") | named_files(record.scene)
+        inputs |= {str(record.path): "the record of a run", str(record.labels): "a map"}
     keep_apart({"--output": output}, inputs)
     with Staging([output], overwrite=overwrite) as staging, rasterio.Env(**gdal_options(GDAL_CACHEMAX=_CACHE_BYTES)):
         maps = [_open_map(record) for record in records]
@@ -128,6 +132,16 @@ def draw_runs(
         except OSError as error:
             raise output_error(output, "the picture", "--output", error) from error
     return layout
+
+
+def _check_options(scale: float | None, title: str) -> None:
+    """Raise ConfigError for a scale that is no size, or a title that is too long."""
+    if scale is not None and not (isfinite(scale) and scale > 0):
+        msg = f"--scale {scale:g}: expected pixels of the picture per pixel of the maps, a number above 0, such as 0.1"
+        raise ConfigError(msg)
+    if len(title) > LONGEST_TITLE:
+        msg = f"--title: a text of {len(title):,} characters; use one of at most {LONGEST_TITLE}"
+        raise ConfigError(msg)
 
 
 def _columns(maps: Sequence[MapFile], layout: GridLayout, output: Path) -> list[Column]:
@@ -161,8 +175,10 @@ def _open_map(record: RunRecord) -> MapFile:
             crs = file.crs.to_wkt() if file.crs else None
             grid = Grid(shape=file.shape, transform=file.transform, crs=crs)
     except (*GDAL_ERRORS, ValueError) as error:
-        store = f"GDAL {rasterio.__gdal_version__} may lack what this Zarr store needs (format 3: 3.11); "
-        fix = f"{store if record.labels.is_dir() else ''}make it again"
+        fix = "make it again"
+        if (record.labels / "zarr.json").is_file():
+            lacks = f"GDAL {rasterio.__gdal_version__} may lack what a Zarr store of format 3 needs (3.11)"
+            fix = f"{lacks}: write the map with output.zarr_format: 2"
         msg = f"{record.labels}: the map of {record.path} can't be read ({error}); {fix}"
         raise OutputError(msg) from error
     if record.model not in (tags.get("TERRAZZO_MODEL_SHA256"), tags.get("model")):
@@ -177,7 +193,10 @@ def _open_map(record: RunRecord) -> MapFile:
 
 def _name_for_gdal(path: Path) -> str:
     """Return the name by which GDAL opens a map: the array of labels of a Zarr store."""
-    return f'ZARR:"{path}":/{LABELS}' if path.is_dir() else str(path)
+    if not path.is_dir():
+        return str(path)
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'ZARR:"{escaped}":/{LABELS}'
 
 
 def _stated_colours(tags: Mapping[str, str]) -> dict[int, Colour]:
@@ -230,19 +249,49 @@ def _read_original(record: RunRecord, grid: Grid, output: Path) -> Original:
     try:
         catalogues = catalogues_of(record.scene, [record.labels, output])
         first = catalogues[0]
-        known = find_rgb(first.names, first.common_names)
-        wanted = record.rgb or (tuple(first.names[band] for band in known) if known else record.bands[:1])
-        config = record.scene.model_copy(update={"bands": wanted})
+        wanted = _shown_names(record, first)
+        config = record.scene.model_copy(update={"bands": tuple(dict.fromkeys(wanted))})
         common = dict(zip(first.names, first.common_names, strict=True))
-        read = [_original(clusterable_bands(bands, config), common, grid) for bands in choose_bands(catalogues, config)]
+        read = [
+            _original(clusterable_bands(bands, config), common, grid, config.nodata)
+            for bands in choose_bands(catalogues, config)
+        ]
     except (SceneError, ConfigError) as error:
         msg = f"{record.path}: the scene of this run can't be shown: {error}"
         raise SceneError(msg) from error
-    return reduce(_laid_under, read)
+    return _in_order(reduce(_laid_under, read), wanted)
 
 
-def _original(bands: Sequence[FileBand], common: Mapping[str, str | None], grid: Grid) -> Original:
-    """Read bands with these common names onto a grid."""
+def _shown_names(record: RunRecord, scene: Catalogue) -> tuple[str, ...]:
+    """Return the names of the bands to show, as in the quick-look: those of `output.rgb`, if the scene has them all.
+
+    Indices and other features are not bands of the scene, so they can't be shown.
+    """
+    try:
+        if record.rgb:
+            return tuple(scene.choose([name])[0].name for name in record.rgb)
+    except ConfigError:
+        names = ", ".join(record.rgb)
+        reason = f"the bands of output.rgb ({names}) are not all bands of the scene"
+        logger.warning("%s: %s, which is shown in other bands", record.path, reason)
+    if known := find_rgb(scene.names, scene.common_names):
+        return tuple(scene.names[band] for band in known)
+    return (next((name for name in record.bands if name in scene.names), scene.names[0]),)
+
+
+def _in_order(original: Original, wanted: Sequence[str]) -> Original:
+    """Put the bands of a scene in the order in which they are shown, a band twice if it is shown twice."""
+    if original.shown == tuple(wanted):
+        return original
+    order = [original.shown.index(name) for name in wanted]
+    kind = tuple(original.kind[band] for band in order)
+    return replace(original, shown=tuple(wanted), kind=kind, pixels=original.pixels[order])
+
+
+def _original(bands: Sequence[FileBand], common: Mapping[str, str | None], grid: Grid, nodata: float | str) -> Original:
+    """Read bands with these common names onto a grid; a nodata value replaces those that the files state."""
+    if not isinstance(nodata, str):
+        bands = [replace(band, nodata=nodata) for band in bands]
     pixels, valid = read_coarse(bands, grid)
     kind = tuple(
         f"{common.get(band.name) or band.name} {band.dtype if band.quantity == 'numbers' else band.quantity}"

@@ -1,6 +1,7 @@
 """Draw and write the quick-look: the scene in true colour next to its classes, with a legend. A picture, not data."""
 
 import logging
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -168,8 +169,8 @@ def fitted(text: str, font: Any, width: int) -> str:
     """Shorten a text so that it is at most `width` pixels wide."""
     if font.getlength(text) <= width:
         return text
-    length = next(n for n in range(len(text), -1, -1) if font.getlength(text[:n] + "...") <= width or n == 0)
-    return text[:length] + "..."
+    fits = bisect_right(range(len(text)), width, key=lambda length: font.getlength(text[:length] + "..."))
+    return text[: max(0, fits - 1)] + "..."
 
 
 def stretch(

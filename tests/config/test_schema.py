@@ -195,6 +195,7 @@ def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
         ("output.rgb", "nir", "a list of three bands"),
         ("output.stretch", [95, 5], "two percentiles"),
         ("output.stretch", [0, 101], "two percentiles"),
+        ("output.title", "x" * 201, "of at most 200 characters"),
         ("output.picture_size", 100, "512 to 8192"),
         ("output.panels", "map", "'both'"),
         ("output.world_file", "x.pgw", "true or false"),

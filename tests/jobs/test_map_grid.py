@@ -211,6 +211,13 @@ def test_what_is_no_record_no_map_of_it_or_too_large_is_refused_and_nothing_is_w
             r"c\.tif: this is not the map of .*other\.run\.json: it is of another model",
         ),
         ([first, second], "g.png", {"scale": 80}, ConfigError, "--scale 80: the picture would have 28,"),
+        (
+            [first],
+            "g.png",
+            {"title": "x" * 201},
+            ConfigError,
+            "--title: a text of 201 characters; use one of at most 200",
+        ),
         ([first], "g.tif", {}, ConfigError, r"--output: .*g\.tif: the picture is a PNG or JPEG"),
         ([first], "first.tif", {}, ConfigError, "the picture is a PNG or JPEG"),
         ([first], "a.csv.png", {}, OutputError, "the file exists already"),
@@ -224,6 +231,62 @@ def test_what_is_no_record_no_map_of_it_or_too_large_is_refused_and_nothing_is_w
     assert {name for name in after if name.endswith(".png") and name.startswith("g")} == set()
 
 
+@pytest.mark.parametrize("rgb", [["red", "red", "red"], ["red", "B04", "green"]])
+def test_a_band_may_be_shown_twice(write_raster: WriteRaster, tmp_path: Path, rgb: list[str]) -> None:
+    scene = write_raster("s.tif", patches(3, (60, 80)), bands=["B04", "B03", "B02"])
+    run_config(config(scene, tmp_path / "a.tif", fit={"k": 3}, output={"rgb": rgb}))
+    layout = draw_runs([tmp_path / "a.run.json"], tmp_path / "g.png", scale=1)
+    top, left = layout.tops[1] + LINE, layout.lefts[0]
+    panel = page_of(tmp_path / "g.png")[top : top + 60, left : left + 80]
+    with rasterio.open(scene) as file:
+        pixels = file.read([1, 1, 1] if rgb[2] == "red" else [1, 1, 2]).astype(float)
+    low, high = np.percentile(pixels.reshape(3, -1), [5, 95], axis=1)[..., None, None]
+    np.testing.assert_allclose(panel, np.moveaxis(np.clip((pixels - low) / (high - low), 0, 1) * 255, 0, 2), atol=0.51)
+
+
+def test_a_scene_whose_run_showed_an_index_is_shown_in_its_own_bands(
+    write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = write_raster("s.tif", patches(4, (60, 80)), bands=[*RGB, "nir"])
+    index = {"features": {"indices": ["ndvi"]}, "output": {"rgb": ["ndvi", "red", "green"]}}
+    run_config(config(scene, tmp_path / "a.tif", fit={"k": 3}, **index))
+    run_config(config(scene, tmp_path / "b.tif", fit={"k": 3}))
+    layout = draw_runs([tmp_path / "a.run.json"], tmp_path / "g.png", scale=1)
+    assert "the bands of output.rgb (ndvi, red, green) are not all bands of the scene" in caplog.text
+    draw_runs([tmp_path / "b.run.json"], tmp_path / "h.png", scale=1)
+    panels = [page_of(tmp_path / name)[layout.tops[1] + LINE :][:60] for name in ("g.png", "h.png")]
+    np.testing.assert_array_equal(*panels)
+
+
+def test_pixels_that_the_config_says_are_nodata_are_shown_as_nodata(write_raster: WriteRaster, tmp_path: Path) -> None:
+    pixels = patches(3, (60, 80))
+    pixels[:, :20, :30] = 7777
+    scene = write_raster("s.tif", pixels, bands=RGB)
+    run_config(config(scene, tmp_path / "a.tif", fit={"k": 3}, scene={"nodata": 7777}))
+    layout = draw_runs([tmp_path / "a.run.json"], tmp_path / "g.png", scale=1)
+    top, left = layout.tops[1] + LINE, layout.lefts[0]
+    panel = page_of(tmp_path / "g.png")[top : top + 60, left : left + 80]
+    np.testing.assert_array_equal((panel == 215).all(axis=2), (pixels == 7777).all(axis=0))
+
+
+def test_a_zarr_map_with_quotation_marks_in_its_name_is_drawn(two_runs: list[Path], tmp_path: Path) -> None:
+    name = 'a "quoted" \\name'
+    run_config(config(tmp_path / "first.tif", tmp_path / f"{name}.zarr", fit={"k": 4}))
+    draw_runs([tmp_path / f"{name}.run.json"], tmp_path / "z.png", scale=1)
+    draw_runs(two_runs[:1], tmp_path / "g.png", scale=1)
+    np.testing.assert_array_equal(page_of(tmp_path / "z.png"), page_of(tmp_path / "g.png"))
+
+
+def test_a_store_of_format_3_that_gdal_can_not_read_is_to_be_written_in_format_2(
+    two_runs: list[Path], tmp_path: Path
+) -> None:
+    store = tmp_path / "z.zarr"
+    store.mkdir()
+    (store / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}')  # without labels
+    with pytest.raises(OutputError, match=r"z\.zarr: the map of .*: write the map with output\.zarr_format: 2$"):
+        draw_runs([changed(two_runs[0], outputs={"labels": str(store)})], tmp_path / "g.png")
+
+
 def test_an_input_is_never_replaced(write_raster: WriteRaster, tmp_path: Path) -> None:
     scene = write_raster("scene.png", patches(3, dtype="uint8"), driver="PNG")
     run_config(config(scene, tmp_path / "a.tif", fit={"k": 3}, output={"picture": "none"}))
@@ -235,6 +298,14 @@ def test_an_input_is_never_replaced(write_raster: WriteRaster, tmp_path: Path) -
     run_config(config(tmp_path / "*.png", tmp_path / "b.tif", fit={"k": 3}, output={"picture": "none"}))
     with pytest.raises(ConfigError, match=r"scene\.png: this file is an input \(a scene\)"):
         draw_runs([tmp_path / "b.run.json"], scene, overwrite=True)
+    run_config(config(scene, tmp_path / "c.tif", fit={"k": 3}))
+    quicklook = tmp_path / "c_quicklook.png"
+    drawn = quicklook.read_bytes()
+    with pytest.raises(
+        ConfigError, match=r"quicklook\.png: this file is an input \(an output of a run that is drawn\)"
+    ):
+        draw_runs([tmp_path / "c.run.json"], quicklook, overwrite=True)
+    assert quicklook.read_bytes() == drawn
     assert scene.read_bytes() == before
 
 
@@ -245,3 +316,11 @@ def test_the_command_draws_a_picture_and_says_where(two_runs: list[Path], tmp_pa
     again = terrazzo("grid", *two_runs, "-o", "g.png", cwd=tmp_path)
     assert again.returncode == 1
     assert "the file exists already" in again.stderr
+
+
+@pytest.mark.parametrize("scale", ["nan", "0", "-1", "inf"])
+def test_a_scale_that_is_no_size_is_wrong_usage(two_runs: list[Path], tmp_path: Path, scale: str) -> None:
+    done = terrazzo("grid", *two_runs, "-o", "g.png", "--scale", scale, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--scale" in done.stderr
+    assert not (tmp_path / "g.png").exists()

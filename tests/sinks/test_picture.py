@@ -25,7 +25,7 @@ from pipeline.labels.classify import ClassStatistics, LabelTask
 from pipeline.models.base import ClusterModel
 from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.palette import Colour, class_colours
-from pipeline.sinks.picture import _NO_DATA, PictureWriter, stretch
+from pipeline.sinks.picture import _NO_DATA, PictureWriter, fitted, stretch
 from pipeline.sinks.picture_options import DEFAULT_OPTIONS, LARGEST_SIDE, PictureOptions
 from pipeline.sinks.quicklook import Layout, Thinning
 
@@ -288,6 +288,22 @@ def test_a_title_moves_the_panels_down_and_is_shortened_to_the_width_of_the_page
     np.testing.assert_array_equal(titled[added + 16 :], plain[16:])
     assert is_ink(titled[: added + 8]).any()
     assert not is_ink(titled[:, -16:]).any()
+
+
+def test_a_text_is_shortened_to_the_most_characters_that_fit_with_few_measurements() -> None:
+    class Font:
+        measured = 0
+
+        def getlength(self, text: str) -> float:
+            self.measured += 1
+            return 7.5 * len(text)
+
+    for length, width in ((10, 75), (11, 75), (100_000, 300), (20, 10), (20, 0)):
+        font = Font()
+        text = "abcdefghij" * (length // 10) + "k" * (length % 10)
+        most = max(0, int(width / 7.5) - 3)
+        assert fitted(text, font, width) == (text if 7.5 * length <= width else f"{text[:most]}...")
+        assert font.measured < 25
 
 
 def test_a_stretch_by_other_percentiles_is_that_of_numpy() -> None:
