@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from os.path import basename, splitext
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeGuard
 
 from pipeline.config.record import parse_record
 from pipeline.config.schema import SceneConfig
@@ -118,7 +118,7 @@ def _shown_bands(value: object) -> tuple[str, ...]:
     raise _FieldError(msg)
 
 
-def _places_of_outputs(record: Path, written: Iterable[Any]) -> Iterable[Path]:
+def _places_of_outputs(record: Path, written: Iterable[object]) -> Iterable[Path]:
     """Yield where the outputs of a run are: as they are written in its record, and those beside it, if it was moved."""
     for path in filter(_names_a_file, written):
         yield Path(path)
@@ -127,7 +127,7 @@ def _places_of_outputs(record: Path, written: Iterable[Any]) -> Iterable[Path]:
             yield beside
 
 
-def _names_a_file(written: object) -> bool:
+def _names_a_file(written: object) -> TypeGuard[str]:
     """Whether a value of a record is a path with a file name."""
     return isinstance(written, str) and "\0" not in written and basename(written) not in {"", ".", ".."}  # noqa: PTH119
 
@@ -138,7 +138,7 @@ def _find_source(record: Path, written: str) -> str:
     return str(from_record) if not Path(written).exists() and from_record.exists() else written
 
 
-def _find_map(record: Path, written: Any, digest: object) -> Path:
+def _find_map(record: Path, written: object, digest: object) -> Path:
     """Return the path of a map: as it is written in a record, or a file with this name beside the record.
 
     Of two, the one with the digest of the record: a record that was moved with its map may leave another one behind.
