@@ -160,7 +160,7 @@ def test_no_item_without_a_date_or_a_place_and_no_old_one_stays(
     "content",
     [
         '{"legend": "mine"}',
-        '{"type": "Feature", "properties": {"processing:software": {"other": "1"}, "floor": "terrazzo", "terrazzo": 1}}',
+        '{"type": "Feature", "properties": {"processing:software": {"other": "1"}, "floor": "terrazzo"}}',
         '{"processing:software": {"terrazzo": "1"}}',
         '["terrazzo"]',
         '"terrazzo" {',
