@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pipeline.config.argument_messages import name_arguments_in_messages
+from pipeline.config.argument_messages import check_argument, name_arguments_in_messages
 from pipeline.config.fields import ResamplingMethod
 from pipeline.config.record import parse_record
 from pipeline.config.schema import FeaturesConfig, OutputSection, ResourceConfig, SceneConfig, Standardize
@@ -430,6 +431,7 @@ def write(
     OutputError
         If the file exists already or can't be written.
     """
+    check_argument(path, (str, PathLike), "write: path: expected the path of the map, such as 'classes.tif'")
     array = _check_labels(labels)
     classes = _count_classes(labels, k)
     data, target, compute = lazy_data(array), Path(path), Computer.in_force()
