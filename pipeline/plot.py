@@ -109,7 +109,8 @@ def plot_classes(
         raise ConfigError(msg)
     check_argument(model, (ClusterModel, NoneType), "plot_classes: model: expected a ClusterModel, from fit()")
     if ax is not None:
-        check_argument(ax, libraries.plt.Axes, "plot_classes: ax: expected one Axes of matplotlib, from plt.subplots()")
+        kind = libraries.plt.Axes  # type: ignore[attr-defined]
+        check_argument(ax, kind, "plot_classes: ax: expected one Axes of matplotlib, from plt.subplots()")
     output = parse_record(OutputSection, {"labels": "map.tif", "palette": palette}, "plot_classes")
     array, axes = _planes_of(labels)
     step = max(1, ceil(max(array.shape) / size))
@@ -196,7 +197,7 @@ def _legend_of(attrs: Mapping[Any, Any], model: ClusterModel | None, found: Sequ
         colours = dict(zip(names, model_colours(model, palette), strict=True))
     else:
         flags = Flags.of(attrs)
-        names, stated = flags.names, flags.colours
+        names, stated = dict(flags.names), flags.colours
         k = max([0, *(label for label in (*names, *found) if label != UNCLASSIFIED)])
         names = {label: names.get(label, f"class {label}") for label in names or found if label != UNCLASSIFIED}
         colours = dict(enumerate(class_colours(k, palette), 1)) if k else {}
