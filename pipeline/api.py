@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pipeline.config.argument_messages import name_arguments_in_messages
+from pipeline.config.argument_messages import check_argument, name_arguments_in_messages
 from pipeline.config.fields import ResamplingMethod
 from pipeline.config.record import parse_record
 from pipeline.config.schema import FeaturesConfig, OutputSection, ResourceConfig, SceneConfig, Standardize
@@ -34,6 +35,7 @@ from pipeline.features.columns import Columns
 from pipeline.jobs.config import FIT
 from pipeline.jobs.plan import chunk_shapes
 from pipeline.jobs.write_labels import files_of_map, write_labels
+from pipeline.labels.flags import Flags
 from pipeline.labels.lazy import source_files
 from pipeline.methods.fit import fit_source
 from pipeline.methods.registry import method_of
@@ -429,10 +431,12 @@ def write(
     OutputError
         If the file exists already or can't be written.
     """
+    check_argument(path, (str, PathLike), "write: path: expected the path of the map, such as 'classes.tif'")
     array = _check_labels(labels)
     classes = _count_classes(labels, k)
     data, target, compute = lazy_data(array), Path(path), Computer.in_force()
-    unclassified = UNCLASSIFIED in np.ravel(labels.attrs.get("flag_values", ()))
+    flags = Flags.of(labels.attrs)
+    unclassified = flags.unclassified
     resources = parse_record(ResourceConfig, {"workers": workers}, "write")
     options = {"labels": str(path), "palette": palette, "zarr_format": zarr_format, "zarr_overviews": zarr_overviews}
     output = parse_record(OutputSection, options, "write")
@@ -443,7 +447,7 @@ def write(
     description = MapDescription(
         grid=grid_of(labels),
         colours=class_colours(classes, output.palette),
-        names=_class_names(labels, classes),
+        names=tuple(flags.names.get(label, f"class {label}") for label in range(1, classes + 1)),
         unclassified=unclassified,
         tags=map_tags(str(labels.attrs.get("model", "")), unclassified=unclassified) | acquired,
     )
@@ -503,15 +507,6 @@ def _check_labels(labels: Any) -> xr.DataArray:
         msg = f"{expected}, not {labels.dtype} {labels.dims}{fix}"
         raise ConfigError(msg)
     return planes[0]
-
-
-def _class_names(labels: xr.DataArray, k: int) -> tuple[str, ...]:
-    """Names of classes 1 to k: those of the attribute `flag_meanings` if there is one for each class.
-
-    Words of a name are joined by underscores there.
-    """
-    stated = [word.replace("_", " ") for word in str(labels.attrs.get("flag_meanings", "")).split()[:k]]
-    return tuple(stated) if len(stated) == k else tuple(f"class {label}" for label in range(1, k + 1))
 
 
 def _check_largest(labels: npt.NDArray[np.uint8], k: int, block: Block, *, unclassified: bool) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any, Literal
 
@@ -323,9 +324,20 @@ class ClusterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluste
         return model, info
 
 
+def _of_samples(wrapped: Any) -> Any:
+    """Method that TransformerMixin has wrapped for `set_output`, without that for scenes, which stay DataArrays."""
+
+    @wraps(wrapped)
+    def method(self: ClusterEstimator, X: Rows | Scene, *args: Any, **kwargs: Any) -> Any:  # noqa: N803
+        chosen = wrapped.__wrapped__ if isinstance(X, Scene) else wrapped
+        return chosen(self, X, *args, **kwargs)
+
+    return method
+
+
 # after TransformerMixin has wrapped it for `set_output`, which would make it available for every method
 for _name in ("transform", "fit_transform"):
-    setattr(ClusterEstimator, _name, available_if(_takes_distances)(getattr(ClusterEstimator, _name)))
+    setattr(ClusterEstimator, _name, available_if(_takes_distances)(_of_samples(getattr(ClusterEstimator, _name))))
 
 
 def _sum_of(measured: npt.NDArray[np.float64], *, densities: bool) -> tuple[float, int]:

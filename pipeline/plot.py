@@ -1,16 +1,16 @@
 """Draws a map of classes with its legend by matplotlib, for notebooks."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, cos, radians
+from types import NoneType
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pipeline.config.argument_messages import name_arguments_in_messages
+from pipeline.config.argument_messages import check_argument, name_arguments_in_messages
 from pipeline.config.fields import Colour
 from pipeline.config.record import parse_record
 from pipeline.config.schema import OutputSection
@@ -22,6 +22,7 @@ from pipeline.dataarrays.computing import Computer
 from pipeline.dataarrays.dimensions import Axes, to_planes
 from pipeline.dataarrays.source import blocks_of, lazy_data
 from pipeline.engine.executor import ThreadExecutor, count_workers
+from pipeline.labels.flags import Flags
 from pipeline.models.base import ClusterModel
 from pipeline.models.classes import UNCLASSIFIED
 from pipeline.models.colours import hex_colour
@@ -32,8 +33,6 @@ Labels = npt.NDArray[np.uint8]
 
 _PER_COLUMN: Final = 20
 """Largest number of entries in a column of the legend."""
-
-_HEX: Final = re.compile(r"#?([0-9a-fA-F]{6})")
 
 _UNCLASSIFIED_NAME: Final = "unclassified"
 
@@ -108,6 +107,10 @@ def plot_classes(
     if ax is not None and figsize is not None:
         msg = "plot_classes: figsize is that of a new figure, but ax is given; leave one out"
         raise ConfigError(msg)
+    check_argument(model, (ClusterModel, NoneType), "plot_classes: model: expected a ClusterModel, from fit()")
+    if ax is not None:
+        kind = libraries.plt.Axes  # type: ignore[attr-defined]
+        check_argument(ax, kind, "plot_classes: ax: expected one Axes of matplotlib, from plt.subplots()")
     output = parse_record(OutputSection, {"labels": "map.tif", "palette": palette}, "plot_classes")
     array, axes = _planes_of(labels)
     step = max(1, ceil(max(array.shape) / size))
@@ -142,6 +145,14 @@ def _planes_of(labels: Any) -> tuple[xr.DataArray, Axes]:
     if planes.shape[0] != 1 or labels.dtype.kind not in "iuf":
         msg = f"plot_classes: expected labels from label(), uint8 (y, x), not {labels.dtype} {labels.dims}"
         raise ConfigError(msg)
+    if not labels.size:
+        rows, columns = planes.shape[1:]
+        msg = f"plot_classes: the labels have no pixels, {rows} rows and {columns} columns; choose a larger part"
+        raise ConfigError(msg)
+    for dim in axes:
+        if not np.isfinite(_ends(planes[0], dim)).all():
+            msg = f"plot_classes: the coordinate {dim} of the labels is not finite at its ends; drop it, or set it anew"
+            raise ConfigError(msg)
     return planes[0], axes
 
 
@@ -185,7 +196,8 @@ def _legend_of(attrs: Mapping[Any, Any], model: ClusterModel | None, found: Sequ
         names = {each.id: each.name for each in model.classes}
         colours = dict(zip(names, model_colours(model, palette), strict=True))
     else:
-        names, stated = _stated(attrs)
+        flags = Flags.of(attrs)
+        names, stated = dict(flags.names), flags.colours
         k = max([0, *(label for label in (*names, *found) if label != UNCLASSIFIED)])
         names = {label: names.get(label, f"class {label}") for label in names or found if label != UNCLASSIFIED}
         colours = dict(enumerate(class_colours(k, palette), 1)) if k else {}
@@ -198,29 +210,6 @@ def _legend_of(attrs: Mapping[Any, Any], model: ClusterModel | None, found: Sequ
         names |= {UNCLASSIFIED: _UNCLASSIFIED_NAME}
         colours = {UNCLASSIFIED: unclassified_colour(list(colours.values()))} | colours
     return _Legend(names, colours)
-
-
-def _stated(attrs: Mapping[Any, Any]) -> tuple[dict[int, str], dict[int, Colour]]:
-    """Names and colours by label of the CF attributes of labels, as far as they are well-formed."""
-    values = [int(value) for value in np.ravel(attrs.get("flag_values", ())).tolist()]
-    meanings, colours = (_words(attrs.get(key, ())) for key in ("flag_meanings", "flag_colors"))
-    named = dict(zip(values, meanings, strict=False)) if len(meanings) == len(values) else {}
-    parts = [_HEX.fullmatch(colour) for colour in colours]
-    if len(parts) != len(values) or not all(parts):
-        return _without_nodata(named), {}
-    hexes = [bytes.fromhex(part[1]) for part in parts if part]
-    return _without_nodata(named), {
-        value: (each[0], each[1], each[2]) for value, each in zip(values, hexes, strict=True)
-    }
-
-
-def _without_nodata(names: Mapping[int, str]) -> dict[int, str]:
-    return {label: name.replace("_", " ") for label, name in names.items() if 0 < label <= UNCLASSIFIED}
-
-
-def _words(stated: Any) -> list[str]:
-    """Words of an attribute: a text with blanks between them, or a list."""
-    return stated.split() if isinstance(stated, str) else [str(word) for word in np.ravel(stated).tolist()]
 
 
 def _coloured(picture: Labels, colours: Mapping[int, Colour]) -> npt.NDArray[np.uint8]:

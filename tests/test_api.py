@@ -15,9 +15,9 @@ from fakes import CountingSource
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import pairwise_distances
-from sources import described
+from sources import described, model_of
 
-from pipeline import ClusterModel, fit, label, open_scene, predict, write
+from pipeline import ClusterModel, fit, label, load_config, open_scene, predict, run_config, write
 from pipeline.config.record import Record, parse_record
 from pipeline.config.schema import FeaturesConfig, FitConfig, OutputSection, ResourceConfig, SceneConfig
 from pipeline.core.errors import ConfigError, ModelError, OutputError
@@ -187,6 +187,38 @@ def test_write_takes_colours_of_classes_and_never_replaces_their_file(scene_file
     with pytest.raises(ConfigError, match=r"c\.txt: this file is an input"):
         write(labels, tmp_path / "c.txt", palette=str(tmp_path / "c.txt"), overwrite=True)
     assert not (tmp_path / "b.tif").exists()
+
+
+def test_flags_name_the_classes_of_a_written_map(tmp_path: Path) -> None:
+    flags = {"flag_values": [0, 1, 2, 3], "flag_meanings": "nodata water dry_land x"}
+    array = xr.DataArray(np.ones((20, 30), np.uint8), dims=("y", "x"), attrs={"k": 4, **flags})
+    write(array, tmp_path / "m.tif")
+    style = (tmp_path / "m.qml").read_text()
+    assert re.findall(r'label="([^"]*)"', style)[:4] == ["water", "dry land", "x", "class 4"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model: predict("s.tif", model, "x.tif"), "predict: scene: expected a SceneConfig.*; not a str"),
+        (
+            lambda model: predict(SceneConfig(source=("s.tif",)), model, "x.tif"),
+            "predict: output: expected an OutputConfig.*; not a str",
+        ),
+        (
+            lambda _: predict(SceneConfig(source=("s.tif",)), "m.json", OutputConfig(labels="x.tif")),
+            "predict: model: expected a ClusterModel.*; not a str",
+        ),
+        (lambda _: run_config("my.yaml"), r"run_config: config: expected a RunConfig, from load_config.*; not a str"),
+        (lambda _: run_config({}), "run_config: config: expected a RunConfig.*; not a dict"),
+        (lambda _: load_config(None), "load_config: path: expected the path of a YAML file.*; not None"),
+        (lambda model: model.save(None), "save: path: expected the path of a file.*; not None"),
+        (lambda _: write(xr.DataArray(np.ones((2, 2), "u1")), None), "write: path: expected the path.*; not None"),
+    ],
+)
+def test_arguments_of_other_types_are_refused_in_a_sentence(call: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        call(model_of(np.array([[1.0], [2.0]])))
 
 
 def test_write_refuses_an_array_that_is_not_labels(scene_file: Path, tmp_path: Path) -> None:

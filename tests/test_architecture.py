@@ -32,7 +32,7 @@ FOLDERS = {
     "features": "components base expressions indices standardize moving_windows columns",
     "models": "classes colours inputs summary store base prototypes gaussians ranges",
     "pixels": "gdal_memory needs table pieces block_cache cached_windows feature_source open",
-    "labels": "classify class_records measures lazy",
+    "labels": "flags classify class_records measures lazy",
     "methods": """strata settings lloyd swaps passes sample pixel_checks small_classes method starts exact batches
         sample_batches isodata initial_centroids kmeans minibatch em gaussian_classes gmm counts histogram ranges
         estimators sklearn_estimator dask_ml dask_ml_passes registry fit""",

@@ -153,6 +153,13 @@ def test_a_scene_is_labelled_and_measured_lazily(features: dict[str, Any]) -> No
     assert -ours.score(scene()) == pytest.approx(ours.inertia_)
 
 
+def test_scenes_stay_arrays_whatever_set_output_says() -> None:
+    plain = ClusterEstimator(k=4).fit(scene())
+    ours = ClusterEstimator(k=4).set_output(transform="pandas")
+    xr.testing.assert_identical(ours.fit_transform(scene()), plain.transform(scene()))
+    xr.testing.assert_identical(ours.transform(scene()), plain.transform(scene()))
+
+
 def test_distances_of_a_scene_are_euclidean_in_its_own_numbers() -> None:
     ours = ClusterEstimator(k=4, standardize="none").fit(scene())
     pixels = scene().values.reshape(3, -1).T.astype(float)

@@ -111,6 +111,12 @@ def test_without_a_model_the_attributes_say_what_classes_are(colours: Any) -> No
     }
 
 
+def test_colours_may_be_integers_of_numpy() -> None:
+    colours = np.arange(15, dtype="uint8").reshape(5, 3)
+    drawn = legend_of(plot_classes(labels(), palette=[tuple(row) for row in colours]))
+    assert list(drawn.values()) == [tuple(row) for row in colours.tolist()]
+
+
 def test_labels_of_a_file_without_attributes_are_drawn_too() -> None:
     array = labels(k=4).astype("float32").expand_dims("band")
     array.attrs = {}
@@ -187,6 +193,11 @@ def test_only_drawn_pixels_are_held_and_each_chunk_is_computed_once() -> None:
         (labels(), {"size": 0}, "size: 0 is not allowed; expected a number of pixels"),
         (labels(), {"palette": "nope"}, "^palette: 'nope' is not a matplotlib colour map"),
         (labels(), {"palette": 3}, "^plot_classes: palette: 3 is not allowed; expected"),
+        (labels(rows=0), {}, "the labels have no pixels, 0 rows and 90 columns; choose"),
+        (labels().assign_coords(x=np.full(90, np.nan)), {}, "the coordinate x of the labels is not finite"),
+        (labels(), {"model": "m.json"}, "model: expected a ClusterModel, from fit.*; not a str"),
+        (labels(), {"ax": [1, 2]}, "ax: expected one Axes of matplotlib, from plt.subplots.*; not a list"),
+        (labels(), {"palette": [(1, 2, True)] * 5}, "palette"),
         (labels(), {"ax": 1, "figsize": (1, 1)}, "figsize is that of a new figure, but ax is given"),
     ],
 )

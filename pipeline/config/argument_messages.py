@@ -12,7 +12,8 @@ from typing import Final, ParamSpec, TypeVar
 
 from pipeline.config.record import Record
 from pipeline.config.schema import FeaturesConfig, FitConfig, OutputSection, ResourceConfig, SceneConfig
-from pipeline.core.errors import TerrazzoError
+from pipeline.core.errors import ConfigError, TerrazzoError
+from pipeline.core.text import kind_words
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -106,6 +107,13 @@ def _check_names(function: str, parameters: Iterable[str], given: Iterable[str])
             hint = f"did you mean {nearest[0]}? " if nearest else ""
             msg = f"{function}() got an unexpected keyword argument {name!r}; {hint}it takes: {', '.join(parameters)}"
             raise TypeError(msg)
+
+
+def check_argument(value: object, kinds: type | tuple[type, ...], expected: str) -> None:
+    """Raise ConfigError if a value is of none of some types; `expected` names the function and what it takes."""
+    if not isinstance(value, kinds):
+        msg = f"{expected}; not {kind_words(value)}"
+        raise ConfigError(msg)
 
 
 def name_arguments_in_messages(*sections: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:

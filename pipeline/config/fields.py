@@ -2,6 +2,7 @@
 
 import re
 from datetime import date
+from numbers import Integral
 from typing import Annotated, Final, Literal, TypeGuard
 
 from pydantic import BeforeValidator, ByteSize, Field
@@ -83,7 +84,9 @@ def parse_hex(text: str) -> Colour | None:
 
 
 def _colour(value: object) -> object:
-    """Convert #rrggbb to three numbers; other values stay, to be validated."""
+    """Convert #rrggbb, and whole numbers of numpy, to three numbers; other values stay, to be validated."""
+    if isinstance(value, list | tuple):
+        return tuple(int(each) if isinstance(each, Integral) and not isinstance(each, bool) else each for each in value)
     return (parse_hex(value) or value) if isinstance(value, str) else value
 
 

@@ -29,6 +29,9 @@ _REMOTE: Final = re.compile(
 )
 """Remote addresses, alone or inside a path with an archive or driver prefix."""
 
+_USER: Final = re.compile(r"//[^/@]*@")
+"""User and password before the host of an address."""
+
 _SERVICES: Final = frozenset({"WMS", "WMTS", "STACIT", "STACTA", "WCS", "OGCAPI", "PLMosaic", "EEDAI", "DAAS", "NGW"})
 """Drivers of files that describe a server which delivers the pixels."""
 
@@ -82,6 +85,11 @@ def open_raster(path: str, **how: Any) -> rasterio.DatasetReader:
 def is_remote(path: str) -> bool:
     """Whether a path is read over a network."""
     return bool(_REMOTE.search(path))
+
+
+def public_address(path: str) -> str:
+    """Path as it may be shown to others: of an address neither user and password nor query, which may be secret."""
+    return _USER.sub("//", path.partition("?")[0]) if is_remote(path) else path
 
 
 def is_service(driver: str) -> bool:

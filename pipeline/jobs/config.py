@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from pipeline.config.argument_messages import check_argument
 from pipeline.config.record import OneOf, Record, parse_record
 from pipeline.config.schema import FeaturesConfig, ResourceConfig, SceneConfig
 from pipeline.config.yaml import merge, override, read_settings
@@ -54,6 +56,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     ConfigError
         If the file can't be read, is not plain YAML, or is not a valid config.
     """
+    check_argument(path, (str, PathLike), "load_config: path: expected the path of a YAML file, such as 'my.yaml'")
     return parse_record(RunConfig, read_settings(path, overrides, _for_new_method), str(Path(path)))
 
 

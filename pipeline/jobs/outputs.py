@@ -7,21 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from pipeline.config.fields import says_none
 from pipeline.core.errors import ConfigError
-from pipeline.core.regular_files import read_regular
 from pipeline.core.scene_info import SceneInfo
 from pipeline.sinks.base import OFF, Sink
 from pipeline.sinks.output_set import describe_mixed_set, digests_of
 from pipeline.sinks.picture_options import PictureOptions
 from pipeline.sinks.publish import sidecars
 from pipeline.sinks.registry import SINKS, OutputConfig
+from pipeline.sinks.stac import is_own_item
 from pipeline.sinks.staging import Staging, path_fault
-
-_LARGEST: Final = 2**20
-"""Bytes of a description of a map, at most."""
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +150,7 @@ class StagedOutputs:
             if reason := sink.left_out(info) if sink.left_out else "":
                 logger.info("%s: %s is not written, as %s", path, sink.what, reason)
                 left_out.add(sink.key)
-                if _is_ours(path):
+                if is_own_item(path):
                     self.staging.leave_out(path)
                 elif os.path.lexists(path):
                     _warn_of_unchanged(path, "it is not written for this scene")
@@ -173,14 +169,6 @@ class StagedOutputs:
             "outputs": {sink.key: str(path) for sink, path in self.paths.files if sink.key not in left_out},
             "sha256": digests_of({sink.key: path for sink, path in described if sink.key not in left_out}),
         }
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether a text file says that Terrazzo wrote it."""
-    try:
-        return b'"terrazzo"' in read_regular(path, _LARGEST)
-    except (OSError, ValueError):
-        return False
 
 
 def _warn_of_unchanged(path: Path, why: str) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from pipeline.config.schema import ResourceConfig, SceneConfig
+from pipeline.config.argument_messages import check_argument
+from pipeline.config.schema import OutputSection, ResourceConfig, SceneConfig
 from pipeline.core.errors import ModelError
 from pipeline.engine.progress import Progress, progress_of
 from pipeline.engine.time_limits import time_limit
@@ -81,6 +82,7 @@ def predict(
     TerrazzoError
         Any other error; no output is written in part.
     """
+    _check_arguments(scene, model, output)
     begin, started, progress = perf_counter(), datetime.now(UTC), progress_of(progress, "predict")
     paths, resources = OutputPaths.of(output, fits=False), resources or ResourceConfig()
     check_palette(output.palette, model.k, model.k)
@@ -121,6 +123,16 @@ def predict(
         )
         write_descriptions(writers, Summary(statistics, report))
     return report
+
+
+def _check_arguments(scene: object, model: object, output: object) -> None:
+    """Raise ConfigError for arguments of another type, such as paths."""
+    paths = "; for paths there are open_scene, label and write"
+    check_argument(scene, SceneConfig, f"predict: scene: expected a SceneConfig{paths}")
+    check_argument(
+        model, ClusterModel, "predict: model: expected a ClusterModel, from fit() or ClusterModel.load(path)"
+    )
+    check_argument(output, OutputSection, f"predict: output: expected an OutputConfig{paths}")
 
 
 def _scene_for(model: ClusterModel, config: SceneConfig, excluded: Iterable[Path]) -> Scene:

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from pipeline.config.argument_messages import check_argument
 from pipeline.core.errors import OutputError
 from pipeline.engine.leftovers import remove_leftovers
 from pipeline.engine.progress import Progress, progress_of
@@ -105,8 +106,10 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: bool | P
     Raises
     ------
     TerrazzoError
-        One of its subclasses; the message says what to fix. No output is written in part.
+        One of its subclasses; the message says what to fix. No output is written in part. A ConfigError if `config` is
+        none.
     """
+    check_argument(config, RunConfig, "run_config: config: expected a RunConfig, from load_config(path)")
     begin, started, progress = perf_counter(), datetime.now(UTC), progress_of(progress, "run_config")
     paths = check_outputs(config)
     warn_of_palette(config.output.palette, method_of(config.fit).classes(config.fit)[1])

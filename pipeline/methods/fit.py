@@ -18,6 +18,7 @@ from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
 from pipeline.features.columns import Columns
 from pipeline.features.standardize import Standardization, column_words, weights_of_bands
+from pipeline.geo.gdal import public_address
 from pipeline.labels.class_records import with_statistics
 from pipeline.methods.method import AnyMethod, FitInput, FitResult
 from pipeline.methods.pixel_checks import Computed, check_count, check_magnitude, check_outliers
@@ -208,7 +209,7 @@ def _model(
         provenance=Provenance(
             software="terrazzo",
             version=__version__,
-            sources=tuple(basename(path) for path in info.sources),  # noqa: PTH119 (may be /vsi...)
+            sources=tuple(basename(public_address(path)) for path in info.sources),  # noqa: PTH119 (may be /vsi...)
             crs=info.grid.crs,
         ),
     )

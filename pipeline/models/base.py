@@ -3,6 +3,7 @@
 import hashlib
 import json
 from abc import abstractmethod
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Protocol, Self
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from pipeline.config.argument_messages import check_argument
 from pipeline.core.arrays import Planes, Validity
 from pipeline.core.errors import ModelError
 from pipeline.core.scene_info import SceneInfo
@@ -233,6 +235,7 @@ class ClusterModel(Inputs):
         OutputError
             If the file exists already, or can't be written.
         """
+        check_argument(path, (str, PathLike), "save: path: expected the path of a file, such as 'm.model.json'")
         save_model(self, Path(path), overwrite=overwrite)
         return Path(path)
 

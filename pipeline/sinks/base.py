@@ -68,8 +68,8 @@ class Sink:
     of_fit: bool = False
     """True if only a run that fits a model writes it."""
     left_out: Callable[[SceneInfo], str] | None = None
-    """Says why a run of a scene leaves it out, empty if it does not; None if no run does. The file of an earlier run,
-    which has the word "terrazzo" in quotes, is removed then."""
+    """Says why a run of a scene leaves it out, empty if it does not; None if no run does. The file of an earlier run
+    is removed then if it is a STAC item that says so."""
     of_files: bool = False
     """True if it describes the other files, and so is finished when these are, with the report of the run."""
 

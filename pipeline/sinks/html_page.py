@@ -45,7 +45,10 @@ def element(name: str, /, *content: str, **attributes: str | float | bool | None
     Attributes are named as in Python: `class_` is class, `aria_label` is aria-label. False and None leave one out.
     Raises ValueError for code in an attribute, and for an address outside of the page.
     """
-    written = "".join(_attribute(key, value) for key, value in attributes.items() if value not in (None, False))
+    given = {
+        key: value for key, value in attributes.items() if value is not None and value is not False
+    }  # 0 is a value
+    written = "".join(_attribute(key, value) for key, value in given.items())
     start = f"<{_checked(name)}{written}>"
     return Html(start if name in _VOID else f"{start}{join(content)}</{name}>")
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from pipeline.config.record import Record
 from pipeline.config.schema import FeaturesConfig, FitConfig, SceneConfig
 from pipeline.core.scene_info import SceneInfo
-from pipeline.geo.gdal import is_remote
+from pipeline.geo.gdal import is_remote, public_address
 from pipeline.scenes.file_stamps import local_file, named_inputs
 from pipeline.stores.locate import is_zarr_group
 
@@ -23,6 +23,9 @@ _ENDS: Final = 2**16
 
 _STORE_METADATA: Final = ("zarr.json", ".zmetadata", ".zattrs", ".zgroup")
 """Files of a Zarr store that stand for it, the first one that exists."""
+
+_PREFIXES: Final = {"/vsicurl/": "", "/vsis3/": "s3://", "/vsigs/": "gs://", "/vsiaz/": "az://", "/vsioss/": "oss://"}
+"""Beginning of an address by the prefix that GDAL has for it."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,17 @@ class MapProvenance:
 
 def plain_name(path: str) -> str:
     """Name of a file without folders, and without the query of an address, which may hold a password."""
-    path = path.partition("?")[0] if is_remote(path) else path
+    path = public_address(path)
     return os.path.basename(path.rstrip("/")) or path  # noqa: PTH119 (may be /vsi... or an address)
+
+
+def shareable(value: Any) -> Any:
+    """Copy of plain values in which addresses have neither user and password nor query."""
+    if isinstance(value, dict):
+        return {key: shareable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [shareable(each) for each in value]
+    return public_address(value) if isinstance(value, str) else value
 
 
 def _json(value: Any) -> str:
@@ -101,12 +113,18 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
 
 def _input_files(info: SceneInfo) -> Iterator[InputFile]:
     """Files of a scene, archives and stores once; folders of which files are read are left out."""
-    for path in dict.fromkeys(local_file(path) or path for path in info.files):
+    for path in dict.fromkeys(local_file(path) or _address(path) for path in info.files):
         if is_zarr_group(Path(path)):
             metadata = next((file for name in _STORE_METADATA if (file := Path(path, name)).is_file()), Path(path))
             yield _fingerprint(plain_name(path), metadata)
         elif not Path(path).is_dir():
             yield _fingerprint(plain_name(path), Path(path))
+
+
+def _address(path: str) -> str:
+    """Address of a remote file that GDAL may name by its own prefix; other paths as they are."""
+    prefix = next(filter(path.startswith, _PREFIXES), "")
+    return _PREFIXES.get(prefix, "") + path.removeprefix(prefix) if is_remote(path) else path
 
 
 def _fingerprint(name: str, path: Path) -> InputFile:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.scene_info import SceneInfo
+from pipeline.geo.gdal import public_address
 from pipeline.labels.classify import ClassStatistics, Labels
 from pipeline.models.base import ClusterModel
 from pipeline.sinks.base import Job
@@ -76,9 +77,9 @@ class ReportContent:
 
     @cached_property
     def scene_name(self) -> str:
-        """Short name of the scene: that of its file, or of the folder of its files."""
+        """Short name of the scene: that of its file, or of the folder of its files; never the query of an address."""
         config = self.report.get("config", {}).get("scene", {})
-        paths = [PurePath(source) for source in config.get("source", self.info.sources)]
+        paths = [PurePath(public_address(source)) for source in config.get("source", self.info.sources)]
         if len(paths) > 1 and len({path.parent for path in paths}) == 1 and paths[0].parent.name:
             return paths[0].parent.name
         return paths[0].name + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")

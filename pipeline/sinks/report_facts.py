@@ -8,7 +8,9 @@ from typing import Any, Final
 import yaml
 
 from pipeline.core.text import size_words
+from pipeline.geo.gdal import public_address
 from pipeline.sinks.html_page import TIMES, UNKNOWN, Html, element, join, table
+from pipeline.sinks.provenance import shareable
 from pipeline.sinks.report_content import ReportContent
 
 _MOST_SOURCES: Final = 20
@@ -27,8 +29,9 @@ def scene_facts(content: ReportContent) -> Html:
     grid = info.grid
     total = statistics.counts[0] + statistics.valid
     nodata = dict.fromkeys("none" if value is None else f"{value:g}" for value in info.nodata)
+    sources = map(public_address, info.sources[:_MOST_SOURCES])
     facts = {
-        "Files": _lines([*info.sources[:_MOST_SOURCES], *_more(len(info.sources) - _MOST_SOURCES, "files")]),
+        "Files": _lines([*sources, *_more(len(info.sources) - _MOST_SOURCES, "files")]),
         "Bands": ", ".join(info.bands[:_MOST_BANDS])
         + "".join(f", {more}" for more in _more(len(info.bands) - _MOST_BANDS, "bands")),
         "Acquired": str(info.acquired or "unknown"),
@@ -79,7 +82,7 @@ def _georeference(wkt: str | None, transform: Any) -> dict[str, str]:
 
 def model_facts(content: ReportContent) -> Html:
     """What the model was fitted with."""
-    fitting = content.model.fitting.model_dump(mode="json")
+    fitting = shareable(content.model.fitting.model_dump(mode="json"))
     names = {"sampled_pixels": "sampled pixels", "valid_pixels": "valid pixels", "scene_pixels": "pixels of the scene"}
     facts = {
         names.get(key, key.replace("_", " ")): f"{value:,}" if key in names else plain(value)
@@ -92,10 +95,10 @@ def model_facts(content: ReportContent) -> Html:
 
 
 def config_text(report: Mapping[str, Any]) -> Html:
-    """The config as YAML; nothing if there was none."""
+    """The config as YAML, addresses without passwords; nothing if there was none."""
     if "config" not in report:
         return Html()
-    text = yaml.safe_dump(report["config"], sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(shareable(report["config"]), sort_keys=False, allow_unicode=True)
     return element("pre", element("code", text), tabindex=0, aria_label="Config of the run as YAML")
 
 

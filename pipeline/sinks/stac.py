@@ -17,7 +17,9 @@ from rasterio.crs import CRS
 
 from pipeline.core.acquisition import Acquisition, moment_text
 from pipeline.core.grid import Grid
+from pipeline.core.regular_files import read_regular
 from pipeline.core.scene_info import SceneInfo
+from pipeline.core.strict_json import parse_json
 from pipeline.core.text import json_text
 from pipeline.core.version import __version__
 from pipeline.geo.footprint import footprint
@@ -50,6 +52,9 @@ _MEDIA_TYPES: Final = {
 
 _ROLES: Final = {"labels": "data", "picture": "overview"}
 """Role of an output by its key; that of others is metadata."""
+
+_LARGEST: Final = 2**20
+"""Bytes of an item, at most."""
 
 _MOST_NAMED: Final = 3
 """Most files that are named in a sentence."""
@@ -92,6 +97,17 @@ class ItemWriter(Writer):
         outputs: Mapping[str, str] = summary.report.get("outputs", {})
         item = stac_item(self._job, summary.statistics, {key: Path(path) for key, path in outputs.items()})
         write_text(self._path, json_text(item, indent=2) + "\n", STAC)
+
+
+def is_own_item(path: Path) -> bool:
+    """Whether a file is a STAC item that Terrazzo wrote."""
+    try:
+        item = parse_json(read_regular(path, _LARGEST))
+    except (OSError, ValueError, RecursionError):
+        return False
+    properties = item.get("properties") if isinstance(item, dict) and item.get("type") == "Feature" else None
+    software = properties.get("processing:software") if isinstance(properties, dict) else None
+    return isinstance(software, dict) and "terrazzo" in software
 
 
 def stac_item(job: Job, statistics: ClassStatistics, outputs: Mapping[str, Path]) -> dict[str, Any]:
@@ -211,11 +227,16 @@ def _classes(job: Job, statistics: ClassStatistics) -> Iterator[dict[str, Any]]:
     legend = legend_of(job, statistics)
     names = [_plain(entry.name) for entry in legend]
     usual = Counter(["nodata", *names])
+    taken = set(usual)
     for entry, name in zip(legend, names, strict=True):
-        unique = name and usual[name] == 1
+        if not name or usual[name] > 1:
+            name = f"{name or 'class'}-{entry.label}"  # noqa: PLW2901 (the name that is used)
+            while name in taken:
+                name += f"-{entry.label}"  # noqa: PLW2901 (the same)
+            taken.add(name)
         yield {
             "value": entry.label,
-            "name": name if unique else f"{name or 'class'}-{entry.label}",
+            "name": name,
             "title": entry.name,
             "description": _description(entry.label),
             "color_hint": entry.hex_colour[1:].upper(),

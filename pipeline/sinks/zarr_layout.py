@@ -177,6 +177,7 @@ def label_attributes(description: MapDescription) -> dict[str, Any]:
         "flag_colors": " ".join("#{:02x}{:02x}{:02x}".format(*colours[label]) for label in meanings),
         "k": len(description.names),
         "model": description.tags.get("TERRAZZO_MODEL_SHA256", ""),
+        **({"acquired": acquired} if (acquired := description.tags.get("TERRAZZO_ACQUIRED")) else {}),
         "grid_mapping": _MAPPING,
         "coordinates": _MAPPING,
         **_location(description.grid),

@@ -102,3 +102,8 @@ def test_text_becomes_html_in_one_module_only() -> None:
     ]
     assert made == []
     assert Path(ROOT / "pipeline" / "sinks" / "html_page.py").is_file()
+
+
+def test_numbers_of_attributes_are_kept_also_zero() -> None:
+    node = only(element("input", min=0, value=0.0, tabindex=0, hidden=False, title=None, disabled=True))
+    assert {**node.attributes, "disabled": ""} == {"min": "0", "value": "0.0", "tabindex": "0", "disabled": ""}

@@ -122,6 +122,13 @@ def test_names_have_no_folders_and_no_secrets(path: str, name: str) -> None:
     assert plain_name(path) == name
 
 
+def test_remote_files_are_listed_once_whatever_name_gdal_has_for_them(write_raster: WriteRaster) -> None:
+    info = described(write_raster("a.tif", patches(1))).info
+    files = ("https://192.0.2.1/a.tif?t=1", "/vsicurl/https://192.0.2.1/a.tif?t=1", "s3://b/c.tif", "/vsis3/b/c.tif")
+    listed = MapProvenance.of(type(info)(**{**vars(info), "files": files}), SceneConfig(source=(files[0],))).files
+    assert [file.name for file in listed] == ["a.tif", "c.tif"]
+
+
 def test_remote_files_are_named_and_not_opened(write_raster: WriteRaster) -> None:
     path = write_raster("a.tif", patches(1))
     info = described(path).info

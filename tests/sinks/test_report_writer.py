@@ -133,6 +133,22 @@ def test_names_are_text_and_nothing_else(tmp_path: Path) -> None:
     assert HOSTILE.split("/", maxsplit=1)[0] in page.all("pre")[0].text
 
 
+@pytest.mark.parametrize("prefix", ["", "/vsicurl/"])
+def test_addresses_have_neither_passwords_nor_queries(tmp_path: Path, prefix: str) -> None:
+    addresses = [f"{prefix}http://me:SECRET@192.0.2.1/a{number}.tif?sig=SECRET/2" for number in (1, 2)]
+    for count, name in ((1, "a1.tif"), (2, "192.0.2.1")):
+        source = MemorySource(scene("u1", bands=3), chunk=(64, 64))
+        source.info = replace(source.info, sources=tuple(addresses[:count]))
+        model = model_of([[40, 60, 90], [120, 110, 100]], bands=source.info.bands)
+        record = {**RECORD, "config": {"scene": {"source": addresses[:count], "mask": {"path": addresses[0]}}}}
+        text, _ = write_page(tmp_path / "p.html", source, model, record)
+        assert "SECRET" not in text
+        page = read_page(text)
+        assert page.all("h1")[0].text == name
+        assert page.all("title")[0].text == f"{name}: 2 classes"
+        assert f"{prefix}http://192.0.2.1/a1.tif" in page.all("pre")[0].text
+
+
 def test_unclassified_pixels_have_a_row_and_a_colour(tmp_path: Path) -> None:
     source = MemorySource(scene("u1", bands=1), holes((120, 150)))
     text, statistics = write_page(tmp_path / "p.html", source, ranges_of(60, 100, 150))

@@ -156,12 +156,22 @@ def test_no_item_without_a_date_or_a_place_and_no_old_one_stays(
         assert json.loads((tmp_path / "m.run.json").read_text())["outputs"] == report["outputs"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"legend": "mine"}',
+        '{"type": "Feature", "properties": {"processing:software": {"other": "1"}, "floor": "terrazzo"}}',
+        '{"processing:software": {"terrazzo": "1"}}',
+        '["terrazzo"]',
+        '"terrazzo" {',
+    ],
+)
 def test_a_file_of_somebody_else_with_the_name_of_the_item_stays_with_a_warning(
-    write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    write_raster: WriteRaster, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
 ) -> None:
-    (tmp_path / "m.json").write_text('{"legend": "mine"}')
+    (tmp_path / "m.json").write_text(content)
     report = run_config(config(write_raster("s.tif", patches(3)), tmp_path / "m.tif", fit=QUICK), overwrite=True)
-    assert (tmp_path / "m.json").read_text() == '{"legend": "mine"}'
+    assert (tmp_path / "m.json").read_text() == content
     assert (
         "m.json: this file is left as it is and will not belong to the new map, as it is not written for this"
         in caplog.text
@@ -210,13 +220,14 @@ def test_a_prediction_has_an_item_of_its_own_scene(
 
 def test_names_of_classes_are_plain_and_differ(tmp_path: Path) -> None:
     source = MemorySource(np.ones((1, 20, 30), np.uint8), np.ones((20, 30), np.bool_), (20, 30))
-    model = model_of(np.arange(5.0)[:, np.newaxis])
-    titles = ["Forêt claire", "water", "water", "水", "nodata"]
+    titles = ["Forêt claire", "water", "water", "水", "nodata", "water-2"]
+    model = model_of(np.arange(6.0)[:, np.newaxis])
     classes = tuple(each.model_copy(update={"name": title}) for each, title in zip(model.classes, titles, strict=True))
     job = Job(
-        info=source.info, model=model.model_copy(update={"classes": classes}), colours=class_colours(5), workers=1
+        info=source.info, model=model.model_copy(update={"classes": classes}), colours=class_colours(6), workers=1
     )
     item = stac_item(job, ClassStatistics(model, source.info.units, PixelAreas(hectares=0.01)), {"labels": tmp_path})
     listed = item["assets"]["labels"]["classification:classes"]
     assert [each["title"] for each in listed[1:]] == titles
-    assert [each["name"] for each in listed[1:]] == ["Foret-claire", "water-2", "water-3", "class-4", "nodata-5"]
+    names = ["Foret-claire", "water-2-2", "water-3", "class-4", "nodata-5", "water-2"]
+    assert [each["name"] for each in listed[1:]] == names

@@ -307,10 +307,10 @@ def test_labels_in_python_are_written_and_read_back_with_all_that_write_needs(
     write_raster: WriteRaster, tmp_path: Path
 ) -> None:
     scene = write_raster("scene.tif", patches(shape=(150, 130)))
-    run_config(config(scene, tmp_path / "map.zarr", fit={"k": 4, "starts": 1}))
+    run_config(config(scene, tmp_path / "map.zarr", fit={"k": 4, "starts": 1}, scene={"date": "2025-07-14"}))
     model = ClusterModel.load(tmp_path / "map.model.json")
     with rioxarray.open_rasterio(scene, chunks={"y": 37, "x": 41}) as array:
-        target = write(label(array, model), tmp_path / "python.zarr")
+        target = write(label(array.assign_attrs(acquired="2025-07-14"), model), tmp_path / "python.zarr")
     assert target == tmp_path / "python.zarr"
     of_run, of_python = opened(tmp_path / "map.zarr"), opened(target)
     assert of_python.equals(of_run)
@@ -324,7 +324,7 @@ def test_labels_in_python_are_written_and_read_back_with_all_that_write_needs(
     write(part, tmp_path / "part.zarr")
     again = opened(tmp_path / "part.zarr")["class"]
     assert again.equals(part)
-    assert (again.attrs["model"], again.attrs["k"]) == (model.digest, 4)
+    assert (again.attrs["model"], again.attrs["k"], again.attrs["acquired"]) == (model.digest, 4, "2025-07-14")
     write(part, tmp_path / "part_of_it.tif")
     np.testing.assert_array_equal(read(tmp_path / "part_of_it.tif"), part)
     with pytest.raises(ConfigError, match="write: zarr_format: 4 is not allowed"):
