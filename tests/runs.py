@@ -79,6 +79,10 @@ OUTPUTS = (
 PAGE, REPORT = OUTPUTS[-2:]
 
 
+ITEM = "classes.json"
+"""The STAC item of a scene with a date, which describes the other files, too."""
+
+
 MIXED = "not all from one run"
 
 
@@ -97,7 +101,8 @@ def is_new(found: dict[str, bytes], new: dict[str, bytes]) -> bool:
     if without_report(found) != new or REPORT not in found:
         return False
     digests = json.loads(found[REPORT])["sha256"]
-    return sorted(digests.values()) == sorted(_digests(new))
+    described = {name: content for name, content in new.items() if name != ITEM}
+    return sorted(digests.values()) == sorted(_digests(described))
 
 
 def _digests(found: dict[str, bytes]) -> list[str]:

@@ -134,16 +134,16 @@ def _needs(scene: Scene, fit: SampleSettings | None, work: Work, sinks: Sequence
     info = scene.info
     columns = scene.columns.needs(scene.bands.info, work) if isinstance(scene, FeatureScene) else Needs()
     read = work.widened(columns.halo)
-    fitting, outputs, on_blocks = Needs(), Needs(), masking_needs(scene.reading, read)
+    fitting, on_blocks = Needs(), masking_needs(scene.reading, read)
     if fit:
         fitting = method_of(fit).needs(info, fit, work)
         on_blocks = on_blocks.then(sampling_needs(info, fit, work))
     if sinks:
-        on_blocks = on_blocks.then(labelling_needs(work))
         classes = method_of(fit).classes(fit)[1] if fit else MAX_CLASSES
         outputs = reduce(Needs.beside, (sink.needs(info, classes) for sink in sinks))
+        on_blocks = on_blocks.then(labelling_needs(work).beside(outputs))  # when the fit has released its memory
     reading = reading_needs(info, scene.reading, read, all_pixels=_uses_all_pixels(fit)).beside(columns)
-    return reading.beside(on_blocks).then(fitting).beside(outputs)
+    return reading.beside(on_blocks).then(fitting)
 
 
 def _uses_all_pixels(fit: SampleSettings | None) -> bool:
