@@ -30,7 +30,7 @@ def cli() -> None:
 
     \b
     terrazzo init scene.tif > my.yaml     a config to edit
-    terrazzo run my.yaml                  the map, with legend, model, table, picture, report
+    terrazzo run my.yaml                  the map, with a report
 
     Results go to standard output, progress and warnings to standard error. Exit status: 0 done, 1 failed,
     2 wrong usage or config.
