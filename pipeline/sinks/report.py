@@ -15,7 +15,7 @@ from pipeline.sinks.base import Sink
 from pipeline.sinks.picture_options import shown_bands
 from pipeline.sinks.quicklook import Thinning
 
-_PICTURE_PIXELS: Final = 1280**2
+_PICTURE_PIXELS: Final = 2**20
 """Largest number of pixels of the picture."""
 
 _LARGEST_SIDE: Final = 2560

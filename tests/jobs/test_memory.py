@@ -16,7 +16,7 @@ import rasterio
 from conftest import UTM
 from rasterio.windows import Window
 
-LARGEST = {"480MB": 4, "2GB": 2}
+LARGEST = {"450MB": 4, "2GB": 2}
 """Side of the largest scene in tiles, by memory limit."""
 
 
