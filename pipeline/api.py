@@ -371,7 +371,9 @@ def fit(
             fitted = FeatureSource(fitted, columns)
         if method_of(config).stores_labels(fitted.info, config, work):
             fitted = CachedSource(fitted, context.enter_context(new_cache()))
-        return fit_source(fitted, config, features, columns=columns, workers=work.workers, progress=display).model
+        return fit_source(
+            fitted, config, features, columns=columns, executor=ThreadExecutor(work.workers), progress=display
+        ).model
 
 
 @name_arguments_in_messages("output")

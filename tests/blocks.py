@@ -41,7 +41,11 @@ def fitted(
     """Fit a source with pixels cached in memory."""
     with open_cache("memory", Path()) as cache:
         return fit_source(
-            CachedSource(source, cache), config, features or FeaturesConfig(), workers=workers, progress=Progress()
+            CachedSource(source, cache),
+            config,
+            features or FeaturesConfig(),
+            executor=ThreadExecutor(workers),
+            progress=Progress(),
         )
 
 

@@ -274,9 +274,20 @@ class ResourceConfig(Record):
     renamed: ClassVar[Mapping[str, str]] = {"scratch": "cache", "scratch_dir": "cache_dir"}
 
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
-        "auto", description="'auto' (one per core), or the number of blocks processed at once, 1 to 1024"
+        "auto",
+        description="'auto' (one per core), or the number of blocks processed at once, 1 to 1024; on a cluster, the most "
+        "processes that are used",
     )
-    memory: Size = Field(ByteSize(2 * 10**9), description="the memory limit of the run, such as 2GB or 800MB")
+    cluster: Name = Field(
+        "auto",
+        description="where blocks are worked on: 'auto' (on the dask cluster whose client the program has made current, "
+        "else on threads), 'none' (threads), 'processes' (that many processes on this machine as run.workers says), or "
+        "the address of a dask scheduler (tcp://host:8786) or the path of its scheduler file",
+    )
+    memory: Size = Field(
+        ByteSize(2 * 10**9),
+        description="the memory limit of the run, such as 2GB or 800MB; on a cluster, of each process",
+    )
     chunk: Literal["auto"] | Annotated[int, Field(ge=16, le=65536)] = Field(
         "auto",
         description="'auto', or the side of a block in pixels, 16 to 65536, rounded up to whole blocks of the file",
@@ -287,7 +298,9 @@ class ResourceConfig(Record):
         "each pass), or 'auto' (on disk, if reading again would cost more); its folder is run.cache_dir",
     )
     cache_dir: Name | None = Field(
-        None, description="the folder for a cache on disk, which must exist (default: that of the map)"
+        None,
+        description="the folder for a cache on disk, which must exist, on a cluster on each worker (default: that of the "
+        "map; the worker's own)",
     )
     timeout: Annotated[float, Field(gt=0, le=MAX_TIMEOUT)] = Field(
         DEFAULT_TIMEOUT,

@@ -48,3 +48,7 @@ class OutputError(TerrazzoError):
 
 class MemoryBudgetError(TerrazzoError):
     """The run needs more memory than run.memory allows."""
+
+
+class ClusterError(TerrazzoError):
+    """The workers of a cluster can't be reached, end too often, or differ from this process."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from http import client as http_client
 
     import cmocean  # type: ignore[import-untyped]
+    import distributed
     import h5netcdf  # type: ignore[import-untyped]
     import matplotlib  # noqa: ICN001 (its own name)
     import pyogrio
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import shapely
     import tqdm
     import tqdm.auto as tqdm_auto
+    from dask import config as dask_config
     from matplotlib import patches
     from matplotlib import pyplot as plt
     from PIL import Image as image  # noqa: N813 (as modules are named here)
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 _HOMES: Final = {
     "cmocean": "cmocean",  # further colour maps by name; an extra of its own
+    "dask_config": "dask.config",  # clusters, and the next one
+    "distributed": "distributed",
     "h5netcdf": "h5netcdf",  # NetCDF files
     "http_client": "http.client",  # addresses
     "image": "PIL.Image",  # the picture, and the next two

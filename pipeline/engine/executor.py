@@ -30,16 +30,34 @@ def blocks_in_flight(workers: int) -> int:
     return 2 * workers
 
 
+class PerProcess:
+    """Part of a task that remembers something from one call to the next: each process that runs tasks has one copy.
+
+    What it remembers only saves time, or is a number that is added up over all processes.
+    """
+
+    def tally(self) -> int:
+        """Return a number that this copy has counted, such as that of pixels decoded."""
+        return 0
+
+
 class Executor(Protocol):
     """Applies a task to items in parallel.
 
     The result of a task must depend on its item only: a task may be copied by pickle, and run twice for an item, though
-    not at the same time. What it remembers from one call to the next only saves time.
+    not at the same time. What it remembers from one call to the next only saves time (`PerProcess`).
     """
 
     @property
     def workers(self) -> int:
         """Number of items worked on at the same time."""
+
+    @property
+    def threads(self) -> int:
+        """Number of threads for work in this process."""
+
+    def tally(self, part: PerProcess) -> int:
+        """Sum of what the copies of a part of tasks have counted in all processes."""
 
     def map(
         self, task: Callable[[Item], Result], items: Iterable[Item], *, ordered: bool = True
@@ -64,6 +82,15 @@ class ThreadExecutor:
 
     workers: int
     """Number of threads."""
+
+    @property
+    def threads(self) -> int:
+        """Number of threads."""
+        return self.workers
+
+    def tally(self, part: PerProcess) -> int:
+        """Return what the part has counted."""
+        return part.tally()
 
     def map(
         self, task: Callable[[Item], Result], items: Iterable[Item], *, ordered: bool = True

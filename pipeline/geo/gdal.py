@@ -2,7 +2,9 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import rasterio
@@ -143,3 +145,32 @@ def gdal_options(path: str = "", **ours: Any) -> dict[str, Any]:
     if is_remote(path):
         settings |= _FOR_REMOTE
     return {key: value for key, value in settings.items() if key not in os.environ}
+
+
+_SENT: Final = re.compile(r"(GDAL|CPL|VSI|OGR|OPJ|PROJ)_\w+")
+"""Names of environment variables that set up GDAL."""
+
+_ACCESS: Final = re.compile(r"(AWS|GS|GOOGLE|AZURE|OSS|SWIFT|OS|WEBHDFS)_\w+")
+"""Names of environment variables with which GDAL opens files in clouds."""
+
+_SECRET: Final = re.compile(r"PWD|PASS|KEY|TOKEN|SECRET|AUTH|HEADER|BEARER|COOKIE|CREDENTIAL|PROXY|CONFIG_FILE")
+"""Parts of the names of settings whose values may be secret, or name a file of this machine."""
+
+
+def settings_to_send(environment: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return GDAL's settings in the environment that other machines may be told, and the names of the others."""
+    sent = {name: value for name, value in environment.items() if _SENT.fullmatch(name) and not _SECRET.search(name)}
+    others = [name for name in environment if (_SENT.fullmatch(name) or _ACCESS.fullmatch(name)) and name not in sent]
+    return sent, tuple(sorted(others))
+
+
+@dataclass(frozen=True)
+class GdalSettings:
+    """Makes contexts with GDAL's settings, for the thread that enters one."""
+
+    options: Mapping[str, Any]
+
+    def __call__(self) -> AbstractContextManager[Any]:
+        """Return a context in which the settings hold, unless the environment of this process has others."""
+        context: AbstractContextManager[Any] = rasterio.Env(**gdal_options(**self.options))
+        return context

@@ -9,7 +9,7 @@ from operator import methodcaller
 from pathlib import Path
 
 from pipeline.core.pixels import BlockSource
-from pipeline.engine.executor import ThreadExecutor
+from pipeline.engine.executor import Executor
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
 from pipeline.geo.pixel_areas import pixel_areas
@@ -44,13 +44,15 @@ def open_outputs(files: Iterable[tuple[Sink, Path]], job: Job) -> Iterator[OpenO
         yield OpenOutputs(described, tuple(writer for of_files, writer in opened if of_files))
 
 
-def write_outputs(source: BlockSource, job: Job, outputs: OpenOutputs, progress: Progress) -> ClassStatistics:
+def write_outputs(
+    source: BlockSource, job: Job, outputs: OpenOutputs, executor: Executor, progress: Progress
+) -> ClassStatistics:
     """Label a scene with the model's bands, in the model's order, and write all outputs but the descriptions.
 
     Raises SceneError if a block can't be read, OutputError if a file can't be written.
     """
     statistics = ClassStatistics(job.model, source.info.units, pixel_areas(source.info.grid))
-    _label(source, job, outputs.all, statistics, progress)
+    _label(source, job, outputs.all, statistics, executor, progress)
     release_memory()
     if not statistics.valid:
         logger.warning("%s: no pixel is valid in every band, so the whole map is nodata", source.info.sources[0])
@@ -63,13 +65,18 @@ def write_outputs(source: BlockSource, job: Job, outputs: OpenOutputs, progress:
 
 
 def _label(
-    source: BlockSource, job: Job, writers: Sequence[Writer], statistics: ClassStatistics, progress: Progress
+    source: BlockSource,
+    job: Job,
+    writers: Sequence[Writer],
+    statistics: ClassStatistics,
+    executor: Executor,
+    progress: Progress,
 ) -> None:
     """Label all blocks; add them to the statistics and the outputs in order."""
     collecting = [(writer, writer.part) for writer in writers if writer.part]
     task = LabelTask.of(source, job.model, statistics.pixel_areas, tuple(part for _, part in collecting))
     with progress.stage("label", len(source.blocks)) as step:
-        for block, labelled in ThreadExecutor(job.workers).map(task, source.blocks):
+        for block, labelled in executor.map(task, source.blocks):
             statistics.add(labelled)
             for (writer, _), part in zip(collecting, labelled.parts, strict=True):
                 writer.add(block, part)

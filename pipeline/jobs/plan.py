@@ -12,10 +12,11 @@ from affine import Affine
 from pipeline.config.schema import ResourceConfig
 from pipeline.core.errors import ConfigError, MemoryBudgetError
 from pipeline.core.grid import Grid
-from pipeline.core.needs import Needs, Work
+from pipeline.core.needs import Library, Needs, Work
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import size_words
 from pipeline.engine.executor import count_workers
+from pipeline.jobs.crew import Crew
 from pipeline.labels.classify import labelling_needs
 from pipeline.methods.registry import method_of
 from pipeline.methods.settings import MAX_CLASSES, SampleSettings, sampling_needs
@@ -30,6 +31,9 @@ PROGRAM: Final = Needs(fixed=388 * 10**6)
 They were measured with libraries that the installer wrote in large pieces: Linux keeps these pieces in memory, and
 counts a whole piece for a process that touches part of it (decision 18).
 """
+
+_DISTRIBUTED: Final = Library("distributed", 60 * 10**6)
+"""Measured as the program itself."""
 
 _TARGET_BLOCK_BYTES: Final = 8 * 2**20
 """Bytes of pixels per block: enough to make the cost of a call negligible, few enough for a steady peak of memory."""
@@ -60,7 +64,9 @@ class Plan:
     blocks: int
     """Number of blocks of the scene."""
     workers: int
-    """Number of threads."""
+    """Number of threads, of each process."""
+    processes: int
+    """Number of processes that work on blocks; 0 if these are threads of this one."""
     passes: int
     """Largest number of times that each pixel of the source is read and decoded. Not counted: pixels of coarser bands
     at the edges of blocks, and those around a block for smoothing, which are read for each of these blocks."""
@@ -150,7 +156,14 @@ def _uses_all_pixels(fit: SampleSettings | None) -> bool:
     return fit is not None and fit.pixels == "all"
 
 
-def make_plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, *, sinks: Sequence[Sink] = SINKS) -> Plan:
+def make_plan(
+    scene: Scene,
+    run: ResourceConfig,
+    fit: SampleSettings | None,
+    *,
+    sinks: Sequence[Sink] = SINKS,
+    crew: Crew | None = None,
+) -> Plan:
     """Choose block size and number of workers for a scene so that the run stays within the memory allowed.
 
     Parameters
@@ -163,6 +176,8 @@ def make_plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, *, 
         The fit; None when an existing model is used.
     sinks : sequence of Sink
         Outputs that are made of labels; none if only a model is written.
+    crew : Crew, optional
+        Processes that work on blocks: the plan is that of each of them, and of this one.
 
     Raises
     ------
@@ -180,8 +195,8 @@ def make_plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, *, 
         method_of(fit).check_bands(info, fit)
     shapes = [whole_blocks(info, run.chunk)] if isinstance(run.chunk, int) else chunk_shapes(info)
     plans = [
-        _plan(scene, run, fit, Work(chunk=shape, blocks=len(info.grid.blocks(shape)), workers=workers), sinks)
-        for workers in halvings(count_workers(run.workers))
+        _plan(scene, run, fit, Work(chunk=shape, blocks=len(info.grid.blocks(shape)), workers=workers), sinks, crew)
+        for workers in halvings(crew.threads if crew else count_workers(run.workers))
         for shape in shapes
     ]
     for plan in plans:
@@ -198,15 +213,24 @@ def check_cache_of_method(run: ResourceConfig, fit: SampleSettings) -> None:
         raise ConfigError(msg)
 
 
-def _plan(scene: Scene, run: ResourceConfig, fit: SampleSettings | None, work: Work, sinks: Sequence[Sink]) -> Plan:
+def _plan(
+    scene: Scene,
+    run: ResourceConfig,
+    fit: SampleSettings | None,
+    work: Work,
+    sinks: Sequence[Sink],
+    crew: Crew | None,
+) -> Plan:
     """Plan a run for given blocks and workers, whatever memory that takes."""
     needs = _needs(scene, fit, work, sinks)
     cache = choose_cache(scene.info, scene.reading, run.cache, needs)
-    program = PROGRAM.beside(open_files_needs(scene.reading, work)).beside(Needs(libraries=needs.libraries))
+    libraries = needs.libraries | ({_DISTRIBUTED} if crew else set())
+    program = PROGRAM.beside(open_files_needs(scene.reading, work)).beside(Needs(libraries=libraries))
     return Plan(
         chunk=work.chunk,
         blocks=work.blocks,
         workers=work.workers,
+        processes=crew.processes if crew else 0,
         passes=needs.passes if cache.where == "none" else 1,
         cache=cache.where,
         caches_files=cache.files,

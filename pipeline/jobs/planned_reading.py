@@ -14,14 +14,14 @@ from pipeline.core.errors import ConfigError, OutputError
 from pipeline.core.pixels import PixelSource
 from pipeline.core.regular_files import lookup_fault
 from pipeline.core.text import size_words
-from pipeline.engine.cache import open_cache
-from pipeline.engine.executor import ThreadExecutor
-from pipeline.geo.gdal import gdal_options
+from pipeline.engine.cache import Cache, open_cache
+from pipeline.engine.executor import Executor, ThreadExecutor
+from pipeline.jobs.crew import Crew
 from pipeline.jobs.outputs import OutputPaths
 from pipeline.jobs.plan import Plan, make_plan
 from pipeline.kernels.hashing import load_kernel
 from pipeline.methods.settings import SampleSettings
-from pipeline.pixels.gdal_memory import gdal_cache_bytes, most_open_files
+from pipeline.pixels.gdal_memory import gdal_limits
 from pipeline.pixels.open import Scene, ScenePixels, open_pixels
 from pipeline.sinks.staging import check_free_space
 
@@ -29,22 +29,23 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def open_planned(scene: Scene, plan: Plan, resources: ResourceConfig, folder: Path) -> Iterator[ScenePixels]:
+def open_planned(
+    scene: Scene, plan: Plan, resources: ResourceConfig, folder: Path, crew: Crew | None = None
+) -> Iterator[ScenePixels]:
     """Open the pixels of a scene as planned, and limit GDAL's cache and open files to what the plan counts.
 
-    The limits hold for the whole process.
+    The limits hold for the whole process. On a cluster each worker has a cache of its own.
     """
     cache_folder = Path(resources.cache_dir or folder)
     with ExitStack() as context:
-        limits = gdal_options(
-            GDAL_CACHEMAX=gdal_cache_bytes(scene.reading, plan.workers),
-            GDAL_MAX_DATASET_POOL_SIZE=most_open_files(plan.workers),
-        )
-        context.enter_context(rasterio.Env(**limits))
-        cache = None if plan.cache == "none" else context.enter_context(open_cache(plan.cache, cache_folder))
+        context.enter_context(rasterio.Env(**gdal_limits(scene.reading, plan.workers)))
+        cache: Cache | None = None
+        if plan.cache != "none":
+            cache = crew.cache if crew else context.enter_context(open_cache(plan.cache, cache_folder))
         if resources.cache_dir and plan.cache != "disk":
             logger.info("run.cache_dir: %s is not used, because this run caches nothing on disk", resources.cache_dir)
-        check_disk_space(plan, resources, folder)
+        if crew is None or crew.is_local:
+            check_disk_space(plan, resources, folder)
         yield open_pixels(
             scene,
             plan.chunk,
@@ -55,17 +56,17 @@ def open_planned(scene: Scene, plan: Plan, resources: ResourceConfig, folder: Pa
         )
 
 
-def read_while_loading(source: PixelSource, workers: int) -> None:
+def read_while_loading(source: PixelSource, executor: Executor) -> None:
     """Read the first blocks into a source's cache while machine code is loaded, which keeps one thread busy.
 
-    Nothing is read unless blocks of the scene are cached, because they would be read again.
+    Nothing is read unless blocks of the scene are cached here, because they would be read again.
     """
-    if not source.cheap_again:
+    if not (source.cheap_again and isinstance(executor, ThreadExecutor)):
         return
     with ThreadPoolExecutor(1) as thread:
         loading = thread.submit(load_kernel)
         blocks = takewhile(lambda _: source.cheap_again and not loading.done(), source.blocks)
-        for _ in ThreadExecutor(workers).map(lambda block: source.read_for_fit(block) and None, blocks):
+        for _ in executor.map(lambda block: source.read_for_fit(block) and None, blocks):
             pass
         loading.result()
 
@@ -84,7 +85,9 @@ def check_cache_folder(resources: ResourceConfig) -> None:
         raise ConfigError(msg)
 
 
-def plan_run(scene: Scene, resources: ResourceConfig, fit: SampleSettings, outputs: OutputPaths) -> Plan:
+def plan_run(
+    scene: Scene, resources: ResourceConfig, fit: SampleSettings, outputs: OutputPaths, crew: Crew | None = None
+) -> Plan:
     """Plan a run that writes outputs.
 
     An optional cache is left out, with a warning, if the disk has no room for it: the source is then read twice.
@@ -94,9 +97,9 @@ def plan_run(scene: Scene, resources: ResourceConfig, fit: SampleSettings, outpu
     ConfigError, MemoryBudgetError
         As for `make_plan`.
     """
-    plan, folder = make_plan(scene, resources, fit, sinks=outputs.sinks), outputs.folder
+    plan, folder = make_plan(scene, resources, fit, sinks=outputs.sinks, crew=crew), outputs.folder
     cache_folder = Path(resources.cache_dir or folder)
-    if not (plan.cache_optional and folder.is_dir()):
+    if (crew and not crew.is_local) or not (plan.cache_optional and folder.is_dir()):
         return plan
     try:
         check_disk_space(plan, resources, folder)
@@ -109,7 +112,7 @@ def plan_run(scene: Scene, resources: ResourceConfig, fit: SampleSettings, outpu
             size,
             fix,
         )
-        return make_plan(scene, resources.model_copy(update={"cache": "none"}), fit, sinks=outputs.sinks)
+        return make_plan(scene, resources.model_copy(update={"cache": "none"}), fit, sinks=outputs.sinks, crew=crew)
     return plan
 
 

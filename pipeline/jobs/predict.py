@@ -14,7 +14,9 @@ from pipeline.core.errors import ModelError
 from pipeline.engine.progress import Progress, progress_of
 from pipeline.engine.time_limits import time_limit
 from pipeline.formats.renaming import names_for, rename_bands
+from pipeline.jobs.cluster import open_executor
 from pipeline.jobs.config import PredictConfig
+from pipeline.jobs.crew import open_crew
 from pipeline.jobs.map import open_outputs, write_descriptions, write_outputs
 from pipeline.jobs.outputs import OutputPaths, stage_outputs
 from pipeline.jobs.plan import make_plan
@@ -94,14 +96,18 @@ def predict(
         time_limit(resources.timeout),
         stamp_inputs(scene, output) as stamps,
         ExitStack() as opened,
+        open_crew(resources) as crew,
     ):
         described = _scene_for(model, scene, excluded=paths.all())
         stamps.add(described.info.files)
         colours = model_colours(model, output.palette, check_shown(described.info, output), output.stretch)
         keep_apart(paths.by_key(), files_of(described.info))
         outputs, provenance = staged.of_scene(described.info), MapProvenance.of(described.info, scene)
-        plan = make_plan(described, resources, None, sinks=paths.sinks)
-        with open_planned(described, plan, resources, paths.folder) as read:
+        plan = make_plan(described, resources, None, sinks=paths.sinks, crew=crew)
+        with (
+            open_planned(described, plan, resources, paths.folder, crew) as read,
+            open_executor(crew, described, plan, resources, paths.folder) as executor,
+        ):
             job = Job(
                 info=read.for_map.info,
                 model=model,
@@ -113,13 +119,19 @@ def predict(
                 picture=PictureOptions.of(output),
             )
             writers = opened.enter_context(open_outputs(outputs.files(), job))
-            statistics = write_outputs(read.for_map, job, writers, progress)
+            statistics = write_outputs(read.for_map, job, writers, executor, progress)
         _warn_of_one_class(statistics, described.info.sources[0])
         clock = Clock(started, perf_counter() - begin, progress.seconds)
         config = PredictConfig(scene=scene, output=output, run=resources)
         inputs = {"config": config.model_dump(mode="json"), "inputs": provenance.file_records}
         report = inputs | run_report(
-            read.source, plan, fit=Fit(model), statistics=statistics, outputs=outputs.record(), clock=clock
+            read.source,
+            plan,
+            executor=executor,
+            fit=Fit(model),
+            statistics=statistics,
+            outputs=outputs.record(),
+            clock=clock,
         )
         write_descriptions(writers, Summary(statistics, report))
     return report

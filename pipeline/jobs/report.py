@@ -13,6 +13,7 @@ import rasterio
 
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.version import __version__
+from pipeline.engine.executor import Executor
 from pipeline.engine.memory import peak_rss
 from pipeline.jobs.plan import Plan
 from pipeline.labels.classify import STATISTICS, ClassStatistics
@@ -53,6 +54,7 @@ def run_report(
     source: Source,
     plan: Plan,
     *,
+    executor: Executor,
     fit: Fit,
     statistics: ClassStatistics,
     outputs: Mapping[str, Mapping[str, str]],
@@ -77,7 +79,7 @@ def run_report(
         "unclassified": _class_record(statistics, UNCLASSIFIED, model.bands),
         "area_note": statistics.pixel_areas.reason,
         "plan": {**asdict(plan), "peak": plan.peak},
-        "source_passes": source.passes,
+        "source_passes": executor.tally(source) / source.file_pixels,
         **clock.record(),
         "pixels_per_second": round(info.pixels / clock.seconds),
         "peak_rss": peak_rss(),

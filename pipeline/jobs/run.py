@@ -10,10 +10,13 @@ from typing import Any
 
 from pipeline.config.argument_messages import check_argument
 from pipeline.core.errors import OutputError
+from pipeline.engine.executor import Executor
 from pipeline.engine.leftovers import remove_leftovers
 from pipeline.engine.progress import Progress, progress_of
 from pipeline.engine.time_limits import time_limit
+from pipeline.jobs.cluster import open_executor
 from pipeline.jobs.config import RunConfig
+from pipeline.jobs.crew import check_spreads, open_crew
 from pipeline.jobs.map import open_outputs, write_descriptions, write_outputs
 from pipeline.jobs.outputs import OutputPaths, stage_outputs
 from pipeline.jobs.plan import Plan, check_cache_of_method, make_plan
@@ -73,11 +76,12 @@ def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     """
     paths = check_outputs(config)
     warn_of_palette(config.output.palette, method_of(config.fit).classes(config.fit)[1])
-    with time_limit(config.run.timeout):
+    with time_limit(config.run.timeout), open_crew(config.run, start=False) as crew:
+        check_spreads(crew, config.fit)
         scene = open_features(config, excluded=paths.all())
     check_shown(scene.info, config.output)
     keep_apart(paths.by_key(), files_of(scene.info))
-    plan = plan_run(scene, config.run, config.fit, paths)
+    plan = plan_run(scene, config.run, config.fit, paths, crew)
     try:
         check_writable(paths.all())
         check_disk_space(plan, config.run, paths.folder)
@@ -116,6 +120,8 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: bool | P
     with stage_outputs(paths, overwrite=overwrite) as staged, ExitStack() as context:
         context.enter_context(time_limit(config.run.timeout))
         stamps = context.enter_context(stamp_inputs(config.scene, config.fit, config.output))
+        crew = context.enter_context(open_crew(config.run))
+        check_spreads(crew, config.fit)
         scene = open_features(config, excluded=paths.all())
         shown = check_shown(scene.info, config.output)
         stamps.add(scene.info.files)
@@ -123,11 +129,12 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: bool | P
             remove_leftovers(Path(config.run.cache_dir))  # before free disk space is checked
         outputs = staged.of_scene(scene.info)
         provenance = MapProvenance.of(scene.info, config.scene, config.features, config.fit)
-        plan = plan_run(scene, config.run, config.fit, paths)
+        plan = plan_run(scene, config.run, config.fit, paths, crew)
         keep_apart(paths.by_key(), files_of(scene.info))
-        read = context.enter_context(open_planned(scene, plan, config.run, paths.folder))
-        read_while_loading(read.for_fit, plan.workers)
-        fit = _fit(read, config, scene, plan.workers, progress)
+        read = context.enter_context(open_planned(scene, plan, config.run, paths.folder, crew))
+        executor = context.enter_context(open_executor(crew, scene, plan, config.run, paths.folder))
+        read_while_loading(read.for_fit, executor)
+        fit = _fit(read, config, scene, executor, progress)
         colours = model_colours(fit.model, config.output.palette, shown, config.output.stretch)
         if config.output.palette != "auto":  # so that maps that the model makes later have the same
             fit = replace(fit, model=with_colours(fit.model, colours))
@@ -142,11 +149,11 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: bool | P
             picture=PictureOptions.of(config.output),
         )
         writers = context.enter_context(open_outputs(outputs.files(), job))
-        statistics = write_outputs(read.for_map, job, writers, progress)
+        statistics = write_outputs(read.for_map, job, writers, executor, progress)
         clock = Clock(started, perf_counter() - begin, progress.seconds)
         inputs = {"config": config.model_dump(mode="json"), "inputs": provenance.file_records}
         report = inputs | run_report(
-            read.source, plan, fit=fit, statistics=statistics, outputs=outputs.record(), clock=clock
+            read.source, plan, executor=executor, fit=fit, statistics=statistics, outputs=outputs.record(), clock=clock
         )
         write_descriptions(writers, Summary(statistics, report))
     return report
@@ -169,19 +176,24 @@ def fit_config(
         Staging([output], overwrite=overwrite) as staging,
         time_limit(config.run.timeout),
         stamp_inputs(config.scene, config.fit) as stamps,
+        open_crew(config.run) as crew,
     ):
+        check_spreads(crew, config.fit)
         scene = open_features(config)
         stamps.add(scene.info.files)
         keep_apart({"--output": output}, files_of(scene.info))
-        plan = make_plan(scene, config.run, config.fit, sinks=())
-        with open_planned(scene, plan, config.run, output.parent) as read:
-            read_while_loading(read.for_fit, plan.workers)
-            fit = _fit(read, config, scene, plan.workers, progress or Progress())
+        plan = make_plan(scene, config.run, config.fit, sinks=(), crew=crew)
+        with (
+            open_planned(scene, plan, config.run, output.parent, crew) as read,
+            open_executor(crew, scene, plan, config.run, output.parent) as executor,
+        ):
+            read_while_loading(read.for_fit, executor)
+            fit = _fit(read, config, scene, executor, progress or Progress())
         write_text(staging.path(output), fit.model.to_json(), MODEL)
     return fit.model
 
 
-def _fit(read: ScenePixels, config: RunConfig, scene: Scene, workers: int, progress: Progress) -> Fit:
+def _fit(read: ScenePixels, config: RunConfig, scene: Scene, executor: Executor, progress: Progress) -> Fit:
     """Fit a model to the opened pixels of a scene."""
     columns = scene.columns if isinstance(scene, FeatureScene) else None
-    return fit_source(read.for_fit, config.fit, config.features, columns=columns, workers=workers, progress=progress)
+    return fit_source(read.for_fit, config.fit, config.features, columns=columns, executor=executor, progress=progress)

@@ -70,7 +70,7 @@ def fit_dask_ml(given: FitInput[CentroidSettings]) -> FitResult:
     """Cluster the sample by our own k-means, and refine its centroids by passes of dask-ml."""
     settings, pixels = given.settings, given.pixels
     with given.progress.stage("fit", settings.starts) as step:
-        start = fit_sample(given.points, settings, given.executor.workers, step, given.stretch)
+        start = fit_sample(given.points, settings, given.executor.threads, step, given.stretch)
     with given.progress.stage("refine", None):
         centres, iterations = _refine(given, start.centres)
         warn_of_max_iter(iterations, settings)
@@ -88,7 +88,7 @@ def _refine(given: FitInput[CentroidSettings], start: Centres) -> tuple[Centres,
 
     No other processes are used.
     """
-    settings, sample, workers = given.settings, given.points, given.executor.workers
+    settings, sample, workers = given.settings, given.points, given.executor.threads
     scaling = _Scaling(sample, given.stretch)
     if given.pixels is None:
         features = da.from_array(scaling.rows(sample), chunks=(_ROWS, -1))

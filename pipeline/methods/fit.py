@@ -13,7 +13,7 @@ from pipeline.core.needs import Work
 from pipeline.core.pixels import PixelSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.version import __version__
-from pipeline.engine.executor import ThreadExecutor
+from pipeline.engine.executor import Executor
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
 from pipeline.features.columns import Columns
@@ -52,7 +52,7 @@ def fit_source(
     features: FeaturesConfig = FeaturesConfig(),  # noqa: B008 (frozen)
     *,
     columns: Columns | None = None,
-    workers: int,
+    executor: Executor,
     progress: Progress,
 ) -> Fit:
     """Fit a model to the pixels of a scene.
@@ -67,8 +67,8 @@ def fit_source(
         Scaling and standardization of the bands.
     columns : Columns, optional
         What the columns of the source are computed from; None if they are the bands of the scene.
-    workers : int
-        Number of threads: first over blocks, then over starts.
+    executor : Executor
+        Runs tasks over blocks; starts run on its threads of this process.
     progress : Progress
         Reports progress of the stage `sample` and those of the method, `fit` and `refine`.
 
@@ -81,12 +81,12 @@ def fit_source(
     FitError
         If there are fewer distinct pixels than classes, or a band to be standardized is constant.
     """
-    method, executor = method_of(config), ThreadExecutor(workers)
+    method = method_of(config)
     check_settings(config, features)
     method.check_scene(source.info)
     method.check_bands(source.info, config)
     features = _features_of(method, features)
-    work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=workers)
+    work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=executor.threads)
     remembers = method.stores_labels(source.info, config, work)
     weights = config.weights if isinstance(config, DistanceSettings) else None
     weights_of_bands(weights, source.info)  # before any pixel is read
@@ -114,7 +114,7 @@ def fit_source(
     return Fit(model.model_copy(update=columns.in_model) if columns else model, found.log)
 
 
-def _sample(source: PixelSource, config: SampleSettings, executor: ThreadExecutor, progress: Progress) -> Sample:
+def _sample(source: PixelSource, config: SampleSettings, executor: Executor, progress: Progress) -> Sample:
     """Draw the sample that a config asks for, in random order; raise FitError if it has fewer pixels than classes."""
     with progress.stage("sample", len(source.blocks)) as step:
         sample = (draw_sample_by_cell if config.by_cell else draw_sample)(

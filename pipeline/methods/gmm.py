@@ -66,7 +66,7 @@ def gmm_needs(info: SceneInfo, settings: GaussianSettings, work: Work) -> Needs:
 
 def fit_gmm(given: FitInput[GaussianSettings]) -> FitResult:
     """Fit Gaussians to the sample, starting from the classes of k-means."""
-    settings, workers = given.settings, given.executor.workers
+    settings, workers = given.settings, given.executor.threads
     with given.progress.stage("fit", settings.starts) as step:
         start = fit_sample(given.points, settings, workers, step, given.stretch)
     warn_of_max_iter(start.iterations, settings)

@@ -38,7 +38,7 @@ def fit_kmeans(given: FitInput[KMeansSettings]) -> FitResult:
     settings = given.settings
     initial = initial_centres(given)
     with given.progress.stage("fit", settings.runs) as step:
-        start = fit_sample(given.points, settings, given.executor.workers, step, given.stretch, initial=initial)
+        start = fit_sample(given.points, settings, given.executor.threads, step, given.stretch, initial=initial)
     if given.pixels is None:
         warn_of_max_iter(start.iterations, settings)
         return given.result_of_sample(start.centres, start.iterations, start.log_of_starts(given.preparation.unit))

@@ -54,6 +54,8 @@ class Method(Generic[AnySettings]):
     """Raises ConfigError if settings are not those of a scene's bands, before pixels are read."""
     one_band: bool = False
     """Whether it takes scenes of one band only."""
+    streams: Callable[[AnySettings], bool] = lambda _settings: False
+    """Whether each block changes what is done with the next, so that blocks can't be spread over processes."""
     standardizes: bool = True
     """Whether `features.standardize` has an effect."""
     check: str | None = None

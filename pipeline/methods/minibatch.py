@@ -32,7 +32,7 @@ def fit_minibatch(given: FitInput[MiniBatchSettings]) -> FitResult:
     initial = initial_centres(given)
     with given.progress.stage("fit", settings.runs) as step:
         best = fit_sample_by_batches(
-            given.points, settings, given.executor.workers, step, given.stretch, initial=initial
+            given.points, settings, given.executor.threads, step, given.stretch, initial=initial
         )
     warn_of_max_iter(best.iterations, settings)
     log = best.log_of_starts(given.preparation.unit)
@@ -51,6 +51,7 @@ MINIBATCH: Final = Method(
     same_bits=True,
     classes=k_classes,
     check_bands=check_init,
+    streams=lambda settings: settings.pixels == "all",
     check="pipeline.methods.initial_centroids:check_init_alone",
     needs=minibatch_needs,
     function="pipeline.methods.minibatch:fit_minibatch",

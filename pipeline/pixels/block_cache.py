@@ -16,6 +16,7 @@ from pipeline.core.grid import Block, Blocks
 from pipeline.core.pixels import Piece, Pixels, PixelSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.engine.cache import Cache, Entry
+from pipeline.engine.executor import PerProcess
 from pipeline.pixels.pieces import PIECE_PIXELS, initial_labels, windows
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ _FITTED: Final = np.uint8(2)
 _PLANES: Final = slice(None)
 
 
-class CachedSource:
+class CachedSource(PerProcess):
     """Caches blocks when the fit first reads them, for later passes and for the map; a `PixelSource`.
 
     A block is up to three arrays in the cache: its pixels, under a name that says whether all take part in the fit; if

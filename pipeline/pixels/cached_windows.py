@@ -11,10 +11,11 @@ from pipeline.core.grid import Block, Blocks
 from pipeline.core.pixels import Pixels, PixelSource
 from pipeline.core.scene_info import SceneInfo
 from pipeline.engine.cache import Cache
+from pipeline.engine.executor import PerProcess
 from pipeline.pixels.block_cache import CachedSource
 
 
-class CachedWindows:
+class CachedWindows(PerProcess):
     """Reads any window of a source whose blocks are read at first use, then cached; a `PixelSource`.
 
     Parameters

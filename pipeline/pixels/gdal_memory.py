@@ -1,7 +1,8 @@
 """Memory that GDAL uses during a run: its cache of decoded blocks, and the open source files of virtual ones."""
 
-from typing import Final
+from typing import Any, Final
 
+from pipeline.geo.gdal import gdal_options
 from pipeline.scenes.reading import Reading
 
 _SMALLEST_CACHE: Final = 12 * 2**20
@@ -29,3 +30,10 @@ def open_files_bytes(reading: Reading, workers: int) -> int:
 def most_open_files(workers: int) -> int:
     """Return how many source files of virtual ones GDAL may keep open; each holds the block read last."""
     return _OPEN_FILES * workers
+
+
+def gdal_limits(reading: Reading, workers: int) -> dict[str, Any]:
+    """Return the GDAL settings that keep its memory within what is planned."""
+    return gdal_options(
+        GDAL_CACHEMAX=gdal_cache_bytes(reading, workers), GDAL_MAX_DATASET_POOL_SIZE=most_open_files(workers)
+    )

@@ -49,6 +49,14 @@ class FeatureScene:
 
 
 Scene = RasterScene | Mosaic | FeatureScene
+
+
+def first_scene(scene: Scene) -> RasterScene:
+    """Return the scene itself without its features, or the first of a mosaic."""
+    bands = scene.bands if isinstance(scene, FeatureScene) else scene
+    return bands.scenes[0] if isinstance(bands, Mosaic) else bands
+
+
 Source = RasterSource | MosaicSource
 
 

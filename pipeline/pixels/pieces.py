@@ -11,6 +11,7 @@ from pipeline.core.arrays import Validity
 from pipeline.core.grid import Block, Blocks, split_into_blocks
 from pipeline.core.pixels import Piece, PixelSource
 from pipeline.core.scene_info import SceneInfo
+from pipeline.engine.executor import PerProcess
 from pipeline.features.base import Preparation
 from pipeline.kernels.move_points import EXCLUDED
 
@@ -30,7 +31,7 @@ class FittedPixels:
     """Largest value per band, in the scene's dtype, shape (band,)."""
 
 
-class PixelPieces:
+class PixelPieces(PerProcess):
     """Pixels of a scene, prepared for distances, that are read in any number of passes.
 
     Parameters

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import rasterio
@@ -18,7 +19,15 @@ from rasterio.vrt import WarpedVRT
 from pipeline.core.arrays import Planes, Validity
 from pipeline.core.errors import SceneError
 from pipeline.core.grid import Block
-from pipeline.geo.gdal import GDAL_ERRORS, display_path, gdal_options, open_raster, read_error, run_within_limit
+from pipeline.geo.gdal import (
+    GDAL_ERRORS,
+    display_path,
+    gdal_options,
+    is_remote,
+    open_raster,
+    read_error,
+    run_within_limit,
+)
 from pipeline.geo.overlap import recentre_longitudes
 from pipeline.raster.file_parts import FilePart, Warp
 
@@ -69,6 +78,24 @@ class Handles:
                 handles.pop(next(iter(handles))).close()
             handles[path, warp] = _open(path, warp)
         return handles[path, warp]
+
+
+def check_opens(part: FilePart) -> None:
+    """Raise SceneError if the file of a part can't be opened in this process; stores are only looked up."""
+    if part.array and not is_remote(part.path):
+        if not Path(part.path).exists():
+            raise _unseen(part.path, "no such file or folder")
+    elif not part.array:
+        try:
+            with rasterio.Env(**gdal_options(part.path)):
+                open_raster(part.path, sharing=False).close()
+        except GDAL_ERRORS as error:
+            raise _unseen(part.path, str(error.__cause__ or error)) from error
+
+
+def _unseen(path: str, reason: str) -> SceneError:
+    fix = "all workers need the file at this path, for example on a shared disk"
+    return SceneError(f"{display_path(path)}: can't be opened ({reason}); {fix}")
 
 
 def _open(path: str, warp: Warp | None) -> rasterio.DatasetReader:

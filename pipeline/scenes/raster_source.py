@@ -9,6 +9,7 @@ from pipeline.core.arrays import Planes, Validity
 from pipeline.core.grid import Block
 from pipeline.core.pixels import Pixels
 from pipeline.core.scene_info import SceneInfo
+from pipeline.engine.executor import PerProcess
 from pipeline.engine.time_limits import limits_for_blocks
 from pipeline.formats import registry
 from pipeline.kernels.validity import mask_invalid
@@ -39,7 +40,7 @@ class _Scene(Protocol):
 AnyScene = TypeVar("AnyScene", bound=_Scene)
 
 
-class FileSource(Generic[AnyScene]):
+class FileSource(PerProcess, Generic[AnyScene]):
     """What the sources of a scene and of a mosaic have in common. A copy in another process counts what it decodes.
 
     Parameters
@@ -62,10 +63,19 @@ class FileSource(Generic[AnyScene]):
         self._files = FileReaders(cache)
         self._time_limit = limits_for_blocks(remote=scene.is_remote)
 
+    def tally(self) -> int:
+        """Return the number of pixels that this process has decoded, over all bands."""
+        return self._files.decoded_pixels
+
+    @property
+    def file_pixels(self) -> int:
+        """Number of pixels in the files of the scene, over all bands."""
+        return self._scene.file_pixels
+
     @property
     def passes(self) -> float:
         """Number of pixels that this process has decoded, relative to the number of pixels in the scene's files."""
-        return self._files.decoded_pixels / self._scene.file_pixels
+        return self.tally() / self.file_pixels
 
 
 class RasterSource(FileSource[RasterScene]):

@@ -16,6 +16,7 @@ from pipeline.config.record import parse_record
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.errors import ConfigError, FitError
 from pipeline.core.units import Units
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.features.standardize import Standardization
 from pipeline.jobs.config import FIT
@@ -37,7 +38,7 @@ def model_of(source: MemorySource, features: FeaturesConfig = CLIP, workers: int
     config = FIT.parse({"k": 5, **fit}, "test")
     if config.pixels == "all":
         return fitted(source, config, features, workers).model
-    return fit_source(source, config, features, workers=workers, progress=Progress()).model
+    return fit_source(source, config, features, executor=ThreadExecutor(workers), progress=Progress()).model
 
 
 def clamped(data: npt.NDArray[Any], valid: npt.NDArray[np.bool_], low: float = 2, high: float = 98) -> Any:

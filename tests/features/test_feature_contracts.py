@@ -14,6 +14,7 @@ from pipeline.config.schema import FeaturesConfig
 from pipeline.core.needs import Work
 from pipeline.core.pixels import Pixels
 from pipeline.core.units import Units
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.features.base import BlockFeature, Transform
 from pipeline.features.columns import Columns, IndexColumn, TextureColumn
@@ -159,7 +160,9 @@ def test_what_a_feature_needs_is_counted_for_the_block(feature: BlockFeature) ->
 def test_a_fit_sees_the_columns_of_a_feature(feature: BlockFeature) -> None:
     source = FeatureSource(scene(), feature)
     config = KMeansSettings(k=4, starts=1, pixels=2000)
-    model = fit_source(source, config, workers=2, progress=Progress()).model
+    model = fit_source(source, config, executor=ThreadExecutor(2), progress=Progress()).model
     assert model.bands == source.info.bands
-    again = fit_source(FeatureSource(scene((13, 40)), feature), config, workers=1, progress=Progress()).model
+    again = fit_source(
+        FeatureSource(scene((13, 40)), feature), config, executor=ThreadExecutor(1), progress=Progress()
+    ).model
     assert again == model

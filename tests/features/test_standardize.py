@@ -13,6 +13,7 @@ from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.errors import ConfigError, FitError, ModelError
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.features.standardize import Standardization
 from pipeline.jobs.config import FIT
@@ -34,7 +35,7 @@ def model_of(data: Any, valid: Any, method: str, **settings: Any) -> ClusterMode
     config = FIT.parse({"k": 5, **settings}, "test")
     if config.pixels == "all":
         return fitted(source, config, features).model
-    return fit_source(source, config, features, workers=2, progress=Progress()).model
+    return fit_source(source, config, features, executor=ThreadExecutor(2), progress=Progress()).model
 
 
 @pytest.mark.parametrize("method", SCALERS)

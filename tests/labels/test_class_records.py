@@ -8,6 +8,7 @@ from blocks import fitted, holes, scene
 from fakes import MemorySource
 from sources import model_of
 
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.labels.class_records import with_statistics
 from pipeline.methods.fit import fit_source
@@ -49,7 +50,7 @@ def test_a_fit_describes_its_sampled_pixels_whatever_the_blocks(dtype: str, pixe
         if pixels == "all":
             models.append(fitted(source, config, workers=workers).model)
         else:
-            models.append(fit_source(source, config, workers=workers, progress=Progress()).model)
+            models.append(fit_source(source, config, executor=ThreadExecutor(workers), progress=Progress()).model)
     assert models[0].classes == models[1].classes
     assert sum(models[0].counts) == (valid.sum() if pixels == "all" else 3000)
     for each, centroid in zip(models[0].classes, models[0].centroids, strict=True):

@@ -11,6 +11,7 @@ from sources import described
 
 from pipeline.core.pixels import PixelSource
 from pipeline.engine.cache import MemoryCache, open_cache
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.jobs.config import FIT
 from pipeline.methods.fit import fit_source
@@ -25,7 +26,7 @@ def fit_model(source: PixelSource, method: str, workers: int = 2, **settings: An
     config = FIT.parse({"pixels": "all", "method": method, **settings}, "test")
     with open_cache("memory", Path()) as cache:
         pixels = source if method == "minibatch" else CachedSource(source, cache)
-        return fit_source(pixels, config, workers=workers, progress=Progress()).model
+        return fit_source(pixels, config, executor=ThreadExecutor(workers), progress=Progress()).model
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
@@ -56,7 +57,8 @@ def test_a_cache_changes_no_bit_of_a_fit_over_all_pixels(method: str) -> None:
     data, valid = scene("uint16"), holes((120, 150))
     cached = CachedSource(MemorySource(data, valid), MemoryCache())
     models = [
-        fit_source(each, config, workers=1, progress=Progress()).model for each in (MemorySource(data, valid), cached)
+        fit_source(each, config, executor=ThreadExecutor(1), progress=Progress()).model
+        for each in (MemorySource(data, valid), cached)
     ]
     assert models[0] == models[1]
 

@@ -234,7 +234,9 @@ def test_all_pixels_of_a_real_scene_are_counted_and_inertia_is_below_that_of_a_s
     source = RasterSource(described(landscape), (512, 512))
     plain = FeaturesConfig(standardize="none")
     exact = fitted(source, KMeansSettings(k=6, pixels="all", tol=0), plain).model
-    sampled = fit_source(source, KMeansSettings(k=6, pixels=2000), plain, workers=2, progress=Progress()).model
+    sampled = fit_source(
+        source, KMeansSettings(k=6, pixels=2000), plain, executor=ThreadExecutor(2), progress=Progress()
+    ).model
     data = np.stack([rasterio.open(path).read(1) for path in landscape])
     everywhere = np.ones(data.shape[1:], bool)
 

@@ -30,7 +30,9 @@ pytestmark = pytest.mark.lowest
 
 def fit_model(source: MemorySource, workers: int = 2, **settings: Any) -> ClusterModel:
     config = FIT.parse({"k": 5, "pixels": 20_000, "starts": 3, **settings}, "test")
-    return fit_source(source, config, FeaturesConfig(standardize="none"), workers=workers, progress=Progress()).model
+    return fit_source(
+        source, config, FeaturesConfig(standardize="none"), executor=ThreadExecutor(workers), progress=Progress()
+    ).model
 
 
 @pytest.mark.parametrize("method", ["kmeans", "minibatch"])
@@ -53,7 +55,7 @@ def test_minibatch_loses_no_digits_far_from_zero(pixels: int | str) -> None:
     def inertia(far: float) -> float:
         source = MemorySource((data + far).astype("float32"), chunk=(64, 64))
         config = FIT.parse({"k": 5, "pixels": pixels, "starts": 3, "method": "minibatch"}, "test")
-        return fit_source(source, config, workers=2, progress=Progress()).model.inertia
+        return fit_source(source, config, executor=ThreadExecutor(2), progress=Progress()).model.inertia
 
     assert inertia(3000.0) == pytest.approx(inertia(0.0), rel=0.02)
 
@@ -93,7 +95,9 @@ def test_the_best_of_several_starts_is_used() -> None:
 def test_the_log_has_an_entry_per_start_or_step(method: str, entries: int) -> None:
     source, own = MemorySource(scene("uint8", (60, 90), bands=3)), {"steps": 12} if method == "gmm" else {}
     config = FIT.parse({"method": method, "k": 5, "pixels": 20_000, "starts": 3, **own}, "test")
-    found = fit_source(source, config, FeaturesConfig(standardize="zscore"), workers=2, progress=Progress())
+    found = fit_source(
+        source, config, FeaturesConfig(standardize="zscore"), executor=ThreadExecutor(2), progress=Progress()
+    )
     assert len(found.log) == entries
     if method == "gmm":
         assert found.log[-1].shift < found.log[0].shift
@@ -196,7 +200,7 @@ def test_classes_of_a_real_scene_agree_with_land_cover_polygons(data: Any) -> No
     folder = data / "scenes" / "rstoolbox_s2"
     source = RasterSource(described([str(folder / "rstoolbox_sen2.tif")]), (237, 247))
     plain = FeaturesConfig(standardize="none")
-    model = fit_source(source, KMeansSettings(k=4), plain, workers=1, progress=Progress()).model
+    model = fit_source(source, KMeansSettings(k=4), plain, executor=ThreadExecutor(1), progress=Progress()).model
     truth = rasterized(folder / "rstoolbox_sen2_training_polygons.geojson", source)
     pixels, _ = source.read(source.blocks[0])
     points = pixels.reshape(12, -1).T[truth.ravel() > 0]

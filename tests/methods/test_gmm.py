@@ -17,6 +17,7 @@ from sklearn.mixture import GaussianMixture
 from pipeline import fit, label
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.errors import ConfigError, FitError
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.jobs.config import FIT
 from pipeline.kernels.assign import assign
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.lowest
 def fit_model(source: Any, workers: int = 2, standardize: Any = "none", **changes: Any) -> GaussianModel:
     config = FIT.parse({"method": "gmm", "k": 4, "pixels": 5000, "starts": 2, "steps": 8, **changes}, "test")
     features = FeaturesConfig(standardize=standardize)
-    model = fit_source(source, config, features, workers=workers, progress=Progress()).model
+    model = fit_source(source, config, features, executor=ThreadExecutor(workers), progress=Progress()).model
     assert isinstance(model, GaussianModel)
     return model
 

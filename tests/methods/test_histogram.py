@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import FitError
 from pipeline.engine.cache import open_cache
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.jobs.config import FIT
 from pipeline.methods.fit import fit_source
@@ -40,7 +41,7 @@ def source_of(
 
 def fit(source: Any, workers: int = 2, **given: Any) -> Ranges:
     config = FIT.parse({"method": "histogram", **given}, "test")
-    model = fit_source(source, config, workers=workers, progress=Progress()).model
+    model = fit_source(source, config, executor=ThreadExecutor(workers), progress=Progress()).model
     assert isinstance(model, Ranges)
     assert model.fitting.pixels == "all"
     return model

@@ -14,6 +14,7 @@ from pipeline import fit
 from pipeline.config.schema import FeaturesConfig
 from pipeline.config.yaml import anchor_paths
 from pipeline.core.errors import ConfigError
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.methods.fit import fit_source
 from pipeline.methods.initial_centroids import given_centroids
@@ -71,7 +72,7 @@ def scene(seed: int = 0) -> MemorySource:
 def fitted(source: MemorySource, init: Any, workers: int = 2, standardize: str = "none", **more: Any) -> ClusterModel:
     settings = KMeansSettings.model_validate({"k": 4, "pixels": 4800, "tol": 0, "init": init, **more})
     features = FeaturesConfig(standardize=standardize)
-    return fit_source(source, settings, features, workers=workers, progress=Progress()).model
+    return fit_source(source, settings, features, executor=ThreadExecutor(workers), progress=Progress()).model
 
 
 def inertia_from(source: MemorySource, start: npt.ArrayLike) -> float:

@@ -14,6 +14,7 @@ from fakes import MemorySource
 
 from pipeline.config.schema import FeaturesConfig
 from pipeline.core.errors import ConfigError, FitError
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.jobs.config import FIT
 from pipeline.methods.fit import Fit, fit_source
@@ -26,7 +27,9 @@ EVERYTHING = 1_000_000
 
 def fit(source: MemorySource, standardize: Any = "none", workers: int = 2, **settings: Any) -> Fit:
     config = FIT.parse({"method": "isodata", "pixels": EVERYTHING, **settings}, "test")
-    return fit_source(source, config, FeaturesConfig(standardize=standardize), workers=workers, progress=Progress())
+    return fit_source(
+        source, config, FeaturesConfig(standardize=standardize), executor=ThreadExecutor(workers), progress=Progress()
+    )
 
 
 def fit_model(source: MemorySource, standardize: Any = "none", workers: int = 2, **settings: Any) -> ClusterModel:

@@ -9,6 +9,7 @@ import pytest
 from blocks import holes, scene
 from fakes import CountingSource, MemorySource
 
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.jobs.config import FIT
 from pipeline.methods.fit import fit_source
@@ -19,7 +20,7 @@ EDGES = (60, 100.5, 150, 170)
 
 def fit(source: Any, workers: int = 2, **given: Any) -> Ranges:
     config = FIT.parse({"method": "ranges", "edges": EDGES, **given}, "test")
-    model = fit_source(source, config, workers=workers, progress=Progress()).model
+    model = fit_source(source, config, executor=ThreadExecutor(workers), progress=Progress()).model
     assert isinstance(model, Ranges)
     return model
 

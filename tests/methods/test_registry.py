@@ -15,6 +15,7 @@ from pipeline.config.schema import FeaturesConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.needs import Work
 from pipeline.engine.cache import open_cache
+from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.progress import Progress
 from pipeline.jobs.config import FIT
 from pipeline.methods.fit import Fit, fit_source
@@ -63,7 +64,7 @@ def fit(name: str, chunk: tuple[int, int], workers: int, pixels: Any) -> Fit:
     with open_cache("memory", Path()) as cache:
         source = MemorySource(scene("uint16", bands=1 if METHODS[name].one_band else 3), chunk=chunk)
         given = CachedSource(source, cache) if pixels == "all" else source
-        return fit_source(given, config, workers=workers, progress=Progress())
+        return fit_source(given, config, executor=ThreadExecutor(workers), progress=Progress())
 
 
 def test_settings_choose_their_method_and_only_one_is_the_default() -> None:
@@ -114,7 +115,7 @@ def test_a_method_of_one_band_says_which_band_to_choose(name: str) -> None:
     source = MemorySource(scene("uint16"))
     fix = "takes one band, but the scene has 3: band1, band2, band3; choose one band in scene.bands"
     with pytest.raises(ConfigError, match=re.escape(f"fit.method: {name} {fix}")):
-        fit_source(source, settings_of(name, "all"), workers=1, progress=Progress())
+        fit_source(source, settings_of(name, "all"), executor=ThreadExecutor(1), progress=Progress())
     assert not source.reads, "before a pixel is read"
 
 
@@ -124,8 +125,8 @@ def test_a_method_without_distances_leaves_bands_as_they_are_and_says_so(
 ) -> None:
     caplog.set_level(logging.INFO)
     source, settings = MemorySource(scene("uint16", bands=1)), settings_of(name, "all")
-    plain = fit_source(source, settings, workers=1, progress=Progress())
+    plain = fit_source(source, settings, executor=ThreadExecutor(1), progress=Progress())
     assert "standardize" not in caplog.text
     features = FeaturesConfig(standardize="zscore")
-    assert fit_source(source, settings, features, workers=1, progress=Progress()) == plain
+    assert fit_source(source, settings, features, executor=ThreadExecutor(1), progress=Progress()) == plain
     assert f"features.standardize: zscore has no effect with fit.method: {name}" in caplog.text

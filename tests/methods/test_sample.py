@@ -200,7 +200,9 @@ def test_a_share_is_that_of_the_valid_pixels(share: str, expected: int) -> None:
     assert config.sampled_of(source.info) == expected
     valid[:, 48:] = False
     half = MemorySource(row_and_column_pixels((83, 97)), valid, chunk=(20, 20))
-    model = fit_source(half, KMeansSettings(k=2, starts=1, pixels="50%"), workers=2, progress=Progress()).model
+    model = fit_source(
+        half, KMeansSettings(k=2, starts=1, pixels="50%"), executor=ThreadExecutor(2), progress=Progress()
+    ).model
     assert model.fitting.sampled_pixels == 83 * 48 // 2
     larger = draw_sample(half, wanted=3000, seed=0, executor=SerialExecutor())
     few = draw_sample(half, wanted=700, seed=0, executor=SerialExecutor())
@@ -217,7 +219,7 @@ def test_a_share_of_fewer_pixels_than_classes_is_told_as_that() -> None:
     source = MemorySource(row_and_column_pixels((83, 97)), chunk=(20, 20))
     config = KMeansSettings(k=5, starts=1, pixels="0.02%")
     with pytest.raises(FitError, match=r"^fit.pixels: 2 sampled pixels are too few for 5 classes; raise fit.pixels"):
-        fit_source(source, config, FeaturesConfig(), workers=1, progress=Progress())
+        fit_source(source, config, FeaturesConfig(), executor=ThreadExecutor(1), progress=Progress())
 
 
 def sampled_by_cell(fitting: np.ndarray, wanted: int, seed: int, side: int) -> list[tuple[int, int]]:
@@ -292,7 +294,9 @@ def test_strata_change_the_sample_of_a_fit_and_what_is_needed_for_it() -> None:
     data = np.random.default_rng(0).integers(0, 255, (2, 600, 700)).astype("uint8")
     source, work = MemorySource(data), Work(chunk=(300, 350), blocks=4, workers=2)
     plain, by_cell = (KMeansSettings(k=3, starts=1, pixels=4000, stratify=way) for way in ("none", "blocks"))
-    fits = [fit_source(source, each, workers=2, progress=Progress()).model for each in (plain, by_cell)]
+    fits = [
+        fit_source(source, each, executor=ThreadExecutor(2), progress=Progress()).model for each in (plain, by_cell)
+    ]
     assert fits[0].centres.tolist() != fits[1].centres.tolist()
     assert fits[1].fitting.sampled_pixels == 4000
     assert (fits[0].fitting.stratify, fits[1].fitting.stratify) == (None, "blocks")

@@ -79,7 +79,7 @@ def settings_of(name: str, **settings: Any) -> Any:
 def fit_model(name: str, scene: MemorySource, standardize: Any = "none", workers: int = 2, **own: Any) -> ClusterModel:
     config = settings_of(name, **own)
     return fit_source(
-        scene, config, FeaturesConfig(standardize=standardize), workers=workers, progress=Progress()
+        scene, config, FeaturesConfig(standardize=standardize), executor=ThreadExecutor(workers), progress=Progress()
     ).model
 
 
@@ -320,7 +320,9 @@ def test_noise_of_an_estimator_with_centroids_is_unclassified_too() -> None:
     scene = source()
     options = {"bandwidth": 25.0, "cluster_all": False}
     config = FIT.parse({"method": "sklearn", "estimator": "cluster.MeanShift", "options": options}, "test")
-    model = fit_source(scene, config, FeaturesConfig(standardize="none"), workers=1, progress=Progress()).model
+    model = fit_source(
+        scene, config, FeaturesConfig(standardize="none"), executor=ThreadExecutor(1), progress=Progress()
+    ).model
     labels = model.labeller(scene.info)(scene.data, scene.valid).classes
     assert model.leaves_unclassified == bool((labels == 255).any())
 
@@ -464,7 +466,9 @@ def test_a_sample_is_no_larger_than_the_estimator_bears(
     asked = {} if pixels is None else {"pixels": pixels}
     options = {"estimator": "cluster.MeanShift", "options": {"bandwidth": 90, "bin_seeding": True}}
     config = FIT.parse({"method": "sklearn", **options, **asked}, "test")
-    model = fit_source(scene, config, FeaturesConfig(standardize="none"), workers=2, progress=Progress()).model
+    model = fit_source(
+        scene, config, FeaturesConfig(standardize="none"), executor=ThreadExecutor(2), progress=Progress()
+    ).model
     assert model.fitting.sampled_pixels == ESTIMATORS["cluster.MeanShift"].pixels == 2000
     (record,) = [each for each in caplog.records if "the most that it bears" in each.getMessage()]
     assert record.levelno == level

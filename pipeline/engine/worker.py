@@ -1,0 +1,203 @@
+"""What runs on the workers of a cluster: opening of a run, its tasks, and its end. No state but what saves time."""
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any, Final, Literal
+from uuid import uuid4
+
+from pipeline.core import libraries
+from pipeline.core.errors import ClusterError, TerrazzoError
+from pipeline.engine.cache import Array, Cache, Entry, MemoryCache, Window, open_cache
+from pipeline.engine.executor import PerProcess
+from pipeline.engine.parcels import Packer, unpack
+
+PROCESS: Final = uuid4().hex
+"""Name of this process: a worker that starts again at the same address has another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What a worker needs to know of a run before its first task."""
+
+    run: str
+    """Name of the run."""
+    context: Callable[[], AbstractContextManager[Any]]
+    """Context of each task, entered on its thread: settings that a library has per thread."""
+    begin: Callable[[], Any]
+    """Called once on each worker: gets it ready for tasks, and returns picklable facts about it."""
+    cache: Literal["none", "memory", "disk"]
+    """Kind of the cache of each worker."""
+    cache_dir: str | None
+    """Folder on each worker for a cache on disk; None for the local folder of the worker."""
+
+
+class NotOpenError(LookupError):
+    """A run is not open on this worker, as it was when the task was sent."""
+
+
+class RunOnWorker:
+    """A run on this worker: its cache, and this process's copies of the parts of tasks."""
+
+    def __init__(self, opening: Opening, folder: Path) -> None:
+        self.opening = opening
+        self._guard = threading.RLock()
+        self._parts: dict[str, PerProcess] = {}
+        self._closing = ExitStack()
+        self.cache: Cache = MemoryCache()
+        if opening.cache == "disk":
+            self.cache = self._closing.enter_context(open_cache("disk", folder))
+
+    def part(self, name: str, contents: Mapping[str, bytes]) -> PerProcess:
+        """Return this process's copy of a part, which is made when it is first needed."""
+        with self._guard:
+            if name not in self._parts:
+                self._parts[name] = unpack(contents[name], lambda other: self.part(other, contents))
+            return self._parts[name]
+
+    def tallies(self) -> dict[str, int]:
+        """What the copies of parts have counted so far, by name."""
+        with self._guard:
+            return {name: part.tally() for name, part in self._parts.items()}
+
+    def close(self) -> None:
+        """Remove the cache."""
+        with self._guard:
+            self._parts.clear()
+        self._closing.close()
+
+
+_runs: dict[str, RunOnWorker] = {}
+"""Runs that are open on this worker, by name."""
+
+
+class Lease:
+    """Keeps a run open on a worker: the run is closed when the future of this object is released.
+
+    A client's futures are released at its end, however that comes about, and a worker's objects go with the worker.
+    """
+
+    def __init__(self, opening: Opening, folder: Path) -> None:
+        self.facts = opening.begin()
+        run = RunOnWorker(opening, folder)
+        _runs[opening.run] = run
+        self._close = weakref.finalize(self, _close, run)
+
+
+def _close(run: RunOnWorker) -> None:
+    if _runs.get(run.opening.run) is run:
+        del _runs[run.opening.run]
+    run.close()
+
+
+def open_run(content: bytes) -> Lease:
+    """Open a run on this worker; the result stays here."""
+    worker = libraries.distributed.get_worker()
+    opening: Opening = unpack(content, no_part)
+    with _named():
+        return Lease(opening, Path(opening.cache_dir or worker.local_directory))
+
+
+def facts_of(lease: Lease) -> Any:
+    """Return what a worker said when the run was opened."""
+    return lease.facts
+
+
+def close_run(name: str) -> None:
+    """Close a run on this worker, if it is open."""
+    if run := _runs.get(name):
+        _close(run)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Result of a task on some items."""
+
+    results: Any
+    """Results of all items in their order, or all merged into one."""
+    tallies: Mapping[str, int]
+    """What the process of the worker has counted so far, by name of the part."""
+    process: str
+    """Name of the process."""
+
+
+def run_task(run: str, content: bytes, items: bytes, names: tuple[str, ...], *parts: bytes) -> bytes:
+    """Apply a task to items, and return the `Answer` in a parcel.
+
+    Parameters
+    ----------
+    run : str
+        Name of the run, which is open on this worker.
+    content : bytes
+        Parcel of the task, and the function that merges two results, or None.
+    items : bytes
+        Parcel of the items.
+    names, parts
+        Names and parcels of the parts that the task needs.
+    """
+    opened = _runs.get(run)
+    if opened is None:
+        msg = f"run {run} is not open here"
+        raise NotOpenError(msg)
+    contents = dict(zip(names, parts, strict=True))
+    with opened.opening.context(), _named():
+        task, merge = unpack(content, lambda name: opened.part(name, contents))
+        results = map(task, unpack(items, no_part))
+        done = list(results) if merge is None else reduce(merge, results)
+    return Packer().pack(Answer(done, opened.tallies(), PROCESS)).content
+
+
+def no_part(name: str) -> PerProcess:
+    msg = f"{name}: this parcel has no parts"
+    raise LookupError(msg)
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Name this worker in errors that a user can fix, because files and disks differ from machine to machine."""
+    try:
+        yield
+    except TerrazzoError as error:
+        message, *others = error.args
+        error.args = (f"{message} (on the worker {libraries.distributed.get_worker().address})", *others)
+        raise
+
+
+@dataclass(frozen=True)
+class WorkerCache:
+    """A `Cache` on each worker, of which this is the name: in a task it is that of the worker."""
+
+    run: str
+    """Name of the run."""
+
+    @property
+    def _own(self) -> Cache:
+        run: RunOnWorker | None = _runs.get(self.run)
+        if run is None:
+            msg = f"run {self.run}: its cache is on workers only"
+            raise ClusterError(msg)
+        return run.cache
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether this worker has an array."""
+        return self._own.holds(entry)
+
+    def write(self, entry: Entry, array: Array) -> None:
+        """Store an array on this worker."""
+        self._own.write(entry, array)
+
+    def read(self, entry: Entry, window: Window = (), out: Array | None = None) -> Array:
+        """Return a part of an array from this worker."""
+        return self._own.read(entry, window, out)
+
+    def update(self, entry: Entry, window: Window, part: Array) -> None:
+        """Overwrite a part of an array on this worker."""
+        self._own.update(entry, window, part)
+
+    def drop(self, entry: Entry) -> None:
+        """Remove an array from this worker."""
+        self._own.drop(entry)

@@ -1,0 +1,124 @@
+"""The executor of a run on a cluster: what workers are told, and what they must have."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import rasterio
+from threadpoolctl import threadpool_limits
+
+from pipeline.config.schema import ResourceConfig
+from pipeline.core.errors import ClusterError
+from pipeline.core.version import __version__
+from pipeline.engine.cluster import ClusterExecutor
+from pipeline.engine.executor import Executor, ThreadExecutor, count_workers
+from pipeline.engine.worker import Opening
+from pipeline.geo.gdal import GdalSettings, settings_to_send
+from pipeline.jobs.crew import Crew
+from pipeline.jobs.plan import Plan
+from pipeline.kernels.hashing import load_kernel
+from pipeline.pixels.gdal_memory import gdal_limits
+from pipeline.pixels.open import Scene, first_scene
+from pipeline.raster.readers import check_opens
+from pipeline.scenes.raster_scene import RasterScene
+
+logger = logging.getLogger(__name__)
+
+SHARD_PIXELS: Final = 2**24
+"""Pixels of a shard: some seconds of decoding, and so few tasks that the scheduler has little to do."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a process says of itself before it takes part in a run."""
+
+    versions: Mapping[str, str]
+    """Versions that decide pixels, by name."""
+    unset: tuple[str, ...]
+    """Names of the settings asked for that are not set there."""
+
+
+@dataclass(frozen=True)
+class WorkerCheck:
+    """Called once on each worker: opens a file of the scene, and gets ready for tasks."""
+
+    scene: RasterScene
+    """A scene, one of whose files is opened."""
+    settings: tuple[str, ...]
+    """Names of settings that are not sent, because they may be secret."""
+
+    def __call__(self) -> Facts:
+        """Return facts of this process; raise SceneError if the file can't be opened here."""
+        check_opens(self.scene.parts[0])
+        threadpool_limits(1)
+        load_kernel()
+        versions = {"terrazzo": __version__, "numpy": np.__version__, "gdal": rasterio.__gdal_version__}
+        return Facts(versions, tuple(name for name in self.settings if name not in os.environ))
+
+
+def _check_worker(own: Facts, address: str, facts: Facts) -> None:
+    """Raise ClusterError if a worker has other versions; warn of settings that are set here only."""
+    differing = [name for name, version in own.versions.items() if facts.versions.get(name) != version]
+    if differing:
+        listed = ", ".join(f"{name} {facts.versions.get(name)} there, {own.versions[name]} here" for name in differing)
+        msg = f"the worker {address} has other versions: {listed}; install the same versions on all machines"
+        raise ClusterError(msg)
+    if facts.unset:
+        logger.warning(
+            "the worker %s lacks settings that are set here and are not sent, as they may be secret: %s",
+            address,
+            ", ".join(facts.unset),
+        )
+
+
+@contextmanager
+def open_executor(
+    crew: Crew | None, scene: Scene, plan: Plan, resources: ResourceConfig, folder: Path
+) -> Iterator[Executor]:
+    """Open what runs the tasks of a planned run: threads of this process, or the workers of a crew.
+
+    Parameters
+    ----------
+    crew : Crew or None
+        From `open_crew`.
+    scene, plan : Scene, Plan
+        The scene, and how its blocks are read.
+    resources : ResourceConfig
+        `cache_dir` is used.
+    folder : Path
+        Folder for the caches of processes on this machine, unless `cache_dir` names another.
+
+    Raises
+    ------
+    ClusterError, SceneError
+        If a worker has other versions, or can't open the scene's first file.
+    """
+    if crew is None:
+        yield ThreadExecutor(plan.workers)
+        return
+    sent, kept = settings_to_send(os.environ)
+    check = WorkerCheck(first_scene(scene), kept)
+    opening = Opening(
+        run=crew.run,
+        context=GdalSettings({**sent, **gdal_limits(scene.reading, plan.workers)}),
+        begin=check,
+        cache=plan.cache,
+        cache_dir=resources.cache_dir or (str(folder.resolve()) if crew.is_local else None),
+    )
+    with ClusterExecutor(
+        crew.client,
+        opening,
+        check=partial(_check_worker, check()),
+        shard_items=max(1, SHARD_PIXELS // (plan.chunk[0] * plan.chunk[1])),
+        items=plan.blocks,
+        threads=count_workers(),
+        most_workers=crew.processes,
+        most_threads=plan.workers,
+    ) as executor:
+        yield executor

@@ -1,0 +1,159 @@
+"""The cluster that a run uses (`run.cluster`): a client of its scheduler, and how many workers it has."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from pipeline.config.schema import ResourceConfig
+from pipeline.core import libraries
+from pipeline.core.errors import ClusterError, ConfigError
+from pipeline.engine.executor import count_workers
+from pipeline.engine.worker import WorkerCache
+from pipeline.methods.registry import method_of
+from pipeline.methods.settings import SampleSettings
+
+_CONNECT_SECONDS: Final = 30.0
+"""Time limit for the connection to a scheduler."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The processes that a run uses besides its own."""
+
+    processes: int
+    """Number of workers."""
+    threads: int
+    """Number of threads of each; the largest, if they differ."""
+    client: Any = field(default=None, repr=False)
+    """Client of the cluster; None if it is not started, but only planned for."""
+    is_local: bool = False
+    """Whether the workers were started on this machine."""
+    run: str = field(default_factory=lambda: uuid4().hex[:12])
+    """Name of the run on the workers."""
+
+    @property
+    def cache(self) -> WorkerCache:
+        """The cache of each worker."""
+        return WorkerCache(self.run)
+
+
+@contextmanager
+def open_crew(resources: ResourceConfig, *, start: bool = True) -> Iterator[Crew | None]:
+    """Connect to the cluster of a config, or start one that ends with the context; None to use threads alone.
+
+    Parameters
+    ----------
+    resources : ResourceConfig
+        `cluster`, `workers` and `cache_dir` are used.
+    start : bool
+        Whether processes are started; otherwise their number is known, and there is no client.
+
+    Raises
+    ------
+    ClusterError
+        If the scheduler can't be reached, or processes can't be started.
+    ConfigError
+        If the scheduler file does not exist.
+    """
+    which = resources.cluster
+    with ExitStack() as context:
+        if which == "none":
+            yield None
+        elif which == "auto":
+            client = _client_in_force()
+            yield _crew_of(client, resources) if client else None
+        elif which == "processes":
+            count = count_workers(resources.workers)
+            client = context.enter_context(_processes(count)) if start else None
+            yield Crew(count, 1, client, is_local=True)
+        else:
+            yield _crew_of(context.enter_context(_connected(which)), resources)
+
+
+def _client_in_force() -> Any:
+    """Return the client that the program has made current; None without one, and inside a task of a worker."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return None
+    try:
+        distributed.get_worker()
+    except ValueError:
+        pass
+    else:
+        return None
+    try:
+        return distributed.Client.current()
+    except ValueError:
+        return None
+
+
+def _crew_of(client: Any, resources: ResourceConfig) -> Crew:
+    """Count the workers of a client's cluster."""
+    threads = list(client.nthreads().values())
+    if not threads:
+        msg = f"run.cluster: {client.scheduler.address} has no workers; start some, then run again"
+        raise ClusterError(msg)
+    most = len(threads) if resources.workers == "auto" else min(len(threads), resources.workers)
+    return Crew(most, max(threads), client)
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[Any]:
+    """Start processes of one thread each on this machine, and yield a client of them."""
+    distributed = libraries.distributed
+    settings = {"distributed.worker.memory.terminate": False, "distributed.worker.memory.pause": False}
+    with ExitStack() as context:
+        context.enter_context(libraries.dask_config.set(settings))
+        try:
+            cluster = distributed.LocalCluster(
+                n_workers=count,
+                threads_per_worker=1,
+                dashboard_address=None,
+                memory_limit=0,
+                silence_logs=40,
+            )
+        except RuntimeError as error:
+            msg = (
+                f"run.cluster: processes: they can't be started ({error}); a script that runs Terrazzo needs the line "
+                "if __name__ == '__main__': above the call, as each process imports it"
+            )
+            raise ClusterError(msg) from error
+        context.enter_context(cluster)
+        yield context.enter_context(distributed.Client(cluster))
+
+
+@contextmanager
+def _connected(where: str) -> Iterator[Any]:
+    """Connect to a scheduler by its address, or by its file."""
+    how = {"address": where}
+    if "://" not in where:
+        if not Path(where).is_file():
+            msg = (
+                f"run.cluster: {where}: not a file; expected auto, none, processes, the address of a scheduler such as "
+                "tcp://host:8786, or the path of a scheduler file"
+            )
+            raise ConfigError(msg)
+        how = {"scheduler_file": where}
+    try:
+        client = libraries.distributed.Client(timeout=_CONNECT_SECONDS, **how)
+    except (OSError, ValueError) as error:
+        msg = (
+            f"run.cluster: {where}: no scheduler answers ({error}); start one with dask scheduler, or mend the address"
+        )
+        raise ClusterError(msg) from error
+    with client:
+        yield client
+
+
+def check_spreads(crew: Crew | None, fit: SampleSettings) -> None:
+    """Raise ConfigError if a crew is used for a fit whose blocks depend on each other."""
+    if crew and method_of(fit).streams(fit):
+        msg = (
+            f"fit.pixels: all: each batch of {fit.method} depends on the one before, so it can't be spread over a "
+            "cluster; use fit.method: kmeans, a sample, or run.cluster: none"
+        )
+        raise ConfigError(msg)
