@@ -19,7 +19,8 @@ FOLDERS = {
     "config": "record fields masks mistaken_scene yaml schema argument_messages",
     "kernels": """validity areas arithmetic vectors vector_code code_cache machine compiled gather checksum
         majority hashing fixed nearest assign gaussians mixture distances sums move_points mover""",
-    "engine": "memory progress owner_mark leftovers signals work_folder cache time_limits executor",
+    "engine": """memory progress owner_mark leftovers signals work_folder cache time_limits executor parcels worker
+        cluster""",
     "geo": "gdal coordinates crs cf overlap pixel_areas align footprint area_of_interest",
     "raster": "alpha file_dates file_notes stored_blocks virtual_files file_bands file_parts readers regrid file_cache",
     "stores": "dimensions axes crs locate groups times values grids variables preview",
@@ -41,7 +42,7 @@ FOLDERS = {
         zarr_layout zarr_writer quicklook picture picture_grid world_file report html_page chart_axes charts
         report_content class_distances report_facts report_figures report_sections report_page report_writer registry
         publish output_set staging""",
-    "jobs": """config scene outputs plan planned_reading map write_labels report run predict run_records grid demo
+    "jobs": """config scene outputs crew plan planned_reading cluster map write_labels report run predict run_records grid demo
         inspect template""",
     "api": "",
     "estimator": "",

@@ -20,6 +20,10 @@ _source = click.argument("source", nargs=-1, required=True)
 _override = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of the config: --set fit.k=12."
 )
+_cluster = click.option(
+    "--cluster",
+    help="Where blocks are worked on: 'none' (threads), 'processes', a scheduler's address or its file.",
+)
 _timeout = click.option(
     "--timeout",
     type=float,
@@ -52,6 +56,11 @@ def _print_report(report: dict[str, Any], *, as_json: bool, more: str = "") -> N
     print_summary(text, report["outputs"].values(), asked=as_json)
 
 
+def _with_cluster(settings: tuple[str, ...], cluster: str | None) -> tuple[str, ...]:
+    """Return settings with that of the option --cluster, if it was given."""
+    return settings if cluster is None else (*settings, f"run.cluster={cluster}")
+
+
 def _load_run(config: Path, settings: tuple[str, ...]) -> "RunConfig":
     """Load a config and check what it says of the run, without opening its scene."""
     from pipeline.jobs.config import load_config
@@ -80,10 +89,13 @@ def demo(out: Path, *, quiet: bool) -> None:
 @click.command(short_help="Make a model only, without a map.")
 @_config
 @_override
+@_cluster
 @click.option("-o", "--output", type=_FILE, required=True, help="The model to write, JSON.")
 @_overwrite
 @_quiet
-def fit(config: Path, settings: tuple[str, ...], output: Path, *, overwrite: bool, quiet: bool) -> None:
+def fit(
+    config: Path, settings: tuple[str, ...], output: Path, *, cluster: str | None, overwrite: bool, quiet: bool
+) -> None:
     """Fit a model to a scene, as CONFIG says, and write it, without a map."""
     from pipeline.jobs.config import load_config
     from pipeline.jobs.run import fit_config
@@ -91,7 +103,9 @@ def fit(config: Path, settings: tuple[str, ...], output: Path, *, overwrite: boo
 
     progress = _choose_progress(quiet=quiet)
     keep_apart({"--output": output}, {str(config): "the config"})
-    model = fit_config(load_config(config, settings), output, overwrite=overwrite, progress=progress)
+    model = fit_config(
+        load_config(config, _with_cluster(settings, cluster)), output, overwrite=overwrite, progress=progress
+    )
     text = f"model    {output}   {model.k} classes of {', '.join(model.bands)}"
     print_summary(printable(text), [output])
 
@@ -144,13 +158,14 @@ def inspect(source: tuple[str, ...], *, timeout: float, as_json: bool) -> None:
 @click.command(short_help="Show what a run would need; run nothing.")
 @_config
 @_override
+@_cluster
 @_json
-def plan(config: Path, settings: tuple[str, ...], *, as_json: bool) -> None:
+def plan(config: Path, settings: tuple[str, ...], *, cluster: str | None, as_json: bool) -> None:
     """Show what a run of CONFIG reads, writes and holds in memory. Runs nothing."""
     from pipeline.cli.text import plan_record, plan_words
     from pipeline.jobs.run import plan_config
 
-    loaded = _load_run(config, settings)
+    loaded = _load_run(config, _with_cluster(settings, cluster))
     scene, planned = plan_config(loaded)
     if as_json:
         print_answer(output_json(plan_record(scene.info, planned, loaded)))
@@ -167,6 +182,12 @@ def plan(config: Path, settings: tuple[str, ...], *, as_json: bool) -> None:
 )
 @click.option("--memory", default="2GB", show_default=True, help="Memory limit.")
 @click.option("--workers", default="auto", show_default=True, help="Number of blocks processed at once.")
+@click.option(
+    "--cluster",
+    default="auto",
+    show_default=True,
+    help="Where blocks are worked on: 'none' (threads), 'processes', a scheduler's address or its file.",
+)
 @click.option(
     "--set",
     "settings",
@@ -209,15 +230,18 @@ def predict(
 @click.command(short_help="Make the map that a config describes.")
 @_config
 @_override
+@_cluster
 @_overwrite
 @_json
 @_quiet
-def run(config: Path, settings: tuple[str, ...], *, overwrite: bool, as_json: bool, quiet: bool) -> None:
+def run(
+    config: Path, settings: tuple[str, ...], *, cluster: str | None, overwrite: bool, as_json: bool, quiet: bool
+) -> None:
     """Fit a model to a scene and write the map, as CONFIG says."""
     from pipeline.jobs.run import run_config
 
     progress = _choose_progress(quiet=quiet)
-    loaded = _load_run(config, settings)
+    loaded = _load_run(config, _with_cluster(settings, cluster))
     _print_report(run_config(loaded, overwrite=overwrite, progress=progress), as_json=as_json)
 
 

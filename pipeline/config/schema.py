@@ -275,14 +275,14 @@ class ResourceConfig(Record):
 
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto",
-        description="'auto' (one per core), or the number of blocks processed at once, 1 to 1024; on a cluster, the most "
-        "processes that are used",
+        description="'auto' (one per core), or the number of blocks processed at once, 1 to 1024; on a cluster, the "
+        "most processes that are used",
     )
     cluster: Name = Field(
         "auto",
-        description="where blocks are worked on: 'auto' (on the dask cluster whose client the program has made current, "
-        "else on threads), 'none' (threads), 'processes' (that many processes on this machine as run.workers says), or "
-        "the address of a dask scheduler (tcp://host:8786) or the path of its scheduler file",
+        description="where blocks are worked on: 'auto' (on the dask cluster whose client the program has made "
+        "current, else on threads), 'none' (threads), 'processes' (on this machine, as many as run.workers says), the "
+        "address of a dask scheduler (tcp://host:8786), or the path of its scheduler file",
     )
     memory: Size = Field(
         ByteSize(2 * 10**9),
@@ -299,8 +299,8 @@ class ResourceConfig(Record):
     )
     cache_dir: Name | None = Field(
         None,
-        description="the folder for a cache on disk, which must exist, on a cluster on each worker (default: that of the "
-        "map; the worker's own)",
+        description="the folder for a cache on disk, which must exist, on a cluster on each worker (default: that "
+        "of the map; the worker's own)",
     )
     timeout: Annotated[float, Field(gt=0, le=MAX_TIMEOUT)] = Field(
         DEFAULT_TIMEOUT,

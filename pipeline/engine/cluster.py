@@ -1,6 +1,6 @@
-"""An executor on a dask cluster: tasks are pure, so they may run anywhere, twice or late, and workers may come and go.
+"""An executor on a dask cluster: tasks are pure, so they may run anywhere, twice or late, and workers come and go.
 
-Items are taken in shards of neighbours. Whoever works on a shard owns it from then on and is asked for it first, because
+Items are taken in shards of neighbours. Whoever works on a shard owns it from then on and is asked for it first, as
 its caches hold the pixels; the shards of a worker that has gone are anyone's. What workers remember only saves time.
 """
 
@@ -261,7 +261,7 @@ class ClusterExecutor:
         return str(self._client.scheduler.address if self._client.scheduler else "the cluster")
 
     def _look(self, queue: "_Queue | None" = None) -> None:
-        """Notice workers that have gone, whose shards go back to the queue, and new ones, on which the run is opened."""
+        """Notice workers that have gone, whose shards go back to the queue, and new ones, which open the run."""
         if self._looked and time.monotonic() < self._looked + _LOOK_SECONDS:
             return
         present = self._present()

@@ -152,6 +152,7 @@ def run_task(run: str, content: bytes, items: bytes, names: tuple[str, ...], *pa
 
 
 def no_part(name: str) -> PerProcess:
+    """Raise LookupError: of a parcel without parts."""
     msg = f"{name}: this parcel has no parts"
     raise LookupError(msg)
 

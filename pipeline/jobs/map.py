@@ -52,7 +52,7 @@ def write_outputs(
     Raises SceneError if a block can't be read, OutputError if a file can't be written.
     """
     statistics = ClassStatistics(job.model, source.info.units, pixel_areas(source.info.grid))
-    _label(source, job, outputs.all, statistics, executor, progress)
+    _label(source, job, outputs.all, statistics, executor, progress=progress)
     release_memory()
     if not statistics.valid:
         logger.warning("%s: no pixel is valid in every band, so the whole map is nodata", source.info.sources[0])
@@ -70,6 +70,7 @@ def _label(
     writers: Sequence[Writer],
     statistics: ClassStatistics,
     executor: Executor,
+    *,
     progress: Progress,
 ) -> None:
     """Label all blocks; add them to the statistics and the outputs in order."""

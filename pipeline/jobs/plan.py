@@ -195,7 +195,9 @@ def make_plan(
         method_of(fit).check_bands(info, fit)
     shapes = [whole_blocks(info, run.chunk)] if isinstance(run.chunk, int) else chunk_shapes(info)
     plans = [
-        _plan(scene, run, fit, Work(chunk=shape, blocks=len(info.grid.blocks(shape)), workers=workers), sinks, crew)
+        _plan(
+            scene, run, fit, Work(chunk=shape, blocks=len(info.grid.blocks(shape)), workers=workers), sinks, crew=crew
+        )
         for workers in halvings(crew.threads if crew else count_workers(run.workers))
         for shape in shapes
     ]
@@ -219,6 +221,7 @@ def _plan(
     fit: SampleSettings | None,
     work: Work,
     sinks: Sequence[Sink],
+    *,
     crew: Crew | None,
 ) -> Plan:
     """Plan a run for given blocks and workers, whatever memory that takes."""
