@@ -194,7 +194,7 @@ def _model(
         preparation=standardization,
         nodata=info.nodata_rule,
         classes=tuple(
-            ClassInfo(id=label, name=f"class {label}", pixels=pixels)
+            ClassInfo(id=label, name=found.names[label - 1] if found.names else f"class {label}", pixels=pixels)
             for label, pixels in enumerate(found.counts.tolist(), 1)
         ),
         inertia=found.inertia,

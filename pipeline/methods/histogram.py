@@ -15,7 +15,16 @@ from pipeline.core.units import Units
 from pipeline.methods.counts import CountLabels, CountNumbers, Counts, count_all
 from pipeline.methods.method import FitInput, FitResult, Method
 from pipeline.methods.settings import MAX_CLASSES, SampleSettings, sample_bytes
-from pipeline.models.ranges import Numbers, RangeLabeller, RangeRule, Ranges, all_numbers, has_table, quantity_of
+from pipeline.models.ranges import (
+    Numbers,
+    RangeLabeller,
+    RangeRule,
+    Ranges,
+    all_numbers,
+    has_table,
+    quantity_of,
+    range_names,
+)
 from pipeline.pixels.pieces import PixelPieces
 
 logger = logging.getLogger(__name__)
@@ -179,7 +188,8 @@ def fit_histogram(given: FitInput[HistogramSettings]) -> FitResult:
         else:
             counts = count_all(CountLabels(pixels, RangeLabeller.of(rule, units)), given.executor)
     content = {"edges": tuple(edges.tolist()), "outside": "extend"}
-    return FitResult(kind=Ranges, content=content, counts=counts[1 : settings.bins + 1])
+    names = range_names(content["edges"])
+    return FitResult(kind=Ranges, content=content, counts=counts[1 : settings.bins + 1], names=names)
 
 
 def distribution_of(given: FitInput[HistogramSettings], pixels: PixelPieces) -> Distribution:

@@ -114,6 +114,8 @@ class FitResult:
     None if the method has no distances."""
     iterations: int = 1
     """Number of passes or iterations of the method."""
+    names: tuple[str, ...] = ()
+    """Name of each class, length k; empty for class 1, class 2, ..."""
     log: tuple[Any, ...] = ()
     """A frozen dataclass of plain numbers for each pass, step, round or start, for the report of a run."""
 

@@ -13,7 +13,7 @@ from pipeline.core.scene_info import SceneInfo
 from pipeline.methods.counts import CountLabels, count_all, count_labels
 from pipeline.methods.method import FitInput, FitResult, Method
 from pipeline.methods.settings import MAX_CLASSES, SampleSettings, sample_bytes
-from pipeline.models.ranges import Outside, RangeLabeller, RangeRule, Ranges, quantity_of
+from pipeline.models.ranges import Outside, RangeLabeller, RangeRule, Ranges, quantity_of, range_names
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def fit_ranges(given: FitInput[RangesSettings]) -> FitResult:
             counts = count_all(CountLabels(given.pixels, labeller), given.executor)
     _warn_if_all_are_outside(given)
     content = {"edges": edges, "outside": outside}
-    return FitResult(kind=Ranges, content=content, counts=counts[1 : len(edges)])
+    return FitResult(kind=Ranges, content=content, counts=counts[1 : len(edges)], names=range_names(edges))
 
 
 def _warn_if_all_are_outside(given: FitInput[RangesSettings]) -> None:

@@ -1,6 +1,8 @@
 """Models of ranges: each class is a range of the values of one band. Histograms and edges of the config make them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Final, Literal, Self
 
 import numpy as np
@@ -92,6 +94,18 @@ def all_numbers(kind: np.dtype[Any]) -> npt.NDArray[Any]:
 def quantity_of(stored: npt.NDArray[Any], units: Units) -> Numbers:
     """Values of the one band of a scene in its quantity, in float64, shape (pixel,)."""
     return units.to_physical(stored.astype(np.float64)[:, np.newaxis])[:, 0]
+
+
+def range_names(edges: Sequence[float]) -> tuple[str, ...]:
+    """Name of each range, such as '0.2 to 0.4': of six digits, or as many as tell the edges apart."""
+    for digits in range(6, 18):
+        shown = [
+            np.format_float_positional(edge, precision=digits, unique=False, fractional=False, trim="-")
+            for edge in edges
+        ]
+        if len(set(shown)) == len(set(edges)):
+            break
+    return tuple(f"{low} to {high}" for low, high in pairwise(shown))
 
 
 class Ranges(ClusterModel):

@@ -32,7 +32,7 @@ def test_counted_pixels_are_those_of_the_sample_or_all(dtype: str, pixels: Any, 
     data, valid = scene(dtype, bands=1), holes((120, 150))
     model = fit(MemorySource(data, valid), pixels=pixels, outside=outside)
     assert (model.edges, model.outside, model.class_order) == (EDGES, outside, "edges")
-    assert [each.name for each in model.classes] == ["class 1", "class 2", "class 3"]
+    assert [each.name for each in model.classes] == ["60 to 100.5", "100.5 to 150", "150 to 170"]
     found = np.clip(data, 60, 170) if outside == "extend" else data
     expected = np.histogram(found[0][valid], EDGES)[0]
     if pixels == "all":

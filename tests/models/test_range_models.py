@@ -11,7 +11,7 @@ from sources import content
 
 from pipeline.core.units import Units
 from pipeline.models.classes import UNCLASSIFIED
-from pipeline.models.ranges import Outside, RangeLabeller, RangeRule, Ranges
+from pipeline.models.ranges import Outside, RangeLabeller, RangeRule, Ranges, range_names
 
 pytestmark = pytest.mark.lowest
 
@@ -129,3 +129,16 @@ def test_a_model_knows_its_order_its_centres_and_whether_it_leaves_pixels_unclas
 def test_a_model_with_inconsistent_parts_is_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Ranges.model_validate(parts(**changes))
+
+
+@pytest.mark.parametrize(
+    ("edges", "names"),
+    [
+        ([-1.0, 0.2, 0.4, 1.0], ["-1 to 0.2", "0.2 to 0.4", "0.4 to 1"]),
+        ([0.0, 1234.5, 1234.6, 3e9], ["0 to 1234.5", "1234.5 to 1234.6", "1234.6 to 3000000000"]),
+        ([0.0, 0.0, 1 / 3], ["0 to 0", "0 to 0.333333"]),
+        ([np.nextafter(0.5, 0), 0.5, 1], ["0.49999999999999994 to 0.5", "0.5 to 1"]),
+    ],
+)
+def test_names_of_ranges_tell_their_edges_apart(edges: list[float], names: list[str]) -> None:
+    assert list(range_names(edges)) == names
