@@ -137,7 +137,7 @@ def test_a_model_with_inconsistent_parts_is_refused(changes: dict[str, Any], wor
         ([-1.0, 0.2, 0.4, 1.0], ["-1 to 0.2", "0.2 to 0.4", "0.4 to 1"]),
         ([0.0, 1234.5, 1234.6, 3e9], ["0 to 1234.5", "1234.5 to 1234.6", "1234.6 to 3000000000"]),
         ([0.0, 0.0, 1 / 3], ["0 to 0", "0 to 0.333333"]),
-        ([np.nextafter(0.5, 0), 0.5, 1], ["0.49999999999999994 to 0.5", "0.5 to 1"]),
+        ([np.nextafter(0.5, 0), 0.5, 1], ["0.4999999999999999 to 0.5", "0.5 to 1"]),
     ],
 )
 def test_names_of_ranges_tell_their_edges_apart(edges: list[float], names: list[str]) -> None:
