@@ -75,7 +75,8 @@ def _find(name: str) -> tuple[str, Any]:
     plain = name.removeprefix(_PREFIX)
     if _without_variants(plain) in CMOCEAN:
         return f"{_PREFIX}{plain}", _of_cmocean(plain)
-    near = difflib.get_close_matches(name, [*known, *CMOCEAN, *(f"{_PREFIX}{each}" for each in CMOCEAN)], n=1)
+    names = ["auto", "natural", *known, *CMOCEAN, *(f"{_PREFIX}{each}" for each in CMOCEAN)]
+    near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]}?" if near else "use 'auto', 'natural', tab10, tab20, Set3, viridis, ..."
     msg = f"output.palette: {name!r} is not a matplotlib colour map, nor one of cmocean; {hint}"
     raise ConfigError(msg)
