@@ -1,16 +1,15 @@
 """An executor on a dask cluster: tasks are pure, so they may run anywhere, twice or late, and workers come and go.
 
-Items are taken in shards of neighbours. Whoever works on a shard owns it from then on and is asked for it first, as
-its caches hold the pixels; the shards of a worker that has gone are anyone's. What workers remember only saves time.
+Items are taken in shards of neighbours. Whoever works on an item owns it from then on and is asked for it first, as
+its caches hold the pixels; the items of a worker that has gone are anyone's. What workers remember only saves time.
 """
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import reduce
-from itertools import islice
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -19,6 +18,7 @@ from pipeline.core import libraries
 from pipeline.core.errors import ClusterError
 from pipeline.engine.executor import PerProcess
 from pipeline.engine.parcels import Packer, Parcel, unpack
+from pipeline.engine.shards import Shard, ShardQueue
 from pipeline.engine.signals import raise_pending_signal
 from pipeline.engine.worker import Answer, NotOpenError, Opening, close_run, facts_of, no_part, open_run, run_task
 
@@ -37,7 +37,7 @@ _AHEAD: Final = 2
 """Tasks per task in progress whose results may wait for earlier ones, if results are in order."""
 
 _FAILURES: Final = 4
-"""Number of times that a worker may end while it works on a shard; then the shard is at fault."""
+"""Number of times that a worker may end while it works on a shard, or opens the run; then the work is at fault."""
 
 _POLL_SECONDS: Final = 0.2
 """Interval at which signals are checked while nothing is finished."""
@@ -45,8 +45,14 @@ _POLL_SECONDS: Final = 0.2
 _LOOK_SECONDS: Final = 1.0
 """Interval at which workers are counted."""
 
-_NO_WORKER_SECONDS: Final = 60.0
+NO_WORKER_SECONDS: Final = 60.0
 """Time to wait for a worker while there is none."""
+
+_TRANSFER_SECONDS: Final = 5.0
+"""Time to wait for results that are finished before workers are counted again; doubled each time."""
+
+_CLOSE_SECONDS: Final = 10.0
+"""Time to wait for workers to say that they have closed the run."""
 
 
 @dataclass(eq=False)
@@ -57,36 +63,54 @@ class _Worker:
     threads: int
     lease: Any
     """Future of the `Lease`; while it is held, the run is open there."""
+    facts: Any
+    """Future of what the worker said when it opened the run."""
     is_open: bool = False
+    is_late: bool = False
+    """Whether it came after the run had begun."""
     sent: dict[str, "_Order"] = field(default_factory=dict)
     """Orders in progress, the first sent first, by the key of their future."""
+
+    def release(self) -> None:
+        """Let go of all that the worker holds for the run."""
+        for future in (self.facts, self.lease, *(order.future for order in self.sent.values())):
+            future.release()
+
+
+@dataclass(eq=False)
+class _Pass:
+    """A pass over all items."""
+
+    task: Callable[[Any], Any]
+    parcel: Parcel
+    """The task, and the function that merges its results."""
+    queue: ShardQueue
+    yielded: int = 0
+    """Number of items whose results were yielded."""
 
 
 @dataclass(eq=False)
 class _Order:
     """Shards that a worker works on in one task, and the future of their results."""
 
-    first: int
-    """Number of the first item."""
-    shards: list["_Shard"]
-    future: Any = None
+    shards: list[Shard]
+    future: Any
+    seconds: float = _TRANSFER_SECONDS
+    """Time to wait for the results once they are finished."""
 
+    @property
+    def first(self) -> int:
+        """Number of the first item."""
+        return self.shards[0].first
 
-@dataclass(eq=False)
-class _Shard:
-    """Neighbouring items."""
-
-    number: int
-    """Number of the shard in the order of items."""
-    first: int
-    """Number of its first item."""
-    items: list[Any]
-    failures: int = 0
-    """Number of times that its worker ended while it worked on it."""
+    @property
+    def items(self) -> list[Any]:
+        """All items in their order."""
+        return [item for shard in self.shards for item in shard.items]
 
 
 class ClusterExecutor:
-    """An `Executor` that runs tasks on the workers of a dask cluster.
+    """An `Executor` that runs tasks on the workers of a dask cluster. One pass at a time.
 
     Parameters
     ----------
@@ -102,7 +126,7 @@ class ClusterExecutor:
         Number of threads for work in this process.
     check : callable
         Called with the address of each worker and the facts that `opening.begin` returned there; raises if the worker
-        can't take part.
+        can't take part. A worker that comes later is left out then.
     most_workers, most_threads : int, optional
         Largest number of workers (processes) that are used, and of threads of each.
 
@@ -125,6 +149,8 @@ class ClusterExecutor:
         most_threads: int | None = None,
     ) -> None:
         self._client = client
+        self._killed_error: type[Exception] = libraries.distributed.KilledWorker
+        self._cancelled_error: type[Exception] = libraries.distributed.CancelledError
         self._opening = opening
         self._shard_items = shard_items
         self._shards = -(-items // shard_items)
@@ -133,32 +159,56 @@ class ClusterExecutor:
         self._check = check
         self._most_threads = most_threads
         self._workers: dict[str, _Worker] = {}
-        self._owners: dict[int, str] = {}
+        self._left_out: set[str] = set()
+        """Addresses of workers that can't take part."""
+        self._has_begun = False
+        self._failed_openings = 0
+        """Number of workers that ended while they opened the run, since one did open it."""
+        self._owners: dict[Hashable, str] = {}
+        """Address of the worker that owns what is kept under a key."""
         self._tallies: dict[tuple[str, str], int] = {}
         self._finished: SimpleQueue[str] = SimpleQueue()
         self._parts: dict[str, Any] = {}
         """Futures of the parcels of parts, by name."""
         self._looked = 0.0
+        self._pass: _Pass | None = None
+        """The pass that has begun last."""
         self.threads = threads
         self.tasks = 0
         """Number of tasks that were sent."""
 
     def __enter__(self) -> Self:
-        self._await_workers()
+        try:
+            self._await_workers()
+        except BaseException:
+            self._close()
+            raise
+        self._has_begun = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the run on all workers."""
+        self._close()
+
+    def _close(self) -> None:
+        """Close the run on all workers, and wait for them, but not long: one that hangs closes it when it goes on."""
+        addresses = list(self._workers)
+
+        async def close() -> None:
+            await self._client.run(close_run, self._opening.run, workers=addresses, on_error="ignore")
+
         try:
-            self._client.run(close_run, self._opening.run, workers=list(self._workers), on_error="ignore")
+            if addresses:
+                self._client.sync(close, callback_timeout=_CLOSE_SECONDS)
         except Exception as failure:  # noqa: BLE001 (the leases are released all the same)
             logger.debug("close_run: %s", failure)
         for worker in self._workers.values():
-            worker.lease.release()
+            worker.release()
         self._workers.clear()
         self._parts.clear()
+        self._owners.clear()
 
     @property
     def workers(self) -> int:
@@ -175,8 +225,7 @@ class ClusterExecutor:
     ) -> Iterator[tuple[Item, Result]]:
         """Yield each item and its result, in the order of the items or, unless `ordered`, as they are finished."""
         for order, results in self._work(task, items, None, ordered=ordered):
-            own = (item for shard in order.shards for item in shard.items)
-            yield from zip(own, results, strict=True)
+            yield from zip(order.items, results, strict=True)
 
     def fold(
         self, task: Callable[[Item], Result], items: Iterable[Item], merge: Callable[[Result, Result], Result]
@@ -198,83 +247,93 @@ class ClusterExecutor:
         ordered: bool,
     ) -> Iterator[tuple[_Order, Any]]:
         """Yield orders and their results."""
-        parcel = self._packer.pack((task, merge))
-        queue = _Queue(self._shards_of(items), self._owners, 1 if ordered else self._shards_per_order)
-        early: dict[int, tuple[_Order, Any]] = {}
-        following = 0
+        self._cancel()  # what a pass has left that was not consumed to its end
+        work = _Pass(task, self._packer.pack((task, merge)), self._queue(task, items, ordered=ordered))
+        self._pass = work
+        early: dict[int, tuple[_Order, bytes]] = {}
         try:
-            while True:
-                self._look(queue)
-                self._send_all(queue, parcel, following + self._window if ordered else None)
-                if not self._in_progress and not queue:
-                    break
-                for order, results in self._collect(queue):
-                    if not ordered:
-                        yield order, results
-                        continue
-                    early[order.first] = order, results
-                while following in early:
-                    order, results = early.pop(following)
-                    following += sum(len(shard.items) for shard in order.shards)
-                    yield order, results
+            while self._goes_on(work):
+                self._look(work)
+                self._send_all(work, None if merge else work.yielded + self._window(ordered=ordered))
+                if found := self._collect(work):
+                    early[found[0].first if ordered else work.yielded] = found
+                while work.yielded in early:
+                    order, content = early.pop(work.yielded)
+                    work.yielded += sum(len(shard.items) for shard in order.shards)
+                    yield order, self._results(content)
         finally:
-            self._cancel()
+            if self._pass is work:
+                self._cancel()
 
-    @property
-    def _shards_per_order(self) -> int:
-        return max(1, -(-self._shards // (TASKS_PER_THREAD * self.workers)))
+    def _goes_on(self, work: "_Pass") -> bool:
+        """Whether a pass has items that are in progress, or were not sent."""
+        if self._pass is not work:
+            msg = "the executor has begun another pass"
+            raise RuntimeError(msg)
+        return any(worker.sent for worker in self._workers.values()) or bool(work.queue)
 
-    @property
-    def _window(self) -> int:
-        """Number of items from the next one to yield that may be in progress or waiting, if results are in order."""
-        return self._shard_items * _AT_ONCE * (1 + _AHEAD) * self.workers
+    def _queue(self, task: Callable[[Any], Any], items: Iterable[Any], *, ordered: bool) -> ShardQueue:
+        """Make the queue of a pass."""
+        key_of = getattr(task, "place", None)
+        if not key_of or not self._owners:
+            return ShardQueue(items, self._shard_items, together=self._together(ordered=ordered))
+        owners = self._owners
+        return ShardQueue(
+            items,
+            self._shard_items,
+            lambda item: owners.get(key_of(item)),
+            Counter(owners.values()),
+            self._together(ordered=ordered),
+        )
 
-    @property
-    def _in_progress(self) -> bool:
-        return any(worker.sent for worker in self._workers.values())
+    def _together(self, *, ordered: bool) -> int:
+        """Number of shards of an order: few orders, unless each is awaited."""
+        return 1 if ordered else max(1, -(-self._shards // (TASKS_PER_THREAD * self.workers)))
 
-    def _shards_of(self, items: Iterable[Any]) -> Iterator[_Shard]:
-        """Yield the shards of items, which are taken as they are needed."""
-        queue, number, first = iter(items), 0, 0
-        while found := list(islice(queue, self._shard_items)):
-            yield _Shard(number, first, found)
-            number, first = number + 1, first + len(found)
+    def _window(self, *, ordered: bool) -> int:
+        """Number of items from the next one to yield that may be taken, in progress or waiting."""
+        return self._shard_items * self._together(ordered=ordered) * _AT_ONCE * (1 + _AHEAD) * self.workers
 
     def _open_workers(self) -> list[_Worker]:
         return [worker for worker in self._workers.values() if worker.is_open]
 
     def _await_workers(self) -> None:
-        """Wait until the run is open on all workers that the cluster has now."""
-        end = time.monotonic() + _NO_WORKER_SECONDS
-        self._look()
-        while not self._workers or any(not worker.is_open for worker in self._workers.values()):
-            if not self._workers and time.monotonic() > end:
-                msg = f"{self._name}: no worker within {_NO_WORKER_SECONDS:g} s; start workers, then run again"
+        """Wait until the run is open on all workers that the cluster has now; after a while, on one of them."""
+        end, has_waited = time.monotonic() + NO_WORKER_SECONDS, False
+        while True:
+            self._looked = 0.0
+            self._look()
+            ready = self._open_workers()
+            if ready and (len(ready) == len(self._workers) or has_waited):
+                return
+            if not has_waited and time.monotonic() > end:
+                has_waited = True
+                if self._workers:
+                    logger.warning("%s: waiting for the workers, which are busy", self._name)
+            if has_waited and not self._workers:
+                msg = f"{self._name}: no worker within {NO_WORKER_SECONDS:g} s; start workers, then run again"
                 raise ClusterError(msg)
             time.sleep(_POLL_SECONDS / 4)
             raise_pending_signal()
-            self._looked = 0.0
-            self._look()
 
     @property
     def _name(self) -> str:
         return str(self._client.scheduler.address if self._client.scheduler else "the cluster")
 
-    def _look(self, queue: "_Queue | None" = None) -> None:
+    def _look(self, work: "_Pass | None" = None) -> None:
         """Notice workers that have gone, whose shards go back to the queue, and new ones, which open the run."""
         if self._looked and time.monotonic() < self._looked + _LOOK_SECONDS:
             return
         present = self._present()
         for address in self._workers.keys() - present.keys():
-            self._lose(self._workers.pop(address), queue)
-        for address, threads in present.items():
-            if address not in self._workers and len(self._workers) < (self._most_workers or len(present)):
-                lease = self._submit(address, open_run, self._packer.pack(self._opening).content)
-                self._workers[address] = _Worker(address, min(threads, self._most_threads or threads), lease)
-        for worker in self._workers.values():
-            if not worker.is_open and worker.lease.done():
+            self._lose(address)
+        for address in present.keys() - self._workers.keys() - self._left_out:
+            if len(self._workers) < (self._most_workers or len(present)):
+                self._open(address, present[address])
+        for worker in list(self._workers.values()):
+            if not worker.is_open and worker.facts.done():
                 self._begin(worker)
-        if not self._workers and queue is not None and self._looked:
+        if work and not self._open_workers():
             self._await_workers()
         self._looked = time.monotonic()
 
@@ -289,66 +348,110 @@ class ClusterExecutor:
     def _submit(self, address: str, function: Callable[..., Any], *args: Any) -> Any:
         return self._client.submit(function, *args, workers=[address], pure=False, retries=0)
 
+    def _open(self, address: str, threads: int) -> None:
+        """Ask a worker to open the run."""
+        lease = self._submit(address, open_run, self._packer.pack(self._opening).content)
+        facts = self._submit(address, facts_of, lease)
+        self._workers[address] = _Worker(address, min(threads, self._most_threads or threads), lease, facts)
+
     def _begin(self, worker: _Worker) -> None:
-        """Check a worker on which the run was opened; raise ClusterError if it can't take part."""
-        if worker.lease.status == "error":
-            error = worker.lease.exception()
-            if isinstance(error, ModuleNotFoundError):
-                msg = f"the worker {worker.address} has no {error.name}; install the same versions there as here"
-                raise ClusterError(msg) from error
-            raise error
-        if worker.lease.status != "finished":
-            return  # it has gone: the next look drops it
-        self._check(worker.address, self._submit(worker.address, facts_of, worker.lease).result())
-        worker.is_open = True
+        """Check a worker on which the run was opened; raise an error if it can't take part."""
+        if worker.facts.status == "cancelled":  # by a restart of the cluster: the next look opens the run again
+            self._workers.pop(worker.address).release()
+            return
+        try:
+            self._check(worker.address, self._facts(worker))
+        except TimeoutError:
+            return  # its answer is under way, or it has gone: the next look drops it
+        except Exception as error:
+            if not self._has_begun:
+                raise
+            logger.warning("the worker %s is not used: %s", worker.address, error)
+            self._left_out.add(worker.address)
+            self._workers.pop(worker.address).release()
+            return
+        worker.is_open, worker.is_late, self._failed_openings = True, self._has_begun, 0
 
-    def _lose(self, worker: _Worker, queue: "_Queue | None") -> None:
-        """Put the shards of a worker that has gone back into the queue."""
-        logger.warning("the worker %s has gone; what it was working on is done by others", worker.address)
-        for number, owner in list(self._owners.items()):
-            if owner == worker.address:
-                del self._owners[number]
-        for place, order in enumerate(worker.sent.values()):
-            order.future.release()
-            for shard in order.shards if place < worker.threads else ():  # others were only waiting
-                shard.failures += 1
-                self._check_failures(shard)
-        worker.lease.release()
-        if queue is not None:
-            queue.put_back((shard for order in worker.sent.values() for shard in order.shards), worker.address)
-
-    def _check_failures(self, shard: _Shard) -> None:
-        if shard.failures >= _FAILURES:
-            what = f"{shard.items[0]}" if len(shard.items) == 1 else f"{shard.items[0]} to {shard.items[-1]}"
+    def _facts(self, worker: _Worker) -> Any:
+        """Return what a worker said when it opened the run; raise TimeoutError if that is not here."""
+        if worker.facts.status not in {"finished", "error"}:
+            raise TimeoutError
+        try:
+            return worker.facts.result(timeout=_TRANSFER_SECONDS)
+        except ModuleNotFoundError as error:
+            msg = f"the worker {worker.address} has no {error.name}; install the same versions there as here"
+            raise ClusterError(msg) from error
+        except self._killed_error as error:
+            raise self._openings_failed(worker.address) from error
+        except RuntimeError as error:
+            if "deserialization of the task graph" not in str(error):
+                raise
             msg = (
-                f"{_FAILURES} workers ended while they worked on the same blocks ({what}); "
-                "see their logs: do they have the memory that the plan states?"
+                f"{self._name}: the scheduler can't read the tasks ({error.__cause__ or 'another environment'}); it "
+                "needs the same versions of terrazzo and dask as this machine"
             )
-            raise ClusterError(msg)
+            raise ClusterError(msg) from error
 
-    def _send_all(self, queue: "_Queue", parcel: Parcel, before: int | None) -> None:
+    def _lose(self, address: str) -> None:
+        """Put the shards of a worker that has gone back into the queue."""
+        worker = self._workers.pop(address)
+        logger.warning("the worker %s has gone; what it was working on is done by others", address)
+        for key in [key for key, owner in self._owners.items() if owner == address]:
+            del self._owners[key]
+        orders = list(worker.sent.values())
+        in_progress = [order for order in orders if order.future.status == "pending"][: worker.threads]
+        worker.release()
+        if self._pass:
+            self._pass.queue.put_back((shard for order in orders for shard in order.shards), address)
+        for order in in_progress:  # others were finished, or only waiting
+            self._count_failure(order)
+        if not worker.is_open:
+            self._failed_openings += 1
+            if self._failed_openings >= _FAILURES:
+                raise self._openings_failed(address)
+
+    def _openings_failed(self, address: str) -> ClusterError:
+        which = f"the last at {address}; see their logs"
+        return ClusterError(f"{_FAILURES} workers ended while they opened the run, {which}")
+
+    def _count_failure(self, order: _Order) -> None:
+        """Count that a worker has ended while it worked on an order; raise ClusterError after too many times."""
+        for shard in order.shards:
+            shard.failures += 1
+            if shard.failures >= _FAILURES:
+                msg = (
+                    f"{_FAILURES} workers ended while they worked on the same blocks ({shard}); "
+                    "see their logs: do they have the memory that the plan states?"
+                )
+                raise ClusterError(msg)
+
+    def _send_all(self, work: _Pass, before: int | None) -> None:
         """Keep all workers busy."""
         waiting = True
         while waiting:  # by turns, so that all get their first before any has its second
             waiting = False
             for worker in sorted(self._open_workers(), key=lambda each: len(each.sent) / each.threads):
-                if len(worker.sent) < _AT_ONCE * worker.threads and (shards := queue.take(worker.address, before)):
-                    self._send(worker, shards, parcel)
+                if len(worker.sent) >= _AT_ONCE * worker.threads:
+                    continue
+                if shards := work.queue.take(worker.address, before, from_others=worker.is_late):
+                    self._send(worker, shards, work)
                     waiting = True
 
-    def _send(self, worker: _Worker, shards: list[_Shard], parcel: Parcel) -> None:
-        """Send a worker the task and shards of its items."""
-        items = self._packer.pack([item for shard in shards for item in shard.items]).content
-        parts = self._packer.parcels(parcel)
+    def _send(self, worker: _Worker, shards: list[Shard], work: _Pass) -> None:
+        """Send a worker the task and shards of its items, which it owns from then on."""
+        order = _Order(shards, None)
+        parts = self._packer.parcels(work.parcel)
         futures = [self._future_of(name, own) for name, own in parts.items()]
-        future = self._submit(
-            worker.address, run_task, self._opening.run, parcel.content, items, tuple(parts), *futures
+        items = self._packer.pack(order.items).content
+        order.future = self._submit(
+            worker.address, run_task, self._opening.run, work.parcel.content, items, tuple(parts), *futures
         )
-        for shard in shards:
-            self._owners[shard.number] = worker.address
-        worker.sent[future.key] = _Order(shards[0].first, shards, future)
+        if key_of := getattr(work.task, "place", None):
+            keys = {key_of(item) for item in order.items} - {None}
+            self._owners.update(dict.fromkeys(keys, worker.address))
+        worker.sent[order.future.key] = order
         self.tasks += 1
-        future.add_done_callback(self._on_done)
+        order.future.add_done_callback(self._on_done)
 
     def _on_done(self, future: Any) -> None:
         self._finished.put(future.key)
@@ -359,43 +462,55 @@ class ClusterExecutor:
             self._parts[name] = self._client.submit(bytes, parcel.content, pure=False)
         return self._parts[name]
 
-    def _collect(self, queue: "_Queue") -> Iterator[tuple[_Order, Any]]:
-        """Yield a finished order and its results; wait for one, but not for long."""
+    def _collect(self, work: _Pass) -> tuple[_Order, bytes] | None:
+        """Return a finished order and its results as they were packed; wait for one, but not for long."""
         try:
             key = self._finished.get(timeout=_POLL_SECONDS)
         except Empty:
-            return
+            return None
         finally:
             raise_pending_signal()
         worker = next((each for each in self._workers.values() if key in each.sent), None)
         if worker is None:
-            return  # that of a worker that has gone
-        content = self._content(worker, key, queue)
+            return None  # that of a worker that has gone
+        content = self._content(worker, worker.sent[key], work)
         if content is None:
-            return
+            self._looked = 0.0
+            return None
         order = worker.sent.pop(key)
         order.future.release()
-        answer: Answer = unpack(content, no_part)
-        for name, count in answer.tallies.items():
-            place = answer.process, name
-            self._tallies[place] = max(count, self._tallies.get(place, 0))
-        yield order, answer.results
+        return order, content
 
-    def _content(self, worker: _Worker, key: str, queue: "_Queue") -> bytes | None:
-        """Return the results of a finished order as they were packed; None if they are lost, or not here yet."""
-        future = worker.sent[key].future
+    def _content(self, worker: _Worker, order: _Order, work: _Pass) -> bytes | None:
+        """Return the results of a finished order; None if they are lost, or not here yet."""
         try:
-            content: bytes = future.result(timeout=_NO_WORKER_SECONDS)
+            content: bytes = order.future.result(timeout=order.seconds)
         except NotOpenError:  # the scheduler took the worker for dead, and it came back
-            self._lose(self._workers.pop(worker.address), queue)
-        except (libraries.distributed.CancelledError, libraries.distributed.KilledWorker):
-            queue.put_back(worker.sent.pop(key).shards)
+            self._lose(worker.address)
+        except self._killed_error:
+            self._take_back(worker, order, work)
+            self._count_failure(order)
+        except self._cancelled_error:
+            self._take_back(worker, order, work)
         except TimeoutError:
-            self._finished.put(key)
+            if order.future.status == "error":
+                raise  # by the task
+            order.seconds *= 2
+            self._finished.put(order.future.key)
         else:
             return content
-        self._looked = 0.0
         return None
+
+    def _take_back(self, worker: _Worker, order: _Order, work: _Pass) -> None:
+        work.queue.put_back(worker.sent.pop(order.future.key).shards)
+
+    def _results(self, content: bytes) -> Any:
+        """Return the results of an answer, and note its tallies."""
+        answer: Answer = unpack(content, no_part)
+        for name, count in answer.tallies.items():
+            counter = answer.process, name
+            self._tallies[counter] = max(count, self._tallies.get(counter, 0))
+        return answer.results
 
     def _cancel(self) -> None:
         """Take back what is in progress."""
@@ -404,62 +519,3 @@ class ClusterExecutor:
             worker.sent.clear()
         if futures:
             self._client.cancel(futures, force=True)
-
-
-class _Queue:
-    """The shards of a pass that no worker works on.
-
-    Parameters
-    ----------
-    shards : iterator of _Shard
-        All shards of the pass. They are taken as they are needed, if none has an owner.
-    owners : mapping
-        Address of the worker that owns a shard, by number.
-    together : int
-        Number of shards taken at once.
-    """
-
-    def __init__(self, shards: Iterator[_Shard], owners: Mapping[int, str], together: int) -> None:
-        self._shards = shards
-        self._together = together
-        self._free: deque[_Shard] = deque()
-        self._owned: dict[str, deque[_Shard]] = {}
-        if owners:
-            for shard in shards:
-                owner = owners.get(shard.number)
-                (self._owned.setdefault(owner, deque()) if owner else self._free).append(shard)
-
-    def __bool__(self) -> bool:
-        if not self._free:
-            self._free.extend(islice(self._shards, 1))
-        return bool(self._free) or any(self._owned.values())
-
-    def take(self, address: str, before: int | None) -> list[_Shard]:
-        """Return shards for a worker, those it owns first, that begin before an item; none if there are none."""
-        taken: list[_Shard] = []
-        while len(taken) < self._together:
-            shards = self._for(address)
-            if not shards or (before is not None and shards[0].first >= before):
-                break
-            if shards[0].failures and taken:
-                break  # one that may be at fault is worked on alone
-            taken.append(shards.popleft())
-            if taken[-1].failures:
-                break
-        return taken
-
-    def _for(self, address: str) -> deque[_Shard] | None:
-        """Shards from which a worker takes its next: its own, those of none, or, if it came late, another's."""
-        if own := self._owned.get(address):
-            return own
-        if self:
-            if self._free:
-                return self._free
-            if address not in self._owned:
-                longest = max(self._owned.values(), key=len)
-                return longest if len(longest) > 1 else None
-        return None
-
-    def put_back(self, shards: Iterable[_Shard], owner: str = "") -> None:
-        """Give back shards, and those that are left of an owner that has gone."""
-        self._free = deque(sorted([*self._free, *shards, *self._owned.pop(owner, ())], key=lambda each: each.number))

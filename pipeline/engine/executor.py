@@ -45,7 +45,9 @@ class Executor(Protocol):
     """Applies a task to items in parallel.
 
     The result of a task must depend on its item only: a task may be copied by pickle, and run twice for an item, though
-    not at the same time. What it remembers from one call to the next only saves time (`PerProcess`).
+    not at the same time. What it remembers from one call to the next only saves time (`PerProcess`). A task may have a
+    method `place`, which returns a key for an item: that of the pixels that it reads. Tasks with the same key are run
+    in the process that may have them in its cache.
     """
 
     @property

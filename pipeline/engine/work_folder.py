@@ -54,8 +54,7 @@ def temporary_folder(parent: Path, fix: str) -> Iterator[Path]:
         if created:
             folder, lock = created
             with defer_signals():
-                lock.close()  # first: Windows does not remove open files, and network drives rename them
-                note = remove_folder(folder)
+                note = _remove(folder, lock)
                 del _folders[folder]
                 if note:
                     logger.warning("%s", note)
@@ -64,11 +63,16 @@ def temporary_folder(parent: Path, fix: str) -> Iterator[Path]:
 def remove_temporary_folders() -> None:
     """Remove all temporary folders of this process before it exits."""
     for folder, lock in list(_folders.items()):
-        renamed = folder
-        with suppress(OSError):  # so that other threads, which still run, create no more files in it
-            renamed = folder.rename(folder.with_name(f"{folder.name}-gone"))
-        lock.close()
-        remove_folder(renamed)
+        _remove(folder, lock)
+
+
+def _remove(folder: Path, lock: FileIO) -> str:
+    """Remove a temporary folder of this process; return why that failed, or an empty string."""
+    renamed = folder
+    with suppress(OSError):  # so that other threads, which still run, create no more files in it
+        renamed = folder.rename(folder.with_name(f"{folder.name}-gone"))
+    lock.close()  # first: Windows does not remove open files, and network drives rename them
+    return remove_folder(renamed)
 
 
 call_before_exit(remove_temporary_folders)

@@ -2,22 +2,21 @@
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 from pipeline.core import libraries
 from pipeline.core.errors import ClusterError, TerrazzoError
 from pipeline.engine.cache import Array, Cache, Entry, MemoryCache, Window, open_cache
 from pipeline.engine.executor import PerProcess
+from pipeline.engine.leftovers import remove_leftovers
 from pipeline.engine.parcels import Packer, unpack
-
-PROCESS: Final = uuid4().hex
-"""Name of this process: a worker that starts again at the same address has another."""
+from pipeline.engine.time_limits import wait_until
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class Opening:
 
 
 class NotOpenError(LookupError):
-    """A run is not open on this worker, as it was when the task was sent."""
+    """A run, of this name, is not open on this worker, as it was when the task was sent."""
 
 
 class RunOnWorker:
@@ -45,11 +44,15 @@ class RunOnWorker:
 
     def __init__(self, opening: Opening, folder: Path) -> None:
         self.opening = opening
+        self.name = uuid4().hex
+        """Name of this opening: a worker on which the run is opened again has another, and counts from 0."""
+        self.closed = threading.Event()
         self._guard = threading.RLock()
         self._parts: dict[str, PerProcess] = {}
         self._closing = ExitStack()
         self.cache: Cache = MemoryCache()
         if opening.cache == "disk":
+            self._closing.callback(remove_leftovers, folder)  # those of workers of this run that were killed, too
             self.cache = self._closing.enter_context(open_cache("disk", folder))
 
     def part(self, name: str, contents: Mapping[str, bytes]) -> PerProcess:
@@ -64,8 +67,16 @@ class RunOnWorker:
         with self._guard:
             return {name: part.tally() for name, part in self._parts.items()}
 
+    def each(self, items: Iterable[Any]) -> Iterator[Any]:
+        """Yield items until the run is closed; then raise NotOpenError, as nobody waits for the results."""
+        for item in items:
+            if self.closed.is_set():
+                raise NotOpenError(self.opening.run)
+            yield item
+
     def close(self) -> None:
-        """Remove the cache."""
+        """End the tasks in progress and remove the cache."""
+        self.closed.set()
         with self._guard:
             self._parts.clear()
         self._closing.close()
@@ -120,9 +131,9 @@ class Answer:
     results: Any
     """Results of all items in their order, or all merged into one."""
     tallies: Mapping[str, int]
-    """What the process of the worker has counted so far, by name of the part."""
+    """What the worker has counted since it opened the run, by name of the part."""
     process: str
-    """Name of the process."""
+    """Name of the opening: `RunOnWorker.name`."""
 
 
 def run_task(run: str, content: bytes, items: bytes, names: tuple[str, ...], *parts: bytes) -> bytes:
@@ -141,14 +152,13 @@ def run_task(run: str, content: bytes, items: bytes, names: tuple[str, ...], *pa
     """
     opened = _runs.get(run)
     if opened is None:
-        msg = f"run {run} is not open here"
-        raise NotOpenError(msg)
+        raise NotOpenError(run)
     contents = dict(zip(names, parts, strict=True))
-    with opened.opening.context(), _named():
+    with opened.opening.context(), _named(), _stopping(opened.closed):
         task, merge = unpack(content, lambda name: opened.part(name, contents))
-        results = map(task, unpack(items, no_part))
+        results = map(task, opened.each(unpack(items, no_part)))
         done = list(results) if merge is None else reduce(merge, results)
-    return Packer().pack(Answer(done, opened.tallies(), PROCESS)).content
+    return Packer().pack(Answer(done, opened.tallies(), opened.name)).content
 
 
 def no_part(name: str) -> PerProcess:
@@ -158,13 +168,28 @@ def no_part(name: str) -> PerProcess:
 
 
 @contextmanager
+def _stopping(stopped: threading.Event) -> Iterator[None]:
+    """Let this thread stop waiting for remote requests at an event."""
+    wait_until(stopped)
+    try:
+        yield
+    finally:
+        wait_until(threading.Event())
+
+
+@contextmanager
 def _named() -> Iterator[None]:
-    """Name this worker in errors that a user can fix, because files and disks differ from machine to machine."""
+    """Name this worker in errors, because files and disks differ from machine to machine."""
     try:
         yield
     except TerrazzoError as error:
+        here = f" (on the worker {libraries.distributed.get_worker().address})"
         message, *others = error.args
-        error.args = (f"{message} (on the worker {libraries.distributed.get_worker().address})", *others)
+        if not message.endswith(here):  # threads that wait for the same block raise the same error
+            error.args = (message + here, *others)
+        raise
+    except Exception as error:
+        error.add_note(f"on the worker {libraries.distributed.get_worker().address}")
         raise
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import rasterio
@@ -154,14 +155,19 @@ _ACCESS: Final = re.compile(r"(AWS|GS|GOOGLE|AZURE|OSS|SWIFT|OS|WEBHDFS)_\w+")
 """Names of environment variables with which GDAL opens files in clouds."""
 
 _SECRET: Final = re.compile(r"PWD|PASS|KEY|TOKEN|SECRET|AUTH|HEADER|BEARER|COOKIE|CREDENTIAL|PROXY|CONFIG_FILE")
-"""Parts of the names of settings whose values may be secret, or name a file of this machine."""
+"""Parts of the names of settings whose values may be secret, or name a file that holds secrets."""
 
 
 def settings_to_send(environment: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return GDAL's settings in the environment that other machines may be told, and the names of the others."""
-    sent = {name: value for name, value in environment.items() if _SENT.fullmatch(name) and not _SECRET.search(name)}
-    others = [name for name in environment if (_SENT.fullmatch(name) or _ACCESS.fullmatch(name)) and name not in sent]
-    return sent, tuple(sorted(others))
+    """Return GDAL's settings in the environment that other machines may be told, and the names of secret ones.
+
+    An address that holds a password is one of these, whatever the name of its setting. Neither are paths, such as that
+    of GDAL's own data: each machine has its own.
+    """
+    ours = {name: value for name, value in environment.items() if _SENT.fullmatch(name)}
+    secret = {name for name, value in ours.items() if _SECRET.search(name) or _USER.search(value)}
+    sent = {name: value for name, value in ours.items() if name not in secret and not Path(value).is_absolute()}
+    return sent, tuple(sorted(secret.union(filter(_ACCESS.fullmatch, environment))))
 
 
 @dataclass(frozen=True)

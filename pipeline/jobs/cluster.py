@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +17,7 @@ from pipeline.core.errors import ClusterError
 from pipeline.core.version import __version__
 from pipeline.engine.cluster import ClusterExecutor
 from pipeline.engine.executor import Executor, ThreadExecutor, count_workers
+from pipeline.engine.leftovers import remove_leftovers
 from pipeline.engine.worker import Opening
 from pipeline.geo.gdal import GdalSettings, settings_to_send
 from pipeline.jobs.crew import Crew
@@ -58,23 +58,40 @@ class WorkerCheck:
         check_opens(self.scene.parts[0])
         threadpool_limits(1)
         load_kernel()
-        versions = {"terrazzo": __version__, "numpy": np.__version__, "gdal": rasterio.__gdal_version__}
-        return Facts(versions, tuple(name for name in self.settings if name not in os.environ))
+        return Facts(_versions(), tuple(name for name in self.settings if name not in os.environ))
 
 
-def _check_worker(own: Facts, address: str, facts: Facts) -> None:
-    """Raise ClusterError if a worker has other versions; warn of settings that are set here only."""
-    differing = [name for name, version in own.versions.items() if facts.versions.get(name) != version]
-    if differing:
-        listed = ", ".join(f"{name} {facts.versions.get(name)} there, {own.versions[name]} here" for name in differing)
-        msg = f"the worker {address} has other versions: {listed}; install the same versions on all machines"
-        raise ClusterError(msg)
-    if facts.unset:
-        logger.warning(
-            "the worker %s lacks settings that are set here and are not sent, as they may be secret: %s",
-            address,
-            ", ".join(facts.unset),
-        )
+def _versions() -> dict[str, str]:
+    """Versions in this process that decide pixels, by name."""
+    return {"terrazzo": __version__, "numpy": np.__version__, "gdal": rasterio.__gdal_version__}
+
+
+class _FactsCheck:
+    """Compares the facts of workers with those of this process; warns once of each settings that they lack."""
+
+    def __init__(self) -> None:
+        self._own = _versions()
+        self._warned: set[tuple[str, ...]] = set()
+
+    def __call__(self, address: str, facts: Facts) -> None:
+        """Raise ClusterError if a worker has other versions; warn of settings that are set here only."""
+        own, its = self._own, facts.versions
+        if differing := [
+            f"{name} {its.get(name)} there, {own[name]} here" for name in own if own[name] != its.get(name)
+        ]:
+            msg = (
+                f"the worker {address} has other versions: {', '.join(differing)}; install the same versions on all "
+                "machines"
+            )
+            raise ClusterError(msg)
+        if facts.unset and facts.unset not in self._warned:
+            self._warned.add(facts.unset)
+            logger.warning(
+                "workers such as %s lack settings that are set here and are not sent, as they may be secret: %s; if "
+                "the scene's files need them, set them there, too",
+                address,
+                ", ".join(facts.unset),
+            )
 
 
 @contextmanager
@@ -103,22 +120,26 @@ def open_executor(
         yield ThreadExecutor(plan.workers)
         return
     sent, kept = settings_to_send(os.environ)
-    check = WorkerCheck(first_scene(scene), kept)
     opening = Opening(
         run=crew.run,
         context=GdalSettings({**sent, **gdal_limits(scene.reading, plan.workers)}),
-        begin=check,
+        begin=WorkerCheck(first_scene(scene), kept),
         cache=plan.cache,
         cache_dir=resources.cache_dir or (str(folder.resolve()) if crew.is_local else None),
     )
-    with ClusterExecutor(
-        crew.client,
-        opening,
-        check=partial(_check_worker, check()),
-        shard_items=max(1, SHARD_PIXELS // (plan.chunk[0] * plan.chunk[1])),
-        items=plan.blocks,
-        threads=count_workers(),
-        most_workers=crew.processes,
-        most_threads=plan.workers,
-    ) as executor:
-        yield executor
+    load_kernel()
+    try:
+        with ClusterExecutor(
+            crew.client,
+            opening,
+            check=_FactsCheck(),
+            shard_items=max(1, SHARD_PIXELS // (plan.chunk[0] * plan.chunk[1])),
+            items=plan.blocks,
+            threads=count_workers(),
+            most_workers=crew.processes,
+            most_threads=plan.workers,
+        ) as executor:
+            yield executor
+    finally:
+        if crew.is_local and plan.cache == "disk":
+            remove_leftovers(Path(opening.cache_dir or folder))  # of workers that were killed

@@ -1,6 +1,8 @@
 """The cluster that a run uses (`run.cluster`): a client of its scheduler, and how many workers it has."""
 
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -11,13 +13,18 @@ from uuid import uuid4
 from pipeline.config.schema import ResourceConfig
 from pipeline.core import libraries
 from pipeline.core.errors import ClusterError, ConfigError
+from pipeline.engine.cluster import NO_WORKER_SECONDS
 from pipeline.engine.executor import count_workers
+from pipeline.engine.signals import raise_pending_signal
 from pipeline.engine.worker import WorkerCache
 from pipeline.methods.registry import method_of
 from pipeline.methods.settings import SampleSettings
 
 _CONNECT_SECONDS: Final = 30.0
 """Time limit for the connection to a scheduler."""
+
+_POLL_SECONDS: Final = 0.2
+"""Interval at which workers are looked for."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +72,13 @@ def open_crew(resources: ResourceConfig, *, start: bool = True) -> Iterator[Crew
             yield None
         elif which == "auto":
             client = _client_in_force()
-            yield _crew_of(client, resources) if client else None
+            yield _crew_of(client, resources, start=start) if client else None
         elif which == "processes":
             count = count_workers(resources.workers)
             client = context.enter_context(_processes(count)) if start else None
             yield Crew(count, 1, client, is_local=True)
         else:
-            yield _crew_of(context.enter_context(_connected(which)), resources)
+            yield _crew_of(context.enter_context(_connected(which)), resources, start=start)
 
 
 def _client_in_force() -> Any:
@@ -91,12 +98,15 @@ def _client_in_force() -> Any:
         return None
 
 
-def _crew_of(client: Any, resources: ResourceConfig) -> Crew:
-    """Count the workers of a client's cluster."""
-    threads = list(client.nthreads().values())
-    if not threads:
-        msg = f"run.cluster: {client.scheduler.address} has no workers; start some, then run again"
-        raise ClusterError(msg)
+def _crew_of(client: Any, resources: ResourceConfig, *, start: bool) -> Crew:
+    """Count the workers of a client's cluster; wait for the first, if there are none and a run is to start."""
+    end = time.monotonic() + (NO_WORKER_SECONDS if start else 0)
+    while not (threads := list(client.nthreads().values())):
+        if time.monotonic() >= end:
+            msg = f"run.cluster: {client.scheduler.address} has no workers; start some, then run again"
+            raise ClusterError(msg)
+        time.sleep(_POLL_SECONDS)
+        raise_pending_signal()
     most = len(threads) if resources.workers == "auto" else min(len(threads), resources.workers)
     return Crew(most, max(threads), client)
 
@@ -109,13 +119,14 @@ def _processes(count: int) -> Iterator[Any]:
     with ExitStack() as context:
         context.enter_context(libraries.dask_config.set(settings))
         try:
-            cluster = distributed.LocalCluster(
-                n_workers=count,
-                threads_per_worker=1,
-                dashboard_address=None,
-                memory_limit=0,
-                silence_logs=40,
-            )
+            with _keyboard_signals_held():
+                cluster = distributed.LocalCluster(
+                    n_workers=count,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    memory_limit=0,
+                    silence_logs=40,
+                )
         except RuntimeError as error:
             msg = (
                 f"run.cluster: processes: they can't be started ({error}); a script that runs Terrazzo needs the line "
@@ -124,6 +135,22 @@ def _processes(count: int) -> Iterator[Any]:
             raise ClusterError(msg) from error
         context.enter_context(cluster)
         yield context.enter_context(distributed.Client(cluster))
+
+
+@contextmanager
+def _keyboard_signals_held() -> Iterator[None]:
+    """Hold back Ctrl-C until the context ends; processes that are started in it never get it from their terminal.
+
+    This process ends them, in order; else each would print that it was interrupted.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -140,9 +167,10 @@ def _connected(where: str) -> Iterator[Any]:
         how = {"scheduler_file": where}
     try:
         client = libraries.distributed.Client(timeout=_CONNECT_SECONDS, **how)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:  # the last two for a file of something else
+        reason = f"{error}" if isinstance(error, OSError | ValueError) else "this is no scheduler file"
         msg = (
-            f"run.cluster: {where}: no scheduler answers ({error}); start one with dask scheduler, or mend the address"
+            f"run.cluster: {where}: no scheduler answers ({reason}); start one with dask scheduler, or mend the address"
         )
         raise ClusterError(msg) from error
     with client:

@@ -1,5 +1,6 @@
 """The task that labels a block of a scene, and statistics per class that are accumulated block by block."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isfinite, sqrt
@@ -18,6 +19,7 @@ from pipeline.kernels.fixed import has_exact_sums
 from pipeline.kernels.sums import class_sums, merge_sums, no_extremes
 from pipeline.models.base import ClusterModel, Labeller
 from pipeline.models.classes import UNCLASSIFIED
+from pipeline.scenes.crop import place_of
 
 STATISTICS: Final = ("mean", "std", "min", "max")
 """Statistics of the pixels of a class in each band."""
@@ -97,6 +99,10 @@ class LabelTask:
         rows = rows_of(labels, len(self.centres) - 1)
         by_row = areas_of_rows(rows, self.areas, block, len(self.centres) + 1)
         return LabelledBlock(*class_sums(pixels.data, rows, self.centres), by_row, parts)
+
+    def place(self, block: Block) -> Hashable:
+        """Key of the pixels of a block."""
+        return place_of(self.source, block)
 
 
 class ClassCounts:

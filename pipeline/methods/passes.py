@@ -5,7 +5,7 @@ that change class, and exact counts and sums at the centroids now. What is remem
 and the block's account) only saves time: without it the pixels are assigned to the centroids before, then moved.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,6 +21,7 @@ from pipeline.kernels.move_points import EXCLUDED
 from pipeline.kernels.mover import Mover
 from pipeline.methods.lloyd import Centres
 from pipeline.pixels.pieces import PIECE_PIXELS, PixelPieces
+from pipeline.scenes.crop import place_of
 
 _PIECES_TOGETHER: Final = MAX_POINTS_PER_SUM // PIECE_PIXELS
 """Number of pieces whose sums fit 64 bits; they are then added to Python integers, which don't overflow."""
@@ -87,6 +88,10 @@ class MoveBlock:
         for sums in account.sums:
             totals.add(*sums)
         return PassResult(moves, totals)
+
+    def place(self, block: Block) -> Hashable:
+        """Key of the pixels of a block."""
+        return place_of(self.pixels, block)
 
     def _known(self, block: Block) -> BlockAccount | None:
         """Take out the account of a block; None if it was forgotten, or belongs to other centroids than those before.

@@ -1,6 +1,6 @@
 """Draw a sample of valid pixels by the hash of their position: the same sample for any blocks and executor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Any, Final
@@ -19,6 +19,7 @@ from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
 from pipeline.kernels.validity import mask_invalid
 from pipeline.methods.strata import Candidates, CellLimits, Cells, Limits, Numbers, draw_by_cell
 from pipeline.pixels.pieces import FittedPixels
+from pipeline.scenes.crop import place_of
 
 _MARGIN: Final = 8
 """Standard deviations by which the expected number of keys under a first threshold exceeds the wanted number."""
@@ -95,6 +96,10 @@ class DrawFromBlock:
         points = pixels.data.reshape(bands, -1).take(index, axis=1)
         limits = _limits(pixels.data, fitting, valid) if self.limits else None
         return Drawn(keys, points, valid, np.ones(bands, np.bool_), limits, cells)
+
+    def place(self, item: tuple[Block, Any]) -> Hashable:
+        """Key of the pixels of an item."""
+        return place_of(self.source, item[0])
 
     def _choose(
         self, fitting: Validity, block: Block, limit: Any
