@@ -30,6 +30,7 @@ Result = TypeVar("Result")
 TASKS_PER_THREAD: Final = 4
 """Most tasks per thread of a worker and pass, so that a scheduler has little to do."""
 
+
 _AT_ONCE: Final = 2
 """Tasks of a thread: one in progress, and one that waits for it to end."""
 
@@ -47,6 +48,14 @@ _LOOK_SECONDS: Final = 1.0
 
 _NO_WORKER_SECONDS: Final = 60.0
 """Time to wait for a worker while there is none."""
+
+
+def shards_per_task(shards: int, threads: int) -> int:
+    """Shards of a task, so that a pass has about `TASKS_PER_THREAD` tasks per thread of all workers, and not more.
+
+    Only if workers own different numbers of shards, there may be one more per worker.
+    """
+    return max(1, -(-shards // (TASKS_PER_THREAD * threads)))
 
 
 @dataclass(eq=False)
@@ -222,7 +231,7 @@ class ClusterExecutor:
 
     @property
     def _shards_per_order(self) -> int:
-        return max(1, -(-self._shards // (TASKS_PER_THREAD * self.workers)))
+        return shards_per_task(self._shards, self.workers)
 
     @property
     def _window(self) -> int:
