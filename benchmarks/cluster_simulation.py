@@ -1,8 +1,8 @@
 """Measure what a run on a hundred workers costs its scheduler and its client, without pixels.
 
-The scheduler, the messages, the queue of shards and the answers are real; the workers are many in one process, and their
-tasks answer at once with accounts of the usual size.  So nothing hides what passes between them.  The processor time of
-this process is that of scheduler and client together.  ``python -m benchmarks.cluster_simulation`` prints a table.
+The scheduler, the messages, the queue of shards and the answers are real; the workers are many in one process, and
+their tasks answer at once with accounts of the usual size.  The processor time of this process is that of scheduler and
+client together.  ``python -m benchmarks.cluster_simulation`` prints a table.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class DrawNothing:
     source: NoSource
     keys: int
 
-    def __call__(self, item: tuple[Block, int]) -> Drawn:
+    def __call__(self, item: tuple[Block, int]) -> Drawn:  # noqa: ARG002 (all are alike)
         """Give pixels drawn from a block."""
         self.source.decoded += 1
         drawn = np.arange(self.keys, dtype=np.uint64)
@@ -84,7 +84,7 @@ class MoveNothing:
     source: NoSource
     totals: ClassTotals
 
-    def __call__(self, block: Block) -> PassResult:
+    def __call__(self, block: Block) -> PassResult:  # noqa: ARG002 (all are alike)
         """Give the account of a block."""
         made = ClassTotals(CLASSES, self.totals.fixed)
         made.merge(self.totals)
@@ -97,7 +97,7 @@ class LabelNothing:
 
     source: NoSource
 
-    def __call__(self, block: Block) -> LabelledBlock:
+    def __call__(self, block: Block) -> LabelledBlock:  # noqa: ARG002 (all are alike)
         """Give the sums of a block."""
         sums = np.ones((1, CLASSES + 2, BANDS), np.int64)
         extremes = np.ones((BANDS, CLASSES + 2, 2), np.uint16)

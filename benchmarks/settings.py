@@ -57,9 +57,7 @@ CASES = {
     "geotiff-p": Case("geotiff", BANDS, None, 1000, run=PROCESSES, beside="geotiff", slower=1.5, turns=3),
     "geotiff-ram": Case("geotiff", BANDS, 1.3, 2000, run={"cache": "memory"}),
     "geotiff-all": Case("geotiff", BANDS, None, 1000, fit=ALL),
-    "geotiff-all-p": Case(
-        "geotiff", BANDS, None, 1000, fit=ALL, run=PROCESSES, beside="geotiff-all", slower=1.5
-    ),
+    "geotiff-all-p": Case("geotiff", BANDS, None, 1000, fit=ALL, run=PROCESSES, beside="geotiff-all", slower=1.5),
     "geotiff-fine": Case("geotiff", BANDS, None, 1000, fit=FINE),
     "ten-all": Case("geotiff10", BANDS + TWENTY_METRES, None, 2000, k=16, fit=ALL, run={"memory": "2GB"}),
     "jp2": Case("jp2", BANDS, 1.1, 1000),

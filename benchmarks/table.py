@@ -165,7 +165,9 @@ def format_rows(rows: Iterable[Row]) -> str:
         middle = f"{row.seconds:.2f}"
         ratio = "-" if row.to_floor is None else f"{row.to_floor:.2f}"
         lines.append(
-            _columns(row.case, row.what, str(row.runs), middle, span, ratio, peak, f"{row.start:.2f}" if row.start else "-"),
+            _columns(
+                row.case, row.what, str(row.runs), middle, span, ratio, peak, f"{row.start:.2f}" if row.start else "-"
+            ),
         )
     return "\n".join(lines)
 

@@ -29,6 +29,7 @@ from pipeline.scenes.raster_scene import RasterScene
 
 logger = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True)
 class Facts:
     """What a process says of itself before it takes part in a run."""

@@ -29,7 +29,7 @@ _EXCESS: Final = 1.5
 
 
 _LEAST_SHARE: Final = 8
-"""Divisor of the scene's pixels that gives those expected to take part, where drawn pixels are sent between machines."""
+"""Divisor of the scene's pixels that gives those expected to take part, if what is drawn comes from other processes."""
 
 
 def expected_pixels(info: SceneInfo, *, cheap_again: bool, remote: bool) -> int:

@@ -1,7 +1,6 @@
 """Peak memory stays below the plan: measured in fresh processes on scenes of growing size."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -311,10 +310,11 @@ def test_one_worker_keeps_one_processor_busy(landscape: list[str], tmp_path: Pat
 
 
 @pytest.fixture
-def workers() -> Iterator[Any]:
+def workers(code: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client of two processes of one thread, which have done nothing."""
     from dask.distributed import Client, LocalCluster
 
+    monkeypatch.setenv("NUMBA_CACHE_DIR", code)
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "memory_limit": 0}
     with LocalCluster(dashboard_address=None, **options) as cluster, Client(cluster) as client:
         yield client
@@ -325,10 +325,8 @@ def workers() -> Iterator[Any]:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
 @pytest.mark.parametrize("fit", ["{}", "{pixels: all, max_iter: 3}"])
 def test_peak_memory_of_each_worker_and_of_the_client_is_below_the_plan(
-    landscape: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, workers: Any, fit: str
+    landscape: list[str], tmp_path: Path, workers: Any, fit: str
 ) -> None:
-    monkeypatch.setenv("NUMBA_CACHE_DIR", code)
-    workers.run(os.environ.update, {"NUMBA_CACHE_DIR": code})
     job = tmp_path / "job.yaml"
     scene = mirrored(landscape, tmp_path / "scene.tif", 5490)
     where = f"run: {{cluster: '{workers.scheduler.address}', memory: 600MB}}"

@@ -317,8 +317,10 @@ def test_on_a_cluster_tasks_are_few_and_shards_depend_on_the_scene_alone(
     assert cluster.shard_blocks == 1 or cluster.shard_blocks * plan.chunk[0] * plan.chunk[1] <= SHARD_PIXELS
     assert cluster.worker_cache * processes >= plan.cache_bytes > (cluster.worker_cache - 1) * processes - 1
     drawn = min(fit.pixels, scene.info.pixels) if fit else 0
-    assert drawn * scene.info.bytes_per_pixel <= cluster.sample_bytes <= scene.info.pixels * (
-        scene.info.bytes_per_pixel + 8
+    assert (
+        drawn * scene.info.bytes_per_pixel
+        <= cluster.sample_bytes
+        <= scene.info.pixels * (scene.info.bytes_per_pixel + 8)
     )
 
 
@@ -359,8 +361,10 @@ def test_accounts_of_a_pass_are_no_larger_than_planned(k: int, bands: int) -> No
     totals = ClassTotals(k, fixed)
     rng = np.random.default_rng(0)
     for sums in (totals.counts, totals.sums, totals.squares):
-        sums += rng.integers(2**40, 2**55, sums.shape).astype(object)  # of 10^12 pixels
+        sums[...] = rng.integers(2**40, 2**55, sums.shape).astype(object)  # of 10^12 pixels
     answer = Answer(PassResult(10**9, totals), {f"part-{n}": 10**9 for n in range(8)}, "0" * 32)
     scene = scene_of(bands=bands, driver="JP2OpenJPEG")
-    plan = on_cluster(make_plan(scene, ResourceConfig(memory=8 * GB), KMeansSettings(k=k, pixels="all"), crew=Crew(2, 1)))
+    plan = on_cluster(
+        make_plan(scene, ResourceConfig(memory=8 * GB), KMeansSettings(k=k, pixels="all"), crew=Crew(2, 1))
+    )
     assert len(Packer().pack(answer).content) <= plan.pass_bytes / plan.tasks
