@@ -36,6 +36,10 @@ class Case:
     features: Mapping[str, Any] = field(default_factory=dict)
     """Section `features`."""
     run: Mapping[str, Any] = field(default_factory=dict)
+    beside: str | None = None
+    """Case with which it is compared: the same run on threads, where this one is on processes."""
+    slower: float | None = None
+    """Highest ratio of its time, without that to start the processes, to that of the case beside."""
     turns: int = 1
     """How often it runs in a round, each time after its floor: a run of seconds is at the mercy of a shared machine."""
 
@@ -47,16 +51,20 @@ class Case:
 
 ALL = {"pixels": "all"}
 FINE = {"pixels": "all", "tol": 1e-6}
+PROCESSES = {"cluster": "processes"}
 CASES = {
     "geotiff": Case("geotiff", BANDS, 1.3, 1000, turns=3),
+    "geotiff-p": Case("geotiff", BANDS, None, 1000, run=PROCESSES, beside="geotiff", slower=1.5, turns=3),
     "geotiff-ram": Case("geotiff", BANDS, 1.3, 2000, run={"cache": "memory"}),
     "geotiff-all": Case("geotiff", BANDS, None, 1000, fit=ALL),
+    "geotiff-all-p": Case("geotiff", BANDS, None, 1000, fit=ALL, run=PROCESSES, beside="geotiff-all", slower=1.5),
     "geotiff-fine": Case("geotiff", BANDS, None, 1000, fit=FINE),
     "ten-all": Case("geotiff10", BANDS + TWENTY_METRES, None, 2000, k=16, fit=ALL, run={"memory": "2GB"}),
     "jp2": Case("jp2", BANDS, 1.1, 1000),
     "geotiff-plain": Case("geotiff", BANDS, 1.3, 1000, features={"standardize": "none"}, turns=3),
     "jp2-indices": Case("jp2", BANDS, 1.1, 1200, features={"indices": ["ndvi", "ndwi", "brightness"]}),
     "jp2-all": Case("jp2", BANDS, 1.6, 1000, fit=ALL),
+    "jp2-all-p": Case("jp2", BANDS, None, 1000, fit=ALL, run=PROCESSES, beside="jp2-all", slower=1.15),
     "safe4": Case("safe", BANDS, 1.25, 1200),
     "safe10": Case("safe", BANDS + TWENTY_METRES, 1.25, 1200),
     "safe10-gmm": Case("safe", BANDS + TWENTY_METRES, 1.25, 1200, k=16, fit={"method": "gmm"}),

@@ -39,6 +39,8 @@ class Row:
     most: float
     to_floor: float | None
     peak_mb: float | None
+    start: float
+    """Seconds in which processes were started, a part of `seconds`: a median; 0 of a run on threads."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,8 @@ def summarise(runs: Sequence[Run]) -> list[Row]:
         floor = medians.get((CASES[case].input if case in CASES else case, "floor"))
         ratio = middle / floor if floor else None
         peak = max(peaks) / MEGABYTE if peaks else None
-        rows.append(
-            Row(case, what, len(times), middle, min(times), max(times), ratio, peak),
-        )
+        start = median(one.report.get("seconds", {}).get("start", 0.0) for one in group)
+        rows.append(Row(case, what, len(times), middle, min(times), max(times), ratio, peak, start))
     return rows
 
 
@@ -119,6 +120,10 @@ def judge(rows: Iterable[Row]) -> list[Target]:
             continue
         if case.floor and ours.to_floor:
             targets.append(Target(f"{name}: terrazzo / floor, time", "<=", case.floor, ours.to_floor))
+        beside = found.get((case.beside or "", "terrazzo"))
+        if beside and case.slower:
+            ratio = (ours.seconds - ours.start) / beside.seconds
+            targets.append(Target(f"{name} without start / {case.beside}, time", "<=", case.slower, ratio))
         if ours.peak_mb is not None:
             targets.append(Target(f"{name}: terrazzo, peak memory in MB", "<=", case.peak_mb, ours.peak_mb))
         for what, peer in PEERS.items():
@@ -152,7 +157,7 @@ def _growth(rows: Iterable[Row]) -> list[Target]:
 
 def format_rows(rows: Iterable[Row]) -> str:
     """Lay the summary out in lines of fewer than 80 columns."""
-    head = ("case", "what", "runs", "median s", "min-max s", "x floor", "peak MB")
+    head = ("case", "what", "runs", "median s", "min-max s", "x floor", "peak MB", "start s")
     lines = [_columns(*head)]
     for row in rows:
         span = f"{row.least:.2f}-{row.most:.2f}"
@@ -160,7 +165,9 @@ def format_rows(rows: Iterable[Row]) -> str:
         middle = f"{row.seconds:.2f}"
         ratio = "-" if row.to_floor is None else f"{row.to_floor:.2f}"
         lines.append(
-            _columns(row.case, row.what, str(row.runs), middle, span, ratio, peak),
+            _columns(
+                row.case, row.what, str(row.runs), middle, span, ratio, peak, f"{row.start:.2f}" if row.start else "-"
+            ),
         )
     return "\n".join(lines)
 
@@ -177,6 +184,6 @@ def format_targets(targets: Iterable[Target]) -> str:
 
 def _columns(*cells: str) -> str:
     """Set one line of the summary."""
-    widths = ("<12", "<12", ">4", ">9", ">16", ">8", ">8")
+    widths = ("<14", "<12", ">4", ">8", ">13", ">7", ">7", ">7")
     joined = (f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True))
     return " ".join(joined).rstrip()

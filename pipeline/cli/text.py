@@ -11,7 +11,7 @@ from pipeline.core.text import printable, size_words
 from pipeline.formats.catalogue import Product
 from pipeline.jobs.config import RunConfig
 from pipeline.jobs.inspect import BandFacts, Inspection, short_unit
-from pipeline.jobs.plan import Plan
+from pipeline.jobs.plan import ClusterPlan, Plan
 from pipeline.scenes.value_checks import PREFIX
 
 _WIDTH: Final = 80
@@ -38,15 +38,17 @@ def plan_record(info: SceneInfo, plan: Plan, config: RunConfig) -> dict[str, Any
         "scene": {**scene, "rows": info.map_grid.shape[0], "columns": info.map_grid.shape[1]},
         "fit": config.fit.model_dump(mode="json", include={"method", "pixels", "k"}),
         **asdict(plan),
-        "cache_dir": _cache_dir(config) if plan.cache == "disk" else None,
+        "cache_dir": _cache_dir(plan, config) if plan.cache == "disk" else None,
         "disk": plan.disk,
         "peak": plan.peak,
         "memory": int(config.run.memory),
     }
 
 
-def _cache_dir(config: RunConfig) -> str:
-    """Return the folder of a cache on disk."""
+def _cache_dir(plan: Plan, config: RunConfig) -> str | None:
+    """Return the folder of a cache on disk; None for that of each worker of a cluster."""
+    if plan.cluster and not plan.cluster.is_local:
+        return config.run.cache_dir
     return config.run.cache_dir or str(Path(config.output.labels).parent)
 
 
@@ -56,20 +58,60 @@ def plan_words(info: SceneInfo, plan: Plan, config: RunConfig) -> str:
     high, wide = plan.chunk
     most = " at most" if plan.passes > _FIXED_PASSES else ""
     then = ", then over the cache until fit.tol is met" if plan.caches_blocks and plan.all_pixels else ""
-    where = {"memory": "in memory", "disk": f"on disk, in {_short(_cache_dir(config))}", "none": "nowhere"}
+    each = " in each process" if plan.cluster else ""
     lines = {
         "scene": _first_of([_short(source) for source in config.scene.source]),
         "pixels": f"{columns} x {rows}, {len(info.bands)} bands of {info.dtype.name}",
         "bands": shorten(", ".join(info.bands), _WIDTH - 10, placeholder=" ..."),
-        "blocks": f"{plan.blocks} of {wide} x {high} pixels, {plan.at_once} at once",
+        "blocks": f"{plan.blocks} of {wide} x {high} pixels, {plan.at_once} at once{each}",
+        **(_cluster_lines(plan, plan.cluster) if plan.cluster else {}),
         "passes": f"{plan.passes} over the source{most}{then}",
-        "cache": f"{size_words(plan.cache_bytes)} {where[plan.cache]}" if plan.cache_bytes else "none",
-        "disk": f"{size_words(plan.disk)} during the run",
-        "memory": f"{size_words(plan.peak)} at most, of {size_words(int(config.run.memory))} allowed:",
+        "cache": _cache_words(plan, config),
+        "disk": _disk_words(plan),
+        "memory": f"{size_words(plan.peak)} at most{each}, of {size_words(int(config.run.memory))} allowed:",
         "": f"{size_words(plan.base)} program, {size_words(plan.fit)} fit, "
         f"{plan.at_once} x {size_words(plan.per_block)} per block",
     }
     return _aligned(lines)
+
+
+def _cluster_lines(plan: Plan, cluster: ClusterPlan) -> dict[str, str]:
+    """Describe how a run is spread over processes, and what they send to the client."""
+    sent = {
+        "sample": cluster.sample_bytes,
+        "each pass": cluster.pass_bytes,
+        "labels (compressed)": cluster.label_bytes,
+    }
+    listed = [f"{size_words(size)} {what}" for what, size in sent.items() if size]
+    blocks = _counted(min(cluster.shard_blocks, plan.blocks), "block")
+    return {
+        "cluster": f"{_counted(cluster.processes, 'process', 'processes')} of {_counted(plan.workers, 'thread')}, "
+        "and this one, the client",
+        "tasks": f"{cluster.tasks} in a pass, of {_counted(cluster.shards, 'shard')} of at most {blocks}",
+        "sent": f"to the client at most: {', '.join(listed)}",
+    }
+
+
+def _counted(number: int, noun: str, plural: str = "") -> str:
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def _cache_words(plan: Plan, config: RunConfig) -> str:
+    """Describe the cache: its size, where it is, and the share of each process."""
+    if not plan.cache_bytes:
+        return "none"
+    folder = _cache_dir(plan, config)
+    where = "in memory" if plan.cache == "memory" else f"on disk, in {_short(folder) if folder else 'their folders'}"
+    each = f" of all processes, about {size_words(plan.cluster.worker_cache)} each" if plan.cluster else ""
+    return f"{size_words(plan.cache_bytes)}{each} {where}"
+
+
+def _disk_words(plan: Plan) -> str:
+    """Describe the disk space that is taken during the run: in the client, and by the caches of workers elsewhere."""
+    if plan.cluster and not plan.cluster.is_local:
+        cache = f", {size_words(plan.cluster.worker_cache)} of each worker" if plan.cache_disk else ""
+        return f"{size_words(plan.map_disk)} of the client{cache} during the run"
+    return f"{size_words(plan.disk)} during the run"
 
 
 def _short(path: str) -> str:

@@ -30,6 +30,7 @@ Result = TypeVar("Result")
 TASKS_PER_THREAD: Final = 4
 """Most tasks per thread of a worker and pass, so that a scheduler has little to do."""
 
+
 _AT_ONCE: Final = 2
 """Tasks of a thread: one in progress, and one that waits for it to end."""
 
@@ -53,6 +54,14 @@ _TRANSFER_SECONDS: Final = 5.0
 
 _CLOSE_SECONDS: Final = 10.0
 """Time to wait for workers to say that they have closed the run."""
+
+
+def shards_per_task(shards: int, threads: int) -> int:
+    """Shards of a task, so that a pass has about `TASKS_PER_THREAD` tasks per thread of all workers, and not more.
+
+    Only if workers own different numbers of shards, there may be one more per worker.
+    """
+    return max(1, -(-shards // (TASKS_PER_THREAD * threads)))
 
 
 @dataclass(eq=False)
@@ -288,7 +297,7 @@ class ClusterExecutor:
 
     def _together(self, *, ordered: bool) -> int:
         """Number of shards of an order: few orders, unless each is awaited."""
-        return 1 if ordered else max(1, -(-self._shards // (TASKS_PER_THREAD * self.workers)))
+        return 1 if ordered else shards_per_task(self._shards, self.workers)
 
     def _window(self, *, ordered: bool) -> int:
         """Number of items from the next one to yield that may be taken, in progress or waiting."""

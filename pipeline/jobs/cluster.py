@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import rasterio
@@ -21,7 +20,7 @@ from pipeline.engine.leftovers import remove_leftovers
 from pipeline.engine.worker import Opening
 from pipeline.geo.gdal import GdalSettings, settings_to_send
 from pipeline.jobs.crew import Crew
-from pipeline.jobs.plan import Plan
+from pipeline.jobs.plan import Plan, shard_blocks
 from pipeline.kernels.hashing import load_kernel
 from pipeline.pixels.gdal_memory import gdal_limits
 from pipeline.pixels.open import Scene, first_scene
@@ -29,9 +28,6 @@ from pipeline.raster.readers import check_opens
 from pipeline.scenes.raster_scene import RasterScene
 
 logger = logging.getLogger(__name__)
-
-SHARD_PIXELS: Final = 2**24
-"""Pixels of a shard: some seconds of decoding, and so few tasks that the scheduler has little to do."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +129,7 @@ def open_executor(
             crew.client,
             opening,
             check=_FactsCheck(),
-            shard_items=max(1, SHARD_PIXELS // (plan.chunk[0] * plan.chunk[1])),
+            shard_items=shard_blocks(plan.chunk),
             items=plan.blocks,
             threads=count_workers(),
             most_workers=crew.processes,

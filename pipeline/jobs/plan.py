@@ -15,12 +15,14 @@ from pipeline.core.grid import Grid
 from pipeline.core.needs import Library, Needs, Work
 from pipeline.core.scene_info import SceneInfo
 from pipeline.core.text import size_words
+from pipeline.engine.cluster import shards_per_task
 from pipeline.engine.executor import count_workers
 from pipeline.jobs.crew import Crew
 from pipeline.labels.classify import labelling_needs
 from pipeline.methods.registry import method_of
+from pipeline.methods.sample import most_drawn
 from pipeline.methods.settings import MAX_CLASSES, SampleSettings, sampling_needs
-from pipeline.pixels.needs import choose_cache, masking_needs, open_files_needs, reading_needs
+from pipeline.pixels.needs import CacheChoice, choose_cache, masking_needs, open_files_needs, reading_needs
 from pipeline.pixels.open import FeatureScene, Scene
 from pipeline.sinks.base import Sink
 from pipeline.sinks.registry import SINKS
@@ -37,6 +39,9 @@ _DISTRIBUTED: Final = Library("distributed", 60 * 10**6)
 
 _TARGET_BLOCK_BYTES: Final = 8 * 2**20
 """Bytes of pixels per block: enough to make the cost of a call negligible, few enough for a steady peak of memory."""
+
+SHARD_PIXELS: Final = 2**24
+"""Pixels of a shard: some seconds of decoding, and so few tasks that the scheduler has little to do."""
 
 _ANY_SCENE: Final = SceneInfo(
     grid=Grid(crs=None, transform=Affine.identity(), shape=(1, 1)),
@@ -56,6 +61,30 @@ _ANY_SCENE: Final = SceneInfo(
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClusterPlan:
+    """How a run is spread over the processes of a cluster, and what passes through the client. Sizes are in bytes."""
+
+    processes: int
+    """Number of processes that work on blocks, besides the client."""
+    is_local: bool
+    """True if the processes are started on this machine and end with the run."""
+    shards: int
+    """Number of shards of a pass: neighbouring blocks that one process works on, and owns."""
+    shard_blocks: int
+    """Number of blocks of a shard."""
+    tasks: int
+    """Number of tasks of a pass over all pixels: some shards each."""
+    worker_cache: int
+    """Share of each process in the cache of decoded pixels, if all are as fast as each other."""
+    sample_bytes: int
+    """Most bytes that are sent to the client for the sample."""
+    pass_bytes: int
+    """Bytes that are sent to the client in each pass over all pixels; 0 if there is none."""
+    label_bytes: int
+    """Most bytes of labels that are sent to the client: they are compressed, usually to a quarter or less."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Block size, workers, passes, memory and disk space of a run. All sizes are in bytes."""
 
@@ -65,8 +94,8 @@ class Plan:
     """Number of blocks of the scene."""
     workers: int
     """Number of threads, of each process."""
-    processes: int
-    """Number of processes that work on blocks; 0 if these are threads of this one."""
+    cluster: ClusterPlan | None
+    """How the run is spread over the processes of a cluster; None if threads of this process work on blocks."""
     passes: int
     """Largest number of times that each pixel of the source is read and decoded. Not counted: pixels of coarser bands
     at the edges of blocks, and those around a block for smoothing, which are read for each of these blocks."""
@@ -133,6 +162,46 @@ def chunk_shapes(info: SceneInfo) -> list[tuple[int, int]]:
         return [(min(n * high, rows), columns) for n in halvings(stack)]
     side = max(1, int(target**0.5 / max(high, wide)))
     return [(min(n * high, rows), min(n * wide, columns)) for n in halvings(side)]
+
+
+def shard_blocks(chunk: tuple[int, int]) -> int:
+    """Return the number of blocks of a shard, which depends on the shape of a block only."""
+    return max(1, SHARD_PIXELS // (chunk[0] * chunk[1]))
+
+
+def _cluster_plan(
+    info: SceneInfo, fit: SampleSettings | None, work: Work, crew: Crew, *, cache: CacheChoice, labels: bool
+) -> ClusterPlan:
+    """State how a run is spread over the processes of a crew."""
+    blocks = shard_blocks(work.chunk)
+    shards = ceil(work.blocks / blocks)
+    tasks = ceil(shards / shards_per_task(shards, crew.processes * work.workers))
+    return ClusterPlan(
+        processes=crew.processes,
+        is_local=crew.is_local,
+        shards=shards,
+        shard_blocks=blocks,
+        tasks=tasks,
+        worker_cache=ceil(cache.size / crew.processes),
+        sample_bytes=_drawn_bytes(info, fit, cached=cache.where != "none") if fit else 0,
+        pass_bytes=tasks * _answer_bytes(info, fit) if fit and _uses_all_pixels(fit) else 0,
+        label_bytes=info.pixels if labels else 0,
+    )
+
+
+def _drawn_bytes(info: SceneInfo, fit: SampleSettings, *, cached: bool) -> int:
+    """Return the most bytes that blocks give for the sample: pixels and their keys."""
+    drawn = info.pixels if fit.by_cell else most_drawn(fit.sampled_of(info), info, cheap_again=cached, remote=True)
+    return drawn * (info.bytes_per_pixel + 8)
+
+
+def _answer_bytes(info: SceneInfo, fit: SampleSettings) -> int:
+    """Return the most bytes that a task answers in a pass over all pixels: whole numbers per class and band.
+
+    They were measured, with a margin. A method of one band may count each of the numbers that 16 bits hold.
+    """
+    sums = 1500 + 12 * (method_of(fit).classes(fit)[1] + 2) * (len(info.bands) + 1)
+    return sums + 8 * 2**16 * method_of(fit).one_band
 
 
 def _needs(scene: Scene, fit: SampleSettings | None, work: Work, sinks: Sequence[Sink]) -> Needs:
@@ -233,7 +302,7 @@ def _plan(
         chunk=work.chunk,
         blocks=work.blocks,
         workers=work.workers,
-        processes=crew.processes if crew else 0,
+        cluster=_cluster_plan(scene.info, fit, work, crew, cache=cache, labels=bool(sinks)) if crew else None,
         passes=needs.passes if cache.where == "none" else 1,
         cache=cache.where,
         caches_files=cache.files,

@@ -1,7 +1,7 @@
 """Run, fit and plan as a config says: each command in one straight line through all stages."""
 
 import logging
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,7 +120,10 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: bool | P
     with stage_outputs(paths, overwrite=overwrite) as staged, ExitStack() as context:
         context.enter_context(time_limit(config.run.timeout))
         stamps = context.enter_context(stamp_inputs(config.scene, config.fit, config.output))
+        asked = perf_counter()
         crew = context.enter_context(open_crew(config.run))
+        if crew:
+            progress.seconds["start"] = perf_counter() - asked
         check_spreads(crew, config.fit)
         scene = open_features(config, excluded=paths.all())
         shown = check_shown(scene.info, config.output)
@@ -132,7 +135,8 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: bool | P
         plan = plan_run(scene, config.run, config.fit, paths, crew)
         keep_apart(paths.by_key(), files_of(scene.info))
         read = context.enter_context(open_planned(scene, plan, config.run, paths.folder, crew))
-        executor = context.enter_context(open_executor(crew, scene, plan, config.run, paths.folder))
+        with progress.stage("start", 1) if crew else nullcontext():
+            executor = context.enter_context(open_executor(crew, scene, plan, config.run, paths.folder))
         read_while_loading(read.for_fit, executor)
         fit = _fit(read, config, scene, executor, progress)
         colours = model_colours(fit.model, config.output.palette, shown, config.output.stretch)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from math import isqrt
+from math import ceil, isqrt
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from pipeline.core.errors import SceneError
 from pipeline.core.grid import Block
 from pipeline.core.pixels import Pixels, PixelSource
 from pipeline.core.scene_info import SceneInfo
+from pipeline.engine.cluster import ClusterExecutor
 from pipeline.engine.executor import Executor
 from pipeline.kernels.hashing import LARGEST_KEY, smallest_keys
 from pipeline.kernels.validity import mask_invalid
@@ -26,6 +27,43 @@ _MARGIN: Final = 8
 
 _EXCESS: Final = 1.5
 """Number of pixels that are collected before the largest keys are dropped, relative to the number wanted."""
+
+
+_LEAST_SHARE: Final = 8
+"""Divisor of the scene's pixels that gives those expected to take part, if what is drawn comes from other processes."""
+
+
+def expected_pixels(info: SceneInfo, *, cheap_again: bool, remote: bool) -> int:
+    """Return how many pixels are expected to take part; if there are fewer, blocks may be sampled again.
+
+    Parameters
+    ----------
+    info : SceneInfo
+        The scene.
+    cheap_again : bool
+        Whether blocks are cheap to read again.
+    remote : bool
+        Whether what is drawn from a block is sent from another process, so that it should not be much.
+
+    Returns
+    -------
+    int
+        0 if no number can be relied on: then the first blocks give all their pixels.
+    """
+    if cheap_again:
+        return info.pixels // 2
+    return info.pixels // _LEAST_SHARE if remote else 0
+
+
+def first_threshold(wanted: int, expected: int) -> int:
+    """Return the largest key that may be in a sample if the expected number of pixels take part."""
+    return min(LARGEST_KEY, LARGEST_KEY * (wanted + _MARGIN * isqrt(wanted)) // max(expected, 1))
+
+
+def most_drawn(wanted: int, info: SceneInfo, *, cheap_again: bool, remote: bool) -> int:
+    """Return about how many pixels are drawn from all blocks for a sample, if all pixels are valid."""
+    expected = expected_pixels(info, cheap_again=cheap_again, remote=remote)
+    return ceil(info.pixels * (first_threshold(wanted, expected) / LARGEST_KEY))
 
 
 @dataclass(frozen=True)
@@ -151,7 +189,7 @@ class _Smallest:
 
     def __init__(self, wanted: int, info: SceneInfo, expected: int) -> None:
         self._wanted = wanted
-        self.threshold = min(LARGEST_KEY, LARGEST_KEY * (wanted + _MARGIN * isqrt(wanted)) // max(expected, 1))
+        self.threshold = first_threshold(wanted, expected)
         """Largest key that may be in the sample."""
         self.counts: dict[Block, int] = {}
         """Number of pixels that take part, by block."""
@@ -287,12 +325,14 @@ def draw_sample(
         If no pixel is valid.
     """
     info, task = source.info, DrawFromBlock(source, wanted, seed, limits)
-    expected = info.pixels // 2 if source.cheap_again else 0
+    remote = isinstance(executor, ClusterExecutor)
+    expected = expected_pixels(info, cheap_again=source.cheap_again, remote=remote)
     smallest = first = _sweep(task, source.blocks, _Smallest(wanted, info, expected), executor, step)
     task = replace(task, limits=False)
     while smallest.is_short():
         expected = min(smallest.valid, expected // 2)  # lower it each time: by chance few pixels may have small keys
-        blocks = [block for block, valid in smallest.counts.items() if valid]
+        valid_blocks = [block for block, valid in smallest.counts.items() if valid]
+        blocks = source.blocks if remote else valid_blocks  # workers own parts of the list of all blocks
         smallest = _sweep(task, blocks, _Smallest(wanted, info, expected), executor, lambda: None)
     return _sample(smallest, info, first.fitted())
 

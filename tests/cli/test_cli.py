@@ -154,6 +154,24 @@ def test_commands_work_one_after_another(job: Path, tmp_path: Path) -> None:
         assert (one.read() == two.read()).all()
 
 
+@pytest.mark.parametrize("fit", ["{k: 4}", "{k: 4, pixels: all}"])
+def test_plan_says_how_a_run_is_spread_over_processes(job: Path, fit: str) -> None:
+    words = ("plan", job, "--cluster", "processes", "--set", "run.workers=3", "--set", f"fit={fit}")
+    lines = terrazzo(*words).stdout.splitlines()
+    plan = json.loads(terrazzo(*words, "--json").stdout)
+    said = {line[:8].strip(): line[9:] for line in lines}
+    assert said["cluster"] == "3 processes of 1 thread, and this one, the client"
+    assert said["tasks"] == "1 in a pass, of 1 shard of at most 1 block"
+    assert said["memory"].endswith(" at most in each process, of 2.00 GB allowed:")
+    assert said["sent"].startswith("to the client at most: ")
+    assert said["sent"].endswith(", 90 kB labels (compressed)")
+    assert ("each pass" in said["sent"]) is ("all" in fit) is ("about" in said["cache"])
+    assert max(map(len, lines)) <= 80
+    assert plan["cluster"]["processes"] == 3
+    assert plan["cluster"]["label_bytes"] == 300 * 300
+    assert json.loads(terrazzo("plan", job, "--json").stdout)["cluster"] is None
+
+
 def test_plan_warns_that_the_output_folder_does_not_exist(job: Path) -> None:
     done = terrazzo("plan", job, "--set", "output.labels=nowhere/out.tif", cwd=job.parent)
     assert done.returncode == 0

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
@@ -15,6 +16,8 @@ import pytest
 import rasterio
 from conftest import UTM
 from rasterio.windows import Window
+
+from pipeline.engine.memory import peak_rss
 
 LARGEST = {"450MB": 4, "2GB": 2}
 """Side of the largest scene in tiles, by memory limit."""
@@ -304,3 +307,37 @@ def test_one_worker_keeps_one_processor_busy(landscape: list[str], tmp_path: Pat
         time.sleep(0.005)
     assert process.returncode == 0
     assert sum(seen) / len(seen) <= 1.2  # more than 1: labels are written in the background
+
+
+@pytest.fixture
+def workers(code: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of two processes of one thread, which have done nothing."""
+    from dask.distributed import Client, LocalCluster
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", code)
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "memory_limit": 0}
+    with LocalCluster(dashboard_address=None, **options) as cluster, Client(cluster) as client:
+        yield client
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+@pytest.mark.parametrize("fit", ["{}", "{pixels: all, max_iter: 3}"])
+def test_peak_memory_of_each_worker_and_of_the_client_is_below_the_plan(
+    landscape: list[str], tmp_path: Path, workers: Any, fit: str
+) -> None:
+    job = tmp_path / "job.yaml"
+    scene = mirrored(landscape, tmp_path / "scene.tif", 5490)
+    where = f"run: {{cluster: '{workers.scheduler.address}', memory: 600MB}}"
+    job.write_text(f"version: 1\nscene: {{source: {scene}}}\nfit: {fit}\noutput: {{labels: out.tif}}\n{where}\n")
+    command = [sys.executable, "-m", "pipeline", "run", str(job), "--json", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    planned = report["plan"]["peak"]
+    assert report["peak_rss"] <= planned <= 600_000_000
+    peaks = workers.run(peak_rss)
+    assert len(peaks) == 2
+    assert max(peaks.values()) <= planned, (peaks, planned)
+    assert min(peaks.values()) >= planned / 3, "both worked on blocks"

@@ -14,10 +14,16 @@ from pipeline.config.schema import ResourceConfig
 from pipeline.core.errors import ConfigError, MemoryBudgetError
 from pipeline.core.grid import Grid
 from pipeline.core.scene_info import SceneInfo
+from pipeline.engine.cluster import TASKS_PER_THREAD
+from pipeline.engine.parcels import Packer
+from pipeline.engine.worker import Answer
 from pipeline.jobs.config import FIT
-from pipeline.jobs.plan import Plan, make_plan
+from pipeline.jobs.crew import Crew
+from pipeline.jobs.plan import SHARD_PIXELS, ClusterPlan, Plan, make_plan
+from pipeline.kernels.fixed import ClassTotals, FixedPoint
 from pipeline.methods.kmeans import KMeansSettings
 from pipeline.methods.minibatch import MiniBatchSettings
+from pipeline.methods.passes import PassResult
 from pipeline.methods.settings import CentroidSettings
 from pipeline.pixels.gdal_memory import gdal_cache_bytes, most_open_files
 from pipeline.raster.stored_blocks import OpenFiles
@@ -289,3 +295,76 @@ def test_little_memory_gives_smaller_blocks_first_and_fewer_workers_then() -> No
     assert len({plan.chunk for plan in possible if plan.workers == 4}) > 1
     assert {plan.workers for plan in possible} == {1, 2, 4}
     assert [plan.workers for plan in possible] == sorted(plan.workers for plan in possible)
+
+
+def on_cluster(plan: Plan) -> ClusterPlan:
+    assert plan.cluster is not None
+    return plan.cluster
+
+
+@settings(max_examples=200, deadline=None)
+@given(scene=scenes(), fit=fits, processes=st.integers(1, 200), threads=st.integers(1, 16))
+def test_on_a_cluster_tasks_are_few_and_shards_depend_on_the_scene_alone(
+    scene: RasterScene, fit: CentroidSettings | None, processes: int, threads: int
+) -> None:
+    run = ResourceConfig(memory=10**16)
+    plan = make_plan(scene, run, fit, crew=Crew(processes, threads))
+    cluster, alone = on_cluster(plan), on_cluster(make_plan(scene, run, fit, crew=Crew(1, 1)))
+    assert (cluster.processes, plan.workers) == (processes, threads)
+    assert (cluster.shards, cluster.shard_blocks) == (alone.shards, alone.shard_blocks)
+    assert 1 <= cluster.tasks <= min(cluster.shards, TASKS_PER_THREAD * processes * threads)
+    assert (cluster.shards - 1) * cluster.shard_blocks < plan.blocks <= cluster.shards * cluster.shard_blocks
+    assert cluster.shard_blocks == 1 or cluster.shard_blocks * plan.chunk[0] * plan.chunk[1] <= SHARD_PIXELS
+    assert cluster.worker_cache * processes >= plan.cache_bytes > (cluster.worker_cache - 1) * processes - 1
+    drawn = min(fit.pixels, scene.info.pixels) if fit else 0
+    assert (
+        drawn * scene.info.bytes_per_pixel
+        <= cluster.sample_bytes
+        <= scene.info.pixels * (scene.info.bytes_per_pixel + 8)
+    )
+
+
+def test_what_is_sent_to_the_client_does_not_grow_with_the_scene_but_for_labels() -> None:
+    one, many = (
+        on_cluster(
+            make_plan(
+                scene_of((side, side), driver="JP2OpenJPEG"),
+                ResourceConfig(),
+                KMeansSettings(pixels="all"),
+                crew=Crew(2, 1),
+            )
+        )
+        for side in (10_980, 219_600)
+    )
+    assert one.sample_bytes == pytest.approx(many.sample_bytes, rel=0.01)
+    assert one.pass_bytes == many.pass_bytes < 50_000
+    assert (one.label_bytes, many.label_bytes) == (10_980**2, 219_600**2)
+    assert one.tasks == many.tasks == 2 * TASKS_PER_THREAD
+
+
+def test_without_a_cluster_nothing_is_said_of_one_and_a_cluster_needs_its_library() -> None:
+    alone, spread = (make_plan(scene_of(), ResourceConfig(workers=2), None, crew=crew) for crew in (None, Crew(1, 2)))
+    assert alone.cluster is None
+    assert 10**7 < spread.base - alone.base < 10**8
+    assert (spread.per_block, spread.chunk) == (alone.per_block, alone.chunk)
+
+
+def test_the_plan_of_a_cluster_without_labels_or_passes_says_so() -> None:
+    found = on_cluster(make_plan(scene_of(), ResourceConfig(), KMeansSettings(), sinks=(), crew=Crew(3, 2)))
+    assert (found.pass_bytes, found.label_bytes) == (0, 0)
+    assert on_cluster(make_plan(scene_of(), ResourceConfig(), None, crew=Crew(3, 2))).sample_bytes == 0
+
+
+@pytest.mark.parametrize(("k", "bands"), [(2, 1), (10, 10), (60, 13), (254, 4)])
+def test_accounts_of_a_pass_are_no_larger_than_planned(k: int, bands: int) -> None:
+    fixed = FixedPoint.of(np.dtype("uint16"), np.zeros(bands, "uint16"), np.full(bands, 65_535, "uint16"))
+    totals = ClassTotals(k, fixed)
+    rng = np.random.default_rng(0)
+    for sums in (totals.counts, totals.sums, totals.squares):
+        sums[...] = rng.integers(2**40, 2**55, sums.shape).astype(object)  # of 10^12 pixels
+    answer = Answer(PassResult(10**9, totals), {f"part-{n}": 10**9 for n in range(8)}, "0" * 32)
+    scene = scene_of(bands=bands, driver="JP2OpenJPEG")
+    plan = on_cluster(
+        make_plan(scene, ResourceConfig(memory=8 * GB), KMeansSettings(k=k, pixels="all"), crew=Crew(2, 1))
+    )
+    assert len(Packer().pack(answer).content) <= plan.pass_bytes / plan.tasks
