@@ -249,6 +249,7 @@ class SerialExecutor:
         items: Iterable[Item],
         *,
         ordered: bool = True,  # noqa: ARG002
+        window: int | None = None,  # noqa: ARG002
     ) -> Iterator[tuple[Item, Result]]:
         for item in items:
             yield item, task(item)
@@ -272,7 +273,12 @@ class RepeatingExecutor:
         self._random = random.Random(seed)  # noqa: S311
 
     def map(
-        self, task: Callable[[Item], Result], items: Iterable[Item], *, ordered: bool = True
+        self,
+        task: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        ordered: bool = True,
+        window: int | None = None,  # noqa: ARG002
     ) -> Iterator[tuple[Item, Result]]:
         some = iter(items)
         while some_items := list(islice(some, self.workers)):

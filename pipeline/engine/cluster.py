@@ -96,6 +96,16 @@ class _Pass:
     queue: ShardQueue
     yielded: int = 0
     """Number of items whose results were yielded."""
+    complete: int = 0
+    """Number of items before the first one that is not finished."""
+    _finished: dict[int, int] = field(default_factory=dict)
+    """Numbers of items of finished shards after that one, by the number of their first item."""
+
+    def note(self, order: "_Order") -> None:
+        """Note that the items of an order are finished."""
+        self._finished.update((shard.first, len(shard.items)) for shard in order.shards)
+        while self.complete in self._finished:
+            self.complete += self._finished.pop(self.complete)
 
 
 @dataclass(eq=False)
@@ -230,10 +240,14 @@ class ClusterExecutor:
         return part.tally() + sum(count for (_, own), count in self._tallies.items() if own == name)
 
     def map(
-        self, task: Callable[[Item], Result], items: Iterable[Item], *, ordered: bool = True
+        self, task: Callable[[Item], Result], items: Iterable[Item], *, ordered: bool = True, window: int | None = None
     ) -> Iterator[tuple[Item, Result]]:
-        """Yield each item and its result, in the order of the items or, unless `ordered`, as they are finished."""
-        for order, results in self._work(task, items, None, ordered=ordered):
+        """Yield each item and its result, in the order of the items or, unless `ordered`, as they are finished.
+
+        Results stay on the workers until they are consumed; those of one shard at a time if there is a `window`. So the
+        memory of this process does not depend on the number of workers, unless results are ordered.
+        """
+        for order, results in self._work(task, items, None, ordered=ordered, window=window):
             yield from zip(order.items, results, strict=True)
 
     def fold(
@@ -254,17 +268,20 @@ class ClusterExecutor:
         merge: Callable[[Any, Any], Any] | None,
         *,
         ordered: bool,
+        window: int | None = None,
     ) -> Iterator[tuple[_Order, Any]]:
         """Yield orders and their results."""
         self._cancel()  # what a pass has left that was not consumed to its end
-        work = _Pass(task, self._packer.pack((task, merge)), self._queue(task, items, ordered=ordered))
+        few = ordered or window is not None
+        work = _Pass(task, self._packer.pack((task, merge)), self._queue(task, items, few=few))
         self._pass = work
         early: dict[int, tuple[_Order, bytes]] = {}
         try:
             while self._goes_on(work):
                 self._look(work)
-                self._send_all(work, None if merge else work.yielded + self._window(ordered=ordered))
+                self._send_all(work, None if merge else self._end(work, None if ordered else window, few=few))
                 if found := self._collect(work):
+                    work.note(found[0])
                     early[found[0].first if ordered else work.yielded] = found
                 while work.yielded in early:
                     order, content = early.pop(work.yielded)
@@ -281,27 +298,28 @@ class ClusterExecutor:
             raise RuntimeError(msg)
         return any(worker.sent for worker in self._workers.values()) or bool(work.queue)
 
-    def _queue(self, task: Callable[[Any], Any], items: Iterable[Any], *, ordered: bool) -> ShardQueue:
+    def _queue(self, task: Callable[[Any], Any], items: Iterable[Any], *, few: bool) -> ShardQueue:
         """Make the queue of a pass."""
         key_of = getattr(task, "place", None)
         if not key_of or not self._owners:
-            return ShardQueue(items, self._shard_items, together=self._together(ordered=ordered))
+            return ShardQueue(items, self._shard_items, together=self._together(few=few))
         owners = self._owners
         return ShardQueue(
             items,
             self._shard_items,
             lambda item: owners.get(key_of(item)),
             Counter(owners.values()),
-            self._together(ordered=ordered),
+            self._together(few=few),
         )
 
-    def _together(self, *, ordered: bool) -> int:
-        """Number of shards of an order: few orders, unless each is awaited."""
-        return 1 if ordered else shards_per_task(self._shards, self.workers)
+    def _together(self, *, few: bool) -> int:
+        """Number of shards of an order: few orders, unless results are awaited one by one, or large."""
+        return 1 if few else shards_per_task(self._shards, self.workers)
 
-    def _window(self, *, ordered: bool) -> int:
-        """Number of items from the next one to yield that may be taken, in progress or waiting."""
-        return self._shard_items * self._together(ordered=ordered) * _AT_ONCE * (1 + _AHEAD) * self.workers
+    def _end(self, work: "_Pass", window: int | None, *, few: bool) -> int:
+        """Number of items of a pass that may be taken: those that were yielded, and some in progress or waiting."""
+        ahead = self._shard_items * self._together(few=few) * _AT_ONCE * (1 + _AHEAD) * self.workers
+        return work.yielded + ahead if window is None else min(work.yielded + ahead, work.complete + window)
 
     def _open_workers(self) -> list[_Worker]:
         return [worker for worker in self._workers.values() if worker.is_open]

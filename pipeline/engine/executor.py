@@ -62,11 +62,14 @@ class Executor(Protocol):
         """Sum of what the copies of a part of tasks have counted in all processes."""
 
     def map(
-        self, task: Callable[[Item], Result], items: Iterable[Item], *, ordered: bool = True
+        self, task: Callable[[Item], Result], items: Iterable[Item], *, ordered: bool = True, window: int | None = None
     ) -> Iterator[tuple[Item, Result]]:
         """Yield each item and its result, in the order of the items or, unless `ordered`, as they are finished.
 
         Items are taken as results are consumed, a bounded number ahead. The first error ends the work.
+
+        A `window` says that results are large, and how far they may overtake each other if they are not ordered: of the
+        items from the first unfinished one on, only so many are worked on, but for a bounded number.
         """
 
     def fold(
@@ -95,7 +98,7 @@ class ThreadExecutor:
         return part.tally()
 
     def map(
-        self, task: Callable[[Item], Result], items: Iterable[Item], *, ordered: bool = True
+        self, task: Callable[[Item], Result], items: Iterable[Item], *, ordered: bool = True, window: int | None = None
     ) -> Iterator[tuple[Item, Result]]:
         """Yield each item and its result.
 
@@ -103,7 +106,7 @@ class ThreadExecutor:
         with the number of items. The first error ends the work: items not yet started are dropped, those in progress
         are finished, except for remote requests, and the error is raised. Long tasks should check `is_stopped`.
         """
-        return self._stream(task, items, Event(), ordered=ordered)
+        return self._stream(task, items, Event(), ordered=ordered, window=window)
 
     def fold(
         self, task: Callable[[Item], Result], items: Iterable[Item], merge: Callable[[Result, Result], Result]
@@ -140,23 +143,37 @@ class ThreadExecutor:
         return reduce(merge, parts)
 
     def _stream(
-        self, task: Callable[[Item], Result], items: Iterable[Item], stopped: Event, *, ordered: bool = True
+        self,
+        task: Callable[[Item], Result],
+        items: Iterable[Item],
+        stopped: Event,
+        *,
+        ordered: bool = True,
+        window: int | None = None,
     ) -> Iterator[tuple[Item, Result]]:
         """Yield items and results as `map` does; `stopped` is set when the work ends."""
-        queue = iter(items)
-        waiting: dict[Future[Result], Item] = {}
+        queue, taken = iter(items), 0
+        waiting: dict[Future[Result], tuple[int, Item]] = {}
         pool = ThreadPoolExecutor(self.workers, "terrazzo", initializer=wait_until, initargs=(stopped,))
+
+        def begin() -> None:
+            """Begin as many items as may be in progress."""
+            nonlocal taken
+            first = next(iter(waiting.values()))[0] if waiting else taken
+            ahead = blocks_in_flight(self.workers) - len(waiting)
+            for item in islice(queue, ahead if window is None else min(ahead, first + window - taken)):
+                waiting[pool.submit(task, item)] = taken, item
+                taken += 1
+
         try:
-            for item in islice(queue, blocks_in_flight(self.workers)):
-                waiting[pool.submit(task, item)] = item
+            begin()
             while waiting:
                 future = next(iter(waiting if ordered else wait(waiting, return_when=FIRST_COMPLETED).done))
-                item = waiting.pop(future)
+                _, item = waiting.pop(future)
                 result = future.result()
                 del future  # it holds the result
                 raise_pending_signal()
-                for following in islice(queue, 1):
-                    waiting[pool.submit(task, following)] = following
+                begin()
                 yield item, result
         finally:
             stopped.set()

@@ -181,8 +181,8 @@ def test_few_pixels_are_drawn_from_a_block_whatever_the_number_of_threads() -> N
     drawn: list[int] = []
 
     class Noting(SerialExecutor):
-        def map(self, task: Any, items: Any, *, ordered: bool = True) -> Any:
-            for item, result in super().map(task, list(items), ordered=ordered):  # as if all were worked on at once
+        def map(self, task: Any, items: Any, **options: Any) -> Any:
+            for item, result in super().map(task, list(items), **options):  # as if all were worked on at once
                 drawn.append(result.keys.size)
                 yield item, result
 
