@@ -13,7 +13,7 @@ from pipeline.engine.executor import Executor
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
 from pipeline.geo.pixel_areas import pixel_areas
-from pipeline.labels.classify import ClassStatistics, LabelTask
+from pipeline.labels.classify import ClassStatistics, LabelTask, SumsInOrder
 from pipeline.sinks.base import Job, Sink, Summary, Writer
 from pipeline.sinks.registry import open_writer
 
@@ -73,12 +73,13 @@ def _label(
     *,
     progress: Progress,
 ) -> None:
-    """Label all blocks; add them to the statistics and the outputs in order."""
+    """Label all blocks; add them to the outputs as they are finished, and to the statistics in order."""
     collecting = [(writer, writer.part) for writer in writers if writer.part]
     task = LabelTask.of(source, job.model, statistics.pixel_areas, tuple(part for _, part in collecting))
+    sums = SumsInOrder(statistics, source.blocks)
     with progress.stage("label", len(source.blocks)) as step:
-        for block, labelled in executor.map(task, source.blocks):
-            statistics.add(labelled)
+        for block, labelled in executor.map(task, source.blocks, ordered=False, window=sums.window):
+            sums.add(block, labelled)
             for (writer, _), part in zip(collecting, labelled.parts, strict=True):
                 writer.add(block, part)
             step()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from math import ceil
+from math import ceil, lcm
 from typing import Final, Literal
 
 import numpy as np
@@ -152,16 +152,30 @@ def whole_blocks(info: SceneInfo, side: int) -> tuple[int, int]:
     return min(ceil(side / high) * high, rows), min(ceil(side / wide) * wide, columns)
 
 
-def chunk_shapes(info: SceneInfo) -> list[tuple[int, int]]:
-    """Return possible block shapes, the largest first: whole blocks of the file, square or over the full width."""
+def chunk_shapes(info: SceneInfo, side: int = 1) -> list[tuple[int, int]]:
+    """Return possible block shapes, the largest first: whole blocks of the file, square or over the full width.
+
+    Their sides are multiples of `side`, or those of the scene.
+    """
     rows, columns = info.grid.shape
-    high, wide = min(info.block_shape[0], rows), min(info.block_shape[1], columns)
+    high, wide = (min(lcm(block, side), count) for block, count in zip(info.block_shape, info.grid.shape, strict=True))
     target = _TARGET_BLOCK_BYTES / info.bytes_per_pixel
     if wide == columns:
         stack = max(1, int(target / (high * wide)))
         return [(min(n * high, rows), columns) for n in halvings(stack)]
     side = max(1, int(target**0.5 / max(high, wide)))
     return [(min(n * high, rows), min(n * wide, columns)) for n in halvings(side)]
+
+
+def _shapes(info: SceneInfo, run: ResourceConfig, sinks: Sequence[Sink], crew: Crew | None) -> list[tuple[int, int]]:
+    """Return the block shapes that are tried: for a crew first those that it can write to the map itself."""
+    if isinstance(run.chunk, int):
+        return [whole_blocks(info, run.chunk)]
+    side = max((sink.block_side for sink in sinks), default=1)
+    if crew is None or side == 1 or info.map_window:
+        return chunk_shapes(info)
+    whole = [shape for shape in chunk_shapes(info, side) if shape[0] * shape[1] <= SHARD_PIXELS]
+    return [*whole, *chunk_shapes(info)]
 
 
 def shard_blocks(chunk: tuple[int, int]) -> int:
@@ -216,7 +230,8 @@ def _needs(scene: Scene, fit: SampleSettings | None, work: Work, sinks: Sequence
     if sinks:
         classes = method_of(fit).classes(fit)[1] if fit else MAX_CLASSES
         outputs = reduce(Needs.beside, (sink.needs(info, classes) for sink in sinks))
-        on_blocks = on_blocks.then(labelling_needs(work).beside(outputs))  # when the fit has released its memory
+        labelling = labelling_needs(info, classes, work)
+        on_blocks = on_blocks.then(labelling.beside(outputs))  # when the fit has released its memory
     reading = reading_needs(info, scene.reading, read, all_pixels=_uses_all_pixels(fit)).beside(columns)
     return reading.beside(on_blocks).then(fitting)
 
@@ -262,7 +277,7 @@ def make_plan(
     if fit:
         method_of(fit).check_scene(info)
         method_of(fit).check_bands(info, fit)
-    shapes = [whole_blocks(info, run.chunk)] if isinstance(run.chunk, int) else chunk_shapes(info)
+    shapes = _shapes(info, run, sinks, crew)
     plans = [
         _plan(
             scene, run, fit, Work(chunk=shape, blocks=len(info.grid.blocks(shape)), workers=workers), sinks, crew=crew

@@ -1,7 +1,7 @@
 """The task that labels a block of a scene, and statistics per class that are accumulated block by block."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import isfinite, sqrt
 from typing import Any, Final, Protocol, Self
@@ -9,9 +9,10 @@ from typing import Any, Final, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.grid import Block
+from pipeline.core.grid import Block, Blocks
 from pipeline.core.needs import Needs, Work
 from pipeline.core.pixels import BlockSource, Pixels
+from pipeline.core.scene_info import SceneInfo
 from pipeline.core.units import Units
 from pipeline.geo.pixel_areas import PixelAreas
 from pipeline.kernels.areas import class_areas
@@ -23,6 +24,9 @@ from pipeline.scenes.crop import place_of
 
 STATISTICS: Final = ("mean", "std", "min", "max")
 """Statistics of the pixels of a class in each band."""
+
+_MOST_WAITING: Final = 2**24
+"""Bytes of the sums of blocks that wait for those of earlier blocks, at most."""
 
 Labels = npt.NDArray[np.uint8]
 """Labels, shape (rows, columns): 0 is nodata, 1 to k are classes, `UNCLASSIFIED` is none of them."""
@@ -168,16 +172,23 @@ class ClassStatistics(ClassCounts):
         super().__init__(model.k, areas)
         self._units = units
         self._shift = np.zeros((model.k + 2, len(model.bands)))
-        self._exact = has_exact_sums(np.dtype(units.dtype))
-        if not self._exact:
+        self.are_exact = has_exact_sums(np.dtype(units.dtype))
+        """Whether sums are exact, so that blocks may be added in any order."""
+        self.block_bytes = _sum_bytes(model.k + 2, len(model.bands), exact=self.are_exact)
+        """Most bytes of the sums of a block."""
+        if not self.are_exact:
             self._shift[1:] = centres_of_rows(model, units)
-        shape = (1 if self._exact else 2, *self._shift.shape)
-        self._sums = np.zeros(shape, object if self._exact else np.float64)
+        shape = (1 if self.are_exact else 2, *self._shift.shape)
+        self._sums = np.zeros(shape, object if self.are_exact else np.float64)
         self._squares = np.zeros_like(self._sums)
-        self._extremes = no_extremes(len(model.bands), model.k + 2, exact=self._exact)
+        self._extremes = no_extremes(len(model.bands), model.k + 2, exact=self.are_exact)
 
     def add(self, block: LabelledBlock) -> None:
-        """Add the sums of a block: exactly for integer pixels, because Python's integers do not overflow."""
+        """Add the sums of a block: exactly for integer pixels, because Python's integers do not overflow.
+
+        Sums of other pixels depend on the order of the blocks, in digits far beyond those that are written:
+        `SumsInOrder` sees to it that it is always the same.
+        """
         self.add_counts(block.counts, block.areas)
         kind = self._sums.dtype
         self._sums = merge_sums(self._sums, block.sums.astype(kind))
@@ -230,6 +241,46 @@ def _exact_sum(parts: npt.NDArray[Any]) -> Any:
     return sum(map(Fraction, parts.tolist())) if all(map(isfinite, parts)) else float("nan")
 
 
-def labelling_needs(work: Work) -> Needs:
+class SumsInOrder:
+    """Adds the sums of blocks to statistics in the order of the blocks, whatever the order they come in.
+
+    Exact sums are added at once. Others wait for those of earlier blocks, so that no digit depends on the order.
+    """
+
+    def __init__(self, statistics: ClassStatistics, blocks: Blocks) -> None:
+        self._statistics = statistics
+        self._columns = blocks.shape[1]
+        self._following = 0
+        self._waiting: dict[int, LabelledBlock] = {}
+        self.window = len(blocks)
+        """Number of blocks, from the first whose sums are missing on, of which there may be sums."""
+        if not statistics.are_exact:
+            self.window = min(self.window, _window(statistics.block_bytes))
+
+    def add(self, block: Block, labelled: LabelledBlock) -> None:
+        """Add the sums of a block, or note them for later; what outputs take from the block is dropped."""
+        if self._statistics.are_exact:
+            self._statistics.add(labelled)
+            return
+        self._waiting[block.row * self._columns + block.column] = replace(labelled, parts=())
+        while self._following in self._waiting:
+            self._statistics.add(self._waiting.pop(self._following))
+            self._following += 1
+
+
+def _window(block_bytes: int) -> int:
+    """Number of blocks whose sums may wait."""
+    return max(1, _MOST_WAITING // block_bytes)
+
+
+def _sum_bytes(rows: int, bands: int, *, exact: bool) -> int:
+    """Most bytes of a `LabelledBlock` without parts."""
+    numbers = rows * (2 + bands * (2 * (1 if exact else 2) + 2))  # counts and areas; sums, squares and extremes
+    return 8 * numbers + 1024
+
+
+def labelling_needs(info: SceneInfo, classes: int, work: Work) -> Needs:
     """Needs of one pass that labels each block."""
-    return Needs(per_block=work.pixels, passes=1)
+    each = _sum_bytes(classes + 2, len(info.bands), exact=has_exact_sums(info.dtype))
+    waiting = 0 if has_exact_sums(info.dtype) else min(work.blocks, _window(each)) * each
+    return Needs(fixed=waiting, per_block=work.pixels, passes=1)
