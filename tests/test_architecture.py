@@ -39,7 +39,7 @@ FOLDERS = {
         estimators sklearn_estimator dask_ml dask_ml_passes registry fit""",
     "sinks": """colour_difference colour_maps natural_colours palette_files palette picture_options store_folders
         provenance base legend text_files table sidecar qml clr stac overviews verify raw_map zarr_map geotiff
-        zarr_layout zarr_writer quicklook picture picture_grid world_file report html_page chart_axes charts
+        zarr_layout zarr_chunks zarr_writer quicklook picture picture_grid world_file report html_page chart_axes charts
         report_content class_distances report_facts report_figures report_sections report_page report_writer registry
         publish output_set staging""",
     "jobs": """config scene outputs crew plan planned_reading cluster map write_labels report run predict run_records

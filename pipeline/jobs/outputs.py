@@ -93,6 +93,11 @@ class OutputPaths:
         """Paths of all files that are written, by their keys in the config."""
         return {f"output.{sink.key}": path for sink, path in self.files}
 
+    def check_size(self, shape: tuple[int, int]) -> None:
+        """Raise ConfigError if a map of a shape (rows, columns) is too large for its format."""
+        sink, path = self.files[0]
+        sink.check_size(shape, path)
+
 
 def _path_after(sink: Sink, files: Iterable[tuple[Sink, Path]]) -> Path:
     """Path of an output that has the name of another one; raise ConfigError if that is switched off."""

@@ -100,6 +100,7 @@ def predict(
     ):
         described = _scene_for(model, scene, excluded=paths.all())
         stamps.add(described.info.files)
+        paths.check_size(described.info.map_grid.shape)
         colours = model_colours(model, output.palette, check_shown(described.info, output), output.stretch)
         keep_apart(paths.by_key(), files_of(described.info))
         outputs, provenance = staged.of_scene(described.info), MapProvenance.of(described.info, scene)

@@ -72,7 +72,8 @@ def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
     Raises
     ------
     SceneError, ConfigError, MemoryBudgetError
-        If the scene can't be opened as the config says, or the run needs more memory than it allows.
+        If the scene can't be opened as the config says, its map is too large for its format, or the run needs more
+        memory than it allows.
     """
     paths = check_outputs(config)
     warn_of_palette(config.output.palette, method_of(config.fit).classes(config.fit)[1])
@@ -80,6 +81,7 @@ def plan_config(config: RunConfig) -> tuple[Scene, Plan]:
         check_spreads(crew, config.fit)
         scene = open_features(config, excluded=paths.all())
     check_shown(scene.info, config.output)
+    paths.check_size(scene.info.map_grid.shape)
     keep_apart(paths.by_key(), files_of(scene.info))
     plan = plan_run(scene, config.run, config.fit, paths, crew)
     try:
@@ -127,6 +129,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: bool | P
         check_spreads(crew, config.fit)
         scene = open_features(config, excluded=paths.all())
         shown = check_shown(scene.info, config.output)
+        paths.check_size(scene.info.map_grid.shape)
         stamps.add(scene.info.files)
         if config.run.cache_dir:
             remove_leftovers(Path(config.run.cache_dir))  # before free disk space is checked

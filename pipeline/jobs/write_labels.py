@@ -7,6 +7,7 @@ from pipeline.core.grid import Block
 from pipeline.engine.progress import Progress
 from pipeline.geo.pixel_areas import pixel_areas
 from pipeline.labels.classify import ClassCounts, Labels
+from pipeline.sinks.geotiff import LABELS
 from pipeline.sinks.legend import map_legend
 from pipeline.sinks.qml import QML, write_style
 from pipeline.sinks.raw_map import RawMapWriter
@@ -48,14 +49,17 @@ def write_labels(
 
     Raises
     ------
+    ConfigError
+        If the map is too large for its format.
     OutputError
         If a file exists already or can't be written.
     """
+    LABELS.in_format_of(target).check_size(description.grid.shape, target)
     style, sidecar = QML.default_path(target), SIDECAR.default_path(target) if SIDECAR.fits(target) else None
     counts = ClassCounts(len(description.colours), pixel_areas(description.grid))
     with Staging(files_of_map(target), overwrite=overwrite) as staging, opened(staging.path(target)) as writer:
         for block, labels in parts:
-            writer.add(block, labels)
+            writer.add_labels(block, labels)
             counts.add_labels(block, labels)
         with progress.stage("write", 2) as step:
             writer.prepare()

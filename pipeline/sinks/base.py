@@ -72,6 +72,10 @@ class Sink:
     is removed then if it is a STAC item that says so."""
     of_files: bool = False
     """True if it describes the other files, and so is finished when these are, with the report of the run."""
+    block_side: int = 1
+    """Blocks whose sides are multiples of it are written where they are labelled."""
+    most_pixels: int | None = None
+    """Largest number of pixels of a map in this format; None for any."""
 
     @property
     def description(self) -> str:
@@ -128,6 +132,16 @@ class Sink:
         if not self.endings and is_store_path(path):
             reason = f"{self.what} is a file, and {path.suffix} ends the names of folders"
             msg = f"output.{self.key}: {path}: {reason}; use another name"
+            raise ConfigError(msg)
+
+    def check_size(self, shape: tuple[int, int], path: Path) -> None:
+        """Raise ConfigError if a map of a shape (rows, columns) is too large for this format."""
+        rows, columns = shape
+        if self.most_pixels is not None and rows * columns > self.most_pixels:
+            msg = (
+                f"output.{self.key}: {path}: a map of {columns} x {rows} pixels is too large for {self.form}, which "
+                f"has {self.most_pixels:,} at most; use a name that ends in .zarr"
+            )
             raise ConfigError(msg)
 
     def check_off(self) -> None:
@@ -193,7 +207,7 @@ class Writer:
         """Remove temporary files."""
 
     def add(self, block: Block, part: Any) -> None:
-        """Add what `part` took from a block; blocks come in order."""
+        """Add what `part` took from a block; blocks come in any order."""
 
     def prepare(self, summary: Summary, /) -> None:
         """Do what needs memory for pixels after the last block; no writer's `finish` runs meanwhile."""

@@ -18,6 +18,12 @@ from pipeline.sinks.raw_map import GDAL_CACHE, TILE_SIDE, RawMapWriter, stored_b
 from pipeline.sinks.verify import verify_map
 from pipeline.sinks.zarr_map import ZARR
 
+_MOST_PIXELS: Final = 10**10
+"""Largest number of pixels of a GeoTIFF: one process writes it, and then reads it twice, at some 100 million a second.
+
+So that is a few minutes. Chunks of a Zarr store are written by all processes of a run.
+"""
+
 
 def map_needs(info: SceneInfo, _classes: int) -> Needs:
     """Needs of the map of a scene while it is written: it and its overviews, with the tags, twice."""
@@ -33,6 +39,7 @@ LABELS: Final = Sink(
     form="a GeoTIFF",
     needs=map_needs,
     other_formats=(ZARR,),
+    most_pixels=_MOST_PIXELS,
 )
 """The labels of all pixels."""
 
@@ -88,7 +95,7 @@ class MapWriter(RawMapWriter):
         Raises OutputError if the disk is full.
         """
         with self._gdal(GDAL_CACHEMAX=GDAL_CACHE):
-            self._file.close()
+            self._close_raw()
             self._overviews = write_overviews(self._raw, self._profile, self._workers)
 
     def finish(self, _summary: Summary | None = None) -> None:

@@ -55,6 +55,8 @@ class RawMapWriter(Writer):
         self._path = path
         self._raw = path.with_suffix(".raw.tif")
         self._grid = grid
+        self._file: Any = None
+        """The file of the labels, a `DatasetWriter`; None before it is created."""
         self._checksum = 0
         """Checksum of the labels written so far."""
         self._profile = {
@@ -74,6 +76,11 @@ class RawMapWriter(Writer):
         }
 
     def __enter__(self) -> Self:
+        self._open_raw()
+        return self
+
+    def _open_raw(self) -> None:
+        """Create the file of the labels."""
         try:
             with self._gdal():
                 self._file = rasterio.open(self._raw, "w", **self._profile)
@@ -81,13 +88,17 @@ class RawMapWriter(Writer):
         except BaseException:
             self._raw.unlink(missing_ok=True)
             raise
-        return self
+
+    def _close_raw(self) -> None:
+        """Finish the file of the labels, if there is one."""
+        if self._file is not None:
+            self._file.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._file.close()
+            self._close_raw()
         finally:
             for path in (self._raw, *overview_paths(self._raw, self._grid.shape)):
                 path.unlink(missing_ok=True)
@@ -95,11 +106,22 @@ class RawMapWriter(Writer):
     def _describe(self, file: rasterio.io.DatasetWriter) -> None:
         """Write what belongs into the file's header before any pixel."""
 
-    def add(self, block: Block, part: Labels) -> None:
+    def add(self, block: Block, part: Any) -> None:
+        """Write what `part` took from a block: its labels."""
+        self.add_labels(block, part)
+
+    def add_labels(self, block: Block, labels: Labels) -> None:
         """Write the labels of a block; raise OutputError if the disk is full."""
+        self._write_raw(block, labels)
+        self._add_checksum(checksum(labels, (block.top, block.left)))
+
+    def _write_raw(self, block: Block, labels: Labels) -> None:
+        """Write labels of a rectangle to the file of the labels."""
         with self._gdal():
-            self._file.write(part, 1, window=block.window)
-        self._checksum = add_checksums(self._checksum, checksum(part, (block.top, block.left)))
+            self._file.write(labels, 1, window=block.window)
+
+    def _add_checksum(self, part: int) -> None:
+        self._checksum = add_checksums(self._checksum, part)
 
     def prepare(self, _summary: Summary | None = None) -> None:
         """Read the labels back, after all are written; raise OutputError if the disk is full."""

@@ -49,5 +49,6 @@ ZARR: Final = Sink(
     endings=(".zarr",),
     form="a Zarr store",
     needs=zarr_needs,
+    block_side=CHUNK_SIDE,
 )
 """The labels of all pixels, as another format of the map."""

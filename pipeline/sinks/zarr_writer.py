@@ -1,21 +1,27 @@
-"""Writes the map as a Zarr store: each chunk once, by one thread; then reads it back. It loads zarr."""
+"""Writes the map as a Zarr store, each chunk once; then reads it back. It loads zarr.
 
-import asyncio
+Chunks that are within one block are written where its labels are made. The labels of all others are collected, and then
+written chunk by chunk.
+"""
+
 import json
+import logging
+import shutil
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from types import TracebackType
+from typing import Any, Final, Literal, Self
 
 import numcodecs  # type: ignore[import-untyped]
+import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
-from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
 from pipeline.core.errors import OutputError
-from pipeline.core.grid import Block, split_into_blocks
+from pipeline.core.grid import Block
 from pipeline.engine.executor import ThreadExecutor
 from pipeline.engine.work_folder import folder_of
 from pipeline.kernels.checksum import add_checksums, checksum
@@ -24,6 +30,16 @@ from pipeline.labels.classify import Labels
 from pipeline.sinks.base import Job, Summary
 from pipeline.sinks.overviews import window_reader
 from pipeline.sinks.raw_map import GDAL_CACHE, RawMapWriter
+from pipeline.sinks.zarr_chunks import (
+    PARTS,
+    ChunkWriter,
+    LabelArray,
+    SharedStore,
+    StagedStore,
+    WrittenBlock,
+    chunks_of,
+    on_store,
+)
 from pipeline.sinks.zarr_layout import (
     CF,
     LABELS,
@@ -36,13 +52,12 @@ from pipeline.sinks.zarr_layout import (
 )
 from pipeline.sinks.zarr_map import ZARR, chunk_shape
 
+logger = logging.getLogger(__name__)
+
 _ZSTD_LEVEL: Final = 1
 
 _READ_ERRORS: Final = (OSError, ValueError, RuntimeError, LookupError, TypeError)
 """Exceptions of zarr and of its codecs for a damaged store."""
-
-
-_Array: TypeAlias = "zarr.Array[Any]"
 
 
 def open_map(path: Path, job: Job) -> "ZarrWriter":
@@ -67,31 +82,87 @@ class ZarrWriter(RawMapWriter):
         self._description = description
         self._format: Literal[2, 3] = zarr_format
         self._levels = levels_of(description.grid, overviews=overviews)
+        self._chunks = chunks_of(description.grid.shape)
+        self._collected = np.zeros(self._chunks.shape, np.bool_)
+        """True for chunks whose labels are collected, shape (rows of chunks, columns of chunks)."""
         self._sums: list[int] = []
         """Checksum of each level, the largest first."""
+        self._is_finished = False
+        self._is_hidden = False
+        """Whether a process did not see the store."""
+
+    def __enter__(self) -> Self:
+        try:
+            with self._errors():
+                self._store = StagedStore(self._path)
+                self._array = self._create(
+                    self._store, self._levels[0], root_attributes(self._description, self._levels)
+                )
+                (self._path / PARTS).mkdir()
+        except BaseException:
+            self._remove()
+            raise
+        self.part = ChunkWriter(on_store(self._array, SharedStore(self._path.resolve())))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            if not self._is_finished:
+                self._remove()
+
+    def add(self, _block: Block, part: WrittenBlock) -> None:
+        """Collect the labels of a block that are not written yet; raise OutputError if the disk is full."""
+        if not part.is_visible and not self._is_hidden:
+            self._is_hidden = True
+            logger.warning(
+                "%s: not every worker sees this folder, so labels are sent to this process, which writes the map; in a "
+                "folder that all machines share, the workers write it",
+                folder_of(self._path),
+            )
+        for rectangle, labels in part.others:
+            self._write_raw(rectangle, labels)
+        self._add_checksum(part.checksum)
+
+    def _write_raw(self, block: Block, labels: Labels) -> None:
+        """Collect the labels of a rectangle."""
+        if self._file is None:
+            self._open_raw()
+        super()._write_raw(block, labels)
+        for chunk in self._chunks.touching(block):
+            self._collected[chunk.row, chunk.column] = True
 
     def prepare(self, _summary: Summary | None = None) -> None:
-        """Write the store, after all labels are written; raise OutputError if the disk is full."""
+        """Finish the store, after all labels are made; raise OutputError if the disk is full."""
         with self._gdal(GDAL_CACHEMAX=GDAL_CACHE), self._errors():
-            self._file.close()
-            store = _StagedStore(self._path)
-            array = self._create(store, self._levels[0], root_attributes(self._description, self._levels))
-            with window_reader(self._raw, self._workers) as read:
-                _write_chunks(array, read, self._workers)
-            self._sums = [self._checksum]
-            self._raw.unlink()  # makes room for the overviews
+            self._remove(PARTS)  # from now on no other process writes
+            if self._file is not None:
+                self._write_collected()
+            self._sums, array = [self._checksum], self._array
             for level in self._levels[1:]:
                 finer = array
-                array = self._create(store, level, CF)
+                array = self._create(self._store, level, CF)
                 self._sums.append(_write_chunks(array, _halves_of(finer), self._workers))
+
+    def _write_collected(self) -> None:
+        """Write the chunks whose labels were collected."""
+        self._close_raw()
+        chunks = (self._chunks.at(row, column) for row, column in np.argwhere(self._collected).tolist())
+        with window_reader(self._raw, self._workers) as read:
+            _write_chunks(self._array, read, self._workers, chunks)
+        self._raw.unlink()  # makes room for the overviews
 
     def finish(self, _summary: Summary | None = None) -> None:
         """Read the store back and compare checksums; raise OutputError if labels differ from those written."""
         verify_store(
             self._path, dict(zip((level.group for level in self._levels), self._sums, strict=True)), self._workers
         )
+        self._is_finished = True
 
-    def _create(self, store: LocalStore, level: Level, attributes: dict[str, Any]) -> _Array:
+    def _create(self, store: LocalStore, level: Level, attributes: dict[str, Any]) -> LabelArray:
         """Create the group of a level with all that is small, and return its array of labels, which is empty.
 
         The metadata of a group are consolidated without those of overviews: if GDAL saw several arrays of labels, it
@@ -110,7 +181,7 @@ class ZarrWriter(RawMapWriter):
         _sort_metadata(self._path / level.group)
         return labels
 
-    def _create_array(self, store: LocalStore, level: Level, stored: StoredArray) -> _Array:
+    def _create_array(self, store: LocalStore, level: Level, stored: StoredArray) -> LabelArray:
         """Create an array of a level; every chunk of it will be written, whatever it holds."""
         if stored.values is None:
             shape, chunks, dtype = level.grid.shape, chunk_shape(level.grid.shape), "uint8"
@@ -131,6 +202,13 @@ class ZarrWriter(RawMapWriter):
             config={"write_empty_chunks": True},
         )
 
+    def _remove(self, inside: str = "") -> None:
+        """Remove the store, or what is inside; renamed first, so that no other process writes to it meanwhile."""
+        gone = self._path.with_name(f"{self._path.name}{inside}-gone")
+        with suppress(OSError):
+            (self._path / inside).rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
     @contextmanager
     def _errors(self) -> Iterator[None]:
         """Turn errors of the system into OutputError."""
@@ -138,26 +216,6 @@ class ZarrWriter(RawMapWriter):
             yield
         except OSError as error:
             raise ZARR.failure(self._path, error) from error
-
-
-class _StagedStore(LocalStore):
-    """A folder that is written to as long as it exists.
-
-    Zarr's threads may still write when a signal has removed the temporary folder of the run: zarr's own store would
-    create it again.
-    """
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Write a file of the store; raise FileNotFoundError if the store was removed."""
-        await asyncio.to_thread(self._write, key, value)
-
-    def _write(self, key: str, value: Buffer) -> None:
-        *folders, name = key.split("/")
-        path = self.root
-        for folder in folders:
-            path /= folder
-            path.mkdir(exist_ok=True)
-        (path / name).write_bytes(value.to_bytes())
 
 
 def _sort_metadata(group: Path) -> None:
@@ -169,18 +227,20 @@ def _sort_metadata(group: Path) -> None:
     path.write_bytes(json.dumps(record, indent=2).encode())
 
 
-def _write_chunks(array: _Array, read: Callable[[Block], Labels], workers: int) -> int:
-    """Fill an array of labels, a chunk at a time and each by one thread, and return its checksum."""
+def _write_chunks(
+    array: LabelArray, read: Callable[[Block], Labels], workers: int, chunks: Iterable[Block] | None = None
+) -> int:
+    """Fill chunks of an array of labels, by default all, each by one thread, and return the sum of their checksums."""
 
     def write(chunk: Block) -> int:
         labels = read(chunk)
         array[chunk.slices] = labels
         return checksum(labels, (chunk.top, chunk.left))
 
-    return _sum_of_chunks(array, write, workers)
+    return _sum_of_chunks(array, write, workers, chunks)
 
 
-def _halves_of(finer: _Array) -> Callable[[Block], Labels]:
+def _halves_of(finer: LabelArray) -> Callable[[Block], Labels]:
     """Return what computes labels of an overview: majorities of 2 x 2 labels of the next finer array."""
 
     def read(chunk: Block) -> Labels:
@@ -190,19 +250,19 @@ def _halves_of(finer: _Array) -> Callable[[Block], Labels]:
     return read
 
 
-def _labels(array: _Array, window: tuple[slice, slice]) -> Labels:
+def _labels(array: LabelArray, window: tuple[slice, slice]) -> Labels:
     """Labels of a window of an array, which may extend beyond it."""
     labels: Labels = array[window]  # type: ignore[assignment]
     return labels
 
 
-def _sum_of_chunks(array: _Array, checksum_of: Callable[[Block], int], workers: int) -> int:
-    """Sum of the checksums of all chunks of an array."""
+def _sum_of_chunks(
+    array: LabelArray, checksum_of: Callable[[Block], int], workers: int, chunks: Iterable[Block] | None = None
+) -> int:
+    """Sum of the checksums of chunks of an array, by default all."""
     rows, columns = array.shape
     total = 0
-    for _, part in ThreadExecutor(workers).map(
-        checksum_of, split_into_blocks((rows, columns), chunk_shape((rows, columns)))
-    ):
+    for _, part in ThreadExecutor(workers).map(checksum_of, chunks_of((rows, columns)) if chunks is None else chunks):
         total = add_checksums(total, part)
     return total
 

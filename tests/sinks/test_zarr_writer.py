@@ -31,6 +31,7 @@ from pipeline.kernels.majority import halve
 from pipeline.sinks import zarr_writer
 from pipeline.sinks.geotiff import map_tags
 from pipeline.sinks.palette import class_colours
+from pipeline.sinks.zarr_chunks import StagedStore
 from pipeline.sinks.zarr_layout import MapDescription
 from pipeline.sinks.zarr_writer import ZarrWriter, verify_store
 
@@ -64,7 +65,7 @@ def write_labels(
     made = description(labels.shape)
     with ZarrWriter(path, made, 2, zarr_format=zarr_format, overviews=overviews) as writer:
         for block in reversed(made.grid.blocks(chunk)):
-            writer.add(block, labels[block.slices])
+            writer.add_labels(block, labels[block.slices])
         writer.prepare()
         writer.finish()
 
@@ -241,7 +242,7 @@ def test_a_full_disk_is_told_and_leaves_no_store(
     plain = Path.write_bytes
 
     def full(path: Path, data: bytes) -> int:
-        if path.parent.name == "class" and not path.name.startswith("."):
+        if path.parent.name in {"class", ".parts"} and not path.name.startswith("."):
             raise OSError(errno.ENOSPC, "No space left on device")
         return plain(path, data)
 
@@ -256,7 +257,7 @@ def test_a_temporary_folder_that_was_removed_is_not_made_again(tmp_path: Path) -
     """A signal removes it while zarr's threads may still write."""
     folder = tmp_path / "temporary"
     folder.mkdir()
-    store = zarr_writer._StagedStore(folder / "map.zarr")
+    store = StagedStore(folder / "map.zarr")
     group = zarr.create_group(store, zarr_format=2)
     array = group.create_array("class", shape=(4, 4), chunks=(2, 2), dtype="uint8")
     shutil.rmtree(folder)
