@@ -241,6 +241,7 @@ def test_every_executor_gives_the_result_of_each_item(each: Executor, length: in
     expected = [(item, -item) for item in range(length)]
     assert list(each.map(Negate(), range(length))) == expected
     assert sorted(each.map(Negate(), range(length), ordered=False)) == expected
+    assert sorted(each.map(Negate(), range(length), ordered=False, window=2)) == expected
 
 
 @pytest.mark.parametrize("each", EXECUTORS)
@@ -292,6 +293,26 @@ def test_results_are_yielded_as_they_are_finished_unless_in_order() -> None:
             proceed.set()
     assert found[-1] == 0
     assert sorted(found) == list(range(10))
+
+
+@pytest.mark.parametrize("window", [1, 3, 100])
+def test_no_item_is_begun_that_is_too_far_from_the_first_unfinished_one(window: int) -> None:
+    begun, proceed = list[int](), threading.Event()
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item == 5:
+            assert proceed.wait(WAIT)
+        return item
+
+    found, others = list[int](), min(5 + window - 1, 39)  # items that may be done without item 5
+    for item, _ in ThreadExecutor(3).map(work, range(40), ordered=False, window=window):
+        found.append(item)
+        if len(found) == others:
+            assert max(begun) <= 5 + window - 1
+            proceed.set()
+    assert sorted(found) == list(range(40))
+    assert found.index(5) == others
 
 
 def test_a_thread_takes_items_while_another_is_blocked() -> None:

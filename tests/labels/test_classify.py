@@ -21,7 +21,8 @@ from pipeline.core.scene_info import SceneInfo
 from pipeline.dataarrays.source import ArraySource
 from pipeline.engine.executor import ThreadExecutor
 from pipeline.geo.pixel_areas import PixelAreas
-from pipeline.labels.classify import ClassStatistics, Labels, LabelTask
+from pipeline.labels import classify
+from pipeline.labels.classify import ClassStatistics, Labels, LabelTask, SumsInOrder
 from pipeline.models.base import ClusterModel
 
 CENTROIDS = [[10, 20, 10], [60, 50, 55], [120, 90, 130], [200, 210, 190], [255, 0, 0]]
@@ -186,3 +187,38 @@ def test_arrays_of_uncommon_dtypes_are_labelled(dtype: str) -> None:
     array = array.chunk({"y": 16, "x": 16})
     labels, *_ = gather(ArraySource(array), model_of(CENTROIDS), 2)
     np.testing.assert_array_equal(labels, nearest(data, valid))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "f4", "f8"])
+def test_sums_do_not_depend_on_the_order_in_which_blocks_come(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last bit, as it is that of blocks in order; also those beyond the digits of means and deviations."""
+    rng = np.random.default_rng(3)
+    data = (rng.normal(100, 1, (3, ROWS, COLUMNS)) * rng.choice([1, 1e-3], (3, ROWS, COLUMNS))).astype(dtype)
+    source, model, areas = MemorySource(data, chunk=(5, 6)), model_of(CENTROIDS), PixelAreas(hectares=0.01)
+    task = LabelTask.of(source, model, areas, (labels_of,))
+    labelled = [(block, task(block)) for block in source.blocks]
+    expected = ClassStatistics(model, source.info.units, areas)
+    for _, each in labelled:
+        expected.add(each)
+    monkeypatch.setattr(classify, "_MOST_WAITING", 10 * expected.block_bytes)
+    for order in (range(len(labelled)), range(len(labelled))[::-1], rng.permutation(len(labelled)).tolist()):
+        found = ClassStatistics(model, source.info.units, areas)
+        sums = SumsInOrder(found, source.blocks)
+        assert sums.window == (len(labelled) if found.are_exact else 10)
+        for number in order:
+            sums.add(*labelled[number])
+            assert all(each.parts == () for each in sums._waiting.values())
+        assert found.counts == expected.counts
+        for name in ("_sums", "_squares", "_extremes"):
+            assert getattr(found, name).tolist() == getattr(expected, name).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f4", "f8"])
+@pytest.mark.parametrize(("k", "bands"), [(2, 1), (254, 13)])
+def test_the_sums_of_a_block_are_no_larger_than_is_planned(dtype: str, k: int, bands: int) -> None:
+    data = np.random.default_rng(0).integers(0, 200, (bands, 20, 30)).astype(dtype)
+    source, model = MemorySource(data), model_of(np.random.default_rng(1).integers(0, 200, (k, bands)))
+    areas = PixelAreas(rows=np.linspace(1, 2, 20))
+    found = LabelTask.of(source, model, areas)(source.blocks[0])
+    held = sum(part.nbytes for part in (found.counts, found.sums, found.squares, found.extremes)) + 8 * len(found.areas)
+    assert held < ClassStatistics(model, source.info.units, areas).block_bytes < held + 2048
