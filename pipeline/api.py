@@ -1,7 +1,8 @@
 """The Python functions: open a scene as a lazy DataArray, fit a model, write labels."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from os import PathLike
@@ -17,22 +18,25 @@ from pipeline.config.fields import ResamplingMethod
 from pipeline.config.record import parse_record
 from pipeline.config.schema import FeaturesConfig, OutputSection, ResourceConfig, SceneConfig, Standardize
 from pipeline.core.errors import ConfigError
-from pipeline.core.grid import Block
+from pipeline.core.grid import Block, Blocks
 from pipeline.core.needs import Work
 from pipeline.core.pixels import PixelSource
 from pipeline.core.text import kind_words
 from pipeline.core.timeouts import DEFAULT_TIMEOUT
 from pipeline.dataarrays.computing import Computer
 from pipeline.dataarrays.dimensions import to_planes
+from pipeline.dataarrays.given_source import GivenPlane, GivenSource
 from pipeline.dataarrays.grids import grid_of
 from pipeline.dataarrays.lazy import to_dataarray
 from pipeline.dataarrays.source import ArraySource, blocks_of, lazy_data
-from pipeline.engine.cache import open_cache
-from pipeline.engine.executor import ThreadExecutor, count_workers
+from pipeline.engine.cache import Cache, open_cache
+from pipeline.engine.executor import Executor, ThreadExecutor, count_workers
 from pipeline.engine.progress import Progress, progress_of
 from pipeline.engine.time_limits import time_limit
 from pipeline.features.columns import Columns
+from pipeline.jobs.cluster import open_array_executor
 from pipeline.jobs.config import FIT
+from pipeline.jobs.crew import crew_of
 from pipeline.jobs.plan import chunk_shapes
 from pipeline.jobs.write_labels import files_of_map, write_labels
 from pipeline.labels.flags import Flags
@@ -205,8 +209,11 @@ def fit(
         A pixel is valid unless its coordinate `valid` is False, less than 1 or NaN, or a band has the nodata value
         (that of rioxarray and of the attributes) or NaN there. To fit on a part of the scene, set `valid` to False
         elsewhere.
-        Blocks are computed by the dask scheduler of a dask client, `dask.config` or a context, a few at a time; if
-        there is none, by threads of this function.
+        With a dask client in force (none is started), blocks of lazy and of persisted arrays are computed and worked on
+        by the workers of its cluster, and only the sample comes here. Otherwise blocks are computed by the scheduler of
+        `dask.config` or a context, a few at a time, or else by threads of this function; they are worked on here. So
+        are the blocks of arrays in memory, which would have to be sent, and `method="minibatch"` over all pixels, whose
+        batches depend on each other.
     k : int, optional
         Number of classes of k-means, Gaussian mixtures, and estimators of scikit-learn that take it, 2 to 254; by
         default 8, or as many as `init` has if that is a model or an array.
@@ -292,10 +299,12 @@ def fit(
         Columns that are added, as `features.texture` in the config: {'bands': ['B08'], 'of': 'std', 'size': 5} is the
         standard deviation of the valid pixels of a square of 5 x 5.
     workers : 'auto' or int, default 'auto'
-        Number of blocks processed at once; 'auto' is one per core.
+        Number of blocks processed at once; 'auto' is one per core. On a cluster, the most workers that are used;
+        'auto' is all.
     cache_dir : str or Path, optional
         Folder in which `pixels="all"` caches the pixels between passes, and `smooth` those of each block for its
-        neighbours. Without it, all pixels are cached in memory. `method="minibatch"` needs no cache.
+        neighbours; on a cluster, a folder on each worker. Without it, all pixels are cached in memory, on a cluster in
+        that of the workers. `method="minibatch"` needs no cache.
     progress : bool or Progress, default False
         True shows the stages: as bars in a notebook or a terminal, else as lines on standard error.
 
@@ -316,6 +325,8 @@ def fit(
         fails, or finds fewer than 2 or more than 254 classes.
     OutputError
         If `cache_dir` is no folder, or its disk is full.
+    ClusterError
+        If the cluster has no workers, or they can't take part.
     """
     settings = {
         "k": _count_of(init) if k is None else k,
@@ -362,18 +373,24 @@ def fit(
     indices_only = bool(features.indices) and method_of(config).one_band and len(source.info.bands) > 1
     columns = Columns.of(features, source.info, 0 if indices_only else len(source.info.bands))
     work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=count_workers(resources.workers))
+    halo = columns.halo if columns else 0
+    stores_labels = method_of(config).stores_labels(columns.info(source.info) if columns else source.info, config, work)
+    kind: Literal["none", "memory", "disk"] = "memory" if cache_dir is None else "disk"
+    client = None if method_of(config).streams(config) else _client_of(source)
     with ExitStack() as context:
-        new_cache = partial(open_cache, "memory" if cache_dir is None else "disk", Path(resources.cache_dir or "."))
+        place = context.enter_context(
+            _open_place(client, source.blocks, resources, kind if halo or stores_labels else "none")
+        )
         fitted = source
-        if columns and columns.halo:
-            fitted = CachedWindows(source, context.enter_context(new_cache()))
+        if client and isinstance(source, ArraySource):
+            fitted = GivenSource(source, margin=halo, has_inputs="once" if halo or stores_labels else "always")
+        if halo:
+            fitted = CachedWindows(fitted, context.enter_context(place.new_cache()))
         if columns:
             fitted = FeatureSource(fitted, columns)
-        if method_of(config).stores_labels(fitted.info, config, work):
-            fitted = CachedSource(fitted, context.enter_context(new_cache()))
-        return fit_source(
-            fitted, config, features, columns=columns, executor=ThreadExecutor(work.workers), progress=display
-        ).model
+        if stores_labels:
+            fitted = CachedSource(fitted, context.enter_context(place.new_cache()))
+        return fit_source(fitted, config, features, columns=columns, executor=place.executor, progress=display).model
 
 
 @name_arguments_in_messages("output")
@@ -397,8 +414,9 @@ def write(
     Parameters
     ----------
     labels : DataArray (y, x) of uint8
-        From `label`; also read back from a file, or changed, as long as they are uint8. They are computed by the
-        scheduler that `fit` would use.
+        From `label`; also read back from a file, or changed, as long as they are uint8. They are computed where `fit`
+        would compute blocks: with a dask client in force, on the workers of its cluster, from which labels come
+        compressed.
     path : str or Path
         The map to write: a Zarr store if the path ends in .zarr, else a GeoTIFF. It appears under this name only when
         it is complete.
@@ -436,7 +454,8 @@ def write(
     check_argument(path, (str, PathLike), "write: path: expected the path of the map, such as 'classes.tif'")
     array = _check_labels(labels)
     classes = _count_classes(labels, k)
-    data, target, compute = lazy_data(array), Path(path), Computer.in_force()
+    data, target = lazy_data(array), Path(path)
+    compute = Computer.in_force() if array.chunks else Computer("synchronous")
     flags = Flags.of(labels.attrs)
     unclassified = flags.unclassified
     resources = parse_record(ResourceConfig, {"workers": workers}, "write")
@@ -464,17 +483,51 @@ def write(
 
     def labels_of(block: Block) -> npt.NDArray[np.uint8]:
         (part,) = compute(data[block.slices])
-        _check_largest(part, classes, block, unclassified=unclassified)
         return np.asarray(part, np.uint8)
 
     def parts() -> Iterator[tuple[Block, npt.NDArray[np.uint8]]]:
-        with display.stage("label", len(blocks)) as step:
-            for labelled in ThreadExecutor(threads).map(labels_of, blocks):
-                yield labelled
+        task = GivenPlane(data, blocks) if compute.client else labels_of
+        with (
+            _open_place(compute.client, blocks, resources, "none") as place,
+            display.stage("label", len(blocks)) as step,
+        ):
+            for block, part in place.executor.map(task, blocks):
+                _check_largest(part, classes, block, unclassified=unclassified)
+                yield block, part
                 step()
 
     write_labels(target, description, opened, parts(), display, overwrite=overwrite)
     return target
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where blocks are worked on."""
+
+    executor: Executor
+    """Threads of this process, or the workers of a cluster."""
+    new_cache: Callable[[], AbstractContextManager[Cache]]
+    """Opens a cache there."""
+
+
+@contextmanager
+def _open_place(
+    client: Any, blocks: Blocks, resources: ResourceConfig, cache: Literal["none", "memory", "disk"]
+) -> Iterator[_Place]:
+    """Open threads of this process or, with a client, the workers of its cluster."""
+    if client:
+        crew = crew_of(client, resources, start=True)
+        with open_array_executor(crew, blocks, cache, resources.cache_dir) as executor:
+            yield _Place(executor, lambda: nullcontext(crew.cache))
+    else:
+        kind: Literal["memory", "disk"] = "disk" if cache == "disk" else "memory"
+        new_cache = partial(open_cache, kind, Path(resources.cache_dir or "."))
+        yield _Place(ThreadExecutor(count_workers(resources.workers)), new_cache)
+
+
+def _client_of(source: PixelSource) -> Any:
+    """Client of the cluster that computes the blocks of a scene; None if there is none, or they are in memory here."""
+    return source.computer.client if isinstance(source, ArraySource) else None
 
 
 def _count_of(init: Any) -> int | None:

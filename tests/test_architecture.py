@@ -19,8 +19,8 @@ FOLDERS = {
     "config": "record fields masks mistaken_scene yaml schema argument_messages",
     "kernels": """validity areas arithmetic vectors vector_code code_cache machine compiled gather checksum
         majority hashing fixed nearest assign gaussians mixture distances sums move_points mover""",
-    "engine": """memory progress owner_mark leftovers signals work_folder cache time_limits executor parcels worker
-        shards cluster""",
+    "engine": """memory progress owner_mark leftovers signals work_folder cache time_limits executor inputs
+        parcels worker shards cluster""",
     "geo": "gdal coordinates crs cf overlap pixel_areas align footprint area_of_interest",
     "raster": "alpha file_dates file_notes stored_blocks virtual_files file_bands file_parts readers regrid file_cache",
     "stores": "dimensions axes crs locate groups times values grids variables preview",
@@ -29,7 +29,7 @@ FOLDERS = {
         store_catalogue detect""",
     "scenes": """choose_grid preview coarse value_checks band_checks empty_bands file_stamps choose_bands cut plan_parts
         masks scene_masks facts reading raster_scene raster_source crop mosaic mosaic_source open""",
-    "dataarrays": "computing dimensions crs grids georeference datasets validity planes source lazy",
+    "dataarrays": "computing dimensions crs grids georeference datasets validity planes source given_source lazy",
     "features": "components base expressions indices standardize moving_windows columns",
     "models": "classes colours inputs summary store base prototypes gaussians ranges",
     "pixels": "gdal_memory needs table pieces block_cache cached_windows feature_source open",

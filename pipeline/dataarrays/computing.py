@@ -30,6 +30,12 @@ class Computer:
         may_be_set = distributed or dask.config.get("scheduler", None)  # without `distributed` there is no client
         return cls((dask.base.get_scheduler() if may_be_set else None) or "synchronous")
 
+    @property
+    def client(self) -> Any:
+        """The client of a cluster whose scheduler this is; None if it is another scheduler."""
+        distributed, owner = sys.modules.get("distributed"), getattr(self.scheduler, "__self__", None)
+        return owner if distributed and isinstance(owner, distributed.Client) else None
+
     def __call__(self, *parts: Any) -> tuple[npt.NDArray[Any], ...]:
         """Compute parts of dask arrays in one call; numpy arrays are returned unchanged."""
         if self.scheduler != "synchronous":

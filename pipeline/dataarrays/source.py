@@ -97,12 +97,14 @@ class ArraySource:
         """Lazy validity, shape (rows, columns): True where every band holds data."""
         self.blocks = blocks_of(self.data)
         self.info = _scene_info(prepared, names, self.data, scaled=scaled)
-        self._compute = Computer.in_force()
+        is_lazy = any(part is not None and part.chunks is not None for part in (array, prepared.valid))
+        self.computer = Computer.in_force() if is_lazy else Computer("synchronous")
+        """Computes blocks: with the scheduler in force, unless the pixels are in memory here."""
 
     def read(self, block: Block) -> Pixels:
-        """Compute a block: on the calling thread, unless a scheduler was set when this source was created."""
+        """Compute a block: on the calling thread, unless a scheduler was in force when this source was created."""
         rows, columns = block.slices
-        data, valid = self._compute(self.data[:, rows, columns], self.valid[rows, columns])
+        data, valid = self.computer(self.data[:, rows, columns], self.valid[rows, columns])
         return Pixels(data, valid)
 
     def read_for_fit(self, block: Block) -> tuple[Pixels, npt.NDArray[np.bool_]]:

@@ -17,10 +17,21 @@ from typing import Any, Final, Self, TypeVar
 from pipeline.core import libraries
 from pipeline.core.errors import ClusterError
 from pipeline.engine.executor import PerProcess
+from pipeline.engine.inputs import Inputs, NotGivenError
 from pipeline.engine.parcels import Packer, Parcel, unpack
 from pipeline.engine.shards import Shard, ShardQueue
 from pipeline.engine.signals import raise_pending_signal
-from pipeline.engine.worker import Answer, NotOpenError, Opening, close_run, facts_of, no_part, open_run, run_task
+from pipeline.engine.worker import (
+    Answer,
+    LazyTask,
+    NotOpenError,
+    Opening,
+    close_run,
+    facts_of,
+    no_part,
+    open_run,
+    run_task,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +90,8 @@ class _Worker:
     """Whether it came after the run had begun."""
     sent: dict[str, "_Order"] = field(default_factory=dict)
     """Orders in progress, the first sent first, by the key of their future."""
+    given: set[str] = field(default_factory=set)
+    """Names of the inputs that it was given with orders that are finished."""
 
     def release(self) -> None:
         """Let go of all that the worker holds for the run."""
@@ -93,6 +106,8 @@ class _Pass:
     task: Callable[[Any], Any]
     parcel: Parcel
     """The task, and the function that merges its results."""
+    inputs: Inputs
+    """Inputs of its items."""
     queue: ShardQueue
     yielded: int = 0
     """Number of items whose results were yielded."""
@@ -116,6 +131,10 @@ class _Order:
     future: Any
     seconds: float = _TRANSFER_SECONDS
     """Time to wait for the results once they are finished."""
+    inputs: tuple[str, ...] = ()
+    """Names of the inputs that go with it."""
+    is_complete: bool = True
+    """Whether all inputs go with it: none was left out because the worker was given it before."""
 
     @property
     def first(self) -> int:
@@ -261,6 +280,37 @@ class ClusterExecutor:
         merged: Result = reduce(merge, parts)
         return merged
 
+    @property
+    def client(self) -> Any:
+        """The client of the cluster."""
+        return self._client
+
+    def lazy(self, task: Callable[[Any], Any]) -> tuple[LazyTask, Inputs]:
+        """Return a task for graphs of dask's, where `run_lazily` applies it to an item, and the inputs of its items."""
+        packed = self._packer.pack(task)
+        parts = self._packer.parcels(packed)
+        lazy = LazyTask(self._opening.run, packed.content, {name: own.content for name, own in parts.items()})
+        return lazy, Inputs(self._packer.parts(packed))
+
+    def owner(self, place: Hashable) -> str | None:
+        """Address of the worker whose cache has the pixels of this key; None if there is none."""
+        return self._owners.get(place)
+
+    def compute_graph(self, graph: Any, keys: Any, **how: Any) -> Any:
+        """Compute a graph, as a scheduler of dask does; meanwhile the run is opened on workers that come."""
+        packed = self._client.get(graph, keys, sync=False, **how)
+        waiting = libraries.distributed.futures_of(packed)
+        while waiting:
+            raise_pending_signal()
+            self._look()
+            if not self._open_workers():
+                self._await_workers()
+            try:
+                waiting = libraries.distributed.wait(waiting, timeout=_LOOK_SECONDS).not_done
+            except TimeoutError:
+                continue
+        return self._client.gather(packed)
+
     def _work(
         self,
         task: Callable[[Any], Any],
@@ -272,8 +322,10 @@ class ClusterExecutor:
     ) -> Iterator[tuple[_Order, Any]]:
         """Yield orders and their results."""
         self._cancel()  # what a pass has left that was not consumed to its end
-        few = ordered or window is not None
-        work = _Pass(task, self._packer.pack((task, merge)), self._queue(task, items, few=few))
+        parcel = self._packer.pack((task, merge))
+        inputs = Inputs(self._packer.parts(parcel))
+        few = ordered or window is not None or inputs.always
+        work = _Pass(task, parcel, inputs, self._queue(task, items, few=few, apart=bool(inputs)))
         self._pass = work
         early: dict[int, tuple[_Order, bytes]] = {}
         try:
@@ -298,11 +350,11 @@ class ClusterExecutor:
             raise RuntimeError(msg)
         return any(worker.sent for worker in self._workers.values()) or bool(work.queue)
 
-    def _queue(self, task: Callable[[Any], Any], items: Iterable[Any], *, few: bool) -> ShardQueue:
-        """Make the queue of a pass."""
+    def _queue(self, task: Callable[[Any], Any], items: Iterable[Any], *, few: bool, apart: bool) -> ShardQueue:
+        """Make the queue of a pass, whose items have inputs if shards are taken apart."""
         key_of = getattr(task, "place", None)
         if not key_of or not self._owners:
-            return ShardQueue(items, self._shard_items, together=self._together(few=few))
+            return ShardQueue(items, self._shard_items, together=self._together(few=few), apart=apart)
         owners = self._owners
         return ShardQueue(
             items,
@@ -310,6 +362,7 @@ class ClusterExecutor:
             lambda item: owners.get(key_of(item)),
             Counter(owners.values()),
             self._together(few=few),
+            apart=apart,
         )
 
     def _together(self, *, few: bool) -> int:
@@ -465,13 +518,17 @@ class ClusterExecutor:
                     waiting = True
 
     def _send(self, worker: _Worker, shards: list[Shard], work: _Pass) -> None:
-        """Send a worker the task and shards of its items, which it owns from then on."""
+        """Send a worker the task and shards of its items, which it owns from then on, with inputs that it lacks."""
         order = _Order(shards, None)
         parts = self._packer.parcels(work.parcel)
         futures = [self._future_of(name, own) for name, own in parts.items()]
-        items = self._packer.pack(order.items).content
+        inputs = work.inputs.of(order.items)
+        order.inputs = tuple(name for name in inputs if work.inputs.always or name not in worker.given)
+        order.is_complete = len(order.inputs) == len(inputs)
+        futures += self._compute([inputs[name]() for name in order.inputs], worker.address)
+        items, names = self._packer.pack(order.items).content, (*parts, *order.inputs)
         order.future = self._submit(
-            worker.address, run_task, self._opening.run, work.parcel.content, items, tuple(parts), *futures
+            worker.address, run_task, self._opening.run, work.parcel.content, items, names, *futures
         )
         if key_of := getattr(work.task, "place", None):
             keys = {key_of(item) for item in order.items} - {None}
@@ -488,6 +545,15 @@ class ClusterExecutor:
         if name not in self._parts:
             self._parts[name] = self._client.submit(bytes, parcel.content, pure=False)
         return self._parts[name]
+
+    def _compute(self, collections: list[Any], address: str) -> list[Any]:
+        """Futures of lazy collections, computed on a worker, or on others if that has gone."""
+        if not collections:
+            return []
+        futures: list[Any] = self._client.compute(
+            collections, workers=[address], allow_other_workers=True, traverse=False
+        )
+        return futures
 
     def _collect(self, work: _Pass) -> tuple[_Order, bytes] | None:
         """Return a finished order and its results as they were packed; wait for one, but not for long."""
@@ -506,6 +572,7 @@ class ClusterExecutor:
             return None
         order = worker.sent.pop(key)
         order.future.release()
+        worker.given.update(order.inputs)
         return order, content
 
     def _content(self, worker: _Worker, order: _Order, work: _Pass) -> bytes | None:
@@ -514,6 +581,11 @@ class ClusterExecutor:
             content: bytes = order.future.result(timeout=order.seconds)
         except NotOpenError:  # the scheduler took the worker for dead, and it came back
             self._lose(worker.address)
+        except NotGivenError:
+            if order.is_complete:
+                raise
+            worker.given.clear()
+            self._take_back(worker, order, work)
         except self._killed_error:
             self._take_back(worker, order, work)
             self._count_failure(order)

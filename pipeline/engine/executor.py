@@ -1,13 +1,13 @@
 """Executors apply a task to items in parallel: one result per item (`map`), or all results merged into one (`fold`)."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import reduce
 from itertools import islice
 from threading import Event, Lock
-from typing import Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from pipeline.engine.signals import raise_pending_signal
 from pipeline.engine.time_limits import wait_until
@@ -35,6 +35,16 @@ class PerProcess:
 
     What it remembers only saves time, or is a number that is added up over all processes.
     """
+
+    has_inputs: Literal["never", "once", "always"] = "never"
+    """Whether items have inputs: never; once, if processes remember what they were given; always, if they do not."""
+
+    def inputs(self, item: Any) -> Mapping[str, Callable[[], Any]]:  # noqa: ARG002 (one that has none)
+        """Lazy collections of dask that a task needs for an item, by name; each is made when it is called.
+
+        A cluster computes them where the task runs, which takes them by `given_input`. Threads have no use for them.
+        """
+        return {}
 
     def tally(self) -> int:
         """Return a number that this copy has counted, such as that of pixels decoded."""

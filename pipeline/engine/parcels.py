@@ -40,6 +40,10 @@ class Packer:
         """Name of a part; None if no task had it."""
         return self._names.get(id(part))
 
+    def parts(self, parcel: Parcel) -> list[PerProcess]:
+        """Parts of this process that a parcel needs, also by way of others."""
+        return [self._parts[name][0] for name in self.parcels(parcel)]
+
     def parcels(self, parcel: Parcel) -> dict[str, Parcel]:
         """Parcels of all parts that a parcel needs, also by way of others; each after those that it needs."""
         found: dict[str, Parcel] = {}

@@ -36,6 +36,8 @@ class ShardQueue:
         Number of items that each worker owns.
     together : int
         Number of shards taken at once.
+    apart : bool
+        Whether a worker takes shards that it does not own one by one, because they come with their inputs.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class ShardQueue:
         owner_of: Callable[[Any], str | None] = lambda _item: None,
         shares: Mapping[str, int] | None = None,
         together: int = 1,
+        *,
+        apart: bool = False,
     ) -> None:
         self._items = iter(items)
         self._size = size
@@ -52,6 +56,7 @@ class ShardQueue:
         self._shares = Counter(shares)
         self._fair = self._shares.total() // max(1, len(self._shares))
         self._together = together
+        self._apart = apart
         self._number = 0
         """Number of items of all shards that were made."""
         self._following: list[Any] = []
@@ -85,7 +90,7 @@ class ShardQueue:
             if shards[0].failures and taken:
                 break  # one that may be at fault is worked on alone
             taken.append(shards.popleft())
-            if taken[-1].failures:
+            if taken[-1].failures or (self._apart and shards is self._free):
                 break
         return taken
 

@@ -1,22 +1,28 @@
 """What runs on the workers of a cluster: opening of a run, its tasks, and its end. No state but what saves time."""
 
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 from pipeline.core import libraries
 from pipeline.core.errors import ClusterError, TerrazzoError
 from pipeline.engine.cache import Array, Cache, Entry, MemoryCache, Window, open_cache
 from pipeline.engine.executor import PerProcess
+from pipeline.engine.inputs import given_inputs
 from pipeline.engine.leftovers import remove_leftovers
 from pipeline.engine.parcels import Packer, unpack
 from pipeline.engine.time_limits import wait_until
+
+
+_GIVE_BACK_SECONDS: Final = 0.1
+"""Time after which a task is given back to the scheduler, so that it is not sent to and fro all the time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +61,7 @@ class RunOnWorker:
             self._closing.callback(remove_leftovers, folder)  # those of workers of this run that were killed, too
             self.cache = self._closing.enter_context(open_cache("disk", folder))
 
-    def part(self, name: str, contents: Mapping[str, bytes]) -> PerProcess:
+    def part(self, name: str, contents: Mapping[str, Any]) -> PerProcess:
         """Return this process's copy of a part, which is made when it is first needed."""
         with self._guard:
             if name not in self._parts:
@@ -136,7 +142,7 @@ class Answer:
     """Name of the opening: `RunOnWorker.name`."""
 
 
-def run_task(run: str, content: bytes, items: bytes, names: tuple[str, ...], *parts: bytes) -> bytes:
+def run_task(run: str, content: bytes, items: bytes, names: tuple[str, ...], *values: Any) -> bytes:
     """Apply a task to items, and return the `Answer` in a parcel.
 
     Parameters
@@ -147,18 +153,41 @@ def run_task(run: str, content: bytes, items: bytes, names: tuple[str, ...], *pa
         Parcel of the task, and the function that merges two results, or None.
     items : bytes
         Parcel of the items.
-    names, parts
-        Names and parcels of the parts that the task needs.
+    names, values
+        Names of the parts and inputs that the task needs, parcels of the parts, and the inputs.
     """
     opened = _runs.get(run)
     if opened is None:
         raise NotOpenError(run)
-    contents = dict(zip(names, parts, strict=True))
-    with opened.opening.context(), _named(), _stopping(opened.closed):
+    contents = dict(zip(names, values, strict=True))
+    with opened.opening.context(), _named(), _stopping(opened.closed), given_inputs(contents):
         task, merge = unpack(content, lambda name: opened.part(name, contents))
         results = map(task, opened.each(unpack(items, no_part)))
         done = list(results) if merge is None else reduce(merge, results)
     return Packer().pack(Answer(done, opened.tallies(), opened.name)).content
+
+
+@dataclass(frozen=True)
+class LazyTask:
+    """A task of a run for a graph of dask's: its result is computed, and stays, on some worker."""
+
+    run: str
+    """Name of the run."""
+    content: bytes
+    """Parcel of the task."""
+    parts: Mapping[str, bytes]
+    """Parcels of the parts that the task needs, by name."""
+
+
+def run_lazily(lazy: LazyTask, item: Any, names: tuple[str, ...] = (), *inputs: Any) -> Any:
+    """Apply a task to an item, whose inputs have these names; a worker on which its run is not open gives it back."""
+    opened = _runs.get(lazy.run)
+    if opened is None:
+        time.sleep(_GIVE_BACK_SECONDS)
+        raise libraries.distributed.Reschedule
+    given = dict(zip(names, inputs, strict=True))
+    with opened.opening.context(), _named(), _stopping(opened.closed), given_inputs(given):
+        return unpack(lazy.content, lambda name: opened.part(name, lazy.parts))(item)
 
 
 def no_part(name: str) -> PerProcess:

@@ -3,9 +3,12 @@
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Final, Literal
+from uuid import uuid4
 
 import numpy as np
 import rasterio
@@ -13,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.config.schema import ResourceConfig
 from pipeline.core.errors import ClusterError
+from pipeline.core.grid import Blocks
 from pipeline.core.version import __version__
 from pipeline.engine.cluster import ClusterExecutor
 from pipeline.engine.executor import Executor, ThreadExecutor, count_workers
@@ -30,6 +34,13 @@ from pipeline.scenes.raster_scene import RasterScene
 logger = logging.getLogger(__name__)
 
 
+_ARRAY_PIXELS: Final = 2**22
+"""Pixels of a shard of arrays, fewer because they are in the memory of a worker while it works on them."""
+
+_PROCESS: Final = uuid4().hex
+"""Name of this process."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a process says of itself before it takes part in a run."""
@@ -44,15 +55,19 @@ class Facts:
 class WorkerCheck:
     """Called once on each worker: opens a file of the scene, and gets ready for tasks."""
 
-    scene: RasterScene
-    """A scene, one of whose files is opened."""
-    settings: tuple[str, ...]
+    scene: RasterScene | None = None
+    """A scene, one of whose files is opened; None if there are no files."""
+    settings: tuple[str, ...] = ()
     """Names of settings that are not sent, because they may be secret."""
+    client: str = _PROCESS
+    """Name of the process of the client."""
 
     def __call__(self) -> Facts:
         """Return facts of this process; raise SceneError if the file can't be opened here."""
-        check_opens(self.scene.parts[0])
-        threadpool_limits(1)
+        if self.scene:
+            check_opens(self.scene.parts[0])
+        if self.client != _PROCESS:  # workers may be threads of the client's process, which is the user's
+            threadpool_limits(1)
         load_kernel()
         return Facts(_versions(), tuple(name for name in self.settings if name not in os.environ))
 
@@ -139,3 +154,36 @@ def open_executor(
     finally:
         if crew.is_local and plan.cache == "disk":
             remove_leftovers(Path(opening.cache_dir or folder))  # of workers that were killed
+
+
+@contextmanager
+def open_array_executor(
+    crew: Crew, blocks: Blocks, cache: Literal["none", "memory", "disk"], cache_dir: str | None
+) -> Iterator[Executor]:
+    """Open the workers of a crew for tasks on blocks that are not read from files, but are inputs.
+
+    Parameters
+    ----------
+    crew : Crew
+        From `crew_of`.
+    blocks : Blocks
+        All blocks.
+    cache, cache_dir : str
+        Kind of the cache on each worker, and its folder there.
+
+    Raises
+    ------
+    ClusterError
+        If a worker has other versions.
+    """
+    opening = Opening(run=crew.run, context=nullcontext, begin=WorkerCheck(), cache=cache, cache_dir=cache_dir)
+    with ClusterExecutor(
+        crew.client,
+        opening,
+        check=_FactsCheck(),
+        shard_items=max(1, _ARRAY_PIXELS // prod(blocks[0].shape)),
+        items=len(blocks),
+        threads=count_workers(),
+        most_workers=crew.processes,
+    ) as executor:
+        yield executor

@@ -72,13 +72,13 @@ def open_crew(resources: ResourceConfig, *, start: bool = True) -> Iterator[Crew
             yield None
         elif which == "auto":
             client = _client_in_force()
-            yield _crew_of(client, resources, start=start) if client else None
+            yield crew_of(client, resources, start=start) if client else None
         elif which == "processes":
             count = count_workers(resources.workers)
             client = context.enter_context(_processes(count)) if start else None
             yield Crew(count, 1, client, is_local=True)
         else:
-            yield _crew_of(context.enter_context(_connected(which)), resources, start=start)
+            yield crew_of(context.enter_context(_connected(which)), resources, start=start)
 
 
 def _client_in_force() -> Any:
@@ -98,7 +98,7 @@ def _client_in_force() -> Any:
         return None
 
 
-def _crew_of(client: Any, resources: ResourceConfig, *, start: bool) -> Crew:
+def crew_of(client: Any, resources: ResourceConfig, *, start: bool) -> Crew:
     """Count the workers of a client's cluster; wait for the first, if there are none and a run is to start."""
     end = time.monotonic() + (NO_WORKER_SECONDS if start else 0)
     while not (threads := list(client.nthreads().values())):

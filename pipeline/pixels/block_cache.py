@@ -43,12 +43,15 @@ class CachedSource(PerProcess):
         Where blocks are stored.
     required : bool
         Whether a full disk is an error. Otherwise the cache is then emptied, and the source is read again.
+    name : str
+        Beginning of the names of its blocks, if the cache is shared with another source.
     """
 
-    def __init__(self, source: PixelSource, cache: Cache, *, required: bool = True) -> None:
+    def __init__(self, source: PixelSource, cache: Cache, *, required: bool = True, name: str = "") -> None:
         self._source = source
         self._cache = cache
         self._required = required
+        self._name = name
         self._guard = threading.Lock()
         self._own = token_hex(4)  # two passes may not change the labels of one block
         self._disk_full = False
@@ -56,7 +59,7 @@ class CachedSource(PerProcess):
         self.blocks: Blocks = source.blocks
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(CachedSource, required=self._required), (self._source, self._cache)
+        return partial(CachedSource, required=self._required, name=self._name), (self._source, self._cache)
 
     @property
     def cheap_again(self) -> bool:
@@ -123,7 +126,7 @@ class CachedSource(PerProcess):
 
     def _entry(self, kind: str, block: Block) -> Entry:
         """Array of a block in the cache: its pixels ('block', 'block-whole'), or a byte for each ('status')."""
-        name = f"{kind}-{block.top}-{block.left}-{block.height}x{block.width}"
+        name = f"{self._name}{kind}-{block.top}-{block.left}-{block.height}x{block.width}"
         if kind == "status":
             return Entry(name, np.dtype(np.uint8), block.shape)
         return Entry(name, self.info.dtype, (len(self.info.bands), *block.shape))

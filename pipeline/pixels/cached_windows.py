@@ -23,7 +23,7 @@ class CachedWindows(PerProcess):
     source : PixelSource
         The scene.
     cache : Cache
-        Where its blocks are stored; of no other source.
+        Where its blocks are stored.
     """
 
     cheap_again = False
@@ -32,7 +32,7 @@ class CachedWindows(PerProcess):
     def __init__(self, source: PixelSource, cache: Cache) -> None:
         self._source = source
         self._cache = cache
-        self._cached = CachedSource(source, cache)
+        self._cached = CachedSource(source, cache, name="bands-")  # a cache on a worker also has the columns
         self._guard = threading.Lock()
         self._read: dict[Block, Future[None]] = {}
         """Blocks that this process has read or is reading."""

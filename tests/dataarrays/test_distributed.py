@@ -18,7 +18,9 @@ from pipeline import ClusterModel, fit, label, open_scene, write
 from pipeline.dataarrays.lazy import to_dataarray
 from pipeline.dataarrays.source import ArraySource
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore:Port 8787 is already in use"
+)
 
 
 @pytest.fixture(scope="module")
