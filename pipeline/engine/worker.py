@@ -20,7 +20,6 @@ from pipeline.engine.leftovers import remove_leftovers
 from pipeline.engine.parcels import Packer, unpack
 from pipeline.engine.time_limits import wait_until
 
-
 _GIVE_BACK_SECONDS: Final = 0.1
 """Time after which a task is given back to the scheduler, so that it is not sent to and fro all the time."""
 

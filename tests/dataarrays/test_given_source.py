@@ -1,4 +1,4 @@
-"""DataArrays on the workers of a client in force: the bits of threads, and pixels that never pass through the client."""
+"""DataArrays on the workers of a client: the bits of threads, and pixels that never pass through the client."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ from conftest import patches, raster_file
 from dask.sizeof import sizeof
 
 from pipeline import ClusterEstimator, ClusterModel, fit, label, open_scene, write
-from pipeline.core.errors import ClusterError, SceneError
+from pipeline.core.errors import SceneError
 from pipeline.core.pixels import Pixels
 from pipeline.dataarrays.given_source import GivenPlane, GivenSource
 from pipeline.dataarrays.source import ArraySource, blocks_of
@@ -26,6 +26,7 @@ from pipeline.engine.cluster import ClusterExecutor
 from pipeline.jobs import cluster as jobs_cluster
 from pipeline.jobs.cluster import open_array_executor
 from pipeline.jobs.crew import Crew
+from pipeline.methods import settings
 
 pytestmark = [
     pytest.mark.slow,
@@ -127,17 +128,19 @@ def test_fits_are_those_of_threads(scene: xr.DataArray, threads: dict[str, Clust
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_only_the_sample_reaches_the_client(
-    scene: xr.DataArray, threads: dict[str, ClusterModel], cluster: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_sample_reaches_the_client(scene: xr.DataArray, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "DEFAULT_SAMPLE", 1000)  # with "all", too
+    with dask.config.set(scheduler="threads"):
+        expected = [fit_of(scene, pixels=pixels) for pixels in (1000, "all")]
     sizes = received(cluster, monkeypatch)
     for variant in (scene, scene.persist()):
-        sizes.clear()
-        assert fit_of(variant, pixels=1000) == fit_of(variant, pixels=1000, workers=1)
-        assert 1000 * 6 < sum(sizes) < 2 * BLOCKS * 5000  # of each block a few, before a limit is found
-        sizes.clear()
-        assert fit_of(variant, pixels="all") == threads["all"]
-        assert max(sizes) < 2 * CHUNK**2 * PIXELS.itemsize  # less than a band of a shard, though it is drawn from all
+        for pixels, model in zip((1000, "all"), expected, strict=True):
+            sizes.clear()
+            assert fit_of(variant, pixels=pixels) == model
+            # the sample is drawn as if only an eighth of the pixels were valid; a shard has 49 kB of pixels
+            assert max(sizes) < 15_000
+            assert sum(sizes) > 1000 * 6
+            assert pixels == "all" or sum(sizes) < 150_000 < PIXELS.nbytes / 5
 
 
 @pytest.mark.usefixtures("cluster", "small_shards")
@@ -184,7 +187,7 @@ def test_a_worker_that_lost_its_inputs_is_given_them_again(cluster: Any) -> None
         task = GivenPlane(array, blocks, has_inputs="once")  # which remembers nothing
         for _ in range(2):
             assert [block for block, _ in executor.map(task, blocks)] == list(blocks)
-        parts = {block: part for block, part in executor.map(task, blocks, ordered=False)}
+        parts = dict(executor.map(task, blocks, ordered=False))
     assert np.block([[parts[blocks.at(row, column)] for column in range(7)] for row in range(6)]).tolist() == (
         array.compute().tolist()
     )
@@ -275,17 +278,6 @@ def test_the_estimator_works_with_a_client(scene: xr.DataArray, threads: dict[st
     assert estimator.score(scene) == expected
     rows = PIXELS.reshape(3, -1).T[::50]
     assert ClusterEstimator(k=3).fit_predict(rows).shape == (len(rows),)
-
-
-def test_a_cluster_without_workers_is_an_error(scene: xr.DataArray) -> None:
-    from dask.distributed import Client, LocalCluster
-
-    with (
-        LocalCluster(n_workers=0, dashboard_address=None) as empty,
-        Client(empty),
-        pytest.raises(ClusterError, match="has no workers; start some"),
-    ):
-        fit_of(scene)
 
 
 def test_a_pickle_of_given_blocks_has_no_graph(scene: xr.DataArray) -> None:
