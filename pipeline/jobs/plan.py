@@ -43,6 +43,9 @@ _TARGET_BLOCK_BYTES: Final = 8 * 2**20
 SHARD_PIXELS: Final = 2**24
 """Pixels of a shard: some seconds of decoding, and so few tasks that the scheduler has little to do."""
 
+_ANSWER_COPIES: Final = 3
+"""Copies of the labels of a shard that are held at once, at most: as arrays or packed, and of the shard before."""
+
 _ANY_SCENE: Final = SceneInfo(
     grid=Grid(crs=None, transform=Affine.identity(), shape=(1, 1)),
     bands=("band",),
@@ -81,7 +84,8 @@ class ClusterPlan:
     pass_bytes: int
     """Bytes that are sent to the client in each pass over all pixels; 0 if there is none."""
     label_bytes: int
-    """Most bytes of labels that are sent to the client: they are compressed, usually to a quarter or less."""
+    """Most bytes of labels that are sent to the client: they are compressed, usually to a quarter or less. 0 if workers
+    write them to the map, which they do if they see its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +118,8 @@ class Plan:
     map_disk: int
     """Disk space for the map, before and after it is compressed, the picture and the small outputs."""
     per_block: int
-    """Memory per block: pixels of all bands, valid mask, labels and working copies."""
+    """Memory per block: pixels of all bands, valid mask, labels and working copies; on a cluster, also the labels of a
+    shard on their way to the client."""
     base: int
     """Memory of the interpreter, the libraries, GDAL's cache, and the open files behind virtual ones."""
     fit: int
@@ -184,7 +189,13 @@ def shard_blocks(chunk: tuple[int, int]) -> int:
 
 
 def _cluster_plan(
-    info: SceneInfo, fit: SampleSettings | None, work: Work, crew: Crew, *, cache: CacheChoice, labels: bool
+    info: SceneInfo,
+    fit: SampleSettings | None,
+    work: Work,
+    crew: Crew,
+    *,
+    cache: CacheChoice,
+    sinks: Sequence[Sink],
 ) -> ClusterPlan:
     """State how a run is spread over the processes of a crew."""
     blocks = shard_blocks(work.chunk)
@@ -199,8 +210,24 @@ def _cluster_plan(
         worker_cache=ceil(cache.size / crew.processes),
         sample_bytes=_drawn_bytes(info, fit, cached=cache.where != "none") if fit else 0,
         pass_bytes=tasks * _answer_bytes(info, fit) if fit and _uses_all_pixels(fit) else 0,
-        label_bytes=info.pixels if labels else 0,
+        label_bytes=info.pixels if sinks and not _are_written_there(info, work, sinks) else 0,
     )
+
+
+def _are_written_there(info: SceneInfo, work: Work, sinks: Sequence[Sink]) -> bool:
+    """Whether labels are written where they are made, if the workers see the folder of the map."""
+    side = max((sink.block_side for sink in sinks), default=1)
+    whole = (size % side == 0 or size == count for size, count in zip(work.chunk, info.grid.shape, strict=True))
+    return side > 1 and info.map_window is None and all(whole)
+
+
+def _held_labels(info: SceneInfo, work: Work) -> int:
+    """Bytes of labels that a thread of a worker holds besides those of its block: the answer of a shard.
+
+    It is made of the labels of all blocks of the shard, packed, and held until the client has taken it. The client
+    holds one such answer at a time, however many workers there are; it works on no block.
+    """
+    return _ANSWER_COPIES * min(shard_blocks(work.chunk) * work.pixels, info.pixels)
 
 
 def _drawn_bytes(info: SceneInfo, fit: SampleSettings, *, cached: bool) -> int:
@@ -317,7 +344,7 @@ def _plan(
         chunk=work.chunk,
         blocks=work.blocks,
         workers=work.workers,
-        cluster=_cluster_plan(scene.info, fit, work, crew, cache=cache, labels=bool(sinks)) if crew else None,
+        cluster=_cluster_plan(scene.info, fit, work, crew, cache=cache, sinks=sinks) if crew else None,
         passes=needs.passes if cache.where == "none" else 1,
         cache=cache.where,
         caches_files=cache.files,
@@ -326,7 +353,7 @@ def _plan(
         cache_optional=cache.optional,
         cache_bytes=cache.size,
         map_disk=needs.disk,
-        per_block=needs.per_block,
+        per_block=needs.per_block + (_held_labels(scene.info, work) if crew and sinks else 0),
         base=program.memory,
         fit=needs.fixed,
     )

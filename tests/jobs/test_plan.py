@@ -1,6 +1,7 @@
 """A plan stays within the memory allowed or says how much it needs, and its blocks match those of the files."""
 
 import re
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.config.schema import ResourceConfig
 from pipeline.core.errors import ConfigError, MemoryBudgetError
-from pipeline.core.grid import Grid
+from pipeline.core.grid import Block, Grid
 from pipeline.core.scene_info import SceneInfo
 from pipeline.engine.cluster import TASKS_PER_THREAD
 from pipeline.engine.parcels import Packer
@@ -30,6 +31,7 @@ from pipeline.raster.stored_blocks import OpenFiles
 from pipeline.scenes.raster_scene import RasterScene
 from pipeline.scenes.reading import Reading
 from pipeline.sinks.registry import SINKS
+from pipeline.sinks.zarr_map import CHUNK_SIDE, ZARR
 
 GB = 10**9
 
@@ -346,7 +348,54 @@ def test_without_a_cluster_nothing_is_said_of_one_and_a_cluster_needs_its_librar
     alone, spread = (make_plan(scene_of(), ResourceConfig(workers=2), None, crew=crew) for crew in (None, Crew(1, 2)))
     assert alone.cluster is None
     assert 10**7 < spread.base - alone.base < 10**8
-    assert (spread.per_block, spread.chunk) == (alone.per_block, alone.chunk)
+    assert spread.chunk == alone.chunk
+    shard = SHARD_PIXELS // (1024 * 1024) * 1024 * 1024
+    assert spread.per_block - alone.per_block == 3 * shard, "labels of a shard, on their way to the client"
+    without = (
+        make_plan(scene_of(), ResourceConfig(workers=2), None, sinks=(), crew=crew) for crew in (None, Crew(1, 2))
+    )
+    assert len({plan.per_block for plan in without}) == 1
+
+
+ZARR_SINKS = [ZARR if sink.key == "labels" else sink for sink in SINKS]
+
+
+@pytest.mark.parametrize(
+    ("block", "dtype", "bands", "chunk"),
+    [
+        ((1024, 1024), "uint16", 4, (1024, 1024)),
+        ((512, 512), "uint8", 1, (2048, 2048)),  # as a GeoTIFF: 2560
+        ((512, 512), "uint16", 10, (1024, 1024)),  # as a GeoTIFF: 512
+        ((256, 256), "float32", 13, (1024, 1024)),  # as a GeoTIFF: 256
+        ((16, 10_980), "uint16", 4, (1024, 10_980)),  # strips
+        ((10, 10_980), "uint16", 4, None),  # 5120 rows are too many
+        ((600, 600), "uint16", 4, None),
+    ],
+)
+def test_workers_write_a_zarr_map_if_blocks_can_be_whole_chunks(
+    block: tuple[int, int], dtype: str, bands: int, chunk: tuple[int, int] | None
+) -> None:
+    scene, run = scene_of(bands=bands, dtype=dtype, block=block), ResourceConfig(memory=4 * GB)
+    plan = make_plan(scene, run, None, sinks=ZARR_SINKS, crew=Crew(2, 1))
+    alone = make_plan(scene, run, None, sinks=ZARR_SINKS)
+    assert plan.chunk == (chunk or alone.chunk)
+    assert on_cluster(plan).label_bytes == (0 if chunk else scene.info.pixels)
+    for side, whole, stored in zip(plan.chunk, scene.info.grid.shape, block, strict=True):
+        assert side == whole or side % stored == 0
+        assert chunk is None or side == whole or side % CHUNK_SIDE == 0
+    of_tif = make_plan(scene, run, None, crew=Crew(2, 1))
+    assert (of_tif.chunk, on_cluster(of_tif).label_bytes) == (alone.chunk, scene.info.pixels)
+
+
+def test_blocks_are_no_whole_chunks_where_that_takes_too_much_memory_or_the_map_is_cropped() -> None:
+    scene, crew = scene_of(bands=13, dtype="float32", block=(256, 256)), Crew(1, 1)
+    ample = make_plan(scene, ResourceConfig(memory=4 * GB), None, sinks=ZARR_SINKS, crew=crew)
+    tight = make_plan(scene, ResourceConfig(memory=ample.peak - 1), None, sinks=ZARR_SINKS, crew=crew)
+    assert (ample.chunk, tight.chunk) == ((1024, 1024), (256, 256))
+    assert on_cluster(tight).label_bytes == scene.info.pixels
+    window = Block(row=0, column=0, top=100, left=0, height=3000, width=3000)
+    cropped = replace(scene, info=replace(scene.info, map_window=window))
+    assert make_plan(cropped, ResourceConfig(memory=4 * GB), None, sinks=ZARR_SINKS, crew=crew).chunk == (256, 256)
 
 
 def test_the_plan_of_a_cluster_without_labels_or_passes_says_so() -> None:
