@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import reduce
 from queue import Empty, SimpleQueue
@@ -422,11 +423,17 @@ class ClusterExecutor:
         try:
             return dict(self._client.nthreads())
         except Exception as error:
-            msg = f"{self._name}: the connection to the scheduler is lost ({error}); run again"
-            raise ClusterError(msg) from error
+            raise self._lost_scheduler(error) from error
 
-    def _submit(self, address: str, function: Callable[..., Any], *args: Any) -> Any:
-        return self._client.submit(function, *args, workers=[address], pure=False, retries=0)
+    def _submit(self, address: str | None, function: Callable[..., Any], *args: Any) -> Any:
+        """Return the future of a call on a worker, or on any."""
+        try:
+            return self._client.submit(function, *args, workers=address, pure=False, retries=0)
+        except Exception as error:
+            raise self._lost_scheduler(error) from error
+
+    def _lost_scheduler(self, error: Exception) -> ClusterError:
+        return ClusterError(f"{self._name}: the connection to the scheduler is lost ({error}); run again")
 
     def _open(self, address: str, threads: int) -> None:
         """Ask a worker to open the run."""
@@ -543,7 +550,7 @@ class ClusterExecutor:
     def _future_of(self, name: str, parcel: Parcel) -> Any:
         """Future of a part's parcel: workers hand it on to each other, and it is made again if those have gone."""
         if name not in self._parts:
-            self._parts[name] = self._client.submit(bytes, parcel.content, pure=False)
+            self._parts[name] = self._submit(None, bytes, parcel.content)
         return self._parts[name]
 
     def _compute(self, collections: list[Any], address: str) -> list[Any]:
@@ -617,4 +624,5 @@ class ClusterExecutor:
         for worker in self._workers.values():
             worker.sent.clear()
         if futures:
-            self._client.cancel(futures, force=True)
+            with suppress(Exception):  # of a lost scheduler, which the next look tells
+                self._client.cancel(futures, force=True)

@@ -1,6 +1,6 @@
 """Exact counts over all pixels of a scene of one band: of each stored number, or of each class of a labeller."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from pipeline.features.base import STRIP_PIXELS
 from pipeline.kernels.move_points import EXCLUDED
 from pipeline.models.base import Labeller
 from pipeline.pixels.pieces import PixelPieces
+from pipeline.scenes.crop import place_of
 
 Counts = npt.NDArray[np.int64]
 
@@ -39,6 +40,10 @@ class CountNumbers:
             counts += np.bincount(numbers.view(f"u{size}"), minlength=counts.size)
         return counts
 
+    def place(self, block: Block) -> Hashable:
+        """Key of the pixels of a block."""
+        return place_of(self.pixels, block)
+
 
 @dataclass(frozen=True)
 class CountLabels:
@@ -53,6 +58,10 @@ class CountLabels:
         for numbers in fitted_strips(self.pixels, block):
             counts += count_labels(self.labeller, numbers)
         return counts
+
+    def place(self, block: Block) -> Hashable:
+        """Key of the pixels of a block."""
+        return place_of(self.pixels, block)
 
 
 def count_labels(labeller: Labeller, numbers: npt.NDArray[Any]) -> Counts:
