@@ -35,7 +35,7 @@ counts a whole piece for a process that touches part of it (decision 18).
 """
 
 _DISTRIBUTED: Final = Library("distributed", 90 * 10**6)
-"""Measured in fresh processes on a GeoTIFF of 5490 x 5490 pixels, with a margin: 68 MB in a worker, 38 in the client."""
+"""Measured in fresh processes on a GeoTIFF of 5490 x 5490 pixels, with a margin: 68 MB in a worker, 38 in a client."""
 
 _TARGET_BLOCK_BYTES: Final = 8 * 2**20
 """Bytes of pixels per block: enough to make the cost of a call negligible, few enough for a steady peak of memory."""
