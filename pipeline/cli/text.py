@@ -66,7 +66,7 @@ def plan_words(info: SceneInfo, plan: Plan, config: RunConfig) -> str:
         "blocks": f"{plan.blocks} of {wide} x {high} pixels, {plan.at_once} at once{each}",
         **(_cluster_lines(plan, plan.cluster) if plan.cluster else {}),
         "passes": f"{plan.passes} over the source{most}{then}",
-        "cache": _cache_words(plan, config),
+        **_cache_lines(plan, config),
         "disk": _disk_words(plan),
         "memory": f"{size_words(plan.peak)} at most{each}, of {size_words(int(config.run.memory))} allowed:",
         "": f"{size_words(plan.base)} program, {size_words(plan.fit)} fit, "
@@ -80,7 +80,7 @@ def _cluster_lines(plan: Plan, cluster: ClusterPlan) -> dict[str, str]:
     sent = {
         "sample": cluster.sample_bytes,
         "each pass": cluster.pass_bytes,
-        "labels (compressed)": cluster.label_bytes,
+        "labels": cluster.label_bytes,
     }
     listed = [f"{size_words(size)} {what}" for what, size in sent.items() if size]
     blocks = _counted(min(cluster.shard_blocks, plan.blocks), "block")
@@ -88,7 +88,7 @@ def _cluster_lines(plan: Plan, cluster: ClusterPlan) -> dict[str, str]:
         "cluster": f"{_counted(cluster.processes, 'process', 'processes')} of {_counted(plan.workers, 'thread')}, "
         "and this one, the client",
         "tasks": f"{cluster.tasks} in a pass, of {_counted(cluster.shards, 'shard')} of at most {blocks}",
-        "sent": f"to the client at most: {', '.join(listed)}",
+        "sent": f"to the client, at most: {', '.join(listed)}",
     }
 
 
@@ -96,14 +96,20 @@ def _counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
-def _cache_words(plan: Plan, config: RunConfig) -> str:
-    """Describe the cache: its size, where it is, and the share of each process."""
+def _cache_lines(plan: Plan, config: RunConfig) -> dict[str, str]:
+    """Describe the cache: its size, where it is, and the share of each process of a cluster."""
     if not plan.cache_bytes:
-        return "none"
+        return {"cache": "none"}
     folder = _cache_dir(plan, config)
-    where = "in memory" if plan.cache == "memory" else f"on disk, in {_short(folder) if folder else 'their folders'}"
-    each = f" of all processes, about {size_words(plan.cluster.worker_cache)} each" if plan.cluster else ""
-    return f"{size_words(plan.cache_bytes)}{each} {where}"
+    where = (
+        "in memory"
+        if plan.cache == "memory"
+        else f"on disk, in {_short(folder) if folder else 'the folders of the workers'}"
+    )
+    lines = {"cache": f"{size_words(plan.cache_bytes)} {where}"}
+    if plan.cluster:
+        lines["share"] = f"about {size_words(plan.cluster.worker_cache)} of the cache in each process"
+    return lines
 
 
 def _disk_words(plan: Plan) -> str:

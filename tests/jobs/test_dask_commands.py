@@ -104,7 +104,7 @@ def test_a_run_on_workers_started_by_hand_makes_the_same_bytes(job: Path, schedu
 def test_the_plan_counts_the_processes_that_are_there(job: Path, scheduler: Path) -> None:
     said = terrazzo("plan", job, "--cluster", scheduler)
     assert "cluster  2 processes of 2 threads, and this one, the client\n" in said
-    assert "in their folders\n" in said
+    assert "on disk, in the folders of the workers\n" in said
     assert max(map(len, said.splitlines())) <= 80
 
 
