@@ -269,7 +269,7 @@ class OutputSection(Record):
 
 
 class ResourceConfig(Record):
-    """Section `run`: workers, memory, cache and time limit."""
+    """Section `run`: workers, cluster, memory, cache and time limit."""
 
     renamed: ClassVar[Mapping[str, str]] = {"scratch": "cache", "scratch_dir": "cache_dir"}
 

@@ -125,6 +125,7 @@ VALID = {
     "run.workers": ("3", 3),
     "run.memory": ("1.5GiB", 3 * 2**29),
     "run.chunk": ("16", 16),
+    "run.cluster": ("tcp://10.0.0.1:8786", "tcp://10.0.0.1:8786"),
     "run.cache": ("memory", "memory"),
     "run.cache_dir": ("/x/fast", "/x/fast"),
     "run.timeout": ("1.5", 1.5),
@@ -214,7 +215,7 @@ def test_later_overrides_win_and_mappings_are_merged(tmp_path: Path) -> None:
         ("run.chunk", 65537, "16 to 65536"),
         ("scene", "a.tif", "a mapping: source, bands, names, nodata"),
         ("fit", [8], "a mapping: method, mask, pixels, seed, stratify, k"),
-        ("run", None, "a mapping: workers, memory"),
+        ("run", None, "a mapping: workers, cluster"),
     ],
 )
 def test_invalid_value_is_refused_naming_its_path_and_allowed_values(
@@ -415,7 +416,7 @@ def test_bins_that_do_not_fit_are_refused(tmp_path: Path, bins: object) -> None:
 def test_unknown_key_is_refused_listing_the_allowed_keys(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"run\.gpu: unknown key; allowed here: workers, memory, chunk, cache, cache_dir, timeout$",
+        match=r"run\.gpu: unknown key; allowed here: workers, cluster, memory, chunk, cache, cache_dir, timeout$",
     ):
         load(tmp_path, with_setting("run.gpu", 1))
 
