@@ -3,7 +3,7 @@
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -178,7 +178,7 @@ class LazyTask:
     """Parcels of the parts that the task needs, by name."""
 
 
-def run_lazily(lazy: LazyTask, item: Any, names: tuple[str, ...] = (), *inputs: Any) -> Any:
+def run_lazily(lazy: LazyTask, item: Any, names: Sequence[str], *inputs: Any) -> Any:
     """Apply a task to an item, whose inputs have these names; a worker on which its run is not open gives it back."""
     opened = _runs.get(lazy.run)
     if opened is None:

@@ -15,18 +15,20 @@ On a cluster its scheduler computes the passes over all pixels: a chunk is read 
 """
 
 import logging
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import nextafter
 from typing import Any, Final
+from uuid import uuid4
 
 import dask
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask_ml.cluster import KMeans
 from threadpoolctl import ThreadpoolController
 
@@ -107,7 +109,8 @@ def _refine(given: FitInput[CentroidSettings], start: Centres) -> tuple[Centres,
     if given.pixels and isinstance(given.executor, ClusterExecutor):
         logger.warning("fit.method: dask-ml: on a cluster the last digits of its centroids vary from run to run")
         features = _rows_on_workers(given.pixels, scaling, given.executor)
-        with dask.config.set(scheduler=given.executor.compute_graph):
+        # without fusion, which forgets where chunks are, and gives them other names in each pass
+        with dask.config.set({"scheduler": given.executor.compute_graph, "optimization.fuse.active": False}):
             clusterer.fit(features)
     else:
         features = _all_rows(given.pixels, scaling) if given.pixels else _sampled_rows(sample, scaling)
@@ -155,36 +158,47 @@ def _sampled_rows(sample: Points, scaling: _Scaling) -> da.Array:
 
 def _all_rows(pixels: PixelPieces, scaling: _Scaling) -> da.Array:
     """All pixels of the fit as a dask array, shape (pixel, band), one chunk per block that has any."""
-    rows = dask.delayed(_RowsOfBlock(pixels, scaling), traverse=False)
-    return _concatenated(pixels, lambda number: rows(pixels.blocks[number]))
+    rows, counts = dask.delayed(_RowsOfBlock(pixels, scaling), traverse=False), pixels.fitted.counts
+    bands = len(pixels.fitted.low)
+    chunks = [
+        da.from_delayed(rows(block), (counts[block], bands), np.float32) for block in pixels.blocks if counts[block]
+    ]
+    features: da.Array = da.concatenate(chunks, axis=0)
+    return features
+
+
+@dataclass(frozen=True)
+class _Owners:
+    """The workers that may make each chunk best, as dask wants to be told."""
+
+    addresses: Mapping[Any, str | None]
+    """Address of the worker whose cache has the pixels, by the key of the chunk."""
+
+    def __call__(self, key: Any) -> list[str] | None:
+        """Return the workers of a task."""
+        owner = self.addresses.get(key)
+        return [owner] if owner else None
 
 
 def _rows_on_workers(pixels: PixelPieces, scaling: _Scaling, executor: ClusterExecutor) -> da.Array:
     """All pixels of the fit as `_all_rows`, whose chunks are made on workers, each by the one that has the block.
 
-    Blocks that workers are given can't be had again from a cache that another worker has, so their chunks are computed
-    once, and dask stores them.
+    Blocks that workers are given would have to be computed again where they are not in the cache: then the chunks are
+    computed once, and dask stores them.
     """
-    task = _RowsOfBlock(pixels, scaling)
+    task, counts = _RowsOfBlock(pixels, scaling), pixels.fitted.counts
     lazy, inputs = executor.lazy(task)
-    shared = dask.delayed(lazy, traverse=False)  # one key, not a copy in each task
-
-    def chunk(number: int) -> Any:
-        block = pixels.blocks[number]
-        owner = executor.owner(task.place(block))
-        needed = inputs.of([block])
-        given = [make() for make in needed.values()]
-        with dask.annotate(**({"workers": [owner], "allow_other_workers": True} if owner else {})):
-            return dask.delayed(run_lazily, traverse=False)(shared, block, tuple(needed), *given)
-
-    features = _concatenated(pixels, chunk)
+    blocks = [block for block in pixels.blocks if counts[block]]
+    name = f"rows-{uuid4().hex}"
+    graph: dict[Any, Any] = {name: lazy}  # under a key of its own, not a copy in each task
+    addresses: dict[Any, str | None] = {}
+    for number, block in enumerate(blocks):
+        given = {each: make() for each, make in inputs.of([block]).items()}
+        graph[name, number, 0] = run_lazily, name, block, list(given), *(each.key for each in given.values())
+        for each in given.values():
+            graph.update(each.dask)
+        addresses[name, number, 0] = executor.owner(task.place(block))
+    layer = MaterializedLayer(graph, annotations={"workers": _Owners(addresses), "allow_other_workers": True})
+    chunks = tuple(counts[block] for block in blocks), (len(pixels.fitted.low),)
+    features = da.Array(HighLevelGraph({name: layer}, {name: set()}), name, chunks, dtype=np.float32)
     return features.persist(scheduler=executor.client) if inputs else features
-
-
-def _concatenated(pixels: PixelPieces, chunk_of: Callable[[int], Any]) -> da.Array:
-    """Dask array of the chunks of all blocks that have pixels of the fit, by number."""
-    bands, counts = len(pixels.fitted.low), pixels.fitted.counts
-    shapes = [(number, (counts[block], bands)) for number, block in enumerate(pixels.blocks)]
-    chunks = [da.from_delayed(chunk_of(number), shape, np.float32) for number, shape in shapes if shape[0]]
-    features: da.Array = da.concatenate(chunks, axis=0)
-    return features
