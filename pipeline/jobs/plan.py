@@ -172,11 +172,16 @@ def chunk_shapes(info: SceneInfo, side: int = 1) -> list[tuple[int, int]]:
     return [(min(n * high, rows), min(n * wide, columns)) for n in halvings(side)]
 
 
+def _block_side(sinks: Sequence[Sink]) -> int:
+    """Return the number of which sides of blocks are best multiples; 1 unless workers write the map."""
+    return max((sink.block_side for sink in sinks), default=1)
+
+
 def _shapes(info: SceneInfo, run: ResourceConfig, sinks: Sequence[Sink], crew: Crew | None) -> list[tuple[int, int]]:
-    """Return the block shapes that are tried: for a crew first those that it can write to the map itself."""
+    """Return the block shapes that are tried: for a crew first those that are whole chunks of a map that it writes."""
     if isinstance(run.chunk, int):
         return [whole_blocks(info, run.chunk)]
-    side = max((sink.block_side for sink in sinks), default=1)
+    side = _block_side(sinks)
     if crew is None or side == 1 or info.map_window:
         return chunk_shapes(info)
     whole = [shape for shape in chunk_shapes(info, side) if shape[0] * shape[1] <= SHARD_PIXELS]
@@ -210,15 +215,8 @@ def _cluster_plan(
         worker_cache=ceil(cache.size / crew.processes),
         sample_bytes=_drawn_bytes(info, fit, cached=cache.where != "none") if fit else 0,
         pass_bytes=tasks * _answer_bytes(info, fit) if fit and _uses_all_pixels(fit) else 0,
-        label_bytes=info.pixels if sinks and not _are_written_there(info, work, sinks) else 0,
+        label_bytes=info.pixels if sinks and _block_side(sinks) == 1 else 0,
     )
-
-
-def _are_written_there(info: SceneInfo, work: Work, sinks: Sequence[Sink]) -> bool:
-    """Whether labels are written where they are made, if the workers see the folder of the map."""
-    side = max((sink.block_side for sink in sinks), default=1)
-    whole = (size % side == 0 or size == count for size, count in zip(work.chunk, info.grid.shape, strict=True))
-    return side > 1 and info.map_window is None and all(whole)
 
 
 def _held_labels(info: SceneInfo, work: Work) -> int:

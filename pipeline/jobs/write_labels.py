@@ -7,10 +7,10 @@ from pipeline.core.grid import Block
 from pipeline.engine.progress import Progress
 from pipeline.geo.pixel_areas import pixel_areas
 from pipeline.labels.classify import ClassCounts, Labels
+from pipeline.sinks.base import LabelWriter
 from pipeline.sinks.geotiff import LABELS
 from pipeline.sinks.legend import map_legend
 from pipeline.sinks.qml import QML, write_style
-from pipeline.sinks.raw_map import RawMapWriter
 from pipeline.sinks.sidecar import SIDECAR, write_sidecar
 from pipeline.sinks.staging import Staging
 from pipeline.sinks.zarr_layout import MapDescription
@@ -24,7 +24,7 @@ def files_of_map(target: Path) -> list[Path]:
 def write_labels(
     target: Path,
     description: MapDescription,
-    opened: Callable[[Path], RawMapWriter],
+    opened: Callable[[Path], LabelWriter],
     parts: Iterable[tuple[Block, Labels]],
     progress: Progress,
     *,

@@ -10,8 +10,9 @@ from pipeline.core.errors import ConfigError, OutputError
 from pipeline.core.grid import Block
 from pipeline.core.needs import Needs
 from pipeline.core.scene_info import SceneInfo
+from pipeline.engine.executor import Executor
 from pipeline.engine.work_folder import output_error
-from pipeline.labels.classify import BlockPart, ClassStatistics
+from pipeline.labels.classify import BlockPart, ClassStatistics, Labels
 from pipeline.models.base import ClusterModel
 from pipeline.sinks.palette import Colour
 from pipeline.sinks.picture_options import DEFAULT_OPTIONS, PictureOptions
@@ -73,7 +74,7 @@ class Sink:
     of_files: bool = False
     """True if it describes the other files, and so is finished when these are, with the report of the run."""
     block_side: int = 1
-    """Blocks whose sides are multiples of it are written where they are labelled."""
+    """Number of which sides of blocks are best multiples, if it is written where labels are made; else 1."""
     most_pixels: int | None = None
     """Largest number of pixels of a map in this format; None for any."""
 
@@ -209,8 +210,27 @@ class Writer:
     def add(self, block: Block, part: Any) -> None:
         """Add what `part` took from a block; blocks come in any order."""
 
+    def complete(self, executor: Executor, /) -> None:
+        """Do what remains when all blocks were added, by tasks that run where labels are made."""
+
     def prepare(self, summary: Summary, /) -> None:
         """Do what needs memory for pixels after the last block; no writer's `finish` runs meanwhile."""
 
     def finish(self, summary: Summary, /) -> None:
         """Write the file."""
+
+
+class LabelWriter(Writer):
+    """Writes a map, also one of labels that are not those of a job."""
+
+    def add_labels(self, block: Block, labels: Labels) -> None:
+        """Write the labels of a block; raise OutputError if the disk is full."""
+        raise NotImplementedError
+
+    def prepare(self, _summary: Summary | None = None) -> None:
+        """Do what needs memory for pixels, after all labels; raise OutputError if the disk is full."""
+        raise NotImplementedError
+
+    def finish(self, _summary: Summary | None = None) -> None:
+        """Finish the map and read it back; raise OutputError if that fails, or labels differ from those written."""
+        raise NotImplementedError

@@ -95,7 +95,7 @@ class MapWriter(RawMapWriter):
         Raises OutputError if the disk is full.
         """
         with self._gdal(GDAL_CACHEMAX=GDAL_CACHE):
-            self._close_raw()
+            self._file.close()
             self._overviews = write_overviews(self._raw, self._profile, self._workers)
 
     def finish(self, _summary: Summary | None = None) -> None:

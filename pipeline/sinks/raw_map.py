@@ -20,7 +20,7 @@ from pipeline.engine.work_folder import folder_of
 from pipeline.geo.gdal import GDAL_ERRORS, gdal_options
 from pipeline.kernels.checksum import add_checksums, checksum
 from pipeline.labels.classify import Labels
-from pipeline.sinks.base import Summary, Writer
+from pipeline.sinks.base import LabelWriter
 from pipeline.sinks.overviews import level_shapes, overview_paths
 
 TILE_SIDE: Final = 512
@@ -41,7 +41,7 @@ def labels_of(_block: Block, _pixels: Pixels, labels: Labels) -> Labels:
     return labels
 
 
-class RawMapWriter(Writer):
+class RawMapWriter(LabelWriter):
     """Writes the labels of a grid to an uncompressed GeoTIFF; what derives from it makes the map of this file.
 
     As it is not compressed, a tile that is written twice leaves no unused space in the file. Only one thread may write
@@ -55,8 +55,6 @@ class RawMapWriter(Writer):
         self._path = path
         self._raw = path.with_suffix(".raw.tif")
         self._grid = grid
-        self._file: Any = None
-        """The file of the labels, a `DatasetWriter`; None before it is created."""
         self._checksum = 0
         """Checksum of the labels written so far."""
         self._profile = {
@@ -76,11 +74,6 @@ class RawMapWriter(Writer):
         }
 
     def __enter__(self) -> Self:
-        self._open_raw()
-        return self
-
-    def _open_raw(self) -> None:
-        """Create the file of the labels."""
         try:
             with self._gdal():
                 self._file = rasterio.open(self._raw, "w", **self._profile)
@@ -88,17 +81,13 @@ class RawMapWriter(Writer):
         except BaseException:
             self._raw.unlink(missing_ok=True)
             raise
-
-    def _close_raw(self) -> None:
-        """Finish the file of the labels, if there is one."""
-        if self._file is not None:
-            self._file.close()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._close_raw()
+            self._file.close()
         finally:
             for path in (self._raw, *overview_paths(self._raw, self._grid.shape)):
                 path.unlink(missing_ok=True)
@@ -112,24 +101,9 @@ class RawMapWriter(Writer):
 
     def add_labels(self, block: Block, labels: Labels) -> None:
         """Write the labels of a block; raise OutputError if the disk is full."""
-        self._write_raw(block, labels)
-        self._add_checksum(checksum(labels, (block.top, block.left)))
-
-    def _write_raw(self, block: Block, labels: Labels) -> None:
-        """Write labels of a rectangle to the file of the labels."""
         with self._gdal():
             self._file.write(labels, 1, window=block.window)
-
-    def _add_checksum(self, part: int) -> None:
-        self._checksum = add_checksums(self._checksum, part)
-
-    def prepare(self, _summary: Summary | None = None) -> None:
-        """Read the labels back, after all are written; raise OutputError if the disk is full."""
-        raise NotImplementedError
-
-    def finish(self, _summary: Summary | None = None) -> None:
-        """Finish the map and read it back; raise OutputError if that fails, or labels differ from those written."""
-        raise NotImplementedError
+        self._checksum = add_checksums(self._checksum, checksum(labels, (block.top, block.left)))
 
     @contextmanager
     def _gdal(self, **ours: Any) -> Iterator[None]:

@@ -8,9 +8,8 @@ from pydantic import Field, StrictBool, create_model
 from pipeline.config.fields import Name
 from pipeline.config.schema import OutputSection
 from pipeline.core.late_import import load
-from pipeline.sinks.base import Job, Sink, Writer
+from pipeline.sinks.base import Job, LabelWriter, Sink, Writer
 from pipeline.sinks.geotiff import MapWriter
-from pipeline.sinks.raw_map import RawMapWriter
 from pipeline.sinks.store_folders import is_store_path
 from pipeline.sinks.zarr_layout import MapDescription
 
@@ -56,13 +55,13 @@ def open_map(
     *,
     zarr_format: Literal[2, 3] = 2,
     overviews: bool = False,
-) -> RawMapWriter:
+) -> LabelWriter:
     """Return the writer of a map without a job: of a Zarr store if the path ends in .zarr, else of a GeoTIFF.
 
     `zarr_format` and `overviews` are those of a Zarr store; a GeoTIFF always has overviews.
     """
     if is_store_path(path):
-        writer: RawMapWriter = load("pipeline.sinks.zarr_writer:ZarrWriter")(
+        writer: LabelWriter = load("pipeline.sinks.zarr_writer:ZarrWriter")(
             path, description, workers, zarr_format=zarr_format, overviews=overviews
         )
         return writer

@@ -1,14 +1,13 @@
-"""Writes the map as a Zarr store, each chunk once; then reads it back. It loads zarr.
+"""Writes the map as a Zarr store: its labels by all processes that make them, all else here; then reads it back.
 
-Chunks that are within one block are written where its labels are made. The labels of all others are collected, and then
-written chunk by chunk.
+It loads zarr.
 """
 
 import json
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,24 +20,22 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import LocalStore
 
 from pipeline.core.errors import OutputError
-from pipeline.core.grid import Block
-from pipeline.engine.executor import ThreadExecutor
+from pipeline.core.grid import Block, Blocks
+from pipeline.engine.executor import Executor, ThreadExecutor
 from pipeline.engine.work_folder import folder_of
 from pipeline.kernels.checksum import add_checksums, checksum
 from pipeline.kernels.majority import halve
 from pipeline.labels.classify import Labels
-from pipeline.sinks.base import Job, Summary
-from pipeline.sinks.overviews import window_reader
-from pipeline.sinks.raw_map import GDAL_CACHE, RawMapWriter
+from pipeline.sinks.base import Job, LabelWriter, Summary
 from pipeline.sinks.zarr_chunks import (
     PARTS,
-    ChunkWriter,
     LabelArray,
-    SharedStore,
+    SharedMap,
     StagedStore,
+    WriteBlock,
+    WriteChunk,
     WrittenBlock,
     chunks_of,
-    on_store,
 )
 from pipeline.sinks.zarr_layout import (
     CF,
@@ -66,8 +63,8 @@ def open_map(path: Path, job: Job) -> "ZarrWriter":
     return ZarrWriter(path, description, job.workers, zarr_format=job.zarr_format, overviews=job.zarr_overviews)
 
 
-class ZarrWriter(RawMapWriter):
-    """Writes the labels of a grid, in blocks of any shape and order, to a Zarr store."""
+class ZarrWriter(LabelWriter):
+    """Writes the labels of a grid to a Zarr store, in blocks of any shape and order that divide the grid."""
 
     def __init__(
         self,
@@ -78,15 +75,20 @@ class ZarrWriter(RawMapWriter):
         zarr_format: Literal[2, 3] = 2,
         overviews: bool = False,
     ) -> None:
-        super().__init__(path, description.grid, workers)
+        self._path = path
+        self._workers = workers
         self._description = description
         self._format: Literal[2, 3] = zarr_format
         self._levels = levels_of(description.grid, overviews=overviews)
-        self._chunks = chunks_of(description.grid.shape)
-        self._collected = np.zeros(self._chunks.shape, np.bool_)
-        """True for chunks whose labels are collected, shape (rows of chunks, columns of chunks)."""
+        self._checksum = 0
+        """Checksum of the labels so far."""
         self._sums: list[int] = []
         """Checksum of each level, the largest first."""
+        self._chunks = chunks_of(description.grid.shape)
+        self._missing = np.zeros(self._chunks.shape, np.bool_)
+        """True for chunks whose labels are kept, shape (rows of chunks, columns of chunks)."""
+        self._edges = tuple({0, count} for count in description.grid.shape)
+        """First rows and first columns of the blocks so far, and the numbers of rows and of columns."""
         self._is_finished = False
         self._is_hidden = False
         """Whether a process did not see the store."""
@@ -102,58 +104,73 @@ class ZarrWriter(RawMapWriter):
         except BaseException:
             self._remove()
             raise
-        self.part = ChunkWriter(on_store(self._array, SharedStore(self._path.resolve())))
+        self._map = SharedMap.of(self._array, self._path.resolve())
+        self.part = WriteBlock(self._map)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            super().__exit__(kind, error, trace)
-        finally:
-            if not self._is_finished:
-                self._remove()
+        if not self._is_finished:
+            self._remove()
 
-    def add(self, _block: Block, part: WrittenBlock) -> None:
-        """Collect the labels of a block that are not written yet; raise OutputError if the disk is full."""
-        if not part.is_visible and not self._is_hidden:
+    def add(self, block: Block, part: WrittenBlock) -> None:
+        """Note where the labels of a block are; write them if that was not possible where they were made.
+
+        Raises OutputError if the disk is full.
+        """
+        if part.labels is not None:
+            self._tell_of_hidden_store()
+            self.add_labels(block, part.labels)
+            return
+        self._checksum = add_checksums(self._checksum, part.checksum)
+        for edges, first in zip(self._edges, (block.top, block.left), strict=True):
+            edges.add(first)
+        for chunk in self._chunks.touching(block):
+            if chunk.common(block).shape != chunk.shape:
+                self._missing[chunk.row, chunk.column] = True
+
+    def add_labels(self, block: Block, labels: Labels) -> None:
+        """Write the labels of a block; raise OutputError if the disk is full."""
+        written = WriteBlock(self._map)(block, None, labels)
+        if written.labels is not None:
+            raise self._gone()
+        self.add(block, written)
+
+    def _tell_of_hidden_store(self) -> None:
+        """Warn once that labels come to this process."""
+        if not self._is_hidden:
             self._is_hidden = True
             logger.warning(
                 "%s: not every worker sees this folder, so labels are sent to this process, which writes the map; in a "
                 "folder that all machines share, the workers write it",
                 folder_of(self._path),
             )
-        for rectangle, labels in part.others:
-            self._write_raw(rectangle, labels)
-        self._add_checksum(part.checksum)
 
-    def _write_raw(self, block: Block, labels: Labels) -> None:
-        """Collect the labels of a rectangle."""
-        if self._file is None:
-            self._open_raw()
-        super()._write_raw(block, labels)
-        for chunk in self._chunks.touching(block):
-            self._collected[chunk.row, chunk.column] = True
+    def _gone(self) -> OutputError:
+        return OutputError(f"{folder_of(self._path)}: the temporary folder of the map was removed; run again")
+
+    def complete(self, executor: Executor) -> None:
+        """Write the chunks that hold labels of several blocks; raise OutputError if the disk is full."""
+        rows, columns = (tuple(sorted(edges)) for edges in self._edges)
+        task = WriteChunk(self._map, Blocks(rows, columns))
+        chunks = (self._chunks.at(row, column) for row, column in np.argwhere(self._missing).tolist())
+        for chunk, is_written in executor.map(task, chunks, ordered=False):
+            if not (is_written or task(chunk)):
+                raise self._gone()
+        self._missing[:] = False
+        self._remove(PARTS)  # from now on no other process writes
 
     def prepare(self, _summary: Summary | None = None) -> None:
         """Finish the store, after all labels are made; raise OutputError if the disk is full."""
-        with self._gdal(GDAL_CACHEMAX=GDAL_CACHE), self._errors():
-            self._remove(PARTS)  # from now on no other process writes
-            if self._file is not None:
-                self._write_collected()
+        if (self._path / PARTS).exists():
+            self.complete(ThreadExecutor(self._workers))
+        with self._errors():
             self._sums, array = [self._checksum], self._array
             for level in self._levels[1:]:
                 finer = array
                 array = self._create(self._store, level, CF)
                 self._sums.append(_write_chunks(array, _halves_of(finer), self._workers))
-
-    def _write_collected(self) -> None:
-        """Write the chunks whose labels were collected."""
-        self._close_raw()
-        chunks = (self._chunks.at(row, column) for row, column in np.argwhere(self._collected).tolist())
-        with window_reader(self._raw, self._workers) as read:
-            _write_chunks(self._array, read, self._workers, chunks)
-        self._raw.unlink()  # makes room for the overviews
 
     def finish(self, _summary: Summary | None = None) -> None:
         """Read the store back and compare checksums; raise OutputError if labels differ from those written."""
@@ -227,17 +244,15 @@ def _sort_metadata(group: Path) -> None:
     path.write_bytes(json.dumps(record, indent=2).encode())
 
 
-def _write_chunks(
-    array: LabelArray, read: Callable[[Block], Labels], workers: int, chunks: Iterable[Block] | None = None
-) -> int:
-    """Fill chunks of an array of labels, by default all, each by one thread, and return the sum of their checksums."""
+def _write_chunks(array: LabelArray, read: Callable[[Block], Labels], workers: int) -> int:
+    """Fill an array of labels, a chunk at a time and each by one thread, and return its checksum."""
 
     def write(chunk: Block) -> int:
         labels = read(chunk)
         array[chunk.slices] = labels
         return checksum(labels, (chunk.top, chunk.left))
 
-    return _sum_of_chunks(array, write, workers, chunks)
+    return _sum_of_chunks(array, write, workers)
 
 
 def _halves_of(finer: LabelArray) -> Callable[[Block], Labels]:
@@ -256,13 +271,11 @@ def _labels(array: LabelArray, window: tuple[slice, slice]) -> Labels:
     return labels
 
 
-def _sum_of_chunks(
-    array: LabelArray, checksum_of: Callable[[Block], int], workers: int, chunks: Iterable[Block] | None = None
-) -> int:
-    """Sum of the checksums of chunks of an array, by default all."""
+def _sum_of_chunks(array: LabelArray, checksum_of: Callable[[Block], int], workers: int) -> int:
+    """Sum of the checksums of all chunks of an array."""
     rows, columns = array.shape
     total = 0
-    for _, part in ThreadExecutor(workers).map(checksum_of, chunks_of((rows, columns)) if chunks is None else chunks):
+    for _, part in ThreadExecutor(workers).map(checksum_of, chunks_of((rows, columns))):
         total = add_checksums(total, part)
     return total
 
