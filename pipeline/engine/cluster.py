@@ -4,6 +4,7 @@ Items are taken in shards of neighbours. Whoever works on an item owns it from t
 its caches hold the pixels; the items of a worker that has gone are anyone's. What workers remember only saves time.
 """
 
+import asyncio
 import logging
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ from pipeline.engine.worker import (
     Opening,
     close_run,
     facts_of,
+    is_here,
     no_part,
     open_run,
     run_task,
@@ -64,8 +66,8 @@ NO_WORKER_SECONDS: Final = 60.0
 _TRANSFER_SECONDS: Final = 5.0
 """Time to wait for results that are finished before workers are counted again; doubled each time."""
 
-_CLOSE_SECONDS: Final = 10.0
-"""Time to wait for workers to say that they have closed the run."""
+_ANSWER_SECONDS: Final = 10.0
+"""Time to wait for workers to answer that they can take part, or have closed the run."""
 
 
 def shards_per_task(shards: int, threads: int) -> int:
@@ -146,6 +148,11 @@ class _Order:
     def items(self) -> list[Any]:
         """All items in their order."""
         return [item for shard in self.shards for item in shard.items]
+
+
+def _unable(address: str, error: Exception) -> ClusterError:
+    """Return the error of a worker that lacks this package, or one that it needs."""
+    return ClusterError(f"the worker {address} can't load terrazzo ({error}); install the same versions there as here")
 
 
 class ClusterExecutor:
@@ -240,7 +247,7 @@ class ClusterExecutor:
 
         try:
             if addresses:
-                self._client.sync(close, callback_timeout=_CLOSE_SECONDS)
+                self._client.sync(close, callback_timeout=_ANSWER_SECONDS)
         except Exception as failure:  # noqa: BLE001 (the leases are released all the same)
             logger.debug("close_run: %s", failure)
         for worker in self._workers.values():
@@ -408,7 +415,7 @@ class ClusterExecutor:
         present = self._present()
         for address in self._workers.keys() - present.keys():
             self._lose(address)
-        for address in present.keys() - self._workers.keys() - self._left_out:
+        for address in self._able(present.keys() - self._workers.keys() - self._left_out):
             if len(self._workers) < (self._most_workers or len(present)):
                 self._open(address, present[address])
         for worker in list(self._workers.values()):
@@ -435,6 +442,35 @@ class ClusterExecutor:
     def _lost_scheduler(self, error: Exception) -> ClusterError:
         return ClusterError(f"{self._name}: the connection to the scheduler is lost ({error}); run again")
 
+    def _able(self, addresses: set[str]) -> list[str]:
+        """Return the workers that have this package: a task of a package that a worker lacks would end it."""
+
+        async def ask(address: str) -> Any:
+            return (await self._client.run(is_here, workers=[address], on_error="return")).get(address)
+
+        async def ask_all() -> list[Any]:
+            asked = (asyncio.wait_for(ask(address), _ANSWER_SECONDS) for address in order)
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+        order = sorted(addresses)
+        if not order or len(self._workers) == self._most_workers:
+            return []
+        try:
+            answers = dict(zip(order, self._client.sync(ask_all), strict=True))
+        except Exception as error:
+            raise self._lost_scheduler(error) from error
+        for address, answer in answers.items():
+            if isinstance(answer, Exception) and not isinstance(answer, OSError):  # which includes a TimeoutError
+                self._refuse(address, _unable(address, answer))
+        return [address for address, answer in answers.items() if answer is True]  # others are asked again
+
+    def _refuse(self, address: str, error: Exception) -> None:
+        """Raise the error of a worker that can't take part; if the run has begun without it, leave it out."""
+        if not self._has_begun:
+            raise error
+        logger.warning("the worker %s is not used: %s", address, error)
+        self._left_out.add(address)
+
     def _open(self, address: str, threads: int) -> None:
         """Ask a worker to open the run."""
         lease = self._submit(address, open_run, self._packer.pack(self._opening).content)
@@ -450,11 +486,8 @@ class ClusterExecutor:
             self._check(worker.address, self._facts(worker))
         except TimeoutError:
             return  # its answer is under way, or it has gone: the next look drops it
-        except Exception as error:
-            if not self._has_begun:
-                raise
-            logger.warning("the worker %s is not used: %s", worker.address, error)
-            self._left_out.add(worker.address)
+        except Exception as error:  # noqa: BLE001 (raised again)
+            self._refuse(worker.address, error)
             self._workers.pop(worker.address).release()
             return
         worker.is_open, worker.is_late, self._failed_openings = True, self._has_begun, 0
@@ -466,8 +499,7 @@ class ClusterExecutor:
         try:
             return worker.facts.result(timeout=_TRANSFER_SECONDS)
         except ModuleNotFoundError as error:
-            msg = f"the worker {worker.address} has no {error.name}; install the same versions there as here"
-            raise ClusterError(msg) from error
+            raise _unable(worker.address, error) from error
         except self._killed_error as error:
             raise self._openings_failed(worker.address) from error
         except RuntimeError as error:

@@ -110,6 +110,11 @@ def _close(run: RunOnWorker) -> None:
     run.close()
 
 
+def is_here() -> bool:
+    """Return True: a worker that can call this has the package."""
+    return True
+
+
 def open_run(content: bytes) -> Lease:
     """Open a run on this worker; the result stays here."""
     worker = libraries.distributed.get_worker()
@@ -215,10 +220,18 @@ def _named() -> Iterator[None]:
         message, *others = error.args
         if not message.endswith(here):  # threads that wait for the same block raise the same error
             error.args = (message + here, *others)
-        raise
-    except Exception as error:
+        raise _without_cause(error)  # noqa: B904
+    except Exception as error:  # noqa: BLE001 (raised again)
         error.add_note(f"on the worker {libraries.distributed.get_worker().address}")
-        raise
+        raise _without_cause(error)  # noqa: B904
+
+
+def _without_cause(error: Exception) -> Exception:
+    """Return an error with its cause in words: those of GDAL can't be pickled, nor can then what they have led to."""
+    if cause := error.__cause__ or error.__context__:
+        error.add_note(f"caused by {cause!r}")
+    error.__cause__ = error.__context__ = None
+    return error
 
 
 @dataclass(frozen=True)

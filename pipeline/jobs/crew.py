@@ -1,5 +1,6 @@
 """The cluster that a run uses (`run.cluster`): a client of its scheduler, and how many workers it has."""
 
+import json
 import signal
 import sys
 import time
@@ -156,25 +157,36 @@ def _keyboard_signals_held() -> Iterator[None]:
 @contextmanager
 def _connected(where: str) -> Iterator[Any]:
     """Connect to a scheduler by its address, or by its file."""
-    how = {"address": where}
-    if "://" not in where:
-        if not Path(where).is_file():
-            msg = (
-                f"run.cluster: {where}: not a file; expected auto, none, processes, the address of a scheduler such as "
-                "tcp://host:8786, or the path of a scheduler file"
-            )
-            raise ConfigError(msg)
-        how = {"scheduler_file": where}
+    address = where if "://" in where else _address_in(Path(where))
     try:
-        client = libraries.distributed.Client(timeout=_CONNECT_SECONDS, **how)
-    except (OSError, ValueError, KeyError, TypeError) as error:  # the last two for a file of something else
-        reason = f"{error}" if isinstance(error, OSError | ValueError) else "this is no scheduler file"
+        client = libraries.distributed.Client(address, timeout=_CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
         msg = (
-            f"run.cluster: {where}: no scheduler answers ({reason}); start one with dask scheduler, or mend the address"
+            f"run.cluster: {where}: no scheduler answers ({error}); start one with dask scheduler, or mend the address"
         )
         raise ClusterError(msg) from error
     with client:
         yield client
+
+
+def _address_in(path: Path) -> str:
+    """Return the address of the scheduler that has written a file."""
+    if not path.is_file():
+        msg = (
+            f"run.cluster: {path}: not a file; expected auto, none, processes, the address of a scheduler such as "
+            "tcp://host:8786, or the path of a scheduler file"
+        )
+        raise ConfigError(msg)
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        msg = f"run.cluster: {path}: can't be read as a scheduler file ({error})"
+        raise ConfigError(msg) from error
+    address = found.get("address") if isinstance(found, dict) else None
+    if not isinstance(address, str):
+        msg = f"run.cluster: {path}: not a scheduler file, because it holds no address; name the file of a scheduler"
+        raise ConfigError(msg)
+    return address
 
 
 def check_spreads(crew: Crew | None, fit: SampleSettings) -> None:

@@ -305,7 +305,7 @@ def test_the_run_ends_if_no_worker_comes(cluster: Cluster, monkeypatch: pytest.M
 
 
 def test_a_worker_that_hangs_does_not_hold_up_the_end(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_module, "_CLOSE_SECONDS", 1.0)
+    monkeypatch.setattr(cluster_module, "_ANSWER_SECONDS", 1.0)
     with open_executor(cluster.client) as executor:
         list(executor.map(Square(), range(10)))
         cluster.processes["one"].send_signal(signal.SIGSTOP)

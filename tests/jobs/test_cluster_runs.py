@@ -20,6 +20,7 @@ from pipeline.engine.leftovers import PREFIX
 from pipeline.jobs.predict import predict
 from pipeline.jobs.run import fit_config, run_config
 from pipeline.models.base import ClusterModel
+from pipeline.sinks.registry import OutputConfig
 
 pytestmark = [
     pytest.mark.slow,
@@ -87,6 +88,7 @@ def zarr(folder: Path) -> list[Path]:
 
 
 ALL = {"k": 4, "pixels": "all", "starts": 2, "max_iter": 20}
+MANY_PASSES = {**ALL, "k": 12, "tol": 0}
 SAMPLED = {"k": 4, "pixels": 5000, "starts": 2}
 
 
@@ -99,7 +101,7 @@ class Job:
     fit: dict[str, Any]
     sections: dict[str, Any] = field(default_factory=dict)
     passes_more: float = 0.0
-    """Passes more than threads take, at most: file blocks that the shards of two workers share."""
+    """Passes more than threads take, at most: pixels around shards, and file blocks, that both workers decode."""
 
 
 JOBS = [
@@ -112,7 +114,7 @@ JOBS = [
     Job("uint8, gmm", lambda folder: geotiff(folder, "uint8"), {**SAMPLED, "method": "gmm"}),
     Job("histogram", lambda folder: geotiff(folder, bands=1), {"method": "histogram", "bins": 7}),
     Job("ranges", lambda folder: geotiff(folder, bands=1), {"method": "ranges", "edges": [0, 60, 120, 200]}),
-    Job("indices and smooth", geotiff, ALL, {"features": {"indices": ["ndvi"], "smooth": 3}}, 0.2),
+    Job("indices and smooth", geotiff, ALL, {"features": {"indices": ["ndvi"], "smooth": 3}}, 1.0),
     Job("components", geotiff, ALL, {"features": {"pca": 2, "standardize": "zscore"}}),
     Job("an area and the map of another extent", geotiff, ALL, {"scene": {"aoi": {
         "bounds": [300_330, 5_897_910, 302_870, 5_899_650], "crs": "EPSG:32633"}}}),
@@ -167,37 +169,60 @@ def test_fit_and_predict_use_the_workers_too(cluster: Cluster, tmp_path: Path) -
     models = []
     for number, where in enumerate(("none", cluster.address)):
         job = config(scene, tmp_path / f"{number}.tif", fit=ALL, run={"chunk": CHUNK, "cluster": where})
-        fit_config(job, tmp_path / f"{number}.json")
-        models.append((tmp_path / f"{number}.json").read_bytes())
-        predict(job.scene, ClusterModel.load(tmp_path / f"{number}.json"), job.output, resources=job.run)
+        fit_config(job, tmp_path / f"{number}.model.json")
+        models.append((tmp_path / f"{number}.model.json").read_bytes())
+        model = ClusterModel.load(tmp_path / f"{number}.model.json")
+        predict(job.scene, model, OutputConfig(labels=job.output.labels), resources=job.run)
     assert models[0] == models[1]
     assert (tmp_path / "0.tif").read_bytes() == (tmp_path / "1.tif").read_bytes()
 
 
-@pytest.mark.parametrize("stage", ["sample", "refine", "label"])
-@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize(
+    ("stage", "dtype"), [("sample", "uint16"), ("refine", "uint16"), ("refine", "float32"), ("label", "uint8")]
+)
 def test_a_worker_killed_in_any_stage_changes_no_byte(
     cluster: Cluster, tmp_path: Path, stage: str, dtype: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = Job("killed", lambda folder: geotiff(folder, dtype), ALL)
+    job = Job("killed", lambda folder: geotiff(folder, dtype), MANY_PASSES)
     scene = job.scene(tmp_path)
     expected, _ = run(job, tmp_path, scene)
     marker = tmp_path / "marker"
-    cluster.client.run(end_at, stage, {"sample": 3, "refine": 16, "label": 4}[stage], str(marker))
+    (tmp_path / "decoded").mkdir()
+    cluster.client.run(note_decoded, str(tmp_path / "decoded"))
+    cluster.client.run(end_at, stage, {"sample": 3, "refine": 30, "label": 4}[stage], str(marker))
+    before = {process.pid for process in cluster.processes.values()}
     found, report = run(job, tmp_path, scene, cluster=cluster.address)
     assert marker.exists()
-    assert len(cluster.running()) == 1
+    (survivor,) = (cluster.processes[name].pid for name in cluster.running())
     assert any("has gone" in message for message in caplog.messages)
     assert found == expected
-    own = 16 / 25  # blocks that one of two workers has at most, with those under way
-    assert 1 <= report["source_passes"] <= 1 + own
+    decoded = {pid: (tmp_path / "decoded" / f"{pid}").read_text().splitlines() for pid in before}
+    assert len(decoded[survivor]) == len(set(decoded[survivor])), "what it had itself was not decoded again"
+    assert len(set().union(*decoded.values())) == 25
+    assert 1 <= report["source_passes"] <= 2
+
+
+def note_decoded(folder: str) -> None:
+    """Let this process write the blocks that it decodes into a file of its own."""
+    import os
+
+    from pipeline.scenes.raster_source import RasterSource
+
+    read = RasterSource.read
+
+    def noted(self: Any, block: Any) -> Any:
+        with (Path(folder) / f"{os.getpid()}").open("a") as file:
+            file.write(f"{block}\n")
+        return read(self, block)
+
+    RasterSource.read = noted  # type: ignore[method-assign]
 
 
 def test_all_workers_killed_and_a_newcomer_afterwards(cluster: Cluster, tmp_path: Path) -> None:
-    job = Job("killed", geotiff, ALL)
+    job = Job("killed", geotiff, MANY_PASSES)
     scene = job.scene(tmp_path)
     expected, _ = run(job, tmp_path, scene)
-    for name, nth in (("one", 14), ("two", 18)):
+    for name, nth in (("one", 20), ("two", 30)):
         cluster.client.run(end_at, "refine", nth, str(tmp_path / name), workers=cluster.addresses(name))
     watched = [cluster.processes[name] for name in ("one", "two")]
     cluster.start_when(lambda: all(process.poll() is not None for process in watched), "three")
@@ -208,7 +233,7 @@ def test_all_workers_killed_and_a_newcomer_afterwards(cluster: Cluster, tmp_path
 
 
 def test_a_false_alarm_of_the_scheduler_changes_no_byte(cluster: Cluster, tmp_path: Path) -> None:
-    job = Job("false alarm", geotiff, ALL)
+    job = Job("false alarm", geotiff, MANY_PASSES)
     scene = job.scene(tmp_path)
     expected, _ = run(job, tmp_path, scene)
     (address,) = cluster.addresses("one")
@@ -336,6 +361,6 @@ def test_a_killed_workers_folder_goes_at_the_end_of_the_run(cluster: Cluster, tm
     scene = geotiff(tmp_path)
     (tmp_path / "fast").mkdir()
     cluster.client.run(end_at, "refine", 10, str(tmp_path / "marker"))
-    run(Job("", geotiff, ALL), tmp_path, scene, cluster=cluster.address, cache_dir=str(tmp_path / "fast"))
+    run(Job("", geotiff, MANY_PASSES), tmp_path, scene, cluster=cluster.address, cache_dir=str(tmp_path / "fast"))
     assert (tmp_path / "marker").exists()
     assert list((tmp_path / "fast").iterdir()) == []
