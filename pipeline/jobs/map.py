@@ -53,13 +53,13 @@ def write_outputs(
     """
     statistics = ClassStatistics(job.model, source.info.units, pixel_areas(source.info.grid))
     _label(source, job, outputs.all, statistics, executor, progress=progress)
-    for writer in outputs.all:
-        writer.complete(executor)
     release_memory()
     if not statistics.valid:
         logger.warning("%s: no pixel is valid in every band, so the whole map is nodata", source.info.sources[0])
     summary = Summary(statistics)
     with progress.stage("write", 2) as step:
+        for writer in outputs.all:
+            writer.complete(executor)
         for call, writers in (("prepare", outputs.all), ("finish", outputs.files)):
             _call(methodcaller(call, summary), writers)
             step()

@@ -222,8 +222,9 @@ def _cluster_plan(
 def _held_labels(info: SceneInfo, work: Work) -> int:
     """Bytes of labels that a thread of a worker holds besides those of its block: the answer of a shard.
 
-    It is made of the labels of all blocks of the shard, packed, and held until the client has taken it. The client
-    holds one such answer at a time, however many workers there are; it works on no block.
+    It is made of the labels of all blocks of the shard, packed, and held until the client has taken it; also of a map
+    that workers write, where one does not see its folder. The client holds one such answer at a time, however many
+    workers there are; it works on no block.
     """
     return _ANSWER_COPIES * min(shard_blocks(work.chunk) * work.pixels, info.pixels)
 

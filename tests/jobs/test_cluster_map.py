@@ -136,6 +136,39 @@ def test_workers_that_do_not_see_the_folder_send_their_labels(  # noqa: PLR0917
     assert (pixels == SHAPE[0] * SHAPE[1]) is (count == 2)
 
 
+def end_while_writing(marker: Path) -> None:
+    """Let this process, a worker, be killed while it writes its second file, if no other was."""
+    import os
+    import signal
+
+    from pipeline.sinks.zarr_chunks import PARTS, SharedStore
+
+    plain, files = SharedStore.put, []
+
+    def put(self: SharedStore, path: Path, content: bytes) -> None:
+        files.append(path)
+        if len(files) == 2 and not marker.exists():
+            marker.touch()
+            (self.root / PARTS / "cut").write_bytes(content[:100])
+            os.kill(os.getpid(), signal.SIGKILL)
+        plain(self, path, content)
+
+    SharedStore.put = put  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("kind", ["whole chunks", "parts of chunks"])
+def test_a_worker_that_is_killed_while_it_writes_a_chunk_leaves_no_trace(
+    client: Any, scenes: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    expected, marker = written(scenes["uint16"], tmp_path / "threads" / "classes.zarr"), tmp_path / "marker"
+    client.run(partial(end_while_writing, marker))
+    where, run = client.scheduler.address, RUNS[kind]
+    found = written(scenes["uint16"], tmp_path / "cluster" / "classes.zarr", cluster=where, **run)
+    client.wait_for_workers(2, timeout=120)  # dask starts another
+    assert found == expected
+    assert marker.exists()
+
+
 def fill_disk(*, full: bool) -> None:
     """Let this process, a worker, write no chunk, as on a full disk."""
     import errno
