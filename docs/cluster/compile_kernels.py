@@ -24,6 +24,7 @@ def write_scene(path: Path, dtype: str) -> None:
     pixels[:, :20, :20] = 0
     grid = {"crs": "EPSG:32633", "transform": from_origin(300_000, 5_900_000, 10, 10)}
     profile = {"driver": "GTiff", "count": 4, "height": SIDE, "width": SIDE, "dtype": dtype, "nodata": 0}
+    profile["photometric"] = "MINISBLACK"  # else the fourth band of bytes is tagged as alpha
     with rasterio.open(path, "w", **profile, **grid) as file:
         file.write(pixels)
 
