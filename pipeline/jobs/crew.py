@@ -101,11 +101,12 @@ def _client_in_force() -> Any:
 
 def crew_of(client: Any, resources: ResourceConfig, *, start: bool) -> Crew:
     """Count the workers of a client's cluster; wait for the first, if there are none and a run is to start."""
-    end = time.monotonic() + (NO_WORKER_SECONDS if start else 0)
+    end, asked = time.monotonic() + (NO_WORKER_SECONDS if start else 0), None
     while not (threads := list(client.nthreads().values())):
         if time.monotonic() >= end:
             msg = f"run.cluster: {client.scheduler.address} has no workers; start some, then run again"
             raise ClusterError(msg)
+        asked = asked or client.submit(int, pure=False)  # an adaptive cluster starts workers for tasks only
         time.sleep(_POLL_SECONDS)
         raise_pending_signal()
     most = len(threads) if resources.workers == "auto" else min(len(threads), resources.workers)

@@ -110,7 +110,7 @@ def _refine(given: FitInput[CentroidSettings], start: Centres) -> tuple[Centres,
         logger.warning("fit.method: dask-ml: on a cluster the last digits of its centroids vary from run to run")
         features = _rows_on_workers(given.pixels, scaling, given.executor)
         # without fusion, which forgets where chunks are, and gives them other names in each pass
-        with dask.config.set({"scheduler": given.executor.compute_graph, "optimization.fuse.active": False}):
+        with dask.config.set({"scheduler": _OnWorkers(given.executor), "optimization.fuse.active": False}):
             clusterer.fit(features)
     else:
         features = _all_rows(given.pixels, scaling) if given.pixels else _sampled_rows(sample, scaling)
@@ -120,13 +120,37 @@ def _refine(given: FitInput[CentroidSettings], start: Centres) -> tuple[Centres,
     return scaling.centres(clusterer.cluster_centers_), int(clusterer.n_iter_)
 
 
+class _OnWorkers:
+    """A scheduler of dask that computes on the workers of an executor.
+
+    It is pickled as the name of dask's own: processes that start workers send dask's config to them.
+    """
+
+    def __init__(self, executor: ClusterExecutor) -> None:
+        self._executor = executor
+
+    def __call__(self, graph: Any, keys: Any, **how: Any) -> Any:
+        """Compute a graph."""
+        return self._executor.compute_graph(graph, keys, **how)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, ("dask.distributed",)
+
+
+class _Pool(ThreadPoolExecutor):
+    """Threads that are pickled as none, for the same reason."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(None), ()
+
+
 @contextmanager
 def _threads(workers: int) -> Iterator[None]:
     """Let dask and dask-ml use a number of threads."""
     controller = ThreadpoolController()
     # OpenMP has a setting per thread, so each worker thread sets its own
     with (
-        ThreadPoolExecutor(workers, initializer=partial(controller.limit, limits=1)) as pool,
+        _Pool(workers, initializer=partial(controller.limit, limits=1)) as pool,
         controller.limit(limits=1, user_api="blas"),
         dask.config.set(scheduler="threads", pool=pool, num_workers=workers),
     ):

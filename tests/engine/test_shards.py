@@ -96,6 +96,12 @@ def test_a_worker_with_shards_of_its_own_takes_those_of_none_afterwards_and_thos
     assert queue.take("a", from_others=True) == [], "it has its share"
 
 
+def test_shards_with_inputs_are_taken_one_by_one_by_who_does_not_own_them() -> None:
+    owners = ["a"] * 6 + [None] * 4
+    queue = ShardQueue(range(10), 2, owners.__getitem__, {"a": 6}, together=3, apart=True)
+    assert [items_of(queue.take("a")) for _ in range(3)] == [[0, 1, 2, 3, 4, 5], [6, 7], [8, 9]]
+
+
 def test_a_late_worker_takes_the_last_ones_of_others_up_to_half_of_a_fair_share() -> None:
     queue = owned(["a"] * 12 + ["b"] * 8, 1)  # ten each would be fair
     assert queue.take("c") == []
