@@ -432,10 +432,10 @@ class ClusterExecutor:
         except Exception as error:
             raise self._lost_scheduler(error) from error
 
-    def _submit(self, address: str | None, function: Callable[..., Any], *args: Any) -> Any:
+    def _submit(self, address: str | None, function: Callable[..., Any], *args: Any, priority: int = 0) -> Any:
         """Return the future of a call on a worker, or on any."""
         try:
-            return self._client.submit(function, *args, workers=address, pure=False, retries=0)
+            return self._client.submit(function, *args, workers=address, pure=False, retries=0, priority=priority)
         except Exception as error:
             raise self._lost_scheduler(error) from error
 
@@ -473,8 +473,9 @@ class ClusterExecutor:
 
     def _open(self, address: str, threads: int) -> None:
         """Ask a worker to open the run."""
-        lease = self._submit(address, open_run, self._packer.pack(self._opening).content)
-        facts = self._submit(address, facts_of, lease)
+        # before tasks of a graph, which workers give back while the run is not open there
+        lease = self._submit(address, open_run, self._packer.pack(self._opening).content, priority=1)
+        facts = self._submit(address, facts_of, lease, priority=1)
         self._workers[address] = _Worker(address, min(threads, self._most_threads or threads), lease, facts)
 
     def _begin(self, worker: _Worker) -> None:
