@@ -491,7 +491,7 @@ def write(
             _open_place(compute.client, blocks, resources, "none") as place,
             display.stage("label", len(blocks)) as step,
         ):
-            for block, part in place.executor.map(task, blocks):
+            for block, part in place.executor.map(task, blocks, ordered=False, window=len(blocks)):
                 _check_largest(part, classes, block, unclassified=unclassified)
                 yield block, part
                 step()

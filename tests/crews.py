@@ -198,6 +198,18 @@ class Square:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Task: the number itself; one number waits until a file is there."""
+
+    number: int
+    marker: str
+
+    def __call__(self, number: int) -> int:
+        assert number != self.number or wait_for(lambda: Path(self.marker).exists())
+        return number
+
+
+@dataclass(frozen=True)
 class Where:
     """Task: the process in which an item is worked on."""
 

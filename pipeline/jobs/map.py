@@ -7,9 +7,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from operator import methodcaller
 from pathlib import Path
+from typing import Final
 
 from pipeline.core.pixels import BlockSource
-from pipeline.engine.executor import Executor
+from pipeline.engine.executor import Executor, ThreadExecutor
 from pipeline.engine.memory import release_memory
 from pipeline.engine.progress import Progress
 from pipeline.geo.pixel_areas import pixel_areas
@@ -18,6 +19,12 @@ from pipeline.sinks.base import Job, Sink, Summary, Writer
 from pipeline.sinks.registry import open_writer
 
 logger = logging.getLogger(__name__)
+
+_MOST_THREADS: Final = 8
+"""Threads that finish outputs in the client of a cluster, at most: each holds some megabytes of labels.
+
+Together that is less than the client's share of what is planned for a block, as it works on none.
+"""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,13 @@ class OpenOutputs:
     def all(self) -> tuple[Writer, ...]:
         """All writers."""
         return self.files + self.descriptions
+
+
+def finishing_threads(executor: Executor) -> int:
+    """Number of threads of this process that finish outputs."""
+    if isinstance(executor, ThreadExecutor):
+        return executor.threads
+    return min(executor.threads, _MOST_THREADS)
 
 
 @contextmanager

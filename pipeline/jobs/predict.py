@@ -17,7 +17,7 @@ from pipeline.formats.renaming import names_for, rename_bands
 from pipeline.jobs.cluster import open_executor
 from pipeline.jobs.config import PredictConfig
 from pipeline.jobs.crew import open_crew
-from pipeline.jobs.map import open_outputs, write_descriptions, write_outputs
+from pipeline.jobs.map import finishing_threads, open_outputs, write_descriptions, write_outputs
 from pipeline.jobs.outputs import OutputPaths, stage_outputs
 from pipeline.jobs.plan import make_plan
 from pipeline.jobs.planned_reading import check_cache_folder, open_planned
@@ -113,7 +113,7 @@ def predict(
                 info=read.for_map.info,
                 model=model,
                 colours=colours,
-                workers=plan.workers,
+                workers=finishing_threads(executor),
                 zarr_format=output.zarr_format,
                 zarr_overviews=output.zarr_overviews,
                 provenance=provenance,

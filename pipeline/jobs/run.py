@@ -17,7 +17,7 @@ from pipeline.engine.time_limits import time_limit
 from pipeline.jobs.cluster import open_executor
 from pipeline.jobs.config import RunConfig
 from pipeline.jobs.crew import check_spreads, open_crew
-from pipeline.jobs.map import open_outputs, write_descriptions, write_outputs
+from pipeline.jobs.map import finishing_threads, open_outputs, write_descriptions, write_outputs
 from pipeline.jobs.outputs import OutputPaths, stage_outputs
 from pipeline.jobs.plan import Plan, check_cache_of_method, make_plan
 from pipeline.jobs.planned_reading import (
@@ -149,7 +149,7 @@ def run_config(config: RunConfig, *, overwrite: bool = False, progress: bool | P
             info=read.for_map.info,
             model=fit.model,
             colours=colours,
-            workers=plan.workers,
+            workers=finishing_threads(executor),
             zarr_format=config.output.zarr_format,
             zarr_overviews=config.output.zarr_overviews,
             provenance=provenance,

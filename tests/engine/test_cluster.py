@@ -18,6 +18,7 @@ from crews import (
     Cluster,
     Failing,
     Square,
+    Waiting,
     Where,
     cluster_in,
     end_process,
@@ -95,6 +96,22 @@ def test_results_in_order_are_a_bounded_number_ahead(cluster: Cluster) -> None:
             assert len(taken) - consumed <= 4 * 2 * 3 * 2 + 4
         results.close()
         assert list(executor.map(Square(), [3])) == [(3, 9)], "what was in progress is not taken for this"
+
+
+def test_large_results_come_shard_by_shard_and_overtake_each_other_up_to_a_window(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Of the first ten items two are in the shard of the one that waits, and two are sent to its worker after it."""
+    marker, found = tmp_path / "marker", list[int]()
+    with open_executor(cluster.client, shard_items=2, items=40) as executor:
+        for item, _ in executor.map(Waiting(0, str(marker)), range(40), ordered=False, window=10):
+            found.append(item)
+            if len(found) == 6:
+                assert 0 not in found
+                assert max(found) < 10
+                marker.touch()
+        assert sorted(found) == list(range(40))
+        assert executor.tasks == 20
 
 
 def test_a_pass_ends_one_that_was_not_consumed(cluster: Cluster) -> None:
