@@ -18,7 +18,8 @@ class Shard:
     """Number of times that its worker ended before it was done."""
 
     def __str__(self) -> str:
-        return f"{self.items[0]}" if len(self.items) == 1 else f"{self.items[0]} to {self.items[-1]}"
+        ends = self.items[:1] + self.items[1:][-1:]  # items may be blocks with what is told a task about each
+        return " to ".join(f"{item[0] if isinstance(item, tuple) else item}" for item in ends)
 
 
 class ShardQueue:

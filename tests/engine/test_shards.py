@@ -113,6 +113,7 @@ def test_the_only_shard_of_another_is_left_to_it() -> None:
 def test_shards_are_named_by_their_items() -> None:
     assert str(Shard(4, ["rows 0-9"])) == "rows 0-9"
     assert str(Shard(4, ["rows 0-9", "rows 10-19", "rows 20-29"])) == "rows 0-9 to rows 20-29"
+    assert str(Shard(4, [("rows 0-9", 7), ("rows 10-19", 8)])) == "rows 0-9 to rows 10-19"
 
 
 @pytest.mark.parametrize("size", [1, 3, 50])
