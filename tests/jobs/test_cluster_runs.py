@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from affine import Affine
 from conftest import patches, raster_file
-from crews import Cluster, cluster_in, end_at, forget, wait_for
+from crews import Cluster, cluster_in, end_at, forget, processes_in, wait_for
 from runs import config, contents, without_report
 from sources import dataset, layers, product
 
@@ -152,7 +152,7 @@ def test_outputs_and_passes_are_those_of_threads(cluster: Cluster, tmp_path: Pat
     assert found == expected
     more = report["source_passes"] - on_threads["source_passes"]
     assert 0 <= more <= job.passes_more + 1e-9, (report["source_passes"], on_threads["source_passes"])
-    assert (on_threads["plan"]["processes"], report["plan"]["processes"]) == (0, 2)
+    assert (processes_in(on_threads), processes_in(report)) == (0, 2)
     assert cluster.scratch() == []
 
 
