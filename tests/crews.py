@@ -143,6 +143,11 @@ def open_runs() -> list[str]:
     return list(worker._runs)
 
 
+def processes_in(report: Mapping[str, Any]) -> int:
+    """Number of processes that a run has used besides its own, by its report; 0 for threads."""
+    return int((report["plan"]["cluster"] or {"processes": 0})["processes"])
+
+
 def once(marker: str) -> bool:
     """Whether this is the first call with this path in any process."""
     try:

@@ -96,6 +96,11 @@ class _Worker:
     given: set[str] = field(default_factory=set)
     """Names of the inputs that it was given with orders that are finished."""
 
+    @property
+    def has_suspect(self) -> bool:
+        """Whether it works on a shard that may have ended another worker."""
+        return any(shard.failures for order in self.sent.values() for shard in order.shards)
+
     def release(self) -> None:
         """Let go of all that the worker holds for the run."""
         for future in (self.facts, self.lease, *(order.future for order in self.sent.values())):
@@ -519,12 +524,12 @@ class ClusterExecutor:
         for key in [key for key, owner in self._owners.items() if owner == address]:
             del self._owners[key]
         orders = list(worker.sent.values())
-        in_progress = [order for order in orders if order.future.status == "pending"][: worker.threads]
+        for order in orders:
+            if order.future.status == "pending":  # it may only have waited: next time it is worked on alone
+                self._count_failure(order)
         worker.release()
         if self._pass:
             self._pass.queue.put_back((shard for order in orders for shard in order.shards), address)
-        for order in in_progress:  # others were finished, or only waiting
-            self._count_failure(order)
         if not worker.is_open:
             self._failed_openings += 1
             if self._failed_openings >= _FAILURES:
@@ -551,9 +556,11 @@ class ClusterExecutor:
         while waiting:  # by turns, so that all get their first before any has its second
             waiting = False
             for worker in sorted(self._open_workers(), key=lambda each: len(each.sent) / each.threads):
-                if len(worker.sent) >= _AT_ONCE * worker.threads:
+                if len(worker.sent) >= _AT_ONCE * worker.threads or worker.has_suspect:
                     continue
-                if shards := work.queue.take(worker.address, before, from_others=worker.is_late):
+                if shards := work.queue.take(
+                    worker.address, before, from_others=worker.is_late, is_idle=not worker.sent
+                ):
                     self._send(worker, shards, work)
                     waiting = True
 
@@ -627,8 +634,8 @@ class ClusterExecutor:
             worker.given.clear()
             self._take_back(worker, order, work)
         except self._killed_error:
-            self._take_back(worker, order, work)
             self._count_failure(order)
+            self._take_back(worker, order, work)
         except self._cancelled_error:
             self._take_back(worker, order, work)
         except TimeoutError:

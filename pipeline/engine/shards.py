@@ -15,10 +15,11 @@ class Shard:
     """Number of the first item."""
     items: list[Any]
     failures: int = 0
-    """Number of times that its worker ended while it worked on it."""
+    """Number of times that its worker ended before it was done."""
 
     def __str__(self) -> str:
-        return f"{self.items[0]}" if len(self.items) == 1 else f"{self.items[0]} to {self.items[-1]}"
+        ends = self.items[:1] + self.items[1:][-1:]  # items may be blocks with what is told a task about each
+        return " to ".join(f"{item[0] if isinstance(item, tuple) else item}" for item in ends)
 
 
 class ShardQueue:
@@ -63,13 +64,21 @@ class ShardQueue:
         """Item that begins the next shard, if it was taken already."""
         self._free: deque[Shard] = deque()
         self._owned: dict[str, deque[Shard]] = {}
+        self._suspects: deque[Shard] = deque()
+        """Shards that may have ended a worker."""
 
     def __bool__(self) -> bool:
-        if not (self._free or any(self._owned.values())):
+        if not self._has_some:
             self._fill(self._number + 1)
-        return bool(self._free) or any(self._owned.values())
+        return self._has_some
 
-    def take(self, address: str, before: int | None = None, *, from_others: bool = False) -> list[Shard]:
+    @property
+    def _has_some(self) -> bool:
+        return bool(self._suspects) or bool(self._free) or any(self._owned.values())
+
+    def take(
+        self, address: str, before: int | None = None, *, from_others: bool = False, is_idle: bool = True
+    ) -> list[Shard]:
         """Return shards for a worker, those it owns first; none if there are none for it.
 
         Parameters
@@ -80,23 +89,28 @@ class ShardQueue:
             Number of items that may be taken for all workers together.
         from_others : bool
             Whether it may take what others own, up to half of a fair share: it came when all had owners.
+        is_idle : bool
+            Whether it works on nothing. Only then it is given a shard that may have ended another, and no second one;
+            others wait until those are given away.
         """
+        if self._suspects:
+            return [self._suspects.popleft()] if is_idle else []
         self._fill(before, enough=None if self._shares else self._together)
         shards = self._owned.get(address) or self._free
         if not shards and from_others:
             return self._take_from_others(address)
         taken: list[Shard] = []
         while shards and len(taken) < self._together:
-            if shards[0].failures and taken:
-                break  # one that may be at fault is worked on alone
             taken.append(shards.popleft())
-            if taken[-1].failures or (self._apart and shards is self._free):
+            if self._apart and shards is self._free:
                 break
         return taken
 
     def put_back(self, shards: Iterable[Shard], owner: str = "") -> None:
         """Give back shards, and those that are left of an owner that has gone."""
-        self._free = deque(sorted([*self._free, *shards, *self._owned.pop(owner, ())], key=lambda each: each.first))
+        left = sorted([*self._free, *shards, *self._owned.pop(owner, ())], key=lambda each: each.first)
+        self._free = deque(shard for shard in left if not shard.failures)
+        self._suspects.extend(shard for shard in left if shard.failures)
 
     def _take_from_others(self, address: str) -> list[Shard]:
         """Return the last shard of the worker that has most left."""

@@ -81,13 +81,15 @@ def test_with_owners_too_only_a_number_of_items_is_taken() -> None:
     assert items_of(queue.take("b", before=12)) == []
 
 
-def test_what_is_put_back_comes_first_and_a_shard_that_may_be_at_fault_alone() -> None:
+def test_a_shard_that_may_be_at_fault_is_first_and_alone_and_what_else_is_put_back_follows() -> None:
     queue = ShardQueue(range(10), 1, together=3)
     lost = queue.take("a")
     for shard in lost[:2]:
         shard.failures += 1
     queue.put_back(lost, "a")
-    assert [items_of(queue.take("b")) for _ in range(4)] == [[0], [1], [2, 3, 4], [5, 6, 7]]
+    assert queue.take("b", is_idle=False) == [], "it works on something"
+    assert [items_of(queue.take("b")) for _ in range(2)] == [[0], [1]]
+    assert [items_of(queue.take("c", is_idle=False)) for _ in range(2)] == [[2, 3, 4], [5, 6, 7]]
 
 
 def test_a_worker_with_shards_of_its_own_takes_those_of_none_afterwards_and_those_of_others_never() -> None:
@@ -117,6 +119,7 @@ def test_the_only_shard_of_another_is_left_to_it() -> None:
 def test_shards_are_named_by_their_items() -> None:
     assert str(Shard(4, ["rows 0-9"])) == "rows 0-9"
     assert str(Shard(4, ["rows 0-9", "rows 10-19", "rows 20-29"])) == "rows 0-9 to rows 20-29"
+    assert str(Shard(4, [("rows 0-9", 7), ("rows 10-19", 8)])) == "rows 0-9 to rows 10-19"
 
 
 @pytest.mark.parametrize("size", [1, 3, 50])

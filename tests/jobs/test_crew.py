@@ -21,7 +21,7 @@ import pytest
 import yaml
 from commands import terrazzo
 from conftest import patches, raster_file
-from crews import WAIT, Cluster, cluster_in, wait_for
+from crews import WAIT, Cluster, cluster_in, processes_in, wait_for
 from runs import config, contents, without_report
 
 import pipeline.jobs.cluster as cluster_module
@@ -120,7 +120,7 @@ def test_a_scheduler_file_of_a_scheduler_that_has_ended(
 def test_a_scheduler_file_names_the_scheduler(cluster: Cluster, scene: Path, tmp_path: Path) -> None:
     (tmp_path / "scheduler.json").write_text(json.dumps({"address": cluster.address}))
     report = run_config(job(scene, tmp_path, str(tmp_path / "scheduler.json")))
-    assert report["plan"]["processes"] == 1
+    assert processes_in(report) == 1
 
 
 def test_no_workers(cluster: Cluster, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,15 +133,15 @@ def test_no_workers(cluster: Cluster, scene: Path, tmp_path: Path, monkeypatch: 
 def test_workers_that_come_a_little_later_are_awaited(cluster: Cluster, scene: Path, tmp_path: Path) -> None:
     cluster.restore()
     cluster.processes["slow"] = cluster._start("slow", 1, None, {})
-    assert run_config(job(scene, tmp_path, cluster.address))["plan"]["processes"] == 1
+    assert processes_in(run_config(job(scene, tmp_path, cluster.address))) == 1
 
 
 def test_a_plan_does_not_wait_for_workers_and_starts_none(cluster: Cluster, scene: Path, tmp_path: Path) -> None:
     begin = time.monotonic()
     _, plan = plan_config(job(scene, tmp_path, "processes", workers=7))
-    assert plan.processes == 7
+    assert getattr(plan.cluster, "processes", 0) == 7
     _, plan = plan_config(job(scene, tmp_path, cluster.address))
-    assert plan.processes == 1
+    assert getattr(plan.cluster, "processes", 0) == 1
     cluster.restore()
     with pytest.raises(ClusterError, match="has no workers"):
         plan_config(job(scene, tmp_path, cluster.address))
@@ -153,15 +153,15 @@ def test_the_client_of_the_program_is_used_unless_threads_are_asked_for(
 ) -> None:
     """In a task of a worker there is a client, too, but the threads of the worker are used."""
     with cluster.client.as_current():
-        assert run_config(job(scene, tmp_path, "auto"))["plan"]["processes"] == 1
-        assert run_config(job(scene, tmp_path, "none"), overwrite=True)["plan"]["processes"] == 0
+        assert processes_in(run_config(job(scene, tmp_path, "auto"))) == 1
+        assert processes_in(run_config(job(scene, tmp_path, "none"), overwrite=True)) == 0
     inside = cluster.client.submit(processes_of, job(scene, tmp_path, "auto"))
     assert inside.result(timeout=WAIT) == 0
 
 
 def processes_of(settings: Any) -> int:
     report: dict[str, Any] = run_config(settings, overwrite=True)
-    return int(report["plan"]["processes"])
+    return processes_in(report)
 
 
 def test_no_more_workers_than_run_workers_says(cluster: Cluster) -> None:
@@ -347,7 +347,7 @@ def test_the_command_starts_processes_and_ends_them(scene: Path, tmp_path: Path)
     done = terrazzo("run", path, "-q", "--overwrite", "--cluster", "processes", "--set", "run.workers=2")
     assert (done.returncode, done.stderr) == (0, "")
     assert without_report(contents(tmp_path)) == expected
-    assert json.loads((tmp_path / "classes.run.json").read_text())["plan"]["processes"] == 2
+    assert processes_in(json.loads((tmp_path / "classes.run.json").read_text())) == 2
 
 
 WITHOUT_GUARD = """

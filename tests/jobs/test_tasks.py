@@ -84,3 +84,6 @@ def test_tasks_give_the_same_results_in_another_process(
         drawn = [pickle.loads(each) for each in here[: len(work[0][1])]]  # noqa: S301
         assert sum(each["valid"] for each in drawn) > 0
         assert isinstance(work[1][1][0], Block)
+        sampled, moved, labelled = ({task.place(item) for item in items} for task, items in work)  # type: ignore[attr-defined]
+        assert sampled == moved
+        assert labelled - {None} <= sampled, "the process that has read a block for the fit is asked for it"
