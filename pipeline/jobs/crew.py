@@ -118,7 +118,12 @@ def crew_of(client: Any, resources: ResourceConfig, *, start: bool) -> Crew:
 def _processes(count: int) -> Iterator[Any]:
     """Start processes of one thread each on this machine, and yield a client of them."""
     distributed = libraries.distributed
-    settings = {"distributed.worker.memory.terminate": False, "distributed.worker.memory.pause": False}
+    settings = {
+        "distributed.worker.memory.terminate": False,
+        "distributed.worker.memory.pause": False,
+        # dask sets a threshold of malloc, too, with which each array takes fresh pages: more processor time
+        "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1},
+    }
     with ExitStack() as context:
         context.enter_context(libraries.dask_config.set(settings))
         try:
