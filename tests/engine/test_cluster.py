@@ -58,6 +58,7 @@ def pids(cluster: Cluster) -> set[int]:
     return {process.pid for process in cluster.processes.values() if process.poll() is None}
 
 
+@pytest.mark.lowest
 def test_results_are_in_order_and_each_item_is_worked_on_once(cluster: Cluster) -> None:
     square = Square()
     with open_executor(cluster.client, shard_items=3) as executor:
@@ -134,6 +135,7 @@ def test_an_error_of_the_items_themselves_is_raised(cluster: Cluster) -> None:
         list(executor.map(Square(), items()))
 
 
+@pytest.mark.lowest
 @pytest.mark.parametrize("error", [SceneError("a.tif: row 3 is damaged"), OutputError("/data: the disk is full")])
 def test_errors_that_a_user_can_fix_name_the_worker(cluster: Cluster, error: Exception) -> None:
     with open_executor(cluster.client) as executor:
@@ -238,6 +240,7 @@ def test_a_worker_is_killed_and_another_does_its_work(
         assert set(own.values()) == pids(cluster), "all is the survivor's now"
 
 
+@pytest.mark.lowest
 def test_only_what_a_killed_worker_had_is_done_again(cluster: Cluster, tmp_path: Path) -> None:
     """Counted: what both have done, and what the dead one owned and the survivor has done again."""
     marker = str(tmp_path / "marker")
@@ -278,6 +281,7 @@ def test_a_newcomer_gets_a_share(cluster: Cluster) -> None:
         assert shares[newcomer] <= 10, "no more than half of a fair share is taken from others"
 
 
+@pytest.mark.lowest
 def test_the_scheduler_takes_a_worker_for_dead_that_goes_on(cluster: Cluster) -> None:
     square = Square(seconds=0.05)
     with open_executor(cluster.client, cache="disk", items=60) as executor:

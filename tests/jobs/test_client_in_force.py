@@ -129,6 +129,7 @@ def test_a_run_inside_of_a_task_uses_threads(scene: Path, tmp_path: Path, client
         assert outputs(tmp_path / f"{number}.tif") == outputs(tmp_path / "0.tif")
 
 
+@pytest.mark.lowest
 @pytest.mark.usefixtures("client")
 def test_passes_of_dask_ml_agree_with_threads(
     scene: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

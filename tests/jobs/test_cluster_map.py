@@ -94,6 +94,7 @@ def test_a_zarr_map_is_the_same_bytes_and_no_label_passes_through_the_client(  #
     assert collected == []
 
 
+@pytest.mark.lowest
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_a_geotiff_is_the_same_bytes(client: Any, scenes: dict[str, Path], tmp_path: Path, dtype: str) -> None:
     expected = written(scenes[dtype], tmp_path / "threads" / "classes.tif")

@@ -164,6 +164,7 @@ def test_jpeg2000_of_a_satellite(cluster: Cluster, tmp_path: Path, jpeg2000: lis
     assert report["source_passes"] == on_threads["source_passes"] == 1
 
 
+@pytest.mark.lowest
 def test_fit_and_predict_use_the_workers_too(cluster: Cluster, tmp_path: Path) -> None:
     (scene,) = geotiff(tmp_path)
     models = []
