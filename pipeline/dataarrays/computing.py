@@ -40,7 +40,9 @@ class Computer:
         """Compute parts of dask arrays in one call; numpy arrays are returned unchanged."""
         if self.scheduler != "synchronous":
             parts = tuple(map(_culled, parts))
-        computed: tuple[npt.NDArray[Any], ...] = dask.compute(*parts, scheduler=self.scheduler)
+        # by name, early versions of dask warn if there is a client
+        scheduler = dask.get if self.scheduler == "synchronous" else self.scheduler
+        computed: tuple[npt.NDArray[Any], ...] = dask.compute(*parts, scheduler=scheduler)
         return computed
 
 

@@ -26,6 +26,7 @@ from uuid import uuid4
 
 import dask
 import dask.array as da
+import dask.threaded
 import numpy as np
 import numpy.typing as npt
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
@@ -152,7 +153,7 @@ def _threads(workers: int) -> Iterator[None]:
     with (
         _Pool(workers, initializer=partial(controller.limit, limits=1)) as pool,
         controller.limit(limits=1, user_api="blas"),
-        dask.config.set(scheduler="threads", pool=pool, num_workers=workers),
+        dask.config.set(scheduler=dask.threaded.get, pool=pool, num_workers=workers),
     ):
         yield
 
