@@ -131,7 +131,7 @@ def _processes(count: int) -> Iterator[Any]:
                 cluster = distributed.LocalCluster(
                     n_workers=count,
                     threads_per_worker=1,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",  # with None, its usual port is tried, and a warning if that is used
                     memory_limit=0,
                     silence_logs=40,
                 )
@@ -142,7 +142,7 @@ def _processes(count: int) -> Iterator[Any]:
             )
             raise ClusterError(msg) from error
         context.enter_context(cluster)
-        yield context.enter_context(distributed.Client(cluster))
+        yield context.enter_context(distributed.Client(cluster, set_as_default=False))
 
 
 @contextmanager
@@ -167,7 +167,8 @@ def _connected(where: str) -> Iterator[Any]:
     """Connect to a scheduler by its address, or by its file."""
     address = where if "://" in where else _address_in(Path(where))
     try:
-        client = libraries.distributed.Client(address, timeout=_CONNECT_SECONDS)
+        # not the default of the program: a client that fails to connect would stay that
+        client = libraries.distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         msg = (
             f"run.cluster: {where}: no scheduler answers ({error}); start one with dask scheduler, or mend the address"

@@ -190,7 +190,7 @@ def test_a_disk_that_is_full_on_a_worker_ends_the_run_with_the_name_of_the_worke
     client: Any, scenes: dict[str, Path], tmp_path: Path
 ) -> None:
     client.run(partial(fill_disk, full=True))
-    message = r"the map can't be written \(No space left on device\); .*\(on the worker tcp://127\.0\.0\.1:\d+\)$"
+    message = r"the map can't be written \(No space left on device\); .*\(on the worker tcp://127\.0\.0\.1:\d+\)(\n|$)"
     try:
         with pytest.raises(OutputError, match=message):
             written(scenes["uint16"], tmp_path / "cluster" / "classes.zarr", cluster=client.scheduler.address)

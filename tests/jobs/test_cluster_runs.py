@@ -323,7 +323,7 @@ def test_a_full_disk_of_one_worker_is_a_sentence_with_its_name(cluster: Cluster,
     (address,) = cluster.start("small")
     cluster.client.run(fill_disk, 3, workers=[address])
     cluster.start("large")
-    sentence = rf"the cache file block-\S+ can't be written .* \(on the worker {address}\)$"
+    sentence = rf"the cache file block-\S+ can't be written .* \(on the worker {address}\)(\n|$)"
     with pytest.raises(OutputError, match=sentence):
         run(Job("full", geotiff, ALL, {"run": {"cache": "disk"}}), tmp_path, scene, cluster=cluster.address)
     assert cluster.scratch() == []

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import dask
 import numpy as np
 import psutil
 import pytest
@@ -92,6 +93,7 @@ def test_no_scheduler_at_the_address(scene: Path, tmp_path: Path, monkeypatch: p
 def test_an_address_that_is_none(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setattr(crew_module, "_CONNECT_SECONDS", 1.0)
     assert fails(address, scene, tmp_path).startswith(f"run.cluster: {address}: no scheduler answers (")
+    assert dask.config.get("scheduler", None) is None, "the program's own arrays are computed as before"
 
 
 def test_a_scheduler_file_that_is_not_there(scene: Path, tmp_path: Path) -> None:
