@@ -131,7 +131,7 @@ def _processes(count: int) -> Iterator[Any]:
                 cluster = distributed.LocalCluster(
                     n_workers=count,
                     threads_per_worker=1,
-                    dashboard_address="127.0.0.1:0",  # with None, its usual port is tried, and a warning if that is used
+                    dashboard_address="127.0.0.1:0",  # with None the usual port is tried, which may be in use
                     memory_limit=0,
                     silence_logs=40,
                 )

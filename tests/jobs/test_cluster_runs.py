@@ -276,7 +276,7 @@ def test_blocks_that_end_each_worker_are_named(cluster: Cluster, tmp_path: Path)
     with pytest.raises(ClusterError, match=r"^4 workers ended while they worked on the same blocks \(rows 128-191, co"):
         run(job, tmp_path, scene, cluster=cluster.address)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [], "no output, no folder"
-    assert len(cluster.running()) == 1
+    assert len(cluster.running()) <= 1  # on a busy machine the last was sent the blocks before the fourth was missed
 
 
 def end_at_block(top: int, left: int) -> None:
@@ -320,13 +320,14 @@ def fill_disk(nth: int) -> None:
 def test_a_full_disk_of_one_worker_is_a_sentence_with_its_name(cluster: Cluster, tmp_path: Path) -> None:
     scene = geotiff(tmp_path)
     cluster.restore()
+    of_killed = set(cluster.scratch())
     (address,) = cluster.start("small")
     cluster.client.run(fill_disk, 3, workers=[address])
     cluster.start("large")
     sentence = rf"the cache file block-\S+ can't be written .* \(on the worker {address}\)(\n|$)"
     with pytest.raises(OutputError, match=sentence):
         run(Job("full", geotiff, ALL, {"run": {"cache": "disk"}}), tmp_path, scene, cluster=cluster.address)
-    assert cluster.scratch() == []
+    assert set(cluster.scratch()) <= of_killed
     cluster.restore()
 
 
