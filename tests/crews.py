@@ -1,6 +1,7 @@
 """Clusters for tests: workers that are started one by one, each with its own environment, and tasks that end them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,10 +96,18 @@ class Cluster:
         return self.call_when(condition, start)
 
     def restore(self, *names: str) -> None:
-        """End all workers but those with these names, and start those of them that do not run."""
+        """End all workers but those with these names, and start those of them that do not run.
+
+        Folders of workers that have ended are removed, so that no test sees what was killed in another.
+        """
         for name in set(self.running()) - set(names):
-            self.processes.pop(name).kill()
+            process = self.processes.pop(name)
+            process.kill()
+            process.wait()
         assert wait_for(lambda: len(self.client.nthreads()) <= len(set(self.running()) & set(names)))
+        for folder in self.folder.iterdir():
+            if folder.is_dir() and folder.name not in self.running():
+                shutil.rmtree(folder)
         if missing := [name for name in names if name not in self.running()]:
             self.start(*missing)
 

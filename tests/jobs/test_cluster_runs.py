@@ -271,12 +271,13 @@ def touch_at(stage: str, nth: int, marker: str) -> None:
 def test_blocks_that_end_each_worker_are_named(cluster: Cluster, tmp_path: Path) -> None:
     job = Job("deadly", geotiff, ALL)
     scene = job.scene(tmp_path)
+    cluster.restore()  # also a worker that still runs, but is about to end after the false alarm of the test before
     cluster.restore("one", "two", "three", "four", "five")
     cluster.client.run(end_at_block, 128, 64)
     with pytest.raises(ClusterError, match=r"^4 workers ended while they worked on the same blocks \(rows 128-191, co"):
         run(job, tmp_path, scene, cluster=cluster.address)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [], "no output, no folder"
-    assert len(cluster.running()) <= 1  # on a busy machine the last was sent the blocks before the fourth was missed
+    assert len(cluster.running()) == 1
 
 
 def end_at_block(top: int, left: int) -> None:
@@ -320,14 +321,13 @@ def fill_disk(nth: int) -> None:
 def test_a_full_disk_of_one_worker_is_a_sentence_with_its_name(cluster: Cluster, tmp_path: Path) -> None:
     scene = geotiff(tmp_path)
     cluster.restore()
-    of_killed = set(cluster.scratch())
     (address,) = cluster.start("small")
     cluster.client.run(fill_disk, 3, workers=[address])
     cluster.start("large")
-    sentence = rf"the cache file block-\S+ can't be written .* \(on the worker {address}\)(\n|$)"
+    sentence = rf"the cache file (block|status)-\S+ can't be written .* \(on the worker {address}\)(\n|$)"
     with pytest.raises(OutputError, match=sentence):
         run(Job("full", geotiff, ALL, {"run": {"cache": "disk"}}), tmp_path, scene, cluster=cluster.address)
-    assert set(cluster.scratch()) <= of_killed
+    assert cluster.scratch() == []
     cluster.restore()
 
 
