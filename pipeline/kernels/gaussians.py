@@ -23,12 +23,16 @@ from pipeline.kernels.vectors import (
     root,
     spread,
     store,
+    sum_of,
     where,
     zeros,
 )
 
 _STRIDE: Final = TILE_POINTS + 16
 """Numbers per row of a buffer: with a power of two, rows would displace each other from the first-level cache."""
+
+_LANES: Final = VECTOR_BYTES // 8
+"""Numbers of float64 per vector."""
 
 _NEGLIGIBLE: Final = -50.0
 """Log of the ratio of two densities from which on the smaller one is taken for 0: e^-50 is far below rounding."""
@@ -269,7 +273,7 @@ def _find_doubtful(mixture: Mixture, n: int, buffers: Buffers) -> bool:
 def _exponential(x: Any) -> Any:
     """Exponential of a number from `_NEGLIGIBLE` to 0, to 12 digits, with the same bits on any machine.
 
-    Unlike that of a library it is vectorised: a series for a 1024th of the number, squared ten times.
+    A series for a 1024th of the number, squared ten times.
     """
     part = x * 0.5**_SQUARINGS
     power = fma(part, 1 / 40320, 1 / 5040)
@@ -282,6 +286,23 @@ def _exponential(x: Any) -> Any:
     power = fma(part, power, 1.0)
     for _ in range(_SQUARINGS):
         power *= power
+    return power
+
+
+@inlined
+def _exponentials(x: Any) -> Any:
+    """Exponentials of a vector of float64, as `_exponential`."""
+    part = x * spread(0.5**_SQUARINGS)
+    power = fma(part, spread(1 / 40320), spread(1 / 5040))
+    power = fma(part, power, spread(1 / 720))
+    power = fma(part, power, spread(1 / 120))
+    power = fma(part, power, spread(1 / 24))
+    power = fma(part, power, spread(1 / 6))
+    power = fma(part, power, spread(0.5))
+    power = fma(part, power, spread(1.0))
+    power = fma(part, power, spread(1.0))
+    for _ in range(_SQUARINGS):
+        power = power * power
     return power
 
 
@@ -425,17 +446,17 @@ def classify_pixels(
 @compiled
 def _find_posteriors(n: int, buffers: Buffers) -> None:
     """Divide the densities of each pixel by the largest one, and fill `posterior` with that one's."""
-    best, largest = buffers.best, buffers.posterior
-    for i in range(n):
-        largest[i] = 0
-    for c in range(buffers.density.shape[0]):
-        density = buffers.density[c]
-        for i in range(n):
-            below = np.float64(density[i] - best[i])
-            density[i] = _ratio(below)
-            largest[i] += density[i]
-    for i in range(n):
-        largest[i] = 1 / max(largest[i], 1)  # less than 1 only where pixels that are not valid have no number
+    density, best_of, posterior_of = address(buffers.density), address(buffers.best), address(buffers.posterior)
+    nothing, unity, least = spread(0.0), spread(1.0), spread(_NEGLIGIBLE)
+    for i in range(0, n, _LANES):
+        best, total = load(best_of, i), spread(0.0)
+        for c in range(buffers.density.shape[0]):
+            below, ratio = load(density, c * _STRIDE + i) - best, nothing
+            if any_of(below > least):
+                ratio = where(below > least, _exponentials(below), nothing)
+            store(ratio, density, c * _STRIDE + i)
+            total = total + ratio  # less than 1 only where pixels that are not valid have no number
+        store(unity / where(total > unity, total, unity), posterior_of, i)
 
 
 class Moments(NamedTuple):
@@ -460,59 +481,54 @@ class References(NamedTuple):
 
 
 class _MomentBuffers(NamedTuple):
-    """Buffers for the points of a tile for which a class has a responsibility above 0."""
+    """Buffers for the points of a tile, and of one class."""
 
     tile: npt.NDArray[np.floating]
-    """All centred and scaled points, shape (band, point)."""
-    chosen: npt.NDArray[np.int32]
-    """Positions of the points in the tile, shape (point,)."""
-    apart: npt.NDArray[np.floating]
-    """Their differences from the reference, shape (band, point), bands padded with zeros."""
+    """Centred and scaled points, shape (band, point)."""
+    shares: npt.NDArray[np.float64]
+    """Responsibility of the class for each point, 0 after the last one up to a whole vector, shape (point,)."""
+    apart: npt.NDArray[np.float64]
+    """Differences from the reference of the class, shape (band, point), bands padded with zeros."""
     weighted: npt.NDArray[np.float64]
     """Differences in a band times responsibilities, shape (point,)."""
 
 
-@compiled
-def _add_moments(
-    responsibility: npt.NDArray[np.floating],
-    c: int,
-    references: References,
-    buffers: _MomentBuffers,
-    moments: Moments,
-) -> None:
-    """Add the points of a tile for which class c has a responsibility above 0 to its moments.
+@inlined
+def _four_products(weighted: Any, apart: Any, place: int, n: int) -> Any:
+    """Sums over n points of the weighted differences times those in four bands, from a place on."""
+    one = two = three = four = zeros(weighted)
+    for i in range(0, n, _LANES):
+        factor, i_there = load(weighted, i), place + i
+        one = fma(factor, load(apart, i_there), one)
+        two = fma(factor, load(apart, i_there + _STRIDE), two)
+        three = fma(factor, load(apart, i_there + 2 * _STRIDE), three)
+        four = fma(factor, load(apart, i_there + 3 * _STRIDE), four)
+    return sum_of(one), sum_of(two), sum_of(three), sum_of(four)
 
-    Four products are added at a time: each sum would wait for the addition before it.
-    """
-    tile, chosen, apart, weighted = buffers
-    reference, diagonal = references.points[c], references.diagonal
-    m, weight = 0, 0.0
-    for i in range(responsibility.size):
-        if responsibility[i] > 0:
-            chosen[m] = i
-            m += 1
-            weight += responsibility[i]
-    moments.weights[c] += weight
-    bands = reference.size
+
+@compiled
+def _add_moments(c: int, n: int, references: References, buffers: _MomentBuffers, moments: Moments) -> None:
+    """Add the n points of a tile to the moments of class c, by its responsibility for each."""
+    shares, apart, weighted = address(buffers.shares), address(buffers.apart), address(buffers.weighted)
+    bands, weight = references.points.shape[1], zeros(shares)
+    for i in range(0, n, _LANES):
+        weight = weight + load(shares, i)
+    if sum_of(weight) == 0:
+        return
+    moments.weights[c] += sum_of(weight)
     for b in range(bands):
-        row, difference, position = tile[b], apart[b], reference[b]
-        for t in range(m):
-            difference[t] = row[chosen[t]] - position
+        row, difference, position = buffers.tile[b], buffers.apart[b], references.points[c, b]
+        for i in range(n):
+            difference[i] = row[i] - position
     for b in range(bands):
-        difference, total = apart[b], 0.0
-        for t in range(m):
-            weighted[t] = responsibility[chosen[t]] * difference[t]
-            total += weighted[t]
-        moments.sums[c, b] += total
-        last, products = b - b % BANDS_AT_ONCE, moments.products[c, b]
-        for g in range(last if diagonal else 0, last + 1, BANDS_AT_ONCE):
-            p, q, r, s = apart[g], apart[g + 1], apart[g + 2], apart[g + 3]
-            one, two, three, four = 0.0, 0.0, 0.0, 0.0
-            for t in range(m):
-                one = fma(weighted[t], p[t], one)
-                two = fma(weighted[t], q[t], two)
-                three = fma(weighted[t], r[t], three)
-                four = fma(weighted[t], s[t], four)
+        products, last, total = moments.products[c, b], b - b % BANDS_AT_ONCE, zeros(weighted)
+        for i in range(0, n, _LANES):
+            product = load(shares, i) * load(apart, b * _STRIDE + i)
+            store(product, weighted, i)
+            total = total + product
+        moments.sums[c, b] += sum_of(total)
+        for g in range(last if references.diagonal else 0, last + 1, BANDS_AT_ONCE):
+            one, two, three, four = _four_products(weighted, apart, g * _STRIDE, n)
             products[g] += one
             products[g + 1] += two
             products[g + 2] += three
@@ -532,20 +548,21 @@ def add_moments(  # noqa: PLR0917 (numba takes arguments by position)
 
     Responsibilities are the posteriors of a mixture in float64; or 1 for the class of `labels`, unless these are None.
     """
-    buffers, chosen, weighted = _make_buffers(mixture), np.empty(TILE_POINTS, np.int32), np.empty(TILE_POINTS)
-    chosen_buffers = _MomentBuffers(buffers.tile, chosen, np.zeros_like(buffers.tile), weighted)
+    buffers, shares = _make_buffers(mixture), np.empty(_STRIDE)
+    of_class = _MomentBuffers(buffers.tile, shares, np.zeros_like(buffers.tile), np.empty(_STRIDE))
     for start in range(limits[0], limits[1], TILE_POINTS):
         n = min(TILE_POINTS, limits[1] - start)
         _load_tile(points, start, n, mixture, buffers.tile)
         if labels is None:  # decided when the kernel is compiled
             _find_densities(mixture, n, 1 - _NEGLIGIBLE, buffers)
             _find_posteriors(n, buffers)
+        shares[n:] = 0
         for c in range(references.points.shape[0]):
-            responsibility = buffers.density[c][:n]
             if labels is None:
+                ratios = buffers.density[c]
                 for i in range(n):
-                    responsibility[i] *= buffers.posterior[i]
+                    shares[i] = ratios[i] * buffers.posterior[i]
             else:
                 for i in range(n):
-                    responsibility[i] = labels[start + i] == c + 1
-            _add_moments(responsibility, c, references, chosen_buffers, moments)
+                    shares[i] = labels[start + i] == c + 1
+            _add_moments(c, n, references, of_class, moments)

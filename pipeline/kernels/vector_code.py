@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable
+from functools import reduce
 from typing import Any, Final
 
 from llvmlite import ir
@@ -20,6 +21,7 @@ from pipeline.kernels.vectors import (
     root,
     spread,
     store,
+    sum_of,
     where,
     zeros,
 )
@@ -92,6 +94,12 @@ def _fused(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 @_implement(root, lambda vector: vector, (Vector,))
 def _root(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return _call(context, builder, "sqrt", signature.return_type, args)
+
+
+@_implement(sum_of, lambda vector: vector.dtype, (Vector,))
+def _sum_of(_context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    numbers = [builder.extract_element(args[0], ir.IntType(32)(lane)) for lane in range(signature.args[0].length)]
+    return reduce(builder.fadd, numbers)
 
 
 @_implement(

@@ -55,6 +55,11 @@ def root(_vector: Any) -> Any:
     _only_compiled("root")
 
 
+def sum_of(_vector: Any) -> Any:
+    """Sum of the numbers, added one after the other."""
+    _only_compiled("sum_of")
+
+
 def all_of(_condition: Any) -> Any:
     """Whether a condition is true everywhere."""
     _only_compiled("all_of")

@@ -18,6 +18,7 @@ from pipeline.kernels.vectors import (
     root,
     spread,
     store,
+    sum_of,
     where,
     zeros,
 )
@@ -62,10 +63,22 @@ def test_comparisons_with_nan_are_false(dtype: type[np.floating]) -> None:
     assert (out[5] == 7).all()
 
 
+@njit
+def added(given: Any) -> Any:
+    return sum_of(load(address(given), 0))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_of_a_vector_are_added_one_after_the_other(dtype: type[np.floating]) -> None:
+    """In pairs, the sum would have other bits."""
+    given = (np.random.default_rng(1).random(VECTOR_BYTES // np.dtype(dtype).itemsize) * 1e3).astype(dtype)
+    assert added(given) == np.add.accumulate(given)[-1]
+
+
 def test_vectors_outside_of_a_kernel_are_refused() -> None:
     calls = [
         lambda: load(0, 0), lambda: store(0, 0, 0), lambda: repeat(0, 0), lambda: spread(0.0), lambda: zeros(0),
-        lambda: address(0), lambda: where(0, 0, 0), lambda: root(0), lambda: any_of(0), lambda: all_of(0),
+        lambda: address(0), lambda: where(0, 0, 0), lambda: root(0), lambda: sum_of(0), lambda: any_of(0), lambda: all_of(0),
     ]  # fmt: skip
     for call in calls:
         with pytest.raises(NotImplementedError, match="only in compiled code"):
