@@ -28,7 +28,7 @@ from pipeline.core.grid import Block, Grid
 from pipeline.engine.cluster import ClusterExecutor
 from pipeline.engine.executor import PerProcess
 from pipeline.engine.worker import Opening
-from pipeline.jobs.plan import shard_blocks
+from pipeline.jobs.plan import WRITTEN_PIXELS, shard_blocks
 from pipeline.kernels.fixed import ClassTotals, FixedPoint
 from pipeline.labels.classify import LabelledBlock
 from pipeline.methods.passes import PassResult
@@ -273,8 +273,8 @@ def opened(workers: int, blocks: int) -> Iterator[CountingExecutor]:
         fake_workers(cluster.scheduler_address, workers),
     ):
         client.wait_for_workers(workers, timeout=START_SECONDS)
-        shards = shard_blocks((BLOCK, BLOCK))
-        with CountingExecutor(client, opening, shard_items=shards, items=blocks, threads=1) as executor:
+        sizes = {"shard_items": shard_blocks((BLOCK, BLOCK)), "answer_items": WRITTEN_PIXELS // BLOCK**2}
+        with CountingExecutor(client, opening, **sizes, items=blocks, threads=1) as executor:
             yield executor
 
 

@@ -142,7 +142,7 @@ def open_executor(
     opening = Opening(
         run=run or uuid4().hex, context=nullcontext, begin=begin, cache=cache, cache_dir=how.pop("cache_dir", None)
     )
-    return ClusterExecutor(client, opening, **{"shard_items": 1, "items": 100, "threads": 1, **how})
+    return ClusterExecutor(client, opening, **{"shard_items": 1, "answer_items": 1, "items": 100, "threads": 1, **how})
 
 
 def open_runs() -> list[str]:

@@ -171,6 +171,8 @@ class ClusterExecutor:
         What each worker is told of the run.
     shard_items : int
         Number of items of a shard, which depends on the scene and its blocks only.
+    answer_items : int
+        Largest number of items whose results a task may return one by one, but at least a shard: the memory for them.
     items : int
         Number of items of a whole pass.
     threads : int
@@ -193,6 +195,7 @@ class ClusterExecutor:
         opening: Opening,
         *,
         shard_items: int,
+        answer_items: int,
         items: int,
         threads: int,
         check: Callable[[str, Any], None] = lambda _address, _facts: None,
@@ -204,6 +207,7 @@ class ClusterExecutor:
         self._cancelled_error: type[Exception] = libraries.distributed.CancelledError
         self._opening = opening
         self._shard_items = shard_items
+        self._answer_items = answer_items
         self._shards = -(-items // shard_items)
         self._most_workers = most_workers
         self._packer = Packer()
@@ -276,8 +280,8 @@ class ClusterExecutor:
     ) -> Iterator[tuple[Item, Result]]:
         """Yield each item and its result, in the order of the items or, unless `ordered`, as they are finished.
 
-        Results stay on the workers until they are consumed; those of one shard at a time if there is a `window`. So the
-        memory of this process does not depend on the number of workers, unless results are ordered.
+        Results stay on the workers until they are consumed; those of few shards at a time if there is a `window`. So
+        the memory of this process does not depend on the number of workers, unless results are ordered.
         """
         for order, results in self._work(task, items, None, ordered=ordered, window=window):
             yield from zip(order.items, results, strict=True)
@@ -337,14 +341,14 @@ class ClusterExecutor:
         self._cancel()  # what a pass has left that was not consumed to its end
         parcel = self._packer.pack((task, merge))
         inputs = Inputs(self._packer.parts(parcel))
-        few = ordered or window is not None or inputs.always
-        work = _Pass(task, parcel, inputs, self._queue(task, items, few=few, apart=bool(inputs)))
+        together = self._together(alone=ordered or inputs.always, streamed=window is not None)
+        work = _Pass(task, parcel, inputs, self._queue(task, items, together, apart=bool(inputs)))
         self._pass = work
         early: dict[int, tuple[_Order, bytes]] = {}
         try:
             while self._goes_on(work):
                 self._look(work)
-                self._send_all(work, None if merge else self._end(work, None if ordered else window, few=few))
+                self._send_all(work, None if merge else self._end(work, None if ordered else window, together))
                 if found := self._collect(work):
                     work.note(found[0])
                     early[found[0].first if ordered else work.yielded] = found
@@ -363,28 +367,29 @@ class ClusterExecutor:
             raise RuntimeError(msg)
         return any(worker.sent for worker in self._workers.values()) or bool(work.queue)
 
-    def _queue(self, task: Callable[[Any], Any], items: Iterable[Any], *, few: bool, apart: bool) -> ShardQueue:
+    def _queue(self, task: Callable[[Any], Any], items: Iterable[Any], together: int, *, apart: bool) -> ShardQueue:
         """Make the queue of a pass, whose items have inputs if shards are taken apart."""
         key_of = getattr(task, "place", None)
         if not key_of or not self._owners:
-            return ShardQueue(items, self._shard_items, together=self._together(few=few), apart=apart)
+            return ShardQueue(items, self._shard_items, together=together, apart=apart)
         owners = self._owners
         return ShardQueue(
             items,
             self._shard_items,
             lambda item: owners.get(key_of(item)),
             Counter(owners.values()),
-            self._together(few=few),
+            together,
             apart=apart,
         )
 
-    def _together(self, *, few: bool) -> int:
-        """Number of shards of an order: few orders, unless results are awaited one by one, or large."""
-        return 1 if few else shards_per_task(self._shards, self.workers)
+    def _together(self, *, alone: bool, streamed: bool) -> int:
+        """Number of shards of an order: many, so that orders are few, as long as their results are small."""
+        together = 1 if alone else shards_per_task(self._shards, self.workers)
+        return min(together, max(1, self._answer_items // self._shard_items)) if streamed else together
 
-    def _end(self, work: "_Pass", window: int | None, *, few: bool) -> int:
+    def _end(self, work: "_Pass", window: int | None, together: int) -> int:
         """Number of items of a pass that may be taken: those that were yielded, and some in progress or waiting."""
-        ahead = self._shard_items * self._together(few=few) * _AT_ONCE * (1 + _AHEAD) * self.workers
+        ahead = self._shard_items * together * _AT_ONCE * (1 + _AHEAD) * self.workers
         return work.yielded + ahead if window is None else min(work.yielded + ahead, work.complete + window)
 
     def _open_workers(self) -> list[_Worker]:

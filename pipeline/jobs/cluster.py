@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Final, Literal
 from uuid import uuid4
@@ -33,9 +32,6 @@ from pipeline.scenes.raster_scene import RasterScene
 
 logger = logging.getLogger(__name__)
 
-
-_ARRAY_PIXELS: Final = 2**22
-"""Pixels of a shard of arrays, fewer because they are in the memory of a worker while it works on them."""
 
 _PROCESS: Final = uuid4().hex
 """Name of this process."""
@@ -127,7 +123,7 @@ def open_executor(
     ClusterError, SceneError
         If a worker has other versions, or can't open the scene's first file.
     """
-    if crew is None:
+    if crew is None or plan.cluster is None:
         yield ThreadExecutor(plan.workers)
         return
     sent, kept = settings_to_send(os.environ)
@@ -144,7 +140,8 @@ def open_executor(
             crew.client,
             opening,
             check=_FactsCheck(),
-            shard_items=shard_blocks(plan.chunk),
+            shard_items=plan.cluster.shard_blocks,
+            answer_items=plan.cluster.label_blocks,
             items=plan.blocks,
             threads=count_workers(),
             most_workers=crew.processes,
@@ -176,12 +173,14 @@ def open_array_executor(
     ClusterError
         If a worker has other versions.
     """
+    shard = shard_blocks(blocks[0].shape)
     opening = Opening(run=crew.run, context=nullcontext, begin=WorkerCheck(), cache=cache, cache_dir=cache_dir)
     with ClusterExecutor(
         crew.client,
         opening,
         check=_FactsCheck(),
-        shard_items=max(1, _ARRAY_PIXELS // prod(blocks[0].shape)),
+        shard_items=shard,
+        answer_items=shard,
         items=len(blocks),
         threads=count_workers(),
         most_workers=crew.processes,

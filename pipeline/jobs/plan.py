@@ -40,11 +40,18 @@ _DISTRIBUTED: Final = Library("distributed", 90 * 10**6)
 _TARGET_BLOCK_BYTES: Final = 8 * 2**20
 """Bytes of pixels per block: enough to make the cost of a call negligible, few enough for a steady peak of memory."""
 
-SHARD_PIXELS: Final = 2**24
-"""Pixels of a shard: some seconds of decoding, and so few tasks that the scheduler has little to do."""
+SHARD_PIXELS: Final = 2**22
+"""Pixels of a shard: some seconds of decoding, and enough shards in a tile for the threads of a few machines."""
+
+SENT_PIXELS: Final = 2**24
+"""Pixels of a task whose labels are sent to the client."""
+
+WRITTEN_PIXELS: Final = 2**26
+"""Pixels of a task whose labels are written by its worker, unless it does not see the folder of the map: fewer tasks,
+as the maps of thousands of tiles are written in this way."""
 
 _ANSWER_COPIES: Final = 3
-"""Copies of the labels of a shard that are held at once, at most: as arrays or packed, and of the shard before."""
+"""Copies of the labels of a task that are held at once, at most: as arrays or packed, and of the task before."""
 
 _ANY_SCENE: Final = SceneInfo(
     grid=Grid(crs=None, transform=Affine.identity(), shape=(1, 1)),
@@ -77,6 +84,8 @@ class ClusterPlan:
     """Number of blocks of a shard."""
     tasks: int
     """Number of tasks of a pass over all pixels: some shards each."""
+    label_blocks: int
+    """Most blocks of a task that labels them: few enough for the memory that their labels take on the way."""
     worker_cache: int
     """Share of each process in the cache of decoded pixels, if all are as fast as each other."""
     sample_bytes: int
@@ -184,7 +193,7 @@ def _shapes(info: SceneInfo, run: ResourceConfig, sinks: Sequence[Sink], crew: C
     side = _block_side(sinks)
     if crew is None or side == 1 or info.map_window:
         return chunk_shapes(info)
-    whole = [shape for shape in chunk_shapes(info, side) if shape[0] * shape[1] <= SHARD_PIXELS]
+    whole = [shape for shape in chunk_shapes(info, side) if shape[0] * shape[1] <= SENT_PIXELS]
     return [*whole, *chunk_shapes(info)]
 
 
@@ -212,6 +221,7 @@ def _cluster_plan(
         shards=shards,
         shard_blocks=blocks,
         tasks=tasks,
+        label_blocks=_label_blocks(work, crew, sinks),
         worker_cache=ceil(cache.size / crew.processes),
         sample_bytes=_drawn_bytes(info, fit, cached=cache.where != "none") if fit else 0,
         pass_bytes=tasks * _answer_bytes(info, fit) if fit and _uses_all_pixels(fit) else 0,
@@ -219,14 +229,22 @@ def _cluster_plan(
     )
 
 
-def _held_labels(info: SceneInfo, work: Work) -> int:
-    """Bytes of labels that a thread of a worker holds besides those of its block: the answer of a shard.
+def _label_blocks(work: Work, crew: Crew, sinks: Sequence[Sink]) -> int:
+    """Return the most blocks of a task that labels them: whole shards."""
+    blocks = shard_blocks(work.chunk)
+    most = SENT_PIXELS if _block_side(sinks) == 1 else WRITTEN_PIXELS
+    together = shards_per_task(ceil(work.blocks / blocks), crew.processes * work.workers)
+    return blocks * min(together, max(1, most // (blocks * work.pixels)))
 
-    It is made of the labels of all blocks of the shard, packed, and held until the client has taken it; also of a map
+
+def _held_labels(info: SceneInfo, work: Work, crew: Crew, sinks: Sequence[Sink]) -> int:
+    """Bytes of labels that a thread of a worker holds besides those of its block: the answer of a task.
+
+    It is made of the labels of all blocks of the task, packed, and held until the client has taken it; also of a map
     that workers write, where one does not see its folder. The client holds one such answer at a time, however many
     workers there are; it works on no block.
     """
-    return _ANSWER_COPIES * min(shard_blocks(work.chunk) * work.pixels, info.pixels)
+    return _ANSWER_COPIES * min(_label_blocks(work, crew, sinks) * work.pixels, info.pixels)
 
 
 def _drawn_bytes(info: SceneInfo, fit: SampleSettings, *, cached: bool) -> int:
@@ -352,7 +370,7 @@ def _plan(
         cache_optional=cache.optional,
         cache_bytes=cache.size,
         map_disk=needs.disk,
-        per_block=needs.per_block + (_held_labels(scene.info, work) if crew and sinks else 0),
+        per_block=needs.per_block + (_held_labels(scene.info, work, crew, sinks) if crew and sinks else 0),
         base=program.memory,
         fit=needs.fixed,
     )

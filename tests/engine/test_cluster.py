@@ -88,6 +88,15 @@ def test_a_pass_is_few_tasks(cluster: Cluster) -> None:
             assert executor.tasks <= passes * (TASKS_PER_THREAD * 2 + 2)
 
 
+def test_large_results_come_a_few_shards_at_a_time(cluster: Cluster) -> None:
+    """As many as there is memory for, and not more than make few tasks."""
+    for answer, tasks in ((1, 50), (5, 26), (12, 10), (10**6, 10)):
+        with open_executor(cluster.client, shard_items=2, answer_items=answer, items=100) as executor:
+            found = dict(executor.map(Square(), range(100), ordered=False, window=100))
+            assert found == {number: number * number for number in range(100)}
+            assert tasks - 2 <= executor.tasks <= tasks
+
+
 def test_results_in_order_are_a_bounded_number_ahead(cluster: Cluster) -> None:
     taken = []
     items = (taken.append(number) or number for number in range(10**6))

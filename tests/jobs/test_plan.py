@@ -20,7 +20,7 @@ from pipeline.engine.parcels import Packer
 from pipeline.engine.worker import Answer
 from pipeline.jobs.config import FIT
 from pipeline.jobs.crew import Crew
-from pipeline.jobs.plan import SHARD_PIXELS, ClusterPlan, Plan, make_plan
+from pipeline.jobs.plan import SENT_PIXELS, SHARD_PIXELS, WRITTEN_PIXELS, ClusterPlan, Plan, make_plan
 from pipeline.kernels.fixed import ClassTotals, FixedPoint
 from pipeline.methods.kmeans import KMeansSettings
 from pipeline.methods.minibatch import MiniBatchSettings
@@ -34,6 +34,9 @@ from pipeline.sinks.registry import SINKS
 from pipeline.sinks.zarr_map import CHUNK_SIDE, ZARR
 
 GB = 10**9
+
+
+ZARR_SINKS = [ZARR if sink.key == "labels" else sink for sink in SINKS]
 
 
 def scene_of(
@@ -317,6 +320,8 @@ def test_on_a_cluster_tasks_are_few_and_shards_depend_on_the_scene_alone(
     assert 1 <= cluster.tasks <= min(cluster.shards, TASKS_PER_THREAD * processes * threads)
     assert (cluster.shards - 1) * cluster.shard_blocks < plan.blocks <= cluster.shards * cluster.shard_blocks
     assert cluster.shard_blocks == 1 or cluster.shard_blocks * plan.chunk[0] * plan.chunk[1] <= SHARD_PIXELS
+    assert 1 <= cluster.label_blocks <= max(cluster.shard_blocks, SENT_PIXELS // (plan.chunk[0] * plan.chunk[1]))
+    assert ceil(cluster.shards * cluster.shard_blocks / cluster.label_blocks) >= cluster.tasks
     assert cluster.worker_cache * processes >= plan.cache_bytes > (cluster.worker_cache - 1) * processes - 1
     drawn = min(fit.pixels, scene.info.pixels) if fit else 0
     assert (
@@ -344,20 +349,30 @@ def test_what_is_sent_to_the_client_does_not_grow_with_the_scene_but_for_labels(
     assert one.tasks == many.tasks == 2 * TASKS_PER_THREAD
 
 
+@pytest.mark.parametrize(
+    ("side", "crew", "tasks"), [(10_980, Crew(2, 1), 8), (10_980, Crew(8, 4), 31), (109_800, Crew(100, 1), 400)]
+)
+def test_labels_are_few_tasks_too_as_long_as_their_answers_are_small(side: int, crew: Crew, tasks: int) -> None:
+    scene = scene_of((side, side), block=(1024, 1024))
+    for chosen, most in ((SINKS, SENT_PIXELS), (ZARR_SINKS, WRITTEN_PIXELS)):
+        plan = make_plan(scene, ResourceConfig(memory=10**16), None, sinks=chosen, crew=crew)
+        cluster = on_cluster(plan)
+        label_tasks = ceil(plan.blocks / cluster.label_blocks)
+        assert cluster.label_blocks * 1024**2 <= most
+        assert label_tasks <= tasks or cluster.label_blocks * 1024**2 == most
+
+
 def test_without_a_cluster_nothing_is_said_of_one_and_a_cluster_needs_its_library() -> None:
     alone, spread = (make_plan(scene_of(), ResourceConfig(workers=2), None, crew=crew) for crew in (None, Crew(1, 2)))
     assert alone.cluster is None
     assert 10**7 < spread.base - alone.base < 10**8
     assert spread.chunk == alone.chunk
-    shard = SHARD_PIXELS // (1024 * 1024) * 1024 * 1024
-    assert spread.per_block - alone.per_block == 3 * shard, "labels of a shard, on their way to the client"
+    labels = on_cluster(spread).label_blocks * 1024**2
+    assert spread.per_block - alone.per_block == 3 * labels, "labels of a task, on their way to the client"
     without = (
         make_plan(scene_of(), ResourceConfig(workers=2), None, sinks=(), crew=crew) for crew in (None, Crew(1, 2))
     )
     assert len({plan.per_block for plan in without}) == 1
-
-
-ZARR_SINKS = [ZARR if sink.key == "labels" else sink for sink in SINKS]
 
 
 @pytest.mark.parametrize(
