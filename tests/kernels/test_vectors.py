@@ -78,7 +78,8 @@ def test_numbers_of_a_vector_are_added_one_after_the_other(dtype: type[np.floati
 def test_vectors_outside_of_a_kernel_are_refused() -> None:
     calls = [
         lambda: load(0, 0), lambda: store(0, 0, 0), lambda: repeat(0, 0), lambda: spread(0.0), lambda: zeros(0),
-        lambda: address(0), lambda: where(0, 0, 0), lambda: root(0), lambda: sum_of(0), lambda: any_of(0), lambda: all_of(0),
+        lambda: address(0), lambda: where(0, 0, 0), lambda: root(0), lambda: sum_of(0),
+        lambda: any_of(0), lambda: all_of(0),
     ]  # fmt: skip
     for call in calls:
         with pytest.raises(NotImplementedError, match="only in compiled code"):
