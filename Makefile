@@ -20,6 +20,7 @@ test-floors: $(VENV_FLOORS)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.cluster_simulation
 
 # How well the classes of each method agree with the labelled scenes of a folder: make truth TRUTH=FOLDER
 truth: $(VENV)/installed
