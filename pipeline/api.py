@@ -1,8 +1,6 @@
 """The Python functions: open a scene as a lazy DataArray, fit a model, write labels."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import partial
 from os import PathLike
@@ -10,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from pipeline.config.argument_messages import check_argument, name_arguments_in_messages
@@ -18,37 +15,27 @@ from pipeline.config.fields import ResamplingMethod
 from pipeline.config.record import parse_record
 from pipeline.config.schema import FeaturesConfig, OutputSection, ResourceConfig, SceneConfig, Standardize
 from pipeline.core.errors import ConfigError
-from pipeline.core.grid import Block, Blocks
-from pipeline.core.needs import Work
-from pipeline.core.pixels import PixelSource
+from pipeline.core.grid import Block
 from pipeline.core.text import kind_words
 from pipeline.core.timeouts import DEFAULT_TIMEOUT
 from pipeline.dataarrays.computing import Computer
 from pipeline.dataarrays.dimensions import to_planes
-from pipeline.dataarrays.given_source import GivenPlane, GivenSource
 from pipeline.dataarrays.grids import grid_of
 from pipeline.dataarrays.lazy import to_dataarray
-from pipeline.dataarrays.source import ArraySource, blocks_of, lazy_data
-from pipeline.engine.cache import Cache, open_cache
-from pipeline.engine.executor import Executor, ThreadExecutor, count_workers
+from pipeline.dataarrays.source import ArraySource, lazy_data
+from pipeline.engine.executor import count_workers
 from pipeline.engine.progress import Progress, progress_of
 from pipeline.engine.time_limits import time_limit
-from pipeline.features.columns import Columns
-from pipeline.jobs.cluster import open_array_executor
+from pipeline.jobs.arrays import compute_labels, fit_arrays
 from pipeline.jobs.config import FIT
-from pipeline.jobs.crew import crew_of
 from pipeline.jobs.plan import chunk_shapes
 from pipeline.jobs.write_labels import files_of_map, write_labels
+from pipeline.labels.classify import Labels
 from pipeline.labels.flags import Flags
 from pipeline.labels.lazy import source_files
-from pipeline.methods.fit import fit_source
-from pipeline.methods.registry import method_of
 from pipeline.methods.settings import MAX_CLASSES
 from pipeline.models.base import ClusterModel
 from pipeline.models.classes import UNCLASSIFIED
-from pipeline.pixels.block_cache import CachedSource
-from pipeline.pixels.cached_windows import CachedWindows
-from pipeline.pixels.feature_source import FeatureSource
 from pipeline.pixels.table import PixelTable
 from pipeline.scenes.crop import cropped
 from pipeline.scenes.mosaic_source import open_source
@@ -366,31 +353,8 @@ def fit(
     }
     features = parse_record(FeaturesConfig, chosen, "fit")
     resources = parse_record(ResourceConfig, {"workers": workers, "cache_dir": cache_dir and str(cache_dir)}, "fit")
-    display = progress_of(progress, "fit")
-    source: PixelSource = (
-        scene if isinstance(scene, PixelTable) else ArraySource(scene, scaled=features.scale != "none")
-    )
-    indices_only = bool(features.indices) and method_of(config).one_band and len(source.info.bands) > 1
-    columns = Columns.of(features, source.info, 0 if indices_only else len(source.info.bands))
-    work = Work(chunk=source.blocks[0].shape, blocks=len(source.blocks), workers=count_workers(resources.workers))
-    halo = columns.halo if columns else 0
-    stores_labels = method_of(config).stores_labels(columns.info(source.info) if columns else source.info, config, work)
-    kind: Literal["none", "memory", "disk"] = "memory" if cache_dir is None else "disk"
-    client = None if method_of(config).streams(config) else _client_of(source)
-    with ExitStack() as context:
-        place = context.enter_context(
-            _open_place(client, source.blocks, resources, kind if halo or stores_labels else "none")
-        )
-        fitted = source
-        if client and isinstance(source, ArraySource):
-            fitted = GivenSource(source, margin=halo, has_inputs="once" if halo or stores_labels else "always")
-        if halo:
-            fitted = CachedWindows(fitted, context.enter_context(place.new_cache()))
-        if columns:
-            fitted = FeatureSource(fitted, columns)
-        if stores_labels:
-            fitted = CachedSource(fitted, context.enter_context(place.new_cache()))
-        return fit_source(fitted, config, features, columns=columns, executor=place.executor, progress=display).model
+    source = scene if isinstance(scene, PixelTable) else ArraySource(scene, scaled=features.scale != "none")
+    return fit_arrays(source, config, features, resources, progress_of(progress, "fit"))
 
 
 @name_arguments_in_messages("output")
@@ -463,7 +427,6 @@ def write(
     output = parse_record(OutputSection, options, "write")
     for file in files_of_map(target):
         keep_apart({"path": file}, output.paths | dict.fromkeys(source_files(labels), "the scene of these labels"))
-    threads = count_workers(resources.workers)
     acquired = {"TERRAZZO_ACQUIRED": str(labels.attrs["acquired"])} if "acquired" in labels.attrs else {}
     description = MapDescription(
         grid=grid_of(labels),
@@ -472,62 +435,17 @@ def write(
         unclassified=unclassified,
         tags=map_tags(str(labels.attrs.get("model", "")), unclassified=unclassified) | acquired,
     )
-    display, blocks = progress_of(progress, "write"), blocks_of(data)
     opened = partial(
         open_map,
         description=description,
-        workers=threads,
+        workers=count_workers(resources.workers),
         zarr_format=output.zarr_format,
         overviews=output.zarr_overviews,
     )
-
-    def labels_of(block: Block) -> npt.NDArray[np.uint8]:
-        (part,) = compute(data[block.slices])
-        return np.asarray(part, np.uint8)
-
-    def parts() -> Iterator[tuple[Block, npt.NDArray[np.uint8]]]:
-        task = GivenPlane(data, blocks) if compute.client else labels_of
-        with (
-            _open_place(compute.client, blocks, resources, "none") as place,
-            display.stage("label", len(blocks)) as step,
-        ):
-            for block, part in place.executor.map(task, blocks, ordered=False, window=len(blocks)):
-                _check_largest(part, classes, block, unclassified=unclassified)
-                yield block, part
-                step()
-
-    write_labels(target, description, opened, parts(), display, overwrite=overwrite)
+    display = progress_of(progress, "write")
+    parts = _checked(compute_labels(data, compute, resources, display), classes, unclassified=unclassified)
+    write_labels(target, description, opened, parts, display, overwrite=overwrite)
     return target
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where blocks are worked on."""
-
-    executor: Executor
-    """Threads of this process, or the workers of a cluster."""
-    new_cache: Callable[[], AbstractContextManager[Cache]]
-    """Opens a cache there."""
-
-
-@contextmanager
-def _open_place(
-    client: Any, blocks: Blocks, resources: ResourceConfig, cache: Literal["none", "memory", "disk"]
-) -> Iterator[_Place]:
-    """Open threads of this process or, with a client, the workers of its cluster."""
-    if client:
-        crew = crew_of(client, resources, start=True)
-        with open_array_executor(crew, blocks, cache, resources.cache_dir) as executor:
-            yield _Place(executor, lambda: nullcontext(crew.cache))
-    else:
-        kind: Literal["memory", "disk"] = "disk" if cache == "disk" else "memory"
-        new_cache = partial(open_cache, kind, Path(resources.cache_dir or "."))
-        yield _Place(ThreadExecutor(count_workers(resources.workers)), new_cache)
-
-
-def _client_of(source: PixelSource) -> Any:
-    """Client of the cluster that computes the blocks of a scene; None if there is none, or they are in memory here."""
-    return source.computer.client if isinstance(source, ArraySource) else None
 
 
 def _count_of(init: Any) -> int | None:
@@ -564,17 +482,22 @@ def _check_labels(labels: Any) -> xr.DataArray:
     return planes[0]
 
 
-def _check_largest(labels: npt.NDArray[np.uint8], k: int, block: Block, *, unclassified: bool) -> None:
-    """Raise ConfigError if labels of a block are neither 0 nor classes 1 to k, nor unclassified where that may be."""
-    others = labels[labels > k]
-    if unclassified:
-        others = others[others != UNCLASSIFIED]
-    if others.size:
-        fix = "set k to the largest label"
-        if others.max() == UNCLASSIFIED:
-            fix = f"if that is unclassified, set their attribute flag_values to 1 to {k} and {UNCLASSIFIED}"
-        msg = f"write: the labels hold {others.max()} at {block}, but k is {k}; {fix}"
-        raise ConfigError(msg)
+def _checked(parts: Iterable[tuple[Block, Labels]], k: int, *, unclassified: bool) -> Iterator[tuple[Block, Labels]]:
+    """Yield blocks and their labels; raise ConfigError if these are neither 0 nor classes 1 to k, nor unclassified.
+
+    They may be unclassified only if `unclassified` is true.
+    """
+    for block, labels in parts:
+        others = labels[labels > k]
+        if unclassified:
+            others = others[others != UNCLASSIFIED]
+        if others.size:
+            fix = "set k to the largest label"
+            if others.max() == UNCLASSIFIED:
+                fix = f"if that is unclassified, set their attribute flag_values to 1 to {k} and {UNCLASSIFIED}"
+            msg = f"write: the labels hold {others.max()} at {block}, but k is {k}; {fix}"
+            raise ConfigError(msg)
+        yield block, labels
 
 
 def _count_classes(labels: xr.DataArray, k: int | None) -> int:

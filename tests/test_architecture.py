@@ -42,8 +42,8 @@ FOLDERS = {
         zarr_layout zarr_chunks zarr_writer quicklook picture picture_grid world_file report html_page chart_axes charts
         report_content class_distances report_facts report_figures report_sections report_page report_writer registry
         publish output_set staging""",
-    "jobs": """config scene outputs crew plan planned_reading cluster map write_labels report run predict run_records
-        grid demo inspect template""",
+    "jobs": """config scene outputs crew plan planned_reading cluster map write_labels arrays report run predict
+        run_records grid demo inspect template""",
     "api": "",
     "estimator": "",
     "plot": "",
