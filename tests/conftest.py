@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 import rasterio
 from affine import Affine
+from crews import Cluster, cluster_in
 from rasterio.enums import ColorInterp
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,3 +108,17 @@ def elsewhere() -> Iterator[ProcessPoolExecutor]:
     """Another process that shares nothing with this one."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         yield pool
+
+
+@pytest.fixture(scope="module")
+def whole_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster for all tests of a module, which may change it."""
+    with cluster_in(tmp_path_factory.mktemp("workers")) as started:
+        yield started
+
+
+@pytest.fixture
+def cluster(whole_cluster: Cluster, request: pytest.FixtureRequest) -> Cluster:
+    """A cluster of workers of one thread: those that the module names in `WORKERS`, else 'one' and 'two'."""
+    whole_cluster.restore(*getattr(request.module, "WORKERS", ("one", "two")))
+    return whole_cluster

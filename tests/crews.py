@@ -14,10 +14,19 @@ from threading import Thread
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from pipeline.engine.cluster import ClusterExecutor
 from pipeline.engine.executor import PerProcess
 from pipeline.engine.leftovers import PREFIX
 from pipeline.engine.worker import Opening, WorkerCache
+
+MARKS = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="processes are ended by signals"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore:.*Port 8787"),
+]
+"""Marks of modules whose tests start workers."""
 
 WAIT = 120.0
 """Seconds after which a hanging test fails."""
@@ -140,7 +149,12 @@ def open_executor(
 ) -> ClusterExecutor:
     """Open an executor without a scene: shards of one item, a hundred items a pass."""
     opening = Opening(
-        run=run or uuid4().hex, context=nullcontext, begin=begin, cache=cache, cache_dir=how.pop("cache_dir", None)
+        run=run or uuid4().hex,
+        context=nullcontext,
+        begin=begin,
+        cache=cache,
+        cache_dir=how.pop("cache_dir", None),
+        threads=how.pop("most_threads", None),
     )
     return ClusterExecutor(client, opening, **{"shard_items": 1, "answer_items": 1, "items": 100, "threads": 1, **how})
 

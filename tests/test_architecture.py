@@ -20,7 +20,7 @@ FOLDERS = {
     "kernels": """validity areas arithmetic vectors vector_code code_cache machine compiled gather checksum
         majority hashing fixed nearest assign gaussians mixture distances sums move_points mover""",
     "engine": """memory progress owner_mark leftovers signals work_folder cache time_limits executor inputs
-        parcels worker shards cluster""",
+        parcels worker shards cluster_workers cluster""",
     "geo": "gdal coordinates crs cf overlap pixel_areas align footprint area_of_interest",
     "raster": "alpha file_dates file_notes stored_blocks virtual_files file_bands file_parts readers regrid file_cache",
     "stores": "dimensions axes crs locate groups times values grids variables preview",

@@ -16,6 +16,8 @@ class Shard:
     items: list[Any]
     failures: int = 0
     """Number of times that its worker ended before it was done."""
+    cancelled: int = 0
+    """Number of times that others cancelled the work on it."""
 
     def __str__(self) -> str:
         ends = self.items[:1] + self.items[1:][-1:]  # items may be blocks with what is told a task about each

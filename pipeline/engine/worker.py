@@ -4,7 +4,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -38,6 +38,8 @@ class Opening:
     """Kind of the cache of each worker."""
     cache_dir: str | None
     """Folder on each worker for a cache on disk; None for the local folder of the worker."""
+    threads: int | None = None
+    """Largest number of tasks in progress on a worker, as memory is planned; None for all of its threads."""
 
 
 class NotOpenError(LookupError):
@@ -51,7 +53,10 @@ class RunOnWorker:
         self.opening = opening
         self.name = uuid4().hex
         """Name of this opening: a worker on which the run is opened again has another, and counts from 0."""
-        self.closed = threading.Event()
+        self._closed = threading.Event()
+        self._turns: AbstractContextManager[Any] = (
+            threading.Semaphore(opening.threads) if opening.threads else nullcontext()
+        )
         self._guard = threading.RLock()
         self._parts: dict[str, PerProcess] = {}
         self._closing = ExitStack()
@@ -72,16 +77,25 @@ class RunOnWorker:
         with self._guard:
             return {name: part.tally() for name, part in self._parts.items()}
 
+    @contextmanager
+    def task(self, inputs: Mapping[str, Any]) -> Iterator[None]:
+        """Context of a task with its inputs, for the thread that enters it; waits while enough others are in progress.
+
+        dask gives a worker tasks for each of its threads, also where memory is planned for fewer.
+        """
+        with self._turns, self.opening.context(), _named(), _stopping(self._closed), given_inputs(inputs):
+            yield
+
     def each(self, items: Iterable[Any]) -> Iterator[Any]:
         """Yield items until the run is closed; then raise NotOpenError, as nobody waits for the results."""
         for item in items:
-            if self.closed.is_set():
+            if self._closed.is_set():
                 raise NotOpenError(self.opening.run)
             yield item
 
     def close(self) -> None:
         """End the tasks in progress and remove the cache."""
-        self.closed.set()
+        self._closed.set()
         with self._guard:
             self._parts.clear()
         self._closing.close()
@@ -164,7 +178,7 @@ def run_task(run: str, content: bytes, items: bytes, names: tuple[str, ...], *va
     if opened is None:
         raise NotOpenError(run)
     contents = dict(zip(names, values, strict=True))
-    with opened.opening.context(), _named(), _stopping(opened.closed), given_inputs(contents):
+    with opened.task(contents):
         task, merge = unpack(content, lambda name: opened.part(name, contents))
         results = map(task, opened.each(unpack(items, no_part)))
         done = list(results) if merge is None else reduce(merge, results)
@@ -190,7 +204,7 @@ def run_lazily(lazy: LazyTask, item: Any, names: Sequence[str], *inputs: Any) ->
         time.sleep(_GIVE_BACK_SECONDS)
         raise libraries.distributed.Reschedule
     given = dict(zip(names, inputs, strict=True))
-    with opened.opening.context(), _named(), _stopping(opened.closed), given_inputs(given):
+    with opened.task(given):
         return unpack(lazy.content, lambda name: opened.part(name, lazy.parts))(item)
 
 

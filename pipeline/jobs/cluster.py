@@ -133,6 +133,7 @@ def open_executor(
         begin=WorkerCheck(first_scene(scene), kept),
         cache=plan.cache,
         cache_dir=resources.cache_dir or (str(folder.resolve()) if crew.is_local else None),
+        threads=plan.workers,
     )
     load_kernel()
     try:
@@ -144,8 +145,7 @@ def open_executor(
             answer_items=plan.cluster.label_blocks,
             items=plan.blocks,
             threads=count_workers(),
-            most_workers=crew.processes,
-            most_threads=plan.workers,
+            most_workers=crew.most_processes,
         ) as executor:
             yield executor
     finally:
@@ -183,6 +183,6 @@ def open_array_executor(
         answer_items=shard,
         items=len(blocks),
         threads=count_workers(),
-        most_workers=crew.processes,
+        most_workers=crew.most_processes,
     ) as executor:
         yield executor

@@ -15,7 +15,7 @@ from uuid import uuid4
 from pipeline.config.schema import ResourceConfig
 from pipeline.core import libraries
 from pipeline.core.errors import ClusterError, ConfigError
-from pipeline.engine.cluster import NO_WORKER_SECONDS
+from pipeline.engine.cluster_workers import NO_WORKER_SECONDS
 from pipeline.engine.executor import count_workers
 from pipeline.engine.signals import raise_pending_signal
 from pipeline.engine.worker import WorkerCache
@@ -34,13 +34,15 @@ class Crew:
     """The processes that a run uses besides its own."""
 
     processes: int
-    """Number of workers."""
+    """Number of workers that there are when the run begins."""
     threads: int
     """Number of threads of each; the largest, if they differ."""
     client: Any = field(default=None, repr=False)
     """Client of the cluster; None if it is not started, but only planned for."""
     is_local: bool = False
     """Whether the workers were started on this machine."""
+    most_processes: int | None = None
+    """Largest number of workers that are used, with those that come later; None for all."""
     run: str = field(default_factory=lambda: uuid4().hex[:12])
     """Name of the run on the workers."""
 
@@ -110,8 +112,8 @@ def crew_of(client: Any, resources: ResourceConfig, *, start: bool) -> Crew:
         asked = asked or client.submit(int, pure=False)  # an adaptive cluster starts workers for tasks only
         time.sleep(_POLL_SECONDS)
         raise_pending_signal()
-    most = len(threads) if resources.workers == "auto" else min(len(threads), resources.workers)
-    return Crew(most, max(threads), client)
+    most = None if resources.workers == "auto" else resources.workers
+    return Crew(min(len(threads), most or len(threads)), max(threads), client, most_processes=most)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import logging
 import operator
 import re
 import signal
-import sys
 import time
 from collections import Counter as Count
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from crews import (
+    MARKS,
     Cached,
     Cluster,
     Failing,
@@ -29,28 +29,11 @@ from crews import (
 )
 
 from pipeline.core.errors import ClusterError, OutputError, SceneError
-from pipeline.engine import cluster as cluster_module
+from pipeline.engine import cluster_workers as cluster_module
 from pipeline.engine.cluster import TASKS_PER_THREAD
 from pipeline.engine.worker import WorkerCache
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(sys.platform == "win32", reason="processes are ended by signals"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore:.*Port 8787"),
-]
-
-
-@pytest.fixture(scope="module")
-def whole_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster_in(tmp_path_factory.mktemp("workers"), "one", "two") as started:
-        yield started
-
-
-@pytest.fixture
-def cluster(whole_cluster: Cluster) -> Cluster:
-    """A cluster of two workers of one thread, 'one' and 'two'."""
-    whole_cluster.restore("one", "two")
-    return whole_cluster
+pytestmark = MARKS
 
 
 def pids(cluster: Cluster) -> set[int]:
@@ -171,12 +154,12 @@ def test_other_errors_have_a_note_that_names_the_worker_and_end_the_work(cluster
 def test_nothing_is_left_of_a_run(cluster: Cluster) -> None:
     names = set()
     with open_executor(cluster.client, cache="disk") as executor:
-        cache = WorkerCache(executor._opening.run)
+        cache = WorkerCache(executor._run)
         folders = set(dict(executor.map(Cached(cache, 0.05), range(20))).values())
         assert len(folders) == 2
         assert set(map(str, cluster.scratch())) == folders
         names = {name for runs in cluster.client.run(open_runs).values() for name in runs}
-    assert names == {executor._opening.run}
+    assert names == {executor._run}
     assert cluster.scratch() == []
     assert set(map(tuple, cluster.client.run(open_runs).values())) == {()}
     assert wait_for(lambda: not cluster.client.who_has()), "no future is left"
@@ -192,7 +175,7 @@ def test_nothing_is_left_of_a_run_that_fails(cluster: Cluster) -> None:
 def test_a_task_in_progress_at_the_end_makes_no_folder_again(cluster: Cluster) -> None:
     """It goes on for as long as an item takes, then it is ended; its folder goes before."""
     with open_executor(cluster.client, cache="disk", shard_items=20) as executor:
-        results = executor.map(Cached(WorkerCache(executor._opening.run), 0.1), range(100))
+        results = executor.map(Cached(WorkerCache(executor._run), 0.1), range(100))
         next(results)
         assert wait_for(lambda: len(cluster.scratch()) == 2)
     assert cluster.scratch() == []
@@ -206,7 +189,7 @@ def test_a_task_in_progress_at_the_end_makes_no_folder_again(cluster: Cluster) -
 
 def test_a_cache_in_memory_is_each_workers_own(cluster: Cluster) -> None:
     with open_executor(cluster.client, cache="memory") as executor:
-        assert set(dict(executor.map(Cached(WorkerCache(executor._opening.run)), range(10))).values()) == {""}
+        assert set(dict(executor.map(Cached(WorkerCache(executor._run)), range(10))).values()) == {""}
 
 
 def test_a_cache_of_workers_is_not_here() -> None:

@@ -1,7 +1,6 @@
 """Runs on the workers of a cluster: the same bytes as on threads, each block decoded once, also after a worker died."""
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from affine import Affine
 from conftest import patches, raster_file
-from crews import Cluster, cluster_in, end_at, forget, processes_in, wait_for
+from crews import MARKS, Cluster, end_at, forget, processes_in, wait_for
 from runs import config, contents, without_report
 from sources import dataset, layers, product
 
@@ -22,11 +21,7 @@ from pipeline.jobs.run import fit_config, run_config
 from pipeline.models.base import ClusterModel
 from pipeline.sinks.registry import OutputConfig
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(sys.platform == "win32", reason="processes are ended by signals"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore:.*Port 8787"),
-]
+pytestmark = MARKS
 
 CHUNK = 64
 
@@ -35,19 +30,6 @@ CHUNK = 64
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two blocks a shard, so that small scenes have some for each worker."""
     monkeypatch.setattr(plan_module, "SHARD_PIXELS", 2 * CHUNK**2)
-
-
-@pytest.fixture(scope="module")
-def whole_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster_in(tmp_path_factory.mktemp("workers"), "one", "two") as started:
-        yield started
-
-
-@pytest.fixture
-def cluster(whole_cluster: Cluster) -> Cluster:
-    """A cluster of two workers of one thread, 'one' and 'two'."""
-    whole_cluster.restore("one", "two")
-    return whole_cluster
 
 
 def geotiff(folder: Path, dtype: str = "uint16", bands: int = 3, **profile: Any) -> list[Path]:

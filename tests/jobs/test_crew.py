@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,37 +22,22 @@ import pytest
 import yaml
 from commands import terrazzo
 from conftest import patches, raster_file
-from crews import WAIT, Cluster, cluster_in, processes_in, wait_for
+from crews import MARKS, WAIT, Cluster, processes_in, wait_for
 from runs import config, contents, without_report
 
 import pipeline.jobs.cluster as cluster_module
 import pipeline.jobs.crew as crew_module
 from pipeline.config.schema import ResourceConfig
 from pipeline.core.errors import ClusterError, ConfigError, SceneError
+from pipeline.engine.cluster import ClusterExecutor
 from pipeline.engine.leftovers import PREFIX
 from pipeline.jobs.crew import open_crew
 from pipeline.jobs.run import plan_config, run_config
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(sys.platform == "win32", reason="processes are ended by signals"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore:.*Port 8787"),
-]
+pytestmark = MARKS
+WORKERS = ("one",)
 
 CHUNK = 64
-
-
-@pytest.fixture(scope="module")
-def whole_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster_in(tmp_path_factory.mktemp("workers"), "one") as started:
-        yield started
-
-
-@pytest.fixture
-def cluster(whole_cluster: Cluster) -> Cluster:
-    """A cluster of one worker, 'one'."""
-    whole_cluster.restore("one")
-    return whole_cluster
 
 
 @pytest.fixture
@@ -174,6 +159,17 @@ def test_no_more_workers_than_run_workers_says(cluster: Cluster) -> None:
             assert crew.processes == expected
 
 
+@pytest.mark.parametrize(("workers", "used"), [("auto", 2), (2, 2), (1, 1)])
+def test_workers_that_come_during_a_run_are_used_as_far_as_run_workers_says(
+    cluster: Cluster, scene: Path, tmp_path: Path, workers: Any, used: int
+) -> None:
+    with opened(job(scene, tmp_path, cluster.address, workers=workers), tmp_path) as executor:
+        assert executor.workers == 1
+        cluster.start("late")
+        seconds = WAIT if used == 2 else 4
+        assert wait_for(lambda: list(executor.map(settings_on, [0])) and executor.workers == 2, seconds) is (used == 2)
+
+
 def set_version(name: str, version: str) -> None:
     """Let this process, a worker, have another version of terrazzo, numpy or GDAL."""
     import rasterio
@@ -197,12 +193,15 @@ def test_versions_differ_on_a_worker(cluster: Cluster, scene: Path, tmp_path: Pa
     )
 
 
+def path_without_terrazzo(folder: Path) -> str:
+    """Python's path with a module in front that can't be found, as Python says it."""
+    (folder / "path").mkdir()
+    (folder / "path" / "pipeline.py").write_text("raise ModuleNotFoundError('No module', name='pipeline')")
+    return os.pathsep.join([str(folder / "path"), *filter(None, sys.path)])
+
+
 def test_terrazzo_is_missing_on_a_worker(cluster: Cluster, scene: Path, tmp_path: Path) -> None:
-    """A module that can't be found, as Python says it, is first on the path of the worker."""
-    (tmp_path / "path").mkdir()
-    (tmp_path / "path" / "pipeline.py").write_text("raise ModuleNotFoundError('No module', name='pipeline')")
-    paths = os.pathsep.join([str(tmp_path / "path"), *filter(None, sys.path)])
-    (address,) = cluster.start("bare", cwd=tmp_path, PYTHONPATH=paths)
+    (address,) = cluster.start("bare", cwd=tmp_path, PYTHONPATH=path_without_terrazzo(tmp_path))
     message = fails(cluster.address, scene, tmp_path)
     assert message.startswith(f"the worker {address} can't load terrazzo (ModuleNotFoundError(")
     assert message.endswith("; install the same versions there as here")
@@ -210,9 +209,7 @@ def test_terrazzo_is_missing_on_a_worker(cluster: Cluster, scene: Path, tmp_path
 
 
 def test_terrazzo_is_missing_on_the_scheduler(scene: Path, tmp_path: Path) -> None:
-    (tmp_path / "path").mkdir()
-    (tmp_path / "path" / "pipeline.py").write_text("raise ModuleNotFoundError('No module', name='pipeline')")
-    paths = os.pathsep.join([str(tmp_path / "path"), *filter(None, sys.path)])
+    paths = path_without_terrazzo(tmp_path)
     address = f"tcp://127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", address, "--no-dashboard"]
     worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny", "--no-dashboard"]
@@ -270,20 +267,27 @@ def settings_on(_number: int) -> tuple[dict[str, Any], dict[str, str]]:
     return dict(getenv()), dict(os.environ)
 
 
+@contextmanager
+def opened(settings: Any, folder: Path) -> Iterator[ClusterExecutor]:
+    """Open the executor of a job."""
+    scene, plan = plan_config(settings)
+    with (
+        open_crew(settings.run) as crew,
+        cluster_module.open_executor(crew, scene, plan, settings.run, folder) as executor,
+    ):
+        assert isinstance(executor, ClusterExecutor)
+        yield executor
+
+
 def test_settings_of_gdal_go_with_the_run_and_credentials_never(
     cluster: Cluster, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster.start("two")
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
-    settings = job(scene, tmp_path, cluster.address)
-    opened, plan = plan_config(settings)
-    with (
-        open_crew(settings.run) as crew,
-        cluster_module.open_executor(crew, opened, plan, settings.run, tmp_path) as executor,
-    ):
+    with opened(job(scene, tmp_path, cluster.address), tmp_path) as executor:
         ((_, (options, environment)),) = executor.map(settings_on, [0])
-        assert b"hunter2" not in pickle.dumps(executor._opening)  # type: ignore[attr-defined]
+        assert b"hunter2" not in pickle.dumps(executor._workers._opening)
     assert "hunter2" not in options.pop("GDAL_DATA", ""), "rasterio sets it to its own"
     assert {name: options.get(name) for name in SETTINGS} == {
         **dict.fromkeys(SETTINGS), "VSI_CACHE": "TRUE", "CPL_VSIL_CURL_CHUNK_SIZE": "65536"
@@ -305,12 +309,7 @@ def test_a_workers_own_settings_are_left_as_they_are(
     cluster.start("own", **environment)
     monkeypatch.setenv("VSI_CACHE", "TRUE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
-    settings = job(scene, tmp_path, cluster.address)
-    opened, plan = plan_config(settings)
-    with (
-        open_crew(settings.run) as crew,
-        cluster_module.open_executor(crew, opened, plan, settings.run, tmp_path) as executor,
-    ):
+    with opened(job(scene, tmp_path, cluster.address), tmp_path) as executor:
         ((_, (options, environment)),) = executor.map(settings_on, [0])
     assert "VSI_CACHE" not in options
     assert (environment["VSI_CACHE"], environment["AWS_SECRET_ACCESS_KEY"]) == ("FALSE", "its own")
