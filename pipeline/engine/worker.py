@@ -53,7 +53,7 @@ class RunOnWorker:
         self.opening = opening
         self.name = uuid4().hex
         """Name of this opening: a worker on which the run is opened again has another, and counts from 0."""
-        self._closed = threading.Event()
+        self.closed = threading.Event()
         self._turns: AbstractContextManager[Any] = (
             threading.Semaphore(opening.threads) if opening.threads else nullcontext()
         )
@@ -83,19 +83,19 @@ class RunOnWorker:
 
         dask gives a worker tasks for each of its threads, also where memory is planned for fewer.
         """
-        with self._turns, self.opening.context(), _named(), _stopping(self._closed), given_inputs(inputs):
+        with self._turns, self.opening.context(), _named(), _stopping(self.closed), given_inputs(inputs):
             yield
 
     def each(self, items: Iterable[Any]) -> Iterator[Any]:
         """Yield items until the run is closed; then raise NotOpenError, as nobody waits for the results."""
         for item in items:
-            if self._closed.is_set():
+            if self.closed.is_set():
                 raise NotOpenError(self.opening.run)
             yield item
 
     def close(self) -> None:
         """End the tasks in progress and remove the cache."""
-        self._closed.set()
+        self.closed.set()
         with self._guard:
             self._parts.clear()
         self._closing.close()
@@ -198,14 +198,22 @@ class LazyTask:
 
 
 def run_lazily(lazy: LazyTask, item: Any, names: Sequence[str], *inputs: Any) -> Any:
-    """Apply a task to an item, whose inputs have these names; a worker on which its run is not open gives it back."""
+    """Apply a task to an item, whose inputs have these names; a worker on which its run is not open gives it back.
+
+    So it does if the run was closed meanwhile, with the cache that the task needs.
+    """
     opened = _runs.get(lazy.run)
     if opened is None:
         time.sleep(_GIVE_BACK_SECONDS)
         raise libraries.distributed.Reschedule
     given = dict(zip(names, inputs, strict=True))
-    with opened.task(given):
-        return unpack(lazy.content, lambda name: opened.part(name, lazy.parts))(item)
+    try:
+        with opened.task(given):
+            return unpack(lazy.content, lambda name: opened.part(name, lazy.parts))(item)
+    except Exception as error:
+        if opened.closed.is_set():
+            raise libraries.distributed.Reschedule from error
+        raise
 
 
 def no_part(name: str) -> PerProcess:

@@ -23,7 +23,7 @@ from pipeline.core.pixels import Pixels
 from pipeline.dataarrays.given_source import GivenPlane, GivenSource
 from pipeline.dataarrays.source import ArraySource, blocks_of
 from pipeline.engine.cluster import ClusterExecutor
-from pipeline.jobs import cluster as jobs_cluster
+from pipeline.jobs import plan
 from pipeline.jobs.cluster import open_array_executor
 from pipeline.jobs.crew import Crew
 from pipeline.methods import settings
@@ -81,7 +81,7 @@ def cluster(threads: Any) -> Iterator[Any]:
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of two blocks, so that there are many tasks."""
-    monkeypatch.setattr(jobs_cluster, "_ARRAY_PIXELS", 2 * CHUNK**2)
+    monkeypatch.setattr(plan, "SHARD_PIXELS", 2 * CHUNK**2)
 
 
 def fit_of(scene: xr.DataArray | xr.Dataset, **settings: Any) -> ClusterModel:

@@ -5,17 +5,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import dask
 import pytest
-from crews import MARKS, Cluster, Square, end_process, open_executor, open_runs, wait_for
+from crews import MARKS, Cached, Cluster, Square, end_process, open_executor, open_runs, wait_for
 
 from pipeline.core.errors import ClusterError
 from pipeline.engine import cluster_workers as module
 from pipeline.engine.cluster import ClusterExecutor
 from pipeline.engine.executor import PerProcess
 from pipeline.engine.inputs import given_input
+from pipeline.engine.worker import WorkerCache, run_lazily
 
 pytestmark = MARKS
 
@@ -180,6 +182,19 @@ def test_a_worker_that_is_paused_for_a_moment_keeps_what_it_has(cluster: Cluster
         folders = set(cluster.scratch())
         assert squares_while(executor, pause_shortly) == SQUARES
         assert set(cluster.scratch()) == folders
+
+
+def test_a_task_of_dask_whose_run_is_closed_meanwhile_is_done_again(cluster: Cluster) -> None:
+    """Its worker is paused, so that its cache is gone when the task reads from it."""
+    (address,) = cluster.addresses("one")
+    with open_executor(cluster.client, cache="disk") as executor:
+        lazy, _ = executor.lazy(Cached(WorkerCache(executor._run), 9.0))
+        graph = {"cached": (run_lazily, lazy, 1, [])}
+        is_busy = lambda: cluster.client.processing()[address]  # noqa: E731
+        pausing = cluster.call_when(is_busy, cluster.client.run, pause, workers=[address])
+        folder = executor.compute_graph(graph, "cached", workers=[address], allow_other_workers=True)
+        pausing.join()
+        assert Path(folder).is_relative_to(cluster.folder / "two")
 
 
 class Many(PerProcess):
