@@ -222,7 +222,7 @@ def _cluster_plan(
         shard_blocks=blocks,
         tasks=tasks,
         label_blocks=_label_blocks(work, crew, sinks),
-        worker_cache=ceil(cache.size / crew.processes),
+        worker_cache=ceil(cache.size / min(crew.processes, tasks)),  # a process without a task has none
         sample_bytes=_drawn_bytes(info, fit, cached=cache.where != "none") if fit else 0,
         pass_bytes=tasks * _answer_bytes(info, fit) if fit and _uses_all_pixels(fit) else 0,
         label_bytes=info.pixels if sinks and _block_side(sinks) == 1 else 0,

@@ -322,7 +322,9 @@ def test_on_a_cluster_tasks_are_few_and_shards_depend_on_the_scene_alone(
     assert cluster.shard_blocks == 1 or cluster.shard_blocks * plan.chunk[0] * plan.chunk[1] <= SHARD_PIXELS
     assert 1 <= cluster.label_blocks <= max(cluster.shard_blocks, SENT_PIXELS // (plan.chunk[0] * plan.chunk[1]))
     assert ceil(cluster.shards * cluster.shard_blocks / cluster.label_blocks) >= cluster.tasks
-    assert cluster.worker_cache * processes >= plan.cache_bytes > (cluster.worker_cache - 1) * processes - 1
+    busy = min(processes, cluster.tasks)
+    assert cluster.worker_cache * busy >= plan.cache_bytes > (cluster.worker_cache - 1) * busy - 1
+    assert cluster.worker_cache * cluster.shards >= plan.cache_bytes  # who caches anything caches a shard or more
     drawn = min(fit.pixels, scene.info.pixels) if fit else 0
     assert (
         drawn * scene.info.bytes_per_pixel
