@@ -13,7 +13,7 @@ from rasterio.transform import from_origin
 
 from pipeline import load_config, run_config
 
-SIDE = 128
+SIDE = 640  # more than 512: the map has an overview
 DTYPES = ("uint8", "uint16", "int16", "float32")
 FITS = ("{method: kmeans, k: 3}", "{method: kmeans, k: 3, pixels: all}", "{method: gmm, k: 3}")
 

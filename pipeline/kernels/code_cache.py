@@ -80,7 +80,7 @@ def _digest(package: str) -> str:
 @cache
 def log_compiling() -> None:
     """Log once why this run starts slowly."""
-    logger.info("compiling kernels, once for each kind of data: this takes a few seconds")
+    logger.info("compiling kernels, once for each kind of data: this takes up to a minute")
 
 
 @cache
