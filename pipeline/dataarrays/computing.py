@@ -10,6 +10,8 @@ import numpy.typing as npt
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph
 
+from pipeline.core.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Computer:
@@ -28,7 +30,11 @@ class Computer:
         if distributed and _in_task(distributed):
             return cls("synchronous")
         may_be_set = distributed or dask.config.get("scheduler", None)  # without `distributed` there is no client
-        return cls((dask.base.get_scheduler() if may_be_set else None) or "synchronous")
+        try:
+            return cls((dask.base.get_scheduler() if may_be_set else None) or "synchronous")
+        except RuntimeError as error:  # of an asynchronous client, or where a closed one has set itself as default
+            msg = f"dask has no scheduler for the blocks ({error}); use a client that is open and not asynchronous"
+            raise ConfigError(msg) from error
 
     @property
     def client(self) -> Any:

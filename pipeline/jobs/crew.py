@@ -1,10 +1,12 @@
 """The cluster that a run uses (`run.cluster`): a client of its scheduler, and how many workers it has."""
 
+import asyncio
 import json
 import signal
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
@@ -105,7 +107,7 @@ def _client_in_force() -> Any:
 def crew_of(client: Any, resources: ResourceConfig, *, start: bool) -> Crew:
     """Count the workers of a client's cluster; wait for the first, if there are none and a run is to start."""
     end, asked = time.monotonic() + (NO_WORKER_SECONDS if start else 0), None
-    while not (threads := list(client.nthreads().values())):
+    while not (threads := _threads_of(client)):
         if time.monotonic() >= end:
             msg = f"run.cluster: {client.scheduler.address} has no workers; start some, then run again"
             raise ClusterError(msg)
@@ -114,6 +116,19 @@ def crew_of(client: Any, resources: ResourceConfig, *, start: bool) -> Crew:
         raise_pending_signal()
     most = None if resources.workers == "auto" else resources.workers
     return Crew(min(len(threads), most or len(threads)), max(threads), client, most_processes=most)
+
+
+def _threads_of(client: Any) -> list[int]:
+    """Return the number of threads of each worker of a client's cluster."""
+    for state, is_so in (("asynchronous", client.asynchronous), ("closed", client.status == "closed")):
+        if is_so:
+            msg = f"the current dask client is {state}; use one that is open and not asynchronous, or threads"
+            raise ClusterError(msg)
+    try:
+        return list(client.nthreads().values())
+    except Exception as error:  # as a client raises many kinds when its scheduler has gone
+        msg = f"the scheduler of the dask client has gone ({error}); connect again, or use threads"
+        raise ClusterError(msg) from error
 
 
 @contextmanager
@@ -169,15 +184,30 @@ def _connected(where: str) -> Iterator[Any]:
     """Connect to a scheduler by its address, or by its file."""
     address = where if "://" in where else _address_in(Path(where))
     try:
+        with ThreadPoolExecutor(1) as other:  # this thread may have an event loop that runs, as in a notebook
+            other.submit(asyncio.run, _greet(address)).result()
         # not the default of the program: a client that fails to connect would stay that
         client = libraries.distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # each of dask's protocols has errors of its own
+        reason = str(error) or "something else listens there"
         msg = (
-            f"run.cluster: {where}: no scheduler answers ({error}); start one with dask scheduler, or mend the address"
+            f"run.cluster: {where}: no scheduler answers ({reason}); start one with dask scheduler, or mend the address"
         )
         raise ClusterError(msg) from error
     with client:
         yield client
+
+
+async def _greet(address: str) -> None:
+    """Connect to a scheduler and disconnect; raise TimeoutError, without a text, if something else listens there.
+
+    A client waits for ever for the first answer, for instance of the dashboard.
+    """
+    distributed = libraries.distributed
+    how = distributed.Security().get_connection_args("client")
+    connecting = distributed.comm.connect(address, timeout=_CONNECT_SECONDS, **how)
+    connection = await asyncio.wait_for(connecting, _CONNECT_SECONDS + 1)
+    connection.abort()
 
 
 def _address_in(path: Path) -> str:
@@ -191,7 +221,7 @@ def _address_in(path: Path) -> str:
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        msg = f"run.cluster: {path}: can't be read as a scheduler file ({error})"
+        msg = f"run.cluster: {path}: can't be read as a scheduler file ({error}); name the file of a scheduler"
         raise ConfigError(msg) from error
     address = found.get("address") if isinstance(found, dict) else None
     if not isinstance(address, str):
