@@ -49,6 +49,7 @@ def set_up_streams() -> None:
     logging.getLogger("pipeline").addHandler(handler)
     logging.getLogger("rasterio").addHandler(logging.NullHandler())  # our errors include what GDAL says
     logging.getLogger("rasterio").propagate = False
+    logging.getLogger("distributed.client").disabled = True  # of a lost connection it logs a traceback
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -203,7 +203,7 @@ async def _greet(address: str) -> None:
 
     A client waits for ever for the first answer, for instance of the dashboard.
     """
-    distributed = libraries.distributed
+    distributed: Any = libraries.distributed
     how = distributed.Security().get_connection_args("client")
     connecting = distributed.comm.connect(address, timeout=_CONNECT_SECONDS, **how)
     connection = await asyncio.wait_for(connecting, _CONNECT_SECONDS + 1)

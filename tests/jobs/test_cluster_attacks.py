@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from http.server import HTTPServer, SimpleHTTPRequestHandler
@@ -143,6 +144,21 @@ def test_a_client_whose_cluster_has_gone_is_refused(scene: Path, tmp_path: Path)
     with client.as_current():
         assert refusal(scene, tmp_path / "out").startswith("the ")
     client.close()
+
+
+LOST = """
+import logging
+from pipeline.cli.terminal import set_up_streams
+set_up_streams()
+from distributed import Client
+
+logging.getLogger(Client.__module__).exception("lost")
+"""
+
+
+def test_a_command_prints_no_traceback_of_a_client_that_has_lost_its_scheduler() -> None:
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_runs_at_the_same_time_in_threads_on_one_client(scene: Path, tmp_path: Path, cluster: Any) -> None:
