@@ -1,5 +1,6 @@
 """Fixtures: real imagery if it is available, and small generated rasters."""
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,21 @@ DATA = Path(os.environ.get("TERRAZZO_TEST_DATA", ROOT.parent / "shared" / "data"
 UTM = {"crs": "EPSG:32633", "transform": Affine(10, 0, 300_000, 0, -10, 5_900_000)}
 
 WriteRaster = Callable[..., Path]
+
+# Threads of OpenMP that wait for each other sleep instead of keeping the processors of parallel tests busy: k-means of
+# scikit-learn, which many tests compare with, else takes three times the CPU. Read when OpenMP is first loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect garbage neither while tests are collected, nor ever again among the thousands of them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -191,9 +191,11 @@ def _work_once(folder: Path) -> None:
 
 def _serve() -> None:
     """Answer requests until standard input is closed."""
+    import pyproj  # noqa: F401
     import sklearn.cluster  # noqa: F401
     import xarray.backends.h5netcdf_  # noqa: F401
 
+    import pipeline.sinks.zarr_writer
     import pipeline.stores.variables  # noqa: F401
 
     with tempfile.TemporaryDirectory() as folder:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import rasterio
 import xarray as xr
@@ -97,14 +98,23 @@ def test_fitting_reads_each_block_once(scene_file: Path) -> None:
     assert len(source.reads) == len(source.blocks)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(chunk=st.integers(16, 300), workers=st.integers(1, 4))
-def test_chunks_and_workers_do_not_change_model_or_labels(scene_file: Path, chunk: int, workers: int) -> None:
+@pytest.fixture
+def in_one_block(scene_file: Path) -> tuple[ClusterModel, npt.NDArray[np.uint8]]:
+    """Model and labels of the scene as a single block on one thread."""
     whole = open_scene(scene_file, chunk=400)
     model = fit(whole, k=5, pixels=5000, starts=2, workers=1)
+    return model, label(whole, model).values
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chunk=st.integers(16, 300), workers=st.integers(1, 4))
+def test_chunks_and_workers_do_not_change_model_or_labels(
+    scene_file: Path, in_one_block: tuple[ClusterModel, npt.NDArray[np.uint8]], chunk: int, workers: int
+) -> None:
+    model, labels = in_one_block
     cut = open_scene(scene_file, chunk=chunk)
     assert fit(cut, k=5, pixels=5000, starts=2, workers=workers) == model
-    np.testing.assert_array_equal(label(cut, model).values, label(whole, model).values)
+    np.testing.assert_array_equal(label(cut, model).values, labels)
 
 
 def test_a_plain_rioxarray_scene_works(scene_file: Path) -> None:

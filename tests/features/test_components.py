@@ -185,7 +185,7 @@ def test_predict_label_and_python_do_the_same(safe: Path, tmp_path: Path) -> Non
             "method": "sklearn",
             "estimator": "cluster.AgglomerativeClustering",
             "options": {"n_clusters": 4},
-            "pixels": 500,
+            "pixels": 100,  # distances of all pixels of the map to each are computed below
         },
     ],
     ids=lambda method: method.get("estimator", method["method"]),
