@@ -317,8 +317,7 @@ class ClusterExecutor:
         while waiting:  # by turns, so that all get their first before any has its second
             waiting = False
             for worker in sorted(self._workers.open, key=lambda each: len(each.sent) / each.threads):
-                is_busy = len(worker.sent) >= _AT_ONCE * worker.threads or worker.has_suspect
-                if is_busy or not worker.takes_tasks:
+                if worker.paused or worker.has_suspect or len(worker.sent) >= _AT_ONCE * worker.threads:
                     continue
                 if shards := work.queue.take(
                     worker.address, before, from_others=worker.is_late, is_idle=not worker.sent

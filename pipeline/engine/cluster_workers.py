@@ -77,10 +77,8 @@ class Worker:
     is_open: bool = False
     is_late: bool = False
     """Whether it came after the run had begun."""
-    takes_tasks: bool = True
-    """Whether the scheduler gives it tasks: it does not if the worker is paused, or about to end."""
-    last_running: float = field(default_factory=time.monotonic)
-    """When it was last known to take tasks."""
+    paused: float | None = None
+    """Since when the scheduler gives it no tasks, because it is short of memory, or about to end; None if it does."""
     sent: dict[str, Order] = field(default_factory=dict)
     """Orders in progress, the first sent first, by the key of their future."""
     given: set[str] = field(default_factory=set)
@@ -237,13 +235,12 @@ class ClusterWorkers:
         self._looked = now
         threads, running = self._count("ncores"), self._count("ncores_running")
         for worker in self.all:
-            worker.takes_tasks = worker.address in running
-            worker.last_running = now if worker.takes_tasks else worker.last_running
+            worker.paused = None if worker.address in running else worker.paused or now
             if worker.address not in threads:
                 self._note_end(worker)
             elif worker.is_cut_off:
                 self.lose(worker, "has closed the run, as the cluster was restarted, or the connection to it was lost")
-            elif now > worker.last_running + _PAUSE_SECONDS:
+            elif worker.paused and now > worker.paused + _PAUSE_SECONDS:
                 self.lose(worker, "takes no tasks, because it is about to end, or short of memory")
         for address in self._able(running.keys() - self._workers.keys() - self._left_out):
             if not self._is_full:
