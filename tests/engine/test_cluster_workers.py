@@ -267,11 +267,10 @@ def test_a_newcomer_that_does_not_answer_holds_up_nobody(cluster: Cluster, monke
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.1)
     with open_executor(cluster.client, items=ITEMS) as executor:
         (address,) = cluster.start("late")
-        hanging = threading.Thread(target=cluster.client.run, args=(stop, 8), kwargs={"workers": [address]})
+        hanging = threading.Thread(target=cluster.client.run, args=(stop, 20), kwargs={"workers": [address]})
         hanging.start()
-        begin = time.monotonic()
         assert sorted(executor.map(Square(seconds=0.02), range(ITEMS), ordered=False)) == SQUARES
-        assert time.monotonic() - begin < 6
+        assert hanging.is_alive()
         hanging.join()
         assert wait_for(lambda: list(executor.map(Square(), [1])) and executor.workers == 3)
 
