@@ -19,7 +19,7 @@ FOLDERS = {
     "config": "record fields masks mistaken_scene yaml schema argument_messages",
     "kernels": """validity areas arithmetic vectors vector_code code_cache machine compiled gather checksum
         majority hashing fixed nearest assign gaussians mixture distances sums move_points mover""",
-    "engine": """memory progress owner_mark leftovers signals work_folder cache time_limits executor inputs
+    "engine": """memory progress owner_mark leftovers killed_runs signals work_folder cache time_limits executor inputs
         parcels worker shards cluster_workers cluster""",
     "geo": "gdal coordinates crs cf overlap pixel_areas align footprint area_of_interest",
     "raster": "alpha file_dates file_notes stored_blocks virtual_files file_bands file_parts readers regrid file_cache",

@@ -19,6 +19,7 @@ from pipeline.core.grid import Blocks
 from pipeline.core.version import __version__
 from pipeline.engine.cluster import ClusterExecutor
 from pipeline.engine.executor import Executor, ThreadExecutor, count_workers
+from pipeline.engine.killed_runs import removed_if_killed
 from pipeline.engine.leftovers import remove_leftovers
 from pipeline.engine.worker import Opening
 from pipeline.geo.gdal import GdalSettings, settings_to_send
@@ -136,17 +137,21 @@ def open_executor(
         threads=plan.workers,
     )
     load_kernel()
+    places = [folder, Path(opening.cache_dir or folder)]
     try:
-        with ClusterExecutor(
-            crew.client,
-            opening,
-            check=_FactsCheck(),
-            shard_items=plan.cluster.shard_blocks,
-            answer_items=plan.cluster.label_blocks,
-            items=plan.blocks,
-            threads=count_workers(),
-            most_workers=crew.most_processes,
-        ) as executor:
+        with (
+            removed_if_killed(places) if crew.is_local else nullcontext(),
+            ClusterExecutor(
+                crew.client,
+                opening,
+                check=_FactsCheck(),
+                shard_items=plan.cluster.shard_blocks,
+                answer_items=plan.cluster.label_blocks,
+                items=plan.blocks,
+                threads=count_workers(),
+                most_workers=crew.most_processes,
+            ) as executor,
+        ):
             yield executor
     finally:
         if crew.is_local and plan.cache == "disk":

@@ -431,3 +431,24 @@ def test_when_the_client_is_killed_no_folder_is_left_on_any_worker(cluster: Clus
     assert wait_for(lambda: not cluster.scratch(), 5)
     assert wait_for(lambda: not any(cluster.client.processing().values()))
     assert set(cluster.running()) == {"one", "two"}
+
+
+def test_when_a_run_with_processes_is_killed_neither_folder_nor_process_is_left(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    limits = {"cluster": "processes", "workers": 2, "chunk": 256, "cache_dir": str(cache)}
+    path = written(large(tmp_path), tmp_path, fit=LONG, run=limits)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "run", str(path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    assert process.stderr is not None
+    assert any(line.startswith("pass 3: ") for line in process.stderr)
+    assert [len(list(folder.glob(f"{PREFIX}*"))) for folder in (tmp_path, cache)] == [1, 2]
+    process.kill()
+    process.communicate()
+    assert wait_for(lambda: not [*tmp_path.glob(f"{PREFIX}*"), *cache.iterdir()], 5)
+    assert wait_for(lambda: not in_session(process.pid), 10)
