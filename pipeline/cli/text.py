@@ -84,10 +84,11 @@ def _cluster_lines(plan: Plan, cluster: ClusterPlan) -> dict[str, str]:
     }
     listed = [f"{size_words(size)} {what}" for what, size in sent.items() if size]
     blocks = _counted(min(cluster.shard_blocks, plan.blocks), "block")
+    labelling = f", {cluster.label_tasks} for labels" if cluster.label_tasks else ""
     return {
         "cluster": f"{_counted(cluster.processes, 'process', 'processes')} of {_counted(plan.workers, 'thread')}, "
         "and this one, the client",
-        "tasks": f"{cluster.tasks} in a pass, of {_counted(cluster.shards, 'shard')} of at most {blocks}",
+        "tasks": f"{cluster.tasks} in a pass{labelling}: {_counted(cluster.shards, 'shard')} of at most {blocks}",
         "sent": f"to the client, at most: {', '.join(listed)}",
     }
 

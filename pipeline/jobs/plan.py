@@ -86,6 +86,8 @@ class ClusterPlan:
     """Number of tasks of a pass over all pixels: some shards each."""
     label_blocks: int
     """Most blocks of a task that labels them: few enough for the memory that their labels take on the way."""
+    label_tasks: int
+    """Number of tasks that label all blocks; 0 if there is no map."""
     worker_cache: int
     """Share of each process in the cache of decoded pixels, if all are as fast as each other."""
     sample_bytes: int
@@ -222,6 +224,7 @@ def _cluster_plan(
         shard_blocks=blocks,
         tasks=tasks,
         label_blocks=_label_blocks(work, crew, sinks),
+        label_tasks=ceil(work.blocks / _label_blocks(work, crew, sinks)) if sinks else 0,
         worker_cache=ceil(cache.size / min(crew.processes, tasks)),  # a process without a task has none
         sample_bytes=_drawn_bytes(info, fit, cached=cache.where != "none") if fit else 0,
         pass_bytes=tasks * _answer_bytes(info, fit) if fit and _uses_all_pixels(fit) else 0,
@@ -238,11 +241,10 @@ def _label_blocks(work: Work, crew: Crew, sinks: Sequence[Sink]) -> int:
 
 
 def _held_labels(info: SceneInfo, work: Work, crew: Crew, sinks: Sequence[Sink]) -> int:
-    """Bytes of labels that a thread of a worker holds besides those of its block: the answer of a task.
+    """Return the most bytes of finished labels that a worker's thread holds until the client has taken them.
 
-    It is made of the labels of all blocks of the task, packed, and held until the client has taken it; also of a map
-    that workers write, where one does not see its folder. The client holds one such answer at a time, however many
-    workers there are; it works on no block.
+    They are those of all blocks of a task, packed; also of a map that workers write, where one does not see its folder.
+    The client holds those of one task at a time, however many workers there are; it works on no block.
     """
     return _ANSWER_COPIES * min(_label_blocks(work, crew, sinks) * work.pixels, info.pixels)
 

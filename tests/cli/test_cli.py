@@ -161,7 +161,7 @@ def test_plan_says_how_a_run_is_spread_over_processes(job: Path, fit: str) -> No
     plan = json.loads(terrazzo(*words, "--json").stdout)
     said = {line[:8].strip(): line[9:] for line in lines}
     assert said["cluster"] == "3 processes of 1 thread, and this one, the client"
-    assert said["tasks"] == "1 in a pass, of 1 shard of at most 1 block"
+    assert said["tasks"] == "1 in a pass, 1 for labels: 1 shard of at most 1 block"
     assert said["memory"].endswith(" at most in each process, of 2.00 GB allowed:")
     assert said["sent"].startswith("to the client, at most: ")
     assert said["sent"].endswith(", 90 kB labels")
